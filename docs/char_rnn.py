@@ -19,7 +19,7 @@ LEARNING_RATE, DECAY, EPSILON, LIMIT = 5e-3, 0.95, 1e-8, 0.1
 def chunks(ids, V, T, B):
     """Split a text into B streams and yield their inputs and targets, T steps at a time."""
     onehot, n = np.eye(V, dtype=bool), (len(ids) - 1) // (T * B) * T
-    pair = [ids[k : k + n * B].reshape(B, n).T for k in (0, 1)]  # (n, B); targets are shifted by one
+    pair = [ids[k : k + n * B].reshape(B, n).T for k in (0, 1)]  # each (n, B); targets are one step ahead
     for t in range(0, n, T):
         yield [onehot[streams[t : t + T]].transpose(0, 2, 1) for streams in pair]  # each (T, V, B)
 
@@ -28,7 +28,7 @@ def initial_weights(V, H, generator):
     """Return the LSTM weights W (H rows each for i, f, o and g) and the readout weights R."""
     W = generator.uniform(-0.08, 0.08, (4 * H, H + V + 1)).astype("float32")
     R = generator.uniform(-0.08, 0.08, (V, H + 1)).astype("float32")
-    W[H : 2 * H, -1] = 1.0  # forget-gate bias of 1: the cell remembers from the start
+    W[H : 2 * H, -1] = 1.0  # a forget-gate bias of 1 keeps the gate mostly open at first
     return W, R
 
 
@@ -76,7 +76,7 @@ def readout_backward(R, p, target, N, s):
 
 
 def learn(W, R, inputs, targets, h, c):
-    """Run the forward and backward passes over a chunk. Return the loss, (dW, dR), and the new h, c."""
+    """Run the forward and backward passes over a chunk. Return the loss, (dW, dR), and the new h and c."""
     N, loss, steps = int(targets.sum()), 0.0, []
     for x, target in zip(inputs, targets, strict=True):
         h, c, cache = lstm(W, h, c, x)

@@ -1,8 +1,8 @@
 """Sphinx configuration. Build the site with ``sphinx-build -W docs build/site``.
 
 Neither building nor reading the site needs network access. Chapters, notebooks, command pages and API
-pages are generated from the source on every build, and figures are redrawn if they are out of date. None
-of them are committed.
+pages are generated from the source on every build, and figures are redrawn if they are out of date. The
+generated files are not committed.
 """
 
 import sys
@@ -52,7 +52,7 @@ smartquotes = False
 default_role = "code"
 highlight_language = "text"
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True  # show the name `CPU`, not its repr
+autodoc_preserve_defaults = True  # show a default such as `CPU` by name, not by its repr
 autodoc_typehints = "none"  # docstrings give the types
 napoleon_google_docstring = False
 napoleon_use_ivar = True
@@ -68,7 +68,7 @@ html_css_files = ["minichar.css", "interactive.css"]
 html_js_files = ["minichar.js"]
 html_show_sphinx = False
 html_copy_source = False
-html_show_search_summary = True  # minichar.js disables the summaries on file:// pages
+html_show_search_summary = True  # minichar.js disables search summaries on file:// pages
 html_search_scorer = str(HERE / "static" / "scorer.js")
 html_use_index = False
 html_domain_indices = False

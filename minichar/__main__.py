@@ -1,6 +1,6 @@
 """Entry point for the ``minichar`` script and ``python -m minichar``.
 
-This module imports as little as possible, because pressing Ctrl-C before `main` is called prints a traceback.
+Imports are kept to a minimum, because pressing Ctrl-C before `main` is called would print a traceback.
 """
 
 import os
@@ -32,9 +32,9 @@ def main() -> None:
 
 
 def open_missing_streams() -> None:
-    """Open the null device in place of each standard stream that is closed.
+    """Replace each closed standard stream with the null device.
 
-    Otherwise, the next file opened would reuse the stream's descriptor and receive its output.
+    Otherwise, the next file opened would reuse the stream's descriptor and receive the stream's output.
     """
     for descriptor, (name, flags, mode) in enumerate(STREAMS):
         try:
@@ -45,7 +45,7 @@ def open_missing_streams() -> None:
 
 
 def discard_unwritten() -> None:
-    """Discard output that cannot be written. Otherwise, Python would report the error again at exit."""
+    """Discard output that cannot be written. Otherwise, Python would report the write error again at exit."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

@@ -8,8 +8,8 @@
         def __post_init__(self) -> None:
             check(self)
 
-Error messages refer to the field with an `Option`: ``size is 0; it must be at least 1`` in Python, but
-``--size is 0; …`` on the command line.
+Error messages refer to the field by an `Option`, which is printed as ``size`` in Python and as ``--size`` on
+the command line. An example is ``--size is 0; it must be at least 1``.
 """
 
 import operator
@@ -71,7 +71,7 @@ def one_of(names: Sequence[str] | Callable[[], Sequence[str]]) -> Rule:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a suggestion to append to an error message, or an empty string if no known name is similar."""
+    """Return a "did you mean" hint for an error message, or an empty string if no known name is similar."""
     nearest = get_close_matches(name, known, n=1)
     return f"; did you mean {nearest[0]!r}?" if nearest else ""
 

@@ -62,7 +62,7 @@ class Completed(MinicharError):
 
 
 def counted(n: int, noun: str) -> str:
-    """Return a number and a noun, such as ``1 character`` or ``2,000 characters``."""
+    """Return a number followed by a noun, such as ``1 character`` or ``2,000 characters``."""
     return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
@@ -85,4 +85,4 @@ def brief(value: object) -> str:
 
 
 class Refused(Exception):
-    """Raised when a file is rejected. The message is the reason; the caller adds the path."""
+    """Raised when a file is rejected. The message states only the reason; the caller adds the file's path."""

@@ -13,9 +13,9 @@ from minichar.errors import MinicharError
 def need(module: str, extra: str, what: str) -> Any:
     """Import and return a module from an optional package.
 
-    While a command is running, Ctrl-C during the import kills the process immediately. Otherwise, a
-    KeyboardInterrupt raised while a package is being initialised might be reported with a traceback. Programs
-    that use minichar as a library keep their own SIGINT handler.
+    A KeyboardInterrupt raised while a package is being initialised might be reported with a traceback. If a
+    command is running, Ctrl-C during the import therefore kills the process immediately. Programs that use
+    minichar as a library keep their own SIGINT handler.
 
     Parameters
     ----------
@@ -43,14 +43,14 @@ def need(module: str, extra: str, what: str) -> Any:
 def install_command(extra: str) -> str:
     """Return the command that installs the packages of an extra.
 
-    The command lists the packages themselves because ``pip install 'minichar[plot]'`` fails unless minichar
-    itself is on PyPI. Double quotes work in every shell, including those on Windows.
+    The command lists the packages instead of naming the extra, because ``pip install 'minichar[plot]'`` fails
+    unless minichar itself is on PyPI. Double quotes work in every shell, including those on Windows.
     """
     from importlib.metadata import PackageNotFoundError, requires  # slow to import
 
     try:
         required = requires("minichar") or []
-    except PackageNotFoundError:  # minichar is imported from its source directory
+    except PackageNotFoundError:  # minichar is not installed, but imported from its source directory
         return f'pip install ".[{extra}]"'
     suffix = f'; extra == "{extra}"'
     packages = [line.removesuffix(suffix) for line in required if line.endswith(suffix)]
@@ -74,9 +74,9 @@ def raise_interrupt(number: int, frame: object) -> None:
 
 @contextmanager
 def on_interrupt(action: Any) -> Iterator[None]:
-    """Set the action for SIGINT within the block.
+    """Set the action for SIGINT within a ``with`` block.
 
-    This has no effect if SIGINT is ignored, if the program has its own handler, or outside the main
+    The action is not changed if SIGINT is ignored, if the program has its own handler, or outside the main
     thread, where handlers cannot be set.
 
     Parameters

@@ -22,7 +22,7 @@ from minichar.errors import MinicharError, Option
 
 try:
     import fcntl
-except ImportError:  # Windows, where open files cannot be deleted
+except ImportError:  # no locks on Windows, where open files cannot be deleted anyway
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
@@ -32,7 +32,7 @@ DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 
 @contextmanager
 def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
-    """Open a temporary binary file, and rename it to `path` if the block succeeds.
+    """Open a temporary binary file, and rename it to `path` if the ``with`` block succeeds.
 
     The temporary file is in the same directory as `path`. The file and, where possible, the directory are
     flushed to disk, so the new file survives a power failure. If the block fails, the temporary file is
@@ -72,7 +72,7 @@ def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """Open `path` for writing, and create its directory if necessary.
 
-    A regular file is replaced as in `replacing`. If `path` is a symbolic link, its target is replaced.
+    A regular file is replaced atomically. If `path` is a symbolic link, its target is replaced.
     Output to a device, a pipe or a standard stream is buffered first, so nothing is written if the block
     fails.
 
@@ -108,8 +108,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
     """Mark a directory as in use by this process.
 
-    Yields a function that returns whether another process has marked the same directory. If file locks are
-    not supported, the function always returns False.
+    Yields a function that returns whether another process has marked the same directory, or False if file
+    locks are not supported.
     """
     if fcntl is None:
         yield lambda: False
@@ -122,7 +122,7 @@ def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
             return False
         except BlockingIOError:
             return True
-        except OSError:  # the file system does not support locks
+        except OSError:  # some file systems do not support locks
             return False
         finally:
             with suppress(OSError):
@@ -139,14 +139,14 @@ def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
 def locking(path: Path, wait: bool = True) -> Iterator[bool]:
     """Lock a file, creating it and its directory if necessary.
 
-    The lock is released at the end of the block, or when the process exits, even if it is killed. On
+    The lock is released at the end of the ``with`` block, or when the process exits or is killed. On
     systems without file locks, such as Windows, the file is not locked.
 
     Parameters
     ----------
     path : Path
     wait : bool
-        Whether to wait if another process holds the lock. If False, yield False instead of waiting.
+        If another process holds the lock, whether to wait for it instead of yielding False.
 
     Raises
     ------
@@ -205,7 +205,7 @@ def remove_abandoned(directory: Path) -> None:
     for path in directory.iterdir():
         if not TEMPORARY.fullmatch(path.name):
             continue
-        with suppress(OSError):  # in use, or deleted by another process
+        with suppress(OSError):  # the file is in use, or another process has deleted it
             if not stat.S_ISREG(path.lstat().st_mode):
                 continue
             if fcntl is None:
@@ -223,9 +223,9 @@ def _new_temporary(path: Path) -> tuple[Path, IO[bytes]]:
         file = open(temporary, "xb")  # noqa: SIM115  (closed by the caller)
         if fcntl is None:
             return temporary, file
-        with suppress(OSError):  # the file system does not support locks
+        with suppress(OSError):  # some file systems do not support locks
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(file.fileno()).st_nlink:  # otherwise, `remove_abandoned` deleted it before it was locked
+        if os.fstat(file.fileno()).st_nlink:  # 0 if `remove_abandoned` deleted the file before it was locked
             return temporary, file
         file.close()
 
@@ -265,8 +265,8 @@ def _sync_directory(directory: Path) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        # A directory can be writable but not readable, and some file systems cannot flush directories. The
-        # new file is complete in either case.
+        # The new file is already complete, so ignore directories that are writable but not readable, and file
+        # systems that cannot flush directories.
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP):
             raise
 

@@ -54,7 +54,7 @@ class CharRNN:
         return cls(config, vocabulary, parameters)
 
     def on(self, backend: Backend) -> Self:
-        """Return a copy of the model on another device, or the model itself if it is already there."""
+        """Return a copy of the model on another device, or the model itself if already on that device."""
         here = self.parameters
         if here.backend is backend:
             return self
@@ -94,7 +94,7 @@ class CharRNN:
     def title(self) -> str:
         """The title set for the training run or, by default, the name of the training text; empty if unknown.
 
-        It is never a full path, because it is shown to users who should not see the server's paths.
+        The title is never a full path, because it is shown to users who should not see the server's paths.
         """
         settings, origin = self.details.get("settings"), self.details.get("origin")
         given = settings.get("title") if isinstance(settings, dict) else None
@@ -118,7 +118,7 @@ class CharRNN:
         """
         settings = self.details.get("settings")
         reset_on = settings.get("reset_on", "") if isinstance(settings, dict) else ""
-        separator_ids(reset_on, self.vocabulary)  # raises if the value is invalid
+        separator_ids(reset_on, self.vocabulary)  # raises an error if the separator is invalid
         return str(reset_on)
 
     def resets(self, ids: np.ndarray) -> Resets | None:

@@ -1,9 +1,9 @@
 """How a trained LSTM remembers a bracket, and how far the gradient flows back through its cell state.
 
-The text consists of random letters with brackets at random intervals. To know whether a closing bracket can
-follow, the network must remember the last bracket. Training takes a few seconds. The biases of the input and
-forget gates are initialised with the largest magnitude that Tallec & Ollivier (2018) recommend for a memory
-of 100 steps.
+The text consists of random letters with brackets at random intervals. To predict a closing bracket, the
+network must remember that a bracket is open. Training takes a few seconds. The biases of the input and forget
+gates are initialised with the largest magnitude that Tallec & Ollivier (2018) recommend for dependencies of
+up to 100 steps.
 """
 
 import re
@@ -32,7 +32,7 @@ STRETCH = re.compile(rf"[a-d]{{{MARGIN}}}\([a-d]{{30,34}}\)[a-d]{{{MARGIN}}}")
 
 
 def main() -> None:
-    """Train the network and plot the unit that remembers the bracket."""
+    """Train the network and plot the unit that correlates best with being inside brackets."""
     generator = np.random.default_rng(1)
     parameters = train(generator)
     text = random_text(generator, 4000)
@@ -46,7 +46,7 @@ def main() -> None:
     start, stop = STRETCH.search(text).span()
     c, f, i = c[start:stop, unit], f[start:stop, unit], i[start:stop, unit]
     opening, closing = MARGIN, stop - start - MARGIN - 1
-    # The closing bracket is predicted from the cell state of the step before it.
+    # The closing bracket is predicted from the cell state at the preceding step.
     dc = np.cumprod([1.0, *f[closing - 1 : opening : -1]])[::-1]
 
     def draw(cell: Axes, gates: Axes, gradient: Axes) -> None:
@@ -77,7 +77,7 @@ def random_text(generator: np.random.Generator, length: int) -> str:
 
 
 def encode(text: str) -> np.ndarray:
-    """Return the characters as ids."""
+    """Return the ids of the characters."""
     return np.array([ALPHABET.index(character) for character in text])
 
 

@@ -1,4 +1,4 @@
-"""Diagrams of one step of each cell."""
+"""Diagrams of one time step of the RNN, LSTM and GRU cells."""
 
 from matplotlib.axes import Axes
 
@@ -6,14 +6,14 @@ from .draw import BLUE, GREEN, INK, ORANGE, box, canvas, dot, figure, path
 
 
 def main() -> None:
-    """Draw the three cells."""
+    """Draw all three diagrams."""
     figure(rnn, 5, 2.2, "rnn")
     figure(lstm, 5.4, 4.3, "lstm")
     figure(gru, 5.4, 4.0, "gru")
 
 
 def rnn(ax: Axes) -> None:
-    """``h = tanh(W @ [h_prev; x; 1])``."""
+    """Draw an RNN cell: ``h = tanh(W @ [h_prev; x; 1])``."""
     canvas(ax, 10, 4.2)
     ax.text(0.1, 3, "h_prev", va="center_baseline")
     path(ax, (1.5, 3), (2.6, 3), colour=GREEN)
@@ -30,7 +30,7 @@ def rnn(ax: Axes) -> None:
 
 
 def lstm(ax: Axes) -> None:
-    """``c = f ∘ c_prev + i ∘ g``, ``h = o ∘ tanh(c)``."""
+    """Draw an LSTM cell: ``c = f ∘ c_prev + i ∘ g``, ``h = o ∘ tanh(c)``."""
     canvas(ax, 11, 8.6)
     # The cell state.
     ax.text(0, 7.6, "c_prev", va="center_baseline")
@@ -66,7 +66,7 @@ def lstm(ax: Axes) -> None:
 
 
 def gru(ax: Axes) -> None:
-    """``n = tanh(a_n + r ∘ u_n)``, ``h = (1 - z) ∘ n + z ∘ h_prev``."""
+    """Draw a GRU cell: ``n = tanh(a_n + r ∘ u_n)``, ``h = (1 - z) ∘ n + z ∘ h_prev``."""
     canvas(ax, 11, 8)
     # The new hidden state.
     ax.text(0, 7.1, "h_prev", va="center_baseline")

@@ -13,7 +13,7 @@ def main() -> None:
 
 
 def rnn(ax: Axes) -> None:
-    """``da = dh ∘ (1 - h ∘ h)``, ``dh_prev = W_hᵀ @ da``, ``dx = W_xᵀ @ da``."""
+    """Draw the gradients ``da = dh ∘ (1 - h ∘ h)``, ``dh_prev = W_hᵀ @ da`` and ``dx = W_xᵀ @ da``."""
     canvas(ax, 10, 4.2)
     ax.text(0.1, 3, "dh_prev", va="center_baseline")
     path(ax, (2.6, 3), (1.7, 3), colour=ORANGE)
@@ -33,7 +33,7 @@ def rnn(ax: Axes) -> None:
 
 
 def lstm(ax: Axes) -> None:
-    """The gradients of ``c = f ∘ c_prev + i ∘ g`` and ``h = o ∘ tanh(c)``."""
+    """Draw the gradients of ``c = f ∘ c_prev + i ∘ g`` and ``h = o ∘ tanh(c)``."""
     canvas(ax, 11, 9.2)
     # The cell state.
     ax.text(0, 8.2, "dc_prev", va="center_baseline")
@@ -76,9 +76,9 @@ def lstm(ax: Axes) -> None:
 
 
 def gru(ax: Axes) -> None:
-    """The gradients of ``n = tanh(a_n + r ∘ u_n)`` and ``h = (1 - z) ∘ n + z ∘ h_prev``."""
+    """Draw the gradients of ``n = tanh(a_n + r ∘ u_n)`` and ``h = (1 - z) ∘ n + z ∘ h_prev``."""
     canvas(ax, 11, 9.2)
-    # The blend.
+    # The hidden state.
     ax.text(0, 8.2, "dh_prev", va="center_baseline")
     dot(ax, 2.6, 8.2, "+")
     path(ax, (2.25, 8.2), (1.6, 8.2), colour=ORANGE)

@@ -19,7 +19,7 @@ STAGES = [
 
 
 def main() -> None:
-    """Draw the stages from top to bottom so that the figure fits on a phone screen."""
+    """Draw the figure vertically, so that it fits on a phone screen."""
     figure(draw, 4.6, 6.6, "data_flow")
 
 

@@ -47,7 +47,7 @@ def figure(draw: Callable[..., None], width: float, height: float, name: str, ro
         path = FOLDER / f"{name}.svg"
         fig.savefig(path, metadata={"Date": None, "Creator": None})
     svg = path.read_text(encoding="utf-8").replace(INK, "currentColor")
-    # A page may inline several figures, and ids must be unique within a page.
+    # Add the name to all ids, because a page may inline several figures.
     svg = re.sub(r'(id="|url\(#|xlink:href="#)', rf"\1{name}-", svg)
     svg = re.sub(">[^<>]*</text>", lambda text: lowered(text[0]), svg)
     path.write_text(svg[svg.index("<svg") :], encoding="utf-8")
@@ -65,7 +65,7 @@ def powers(axis: Axis) -> None:
 
 
 def canvas(ax: Axes, width: float, height: float) -> None:
-    """Turn axes into a blank canvas of `width` × `height` units with an equal aspect ratio."""
+    """Turn the axes into a blank canvas of `width` × `height` units with an equal aspect ratio."""
     ax.set(xlim=(0, width), ylim=(0, height), aspect="equal")
     ax.axis("off")
 
@@ -86,7 +86,7 @@ def dot(ax: Axes, x: float, y: float, sign: str, colour: str = INK) -> None:
 def matrix(ax: Axes, x: float, y: float, values: np.ndarray, form: str = "{:.1f}") -> None:
     """Draw a matrix as a grid of unit squares, with its top-left corner at (x, y).
 
-    The shade of a cell shows the magnitude of its value. Positive values are blue, negative ones orange.
+    Each cell's shade shows the magnitude of its value. Positive values are blue, and negative values orange.
     """
     for (row, column), value in np.ndenumerate(values):
         shade = to_rgba(BLUE if value > 0 else ORANGE, 0.6 * abs(value) / abs(values).max())

@@ -1,4 +1,4 @@
-"""Dropout of five units: the forward and backward passes use the same mask."""
+"""Dropout of five units, with the same mask in the forward and backward passes."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,12 +13,12 @@ MASK = np.array([[2.0], [0.0], [2.0], [0.0], [2.0]])  # p = 0.5, so kept units a
 
 
 def main() -> None:
-    """Draw the forward and backward products side by side."""
+    """Draw the forward and backward passes side by side."""
     figure(draw, 4.6, 3.2, "dropout_mask")
 
 
 def draw(ax: Axes) -> None:
-    """Draw ``mask ∘ h = y`` and ``mask ∘ dy = dh`` as columns."""
+    """Draw ``mask ∘ h = y`` and ``mask ∘ dy = dh`` as column vectors."""
     canvas(ax, 10.4, 6.8)
     products = (
         (0.0, "forward", ("mask", "h", "y"), (MASK, H, dropout.forward(H, MASK))),

@@ -43,7 +43,7 @@ def train(folder: Path, dropout: float) -> tuple[minichar.Model, Curve]:
 
 
 def main() -> None:
-    """Train both models and plot their losses."""
+    """Train a model without dropout and one with dropout, and plot their losses."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         text = pydocs_text()[:CHARACTERS]

@@ -9,12 +9,12 @@ from .draw import BLUE, INK, ORANGE, figure
 
 
 def main() -> None:
-    """Plot the two functions above their derivatives."""
+    """Plot tanh and the sigmoid in one panel and their derivatives in another below."""
     figure(draw, 4.8, 4.6, "nonlinearities", rows=2)
 
 
 def draw(values: Axes, slopes: Axes) -> None:
-    """Plot the functions and their derivatives, computed from the function values."""
+    """Plot tanh, the sigmoid and their derivatives, which are computed from the function values."""
     a = np.linspace(-6, 6, 241)
     y, s = np.tanh(a), sigmoid(np, a)
     values.plot(a, y, color=BLUE, label="tanh(a)")

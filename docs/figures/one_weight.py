@@ -1,4 +1,4 @@
-"""The network of lesson 1 with its values and derivatives."""
+"""Diagram of the network from lesson 1, with forward values and derivatives."""
 
 from math import tanh
 
@@ -10,12 +10,12 @@ W, X, TARGET = 0.4, 1.2, 0.6
 
 
 def main() -> None:
-    """Draw the chain from the weight to the loss."""
+    """Draw the computation from the weight to the loss."""
     figure(draw, 4.4, 4.3, "one_weight")
 
 
 def draw(ax: Axes) -> None:
-    """Draw the values from top to bottom on the left, and the derivatives from bottom to top on the right."""
+    """Draw the forward values downwards on the left, and the derivatives upwards on the right."""
     a = W * X
     y = tanh(a)
     loss = (y - TARGET) ** 2

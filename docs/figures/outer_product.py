@@ -10,12 +10,12 @@ S = np.array([[1.2], [-0.4], [0.8], [1.0]])  # [x; 1], (K+1, 1)
 
 
 def main() -> None:
-    """Draw the two vectors and their product."""
+    """Draw da, [x; 1] and their outer product."""
     figure(draw, 4.2, 3.8, "outer_product")
 
 
 def draw(ax: Axes) -> None:
-    """Draw da on the left, [x; 1]ᵀ at the top, and dW where their rows and columns meet."""
+    """Draw dW with da on its left and [x; 1]ᵀ above it."""
     canvas(ax, 7.6, 6.9)
     matrix(ax, 1.3, 4.7, DA)
     matrix(ax, 3.0, 6.3, S.T)

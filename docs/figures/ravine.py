@@ -1,4 +1,4 @@
-"""Paths of gradient descent and RMSprop on the ravine-shaped loss of lesson 15."""
+"""Paths of gradient descent and RMSprop on the ravine-shaped loss from lesson 15."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +15,7 @@ RATE, RMSPROP_RATE = 0.019, 0.03
 
 
 def main() -> None:
-    """Run both methods and plot their paths."""
+    """Run gradient descent and RMSprop, and plot their paths."""
     descent, scaled = [START], [START]
     parameters = Parameters({"theta": (2,)}, "float64")
     rmsprop, theta = RMSprop(parameters, 0.95), parameters.flat

@@ -1,4 +1,4 @@
-"""Gradients of a network that is fed its own predictions, and the path that has no gradient (lesson 14)."""
+"""Gradients in a network that is fed its own predictions (lesson 14); sampling has no gradient."""
 
 from matplotlib.axes import Axes
 
@@ -6,12 +6,12 @@ from .draw import BLUE, GREEN, ORANGE, arrow, box, canvas, figure, path
 
 
 def main() -> None:
-    """Draw two time steps, where the input to the second is sampled from the prediction of the first."""
+    """Draw two time steps, with the second step's input sampled from the first step's prediction."""
     figure(draw, 4.8, 4.0, "sampled_input")
 
 
 def draw(ax: Axes) -> None:
-    """Draw forward arrows in green, backward arrows in orange, and a dashed path without a gradient."""
+    """Draw green forward arrows, orange backward arrows, and a dashed line where no gradient flows."""
     canvas(ax, 12, 9.2)
     before, after = 2.6, 9.4
     inputs, states, outputs, losses = 0.7, 3.2, 5.7, 8.0

@@ -24,7 +24,7 @@ def speed(N: np.ndarray, beta: float, streams: np.ndarray) -> np.ndarray:
 
 
 def main() -> None:
-    """Plot weak and strong scaling up to 64 ranks for both networks."""
+    """Plot weak and strong scaling up to 64 ranks, for each network bandwidth."""
     N = 2.0 ** np.arange(7)
 
     def draw(ax: Axes) -> None:

@@ -1,4 +1,4 @@
-"""Backpropagation through three steps of one unit, with the numbers from lesson 8."""
+"""Backpropagation through three time steps of a single unit, with the numbers from lesson 8."""
 
 from math import tanh
 
@@ -14,7 +14,7 @@ DIGITS = "₀₁₂₃"
 
 
 def main() -> None:
-    """Draw the steps from left to right."""
+    """Draw the time steps from left to right."""
     figure(draw, 4.8, 4.2, "through_time")
 
 

@@ -1,4 +1,4 @@
-"""Truncated BPTT: states cross chunk boundaries; gradients do not."""
+"""Truncated BPTT: states cross chunk boundaries, but gradients do not."""
 
 from itertools import pairwise
 

@@ -10,12 +10,12 @@ TEXT = "cats."
 
 
 def main() -> None:
-    """Draw two layers over four steps."""
+    """Draw two layers unrolled over four time steps."""
     figure(draw, 4.9, 4.8, "unrolled")
 
 
 def draw(ax: Axes) -> None:
-    """Draw one column of boxes per step."""
+    """Draw one column of boxes per time step."""
     canvas(ax, 10.6, 10)
     rows = (1.0, 3.2, 5.4, 7.3, 9.2)
     ids, layer1, layer2, readout, targets = rows

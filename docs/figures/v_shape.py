@@ -16,7 +16,7 @@ T, B = 4, 2
 
 
 def main() -> None:
-    """Measure the errors and plot them."""
+    """Measure and plot the gradient errors."""
     generator = np.random.default_rng(1)
     network = toy_network(Config(5, "lstm", 3, 1), T, B, generator)
     inputs, targets = generator.integers(5, size=(2, T, B))

@@ -1,4 +1,4 @@
-"""The browser used by the scripts in this directory. Requires Playwright (``pip install playwright``)."""
+"""Start Chromium for the scripts in this directory. Requires Playwright (``pip install playwright``)."""
 
 import shutil
 from collections.abc import Iterator

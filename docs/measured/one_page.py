@@ -1,7 +1,7 @@
 """Reproduce the measurements in docs/howto/one-page.md: ``python docs/measured/one_page.py``.
 
-The script requires Playwright (``pip install playwright``) and Chromium. Run it on an otherwise idle machine.
-It takes about half a minute.
+The script requires Playwright (``pip install playwright``) and Chromium. Run the script, which takes about
+half a minute, on an otherwise idle machine.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Take the screenshots of the web demo for docs/web.md: ``python docs/measured/page.py cv``.
 
-The argument is a checkpoint, or a directory of checkpoints, of a model trained on Python's help text. The
-script requires the ``web`` extra, Playwright and Chromium.
+The command-line argument is a checkpoint of a model trained on Python's help text, or a directory of such
+checkpoints. The script requires the ``web`` extra, Playwright and Chromium.
 """
 
 import re
@@ -20,7 +20,7 @@ CHOSEN = 15
 
 
 def take(browser: Browser, address: str, scheme: str) -> None:
-    """Generate text on the page in the light or dark colour scheme, and save a screenshot."""
+    """Generate text on the web page, in the light or dark colour scheme, and save a screenshot."""
     page = browser.new_page(viewport={"width": 1120, "height": 700}, color_scheme=scheme, locale="en")
     page.goto(address)
     page.click("#more summary")
@@ -37,7 +37,7 @@ def take(browser: Browser, address: str, scheme: str) -> None:
 
 
 def main() -> None:
-    """Serve the model and take both screenshots."""
+    """Serve the model, and take a screenshot in each colour scheme."""
     serve = [sys.executable, "-m", "minichar", "serve", sys.argv[1], "--port", "0"]
     server = subprocess.Popen(serve, stderr=subprocess.PIPE, encoding="utf-8")
     try:

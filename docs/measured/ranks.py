@@ -1,7 +1,7 @@
 """Reproduce the measurements in docs/scale.md: ``python docs/measured/ranks.py``.
 
-The script requires mpi4py, an MPI implementation and an otherwise idle machine with at least two cores, and
-takes two to five minutes. It alternates between runs with one and two single-threaded ranks.
+The script requires mpi4py, an MPI implementation and an otherwise idle machine with at least two cores. For
+two to five minutes, the script alternates between runs with one rank and with two, all single-threaded.
 """
 
 import json
@@ -32,7 +32,7 @@ class Timed(Ranks):
         self.waiting = self.averaging = 0.0
 
     def average(self, *arguments):
-        """Average the arrays, timing the wait and the Allreduce."""
+        """Average arrays over all ranks, timing the wait for other ranks and the Allreduce."""
         begun = perf_counter()
         self.comm.Barrier()
         ready = perf_counter()
@@ -42,7 +42,7 @@ class Timed(Ranks):
 
 
 def job() -> None:
-    """Time training steps. Rank 0 prints the time per step and the fractions spent averaging and waiting."""
+    """Time training steps. Rank 0 prints the step time and the fractions spent averaging and waiting."""
     from mpi4py import MPI
 
     results = {}
@@ -65,7 +65,7 @@ def job() -> None:
 
 
 def run(size: int) -> dict[str, list[float]]:
-    """Run `size` ranks and return their results."""
+    """Run `job` on `size` ranks and return the results printed by rank 0."""
     command = ["mpiexec", "-n", str(size), sys.executable, __file__, "job"]
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
@@ -73,7 +73,7 @@ def run(size: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Print medians over `ROUNDS` rounds: step times, speed-up, and the fractions measured with two ranks."""
+    """Print the median step times, speed-up, and averaging and waiting fractions over `ROUNDS` rounds."""
     rounds = [(run(1), run(2)) for _ in range(ROUNDS)]
     print("H    B    1 rank     2 ranks    speed-up  Allreduce    waiting")
     for name in rounds[0][0]:

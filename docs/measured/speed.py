@@ -40,7 +40,7 @@ GROWTH = {
 
 
 def fastest(unit, times):
-    """Return the shortest time per call in seconds. Other processes can only make a call slower."""
+    """Return the shortest time per call in seconds, because other processes can only slow calls down."""
 
     def once():
         begun = perf_counter()
@@ -98,7 +98,7 @@ class TimedBackend(NumPyBackend):
 
 
 def shares(work, times=20):
-    """Return the fraction of a training step spent on each kind of operation, and on copies and Python."""
+    """Return the fractions of a training step spent on each kind of operation, and on copies and Python."""
     clock = Clock()
     backend = TimedBackend(clock)
     model = CharRNN.new(work.config(), ours.vocabulary(work.vocab_size), seed=1, backend=backend)

@@ -1,8 +1,8 @@
 """Record the terminal session at the top of the README: ``python docs/measured/terminal.py``.
 
-The script runs both commands, which takes a few minutes, and writes their output to ``terminal.svg``. Only
-the timing is changed: training plays back at reading speed. The picture is animated with CSS. Where
-animations are unsupported or disabled, the whole session is shown at once.
+The script runs ``minichar train`` and ``minichar sample``, which takes a few minutes, and writes their output
+to ``terminal.svg``. The training log is shortened and plays back at reading speed. The SVG is animated with
+CSS. Where CSS animations are unsupported or disabled, the whole session is shown at once.
 """
 
 import re
@@ -36,13 +36,13 @@ rect.cover {{ animation: uncover {COLUMNS * CHARACTER}s steps({COLUMNS}) backwar
 
 
 def run(command: str, folder: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a directory."""
+    """Run a command in `folder` and capture its output."""
     words = [sys.executable, "-m", *shlex.split(command)]
     return subprocess.run(words, cwd=folder, capture_output=True, check=True, encoding="utf-8")
 
 
 def excerpt(log: str) -> list[str]:
-    """Select the lines of a training log to show: three at the beginning, and two per epoch.
+    """Return the lines of a training log to show: three from the header, and two per epoch.
 
     Progress lines and samples within an epoch are left out, because a terminal updates them in place.
     """
@@ -54,7 +54,7 @@ def excerpt(log: str) -> list[str]:
 
 
 class Screen:
-    """The lines of the recording so far, and the time at which the next line appears."""
+    """The lines recorded so far, and the time at which the next line will appear."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []
@@ -64,7 +64,7 @@ class Screen:
         """Add a line at the current time, then advance the time by `seconds`."""
         self.rows += 1
         y = MARGIN + self.rows * HEIGHT
-        # The width is fixed because the reader's font may be wider.
+        # Fix the width of the line, because the reader's font may be wider than `WIDTH`.
         place = f'x="{MARGIN}" y="{y}" textLength="{len(words) * WIDTH:.1f}"'
         delay = f'style="animation-delay: {self.time:.2f}s"'
         self.parts.append(f'<text class="{kind}" {place} {delay}>{escape(words)}</text>')
@@ -89,7 +89,7 @@ class Screen:
 
 
 def main() -> None:
-    """Run the commands and save the recording."""
+    """Run the commands in `COMMANDS` and record them in ``terminal.svg``."""
     with tempfile.TemporaryDirectory() as folder:
         trained, sampled = (run(command, folder) for command in COMMANDS)
     screen = Screen()

@@ -45,7 +45,7 @@ def write_api(folder: Path) -> None:
 
 
 def section(group: Group) -> str:
-    """Return the section for a group: its example and the documentation of its names."""
+    """Return the section for a group of public names: an example and their documentation."""
     names = "\n".join(map(public, group.names))
     return f"## {group.title}\n\n```python\n{group.example}```\n\n```{{eval-rst}}\n{names}\n```"
 
@@ -63,7 +63,7 @@ def page(title: str, modules: list[str]) -> str:
 
 
 def public(name: str) -> str:
-    """Return the autodoc directive for a public name. Cross-references link to its module's page."""
+    """Return the autodoc directive for a public name. Cross-references link to the module's page."""
     what = getattr(minichar, name)
     kind = "autofunction"
     if inspect.isclass(what):
@@ -73,7 +73,7 @@ def public(name: str) -> str:
 
 
 def own_signature(what: Any) -> str:
-    """Return an object's ``__signature__`` as text; autodoc would otherwise take it from the source."""
+    """Return an object's ``__signature__`` as text. By default, autodoc uses the signature in the source."""
     if not hasattr(what, "__signature__"):
         return ""
     signature = inspect.signature(what)

@@ -2,8 +2,8 @@
 
 A chapter starts with the lesson's docstring, in which indented blocks are equations and diagrams. Next
 come the engine functions that the lesson uses, followed by the lesson's code and tests, with the test
-names as headings. ``EXERCISE`` and ``ANSWER`` come last. Everything is read from the source, so a chapter
-always matches the code.
+names as headings. The exercise, its answer and the complete source files come last. Everything is read from
+the source, so a chapter always matches the code.
 """
 
 import ast
@@ -153,7 +153,7 @@ def chapter(path: Path, package: Path) -> str:
 def pieces(source: str) -> list[tuple[ast.FunctionDef | None, str]]:
     """Split a lesson's code into ``(test, code)`` pairs. The test is None for code outside tests.
 
-    The docstring, the exercise and the answer are left out.
+    The lesson's docstring, exercise and answer are omitted.
     """
     lines, (docstring, *body) = source.splitlines(), ast.parse(source).body
     found: list[tuple[ast.FunctionDef | None, str]] = []

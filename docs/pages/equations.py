@@ -1,8 +1,8 @@
-"""Typeset the indented blocks in lessons and docstrings, and the symbols in their text.
+"""Typeset the indented blocks in lessons and docstrings, and the symbols in the surrounding text.
 
-A block becomes a table. Its columns are separated by at least three spaces in the source. Each cell is an
-equation or a comment, and equations are aligned at signs such as ``=``. The backward pass of an equation
-is indented under it. Diagrams and columns of numbers are left unchanged.
+Each block becomes a table. In the source, columns are separated by at least three spaces. Each table cell
+is an equation or a comment. Equations are aligned at signs such as ``=``, and the backward pass of an
+equation is indented below it. Diagrams and columns of numbers are left unchanged.
 """
 
 import re
@@ -37,7 +37,7 @@ ALONE = re.compile(rf"(?<![\w'.*~-]){SYMBOL}(?![\w*(-]|\.\w)")
 
 
 def typeset(text: str) -> str:
-    """Return Markdown with blocks converted to tables, and symbols in the text to MathML."""
+    """Return Markdown with blocks converted to tables and symbols to MathML."""
     parts, start = [], 0
     for match in BLOCK.finditer(text):
         parts += [prose(text[start : match.start()]), table(match[0]) or match[0]]
@@ -49,7 +49,7 @@ def prose(text: str) -> str:
     """Typeset the formulas in running text, except in code and emphasis."""
     parts = LITERAL.split(text)
     parts[::2] = [MINUS.sub("−", FORMULA.sub(formula, part)) for part in parts[::2]]
-    # Without this span, a line could break between a formula and a comma.
+    # The span prevents a line break between a formula and the punctuation that follows.
     return PUNCTUATED.sub(r'<span class="together">\g<0></span>', "".join(parts))
 
 
@@ -65,9 +65,9 @@ def formula(match: re.Match[str]) -> str:
 
 
 def table(block: str) -> str | None:
-    """Return a block as HTML tables, or None if any part is neither a set of equations nor a table of words.
+    """Return a block as HTML tables, or None if it contains anything but equations and tables of words.
 
-    Blank lines separate the parts. Consecutive parts with equations share a table, which aligns them.
+    Blank lines divide a block into parts. Consecutive parts with equations share a table, which aligns them.
     """
     if DRAWING.search(block):
         return None
@@ -79,7 +79,7 @@ def table(block: str) -> str | None:
         equations = any(is_equation(cell) for cells in rows for cell in cells)
         if not equations and (len(rows[0]) == 1 or len({len(cells) for cells in rows}) > 1):
             return None
-        equations = equations or len(lines) == 1  # a single line is a heading
+        equations = equations or len(lines) == 1  # a single line of words is a heading
         if equations and aligned:
             tables[-1] += ["", *lines]
         else:
@@ -123,7 +123,7 @@ def is_equation(cell: str) -> bool:
 
 
 def separate(cells: list[str]) -> list[list[str]]:
-    """Split ``a, b = c, d`` into two rows. The comment stays in the first row."""
+    """Split ``a, b = c, d`` into two rows. A comment stays in the first row."""
     if not cells or not is_equation(cells[0]):
         return [cells] * bool(cells)
     equations = []
@@ -163,6 +163,6 @@ def table_row(cells: list[str], width: int) -> str:
             html += f"<td colspan={span}>{mathml(cell, DISPLAY)}</td>"
         else:
             text = mathml(cell) if len(cell) == 1 and cell.isalpha() else prose(escape(cell))
-            text = CODE.sub(r"<code>\1</code>", text)  # Markdown is not processed in HTML
+            text = CODE.sub(r"<code>\1</code>", text)  # Markdown inside HTML is not processed
             html += f"<td class=comment colspan={span}>{text}</td>"
     return html

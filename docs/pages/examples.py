@@ -1,4 +1,4 @@
-"""Groups of public names, with an example for each group. The tests run the examples in this order."""
+"""Groups of public names, with an example for each group. The tests run the examples in order."""
 
 from typing import NamedTuple
 

@@ -27,7 +27,7 @@ SECTION = re.compile(r"-{3,}\s*")
 class Picture(SphinxDirective):
     """A figure from ``docs/figures``, inlined so that it uses the page's colours.
 
-    The argument is the name of the figure. The content is its caption.
+    The directive's argument is the name of the figure, and its content is the caption.
     """
 
     required_arguments = 1
@@ -48,7 +48,7 @@ class Picture(SphinxDirective):
 class Interactive(SphinxDirective):
     """An interactive figure from ``docs/interactive``.
 
-    The argument is the name of the figure. The content is its caption.
+    The directive's argument is the name of the figure, and its content is the caption.
     """
 
     required_arguments = 1
@@ -117,7 +117,7 @@ def raw_table(block: re.Match[str]) -> str:
 
 
 def restore_value(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Restore the docstring of a value, in which Napoleon mistakes the text before a colon for a type."""
+    """Restore the docstring of a variable, because Napoleon mistakes the text before a colon for a type."""
     if what in VALUES:
         lines[:] = app.env.temp_data.pop(name)
 

@@ -1,6 +1,6 @@
 """Captions and markup for the interactive figures.
 
-A figure consists of ``docs/interactive/NAME.js`` and the shared functions in ``shared.js``. Both are
+A figure consists of ``docs/interactive/NAME.js`` and the shared functions in ``shared.js``. Both scripts are
 inlined, because browsers do not load modules from file:// URLs.
 """
 
@@ -73,6 +73,6 @@ MARKUP = """\
 
 
 def markup(name: str) -> str:
-    """Return the HTML of a figure, without its caption. A page can contain only one figure."""
+    """Return the HTML for a figure, without its caption. A page can contain only one interactive figure."""
     shared, own = ((FOLDER / f"{stem}.js").read_text(encoding="utf-8") for stem in ("shared", name))
     return MARKUP.format(name=name, shared=shared, own=own)

@@ -1,10 +1,10 @@
 """Convert the plain-text notation of the lessons and docstrings to MathML.
 
-``dh_prev = W_hᵀ @ da`` is an example of the notation. ``_`` starts a subscript, and ``^`` a superscript.
-Without spaces, ``/`` divides only the adjacent symbols, as in ``h²/2 f''``. With spaces, it divides
-everything since the last operator by the factors that follow, as in ``η g / (√m + ε)``. A run of letters
-is a product, as in ``ih``, unless it is in `NAMES` or is a word (three or more letters, or in
-`SHORT_WORDS`).
+An example of the notation is ``dh_prev = W_hᵀ @ da``. ``_`` starts a subscript, and ``^`` a superscript.
+A slash without spaces divides only the adjacent symbols, as in ``h²/2 f''``. A slash surrounded by spaces
+divides everything since the last operator by the factors that follow, as in ``η g / (√m + ε)``. A run of
+letters is a product, as in ``ih``, unless it is listed in `NAMES` or is a word (at least three letters, or
+listed in `SHORT_WORDS`).
 """
 
 import re
@@ -27,7 +27,7 @@ TOKEN = re.compile(
 
 
 def mathml(line: str, attributes: str = "") -> str:
-    """Return a formula as a ``math`` element. Raise `ValueError` if it does not follow the notation."""
+    """Return a formula as a ``math`` element. Raise `ValueError` if the formula is not in the notation."""
     parser = Parser(line)
     inside = parser.expression()
     if parser.tokens:
@@ -41,7 +41,7 @@ class Parser:
     def __init__(self, line: str) -> None:
         self.tokens: list[tuple[str, str]] = []
         self.closing = ""  # the delimiter that closes the innermost group
-        self.flat = False  # whether to show `/` as a slash instead of a fraction, as in an exponent
+        self.flat = False  # whether to show fractions with a slash, as in exponents
         while line:
             match = TOKEN.match(line)
             if match is None:
@@ -51,12 +51,12 @@ class Parser:
 
     @property
     def kind(self) -> str:
-        """The kind of the next token, or an empty string at the end."""
+        """The kind of the next token, or an empty string if no tokens are left."""
         return self.tokens[0][0] if self.tokens else ""
 
     @property
     def text(self) -> str:
-        """The text of the next token, or an empty string at the end."""
+        """The text of the next token, or an empty string if no tokens are left."""
         return self.tokens[0][1] if self.tokens else ""
 
     def take(self) -> str:
@@ -69,7 +69,7 @@ class Parser:
         term = 0  # index in `pieces` where the current term starts
         while self.tokens and self.text != self.closing:
             if self.kind == "operator" or (self.flat and self.text == "/"):
-                form = ' form="infix"' if self.text == "~" else ""  # even at the start of a table cell
+                form = ' form="infix"' if self.text == "~" else ""  # infix even at the start of a cell
                 form = ' form="prefix"' if self.text == "-" and term == len(pieces) else form
                 sign = self.take()
                 pieces.append(f"<mo{form}>{SHOWN.get(sign, sign)}</mo>")
@@ -138,7 +138,7 @@ class Parser:
             kind, text = self.tokens.pop(0)
             if kind == "lowered":
                 below = f"<mn>{LOWERED[text]}</mn>"
-            elif "'" in text:  # in most fonts, the prime is already raised
+            elif "'" in text:  # most fonts already raise the prime
                 base = row([base, f'<mo lspace="0" rspace="0">{"′" * len(text)}</mo>'])
             elif kind == "raised":
                 above = row([RAISED[sign] for sign in text])
@@ -187,7 +187,7 @@ def row(pieces: list[str]) -> str:
 
 
 def bare(pieces: list[str]) -> str:
-    """Return pieces as one element. If they are a single group in parentheses, omit the parentheses."""
+    """Return pieces as one element, without the parentheses if `pieces` is one group in parentheses."""
     match = GROUP.fullmatch(pieces[0]) if len(pieces) == 1 else None
     return f"<mrow>{match[1]}</mrow>" if match else row(pieces)
 

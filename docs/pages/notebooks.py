@@ -1,7 +1,7 @@
 """Generate the course notebooks from the lessons' test files with Jupytext.
 
 Each test becomes a cell that defines the test and calls it with the values of its parameters and fixtures,
-as pytest would. Equations are left as they are in the source.
+as pytest would. Equations are copied without typesetting.
 """
 
 import ast
@@ -41,7 +41,7 @@ def script(path: Path) -> str:
     lesson, source = read_lesson(path), path.read_text(encoding="utf-8")
     _, _, story = lesson.story.partition("\n")
     cells = [text(f"# {lesson.number}. {lesson.title}\n\n{story.strip()}"), code(SETUP)]
-    if "__doc__" in source:  # some tests check the numbers in the docstring
+    if "__doc__" in source:  # some tests check numbers in the lesson's docstring
         cells.append(code(f"__doc__ = {ast.get_docstring(ast.parse(source), clean=False)!r}", HIDDEN))
     fixtures: dict[str, Function] = {}
     for test, piece in pieces(source):
@@ -66,7 +66,7 @@ def code(lines: str, options: str = "") -> str:
 
 
 def calls(test: Function, fixtures: dict[str, Function]) -> str:
-    """Return the lines that call a test, with new fixtures for each value of its parameter."""
+    """Return the code that calls a test once per parameter value, each time with new fixtures."""
     parametrize = [decorator.args for decorator in test.decorator_list if isinstance(decorator, ast.Call)]
     values = {ast.literal_eval(name): ast.unparse(listed) for name, listed in parametrize}
     made: dict[str, str] = {}
@@ -81,7 +81,7 @@ def calls(test: Function, fixtures: dict[str, Function]) -> str:
 
 
 def make(name: str, fixtures: dict[str, Function], made: dict[str, str]) -> None:
-    """Add the call of a fixture to `made`, after the calls of the fixtures that it uses."""
+    """Add the call to a fixture to `made`, after the calls to the fixtures that it depends on."""
     for below in names(fixtures[name]):
         make(below, fixtures, made)
     made[name] = f"the_{name} = {name}({', '.join(f'the_{below}' for below in names(fixtures[name]))})"

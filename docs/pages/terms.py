@@ -21,7 +21,7 @@ TERMS = {
 
 
 def index_terms(name: str) -> list[str]:
-    """Return a lesson's index directive as a list with one item, or an empty list if it has no terms."""
+    """Return a list with a lesson's index directive, or an empty list if the lesson has no terms."""
     if name not in TERMS:
         return []
     terms = ", ".join(f"! {term}" for term in TERMS[name])

@@ -22,7 +22,8 @@ def check_keywords(function: Callable[..., Any], names: Iterable[str]) -> None:
     Raises
     ------
     TypeError
-        If a name is unknown. The message suggests a similar parameter, if any, or passing a `Choice`.
+        If a name is unknown. The message suggests the parameter with the most similar name, if any, or
+        passing a `Choice` if the unknown name is one of its fields.
     """
     known = signature(function).parameters.keys() - {"self", "cls"}
     for name in names:

@@ -21,7 +21,7 @@ from minichar.text.vocabulary import Vocabulary, checked_vocabulary
 from minichar.training.evaluation import Evaluation, evaluate_whole
 from minichar.training.settings import Settings
 
-CHUNK = 100  # time steps per forward pass in `surprisal`; the result does not depend on it
+CHUNK = 100  # time steps per forward pass in `surprisal`; does not affect the result
 
 
 class Model(CharRNN):
@@ -42,8 +42,8 @@ class Model(CharRNN):
         Training information as JSON-compatible values: ``val_loss``, ``epoch``, ``origin``, ``settings``.
     history : list of dict
         Evaluations made during training, oldest first; empty if the model has no training history.
-        ``iteration`` and ``epoch`` count the chunks and epochs so far. All losses are in nats per character.
-        ``train_loss`` is the mean since the previous evaluation, with dropout and scheduled sampling.
+        ``iteration`` and ``epoch`` count training chunks and epochs. All losses are in nats per character.
+        ``train_loss`` is the mean loss since the last evaluation, with dropout and scheduled sampling.
         ``val_loss`` is the validation loss, or None without validation. ``fit_loss`` is the loss on training
         text, measured the same way as ``val_loss``. ``learning_rate`` and ``teacher_forcing_ratio`` are the
         values at the last step before the evaluation.
@@ -115,7 +115,7 @@ class Model(CharRNN):
         ----------
         prime : str
             Text to continue; not included in the output. By default, generation starts after a newline or,
-            for a model trained with ``reset_on``, after that string.
+            for a model trained with ``reset_on``, after the ``reset_on`` string.
         length : int
             Number of characters to generate; 0 for no limit.
         temperature : float
@@ -129,7 +129,7 @@ class Model(CharRNN):
         seed : int or None
             Random seed. The same seed gives the same text; None uses a new seed for each call.
         stop : str or sequence of str
-            Strings that end generation. They are not included in the output.
+            Strings that end generation; not included in the output.
         unknown : {"error", "skip", "unk"}
             How to handle characters in `prime` that are not in the vocabulary: raise an error, skip
             them, or use the unknown token.
@@ -195,7 +195,7 @@ class Model(CharRNN):
         Parameters
         ----------
         text : str
-            Text of N ≥ 2 characters. The model predicts all of them except the first.
+            Text of N ≥ 2 characters. The model predicts all characters except the first.
         unknown : {"error", "skip", "unk"}
             How to handle unknown characters: raise an error, skip them, or use the unknown token.
 
@@ -269,7 +269,7 @@ class Model(CharRNN):
 def training_of(details: Mapping[str, Any]) -> str:
     """Return a one-line description of how a model was trained.
 
-    The details are read from a file, so entries may be missing or of any type.
+    Entries of `details` may be missing or of any type, because they are read from a file.
     """
     origin, epoch, loss = details.get("origin"), details.get("epoch"), details.get("val_loss")
     if not isinstance(origin, dict) or not isinstance(epoch, int | float):

@@ -19,13 +19,13 @@ FOREVER = 10**13
 class Progress:
     """Context manager that shows the epoch, losses, speed and remaining time.
 
-    On a terminal, one line is updated in place. Otherwise, a line is printed after each evaluation, and every
-    `INTERVAL` seconds between evaluations.
+    On a terminal, one line is updated in place. If the output is not a terminal, a line is printed after each
+    evaluation, and every `INTERVAL` seconds between evaluations.
 
     Parameters
     ----------
     run : Run
-        The training run. Its notes are printed before the first progress line.
+        The training run, whose notes are printed before the first progress line.
     """
 
     def __init__(self, run: Run) -> None:
@@ -45,7 +45,7 @@ class Progress:
             print(file=sys.stderr)
 
     def show(self, event: Event) -> None:
-        """Update the line after every evaluation, and after a training step if an update is due."""
+        """Write a progress line after every evaluation, and after a training step if an update is due."""
         match event:
             case Evaluated():
                 if event.val is not None:
@@ -60,7 +60,7 @@ class Progress:
                 self.write(event.epoch, event.loss)
 
     def write(self, epoch: float, loss: float) -> None:
-        """Write the progress line. Speed and remaining time include evaluation and saving."""
+        """Write a progress line, with a speed and remaining time that account for evaluation and saving."""
         trainer, now = self.trainer, monotonic()
         done = trainer.iteration - self.first
         seconds = (now - self.begun) / done  # per chunk

@@ -36,7 +36,7 @@ def train(
     tf32: bool = False,
     **options: Any,
 ) -> Model:
-    """Train a model on text and return the checkpoint with the lowest validation loss.
+    """Train a model on text and return the model with the lowest validation loss.
 
     Checkpoints are saved in the directory `checkpoint_dir` (``cv`` by default), as with
     ``minichar train``. Use `resume` to continue an interrupted run from its last checkpoint.
@@ -54,22 +54,23 @@ def train(
         and remaining time) to standard error.
     init_from : path-like or CharRNN, optional
         Source of the initial weights: a checkpoint, a directory of checkpoints (the best one is used), or a
-        model (its weights are copied, and training runs on its device). Weights are matched by
-        character, so the new text may contain different characters.
+        model (its weights are copied, and training runs on its device). Input and readout weights are copied
+        by character, so the new text may contain different characters.
     resume : path-like, optional
         Checkpoint of the run to continue, or a directory of checkpoints (the newest one is used). The run
-        continues exactly where it stopped. Options that you do not pass keep their values from that run.
+        continues exactly where it stopped. Options that you do not pass keep the original run's values.
     on_event : callable, optional
         Called with each event of the run; see `minichar.training.events`.
     tf32 : bool
         Whether an NVIDIA GPU may compute float32 matrix products in TF32, which rounds operands to a 10-bit
-        mantissa. The losses then differ from those on the CPU by more than float32 rounding error. The
-        returned model does not use TF32. Like `device`, this setting is not stored in checkpoints: pass it
-        again with `resume`.
+        mantissa. With TF32, losses differ from CPU losses by more than float32 rounding error. The
+        returned model does not use TF32. Like `device`, `tf32` is not stored in checkpoints, so pass it
+        again when you resume a run.
     **options
         Options of ``minichar train`` (the fields of `Settings`), for example ``model="gru"``,
-        ``rnn_size=256`` or ``max_epochs=10``. All other options take their values from the recipe, which
-        is ``quick`` by default. Select another with, for example, ``recipe="laptop"``.
+        ``rnn_size=256`` or ``max_epochs=10``. Options that you do not pass take their values from the
+        recipe, which is ``quick`` by default. To select another recipe, pass its name, such as
+        ``recipe="laptop"``.
 
     Returns
     -------

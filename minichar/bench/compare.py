@@ -96,8 +96,8 @@ class Result:
 def opponents(work: Work) -> list[Work] | list[None]:
     """Return the baselines for a benchmark. Each baseline gets its own row in the table.
 
-    Training with dropout or scheduled sampling is compared with plain training, and sampling many streams
-    with sampling one stream. All other benchmarks are compared with PyTorch. On an NVIDIA GPU, training and
+    Training with dropout or scheduled sampling is compared with plain training, and sampling many streams is
+    compared with sampling one. All other benchmarks are compared with PyTorch. On an NVIDIA GPU, training and
     evaluation are also compared with PyTorch captured as a CUDA graph. If PyTorch is not installed or does
     not implement the cell, the list contains only None.
     """
@@ -166,7 +166,7 @@ HEADINGS = (
 
 
 def row(result: Result) -> tuple[str, ...]:
-    """Return a row of the table, with one string per column."""
+    """Return a row of the results table, with one string per column."""
     work, against = result.work, result.against
     sizes = f"{work.kind} {work.model} {work.num_layers}×{work.rnn_size}"
     megabytes = " / ".join(f"{bytes_ / 1e6:.0f}" for bytes_ in result.memory.values())

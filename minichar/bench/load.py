@@ -22,7 +22,7 @@ from itertools import count
 
 HEADINGS = "| clients | characters/s | vs. 1 client | first, ms (p50, p99) | gap, ms (p99) | failed |"
 TIMEOUT = 60.0
-"""Seconds to wait for data."""
+"""Maximum time to wait for data from the server, in seconds."""
 RETRY_AFTER = 0.1
 """Seconds to wait after a failed request."""
 WARM_UP = 1.0
@@ -38,9 +38,9 @@ class Measurement:
     characters : int
         Number of characters received before the end of the test.
     first, gaps : list of float
-        Time from each request to its first character, and between successive updates, in seconds.
+        Times in seconds from each request to its first character, and between successive updates.
     dropped : list of str
-        Reason for each failure.
+        Reason for each failed request.
     """
 
     characters: int = 0
@@ -72,7 +72,7 @@ class Load:
     alternatives: bool
 
     def request(self, seed: int) -> bytes:
-        """Return an HTTP request with the given seed."""
+        """Return an HTTP request to generate text with the given seed."""
         fields = {"prime": "The ", "length": self.length, "seed": seed, "alternatives": self.alternatives}
         body = json.dumps(fields)
         headers = (
@@ -86,7 +86,7 @@ class Load:
 
 
 class Client(threading.Thread):
-    """A client that sends requests one after another until `end`.
+    """A client that sends requests one after another until the end of the test.
 
     Parameters
     ----------
@@ -104,9 +104,9 @@ class Client(threading.Thread):
         self.measured = Measurement()
 
     def run(self) -> None:
-        """Send requests until `end`.
+        """Send requests until the end of the test.
 
-        The last response is read in full, but characters received after `end` are not counted.
+        The last response is read in full, but characters received after the test has ended are not counted.
         """
         while time.monotonic() < self.end:
             try:
@@ -118,7 +118,7 @@ class Client(threading.Thread):
                 time.sleep(RETRY_AFTER)
 
     def read_text(self, seed: int) -> str:
-        """Send one request, read the response, and return the reason generation ended."""
+        """Send one request, read the response, and return the reason why generation ended."""
         sent, previous, reason = time.monotonic(), 0.0, "the connection was closed"
         with socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT) as connection:
             connection.sendall(self.load.request(seed))
@@ -157,7 +157,7 @@ def percentile(values: Sequence[float], fraction: float) -> float:
 
 
 def row(clients: int, measured: Measurement, seconds: float, single: float) -> str:
-    """Return a row of the table.
+    """Return a row of the Markdown table of results.
 
     Parameters
     ----------

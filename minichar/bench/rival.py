@@ -2,10 +2,10 @@
 
 Training uses the recurrent layers of `torch.nn`, cross-entropy, element-wise clipping and the foreach
 implementation of RMSprop. Sizes, initial state, array layout (T first) and thread count are the same as
-in minichar. Sampling is a loop over cells in ``inference_mode``, which is faster than calling the layers
-one step at a time. docs/performance.md lists the alternatives that were measured.
+in minichar. Sampling calls recurrent cells in a loop in ``inference_mode``, which is faster than calling the
+layers one step at a time. docs/performance.md describes other configurations that were measured.
 
-On an NVIDIA GPU, the layers use cuDNN. Like minichar, they compute in full float32 precision.
+On an NVIDIA GPU, PyTorch's layers use cuDNN, in full float32 precision like minichar.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ def prepare(work: Work) -> Callable[[], None]:
     Raises
     ------
     MinicharError
-        If PyTorch does not implement the cell.
+        If PyTorch does not implement the cell type.
     """
     torch: Any = import_module("torch")
     if work.threads:
@@ -157,7 +157,7 @@ class TorchModel:
         return loss
 
     def read(self) -> Any:
-        """Evaluate the chunk and return its loss as a tensor on the device."""
+        """Evaluate the model on the chunk and return the loss as a tensor on the device."""
         with self.torch.inference_mode():
             return self.loss()
 
@@ -166,7 +166,7 @@ class TorchModel:
         self.learn().item()
 
     def evaluate(self) -> None:
-        """Evaluate the chunk."""
+        """Evaluate the model on the chunk."""
         self.read().item()
 
     def sample(self) -> None:

@@ -77,7 +77,7 @@ class Work:
 
     @property
     def trains(self) -> bool:
-        """Whether an iteration includes the backward pass and the update."""
+        """Whether an iteration includes the backward pass and the parameter update."""
         return self.kind in ("train", "dropout", "scheduled-sampling")
 
     @property
@@ -97,11 +97,11 @@ class Work:
 
     @property
     def flop(self) -> float:
-        """Number of floating-point operations per iteration in matrix products that involve weights.
+        """Number of floating-point operations per iteration, counting only matrix products with weights.
 
-        The forward pass performs two operations per weight and character. Training performs three times
-        as many, because it also computes Wᵀ @ da and dW. Element-wise functions are not counted.
-        ``Wx`` is not counted either, because its columns are gathered, not multiplied.
+        The forward pass performs two operations per weight and character. Training performs three times as
+        many, because it also computes Wᵀ @ da and dW. ``Wx`` is not counted, because its columns are
+        gathered, not multiplied.
         """
         weights = sum(prod(shape) for name, shape in self.config().shapes().items() if "Wx" not in name)
         return 2.0 * weights * self.characters * (3 if self.trains else 1)

@@ -65,7 +65,7 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.connection.close()  # makes the process exit after its current request
+        self.connection.close()  # the process exits after its current request
         if kind is not None:
             self.process.terminate()
         self.process.join()
@@ -129,7 +129,7 @@ def answer(question: Any, unit: Callable[[], None], work: Work) -> Any:
 
 
 def seconds(unit: Callable[[], object]) -> float:
-    """Return the duration of one call, in seconds."""
+    """Call `unit` and return the duration of the call, in seconds."""
     start = perf_counter()
     unit()
     return perf_counter() - start
@@ -151,7 +151,7 @@ def peak_memory() -> int:
     """Return the peak memory of this process, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
-        # The peak reported by getrusage survives exec, so it may be the parent's.
+        # The peak memory reported by getrusage survives exec, so it may be that of the parent process.
         return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) * 1024  # type: ignore[index]
     import resource
 
@@ -159,13 +159,13 @@ def peak_memory() -> int:
 
 
 def threads_limited(threads: int) -> AbstractContextManager[None]:
-    """Set the thread count of processes started within the block. 0 leaves it unchanged."""
+    """Set the BLAS thread count of processes started in a ``with`` block, unless `threads` is 0."""
     return environment(dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads else {})
 
 
 @contextmanager
 def environment(variables: dict[str, str]) -> Iterator[None]:
-    """Set environment variables within the block."""
+    """Set environment variables for the duration of a ``with`` block."""
     kept = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:

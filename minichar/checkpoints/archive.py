@@ -42,7 +42,7 @@ class Missing(MinicharError):
 
 
 class TextFile(MinicharError):
-    """Raised if a file given as a checkpoint is a text file."""
+    """Raised if a text file is passed as a checkpoint."""
 
 
 def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -64,7 +64,7 @@ def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.nd
 
 
 class Archive:
-    """A verified ``.npz`` file, open for reading. Use it as a context manager.
+    """Context manager that verifies an ``.npz`` file and reads arrays from it.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class Archive:
         self.zip.__exit__()
 
     def corrupted(self, why: str) -> MinicharError:
-        """Return the error for an unreadable file; `why` is the reason."""
+        """Return the error for an unreadable file, given the reason `why`."""
         return MinicharError(f"{self.path} is not a checkpoint that minichar can read: {why}")
 
     def read(self, name: str) -> np.ndarray:
@@ -170,7 +170,7 @@ def is_text(path: Path) -> bool:
     with open(path, "rb") as file:
         start = file.read(1000)
     try:
-        text = getincrementaldecoder("utf-8")().decode(start)  # `start` may end in the middle of a character
+        text = getincrementaldecoder("utf-8")().decode(start)  # the last character may be incomplete
     except UnicodeDecodeError:
         return False
     return text != "" and "\0" not in text
@@ -190,7 +190,7 @@ def check_header_size(text: str, corrupted: Corrupted) -> None:
     Raises
     ------
     MinicharError
-        If `text` has too many characters or values. `corrupted` is called to create the error.
+        If `text` has too many characters or values. The error is created by `corrupted`.
     """
     if len(text) > MAX_HEADER_CHARACTERS:
         raise corrupted(f"its header has more than {MAX_HEADER_CHARACTERS:,} characters")
@@ -204,7 +204,7 @@ def parse_header(text: str, corrupted: Corrupted) -> dict[str, Any]:
     Raises
     ------
     MinicharError
-        If `text` is too large or is not a JSON object. `corrupted` is called to create the error.
+        If `text` is too large or is not a JSON object. The error is created by `corrupted`.
     """
     check_header_size(text, corrupted)
     try:

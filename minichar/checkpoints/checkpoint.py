@@ -49,7 +49,7 @@ TRAINING_ARRAYS = ("mean_square", "state", "theta", "history")
 
 
 def header_of(model: CharRNN) -> dict[str, Any]:
-    """Return the header for a model, without training state, as JSON-compatible values."""
+    """Return a model's header, without training state, as a JSON-compatible dict."""
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -65,7 +65,7 @@ def host_weights(model: CharRNN, dtype: str | None, path: Path) -> dict[str, np.
     Raises
     ------
     MinicharError
-        If a weight is not finite or is too large for `dtype`. The message contains `path`.
+        If a weight is not finite or is too large for `dtype`. The error message includes `path`.
     """
     weights = {}
     for name, view in model.parameters.items():
@@ -91,7 +91,7 @@ def save(
     path : path-like
     model : CharRNN
     training : TrainingState, optional
-        Training state; without it, training cannot be resumed from the checkpoint.
+        If None, training cannot be resumed from the checkpoint.
     dtype : {"float16", "float32", "float64"}, optional
         The dtype of the stored weights; by default, the model's dtype.
 
@@ -203,19 +203,19 @@ def _model(archive: Archive, backend: Backend) -> CharRNN:
     config, vocabulary, details = read_header(archive.header, archive.corrupted)
     names = archive.shapes.keys() - set(TRAINING_ARRAYS)
     weights = {name: archive.read(name) for name in names}
-    # A corrupted header can claim millions of layers, so check it against the number of stored arrays first.
+    # A corrupted header can claim millions of layers, so compare it with the number of stored arrays first.
     expected = config.shapes() if config.num_layers <= len(weights) else {}
     check_arrays(expected, weights, archive.corrupted)
     return CharRNN(config, vocabulary, fill(config, weights, backend), details)
 
 
 def read_header(header: dict[str, Any], corrupted: Corrupted) -> tuple[Config, Vocabulary, dict[str, Any]]:
-    """Return the configuration, vocabulary and details stored in a header.
+    """Return the configuration, vocabulary and `details` dict stored in a header.
 
     Raises
     ------
     MinicharError
-        If the header is incomplete or invalid. `corrupted` is called to create the error.
+        If the header is incomplete or invalid. The error is created by calling `corrupted`.
     """
     if header.get("format") != FORMAT:
         raise corrupted("it has no minichar header")
@@ -247,7 +247,7 @@ def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], corrupted: 
     Raises
     ------
     MinicharError
-        If an array is invalid. `corrupted` is called to create the error.
+        If an array is invalid. The error is created by calling `corrupted`.
     """
     for name in sorted(expected.keys() | arrays.keys()):
         if name not in arrays:
@@ -268,7 +268,7 @@ def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], corrupted: 
 
 
 def fill(config: Config, weights: Mapping[str, np.ndarray], backend: Backend) -> Parameters:
-    """Return parameters filled with `weights`, which must be valid. float16 is converted to float32."""
+    """Return new parameters filled with valid `weights`, converting float16 to float32."""
     dtype = str(weights["readout.W"].dtype)
     parameters = Parameters(config.shapes(), "float32" if dtype == "float16" else dtype, backend)
     for name, view in parameters.items():

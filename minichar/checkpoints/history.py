@@ -1,7 +1,7 @@
 """The history of a training run: one row of numbers per evaluation.
 
 Checkpoints store the history as a float64 array with the columns in `COLUMNS` (88 bytes per evaluation).
-Without validation data, some losses cannot be measured; they are NaN in the array and None in a row.
+Losses that cannot be measured without validation data are NaN in the array and None in a row.
 """
 
 from array import array
@@ -62,7 +62,8 @@ class History:
         Raises
         ------
         MinicharError
-            If the array is not a valid history. `corrupted` takes the reason and returns the error to raise.
+            If the array is not a valid history. `corrupted` is called with the reason and returns
+            the error to raise.
         """
         if values.ndim != 2 or values.shape[1] != len(COLUMNS) or values.dtype != "float64":
             raise corrupted(f"its history has shape {values.shape} and dtype {values.dtype}")
@@ -81,7 +82,7 @@ class History:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Any], corrupted: Callable[[str], MinicharError]) -> "History":
-        """Create a history from a list of nested dicts, as stored by format version 1."""
+        """Create a history from a list of nested dicts, as stored in checkpoints of format version 1."""
         history = cls()
         try:
             for row in rows:

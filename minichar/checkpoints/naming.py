@@ -48,7 +48,7 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def unused(path: Path) -> Path:
-    """Return `path`, with -2, -3, … appended to its stem if it already exists."""
+    """Return `path` or, if that file exists, the first unused path with -2, -3, … appended to its stem."""
     names = (path if n == 1 else path.with_stem(f"{path.stem}-{n}") for n in count(1))
     return next(name for name in names if not name.exists())
 
@@ -93,14 +93,14 @@ def newest_first(folder: Path) -> list[Path]:
     if not times:
         below = sorted(filter(is_checkpoint, folder.glob("*/*.npz")))
         advice = "train one with `minichar train`"
-        if below:  # for example, a sweep, which has one directory per trial
+        if below:  # for example, in a sweep directory, which has one subdirectory per trial
             advice = f"choose one of its subdirectories, such as {min(below, key=loss_in_name).parent}"
         raise MinicharError(f"no checkpoint in {folder}/: {advice}")
     return sorted(times, key=lambda path: -times[path])
 
 
 def all_checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints in `folder`, sorted by validation loss, with ties newest first.
+    """Return the checkpoints in `folder`, sorted by validation loss and then from newest to oldest.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def to_delete(paths: Sequence[Path], keep: int) -> list[Path]:
     Parameters
     ----------
     paths : sequence of Path
-        The checkpoints of one run, oldest first. Ties are broken in favour of the newer checkpoint.
+        The checkpoints of one run, oldest first. Checkpoints with equal losses are ranked newest first.
     keep : int
         Number of best checkpoints to keep.
     """

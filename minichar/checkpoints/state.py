@@ -12,7 +12,7 @@ from minichar.errors import MinicharError
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a training run, as stored in the header.
+    """The progress of a training run, as stored in the checkpoint header.
 
     Attributes
     ----------

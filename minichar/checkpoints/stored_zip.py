@@ -15,7 +15,7 @@ HEADER_BYTES = 30
 
 
 class StoredZip:
-    """A zip archive, open for reading. Use it in a ``with`` statement.
+    """Context manager for reading an uncompressed zip archive.
 
     Parameters
     ----------

@@ -52,7 +52,7 @@ class LazyGroup(TwoDashes, click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Return the command `name`, or None if there is no such command."""
+        """Return the command called `name`, or None if there is no such command."""
         if name not in COMMANDS:
             return None
         command = getattr(import_module(f"minichar.cli.{name}"), "command")  # noqa: B009  (module attribute)
@@ -107,7 +107,8 @@ def one_line_errors() -> Iterator[None]:
 def explain(error: OSError) -> str:
     """Return the error message for an `OSError`.
 
-    A write error without a file name occurred on standard output. Errors on other files include the name.
+    A write error without a file name must come from standard output, because errors from other files
+    include the name.
     """
     if error.filename is None and error.errno in WRITE_ERRORS:
         return f"cannot write to standard output: {error.strerror}"

@@ -36,7 +36,8 @@ def size_advice(ratio: float, dropout: float) -> str:
 def regularisation(dropout: float) -> str:
     """Return suggestions for reducing overfitting, given the current dropout.
 
-    With high dropout, a smaller model usually has a higher validation loss (docs/quality.md).
+    With high dropout, a smaller model is not suggested, because it usually has a higher validation loss
+    (docs/quality.md).
     """
     return "more text" if dropout >= MUCH_DROPOUT else "--dropout or a smaller --rnn-size"
 

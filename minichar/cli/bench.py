@@ -81,8 +81,8 @@ def command(
     (teacher-forcing ratio 0.9), the baseline is plain training in minichar; for generating 64 streams,
     the baseline is generating one stream. If PyTorch is not installed, only minichar is benchmarked.
 
-    On an NVIDIA GPU, both implementations use full float32 precision, without TF32. PyTorch uses cuDNN,
-    and training and evaluation are also compared with PyTorch in a CUDA graph.
+    On an NVIDIA GPU, both implementations use full float32 precision, without TF32. PyTorch uses cuDNN.
+    For training and evaluation, minichar is also compared with PyTorch running in a CUDA graph.
 
     The speed is the median over all iterations. An iteration is one chunk for training and evaluation,
     or 200 characters for generation. The ratio is the median over all rounds. Run benchmarks on an

@@ -15,7 +15,7 @@ CACHE = ".minichar.npz"
 def complete_model(incomplete: str) -> list[str]:
     """Return the models whose paths start with `incomplete`.
 
-    The list contains model files, directories with checkpoints, and the checkpoints in each, best first.
+    The list contains model files, checkpoint directories, and the checkpoints in each directory, best first.
     """
     folder, _ = os.path.split(incomplete)
     found: list[str] = []

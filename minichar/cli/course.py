@@ -1,8 +1,8 @@
 """Find, read and run the lessons of the course.
 
-A lesson is a test file ``test_NN_name.py``. Its docstring is the lesson text, and the first line has the
-form ``Lesson N. Title: summary.`` The file ends with two strings, ``EXERCISE`` and ``ANSWER``.
-In a source tree, the lessons are in ``tests/lessons``; a wheel installs them as data files.
+A lesson is a test file ``test_NN_name.py``. The module docstring is the lesson text. The first line of the
+docstring has the form ``Lesson N. Title: summary.`` Each lesson file ends with two strings, ``EXERCISE`` and
+``ANSWER``. In a source tree, the lessons are in ``tests/lessons``; a wheel installs them as data files.
 """
 
 import ast

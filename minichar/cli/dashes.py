@@ -1,4 +1,4 @@
-"""Reject unknown options, and suggest the equivalent command."""
+"""Reject unknown options, and suggest a corrected command."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Examples for ``--help`` and the command reference. The tests run all of them."""
+"""Examples for ``--help`` and the command reference. The tests run all examples."""
 
 EXAMPLES = {
     "train": (

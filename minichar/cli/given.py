@@ -11,18 +11,18 @@ from minichar.errors import Option
 
 
 def given_by_user(ctx: click.Context, names: Iterable[str]) -> list[str]:
-    """Return the parameters in `names` that the user specified, including those set to their default."""
+    """Return the parameters in `names` that the user specified, even if the value equals the default."""
     return [name for name in names if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
 
 
 def reject(ctx: click.Context, names: Iterable[str], why: str) -> None:
-    """Raise a usage error if the user specified any of the options; `why` completes the message."""
+    """Raise the usage error ``--option {why}`` if the user specified any of the options in `names`."""
     for name in given_by_user(ctx, names):
         raise click.UsageError(f"{Option(name).flag} {why}")
 
 
 def reject_argument(ctx: click.Context, advice: str) -> None:
-    """Raise a usage error if the user specified another argument after the checkpoint.
+    """Raise a usage error if the user specified an extra argument after the checkpoint.
 
     In `advice`, ``{command}`` is replaced with the command and its checkpoint, and ``{argument}`` with the
     extra argument.

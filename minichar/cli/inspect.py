@@ -101,7 +101,7 @@ def training_text(model: CharRNN, path: Path) -> Path:
 
 
 def write_page(model: CharRNN, path: Path, text: Path, html: Path, length: int, encoding: str) -> None:
-    """Write the page for the first `length` characters of the text."""
+    """Write an HTML page for the first `length` characters of the text."""
     corpus = load_corpus(text, encoding=encoding, vocabulary=model.vocabulary, cache=False)
     notes, ids = list(corpus.notes), corpus.ids[:length]
     if len(ids) < len(corpus.ids):

@@ -51,7 +51,8 @@ class Log:
 
 def is_foreign(path: Path) -> bool:
     """Return whether `path` is an existing file that is not a log, such as a training text."""
-    # Reading from a pipe would block, and /dev/stderr may be a regular file that contains other output.
+    # Do not read from a pipe, which would block, or from /dev/stderr, which may be redirected to a file that
+    # contains other output.
     if descriptor_of(path) is not None or not path.is_file():
         return False
     with open(path, "rb") as file:

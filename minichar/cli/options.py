@@ -31,7 +31,7 @@ class NonEmptyPath(click.Path):
         super().__init__(path_type=Path, **checks)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the `Path`, or report a usage error."""
+        """Return `value` as a `Path`, or report a usage error if it is empty or invalid."""
         if not os.fspath(value):
             self.fail("the path is empty", param, ctx)
         return super().convert(value, param, ctx)
@@ -62,7 +62,7 @@ class GroupedOption(click.Option):
         self.group = group
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
-        """Return the notes after the help text, with ranges in words: ``[default: 3; at least 1]``."""
+        """Return the notes after an option's help text, such as ``[default: 3; at least 1]``."""
         extra = super().get_help_extra(ctx)
         if "default" in extra and isinstance(self.default, float):
             extra["default"] = f"{self.default:g}"
@@ -74,7 +74,7 @@ class GroupedOption(click.Option):
 
 
 class DescribedArgument(click.Argument):
-    """Argument with a description in ``--help``. Works with every supported version of Click."""
+    """Argument with a description in ``--help``, for all supported versions of Click."""
 
     def __init__(self, *args: Any, description: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -128,7 +128,7 @@ class Ranged:
         self.words = f"at least {low}" if high == inf else f"from {low} to {high}"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, or report a usage error with the same wording as in `minichar.checks`."""
+        """Return `value` as a number, or report a usage error worded as in `minichar.checks`."""
         number = super().convert(value, param, ctx)  # type: ignore[misc]  # defined by the other base class
         if not self.low <= number <= self.high:  # also rejects NaN
             name = param.opts[0] if param else "the value"
@@ -145,12 +145,12 @@ class Number(Ranged, click.types.FloatParamType):
 
 
 class Minutes(click.types.FloatParamType):
-    """Number of minutes. The error message states the unit, in case the user types ``4m``."""
+    """Number of minutes. The error message for an invalid value such as ``4m`` states the unit."""
 
     name = "minutes"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the number, or report a usage error."""
+        """Return `value` as a number of minutes, or report a usage error."""
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter:
@@ -164,7 +164,7 @@ class OneOf(click.Choice[str]):
         super().__init__(names, case_sensitive=False)
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
-        """Return the error message, which lists the names."""
+        """Return an error message that lists the valid names."""
         message = super().get_invalid_choice_message(value, ctx).removesuffix(".")
         return message + did_you_mean(self.normalize_choice(value, ctx), self.choices)
 
@@ -202,7 +202,7 @@ class CellName(OneOf):
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The names in `others` and those of the currently registered cells."""
+        """The names in `others`, and the names of all registered cells."""
         return (*self.others, *models())
 
     @choices.setter
@@ -218,7 +218,7 @@ def open_for_training(
 
 
 def announce_waits(*devices: Backend) -> None:
-    """Make devices announce long waits on standard error."""
+    """Let the devices print a notice to standard error before a long wait."""
     for device in devices:
         device.announce = partial(click.echo, err=True)
 
@@ -245,7 +245,7 @@ devices = click.option(
 tf32 = click.option(
     "--tf32",
     is_flag=True,
-    is_eager=True,  # so that it is parsed before the device is opened
+    is_eager=True,  # so that --tf32 is parsed before --device
     help="On an NVIDIA GPU, compute float32 matrix products in TF32. Their operands are rounded to a 10-bit "
     "mantissa, so the losses no longer agree with those on the CPU to within rounding error. The gradient "
     "check uses float64 and is not affected. Like --device, this option is not stored in checkpoints: repeat "

@@ -34,7 +34,7 @@ def all_ranks() -> Iterator[Team]:
     """Yield the team: all processes of this MPI job or, outside of MPI, this process alone.
 
     If all ranks raise an error, for example because a file is missing, rank 0 reports it. If only some ranks
-    do, the job is aborted, because the others would otherwise wait forever.
+    raise an error, the job is aborted, because the others would otherwise wait forever.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def all_ranks() -> Iterator[Team]:
     except MinicharError:
         if is_first():
             raise
-        sleep(GRACE)  # some launchers would otherwise end the first process before it reports the error
+        sleep(GRACE)  # some launchers end all processes when one exits: let the first report the error
         sys.exit(1)
     comm = MPI.COMM_WORLD
     if comm.Get_size() == 1 < size:
@@ -110,7 +110,7 @@ def one_thread() -> Iterator[None]:
 
 
 def failed_everywhere(comm: Any) -> bool:
-    """Return whether all ranks call this function within `GRACE` seconds."""
+    """Return whether all ranks call this function within the next `GRACE` seconds."""
     request, end = comm.Ibarrier(), monotonic() + GRACE
     while not request.Test():
         if monotonic() > end:
@@ -130,7 +130,7 @@ def report(error: BaseException, where: str) -> None:
 
 
 class Silent:
-    """Report that prints nothing; used on all ranks except rank 0."""
+    """Progress report that prints nothing, for all ranks except rank 0."""
 
     def __enter__(self) -> "Silent":
         return self

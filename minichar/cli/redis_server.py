@@ -13,7 +13,7 @@ PASSWORD = "MINICHAR_REDIS_PASSWORD"
 
 
 def with_password(url: str, file: Path | None) -> str:
-    """Return the URL. If it has no password, add any password set in a file or the environment.
+    """Return the Redis URL. If the URL has no password, add one from a file or the environment, if set.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def with_password(url: str, file: Path | None) -> str:
         parts = urlsplit(url)
         given = parts.password is not None or "password" in parse_qs(parts.query)
     except ValueError:
-        return url  # the error is reported when the URL is used
+        return url  # an invalid URL is reported when it is used
     if given:
         click.echo(f"warning: other users can see a password in --redis; set {PASSWORD} instead", err=True)
     if not password or given:
@@ -36,6 +36,6 @@ def with_password(url: str, file: Path | None) -> str:
 
 
 def warn_unless_reachable(problem: str | None) -> None:
-    """Print a warning if there is a `problem` with the connection to Redis."""
+    """Print a warning that Redis cannot be reached, unless `problem` is None."""
     if problem is not None:
         click.echo(f"warning: {problem}; retrying until Redis can be reached", err=True)

@@ -12,7 +12,7 @@ RENAMED = {
     # torch-rnn
     "model-type": "--model",
     "wordvec-size": "--embedding",
-    "checkpoint-every": "--eval-val-every",  # in chunks; minichar's --checkpoint-every is in seconds
+    "checkpoint-every": "--eval-val-every",  # both in chunks; minichar's --checkpoint-every is in seconds
     "checkpoint": "",
     "start-text": "--primetext",
     # nanoGPT
@@ -120,8 +120,8 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
 def replacement(key: str, value: str) -> tuple[list[str], bool] | None:
     """Return the words that replace an option in `BY_VALUE`, and whether they also replace its value.
 
-    `value` is the text after ``=``, or the next word if there is no ``=``. It belongs to the option only if
-    it matches one of the option's patterns.
+    `value` is the text after ``=``, or the next word if there is no ``=``. A value belongs to the option only
+    if one of the option's patterns matches.
     """
     for pattern, template in BY_VALUE.get(key, {}).items():
         if not pattern or re.fullmatch(pattern, value):

@@ -1,6 +1,6 @@
 """Output of ``minichar train``: a summary of the run, its progress, and advice.
 
-The path of the best checkpoint is printed to standard output. Everything else is printed to standard error.
+Only the path of the best checkpoint is printed to standard output. All other output goes to standard error.
 """
 
 import os
@@ -250,15 +250,15 @@ class Report:
 
 
 def apparent_start(now: float, elapsed: float, iteration: int, first: int) -> float:
-    """Return the start time of the run, assuming that all steps took as long as those since step `first`.
+    """Return the start time of the run, extrapolated from the speed since step `first`.
 
-    The progress bar uses this time to estimate the remaining time of a resumed run.
+    The progress bar of a resumed run uses the result to estimate the time remaining.
     """
     return now - elapsed * iteration / (iteration - first)
 
 
 def duration(seconds: float) -> str:
-    """Return a duration, rounded to seconds, minutes or tenths of an hour."""
+    """Format a duration, rounded to seconds, minutes or tenths of an hour."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

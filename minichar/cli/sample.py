@@ -154,7 +154,7 @@ def command(
         announce_waits(device)
         drawn_with = f", seed {seed}" if drawn else ""
         click.echo(f"{path}: {model.summary()}{model.origin()}, on {device.name}{drawn_with}", err=True)
-    if exact:  # convert after printing the summary, because an exact model has no embedding
+    if exact:  # after the summary, because removing the embedding changes the parameter count
         model = model.exact()
     options: dict[str, Any] = {
         "length": length,
@@ -179,7 +179,7 @@ def print_stream(model: CharRNN, options: dict[str, Any]) -> None:
         for piece in pieces:
             print(piece, end="", flush=True)
         print(flush=True)
-    except KeyboardInterrupt as error:  # the usual way to end an unlimited sample
+    except KeyboardInterrupt as error:  # Ctrl-C is the usual way to end an unlimited sample
         print(flush=True)
         raise click.exceptions.Exit(INTERRUPTED) from error
 
@@ -187,7 +187,7 @@ def print_stream(model: CharRNN, options: dict[str, Any]) -> None:
 def print_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet: bool) -> None:
     """Print several samples once all are complete, each followed by a blank line."""
     steps, hidden = generate_many(model, num_samples, **options), quiet or not sys.stderr.isatty()
-    total = options["length"] + 1  # the last step flushes possible stop-string prefixes
+    total = options["length"] + 1  # one extra step flushes the text buffered for stop strings
     with click.progressbar(steps, total, "generating", file=sys.stderr, hidden=hidden) as bar:
         samples = list(zip(*bar, strict=True))
     for i, pieces in enumerate(samples, start=1):

@@ -31,7 +31,7 @@ def ip_address(ctx: click.Context, parameter: click.Parameter, value: str | None
 
 
 def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Validate the host names: each must be able to match a Host header."""
+    """Check that each value is ``*`` or a host name that can appear in a Host header."""
     for value in values:
         if value != "*" and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
             raise click.UsageError(

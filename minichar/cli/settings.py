@@ -260,7 +260,7 @@ OPTIONS = (
 
 
 def settings_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command. Their values are passed as keyword arguments."""
+    """Add the training options to a command, which receives their values as keyword arguments."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command

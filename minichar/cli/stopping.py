@@ -31,14 +31,14 @@ def stopping(work: Stoppable, say: Callable[[str], None]) -> Iterator[list[int]]
     """Save a checkpoint and stop training on any of the signals in `STOP`.
 
     A second signal at least `PATIENCE` seconds later raises KeyboardInterrupt, unless all progress has been
-    saved or is being saved. All later signals are ignored until the end of the block. Yields a list to which
-    the number of the first signal is appended.
+    saved or is being saved. All later signals are ignored until the end of the ``with`` block. Yields a
+    list to which the number of the first signal is appended.
 
     Parameters
     ----------
     work : Stoppable
     say : callable
-        ``say(line)`` prints a line. It is called from a signal handler.
+        ``say(line)`` prints a line, and must be safe to call from a signal handler.
     """
     received: list[int] = []
     patient_until = inf
@@ -53,7 +53,7 @@ def stopping(work: Stoppable, say: Callable[[str], None]) -> Iterator[list[int]]
                 say(f"stopping{again}")
             patient_until = monotonic() + PATIENCE
         elif monotonic() >= patient_until and not work.is_saved:
-            patient_until = inf  # a second exception could leave the terminal's cursor hidden
+            patient_until = inf  # raise only once: a second exception could leave the cursor hidden
             raise KeyboardInterrupt("stopped without saving")
 
     numbers = [getattr(signal, name) for name in STOP if hasattr(signal, name)]
@@ -68,9 +68,9 @@ def stopping(work: Stoppable, say: Callable[[str], None]) -> Iterator[list[int]]
 
 
 def write_at_once(text: str) -> None:
-    """Write to standard error. Unlike `click.echo`, this can be called from a signal handler.
+    """Write to standard error. Unlike `click.echo`, this is safe in a signal handler.
 
-    Python's buffered streams are not reentrant, and a handler may interrupt a write to the same stream.
+    Python's buffered streams are not reentrant, so a handler that interrupts a write must not use the stream.
     """
     with suppress(OSError):  # for example, if the terminal is closed
         os.write(sys.stderr.fileno(), text.encode())

@@ -60,7 +60,7 @@ class Search(click.types.StringParamType):
     name = "search"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the search dimension, or raise a `MinicharError`."""
+        """Parse an option and its values, or raise a `MinicharError`."""
         return parse(value, RENAMED_HERE)
 
     def shell_complete(

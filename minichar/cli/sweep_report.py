@@ -91,7 +91,7 @@ class SweepReport:
         if self.sweep.stopping and not self.sweep.complete:
             words = ["minichar", "sweep", "--sweep-dir", str(self.sweep.folder), "--trials", str(self.trials)]
             database = self.sweep.plan.database
-            if database and not self.in_environment:  # the URL in the variable may contain a password
+            if database and not self.in_environment:  # a URL from the environment may contain a password
                 words += ["--storage", database]
             self.say(f"stopped; continue with:\n  {join(words)}")
         ranked = results(self.sweep.study)

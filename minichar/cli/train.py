@@ -106,12 +106,12 @@ def command(
     explicit = {name: options[name] for name in given}
     with all_ranks() as team:
         if team.size > 1:
-            devices = devices[:1]  # timing varies, so the ranks might choose different devices
+            devices = devices[:1]  # timings vary, so ranks might choose different devices
         if team.rank == 0:
             for device in devices:
                 device.announce = partial(click.echo, err=True)
         folder = options["checkpoint_dir"]
-        # Only rank 0 looks for files: on a network file system, the ranks may see different files.
+        # Only rank 0 looks for files, because ranks may see different files on a network file system.
         if checkpoint:
             if str(checkpoint) == NEWEST:
                 checkpoint = folder
@@ -144,7 +144,7 @@ def command(
 
 
 def folder_of_run(checkpoint: Path, folder: Path, given: bool) -> Path:
-    """Return the directory of the run to resume: --checkpoint-dir if given, or the checkpoint's directory.
+    """Return the directory of the run to resume: --checkpoint-dir if given, else the checkpoint's directory.
 
     Raises
     ------
@@ -160,7 +160,7 @@ def folder_of_run(checkpoint: Path, folder: Path, given: bool) -> Path:
 
 
 def save_stdin(directory: Path) -> Path:
-    """Save standard input as ``input.txt`` in a directory, so that other commands can find it.
+    """Save standard input as ``directory/input.txt``, so that other commands can read the text.
 
     Raises
     ------
@@ -170,7 +170,7 @@ def save_stdin(directory: Path) -> Path:
     if sys.stdin.isatty():
         click.echo("reading the text from standard input; press Ctrl-D to finish", err=True)
     path = directory / "input.txt"
-    with writing(path) as file:  # if the block fails, the old file is not replaced
+    with writing(path) as file:  # an existing file is replaced only if the block succeeds
         shutil.copyfileobj(sys.stdin.buffer, file)
         file.flush()
         if not file.tell():

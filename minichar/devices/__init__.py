@@ -1,1 +1,1 @@
-"""Device backends with a common protocol, based on NumPy, CuPy and dpnp."""
+"""Device backends for NumPy, CuPy and dpnp, with a common protocol."""

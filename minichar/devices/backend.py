@@ -1,4 +1,4 @@
-"""The device protocol. It keeps all other modules device-independent.
+"""The device protocol, which keeps all other modules device-independent.
 
 A `Backend` has an array module ``xp`` with NumPy's function names, and methods for the operations that
 differ between devices: copying arrays to and from the device, drawing random numbers, multiplying
@@ -41,7 +41,7 @@ class Backend(ABC):
     samples_in_blocks : bool
         Whether characters are sampled on the device and copied to the host in blocks.
     announce : callable
-        Called with one line of text before a long wait. Replace it to show the line to the user.
+        Called with a one-line message before a long wait. By default, the message is ignored.
     """
 
     xp: ModuleType
@@ -108,7 +108,7 @@ class Backend(ABC):
         """Set ``out[:, k]`` to the sum of ``columns[:, j]`` over all j for which ``ids[j] == k``.
 
         `columns` is ``(G, N)``, `ids` is ``(N,)`` and `out` is ``(G, V)``. The sums are computed as one
-        matrix product with a one-hot matrix of the distinct ids. This is faster than a scatter-add because a
+        matrix product with a one-hot matrix of the distinct ids, which is faster than a scatter-add because a
         chunk contains few distinct characters.
         """
         xp = self.xp
@@ -121,11 +121,11 @@ class Backend(ABC):
         out[:, seen] = self.matmul(columns, onehot)  # (G, M)
 
     def fuse(self, function: Function) -> Function:
-        """Return `function` with its first argument bound to `xp`, and fused if possible.
+        """Bind the first argument of an element-wise function to `xp`, and fuse the function if possible.
 
-        ``function(xp, *arguments)`` must be pure and element-wise. Arguments and results are arrays of shape
-        ``(H, B)``, or tuples of such arrays. An argument can also be a block ``(G, H, B)``, which is passed
-        to the function unchanged or as a tuple of G arrays.
+        ``function(xp, *arguments)`` must be pure. Arguments and results are arrays of shape ``(H, B)``, or
+        tuples of such arrays. An argument can also be a block ``(G, H, B)``, which is passed to the function
+        unchanged or as a tuple of G arrays.
 
         The returned function has a keyword argument ``into``, a sequence of pairs ``(k, out)``. For each
         pair, result k is also written to `out`, which has shape ``(H, B)``, or ``(G·H, B)`` if the result is
@@ -145,10 +145,10 @@ class Backend(ABC):
         return call
 
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
-        """Return the fastest equivalent of `step`. All arrays that `step` uses must have fixed addresses.
+        """Return `step`, or a faster equivalent that replays a recording of it.
 
-        `agree` is called with True if recording succeeded, and with False otherwise. The recording is used
-        only if `agree` returns True.
+        All arrays that `step` uses must have fixed addresses. `agree` is called with True if recording
+        succeeded, and with False otherwise. The recording is used only if `agree` returns True.
         """
         return step
 

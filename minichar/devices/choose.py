@@ -19,7 +19,7 @@ def open_backend(name: str = "auto", tf32: bool = False) -> Backend:
         ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N`` or ``auto``. ``auto`` selects the CPU, which
         is faster for single characters and small networks. For training, use `open_devices`.
     tf32 : bool
-        Whether the operands of float32 matrix products may be rounded to TF32. This requires an NVIDIA GPU.
+        Whether the operands of float32 matrix products may be rounded to TF32. TF32 requires an NVIDIA GPU.
 
     Raises
     ------

@@ -14,7 +14,7 @@ class NumPyBackend(Backend):
         super().__init__("cpu", np)
 
     def uniform(self, *words: int) -> Uniform:
-        """Return a uniform random number generator, seeded by `words`."""
+        """Return a uniform random number generator, seeded with `words`."""
         return Uniform(words)
 
     def describe(self) -> str:

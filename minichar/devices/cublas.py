@@ -24,7 +24,7 @@ from minichar.devices.backend import Array
 WORKSPACE = 32 << 20
 """Workspace size in bytes. NVIDIA recommends 32 MiB for Hopper GPUs, and less for older ones."""
 WORKSPACES: list[Any] = []
-"""All workspaces. They are never freed: a graph that uses one can outlive the thread that captured it."""
+"""All workspaces, kept because a graph that uses a workspace can outlive the capturing thread."""
 STRICT, TF32 = 0, 3
 """``CUBLAS_DEFAULT_MATH`` and ``CUBLAS_TF32_TENSOR_OP_MATH``. The second mode rounds the operands of float32
 products to TF32, which has 10 mantissa bits instead of 23. float64 products are not affected."""
@@ -50,7 +50,7 @@ REAL = {"float32": ("S", ctypes.c_float), "float64": ("D", ctypes.c_double)}
 
 
 def load_library() -> Any:
-    """Load the cuBLAS library that CuPy uses. This can raise any type of exception."""
+    """Load the cuBLAS library that CuPy uses. Loading can fail with any type of exception."""
     pathfinder = import_module("cuda.pathfinder")  # CuPy 14 requires this package
     return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
 
@@ -90,19 +90,19 @@ class Products(local):
     def use_current_stream(self) -> None:
         """Make cuBLAS use the current stream.
 
-        If cuBLAS used another stream, a graph captured on the current stream would not contain the product.
-        Setting the stream resets the workspace. Unless the workspace is set again, cuBLAS allocates its own.
+        Otherwise, a graph captured on the current stream would not contain the matrix products. Setting the
+        stream resets the workspace, which must then be set again so that cuBLAS does not allocate its own.
         """
         stream = self.xp.cuda.get_current_stream()
         if stream != self.stream:
             self.call("cublasSetStream_v2", self.handle, stream.ptr)
             self.call("cublasSetWorkspace_v2", self.handle, self.workspace.ptr, WORKSPACE)
-            self.stream = stream  # a new stream could reuse the address of a freed one
+            self.stream = stream  # kept alive, so that no other stream reuses the address
 
     def matmul(self, A: Array, B: Array, out: Array | None = None, add: bool = False) -> Array:
         """Return ``A @ B``, optionally written or added to `out`.
 
-        A is ``(M, K)`` and B is ``(K, N)``. Either or both can have a leading batch dimension.
+        A is ``(M, K)`` and B is ``(K, N)``, each with an optional leading batch dimension.
         """
         (M, K), N = A.shape[-2:], B.shape[-1]
         batch = [len(X) for X in (A, B) if X.ndim == 3]

@@ -24,7 +24,7 @@ NO_DEVICE = 100
 AMPERE = 80
 """Compute capability 8.0, times ten. Older GPUs do not support TF32."""
 KERNELS = 16
-"""A training step uses more kernels than this. If fewer are cached, no step has been compiled yet."""
+"""Lower bound on the number of kernels in a training step. If fewer are cached, no step has been compiled."""
 ONEHOT = 16 << 20
 """Maximum size in bytes of the one-hot matrix in `CuPyBackend.sum_columns`, unless one column is larger."""
 Nesting = Sequence[int | None]
@@ -84,21 +84,21 @@ class CuPyBackend(Backend):
             occurs = ids[:, None] == self.xp.arange(first, min(first + width, V))  # (N, width)
             onehot = occurs.astype(columns.dtype)  # (N, width)
             self.matmul(columns, onehot, out=out[:, first : first + width])
-            del occurs, onehot  # before the next block is allocated
+            del occurs, onehot  # free the memory before the next block is allocated
 
     def fuse(self, function: Function) -> Function:
         """Return a function that runs `function` as a single kernel.
 
-        `cupy.fuse` supports only arrays, so tuples are flattened before the call and restored after
-        it. A result that is also an argument is returned without a copy. If a tuple of results is
+        `cupy.fuse` supports only arrays, so tuples are flattened for each call and restored
+        afterwards. A result that is also an argument is returned without a copy. If a tuple of results is
         written to a block, views of the block are returned.
 
-        If `cupy.fuse` cannot trace a function, it silently and permanently switches to a slower
-        implementation, `new_fusion`. In that case, this method issues a warning.
+        If `cupy.fuse` cannot trace `function`, CuPy silently and permanently switches to a slower
+        implementation, `new_fusion`. The returned function then issues a warning.
         """
         xp, where = self.xp, f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
 
-        @cache  # CuPy's own cache distinguishes only the dtypes and ndims of the arrays
+        @cache  # needed because CuPy's cache distinguishes only the dtypes and ndims of the arrays
         def kernel_for(nesting: Nesting, written: tuple[int, ...]) -> tuple[Function, dict[str, Any]]:
             traced: dict[str, Any] = {}
 
@@ -162,8 +162,8 @@ class CuPyBackend(Backend):
     def describe(self) -> str:
         """Return the versions of CuPy and CUDA, the name and memory of the GPU, and TF32 if it is used.
 
-        CUDA versions are given as 1000 · major + 10 · minor. TF32 is included because it affects the cached
-        training-step timings, which are looked up by this text.
+        CUDA versions are given as 1000 · major + 10 · minor. TF32 is included because training-step timings,
+        which depend on it, are cached under this description.
         """
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(self.index)

@@ -14,11 +14,11 @@ def avoid_deadlocks(vector: Any, copying: Any) -> None:
     Parameters
     ----------
     vector : module
-        The module with oneMKL's vector functions. They are disabled: dpnp's own element-wise functions do
-        not wait and are just as fast in minichar.
+        The module with oneMKL's vector functions, which are disabled. dpnp's own element-wise functions do
+        not wait for earlier tasks and are just as fast in minichar.
     copying : module
-        The module with the function that copies host arrays and scalars to the device. The function is
-        replaced with one that first waits for all queued tasks, without holding the GIL.
+        The module with the function that copies host arrays and scalars to the device. The copy
+        function is replaced with one that first waits for all queued tasks, without holding the GIL.
     """
     vector._is_available = lambda: False
     copy = copying._copy_from_numpy_into

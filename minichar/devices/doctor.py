@@ -55,7 +55,7 @@ def examine(folder: str = ".") -> Iterator[Finding]:
 
 
 def examine_kind(kind: str) -> Iterator[Finding]:
-    """Yield a finding for each device of this kind, or one that explains why there are none."""
+    """Yield a finding for each device of this kind or, if there are none, one that explains why."""
     for number in count():
         name = f"{kind}:{number}" if number else kind
         try:

@@ -15,14 +15,15 @@ WARM_UP = 2
 class CudaGraph:
     """A step that is captured as a CUDA graph after a few normal calls and replayed from then on.
 
-    The step must use only arrays at fixed addresses. Its temporary arrays are allocated from a
+    The step must use only arrays at fixed addresses. Temporary arrays are allocated from a
     separate memory pool, so that a replay cannot overwrite other memory. If the capture fails, a warning
     is issued and the step continues to run normally. `agree` is called with True if the capture succeeded,
     and with False otherwise. The graph is used only if `agree` returns True: NCCL requires that either
     all ranks launch a graph or none do.
 
-    The step has its own stream, because the default stream cannot be captured. Events ensure that it runs
-    after the caller's earlier work and before the caller's later work, without blocking the host.
+    The step runs on its own stream, because the default stream cannot be captured. CUDA events ensure that
+    the step runs after the caller's earlier work and before the caller's later work, without blocking the
+    host.
     """
 
     def __init__(
@@ -55,7 +56,11 @@ class CudaGraph:
             self.step()
 
     def _malloc(self, size: int) -> Any:
-        """Allocate memory. Not used during capture, because freeing memory can synchronise the device."""
+        """Allocate memory, and free unused blocks if necessary.
+
+        Do not call this method during capture: freeing memory can synchronise the device, which is not
+        allowed while a stream is being captured.
+        """
         try:
             return self.pool.malloc(size)
         except MemoryError:  # the default pool may hold free blocks, which this pool cannot use
@@ -83,7 +88,7 @@ class CudaGraph:
             self._run(self.pool.malloc)
         except Exception as error:  # CuPy versions differ in which operations can be captured
             cause = error
-        except BaseException:  # such as Ctrl-C: the stream is unusable until its capture ends
+        except BaseException:  # such as KeyboardInterrupt: the stream is unusable until its capture ends
             with suppress(Exception):
                 self.stream.end_capture()
             raise

@@ -25,7 +25,7 @@ def open_nccl(
     index : int
         Index of this rank's GPU.
     captures : bool
-        Whether this rank captures its steps as CUDA graphs. NCCL requires the same choice on all ranks.
+        Whether this rank captures its steps as CUDA graphs. NCCL requires the same value on all ranks.
     comm : mpi4py.MPI.Comm
 
     Returns

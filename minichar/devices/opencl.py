@@ -48,7 +48,7 @@ class DpnpBackend(Backend):
 def open_dpnp(index: int) -> DpnpBackend:
     """Return the backend for the OpenCL device with the given index in dpctl's list."""
     # Intel's OpenCL runtime wheel contains a CPU driver, but the OpenCL loader finds only system drivers
-    # unless this variable is set before dpnp is first imported.
+    # unless OCL_ICD_FILENAMES is set before dpnp is first imported.
     for prefix in (sys.prefix, site.getuserbase()):
         driver = os.path.join(prefix, "lib", "libintelocl.so")
         if os.path.exists(driver):
@@ -66,14 +66,14 @@ def open_dpnp(index: int) -> DpnpBackend:
     if index >= len(devices):
         found = f"{len(devices)} found, numbered from 0"
         raise MinicharError(f"device opencl:{index}: no such device; {found}")
-    with suppress(ImportError):  # these modules differ between dpnp versions
+    with suppress(ImportError):  # not all versions of dpnp have these modules
         vector, copying = "dpnp.backend.extensions.vm._vm_impl", "dpnp.tensor._copy_utils"
         avoid_deadlocks(import_module(vector), import_module(copying))
     try:
         # With out-of-order queues, Intel's OpenCL runtime for CPUs can deadlock
         # (github.com/IntelPython/dpctl/issues/1954).
         queue = dpctl.SyclQueue(devices[index], property="in_order")
-    except Exception as error:  # for example, the driver is too old or the device is busy
+    except Exception as error:  # for example, if the driver is too old or the device is busy
         what = "its queue cannot be created"
         raise unusable(f"opencl:{index}", what, error, "update its driver", DeviceFailure) from error
     return DpnpBackend(index, dpnp, queue)

@@ -6,8 +6,8 @@ A counter x of four 32-bit words is encrypted in ten rounds with a key k of two 
     k₀, k₁ ← k₀ + W₀, k₁ + W₁
 
 hi and lo are the upper and lower 32 bits of a 64-bit product. The four resulting words are random and
-independent of those for any other counter or key. They depend only on their counter and key, so a single GPU
-kernel can fill an array of any size.
+independent of those for any other counter or key. Each word depends only on its counter and key, so a single
+GPU kernel can fill an array of any size.
 """
 
 from functools import lru_cache
@@ -61,7 +61,7 @@ class Philox:
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.kernels = {"float32": (backend.fuse(float32), 4), "float64": (backend.fuse(float64), 2)}
-        # Cached for the four most recent sizes, because creating the counters launches a kernel.
+        # Cache the counters for the four most recent sizes, because creating them launches a kernel.
         self.counters = lru_cache(4)(lambda n: backend.xp.arange(n, dtype="uint64")[None])  # (1, n)
 
     def draw(self, seed: int, shape: tuple[int, ...], dtype: str) -> Array:

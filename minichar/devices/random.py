@@ -40,7 +40,7 @@ class CountedUniform(Uniform):
     """Generator of uniform random numbers for devices whose generator state cannot be saved.
 
     Each block of numbers is drawn from a new generator, seeded with `words` and the number of previous
-    blocks. The state is therefore just the number of blocks.
+    blocks. The generator's state is therefore just the number of blocks drawn.
     """
 
     def __init__(self, words: tuple[int, ...], draw: Callable[[int, tuple[int, ...], Real], Array]) -> None:
@@ -68,7 +68,7 @@ class CountedUniform(Uniform):
 class ColumnsOf(Uniform):
     """Generator of uniform random numbers for some of the B sequences in a batch.
 
-    Numbers are drawn for all sequences, so that they do not depend on how a batch is divided among processes.
+    Numbers are drawn for all B sequences, so they do not depend on how a batch is divided among processes.
 
     Parameters
     ----------

@@ -8,8 +8,8 @@ A cell is a pair of pure functions, ``forward`` and ``backward``, for one time s
     da, dc_prev = backward(xp, dh, dc, cache)   da is a tuple of such arrays
 
 If one matrix product depends on the result of another, the cell has two pairs of functions, each in its own
-`Stage`. The first stage returns the state for the second product, followed by the other arguments of the
-second stage.
+`Stage`. The first stage's ``forward`` returns the state for the second matrix product, followed by the other
+arguments of the second stage's ``forward``.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +26,7 @@ class Product:
     Attributes
     ----------
     name : str
-        Parameter name, such as ``W`` or ``U``. It must be unique within the cell. ``Wx`` is reserved.
+        Parameter name, such as ``W`` or ``U``, unique within the cell. The name ``Wx`` is reserved.
     gates : str
         One letter per gate, in row order.
     reads_state, reads_x : bool
@@ -42,7 +42,7 @@ class Product:
 
 @dataclass(frozen=True)
 class Stage:
-    """Matrix products and the pair of functions applied to their results.
+    """One stage of a cell: its matrix products, and the forward and backward functions that follow them.
 
     Attributes
     ----------
@@ -98,9 +98,9 @@ class Cell:
     takes_h_prev : bool
         Whether ``forward`` takes h_prev as well as the other states.
     unit : str
-        State or cached array that ``inspect --html`` shows for each unit. Its values are in [-1, 1].
+        State or cached array, with values in [-1, 1], that ``inspect --html`` shows for each unit.
     shown : str
-        Gates in [0, 1] that ``inspect --html`` plots as histograms. If empty, `unit` is plotted.
+        Gates in [0, 1] that ``inspect --html`` plots as histograms. If empty, `unit` is plotted instead.
     biases : dict of str to float
         Initial biases, keyed by gate. All other biases are initialised randomly.
     torch, onnx : Counterpart, optional
@@ -130,7 +130,7 @@ class Cell:
         return tuple(product for stage in self.stages for product in stage.products)
 
     def input_rows(self, H: int) -> Iterator[tuple[Product, slice]]:
-        """Yield each matrix product that uses x, with its rows in ``Wx``."""
+        """Yield each matrix product that uses x, and the slice of its rows in ``Wx``."""
         start = 0
         for product in self.products:
             if product.reads_x:

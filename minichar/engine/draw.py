@@ -19,8 +19,8 @@ BELOW_ONE = {np.dtype(dtype): 1.0 - float(np.finfo(dtype).epsneg) for dtype in (
 def draw(xp: ModuleType, logits: Array, u: Array) -> Array:
     """Sample ids ``(B,)`` from the softmax of the logits ``(V, B)``, given random numbers `u` ``(B,)``.
 
-    If a logit is -inf, its character has probability 0. On a GPU, this holds only up to rounding, because a
-    parallel cumulative sum can round neighbouring elements differently.
+    If a logit is -inf, its character has probability 0. On a GPU, the probability is 0 only up to rounding,
+    because a parallel cumulative sum can round neighbouring elements differently.
     """
     return draw_by_weight(xp, xp.exp(logits - logits.max(axis=0)), u)
 
@@ -29,7 +29,7 @@ def draw_by_weight(xp: ModuleType, weights: Array, u: Array) -> Array:
     """Sample ids ``(B,)`` with probabilities proportional to the non-negative `weights` ``(V, B)``."""
     cumulative = weights.cumsum(axis=0)  # (V, B)
     total = cumulative[-1]  # (B,)
-    # Rounding u to 1 in the weights' dtype would select an id past the last nonzero weight.
+    # Keep u below 1: if it were rounded to 1, the id would be past the last nonzero weight.
     threshold = xp.minimum(u.astype(total.dtype), BELOW_ONE[total.dtype]) * total  # (B,)
     return (cumulative <= threshold).sum(axis=0)
 

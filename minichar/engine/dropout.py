@@ -5,8 +5,8 @@
 
 A new mask is drawn for each time step. Since E[y] = h, no scaling is needed at inference.
 
-DropConnect (Wan et al. 2013) drops weights instead. Applied to the recurrent weights, with one mask for a
-whole chunk, it regularises the recurrence itself (Merity, Keskar & Socher 2018):
+DropConnect (Wan et al. 2013) drops weights instead of activations. Applied to the recurrent weights, with one
+mask per chunk, DropConnect regularises the recurrence itself (Merity, Keskar & Socher 2018):
 
     W_h ← mask ∘ W_h
     dW_h = mask ∘ dW_h
@@ -30,7 +30,7 @@ def forward(h: Array, mask: Array) -> Array:
 
 
 def step(xp: ModuleType, h: Array, mask: Array) -> tuple[Array]:
-    """Apply `forward` to one time step, with the signature that `Backend.fuse` expects."""
+    """Apply dropout to one time step, with the signature that `Backend.fuse` expects."""
     return (forward(h, mask),)
 
 

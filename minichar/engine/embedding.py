@@ -5,8 +5,8 @@
     dE[:, k] = Σ dx          over all steps and sequences with character k
 
 Without an embedding, the first layer has a column of G weights for each of the V characters (`Wx`). With a
-large vocabulary, these V·G weights account for most of a network's parameters. With an embedding, there are
-V·D + D·G weights instead. A trained embedding can be folded into the weights (`without_embedding`):
+large vocabulary, the V·G weights of `Wx` account for most of a network's parameters. With an embedding, V·D +
+D·G weights replace the V·G weights. A trained embedding can be folded into `Wx` (`without_embedding`):
 
     Wx = W_x @ E
 """

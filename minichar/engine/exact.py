@@ -1,20 +1,21 @@
 """Matrix products in which each column is bitwise independent of the others.
 
 Each element of a matrix product is a sum of K terms, and its rounding error depends on the order of the
-terms. In BLAS libraries, that order depends on the number of columns, the index of the column and the thread
-count. This does not matter for training, but a difference in the last bit can change a sampled character, and
-the generated text then diverges. An exact model therefore uses values that can be summed without rounding:
+terms. In BLAS libraries, the order of summation depends on the number of columns, the index of the column and
+the thread count. Rounding errors do not matter for training, but a difference in the last bit can change a
+sampled character, and the generated text then diverges. An exact model therefore uses values that can be
+summed without rounding:
 
     W    integer multiples of 2^(Q-28) in each row, where 2^Q ≥ Σ|W| over the row
     s    integer multiples of 2^-24, |s| ≤ 1: hidden states and the bias input 1
 
-Every partial sum is an integer multiple of 2^(Q-52). Its magnitude is less than 2^(Q+1), even after W is
-rounded, so it fits in the 53-bit significand of a float64. The order of the terms therefore does not affect
-the result on any device. Both grids have about the resolution of float32, so an exact matrix product is as
-accurate as a float32 matrix product.
+Every partial sum is an integer multiple of 2^(Q-52). Even after W is rounded, the magnitude of a partial sum
+is less than 2^(Q+1), so the sum fits in the 53-bit significand of a float64. The order of the terms therefore
+does not affect the result on any device. The grids for W and s have about the resolution of float32, so an
+exact matrix product is as accurate as a float32 matrix product.
 
-Layer normalisation uses a matrix product with W = 1 to sum the pre-activations over the units. These sums
-and the sums of squares are exact below 2^28.
+Layer normalisation uses a matrix product with W = 1 to sum the pre-activations over the units. The sums of
+the pre-activations and of their squares are exact below 2^28.
 """
 
 from copy import copy
@@ -55,18 +56,18 @@ def on_grid(xp: ModuleType, W: Array) -> None:
 
 
 class ExactProducts(Backend):
-    """Backend mixin that makes matrix products exact if the weights are rounded to their grid.
+    """Backend mixin that makes matrix products exact if the weights have been rounded by `exact`.
 
-    Do not use it for training: multiples of 2^-24 are too coarse for the gradients in the backward pass.
+    Do not use this backend for training: multiples of 2^-24 are too coarse for gradients.
     """
 
     def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
-        """Round B to its grid in place, and return ``A @ B``."""
+        """Round B in place to multiples of 2^-24, and return ``A @ B``."""
         return super().matmul(A, to_grid(B), out)
 
     def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
-        """Round B to its grid in place, and add ``A @ B`` to `out`."""
-        # `out` is not on the grid. A library that starts its sums from `out` would round every partial sum.
+        """Round B in place to multiples of 2^-24, and add ``A @ B`` to `out`."""
+        # Compute the whole product first: adding terms to `out`, which is not on a grid, would be inexact.
         out += self.matmul(A, B)
         return out
 

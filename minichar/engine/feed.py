@@ -1,4 +1,7 @@
-"""The source of the input characters. Teacher forcing and scheduled sampling differ only in their feed."""
+"""The source of a network's input characters.
+
+Teacher forcing and scheduled sampling differ only in this source, called the feed.
+"""
 
 from collections.abc import Callable
 
@@ -6,15 +9,15 @@ from minichar.devices.backend import Array
 
 
 class Feed:
-    """The source of the input characters of a chunk. By default, all characters are known (teacher forcing).
+    """The source of a chunk's input characters, all of which are known by default (teacher forcing).
 
-    Subclasses that choose the characters override ``__call__`` and must store the characters in `ids`.
+    Subclasses that choose characters must override ``__call__`` and store the chosen characters in `ids`.
 
     Attributes
     ----------
     ids : array of int, (T, B)
-        The input characters, for use in the backward pass. Some characters may be unknown until the last
-        step has run.
+        The input characters, for use in the backward pass. With scheduled sampling, some characters are
+        unknown until the last step has run.
     """
 
     def __init__(self, ids: Array) -> None:
@@ -23,7 +26,7 @@ class Feed:
     def __call__(self, t: int, look: Callable[[], Array]) -> Array:
         """Return all known ids from step t onwards, ``(m, B)`` with m ≥ 1.
 
-        They can depend on ``look()``, the logits ``(V, B)`` of step t-1, which are undefined at t = 0.
+        The ids can depend on ``look()``, the logits ``(V, B)`` of step t-1, which are undefined at t = 0.
         """
         return self.ids[t:]
 

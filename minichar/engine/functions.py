@@ -4,8 +4,8 @@
 
 If e⁻ᵃ overflows to infinity, the result is 0, which is the correct limit. The formula does not branch on the
 sign of a, so it is also valid for complex numbers, as the complex-step gradient check
-(`minichar.engine.gradcheck`) requires. Backward passes express the derivatives in terms of the *value*, which
-the forward pass has already computed:
+(`minichar.engine.gradcheck`) requires. Backward passes express each derivative in terms of the function's
+*value*, which the forward pass has already computed:
 
     s = σ(a)       ds/da = s (1 - s)
     y = tanh(a)    dy/da = 1 - y²

@@ -4,15 +4,15 @@ Complex-step differentiation (Squire & Trapp 1998; Martins, Sturdza & Alonso 200
 
     f(θ + ih) = f(θ) + ih f'(θ) + O(h²)      so      f'(θ) = Im f(θ + ih) / h + O(h²)
 
-Nothing is subtracted, so there is no cancellation. With h = 1e-30, the O(h²) term vanishes and
-only rounding errors remain, about 1e-16 relative to the largest entry of the gradient.
+A complex step involves no subtraction, so no digits are lost to cancellation. With h = 1e-30, the O(h²) term
+vanishes and only rounding errors remain, about 1e-16 relative to the largest entry of the gradient.
 
 Central differences, the usual method::
 
     f'(θ) = (f(θ + h) - f(θ - h)) / 2h + O(h²)
 
 If h is too small, digits are lost to cancellation; if it is too large, the truncation error dominates. The
-best accuracy is about 1e-9, near h = 1e-5.
+smallest relative error is about 1e-9, at h near 1e-5.
 """
 
 from collections.abc import Callable
@@ -36,7 +36,7 @@ Loss = Callable[[np.ndarray], complex]
 
 @dataclass(frozen=True)
 class Row:
-    """The result for one parameter.
+    """The gradient-check result for one parameter.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        """Whether both errors are within their limits."""
+        """Whether the complex-step and central-difference errors are within their limits."""
         return self.complex_error <= COMPLEX_LIMIT and self.central_error <= CENTRAL_LIMIT
 
 
@@ -95,8 +95,8 @@ def toy_network(
 ) -> Network:
     """Return a float64 network with random weights, state and masks.
 
-    The weights are large enough for every gate to affect the loss. Use a different value for each size,
-    because equal sizes can hide a transposed matrix.
+    The weights are large enough for every gate to affect the loss. All sizes should be distinct, because
+    equal sizes can hide a transposed matrix.
     """
     parameters = Parameters(config.shapes(), "float64", backend)
     parameters.flat[...] = backend.to_device(generator.uniform(-0.7, 0.7, parameters.size))
@@ -134,7 +134,7 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
     Parameters
     ----------
     network : Network
-        The network to check, with its current state, resets, and dropout and DropConnect masks.
+        The network to check. Its current state, resets, and dropout and DropConnect masks are used.
     feed : Feed
         Source of the T input characters.
     targets : array of int, (T, B)
@@ -159,8 +159,8 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
 def directional_error(network: Network, feed: Feed, targets: Array, direction: Array) -> float:
     """Check a directional derivative by complex-step differentiation, and return the relative error.
 
-    The function compares ``v·∇f`` with ``Im f(θ + ihv) / h`` for the direction v. This requires a single
-    complex forward pass, so networks of any size can be checked.
+    The function compares ``v·∇f`` with ``Im f(θ + ihv) / h`` for the direction v. A single complex
+    forward pass is enough, so networks of any size can be checked.
     """
     network.learn(feed, targets)
     loss = loss_of(network, "complex128", targets)

@@ -7,7 +7,7 @@
     h = (1 - z) ∘ n + z ∘ h_prev
 
 Version 1 of the paper, cuDNN, PyTorch and ONNX (with ``linear_before_reset=1``) use these equations.
-For the other variant, see `minichar.engine.gru_reset_before`.
+The other variant, `minichar.engine.gru_reset_before`, applies the reset gate *before* the matrix product.
 """
 
 from types import ModuleType

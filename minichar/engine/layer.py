@@ -47,8 +47,8 @@ class Layer:
     states : list of T+1 lists of S arrays, (H, B)
         Element t contains the states before step t, and element t+1 those after it.
     inputs : list of T lists of (0, array)
-        Element t contains views of x_t ``(D, B)`` in the operands of the matrix products. Pass it as ``into``
-        to the function that computes x_t (`Backend.fuse`).
+        Element t contains views of x_t ``(D, B)`` in the operands of the matrix products. Pass element t as
+        ``into`` to the fused function that computes x_t (`Backend.fuse`).
     """
 
     def __init__(
@@ -99,14 +99,14 @@ class Layer:
             into[-1].extend(above)
 
     def keep_caches(self, keep: bool) -> None:
-        """Set whether to keep each step's cache. Only the backward pass needs these caches."""
+        """Set whether to keep each step's cache, which only the backward pass needs."""
         self.keeps_caches = keep
         for linear in self.linears:
             if linear.norm is not None:
                 linear.norm.keeps_caches = keep
 
     def read(self, steps: slice, inputs: Array) -> None:
-        """Store the inputs for m `steps`: ids ``(m, B)`` if ``Wx`` exists, otherwise x ``(m, D, B)``."""
+        """Store the inputs for m time steps: ids ``(m, B)`` if ``Wx`` exists, otherwise x ``(m, D, B)``."""
         for linear in self.linears:
             linear.read(steps, inputs)
 
@@ -138,7 +138,7 @@ class Layer:
         ----------
         dh_above : array, (n, H, B)
             Gradient of the loss with respect to h at each step, from the layers above; n ≤ T. Modified
-            in place: the gradients from later steps are added to it.
+            in place, by adding the gradients from later steps.
         ids : array of int, (n, B)
             The *actual* input characters of the forward pass; used only if the layer has ``Wx``.
         keep : array, (T, B), optional
@@ -174,5 +174,5 @@ class Layer:
 
     def carry(self, n: int) -> None:
         """Start the next chunk from the states after `n` steps."""
-        # Concatenate first: a cell may return a state unchanged, as a view of `start`.
+        # Concatenate into a new array, because a cell may return a state unchanged, as a view of `start`.
         self.rows[...] = self.xp.concatenate(self.states[n])  # (S·H, B)

@@ -1,6 +1,6 @@
 """Layer normalisation of pre-activations (Ba, Kiros & Hinton 2016), without gain or bias (Xu et al. 2019).
 
-For each gate, time step and sequence, where mean is over the H units:
+The mean is taken over the H units, separately for each gate, time step and sequence:
 
     μ = mean(a)
     r = 1 / √(mean((a - μ)²) + ε)
@@ -31,7 +31,7 @@ class LayerNorm:
 
     def mean(self, a: Array) -> Array:
         """Return the mean over the units, ``(gates, 1, B)``, of an array ``(gates, H, B)``."""
-        # Faster than xp.mean. The sum is exact if the backend has exact matrix products.
+        # Faster than xp.mean. The sum is exact if the backend's matrix products are exact.
         return self.backend.matmul(self.ones, a) / self.H
 
     def forward(self, t: int, a: Array) -> Array:
@@ -44,6 +44,6 @@ class LayerNorm:
         return a_hat
 
     def backward(self, t: int, da_hat: Array) -> Array:
-        """Return the gradient da at step t, given dâ. Both are ``(gates, H, B)``."""
+        """Return the gradient da at step t, given dâ. Both gradients are ``(gates, H, B)``."""
         a_hat, r = self.caches[t]
         return r * (da_hat - self.mean(da_hat) - a_hat * self.mean(da_hat * a_hat))

@@ -1,4 +1,4 @@
-"""One stage of a cell in a layer: its matrix products, followed by functions that the backend fuses."""
+"""One stage of a layer's cell: matrix products, followed by a fused element-wise function."""
 
 from functools import cached_property, wraps
 from types import ModuleType
@@ -19,7 +19,7 @@ class LayerStage:
     recurrent : Linear
         The linear layer that takes the hidden state as input.
     forward, backward : callable
-        The functions of the stage, fused by the backend.
+        The stage's element-wise functions, fused by the backend.
     caches : list of T tuples of arrays
         The arrays cached by `forward` at each step.
     """
@@ -32,11 +32,11 @@ class LayerStage:
 
     @cached_property
     def das(self) -> list[Into]:
-        """The output arrays of `backward` at each step: gradients with respect to the pre-activations."""
+        """The arrays in which `backward` stores the pre-activation gradients at each step."""
         return [[(k, linear.da[t]) for k, linear in enumerate(self.linears)] for t in range(self.T)]
 
     def add_direct_gradient(self) -> None:
-        """Make `backward` add a second gradient to dh: the dh_prev it returned for the next time step."""
+        """Make `backward` take a second gradient, the dh_prev from the next time step, and add it to dh."""
         backward = self.stage.backward
 
         @wraps(backward)

@@ -1,4 +1,4 @@
-"""Matrix products of weights and inputs over time.
+"""A linear layer that computes the pre-activations at every time step of a chunk.
 
     s = [h; x; 1]                 the inputs and a row of ones, so the bias is the last column of W
     a = W @ s                     plus Wx[:, k] if x is a character k: Wx[:, k] = Wx @ onehot(k)
@@ -8,8 +8,8 @@
     dW = Σ_t da_t @ s_tᵀ          one matrix product over all T·B columns
     dWx[:, k] = Σ da              over all steps and sequences with character k
 
-One matrix product over an entire chunk is faster than T small ones, so only the values that the next
-step needs are computed step by step.
+One matrix product over an entire chunk is faster than T small ones, so only the values that the next step
+needs are computed step by step.
 """
 
 from functools import cached_property
@@ -26,11 +26,11 @@ class Linear:
     Parameters
     ----------
     W, dW : array, (G, K+1)
-        The weights, with the bias in the last column, and their gradient, which `backward` computes.
+        The weights, with the bias in the last column, and their gradient, computed by `backward`.
     gates : int
         Number of gates; W has one block of rows per gate.
     H : int
-        Number of inputs from the hidden state. They come first in [h; x; 1].
+        Number of inputs from the hidden state, which come first in [h; x; 1].
     T, B : int
         Maximum number of time steps in a chunk, and number of sequences.
     backend : Backend
@@ -76,23 +76,23 @@ class Linear:
 
     @cached_property
     def looked_up(self) -> Array:
-        """The columns of `Wx`, and later the pre-activations, at all steps."""
+        """The columns of `Wx` for each step, later overwritten with the pre-activations."""
         return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
-    # Allocated in the first backward pass because sampling does not need it. Writing one contiguous block per
-    # step is several times faster than writing a slice of each row of (G, T·B).
+    # `da` is allocated in the first backward pass, because sampling does not need it. With shape (T, G, B),
+    # each step writes one contiguous block, several times faster than a slice of each row of (G, T·B).
     @cached_property
     def da(self) -> Array:
-        """The gradient with respect to the pre-activations at all steps."""
+        """The gradient with respect to the pre-activations at every step."""
         return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
     @cached_property
     def dx(self) -> Array:
-        """The gradient with respect to x at all steps."""
+        """The gradient with respect to x at every step."""
         return self.backend.xp.zeros_like(self.x)  # (T, D, B)
 
     def use_mask(self, mask: Array | None) -> None:
-        """Set the DropConnect mask ``(G, H)``, or None for no mask. Its values may change between chunks."""
+        """Set the DropConnect mask ``(G, H)``, whose values may change between chunks; None for no mask."""
         self.mask, self.used = mask, self.W if mask is None else self.W.copy()
 
     def draw_mask(self, probability: float, generator: Uniform) -> None:
@@ -102,20 +102,20 @@ class Linear:
         dropout.draw_mask(probability, generator, self.mask, self.backend)
 
     def apply_mask(self) -> None:
-        """Apply the mask to the weights. Must be called before the first step of a chunk."""
+        """Apply the DropConnect mask to the weights. Must be called before the first step of a chunk."""
         if self.mask is not None:
             self.used[...] = self.W
             self.used[:, : self.H] = dropout.forward(self.W[:, : self.H], self.mask)
 
     def read(self, steps: slice, inputs: Array) -> None:
-        """Store the inputs of m `steps`: ids ``(m, B)`` if `Wx` is given, otherwise x ``(m, D, B)``."""
+        """Store the inputs for m time steps: ids ``(m, B)`` if `Wx` is given, otherwise x ``(m, D, B)``."""
         if self.Wx is not None:
             self.backend.take_columns(self.Wx, inputs, out=self.looked_up[steps])
         elif self.reads_x:
             self.x[steps] = inputs
 
     def step(self, t: int) -> Array:
-        """Return a_t, or â_t if normalised, ``(gates, H, B)`` from ``h[t]`` and ``x[t]`` (or `looked_up`)."""
+        """Return the pre-activations at step t, ``(gates, H, B)``, normalised if `norm` is given."""
         if self.Wx is None:
             a = self.backend.matmul(self.used, self.s[t])  # (G, B)
         else:
@@ -124,13 +124,13 @@ class Linear:
         return a if self.norm is None else self.norm.forward(t, a)
 
     def normalise_backward(self, t: int) -> None:
-        """Replace dâ with da in ``da[t]`` if the pre-activations are normalised."""
+        """Backpropagate ``da[t]`` through the layer normalisation in place, if `norm` is given."""
         if self.norm is not None:
             da_hat = self.da[t].reshape(self.gates, -1, self.B)
             da_hat[...] = self.norm.backward(t, da_hat)
 
     def state_gradient(self, t: int) -> Array:
-        """Return the gradient with respect to h at step t, ``(H, B)``, from ``da[t]``."""
+        """Return the gradient with respect to h at step t, ``(H, B)``, computed from ``da[t]``."""
         return self.backend.matmul(self.used[:, : self.H].T, self.da[t])
 
     def add_state_gradient(self, t: int, dh: Array, keep: Array | None = None) -> None:

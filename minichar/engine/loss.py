@@ -5,7 +5,7 @@
 
     dlogits = (p - onehot(target)) / N
 
-The loss that minichar reports is always averaged over the N characters, so dlogits is its gradient.
+dlogits is the gradient of the mean loss over the N characters, which is the loss that minichar reports.
 """
 
 from types import ModuleType

@@ -6,9 +6,9 @@
     c = f ∘ c_prev + i ∘ g
     h = o ∘ tanh(c)
 
-There are no peephole connections, and the gates are in char-rnn's order. The forget gate's bias is
-initialised to 1, so that gradients flow through time from the start of training (Jozefowicz et al.
-2015). Layer normalisation cancels this bias.
+There are no peephole connections. The gates are in char-rnn's order. The forget gate's bias is initialised
+to 1, so that gradients flow through time from the start of training (Jozefowicz et al. 2015). Layer
+normalisation cancels this bias.
 """
 
 from types import ModuleType
@@ -21,7 +21,7 @@ from minichar.engine.registry import register
 
 
 def forward(xp: ModuleType, a: Array, c_prev: Array) -> Any:
-    """Compute h and c from a and c_prev. All arrays are ``(H, B)``, and ``a`` contains one per gate."""
+    """Compute h and c from a, which contains one array per gate, and c_prev. All arrays are ``(H, B)``."""
     i, f, o = sigmoid(xp, a[:3])
     g = xp.tanh(a[3])
     c = f * c_prev + i * g

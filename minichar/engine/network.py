@@ -43,7 +43,7 @@ class Network:
     above : list of L lists of T lists of (0, array)
         The arrays that store the output of each layer at each step (`Layer.inputs`).
     recurrent : list of Linear
-        The matrix products that read the hidden state. DropConnect is applied to their weights.
+        The matrix products that read the hidden state, the only ones with DropConnect.
     keep : array, (T, B), or None
         0 to reset the states before a step, otherwise 1 (`set_keep`); None if resets are disabled.
     n : int
@@ -105,7 +105,7 @@ class Network:
         self.keep[: len(keep)] = backend.to_device(keep.astype(dtype))
 
     def draw_masks(self, generator: Uniform) -> None:
-        """Draw masks for the next chunk. Dropout and DropConnect are inactive until the first call."""
+        """Draw masks for the next chunk. Dropout and DropConnect are inactive until masks are drawn."""
         config, backend, shape = self.config, self.parameters.backend, (self.T, self.config.rnn_size, self.B)
         for k, mask in enumerate(self.masks if config.dropout else ()):
             if mask is None:  # allocated only once, because a captured step uses fixed addresses
@@ -138,7 +138,7 @@ class Network:
         self.advance(t)
         return self.look()
 
-    @np.errstate(over="ignore")  # σ(a) = 1 / (1 + e⁻ᵃ) is 0 if e⁻ᵃ overflows
+    @np.errstate(over="ignore")  # if e⁻ᵃ overflows, σ(a) = 1 / (1 + e⁻ᵃ) is correctly 0
     def run(self, feed: Feed, n: int | None = None) -> None:
         """Run the layers for `n` steps (default: T) from the carried state."""
         for linear in self.recurrent:
@@ -171,9 +171,9 @@ class Network:
         return self.readout.measure(targets)
 
     def keep_caches(self, keep: bool) -> None:
-        """Set whether to keep each step's cache. Only the backward pass needs these caches.
+        """Set whether to keep each step's cache for the backward pass.
 
-        Without caches, a chunk uses less memory and runs faster.
+        Without caches, the forward pass uses less memory and runs faster.
         """
         for layer in self.layers:
             layer.keep_caches(keep)

@@ -6,9 +6,9 @@
     dx = W_xᵀ @ dlogits
 
 The loss is computed after all steps have run, with one matrix product per block of steps. If the model is fed
-its own predictions, the logits are also computed after each step. With a large vocabulary, the logits are the
-largest arrays in a chunk. Each block overwrites the logits of the previous one, so memory use does not grow
-with T.
+its own predictions, the logits are also computed after each step. With a large vocabulary, the logits use
+more memory than any other array, so each block overwrites the logits of the previous block. Their memory use
+therefore does not grow with T.
 """
 
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ class ReadOut:
     Parameters
     ----------
     W, dW : array, (V, H+1)
-        The weights, with the bias in the last column, and their gradient, filled by `learn`.
+        The weights, with the bias in the last column, and their gradient, computed by `learn`.
     T, B : int
         Maximum number of time steps in a chunk, and number of sequences.
     backend : Backend
@@ -92,12 +92,12 @@ class ReadOut:
         )
 
     def pieces(self, n: int) -> Iterator[slice]:
-        """Yield a slice of steps for each block."""
+        """Yield the slice of time steps that each block covers."""
         for first in range(0, n, self.piece):
             yield slice(first, min(first + self.piece, n))
 
     def _loss(self, columns: Array, targets: Array, N: int) -> tuple[Array, loss.Cache]:
-        """Return a block's part of the mean loss over N characters, and the cache for `loss.backward`."""
+        """Return a block's share of the mean loss over N characters, and the cache for `loss.backward`."""
         shape = self.W.shape[0], columns.shape[1]
         logits = self.backend.matmul(self.W, columns, out=self.workspace[: prod(shape)].reshape(shape))
         return loss.forward(self.xp, logits, targets.reshape(-1), N)

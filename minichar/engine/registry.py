@@ -29,7 +29,7 @@ def register(cell: Cell) -> Cell:
 
 
 def check_cell(cell: Cell) -> None:
-    """Check a cell's name, its matrix products, and the names that its attributes refer to.
+    """Check a cell's name, its matrix products, and its references to gates, states and cached arrays.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def check_cell(cell: Cell) -> None:
 
 
 def check_products(cell: Cell) -> None:
-    """Raise a `MinicharError` unless names are unique and exactly one product per stage reads the state."""
+    """Check that parameter names are unique and that exactly one product per stage reads the hidden state."""
     for number, stage in enumerate(cell.stages, 1):
         count = sum(product.reads_state for product in stage.products)
         if count != 1:
@@ -62,9 +62,9 @@ def check_products(cell: Cell) -> None:
 
 
 def check_references(cell: Cell) -> None:
-    """Raise a `MinicharError` if the cell refers to something that it does not define.
+    """Raise a `MinicharError` if the cell refers to a gate, state or cached array that it does not define.
 
-    Without this check, training could succeed, but ``convert`` or ``inspect --html`` would fail afterwards.
+    Without this check, an invalid cell could be trained, but ``convert`` or ``inspect --html`` would fail.
     """
     values = {*cell.states, *(name for stage in cell.stages for name in stage.cache.split())}
     gates = {gate for product in cell.products for gate in product.gates}

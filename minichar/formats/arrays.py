@@ -104,7 +104,7 @@ def leaves(value: Any, elements: Budget, keys: tuple[str, ...] = ()) -> Iterator
 
 
 def are_numbers(values: list[Any] | tuple[Any, ...]) -> bool:
-    """Return whether all values are numbers. A sequence such as a loss curve then becomes one array."""
+    """Return whether all values are numbers, so that a list such as a loss curve becomes one array."""
     return bool(values) and all(type(value) in (bool, int, float) for value in values)
 
 
@@ -125,7 +125,7 @@ def cast(arrays: dict[str, np.ndarray], dtype: str | None, path: Path) -> dict[s
     Raises
     ------
     MinicharError
-        If a value is too large for `dtype`. The message contains `path`.
+        If a value is too large for `dtype`. The error message includes `path`.
     """
     result = dict(arrays)
     for name, array in arrays.items():

@@ -124,8 +124,8 @@ def convert(
         change, ``.inference`` is inserted before the suffix.
     dtype : {"float16", "float32", "float64"}, optional
         The dtype of the stored weights; by default, float32, or the dtype in `source` if the training
-        state is kept or the file contains no model. float16 halves the size and keeps three significant
-        digits. An ``.html`` page always stores float16 weights.
+        state is kept or the file contains no model. float16 halves the file size and keeps three
+        significant digits. An ``.html`` page always stores float16 weights.
     force : bool
         Overwrite an existing target.
     to : {"npz", "safetensors", "pt", "onnx", "html"}, optional
@@ -280,7 +280,7 @@ def _vocabulary(path: Path) -> Vocabulary:
 
 
 def _lost(model: CharRNN, dropped: bool, to: str, dtype: str) -> Iterator[str]:
-    """Yield notes about data that format `to` cannot store and about how to use the file."""
+    """Yield notes about data that format `to` cannot store and about how to use the new file."""
     if dropped:
         yield f"dropped the training state: only a {model.parameters.dtype} .npz file can store it"
     if to not in OTHERS:

@@ -2,8 +2,8 @@
 
     a = W_input @ x + b_input + W_recurrent @ h_prev + b_recurrent
 
-PyTorch and ONNX use this layout. Both matrices have G = gates·H rows, one block of H rows per
-gate. Gate by gate, they correspond to minichar's weights (`minichar.engine`) as follows:
+PyTorch and ONNX use this layout. W_input and W_recurrent have G = gates·H rows, one block of H rows per
+gate. For each gate, the arrays correspond to minichar's weights (`minichar.engine`) as follows:
 
              W_input (G, D)       W_recurrent (G, H)   b_input      b_recurrent
     RNN      Wx or W[:, H:-1]     W[:, :H]             W[:, -1]     0
@@ -13,9 +13,9 @@ gate. Gate by gate, they correspond to minichar's weights (`minichar.engine`) as
       before as for an RNN, with gate n in Wn
 
 The input to the first layer is one-hot, so D is V and W_input is Wx. If a GRU applies its reset gate after
-the matrix product, it needs two biases, because the gate multiplies ``U @ [h_prev; 1]`` and therefore only
-the second bias. In all other cells, only the sum of the biases matters. The code derives this table from the
-inputs of each matrix product in a cell (`minichar.engine.cell`).
+the matrix product, it needs two biases, because the gate multiplies ``U @ [h_prev; 1]``, which includes only
+the second bias. In all other cells, only the sum of the biases matters. The code derives the table above from
+the inputs of each matrix product in a cell (`minichar.engine.cell`).
 """
 
 from collections.abc import Mapping

@@ -32,7 +32,7 @@ def may_have_state(path: str | os.PathLike[str]) -> bool:
 
 
 def target_of(source: Path, target: str | os.PathLike[str] | None, to: str | None) -> tuple[str, Path]:
-    """Return the format and path of the new file."""
+    """Return the format and path of the converted file."""
     if to not in (None, *TARGETS):
         raise MinicharError(Option("to"), f" is {to!r}; it must be one of {', '.join(TARGETS)}")
     if target is None:

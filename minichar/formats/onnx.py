@@ -3,9 +3,9 @@
     step       ids (B,),   h, c (L, B, H)  →  logits (B, V),     h_next, c_next (L, B, H)
     sequence   ids (T, B), h, c            →  logits (T, B, V),  h_next, c_next
 
-Only an LSTM has c and c_next. The ids are int64, and B and T are dynamic. In the first call, set h and c
-to zero; in later calls, pass h_next and c_next from the previous call. Each layer is one operator with
-W (1, G, D), R (1, G, H) and both biases (1, 2G). The rows are in this gate order:
+Only an LSTM has c and c_next. The ids are int64. B and T are dynamic dimensions. In the first call, set h
+and c to zero; in later calls, pass h_next and c_next from the previous call. Each layer is one operator with
+W (1, G, D), R (1, G, H) and both biases (1, 2G). The gates in these arrays are ordered as follows:
 
               ONNX        minichar
     RNN       h           h
@@ -78,7 +78,7 @@ class Graph:
     form : Counterpart
         The ONNX operator that is equivalent to the cell.
     weights : dict of str to array
-        minichar's weights, in the dtype of the file.
+        The model's weights, in the dtype in which they are stored in the file.
     """
 
     def __init__(self, onnx: Any, config: Config, form: Counterpart, weights: dict[str, np.ndarray]) -> None:

@@ -5,8 +5,8 @@ widest character, so a single emoji quadruples the size of a long ASCII string. 
 therefore charged to a memory budget before the text is decoded.
 
 Old pickles store the bytes of an array as text with one character per byte. Text that is too long for a dict
-key is therefore converted back to bytes if possible. Converting it later would create another copy for each
-reference to it in the pickle.
+key is therefore converted back to bytes if possible. If the text were converted later, each reference to it
+in the pickle would create another copy.
 """
 
 import codecs
@@ -30,7 +30,7 @@ MAX_TEXT_LINE = 128 << 20
 """Maximum number of bytes in a newline-terminated string. Decoding copies the string several times."""
 
 TWO_BYTES = re.compile(rb"\\u(?!00)")
-"""An escaped character that does not fit in a byte."""
+"""An escaped character that does not fit in one byte."""
 OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 SIZED_TEXT = {
     "SHORT_BINSTRING": pickletools.read_bytes1,
@@ -95,12 +95,12 @@ class Program(io.BytesIO):
         return codecs.escape_decode(line[1:-2])[0]
 
     def decoded(self, raw: bytes, encoding: str) -> str | bytes:
-        """Decode text to a string if it could be a dict key, or to bytes if it could be array data."""
+        """Return text as bytes if it is Latin-1 and too long for a dict key, and as a string otherwise."""
         if encoding == "latin-1" and len(raw) > MAX_KEY:
             return raw
         self.memory.spend((width(raw, encoding) - 1) * len(raw))
         text = raw.decode(encoding, "surrogatepass" if encoding == "utf-8" else "strict")
-        del raw  # free its memory before the next copy
+        del raw  # free the memory before the text is copied again
         if len(text) > MAX_KEY:
             with suppress(UnicodeEncodeError):
                 return text.encode("latin-1")

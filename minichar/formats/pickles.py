@@ -198,7 +198,7 @@ class Machine:
         """Add alternating keys and values to the dict at the top of the stack.
 
         Integer keys are converted to strings, as in `memo`. String hashes depend on a random seed, but
-        integer hashes do not, so a malicious file could contain many integers with the same hash.
+        integer hashes do not, so a malicious file could contain many integer keys with the same hash.
         """
         target = self.stack[-1]
         if not isinstance(target, dict):

@@ -7,8 +7,8 @@ Each file is an uncompressed zip archive with the following members in one direc
     byteorder      "little" or "big"
 
 The pickle is read without calling any function named in it (see `minichar.formats.pickles`). minichar's
-header is a byte tensor named ``minichar.json``. To load the other tensors into PyTorch modules, remove the
-header first with ``pop("minichar.json")``. Only writing requires PyTorch.
+header is a byte tensor named ``minichar.json``. To load a file into PyTorch modules, first remove the
+header with ``pop("minichar.json")``. Only writing requires PyTorch.
 """
 
 import io
@@ -35,7 +35,7 @@ MAX_PICKLE_BYTES = 64 << 20
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
     """Return the contents of a ``.pt`` file that stores a model. For errors, see `to_state_dict`."""
-    # Convert before importing PyTorch: if the conversion fails, installing PyTorch would not help.
+    # Convert first: if the conversion fails, do not ask the user to install PyTorch.
     tensors, header = to_state_dict(model.config, weights, path), header_text(model, path)
     torch = need("torch", "torch", str(path))
     tensors[KEY] = np.frombuffer(bytearray(header.encode()), dtype=np.uint8)
@@ -64,7 +64,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
     OSError
         If the file cannot be read.
     Refused
-        If the file is corrupted or is not a state dict.
+        If the file is corrupted or does not contain a state dict.
     """
     with StoredZip(path) as archive:
         pickles = [name for name in archive.sizes if name.count("/") == 1 and name.endswith("/data.pkl")]
@@ -91,7 +91,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def header_in(tensors: dict[str, np.ndarray]) -> str | None:
-    """Remove minichar's header from the tensors and return it, or return None if there is none.
+    """Remove and return minichar's header, or return None if the tensors include no header.
 
     Raises
     ------

@@ -35,7 +35,7 @@ DTYPES = {
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
     """Return the contents of a ``.safetensors`` file that stores a model. For errors, see `to_state_dict`."""
-    # Convert first: if conversion fails, installing the package would not help.
+    # Convert first, so that users are not asked to install a package if the model cannot be converted.
     tensors, header = to_state_dict(model.config, weights, path), header_text(model, path)
     return need("safetensors.numpy", "safetensors", str(path)).save(tensors, metadata={KEY: header})
 
@@ -57,7 +57,7 @@ def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN
 
 
 class Entry(NamedTuple):
-    """A tensor in a file. The offsets are relative to the end of the header."""
+    """A tensor in a file, with byte offsets `begin` and `end` relative to the end of the header."""
 
     begin: int
     end: int
@@ -105,7 +105,7 @@ def read_tensors(
 
 
 def entry_of(name: str, description: Any) -> Entry:
-    """Return the entry for a tensor, given its name and description in the header.
+    """Return the entry for a tensor, given its name and its description in the header.
 
     Raises
     ------

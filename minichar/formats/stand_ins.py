@@ -28,14 +28,14 @@ BYTE_ORDERS = ("<", ">", "=", "|")
 
 @dataclass(frozen=True)
 class Function:
-    """Stand-in for a function that a pickle could call."""
+    """Stand-in for a function that a pickle can call."""
 
     call: Callable[..., Any]
 
 
 @dataclass
 class DType:
-    """A dtype. A BUILD opcode can set its byte order."""
+    """A dtype whose byte order can be set by a BUILD opcode."""
 
     dtype: np.dtype
 
@@ -48,13 +48,14 @@ class DType:
 
 @dataclass
 class Array:
-    """An array. A BUILD opcode can set its contents.
+    """An array whose contents can be set by a BUILD opcode.
 
     Attributes
     ----------
     content : tuple or None
-        Bytes, dtype, shape, order and axes; the number of bytes matches the dtype and shape. The NumPy
-        array is created only in `to_numpy`, because a pickle can reference the same bytes a million times.
+        Bytes, dtype, shape, order and axes. The number of bytes matches the dtype and shape. The NumPy
+        array is created only in `to_numpy`: creating it may copy the bytes, and a pickle can reference the
+        same bytes a million times.
     """
 
     content: tuple[bytes | bytearray | str, np.dtype, tuple[int, ...], Any, Any] | None = None
@@ -89,7 +90,7 @@ def filled(data: Any, dtype: Any, shape: Any, order: Any = "C", axes: Any = None
 
 
 def number_type(code: Any, *_: Any) -> DType:
-    """Return the dtype for `code`, such as ``f4``. Only plain numbers are allowed."""
+    """Return the dtype for a type code, such as ``f4``. Only plain numbers are allowed."""
     if not isinstance(code, str) or not DTYPE.fullmatch(code):
         shown = repr(code)[:40] if isinstance(code, str) else f"a {type(code).__name__}"
         raise Refused(f"it contains values with dtype {shown}; only plain numbers are allowed")
@@ -97,24 +98,24 @@ def number_type(code: Any, *_: Any) -> DType:
 
 
 def on_cpu(array: Any) -> Array:
-    """Return the NumPy array that a CuPy array is created from."""
+    """Return the NumPy array from which the pickle would create a CuPy array."""
     if not isinstance(array, Array):
         raise Refused("it contains a CuPy array that was not created from a NumPy array")
     return array
 
 
 def empty_array(*_: Any) -> Array:
-    """Return an uninitialised array, ignoring the arguments. A BUILD opcode sets its contents."""
+    """Return an array without contents, to be filled by a BUILD opcode. The arguments are ignored."""
     return Array()
 
 
 def empty_dict() -> dict[Any, Any]:
-    """Return an empty dict in place of an OrderedDict. A SETITEMS opcode fills it."""
+    """Return an empty dict, to be filled by a SETITEMS opcode, in place of an OrderedDict."""
     return {}
 
 
 def empty_bytes() -> bytes:
-    """Return an empty bytes object. Pickle protocols 0 to 2 have no opcode that creates one."""
+    """Return an empty bytes object, for pickle protocols 0 to 2, which have no opcode for bytes."""
     return b""
 
 

@@ -1,4 +1,4 @@
-"""Convert models to and from PyTorch state dicts, in any file format.
+"""Convert models to and from PyTorch state dicts, which ``.pt`` and ``.safetensors`` files contain.
 
     rnn = nn.RNN | nn.LSTM | nn.GRU (V, H, num_layers=L)
         rnn.weight_ih_l{k}   (G, V) for k = 0, otherwise (G, H)      G = H, 4H or 3H
@@ -9,10 +9,10 @@
         decoder.weight       (V, H)
         decoder.bias         (V,)
 
-PyTorch stores the LSTM gates in the order i, f, g, o, and minichar in the order i, f, o, g. Both store the
-GRU gates in the order r, z, n and compute ``h = (1 - z) ∘ n + z ∘ h_prev``. PyTorch always applies the
-reset gate after the matrix product. The input is one-hot, with shape (T, B, V). For a cell with only one
-bias per gate, bias_hh is written as zeros. When such a model is read, the two biases are added together.
+PyTorch stores the LSTM gates in the order i, f, g, o, and minichar in the order i, f, o, g. PyTorch and
+minichar store the GRU gates in the order r, z, n and compute ``h = (1 - z) ∘ n + z ∘ h_prev``. PyTorch always
+applies the reset gate after the matrix product. The input is one-hot, with shape (T, B, V). For a cell with
+only one bias per gate, bias_hh is zero in new state dicts and is added to bias_ih when a state dict is read.
 
 The vocabulary and configuration are stored with the tensors in the same JSON header as in ``.npz`` files.
 Without the header, the configuration is inferred from the shapes, but the vocabulary is unknown.
@@ -49,7 +49,7 @@ def torch_form(config: Config, path: Path) -> Counterpart:
     Raises
     ------
     MinicharError
-        If there is no such module. The message contains `path`.
+        If PyTorch has no equivalent module. The message contains `path`.
     """
     form = config.cell.torch
     if form is None:
@@ -63,7 +63,7 @@ def torch_form(config: Config, path: Path) -> Counterpart:
 
 
 def without_layer_norm(config: Config) -> tuple[str | Option, ...]:
-    """Return the end of an error message: advice to disable layer normalisation, if it is enabled."""
+    """If layer normalisation is enabled, return advice to disable it, for the end of an error message."""
     return (", or train a model with ", Option("layer_norm", False)) if config.layer_norm else ()
 
 
@@ -97,7 +97,7 @@ def to_state_dict(config: Config, weights: Mapping[str, np.ndarray], path: Path)
 
 
 def header_text(model: CharRNN, path: Path) -> str:
-    """Return the JSON to store with a model's tensors.
+    """Return the JSON header to store with a model's tensors.
 
     Raises
     ------

@@ -5,7 +5,7 @@
     torch._utils._rebuild_parameter(tensor)                          the tensor
     collections.OrderedDict                                          a dict
 
-The arguments are untrusted, as in `minichar.formats.stand_ins`.
+The functions' arguments are untrusted, as in `minichar.formats.stand_ins`.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Storage(NamedTuple):
 
 @dataclass(frozen=True)
 class Tensor:
-    """A view of a storage. The offset and strides are in elements."""
+    """A view of a storage, with the offset and strides in elements."""
 
     storage: Storage
     offset: int
@@ -62,7 +62,7 @@ def storage(identifier: Any) -> Storage:
 
 
 def rebuild_tensor(stored: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    """Return a tensor. The remaining arguments are for autograd and are ignored."""
+    """Return a tensor. The arguments that only autograd needs are ignored."""
     if not isinstance(stored, Storage) or not is_size(offset):
         raise Refused("it contains a tensor without a storage")
     check_shape(shape)
@@ -72,7 +72,7 @@ def rebuild_tensor(stored: Any, offset: Any, shape: Any, strides: Any, *_: Any) 
 
 
 def rebuild_parameter(tensor: Any, *_: Any) -> Any:
-    """Return the tensor in an ``nn.Parameter``. The remaining arguments are for autograd and are ignored."""
+    """Return the tensor in an ``nn.Parameter``. The arguments that only autograd needs are ignored."""
     return tensor
 
 

@@ -18,7 +18,7 @@ from minichar.model import CharRNN
 from minichar.sampling.choice import NOT_FINITE
 
 CHUNK = 100
-"""Number of characters per chunk; the result does not depend on it."""
+"""Number of characters per chunk; does not affect the result."""
 ALTERNATIVES = 5
 BINS = 20
 SATURATED = 0.1
@@ -144,14 +144,14 @@ class _Spread:
         self.left, self.right = dict.fromkeys(self.names, 0), dict.fromkeys(self.names, 0)
 
     def add(self, values: dict[str, np.ndarray]) -> None:
-        """Add the values ``(H, n)`` at n time steps, keyed by name."""
+        """Add the values at n time steps, a dict of ``(H, n)`` arrays, to the histograms."""
         for name in self.names:
             self.counts[name] += np.histogram(values[name], BINS, (self.low, 1.0))[0]
             self.left[name] += int((values[name] < self.low + SATURATED).sum())
             self.right[name] += int((values[name] > 1.0 - SATURATED).sum())
 
     def gates(self, layer: int) -> list[Gate]:
-        """Return the gates, with their histograms as fractions."""
+        """Return the gates, with histograms normalised to fractions."""
         total = next(iter(self.counts.values())).sum()
         return [
             Gate(

@@ -31,7 +31,7 @@ class Curve:
 
     @property
     def best(self) -> tuple[float, float] | None:
-        """The first epoch with the lowest validation loss, and that loss."""
+        """The epoch and the loss of the first measurement with the lowest validation loss, or None."""
         measured = [
             (loss, epoch) for epoch, loss in zip(self.epochs, self.val, strict=True) if loss is not None
         ]

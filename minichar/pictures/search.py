@@ -59,9 +59,9 @@ def label(value: Any) -> str:
 def search_text(
     numbers: Sequence[int], axes: Sequence[Axis], importance: Mapping[str, float], width: int = 80
 ) -> str:
-    """Return the plots as text, with a letter for each of the first 26 trials.
+    """Return the plots as text, with a letter for each of the best 26 trials.
 
-    If a column is too narrow for all its letters, it ends with ``…``.
+    Letters that do not fit in an axis's column are replaced with ``…``.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ def _column(axis: Axis, width: int) -> list[str]:
 
 
 def save_search_figure(axes: Sequence[Axis], importance: Mapping[str, float], path: Path) -> None:
-    """Draw the plots with Matplotlib. Each trial is a line; the best one is on top, in a different colour.
+    """Draw the plots with Matplotlib. Each trial is a line; the best trial is on top, in another colour.
 
     Raises
     ------

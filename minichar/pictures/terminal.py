@@ -14,16 +14,16 @@ MAX_DIGITS = 17
 def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str:
     """Return a plot of the curves as text.
 
-    Each run is plotted with a letter, in lowercase for its validation losses and in uppercase for the lowest
-    one. Training losses are plotted as dots. Where marks overlap, the lowest validation losses are drawn on
-    top, followed by the other validation losses.
+    Each run is represented by a letter: lowercase for its validation losses, and uppercase for the lowest
+    validation loss. Training losses are plotted as dots. Where marks overlap, lowest validation losses hide
+    other validation losses, which hide training losses.
 
     Parameters
     ----------
     curves : sequence of Curve
         At most 26 curves.
     width, height : int
-        The line width in columns, and the height of the plotting area in lines.
+        Width of the plot in columns, and height of the plotting area in lines.
     """
     losses = [loss for c in curves for loss in (*c.train, *c.val) if loss is not None]
     low, high = min(losses), max(losses)
@@ -58,7 +58,7 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
 
 
 def _ticks(low: float, high: float, height: int) -> dict[int, str]:
-    """Return the labels of the loss axis, keyed by row: one if all losses are equal, otherwise three."""
+    """Return three labels for the loss axis, or one if all losses are equal, keyed by row."""
     if low == high:
         return {height // 2: f"{high:.3f}"}
     rows = (0, (height - 1) // 2, height - 1)

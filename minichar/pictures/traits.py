@@ -1,8 +1,8 @@
 """Compute per-character features of text and their correlations with hidden-unit activations.
 
 By inspecting activations, Karpathy, Johnson and Fei-Fei (2015, arXiv:1506.02078) found cells that track the
-position in a line or detect quoted text. This module correlates every unit with such features. The largest
-correlations suggest which units to inspect first.
+position in a line or detect quoted text. This module correlates the activations of every unit with features
+of this kind. The largest correlations suggest which units to inspect first.
 """
 
 import numpy as np

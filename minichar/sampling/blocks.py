@@ -5,13 +5,13 @@
 
 If the host sampled each id, it would have to wait for the logits, and the GPU would have to wait for the id.
 Instead, the GPU samples with `Choice.ids`, which the host also uses (`minichar.sampling.streams`). The host
-generates the random numbers for a block of steps and copies them to the GPU. The ids are copied back at the
-end of the block. Blocks have 1, 2, 4, …, 64 steps, so that the first characters appear promptly. The text is
-the same as on the CPU, unless a rounding difference changes a sampled id.
+generates the random numbers for a block of steps and copies them to the GPU. The sampled ids are copied back
+at the end of the block. Block lengths double from 1 to 64 steps, so the first characters appear promptly. The
+generated text is the same as on the CPU, unless a rounding difference changes a sampled id.
 
-All arrays, including j, have fixed addresses, so that one recorded step can be replayed for every character
-(`Backend.recorded`). With OpenCL, sampling runs on the host. OpenCL devices cannot record steps, and if the
-device is a CPU, launching the sampling operations takes longer than copying the logits.
+All arrays, including j, have fixed addresses, so one recorded step can be replayed for every character
+(`Backend.recorded`). With OpenCL, sampling runs on the host, because OpenCL devices cannot record steps. On
+an OpenCL CPU device, launching the sampling operations would also take longer than copying the logits.
 """
 
 from collections.abc import Iterator, Sequence
@@ -74,8 +74,8 @@ class BlockSampler:
     Attributes
     ----------
     feed, step : callable
-        `feed` runs the network on the ids in `fed` ``(B,)``. `step` first samples these ids.
-        Both functions are recorded (`Backend.recorded`).
+        `feed` runs the network on the ids in `fed` ``(B,)``. `step` samples new ids into `fed`, then runs the
+        network. Both functions are recorded (`Backend.recorded`).
     recent : array of int, (m, B)
         The most recent input ids, if the model has a separator of m characters.
     """
@@ -99,7 +99,7 @@ class BlockSampler:
         self.step = self.backend.recorded(self._step)
 
     def feed_prime(self, prime: np.ndarray) -> None:
-        """Feed ids ``(N,)`` to every stream."""
+        """Feed the ids of the prompt, ``(N,)``, to every stream."""
         for k in prime.tolist():
             self.fed[...] = k
             self.feed()

@@ -55,8 +55,9 @@ class Choice:
     ) -> Array:
         """Return ids ``(B,)`` sampled from logits ``(V, B)`` with uniform random numbers `u` ``(B,)``.
 
-        If given, `temperature` (a scalar or one value per column) overrides the attribute. `xp` is the array
-        module of all arrays. If they are on a device, this method returns without waiting for the device.
+        If given, `temperature` (a scalar or one value per column) overrides the attribute. `xp` is the module
+        of the arrays, such as `numpy`. For arrays on a device, this method returns without waiting for the
+        device.
         """
         if self.argmax:
             return likeliest(logits)
@@ -65,7 +66,7 @@ class Choice:
         # Subtract the largest logit before dividing, so that the maximum is 0 even at a tiny temperature.
         with np.errstate(over="ignore"):
             scaled = (logits - logits.max(axis=0)) / temperature  # (V, B)
-        # Use `where`, because assigning through a Boolean mask in CuPy waits for the device.
+        # Use `where`, because assigning through a Boolean mask makes CuPy wait for the device.
         if 0 < self.top_k < len(scaled):
             kth = xp.partition(scaled, -self.top_k, axis=0)[-self.top_k]  # (B,)
             scaled = xp.where(scaled < kth, -np.inf, scaled)

@@ -35,7 +35,7 @@ def sample_ids(
     generators: Sequence[np.random.Generator],
     length: int = 0,
 ) -> Iterator[np.ndarray]:
-    """Return an iterator over the ids of the next characters, ``(B,)``.
+    """Return an iterator that yields the id of each stream's next character, ``(B,)``.
 
     Ids are sampled in blocks on a GPU (`minichar.sampling.blocks`) and one step at a time on other devices.
 
@@ -59,7 +59,7 @@ def sample_ids(
 def sample_steps(
     model: CharRNN, prime: np.ndarray, choice: Choice, generators: Sequence[np.random.Generator]
 ) -> Iterator[np.ndarray]:
-    """Sample on the host, and yield the ids of the next characters, ``(B,)``, indefinitely."""
+    """Sample on the host, and indefinitely yield the id of each stream's next character, ``(B,)``."""
     streams = Streams(model, len(generators))
     for generator in generators:
         streams.join(Stream(prime, choice, generator))
@@ -120,7 +120,7 @@ def prime_ids(
     """Return the ids of the prime.
 
     If the prime is empty, `reset_on` is used instead, so that generation starts at the beginning of a
-    document. If `reset_on` is also empty, a newline is used, provided that the vocabulary contains one.
+    document. If `prime` and `reset_on` are empty, a newline is used if the vocabulary contains one.
 
     Raises
     ------
@@ -143,7 +143,7 @@ def checked_stop(stop: Iterable[str]) -> list[str]:
 def check_options(
     length: int, num_samples: int, seed: int, stop: Iterable[str]
 ) -> tuple[int, int, int, list[str]]:
-    """Validate these options of `generate_many`, and return them with the declared types.
+    """Validate these arguments of `generate_many`, and convert them to their declared types.
 
     Raises
     ------
@@ -168,9 +168,9 @@ def generate_many(
 ) -> Iterator[list[str]]:
     """Generate several samples in one batch, and yield the new text of every sample at each step.
 
-    With the same seed, the first sample equals the output of `generate`, up to rounding in the matrix
-    products. With an exact model (`CharRNN.exact`), the two are identical. For the other parameters
-    and the errors, see `generate`.
+    With the same seed, the first sample equals the output of `generate`: exactly for an exact model
+    (`CharRNN.exact`), otherwise up to rounding in the matrix products. For the other parameters and the
+    errors, see `generate`.
 
     This example collects the complete texts of four samples (`length` must not be 0)::
 
@@ -210,13 +210,13 @@ def generate(
     length : int
         Number of characters to generate; 0 for no limit.
     prime : str
-        Prompt to feed to the model first. If it is empty, the model's ``reset_on`` string is used or, if
-        there is none, a newline. If the vocabulary contains no newline either, the first character is
-        drawn uniformly.
+        Prompt to feed to the model first. If `prime` is empty, the model's ``reset_on`` string is used. If
+        the model has no ``reset_on`` string, a newline is used or, if the vocabulary contains no newline,
+        the first character is drawn uniformly.
     seed : int
         Random seed. The same seed gives the same text.
     stop : sequence of str
-        Strings that end generation. They are not included in the output.
+        Strings that end generation and are not included in the output.
     unknown : {"error", "skip", "unk"}
         How to handle characters in `prime` that are not in the vocabulary (see `Vocabulary.encode`).
     choice : Choice

@@ -5,7 +5,7 @@
 
 Streams can be added and removed between steps. Each stream has its own random generator, so streams affect
 each other only through rounding: the summation order in a matrix product depends on the number of columns.
-In rare cases, the rounding changes the sampled character. With an exact model (`CharRNN.exact`), streams are
+In rare cases, rounding changes a sampled character. With an exact model (`CharRNN.exact`), streams are
 independent.
 
 If the model was trained with ``reset_on``, the state of a stream is reset to zero before the last character
@@ -29,7 +29,7 @@ BLOCK = 256
 
 @dataclass(frozen=True)
 class State:
-    """The state of a stream between two steps. Another stream with the same parameters can resume from it.
+    """The state of a stream between two steps, from which a stream with the same parameters can resume.
 
     Attributes
     ----------
@@ -77,7 +77,8 @@ class Stream:
     ) -> None:
         self.pending = deque(int(k) for k in prime)
         self.temperature, self.choice = choice.temperature, replace(choice, temperature=1.0)
-        self.group = repr(self.choice)  # equal for streams that are sampled together; a str caches its hash
+        # Streams in the same group are sampled together. The key is a str because a str caches its hash.
+        self.group = repr(self.choice)
         self.numbers = uniform_numbers(generator)
         self.given = dict(given or {})
         self.length = 0
@@ -93,7 +94,7 @@ class Stream:
 
     def resume(self, state: State) -> None:
         """Continue from the state of another stream with the same parameters."""
-        deque(islice(self.numbers, state.length), maxlen=0)  # skip the numbers that the other stream used
+        deque(islice(self.numbers, state.length), maxlen=0)  # skip the random numbers that were already used
         self.pending, self.length = deque(state.pending), state.length
         self.recent.extend(state.recent)
 
@@ -110,8 +111,8 @@ class Streams:
     ----------
     model : CharRNN
     columns : int
-        The initial number of columns. The number doubles when a stream is added to a full batch, and
-        halves when at most a quarter of the columns are in use.
+        The initial number of columns. The number of columns doubles when a stream is added to a full
+        batch, and halves when at most a quarter of the columns are in use.
 
     Attributes
     ----------
@@ -127,7 +128,7 @@ class Streams:
         self.network = self.model.network(1, columns)
 
     def join(self, stream: Stream, state: State | None = None) -> None:
-        """Add a stream in a new column. It starts from `state` or, by default, from a zero state."""
+        """Add a stream in a new column, starting from `state` or, by default, from a zero state."""
         b = len(self.streams)
         if b == self.network.B:
             self._resize(2 * b)
@@ -147,7 +148,7 @@ class Streams:
         return State(layers, stream.length, tuple(stream.pending), tuple(stream.recent))
 
     def leave(self, stream: Stream) -> None:
-        """Remove a stream. The last stream moves to the freed column."""
+        """Remove a stream, and move the last stream to the freed column."""
         b, last = self.streams.index(stream), len(self.streams) - 1
         for layer in self.network.layers:
             layer.start[:, :, b] = layer.start[:, :, last]
@@ -157,7 +158,7 @@ class Streams:
             self._resize(self.network.B // 2)
 
     def step(self) -> tuple[list[Stream], np.ndarray, np.ndarray]:
-        """Feed a character to each stream; sample one for each stream that has reached the end of its prime.
+        """Feed a character to each stream, and sample one for each that has reached the end of its prime.
 
         Returns
         -------
@@ -182,12 +183,12 @@ class Streams:
         with np.errstate(over="ignore", invalid="ignore"):
             logits = network.step(0, self.backend.to_device(fed))  # (V, B)
         network.carry()
-        for b in empty:  # without input, all characters are equally likely
+        for b in empty:  # without a prime, the first character is drawn uniformly
             self._begin(b)
             logits[:, b] = 0.0
         ready = [b for b, stream in enumerate(streams) if not stream.pending]
         sampled = [streams[b] for b in ready]
-        columns = ready if len(ready) < network.B else slice(None)  # usually a slice, which is faster
+        columns = ready if len(ready) < network.B else slice(None)  # a slice is faster than an index list
         scores = self.backend.to_host(logits)[:, columns].astype("float64")  # (V, n)
         if not np.isfinite(scores).all():
             raise MinicharError(NOT_FINITE)
@@ -209,7 +210,7 @@ class Streams:
             layer.start[:, :, b] = 0.0
 
     def _resize(self, B: int) -> None:
-        """Replace the network with one that has `B` columns and the same states."""
+        """Change the number of columns to `B`, keeping the states of all streams."""
         network, n = self.model.network(1, B), min(B, self.network.B)
         for layer, old in zip(network.layers, self.network.layers, strict=True):
             layer.start[:, :, :n] = old.start[:, :, :n]

@@ -1,4 +1,4 @@
-"""The search space of a sweep: the options that it varies, and their values.
+"""The search space of a sweep: the options to vary, and their values.
 
 learning_rate=5e-4..2e-2:log    a range, sampled on a logarithmic scale
 num_layers=1..3                 a range of integers, because the option takes an integer
@@ -50,7 +50,7 @@ class Dimension:
     log: bool = False
 
     def suggest(self, trial: Any) -> Any:
-        """Return the value of this option in an Optuna trial. Optuna chooses it on the first call."""
+        """Return the value of this option in an Optuna trial. Optuna chooses each value once per trial."""
         if not self.is_range:
             return trial.suggest_categorical(self.name, self.values)
         suggest = trial.suggest_int if TYPES[self.name] is int else trial.suggest_float
@@ -81,7 +81,7 @@ def parse(text: str, renamed: Mapping[str, str] | None = None) -> Dimension:
     ----------
     text : str
     renamed : mapping, optional
-        minichar's option names, keyed by the names used in other programs, for the error message.
+        Option names in other programs, mapped to minichar's names, for suggestions in error messages.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def read_space(path: Path) -> list[Dimension]:
 
 
 def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:
-    """Check that training accepts the `given` options with the `examples` of each dimension.
+    """Check that training accepts the options in `given`, combined with the examples of each dimension.
 
     Raises
     ------

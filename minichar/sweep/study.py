@@ -3,9 +3,9 @@
     sweep/sweep.json        the plan: options, digest of the training text, and name of the study
     sweep/sweep.db          the study, unless it is stored in another database
     sweep/sweep.lock        locked while a process opens the study or claims a trial
-    sweep/trial-0003/       the checkpoints of a trial, and a lock held by the process that trains it
+    sweep/trial-0003/       the checkpoints of a trial, and a lock held by the process that runs it
 
-The directory identifies the sweep: every process that uses it contributes trials to the same study.
+The directory identifies the sweep: all processes that use the directory contribute trials to the same study.
 """
 
 import json
@@ -50,9 +50,10 @@ class Plan:
     search : list of str
         The search space, as values of ``--search``.
     study, database : str
-        Name of the study, and URL of its database without the password. Both are empty in a new plan.
+        Name of the study, and URL of its database without the password. `study` and
+        `database` are empty in a new plan.
     digest : str
-        Digest of the text (`minichar.text.corpus.Corpus`). Empty in old plans.
+        Digest of the training text (`minichar.text.corpus.Corpus`). Empty in old plans.
 
     Raises
     ------
@@ -117,7 +118,8 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
     """
     optuna = part("optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # A median is useful after only a few trials, whereas Hyperband divides the trials among brackets.
+    # Prune by the median, which is useful after only a few trials. Hyperband would require more trials,
+    # because it divides them among brackets.
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
     if not is_sweep(folder) and any(map(is_checkpoint, folder.glob("*.npz"))):
         raise MinicharError(
@@ -151,7 +153,7 @@ def check_same(folder: Path, stored: Plan, plan: Plan | None, database: str) -> 
     if stored.database != database:
         where = f"in {stored.database}" if stored.database else "in the directory"
         raise MinicharError(f"{folder}/ contains a sweep with trials stored {where}: use the same --storage")
-    # Ignore the path, which may differ on another machine. The digest identifies the text.
+    # Ignore the path of the text, which may differ between machines. The digest identifies the text.
     same_path = {"data": ""} if stored.digest and "data" in stored.given else {}
     if plan and (plan.given | same_path, plan.search) != (stored.given | same_path, stored.search):
         raise MinicharError(
@@ -194,9 +196,9 @@ def results(study: Any) -> list[Result]:
 
 
 def importance(study: Any) -> dict[str, float]:
-    """Return the importance of each option, largest first. The values add up to 1.
+    """Return the importance of each option, largest first. The importances add up to 1.
 
-    The values are computed with PED-ANOVA, Optuna's default method, which requires at least two completed
+    Importances are computed with PED-ANOVA, Optuna's default method, which requires at least two completed
     trials.
     """
     if len(results(study)) < 2:

@@ -6,8 +6,8 @@
         at every evaluation: report the validation loss, and end the run if Optuna prunes it
 
 A trial is unfinished if the study lists it as running but no process holds the lock on its directory. The
-operating system releases this lock when the process ends, even if it is killed. A process must hold the
-sweep's lock while it claims a trial, so that two processes cannot claim the same one.
+operating system releases the lock when the process that holds it exits or is killed. A process must hold the
+sweep's lock while it claims a trial, so that two processes cannot claim the same trial.
 """
 
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ from minichar.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Began:
-    """The training run of a trial has been started or resumed."""
+    """Event: the training run for a trial has been started or resumed."""
 
     number: int
     run: Run
@@ -43,7 +43,7 @@ class Began:
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial has ended.
+    """Event: a trial has ended.
 
     Attributes
     ----------
@@ -77,13 +77,13 @@ class Sweep:
     storage : str, optional
         URL of the database.
     devices : sequence of Backend
-        The available devices. A new trial is trained on the fastest one.
+        The available devices. New trials are trained on the fastest device.
 
     Raises
     ------
     MinicharError
         If training would reject the options, if the existing sweep has different options or a different
-        text, or if its database cannot be opened.
+        text, or if the sweep's database cannot be opened.
     """
 
     def __init__(
@@ -106,22 +106,22 @@ class Sweep:
 
     @property
     def is_saved(self) -> bool:
-        """Whether all progress has been or is being saved. False while a trial is being started."""
+        """Whether all progress has been saved or is being saved. False while a trial starts."""
         return self.complete or (self.trainer is not None and self.trainer.is_saved)
 
     def stop(self) -> None:
-        """Save a checkpoint of the current trial, and stop. Safe to call from a signal handler."""
+        """Stop the sweep after saving the current trial's checkpoint. Safe to call from a signal handler."""
         self.stopping = True
         if self.trainer is not None:
             self.trainer.stop()
 
     def run(self, trials: int, minutes: float = 0.0) -> Iterator[Began | Event | Ended]:
-        """Run trials until the sweep contains `trials` trials in total, and yield their events.
+        """Run trials, up to a total of `trials` in the sweep, and yield their events.
 
         Parameters
         ----------
         trials : int
-            Total number of trials, including those of other processes and earlier runs. If the search space
+            Maximum number of trials, including those of other processes and earlier runs. If the search space
             is finite, each combination of values is tried at most once.
         minutes : float
             Number of minutes after which `stop` is called; 0 for no limit.
@@ -164,7 +164,7 @@ class Sweep:
         return self.study.get_trials(deepcopy=False, states=(running,))
 
     def train(self, trial: Any) -> Iterator[Began | Event | Ended]:
-        """Train the model of a trial, and store the result in the study."""
+        """Train the model for a trial, and store the result in the study."""
         optuna = part("optuna")
         state = optuna.trial.TrialState
         # Processes that start together must choose different values, so each trial has its own seed.
@@ -188,7 +188,7 @@ class Sweep:
         except Completed:  # an earlier process was killed after saving the last checkpoint
             pass
         except (MinicharError, MemoryError) as error:
-            if isinstance(error.__cause__, OSError):  # not caused by the trial, for example a full disk
+            if isinstance(error.__cause__, OSError):  # not the trial's fault, for example a full disk
                 raise
             trial.set_user_attr("error", str(error))
             self.study.tell(trial, state=state.FAIL)
@@ -212,7 +212,7 @@ class Sweep:
         return begin(settings_from({**self.plan.given, **values, "checkpoint_dir": directory}), *self.devices)
 
     def report(self, trial: Any, evaluated: Evaluated) -> bool:
-        """Report a validation loss, and return whether to prune the trial.
+        """Report a validation loss to Optuna, and return whether to prune the trial.
 
         Runs can differ in length, so losses are compared at the same percentage of each run.
         """

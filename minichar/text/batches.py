@@ -34,7 +34,7 @@ MAX_N = 1 << 62  # upper bound on the length of the text
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
-    """A sequence of n chunks. Each new iterator starts at the first chunk.
+    """A sequence of n chunks. Iteration always starts at the first chunk.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Chunks:
         return max(self.streams.shape[1] - 1, 0) // self.T
 
     def of(self, columns: slice) -> Chunks:
-        """Return these chunks with only the streams in `columns`."""
+        """Return the same chunks, restricted to the streams in `columns`."""
         resets = self.resets and self.resets.at(self.resets.origins[columns])
         return Chunks(self.streams[columns], self.T, resets)
 
@@ -66,7 +66,7 @@ class Chunks:
         return (self[k] for k in range(len(self)))
 
     def __getitem__(self, k: int) -> tuple[NDArray[Any], ...]:
-        """Return the inputs, the targets and, if there are `resets`, the keep mask of chunk k.
+        """Return the inputs and targets of chunk k and, if `resets` is given, its keep mask.
 
         Returns
         -------
@@ -122,7 +122,7 @@ class Split:
 
 @dataclass(frozen=True)
 class _Shares:
-    """The fractions of the text for training and validation. The rest is for testing."""
+    """The fractions of the text for training and validation. The rest of the text is for testing."""
 
     train: Fraction
     val: Fraction
@@ -157,24 +157,24 @@ def split_text(
 
     ``columns`` is char-rnn's split. The whole text is laid out as B streams, and its chunks are divided in
     order into training, validation and test chunks. Every split contains a section of each stream, so the
-    validation text is interleaved with the training text. ``tail`` splits the text first: the validation and
-    test splits are at the end, and each split is laid out as B separate streams. Losses from the two
-    methods are not comparable.
+    validation text is interleaved with the training text. ``tail`` divides the text before laying it out: the
+    validation and test splits are at the end, and each split is laid out as B separate streams. Losses
+    measured with ``columns`` and ``tail`` are not comparable.
 
     Parameters
     ----------
     ids : ndarray of int, shape (N,)
-        The encoded text. The streams are views of it.
+        The encoded text. The streams are views of this array.
     B, T : int
         Batch size and number of time steps per chunk. If the text is too short for one training chunk
         and (unless `val_frac` is 0) one validation chunk, B is halved repeatedly, down to 1 if necessary.
         T is then halved in the same way, down to `MIN_T`.
     train_frac, val_frac : float
-        Fractions of the text, accurate to 1e-6. Their sum is at most 1; the rest is for testing.
+        Fractions of the text, accurate to 1e-6, whose sum is at most 1. The rest of the text is for testing.
     how : {"columns", "tail"}
     resets : Resets, optional
-        Positions in the text where the state is reset (`find_resets`). If given, each chunk also contains a
-        ``keep`` mask.
+        Positions in the text where the state is reset (`find_resets`). With `resets`, each chunk also
+        contains a ``keep`` mask.
     name : str
         The name to use in messages.
 
@@ -217,7 +217,7 @@ def _check_shares(train_frac: float, val_frac: float, how: str) -> _Shares:
     given = (Option("train_frac"), f" is {train_frac} and ", Option("val_frac"), f" is {val_frac}: ")
     if not (isfinite(train_frac) and isfinite(val_frac)):
         raise MinicharError(*given, "both must be finite")
-    # Fractions are exact; in floating point, 0.29 * 100 is less than 29.
+    # Use exact fractions: in floating point, 0.29 * 100 is less than 29.
     train, val = (Fraction(share).limit_denominator(1_000_000) for share in (train_frac, val_frac))
     if train <= 0 or val < 0 or train + val > 1:
         raise MinicharError(

@@ -1,4 +1,4 @@
-"""Cache the ids of a text in a file next to it."""
+"""Cache the ids of a text in a file in the same directory."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from minichar.text.vocabulary import Vocabulary, code_points
 
 VERSION = 3  # increase this if the format changes, or if the same text and settings would give different ids
 BLOCK = 1 << 20  # number of bytes checked at a time; a multiple of every dtype's size
-LOCAL_HEADER = struct.Struct("<26xHH")  # the last two fields are the lengths of the name and extra field
+LOCAL_HEADER = struct.Struct("<26xHH")  # the last two values are the lengths of the name and the extra field
 
 Kept = tuple[NDArray[np.unsignedinteger], NDArray[np.int64], Vocabulary, int, tuple[str, ...]]
 """The ids, file offsets, vocabulary, number of distinct characters and notes of a `Corpus`."""
 
 
 class Cache:
-    """The cached ids of a text for one set of settings.
+    """The cached ids of a text, for one encoding and one minimum character frequency.
 
     The cache is an uncompressed ``.npz`` file, so that its ids can be memory-mapped. A corrupted file is
     treated as a cache miss. A forged cache can supply the ids of a different text, but not invalid ids.
@@ -42,8 +42,8 @@ class Cache:
     files : tuple of Path
         The text files.
     digest : callable
-        Function that returns the digest of the text. It is called last, so that the digest can be computed
-        in the background.
+        Function that returns the digest of the text. The function is called last, so that the digest can be
+        computed in the background.
     encoding, min_freq
         Part of the cache key. Cached ids are used only if the digest and the file names also match.
     """
@@ -58,7 +58,7 @@ class Cache:
         self.key = {"version": VERSION, "encoding": encoding, "min_freq": min_freq, "names": names}
 
     def load(self) -> Kept | None:
-        """Return the contents, or None if the file is missing or corrupted, or has a different key."""
+        """Return the contents of the cache, or None if it is missing or corrupted, or has a different key."""
         try:
             if not self.path.is_file():
                 return None
@@ -95,7 +95,7 @@ class Cache:
         vocabulary: Vocabulary,
         count: Count,
     ) -> None:
-        """Write the file if the directory is writable.
+        """Write the cache file if its directory is writable.
 
         Parameters
         ----------

@@ -69,7 +69,7 @@ def load_corpus(
 
     A byte-order mark is removed, and CR LF and lone CR are converted to LF. Files are read in blocks, and
     large arrays of ids are memory-mapped, so the text need not fit in memory. The memory-mapped file is the
-    cache or, if there is none, a file in the temporary directory.
+    cache or, if there is no cache, a file in the temporary directory.
 
     Parameters
     ----------
@@ -81,8 +81,8 @@ def load_corpus(
     encoding : str
         The encoding of all files, as a Python codec name.
     min_freq : int
-        Characters that occur fewer than `min_freq` times are replaced with the unknown token. If 0, there
-        is no unknown token.
+        Characters that occur fewer than `min_freq` times are replaced with the unknown token. If `min_freq`
+        is 0, there is no unknown token.
     vocabulary : Vocabulary, optional
         Vocabulary to use, for example a trained model's vocabulary. Characters that are not in this
         vocabulary are encoded as its unknown token. If a vocabulary is given, `min_freq` is ignored and the
@@ -90,7 +90,7 @@ def load_corpus(
     cache : bool
         Whether to cache the ids in ``<file name>.minichar.npz`` next to the file or, for a directory of
         files, in ``all.minichar.npz`` in that directory. An existing cache for the same bytes, file names and
-        settings is used even if this is False. Caches can be deleted at any time.
+        settings is used even if `cache` is False. Caches can be deleted at any time.
 
     Raises
     ------
@@ -109,7 +109,7 @@ def load_corpus(
             ids, starts, vocabulary, distinct, notes = kept
             notes = (*ignored, *notes)
             return Corpus(ids, starts, vocabulary, distinct, text.name, digest.result(), notes)
-    digest.result()  # raises if a file cannot be read
+    digest.result()  # re-raises any error from reading the files
     count = text.count()
     if vocabulary is None:
         vocabulary = Vocabulary.from_counts(count.counts, min_freq)

@@ -25,7 +25,7 @@ LINUX = "gregkh/linux/v6.12.107"
 KERNEL = "cpu exit fork sched/core sched/fair signal sys workqueue"
 MM = "filemap memory mmap page_alloc shmem slub vmalloc vmscan"
 
-# Excluded from pystdlib: tests, tables, generated files, IDLE and lib2to3.
+# Directories excluded from pystdlib: tests, tables, generated files, IDLE and lib2to3.
 NOT_SOURCE = {"test", "tests", "encodings", "idlelib", "lib2to3", "pydoc_data"}
 
 

@@ -27,7 +27,7 @@ def download(
     Parameters
     ----------
     base_url : str
-        The common prefix of the URLs. It must use https, or http on the local machine.
+        The common prefix of the URLs. The scheme must be https or, for the local machine, http.
     paths : sequence of str
         Paths relative to `base_url`, not percent-encoded.
     limit : int

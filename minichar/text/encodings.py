@@ -45,12 +45,12 @@ def suggest(raw: bytes, offset: int, rejected: str, number: int = 3) -> list[tup
     Returns
     -------
     list of tuple of (str, str)
-        The name of each encoding, and an excerpt of the decoded text on one line.
+        Each encoding's name, and a one-line excerpt of the decoded text.
     """
     line = max(raw.rfind(b"\n", 0, offset) + 1, offset - SAMPLE // 2)
     suggestions = []
     for encoding, judge in _judges().items():
-        start = line - line % 2 if encoding.startswith("utf-16") else line  # code units are 2 bytes wide
+        start = line - line % 2 if encoding.startswith("utf-16") else line  # UTF-16 code units are 2 bytes
         try:
             # An incremental decoder allows an incomplete character at the end of the sample.
             text = codecs.getincrementaldecoder(encoding)().decode(raw[start : start + SAMPLE])
@@ -74,7 +74,7 @@ def _excerpt(text: str) -> str:
 
 @cache
 def _judges() -> dict[str, Judge]:
-    """Return the `Judge` for each encoding. Ties go to the encoding that comes first."""
+    """Return the `Judge` for each encoding. Equally plausible encodings are suggested in this order."""
     hanzi = _rows("gb2312", 0xB0, 0xD7) | _rows("big5", 0xA4, 0xC6)
     kanji, hangul = _rows("euc_jp", 0xB0, 0xCF), _rows("euc_kr", 0xB0, 0xC8)
     cyrillic, greek = _letters(0x400, 0x4FF), _letters(0x370, 0x3FF)
@@ -107,7 +107,7 @@ def _judges() -> dict[str, Judge]:
 def _rows(encoding: str, first: int, last: int) -> frozenset[str]:
     """Return the characters whose first byte in an East Asian encoding is in the range `first` to `last`.
 
-    These encodings place the most common characters in their first rows.
+    East Asian encodings place the most common characters in their first rows.
     """
     leads, trails = range(first, last + 1), range(0x40, 0xFF)
     return frozenset(bytes((lead, trail)).decode(encoding, "ignore") for lead in leads for trail in trails)

@@ -27,7 +27,7 @@ def find_files(data: Path) -> tuple[Path, list[Path]]:
     Raises
     ------
     MinicharError
-        If a file does not exist or is not a regular file. Files in ``/proc`` are also rejected.
+        If a file does not exist, is not a regular file, or is in ``/proc``.
     """
     try:
         path = data / "input.txt" if data.is_dir() else data
@@ -52,7 +52,7 @@ def notes_on_ignored(data: Path) -> list[str]:
     try:
         if not (data / "input.txt").exists() or len(_text_files(data)) < 2:
             return []
-    except OSError:  # not permitted to list the directory
+    except OSError:  # no permission to list the directory
         return []
     return [f"reading only {str(data / 'input.txt')!r}: other .txt files in {str(data)!r} are ignored"]
 

@@ -36,7 +36,7 @@ def gather(
     Returns
     -------
     ndarray of the given dtype, shape (N,)
-        If memory-mapped, its temporary file is deleted when the array is freed or the process exits.
+        The temporary file, if any, is deleted when the array is freed or the process exits.
 
     Raises
     ------
@@ -71,16 +71,16 @@ def read(
     Returns
     -------
     ndarray of the given dtype, shape (N,)
-        If memory-mapped, it is read-only and remains valid after `file` is closed or deleted.
+        A memory-mapped array is read-only and remains valid after `file` is closed or deleted.
     """
     ids = np.memmap(file, dtype, "r", offset, (N,))  # (N,)
     return ids if is_large(dtype, N) else np.array(ids)
 
 
 def release(array: NDArray[np.integer]) -> None:
-    """Release the physical memory used by a view of a memory-mapped file. The next access rereads the file.
+    """Release the physical memory used by a view of a memory-mapped file. Later accesses reread the file.
 
-    Without this call, pages that have been accessed would accumulate in memory, up to the size of the file.
+    Without calls to this function, accessed pages would accumulate in memory, up to the size of the file.
     """
     base: object = array
     while base is not None and not isinstance(base, mmap.mmap):

@@ -19,8 +19,8 @@ from minichar.text.encodings import SAMPLE, suggest
 from minichar.text.vocabulary import code_points
 
 BINARY = "it looks like a binary file: choose a text file"
-PIECE = 1 << 20  # bytes read and decoded at a time
-BOMS = {  # UTF-32 first: its little-endian mark starts with the UTF-16 mark
+PIECE = 1 << 20  # number of bytes read and decoded at a time
+BOMS = {  # UTF-32 first: its little-endian mark starts with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
@@ -34,7 +34,7 @@ def check_encoding(encoding: str) -> str:
     Raises
     ------
     MinicharError
-        If Python does not support this text encoding.
+        If Python does not support the encoding.
     """
     try:
         codecs.getincrementaldecoder(encoding)
@@ -48,7 +48,7 @@ def check_encoding(encoding: str) -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """A text file. It is read and decoded again on every pass because it may not fit in memory.
+    """A text file, read and decoded again on every pass because it may not fit in memory.
 
     Attributes
     ----------
@@ -82,7 +82,8 @@ class Source:
         Parameters
         ----------
         changes : Counter
-            Counts of removed byte-order marks and converted line endings; keys "BOM", "CR LF" and "CR".
+            The counts of removed byte-order marks and converted line endings are added to this counter, with
+            the keys "BOM", "CR LF" and "CR".
 
         Raises
         ------
@@ -174,7 +175,7 @@ class Source:
         return -1
 
     def _undecodable(self, exc: UnicodeError, stop: int, at_end: bool) -> MinicharError:
-        """Return the error to raise for `exc`.
+        """Return the error to raise for the decoding error `exc`.
 
         `stop` is the end offset of the block being decoded; `at_end` is True for the last block.
         """

@@ -81,7 +81,9 @@ def separator_ids(separator: str, vocabulary: Vocabulary) -> NDArray[np.unsigned
 
 
 def find_separators(ids: NDArray[np.integer], separator: NDArray[np.integer]) -> Iterator[NDArray[np.int64]]:
-    """Yield the position of the last character of each separator, block by block. Separators can overlap.
+    """Yield the position of the last character of each separator, in one array per block of text.
+
+    Separators can overlap.
 
     Parameters
     ----------
@@ -103,7 +105,7 @@ def find_separators(ids: NDArray[np.integer], separator: NDArray[np.integer]) ->
 def find_resets(
     ids: NDArray[np.integer], separator: NDArray[np.integer], starts: ArrayLike = ()
 ) -> Resets | None:
-    """Return where to reset the state when an encoded text is read as one stream.
+    """Find the positions where the state is reset when an encoded text is read as one stream.
 
     Parameters
     ----------
@@ -120,6 +122,6 @@ def find_resets(
     """
     separators = find_separators(ids, separator) if len(separator) else ()
     positions = np.concatenate([np.asarray(starts, np.int64), *separators])  # (R,)
-    if np.size(starts):  # separators alone are already sorted and distinct; `unique` would copy them
+    if np.size(starts):  # without `starts`, the positions are already sorted and distinct
         positions = np.unique(positions)
     return Resets(positions, origins=np.zeros(1, np.int64)) if len(positions) else None

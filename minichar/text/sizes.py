@@ -5,8 +5,8 @@ from collections.abc import Callable
 LARGEST_B, SMALLEST_B = 50, 4
 USUAL_T, SHORTEST_T = 50, 25
 CHUNKS = 100
-"""Desired minimum number of chunks in a text, so that an epoch has enough steps. B is reduced to reach it,
-but not below `SMALLEST_B`."""
+"""Desired minimum number of chunks in a text, so that an epoch has enough steps. B is reduced to reach
+this number, but not below `SMALLEST_B`."""
 ALLOWED = 0.01
 """T is reduced if more than this fraction of the text would otherwise be left out of the chunks."""
 
@@ -63,7 +63,7 @@ def choose_embedding(V: int) -> int:
 
 
 def choose_max_val_chunks(steps: int) -> int:
-    """Return the maximum number of validation chunks for evaluations that are `steps` steps apart."""
+    """Return the maximum number of validation chunks, given an evaluation every `steps` training steps."""
     return max(1, steps // STEPS_PER_VAL_CHUNK)
 
 

@@ -13,7 +13,7 @@ from minichar.checks import check, wrong
 from minichar.errors import MinicharError, Option
 
 CODE_POINTS = 0x110000  # the number of Unicode code points
-PIECE = 1 << 20  # characters looked up at a time, to limit memory use for long texts
+PIECE = 1 << 20  # number of characters looked up at a time, to limit memory use for long texts
 SHOWN = 5  # maximum number of characters listed in an error message
 
 
@@ -28,7 +28,7 @@ def code_points(text: str) -> NDArray[np.uint32]:
 
 
 def name_some(characters: Sequence[str], detail: Callable[[str], str]) -> str:
-    """List the first few `characters` for an error message, each followed by its `detail`."""
+    """Return a phrase that lists the first few characters, each with ``detail(character)``."""
     named = [f"{c!r} (U+{ord(c):04X}) {detail(c)}" for c in characters[:SHOWN]]
     more = len(characters) - len(named)
     return ", ".join(named) + (f" and {more} more" if more else "")
@@ -51,7 +51,8 @@ class Vocabulary:
     Parameters
     ----------
     characters : str
-        The known characters in code-point order, without duplicates. The id of a character is its index.
+        The known characters in code-point order, without duplicates. The id of a
+        character is its index in this string.
     unknown : bool
         Whether the last id is the unknown token, which represents all other characters.
 
@@ -81,8 +82,8 @@ class Vocabulary:
         counts : array of int, shape (0x110000,)
             The number of occurrences of each code point.
         min_freq : int
-            Rarer characters are replaced with the unknown token. If 0, every character that
-            occurs is kept, and there is no unknown token.
+            Characters that occur less often are replaced with the unknown token. If 0, every character
+            that occurs is kept, and there is no unknown token.
 
         Raises
         ------
@@ -107,7 +108,7 @@ class Vocabulary:
 
     @property
     def dtype(self) -> np.dtype[np.unsignedinteger]:
-        """The smallest unsigned integer type that can represent V."""
+        """The smallest unsigned integer type that can represent the vocabulary size V."""
         return np.min_scalar_type(len(self))
 
     def __len__(self) -> int:
@@ -188,7 +189,7 @@ class Vocabulary:
 
 
 def checked_vocabulary(value: object) -> Vocabulary:
-    """Return `value`, an argument named ``vocabulary``, after checking its type.
+    """Check that `value`, an argument named ``vocabulary``, is a `Vocabulary`, and return it.
 
     Raises
     ------

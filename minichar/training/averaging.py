@@ -3,9 +3,9 @@
     θ̄ ← d θ̄ + (1 - d) θ          after each step
     d = min(decay, (1 + i) / (10 + i))          i = 0, 1, …, the number of earlier steps
 
-θ is trained; θ̄ is the model that is evaluated and saved. A high learning rate amplifies the noise of
-individual steps. Averaging smooths out this noise, so less learning-rate decay is needed. Early in training,
-θ̄ averages over about the last tenth of the steps so far. Later, it averages over about the last
+Training updates θ, but the model is evaluated and saved with the weights θ̄. A high learning rate amplifies
+the noise of individual steps. Averaging smooths out this noise, so less learning-rate decay is needed. Early
+in training, θ̄ averages over about the last tenth of the steps so far. Later, θ̄ averages over about the last
 1 / (1 - decay) steps.
 """
 
@@ -13,7 +13,7 @@ from minichar.engine.parameters import Parameters
 
 
 def decay_at(i: int, decay: float) -> float:
-    """Return d for step `i`, counting from 0."""
+    """Return the decay rate d for step `i`, counting from 0."""
     return min(decay, (1 + i) / (10 + i))
 
 
@@ -30,7 +30,7 @@ class Average:
     Attributes
     ----------
     decay : array, ()
-        d, stored on the device.
+        The decay rate d, stored on the device.
     """
 
     def __init__(self, theta: Parameters, average: Parameters) -> None:
@@ -39,5 +39,5 @@ class Average:
 
     def step(self) -> None:
         """Update the average with the current weights."""
-        # d θ̄ + (1 - d) θ, with one fewer multiplication
+        # same as d θ̄ + (1 - d) θ, but with one fewer multiplication
         self.average += (self.theta - self.average) * (1.0 - self.decay)

@@ -1,8 +1,8 @@
 """Choose the training device for ``--device auto``.
 
 Which device is fastest depends on the sizes of the network and the chunks, because GPUs are fast only for
-large matrices. If there are several devices, each is timed on a few chunks of the text the first time that a
-combination of sizes is used. The times are cached (`minichar.training.timings`).
+large matrices. If there are several devices, each new combination of sizes is timed on all of them, using
+a few chunks of the text. The times are cached (`minichar.training.timings`).
 """
 
 import gc
@@ -60,7 +60,7 @@ def fastest(
 
 
 def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings, split: Split) -> Chosen:
-    """Return the fastest device for these sizes, or the first device if these sizes have not been timed."""
+    """Return the fastest device according to the cached times, or the first device if there are none."""
     if len(devices) == 1:
         return devices[0], []
     timing = timings.find(describe_size(config, settings, split), devices)
@@ -72,7 +72,7 @@ def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings
 def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:
     """Return the first device of the given kind or, if there is none, the first device.
 
-    A run can be resumed exactly only on a device of the same kind.
+    A resumed run matches an uninterrupted run exactly only on a device of the same kind.
     """
     if len(devices) > 1:
         for device in devices:

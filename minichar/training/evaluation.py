@@ -1,8 +1,8 @@
 """Evaluate a model's loss on text.
 
-The loss is the mean over all characters, with the state carried from chunk to chunk. It depends on
-the initial state, which is either zero, as in generation, or carried over from the preceding text.
-To see how much the initial state matters, compare the losses of the first and last chunks.
+The loss is the mean over all characters, with the state carried from chunk to chunk. The loss depends on the
+initial state, which is either zero, as in generation, or carried over from the preceding text. To see how
+much the initial state matters, compare the losses of the first and last chunks.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -69,7 +69,7 @@ def evaluate(measure: Measurement, chunks: Iterable[Chunk]) -> Evaluation:
     Parameters
     ----------
     measure : Measurement
-        Its network must not have dropout masks. The network's state advances to the end of the last chunk.
+        `measure.network` must not have dropout masks; its state advances to the end of the last chunk.
     chunks : iterable of (inputs, targets) or (inputs, targets, keep)
         Integer arrays of shape ``(n, B)``, n ≤ T, and a mask for `Network.set_keep`.
     """
@@ -84,7 +84,7 @@ def evaluate(measure: Measurement, chunks: Iterable[Chunk]) -> Evaluation:
 def check_finite(evaluation: Evaluation) -> Evaluation:
     """Return `evaluation` if its loss is finite.
 
-    The trainer has its own check, which also identifies the non-finite parameter.
+    The trainer uses a separate check, which also identifies the non-finite parameter.
 
     Raises
     ------
@@ -195,7 +195,7 @@ def evaluate_blocks(
         The encoded text. Blocks do not extend past the end of a stream.
     N : int
     watch : callable, optional
-        See `evaluate_part`. A chunk contains `BLOCKS` blocks.
+        See `evaluate_part`. Here, each item represents a group of up to `BLOCKS` blocks.
     resets : Resets, optional
         Positions in the streams where the state is reset, in addition to the start of each block.
 

@@ -26,8 +26,8 @@ class Step:
     def loss(self) -> float:
         """Mean loss of the chunk before the update, in nats per character.
 
-        The first access copies the loss from the device, so read it only when needed.
-        If the loss was read, the trainer checks it before it continues.
+        The first access copies the loss from the device, so read `loss` only when needed. If the loss has
+        been read, the trainer checks that it is finite and not too large before training continues.
         """
         return float(self.to_host(self.value))
 
@@ -59,7 +59,7 @@ class Evaluated:
     teacher_forcing_ratio: float
 
     def record(self) -> dict[str, Any]:
-        """Return the record for the log, as JSON-compatible values.
+        """Return the log record, as JSON-compatible values.
 
         For backward compatibility, the teacher-forcing ratio is stored as ``true_share``.
         """
@@ -68,7 +68,7 @@ class Evaluated:
         return record
 
     def row(self) -> Row:
-        """Return the row for the history (`minichar.checkpoints.history`)."""
+        """Return the evaluation as a row of the training history (`minichar.checkpoints.history`)."""
         losses = {
             f"{part}_{name}": getattr(evaluation, name) if evaluation else None
             for part, evaluation in (("val", self.val), ("fit", self.fit))

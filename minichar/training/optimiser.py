@@ -10,7 +10,7 @@ RMSprop (Tieleman & Hinton 2012, lecture 6e), as in Torch's ``optim.rmsprop``:
     m ← α m + (1 - α) g∘g
     θ ← θ - η g / (√m + ε)
 
-m starts at zero, and ε = 1e-8 is outside the square root.
+m is initialised to zero. ε = 1e-8 is added outside the square root.
 """
 
 from types import ModuleType

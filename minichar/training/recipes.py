@@ -1,4 +1,4 @@
-"""Named sets of training options. Options that the user specifies override those of a recipe."""
+"""Named sets of training options. Options that the user specifies override those in the recipe."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -81,7 +81,7 @@ SS = ("start_ss", "decay_ss", "min_ss", "ss_schedule", "ss_feed")
 
 
 def settings_from(given: Mapping[str, Any]) -> Settings:
-    """Return settings with the `given` values and the recipe's values for all other options.
+    """Return the settings for a recipe, with the options in `given` taking precedence.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def settings_from(given: Mapping[str, Any]) -> Settings:
 
 
 def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
-    """Raise a `MinicharError` if an option in `given` has no effect with these `settings`."""
+    """Raise a `MinicharError` if an option in `given` has no effect with the resulting `settings`."""
     unused = []
     if settings.data is None:
         unused.append(("encoding", Option("data")))
@@ -137,7 +137,7 @@ def table() -> list[str]:
 
 
 def shown(value: Any) -> str:
-    """Format a value for the table."""
+    """Format the value of an option for the table of recipes."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -31,8 +31,8 @@ class Saver:
     last : Path or None
         The newest checkpoint, or the one that the run was resumed from.
     latest : Path or None
-        Checkpoint saved between evaluations. It is overwritten by the next checkpoint of this kind, and
-        deleted when any other checkpoint is saved.
+        Checkpoint saved between evaluations. The next save between evaluations overwrites this file, and any
+        other save deletes it.
     """
 
     def __init__(self, directory: Path, name: str, keep: int, write: Write) -> None:
@@ -68,7 +68,7 @@ class Saver:
         return best
 
     def save(self, epoch: float, val_loss: float | None, stopped: bool) -> Saved:
-        """Save a checkpoint. Its name contains the validation loss, if measured."""
+        """Save a checkpoint. The file name contains the validation loss, if measured."""
         best = val_loss is not None and self.record(val_loss)
         path = checkpoint_path(self.directory, self.name, epoch, val_loss, stopped)
         if val_loss is None:

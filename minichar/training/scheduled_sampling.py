@@ -5,12 +5,12 @@
     x_t = the model's prediction at t-1      otherwise
 
 A separate m_t is drawn for each character in the batch. The prediction is either a sample from the model's
-distribution or its argmax. The gradient does not flow through the prediction, and the backward pass uses the
-*actual* input characters.
+distribution or its argmax. No gradient flows through the predictions. The backward pass treats predicted
+characters like true ones.
 
 The first character in a chunk is always the true character, because its prediction would come from the
-previous chunk. The same applies to the first character after a state reset, whose prediction would come from
-the previous document.
+previous chunk. The first character after a state reset is also always the true character, because its
+prediction would come from the previous document.
 """
 
 from collections.abc import Callable
@@ -37,7 +37,7 @@ class ScheduledSampling(Feed):
 
     def __init__(self, inputs: Array, feed: str, backend: Backend) -> None:
         self.xp, self.inputs, self.feed = backend.xp, inputs, feed
-        # Allocated once: a captured step uses fixed memory addresses.
+        # Allocate the arrays once, because a captured step uses fixed memory addresses.
         super().__init__(backend.zeros(inputs.shape, inputs.dtype))  # (T, B)
         self.mask = backend.zeros(inputs.shape, bool)  # (T, B)
         self.u = backend.zeros(inputs.shape, "float64")  # (T, B)

@@ -1,6 +1,6 @@
 """Schedules for the learning rate and the teacher-forcing ratio.
 
-Both depend only on the number of completed steps, so checkpoints do not store them.
+Both schedules depend only on the number of completed steps, so checkpoints do not store their values.
 """
 
 from math import cos, exp, pi
@@ -61,6 +61,6 @@ def teacher_forcing_ratio(e: int, schedule: str, start: float, decay: float, min
     elif schedule == "exponential":
         ratio = start * (1.0 - decay) ** e
     else:
-        # Equal to the formula above, but also valid for decay = 0. The limit of 700 prevents overflow in exp.
+        # Equals the docstring's formula, but is also valid for decay = 0. The cap prevents overflow in exp.
         ratio = start / (1.0 + decay * exp(min(e * decay, 700.0)))
     return max(ratio, minimum)

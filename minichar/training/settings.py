@@ -46,7 +46,7 @@ class Settings:
     in epochs, `patience` in evaluations, and `max_time` in minutes. `choose` replaces these values to suit
     the text: 0 for `batch_size`, `seq_length` and `max_epochs`; -1 for `rnn_size`, `dropout`, `embedding`,
     `warmup` and `max_val_chunks`; and "auto" for `model`, which may also enable `layer_norm`. If
-    `eval_val_every` is 0, the interval is chosen automatically (`Timetable`). If `keep` is 0, all
+    `eval_val_every` is 0, the evaluation interval is chosen automatically (`Timetable`). If `keep` is 0, all
     checkpoints are kept. `reset_on` is the string that separates documents
     (`minichar.text.resets`), or empty. `title` is the model's display name, or empty. The defaults are those
     of the recipe ``quick``. `recipe` only records which recipe was used (`minichar.training.recipes`).

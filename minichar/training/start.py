@@ -67,7 +67,7 @@ def begin(settings: Settings, *devices: Backend, team: Team = ALONE) -> Run:
     """Start from random weights, which are identical on every device.
 
     The run uses the fastest of the given devices, or the CPU by default. Like `begin_from` and `resume`, this
-    function must be called by all processes of the `team`.
+    function must be called by all processes in `team`.
     """
     corpus = _read(settings, team)
     settings = choose(settings, corpus)
@@ -91,8 +91,8 @@ def begin_from(
     model : CharRNN
         Not modified.
     given : iterable of str
-        Names of the settings specified by the user. Any architecture settings among them must match
-        the model.
+        Names of the settings specified by the user. Architecture settings that the user specified must
+        match the model.
     *devices : Backend
         The run uses the fastest of these devices. The default is the model's device.
 
@@ -131,11 +131,11 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     path : Path
         A checkpoint, or a directory. In a directory, the newest readable checkpoint is used.
     changes : dict
-        Settings to change. By default, new checkpoints are saved in the directory of the old one. Existing
+        Settings to change. By default, new checkpoints are saved in the same directory as the old ones. Old
         checkpoints are not deleted, except for an obsolete one that the run saved between evaluations.
     *devices : Backend
-        The run uses the first device of the same kind as the one that saved the checkpoint. If there is
-        none, it uses the first device. The default is the CPU.
+        The run uses the first device of the same kind as the one that saved the checkpoint or, if there is
+        none, the first device. The default is the CPU.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
         contains a different value for one of the `FIXED` settings.
     """
     devices = devices or (CPU,)
-    # A network file system may list different checkpoints on different machines.
+    # Let rank 0 choose: a network file system may list different checkpoints on different machines.
     path, notes = team.lead(lambda: _newest_readable(path))
     model, state = load_training(path, devices[0])
     backend, chosen = same_kind(devices, state.progress.device)
@@ -207,7 +207,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
 
 
 def with_tf32_note(run: Run) -> Run:
-    """Add a note to a run that requested TF32 if TF32 has no effect."""
+    """Add a note if the run requested TF32 but TF32 has no effect."""
     note = run.trainer.backend.tf32_note(run.trainer.settings.dtype)
     return replace(run, notes=(*run.notes, note)) if note else run
 
@@ -218,7 +218,7 @@ def _read(settings: Settings, team: Team, cache: bool = True) -> Corpus:
     Raises
     ------
     MinicharError
-        If the ranks read different texts, for example from their own disks.
+        If the ranks read different texts, for example because each rank reads from its own disk.
     """
     corpus = team.in_turn(lambda: read_corpus(settings, cache))
     digest = team.lead(lambda: corpus.digest)
@@ -256,7 +256,7 @@ def _is_obsolete(path: Path, state: TrainingState, settings: Settings) -> bool:
 def settings_of(model: CharRNN, path: Path) -> Settings:
     """Return the training settings of the model in the checkpoint `path`.
 
-    Settings that did not exist when the checkpoint was written get char-rnn's values.
+    Settings that did not exist when the checkpoint was written default to char-rnn's values.
 
     Raises
     ------

@@ -5,9 +5,9 @@
     update      clipping, RMSprop, averaging of the weights
 
 All arrays used in a step are allocated once, on the device, so that a backend can capture and replay the step
-(`Backend.recorded`). If the average is computed on the host, only the first and last parts are captured. Each
-chunk requires one copy to the device, or two if states are reset. Nothing is copied to the host until the
-loss is read.
+(`Backend.recorded`). If the average is computed on the host, only the gradient and update parts are captured.
+Each chunk requires one copy to the device, or two if states are reset. Nothing is copied to the host until
+the loss is read.
 """
 
 from collections.abc import Callable, Iterable
@@ -38,7 +38,7 @@ class TrainingStep:
     Parameters
     ----------
     model : CharRNN
-        Trained in place. With `Settings.ema`, its weights are a running average of `theta`.
+        Trained in place. With `Settings.ema`, the model's weights are a running average of `theta`.
     T, B : int
         Number of time steps and number of sequences in a chunk. `B` includes the sequences of all processes.
     settings : Settings
@@ -110,7 +110,7 @@ class TrainingStep:
         generator : Uniform
             Used to draw the masks for scheduled sampling and dropout.
         keep : array of bool, (T, B), on the host, optional
-            False where the states are reset before a step. Pass it for all chunks of a run, or for none.
+            False where the states are reset before a step. Pass `keep` for all chunks of a run, or for none.
         """
         self.chunk[...] = self.backend.to_device(np.stack([inputs, targets]))
         self.network.set_keep(keep)
@@ -141,7 +141,7 @@ class TrainingStep:
         self.worst[...] = xp.maximum(self.worst, self.loss)  # NaN propagates
         g = self.network.gradient.flat  # (size,)
         if settings.grad_clip:
-            # char-rnn clips the gradient summed over time, but g is averaged over time.
+            # char-rnn clips the gradient summed over time; g is averaged, so the threshold is divided by T.
             clip_elements(xp, g, settings.grad_clip / self.T)
         if settings.clip_norm:
             clip_norm(xp, g, settings.clip_norm)

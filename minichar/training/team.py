@@ -26,12 +26,12 @@ POLL = 0.002
 
 
 class Team:
-    """A team of one process. `Ranks` overrides its methods to support several processes.
+    """A team of one process. The subclass `Ranks` supports several processes.
 
     Attributes
     ----------
     rank : int
-        Index of this process. Rank 0 prints and saves.
+        Index of this process. Rank 0 prints output and saves checkpoints.
     size : int
         Number of processes.
     """
@@ -81,7 +81,7 @@ class Team:
         return context
 
     def in_turn(self, action: Callable[[], Result]) -> Result:
-        """Run `action` on rank 0 first, then on the other ranks, which can use the files it wrote."""
+        """Run `action` on rank 0 first, then on the other ranks, which can use files that rank 0 wrote."""
         return action()
 
 
@@ -116,8 +116,8 @@ class Ranks(Team):
     def average(self, share: float, backend: Backend, gradient: Array, loss: Array) -> None:
         """Replace `gradient` and `loss` with their sums over all ranks, weighted by each rank's `share`.
 
-        They are sent together, in the gradient's dtype. The loss is split into two parts, which preserves its
-        precision: the first parts are multiples of 2⁻¹⁰, so their sum is exact even in single precision.
+        The gradient and the loss are sent together, in the gradient's dtype. To preserve its precision, the
+        loss is split into a multiple of 2⁻¹⁰, whose sum is exact even in single precision, and a remainder.
         """
         xp, size = backend.xp, gradient.size
         weighted = share * loss
@@ -130,7 +130,7 @@ class Ranks(Team):
         loss[...] = received[size:].sum(dtype=loss.dtype)
 
     def buffer(self, backend: Backend, size: int, dtype: str) -> tuple[Array, Array]:
-        """Return send and receive buffers. They are reused because new buffers take time to map."""
+        """Return send and receive buffers, which are reused because mapping new memory takes time."""
         key = backend, size, dtype
         if key not in self.buffers:
             self.buffers[key] = backend.zeros((size,), dtype), backend.zeros((size,), dtype)
@@ -182,7 +182,7 @@ class Ranks(Team):
         return context if self.rank == 0 else nullcontext()
 
     def in_turn(self, action: Callable[[], Result]) -> Result:
-        """Run `action` on rank 0 first, then on the other ranks, which can use the files it wrote."""
+        """Run `action` on rank 0 first, then on the other ranks, which can use files that rank 0 wrote."""
         results: list[Result] = []
         self.lead(lambda: results.append(action()))
         return results[0] if results else action()

@@ -1,4 +1,4 @@
-"""Read the text of a training run, split it into chunks, and choose settings for it."""
+"""Read a training text, split it into chunks, and choose settings that suit it."""
 
 import os
 from dataclasses import replace
@@ -30,7 +30,7 @@ is longer than `STEPS` steps, one every `STEPS` steps.
 
 
 def read_corpus(settings: Settings, cache: bool = True) -> Corpus:
-    """Read the text specified by the settings, and optionally cache its ids in a file next to it."""
+    """Read the text specified by the settings, and optionally cache its ids in a file next to the text."""
     corpus = load_corpus(settings.data, encoding=settings.encoding, min_freq=settings.min_freq, cache=cache)
     if len(corpus.vocabulary) > 1:
         return corpus
@@ -39,9 +39,9 @@ def read_corpus(settings: Settings, cache: bool = True) -> Corpus:
 
 
 def check_text(settings: Settings, path: Path) -> None:
-    """Raise a `MinicharError` if the text that the model in `path` was trained on does not exist."""
+    """Raise a `MinicharError` if the training text of the model in `path` does not exist."""
     data = settings.data
-    # For a missing dataset, `load_corpus` names the command that downloads it.
+    # Skip datasets: if one is missing, `load_corpus` suggests the command that downloads it.
     if data is not None and data.name not in DATASETS and not os.path.exists(data):
         raise MinicharError(
             f"{path} was trained on {str(data)!r}, which does not exist: specify the text with ",
@@ -74,7 +74,7 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
 
     B, T = settings.batch_size, settings.seq_length
     sizes = choose_sizes(len(corpus.ids), B, T, lambda B, T: split(B, T).left_out)
-    fitting = split(*sizes)  # reduced if the text is short
+    fitting = split(*sizes)  # B and T are reduced if the text is short
     settings = replace(settings, batch_size=B or fitting.B, seq_length=T or fitting.T)
     epoch = len(_split(corpus, settings).train)
     if settings.max_val_chunks == AUTOMATIC:

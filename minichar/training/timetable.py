@@ -7,9 +7,9 @@ from minichar.training.schedules import warmup_steps
 from minichar.training.settings import Settings
 
 AUTOMATIC = 120.0
-"""Maximum time between evaluations in seconds, if `eval_val_every` is 0."""
+"""Time between evaluations within an epoch, in seconds, if `eval_val_every` is 0 and evaluations are fast."""
 TRAINING = 9
-"""Minimum training time between automatic evaluations within an epoch, as a multiple of their duration."""
+"""Minimum training time between automatic evaluations in an epoch, as a multiple of evaluation time."""
 
 
 class Timetable:
@@ -26,7 +26,7 @@ class Timetable:
     total : int
         Maximum number of training steps.
     now : float
-        Time in seconds since `begin`, updated before each step. All processes of a run use the same time.
+        Seconds since `begin` was called, updated before each step. All processes of a run use the same value.
     warmup : int
         Number of steps during which the learning rate rises.
     since_best : int
@@ -46,7 +46,7 @@ class Timetable:
         self.now = self.evaluated_at = self.saved_at = 0.0
 
     def elapsed(self) -> float:
-        """Return the number of seconds since `begin`, as measured by this process."""
+        """Return the number of seconds since `begin` was called, as measured by this process."""
         return monotonic() - self.begun
 
     def rates(self, i: int) -> tuple[float, float]:
@@ -59,8 +59,8 @@ class Timetable:
     def is_evaluation_due(self, iteration: int) -> bool:
         """Return whether to evaluate after `iteration` steps.
 
-        By default, the model is evaluated after every epoch and at least once every `AUTOMATIC` seconds,
-        or less often if evaluations are slow.
+        By default, an evaluation is due after every epoch and `AUTOMATIC` seconds after the last one, or
+        later if evaluations are slow.
         """
         if iteration == self.total or self.is_over_time():
             return True
@@ -87,7 +87,7 @@ class Timetable:
 
     def count(self, iteration: int, best: bool) -> None:
         """Count an evaluation towards `patience`, or reset the count if the loss is the lowest so far."""
-        # During warm-up, the learning rate may still be too low for the loss to improve.
+        # Evaluations during warm-up do not count: the learning rate may still be too low to improve the loss.
         self.since_best = 0 if best else self.since_best + (iteration > self.warmup)
 
     def reason_to_end(self) -> str:

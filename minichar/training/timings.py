@@ -1,7 +1,7 @@
 """The user's cache of training-step timings, which ``--device auto`` uses to choose a device.
 
-The cache is a JSON file. A missing, corrupted or unwritable file is not an error: the steps are simply timed
-again.
+The cache is a JSON file. A missing, corrupted or unwritable file is not an error: training steps are simply
+timed again.
 """
 
 import json
@@ -56,7 +56,7 @@ class Timing:
         return min(self.milliseconds, key=self.milliseconds.__getitem__)
 
     def __str__(self) -> str:
-        """Return all times, starting with the fastest: ``cpu, 12.3 ms per step; gpu:0 takes 18.0 ms``."""
+        """Return all times, fastest device first, such as ``cpu, 12.3 ms per step; gpu:0 takes 18.0 ms``."""
         others = (name for name in self.milliseconds if name != self.fastest)
         return "; ".join(
             [
@@ -141,7 +141,7 @@ def save(timing: Timing) -> None:
 
 
 def _checked(size: Any, devices: Any, milliseconds: Any, machine: Any) -> Timing:
-    """Create a timing from JSON values. Raise ValueError or TypeError if they are invalid."""
+    """Create a timing from JSON values. Raise ValueError or TypeError if the values are invalid."""
     described, durations = dict(devices), dict(milliseconds)
     sound = (
         all(isinstance(text, str) for text in (size, machine, *described.values()))

@@ -4,10 +4,10 @@
     every `eval_val_every` chunks: evaluate, save a checkpoint
     `checkpoint_every` seconds after the last checkpoint: overwrite the latest checkpoint
 
-The trainer prints nothing. It yields events, which the command line displays.
+The trainer prints nothing: it yields events for the command line to display.
 
-Several processes can train together (`minichar.training.team`). They run this loop in lockstep. Each trains
-and evaluates on its own streams, and rank 0 writes the checkpoints.
+Several processes can run this loop in lockstep (`minichar.training.team`). Each process trains and evaluates
+on its own streams, and rank 0 writes the checkpoints.
 """
 
 from collections.abc import Callable, Iterator
@@ -52,8 +52,8 @@ class Trainer:
         Chunks for training and validation.
     settings : Settings
     origin : dict
-        ``path`` and ``digest`` of the text. They are stored in checkpoints, so that changes to the text
-        are detected when the run is resumed.
+        ``path`` and ``digest`` of the text, stored in checkpoints so that changes to the text are detected
+        when the run is resumed.
     resumed : TrainingState, optional
         The state to resume from, including the streams of all processes.
     team : Team, optional
@@ -86,7 +86,7 @@ class Trainer:
             self.val = self.val.first(settings.max_val_chunks)
         self.rates: tuple[float, float] | None = None
         self.validation = Validation(model, split.T, len(self.train.streams), self.step.share, team)
-        # Separate from the generators for weights and samples so that the masks do not depend on them.
+        # A generator for the masks only, so that they do not depend on weight initialisation or samples.
         self.generator = self.backend.uniform(settings.seed, 1)
         self.iteration = 0
         self.first_loss: float | None = None
@@ -114,11 +114,11 @@ class Trainer:
         return self.saver.best(self.history)
 
     def stop(self) -> None:
-        """Stop after the current chunk and save a checkpoint. Safe to call from a signal handler."""
+        """Request a stop after the current chunk, with a checkpoint. Safe to call from a signal handler."""
         self.stopping = True
 
     def run(self) -> Iterator[Event]:
-        """Train and yield events until `stop` is called or `max_epochs`, `patience` or `max_time` is reached.
+        """Train and yield events until `stop` is called or the run reaches one of its limits.
 
         Raises
         ------
@@ -146,7 +146,7 @@ class Trainer:
             if self.first_loss is None:
                 self.check(step.loss)
             yield step
-            if "loss" in vars(step):  # already copied to the host, so the check is free
+            if "loss" in vars(step):  # already copied to the host, so checking it is free
                 self.check(step.loss)
             if self.timetable.is_evaluation_due(self.iteration):
                 evaluated_at, begun = self.iteration, self.timetable.now
@@ -175,7 +175,7 @@ class Trainer:
     def agree(self) -> bool:
         """Agree with the other processes on the time, and return whether any process should stop."""
         stopping, self.timetable.now = self.team.largest(self.stopping, self.timetable.elapsed())
-        if stopping:  # never cleared: a signal may have arrived in the meantime
+        if stopping:  # never set to False, because a signal may have arrived in the meantime
             self.stopping = True
         return bool(stopping)
 
@@ -206,7 +206,7 @@ class Trainer:
         Raises
         ------
         MinicharError
-            If training has failed.
+            If the loss is not finite or has exploded.
         """
         value = float(self.backend.to_host(loss))
         self.check(value)
@@ -236,20 +236,20 @@ class Trainer:
         return evaluated
 
     def check_parameters(self) -> None:
-        """Raise a `MinicharError` if training has failed."""
+        """Raise a `MinicharError` if the largest loss so far or a parameter is invalid."""
         self.look(self.step.worst)
         if not self.backend.to_host(self.backend.xp.isfinite(self.step.theta.flat).all()):
             self.check(float("nan"))
 
     def begin_with(self, first_loss: float) -> None:
-        """Set the initial loss and the limit derived from it."""
-        # On new text, a pretrained model's loss may rise sharply and still be below the uniform baseline.
+        """Set the initial loss and the maximum loss derived from it."""
+        # A pretrained model's loss may rise sharply on new text, so allow at least the uniform baseline.
         self.limit = min(EXPLODED * max(first_loss, log(self.model.config.vocab_size)), LARGEST)
         self.first_loss = first_loss
         self.step.limit[...] = self.limit
 
     def check(self, loss: float) -> None:
-        """Raise a `MinicharError` if `loss` is not finite or exceeds the limit."""
+        """Raise a `MinicharError` if `loss` is not finite or exceeds the maximum loss."""
         if self.first_loss is None:
             self.begin_with(loss)
         if isfinite(loss) and loss <= self.limit:
@@ -266,7 +266,7 @@ class Trainer:
         )
 
     def save(self, val_loss: float | None) -> Saved:
-        """Save a checkpoint. Its name contains the validation loss, if measured."""
+        """Save a checkpoint, with the validation loss in its name if measured."""
         return self._saved(lambda: self.saver.save(self.epoch, val_loss, self.stopping))
 
     def save_latest(self) -> Saved:

@@ -8,7 +8,7 @@ def copy_weights(old: CharRNN, new: CharRNN) -> None:
     """Copy the weights of `old` to `new`, which may have a different vocabulary.
 
     A character's weights are its column in ``layer1.Wx`` or ``embedding.E`` and its row in ``readout.W``.
-    They are matched by character, not by id. The weights of characters that are not in `old` are unchanged.
+    Weights are matched by character, not by id. In `new`, characters not in `old` keep their weights.
     """
     shared = [character for character in new.vocabulary.characters if character in old.vocabulary]
     text = "".join(shared)

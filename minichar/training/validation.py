@@ -8,7 +8,7 @@ from minichar.training.team import Team
 
 
 class Validation:
-    """Evaluates a model on chunks that are divided among all processes. The training state does not change.
+    """Evaluates a model without changing the training state. Each process evaluates its own streams.
 
     Parameters
     ----------
@@ -24,7 +24,7 @@ class Validation:
         self.measure, self.share, self.team = Measurement(model.network(T, own)), share, team
 
     def evaluate(self, chunks: Chunks) -> Evaluation:
-        """Evaluate on the chunks of all processes, starting from a zero state."""
+        """Evaluate the model from a zero state, and combine the results of all processes."""
         self.measure.network.reset()
         own = evaluate(self.measure, chunks)
         loss, first, last = self.team.mean(self.share, own.loss, own.first, own.last)

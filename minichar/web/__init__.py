@@ -5,17 +5,17 @@
 
 **Reproducible output.** The model, seed, prompt, settings and branches determine every generated
 character. The text does not depend on the machine or on other jobs, because the models use exact arithmetic
-(`minichar.engine.exact`). The output is the same as that of ``minichar sample --exact``. Therefore, no
-session state is needed. To reconnect, to continue, or to recover from a server restart or a worker
-failure, the client resends the same request with the number of characters to skip. The id of an event is
-the total number of characters generated so far.
+(`minichar.engine.exact`). ``minichar sample --exact`` generates the same text. The server therefore needs no
+session state. To reconnect, to continue, or to recover from a server restart or a worker failure, the client
+resends the same request with the number of characters to skip. The id of a server-sent event is the total
+number of characters generated so far.
 
 **Batching.** A `Scheduler` runs all jobs for one model as columns of one batch. A new job joins the
-batch at the next step, starting with its prompt, and leaves it when finished. A step takes at least
-``1/pace`` seconds, so that a single client cannot monopolise the CPU. This minimum does not apply while a
-job is reading its prompt or regenerating text.
+batch at the next step, starting with its prompt, and leaves it when finished. Except while a job is reading
+its prompt or regenerating text, a step takes at least ``1/pace`` seconds, so that a single client cannot
+monopolise the CPU.
 
-**Resuming.** Text that a client already has is generated again without a speed limit, starting from the
+**Resuming.** Text that a client already has is regenerated without a speed limit, starting from the
 last suitable snapshot. Workers share their snapshots through Redis.
 
 **Streaming.** A `Job` generates the text for one request. A reader specifies how many characters it
@@ -24,12 +24,12 @@ others every `PUBLISH_INTERVAL` seconds, or less often while many jobs are runni
 cancelled after `ABANDONED_AFTER` seconds without a reader.
 
 **OpenAI's API.** ``completions.py`` only translates requests and responses. Every route that generates
-text uses `Delivery`, and therefore the same queue, limits and metrics.
+text uses `Delivery`, and therefore has the same queue, limits and metrics.
 
 **Redis.** Dramatiq provides the queue and the worker heartbeats, and redelivers the jobs of dead
 workers. Generated text is stored in Redis streams. A worker that takes over a job continues from the end of
-the stored text, and the client is notified.
+the stored text and notifies the client.
 
 **Untrusted input.** Every request is validated against ``openapi.json``. Model names are looked up
-among the models loaded at startup; a request cannot specify a file path.
+among the models loaded at startup, so a request cannot specify a file path.
 """

@@ -51,7 +51,8 @@ def create_app(
     per_client : int
         Maximum number of concurrent requests per client; 0 for no limit.
     keys : sequence of str
-        API keys. If any are given, API requests must include one of them. Each key counts as one client.
+        API keys, one of which every API request must include. If empty, no key is required. Each key
+        counts as one client.
     hosts : sequence of str
         Host names to accept, in addition to IP addresses and ``localhost``; ``*`` to accept any name.
     total : int

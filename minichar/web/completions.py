@@ -55,7 +55,7 @@ class Completion:
     ----------
     job_id : str
     request : Request
-        The request, with its model filled in.
+        The request, with its model name filled in.
     form : Form
     created : int
         Unix time of the request, in seconds.
@@ -68,7 +68,7 @@ class Completion:
 
     @property
     def prefix(self) -> str:
-        """The text that precedes the generated text."""
+        """The prompt if the response echoes it, otherwise an empty string."""
         return self.request.prime if self.form.echo else ""
 
     def document(self, update: Update) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class Completion:
         return self._envelope(choice) | {"usage": self._usage(update)}
 
     def begin(self) -> str:
-        """Return the server-sent event that precedes the generated text, or an empty string."""
+        """Return a server-sent event that echoes the prompt, or an empty string if none is needed."""
         if not self.prefix:
             return ""
         return self._event(Update(self.prefix, Details(), 0))
@@ -122,7 +122,7 @@ class Completion:
     def _logprobs(self) -> dict[str, Callable[[Update], list[Any]]]:
         """Return the fields of ``logprobs`` as functions of an update, or an empty dict if not requested.
 
-        They cover only the generated characters, not the prompt.
+        The fields cover only the generated characters, not the prompt.
         """
         alternatives = self.form.logprobs
         if alternatives is None:
@@ -174,7 +174,7 @@ def completion_routes(delivery: Delivery) -> flask.Blueprint:
 
 
 def parse(data: dict[str, Any]) -> tuple[Request, Form]:
-    """Parse a body that matches the ``Completion`` schema, and return the request and its response format.
+    """Parse a request body (schema ``Completion``), and return the request and the response format.
 
     Schema fields that are null are treated as missing. Characters in the prompt that are not in the
     vocabulary are skipped, because clients of OpenAI's API may send any text.
@@ -209,5 +209,5 @@ def event(data: dict[str, Any]) -> str:
 
 
 def log(p: float) -> float:
-    """Return the logarithm of a rounded probability, which may be 0."""
+    """Return the logarithm of a probability that may have been rounded to 0."""
     return math.log(p) if p else SMALLEST

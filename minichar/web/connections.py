@@ -22,7 +22,7 @@ from minichar.web.errors import error_body
 TIMEOUT = 10.0
 """Maximum time in seconds for a client to send a request, or to receive part of a pending response."""
 MAX_INCOMPLETE = 32 * 2**20
-"""Maximum number of bytes in incomplete requests. Above it, connections that send more are closed."""
+"""Maximum number of bytes in incomplete requests. Above this total, connections that send more are closed."""
 MAX_UNSENT = 16 * 1024
 """Number of unsent bytes at which a response waits for its client. Waitress may buffer more: it adds each
 part of the response as a whole, and frees a buffer only when all of it has been sent."""
@@ -49,7 +49,7 @@ class JsonError(LoggedError):
     def execute(self) -> None:
         """Write the response."""
         error = self.request.error
-        path = getattr(self.request, "path", "")  # missing if the request line is incomplete
+        path = getattr(self.request, "path", "")  # there is no path if the request line is incomplete
         body = json.dumps(error_body(path, error.code, error.body)).encode()
         self.version, self.status = "1.1", f"{error.code} {error.reason}"
         self.response_headers.extend([("Content-Type", "application/json"), *HEADERS.items()])
@@ -101,16 +101,16 @@ class Connection(HTTPChannel):
 
     def service(self) -> None:
         """Handle a request in a worker thread."""
-        with self.requests_lock:  # Waitress holds the lock while it adds all requests that it has received
+        with self.requests_lock:  # wait until Waitress has added all requests that it has received
             pipelined = len(self.requests) > 1
-        if pipelined:  # drop the others: the thread would wait for a slow client before the next request
+        if pipelined:  # drop later requests, because a slow client would block the thread between requests
             self.requests[0].headers["CONNECTION"] = "close"
         super().service()
         self.waiting_since = time.time()
 
     def _flush_some_if_lockable(self, do_close: bool = True) -> None:
         # While another thread is sending to this client, the socket is still writable, so Waitress would poll
-        # it in a tight loop and delay that thread, which needs the interpreter lock.
+        # it in a tight loop and delay the sending thread, which needs the interpreter lock.
         if self.outbuf_lock.acquire(timeout=LOCK_TIMEOUT):
             try:
                 super()._flush_some_if_lockable(do_close)
@@ -119,8 +119,8 @@ class Connection(HTTPChannel):
 
     def check_deadline(self, now: float) -> None:
         """Close the connection if the client is too slow."""
-        # Measure from the first check that finds unsent data. Before that, a busy server may not have tried
-        # to send any.
+        # Measure from the first check that finds unsent data, because a busy server may not have tried to
+        # send the data earlier.
         self.unsent_since = (self.unsent_since or now) if self.total_outbufs_len else None
         if self.unsent_since is not None:
             self.will_close |= now - max(self.unsent_since, self.last_activity) > TIMEOUT
@@ -136,7 +136,7 @@ class Connection(HTTPChannel):
 
 
 class Server(TcpWSGIServer):
-    """Server that closes the connections of slow clients and, above a limit, the oldest idle connections."""
+    """Server that closes connections of slow clients and, near the connection limit, the oldest idle ones."""
 
     channel_class = Connection
 

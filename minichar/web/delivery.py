@@ -29,14 +29,14 @@ than 1.2 MiB, so a client with the default limit of 16 requests cannot reach thi
 
 
 def sliced(text: str) -> list[str]:
-    """Split the body of a response into parts. Waitress waits for slow clients only between parts."""
+    """Split a response body into parts, because Waitress waits for slow clients only between parts."""
     return [text[start : start + PART] for start in range(0, len(text), PART)]
 
 
 class Delivery:
-    """A server's job queue, with the limits and metrics for its clients.
+    """A server's job queue, with its concurrency limit and metrics.
 
-    Every route that generates text uses the same instance.
+    All routes that generate text share one instance.
 
     Parameters
     ----------
@@ -50,11 +50,11 @@ class Delivery:
         self._documents, self._lock = 0, threading.Lock()
 
     def acquire(self, job_id: str = "") -> Slot:
-        """Count the current HTTP request towards the limits."""
+        """Count the current HTTP request towards the concurrency limits."""
         return self.limit.acquire(flask.g.key or client_name(flask.request.remote_addr or ""), job_id)
 
     def submit(self, request: Request) -> tuple[Slot, Request]:
-        """Queue a request. Return the slot of its job, and the request with its model filled in."""
+        """Queue a request. Return its slot, and the request with the name of the model filled in."""
         slot = self.acquire()
         try:
             slot.job_id = self.queue.submit(request)
@@ -64,7 +64,7 @@ class Delivery:
             raise
 
     def close(self, slot: Slot) -> None:
-        """End a request. Its job may still be running."""
+        """End a request, even if its job is still running."""
         slot.close()
         self.queue.leave(slot.job_id)
 
@@ -78,8 +78,8 @@ class Delivery:
         begin : str
             Server-sent events that precede the text; may be empty.
         form : callable
-            Function that converts an update, or None if there is no new text, to server-sent events. Its
-            second argument is the number of characters before the update.
+            ``form(update, after)`` converts an update, or None if there is no new text, to server-sent
+            events. The update follows the first `after` characters of the text.
         """
         response = flask.Response(self._events(slot, after, begin, form), mimetype="text/event-stream")
         response.headers["X-Accel-Buffering"] = "no"  # nginx would otherwise buffer several kilobytes
@@ -129,7 +129,7 @@ class Delivery:
             update = merge(self._follow(slot, request.start))
             cleanup.callback(slot.release)
             parts: Iterable[str] = chain(encode(form(update)), "\n")
-            if not update.details:  # short: encode at once, which sets the Content-Length header
+            if not update.details:  # encode short texts at once, which sets the Content-Length header
                 parts = sliced("".join(parts))
         except BaseException:
             cleanup.close()
@@ -152,7 +152,7 @@ class Delivery:
         return self.metrics.count(self.queue.follow(slot.job_id, after))
 
     def _events(self, slot: Slot, after: int, begin: str, form: Form) -> Iterator[str]:
-        """Yield events until the job ends.
+        """Yield server-sent events until the job ends.
 
         Errors are sent as events, because the HTTP status has already been sent.
         """

@@ -47,7 +47,7 @@ class Details:
             yield row[0] / UNIT, [(chr(c), p / UNIT) for c, p in others if c != NOTHING]
 
     def after(self, n: int) -> "Details":
-        """Return the details after the first `n` characters."""
+        """Return the details of all but the first `n` characters."""
         return Details(self.packed[n * SIZE :])
 
     def dump(self) -> str:
@@ -61,7 +61,7 @@ class Details:
 
 
 def pack(p: np.ndarray, ids: np.ndarray, points: np.ndarray) -> list[bytes]:
-    """Return the packed details of one character per column.
+    """Return the packed probability and alternatives of one character per column of `p`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Error responses in the format that clients of each route expect."""
+"""Error responses, in the format that the clients of each route expect."""
 
 from typing import Any
 

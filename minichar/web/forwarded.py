@@ -12,9 +12,10 @@ WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 def behind_proxy(app: WSGIApp, proxy: str) -> WSGIApp:
     """Wrap an application so that it receives the client's address instead of the proxy's.
 
-    Waitress and Werkzeug can also do this. However, Waitress truncates IPv4-mapped addresses, and it rejects
-    requests with a malformed header, although clients control part of that header. Werkzeug does not check
-    the address: if the proxy appends a port to it, each connection counts as a new client.
+    Waitress and Werkzeug can also replace the address. However, Waitress truncates IPv4-mapped addresses, and
+    it rejects requests with a malformed X-Forwarded-For header, although clients control part of that header.
+    Werkzeug does not validate the address: if the proxy appends a port to the address, each connection counts
+    as a new client.
 
     Parameters
     ----------

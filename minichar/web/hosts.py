@@ -10,11 +10,11 @@ ANY = "*"
 
 
 def check_host(host: str, allowed: Collection[str]) -> None:
-    """Reject a Host header with a name that is not allowed.
+    """Reject a Host header whose host name is not allowed.
 
-    Otherwise, another website could point its own domain name at this server's address, and its pages could
-    then send requests to this server. IP addresses and ``localhost`` cannot be redirected in this way, so
-    they are always allowed.
+    Without this check, another website could point its own domain name at this server's address, and its
+    pages could then send requests to this server. IP addresses and ``localhost`` cannot be redirected in this
+    way, so they are always allowed.
 
     Raises
     ------

@@ -33,7 +33,7 @@ PIECE = 100
 
 
 class Busy(MinicharError):
-    """Raised when the queue is full.
+    """Raised when the server is too busy to handle a request.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Update:
     ----------
     text : str
     details : Details
-        One per character, or empty if the request did not ask for alternatives.
+        Details of each character; empty if the request did not ask for alternatives.
     end : int
         Total number of characters generated, including this update.
     reason : str or None
@@ -73,7 +73,7 @@ class Update:
 
 def merge(updates: Iterable[Update | None]) -> Update:
     """Merge all updates of a finished job into one."""
-    # A busy server publishes many short updates, so even lists of their bytes and strings would be large.
+    # Append to buffers. A busy server publishes many short updates, so lists of them would be large.
     text, packed = StringIO(), bytearray()
     for update in filter(None, updates):
         text.write(update.text)
@@ -83,7 +83,7 @@ def merge(updates: Iterable[Update | None]) -> Update:
 
 
 def pieces(update: Update) -> Iterator[Update]:
-    """Split an update with many details into shorter ones.
+    """Split an update with details into shorter updates, which can be unpacked one at a time.
 
     Details take up 20 times as much memory when unpacked.
     """
@@ -108,7 +108,7 @@ class Job:
     Attributes
     ----------
     known : int
-        Number of characters that readers already have. They are generated again, without a speed limit.
+        Number of characters that readers already have, which are generated again without a speed limit.
     text : str
         The published text.
     reason : str or None
@@ -133,7 +133,7 @@ class Job:
         self.readers, self._delivered, self._ended = 0, False, math.inf
         self._stop = StopFilter(request.stop)
         self._new_text, self._new_details = list[str](), list[bytes]()
-        # Details of the first `_detailed` characters of the text. Mapped memory is allocated only when
+        # `_details` covers the first `_detailed` characters of the text. Mapped memory is allocated only when
         # written to, and is returned to the operating system when freed. Arrays would fragment the heap.
         size = SIZE * request.length if request.alternatives else 0
         self._details: mmap | bytearray = mmap(-1, size) if size else bytearray()
@@ -166,7 +166,7 @@ class Job:
     def resume(self, text: str, state: State) -> None:
         """Start with `text`, which was generated earlier, and continue from `state`.
 
-        The text may contain a stop string, which completes the job.
+        A stop string in `text` completes the job.
         """
         any(self.append(character) for character in text)
         self.publish()
@@ -182,7 +182,7 @@ class Job:
                 return
             self._new_text.clear()
             self.text += new
-            # While a possible stop-string prefix is buffered, so are its details.
+            # Keep back the details of characters that are buffered as a possible stop-string prefix.
             new_details = self._new_details[: len(self.text) - self._detailed]
             start, self._detailed = self._detailed, self._detailed + len(new_details)
             self._details[start * SIZE : self._detailed * SIZE] = b"".join(new_details)
@@ -205,12 +205,12 @@ class Job:
 
     @property
     def is_removable(self) -> bool:
-        """Whether the job has ended and its text has been read, or kept long enough for slow readers."""
+        """Whether the job has ended and its text has either been read or been kept long enough."""
         was_read = self._delivered and not self.readers
         return was_read or time.monotonic() - self._ended > KEEP_FOR_READERS
 
     def discard(self) -> None:
-        """Release the text of a job that has ended. Slow readers receive the reason ``closing``."""
+        """Release the text of a job that has ended. Any remaining readers receive the reason ``closing``."""
         with self._changed:
             self.text, self.error, self._details, self._detailed = "", "", bytearray(), 0
             self.reason = "closing"
@@ -221,7 +221,7 @@ class Job:
         Parameters
         ----------
         elapsed : float
-            Seconds since the previous call.
+            Seconds since this method was last called.
         """
         self._unread += elapsed
         if self._unread > ABANDONED_AFTER:
@@ -247,7 +247,7 @@ class Job:
                 with self._changed:
                     if len(self.text) <= after and self.reason is None:
                         self._changed.wait(READ_TIMEOUT)
-                update = self.news(after, PIECE)  # short: a slow reader keeps the update in memory
+                update = self.news(after, PIECE)  # keep updates short: a slow reader holds one in memory
                 yield update
                 if update is not None:
                     after = update.end
@@ -261,7 +261,7 @@ class Job:
     def news(self, after: int, most: int | None = None) -> Update | None:
         """Return an update with the text after the first `after` characters; None if there is nothing new.
 
-        If the job has alternatives, the update contains at most `most` characters.
+        If the request asks for alternatives, the update contains at most `most` characters.
         """
         self.last_read, self._unread = time.monotonic(), 0.0
         with self._changed:

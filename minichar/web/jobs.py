@@ -54,7 +54,7 @@ class Jobs:
         return self._jobs.get(job_id)
 
     def add(self, job: Job) -> str:
-        """Add a job and return its id. If necessary, remove jobs that have ended.
+        """Add a job and return its id. Ended jobs are removed if their memory is needed.
 
         Jobs without a reader are removed first, starting with the least recently read.
 

@@ -26,13 +26,13 @@ def read_keys(path: Path) -> list[str]:
     keys = read_text(path).split()
     if not keys:
         raise MinicharError(f"{path} contains no API key: write one key per line")
-    if not all(key.isascii() for key in keys):  # clients differ in how they encode other characters
+    if not all(key.isascii() for key in keys):  # clients encode non-ASCII characters differently
         raise MinicharError(f"{path} contains an API key that is not ASCII: use letters, digits and hyphens")
     return keys
 
 
 def checked_key(keys: Sequence[str]) -> str:
-    """Return the key of the current request, or an empty string if no key is required.
+    """Return the API key of the current request, or an empty string if no key is required.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def checked_key(keys: Sequence[str]) -> str:
         return ""
     given = flask.request.authorization
     token = given.token if given is not None and given.type == "bearer" else None
-    # Compare all keys, so that the response time does not reveal anything about them.
+    # Compare with every key, so that the response time reveals nothing about the keys.
     found = [key for key in keys if hmac.compare_digest(key.encode(), (token or "").encode())]
     if not found:
         message = "missing or invalid API key: send the header Authorization: Bearer KEY"

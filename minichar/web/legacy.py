@@ -53,7 +53,7 @@ def legacy_routes(delivery: Delivery) -> flask.Blueprint:
             return flask.jsonify(responds=NOT_READY)
         try:
             update = whole(delivery.queue.follow(job_id, 0))
-            if update is None or update.reason == "closing":  # another server may continue the text
+            if update is None or update.reason == "closing":  # if this server closes, another may continue
                 return flask.jsonify(responds=NOT_READY)
             slot.release()
         finally:
@@ -65,7 +65,7 @@ def legacy_routes(delivery: Delivery) -> flask.Blueprint:
 
 
 def whole(updates: Iterator[Update | None]) -> Update | None:
-    """Return all updates of a job, merged into one, or None if it does not end within `WAIT` seconds."""
+    """Return all updates of a job, merged into one, or None if the job does not end within `WAIT` seconds."""
     received, end = list[Update](), time.monotonic() + WAIT
     for update in updates:  # with Redis, even a finished text arrives in many updates
         if update is None:

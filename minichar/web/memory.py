@@ -1,10 +1,10 @@
 """Tune the C library's allocator for a process with hundreds of threads.
 
 By default, glibc spreads threads over up to eight arenas per core to reduce lock contention. Memory freed in
-one arena cannot be reused by threads in another. In a Python process, this costs memory and saves little
+one arena cannot be reused by threads in another. In a Python process, many arenas cost memory and save little
 time, because most allocations are made while holding the global interpreter lock.
 
-These functions have no effect with other C libraries.
+The functions in this module have no effect with other C libraries.
 """
 
 import ctypes
@@ -17,12 +17,12 @@ M_ARENA_MAX = -8
 
 
 def limit_arenas() -> None:
-    """Limit the number of arenas. Call this function before starting threads."""
+    """Limit the number of arenas. Call `limit_arenas` before starting threads."""
     call("mallopt", M_ARENA_MAX, ARENAS)
 
 
 def return_memory() -> None:
-    """Return freed memory to the operating system. By default, glibc keeps it for later use."""
+    """Return freed memory, which glibc would otherwise keep for later use, to the operating system."""
     call("malloc_trim", 0)
 
 

@@ -54,7 +54,7 @@ class Metrics:
         )
 
     def count(self, updates: Iterator[Update | None]) -> Iterator[Update | None]:
-        """Yield `updates` unchanged, while counting the characters and timing the first one."""
+        """Yield `updates` unchanged, counting their characters and timing the first character."""
         start, waiting = time.monotonic(), True
         for update in updates:
             if update is not None and update.text:

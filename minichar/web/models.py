@@ -75,14 +75,14 @@ class ModelInfo:
 
     @property
     def entropy(self) -> float:
-        """Typical surprisal of a character in nats. The page scales its colours to this value.
+        """Typical surprisal of a character in nats, to which the web page scales its colours.
 
-        This is the validation loss, or half the uniform baseline if the loss was not measured.
+        The value is the validation loss, or half the uniform baseline if the loss was not measured.
         """
         return self.loss or log(len(self.characters) + self.unknown) / 2
 
     def public(self) -> dict[str, Any]:
-        """Return the fields of the ``Model`` schema."""
+        """Return the fields of the API's ``Model`` schema."""
         return {
             "name": self.name,
             "summary": self.summary,
@@ -113,7 +113,7 @@ def load_models(paths: Sequence[Path]) -> dict[str, CharRNN]:
     Returns
     -------
     dict of str to CharRNN
-        Models by name, default first.
+        Models by name, starting with the default model.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def load_models(paths: Sequence[Path]) -> dict[str, CharRNN]:
             except MinicharError:
                 if file == path or file.exists():
                     raise
-                continue  # deleted after it was listed, for example by ``minichar train --keep``
+                continue  # the file has since been deleted, for example by ``minichar train --keep``
             if (run := run_of(model)) not in runs:
                 runs.add(run)
                 models[f"{file.stem}-{sha256(file.read_bytes()).hexdigest()[:8]}"] = model
@@ -138,7 +138,7 @@ def load_models(paths: Sequence[Path]) -> dict[str, CharRNN]:
 
 
 def run_of(model: CharRNN) -> str:
-    """Return a string that identifies a model's run among those in a directory."""
+    """Return a string that identifies a model's training run within a directory."""
     settings, origin = model.details.get("settings"), model.details.get("origin")
     kept = {name: settings.get(name) for name in SHARED} if isinstance(settings, dict) else {}
     digest = origin.get("digest") if isinstance(origin, dict) else None

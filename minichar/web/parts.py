@@ -12,14 +12,14 @@ dumps = partial(json.dumps, separators=(",", ":"))
 def encode(document: Any) -> Iterator[str]:
     """Return an iterator over the parts of a document's JSON encoding.
 
-    Each iterator in the document represents a list, and yields the list in sections. A section is created
-    only when its part is requested, so the whole list is never in memory.
+    An iterator in the document must yield short lists, which are encoded as one long JSON array. Each short
+    list is created only when its part of the JSON is requested, so the whole array is never in memory.
 
     Raises
     ------
     TypeError
-        If the document contains an object that cannot be encoded. If the object is in a section, the error is
-        raised when that section's part is requested.
+        If the document contains an object that cannot be encoded. If an iterator yields the object, the
+        error is raised when that part of the JSON is requested.
     """
     placeholder, iterators = secrets.token_hex(), list[Iterator[list[Any]]]()
 
@@ -33,7 +33,7 @@ def encode(document: Any) -> Iterator[str]:
 
 
 def _parts(texts: list[str], iterators: list[Iterator[list[Any]]]) -> Iterator[str]:
-    """Yield the texts interleaved with the encoded lists."""
+    """Yield the texts, with an encoded list between each two."""
     yield texts.pop(0)
     for sections in iterators:
         comma = ""

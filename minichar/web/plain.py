@@ -26,7 +26,7 @@ CHINESE = {
     500: "服务器出错，生成失败。",
     503: "服务繁忙或生成已中断，请稍后再试。",
 }
-"""Error messages by HTTP status. Like the labels, errors are shown in both languages."""
+"""Chinese error messages by HTTP status. Like labels, errors are shown in both English and Chinese."""
 PAGE = Template("""<!doctype html>
 <html lang="en">
 <head>
@@ -129,7 +129,7 @@ def label(model: ModelInfo) -> str:
 
 
 def options(values: list[tuple[str, str]], chosen: str) -> str:
-    """Return the ``option`` elements for values and their labels."""
+    """Return HTML ``option`` elements for pairs of values and labels."""
     return "".join(
         f'<option value="{escape(value)}"{" selected" * (value == chosen)}>{escape(shown)}</option>'
         for value, shown in values

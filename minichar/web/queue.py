@@ -37,7 +37,7 @@ class JobQueue(ABC):
         Raises
         ------
         BadRequest
-            If there is no such model or a character is not in its vocabulary.
+            If the requested model does not exist, or a character is not in the model's vocabulary.
         Busy
             If the queue is full.
         """
@@ -58,7 +58,7 @@ class JobQueue(ABC):
 
     @abstractmethod
     def leave(self, job_id: str) -> None:
-        """Record that a client is no longer reading the text of a job.
+        """Record that a client has stopped reading a job's text.
 
         A job without readers is cancelled after a few seconds.
         """
@@ -153,12 +153,12 @@ class LocalQueue(JobQueue):
 
     def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
         """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
-        if (job := self._jobs.get(job_id)) is None:  # removed since the request was checked
+        if (job := self._jobs.get(job_id)) is None:  # the job was removed after the call to `request`
             return iter([Update("", Details(), after, "closing")])
         return job.follow(after)
 
     def leave(self, job_id: str) -> None:
-        """Do nothing, because the scheduler tracks how long a job has had no reader."""
+        """Do nothing, because the scheduler itself detects and cancels jobs without readers."""
 
     def position(self, job_id: str) -> int | None:
         """Return the position of a waiting job in its model's queue; None if it is not waiting."""
@@ -167,7 +167,7 @@ class LocalQueue(JobQueue):
         return next((jobs.index(job) + 1 for jobs in waiting if job in jobs), None)
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a job, and return whether it exists."""
+        """Cancel a job. Return False if there is no such job."""
         if job := self._jobs.get(job_id):
             job.finish("cancelled")
         return job is not None

@@ -39,11 +39,11 @@ class Slot:
         self.expires = 0.0
 
     def linger(self) -> None:
-        """Keep counting the request until its job, which has no reader, is cancelled."""
+        """Keep counting the request until its job, which no longer has a reader, is cancelled."""
         self.expires = time.monotonic() + ABANDONED_AFTER + MARGIN
 
     def close(self) -> None:
-        """End the request. Its job, if any, may still be running."""
+        """End the request, but keep counting it (`linger`) if its job may still be running."""
         if self.expires == math.inf:
             if self.job_id:
                 self.linger()
@@ -104,10 +104,10 @@ class ConcurrencyLimit:
 
 
 def client_name(address: str) -> str:
-    """Return the key used to count the requests from an address.
+    """Return the client name under which requests from an address are counted.
 
-    The addresses in an IPv6 /64 network usually belong to the same client, so they count as one. All
-    IPv4-mapped addresses (``::ffff:192.0.2.1``) share one such network, so each counts as its IPv4 address.
+    The addresses in an IPv6 /64 network usually belong to the same client, so they count as one client. All
+    IPv4-mapped addresses (``::ffff:192.0.2.1``) share one /64 network, so they count as IPv4 addresses.
     """
     try:
         mapped = ipaddress.IPv6Address(address).ipv4_mapped

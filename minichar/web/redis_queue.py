@@ -69,7 +69,7 @@ class RedisQueue(JobQueue):
 
     def request(self, job_id: str) -> Request:
         """Return the request that started a job."""
-        if not job_id.isascii():  # a lone surrogate, which JSON may contain, cannot be sent to Redis
+        if not job_id.isascii():  # lone surrogates, which JSON allows, cannot be sent to Redis
             raise KeyError(job_id)
         with redis_errors():
             text = self._store.get("request", job_id)
@@ -105,20 +105,23 @@ class RedisQueue(JobQueue):
             return MOST
 
     def _exists(self, job_id: str) -> bool:
-        """Return whether a job is still in Redis. It may have expired, or Redis may have lost its data."""
+        """Return False if a job no longer exists in Redis, for example because it has expired."""
         try:
             return self._store.get("request", job_id) is not None
         except redis.RedisError:
-            return True  # it may exist; if Redis cannot be reached, the subscriber stops the reader
+            return True  # assume that the job exists; the subscriber stops the reader if Redis is down
 
     def leave(self, job_id: str) -> None:
-        """Cancel a job after `ABANDONED_AFTER` seconds, unless a client is reading it on any server."""
+        """Record that a client is no longer reading the text of a job.
+
+        A job without readers on any server is cancelled after `ABANDONED_AFTER` seconds.
+        """
         if not self._subscriber.has_reader(job_id):
             with suppress(redis.RedisError):
                 self._store.stop_reading(job_id)
 
     def position(self, job_id: str) -> int | None:
-        """Return the position of a waiting job in its model's queue; None if it is not waiting."""
+        """Return a job's position in its model's queue, or None if the job is not waiting."""
         model = self.request(job_id).model
         with redis_errors():
             if not self._store.columns(model):
@@ -126,11 +129,11 @@ class RedisQueue(JobQueue):
             return self._store.position(queue_name(model), job_id)
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a job and return whether it was waiting. A worker ends a running job within a second."""
+        """Cancel a job. Return True if it was waiting. A running job ends within a second."""
         try:
             model = self.request(job_id).model
         except KeyError:
-            return False  # clients can send any id, so nothing is stored for unknown ones
+            return False  # store nothing for unknown ids, because clients can send arbitrary ones
         with redis_errors():
             self._store.put("cancelled", job_id, "", KEEP)
             return self._store.remove_waiting(queue_name(model), job_id)
@@ -142,5 +145,5 @@ class RedisQueue(JobQueue):
             return {"unfinished": sum(self._store.unfinished(queue) for queue in queues)}
 
     def close(self) -> None:
-        """Stop all readers. Workers continue jobs that still have a reader on another server."""
+        """Stop all readers on this server. Jobs that have a reader on another server continue to run."""
         self._subscriber.close()

@@ -69,11 +69,11 @@ def validate(data: Any, schema: str) -> dict[str, Any]:
     expected = OPENAPI["components"]["schemas"][schema]
     try:
         error = best_match(Draft202012Validator(expected).iter_errors(data))
-    except RecursionError:  # jsonschema's error messages contain the repr of the value
+    except RecursionError:  # jsonschema takes the repr of the value for its error messages
         raise BadRequest("the request is nested too deeply") from None
     if error is not None:
         field, message = ".".join(map(str, error.absolute_path)) or None, error.message
-        if len(message) > MAX_MESSAGE:  # the message starts with the value and ends with the reason
+        if len(message) > MAX_MESSAGE:  # keep the end, which gives the reason
             message = f"…{message[-MAX_MESSAGE:]}"
         raise BadRequest(f"{field or 'the request'}: {message}", field)
     return {
@@ -138,7 +138,7 @@ class Request:
         return json.dumps(asdict(self))
 
     def with_model(self, name: str) -> Self:
-        """Return a copy that uses the model with this name."""
+        """Return a copy of the request that uses the model `name`."""
         return replace(self, model=name)
 
     def stream(self, vocabulary: Vocabulary, reset_on: str = "", known: str = "") -> Stream:

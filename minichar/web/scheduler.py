@@ -31,8 +31,8 @@ class Scheduler:
     queue : int
         Maximum number of waiting jobs.
     pace : float
-        Maximum generation speed of each job, in characters per second; 0 for no limit. The limit
-        does not apply to processing the prompt or regenerating known text.
+        Maximum generation speed of each job, in characters per second; 0 for no limit. Prompts are
+        processed and known text is regenerated at full speed.
     snapshots : Snapshots
         The store of snapshots from which jobs resume.
 
@@ -68,7 +68,7 @@ class Scheduler:
         if job.reason is not None:
             return
         with self._changed:
-            self._check_capacity()  # others may have been submitted in the meantime
+            self._check_capacity()  # other jobs may have been submitted in the meantime
             self.waiting.append(job)
             self._changed.notify()
 
@@ -77,7 +77,7 @@ class Scheduler:
             raise Busy("too many requests are in progress: try again later")
 
     def close(self) -> None:
-        """End all jobs and stop the thread."""
+        """End all jobs and stop the scheduler's thread."""
         with self._changed:
             self.closing = True
             self._changed.notify()
@@ -106,7 +106,7 @@ class Scheduler:
             job.finish(reason, error)
 
     def _generate(self) -> None:
-        """Run steps until the scheduler is closed."""
+        """Generate text for all jobs until the scheduler is closed."""
         streams = Streams(self.model.exact())
         published = due = time.monotonic()
         while self._admit(streams):
@@ -115,11 +115,12 @@ class Scheduler:
             catching_up |= self._dispatch(streams, generating, ids, scores)
             now = time.monotonic()
             if now - published >= max(PUBLISH_INTERVAL, len(self.running) / MAX_UPDATES):
-                # Cap the elapsed time, because clients cannot read while the machine is suspended.
+                # Cap the elapsed time, so that jobs are not cancelled as abandoned after the machine was
+                # suspended.
                 self._publish(streams, min(now - published, READ_TIMEOUT))
                 published = now
-            # Make up for slow steps, up to a limit, by sleeping less. Fast catch-up steps do not lead to
-            # longer sleeps.
+            # Make up for slow steps, up to a limit, by sleeping less. Do not sleep longer to make up for fast
+            # catch-up steps.
             due = min(max(due, now - PUBLISH_INTERVAL), now) + self.interval
             if streams.streams and not catching_up and due > now:
                 time.sleep(due - now)
@@ -141,7 +142,7 @@ class Scheduler:
     def _dispatch(
         self, streams: Streams, generating: list[Stream], ids: np.ndarray, scores: np.ndarray
     ) -> bool:
-        """Append each character to its job, and remove completed jobs.
+        """Append each generated character to its job, and remove completed jobs.
 
         Returns
         -------
@@ -165,7 +166,7 @@ class Scheduler:
         return catching_up
 
     def _details(self, generating: list[Stream], ids: np.ndarray, scores: np.ndarray) -> dict[int, bytes]:
-        """Return the packed `Detail` that each job's readers need, keyed by column of `scores` ``(V, n)``."""
+        """Return a packed `Detail` per job whose readers need it, keyed by column of `scores` ``(V, n)``."""
         wanted = [
             j
             for j, stream in enumerate(generating)
@@ -178,7 +179,7 @@ class Scheduler:
         )
 
     def _publish(self, streams: Streams, elapsed: float) -> None:
-        """Publish new text and remove finished jobs; `elapsed` is the time in seconds since the last call."""
+        """Publish new text and remove finished jobs, `elapsed` seconds after the previous call."""
         for stream, job in list(self.running.items()):
             job.publish()
             job.cancel_if_abandoned(elapsed)

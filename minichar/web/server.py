@@ -69,7 +69,7 @@ def serve(
         If the server cannot listen on the given address and port.
     """
     limit_arenas()
-    with on_interrupt(signal.SIG_DFL):  # there is no server to stop yet
+    with on_interrupt(signal.SIG_DFL):  # no server to stop yet
         server = listen(app, host, port, streams, proxy)
     try:
         with interruptible():
@@ -85,20 +85,21 @@ def serve(
 def log(level: str) -> None:
     """Log messages of at least this level to standard error, with timestamps.
 
-    At level ``INFO``, these include the access log, but not Waitress's messages, which contain job ids.
+    Level ``INFO`` includes the access log, but not Waitress's messages, because they contain job ids.
     """
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("waitress").setLevel(max(logging.WARNING, getattr(logging, level)))
 
 
 def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None = None) -> Server:
-    """Return a server that is listening for connections. Call its ``serve`` method to handle requests.
+    """Return a listening server. To handle requests, call its ``serve`` method.
 
     See `serve` for the parameters and errors.
     """
     threads = streams + SPARE_THREADS
     allowed = allow_open_files(2 * threads + MAX_CONNECTIONS)
-    connections = max(allowed - 2 * threads, allowed // 2)  # the limit may be too low for all threads
+    # The limit on open files may be too low for all threads.
+    connections = max(allowed - 2 * threads, allowed // 2)
     sock = listening_socket(host, port)
     options = Adjustments(
         sockets=[sock],
@@ -147,7 +148,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
 
 
 def allow_open_files(wanted: int) -> int:
-    """Raise the limit on open files to `wanted` if permitted. Return it, capped at `wanted`."""
+    """Try to raise the limit on open files to `wanted`. Return the resulting limit, at most `wanted`."""
     if resource is None:
         return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

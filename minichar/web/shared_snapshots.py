@@ -14,7 +14,8 @@ from minichar.web.store import Store
 class SharedSnapshots(Snapshots):
     """Snapshots that workers share.
 
-    They are only a cache: if Redis does not respond or a snapshot cannot be read, text is generated again.
+    Shared snapshots are only a cache: if Redis does not respond or a snapshot cannot be read, the text is
+    generated again.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ class SharedSnapshots(Snapshots):
         self._lock = threading.Lock()
 
     def put(self, keys: Sequence[str], snapshot: Snapshot) -> None:
-        """Store a snapshot on the next call to `publish`, so that generation does not wait for Redis."""
+        """Queue a snapshot for `publish` to store, so that text generation does not wait for Redis."""
         with self._lock:
             self._new.append((keys, snapshot.dump()))
             while sum(len(text) for _, text in self._new) > MEMORY:  # Redis is not responding
@@ -48,7 +49,7 @@ class SharedSnapshots(Snapshots):
         return found
 
     def publish(self) -> None:
-        """Store new snapshots, and remove old ones if this worker's snapshots take up too much memory."""
+        """Store queued snapshots in Redis, and remove old ones if this worker's take up too much memory."""
         with self._lock:
             waiting, self._new = self._new, deque()
             new: dict[str, str] = {}

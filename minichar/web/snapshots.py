@@ -4,8 +4,8 @@
     snapshot_p    characters p-1000 to p-1, and the state of the stream after them
                                                                             p = 1000, 2000, …
 
-A reader can request a text from a position far from its start, for example after choosing a different
-character there. Without snapshots, all of the preceding text would have to be generated again first.
+A reader can request a text from a position far from the start, for example after choosing a different
+character there. Without snapshots, all of the preceding text would have to be generated again.
 
 A text can be resumed only up to its first missing snapshot. When memory runs out, the last snapshot of the
 least recently used text is therefore removed first.
@@ -60,7 +60,7 @@ class Snapshot:
 
 
 class Snapshots(ABC):
-    """A store of snapshots, shared between threads.
+    """A thread-safe store of snapshots.
 
     The methods take the keys of a text, as returned by `keys_of`.
     """
@@ -76,7 +76,8 @@ class Snapshots(ABC):
     def add(self, job: Job, state: State) -> None:
         """Store a snapshot of a job, taken at a multiple of `INTERVAL` characters.
 
-        A job that continues another worker's text is skipped, because this worker's text might be different.
+        A job that continues another worker's text is skipped, because this worker might have generated
+        different text.
         """
         if not job.published:
             text = job.generated[state.length - INTERVAL : state.length]
@@ -92,7 +93,7 @@ class Snapshots(ABC):
 
 
 class LocalSnapshots(Snapshots):
-    """Snapshots in the memory of this process."""
+    """In-memory snapshots, local to this process."""
 
     def __init__(self) -> None:
         self._kept: dict[str, Snapshot] = {}  # in eviction order
@@ -128,8 +129,8 @@ def touch(kept: dict[str, Any], keys: Sequence[str]) -> None:
 def keys_of(request: Request, length: int) -> list[str]:
     """Return a key for each multiple of `INTERVAL` up to `length`.
 
-    Each key identifies the text before its position. It depends only on the request fields that affect which
-    characters are generated.
+    Each key identifies the text before the corresponding position, and depends only on the request fields
+    that affect which characters are generated.
     """
     same = replace(request, branches=(), length=0, start=0, stop=(), alternatives=False)
     base = sha256(same.dump().encode())

@@ -10,7 +10,7 @@ from minichar.web.request import Request
 
 Notice = dict[str, Any]
 KEEP_ALIVE = ": keep-alive\n\n"
-"""An SSE comment. Sending it reveals whether the client has disconnected."""
+"""An SSE comment, which is sent to find out whether the client has disconnected."""
 
 
 def event(name: str, id: int, data: dict[str, Any]) -> str:
@@ -46,7 +46,7 @@ def events(
     Parameters
     ----------
     stalled : callable
-        Function that returns the notice for a job, or None. Called if there is no new text.
+        Function that returns the notice for a job, or None; called only if there is no new text.
     job_id : str
     request : Request
     update : Update or None

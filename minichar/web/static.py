@@ -1,4 +1,4 @@
-"""Serve the web page's files. They are compressed once, and browsers cache them."""
+"""Serve the web page's files, which are compressed once and cached by browsers."""
 
 import gzip
 from importlib.resources import files
@@ -44,7 +44,7 @@ def static_routes() -> flask.Blueprint:
 
 
 def view(plain: bytes, kind: str) -> "flask.typing.RouteCallable":
-    """Return a view function for a file with this content and MIME type."""
+    """Return a view function for a file with the given content and MIME type."""
     compressed = gzip.compress(plain, mtime=0)
 
     def send() -> flask.Response:

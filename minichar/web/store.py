@@ -65,7 +65,7 @@ class Store:
         try:
             self.address = address(url)
             self.client = client(url, retries, decode_responses=True)
-        except ValueError:  # the message may contain the password
+        except ValueError:  # the error message may contain the password
             raise MinicharError(
                 "invalid Redis URL: it must have the form redis://HOST:PORT/DATABASE"
             ) from None
@@ -90,7 +90,7 @@ class Store:
         return None
 
     def put(self, kind: str, name: str, value: str, seconds: float) -> None:
-        """Set a value that expires after `seconds`."""
+        """Set a value that expires after the given number of seconds."""
         self.client.set(key(kind, name), value, px=int(1000 * seconds))
 
     def get(self, kind: str, name: str) -> str | None:
@@ -104,12 +104,12 @@ class Store:
         return int(number)
 
     def add(self, news: Mapping[str, Sequence[Update]], alternatives: Container[str] = ()) -> None:
-        """Append updates to the text of each job. Jobs in `alternatives` expire shortly after they end."""
+        """Append updates to the text of each job. Jobs in `alternatives` expire soon after they end."""
         with self.client.pipeline() as pipeline:
             for job_id, updates in news.items():
                 for update in updates:
                     pipeline.xadd(key("text", job_id), {"update": dump(update)})
-                # While a job is running, another worker may need its text.
+                # Keep the text of an unfinished job longer, because another worker may have to continue it.
                 seconds = KEEP_ALTERNATIVES if updates[-1].reason and job_id in alternatives else KEEP
                 for kind in ("text", "request"):
                     pipeline.pexpire(key(kind, job_id), int(1000 * seconds))
@@ -124,7 +124,7 @@ class Store:
             return pipeline.execute()[0]
 
     def replace_snapshots(self, old: Iterable[str], new: Mapping[str, str], used: Iterable[str]) -> None:
-        """Remove the snapshots `old`, store those in `new`, and extend the expiry of those in `used`."""
+        """Remove the snapshots in `old`, store those in `new`, and extend the expiry of those in `used`."""
         with self.client.pipeline(transaction=False) as pipeline:
             for name in old:
                 pipeline.delete(key("snapshot", name))
@@ -135,9 +135,9 @@ class Store:
             pipeline.execute()
 
     def expire_queue(self, queue: str) -> None:
-        """Set an expiry on the keys of a queue, because Dramatiq does not.
+        """Set an expiry time on a queue's keys, because Dramatiq does not.
 
-        Workers call this method with every heartbeat, and when they have taken a job.
+        Workers call this method with every heartbeat, and before they start a job.
         """
         names = ("__heartbeats__", f"__acks__.{self.broker.broker_id}.{queue}")
         with self.client.pipeline() as pipeline:
@@ -154,7 +154,7 @@ class Store:
         return self.client.hlen(f"{NAMESPACE}:{queue}.msgs")
 
     def position(self, queue: str, job_id: str) -> int | None:
-        """Return the position of a waiting job, counting from 1; None if a worker has taken the job."""
+        """Return a job's position in a queue, counting from 1, or None if a worker has taken the job."""
         message = self.get("message", job_id)
         index = self.client.lpos(f"{NAMESPACE}:{queue}", message) if message else None
         return None if index is None else index + 1
@@ -196,7 +196,7 @@ class Store:
             yield name.removeprefix(key("text", "")), [(entry, fields["update"]) for entry, fields in entries]
 
     def entries(self, job_id: str, position: str = "0", most: int | None = None) -> list[Entry]:
-        """Return the stream entries of a job after `position`, but no more than the first `most`."""
+        """Return a job's stream entries after `position`, limited to the first `most` entries."""
         return dict(self.read({job_id: position}, most=most)).get(job_id, [])
 
     def updates(self, job_id: str) -> list[Update]:
@@ -211,7 +211,7 @@ class Store:
             pipeline.execute()
 
     def stop_reading(self, job_id: str) -> None:
-        """Mark a job as abandoned after `ABANDONED_AFTER` seconds, unless another server is reading it."""
+        """Let a job's `seen` key expire in `ABANDONED_AFTER` seconds unless another server renews it."""
         self.client.pexpire(key("seen", job_id), int(1000 * ABANDONED_AFTER))
 
     def abandoned(self, job_ids: Sequence[str]) -> list[str]:
@@ -258,7 +258,7 @@ def address(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}"
 
 
-def client(url: str, retries: int, **options: Any) -> Any:  # the types differ between versions of redis-py
+def client(url: str, retries: int, **options: Any) -> Any:  # typed differently in each redis-py version
     """Return a client that opens at most `CONNECTIONS` connections, shared by all threads.
 
     Without a limit, each thread would hold its own connection. With redis-py's default pool, a thread
@@ -296,5 +296,5 @@ WORKERS = f"{NAMESPACE}:workers"
 
 
 def queue_name(model: str) -> str:
-    """Return a model's queue name. It is a hash because Dramatiq restricts the characters in queue names."""
+    """Return a model's queue name, a hash because Dramatiq restricts the characters in queue names."""
     return f"model-{sha256(model.encode()).hexdigest()[:16]}"

@@ -21,16 +21,16 @@ with alternatives and about 0.2 KB without."""
 
 @dataclass(eq=False)
 class Inbox:
-    """New stream entries for a reader that has read all older ones.
+    """New stream entries for a reader that has read all older entries.
 
     Attributes
     ----------
     position : str or None
-        The id of the last entry that the reader received before it started to wait; None if newer ones have
-        been delivered since.
+        The id of the last entry that the reader received before it started to wait; None if newer entries
+        have been delivered since.
     batches : SimpleQueue
-        Lists of new entries. None means that entries can no longer be read, because Redis cannot be reached
-        or the thread has stopped.
+        Lists of new entries. A None in the queue means that entries can no longer be read, because Redis
+        cannot be reached or the thread has stopped.
     """
 
     position: str | None = None
@@ -48,7 +48,8 @@ class Inbox:
                 break
             if entries is None:
                 return None
-            # Older entries may have been delivered just as an earlier wait timed out, or for another reader.
+            # Skip entries that this reader already has: they were delivered just as an earlier wait timed
+            # out, or because another reader of the job is further behind.
             if new := [entry for entry in entries if number(entry[0]) > number(position)]:
                 return new
         return []
@@ -58,7 +59,7 @@ class Subscriber:
     """Thread that delivers the new text of every job that has a reader in this process.
 
     Readers that are waiting for new text do not need a Redis connection. A reader that joins late, or falls
-    behind because its client is slow, reads the older entries itself, a few at a time.
+    behind because its client is slow, reads the older entries directly from Redis, a few at a time.
 
     Parameters
     ----------
@@ -134,11 +135,12 @@ class Subscriber:
     def _end_readers(self) -> None:
         with self._changed:
             for inbox in (inbox for inboxes in self._inboxes.values() for inbox in inboxes):
-                if inbox.position is not None or self._closing:  # others find out when they read from Redis
+                # Readers that are not waiting get the error when they read from Redis themselves.
+                if inbox.position is not None or self._closing:
                     inbox.batches.put(None)
 
     def _wait(self) -> dict[str, list[Inbox]]:
-        """Wait until there are jobs, and return their inboxes; return an empty dict after `close`."""
+        """Wait for jobs with readers, and return their inboxes; return an empty dict after `close`."""
         with self._changed:
             self._changed.wait_for(lambda: self._inboxes or self._closing)
             return {} if self._closing else {job_id: list(found) for job_id, found in self._inboxes.items()}

@@ -9,7 +9,7 @@ from minichar.web.job import Job, Update, pieces
 
 @dataclass(eq=False)
 class Task:
-    """A job, and how much of its text has been published.
+    """A job, with the number of characters that have been published.
 
     Attributes
     ----------

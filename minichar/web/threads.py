@@ -1,8 +1,8 @@
-"""Threads that handle requests. They start on demand and end when idle.
+"""Request-handling threads that start on demand and end when idle.
 
-By default, glibc caches up to about 230 KiB of freed blocks for each thread. Waitress's pool has a fixed
-number of threads and rotates through them. After a burst of requests, its hundreds of threads would still
-hold tens of megabytes.
+By default, glibc caches up to about 230 KiB of freed blocks for each thread. Waitress's own pool rotates
+through a fixed number of threads, so hundreds of threads would still hold tens of megabytes of freed memory
+after a burst of requests.
 """
 
 import logging
@@ -29,7 +29,7 @@ class Task(Protocol):
 
 
 Inbox = SimpleQueue[Task | None]
-"""The next task of an idle thread, or None to end the thread."""
+"""Queue that passes an idle thread its next task, or None to end the thread."""
 
 
 class Threads:
@@ -54,7 +54,7 @@ class Threads:
         self._logged = 0.0
 
     def add_task(self, task: Task) -> None:
-        """Run a task in an idle thread or a new one. At the limit, the task waits for a free thread."""
+        """Run a task in an idle thread or a new one. If all threads are busy, the task waits."""
         with self._changed:
             if self._closed:
                 task.cancel()
@@ -68,8 +68,8 @@ class Threads:
     def start_thread(self) -> None:
         """Start a thread if a task is waiting for one.
 
-        If the system cannot create another thread, the task waits for the next free one. Call this method
-        regularly, in case there are no threads at all.
+        If the system cannot create another thread, the task waits until a thread is free. Call this method
+        regularly, so that tasks are run eventually even if the pool has no threads.
         """
         with self._changed:
             if not self._waiting or self._number == self._most:
@@ -102,7 +102,7 @@ class Threads:
             pass
 
     def _run_one(self, inbox: Inbox) -> bool:
-        """Wait for a task and run it. Return False if the thread is no longer in the pool."""
+        """Wait for a task and run it. Return False if the thread should end instead."""
         task = self._next(inbox)
         if task is None:
             return False

@@ -45,8 +45,8 @@ MAX_ATTEMPTS = 5
 def errors_logged() -> Iterator[None]:
     """Log unexpected exceptions and suppress them, so that a thread can try again.
 
-    If the thread ended instead, jobs would wait forever. Connection errors are not logged. If Redis rejects a
-    command, for example because its memory is full, one line is logged for each attempt.
+    If an exception ended the thread, jobs would wait forever. Connection errors are not logged. If Redis
+    rejects a command, for example because its memory is full, one line is logged for each attempt.
     """
     try:
         yield
@@ -63,8 +63,8 @@ def errors_logged() -> Iterator[None]:
 class Worker:
     """Worker that runs jobs from Redis until it is stopped.
 
-    Each model has a thread that takes jobs. Another thread publishes the text of all jobs, so that the
-    number of connections to Redis does not depend on the number of jobs.
+    Each model has a thread that takes jobs from its queue. Another thread publishes the text of all jobs, so
+    that the number of connections to Redis does not depend on the number of jobs.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ class Worker:
     def _keep_jobs(self) -> None:
         """Keep other workers from taking over this worker's jobs, and keep the queues from expiring."""
         for name in self.infos:
-            self.store.broker.do_qsize(queue_name(name))  # any command counts as a heartbeat
+            self.store.broker.do_qsize(queue_name(name))  # Dramatiq counts any command as a heartbeat
             self.store.expire_queue(queue_name(name))
 
     def _take_jobs(self, model: str) -> None:
@@ -164,11 +164,11 @@ class Worker:
             self.stopping.wait(RETRY_DELAY)
 
     def _take_share(self, model: str, consumer: Any) -> None:
-        """Take jobs up to this worker's share of the unfinished jobs, which is proportional to its columns.
+        """Take this worker's share of the unfinished jobs, which is proportional to its number of columns.
 
-        Otherwise, the first worker to poll would take all jobs that arrive at the same time. If a worker
-        does not take its share, for example because it has just died, the others take more than theirs.
-        While jobs are waiting, each of them takes one extra job every `OVERTIME_INTERVAL` seconds.
+        Without shares, the first worker to poll would take all jobs that arrive at the same time. If a worker
+        does not take its share, for example because it has just died, the other workers take more than
+        theirs. While jobs are waiting, each worker takes one extra job every `OVERTIME_INTERVAL` seconds.
         """
         queue, running = queue_name(model), len(self.tasks[model])
         if not self.store.waiting(queue):
@@ -179,7 +179,7 @@ class Worker:
             consumer.prefetch = consumer.outstanding_message_count + 1  # take one message
             message = next(consumer)
             if message is None:
-                return  # the queue is empty, and the consumer has already waited
+                return  # the queue is empty, and `next` has already waited
             self._waiting_since[model] = time.monotonic()
             self.start(model, message.args[0], partial(consumer.ack, message))
         self.stopping.wait(POLL_INTERVAL)
@@ -195,7 +195,7 @@ class Worker:
             Called after the end of the job has been published.
         """
         for task in self.tasks[model].copy():
-            if task.job_id == job_id:  # redelivered because heartbeats could not be sent
+            if task.job_id == job_id:  # the job was redelivered because heartbeats failed
                 task.acknowledge = acknowledge
                 return
         task = Task(job_id, acknowledge)
@@ -215,7 +215,7 @@ class Worker:
             return
 
     def _start(self, model: str, task: Task) -> None:
-        self.store.expire_queue(queue_name(model))  # also covers the key that marks the job as taken
+        self.store.expire_queue(queue_name(model))  # also applies to the key that marks the job as taken
         serialized = self.store.get("request", task.job_id)
         published = self.store.updates(task.job_id)
         text = ""
@@ -254,8 +254,8 @@ class Worker:
     def _publish_tasks(self, tasks: set[Task]) -> None:
         """Publish the new text of the given tasks.
 
-        If a task keeps causing an unexpected error, only its job ends. If the error message cannot be
-        published either, the worker gives up on the job.
+        If a task keeps causing an unexpected error, only its job fails. If the failure cannot be published
+        either, the worker drops the job.
         """
         try:
             self._publish_together(tasks, tasks.copy())
