@@ -7,11 +7,11 @@ import json
 import os
 import struct
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import reduce
 from operator import and_
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +25,16 @@ VERSION = 3  # increase this if the format changes, or if the same text and sett
 BLOCK = 1 << 20  # number of bytes checked at a time; a multiple of every dtype's size
 LOCAL_HEADER = struct.Struct("<26xHH")  # the last two values are the lengths of the name and the extra field
 
-Kept = tuple[NDArray[np.unsignedinteger], NDArray[np.int64], Vocabulary, int, tuple[str, ...]]
-"""The ids, file offsets, vocabulary, number of distinct characters and notes of a `Corpus`."""
+
+class Kept(NamedTuple):
+    """The contents of a cache. See `Corpus` for the fields."""
+
+    ids: NDArray[np.unsignedinteger]
+    starts: NDArray[np.int64]
+    vocabulary: Vocabulary
+    distinct: int
+    digest: str
+    notes: tuple[str, ...]
 
 
 class Cache:
@@ -41,24 +49,22 @@ class Cache:
         The text file, or the directory that contains the text files.
     files : tuple of Path
         The text files.
-    digest : callable
-        Function that returns the digest of the text. The function is called last, so that the digest can be
-        computed in the background.
     encoding, min_freq
-        Part of the cache key. Cached ids are used only if the digest and the file names also match.
+        Part of the cache key, together with the file names.
     """
 
-    def __init__(
-        self, path: Path, files: tuple[Path, ...], digest: Callable[[], str], encoding: str, min_freq: int
-    ) -> None:
-        self.files, self.digest, self.unknown = files, digest, min_freq > 0
+    def __init__(self, path: Path, files: tuple[Path, ...], encoding: str, min_freq: int) -> None:
+        self.files, self.unknown = files, min_freq > 0
         name = "all" if path.is_dir() else path.name
         self.path = files[0].with_name(f"{name}.minichar.npz")
         names = hashlib.sha256(b"\0".join(os.fsencode(file.name) for file in files)).hexdigest()
         self.key = {"version": VERSION, "encoding": encoding, "min_freq": min_freq, "names": names}
 
     def load(self) -> Kept | None:
-        """Return the contents of the cache, or None if it is missing or corrupted, or has a different key."""
+        """Return the contents of the cache, or None if it is missing or corrupted, or has a different key.
+
+        The caller must check the digest, which can be computed in the background in the meantime.
+        """
         try:
             if not self.path.is_file():
                 return None
@@ -82,10 +88,9 @@ class Cache:
                 and starts[0] == 0
                 and bool(np.all(starts[:-1] < starts[1:]))
                 and starts[-1] < len(ids)
-                and digest == self.digest()
             )
             notes = tuple(map(str, header["notes"]))
-            return (ids, starts, vocabulary, int(header["distinct"]), notes) if sound else None
+            return Kept(ids, starts, vocabulary, int(header["distinct"]), digest, notes) if sound else None
         except Exception:  # NumPy, zipfile and json raise many exception types for corrupted files
             return None
 
@@ -94,6 +99,7 @@ class Cache:
         pieces: Iterable[NDArray[np.unsignedinteger]],
         vocabulary: Vocabulary,
         count: Count,
+        digest: str,
     ) -> None:
         """Write the cache file if its directory is writable.
 
@@ -103,8 +109,10 @@ class Cache:
             The ids, as arrays with a total size of ``count.N``.
         vocabulary : Vocabulary
         count : Count
+        digest : str
+            The digest of the text.
         """
-        key = self.key | {"digest": self.digest()}
+        key = self.key | {"digest": digest}
         header = json.dumps(
             {"key": key, "characters": count.N, "distinct": count.distinct, "notes": count.notes}
         )

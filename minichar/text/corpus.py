@@ -98,27 +98,86 @@ def load_corpus(
         If a file cannot be read, cannot be decoded or looks like a binary file, or if the text has fewer
         than two characters or contains a character that `vocabulary` cannot encode.
     """
-    encoding = check_encoding("utf-8" if data is None else checked("encoding", encoding, str))
-    min_freq = checked("min_freq", min_freq, int, at_least(0))
-    path, text = _open_default() if data is None else _open(Path(data), encoding)
-    ignored = [] if data is None else notes_on_ignored(Path(data))
-    digest, store = _begin(text.digest), None
-    if path and vocabulary is None:
-        store = Cache(path, text.files, digest.result, encoding, min_freq)
-        if kept := store.load():
-            ids, starts, vocabulary, distinct, notes = kept
-            notes = (*ignored, *notes)
-            return Corpus(ids, starts, vocabulary, distinct, text.name, digest.result(), notes)
-    digest.result()  # re-raises any error from reading the files
-    count = text.count()
-    if vocabulary is None:
-        vocabulary = Vocabulary.from_counts(count.counts, min_freq)
-    elif not vocabulary.unknown:
-        _check_known(text.name, count.counts, vocabulary)
-    count = replace(count, notes=(*count.notes, *_replaced(count, vocabulary)))
-    ids = _encode(text, vocabulary, count, store if cache else None)
-    notes = (*ignored, *count.notes)
-    return Corpus(ids, count.starts, vocabulary, count.distinct, text.name, digest.result(), notes)
+    return Reader(data, encoding, min_freq, vocabulary, cache).load()
+
+
+class Reader:
+    """Reads a text as `load_corpus` does, but in steps, so that several processes can share the work.
+
+    Parameters
+    ----------
+    data, encoding, min_freq, vocabulary, cache
+        See `load_corpus`.
+    """
+
+    def __init__(
+        self,
+        data: str | os.PathLike[str] | None,
+        encoding: str,
+        min_freq: int,
+        vocabulary: Vocabulary | None = None,
+        cache: bool = True,
+    ) -> None:
+        encoding = check_encoding("utf-8" if data is None else checked("encoding", encoding, str))
+        self.min_freq = checked("min_freq", min_freq, int, at_least(0))
+        self.vocabulary, self.cache = vocabulary, cache
+        path, self.text = _open_default() if data is None else _open(Path(data), encoding)
+        self.ignored = [] if data is None else notes_on_ignored(Path(data))
+        self.store: Cache | None = None
+        if path and vocabulary is None:
+            self.store = Cache(path, self.text.files, encoding, min_freq)
+        self.hashing: Future[str] | None = None
+
+    def begin(self) -> None:
+        """Start computing the digest of the text in the background."""
+        self.hashing = self.hashing or _begin(self.text.digest)
+
+    def digest(self) -> str:
+        """Return the digest of the text (see `Corpus`), or raise an error if a file cannot be read."""
+        self.begin()
+        return self.hashing.result()
+
+    def cached(self, lead: Callable[[Callable[[], str]], str] = lambda digest: digest()) -> Corpus | None:
+        """Return the corpus that is stored in the cache, or None if the cache cannot be used.
+
+        `lead` is called with the method `digest`, and returns the digest that the cached text must have. With
+        `Team.lead`, only rank 0 computes the digest.
+        """
+        kept = self.store.load() if self.store else None
+        digest = lead(self.digest)
+        if kept is None or kept.digest != digest:
+            return None
+        notes = (*self.ignored, *kept.notes)
+        return Corpus(kept.ids, kept.starts, kept.vocabulary, kept.distinct, self.text.name, digest, notes)
+
+    def load(self) -> Corpus:
+        """Return the corpus, from the cache if possible."""
+        self.begin()
+        return self.cached() or self._encode()
+
+    def _encode(self) -> Corpus:
+        text, vocabulary = self.text, self.vocabulary
+        count = text.count()
+        if vocabulary is None:
+            vocabulary = Vocabulary.from_counts(count.counts, self.min_freq)
+        elif not vocabulary.unknown:
+            _check_known(text.name, count.counts, vocabulary)
+        count = replace(count, notes=(*count.notes, *_replaced(count, vocabulary)))
+        ids = self._ids(vocabulary, count)
+        notes = (*self.ignored, *count.notes)
+        return Corpus(ids, count.starts, vocabulary, count.distinct, text.name, self.digest(), notes)
+
+    def _ids(self, vocabulary: Vocabulary, count: Count) -> NDArray[np.unsignedinteger]:
+        """Return the ids of the text, and cache them if possible."""
+        text, digest, store = self.text, self.digest(), self.store if self.cache else None
+        if store and is_large(vocabulary.dtype, count.N):
+            store.save(text.encode(vocabulary, count.N), vocabulary, count, digest)
+            if (kept := store.load()) and kept.digest == digest:
+                return kept.ids
+        ids = gather(text.encode(vocabulary, count.N), vocabulary.dtype, count.N)
+        if store and not is_large(vocabulary.dtype, count.N):
+            store.save([ids], vocabulary, count, digest)
+        return ids
 
 
 def _begin(compute: Callable[[], str]) -> Future[str]:
@@ -169,17 +228,3 @@ def _replaced(count: Count, vocabulary: Vocabulary) -> Iterator[str]:
     if rare := count.distinct - np.count_nonzero(known):
         what, share = counted(count.distinct, "distinct character"), 1 - known.sum() / count.N
         yield f"replaced {rare:,} of {what} with the unknown token ({share:.2%} of the text)"
-
-
-def _encode(
-    text: Text, vocabulary: Vocabulary, count: Count, store: Cache | None
-) -> NDArray[np.unsignedinteger]:
-    """Return the ids of a text, and save them in `store` if possible."""
-    if store and is_large(vocabulary.dtype, count.N):
-        store.save(text.encode(vocabulary, count.N), vocabulary, count)
-        if kept := store.load():
-            return kept[0]
-    ids = gather(text.encode(vocabulary, count.N), vocabulary.dtype, count.N)
-    if store and not is_large(vocabulary.dtype, count.N):
-        store.save([ids], vocabulary, count)
-    return ids

@@ -69,7 +69,7 @@ def begin(settings: Settings, *devices: Backend, team: Team = ALONE) -> Run:
     The run uses the fastest of the given devices, or the CPU by default. Like `begin_from` and `resume`, this
     function must be called by all processes in `team`.
     """
-    corpus = _read(settings, team)
+    corpus = read_corpus(settings, team=team)
     settings = choose(settings, corpus)
     split = lay_out_to_train(corpus, settings)
     architecture = {name: getattr(settings, name) for name in ARCHITECTURE}
@@ -110,7 +110,7 @@ def begin_from(
                 Option("init_from"),
                 f" model, which has {found}: omit the option to keep the model's value",
             )
-    corpus = _read(settings, team)
+    corpus = read_corpus(settings, team=team)
     settings = replace(settings, **{name: getattr(model.config, name) for name in ARCHITECTURE})
     settings = choose(settings, corpus, from_scratch=False)
     split = lay_out_to_train(corpus, settings)
@@ -170,7 +170,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     if "data" not in changes:
         check_text(settings, path)
     # Do not write a cache to a path taken from an untrusted checkpoint.
-    corpus = _read(settings, team, cache="data" in changes)
+    corpus = read_corpus(settings, "data" in changes, team)
     origin = model.details.get("origin")
     same_text = isinstance(origin, dict) and origin.get("digest") == corpus.digest
     if not same_text or corpus.vocabulary != model.vocabulary:
@@ -210,21 +210,6 @@ def with_tf32_note(run: Run) -> Run:
     """Add a note if the run requested TF32 but TF32 has no effect."""
     note = run.trainer.backend.tf32_note(run.trainer.settings.dtype)
     return replace(run, notes=(*run.notes, note)) if note else run
-
-
-def _read(settings: Settings, team: Team, cache: bool = True) -> Corpus:
-    """Read the text on all ranks.
-
-    Raises
-    ------
-    MinicharError
-        If the ranks read different texts, for example because each rank reads from its own disk.
-    """
-    corpus = team.in_turn(lambda: read_corpus(settings, cache))
-    digest = team.lead(lambda: corpus.digest)
-    if any(team.largest(corpus.digest != digest)):
-        raise MinicharError(f"the processes read different texts from {corpus.path}: use the same text")
-    return corpus
 
 
 def _newest_readable(path: Path) -> tuple[Path, list[str]]:

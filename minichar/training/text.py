@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minichar.errors import MinicharError, Option, brief
 from minichar.text.batches import Split, split_text
-from minichar.text.corpus import Corpus, load_corpus
+from minichar.text.corpus import Corpus, Reader
 from minichar.text.datasets import DATASETS
 from minichar.text.resets import Resets, find_resets, find_separators, separator_ids
 from minichar.text.sizes import (
@@ -20,6 +20,7 @@ from minichar.text.sizes import (
     choose_warmup,
 )
 from minichar.training.settings import AUTO, AUTOMATIC, Settings
+from minichar.training.team import ALONE, Team
 
 STEPS = 2500
 """Number of training steps if `max_epochs` is 0. Runs longer than an epoch are rounded up to whole epochs.
@@ -29,9 +30,26 @@ is longer than `STEPS` steps, one every `STEPS` steps.
 """
 
 
-def read_corpus(settings: Settings, cache: bool = True) -> Corpus:
-    """Read the text specified by the settings, and optionally cache its ids in a file next to the text."""
-    corpus = load_corpus(settings.data, encoding=settings.encoding, min_freq=settings.min_freq, cache=cache)
+def read_corpus(settings: Settings, cache: bool = True, team: Team = ALONE) -> Corpus:
+    """Read the text specified by the settings, and optionally cache its ids in a file next to the text.
+
+    If every rank finds a cache, all ranks read their caches at the same time. Otherwise, rank 0 reads the
+    text first, and the other ranks can then use its cache.
+
+    Raises
+    ------
+    MinicharError
+        If the text cannot be read (see `load_corpus`), or if the ranks read different texts, for example
+        because each rank reads from its own disk.
+    """
+    reader = Reader(settings.data, settings.encoding, settings.min_freq, cache=cache)
+    team.lead(reader.begin)
+    corpus = reader.cached(team.lead)
+    if any(team.largest(corpus is None)):
+        corpus = team.in_turn(reader.load)
+    digest = team.lead(lambda: corpus.digest)
+    if any(team.largest(corpus.digest != digest)):
+        raise MinicharError(f"the processes read different texts from {corpus.path}: use the same text")
     if len(corpus.vocabulary) > 1:
         return corpus
     note = "the text has only one distinct character: there is nothing to learn"

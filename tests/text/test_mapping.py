@@ -79,6 +79,15 @@ def test_large_ids_without_a_cache_are_in_a_temporary_file(tmp_path, monkeypatch
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
 
 
+def test_the_cache_of_an_older_text_that_cannot_be_replaced_is_not_used(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    load_corpus(written(tmp_path, TEXT))
+    monkeypatch.setattr("os.fsync", full)
+    assert text_of(load_corpus(written(tmp_path, TEXT[::-1]))) == TEXT[::-1]
+
+
 def test_an_unwritable_temporary_file_is_an_error(tmp_path, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,6 +1,8 @@
 """Tests that several processes train the same model as one. Threads replace the processes (see `ranks`)."""
 
+from collections import Counter
 from dataclasses import replace
+from hashlib import sha256
 from threading import Event, current_thread
 from time import sleep
 
@@ -15,6 +17,7 @@ import minichar.training.trainer as trainer_module
 from minichar.checkpoints.checkpoint import load_training
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
+from minichar.text.joining import Text
 from minichar.training import start
 from minichar.training.evaluation import evaluate_part
 from minichar.training.events import Saved, Warned
@@ -251,6 +254,42 @@ def test_rank_0_reads_the_text_first(tmp_path):
     assert len(set(on_ranks(3, read))) == 1
     assert order[0] == 0
     assert sorted(order) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("folders", "caches", "hashed", "encoded"),
+    [("aaa", "", 3, 1), ("aaa", "a", 1, 0), ("abc", "abc", 1, 0), ("abc", "ab", 3, 1)],
+)
+def test_ranks_share_caches_and_rank_0_hashes_cached_texts(
+    folders, caches, hashed, encoded, tmp_path, monkeypatch
+):
+    counts = Counter()
+    for name in set(folders):
+        (tmp_path / name).mkdir()
+        settings = toy_settings(tmp_path / name)
+        if name in caches:
+            begin(settings)
+
+    def counting(name):
+        method = getattr(Text, name)
+        monkeypatch.setattr(Text, name, lambda *args: counts.update([name]) or method(*args))
+
+    counting("digest")
+    counting("encode")
+    start = lambda team: begin(toy_settings(tmp_path / folders[team.rank]), team=team).corpus.ids.tolist()  # noqa: E731
+    first, *others = on_ranks(3, start)
+    assert others == [first, first]
+    assert (counts["digest"], counts["encode"]) == (hashed, encoded)
+
+
+def test_a_rank_does_not_use_a_cache_of_an_older_text(tmp_path):
+    settings, text = toy_settings(tmp_path), TEXT[::-1]
+    begin(settings)
+    (tmp_path / "input.txt").write_text(text, encoding="utf-8")
+    first, second = on_ranks(2, lambda team: begin(settings, team=team).corpus)
+    assert first.digest == second.digest == sha256(text.encode()).hexdigest()
+    np.testing.assert_array_equal(first.ids, second.ids)
+    assert first.vocabulary.decode(first.ids) == text
 
 
 def test_all_ranks_must_read_the_same_text(tmp_path):
