@@ -1,7 +1,7 @@
 """Reproduce the measurements in docs/scale.md: ``python docs/measured/ranks.py``.
 
-The script requires mpi4py, an MPI implementation and an otherwise idle machine with at least two cores. For
-two to five minutes, the script alternates between runs with one rank and with two, all single-threaded.
+The script requires mpi4py, an MPI implementation and an otherwise idle machine with at least two cores. It
+takes two to five minutes, alternating between runs with one and with two single-threaded ranks.
 """
 
 import json

@@ -117,7 +117,7 @@ def raw_table(block: re.Match[str]) -> str:
 
 
 def restore_value(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Restore the docstring of a variable, because Napoleon mistakes the text before a colon for a type."""
+    """Restore a value's docstring, because Napoleon mistakes the text before a colon for a type."""
     if what in VALUES:
         lines[:] = app.env.temp_data.pop(name)
 

@@ -54,11 +54,12 @@ def train(
         and remaining time) to standard error.
     init_from : path-like or CharRNN, optional
         Source of the initial weights: a checkpoint, a directory of checkpoints (the best one is used), or a
-        model (its weights are copied, and training runs on its device). Input and readout weights are copied
-        by character, so the new text may contain different characters.
+        model (its weights are copied, and training runs on its device). Embedding, input and readout weights
+        are matched by character, so the new text may contain different characters.
     resume : path-like, optional
-        Checkpoint of the run to continue, or a directory of checkpoints (the newest one is used). The run
-        continues exactly where it stopped. Options that you do not pass keep the original run's values.
+        Checkpoint from which to continue a run, or a directory of checkpoints (the newest one is used). The
+        run continues exactly from the state in the checkpoint. Options that you do not pass keep the original
+        run's values.
     on_event : callable, optional
         Called with each event of the run; see `minichar.training.events`.
     tf32 : bool

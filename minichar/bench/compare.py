@@ -1,8 +1,9 @@
 """Compare the throughput of two benchmarks by running them alternately.
 
-Each benchmark runs once per round. Each run starts with a pause, which lets the other benchmark's threads go
-idle, and one warm-up iteration. Each round yields one throughput ratio. The two runs in a round are close in
-time, so other load on the machine usually affects both. The result is the median ratio over all rounds.
+Each benchmark runs once per round. Each run is preceded by a pause, which lets the other benchmark's threads
+go idle, and by one warm-up iteration. Each round yields one throughput ratio. The two runs in a round are
+close in time, so other load on the machine usually affects both. The result is the median ratio over all
+rounds.
 """
 
 from collections.abc import Callable, Iterator

@@ -41,8 +41,7 @@ def capture(torch: Any, model: Any) -> Callable[[], None]:
 def static(torch: Any, model: Any) -> Callable[[], Any]:
     """Return a function that runs one iteration and returns its loss.
 
-    The hidden state is stored in fixed buffers, because a CUDA graph uses the same memory addresses at each
-    replay.
+    The state is stored in fixed buffers, because a CUDA graph uses the same memory addresses at each replay.
     """
     run = model.learn if model.work.trains else model.read
     run()  # allocates the state

@@ -5,7 +5,7 @@ implementation of RMSprop. Sizes, initial state, array layout (T first) and thre
 in minichar. Sampling calls recurrent cells in a loop in ``inference_mode``, which is faster than calling the
 layers one step at a time. docs/performance.md describes other configurations that were measured.
 
-On an NVIDIA GPU, PyTorch's layers use cuDNN, in full float32 precision like minichar.
+On an NVIDIA GPU, PyTorch's layers use cuDNN. Like minichar, they compute in full float32 precision.
 """
 
 from collections.abc import Callable, Iterator

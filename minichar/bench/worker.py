@@ -159,7 +159,7 @@ def peak_memory() -> int:
 
 
 def threads_limited(threads: int) -> AbstractContextManager[None]:
-    """Set the BLAS thread count of processes started in a ``with`` block, unless `threads` is 0."""
+    """Set the thread count of processes started in a ``with`` block, unless `threads` is 0."""
     return environment(dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads else {})
 
 

@@ -1,7 +1,7 @@
 """The history of a training run: one row of numbers per evaluation.
 
 Checkpoints store the history as a float64 array with the columns in `COLUMNS` (88 bytes per evaluation).
-Losses that cannot be measured without validation data are NaN in the array and None in a row.
+Without validation data, some losses cannot be measured. These losses are NaN in the array and None in a row.
 """
 
 from array import array

@@ -218,7 +218,7 @@ def open_for_training(
 
 
 def announce_waits(*devices: Backend) -> None:
-    """Let the devices print a notice to standard error before a long wait."""
+    """Enable device notices on standard error before long waits."""
     for device in devices:
         device.announce = partial(click.echo, err=True)
 

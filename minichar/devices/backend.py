@@ -82,7 +82,7 @@ class Backend(ABC):
 
     @abstractmethod
     def uniform(self, *words: int) -> Uniform:
-        """Return a uniform random number generator on the device, seeded by `words`.
+        """Return a uniform random number generator on the device, seeded with `words`.
 
         Different `words` yield independent streams.
         """

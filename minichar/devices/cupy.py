@@ -65,7 +65,7 @@ class CuPyBackend(Backend):
         self.xp.take(W, ids, axis=1, out=out.transpose(1, 0, 2))
 
     def uniform(self, *words: int) -> Uniform:
-        """Return a uniform random number generator on the device, seeded by `words`."""
+        """Return a uniform random number generator on the device, seeded with `words`."""
         return CountedUniform(words, self.philox.draw)
 
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:

@@ -29,7 +29,7 @@ class DpnpBackend(Backend):
         return self.xp.zeros(shape, dtype=dtype, sycl_queue=self.queue)
 
     def uniform(self, *words: int) -> Uniform:
-        """Return a uniform random number generator on the device, seeded by `words`."""
+        """Return a uniform random number generator on the device, seeded with `words`."""
 
         def draw(seed: int, shape: tuple[int, ...], dtype: str) -> Array:
             state = self.xp.random.RandomState(seed & 0xFFFFFFFF, sycl_queue=self.queue)

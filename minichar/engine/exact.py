@@ -2,7 +2,7 @@
 
 Each element of a matrix product is a sum of K terms, and its rounding error depends on the order of the
 terms. In BLAS libraries, the order of summation depends on the number of columns, the index of the column and
-the thread count. Rounding errors do not matter for training, but a difference in the last bit can change a
+the thread count. This dependence does not matter for training, but a difference in the last bit can change a
 sampled character, and the generated text then diverges. An exact model therefore uses values that can be
 summed without rounding:
 
@@ -15,7 +15,7 @@ does not affect the result on any device. The grids for W and s have about the r
 exact matrix product is as accurate as a float32 matrix product.
 
 Layer normalisation uses a matrix product with W = 1 to sum the pre-activations over the units. The sums of
-the pre-activations and of their squares are exact below 2^28.
+the pre-activations and of the squared deviations from the mean are exact below 2^28.
 """
 
 from copy import copy
@@ -67,7 +67,7 @@ class ExactProducts(Backend):
 
     def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
         """Round B in place to multiples of 2^-24, and add ``A @ B`` to `out`."""
-        # Compute the whole product first: adding terms to `out`, which is not on a grid, would be inexact.
+        # Compute the whole product first: a library that adds terms to `out` one by one would round each sum.
         out += self.matmul(A, B)
         return out
 

@@ -80,7 +80,7 @@ class Linear:
         return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
     # `da` is allocated in the first backward pass, because sampling does not need it. With shape (T, G, B),
-    # each step writes one contiguous block, several times faster than a slice of each row of (G, T·B).
+    # each step writes one contiguous block. Writing a slice of each row of (G, T·B) is several times slower.
     @cached_property
     def da(self) -> Array:
         """The gradient with respect to the pre-activations at every step."""

@@ -43,7 +43,7 @@ class Network:
     above : list of L lists of T lists of (0, array)
         The arrays that store the output of each layer at each step (`Layer.inputs`).
     recurrent : list of Linear
-        The matrix products that read the hidden state, the only ones with DropConnect.
+        The linear layers that read the hidden state. Only their weights use DropConnect.
     keep : array, (T, B), or None
         0 to reset the states before a step, otherwise 1 (`set_keep`); None if resets are disabled.
     n : int

@@ -7,8 +7,8 @@
     page.js        the controls
 
 The weights are base64-encoded float16 values. A page makes no requests. Its Content-Security-Policy allows
-only its own scripts and style sheet, identified by their hashes. The model is embedded as JSON. The
-characters in its vocabulary are displayed only as text, never interpreted as markup.
+only its own scripts and style sheet, identified by their hashes. The model is embedded as JSON. Its data is
+displayed only as text, never interpreted as markup.
 """
 
 import json

@@ -143,7 +143,7 @@ def checked_stop(stop: Iterable[str]) -> list[str]:
 def check_options(
     length: int, num_samples: int, seed: int, stop: Iterable[str]
 ) -> tuple[int, int, int, list[str]]:
-    """Validate these arguments of `generate_many`, and convert them to their declared types.
+    """Validate these arguments of `generate_many`, and return them converted to their declared types.
 
     Raises
     ------

@@ -145,7 +145,7 @@ def read_space(path: Path) -> list[Dimension]:
 
 
 def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:
-    """Check that training accepts the options in `given`, combined with the examples of each dimension.
+    """Check that training accepts the options in `given`, combined with the `examples` of each dimension.
 
     Raises
     ------

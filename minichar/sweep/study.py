@@ -50,8 +50,8 @@ class Plan:
     search : list of str
         The search space, as values of ``--search``.
     study, database : str
-        Name of the study, and URL of its database without the password. `study` and
-        `database` are empty in a new plan.
+        Name of the study, and URL of its database without the password. `study` and `database` are empty in a
+        new plan.
     digest : str
         Digest of the training text (`minichar.text.corpus.Corpus`). Empty in old plans.
 

@@ -167,8 +167,8 @@ def split_text(
         The encoded text. The streams are views of this array.
     B, T : int
         Batch size and number of time steps per chunk. If the text is too short for one training chunk
-        and (unless `val_frac` is 0) one validation chunk, B is halved repeatedly, down to 1 if necessary.
-        T is then halved in the same way, down to `MIN_T`.
+        and (unless `val_frac` is 0) one validation chunk, B is halved as often as necessary, down to 1. If
+        that is not enough, T is halved in the same way, down to `MIN_T`.
     train_frac, val_frac : float
         Fractions of the text, accurate to 1e-6, whose sum is at most 1. The rest of the text is for testing.
     how : {"columns", "tail"}

@@ -21,7 +21,7 @@ from minichar.text.joining import Count
 from minichar.text.mapping import read
 from minichar.text.vocabulary import Vocabulary, code_points
 
-VERSION = 3  # increase this if the format changes, or if the same text and settings would give different ids
+VERSION = 3  # increase this if the format changes, or if the same bytes and settings would give different ids
 BLOCK = 1 << 20  # number of bytes checked at a time; a multiple of every dtype's size
 LOCAL_HEADER = struct.Struct("<26xHH")  # the last two values are the lengths of the name and the extra field
 

@@ -125,7 +125,7 @@ def _has_kana(text: str) -> bool:
 
 
 def _judge_characters(text: str, common: frozenset[str]) -> float:
-    """Return the fraction of the non-ASCII characters that are common."""
+    """Return the fraction of non-ASCII characters that are in common use."""
     outside = [character for character in text if not character.isascii()]
     return sum(character in common for character in outside) / max(len(outside), 1)
 

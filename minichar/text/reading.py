@@ -34,7 +34,7 @@ def check_encoding(encoding: str) -> str:
     Raises
     ------
     MinicharError
-        If Python does not support the encoding.
+        If `encoding` is not a text encoding that Python supports.
     """
     try:
         codecs.getincrementaldecoder(encoding)

@@ -1,4 +1,4 @@
-"""Convert the files that `minichar.text.datasets` downloads to plain text."""
+"""Convert the files downloaded by `minichar.text.datasets` to plain text."""
 
 import hashlib
 import json

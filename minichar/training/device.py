@@ -60,7 +60,7 @@ def fastest(
 
 
 def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings, split: Split) -> Chosen:
-    """Return the fastest device according to the cached times, or the first device if there are none."""
+    """Return the fastest device for these sizes, or the first device if the cache has no times for them."""
     if len(devices) == 1:
         return devices[0], []
     timing = timings.find(describe_size(config, settings, split), devices)

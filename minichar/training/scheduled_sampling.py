@@ -5,8 +5,8 @@
     x_t = the model's prediction at t-1      otherwise
 
 A separate m_t is drawn for each character in the batch. The prediction is either a sample from the model's
-distribution or its argmax. No gradient flows through the predictions. The backward pass treats predicted
-characters like true ones.
+distribution or its argmax. No gradient flows through the predictions. The backward pass uses the characters
+that were *actually* fed to the network.
 
 The first character in a chunk is always the true character, because its prediction would come from the
 previous chunk. The first character after a state reset is also always the true character, because its

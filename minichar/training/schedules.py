@@ -1,6 +1,6 @@
 """Schedules for the learning rate and the teacher-forcing ratio.
 
-Both schedules depend only on the number of completed steps, so checkpoints do not store their values.
+Both schedules depend only on the number of completed steps, so they have no state to store in checkpoints.
 """
 
 from math import cos, exp, pi

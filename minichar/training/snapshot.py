@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def state_of(trainer: Trainer) -> TrainingState:
-    """Return the training state, including the hidden states from all processes.
+    """Return the training state, including the recurrent states of all processes.
 
     All processes must call this function.
     """
@@ -37,7 +37,7 @@ def state_of(trainer: Trainer) -> TrainingState:
 
 
 def restore(trainer: Trainer, resumed: TrainingState) -> None:
-    """Restore a training state. Each process restores the hidden states of only its own streams.
+    """Restore a training state. Each process restores the recurrent states of only its own streams.
 
     Raises
     ------

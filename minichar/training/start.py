@@ -131,8 +131,8 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     path : Path
         A checkpoint, or a directory. In a directory, the newest readable checkpoint is used.
     changes : dict
-        Settings to change. By default, new checkpoints are saved in the same directory as the old ones. Old
-        checkpoints are not deleted, except for an obsolete one that the run saved between evaluations.
+        Settings to change. By default, new checkpoints are saved in the directory of the resumed checkpoint.
+        Old checkpoints are not deleted, except for an obsolete one that the run saved between evaluations.
     *devices : Backend
         The run uses the first device of the same kind as the one that saved the checkpoint or, if there is
         none, the first device. The default is the CPU.
@@ -207,7 +207,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
 
 
 def with_tf32_note(run: Run) -> Run:
-    """Add a note if the run requested TF32 but TF32 has no effect."""
+    """Return `run`, for which TF32 was requested, with a note added if TF32 has no effect."""
     note = run.trainer.backend.tf32_note(run.trainer.settings.dtype)
     return replace(run, notes=(*run.notes, note)) if note else run
 

@@ -6,8 +6,8 @@
 
 All arrays used in a step are allocated once, on the device, so that a backend can capture and replay the step
 (`Backend.recorded`). If the average is computed on the host, only the gradient and update parts are captured.
-Each chunk requires one copy to the device, or two if states are reset. Nothing is copied to the host until
-the loss is read.
+Apart from that average, each chunk requires one copy to the device, or two if states are reset, and nothing
+is copied to the host until the loss is read.
 """
 
 from collections.abc import Callable, Iterable

@@ -117,7 +117,8 @@ class Ranks(Team):
         """Replace `gradient` and `loss` with their sums over all ranks, weighted by each rank's `share`.
 
         The gradient and the loss are sent together, in the gradient's dtype. To preserve its precision, the
-        loss is split into a multiple of 2⁻¹⁰, whose sum is exact even in single precision, and a remainder.
+        loss is split into a multiple of 2⁻¹⁰, whose sum over all ranks is exact even in single precision, and
+        a remainder.
         """
         xp, size = backend.xp, gradient.size
         weighted = share * loss

@@ -86,7 +86,7 @@ class Trainer:
             self.val = self.val.first(settings.max_val_chunks)
         self.rates: tuple[float, float] | None = None
         self.validation = Validation(model, split.T, len(self.train.streams), self.step.share, team)
-        # A generator for the masks only, so that they do not depend on weight initialisation or samples.
+        # Separate from the generators for weights and samples, so that training does not depend on them.
         self.generator = self.backend.uniform(settings.seed, 1)
         self.iteration = 0
         self.first_loss: float | None = None
@@ -118,7 +118,7 @@ class Trainer:
         self.stopping = True
 
     def run(self) -> Iterator[Event]:
-        """Train and yield events until `stop` is called or the run reaches one of its limits.
+        """Train and yield events until `max_epochs`, `patience`, `max_time` or `stop` ends the run.
 
         Raises
         ------
@@ -236,14 +236,14 @@ class Trainer:
         return evaluated
 
     def check_parameters(self) -> None:
-        """Raise a `MinicharError` if the largest loss so far or a parameter is invalid."""
+        """Check that all parameters are finite, and that the largest loss is finite and not too large."""
         self.look(self.step.worst)
         if not self.backend.to_host(self.backend.xp.isfinite(self.step.theta.flat).all()):
             self.check(float("nan"))
 
     def begin_with(self, first_loss: float) -> None:
         """Set the initial loss and the maximum loss derived from it."""
-        # A pretrained model's loss may rise sharply on new text, so allow at least the uniform baseline.
+        # On new text, a pretrained model's loss can rise sharply and still be below the uniform baseline.
         self.limit = min(EXPLODED * max(first_loss, log(self.model.config.vocab_size)), LARGEST)
         self.first_loss = first_loss
         self.step.limit[...] = self.limit

@@ -100,7 +100,7 @@ class Connection(HTTPChannel):
         self.incomplete = incomplete
 
     def service(self) -> None:
-        """Handle a request in a worker thread."""
+        """Handle a request in a thread of the pool."""
         with self.requests_lock:  # wait until Waitress has added all requests that it has received
             pipelined = len(self.requests) > 1
         if pipelined:  # drop later requests, because a slow client would block the thread between requests

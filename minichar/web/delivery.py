@@ -24,8 +24,8 @@ Form = Callable[[Update | None, int], Iterator[str]]
 PART = 32 * 1024
 """Number of characters of a document to send at a time."""
 MAX_DOCUMENTS = 32 * 2**20
-"""No document is started while the texts in progress take up at least this many bytes. A text takes up less
-than 1.2 MiB, so a client with the default limit of 16 requests cannot reach this size."""
+"""No document is started while the texts of the documents in progress take up at least this many bytes. A
+text takes up less than 1.2 MiB, so a client with the default limit of 16 requests cannot reach this size."""
 
 
 def sliced(text: str) -> list[str]:

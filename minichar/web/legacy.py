@@ -53,7 +53,7 @@ def legacy_routes(delivery: Delivery) -> flask.Blueprint:
             return flask.jsonify(responds=NOT_READY)
         try:
             update = whole(delivery.queue.follow(job_id, 0))
-            if update is None or update.reason == "closing":  # if this server closes, another may continue
+            if update is None or update.reason == "closing":  # another server may continue the text
                 return flask.jsonify(responds=NOT_READY)
             slot.release()
         finally:

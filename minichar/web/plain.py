@@ -1,4 +1,4 @@
-"""The page for browsers without JavaScript, which shows the text and any error once generation ends."""
+"""The page for browsers without JavaScript. It shows the text and any error once generation ends."""
 
 from html import escape
 from string import Template

@@ -179,7 +179,7 @@ class Scheduler:
         )
 
     def _publish(self, streams: Streams, elapsed: float) -> None:
-        """Publish new text and remove finished jobs, `elapsed` seconds after the previous call."""
+        """Publish new text and remove finished jobs. `elapsed` is the capped time since the last call."""
         for stream, job in list(self.running.items()):
             job.publish()
             job.cancel_if_abandoned(elapsed)

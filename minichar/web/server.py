@@ -27,7 +27,7 @@ except ImportError:  # on Windows
 MAX_HEADER = 16 * 1024
 """Maximum size of the request headers, in bytes."""
 MAX_CONNECTIONS = 4096
-"""Maximum number of connections. Beyond that, the oldest ones without a request in progress are closed."""
+"""Maximum number of connections. Near it, the oldest ones without a request in progress are closed."""
 CLEANUP_INTERVAL = 1
 """Seconds between checks of all deadlines."""
 MIN_STREAMS = 600
@@ -85,7 +85,8 @@ def serve(
 def log(level: str) -> None:
     """Log messages of at least this level to standard error, with timestamps.
 
-    Level ``INFO`` includes the access log, but not Waitress's messages, because they contain job ids.
+    Level ``INFO`` includes the access log. Waitress's messages below ``WARNING`` are never logged, because
+    they contain job ids.
     """
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("waitress").setLevel(max(logging.WARNING, getattr(logging, level)))

@@ -258,7 +258,7 @@ def address(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}"
 
 
-def client(url: str, retries: int, **options: Any) -> Any:  # typed differently in each redis-py version
+def client(url: str, retries: int, **options: Any) -> Any:  # the types differ between redis-py versions
     """Return a client that opens at most `CONNECTIONS` connections, shared by all threads.
 
     Without a limit, each thread would hold its own connection. With redis-py's default pool, a thread
@@ -296,5 +296,5 @@ WORKERS = f"{NAMESPACE}:workers"
 
 
 def queue_name(model: str) -> str:
-    """Return a model's queue name, a hash because Dramatiq restricts the characters in queue names."""
+    """Return a model's queue name: a hash, because Dramatiq restricts the characters in queue names."""
     return f"model-{sha256(model.encode()).hexdigest()[:16]}"
