@@ -1,6 +1,6 @@
 """Entry point for the ``minichar`` script and ``python -m minichar``.
 
-Imports are kept to a minimum, because pressing Ctrl-C before `main` is called would print a traceback.
+Imports are kept to a minimum, because Python prints a traceback if Ctrl-C is pressed before `main` is called.
 """
 
 import os

@@ -9,7 +9,7 @@
             check(self)
 
 Error messages refer to the field by an `Option`, which is printed as ``size`` in Python and as ``--size`` on
-the command line. An example is ``--size is 0; it must be at least 1``.
+the command line, as in ``--size is 0; it must be at least 1``.
 """
 
 import operator
@@ -89,7 +89,7 @@ FILE_NAME = rule(
 
 
 def check(instance: object) -> None:
-    """Check every field of a dataclass, and convert each value to its declared type.
+    """Check every field of a dataclass and convert each value to its declared type.
 
     NumPy integers become ints, ints become floats in float fields, and strings become `Path` objects
     in path fields.

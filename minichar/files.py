@@ -70,7 +70,7 @@ def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
-    """Open `path` for writing, and create its directory if necessary.
+    """Open `path` for writing, creating its directory if necessary.
 
     A regular file is replaced atomically. If `path` is a symbolic link, its target is replaced.
     Output to a device, a pipe or a standard stream is buffered first, so nothing is written if the block
@@ -146,7 +146,7 @@ def locking(path: Path, wait: bool = True) -> Iterator[bool]:
     ----------
     path : Path
     wait : bool
-        If another process holds the lock, whether to wait for it instead of yielding False.
+        Whether to wait if another process holds the lock, instead of yielding False.
 
     Raises
     ------

@@ -32,7 +32,7 @@ STRETCH = re.compile(rf"[a-d]{{{MARGIN}}}\([a-d]{{30,34}}\)[a-d]{{{MARGIN}}}")
 
 
 def main() -> None:
-    """Train the network and plot the unit that correlates best with being inside brackets."""
+    """Train the network and plot the unit that correlates most strongly with being inside brackets."""
     generator = np.random.default_rng(1)
     parameters = train(generator)
     text = random_text(generator, 4000)

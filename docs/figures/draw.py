@@ -86,7 +86,8 @@ def dot(ax: Axes, x: float, y: float, sign: str, colour: str = INK) -> None:
 def matrix(ax: Axes, x: float, y: float, values: np.ndarray, form: str = "{:.1f}") -> None:
     """Draw a matrix as a grid of unit squares, with its top-left corner at (x, y).
 
-    Each cell's shade shows the magnitude of its value. Positive values are blue, and negative values orange.
+    Each cell's shade shows the magnitude of its value. Positive values are blue, and negative values are
+    orange.
     """
     for (row, column), value in np.ndenumerate(values):
         shade = to_rgba(BLUE if value > 0 else ORANGE, 0.6 * abs(value) / abs(values).max())

@@ -1,4 +1,4 @@
-"""Dropout of five units, with the same mask in the forward and backward passes."""
+"""Dropout applied to five units, with the same mask in the forward and backward passes."""
 
 import numpy as np
 from matplotlib.axes import Axes

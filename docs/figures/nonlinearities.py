@@ -9,7 +9,7 @@ from .draw import BLUE, INK, ORANGE, figure
 
 
 def main() -> None:
-    """Plot tanh and the sigmoid in one panel and their derivatives in another below."""
+    """Plot tanh and the sigmoid in one panel and their derivatives in a second panel below."""
     figure(draw, 4.8, 4.6, "nonlinearities", rows=2)
 
 

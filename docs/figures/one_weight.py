@@ -15,7 +15,7 @@ def main() -> None:
 
 
 def draw(ax: Axes) -> None:
-    """Draw the forward values downwards on the left, and the derivatives upwards on the right."""
+    """Draw the forward values on the left, going down, and the derivatives on the right, going up."""
     a = W * X
     y = tanh(a)
     loss = (y - TARGET) ** 2

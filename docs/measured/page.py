@@ -37,7 +37,7 @@ def take(browser: Browser, address: str, scheme: str) -> None:
 
 
 def main() -> None:
-    """Serve the model, and take a screenshot in each colour scheme."""
+    """Serve the model and take a screenshot in each colour scheme."""
     serve = [sys.executable, "-m", "minichar", "serve", sys.argv[1], "--port", "0"]
     server = subprocess.Popen(serve, stderr=subprocess.PIPE, encoding="utf-8")
     try:

@@ -1,7 +1,7 @@
 """Reproduce the measurements in docs/scale.md: ``python docs/measured/ranks.py``.
 
 The script requires mpi4py, an MPI implementation and an otherwise idle machine with at least two cores. It
-takes two to five minutes, alternating between runs with one and with two single-threaded ranks.
+alternates between runs with one and two single-threaded ranks, and takes two to five minutes.
 """
 
 import json

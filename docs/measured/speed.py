@@ -40,7 +40,7 @@ GROWTH = {
 
 
 def fastest(unit, times):
-    """Return the shortest time per call in seconds, because other processes can only slow calls down."""
+    """Return the shortest time per call, in seconds, which is the least affected by other processes."""
 
     def once():
         begun = perf_counter()

@@ -236,6 +236,6 @@ def fenced(code: str) -> str:
 
 
 def details(summary: str, content: str) -> str:
-    """Return a collapsible block, initially closed."""
+    """Return a collapsible block that is initially closed."""
     shown = re.sub(r"`(.*?)`", r"<code>\1</code>", summary)
     return f"<details>\n<summary>{shown}</summary>\n\n{content}\n\n</details>"

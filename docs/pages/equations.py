@@ -2,7 +2,7 @@
 
 Each block becomes a table. In the source, columns are separated by at least three spaces. Each table cell
 is an equation or a comment. Equations are aligned at signs such as ``=``, and the backward pass of an
-equation is indented below it. Diagrams and columns of numbers are left unchanged.
+equation is indented below it. Diagrams and plain text are left unchanged.
 """
 
 import re
@@ -65,7 +65,7 @@ def formula(match: re.Match[str]) -> str:
 
 
 def table(block: str) -> str | None:
-    """Return a block as HTML tables, or None if it contains anything but equations and tables of words.
+    """Return a block as HTML tables, or None if it contains a diagram or text outside a table.
 
     Blank lines divide a block into parts. Consecutive parts with equations share a table, which aligns them.
     """

@@ -69,7 +69,7 @@ class Parser:
         term = 0  # index in `pieces` where the current term starts
         while self.tokens and self.text != self.closing:
             if self.kind == "operator" or (self.flat and self.text == "/"):
-                form = ' form="infix"' if self.text == "~" else ""  # infix even at the start of a cell
+                form = ' form="infix"' if self.text == "~" else ""  # ~ is infix even at the start of a cell
                 form = ' form="prefix"' if self.text == "-" and term == len(pieces) else form
                 sign = self.take()
                 pieces.append(f"<mo{form}>{SHOWN.get(sign, sign)}</mo>")
@@ -187,7 +187,7 @@ def row(pieces: list[str]) -> str:
 
 
 def bare(pieces: list[str]) -> str:
-    """Return pieces as one element, without the parentheses if `pieces` is one group in parentheses."""
+    """Return pieces as one element. If they are a single group in parentheses, remove the parentheses."""
     match = GROUP.fullmatch(pieces[0]) if len(pieces) == 1 else None
     return f"<mrow>{match[1]}</mrow>" if match else row(pieces)
 

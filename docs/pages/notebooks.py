@@ -81,7 +81,7 @@ def calls(test: Function, fixtures: dict[str, Function]) -> str:
 
 
 def make(name: str, fixtures: dict[str, Function], made: dict[str, str]) -> None:
-    """Add the call to a fixture to `made`, after the calls to the fixtures that it depends on."""
+    """Add to `made` the call to a fixture, preceded by the calls to the fixtures that it depends on."""
     for below in names(fixtures[name]):
         make(below, fixtures, made)
     made[name] = f"the_{name} = {name}({', '.join(f'the_{below}' for below in names(fixtures[name]))})"

@@ -22,8 +22,8 @@ def check_keywords(function: Callable[..., Any], names: Iterable[str]) -> None:
     Raises
     ------
     TypeError
-        If a name is unknown. The message suggests the parameter with the most similar name, if any, or
-        passing a `Choice` if the unknown name is one of its fields.
+        If a name is unknown. The message suggests the parameter with the most similar name, if any. If
+        the unknown name is a field of `Choice`, the message suggests passing a `Choice` instead.
     """
     known = signature(function).parameters.keys() - {"self", "cls"}
     for name in names:

@@ -8,7 +8,7 @@ WARM_UP = 3
 
 
 def capture(torch: Any, model: Any) -> Callable[[], None]:
-    """Capture one iteration as a CUDA graph, and return a function that replays it.
+    """Capture one iteration as a CUDA graph and return a function that replays it.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def capture(torch: Any, model: Any) -> Callable[[], None]:
 def static(torch: Any, model: Any) -> Callable[[], Any]:
     """Return a function that runs one iteration and returns its loss.
 
-    The state is stored in fixed buffers, because a CUDA graph uses the same memory addresses at each replay.
+    The state is stored in fixed buffers, because a CUDA graph uses the same memory addresses on each replay.
     """
     run = model.learn if model.work.trains else model.read
     run()  # allocates the state

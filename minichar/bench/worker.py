@@ -151,7 +151,7 @@ def peak_memory() -> int:
     """Return the peak memory of this process, in bytes."""
     status = Path("/proc/self/status")
     if status.exists():
-        # The peak memory reported by getrusage survives exec, so it may be that of the parent process.
+        # The peak memory reported by getrusage survives exec, so it may be the parent process's peak.
         return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) * 1024  # type: ignore[index]
     import resource
 

@@ -203,7 +203,7 @@ def _model(archive: Archive, backend: Backend) -> CharRNN:
     config, vocabulary, details = read_header(archive.header, archive.corrupted)
     names = archive.shapes.keys() - set(TRAINING_ARRAYS)
     weights = {name: archive.read(name) for name in names}
-    # A corrupted header can claim millions of layers, so compare it with the number of stored arrays first.
+    # A corrupted header can specify millions of layers, so first compare num_layers with the array count.
     expected = config.shapes() if config.num_layers <= len(weights) else {}
     check_arrays(expected, weights, archive.corrupted)
     return CharRNN(config, vocabulary, fill(config, weights, backend), details)

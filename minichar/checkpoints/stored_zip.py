@@ -80,7 +80,7 @@ class StoredZip:
             raise Refused("it is empty, truncated, or not a zip archive") from error
 
     def _check(self) -> dict[str, int]:
-        """Check all members, and return their sizes, keyed by name."""
+        """Check all members and return their sizes, keyed by name."""
         members = sorted(self.zip.infolist(), key=lambda member: member.header_offset)
         sizes = {member.filename: member.compress_size for member in members}
         if len(sizes) < len(members):

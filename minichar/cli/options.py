@@ -62,7 +62,7 @@ class GroupedOption(click.Option):
         self.group = group
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
-        """Return the notes after an option's help text, such as ``[default: 3; at least 1]``."""
+        """Return the notes that follow an option's help text, such as ``[default: 3; at least 1]``."""
         extra = super().get_help_extra(ctx)
         if "default" in extra and isinstance(self.default, float):
             extra["default"] = f"{self.default:g}"
@@ -120,7 +120,7 @@ class Ranged:
     Parameters
     ----------
     low, high : float
-        The smallest and the largest valid number.
+        The smallest and largest valid values.
     """
 
     def __init__(self, low: float, high: float = inf) -> None:
@@ -202,7 +202,7 @@ class CellName(OneOf):
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The names in `others`, and the names of all registered cells."""
+        """The names in `others` and the names of all registered cells."""
         return (*self.others, *models())
 
     @choices.setter
@@ -218,7 +218,7 @@ def open_for_training(
 
 
 def announce_waits(*devices: Backend) -> None:
-    """Enable device notices on standard error before long waits."""
+    """Show the devices' notices of long waits on standard error."""
     for device in devices:
         device.announce = partial(click.echo, err=True)
 

@@ -50,7 +50,7 @@ def all_ranks() -> Iterator[Team]:
     except MinicharError:
         if is_first():
             raise
-        sleep(GRACE)  # some launchers end all processes when one exits: let the first report the error
+        sleep(GRACE)  # some launchers end all processes when one exits: let rank 0 report the error
         sys.exit(1)
     comm = MPI.COMM_WORLD
     if comm.Get_size() == 1 < size:
@@ -130,7 +130,7 @@ def report(error: BaseException, where: str) -> None:
 
 
 class Silent:
-    """Progress report that prints nothing, for all ranks except rank 0."""
+    """Stand-in for `Report` that prints nothing, for all ranks except rank 0."""
 
     def __enter__(self) -> "Silent":
         return self

@@ -13,7 +13,7 @@ PASSWORD = "MINICHAR_REDIS_PASSWORD"
 
 
 def with_password(url: str, file: Path | None) -> str:
-    """Return the Redis URL. If the URL has no password, add one from a file or the environment, if set.
+    """Return the Redis URL. If it has no password, add one from `file` or the environment, if available.
 
     Raises
     ------

@@ -19,7 +19,7 @@ watching = group("Log")
 
 
 def ip_address(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Validate an IP address, and convert an IPv4-mapped IPv6 address to IPv4."""
+    """Validate an IP address and convert an IPv4-mapped IPv6 address to IPv4."""
     if value is None:
         return None
     try:

@@ -72,5 +72,5 @@ def write_at_once(text: str) -> None:
 
     Python's buffered streams are not reentrant, so a handler that interrupts a write must not use the stream.
     """
-    with suppress(OSError):  # for example, if the terminal is closed
+    with suppress(OSError):  # the terminal may have been closed
         os.write(sys.stderr.fileno(), text.encode())

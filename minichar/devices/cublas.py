@@ -100,7 +100,7 @@ class Products(local):
             self.stream = stream  # kept alive, so that no other stream reuses the address
 
     def matmul(self, A: Array, B: Array, out: Array | None = None, add: bool = False) -> Array:
-        """Return ``A @ B``, optionally written or added to `out`.
+        """Return ``A @ B``, optionally written to `out` or added to it.
 
         A is ``(M, K)`` and B is ``(K, N)``, each with an optional leading batch dimension.
         """

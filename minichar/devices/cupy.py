@@ -98,7 +98,7 @@ class CuPyBackend(Backend):
         """
         xp, where = self.xp, f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
 
-        @cache  # needed because CuPy's cache distinguishes only the dtypes and ndims of the arrays
+        @cache  # needed because CuPy's cache distinguishes arrays only by dtype and ndim
         def kernel_for(nesting: Nesting, written: tuple[int, ...]) -> tuple[Function, dict[str, Any]]:
             traced: dict[str, Any] = {}
 
@@ -160,7 +160,7 @@ class CuPyBackend(Backend):
         return f"compiling GPU kernels; this happens only once because CuPy caches them in {folder}"
 
     def describe(self) -> str:
-        """Return the versions of CuPy and CUDA, the name and memory of the GPU, and TF32 if it is used.
+        """Return the versions of CuPy and CUDA, the name and memory of the GPU, and "TF32" if it is used.
 
         CUDA versions are given as 1000 · major + 10 · minor. TF32 is included because training-step timings,
         which depend on it, are cached under this description.

@@ -56,7 +56,7 @@ class CudaGraph:
             self.step()
 
     def _malloc(self, size: int) -> Any:
-        """Allocate memory, and free unused blocks if necessary.
+        """Allocate memory, freeing unused blocks if necessary.
 
         Do not call this method during capture: freeing memory can synchronise the device, which is not
         allowed while a stream is being captured.
@@ -88,7 +88,7 @@ class CudaGraph:
             self._run(self.pool.malloc)
         except Exception as error:  # CuPy versions differ in which operations can be captured
             cause = error
-        except BaseException:  # such as KeyboardInterrupt: the stream is unusable until its capture ends
+        except BaseException:  # such as KeyboardInterrupt; end the capture to make the stream usable again
             with suppress(Exception):
                 self.stream.end_capture()
             raise

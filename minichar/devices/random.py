@@ -21,7 +21,7 @@ class Uniform:
 
     @property
     def shared(self) -> "Uniform":
-        """Generator whose random numbers are shared by all sequences in a batch, as for DropConnect masks."""
+        """Generator of random numbers shared by all sequences in a batch, used for DropConnect masks."""
         return self
 
     @property

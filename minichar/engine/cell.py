@@ -100,7 +100,8 @@ class Cell:
     unit : str
         State or cached array, with values in [-1, 1], that ``inspect --html`` shows for each unit.
     shown : str
-        Gates in [0, 1] that ``inspect --html`` plots as histograms. If empty, `unit` is plotted instead.
+        Gates in [0, 1] that ``inspect --html`` plots as histograms. If there are none, `unit` is
+        plotted instead.
     biases : dict of str to float
         Initial biases, keyed by gate. All other biases are initialised randomly.
     torch, onnx : Counterpart, optional

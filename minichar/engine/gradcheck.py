@@ -157,7 +157,7 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
 
 
 def directional_error(network: Network, feed: Feed, targets: Array, direction: Array) -> float:
-    """Check a directional derivative by complex-step differentiation, and return the relative error.
+    """Check a directional derivative by complex-step differentiation and return the relative error.
 
     The function compares ``v·∇f`` with ``Im f(θ + ihv) / h`` for the direction v. A single complex
     forward pass is enough, so networks of any size can be checked.

@@ -21,7 +21,7 @@ from minichar.engine.registry import register
 
 
 def forward(xp: ModuleType, a: Array, c_prev: Array) -> Any:
-    """Compute h and c from a, which contains one array per gate, and c_prev. All arrays are ``(H, B)``."""
+    """Compute h and c from c_prev and a, which contains one array per gate. All arrays are ``(H, B)``."""
     i, f, o = sigmoid(xp, a[:3])
     g = xp.tanh(a[3])
     c = f * c_prev + i * g

@@ -100,7 +100,7 @@ class Network:
             self.keep = None
             return
         backend, dtype = self.parameters.backend, self.parameters.dtype
-        if self.keep is None:  # allocated only once, because a captured step uses a fixed address
+        if self.keep is None:  # allocated only once, because a CUDA graph uses a fixed address
             self.keep = backend.zeros((self.T, self.B), dtype)  # (T, B)
         self.keep[: len(keep)] = backend.to_device(keep.astype(dtype))
 
@@ -108,7 +108,7 @@ class Network:
         """Draw masks for the next chunk. Dropout and DropConnect are inactive until masks are drawn."""
         config, backend, shape = self.config, self.parameters.backend, (self.T, self.config.rnn_size, self.B)
         for k, mask in enumerate(self.masks if config.dropout else ()):
-            if mask is None:  # allocated only once, because a captured step uses fixed addresses
+            if mask is None:  # allocated only once, because a CUDA graph uses fixed addresses
                 mask = self.masks[k] = backend.zeros(shape, self.parameters.dtype)  # (T, H, B)
             dropout.draw_mask(config.dropout, generator, mask, backend)
         for linear in self.recurrent if config.weight_drop else ():

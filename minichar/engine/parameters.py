@@ -1,7 +1,7 @@
 """Store all parameters of a network in one flat vector with named views.
 
-Clipping, RMSprop, norms and checkpoints can therefore treat any network as a single array. The gradient
-vector has the same layout.
+Clipping, RMSprop, norms and checkpoints can therefore treat the parameters of any network as a single array.
+The gradient vector has the same layout.
 """
 
 from collections.abc import Iterator

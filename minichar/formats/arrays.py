@@ -104,7 +104,7 @@ def leaves(value: Any, elements: Budget, keys: tuple[str, ...] = ()) -> Iterator
 
 
 def are_numbers(values: list[Any] | tuple[Any, ...]) -> bool:
-    """Return whether all values are numbers, so that a list such as a loss curve becomes one array."""
+    """Return whether all values are numbers. If so, a list such as a loss curve becomes one array."""
     return bool(values) and all(type(value) in (bool, int, float) for value in values)
 
 
@@ -115,7 +115,7 @@ def as_array(value: Any) -> np.ndarray | None:
     if type(value) in (bool, int, float, list, tuple):
         with suppress(OverflowError):
             array = np.array(value)
-            return array if array.dtype.kind in KINDS else None  # ints over 64 bits give an object array
+            return array if array.dtype.kind in KINDS else None  # ints wider than 64 bits become objects
     return None
 
 

@@ -6,9 +6,9 @@
     view.js        the display
     page.js        the controls
 
-The weights are base64-encoded float16 values. A page makes no requests. Its Content-Security-Policy allows
-only its own scripts and style sheet, identified by their hashes. The model is embedded as JSON. Its data is
-displayed only as text, never interpreted as markup.
+The weights are base64-encoded float16 values. A page makes no requests. The Content-Security-Policy allows
+only the page's own scripts and style sheet, identified by their hashes. The model is embedded as JSON. Its
+data is displayed only as text, never interpreted as markup.
 """
 
 import json

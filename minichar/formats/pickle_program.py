@@ -2,7 +2,7 @@
 
 Everything except text is parsed by pickletools. Python stores all characters of a string at the width of its
 widest character, so a single emoji quadruples the size of a long ASCII string. The memory for a string is
-therefore charged to a memory budget before the text is decoded.
+therefore charged to a budget before the text is decoded.
 
 Old pickles store the bytes of an array as text with one character per byte. Text that is too long for a dict
 key is therefore converted back to bytes if possible. If the text were converted later, each reference to it

@@ -172,7 +172,7 @@ class Machine:
         self.stack.append(value)
 
     def push_again(self, value: Any) -> None:
-        """Push an existing value. Only its stack slot is charged to the budget."""
+        """Push an existing value, and charge only its stack slot to the budget."""
         self.memory.spend(SLOT_BYTES)
         self.stack.append(value)
 

@@ -35,7 +35,7 @@ MAX_PICKLE_BYTES = 64 << 20
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
     """Return the contents of a ``.pt`` file that stores a model. For errors, see `to_state_dict`."""
-    # Convert first: if the conversion fails, do not ask the user to install PyTorch.
+    # Convert first, so that users are not asked to install PyTorch for a model that cannot be converted.
     tensors, header = to_state_dict(model.config, weights, path), header_text(model, path)
     torch = need("torch", "torch", str(path))
     tensors[KEY] = np.frombuffer(bytearray(header.encode()), dtype=np.uint8)

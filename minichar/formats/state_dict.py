@@ -1,4 +1,4 @@
-"""Convert models to and from PyTorch state dicts, which ``.pt`` and ``.safetensors`` files contain.
+"""Convert models to and from PyTorch state dicts, as stored in ``.pt`` and ``.safetensors`` files.
 
     rnn = nn.RNN | nn.LSTM | nn.GRU (V, H, num_layers=L)
         rnn.weight_ih_l{k}   (G, V) for k = 0, otherwise (G, H)      G = H, 4H or 3H
@@ -63,7 +63,7 @@ def torch_form(config: Config, path: Path) -> Counterpart:
 
 
 def without_layer_norm(config: Config) -> tuple[str | Option, ...]:
-    """If layer normalisation is enabled, return advice to disable it, for the end of an error message."""
+    """If layer normalisation is enabled, return advice on disabling it to append to an error message."""
     return (", or train a model with ", Option("layer_norm", False)) if config.layer_norm else ()
 
 

@@ -82,7 +82,7 @@ def tensor(
     Raises
     ------
     Refused
-        If an element is outside `data`.
+        If `data` is too short to contain every element.
     """
     stored = DTYPES[dtype].newbyteorder(order)
     steps = [stride if n > 1 else 0 for n, stride in zip(shape, strides, strict=True)]

@@ -90,7 +90,7 @@ def search_text(
 
 
 def _column(axis: Axis, width: int) -> list[str]:
-    """Return the lines of text that draw one axis, with its tick labels and the letter of each trial."""
+    """Return the lines of text that draw one axis, with its tick labels and the best trials' letters."""
     rows = [round((1 - height) * (HEIGHT - 1)) for height in axis.heights()]
     ticks = {round((1 - height) * (HEIGHT - 1)): text for height, text in axis.ticks().items()}
     cells = []
@@ -104,7 +104,7 @@ def _column(axis: Axis, width: int) -> list[str]:
 
 
 def save_search_figure(axes: Sequence[Axis], importance: Mapping[str, float], path: Path) -> None:
-    """Draw the plots with Matplotlib. Each trial is a line; the best trial is on top, in another colour.
+    """Draw the plots with Matplotlib. Each trial is a line, with the best on top in a different colour.
 
     Raises
     ------

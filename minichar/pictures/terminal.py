@@ -58,7 +58,7 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
 
 
 def _ticks(low: float, high: float, height: int) -> dict[int, str]:
-    """Return three labels for the loss axis, or one if all losses are equal, keyed by row."""
+    """Return the labels for the loss axis, keyed by row: three, or one if all losses are equal."""
     if low == high:
         return {height // 2: f"{high:.3f}"}
     rows = (0, (height - 1) // 2, height - 1)

@@ -1,4 +1,4 @@
-"""Sample on a GPU, and copy the ids to the host in blocks.
+"""Sample on a GPU and copy the ids to the host in blocks.
 
     step j    ids[j] ~ softmax(logits / temperature), filtered, with the random number u[j]
               logits ← network(ids[j])
@@ -93,7 +93,7 @@ class BlockSampler:
         if len(separator):
             self.separator = self.backend.to_device(separator)
             self.recent = self.backend.zeros((len(separator), B), "int64")  # (m, B)
-            self.recent[...] = INVALID  # not an id, so the first m - 1 inputs cannot complete a separator
+            self.recent[...] = INVALID  # not an id, so at least m inputs are needed to complete a separator
             self.network.set_keep(np.ones((1, B), bool))
         self.feed = self.backend.recorded(self._feed)
         self.step = self.backend.recorded(self._step)

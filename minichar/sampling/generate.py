@@ -59,7 +59,7 @@ def sample_ids(
 def sample_steps(
     model: CharRNN, prime: np.ndarray, choice: Choice, generators: Sequence[np.random.Generator]
 ) -> Iterator[np.ndarray]:
-    """Sample on the host, and indefinitely yield the id of each stream's next character, ``(B,)``."""
+    """Sample on the host and yield the id of each stream's next character, ``(B,)``, indefinitely."""
     streams = Streams(model, len(generators))
     for generator in generators:
         streams.join(Stream(prime, choice, generator))
@@ -120,7 +120,8 @@ def prime_ids(
     """Return the ids of the prime.
 
     If the prime is empty, `reset_on` is used instead, so that generation starts at the beginning of a
-    document. If `prime` and `reset_on` are empty, a newline is used if the vocabulary contains one.
+    document. If `prime` and `reset_on` are both empty, a newline is used, provided that the vocabulary
+    contains one.
 
     Raises
     ------
@@ -143,7 +144,7 @@ def checked_stop(stop: Iterable[str]) -> list[str]:
 def check_options(
     length: int, num_samples: int, seed: int, stop: Iterable[str]
 ) -> tuple[int, int, int, list[str]]:
-    """Validate these arguments of `generate_many`, and return them converted to their declared types.
+    """Validate these arguments of `generate_many` and return them, converted to their declared types.
 
     Raises
     ------
@@ -166,7 +167,7 @@ def generate_many(
     unknown: Unknown = "error",
     choice: Choice = Choice(),
 ) -> Iterator[list[str]]:
-    """Generate several samples in one batch, and yield the new text of every sample at each step.
+    """Generate several samples in one batch and yield the new text of every sample at each step.
 
     With the same seed, the first sample equals the output of `generate`: exactly for an exact model
     (`CharRNN.exact`), otherwise up to rounding in the matrix products. For the other parameters and the

@@ -85,7 +85,7 @@ class Stream:
         self.recent: deque[int] = deque()
 
     def append(self, k: int) -> int:
-        """Append the sampled id `k`, or its replacement in `given`, to the inputs, and return that id."""
+        """Append the sampled id `k`, or its replacement in `given`, to the inputs and return it."""
         if self.given:
             k = self.given.get(self.length, k)
         self.pending.append(k)
@@ -148,7 +148,7 @@ class Streams:
         return State(layers, stream.length, tuple(stream.pending), tuple(stream.recent))
 
     def leave(self, stream: Stream) -> None:
-        """Remove a stream, and move the last stream to the freed column."""
+        """Remove a stream and move the last stream to the freed column."""
         b, last = self.streams.index(stream), len(self.streams) - 1
         for layer in self.network.layers:
             layer.start[:, :, b] = layer.start[:, :, last]

@@ -118,8 +118,8 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
     """
     optuna = part("optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # Prune by the median, which is useful after only a few trials. Hyperband would require more trials,
-    # because it divides them among brackets.
+    # Median pruning is useful after only a few trials. Hyperband would require more, because it divides the
+    # trials among brackets.
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
     if not is_sweep(folder) and any(map(is_checkpoint, folder.glob("*.npz"))):
         raise MinicharError(
@@ -170,7 +170,7 @@ def open_storage(optuna: Any, url: Any) -> Any:
 
 @contextmanager
 def database_errors(*others: type[Exception]) -> Iterator[None]:
-    """Convert database errors, and the exceptions in `others`, to a one-line `MinicharError`."""
+    """Convert database errors and the exceptions in `others` to one-line `MinicharError` exceptions."""
     optuna, sqlalchemy = part("optuna.exceptions"), part("sqlalchemy.exc")
     try:
         yield

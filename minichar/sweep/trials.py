@@ -145,7 +145,7 @@ class Sweep:
         with locking(self.folder / "sweep.lock"):
             for each in self.running():
                 locked = locks.enter_context(locking(self.directory(each.number) / "lock", wait=False))
-                # Another process may have completed the trial just before it released the lock.
+                # Another process may have completed the trial just before releasing the lock.
                 if locked and each.number in [trial.number for trial in self.running()]:
                     return part("optuna").trial.Trial(self.study, each._trial_id)
             known = self.study.get_trials(deepcopy=False)
@@ -164,7 +164,7 @@ class Sweep:
         return self.study.get_trials(deepcopy=False, states=(running,))
 
     def train(self, trial: Any) -> Iterator[Began | Event | Ended]:
-        """Train the model for a trial, and store the result in the study."""
+        """Train the model for a trial and store the result in the study."""
         optuna = part("optuna")
         state = optuna.trial.TrialState
         # Processes that start together must choose different values, so each trial has its own seed.
@@ -188,7 +188,7 @@ class Sweep:
         except Completed:  # an earlier process was killed after saving the last checkpoint
             pass
         except (MinicharError, MemoryError) as error:
-            if isinstance(error.__cause__, OSError):  # not the trial's fault, for example a full disk
+            if isinstance(error.__cause__, OSError):  # an error such as a full disk is not the trial's fault
                 raise
             trial.set_user_attr("error", str(error))
             self.study.tell(trial, state=state.FAIL)
@@ -212,7 +212,7 @@ class Sweep:
         return begin(settings_from({**self.plan.given, **values, "checkpoint_dir": directory}), *self.devices)
 
     def report(self, trial: Any, evaluated: Evaluated) -> bool:
-        """Report a validation loss to Optuna, and return whether to prune the trial.
+        """Report a validation loss to Optuna and return whether to prune the trial.
 
         Runs can differ in length, so losses are compared at the same percentage of each run.
         """

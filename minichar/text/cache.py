@@ -1,4 +1,4 @@
-"""Cache the ids of a text in a file in the same directory."""
+"""Cache the ids of a text in a file next to the text."""
 
 from __future__ import annotations
 
@@ -63,7 +63,8 @@ class Cache:
     def load(self) -> Kept | None:
         """Return the contents of the cache, or None if it is missing or corrupted, or has a different key.
 
-        The caller must check the digest, which can be computed in the background in the meantime.
+        The caller must compare the cached digest with the text's digest, which can be computed in the
+        background during this call.
         """
         try:
             if not self.path.is_file():

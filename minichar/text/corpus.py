@@ -42,8 +42,8 @@ class Corpus:
     path : str
         The text file, the directory that contains the text files, or "pydocs (in memory)".
     digest : str
-        SHA-256 of the file's bytes, in hexadecimal. For several files, SHA-256 of their concatenated binary
-        digests. File names are not hashed.
+        SHA-256 of the file's bytes, in hexadecimal. For several files, the SHA-256 of their concatenated
+        binary digests. File names are not hashed.
     notes : tuple of str
         Messages for the user about changes to the text and possible problems.
     """
@@ -140,7 +140,7 @@ class Reader:
     def cached(self, lead: Callable[[Callable[[], str]], str] = lambda digest: digest()) -> Corpus | None:
         """Return the corpus that is stored in the cache, or None if the cache cannot be used.
 
-        `lead` is called with the method `digest`, and returns the digest that the cached text must have. With
+        `lead` is called with the method `digest` and returns the digest that the cached text must have. With
         `Team.lead`, only rank 0 computes the digest.
         """
         kept = self.store.load() if self.store else None

@@ -45,7 +45,7 @@ def suggest(raw: bytes, offset: int, rejected: str, number: int = 3) -> list[tup
     Returns
     -------
     list of tuple of (str, str)
-        Each encoding's name, and a one-line excerpt of the decoded text.
+        The name of each encoding and a one-line excerpt of the decoded text.
     """
     line = max(raw.rfind(b"\n", 0, offset) + 1, offset - SAMPLE // 2)
     suggestions = []

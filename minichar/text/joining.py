@@ -103,7 +103,7 @@ class Text:
         Raises
         ------
         MinicharError
-            If a file cannot be read or decoded or contains NUL, or if the text has fewer than two
+            If a file cannot be read or decoded, a file contains NUL, or the text has fewer than two
             characters.
         """
         counts = np.zeros(CODE_POINTS, np.int64)  # (0x110000,)

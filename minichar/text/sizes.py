@@ -47,12 +47,12 @@ def choose_warmup(N: int, model: str, from_scratch: bool) -> float:
 
 
 def choose_cell(N: int, V: int) -> tuple[str, bool]:
-    """Return the name of the cell, and whether to use layer normalisation.
+    """Return the name of the cell and whether to use layer normalisation.
 
     Parameters
     ----------
     N, V : int
-        Length of the text, and number of distinct characters.
+        Length of the text and number of distinct characters.
     """
     return ("gru", True) if N <= SHORT and V > LARGE_V else ("lstm", False)
 

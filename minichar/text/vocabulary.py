@@ -189,7 +189,7 @@ class Vocabulary:
 
 
 def checked_vocabulary(value: object) -> Vocabulary:
-    """Check that `value`, an argument named ``vocabulary``, is a `Vocabulary`, and return it.
+    """Return `value` if it is a `Vocabulary`; otherwise, raise an error about the argument ``vocabulary``.
 
     Raises
     ------

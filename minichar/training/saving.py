@@ -62,7 +62,7 @@ class Saver:
         return min(reversed(existing), key=loss_in_name, default=None)
 
     def record(self, val_loss: float) -> bool:
-        """Record a validation loss, and return True if no earlier loss was lower."""
+        """Record a validation loss and return True if no earlier loss was lower."""
         best = val_loss <= self.best_loss
         self.best_loss = min(val_loss, self.best_loss)
         return best

@@ -61,6 +61,7 @@ def teacher_forcing_ratio(e: int, schedule: str, start: float, decay: float, min
     elif schedule == "exponential":
         ratio = start * (1.0 - decay) ** e
     else:
-        # Equals the docstring's formula, but is also valid for decay = 0. The cap prevents overflow in exp.
+        # Equivalent to the docstring's formula, but also valid for decay = 0. The cap prevents overflow
+        # in exp.
         ratio = start / (1.0 + decay * exp(min(e * decay, 700.0)))
     return max(ratio, minimum)

@@ -207,7 +207,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
 
 
 def with_tf32_note(run: Run) -> Run:
-    """Return `run`, for which TF32 was requested, with a note added if TF32 has no effect."""
+    """Return `run`, with a note added if the requested TF32 mode has no effect."""
     note = run.trainer.backend.tf32_note(run.trainer.settings.dtype)
     return replace(run, notes=(*run.notes, note)) if note else run
 

@@ -1,4 +1,4 @@
-"""The processes that train one model together: this process alone, or the ranks of an MPI job.
+"""The processes that train a model: this process alone, or the ranks of an MPI job.
 
 Each rank trains on its share of the B streams of the text. The mean loss and its gradient are weighted sums
 over the ranks:

@@ -31,7 +31,7 @@ is longer than `STEPS` steps, one every `STEPS` steps.
 
 
 def read_corpus(settings: Settings, cache: bool = True, team: Team = ALONE) -> Corpus:
-    """Read the text specified by the settings, and optionally cache its ids in a file next to the text.
+    """Read the text specified by the settings and optionally cache its ids in a file next to the text.
 
     If every rank finds a cache, all ranks read their caches at the same time. Otherwise, rank 0 reads the
     text first, and the other ranks can then use its cache.

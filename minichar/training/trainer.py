@@ -173,7 +173,7 @@ class Trainer:
             yield EndedEarly(reason)
 
     def agree(self) -> bool:
-        """Agree with the other processes on the time, and return whether any process should stop."""
+        """Synchronise the time across processes and return whether any of them should stop."""
         stopping, self.timetable.now = self.team.largest(self.stopping, self.timetable.elapsed())
         if stopping:  # never set to False, because a signal may have arrived in the meantime
             self.stopping = True

@@ -6,14 +6,14 @@
 **Reproducible output.** The model, seed, prompt, settings and branches determine every generated
 character. The text does not depend on the machine or on other jobs, because the models use exact arithmetic
 (`minichar.engine.exact`). ``minichar sample --exact`` generates the same text. The server therefore needs no
-session state. To reconnect, to continue, or to recover from a server restart or a worker failure, the client
-resends the same request with the number of characters to skip. The id of a server-sent event is the total
-number of characters generated so far.
+session state. To resume a text, even after a server restart or a worker failure, the client can resend the
+same request with the number of characters to skip. If ``length`` has been reached, a larger ``length``
+extends the text. The id of a server-sent event is the total number of characters generated so far.
 
 **Batching.** A `Scheduler` runs all jobs for one model as columns of one batch. A new job joins the
-batch at the next step, starting with its prompt, and leaves it when finished. Except while a job is reading
-its prompt or regenerating text, a step takes at least ``1/pace`` seconds, so that a single client cannot
-monopolise the CPU.
+batch at the next step, starting with its prompt, and leaves it when finished. Except while a job is
+processing its prompt or regenerating text, a step takes at least ``1/pace`` seconds, so that a single client
+cannot monopolise the CPU.
 
 **Resuming.** Text that a client already has is regenerated without a speed limit, starting from the
 last suitable snapshot. Workers share their snapshots through Redis.

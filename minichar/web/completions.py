@@ -120,7 +120,7 @@ class Completion:
         return {"text": update.text, "index": 0, "logprobs": lists or None, "finish_reason": update.reason}
 
     def _logprobs(self) -> dict[str, Callable[[Update], list[Any]]]:
-        """Return the fields of ``logprobs`` as functions of an update, or an empty dict if not requested.
+        """Return the fields of ``logprobs`` as functions of an update, or {} if they are not requested.
 
         The fields cover only the generated characters, not the prompt.
         """

@@ -1,6 +1,6 @@
 """Connections of the HTTP server, with time limits for slow or silent clients.
 
-Waitress reads requests in one thread, and calls the application in another once a request is complete. A
+Waitress reads requests in one thread and calls the application in another once a request is complete. A
 client that is silent or sends slowly therefore occupies a file descriptor but not a thread.
 """
 
@@ -68,7 +68,7 @@ class Connection(HTTPChannel):
     unsent_since : float or None
         Time of the first check that found unsent data; None if the last check found none.
     incomplete : int
-        Number of bytes received of the current request; 0 once it is complete.
+        Number of bytes received for the current request; 0 once it is complete.
     """
 
     task_class, error_task_class = LoggedRequest, JsonError

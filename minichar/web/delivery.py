@@ -78,8 +78,8 @@ class Delivery:
         begin : str
             Server-sent events that precede the text; may be empty.
         form : callable
-            ``form(update, after)`` converts an update, or None if there is no new text, to server-sent
-            events. The update follows the first `after` characters of the text.
+            ``form(update, after)`` converts an update to server-sent events. `update` is None if there is no
+            new text; otherwise, it follows the first `after` characters of the text.
         """
         response = flask.Response(self._events(slot, after, begin, form), mimetype="text/event-stream")
         response.headers["X-Accel-Buffering"] = "no"  # nginx would otherwise buffer several kilobytes

@@ -38,7 +38,7 @@ class Busy(MinicharError):
     Attributes
     ----------
     code : str or None
-        Name of the error in responses, if it has one.
+        Error code to include in responses, if any.
     """
 
     code: str | None = None
@@ -182,7 +182,7 @@ class Job:
                 return
             self._new_text.clear()
             self.text += new
-            # Keep back the details of characters that are buffered as a possible stop-string prefix.
+            # Hold back the details of characters that are buffered as a possible stop-string prefix.
             new_details = self._new_details[: len(self.text) - self._detailed]
             start, self._detailed = self._detailed, self._detailed + len(new_details)
             self._details[start * SIZE : self._detailed * SIZE] = b"".join(new_details)
@@ -259,7 +259,7 @@ class Job:
                 self.readers -= 1
 
     def news(self, after: int, most: int | None = None) -> Update | None:
-        """Return an update with the text after the first `after` characters; None if there is nothing new.
+        """Return an update with the text after the first `after` characters, or None if nothing is new.
 
         If the request asks for alternatives, the update contains at most `most` characters.
         """

@@ -20,7 +20,7 @@ OVERHEAD = 8192
 
 
 def keep(request: Request) -> float:
-    """Return the number of seconds for which a job remains available after it has ended."""
+    """Return the number of seconds for which an ended job remains available after it was last read."""
     return KEEP_ALTERNATIVES if request.alternatives else KEEP
 
 
@@ -101,7 +101,7 @@ class Jobs:
                 return_memory()
 
     def _expire(self) -> bool:
-        """Remove expired jobs, and return whether there were any."""
+        """Remove expired jobs and return whether there were any."""
         now, before = time.monotonic(), len(self._jobs)
         for job_id, job in list(self._jobs.items()):
             if job.reason is not None and now - job.last_read > keep(job.request):

@@ -1,8 +1,8 @@
 """Tune the C library's allocator for a process with hundreds of threads.
 
 By default, glibc spreads threads over up to eight arenas per core to reduce lock contention. Memory freed in
-one arena cannot be reused by threads in another. In a Python process, many arenas cost memory and save little
-time, because most allocations are made while holding the global interpreter lock.
+one arena cannot be reused by threads that use another. In a Python process, many arenas cost memory and save
+little time, because threads hold the global interpreter lock during most allocations.
 
 The functions in this module have no effect with other C libraries.
 """

@@ -161,7 +161,7 @@ class LocalQueue(JobQueue):
         """Do nothing, because the scheduler itself detects and cancels jobs without readers."""
 
     def position(self, job_id: str) -> int | None:
-        """Return the position of a waiting job in its model's queue; None if it is not waiting."""
+        """Return the position of a waiting job in its model's queue, or None if it is not waiting."""
         job = self._jobs.get(job_id)
         waiting = [list(scheduler.waiting) for scheduler in list(self._schedulers.values())]
         return next((jobs.index(job) + 1 for jobs in waiting if job in jobs), None)

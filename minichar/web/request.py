@@ -69,11 +69,11 @@ def validate(data: Any, schema: str) -> dict[str, Any]:
     expected = OPENAPI["components"]["schemas"][schema]
     try:
         error = best_match(Draft202012Validator(expected).iter_errors(data))
-    except RecursionError:  # jsonschema takes the repr of the value for its error messages
+    except RecursionError:  # jsonschema's error messages contain the value's repr
         raise BadRequest("the request is nested too deeply") from None
     if error is not None:
         field, message = ".".join(map(str, error.absolute_path)) or None, error.message
-        if len(message) > MAX_MESSAGE:  # keep the end, which gives the reason
+        if len(message) > MAX_MESSAGE:  # keep the end of the message, which gives the reason
             message = f"…{message[-MAX_MESSAGE:]}"
         raise BadRequest(f"{field or 'the request'}: {message}", field)
     return {

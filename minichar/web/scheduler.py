@@ -1,4 +1,4 @@
-"""Run all jobs for one model as columns of one batch, in one thread."""
+"""Run all jobs for a model in one thread, as columns of one batch."""
 
 import logging
 import threading
@@ -142,7 +142,7 @@ class Scheduler:
     def _dispatch(
         self, streams: Streams, generating: list[Stream], ids: np.ndarray, scores: np.ndarray
     ) -> bool:
-        """Append each generated character to its job, and remove completed jobs.
+        """Append each generated character to its job and remove completed jobs.
 
         Returns
         -------
@@ -166,7 +166,7 @@ class Scheduler:
         return catching_up
 
     def _details(self, generating: list[Stream], ids: np.ndarray, scores: np.ndarray) -> dict[int, bytes]:
-        """Return a packed `Detail` per job whose readers need it, keyed by column of `scores` ``(V, n)``."""
+        """Return a packed `Detail` for each job whose readers need it, by column of `scores` ``(V, n)``."""
         wanted = [
             j
             for j, stream in enumerate(generating)

@@ -49,7 +49,7 @@ class SharedSnapshots(Snapshots):
         return found
 
     def publish(self) -> None:
-        """Store queued snapshots in Redis, and remove old ones if this worker's take up too much memory."""
+        """Store queued snapshots in Redis. Remove old ones if this worker's snapshots use too much memory."""
         with self._lock:
             waiting, self._new = self._new, deque()
             new: dict[str, str] = {}

@@ -19,7 +19,7 @@ def event(name: str, id: int, data: dict[str, Any]) -> str:
 
 
 def notice(queue: JobQueue, job_id: str) -> Notice | None:
-    """Return the ``Notice`` that explains why a job is not progressing, or None if it is running."""
+    """Return a ``Notice`` explaining why a job is not progressing, or None if it is running or expired."""
     try:
         position = queue.position(job_id)
     except Unavailable:

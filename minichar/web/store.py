@@ -10,7 +10,7 @@
     minichar:worker:ID        the models of a worker, while it sends heartbeats
     minichar:workers          the ids of all workers, including some dead ones
 
-Dramatiq provides the queue and consumer heartbeats, and redelivers the jobs of dead workers. All keys expire.
+Dramatiq provides the queues and heartbeats, and redelivers the jobs of dead workers. All keys expire.
 """
 
 import json
@@ -70,7 +70,7 @@ class Store:
                 "invalid Redis URL: it must have the form redis://HOST:PORT/DATABASE"
             ) from None
         self._url = url
-        # At the maximum maintenance_chance, each consumer command sends a heartbeat and finds dead consumers.
+        # At the maximum maintenance_chance, each fetch also redelivers the jobs of dead workers.
         self.broker = RedisBroker(
             client=client(url, retries),
             middleware=[],
@@ -116,7 +116,7 @@ class Store:
             pipeline.execute()
 
     def snapshots(self, keys: Sequence[str]) -> list[str | None]:
-        """Return the serialised snapshots with these keys, and extend their expiry time."""
+        """Return the serialised snapshots with these keys and extend their expiry time."""
         with self.client.pipeline(transaction=False) as pipeline:
             pipeline.mget([key("snapshot", name) for name in keys])
             for name in keys:

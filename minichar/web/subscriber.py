@@ -140,7 +140,7 @@ class Subscriber:
                     inbox.batches.put(None)
 
     def _wait(self) -> dict[str, list[Inbox]]:
-        """Wait for jobs with readers, and return their inboxes; return an empty dict after `close`."""
+        """Wait for jobs with readers and return their inboxes, or return an empty dict after `close`."""
         with self._changed:
             self._changed.wait_for(lambda: self._inboxes or self._closing)
             return {} if self._closing else {job_id: list(found) for job_id, found in self._inboxes.items()}

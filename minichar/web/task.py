@@ -39,7 +39,7 @@ class Task:
         return self.notices if news is None else [*self.notices, *pieces(news)]
 
     def fail(self) -> None:
-        """End the job, and replace its pending updates with an error."""
+        """End the job and replace its pending updates with an error."""
         if self.job:
             self.job.finish("error")
         self.job = None

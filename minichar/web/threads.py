@@ -54,7 +54,7 @@ class Threads:
         self._logged = 0.0
 
     def add_task(self, task: Task) -> None:
-        """Run a task in an idle or a new thread. If all `most` threads are busy, the task waits."""
+        """Run a task on an idle or new thread. If all `most` threads are busy, the task waits."""
         with self._changed:
             if self._closed:
                 task.cancel()

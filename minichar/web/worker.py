@@ -124,7 +124,7 @@ class Worker:
                 raise MinicharError(f"stopped before Redis at {self.store.address} could be reached")
             if self.stopping.is_set() and time.monotonic() - self._published > HEARTBEAT_TIMEOUT:
                 logging.error("Redis is not responding: leaving the running jobs to other workers")
-                return  # daemon threads that are waiting for Redis end with the process
+                return  # daemon threads waiting for Redis do not keep the process alive
             time.sleep(POLL_INTERVAL)
         for scheduler in self.schedulers.values():
             scheduler.close()
@@ -155,7 +155,7 @@ class Worker:
             self.store.expire_queue(queue_name(name))
 
     def _take_jobs(self, model: str) -> None:
-        """Take jobs from the queue of a model, and start them."""
+        """Take jobs from the queue of a model and start them."""
         while not self.stopping.is_set():
             consumer = self.store.broker.consume(queue_name(model), timeout=int(1000 * POLL_INTERVAL))
             with errors_logged():
@@ -215,7 +215,7 @@ class Worker:
             return
 
     def _start(self, model: str, task: Task) -> None:
-        self.store.expire_queue(queue_name(model))  # also applies to the key that marks the job as taken
+        self.store.expire_queue(queue_name(model))  # the key that marks the job as taken must also expire
         serialized = self.store.get("request", task.job_id)
         published = self.store.updates(task.job_id)
         text = ""
