@@ -79,7 +79,7 @@ def table(block: str) -> str | None:
         equations = any(is_equation(cell) for cells in rows for cell in cells)
         if not equations and (len(rows[0]) == 1 or len({len(cells) for cells in rows}) > 1):
             return None
-        equations = equations or len(lines) == 1  # a single line of words is a heading
+        equations = equations or len(lines) == 1  # a single line without an equation is a heading
         if equations and aligned:
             tables[-1] += ["", *lines]
         else:

@@ -151,7 +151,7 @@ class Completion:
 
 
 def completion_routes(delivery: Delivery) -> flask.Blueprint:
-    """Return a blueprint with ``/v1/completions`` and ``/v1/models``."""
+    """Return a blueprint with the routes ``/v1/completions`` and ``/v1/models``."""
     routes = flask.Blueprint("completions", __name__)
 
     @routes.post(PATH)

@@ -61,7 +61,7 @@ class Details:
 
 
 def pack(p: np.ndarray, ids: np.ndarray, points: np.ndarray) -> list[bytes]:
-    """Return the packed probability and alternatives of one character per column of `p`.
+    """Pack the probability of the character in each column of `p`, and its alternatives.
 
     Parameters
     ----------

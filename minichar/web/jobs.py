@@ -10,7 +10,7 @@ from minichar.web.memory import return_memory
 from minichar.web.request import Request
 
 KEEP = 600.0
-"""Seconds for which a job remains available after it has ended."""
+"""Seconds for which an ended job remains available after it was last read or updated."""
 KEEP_ALTERNATIVES = 30.0
 """Like `KEEP`, but for jobs with alternatives, whose texts take up 20 times as much memory."""
 EXPIRE_INTERVAL = 5.0

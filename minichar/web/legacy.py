@@ -18,7 +18,7 @@ WAIT = 0.2
 
 
 def legacy_routes(delivery: Delivery) -> flask.Blueprint:
-    """Return a blueprint with ``/api``, which submits a job, and ``/res``, which polls it."""
+    """Return a blueprint with the routes ``/api``, which submits a job, and ``/res``, which polls it."""
     routes = flask.Blueprint("legacy", __name__)
 
     @routes.post("/api")

@@ -61,7 +61,7 @@ $prime</textarea></label>
 
 
 def plain_routes(delivery: Delivery) -> flask.Blueprint:
-    """Return a blueprint with ``/plain``, which generates text for a submitted form."""
+    """Return a blueprint with the route ``/plain``, which generates text from a submitted form."""
     routes = flask.Blueprint("plain", __name__)
 
     def generate(prime: str, model: str, temperature: str) -> tuple[str, int, str]:

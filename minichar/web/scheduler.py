@@ -119,8 +119,8 @@ class Scheduler:
                 # suspended.
                 self._publish(streams, min(now - published, READ_TIMEOUT))
                 published = now
-            # Make up for slow steps, up to a limit, by sleeping less. Do not sleep longer to make up for fast
-            # catch-up steps.
+            # Sleep less to make up for slow steps, up to a limit. Steps that catch up are fast, but do not
+            # sleep longer after them.
             due = min(max(due, now - PUBLISH_INTERVAL), now) + self.interval
             if streams.streams and not catching_up and due > now:
                 time.sleep(due - now)

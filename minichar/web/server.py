@@ -99,7 +99,7 @@ def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None =
     """
     threads = streams + SPARE_THREADS
     allowed = allow_open_files(2 * threads + MAX_CONNECTIONS)
-    # The limit on open files may be too low for all threads.
+    # The open-file limit may be too low for this many threads.
     connections = max(allowed - 2 * threads, allowed // 2)
     sock = listening_socket(host, port)
     options = Adjustments(

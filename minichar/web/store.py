@@ -146,7 +146,7 @@ class Store:
             pipeline.execute()
 
     def waiting(self, queue: str) -> int:
-        """Return the number of jobs that no worker has taken."""
+        """Return the number of jobs that are waiting for a worker."""
         return self.client.llen(f"{NAMESPACE}:{queue}")
 
     def unfinished(self, queue: str) -> int:

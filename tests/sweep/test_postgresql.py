@@ -3,12 +3,14 @@
 import os
 import shutil
 import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from optional import free_port, missing
+from toys import TEXT
 
 from minichar.sweep.study import open_study, results
 from minichar.sweep.trials import Ended
@@ -58,3 +60,33 @@ def test_a_killed_trial_is_continued_and_the_results_are_those_of_sqlite(sweep, 
     assert plan.database == server
     for each in (killed.study, other.study, study):  # psycopg warns about connections that are not closed
         each._storage._backend.engine.dispose()
+
+
+def test_processes_that_start_at_once_share_the_trials(server, tmp_path):
+    (tmp_path / "input.txt").write_text(TEXT, encoding="utf-8")
+    command = [sys.executable, "-m", "minichar", "sweep", "--data", "input.txt", "--storage", server]
+    command += [
+        "--num-layers",
+        "1",
+        "--batch-size",
+        "4",
+        "--seq-length",
+        "6",
+        "--max-epochs",
+        "2",
+        "--rnn-size",
+        "8",
+        "--trials",
+        "9",
+    ]
+    command += ["--search", "learning_rate=1e-3..1e-1:log"]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(command, cwd=tmp_path, **pipes) for _ in range(3)]
+    for process in processes:
+        _, err = process.communicate(timeout=600)
+        assert process.returncode == 0, err
+        assert "Traceback" not in err
+    _, study = open_study(tmp_path / "sweep", storage=server)
+    assert [trial.number for trial in study.trials] == list(range(9))
+    assert {trial.state.name for trial in study.trials} <= {"COMPLETE", "PRUNED"}
+    study._storage._backend.engine.dispose()

@@ -77,6 +77,16 @@ def test_rank_0_prints_and_saves(training, tmp_path):
     assert err.count("saved cv/") == 1
 
 
+def test_all_ranks_resume_a_run(mpiexec, training, tmp_path):
+    first, _ = training("--max-epochs", 1).communicate(timeout=LIMIT)
+    done = load_training(tmp_path / first.strip())[1].progress.iteration
+    resume = ("-m", "minichar", "train", "--resume", "cv", "--max-epochs", 2)
+    out, err = mpiexec(3, *resume, cwd=tmp_path).communicate(timeout=LIMIT)
+    assert "3 processes share the 4 streams" in err
+    assert "resumed" in err
+    assert load_training(tmp_path / out.strip())[1].progress.iteration == 2 * done
+
+
 def test_an_error_on_all_ranks_is_printed_once(training):
     process = training("--data", "missing.txt")
     _, err = process.communicate(timeout=LIMIT)
