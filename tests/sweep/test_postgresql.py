@@ -64,22 +64,10 @@ def test_a_killed_trial_is_continued_and_the_results_are_those_of_sqlite(sweep, 
 
 def test_processes_that_start_at_once_share_the_trials(server, tmp_path):
     (tmp_path / "input.txt").write_text(TEXT, encoding="utf-8")
-    command = [sys.executable, "-m", "minichar", "sweep", "--data", "input.txt", "--storage", server]
-    command += [
-        "--num-layers",
-        "1",
-        "--batch-size",
-        "4",
-        "--seq-length",
-        "6",
-        "--max-epochs",
-        "2",
-        "--rnn-size",
-        "8",
-        "--trials",
-        "9",
-    ]
-    command += ["--search", "learning_rate=1e-3..1e-1:log"]
+    toy = {"num-layers": 1, "batch-size": 4, "seq-length": 6, "max-epochs": 2, "rnn-size": 8, "trials": 9}
+    toy |= {"data": "input.txt", "storage": server, "search": "learning_rate=1e-3..1e-1:log"}
+    options = [str(part) for name, value in toy.items() for part in (f"--{name}", value)]
+    command = [sys.executable, "-m", "minichar", "sweep", *options]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(command, cwd=tmp_path, **pipes) for _ in range(3)]
     for process in processes:
