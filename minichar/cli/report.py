@@ -28,8 +28,8 @@ from minichar.training.start import Run
 SAMPLE_LENGTH = 60
 REFRESH = 0.1
 """Minimum time between progress-bar updates, in seconds. Each update copies the loss from the device."""
-ESTIMATE_AFTER = 5.0
-"""Time in seconds after which the duration of the run is estimated."""
+ESTIMATE_AFTER = 1.0
+"""Time in seconds from the end of the first chunk until the duration of the run is estimated."""
 SAMPLE_AFTER = 10.0
 """Time in seconds after which a line of text is generated even if the model has not been evaluated yet."""
 CLEAR_LINE = "\r\x1b[K"
@@ -59,6 +59,7 @@ class Report:
         self.measurements = 0
         self.begun = self.shown_at = monotonic()
         self.first = self.trainer.iteration
+        self.first_chunk_end: tuple[float, int] | None = None
         self.estimated = self.sampled = False
         self.bar = click.progressbar(
             length=self.trainer.iterations,
@@ -184,15 +185,17 @@ class Report:
 
     def show_early(self) -> None:
         """Print the estimated duration of the run and, before the first evaluation, some generated text."""
-        elapsed = monotonic() - self.begun
-        if not self.estimated and elapsed >= ESTIMATE_AFTER:
+        now, done = monotonic(), self.trainer.iteration
+        # The first chunk is not representative: a GPU compiles kernels, for example.
+        since, first = self.first_chunk_end = self.first_chunk_end or (now, done)
+        if not self.estimated and done > first and now - since >= ESTIMATE_AFTER:
             self.estimated = True
-            done = self.trainer.iteration - self.first
-            seconds = elapsed / done * (self.trainer.iterations - self.first)
+            per_chunk = (now - since) / (done - first)
+            seconds = since - self.begun + per_chunk * (self.trainer.iterations - first)
             if limit := 60 * self.trainer.settings.max_time:
                 seconds = min(seconds, limit)
             self.say(f"time       about {duration(seconds)} in total")
-        if not self.sampled and self.trainer.settings.sample_every and elapsed >= SAMPLE_AFTER:
+        if not self.sampled and self.trainer.settings.sample_every and now - self.begun >= SAMPLE_AFTER:
             self.show_sample()
 
     def show_sample(self) -> None:

@@ -9,6 +9,7 @@ from toys import TEXT, TOY
 
 from minichar.cli import report
 from minichar.cli.log import is_foreign
+from minichar.training.trainer import Trainer
 
 
 def test_the_estimated_duration_and_an_early_sample(cli, monkeypatch):
@@ -35,6 +36,21 @@ def test_the_estimate_respects_the_time_limit(cli, monkeypatch):
     monkeypatch.setattr(report, "ESTIMATE_AFTER", 0.0)
     arguments = ["train", "--data", "input.txt", *TOY, "--max-epochs", 100_000, "--max-time", 0.005]
     assert "time       about 0 s in total" in cli(*arguments).stderr
+
+
+def test_the_estimate_does_not_extrapolate_the_first_chunk(cli, monkeypatch):
+    """Each chunk takes a second, except that the first takes 20 seconds."""
+    clock = {"seconds": 0.0}
+
+    def learn(trainer):
+        clock["seconds"] += 20 if trainer.iteration == 0 else 1
+        return taught(trainer)
+
+    taught = Trainer.learn
+    monkeypatch.setattr(Trainer, "learn", learn)
+    monkeypatch.setattr(report, "monotonic", lambda: clock["seconds"])
+    said = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1, "--sample-every", 0).stderr
+    assert f"time       about {report.duration(clock['seconds'])} in total" in said
 
 
 def test_the_characters_that_are_left_out_are_counted(cli):
