@@ -69,7 +69,7 @@ class Entry(NamedTuple):
 def read_tensors(
     file: IO[bytes], size: int, corrupted: Corrupted
 ) -> tuple[dict[str, np.ndarray], str | None]:
-    """Return the tensors in a file of `size` bytes, and minichar's header.
+    """Return the tensors and minichar's header from a file of `size` bytes.
 
     Raises
     ------

@@ -55,9 +55,8 @@ class Choice:
     ) -> Array:
         """Return ids ``(B,)`` sampled from logits ``(V, B)`` with uniform random numbers `u` ``(B,)``.
 
-        If given, `temperature` (a scalar or one value per column) overrides the attribute. `xp` is the module
-        of the arrays, such as `numpy`. For arrays on a device, this method returns without waiting for the
-        device.
+        If given, `temperature` (a scalar or one value per column) overrides the attribute. `xp` is the array
+        module, such as `numpy`. For arrays on a device, this method returns without waiting for the device.
         """
         if self.argmax:
             return likeliest(logits)

@@ -140,8 +140,8 @@ class Reader:
     def cached(self, lead: Callable[[Callable[[], str]], str] = lambda digest: digest()) -> Corpus | None:
         """Return the corpus that is stored in the cache, or None if the cache cannot be used.
 
-        `lead` is called with the method `digest` and returns the digest that the cached text must have. With
-        `Team.lead`, only rank 0 computes the digest.
+        `lead` calls the method that is passed to it, `digest`, and returns the result. With `Team.lead`, only
+        rank 0 computes the digest, and all ranks compare their caches with it.
         """
         kept = self.store.load() if self.store else None
         digest = lead(self.digest)

@@ -117,7 +117,7 @@ def lay_out(corpus: Corpus, settings: Settings) -> Split:
 
 
 def resets_of(corpus: Corpus, settings: Settings) -> Resets | None:
-    """Return the state resets, at separators and file starts, for the text read as one stream."""
+    """Return the positions where the state is reset: at separators and at the start of each file."""
     separator = separator_ids(settings.reset_on, corpus.vocabulary)
     return find_resets(corpus.ids, separator, corpus.starts[1:])
 

@@ -136,7 +136,8 @@ class Connection(HTTPChannel):
 
 
 class Server(TcpWSGIServer):
-    """Server that closes connections of slow clients and, near the connection limit, the oldest idle ones."""
+    """Server that closes connections to slow clients and, near the connection limit, the oldest idle
+    connections."""
 
     channel_class = Connection
 
