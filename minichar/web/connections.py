@@ -136,8 +136,7 @@ class Connection(HTTPChannel):
 
 
 class Server(TcpWSGIServer):
-    """Server that closes connections to slow clients and, near the connection limit, the oldest idle
-    connections."""
+    """Server that closes connections to slow clients and, near its limit, the oldest idle connections."""
 
     channel_class = Connection
 
