@@ -159,7 +159,8 @@ class TestRecording:
         assert len(calls) == 6
 
     @pytest.mark.parametrize(
-        ("masks", "layer_norm"), [({}, True), ({"dropout": 0.0, "weight_drop": 0.0}, False)]
+        ("masks", "layer_norm"),
+        [({}, True), ({"weight_drop": 0.0}, False), ({"dropout": 0.0, "weight_drop": 0.0}, False)],
     )
     def test_a_replay_gives_the_losses_of_separate_launches(self, masks, layer_norm, cell, gpu):
         """The losses are equal bit for bit, for teacher forcing and then for scheduled sampling."""
