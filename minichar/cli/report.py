@@ -187,7 +187,9 @@ class Report:
         """Print the estimated duration of the run and, before the first evaluation, some generated text."""
         now, done = monotonic(), self.trainer.iteration
         # The first chunk is not representative: a GPU compiles kernels, for example.
-        since, first = self.first_chunk_end = self.first_chunk_end or (now, done)
+        if self.first_chunk_end is None:
+            self.first_chunk_end = now, done
+        since, first = self.first_chunk_end
         if not self.estimated and done > first and now - since >= ESTIMATE_AFTER:
             self.estimated = True
             per_chunk = (now - since) / (done - first)

@@ -89,3 +89,12 @@ class ColumnsOf(Uniform):
     def shared(self) -> Uniform:
         """Generator whose random numbers are shared by all sequences in a batch."""
         return self.whole
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The state of the generator for all sequences."""
+        return self.whole.state
+
+    @state.setter
+    def state(self, state: dict[str, Any]) -> None:
+        self.whole.state = state

@@ -128,32 +128,32 @@ class Reader:
             self.store = Cache(path, self.text.files, encoding, min_freq)
         self.hashing: Future[str] | None = None
 
-    def begin(self) -> None:
+    def begin(self) -> Future[str]:
         """Start computing the digest of the text in the background."""
         self.hashing = self.hashing or _begin(self.text.digest)
+        return self.hashing
 
     def digest(self) -> str:
         """Return the digest of the text (see `Corpus`), or raise an error if a file cannot be read."""
-        self.begin()
-        return self.hashing.result()
+        return self.begin().result()
 
-    def cached(self, lead: Callable[[Callable[[], str]], str] = lambda digest: digest()) -> Corpus | None:
-        """Return the corpus that is stored in the cache, or None if the cache cannot be used.
+    def cached(self, digest_of: Callable[[], str]) -> Corpus | None:
+        """Return the corpus from the cache, or None if there is no cache of the text.
 
-        `lead` calls the method that is passed to it, `digest`, and returns the result. With `Team.lead`, only
-        rank 0 computes the digest, and all ranks compare their caches with it.
+        `digest_of` returns the digest of the text. It is called after the cache has been read, so that the
+        digest can be computed in the meantime.
         """
         kept = self.store.load() if self.store else None
-        digest = lead(self.digest)
+        digest = digest_of()
         if kept is None or kept.digest != digest:
             return None
         notes = (*self.ignored, *kept.notes)
         return Corpus(kept.ids, kept.starts, kept.vocabulary, kept.distinct, self.text.name, digest, notes)
 
     def load(self) -> Corpus:
-        """Return the corpus, from the cache if possible."""
+        """Return the corpus from the cache. If there is no cache of the text, encode and cache the text."""
         self.begin()
-        return self.cached() or self._encode()
+        return self.cached(self.digest) or self._encode()
 
     def _encode(self) -> Corpus:
         text, vocabulary = self.text, self.vocabulary

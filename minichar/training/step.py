@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 
-from minichar.devices.random import ColumnsOf, Uniform
+from minichar.devices.random import Uniform
 from minichar.engine.feed import Feed, teacher_forcing
 from minichar.model import CharRNN
 from minichar.training.averaging import Average
@@ -64,7 +64,7 @@ class TrainingStep:
     """
 
     def __init__(self, model: CharRNN, T: int, B: int, settings: Settings, team: Team = ALONE) -> None:
-        self.team, self.B, self.columns = team, B, team.columns(B)
+        self.team, self.columns = team, team.columns(B)
         own = self.columns.stop - self.columns.start
         self.share = own / B
         self.theta, self.average = model.parameters, None
@@ -108,13 +108,13 @@ class TrainingStep:
         ----------
         inputs, targets : array of int, (T, B), on the host
         generator : Uniform
-            Used to draw the masks for scheduled sampling and dropout.
+            Used to draw the masks for scheduled sampling and dropout. With several processes, a `ColumnsOf`.
         keep : array of bool, (T, B), on the host, optional
             False where the states are reset before a step. Pass `keep` for all chunks of a run, or for none.
         """
         self.chunk[...] = self.backend.to_device(np.stack([inputs, targets]))
-        self.network.set_keep(keep)
-        generator = ColumnsOf(generator, self.columns, self.B)
+        if keep is not None:
+            self.network.set_keep(keep)
         if self.teacher_forcing_ratio < 1.0:
             self.mixed.draw_mask(self.teacher_forcing_ratio, generator, self.network.keep)
         self.network.draw_masks(generator)

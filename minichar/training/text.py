@@ -33,8 +33,8 @@ is longer than `STEPS` steps, one every `STEPS` steps.
 def read_corpus(settings: Settings, cache: bool = True, team: Team = ALONE) -> Corpus:
     """Read the text specified by the settings and optionally cache its ids in a file next to the text.
 
-    If every rank finds a cache, all ranks read their caches at the same time. Otherwise, rank 0 reads the
-    text first, and the other ranks can then use its cache.
+    If every rank has a cache of the text, all ranks read their caches at the same time. Otherwise, rank 0
+    reads the text first, and the other ranks can then use its cache.
 
     Raises
     ------
@@ -42,11 +42,12 @@ def read_corpus(settings: Settings, cache: bool = True, team: Team = ALONE) -> C
         If the text cannot be read (see `load_corpus`), or if the ranks read different texts, for example
         because each rank reads from its own disk.
     """
-    reader = Reader(settings.data, settings.encoding, settings.min_freq, cache=cache)
-    team.lead(reader.begin)
-    corpus = reader.cached(team.lead)
-    if any(team.largest(corpus is None)):
-        corpus = team.in_turn(reader.load)
+    reader = team.in_turn(lambda: Reader(settings.data, settings.encoding, settings.min_freq, cache=cache))
+    if team.rank == 0:
+        reader.begin()
+    cached = reader.cached(lambda: team.lead(reader.digest))
+    everywhere = not any(team.largest(cached is None))
+    corpus = cached if cached and everywhere else team.in_turn(lambda: cached or reader.load())
     digest = team.lead(lambda: corpus.digest)
     if any(team.largest(corpus.digest != digest)):
         raise MinicharError(f"the processes read different texts from {corpus.path}: use the same text")

@@ -22,6 +22,7 @@ from minichar.checkpoints import checkpoint
 from minichar.checkpoints.history import LARGEST, History
 from minichar.checkpoints.state import TrainingState
 from minichar.devices.backend import Array
+from minichar.devices.random import ColumnsOf
 from minichar.errors import MinicharError, Option
 from minichar.files import check_directory, sharing
 from minichar.model import CharRNN
@@ -87,7 +88,7 @@ class Trainer:
         self.rates: tuple[float, float] | None = None
         self.validation = Validation(model, split.T, len(self.train.streams), self.step.share, team)
         # Separate from the generators for weights and samples, so that training does not depend on them.
-        self.generator = self.backend.uniform(settings.seed, 1)
+        self.generator = ColumnsOf(self.backend.uniform(settings.seed, 1), self.step.columns, split.B)
         self.iteration = 0
         self.first_loss: float | None = None
         self.learned = 0

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from optional import free_port, missing
-from toys import TEXT
+from toys import ONE_THREAD, TEXT
 
 from minichar.sweep.study import open_study, results
 from minichar.sweep.trials import Ended
@@ -62,18 +62,21 @@ def test_a_killed_trial_is_continued_and_the_results_are_those_of_sqlite(sweep, 
         each._storage._backend.engine.dispose()
 
 
-def test_processes_that_start_at_once_share_the_trials(server, tmp_path):
+def test_processes_that_start_at_once_repeat_and_lose_no_trial(server, tmp_path):
     (tmp_path / "input.txt").write_text(TEXT, encoding="utf-8")
     toy = {"num-layers": 1, "batch-size": 4, "seq-length": 6, "max-epochs": 2, "rnn-size": 8, "trials": 9}
     toy |= {"data": "input.txt", "storage": server, "search": "learning_rate=1e-3..1e-1:log"}
     options = [str(part) for name, value in toy.items() for part in (f"--{name}", value)]
     command = [sys.executable, "-m", "minichar", "sweep", *options]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(command, cwd=tmp_path, **pipes) for _ in range(3)]
-    for process in processes:
-        _, err = process.communicate(timeout=600)
-        assert process.returncode == 0, err
-        assert "Traceback" not in err
+    processes = [subprocess.Popen(command, cwd=tmp_path, env=ONE_THREAD, **pipes) for _ in range(3)]
+    try:
+        errors = [process.communicate(timeout=600)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert [process.returncode for process in processes] == [0, 0, 0], errors
+    assert "Traceback" not in "".join(errors)
     _, study = open_study(tmp_path / "sweep", storage=server)
     assert [trial.number for trial in study.trials] == list(range(9))
     assert {trial.state.name for trial in study.trials} <= {"COMPLETE", "PRUNED"}

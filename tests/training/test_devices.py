@@ -102,7 +102,7 @@ class TestParity:
         """The learning rate and ratio change every epoch, and captured steps must use the new values."""
         settings = replace(EVERYTHING, ss_feed=ss_feed)
         here, there = (trainer_on(backend, settings, L=1, embedding=embedding) for backend in (CPU, device))
-        here.generator = OnTheHost(device, settings.seed, 1)
+        here.generator.whole = OnTheHost(device, settings.seed, 1)
         assert len(there.split.train) == 7
         np.testing.assert_allclose(losses_of(there, 15), losses_of(here, 15), rtol=0, atol=1e-5)
 
@@ -177,7 +177,7 @@ class TestRecording:
     def test_an_embedding_and_an_average_are_replayed(self, gpu):
         """The replay also draws DropConnect masks and updates the parameters at their captured addresses."""
         here, there = (trainer_on(backend, EVERYTHING, embedding=4) for backend in (CPU, gpu))
-        here.generator = OnTheHost(gpu, EVERYTHING.seed, 1)
+        here.generator.whole = OnTheHost(gpu, EVERYTHING.seed, 1)
         np.testing.assert_allclose(losses_of(there, 20), losses_of(here, 20), rtol=0, atol=1e-5)
         assert there.step.forced_parts[0].graph is not None
         average = gpu.to_host(there.model.parameters.flat)

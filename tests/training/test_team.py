@@ -12,11 +12,15 @@ from cells import ARGUMENTS
 from ranks import on_ranks
 from toys import TEXT, history_of, losses_of, toy_settings
 
+import minichar.text.corpus as corpus_module
 import minichar.training.team as team_module
 import minichar.training.trainer as trainer_module
 from minichar.checkpoints.checkpoint import load_training
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
+from minichar.text.cache import Cache
+from minichar.text.corpus import load_corpus
+from minichar.text.datasets import place
 from minichar.text.joining import Text
 from minichar.training import start
 from minichar.training.evaluation import evaluate_part
@@ -258,7 +262,7 @@ def test_rank_0_reads_the_text_first(tmp_path):
 
 @pytest.mark.parametrize(
     ("folders", "caches", "hashed", "encoded"),
-    [("aaa", "", 3, 1), ("aaa", "a", 1, 0), ("abc", "abc", 1, 0), ("abc", "ab", 3, 1)],
+    [("aaa", "", 3, 1), ("aaa", "a", 1, 0), ("abc", "abc", 1, 0), ("abc", "ab", 2, 1)],
 )
 def test_ranks_share_caches_and_rank_0_hashes_cached_texts(
     folders, caches, hashed, encoded, tmp_path, monkeypatch
@@ -276,10 +280,50 @@ def test_ranks_share_caches_and_rank_0_hashes_cached_texts(
 
     counting("digest")
     counting("encode")
-    start = lambda team: begin(toy_settings(tmp_path / folders[team.rank]), team=team).corpus.ids.tolist()  # noqa: E731
-    first, *others = on_ranks(3, start)
+
+    def ids(team):
+        return begin(toy_settings(tmp_path / folders[team.rank]), team=team).corpus.ids.tolist()
+
+    first, *others = on_ranks(3, ids)
     assert others == [first, first]
     assert (counts["digest"], counts["encode"]) == (hashed, encoded)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_text_is_hashed_while_its_cache_is_read(size, tmp_path, monkeypatch):
+    hashed, digest, load = Event(), Text.digest, Cache.load
+    begin(settings := toy_settings(tmp_path))
+    monkeypatch.setattr(Text, "digest", lambda text: hashed.set() or digest(text))
+    monkeypatch.setattr(Cache, "load", lambda cache: load(cache) if hashed.wait(60) else None)
+    monkeypatch.setattr(Text, "encode", None)  # must not be called
+    on_ranks(size, lambda team: begin(settings, team=team))
+    hashed.clear()
+    load_corpus(settings.data)
+
+
+def test_rank_0_creates_the_default_text(tmp_path, monkeypatch):
+    created = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(corpus_module, "pydocs_text", lambda: TEXT)
+    monkeypatch.setattr(
+        corpus_module, "place", lambda path, text: created.append(current_thread()) or place(path, text)
+    )
+    settings = replace(toy_settings(tmp_path), data=None)
+    threads = on_ranks(3, lambda team: (begin(settings, team=team), current_thread())[1])
+    assert created == threads[:1]
+
+
+def test_an_error_on_rank_0_is_raised_on_all_ranks(tmp_path):
+    settings, errors = toy_settings(tmp_path), []
+
+    def start(team):
+        data = tmp_path / "missing.txt" if team.rank == 0 else settings.data
+        with pytest.raises(MinicharError, match=r"missing\.txt' does not exist"):
+            begin(replace(settings, data=data), team=team)
+        errors.append(team.rank)
+
+    on_ranks(2, start)
+    assert sorted(errors) == [0, 1]
 
 
 def test_a_rank_does_not_use_a_cache_of_an_older_text(tmp_path):
