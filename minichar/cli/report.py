@@ -206,7 +206,7 @@ class Report:
         model = self.trainer.model.on(CPU)  # for a single sample, the CPU is faster than a GPU
         text = "".join(generate(model, SAMPLE_LENGTH, seed=self.trainer.iteration))
         self.say(f"           sample: {text.replace(chr(10), ' / ')[:SAMPLE_LENGTH]}")
-        self.speed.restart()
+        self.speed.resume()
 
     def show_evaluated(self, evaluated: Evaluated) -> None:
         """Print and log the losses, with advice and a line of generated text."""
@@ -238,7 +238,7 @@ class Report:
         if every and self.measurements % every == 0:
             self.show_sample()
         self.log.append({"event": "evaluation"} | evaluated.record())
-        self.speed.restart()
+        self.speed.resume()
 
     def finish(self) -> None:
         """Print suggested commands to standard error and the best checkpoint's path to standard output."""
@@ -270,24 +270,26 @@ def duration(seconds: float) -> str:
 
 
 class Speed:
-    """Throughput in characters per second, averaged over about one second."""
+    """Throughput in characters per second, averaged over about one second of training."""
 
     def __init__(self) -> None:
-        self.value = 0.0
-        self.restart()
+        self.value = self.seconds = 0.0
+        self.counted = 0
+        self.resume()
 
-    def restart(self) -> None:
-        """Restart the measurement to exclude time not spent on training."""
-        self.since, self.counted = monotonic(), 0
+    def resume(self) -> None:
+        """Exclude the time since the last training step from the measurement."""
+        self.since = monotonic()
 
     def count(self, characters: int) -> None:
         """Count the characters processed in one training step."""
         self.counted += characters
-        elapsed = monotonic() - self.since
-        if elapsed >= 1 or not self.value:
-            self.value = self.counted / max(elapsed, 1e-9)
-        if elapsed >= 1:
-            self.restart()
+        self.seconds += monotonic() - self.since
+        self.resume()
+        if self.seconds >= 1 or not self.value:
+            self.value = self.counted / max(self.seconds, 1e-9)
+        if self.seconds >= 1:
+            self.counted, self.seconds = 0, 0.0
 
     def __str__(self) -> str:
         return f"{self.value:,.0f}"

@@ -176,8 +176,7 @@ def command(
             click.echo(os.fsencode(train_command(options)))
         if received:
             ctx.exit(128 + received[0])
-    running = any(trial.state.name == "RUNNING" for trial in sweep.study.trials)  # in another process
-    if not (ranked or running or sweep.stopping):
+    if not (ranked or sweep.stopping or sweep.running()):  # other processes may be running trials
         ctx.exit(1)
 
 

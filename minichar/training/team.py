@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minichar.devices.backend import Array, Backend
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, counted
 
 Result = TypeVar("Result")
 
@@ -48,8 +48,7 @@ class Team:
         """
         if self.size > B:
             raise MinicharError(
-                f"{self.size} processes cannot share {B} streams: start fewer, or increase ",
-                Option("batch_size"),
+                f"{self.size} processes cannot share {counted(B, 'stream')}: start at most {B}"
             )
         return slice(B * self.rank // self.size, B * (self.rank + 1) // self.size)
 

@@ -84,3 +84,16 @@ def test_a_file_that_is_not_a_log_is_recognised(tmp_path, content, foreign):
 def test_a_pipe_can_be_a_log(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert not is_foreign(tmp_path / "pipe")
+
+
+def test_the_speed_excludes_pauses_and_is_updated_after_each_second_of_training(monkeypatch):
+    clock = {"seconds": 0.0}
+    monkeypatch.setattr(report, "monotonic", lambda: clock["seconds"])
+    speed, values = report.Speed(), []
+    for seconds in (0.8, 0.4, 0.4, 0.4, 0.4):  # the first step is slower than the others
+        clock["seconds"] += seconds
+        speed.count(100)
+        values.append(speed.value)
+        clock["seconds"] += 30  # an evaluation
+        speed.resume()
+    assert values == pytest.approx([125, 200 / 1.2, 200 / 1.2, 200 / 1.2, 300 / 1.2])
