@@ -8,7 +8,18 @@ import click
 from minichar.cli.options import PATH, CellName, Escaped, Minutes, OneOf, group
 from minichar.cli.saving import SAVING
 from minichar.engine.config import GRU_RESETS
-from minichar.text.sizes import DROPOUT, LARGE_H, LARGE_V, SHORT, SMALL_H, WARMUP, D
+from minichar.text.sizes import (
+    DROPOUT,
+    HIGH_RATE,
+    LARGE_H,
+    LARGE_V,
+    LARGEST_B,
+    RATE,
+    SHORT,
+    SMALL_H,
+    WARMUP,
+    D,
+)
 from minichar.training.recipes import RECIPES, table
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import LEARNING_RATE_SCHEDULES, SS_SCHEDULES
@@ -176,7 +187,10 @@ OPTIONS = (
     training(
         "--learning-rate",
         default=DEFAULT.learning_rate,
-        help="Step size. If it is too large, the loss diverges; if it is too small, training is slow.",
+        help="Step size. If it is too large, the loss diverges; if it is too small, training is slow. "
+        f"{AUTOMATIC}: {HIGH_RATE:g} for LSTMs with up to {LARGE_H} units and no layer normalisation, if "
+        f"they are trained from scratch on more than {SHORT:,} characters with a batch size of at least "
+        f"{LARGEST_B}; otherwise {RATE:g}.",
     ),
     training(
         "--learning-rate-schedule",

@@ -16,6 +16,8 @@ SMALL_H, LARGE_H = 128, 256
 """Hidden units per layer. `LARGE_H` is for short texts: with dropout, larger models have lower losses."""
 WARMUP, GATED = 0.1, ("lstm", "gru")
 """Fraction of a run spent on warm-up. The cells in `GATED` do better on short texts without warm-up."""
+HIGH_RATE, RATE = 2e-2, 8e-3
+"""Learning rates. `HIGH_RATE` is for LSTMs with up to `LARGE_H` units and without layer normalisation."""
 LARGE_V, D = 256, 64
 """Vocabularies of more than `LARGE_V` characters use embeddings of size `D`. On short texts with that many
 distinct characters, a GRU with layer normalisation has a lower loss than an LSTM."""
@@ -44,6 +46,14 @@ def choose_warmup(N: int, model: str, from_scratch: bool) -> float:
     Fine-tuning (`from_scratch` is False) always uses warm-up.
     """
     return 0.0 if N <= SHORT and model in GATED and from_scratch else WARMUP
+
+
+def choose_learning_rate(N: int, B: int, tolerant: bool) -> float:
+    """Return the learning rate for `N` characters and batch size `B`.
+
+    `tolerant` is True for models that train faster at the high rate if the text is long and B is large.
+    """
+    return HIGH_RATE if tolerant and N > SHORT and B >= LARGEST_B else RATE
 
 
 def choose_cell(N: int, V: int) -> tuple[str, bool]:

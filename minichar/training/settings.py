@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from minichar.checkpoints.history import LARGEST
-from minichar.checks import ABOVE_0, BELOW_1, FILE_NAME, UP_TO_1, at_least, between, check, one_of, rule
+from minichar.checks import BELOW_1, FILE_NAME, UP_TO_1, at_least, between, check, one_of, rule
 from minichar.engine.config import DropProbability, GruReset, Size
 from minichar.engine.registry import models
 from minichar.model import MAX_TITLE
@@ -26,6 +26,7 @@ FRACTION = rule(lambda value: value == AUTOMATIC or 0 <= value < 1, f"at least 0
 RNN_SIZE = rule(
     lambda value: value == AUTOMATIC or 1 <= value <= 1 << 20, f"from 1 to {1 << 20}, or {AUTOMATIC}"
 )
+LEARNING_RATE = rule(lambda value: value == AUTOMATIC or value > 0, f"above 0, or {AUTOMATIC}")
 MAX_NAME = 100
 """Maximum length of `savefile` in bytes. File systems limit the whole file name to 255 bytes."""
 TITLE = rule(
@@ -80,7 +81,7 @@ class Settings:
     max_epochs: Annotated[float, between(0, LARGEST)] = 0.0
     patience: Annotated[int, at_least(0)] = 10
     max_time: Annotated[float, at_least(0)] = 0.0
-    learning_rate: Annotated[float, ABOVE_0] = 8e-3
+    learning_rate: Annotated[float, LEARNING_RATE] = AUTOMATIC
     learning_rate_schedule: Annotated[str, one_of(LEARNING_RATE_SCHEDULES)] = "step"
     warmup: Annotated[float, FRACTION] = AUTOMATIC
     learning_rate_decay: Annotated[float, UP_TO_1] = 1.0

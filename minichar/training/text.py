@@ -11,9 +11,11 @@ from minichar.text.corpus import Corpus, Reader
 from minichar.text.datasets import DATASETS
 from minichar.text.resets import Resets, find_resets, find_separators, separator_ids
 from minichar.text.sizes import (
+    LARGE_H,
     choose_cell,
     choose_dropout,
     choose_embedding,
+    choose_learning_rate,
     choose_max_val_chunks,
     choose_rnn_size,
     choose_sizes,
@@ -95,6 +97,10 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     sizes = choose_sizes(len(corpus.ids), B, T, lambda B, T: split(B, T).left_out)
     fitting = split(*sizes)  # B and T are reduced if the text is short
     settings = replace(settings, batch_size=B or fitting.B, seq_length=T or fitting.T)
+    if settings.learning_rate == AUTOMATIC:
+        small_lstm = settings.model == "lstm" and settings.rnn_size <= LARGE_H and not settings.layer_norm
+        rate = choose_learning_rate(len(corpus.ids), settings.batch_size, small_lstm and from_scratch)
+        settings = replace(settings, learning_rate=rate)
     epoch = len(_split(corpus, settings).train)
     if settings.max_val_chunks == AUTOMATIC:
         most = choose_max_val_chunks(settings.eval_val_every or min(STEPS, epoch))
@@ -107,7 +113,8 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
 
 def keep_chosen(settings: Settings, saved: Settings) -> Settings:
     """Return the settings of a resumed run, with automatic values replaced by those in `saved`."""
-    automatic = {"model", "rnn_size", "warmup", "embedding", "max_val_chunks", "batch_size", "seq_length"}
+    automatic = {"model", "rnn_size", "learning_rate", "warmup", "embedding"}
+    automatic |= {"max_val_chunks", "batch_size", "seq_length"}
     requested = [name for name in automatic if getattr(settings, name) == getattr(Settings, name)]
     return replace(settings, **{name: getattr(saved, name) for name in requested})
 

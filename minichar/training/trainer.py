@@ -260,9 +260,9 @@ class Trainer:
         good = f"The last good checkpoint is {last}" if last else "No checkpoint was saved"
         bad = bad_parameter(self.step.theta)
         raise MinicharError(
-            f"training failed: loss {loss:.4g} at epoch {self.epoch:.2f}{limit}. {bad}. {good}; try a lower ",
+            f"training failed: loss {loss:.4g} at epoch {self.epoch:.2f}{limit}. {bad}. {good}; try a ",
             Option("learning_rate"),
-            " or ",
+            f" below {self.settings.learning_rate:g} or a lower ",
             Option("grad_clip"),
         )
 

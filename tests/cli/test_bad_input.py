@@ -103,7 +103,7 @@ def test_max_time_names_its_unit(cli):
         ("--warmup", (-0.1, 1)),
         ("--eval-val-every", (-1,)),
         ("--dropout", (1, -0.1, "nan")),
-        ("--learning-rate", (0, -1, "nan", "inf")),
+        ("--learning-rate", (0, -2, "nan", "inf")),
         ("--learning-rate-decay", (0, 1.5)),
         ("--learning-rate-decay-after", (-1,)),
         ("--decay-rate", (1, -0.5)),

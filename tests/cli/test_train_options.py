@@ -147,7 +147,7 @@ def test_help_lists_every_option_under_a_heading(cli):
     shown = " ".join(text.split())
     for option, default in (
         ("--num-layers", "2"),
-        ("--learning-rate", "0.008"),
+        ("--learning-rate", "-1"),
         ("--val-frac", "0.05"),
         ("--use-ss / --no-use-ss", "no-use-ss"),
         ("--checkpoint-dir", "cv"),
@@ -164,7 +164,7 @@ def test_text_without_the_data_option(cli):
 def test_a_recipe_is_used_and_stored(cli, begun):
     cli("train", "--data", "input.txt", "--recipe", "QUICK", "--rnn-size", 9, status=1)
     (settings,) = begun
-    assert (settings.recipe, settings.rnn_size, settings.learning_rate) == ("quick", 9, 8e-3)
+    assert (settings.recipe, settings.rnn_size, settings.learning_rate) == ("quick", 9, -1)
 
 
 def test_recipes_are_listed(cli):

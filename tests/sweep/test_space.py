@@ -62,7 +62,7 @@ def test_toml(tmp_path):
     ("search", "given", "message"),
     [
         (["rnn_size=0..4"], {}, "rnn_size is 0; it must be from 1"),
-        (["learning_rate=0.1,0.01,-1"], {}, "learning_rate is -1; it must be "),
+        (["learning_rate=0.1,0.01,-2"], {}, "learning_rate is -2; it must be above 0, or -1"),
         (["dropout=-1..0.5"], {}, "dropout is -0.25"),  # both ends are valid, but not all values between them
         (["model=gru,lstm", "gru_reset=after,before"], {}, "gru_reset has no effect without model='gru'"),
         (["gru_reset=after,before"], {"model": "lstm"}, "gru_reset has no effect"),

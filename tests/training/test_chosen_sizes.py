@@ -6,7 +6,8 @@ import pytest
 from toys import TEXT, take, toy_settings
 
 from minichar.errors import MinicharError
-from minichar.text.sizes import choose_cell
+from minichar.text import sizes
+from minichar.text.sizes import choose_cell, choose_learning_rate
 from minichar.training import text as training_text
 from minichar.training.settings import Settings
 from minichar.training.start import begin, begin_from, resume
@@ -71,6 +72,47 @@ def test_the_cell_suits_the_text_and_is_kept_when_a_run_is_resumed(first, chosen
 def test_layer_normalisation_may_be_chosen_for_an_lstm(tmp_path):
     settings = begin(toy_settings(tmp_path, model="auto", layer_norm=True)).trainer.settings
     assert (settings.model, settings.layer_norm) == ("lstm", True)
+
+
+@pytest.mark.parametrize(
+    ("N", "B", "tolerant", "rate"),
+    [
+        (100_001, 50, True, 2e-2),
+        (100_000, 50, True, 8e-3),
+        (100_001, 49, True, 8e-3),
+        (100_001, 50, False, 8e-3),
+    ],
+)
+def test_the_learning_rate_is_high_for_long_texts_and_large_batches(N, B, tolerant, rate):
+    assert choose_learning_rate(N, B, tolerant) == rate
+
+
+@pytest.mark.parametrize(
+    ("changes", "rate"),
+    [
+        ({}, 2e-2),
+        ({"learning_rate": 0.3}, 0.3),
+        ({"model": "gru"}, 8e-3),
+        ({"rnn_size": 9}, 8e-3),
+        ({"layer_norm": True}, 8e-3),
+        ({"batch_size": 3}, 8e-3),
+    ],
+)
+def test_the_learning_rate_suits_the_model_and_is_kept_when_a_run_is_resumed(
+    changes, rate, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sizes, "SHORT", len(TEXT) - 1)
+    monkeypatch.setattr(sizes, "LARGEST_B", 4)
+    monkeypatch.setattr(training_text, "LARGE_H", 8)
+    settings = toy_settings(tmp_path, **{"learning_rate": -1, "warmup": 0.0} | changes)
+    trainer = begin(settings).trainer
+    assert trainer.settings.learning_rate == rate
+    fine_tuned = begin_from(settings, trainer.model).trainer
+    assert fine_tuned.settings.learning_rate == (0.3 if "learning_rate" in changes else 8e-3)
+    take(trainer, 5)
+    path = trainer.saver.saved[-1]
+    assert resume(path, {"learning_rate": -1}).trainer.settings.learning_rate == rate
+    assert resume(path, {"learning_rate": 0.1}).trainer.settings.learning_rate == 0.1
 
 
 def test_warmup_suits_the_text_and_is_kept_when_a_run_is_resumed(tmp_path):
