@@ -186,7 +186,7 @@ class Report:
     def show_early(self) -> None:
         """Print the estimated duration of the run and, before the first evaluation, some generated text."""
         now, done = monotonic(), self.trainer.iteration
-        # The first chunk is not representative: a GPU compiles kernels, for example.
+        # Exclude the first chunk. On a GPU, for example, its time includes kernel compilation.
         if self.first_chunk_end is None:
             self.first_chunk_end = now, done
         since, first = self.first_chunk_end

@@ -1,4 +1,5 @@
-"""Text generation over HTTP, by a single server, or by several servers and workers connected through Redis.
+"""Text generation over HTTP, with a single server or with several servers and workers connected through
+Redis.
 
     page.js ── HTTP, SSE ── app.py ── JobQueue ─┬─ queue.py ─────── Scheduler (one per model)
                                                 └─ redis_queue.py ── Redis ── worker.py ── Scheduler
