@@ -66,7 +66,7 @@ print(vocabulary.decode(inputs[:, 0]))
         """\
 import minichar
 
-settings = minichar.Settings()  # the options of `minichar train`, with their defaults
+settings = minichar.Settings(learning_rate=8e-3)  # the options of `minichar train`
 corpus = minichar.load_corpus("data/pydocs")
 split = minichar.split_text(corpus.ids, B=20, T=25)
 

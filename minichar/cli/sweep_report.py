@@ -96,7 +96,7 @@ class SweepReport:
             self.say(f"stopped; continue with:\n  {join(words)}")
         ranked = results(self.sweep.study)
         if self.sweep.complete and (running := self.sweep.running()):
-            self.say(f"not final: {counted(len(running), 'trial')} still running in another process")
+            self.say(f"not final: {counted(len(running), 'trial')} still running in other processes")
         if not ranked:
             self.say("no trial has been completed")
             return

@@ -29,7 +29,7 @@ class Network:
     ----------
     config : Config
     parameters : Parameters
-        Must have the shapes ``config.shapes()``. Several networks can share parameters.
+        Must have the shapes returned by ``config.shapes()``. Several networks can share parameters.
     T, B : int
 
     Attributes

@@ -151,7 +151,7 @@ class Reader:
         return Corpus(kept.ids, kept.starts, kept.vocabulary, kept.distinct, self.text.name, digest, notes)
 
     def load(self) -> Corpus:
-        """Return the corpus from the cache. If there is no cache of the text, encode and cache the text."""
+        """Return the corpus from the cache, or encode and cache the text if it is not cached yet."""
         self.begin()
         return self.cached(self.digest) or self._encode()
 

@@ -140,7 +140,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     Raises
     ------
     Completed
-        If the run has reached its last step or was ended by `patience`.
+        If the run reached its last step or was stopped early by `patience`.
     MinicharError
         If the checkpoint cannot be resumed, if its text is missing or has changed, or if `changes`
         contains a different value for one of the `FIXED` settings.

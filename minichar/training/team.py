@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from minichar.devices.backend import Array, Backend
-from minichar.errors import MinicharError, counted
+from minichar.errors import MinicharError, Option, counted
 
 Result = TypeVar("Result")
 
@@ -48,7 +48,9 @@ class Team:
         """
         if self.size > B:
             raise MinicharError(
-                f"{self.size} processes cannot share {counted(B, 'stream')}: start at most {B}"
+                f"{self.size} processes cannot share {counted(B, 'stream')}: start at most {B}, or begin a "
+                "run with a larger ",
+                Option("batch_size"),
             )
         return slice(B * self.rank // self.size, B * (self.rank + 1) // self.size)
 

@@ -99,7 +99,7 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     settings = replace(settings, batch_size=B or fitting.B, seq_length=T or fitting.T)
     if settings.learning_rate == AUTOMATIC:
         small_lstm = settings.model == "lstm" and settings.rnn_size <= LARGE_H and not settings.layer_norm
-        rate = choose_learning_rate(len(corpus.ids), settings.batch_size, small_lstm and from_scratch)
+        rate = choose_learning_rate(len(corpus.ids), fitting.B, small_lstm and from_scratch)
         settings = replace(settings, learning_rate=rate)
     epoch = len(_split(corpus, settings).train)
     if settings.max_val_chunks == AUTOMATIC:

@@ -22,7 +22,7 @@ def limit_arenas() -> None:
 
 
 def return_memory() -> None:
-    """Return freed memory, which glibc would otherwise keep for later use, to the operating system."""
+    """Give freed memory back to the operating system. glibc would otherwise keep it for later use."""
     call("malloc_trim", 0)
 
 

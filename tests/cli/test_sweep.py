@@ -118,7 +118,7 @@ def test_the_trial_of_a_process_that_is_stopped_or_killed_is_resumed(process, cl
         assert child.poll() is None, child.communicate()
         time.sleep(0.02)
     said = cli("sweep", "--trials", 1).stderr
-    assert "not final: 1 trial still running in another process\n" in said
+    assert "not final: 1 trial still running in other processes\n" in said
     child.send_signal(number)
     stdout, stderr = child.communicate(timeout=600)
     assert "Traceback" not in stderr

@@ -96,6 +96,7 @@ def test_the_learning_rate_is_high_for_long_texts_and_large_batches(N, B, tolera
         ({"rnn_size": 9}, 8e-3),
         ({"layer_norm": True}, 8e-3),
         ({"batch_size": 3}, 8e-3),
+        ({"batch_size": 4, "seq_length": 5000, "max_epochs": 99}, 8e-3),  # B is reduced
     ],
 )
 def test_the_learning_rate_suits_the_model_and_is_kept_when_a_run_is_resumed(
@@ -108,7 +109,11 @@ def test_the_learning_rate_suits_the_model_and_is_kept_when_a_run_is_resumed(
     trainer = begin(settings).trainer
     assert trainer.settings.learning_rate == rate
     fine_tuned = begin_from(settings, trainer.model).trainer
-    assert fine_tuned.settings.learning_rate == (0.3 if "learning_rate" in changes else 8e-3)
+    fine_tuned_rate = 0.3 if "learning_rate" in changes else 8e-3
+    assert fine_tuned.settings.learning_rate == fine_tuned_rate
+    take(fine_tuned, 5)
+    resumed = resume(fine_tuned.saver.saved[-1], {"learning_rate": -1}).trainer
+    assert resumed.settings.learning_rate == fine_tuned_rate
     take(trainer, 5)
     path = trainer.saver.saved[-1]
     assert resume(path, {"learning_rate": -1}).trainer.settings.learning_rate == rate

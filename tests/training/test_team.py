@@ -368,7 +368,9 @@ def test_all_ranks_resume_the_checkpoint_that_rank_0_finds(tmp_path, monkeypatch
 
 def test_more_processes_than_streams(tmp_path):
     settings = toy_settings(tmp_path, batch_size=2)
-    with pytest.raises(MinicharError, match="3 processes cannot share 2 streams: start at most 2"):
+    with pytest.raises(
+        MinicharError, match="3 processes cannot share 2 streams: start at most 2, or begin a"
+    ):
         on_ranks(3, lambda team: begin(settings, team=team))
 
 
