@@ -188,9 +188,9 @@ OPTIONS = (
         "--learning-rate",
         default=DEFAULT.learning_rate,
         help="Step size. If it is too large, the loss diverges; if it is too small, training is slow. "
-        f"{AUTOMATIC}: {HIGH_RATE:g} for LSTMs with up to {LARGE_H} units and no layer normalisation, if "
-        f"they are trained from scratch on more than {SHORT:,} characters with a batch size of at least "
-        f"{LARGEST_B}; otherwise {RATE:g}.",
+        f"{AUTOMATIC}: {HIGH_RATE:g} for LSTMs with up to 2 layers of {LARGE_H} units and no layer "
+        f"normalisation, if they are trained from scratch on more than {SHORT:,} characters with a batch "
+        f"size of at least {LARGEST_B}; otherwise {RATE:g}.",
     ),
     training(
         "--learning-rate-schedule",

@@ -17,7 +17,7 @@ SMALL_H, LARGE_H = 128, 256
 WARMUP, GATED = 0.1, ("lstm", "gru")
 """Fraction of a run spent on warm-up. The cells in `GATED` do better on short texts without warm-up."""
 HIGH_RATE, RATE = 2e-2, 8e-3
-"""Learning rates. `HIGH_RATE` is for LSTMs with up to `LARGE_H` units and without layer normalisation."""
+"""Learning rates. `HIGH_RATE` is for small LSTMs without layer normalisation, trained on long texts."""
 LARGE_V, D = 256, 64
 """Vocabularies of more than `LARGE_V` characters use embeddings of size `D`. On short texts with that many
 distinct characters, a GRU with layer normalisation has a lower loss than an LSTM."""

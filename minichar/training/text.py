@@ -98,8 +98,9 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     fitting = split(*sizes)  # B and T are reduced if the text is short
     settings = replace(settings, batch_size=B or fitting.B, seq_length=T or fitting.T)
     if settings.learning_rate == AUTOMATIC:
-        small_lstm = settings.model == "lstm" and settings.rnn_size <= LARGE_H and not settings.layer_norm
-        rate = choose_learning_rate(len(corpus.ids), fitting.B, small_lstm and from_scratch)
+        small = settings.num_layers <= 2 and settings.rnn_size <= LARGE_H
+        tolerant = settings.model == "lstm" and small and not settings.layer_norm and from_scratch
+        rate = choose_learning_rate(len(corpus.ids), fitting.B, tolerant)
         settings = replace(settings, learning_rate=rate)
     epoch = len(_split(corpus, settings).train)
     if settings.max_val_chunks == AUTOMATIC:

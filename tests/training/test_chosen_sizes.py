@@ -94,6 +94,7 @@ def test_the_learning_rate_is_high_for_long_texts_and_large_batches(N, B, tolera
         ({"learning_rate": 0.3}, 0.3),
         ({"model": "gru"}, 8e-3),
         ({"rnn_size": 9}, 8e-3),
+        ({"num_layers": 3}, 8e-3),
         ({"layer_norm": True}, 8e-3),
         ({"batch_size": 3}, 8e-3),
         ({"batch_size": 4, "seq_length": 5000, "max_epochs": 99}, 8e-3),  # B is reduced
