@@ -8,8 +8,8 @@
         def __post_init__(self) -> None:
             check(self)
 
-Error messages refer to the field by an `Option`, which is printed as ``size`` in Python and as ``--size`` on
-the command line, as in ``--size is 0; it must be at least 1``.
+Error messages name the field with an `Option`, which is printed as ``size`` in Python and ``--size`` on the
+command line. For example: ``--size is 0; it must be at least 1``.
 """
 
 import operator
@@ -36,7 +36,7 @@ class Rule:
     holds : callable
         Returns whether a value satisfies the condition.
     words : callable
-        Returns the condition in words, such as "at least 1"; error messages put it after "it must be".
+        Returns the condition in words, such as "at least 1", for use after "it must be" in error messages.
     advice : tuple of str and Option, optional
         Suggested fix, appended to the error message.
     """

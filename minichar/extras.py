@@ -50,7 +50,7 @@ def install_command(extra: str) -> str:
 
     try:
         required = requires("minichar") or []
-    except PackageNotFoundError:  # minichar is not installed, but imported from its source directory
+    except PackageNotFoundError:  # minichar is imported from its source directory without being installed
         return f'pip install ".[{extra}]"'
     suffix = f'; extra == "{extra}"'
     packages = [line.removesuffix(suffix) for line in required if line.endswith(suffix)]
@@ -74,9 +74,9 @@ def raise_interrupt(number: int, frame: object) -> None:
 
 @contextmanager
 def on_interrupt(action: Any) -> Iterator[None]:
-    """Set the action for SIGINT within a ``with`` block.
+    """Set the SIGINT handler for the duration of a ``with`` block.
 
-    The action is not changed if SIGINT is ignored, if the program has its own handler, or outside the main
+    The handler is not changed if SIGINT is ignored, if the program has its own handler, or outside the main
     thread, where handlers cannot be set.
 
     Parameters

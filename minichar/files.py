@@ -35,8 +35,8 @@ def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary binary file, and rename it to `path` if the ``with`` block succeeds.
 
     The temporary file is in the same directory as `path`. The file and, where possible, the directory are
-    flushed to disk, so the new file survives a power failure. If the block fails, the temporary file is
-    deleted, and the old file is unchanged.
+    flushed to disk, so the new file survives a power failure. If the block raises an exception, the temporary
+    file is deleted and the old file is unchanged.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 
     A regular file is replaced atomically. If `path` is a symbolic link, its target is replaced.
     Output to a device, a pipe or a standard stream is buffered first, so nothing is written if the block
-    fails.
+    raises an exception.
 
     Raises
     ------
@@ -108,8 +108,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
     """Mark a directory as in use by this process.
 
-    Yields a function that returns whether another process has marked the same directory, or False if file
-    locks are not supported.
+    Yields a function that returns True if another process has marked the same directory. If file locks are
+    not supported, the function always returns False.
     """
     if fcntl is None:
         yield lambda: False
@@ -265,8 +265,8 @@ def _sync_directory(directory: Path) -> None:
         finally:
             os.close(descriptor)
     except OSError as error:
-        # The new file is already complete, so ignore directories that are writable but not readable, and file
-        # systems that cannot flush directories.
+        # The new file is already complete, so ignore the error if the directory is writable but not readable,
+        # or if the file system cannot flush directories.
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP):
             raise
 

@@ -54,7 +54,7 @@ class CharRNN:
         return cls(config, vocabulary, parameters)
 
     def on(self, backend: Backend) -> Self:
-        """Return a copy of the model on another device, or the model itself if already on that device."""
+        """Return a copy of the model on a device, or the model itself if it is already on that device."""
         here = self.parameters
         if here.backend is backend:
             return self

@@ -1,4 +1,4 @@
-"""Documentation figures, one script per figure. Most plots are computed with the engine."""
+"""Documentation figures, one script per figure. Most plots show data computed with the engine."""
 
 from importlib import import_module
 from pathlib import Path

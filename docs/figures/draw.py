@@ -47,7 +47,7 @@ def figure(draw: Callable[..., None], width: float, height: float, name: str, ro
         path = FOLDER / f"{name}.svg"
         fig.savefig(path, metadata={"Date": None, "Creator": None})
     svg = path.read_text(encoding="utf-8").replace(INK, "currentColor")
-    # Add the name to all ids, because a page may inline several figures.
+    # Prefix all ids with the figure's name, because a page may inline several figures.
     svg = re.sub(r'(id="|url\(#|xlink:href="#)', rf"\1{name}-", svg)
     svg = re.sub(">[^<>]*</text>", lambda text: lowered(text[0]), svg)
     path.write_text(svg[svg.index("<svg") :], encoding="utf-8")
@@ -60,7 +60,7 @@ def lowered(text: str) -> str:
 
 
 def powers(axis: Axis) -> None:
-    """Label a logarithmic axis with numbers such as 1e-3 instead of superscripts."""
+    """Label the ticks of a logarithmic axis in the form 1e-3, without superscripts."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"1e{round(log10(value))}"))
 
 

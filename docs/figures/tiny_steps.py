@@ -1,4 +1,4 @@
-"""Errors of the central difference and the complex step for lesson 1's loss, with steps down to 1e-60."""
+"""Central-difference and complex-step errors for lesson 1's loss, with step sizes down to 1e-60."""
 
 import numpy as np
 from matplotlib.axes import Axes

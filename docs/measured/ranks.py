@@ -42,7 +42,10 @@ class Timed(Ranks):
 
 
 def job() -> None:
-    """Time training steps. Rank 0 prints the step time and the fractions spent averaging and waiting."""
+    """Time training steps.
+
+    Rank 0 prints the step times and the fractions of time spent averaging and waiting.
+    """
     from mpi4py import MPI
 
     results = {}
@@ -73,7 +76,10 @@ def run(size: int) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    """Print the median step times, speed-up, and averaging and waiting fractions over `ROUNDS` rounds."""
+    """Print a table of medians over `ROUNDS` rounds.
+
+    The columns are the step times, the speed-up, and the fractions of time spent averaging and waiting.
+    """
     rounds = [(run(1), run(2)) for _ in range(ROUNDS)]
     print("H    B    1 rank     2 ranks    speed-up  Allreduce    waiting")
     for name in rounds[0][0]:

@@ -40,7 +40,7 @@ GROWTH = {
 
 
 def fastest(unit, times):
-    """Return the shortest time per call, in seconds, which is the least affected by other processes."""
+    """Return the time of the fastest call in seconds, because it is the least affected by other processes."""
 
     def once():
         begun = perf_counter()
@@ -75,7 +75,7 @@ class Clock:
 
 
 class TimedNumPy:
-    """NumPy namespace that times matrix products."""
+    """Wrapper around NumPy that times matrix products."""
 
     def __init__(self, clock):
         self.matmul = clock.timed("products", np.matmul)
@@ -98,7 +98,10 @@ class TimedBackend(NumPyBackend):
 
 
 def shares(work, times=20):
-    """Return the fractions of a training step spent on each kind of operation, and on copies and Python."""
+    """Return the fraction of a training step spent on each kind of operation.
+
+    The last fraction is the rest of the step: copies and Python overhead.
+    """
     clock = Clock()
     backend = TimedBackend(clock)
     model = CharRNN.new(work.config(), ours.vocabulary(work.vocab_size), seed=1, backend=backend)

@@ -42,7 +42,7 @@ def run(command: str, folder: str) -> subprocess.CompletedProcess[str]:
 
 
 def excerpt(log: str) -> list[str]:
-    """Return the lines of a training log that are shown: three from the header and two per epoch.
+    """Return the lines to show from a training log: three from the header and two per epoch.
 
     Progress lines and samples within an epoch are left out, because a terminal updates them in place.
     """

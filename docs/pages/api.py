@@ -45,7 +45,7 @@ def write_api(folder: Path) -> None:
 
 
 def section(group: Group) -> str:
-    """Return the section for a group of public names: an example, and the documentation of the names."""
+    """Return the section that documents a group of public names, starting with an example."""
     names = "\n".join(map(public, group.names))
     return f"## {group.title}\n\n```python\n{group.example}```\n\n```{{eval-rst}}\n{names}\n```"
 
@@ -63,7 +63,10 @@ def page(title: str, modules: list[str]) -> str:
 
 
 def public(name: str) -> str:
-    """Return the autodoc directive for a public name. Cross-references to it link to its module's page."""
+    """Return the autodoc directive for a public name.
+
+    With ``:no-index:``, cross-references to the object link to the page of its module, if there is one.
+    """
     what = getattr(minichar, name)
     kind = "autofunction"
     if inspect.isclass(what):

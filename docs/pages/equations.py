@@ -1,8 +1,8 @@
 """Typeset the indented blocks in lessons and docstrings, and the symbols in the surrounding text.
 
-Each block becomes a table. In the source, columns are separated by at least three spaces. Each table cell
-is an equation or a comment. Equations are aligned at signs such as ``=``, and the backward pass of an
-equation is indented below it. Diagrams and plain text are left unchanged.
+Each block becomes a table. In the source, columns are separated by at least three spaces, and the equations
+of a backward pass are indented more deeply than the others. Each table cell is an equation or a comment.
+Equations are aligned at signs such as ``=``. Diagrams and plain text are left unchanged.
 """
 
 import re
@@ -67,7 +67,8 @@ def formula(match: re.Match[str]) -> str:
 def table(block: str) -> str | None:
     """Return a block as HTML tables, or None if it contains a diagram or text outside a table.
 
-    Blank lines divide a block into parts. Consecutive parts with equations share a table, which aligns them.
+    Blank lines divide a block into parts. Consecutive parts that contain equations form one table, in which
+    all equations are aligned.
     """
     if DRAWING.search(block):
         return None
@@ -123,7 +124,7 @@ def is_equation(cell: str) -> bool:
 
 
 def separate(cells: list[str]) -> list[list[str]]:
-    """Split ``a, b = c, d`` into two rows. A comment stays in the first row."""
+    """Split ``a, b = c, d`` into two rows. Comments are put in the first row."""
     if not cells or not is_equation(cells[0]):
         return [cells] * bool(cells)
     equations = []

@@ -3,8 +3,8 @@
 An example of the notation is ``dh_prev = W_hᵀ @ da``. ``_`` starts a subscript, and ``^`` a superscript.
 A slash without spaces divides only the adjacent symbols, as in ``h²/2 f''``. A slash surrounded by spaces
 divides everything since the last operator by the factors that follow, as in ``η g / (√m + ε)``. A run of
-letters is a product, as in ``ih``, unless it is listed in `NAMES` or is a word (at least three letters, or
-listed in `SHORT_WORDS`).
+letters, such as ``ih``, is treated as a product unless it is listed in `NAMES` or is a word (at least three
+letters, or listed in `SHORT_WORDS`).
 """
 
 import re
@@ -27,7 +27,7 @@ TOKEN = re.compile(
 
 
 def mathml(line: str, attributes: str = "") -> str:
-    """Return a formula as a ``math`` element. Raise `ValueError` if the formula is not in the notation."""
+    """Return a formula as a ``math`` element. Raise `ValueError` if the formula cannot be parsed."""
     parser = Parser(line)
     inside = parser.expression()
     if parser.tokens:
@@ -93,7 +93,7 @@ class Parser:
         return pieces
 
     def factor(self, first: bool) -> list[str]:
-        """Parse symbols with no space between them, or a fraction of such symbols."""
+        """Parse a factor, such as ``2h`` or ``h²/2``, or skip a space."""
         if self.kind == "space":
             self.take()
             return []
@@ -155,7 +155,7 @@ class Parser:
 
 
 def name(text: str) -> str:
-    """Return the MathML of a name, a word, or a product of letters."""
+    """Return the MathML for a name, a word, or a product of letters."""
     if text == "Σ":
         return "<mo>∑</mo>"
     if text in NAMES:
@@ -174,7 +174,7 @@ def is_word(text: str) -> bool:
 
 
 def group(opening: str, inside: str) -> str:
-    """Return the MathML of a group in brackets. Braces are not shown."""
+    """Return the MathML for a group in brackets. Braces are not shown."""
     if opening == "{":
         return f"<mrow>{inside}</mrow>"
     brackets = [f'<mo stretchy="false">{sign}</mo>' for sign in (opening, CLOSING[opening])]
@@ -187,11 +187,11 @@ def row(pieces: list[str]) -> str:
 
 
 def bare(pieces: list[str]) -> str:
-    """Return pieces as one element. If they are a single group in parentheses, remove the parentheses."""
+    """Return pieces as one element, without the parentheses if the only piece is a group in parentheses."""
     match = GROUP.fullmatch(pieces[0]) if len(pieces) == 1 else None
     return f"<mrow>{match[1]}</mrow>" if match else row(pieces)
 
 
 def fraction(above: list[str], below: list[str]) -> str:
-    """Return the MathML of a fraction."""
+    """Return the MathML for a fraction."""
     return f"<mfrac>{bare(above)}{bare(below)}</mfrac>"

@@ -42,11 +42,11 @@ class Model(CharRNN):
         Training information as JSON-compatible values: ``val_loss``, ``epoch``, ``origin``, ``settings``.
     history : list of dict
         Evaluations made during training, oldest first; empty if the model has no training history.
-        ``iteration`` and ``epoch`` count training chunks and epochs. All losses are in nats per character.
-        ``train_loss`` is the mean loss since the previous evaluation, with dropout and scheduled sampling.
-        ``val_loss`` is the validation loss, or None without validation. ``fit_loss`` is the loss on training
-        text, measured the same way as ``val_loss``. ``learning_rate`` and ``teacher_forcing_ratio`` are the
-        values at the last step before the evaluation.
+        ``iteration`` is the number of training chunks so far, and ``epoch`` is the number of epochs. All
+        losses are in nats per character. ``train_loss`` is the mean loss since the previous evaluation, with
+        dropout and scheduled sampling. ``val_loss`` is the validation loss, or None if there is no validation
+        data. ``fit_loss`` is the loss on training text, measured in the same way as ``val_loss``.
+        ``learning_rate`` and ``teacher_forcing_ratio`` are the values at the last step before the evaluation.
     """
 
     @classmethod

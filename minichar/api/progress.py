@@ -60,7 +60,10 @@ class Progress:
                 self.write(event.epoch, event.loss)
 
     def write(self, epoch: float, loss: float) -> None:
-        """Write a progress line. Its speed and remaining time take evaluation and saving into account."""
+        """Write a progress line.
+
+        The displayed speed and remaining time take evaluation and saving into account.
+        """
         trainer, now = self.trainer, monotonic()
         done = trainer.iteration - self.first
         seconds = (now - self.begun) / done  # per chunk

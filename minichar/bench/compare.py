@@ -77,7 +77,7 @@ class Result:
         return bool(self.ratios) and max(self.ratios) > DISTURBED * min(self.ratios)
 
     def speed(self, side: str = "work") -> float:
-        """Return the median throughput of ``work`` or ``against``, in characters per second."""
+        """Return the median throughput of `side` (``work`` or ``against``), in characters per second."""
         work = self.work if side == "work" else self.against
         assert work is not None
         return work.characters / median(s for turn in self.seconds[side] for s in turn)
@@ -97,10 +97,10 @@ class Result:
 def opponents(work: Work) -> list[Work] | list[None]:
     """Return the baselines for a benchmark. Each baseline gets its own row in the table.
 
-    Training with dropout or scheduled sampling is compared with plain training, and sampling many streams is
-    compared with sampling one. All other benchmarks are compared with PyTorch. On an NVIDIA GPU, training and
-    evaluation are also compared with PyTorch captured as a CUDA graph. If PyTorch is not installed or does
-    not implement the cell, the list contains only None.
+    For training with dropout or scheduled sampling, the baseline is plain training. For sampling many
+    streams, the baseline is sampling one stream. For all other benchmarks, the baseline is PyTorch, or None
+    if PyTorch is not installed or does not implement the cell. On an NVIDIA GPU, training and evaluation are
+    also compared with PyTorch running in a CUDA graph.
     """
     if work.kind in ("dropout", "scheduled-sampling"):
         return [replace(work, kind="train")]

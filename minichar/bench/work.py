@@ -21,8 +21,8 @@ PIECE = 200
 class Work:
     """A benchmark of one implementation.
 
-    In training and evaluation, one *iteration* processes one chunk. In sampling, one iteration generates
-    `PIECE` characters per stream.
+    One *iteration* of a training or evaluation benchmark processes one chunk. One iteration of a sampling
+    benchmark generates `PIECE` characters per stream.
 
     Attributes
     ----------

@@ -190,7 +190,7 @@ def check_header_size(text: str, corrupted: Corrupted) -> None:
     Raises
     ------
     MinicharError
-        If `text` has too many characters or values. The error is created by `corrupted`.
+        If `text` is too long or contains too many JSON values. The error is created by `corrupted`.
     """
     if len(text) > MAX_HEADER_CHARACTERS:
         raise corrupted(f"its header has more than {MAX_HEADER_CHARACTERS:,} characters")

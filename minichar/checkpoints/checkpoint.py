@@ -268,7 +268,7 @@ def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], corrupted: 
 
 
 def fill(config: Config, weights: Mapping[str, np.ndarray], backend: Backend) -> Parameters:
-    """Return new parameters filled with `weights`, which must be valid. float16 becomes float32."""
+    """Create parameters from weights validated by `check_arrays`, converting float16 to float32."""
     dtype = str(weights["readout.W"].dtype)
     parameters = Parameters(config.shapes(), "float32" if dtype == "float16" else dtype, backend)
     for name, view in parameters.items():

@@ -1,7 +1,8 @@
 """The history of a training run: one row of numbers per evaluation.
 
 Checkpoints store the history as a float64 array with the columns in `COLUMNS` (88 bytes per evaluation).
-Without validation data, some losses cannot be measured. These losses are NaN in the array and None in a row.
+Without validation data, some losses cannot be measured. These losses are NaN in the array and None in the
+dicts that a `History` yields.
 """
 
 from array import array

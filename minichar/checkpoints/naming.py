@@ -134,7 +134,7 @@ def find_checkpoint(given: Path | None, newest: bool = False) -> Path:
 def open_checkpoint(
     given: Path | None, load: Callable[[Path], Loaded], newest: bool = False
 ) -> tuple[Path, Loaded]:
-    """Choose a checkpoint as `find_checkpoint` does, and return its path and ``load(path)``.
+    """Choose a checkpoint as `find_checkpoint` does, and return its path and the result of ``load(path)``.
 
     If the chosen checkpoint is deleted before it is loaded, as can happen with ``minichar train --keep``,
     another one is chosen.

@@ -86,7 +86,7 @@ class LazyGroup(TwoDashes, click.Group):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Convert user errors to Click exceptions, which print a single line and exit."""
+    """Convert user errors to Click exceptions, so that Click prints a single line and exits."""
     try:
         yield
     except MinicharError as error:

@@ -100,7 +100,7 @@ def get_lesson(name: str) -> Lesson:
     Raises
     ------
     MinicharError
-        If no lesson matches `name`, or several do.
+        If `name` matches no lesson or more than one lesson.
     """
     lessons = find_lessons()
     found = [lesson for lesson in lessons if str(lesson.number) == name.lstrip("0")]

@@ -38,7 +38,7 @@ class NonEmptyPath(click.Path):
 
 
 class ModelPath(NonEmptyPath):
-    """Path to a model. Shell completion suggests models, or any files if no model matches."""
+    """Path to a model. Shell completion suggests models or, if no model matches, files."""
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -85,7 +85,7 @@ class GroupedCommand(TwoDashes):
     """Command whose ``--help`` groups parameters into sections, in declaration order."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Ctrl-C raises KeyboardInterrupt, so that temporary files are deleted."""
+        """Run the command. Ctrl-C raises KeyboardInterrupt so that temporary files are deleted."""
         with on_interrupt(raise_interrupt):
             return super().invoke(ctx)
 
@@ -188,7 +188,7 @@ class Escaped(click.types.StringParamType):
 
     @classmethod
     def spell(cls, text: str) -> str:
-        """Return the text with escape sequences, as typed on the command line."""
+        """Return the text with newlines, tabs and backslashes replaced by escape sequences."""
         spelt = {character: sequence for sequence, character in cls.escapes.items()}
         return "".join(spelt.get(character, character) for character in text)
 
@@ -218,7 +218,7 @@ def open_for_training(
 
 
 def announce_waits(*devices: Backend) -> None:
-    """Show the devices' notices of long waits on standard error."""
+    """Make the devices print a notice to standard error before a long wait."""
     for device in devices:
         device.announce = partial(click.echo, err=True)
 
@@ -290,6 +290,6 @@ def group(heading: str) -> Callable[..., Decorator]:
 def print_path(path: Path) -> None:
     """Print a path to standard output.
 
-    The raw bytes are printed, so that scripts can use paths that are not valid UTF-8.
+    The raw bytes are printed so that scripts can use paths that are not valid UTF-8.
     """
     click.echo(os.fsencode(path))

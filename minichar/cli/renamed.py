@@ -12,7 +12,8 @@ RENAMED = {
     # torch-rnn
     "model-type": "--model",
     "wordvec-size": "--embedding",
-    "checkpoint-every": "--eval-val-every",  # both in chunks; minichar's --checkpoint-every is in seconds
+    # torch-rnn's checkpoint-every is in chunks, but minichar's --checkpoint-every is in seconds
+    "checkpoint-every": "--eval-val-every",
     "checkpoint": "",
     "start-text": "--primetext",
     # nanoGPT
@@ -54,7 +55,7 @@ BY_VALUE = {
     **dict.fromkeys(("warmup-iters", "lr-decay-iters", "min-lr", "lr-decay-factor"), DROPPED),
     **dict.fromkeys(("validation-split", "clipvalue", "clipnorm"), DROPPED),
 }
-"""For each option, patterns for its value, and the words that replace the option and a matching value.
+"""For each option, patterns for its value, and the arguments that replace the option and a matching value.
 
 The empty pattern is for an option without a value.
 """
@@ -118,10 +119,10 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
 
 
 def replacement(key: str, value: str) -> tuple[list[str], bool] | None:
-    """Return the words that replace an option in `BY_VALUE`, and whether they also replace its value.
+    """Return the arguments that replace an option in `BY_VALUE`, and whether they also replace its value.
 
-    `value` is the text after ``=``, or the next word if there is no ``=``. A value belongs to the option only
-    if one of the option's patterns matches.
+    `value` is the text after ``=``, or the next argument if there is no ``=``. A value belongs to the option
+    only if one of the option's patterns matches.
     """
     for pattern, template in BY_VALUE.get(key, {}).items():
         if not pattern or re.fullmatch(pattern, value):

@@ -257,7 +257,7 @@ class Report:
 def apparent_start(now: float, elapsed: float, iteration: int, first: int) -> float:
     """Return the start time of the run, extrapolated from the speed since step `first`.
 
-    The progress bar of a resumed run uses the result to estimate the time remaining.
+    The progress bar of a resumed run uses this start time to estimate the time remaining.
     """
     return now - elapsed * iteration / (iteration - first)
 

@@ -15,7 +15,7 @@ def describe_numpy() -> str:
 
 
 def threads() -> str:
-    """Describe the BLAS thread count, as set by environment variables or the number of cores."""
+    """Describe the BLAS thread count: an environment variable or, if none is set, the number of cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     most = next((os.environ[name] for name in THREAD_VARIABLES if os.environ.get(name)), str(cores))
     return "1 thread" if most == "1" else f"up to {most} threads"

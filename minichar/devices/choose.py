@@ -42,7 +42,7 @@ def open_backend(name: str = "auto", tf32: bool = False) -> Backend:
 def open_devices(name: str = "auto", tf32: bool = False) -> tuple[Backend, ...]:
     """Open the candidate devices for training. Training uses the fastest one.
 
-    ``auto`` opens the CPU, and also the first CUDA GPU if it is usable. Any other name opens a single
+    ``auto`` selects the CPU and, if it is usable, the first CUDA GPU. Any other name selects a single
     device, as in `open_backend`.
     """
     devices = [open_backend(name, tf32)]

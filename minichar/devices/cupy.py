@@ -37,8 +37,8 @@ class CuPyBackend(Backend):
     Attributes
     ----------
     products : Products or None
-        Matrix products that a CUDA graph can capture. If None, CuPy's own matrix products are used, and
-        steps are not captured.
+        Object whose matrix products can be captured in a CUDA graph. If None, CuPy's own matrix products are
+        used, and steps are not captured.
     """
 
     samples_in_blocks = True
@@ -222,7 +222,10 @@ def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
 
 
 def open_products(cupy: ModuleType, tf32: bool) -> Products | None:
-    """Return matrix products that CUDA graphs can capture. If cuBLAS cannot be used, warn and return None."""
+    """Return an object whose matrix products can be captured in a CUDA graph.
+
+    If cuBLAS cannot be used, issue a warning and return None.
+    """
     try:
         return Products(cupy, load_library(), tf32)
     except Exception as error:  # for example, the library is missing or the GPU is out of memory

@@ -131,7 +131,7 @@ class Cell:
         return tuple(product for stage in self.stages for product in stage.products)
 
     def input_rows(self, H: int) -> Iterator[tuple[Product, slice]]:
-        """Yield each matrix product that uses x, and the slice of its rows in ``Wx``."""
+        """For each matrix product that uses x, yield the product and the slice of ``Wx`` rows it uses."""
         start = 0
         for product in self.products:
             if product.reads_x:

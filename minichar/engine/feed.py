@@ -1,6 +1,6 @@
 """The source of a network's input characters.
 
-Teacher forcing and scheduled sampling differ only in this source, called the feed.
+Teacher forcing and scheduled sampling differ only in the source of the input characters, called the feed.
 """
 
 from collections.abc import Callable

@@ -47,8 +47,8 @@ class Layer:
     states : list of T+1 lists of S arrays, (H, B)
         Element t contains the states before step t, and element t+1 those after it.
     inputs : list of T lists of (0, array)
-        Element t contains views of x_t ``(D, B)`` in the operands of the matrix products. Pass element t as
-        ``into`` to the fused function that computes x_t (`Backend.fuse`).
+        ``inputs[t]`` contains views of x_t ``(D, B)`` in the operands of the matrix products. Pass
+        ``inputs[t]`` as the argument ``into`` of the fused function that computes x_t (`Backend.fuse`).
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Layer:
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
 
     def pass_on(self, inputs: list[Into]) -> None:
-        """Make each step also store h in the `inputs` of the next layer."""
+        """Also store h in the `inputs` of the next layer at each step."""
         for into, above in zip(self.into, inputs, strict=True):
             into[-1].extend(above)
 

@@ -8,8 +8,8 @@
     dW = Σ_t da_t @ s_tᵀ          one matrix product over all T·B columns
     dWx[:, k] = Σ da              over all steps and sequences with character k
 
-One matrix product over an entire chunk is faster than T small ones, so only the values that the next step
-needs are computed step by step.
+One matrix product over an entire chunk is faster than T small ones, so a product is computed separately for
+each step only if the next step depends on its result.
 """
 
 from functools import cached_property

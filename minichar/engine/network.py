@@ -43,7 +43,7 @@ class Network:
     above : list of L lists of T lists of (0, array)
         The arrays that store the output of each layer at each step (`Layer.inputs`).
     recurrent : list of Linear
-        The linear layers that read the hidden state. Only their weights use DropConnect.
+        The linear layers whose input includes the hidden state. Only their weights use DropConnect.
     keep : array, (T, B), or None
         0 to reset the states before a step, otherwise 1 (`set_keep`); None if resets are disabled.
     n : int
@@ -138,7 +138,7 @@ class Network:
         self.advance(t)
         return self.look()
 
-    @np.errstate(over="ignore")  # if e⁻ᵃ overflows, σ(a) = 1 / (1 + e⁻ᵃ) is correctly 0
+    @np.errstate(over="ignore")  # if e⁻ᵃ overflows, σ(a) = 1 / (1 + e⁻ᵃ) evaluates to 0, which is correct
     def run(self, feed: Feed, n: int | None = None) -> None:
         """Run the layers for `n` steps (default: T) from the carried state."""
         for linear in self.recurrent:

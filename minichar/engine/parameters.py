@@ -1,7 +1,7 @@
 """Store all parameters of a network in one flat vector with named views.
 
-Clipping, RMSprop, norms and checkpoints can therefore treat the parameters of any network as a single array.
-The gradient vector has the same layout.
+The gradient vector has the same layout. Gradient clipping and RMSprop therefore work on single arrays,
+whatever the network.
 """
 
 from collections.abc import Iterator

@@ -44,7 +44,7 @@ def check_cell(cell: Cell) -> None:
 
 
 def check_products(cell: Cell) -> None:
-    """Check that parameter names are unique and that exactly one product per stage reads the hidden state."""
+    """Check that parameter names are unique and exactly one product per stage uses the hidden state."""
     for number, stage in enumerate(cell.stages, 1):
         count = sum(product.reads_state for product in stage.products)
         if count != 1:

@@ -1,10 +1,10 @@
-"""Limits on the memory and work used to read a file, proportional to the size of the file."""
+"""Limits on the memory and computation needed to read a file, based on the file size."""
 
 from minichar.errors import Refused
 
 
 class Budget:
-    """The amount of memory or work allowed for reading a file.
+    """The amount of memory or computation allowed for reading a file.
 
     Parameters
     ----------

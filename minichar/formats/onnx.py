@@ -3,9 +3,9 @@
     step       ids (B,),   h, c (L, B, H)  →  logits (B, V),     h_next, c_next (L, B, H)
     sequence   ids (T, B), h, c            →  logits (T, B, V),  h_next, c_next
 
-Only an LSTM has c and c_next. The ids are int64. B and T are dynamic dimensions. In the first call, set h
-and c to zero; in later calls, pass h_next and c_next from the previous call. Each layer is one operator with
-W (1, G, D), R (1, G, H) and both biases (1, 2G). The gates in these arrays are ordered as follows:
+Only an LSTM has c and c_next. The ids are int64. B and T are dynamic dimensions. On the first call, pass
+zeros for h and c; on later calls, pass h_next and c_next from the previous call. Each layer is one operator
+with W (1, G, D), R (1, G, H) and both biases (1, 2G). The gates in these arrays are ordered as follows:
 
               ONNX        minichar
     RNN       h           h
@@ -41,7 +41,7 @@ MAX_BYTES = (2 << 30) - 1
 
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequence: bool = False) -> bytes:
-    """Return the contents of an ``.onnx`` file that runs a model for one time step or a sequence.
+    """Return the contents of an ``.onnx`` file whose graph processes one time step or a whole sequence.
 
     Raises
     ------
@@ -90,7 +90,7 @@ class Graph:
         self.constants: list[Any] = []
 
     def build(self, sequence: bool) -> Any:
-        """Return the graph for one time step or a sequence."""
+        """Return a graph that processes one time step or a whole sequence."""
         H, V, L = self.config.rnn_size, self.config.vocab_size, self.config.num_layers
         layers = range(1, L + 1)
         run: list[str | int] = ["T"] if sequence else []

@@ -2,7 +2,7 @@
 
 Everything except text is parsed by pickletools. Python stores all characters of a string at the width of its
 widest character, so a single emoji quadruples the size of a long ASCII string. The memory for a string is
-therefore charged to a budget before the text is decoded.
+therefore charged against a budget before the string is decoded.
 
 Old pickles store the bytes of an array as text with one character per byte. Text that is too long for a dict
 key is therefore converted back to bytes if possible. If the text were converted later, each reference to it
@@ -49,7 +49,7 @@ class Program(io.BytesIO):
     ----------
     pickled : bytes
     memory : Budget
-        Budget for the memory that decoded text needs beyond its size in the file.
+        Budget for the memory that decoded text takes up in addition to its size in the file.
     """
 
     def __init__(self, pickled: bytes, memory: Budget) -> None:

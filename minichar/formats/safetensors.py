@@ -35,7 +35,7 @@ DTYPES = {
 
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
     """Return the contents of a ``.safetensors`` file that stores a model. For errors, see `to_state_dict`."""
-    # Convert first, so that users are not asked to install a package if the model cannot be converted.
+    # Convert the model first so that users are not asked to install a package if the conversion fails.
     tensors, header = to_state_dict(model.config, weights, path), header_text(model, path)
     return need("safetensors.numpy", "safetensors", str(path)).save(tensors, metadata={KEY: header})
 

@@ -66,7 +66,7 @@ class Array:
         self.content = filled(data, dtype, shape, "F" if fortran else "C").content
 
     def to_numpy(self) -> np.ndarray | None:
-        """Return the array, or None if it has no contents."""
+        """Return the array, or None if its contents have not been set."""
         if self.content is None:
             return None
         data, dtype, shape, order, axes = self.content
@@ -105,7 +105,7 @@ def on_cpu(array: Any) -> Array:
 
 
 def empty_array(*_: Any) -> Array:
-    """Return an array without contents, to be filled by a BUILD opcode. The arguments are ignored."""
+    """Return an uninitialised array, to be filled by a BUILD opcode. The arguments are ignored."""
     return Array()
 
 

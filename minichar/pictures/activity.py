@@ -39,7 +39,7 @@ class Gate:
     shares : array, (BINS,)
         Histogram: the fraction of values in each of BINS equal-width bins.
     left, right : float
-        The fractions of values saturated at the low and high ends.
+        The fractions of values within `SATURATED` of the low and high ends of the range.
     """
 
     layer: int
@@ -151,7 +151,7 @@ class _Spread:
             self.right[name] += int((values[name] > 1.0 - SATURATED).sum())
 
     def gates(self, layer: int) -> list[Gate]:
-        """Return the gates, with histograms normalised to fractions."""
+        """Return the distribution of each gate, with counts converted to fractions."""
         total = next(iter(self.counts.values())).sum()
         return [
             Gate(

@@ -47,7 +47,7 @@ def read_curve(path: Path, name: str) -> Curve:
     Raises
     ------
     MinicharError
-        If the file is not a checkpoint, or contains no measurements.
+        If the file is not a checkpoint or contains no measurements.
     """
     if path.exists() and not may_have_state(path):
         raise MinicharError(f"{path} has no training history: only .npz checkpoints have one")

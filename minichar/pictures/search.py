@@ -61,7 +61,7 @@ def search_text(
 ) -> str:
     """Return the plots as text, with a letter for each of the best 26 trials.
 
-    Letters that do not fit in an axis's column are replaced with ``…``.
+    Lines that are too long for their axis's column are truncated and end with ``…``.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def search_text(
 
 
 def _column(axis: Axis, width: int) -> list[str]:
-    """Return the lines of text that draw one axis, with its tick labels and the best trials' letters."""
+    """Return one axis as lines of text, with its tick labels and the best trials' letters."""
     rows = [round((1 - height) * (HEIGHT - 1)) for height in axis.heights()]
     ticks = {round((1 - height) * (HEIGHT - 1)): text for height, text in axis.ticks().items()}
     cells = []

@@ -14,9 +14,9 @@ MAX_DIGITS = 17
 def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str:
     """Return a plot of the curves as text.
 
-    Each run is represented by a letter: lowercase for its validation losses, and uppercase for the lowest
-    validation loss. Training losses are plotted as dots. Where marks overlap, lowest validation losses hide
-    other validation losses, which hide training losses.
+    Each run is represented by a letter: lowercase for its validation losses and uppercase for the lowest
+    one. Training losses are plotted as dots. Where marks overlap, uppercase letters are drawn over lowercase
+    letters, and letters over dots.
 
     Parameters
     ----------

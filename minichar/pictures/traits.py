@@ -1,8 +1,8 @@
 """Compute per-character features of text and their correlations with hidden-unit activations.
 
 By inspecting activations, Karpathy, Johnson and Fei-Fei (2015, arXiv:1506.02078) found cells that track the
-position in a line or detect quoted text. This module correlates the activations of every unit with features
-of this kind. The largest correlations suggest which units to inspect first.
+position in a line or detect quoted text. This module correlates each unit's activations with features of the
+text. The largest correlations suggest which units to inspect first.
 """
 
 import numpy as np
@@ -59,6 +59,6 @@ def _standard(rows: np.ndarray) -> np.ndarray:
     """Scale rows to mean 0 and standard deviation 1. Constant rows are set to zero."""
     centred = rows - rows.mean(axis=1, keepdims=True)
     deviation = np.sqrt((centred**2).mean(axis=1, keepdims=True))
-    # The deviation of a constant row can be slightly above 0 because of rounding.
+    # The standard deviation of a constant row can be slightly above 0 because of rounding.
     constant = deviation <= 1e-9 * (1 + abs(rows).max(axis=1, keepdims=True))
     return np.where(constant, 0.0, centred / np.where(constant, 1.0, deviation))

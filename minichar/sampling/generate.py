@@ -70,7 +70,7 @@ def sample_steps(
 
 
 class StopFilter:
-    """Filter that ends the text before the first stop string.
+    """Filter that truncates the text before the first stop string.
 
     A possible prefix of a stop string is buffered until later characters rule it out. If several stop
     strings end at the same character, the longest one takes precedence.

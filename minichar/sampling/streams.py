@@ -1,7 +1,7 @@
 """Generate several streams of text at once, each in one column of a batch.
 
-    step    each column receives one character: the next one from its prime, or the last one generated
-            each column that has reached the end of its prime samples the next character from its logits
+    step    each column receives one character: the next one from its prompt, or the last one generated
+            each column that has reached the end of its prompt samples the next character from its logits
 
 Streams can be added and removed between steps. Each stream has its own random generator, so streams affect
 each other only through rounding: the summation order in a matrix product depends on the number of columns.
@@ -9,7 +9,7 @@ In rare cases, rounding changes a sampled character. With an exact model (`CharR
 independent.
 
 If the model was trained with ``reset_on``, the state of a stream is reset to zero before the last character
-of each separator (`minichar.text.resets`), both in the prime and in generated text.
+of each separator (`minichar.text.resets`), both in the prompt and in generated text.
 """
 
 from collections import deque
@@ -158,7 +158,7 @@ class Streams:
             self._resize(self.network.B // 2)
 
     def step(self) -> tuple[list[Stream], np.ndarray, np.ndarray]:
-        """Feed a character to each stream, and sample one for each that has reached the end of its prime.
+        """Feed one character to each stream, then sample one in each stream that has no prompt left.
 
         Returns
         -------
@@ -175,7 +175,7 @@ class Streams:
             If the logits are not finite.
         """
         network, streams = self.network, self.streams
-        empty = [b for b, stream in enumerate(streams) if not stream.pending]  # without a prime
+        empty = [b for b, stream in enumerate(streams) if not stream.pending]  # without a prompt
         if self.separator:
             self._reset_documents()
         fed = np.zeros(network.B, dtype=np.intp)  # (B,)
@@ -183,7 +183,7 @@ class Streams:
         with np.errstate(over="ignore", invalid="ignore"):
             logits = network.step(0, self.backend.to_device(fed))  # (V, B)
         network.carry()
-        for b in empty:  # without a prime, the first character is drawn uniformly
+        for b in empty:  # without a prompt, the first character is drawn uniformly
             self._begin(b)
             logits[:, b] = 0.0
         ready = [b for b, stream in enumerate(streams) if not stream.pending]

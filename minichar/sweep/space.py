@@ -145,12 +145,12 @@ def read_space(path: Path) -> list[Dimension]:
 
 
 def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:
-    """Check that training accepts the options in `given`, combined with the `examples` of each dimension.
+    """Check that the options in `given` are valid in combination with the `examples` of each dimension.
 
     Raises
     ------
     MinicharError
-        If an option is specified more than once, or training would reject one of the examples.
+        If an option is specified more than once, or one of the examples is invalid.
     """
     names = [each.name for each in space]
     for name in names:

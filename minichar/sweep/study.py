@@ -46,7 +46,7 @@ class Plan:
     ----------
     given : dict
         The options of ``minichar train`` that are the same in every trial, as JSON-compatible values. A
-        relative path in ``data`` is made absolute, so that the sweep can be continued from any directory.
+        relative path in ``data`` is made absolute so that the sweep can be continued from any directory.
     search : list of str
         The search space, as values of ``--search``.
     study, database : str
@@ -118,8 +118,8 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
     """
     optuna = part("optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # Median pruning is useful after only a few trials. Hyperband would require more, because it divides the
-    # trials among brackets.
+    # Median pruning is useful after only a few trials. Hyperband would need more trials because it divides
+    # them among brackets.
     pruner = optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_warmup_steps=WARMUP)
     if not is_sweep(folder) and any(map(is_checkpoint, folder.glob("*.npz"))):
         raise MinicharError(

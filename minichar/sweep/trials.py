@@ -77,7 +77,7 @@ class Sweep:
     storage : str, optional
         URL of the database.
     devices : sequence of Backend
-        The available devices. New trials are trained on the fastest device.
+        The available devices. New trials run on the fastest device.
 
     Raises
     ------
@@ -188,7 +188,8 @@ class Sweep:
         except Completed:  # an earlier process was killed after saving the last checkpoint
             pass
         except (MinicharError, MemoryError) as error:
-            if isinstance(error.__cause__, OSError):  # an error such as a full disk is not the trial's fault
+            # An OSError, for example because the disk is full, does not depend on the trial's options.
+            if isinstance(error.__cause__, OSError):
                 raise
             trial.set_user_attr("error", str(error))
             self.study.tell(trial, state=state.FAIL)
@@ -214,7 +215,7 @@ class Sweep:
     def report(self, trial: Any, evaluated: Evaluated) -> bool:
         """Report a validation loss to Optuna and return whether to prune the trial.
 
-        Runs can differ in length, so losses are compared at the same percentage of each run.
+        Runs can differ in length, so progress is reported as a percentage of the run.
         """
         assert evaluated.val is not None  # `val_frac` is not 0
         assert self.trainer is not None

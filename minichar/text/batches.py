@@ -122,7 +122,7 @@ class Split:
 
 @dataclass(frozen=True)
 class _Shares:
-    """The fractions of the text for training and validation. The rest of the text is for testing."""
+    """The fractions of the text used for training and validation. The rest of the text is the test split."""
 
     train: Fraction
     val: Fraction
@@ -170,7 +170,8 @@ def split_text(
         and (unless `val_frac` is 0) one validation chunk, B is halved as often as necessary, down to 1. If
         that is not enough, T is halved in the same way, down to `MIN_T`.
     train_frac, val_frac : float
-        Fractions of the text, accurate to 1e-6, whose sum is at most 1. The rest of the text is for testing.
+        Fractions of the text, accurate to 1e-6, whose sum is at most 1. The rest of the text is the test
+        split.
     how : {"columns", "tail"}
     resets : Resets, optional
         Positions in the text where the state is reset (`find_resets`). With `resets`, each chunk also

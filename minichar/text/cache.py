@@ -70,7 +70,7 @@ class Cache:
             if not self.path.is_file():
                 return None
             # Each byte of text yields at most one id and one code point, of at most 4 bytes each. Each file
-            # has one 8-byte offset. The header and notes need at most 64 KiB.
+            # has one 8-byte offset. The header and notes take up at most 64 KiB.
             largest = 8 * sum(1 + path.stat().st_size for path in self.files) + 65536
             # Open the file here: np.load does not close corrupted archives that it opens.
             with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -102,7 +102,7 @@ def load_corpus(
 
 
 class Reader:
-    """Reads a text as `load_corpus` does, but in steps, so that several processes can share the work.
+    """Read a text as `load_corpus` does, but in steps, so that several processes can share the work.
 
     Parameters
     ----------
@@ -138,10 +138,10 @@ class Reader:
         return self.begin().result()
 
     def cached(self, digest_of: Callable[[], str]) -> Corpus | None:
-        """Return the corpus from the cache, or None if there is no cache of the text.
+        """Return the corpus from the cache, or None if the text is not cached.
 
-        `digest_of` returns the digest of the text. It is called after the cache has been read, so that the
-        digest can be computed in the meantime.
+        `digest_of` returns the digest of the text. `digest_of` is called only after the cache has been read,
+        so that the digest can be computed in the background while the cache is being read.
         """
         kept = self.store.load() if self.store else None
         digest = digest_of()

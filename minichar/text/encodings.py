@@ -119,19 +119,19 @@ def _letters(first: int, last: int) -> frozenset[str]:
 
 
 def _has_kana(text: str) -> bool:
-    """Return whether text looks Japanese rather than Chinese."""
+    """Return whether the text looks Japanese rather than Chinese."""
     outside = [character for character in text if not character.isascii()]
     return sum(character in KANA for character in outside) > len(outside) / 8
 
 
 def _judge_characters(text: str, common: frozenset[str]) -> float:
-    """Return the fraction of non-ASCII characters that are in common use."""
+    """Return the fraction of the non-ASCII characters that are in `common`."""
     outside = [character for character in text if not character.isascii()]
     return sum(character in common for character in outside) / max(len(outside), 1)
 
 
 def _judge_wide(text: str, common: frozenset[str]) -> float:
-    """Return the fraction of all characters that are common, printable ASCII, or whitespace."""
+    """Return the fraction of characters that are in `common`, or are printable ASCII or ASCII whitespace."""
     readable = sum(
         character in common or (character.isascii() and (character.isprintable() or character.isspace()))
         for character in text

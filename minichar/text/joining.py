@@ -70,7 +70,7 @@ class Text:
 
     @classmethod
     def from_files(cls, name: str, files: Sequence[Path], encoding: str) -> Text:
-        """Create a text from files.
+        """Create a `Text` from files.
 
         Raises
         ------
@@ -82,7 +82,7 @@ class Text:
 
     @classmethod
     def from_bytes(cls, name: str, raw: bytes, encoding: str) -> Text:
-        """Create a text from bytes in memory."""
+        """Create a `Text` from bytes in memory."""
         return cls(name, (Source(partial(BytesIO, raw), encoding, name),))
 
     def digest(self) -> str:

@@ -129,7 +129,7 @@ class Source:
         Raises
         ------
         MinicharError
-            If the file cannot be read or decoded, or contains NUL.
+            If the file cannot be read or decoded, or contains a NUL character.
         """
         N, before = 0, counts[0]
         own: Counter[str] = Counter()

@@ -47,7 +47,7 @@ class Resets:
         Returns
         -------
         ndarray of bool, shape (n, B)
-            False where the state is reset before the character.
+            False where the state is reset before the character is read.
         """
         first = self.origins + start  # (B,)
         low, high = np.searchsorted(self.positions, [first, first + n])  # (B,) each

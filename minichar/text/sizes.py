@@ -1,4 +1,4 @@
-"""Choose options that depend on the length of the text and the number of distinct characters."""
+"""Choose option values based on the length of the text and the number of distinct characters."""
 
 from collections.abc import Callable
 
@@ -51,7 +51,8 @@ def choose_warmup(N: int, model: str, from_scratch: bool) -> float:
 def choose_learning_rate(N: int, B: int, tolerant: bool) -> float:
     """Return the learning rate for `N` characters and batch size `B`.
 
-    `tolerant` is True for models that train faster at the high rate if the text is long and B is large.
+    `tolerant` is True for models that can use `HIGH_RATE`. Even for these models, `RATE` is used if the text
+    is short or B is small.
     """
     return HIGH_RATE if tolerant and N > SHORT and B >= LARGEST_B else RATE
 

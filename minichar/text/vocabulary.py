@@ -88,7 +88,7 @@ class Vocabulary:
         Raises
         ------
         MinicharError
-            If `min_freq` is negative, or so high that no character is left.
+            If `min_freq` is negative or so high that no characters remain.
         """
         if min_freq < 0:
             raise MinicharError(Option("min_freq"), f" is {min_freq}; it must be at least 0")

@@ -147,7 +147,9 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
 def evaluate_whole(
     model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter, resets: Resets | None = None
 ) -> Evaluation:
-    """Return the loss on all characters except the first, read as one stream from a zero state.
+    """Return the loss on a text that is read as one stream, starting from a zero state.
+
+    The loss excludes the first character, which is not predicted.
 
     Parameters
     ----------

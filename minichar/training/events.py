@@ -26,8 +26,8 @@ class Step:
     def loss(self) -> float:
         """Mean loss of the chunk before the update, in nats per character.
 
-        The first access copies the loss from the device, so read `loss` only when needed. If the loss has
-        been read, the trainer checks that it is finite and not too large before training continues.
+        The first access copies the loss from the device, so read `loss` only when needed. If `loss` is
+        read before training continues, the trainer checks that it is finite and not too large.
         """
         return float(self.to_host(self.value))
 
@@ -59,7 +59,7 @@ class Evaluated:
     teacher_forcing_ratio: float
 
     def record(self) -> dict[str, Any]:
-        """Return the log record, as JSON-compatible values.
+        """Return the log record as a JSON-compatible dict.
 
         For backward compatibility, the teacher-forcing ratio is stored as ``true_share``.
         """

@@ -13,7 +13,10 @@ weights, the baseline is used instead.
 
 
 def bad_parameter(parameters: Parameters) -> str:
-    """Return a message that names the first non-finite parameter or, if all are finite, the largest one."""
+    """Return a message that names the first non-finite parameter.
+
+    If all parameters are finite, the message names the one that contains the largest absolute value.
+    """
     backend = parameters.backend
     largest = {name: float(backend.to_host(backend.xp.abs(view).max())) for name, view in parameters.items()}
     for name, value in largest.items():

@@ -1,4 +1,4 @@
-"""The loss of a chunk, measured without a backward pass."""
+"""The loss on a chunk, measured without a backward pass."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from minichar.engine.network import Network
 
 
 class Measurement:
-    """Measures the loss of successive chunks.
+    """Measure the loss on successive chunks.
 
     Chunks of T steps are copied to a preallocated array so that a backend can capture and replay the forward
     pass (`Backend.recorded`).
@@ -21,7 +21,7 @@ class Measurement:
         self.whole_chunk = self.backend.recorded(lambda: self._measure(*self.chunk))
 
     def __call__(self, inputs: np.ndarray, targets: np.ndarray) -> float:
-        """Return the mean loss of a chunk ``(n, B)``, n ≤ T, and carry the state over to the next chunk."""
+        """Return the mean loss on a chunk ``(n, B)``, n ≤ T, and carry the state over to the next chunk."""
         chunk = self.backend.to_device(np.stack([inputs, targets]))  # (2, n, B)
         if len(inputs) == self.network.T:
             self.chunk[...] = chunk

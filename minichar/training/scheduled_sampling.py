@@ -8,9 +8,9 @@ A separate m_t is drawn for each character in the batch. The prediction is eithe
 distribution or its argmax. No gradient flows through the predictions. The backward pass uses the characters
 that were *actually* fed to the network.
 
-The first character in a chunk is always the true character, because its prediction would come from the
-previous chunk. The first character after a state reset is also always the true character, because its
-prediction would come from the previous document.
+The true character is always used at the first step of a chunk, because the prediction would be from the
+previous chunk. The true character is also always used at the first step after a state reset, because the
+prediction would be based on the previous document.
 """
 
 from collections.abc import Callable

@@ -10,7 +10,7 @@ SS_SCHEDULES = ("linear", "exponential", "inverse-sigmoid")
 
 
 def warmup_steps(total: int, warmup: float) -> int:
-    """Return the number of warm-up steps, a fraction `warmup` of `total`."""
+    """Return the number of warm-up steps: `warmup` times `total`, rounded."""
     return round(warmup * total)
 
 

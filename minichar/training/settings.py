@@ -43,16 +43,17 @@ PART_OF_A_NAME = rule(
 class Settings:
     """The options of ``minichar train`` that determine the result; see ``minichar train --help``.
 
-    `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and `learning_rate_decay_after`
-    in epochs, `patience` in evaluations, and `max_time` in minutes. `choose` replaces these values to suit
-    the text: 0 for `batch_size`, `seq_length` and `max_epochs`; -1 for `rnn_size`, `dropout`, `embedding`,
-    `learning_rate`, `warmup` and `max_val_chunks`; and "auto" for `model`, which may also enable
-    `layer_norm`. If `eval_val_every` is 0, the evaluation interval is chosen automatically (`Timetable`). If
-    `keep` is 0, all checkpoints are kept. `reset_on` is the string that separates documents
-    (`minichar.text.resets`), or empty. `title` is the model's display name, or empty. The defaults are those
-    of the recipe ``quick``. `recipe` only records which recipe was used (`minichar.training.recipes`).
-    `grad_clip` applies to the gradient summed over time and averaged over the batch, as in char-rnn;
-    `clip_norm` applies to the gradient of the mean loss.
+    `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and `learning_rate_decay_after` in
+    epochs, `patience` in evaluations, and `max_time` in minutes. `choose` replaces these placeholders with
+    values that suit the text: 0 for `batch_size`, `seq_length` and `max_epochs`; -1 for `rnn_size`,
+    `dropout`, `embedding`, `learning_rate`, `warmup` and `max_val_chunks`; and "auto" for `model`. If `model`
+    is "auto", `choose` may also enable `layer_norm`. If `eval_val_every` is 0, the evaluation interval is
+    chosen automatically (`Timetable`). If `keep` is 0, all checkpoints are kept. `reset_on` is the string
+    that separates documents (`minichar.text.resets`), or an empty string if there is none. `title` is the
+    model's display name, or an empty string for the default name. The defaults are those of the ``quick``
+    recipe. `recipe` only records which recipe was used (`minichar.training.recipes`). `grad_clip` applies to
+    the gradient summed over time and averaged over the batch, as in char-rnn; `clip_norm` applies to the
+    gradient of the mean loss.
 
     Raises
     ------

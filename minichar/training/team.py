@@ -117,9 +117,9 @@ class Ranks(Team):
     def average(self, share: float, backend: Backend, gradient: Array, loss: Array) -> None:
         """Replace `gradient` and `loss` with their sums over all ranks, weighted by each rank's `share`.
 
-        The gradient and the loss are sent together, in the gradient's dtype. To preserve its precision, the
-        loss is split into a multiple of 2⁻¹⁰, whose sum over all ranks is exact even in single precision, and
-        a remainder.
+        The gradient and the loss are sent together, in the gradient's dtype. To preserve precision, the loss
+        is split into two parts: a multiple of 2⁻¹⁰, whose sum over all ranks is exact even in single
+        precision, and the remainder.
         """
         xp, size = backend.xp, gradient.size
         weighted = share * loss

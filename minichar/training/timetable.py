@@ -59,8 +59,8 @@ class Timetable:
     def is_evaluation_due(self, iteration: int) -> bool:
         """Return whether to evaluate after `iteration` steps.
 
-        By default, an evaluation is due after every epoch and `AUTOMATIC` seconds after the last one, or
-        later if evaluations are slow.
+        By default, an evaluation is due at the end of every epoch and also `AUTOMATIC` seconds after the
+        previous evaluation (later if evaluations are slow).
         """
         if iteration == self.total or self.is_over_time():
             return True
@@ -91,7 +91,7 @@ class Timetable:
         self.since_best = 0 if best else self.since_best + (iteration > self.warmup)
 
     def reason_to_end(self) -> str:
-        """Return the reason to end training before the last step, or an empty string."""
+        """Return the reason for ending training early, or an empty string if there is none."""
         if self.is_over_time():
             limit = self.settings.max_time
             return f"reached the time limit of {limit:g} minute{'s' * (limit != 1)}"

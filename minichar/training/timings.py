@@ -23,9 +23,9 @@ from minichar.text.batches import Split
 from minichar.training.settings import Settings
 
 MOST = 100
-"""Maximum number of timings in the cache. The oldest ones are deleted."""
+"""Maximum number of timings in the cache. If there are more, the oldest are deleted."""
 LARGEST = 1 << 20
-"""Maximum number of bytes to read from the file."""
+"""Maximum number of bytes to read from the cache file."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Timing:
         return min(self.milliseconds, key=self.milliseconds.__getitem__)
 
     def __str__(self) -> str:
-        """Return all times, fastest device first, such as ``cpu, 12.3 ms per step; gpu:0 takes 18.0 ms``."""
+        """Return the times as text, fastest device first: ``cpu, 12.3 ms per step; gpu:0 takes 18.0 ms``."""
         others = (name for name in self.milliseconds if name != self.fastest)
         return "; ".join(
             [
@@ -132,7 +132,7 @@ def find(size: str, devices: Sequence[Backend]) -> Timing | None:
 
 
 def save(timing: Timing) -> None:
-    """Add a timing to the cache if the file is writable."""
+    """Add a timing to the cache, or do nothing if the cache file cannot be written."""
     key = timing.size, timing.devices, timing.machine
     others = [other for other in load() if (other.size, other.devices, other.machine) != key]
     text = json.dumps([asdict(one) for one in [*others, timing][-MOST:]], indent=1)

@@ -115,7 +115,7 @@ class Trainer:
         return self.saver.best(self.history)
 
     def stop(self) -> None:
-        """Request a stop after the current chunk, with a checkpoint. Safe to call from a signal handler."""
+        """Save a checkpoint and stop after the current chunk. Safe to call from a signal handler."""
         self.stopping = True
 
     def run(self) -> Iterator[Event]:
@@ -237,7 +237,7 @@ class Trainer:
         return evaluated
 
     def check_parameters(self) -> None:
-        """Check that all parameters are finite, and that the largest loss is finite and not too large."""
+        """Check that all parameters are finite and that every loss so far is finite and within the limit."""
         self.look(self.step.worst)
         if not self.backend.to_host(self.backend.xp.isfinite(self.step.theta.flat).all()):
             self.check(float("nan"))

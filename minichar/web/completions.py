@@ -120,9 +120,10 @@ class Completion:
         return {"text": update.text, "index": 0, "logprobs": lists or None, "finish_reason": update.reason}
 
     def _logprobs(self) -> dict[str, Callable[[Update], list[Any]]]:
-        """Return the fields of ``logprobs`` as functions of an update, or {} if they are not requested.
+        """Return functions that compute the ``logprobs`` fields from an update, keyed by field name.
 
-        The fields cover only the generated characters, not the prompt.
+        The dict is empty if log probabilities were not requested. The fields cover only the
+        generated characters, not the prompt.
         """
         alternatives = self.form.logprobs
         if alternatives is None:

@@ -100,7 +100,7 @@ class Connection(HTTPChannel):
         self.incomplete = incomplete
 
     def service(self) -> None:
-        """Handle a request in a thread of the pool."""
+        """Handle a request in one of the pool's threads."""
         with self.requests_lock:  # wait until Waitress has added all requests that it has received
             pipelined = len(self.requests) > 1
         if pipelined:  # drop later requests, because a slow client would block the thread between requests
@@ -110,7 +110,7 @@ class Connection(HTTPChannel):
 
     def _flush_some_if_lockable(self, do_close: bool = True) -> None:
         # While another thread is sending to this client, the socket is still writable, so Waitress would poll
-        # it in a tight loop and delay the sending thread, which needs the interpreter lock.
+        # it in a tight loop and delay the sending thread, which needs the GIL.
         if self.outbuf_lock.acquire(timeout=LOCK_TIMEOUT):
             try:
                 super()._flush_some_if_lockable(do_close)
@@ -119,8 +119,8 @@ class Connection(HTTPChannel):
 
     def check_deadline(self, now: float) -> None:
         """Close the connection if the client is too slow."""
-        # Measure from the first check that finds unsent data, because a busy server may not have tried to
-        # send the data earlier.
+        # The time limit starts no earlier than the first check that finds unsent data, because a busy server
+        # may not have tried to send the data before that check.
         self.unsent_since = (self.unsent_since or now) if self.total_outbufs_len else None
         if self.unsent_since is not None:
             self.will_close |= now - max(self.unsent_since, self.last_activity) > TIMEOUT

@@ -54,7 +54,7 @@ class Delivery:
         return self.limit.acquire(flask.g.key or client_name(flask.request.remote_addr or ""), job_id)
 
     def submit(self, request: Request) -> tuple[Slot, Request]:
-        """Queue a request. Return its slot, and the request with the name of the model filled in."""
+        """Queue a request. Return the request's slot, and the request with its model name filled in."""
         slot = self.acquire()
         try:
             slot.job_id = self.queue.submit(request)
@@ -79,7 +79,7 @@ class Delivery:
             Server-sent events that precede the text; may be empty.
         form : callable
             ``form(update, after)`` converts an update to server-sent events. `update` is None if there is no
-            new text; otherwise, it follows the first `after` characters of the text.
+            new text; otherwise, it contains text that follows the first `after` characters.
         """
         response = flask.Response(self._events(slot, after, begin, form), mimetype="text/event-stream")
         response.headers["X-Accel-Buffering"] = "no"  # nginx would otherwise buffer several kilobytes
@@ -129,7 +129,7 @@ class Delivery:
             update = merge(self._follow(slot, request.start))
             cleanup.callback(slot.release)
             parts: Iterable[str] = chain(encode(form(update)), "\n")
-            if not update.details:  # encode short texts at once, which sets the Content-Length header
+            if not update.details:  # encode short texts up front, so that the Content-Length header is set
                 parts = sliced("".join(parts))
         except BaseException:
             cleanup.close()

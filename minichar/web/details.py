@@ -61,12 +61,12 @@ class Details:
 
 
 def pack(p: np.ndarray, ids: np.ndarray, points: np.ndarray) -> list[bytes]:
-    """Pack the probability of the character in each column of `p`, and its alternatives.
+    """Pack each generated character's probability and most likely alternatives.
 
     Parameters
     ----------
     p : array of float64, (V, n)
-        Probabilities.
+        Probabilities, one column per generated character.
     ids : array of int, (n,)
         Ids of the generated characters.
     points : array of uint32, (V,)

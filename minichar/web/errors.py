@@ -28,7 +28,7 @@ def error_body(
     field : str or None
         The invalid field of the request, if there is one.
     code : str or None
-        Name of the error. For OpenAI's API, the default is the entry for the status in `CODES`, if any.
+        Name of the error. For OpenAI's API, `CODES` contains the defaults for some statuses.
     """
     if not path.startswith(OPENAI_PREFIX):
         named = {"field": field, "code": code}

@@ -12,8 +12,8 @@ WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 def behind_proxy(app: WSGIApp, proxy: str) -> WSGIApp:
     """Wrap an application so that it receives the client's address instead of the proxy's.
 
-    Waitress and Werkzeug can also replace the address. However, Waitress truncates IPv4-mapped addresses, and
-    it rejects requests with a malformed X-Forwarded-For header, although clients control part of that header.
+    Waitress and Werkzeug can also replace the address. However, Waitress truncates IPv4-mapped addresses and
+    rejects requests with a malformed X-Forwarded-For header, even though clients control part of that header.
     Werkzeug does not validate the address: if the proxy appends a port to the address, each connection counts
     as a new client.
 

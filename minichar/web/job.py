@@ -29,7 +29,7 @@ KEEP_FOR_READERS = 10.0
 BLANK = bytes(SIZE)
 """Placeholder for the details of a character that the readers already have."""
 PIECE = 100
-"""Maximum number of characters per piece when an update with details is split."""
+"""Maximum number of characters per piece when an update that includes character details is split."""
 
 
 class Busy(MinicharError):
@@ -73,7 +73,7 @@ class Update:
 
 def merge(updates: Iterable[Update | None]) -> Update:
     """Merge all updates of a finished job into one."""
-    # Append to buffers. A busy server publishes many short updates, so lists of them would be large.
+    # Append to buffers: lists of the many short updates from a busy server would use a lot of memory.
     text, packed = StringIO(), bytearray()
     for update in filter(None, updates):
         text.write(update.text)
@@ -83,7 +83,7 @@ def merge(updates: Iterable[Update | None]) -> Update:
 
 
 def pieces(update: Update) -> Iterator[Update]:
-    """Split an update with details into shorter updates, which can be unpacked one at a time.
+    """Split an update that includes character details into pieces that can be unpacked one at a time.
 
     Details take up 20 times as much memory when unpacked.
     """
@@ -182,7 +182,7 @@ class Job:
                 return
             self._new_text.clear()
             self.text += new
-            # Hold back the details of characters that are buffered as a possible stop-string prefix.
+            # Do not yet publish the details of buffered characters, which may belong to a stop string.
             new_details = self._new_details[: len(self.text) - self._detailed]
             start, self._detailed = self._detailed, self._detailed + len(new_details)
             self._details[start * SIZE : self._detailed * SIZE] = b"".join(new_details)
@@ -247,7 +247,7 @@ class Job:
                 with self._changed:
                     if len(self.text) <= after and self.reason is None:
                         self._changed.wait(READ_TIMEOUT)
-                update = self.news(after, PIECE)  # keep updates short: a slow reader holds one in memory
+                update = self.news(after, PIECE)  # `PIECE` limits the memory used for each slow client
                 yield update
                 if update is not None:
                     after = update.end

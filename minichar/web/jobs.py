@@ -10,7 +10,7 @@ from minichar.web.memory import return_memory
 from minichar.web.request import Request
 
 KEEP = 600.0
-"""Seconds for which an ended job remains available after it was last read or updated."""
+"""Number of seconds that a finished job is kept after it was last read or updated."""
 KEEP_ALTERNATIVES = 30.0
 """Like `KEEP`, but for jobs with alternatives, whose texts take up 20 times as much memory."""
 EXPIRE_INTERVAL = 5.0
@@ -20,7 +20,7 @@ OVERHEAD = 8192
 
 
 def keep(request: Request) -> float:
-    """Return the number of seconds for which an ended job remains available after it was last read."""
+    """Return how many seconds a finished job is kept after it was last read."""
     return KEEP_ALTERNATIVES if request.alternatives else KEEP
 
 
@@ -31,7 +31,7 @@ def cost(request: Request, length: int) -> int:
 
 
 class Jobs:
-    """Unfinished and recently ended jobs, keyed by id.
+    """Unfinished and recently finished jobs, keyed by id.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class Jobs:
         return self._jobs.get(job_id)
 
     def add(self, job: Job) -> str:
-        """Add a job and return its id. Ended jobs are removed if their memory is needed.
+        """Add a job and return its id. Finished jobs are removed if their memory is needed.
 
         Jobs without a reader are removed first, starting with the least recently read.
 

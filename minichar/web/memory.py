@@ -27,6 +27,6 @@ def return_memory() -> None:
 
 
 def call(name: str, *arguments: int) -> None:
-    """Call a function of the C library if it is available."""
+    """Call a C library function, or do nothing if it does not exist."""
     with suppress(OSError, AttributeError, TypeError):
         getattr(ctypes.CDLL(None), name)(*arguments)

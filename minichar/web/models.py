@@ -75,7 +75,7 @@ class ModelInfo:
 
     @property
     def entropy(self) -> float:
-        """Typical surprisal of a character in nats, to which the web page scales its colours.
+        """Typical surprisal of a character, in nats. The web page scales its colours to this value.
 
         The value is the validation loss, or half the uniform baseline if the loss was not measured.
         """

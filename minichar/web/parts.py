@@ -33,7 +33,7 @@ def encode(document: Any) -> Iterator[str]:
 
 
 def _parts(texts: list[str], iterators: list[Iterator[list[Any]]]) -> Iterator[str]:
-    """Yield the texts, with an encoded list between consecutive texts."""
+    """Yield the texts, interleaved with the encoded lists."""
     yield texts.pop(0)
     for sections in iterators:
         comma = ""

@@ -67,7 +67,7 @@ class JobQueue(ABC):
     def position(self, job_id: str) -> int | None:
         """Return the position of a waiting job in its model's queue, counting from 1.
 
-        Returns None if the job is not waiting.
+        Return None if the job is not waiting.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class JobQueue(ABC):
     def cancel(self, job_id: str) -> bool:
         """Cancel a job; do nothing if the id is unknown.
 
-        Returns whether the job has ended and therefore no longer occupies a worker.
+        Return True only if the job has ended and therefore no longer occupies a worker.
         """
 
     @abstractmethod

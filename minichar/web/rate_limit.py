@@ -39,7 +39,7 @@ class Slot:
         self.expires = 0.0
 
     def linger(self) -> None:
-        """Keep counting the request until its job, which no longer has a reader, is cancelled."""
+        """Keep counting the request until its job is cancelled for lack of a reader."""
         self.expires = time.monotonic() + ABANDONED_AFTER + MARGIN
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class ConcurrencyLimit:
         self._lock = threading.Lock()
 
     def acquire(self, client: str, job_id: str = "") -> Slot:
-        """Count a new request from `client`. If `job_id` is given, the request continues reading that job.
+        """Count a new request from `client`. If `job_id` is given, the request is for an existing job.
 
         Raises
         ------
@@ -98,7 +98,7 @@ class ConcurrencyLimit:
         return slot
 
     def lingering(self, job_id: str) -> list[Slot]:
-        """Return the slots of a job that has no reader."""
+        """Return a list of a job's slots whose requests have ended."""
         with self._lock:
             return [slot for slot in self._slots if slot.job_id == job_id and slot.expires < math.inf]
 

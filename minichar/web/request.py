@@ -35,7 +35,7 @@ class BadRequest(MinicharError):
     status : int
         The HTTP status.
     code : str or None
-        Name of the error in OpenAI's API, if it has one.
+        The error code in OpenAI's API, if there is one.
     """
 
     status = 400

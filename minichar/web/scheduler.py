@@ -115,12 +115,12 @@ class Scheduler:
             catching_up |= self._dispatch(streams, generating, ids, scores)
             now = time.monotonic()
             if now - published >= max(PUBLISH_INTERVAL, len(self.running) / MAX_UPDATES):
-                # Cap the elapsed time, so that jobs are not cancelled as abandoned after the machine was
+                # Cap the elapsed time so that no job is cancelled as abandoned because the machine was
                 # suspended.
                 self._publish(streams, min(now - published, READ_TIMEOUT))
                 published = now
-            # Sleep less to make up for slow steps, up to a limit. Steps that catch up are fast, but do not
-            # sleep longer after them.
+            # Sleep less to make up for slow steps, up to a limit. Do not sleep longer to make up for fast
+            # steps, such as those that process a prompt.
             due = min(max(due, now - PUBLISH_INTERVAL), now) + self.interval
             if streams.streams and not catching_up and due > now:
                 time.sleep(due - now)
@@ -166,7 +166,10 @@ class Scheduler:
         return catching_up
 
     def _details(self, generating: list[Stream], ids: np.ndarray, scores: np.ndarray) -> dict[int, bytes]:
-        """Return a packed `Detail` for each job whose readers need it, by column of `scores` ``(V, n)``."""
+        """Return a packed `Detail` for each job whose readers need one.
+
+        The dict is keyed by column of `scores` ``(V, n)``.
+        """
         wanted = [
             j
             for j, stream in enumerate(generating)

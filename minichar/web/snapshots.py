@@ -4,8 +4,8 @@
     snapshot_p    characters p-1000 to p-1, and the state of the stream after them
                                                                             p = 1000, 2000, …
 
-A reader can request a text from a position far from the start, for example after choosing a different
-character there. Without snapshots, all of the preceding text would have to be generated again.
+A client can request only the text after a given position, for example when the user chooses a different
+character at that position. Without snapshots, all of the preceding text would have to be generated again.
 
 A text can be resumed only up to its first missing snapshot. When memory runs out, the last snapshot of the
 least recently used text is therefore removed first.
@@ -67,7 +67,7 @@ class Snapshots(ABC):
 
     @abstractmethod
     def put(self, keys: Sequence[str], snapshot: Snapshot) -> None:
-        """Store a snapshot under the last of the keys. The least recently used snapshots may be removed."""
+        """Store a snapshot under the last key. The least recently used snapshots may be evicted."""
 
     @abstractmethod
     def get(self, keys: Sequence[str]) -> list[Snapshot]:
@@ -84,7 +84,7 @@ class Snapshots(ABC):
             self.put(keys_of(job.request, state.length), Snapshot(text, state))
 
     def resume(self, job: Job) -> None:
-        """Start a new job from the last snapshot, if any, that precedes the text its readers need."""
+        """Start a new job from the last suitable snapshot, if any, of the text the client already has."""
         last = min(job.known, job.request.length - 1)
         found = self.get(keys_of(job.request, last)) if last >= INTERVAL else []
         text = "".join(snapshot.text for snapshot in found)
@@ -101,7 +101,7 @@ class LocalSnapshots(Snapshots):
         self._lock = threading.Lock()
 
     def put(self, keys: Sequence[str], snapshot: Snapshot) -> None:
-        """Store a snapshot under the last of the keys, removing others to stay within the memory budget."""
+        """Store a snapshot under the last key, then evict snapshots as needed to stay within the budget."""
         with self._lock:
             if not all(key in self._kept for key in keys[:-1]):
                 return  # no job could resume from this snapshot

@@ -19,7 +19,7 @@ def event(name: str, id: int, data: dict[str, Any]) -> str:
 
 
 def notice(queue: JobQueue, job_id: str) -> Notice | None:
-    """Return a ``Notice`` explaining why a job is not progressing, or None if it is running or expired."""
+    """Return a ``Notice`` explaining why a job makes no progress, or None if it is running or has expired."""
     try:
         position = queue.position(job_id)
     except Unavailable:

@@ -46,7 +46,7 @@ Entry = tuple[str, str]
 
 
 class Store:
-    """Data shared by servers and workers in Redis.
+    """Access to the data that servers and workers share in Redis.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class Store:
         return int(number)
 
     def add(self, news: Mapping[str, Sequence[Update]], alternatives: Container[str] = ()) -> None:
-        """Append updates to the text of each job. Jobs in `alternatives` expire soon after they end."""
+        """Append each job's updates to its text stream. Jobs in `alternatives` expire soon after they end."""
         with self.client.pipeline() as pipeline:
             for job_id, updates in news.items():
                 for update in updates:
@@ -223,14 +223,14 @@ class Store:
         return [job_id for job_id, s, c in found if s is None or c is not None]
 
     def announce(self, worker_id: str, announcement: str) -> None:
-        """Announce a worker. The announcement expires after the heartbeat timeout."""
+        """Publish a worker's announcement, which expires after the heartbeat timeout."""
         with self.client.pipeline() as pipeline:
             pipeline.set(key("worker", worker_id), announcement, px=int(1000 * HEARTBEAT_TIMEOUT))
             pipeline.sadd(WORKERS, worker_id).pexpire(WORKERS, int(1000 * KEEP))
             pipeline.execute()
 
     def withdraw(self, worker_id: str) -> None:
-        """Remove the announcement of a worker."""
+        """Remove a worker's announcement."""
         self.client.delete(key("worker", worker_id))
 
     def workers(self) -> list[dict[str, Any]]:
@@ -244,7 +244,7 @@ class Store:
         return [json.loads(text) for text in announcements if text is not None]
 
     def columns(self, model: str) -> int:
-        """Return the total number of jobs for a model that the live workers can run concurrently."""
+        """Return how many of a model's jobs the live workers can run concurrently in total."""
         with_model = (w for w in self.workers() if any(info["name"] == model for info in w["models"]))
         return sum(worker["columns"] for worker in with_model)
 

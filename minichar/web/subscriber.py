@@ -77,7 +77,7 @@ class Subscriber:
     def follow(self, job_id: str, most: int) -> Generator[list[Entry], None, None]:
         """Yield all stream entries of a job, in batches of at most `most`.
 
-        A batch is empty if there was no new entry within `READ_TIMEOUT` seconds. The iterator ends when
+        A batch is empty if no new entry arrives within `READ_TIMEOUT` seconds. The iterator ends when
         entries can no longer be read.
         """
         inbox, position, behind = Inbox(), "0", True

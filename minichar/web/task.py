@@ -9,7 +9,7 @@ from minichar.web.job import Job, Update, pieces
 
 @dataclass(eq=False)
 class Task:
-    """A job, with the number of characters that have been published.
+    """A job and how much of its text has been published.
 
     Attributes
     ----------
@@ -17,7 +17,7 @@ class Task:
     acknowledge : callable
         Function that removes the job from the queue.
     job : Job or None
-        None if the job could not be started, or has failed.
+        None if the job could not be started or has failed.
     end : int
         Number of characters published so far.
     notices : list of Update

@@ -1,4 +1,4 @@
-"""Request-handling threads that start on demand and end when idle.
+"""Request-handling threads that start on demand and exit when idle.
 
 By default, glibc caches up to about 230 KiB of freed blocks for each thread. Waitress's own pool rotates
 through a fixed number of threads, so hundreds of threads would still hold tens of megabytes of freed memory
@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 
 IDLE = 5.0
-"""Seconds after which an idle thread ends."""
+"""Seconds after which an idle thread exits."""
 LOG_INTERVAL = 60.0
 """Minimum number of seconds between messages about threads that cannot be started."""
 
@@ -29,13 +29,13 @@ class Task(Protocol):
 
 
 Inbox = SimpleQueue[Task | None]
-"""Queue that passes an idle thread its next task, or None to end the thread."""
+"""Queue that passes an idle thread its next task, or None to stop the thread."""
 
 
 class Threads:
     """Thread pool that replaces Waitress's task dispatcher.
 
-    Each task runs on the thread that became idle most recently. A thread ends after `IDLE` seconds without a
+    Each task runs on the thread that became idle most recently. A thread exits after `IDLE` seconds without a
     task.
 
     Parameters
@@ -54,7 +54,7 @@ class Threads:
         self._logged = 0.0
 
     def add_task(self, task: Task) -> None:
-        """Run a task on an idle or new thread. If all `most` threads are busy, the task waits."""
+        """Run a task on an idle or new thread. If `most` threads are already busy, the task is queued."""
         with self._changed:
             if self._closed:
                 task.cancel()
@@ -86,7 +86,7 @@ class Threads:
                 logging.error("cannot start a thread for a request: %s; raise the limit (ulimit -u)", error)
 
     def shutdown(self, timeout: float) -> None:
-        """Cancel waiting tasks, end all threads, and wait up to `timeout` seconds for them to end."""
+        """Cancel queued tasks, stop all threads, and wait up to `timeout` seconds for them to exit."""
         with self._changed:
             self._closed = True
             while self._idle:
@@ -102,7 +102,7 @@ class Threads:
             pass
 
     def _run_one(self, inbox: Inbox) -> bool:
-        """Wait for a task and run it. Return False if the thread should end instead."""
+        """Wait for a task and run it. Return False if the thread should exit."""
         task = self._next(inbox)
         if task is None:
             return False

@@ -32,7 +32,7 @@ POLL_INTERVAL = 0.05
 OVERTIME_INTERVAL = 1.0
 """Seconds for which jobs must wait before a worker takes more than its share."""
 TICK = 0.02
-"""Seconds between rounds of publishing."""
+"""Seconds between attempts to publish new text."""
 RETRY_DELAY = 0.5
 """Seconds before a failed Redis command is retried."""
 UNREACHABLE = (redis.ConnectionError, redis.TimeoutError, ConnectionClosed)
@@ -43,7 +43,7 @@ MAX_ATTEMPTS = 5
 
 @contextmanager
 def errors_logged() -> Iterator[None]:
-    """Log unexpected exceptions and suppress them, so that a thread can try again.
+    """Log and suppress unexpected exceptions so that the calling thread can try again.
 
     If an exception ended the thread, jobs would wait forever. Connection errors are not logged. If Redis
     rejects a command, for example because its memory is full, one line is logged for each attempt.
@@ -99,7 +99,7 @@ class Worker:
         self.stopping, self.ready = threading.Event(), threading.Event()
         self._total_columns = dict.fromkeys(models, columns)
         self._waiting_since = dict.fromkeys(models, time.monotonic())
-        self._published = time.monotonic()  # time of the last successful round of publishing
+        self._published = time.monotonic()  # time when publishing last succeeded
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Run jobs until `stopping` is set, then finish the running jobs unless Redis stops responding.
@@ -164,7 +164,7 @@ class Worker:
             self.stopping.wait(RETRY_DELAY)
 
     def _take_share(self, model: str, consumer: Any) -> None:
-        """Take this worker's share of the unfinished jobs, which is proportional to its number of columns.
+        """Take a share of the unfinished jobs in proportion to this worker's number of columns.
 
         Without shares, the first worker to poll would take all jobs that arrive at the same time. If a worker
         does not take its share, for example because it has just died, the other workers take more than
@@ -238,7 +238,7 @@ class Worker:
         task.job = job
 
     def _publish(self, takers: list[threading.Thread]) -> None:
-        """Publish the text of all jobs until no more jobs are being taken and all jobs have ended."""
+        """Publish the text of all jobs until the worker stops taking jobs and all jobs have ended."""
         checked = time.monotonic()
         while any(self.tasks.values()) or any(taker.is_alive() for taker in takers):
             with errors_logged():
