@@ -15,7 +15,7 @@ MODELS = (("rnn", "RNN", ORANGE), ("gru", "GRU", GREEN), ("lstm", "LSTM", BLUE))
 
 
 def gradient_norms(model: str) -> np.ndarray:
-    """Return the norms of the second layer's dx at 0, …, T-1 steps before the loss, divided by that at 0."""
+    """Return the norms of the second layer's dx, 0 to T-1 steps before the loss, divided by the norm at 0."""
     generator = np.random.default_rng(3)
     config = Config(V, model, H, num_layers=2)
     parameters = Parameters(config.shapes(), "float64")

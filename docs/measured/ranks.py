@@ -78,7 +78,7 @@ def run(size: int) -> dict[str, list[float]]:
 def main() -> None:
     """Print a table of medians over `ROUNDS` rounds.
 
-    The columns are the step times, the speed-up, and the fractions of time spent averaging and waiting.
+    The table lists the step times, the speed-up, and the fractions of time spent averaging and waiting.
     """
     rounds = [(run(1), run(2)) for _ in range(ROUNDS)]
     print("H    B    1 rank     2 ranks    speed-up  Allreduce    waiting")

@@ -40,7 +40,7 @@ GROWTH = {
 
 
 def fastest(unit, times):
-    """Return the time of the fastest call in seconds, because it is the least affected by other processes."""
+    """Return the time of the fastest call, in seconds. It is the least affected by other processes."""
 
     def once():
         begun = perf_counter()

@@ -68,7 +68,7 @@ def table(block: str) -> str | None:
     """Return a block as HTML tables, or None if it contains a diagram or text outside a table.
 
     Blank lines divide a block into parts. Consecutive parts that contain equations form one table, in which
-    all equations are aligned.
+    the first column of equations is aligned.
     """
     if DRAWING.search(block):
         return None

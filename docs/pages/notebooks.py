@@ -81,7 +81,7 @@ def calls(test: Function, fixtures: dict[str, Function]) -> str:
 
 
 def make(name: str, fixtures: dict[str, Function], made: dict[str, str]) -> None:
-    """Add calls to `made`: first to a fixture's dependencies, then to the fixture itself."""
+    """Add to `made` the calls to a fixture's dependencies, followed by the call to the fixture itself."""
     for below in names(fixtures[name]):
         make(below, fixtures, made)
     made[name] = f"the_{name} = {name}({', '.join(f'the_{below}' for below in names(fixtures[name]))})"

@@ -1,6 +1,6 @@
 """Inverted dropout between layers and before the readout (Srivastava et al. 2014; Zaremba et al. 2014).
 
-    y = mask ∘ h         mask = 0 with the dropout probability p, otherwise 1 / (1 - p)
+    y = mask ∘ h         mask = 0 with probability p, otherwise 1 / (1 - p)
     dh = mask ∘ dy
 
 A new mask is drawn for each time step. Since E[y] = h, no scaling is needed at inference.

@@ -94,7 +94,7 @@ class Layer:
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
 
     def pass_on(self, inputs: list[Into]) -> None:
-        """Also store h in the `inputs` of the next layer at each step."""
+        """From now on, also store h in the `inputs` of the next layer at each step."""
         for into, above in zip(self.into, inputs, strict=True):
             into[-1].extend(above)
 

@@ -14,8 +14,8 @@ minichar store the GRU gates in the order r, z, n and compute ``h = (1 - z) ∘ 
 applies the reset gate after the matrix product. The input is one-hot, with shape (T, B, V). For a cell with
 only one bias per gate, bias_hh is zero in new state dicts and is added to bias_ih when a state dict is read.
 
-The vocabulary and configuration are stored in the same JSON header that ``.npz`` files use. Without the
-header, the configuration is inferred from the shapes, but the vocabulary is unknown.
+The vocabulary and configuration are stored with the tensors, in the same JSON header that ``.npz`` files use.
+Without the header, the configuration is inferred from the shapes, but the vocabulary is unknown.
 """
 
 import json

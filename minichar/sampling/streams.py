@@ -178,8 +178,8 @@ class Streams:
         empty = [b for b, stream in enumerate(streams) if not stream.pending]  # without a prompt
         if self.separator:
             self._reset_documents()
-        fed = np.zeros(network.B, dtype=np.intp)  # (B,)
-        fed[: len(streams)] = [stream.pending.popleft() if stream.pending else 0 for stream in streams]
+        inputs = [stream.pending.popleft() if stream.pending else 0 for stream in streams]
+        fed = np.array(inputs + [0] * (network.B - len(streams)), np.intp)  # (B,)
         with np.errstate(over="ignore", invalid="ignore"):
             logits = network.step(0, self.backend.to_device(fed))  # (V, B)
         network.carry()
@@ -189,7 +189,7 @@ class Streams:
         ready = [b for b, stream in enumerate(streams) if not stream.pending]
         sampled = [streams[b] for b in ready]
         columns = ready if len(ready) < network.B else slice(None)  # a slice is faster than an index list
-        scores = self.backend.to_host(logits)[:, columns].astype("float64")  # (V, n)
+        scores = self.backend.to_host(logits)[:, columns].astype(np.float64)  # (V, n)
         if not np.isfinite(scores).all():
             raise MinicharError(NOT_FINITE)
         if self.unknown_id is not None:
@@ -221,11 +221,12 @@ def choose(streams: list[Stream], scores: np.ndarray) -> list[int]:
     """Return an id for each stream, sampled from its column of scores ``(V, n)``."""
     u = np.array([next(stream.numbers) for stream in streams])  # (n,)
     temperature = np.array([stream.temperature for stream in streams])  # (n,)
-    ids = np.empty(len(streams), dtype=np.intp)  # (n,)
     groups: dict[str, list[int]] = {}
     for j, stream in enumerate(streams):
         groups.setdefault(stream.group, []).append(j)
+    if len(groups) == 1:  # usually, and faster without index lists
+        return streams[0].choice.ids(scores, u, temperature).tolist()
+    ids = np.empty(len(streams), dtype=np.intp)  # (n,)
     for columns in groups.values():
-        these = columns if len(groups) > 1 else slice(None)
-        ids[these] = streams[columns[0]].choice.ids(scores[:, these], u[these], temperature[these])
+        ids[columns] = streams[columns[0]].choice.ids(scores[:, columns], u[columns], temperature[columns])
     return ids.tolist()

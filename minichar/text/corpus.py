@@ -102,7 +102,7 @@ def load_corpus(
 
 
 class Reader:
-    """Read a text as `load_corpus` does, but in steps, so that several processes can share the work.
+    """Reads a text as `load_corpus` does, but in steps, so that several processes can share the work.
 
     Parameters
     ----------

@@ -49,7 +49,7 @@ def pydocs_text() -> str:
 
 
 def pystdlib_text() -> str:
-    """Return the source code of Python's standard library, several million characters.
+    """Return the source code of Python's standard library (several million characters).
 
     Files are sorted by path. Tests, tables and generated files are excluded.
 

@@ -139,7 +139,7 @@ class Text:
                     raise self._changed()
                 try:
                     ids = vocabulary.encode(piece, unknown)
-                except MinicharError:  # a character that was absent when the text was counted
+                except MinicharError:  # a character that was not in the text when it was first read
                     raise self._changed() from None
                 yield ids
         if left or _stamps(self.files) != self.stamps:

@@ -8,7 +8,7 @@ from minichar.engine.network import Network
 
 
 class Measurement:
-    """Measure the loss on successive chunks.
+    """Measures the loss on successive chunks.
 
     Chunks of T steps are copied to a preallocated array so that a backend can capture and replay the forward
     pass (`Backend.recorded`).

@@ -74,8 +74,8 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     """Return the settings with automatic values and zeros replaced by values that suit the text.
 
     `choose_sizes` replaces a `batch_size` or `seq_length` of 0, and `split_text` reduces the new value if the
-    text is short. A `max_epochs` of 0 becomes the number of epochs in `STEPS` training steps. The value
-    chosen for `max_val_chunks` depends on step counts, not on measured times, so runs are reproducible.
+    text is short. If `max_epochs` is 0, it is set to the number of epochs in `STEPS` training steps. The
+    value chosen for `max_val_chunks` depends on step counts, not on measured times, so runs are reproducible.
     """
     if settings.model == AUTO:
         model, layer_norm = choose_cell(len(corpus.ids), len(corpus.vocabulary))

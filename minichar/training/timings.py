@@ -56,7 +56,7 @@ class Timing:
         return min(self.milliseconds, key=self.milliseconds.__getitem__)
 
     def __str__(self) -> str:
-        """Return the times as text, fastest device first: ``cpu, 12.3 ms per step; gpu:0 takes 18.0 ms``."""
+        """Return the times, fastest device first, such as ``cpu, 12.3 ms per step; gpu:0 takes 18.0 ms``."""
         others = (name for name in self.milliseconds if name != self.fastest)
         return "; ".join(
             [

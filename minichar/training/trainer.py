@@ -115,7 +115,7 @@ class Trainer:
         return self.saver.best(self.history)
 
     def stop(self) -> None:
-        """Save a checkpoint and stop after the current chunk. Safe to call from a signal handler."""
+        """Request a checkpoint and a stop after the current chunk. Safe to call from a signal handler."""
         self.stopping = True
 
     def run(self) -> Iterator[Event]:

@@ -12,9 +12,9 @@ same request with the number of characters to skip. If ``length`` has been reach
 extends the text. The id of a server-sent event is the total number of characters generated so far.
 
 **Batching.** A `Scheduler` runs all jobs for one model as columns of one batch. A new job joins the
-batch at the next step and leaves the batch when it is finished. Its prompt is processed before any text is
-generated. Except while a job is processing its prompt or regenerating text, a step takes at least
-``1/pace`` seconds so that a single client cannot monopolise the CPU.
+batch at the next step and leaves the batch when it is finished. The job's prompt is processed before any of
+its text is generated. Except while a job is processing its prompt or regenerating text, a step takes at
+least ``1/pace`` seconds so that a single client cannot monopolise the CPU.
 
 **Resuming.** Text that a client already has is regenerated without a speed limit, starting from the
 last suitable snapshot. Workers share their snapshots through Redis.

@@ -78,8 +78,8 @@ class Delivery:
         begin : str
             Server-sent events that precede the text; may be empty.
         form : callable
-            ``form(update, after)`` converts an update to server-sent events. `update` is None if there is no
-            new text; otherwise, it contains text that follows the first `after` characters.
+            ``form(update, after)`` converts an update to server-sent events. `update` is None if nothing is
+            new; otherwise, its text, which may be empty, follows the first `after` characters.
         """
         response = flask.Response(self._events(slot, after, begin, form), mimetype="text/event-stream")
         response.headers["X-Accel-Buffering"] = "no"  # nginx would otherwise buffer several kilobytes

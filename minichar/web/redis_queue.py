@@ -129,7 +129,7 @@ class RedisQueue(JobQueue):
             return self._store.position(queue_name(model), job_id)
 
     def cancel(self, job_id: str) -> bool:
-        """Cancel a job and return whether it was waiting. A running job stops within a second of the call."""
+        """Cancel a job and return whether it was waiting. A running job stops within about a second."""
         try:
             model = self.request(job_id).model
         except KeyError:

@@ -4,8 +4,8 @@
     snapshot_p    characters p-1000 to p-1, and the state of the stream after them
                                                                             p = 1000, 2000, …
 
-A client can request only the text after a given position, for example when the user chooses a different
-character at that position. Without snapshots, all of the preceding text would have to be generated again.
+A client can ask for the text from a given position onwards, for example when the user chooses a different
+character there. Without snapshots, all of the preceding text would have to be generated again.
 
 A text can be resumed only up to its first missing snapshot. When memory runs out, the last snapshot of the
 least recently used text is therefore removed first.

@@ -41,7 +41,7 @@ def events(
     update: Update | None,
     after: int,
 ) -> Iterator[str]:
-    """Yield the server-sent events for an update of a job.
+    """Yield the server-sent events for a job update.
 
     Parameters
     ----------
