@@ -1,4 +1,4 @@
-"""Gradients in a network that is fed its own predictions (lesson 14); sampling has no gradient."""
+"""Gradients in a network that is fed its own predictions (lesson 14). No gradient flows through sampling."""
 
 from matplotlib.axes import Axes
 

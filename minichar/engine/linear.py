@@ -45,8 +45,6 @@ class Linear:
         DropConnect mask for the weights that multiply h; None if DropConnect is inactive.
     used : array, (G, K+1)
         The weights in use: W, or a copy with the mask applied.
-    used_T : array, (H, G)
-        The transpose of the weights in use that multiply h, W_hᵀ.
     h : array, (T, H, B)
     x : array, (T, D, B)
         The inputs of each step.
@@ -74,18 +72,12 @@ class Linear:
         self.s = backend.zeros((T, W.shape[1], B), W.dtype)  # (T, K+1, B)
         self.h, self.x = self.s[:, :H], self.s[:, H:-1]  # (T, H, B), (T, D, B)
         self.s[:, -1] = 1.0
-        self.s_at = list(self.s)  # T views, created once because creating a view takes time at every step
         self.use_mask(None)
 
     @cached_property
     def looked_up(self) -> Array:
         """The columns of `Wx` for each step, later overwritten with the pre-activations."""
         return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
-
-    @cached_property
-    def looked_up_at(self) -> list[Array]:
-        """Views of `looked_up` at each step, ``(G, B)``."""
-        return list(self.looked_up)
 
     # `da` is allocated in the first backward pass, because sampling does not need it. With shape (T, G, B),
     # each step writes one contiguous block. Writing a slice of each row of (G, T·B) is several times slower.
@@ -95,11 +87,6 @@ class Linear:
         return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
     @cached_property
-    def da_at(self) -> list[Array]:
-        """Views of `da` at each step, ``(G, B)``."""
-        return list(self.da)
-
-    @cached_property
     def dx(self) -> Array:
         """The gradient with respect to x at every step."""
         return self.backend.xp.zeros_like(self.x)  # (T, D, B)
@@ -107,7 +94,6 @@ class Linear:
     def use_mask(self, mask: Array | None) -> None:
         """Set the DropConnect mask ``(G, H)``, whose values may change between chunks; None for no mask."""
         self.mask, self.used = mask, self.W if mask is None else self.W.copy()
-        self.used_T = self.used[:, : self.H].T  # (H, G)
 
     def draw_mask(self, probability: float, generator: Uniform) -> None:
         """Draw a DropConnect mask for the next chunk."""
@@ -131,9 +117,9 @@ class Linear:
     def step(self, t: int) -> Array:
         """Return the pre-activations at step t, ``(gates, H, B)``, normalised if `norm` is given."""
         if self.Wx is None:
-            a = self.backend.matmul(self.used, self.s_at[t])  # (G, B)
+            a = self.backend.matmul(self.used, self.s[t])  # (G, B)
         else:
-            a = self.backend.add_matmul(self.used, self.s_at[t], out=self.looked_up_at[t])  # (G, B)
+            a = self.backend.add_matmul(self.used, self.s[t], out=self.looked_up[t])  # (G, B)
         a = a.reshape(self.gates, -1, self.B)
         return a if self.norm is None else self.norm.forward(t, a)
 
@@ -145,12 +131,12 @@ class Linear:
 
     def state_gradient(self, t: int) -> Array:
         """Return the gradient with respect to h at step t, ``(H, B)``, computed from ``da[t]``."""
-        return self.backend.matmul(self.used_T, self.da_at[t])
+        return self.backend.matmul(self.used[:, : self.H].T, self.da[t])
 
     def add_state_gradient(self, t: int, dh: Array, keep: Array | None = None) -> None:
         """Add the gradient with respect to h at step t to `dh` ``(H, B)``, except where `keep` is 0."""
         if keep is None:
-            self.backend.add_matmul(self.used_T, self.da_at[t], out=dh)
+            self.backend.add_matmul(self.used[:, : self.H].T, self.da[t], out=dh)
         else:
             dh += keep * self.state_gradient(t)
 

@@ -41,7 +41,7 @@ def choose_rnn_size(N: int, dropout: float) -> int:
 
 
 def choose_warmup(N: int, model: str, from_scratch: bool) -> float:
-    """Return the fraction of a run to spend on warm-up, for `N` characters and the cell `model`.
+    """Return the fraction of a run to spend on warm-up, for a text of `N` characters and a cell.
 
     Fine-tuning (`from_scratch` is False) always uses warm-up.
     """
