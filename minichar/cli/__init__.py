@@ -5,6 +5,7 @@ Each command is defined in its own module, which is imported only when the comma
 
 import errno
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -134,5 +135,6 @@ def main() -> None:
       minichar data get tinyshakespeare     download a larger dataset
       minichar train --data data/tinyshakespeare
     """  # noqa: D301  (\b tells Click not to rewrap the paragraph)
+    warnings.formatwarning = lambda message, *details, **more: f"warning: {message}\n"
     if isinstance(sys.stdout, TextIOWrapper):  # print unsupported characters as ?
         sys.stdout.reconfigure(errors="replace")

@@ -3,7 +3,16 @@
 import click
 
 from minichar.cli.given import reject
-from minichar.cli.options import CellName, GroupedCommand, Integer, Number, OneOf, device, group
+from minichar.cli.options import (
+    CellName,
+    GroupedCommand,
+    Integer,
+    Number,
+    OneOf,
+    announce_waits,
+    device,
+    group,
+)
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import host_generator
 from minichar.engine.config import GRU_RESETS, Config
@@ -77,6 +86,7 @@ def command(
     config = Config(
         vocab_size, model, rnn_size, num_layers, dropout, gru_reset, weight_drop, embedding, layer_norm
     )
+    announce_waits(device)
     network = toy_network(config, seq_length, batch_size, generator, device)
     ids = generator.integers(vocab_size, size=(2, seq_length, batch_size))  # (2, T, B)
     inputs, targets = device.to_device(ids)  # each (T, B)

@@ -105,8 +105,10 @@ def command(
     given = given_by_user(ctx, options)
     explicit = {name: options[name] for name in given}
     with all_ranks() as team:
-        if team.size > 1:
+        if team.size > 1 and len(devices) > 1:
             devices = devices[:1]  # timings vary, so ranks might choose different devices
+            if team.rank == 0 and not quiet:
+                click.echo("device auto: cpu for several processes; to use GPUs, add --device gpu", err=True)
         if team.rank == 0:
             for device in devices:
                 device.announce = partial(click.echo, err=True)

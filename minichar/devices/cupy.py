@@ -47,6 +47,7 @@ class CuPyBackend(Backend):
         super().__init__(f"gpu:{index}", xp)
         self.index, self.products, self.philox = index, products, Philox(self)
         self.tf32 = products is not None and products.tf32
+        self.warnings: set[str] = set()
 
     def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
         """Return the matrix product ``A @ B``, written to `out` if given."""
@@ -100,6 +101,7 @@ class CuPyBackend(Backend):
 
         @cache  # needed because CuPy's cache distinguishes arrays only by dtype and ndim
         def kernel_for(nesting: Nesting, written: tuple[int, ...]) -> tuple[Function, dict[str, Any]]:
+            self.announce_compilation()
             traced: dict[str, Any] = {}
 
             def flat(*arrays: Array) -> tuple[Array, ...] | None:
@@ -137,10 +139,13 @@ class CuPyBackend(Backend):
 
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
         """Return a function that captures `step` as a CUDA graph after a warm-up, and then replays it."""
-        if notice := self.compile_notice():
-            self.announce(notice)
-            self.announce = lambda notice: None
-        return step if self.products is None else CudaGraph(self.xp, step, agree)
+        self.announce_compilation()
+        return step if self.products is None else CudaGraph(self.xp, step, agree, self._warn_once)
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self.warnings:  # all steps are likely to fail for the same reason
+            self.warnings.add(message)
+            warn(message, RuntimeWarning, stacklevel=4)
 
     def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:
         """Return a function that sums arrays over the ranks with NCCL, or None if NCCL cannot be used."""
@@ -151,6 +156,12 @@ class CuPyBackend(Backend):
         if self.products is None:
             return "TF32 has no effect because cuBLAS cannot be used directly"
         return super().tf32_note(dtype)
+
+    def announce_compilation(self) -> None:
+        """Announce, at most once, that the first step compiles kernels, unless they seem to be cached."""
+        if notice := self.compile_notice():
+            self.announce(notice)
+            self.announce = lambda notice: None
 
     def compile_notice(self) -> str:
         """Return a notice that the first step compiles kernels, or "" if they seem to be cached already."""

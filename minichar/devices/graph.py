@@ -4,7 +4,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import ModuleType
 from typing import Any
-from warnings import warn
 
 from minichar.extras import one_line
 
@@ -16,10 +15,10 @@ class CudaGraph:
     """A step that is captured as a CUDA graph after a few normal calls and replayed from then on.
 
     The step must use only arrays at fixed addresses. Temporary arrays are allocated from a
-    separate memory pool, so that a replay cannot overwrite other memory. If the capture fails, a warning
-    is issued and the step continues to run normally. `agree` is called with True if the capture succeeded,
-    and with False otherwise. The graph is used only if `agree` returns True: NCCL requires that either
-    all ranks launch a graph or none do.
+    separate memory pool, so that a replay cannot overwrite other memory. If the capture fails, `warn` is
+    called with a message and the step continues to run normally. `agree` is called with True if the capture
+    succeeded, and with False otherwise. The graph is used only if `agree` returns True: NCCL requires that
+    either all ranks launch a graph or none do.
 
     The step runs on its own stream, because the default stream cannot be captured. CUDA events ensure that
     the step runs after the caller's earlier work and before the caller's later work, without blocking the
@@ -27,9 +26,13 @@ class CudaGraph:
     """
 
     def __init__(
-        self, xp: ModuleType, step: Callable[[], None], agree: Callable[[bool], bool] = bool
+        self,
+        xp: ModuleType,
+        step: Callable[[], None],
+        agree: Callable[[bool], bool],
+        warn: Callable[[str], None],
     ) -> None:
-        self.xp, self.step, self.agree, self.calls = xp, step, agree, 0
+        self.xp, self.step, self.agree, self.warn, self.calls = xp, step, agree, warn, 0
         self.stream = xp.cuda.Stream(non_blocking=True)
         self.begin, self.end = (xp.cuda.Event(disable_timing=True) for _ in range(2))
         self.pool = xp.cuda.MemoryPool()
@@ -73,8 +76,7 @@ class CudaGraph:
             self.graph = graph
         else:
             why = why or "the capture failed in another process"
-            message = f"a step cannot be captured, so each operation is launched separately ({why})"
-            warn(message, RuntimeWarning, stacklevel=3)
+            self.warn(f"a step cannot be captured, so each operation is launched separately ({why})")
 
     def _captured(self) -> tuple[Any, str]:
         """Return ``(graph, "")``, or ``(None, reason)`` if the step cannot be captured."""

@@ -1,7 +1,6 @@
 """Store all parameters of a network in one flat vector with named views.
 
-The gradient vector has the same layout. Gradient clipping and RMSprop therefore work on single arrays,
-whatever the network.
+The gradient vector has the same layout. Gradient clipping and RMSprop therefore work on single arrays.
 """
 
 from collections.abc import Iterator

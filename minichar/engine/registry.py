@@ -2,9 +2,15 @@
 
 from re import fullmatch
 
+import numpy as np
+
 from minichar.engine.cell import Cell
 from minichar.errors import MinicharError
 
+RESERVED = "auto"
+"""A value of ``--model`` that is not the name of a cell."""
+LAYERS = {"RNN", "LSTM", "GRU"}
+"""The recurrent layers of PyTorch and the recurrent operators of ONNX."""
 CELLS: dict[str, Cell] = {}
 """All registered cells, keyed by name."""
 
@@ -29,18 +35,38 @@ def register(cell: Cell) -> Cell:
 
 
 def check_cell(cell: Cell) -> None:
-    """Check a cell's name, its matrix products, and its references to gates, states and cached arrays.
+    """Check a cell's definition.
 
     Raises
     ------
     MinicharError
-        If the name is invalid, the products do not meet the requirements of `Stage` and `Product`, or the
-        cell refers to a gate, state or cached array that it does not define.
+        If the name is invalid, a letter is missing or not unique, the products do not meet the requirements
+        of `Stage` and `Product`, the cell refers to a gate, state or cached array that it does not define, or
+        its functions return a different number of arrays.
     """
-    if not fullmatch(r"[\w-]+", cell.name):  # used in file names
-        raise MinicharError(f"invalid cell name {cell.name!r}: use only letters, digits, '-' and '_'")
+    if not fullmatch(r"[\w-]+", cell.name) or cell.name == RESERVED:  # used in file names
+        raise MinicharError(
+            f"invalid cell name {cell.name!r}: use only letters, digits, '-' and '_', but not {RESERVED!r}"
+        )
+    check_letters(cell)
     check_products(cell)
     check_references(cell)
+    check_forward(cell)
+
+
+def check_letters(cell: Cell) -> None:
+    """Check that there is at least one state, and one gate per product, and that their letters are unique."""
+    counterparts = {"torch.gates": cell.torch, "onnx.gates": cell.onnx}
+    for what, letters in (
+        ("states", cell.states),
+        *((f"gates of the product {product.name!r}", product.gates) for product in cell.products),
+        *((what, counterpart.gates) for what, counterpart in counterparts.items() if counterpart),
+    ):
+        if not letters or len({*letters}) < len(letters):
+            raise MinicharError(
+                f"{what} of the cell {cell.name!r}: {letters!r} must contain at least one letter "
+                "and none twice"
+            )
 
 
 def check_products(cell: Cell) -> None:
@@ -74,6 +100,8 @@ def check_references(cell: Cell) -> None:
         ("biases", set(cell.biases), gates),
         ("torch.gates", set(cell.torch.gates) if cell.torch else gates, gates),
         ("onnx.gates", set(cell.onnx.gates) if cell.onnx else gates, gates),
+        ("torch.name", {cell.torch.name} if cell.torch else set(), LAYERS),
+        ("onnx.name", {cell.onnx.name} if cell.onnx else set(), LAYERS),
     ):
         if unknown := sorted(names - known):
             raise MinicharError(
@@ -82,3 +110,23 @@ def check_references(cell: Cell) -> None:
             )
         if attribute.endswith("gates") and (missing := sorted(gates - names)):
             raise MinicharError(f"{attribute} of the cell {cell.name!r} lacks the gate {missing[0]!r}")
+
+
+@np.errstate(all="ignore")  # the values do not matter
+def check_forward(cell: Cell) -> None:
+    """Run the forward functions on zeros, and check the numbers of states and cached arrays."""
+    state = np.zeros((2, 1))  # (H, B)
+    passed = [state] * (len(cell.states) - 1 + cell.takes_h_prev)
+    for number, stage in enumerate(cell.stages, 1):
+        a = [np.zeros((len(product.gates), *state.shape)) for product in stage.products]  # (gates, H, B)
+        _, *passed, cache = stage.forward(np, *a, *passed)
+        names = stage.cache.split()
+        if len(cache) != len(names):
+            raise MinicharError(
+                f"stage {number} of the cell {cell.name!r} caches {len(cache)} arrays, "
+                f"but `cache` contains {len(names)} names"
+            )
+    if 1 + len(passed) != len(cell.states):
+        raise MinicharError(
+            f"the cell {cell.name!r} returns {1 + len(passed)} states instead of {len(cell.states)}"
+        )

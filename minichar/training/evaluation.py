@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from minichar.devices.backend import Array
-from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError, Option
 from minichar.model import CharRNN
 from minichar.text.batches import Split
@@ -131,16 +130,13 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
             Option("split", "columns"),
             ": otherwise, streams do not continue into the next split",
         )
-    network = model.network(split.T, split.B)
-    to_device = model.parameters.backend.to_device
+    measure = Measurement(model.network(split.T, split.B))
     if start == "carried":
-        network.keep_caches(False)
         for before in PARTS[: PARTS.index(part)]:
             for inputs, _, *keep in watch(getattr(split, before)):
-                network.set_keep(*keep)
-                network.run(teacher_forcing(to_device(inputs)))
-                network.carry()
-    return check_finite(evaluate(Measurement(network), watch(getattr(split, part))))
+                measure.network.set_keep(*keep)
+                measure.read(inputs)
+    return check_finite(evaluate(measure, watch(getattr(split, part))))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # as in `evaluate_part`

@@ -19,6 +19,7 @@ class Measurement:
         self.chunk = self.backend.zeros((2, network.T, network.B), "int64")  # (2, T, B): inputs and targets
         self.loss = self.backend.zeros((), "float64")
         self.whole_chunk = self.backend.recorded(lambda: self._measure(*self.chunk))
+        self.whole_input = self.backend.recorded(lambda: self._read(self.chunk[0]))
 
     def __call__(self, inputs: np.ndarray, targets: np.ndarray) -> float:
         """Return the mean loss on a chunk ``(n, B)``, n ≤ T, and carry the state over to the next chunk."""
@@ -29,6 +30,16 @@ class Measurement:
         else:
             self._measure(*chunk)
         return float(self.backend.to_host(self.loss))
+
+    def read(self, inputs: np.ndarray) -> None:
+        """Advance the state over a whole chunk of inputs ``(T, B)`` without computing the loss."""
+        self.chunk[0] = self.backend.to_device(inputs)
+        self.whole_input()
+
+    def _read(self, inputs: Array) -> None:
+        self.network.keep_caches(False)
+        self.network.run(teacher_forcing(inputs))
+        self.network.carry()
 
     def _measure(self, inputs: Array, targets: Array) -> None:
         self.loss[...] = self.network.measure(teacher_forcing(inputs), targets)

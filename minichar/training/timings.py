@@ -78,7 +78,7 @@ def describe_size(config: Config, settings: Settings, split: Split) -> str:
     parts += [f"embedding of {config.embedding}"] if config.embedding else []
     parts += ["dropout"] if config.dropout else []
     parts += ["weight drop"] if config.weight_drop else []
-    parts += ["scheduled sampling"] if settings.use_ss else []
+    parts += [f"scheduled sampling ({settings.ss_feed})"] if settings.use_ss else []
     parts += ["resets"] if split.train.resets else []
     return ", ".join(parts)
 

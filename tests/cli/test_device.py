@@ -1,6 +1,8 @@
 """Test that commands use the device given by ``--device`` or fail, and never fall back to another one."""
 
 import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -165,7 +167,7 @@ class TestAuto:
         assert "auto     ok  cpu or gpu:0, whichever trains faster" in lines
         assert lines[-1] == (
             "timed    ok  LSTM, 1 layer of 4, 7 characters, chunks of 3×4, float32, dropout, scheduled "
-            "sampling: gpu:0, 12.3 ms per step; cpu takes 18.0 ms"
+            "sampling (sample): gpu:0, 12.3 ms per step; cpu takes 18.0 ms"
         )
 
     def test_a_run_resumes_on_the_kind_of_device_on_which_it_was_saved(self, run, times):
@@ -194,6 +196,23 @@ class TestAuto:
     def test_tf32_has_no_effect_if_the_cpu_is_faster(self, run, times):
         times(12.3, 18.0)
         assert NO_TF32.format("device cpu: it requires an NVIDIA GPU")[:-1] in run(*TRAIN, "--tf32").stderr
+
+    def test_several_processes_use_the_cpu_and_say_why(self, run, monkeypatch):
+        used = []
+
+        def begin(settings, *devices, team):
+            used.extend(device.name for device in devices)
+            raise MinicharError("no run")
+
+        team = SimpleNamespace(size=2, rank=0, lead=lambda function: function())
+        monkeypatch.setattr("minichar.cli.train.all_ranks", lambda: nullcontext(team))
+        monkeypatch.setattr("minichar.cli.train.begin", begin)
+        note = "device auto: cpu for several processes; to use GPUs, add --device gpu\n"
+        loud = [option for option in TRAIN if option != "--quiet"]
+        assert run(*loud, status=1).stderr == f"{note}Error: no run\n"
+        assert used == ["cpu"]
+        assert note not in run(*TRAIN, status=1).stderr
+        assert note not in run(*loud, "--device", "gpu", status=1).stderr
 
     def test_everything_else_uses_the_cpu(self, run, times):
         timed = times(18.0, 12.3)
@@ -302,6 +321,14 @@ class TestFirstStep:
         sample = ("sample", run(*TRAIN, "--device", "cpu").stdout.strip(), "--device", "gpu", "--length", "5")
         assert run(*sample).stderr.count(self.NOTICE) == 1
         assert run(*sample, "--quiet").stderr == ""
+
+    def test_the_gradient_check_prints_the_notice(self, run, monkeypatch, tmp_path):
+        from cupy_double import DoubleOfCuPy
+
+        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
+        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernels"))
+        assert run(*GRADCHECK, "--device", "gpu").stderr.count(self.NOTICE) == 1
+        assert self.NOTICE not in run(*GRADCHECK).stderr
 
     def test_there_is_no_notice_if_the_kernels_are_cached_or_the_device_is_the_cpu(self, failing, tmp_path):
         (tmp_path / "kernels").mkdir()

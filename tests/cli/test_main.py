@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 
 import click
 import pytest
@@ -13,6 +14,12 @@ import minichar.cli
 from minichar.cli import COMMANDS, main
 from minichar.cli.renamed import BY_VALUE, RENAMED
 from minichar.errors import MinicharError, Option
+
+
+def test_a_warning_is_one_line(cli, monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    cli("data", "list")
+    assert warnings.formatwarning("slow", RuntimeWarning, "file.py", 3, line="x = 1") == "warning: slow\n"
 
 
 def test_version(cli):

@@ -1,5 +1,6 @@
 """Tests for `Backend.recorded`, which returns a CUDA graph on a GPU and a plain function elsewhere."""
 
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -190,6 +191,18 @@ class TestFallback:
         assert float(total) == WARM_UP + 3
         assert step.graph is None
         assert gpu.xp.device_.capture is None
+
+    def test_two_steps_with_the_same_cause_print_one_warning(self, gpu):
+        a = gpu.to_device(np.ones((2, 2)))
+        steps = [gpu.recorded(lambda: float(a.sum())), gpu.recorded(lambda: float(a.sum()))]
+        steps.append(gpu.recorded(lambda: gpu.xp.matmul(a, a)))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for step in steps * (WARM_UP + 2):
+                step()
+        assert [step.graph for step in steps] == [None] * 3
+        causes = [str(warning.message).partition("separately (")[2].partition(":")[0] for warning in caught]
+        assert causes == ["CUDARuntimeError", "NotImplementedError"]
 
     def test_a_capture_that_cannot_be_begun(self, gpu, monkeypatch):
         def begin(self):

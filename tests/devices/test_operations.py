@@ -39,6 +39,10 @@ def operations_of(fake_cupy, generator):
     return count
 
 
+def test_a_gru_that_resets_before_the_product_has_two_stages(operations_of):
+    assert sum(operations_of("gru", gru_reset="before").values()) == 888
+
+
 @pytest.mark.parametrize(("model", "budget"), [("lstm", 476), ("gru", 579), ("rnn", 474)])
 def test_a_training_step_stays_within_its_budget(model, budget, operations_of):
     """A layer takes four operations per step: a product and a kernel forward, and the same backward.

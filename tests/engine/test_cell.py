@@ -129,14 +129,38 @@ class TestRegistry:
             ({"torch": Counterpart("LSTM", "ifgq")}, "torch.gates of the cell 'odd' contains 'q'"),
             ({"torch": Counterpart("LSTM", "ifg")}, "torch.gates of the cell 'odd' lacks the gate 'o'"),
             ({"onnx": Counterpart("LSTM", "iof")}, "onnx.gates of the cell 'odd' lacks the gate 'g'"),
+            ({"torch": Counterpart("LSTM", "ifgoo")}, "torch.gates of the cell 'odd': 'ifgoo' must contain"),
+            ({"onnx": Counterpart("LSTM", "iofgi")}, "onnx.gates of the cell 'odd': 'iofgi' must contain"),
+            ({"torch": Counterpart("MGU", "ifgo")}, "torch.name of the cell 'odd' contains 'MGU'"),
+            ({"onnx": Counterpart("MGU", "iofg")}, "onnx.name of the cell 'odd' contains 'MGU'"),
+            ({"states": ""}, "states of the cell 'odd': '' must contain at least one letter and none twice"),
+            ({"states": "hh"}, "states of the cell 'odd': 'hh' must contain"),
             ({"name": "a/b"}, "invalid cell name 'a/b': use only letters, digits, '-' and '_'"),
+            ({"name": "auto"}, "invalid cell name 'auto'"),
         ],
     )
     def test_a_reference_to_something_the_cell_does_not_define_is_rejected(self, changes, words):
         """Otherwise, training would succeed and ``convert`` or ``inspect --html`` would fail afterwards."""
         with pytest.raises(MinicharError, match=re.escape(words)):
             register(replace(CELLS["lstm"], **{"name": "odd", "unit": "h", "shown": "", **changes}))
-        assert {"odd", "a/b"}.isdisjoint(CELLS)
+        assert {"odd", "a/b", "auto"}.isdisjoint(CELLS)
+
+    def test_a_forward_function_that_returns_too_many_states_is_rejected(self):
+        def forward(xp, a, c_prev):
+            h, c, cache = right.forward(xp, a, c_prev)
+            return h, c, c, cache
+
+        (right,) = CELLS["lstm"].stages
+        stages = (replace(right, forward=forward),)
+        with pytest.raises(MinicharError, match="the cell 'odd' returns 3 states instead of 2"):
+            register(replace(CELLS["lstm"], name="odd", unit="h", shown="", stages=stages))
+
+    @pytest.mark.parametrize("cache", ["i f o g c_prev", "i f o g c_prev tanh_c more"])
+    def test_a_cached_array_without_a_name_or_a_name_without_an_array_is_rejected(self, cache):
+        stage = replace(CELLS["lstm"].stages[0], cache=cache)
+        words = f"stage 1 of the cell 'odd' caches 6 arrays, but `cache` contains {len(cache.split())} names"
+        with pytest.raises(MinicharError, match=words):
+            register(replace(CELLS["lstm"], name="odd", unit="h", shown="", stages=(stage,)))
 
     @pytest.mark.parametrize(
         ("products", "words"),
@@ -147,6 +171,8 @@ class TestRegistry:
                 [Product("W", "if"), Product("W", "og", reads_state=False)],
                 "the cell 'odd' has several parameters named 'W'",
             ),
+            ([Product("W", "")], "gates of the product 'W' of the cell 'odd': '' must contain"),
+            ([Product("W", "ifoo")], "gates of the product 'W' of the cell 'odd': 'ifoo' must contain"),
             ([Product("Wx", "ifog")], "the cell 'odd' has several parameters named 'Wx'"),
         ],
     )

@@ -35,6 +35,7 @@ from minichar.devices.backend import Backend
 from minichar.devices.choose import open_backend
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
+from minichar.extras import one_line
 
 RESERVE = 30.0
 """Minimum time left, in seconds, to start a section or a measurement."""
@@ -95,7 +96,10 @@ DRY = Plan("cpu", sizes=(8, 12), chunk=6, steps=6, duration=0.0)
 
 def machine(backend: Backend, work: Work) -> dict[str, Any]:
     """Return software versions and hardware names."""
-    rivals = [import_module(SIDES[rival.engine]).describe(rival) for rival in opponents(work)[:1] if rival]
+    try:
+        rivals = [import_module(SIDES[one.engine]).describe(one) for one in opponents(work)[:1] if one]
+    except Exception as error:  # for example if PyTorch was built without CUDA
+        rivals = [one_line(error)]
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",

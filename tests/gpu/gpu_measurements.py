@@ -76,7 +76,10 @@ def launches(work: Work) -> dict[str, Any]:
     """Count the launches in one iteration with PyTorch's profiler, which also records CuPy's kernels."""
     if not work.on_gpu:
         return {"not measured": "requires a GPU"}
-    profiler = import_module("torch.profiler")
+    try:
+        profiler = import_module("torch.profiler")
+    except ImportError:
+        return {"not measured": "requires PyTorch"}
     unit = warmed_up(work)
     activities = [profiler.ProfilerActivity.CPU, profiler.ProfilerActivity.CUDA]
     with profiler.profile(activities=activities) as profile:

@@ -87,6 +87,25 @@ def test_a_section_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, ca
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_pytorch_without_cuda_does_not_fail_the_section(monkeypatch):
+    def describe(work):
+        raise AssertionError("Torch not compiled with CUDA enabled\nmore")
+
+    rival = SimpleNamespace(describe=describe)
+    monkeypatch.setattr(first_hour, "opponents", lambda work: [work])
+    monkeypatch.setattr(first_hour, "import_module", lambda name: rival)
+    found = first_hour.machine(CPU, DRY.work)
+    assert found["rival"] == "AssertionError: Torch not compiled with CUDA enabled"
+    assert found["device"] == CPU.describe()
+
+
+def test_without_pytorch_the_launches_are_not_measured(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "torch.profiler", None)
+    found = gpu_measurements.launches(replace(DRY.work, device="gpu"))
+    assert found == {"not measured": "requires PyTorch"}
+
+
 def test_what_is_left_when_the_time_is_up_is_left_out(capsys):
     assert main(["--dry", "--minutes", "0"]) == 0
     assert capsys.readouterr().out.endswith(f"left out: {', '.join(NAMES)}\n")

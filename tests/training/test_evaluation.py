@@ -280,6 +280,16 @@ class TestOnADevice:
         assert isinstance(measure.whole_chunk, CudaGraph) == (device.kind == "gpu")
         if device.kind == "gpu":
             assert measure.whole_chunk.graph is not None
+            assert measure.whole_input.graph is None
+        for k in range(4):
+            measure.read(inputs[k])
+            network.run(teacher_forcing(device.to_device(inputs[k])))
+            network.carry()
+            np.testing.assert_array_equal(
+                device.to_host(measure.network.state), device.to_host(network.state)
+            )
+        if device.kind == "gpu":
+            assert measure.whole_input.graph is not None
         short = inputs[0][:2], targets[0][:2]
         feed, wanted = teacher_forcing(device.to_device(short[0])), device.to_device(short[1])
         assert measure(*short) == float(device.to_host(network.measure(feed, wanted)))

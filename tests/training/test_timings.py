@@ -180,13 +180,12 @@ def test_the_size_contains_everything_that_affects_the_time():
         *({"embedding": 8}, {"layer_norm": True}, {"dropout": 0.4, "embedding": 8}),
     ]
     sizes = [describe_size(replace(config, **change), settings, split) for change in ({}, *changes)]
-    sizes += [
-        describe_size(config, replace(settings, **c), split) for c in ({"dtype": "float64"}, {"use_ss": True})
-    ]
+    changed = {"dtype": "float64"}, {"use_ss": True}, {"use_ss": True, "ss_feed": "argmax"}
+    sizes += [describe_size(config, replace(settings, **c), split) for c in changed]
     ids = Vocabulary("ab").encode("ab" * 99)
     reset = split_text(ids, 5, 7, 0.9, 0.1, "columns", find_resets(ids, ids[:1]))
     changed = {"B": 6}, {"T": 6}, {"train": reset.train}
     sizes += [describe_size(config, settings, replace(split, **c)) for c in changed]
-    assert len({*sizes}) == len(sizes) == 1 + len(changes) + 5
+    assert len({*sizes}) == len(sizes) == 1 + len(changes) + 6
     assert "dropout" in describe_size(replace(config, dropout=0.1), settings, split)
     assert describe_size(replace(config, dropout=0.1), settings, split) == sizes[7]
