@@ -29,9 +29,9 @@ def draw_by_weight(xp: ModuleType, weights: Array, u: Array) -> Array:
     """Sample ids ``(B,)`` with probabilities proportional to the non-negative `weights` ``(V, B)``."""
     cumulative = weights.cumsum(axis=0)  # (V, B)
     total = cumulative[-1]  # (B,)
-    # Keep u below 1: if it were rounded to 1, the id would be past the last nonzero weight.
-    threshold = xp.minimum(u.astype(total.dtype), BELOW_ONE[total.dtype]) * total  # (B,)
-    return (cumulative <= threshold).sum(axis=0)
+    if u.dtype != total.dtype:  # keep u below 1: if it were rounded to 1, the id would be past the last weight
+        u = xp.minimum(u.astype(total.dtype), BELOW_ONE[total.dtype])  # (B,)
+    return (cumulative <= u * total).sum(axis=0)
 
 
 def likeliest(logits: Array) -> Array:
