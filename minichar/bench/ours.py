@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from functools import partial
 
 from minichar.bench.work import PIECE, Work
 from minichar.devices.backend import Backend
@@ -23,7 +22,7 @@ SURROGATES = range(0xD800, 0xE000)
 def prepare(work: Work) -> Callable[[], None]:
     """Return a function that runs one iteration of the benchmark."""
     backend = open_backend(work.device)
-    backend.announce = partial(print, file=sys.stderr)
+    backend.announce = lambda notice: print(f"\n{notice}", file=sys.stderr)  # after the progress bar
     model = CharRNN.new(work.config(), vocabulary(work.vocab_size), seed=1, backend=backend)
     if work.trains:
         unit = training(work, model, backend)

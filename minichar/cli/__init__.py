@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Any
@@ -125,7 +126,8 @@ def explain(error: OSError) -> str:
     },
 )
 @click.version_option(package_name="minichar")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Character-level language models in plain NumPy.
 
     \b
@@ -135,6 +137,7 @@ def main() -> None:
       minichar data get tinyshakespeare     download a larger dataset
       minichar train --data data/tinyshakespeare
     """  # noqa: D301  (\b tells Click not to rewrap the paragraph)
+    ctx.call_on_close(partial(setattr, warnings, "formatwarning", warnings.formatwarning))
     warnings.formatwarning = lambda message, *details, **more: f"warning: {message}\n"
     if isinstance(sys.stdout, TextIOWrapper):  # print unsupported characters as ?
         sys.stdout.reconfigure(errors="replace")

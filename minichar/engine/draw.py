@@ -29,7 +29,8 @@ def draw_by_weight(xp: ModuleType, weights: Array, u: Array) -> Array:
     """Sample ids ``(B,)`` with probabilities proportional to the non-negative `weights` ``(V, B)``."""
     cumulative = weights.cumsum(axis=0)  # (V, B)
     total = cumulative[-1]  # (B,)
-    if u.dtype != total.dtype:  # keep u below 1: if it were rounded to 1, the id would be past the last weight
+    if u.dtype != total.dtype:
+        # Keep u below 1: if it were rounded to 1, the id would be past the last nonzero weight.
         u = xp.minimum(u.astype(total.dtype), BELOW_ONE[total.dtype])  # (B,)
     return (cumulative <= u * total).sum(axis=0)
 

@@ -1,11 +1,12 @@
 """The registry of cells. A cell's definition is checked when the cell is registered."""
 
+from collections.abc import Sequence
 from re import fullmatch
 
 import numpy as np
 
 from minichar.engine.cell import Cell
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, counted
 
 RESERVED = "auto"
 """A value of ``--model`` that is not the name of a cell."""
@@ -41,8 +42,8 @@ def check_cell(cell: Cell) -> None:
     ------
     MinicharError
         If the name is invalid, a letter is missing or not unique, the products do not meet the requirements
-        of `Stage` and `Product`, the cell refers to a gate, state or cached array that it does not define, or
-        its functions return a different number of arrays.
+        of `Stage` and `Product`, the cell refers to a gate, state, cached array, PyTorch layer or ONNX
+        operator that does not exist, or a forward function returns the wrong number of arrays.
     """
     if not fullmatch(r"[\w-]+", cell.name) or cell.name == RESERVED:  # used in file names
         raise MinicharError(
@@ -88,7 +89,7 @@ def check_products(cell: Cell) -> None:
 
 
 def check_references(cell: Cell) -> None:
-    """Raise a `MinicharError` if the cell refers to a gate, state or cached array that it does not define.
+    """Raise a `MinicharError` if the cell refers to a gate, state, array or layer that does not exist.
 
     Without this check, an invalid cell could be trained, but ``convert`` or ``inspect --html`` would fail.
     """
@@ -114,19 +115,29 @@ def check_references(cell: Cell) -> None:
 
 @np.errstate(all="ignore")  # the values do not matter
 def check_forward(cell: Cell) -> None:
-    """Run the forward functions on zeros, and check the numbers of states and cached arrays."""
-    state = np.zeros((2, 1))  # (H, B)
+    """Run the forward functions on zeros, and check the numbers of states and cached arrays.
+
+    An exception in a forward function is not caught, because its traceback shows the line to fix.
+    """
+    state = np.zeros((48, 2))  # (H, B); H is divisible by many numbers, in case a cell splits the units
     passed = [state] * (len(cell.states) - 1 + cell.takes_h_prev)
     for number, stage in enumerate(cell.stages, 1):
         a = [np.zeros((len(product.gates), *state.shape)) for product in stage.products]  # (gates, H, B)
-        _, *passed, cache = stage.forward(np, *a, *passed)
+        results = stage.forward(np, *a, *passed)
+        if not isinstance(results, Sequence) or len(results) < 2 or not isinstance(results[-1], Sequence):
+            raise MinicharError(
+                f"the forward function of stage {number} of the cell {cell.name!r} must return a tuple "
+                "that ends with a tuple of cached arrays"
+            )
+        _, *passed, cache = results
         names = stage.cache.split()
         if len(cache) != len(names):
             raise MinicharError(
-                f"stage {number} of the cell {cell.name!r} caches {len(cache)} arrays, "
-                f"but `cache` contains {len(names)} names"
+                f"stage {number} of the cell {cell.name!r} caches {counted(len(cache), 'array')}, "
+                f"but `cache` contains {counted(len(names), 'name')}"
             )
     if 1 + len(passed) != len(cell.states):
         raise MinicharError(
-            f"the cell {cell.name!r} returns {1 + len(passed)} states instead of {len(cell.states)}"
+            f"the cell {cell.name!r} returns {counted(1 + len(passed), 'state')}, but `states` has "
+            f"{len(cell.states)}"
         )

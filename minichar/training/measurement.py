@@ -32,13 +32,18 @@ class Measurement:
         return float(self.backend.to_host(self.loss))
 
     def read(self, inputs: np.ndarray) -> None:
-        """Advance the state over a whole chunk of inputs ``(T, B)`` without computing the loss."""
-        self.chunk[0] = self.backend.to_device(inputs)
-        self.whole_input()
+        """Carry the state over a chunk of inputs ``(n, B)``, n ≤ T, without computing the loss."""
+        ids = self.backend.to_device(inputs)  # (n, B)
+        if len(inputs) == self.network.T:
+            self.chunk[0] = ids
+            self.whole_input()
+        else:
+            self._read(ids)
 
     def _read(self, inputs: Array) -> None:
         self.network.keep_caches(False)
-        self.network.run(teacher_forcing(inputs))
+        self.network.run(teacher_forcing(inputs), len(inputs))
+        self.network.keep_caches(True)
         self.network.carry()
 
     def _measure(self, inputs: Array, targets: Array) -> None:

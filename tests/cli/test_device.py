@@ -213,6 +213,8 @@ class TestAuto:
         assert used == ["cpu"]
         assert note not in run(*TRAIN, status=1).stderr
         assert note not in run(*loud, "--device", "gpu", status=1).stderr
+        team.rank = 1
+        assert note not in run(*loud, status=1).stderr
 
     def test_everything_else_uses_the_cpu(self, run, times):
         timed = times(18.0, 12.3)

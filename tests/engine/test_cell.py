@@ -152,7 +152,24 @@ class TestRegistry:
 
         (right,) = CELLS["lstm"].stages
         stages = (replace(right, forward=forward),)
-        with pytest.raises(MinicharError, match="the cell 'odd' returns 3 states instead of 2"):
+        with pytest.raises(MinicharError, match="the cell 'odd' returns 3 states, but `states` has 2"):
+            register(replace(CELLS["lstm"], name="odd", unit="h", shown="", stages=stages))
+
+    @pytest.mark.parametrize(
+        "forward",
+        [
+            lambda xp, a, c_prev: a[0],
+            lambda xp, a, c_prev: ((a[0],),),
+            lambda xp, a, c_prev: (a[0], c_prev, a[0]),
+            lambda xp, a, c_prev: (a[0], c_prev, None),
+        ],
+        ids=["an array", "a cache only", "an array as the cache", "no cache"],
+    )
+    def test_a_forward_function_that_does_not_return_a_cache_is_rejected(self, forward):
+        stages = (replace(CELLS["lstm"].stages[0], forward=forward),)
+        with pytest.raises(
+            MinicharError, match="must return a tuple that ends with a tuple of cached arrays"
+        ):
             register(replace(CELLS["lstm"], name="odd", unit="h", shown="", stages=stages))
 
     @pytest.mark.parametrize("cache", ["i f o g c_prev", "i f o g c_prev tanh_c more"])

@@ -269,7 +269,7 @@ class TestOnADevice:
         crossed = {way: device.crossings[way] - before[way] for way in before}
         assert crossed == {"to_device": len(split.train), "to_host": len(split.train)}
 
-    def test_full_chunks_are_replayed_on_a_gpu(self, there, device, ids):
+    def test_full_chunks_are_replayed_on_a_gpu(self, there, device, ids, monkeypatch):
         """Replayed and separately launched operations give bitwise identical losses."""
         inputs, targets = np.stack([ids[:60].reshape(4, 5, 3), ids[1:].reshape(4, 5, 3)])  # (4, T, B) each
         measure, network = Measurement(there.network(5, 3)), there.network(5, 3)
@@ -282,7 +282,11 @@ class TestOnADevice:
             assert measure.whole_chunk.graph is not None
             assert measure.whole_input.graph is None
         for k in range(4):
+            kept = []
+            monkeypatch.setattr(measure.network, "keep_caches", kept.append)
             measure.read(inputs[k])
+            monkeypatch.undo()
+            assert kept in ([False, True], [])  # a replay does not run Python code
             network.run(teacher_forcing(device.to_device(inputs[k])))
             network.carry()
             np.testing.assert_array_equal(
