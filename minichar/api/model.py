@@ -247,7 +247,8 @@ class Model(CharRNN):
             logits = backend.to_host(network.forward(teacher_forcing(inputs), m))[:, :, 0]  # (m, V)
             network.carry()
             logits = logits.astype("float64")
-            surprisal.append(np.logaddexp.reduce(logits, axis=1) - logits[np.arange(m), targets])
+            logits -= np.max(logits, axis=1, keepdims=True)  # so that exp cannot overflow
+            surprisal.append(np.log(np.sum(np.exp(logits), axis=1)) - logits[np.arange(m), targets])
         read = np.flatnonzero([unknown != "skip" or character in self.vocabulary for character in text])
         result = np.full(len(text), np.nan)  # (N,)
         result[read[1:]] = np.concatenate([*surprisal, []])

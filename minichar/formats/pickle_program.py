@@ -111,6 +111,6 @@ def width(raw: bytes, encoding: str) -> int:
     """Return an upper bound on the number of bytes per character in the decoded text."""
     if encoding == "raw-unicode-escape":
         return 4 if b"\\U" in raw else 2 if TWO_BYTES.search(raw) else 1
-    highest = np.frombuffer(raw, np.uint8).max(initial=0) if encoding == "utf-8" else 0
+    highest = np.max(np.frombuffer(raw, np.uint8), initial=0) if encoding == "utf-8" else 0
     # In UTF-8, U+0100 starts with the byte C4, and U+10000 with F0.
     return 1 if highest < 0xC4 else 2 if highest < 0xF0 else 4

@@ -152,7 +152,7 @@ class _Spread:
 
     def gates(self, layer: int) -> list[Gate]:
         """Return the distribution of each gate, with counts converted to fractions."""
-        total = next(iter(self.counts.values())).sum()
+        total = int(next(iter(self.counts.values())).sum())
         return [
             Gate(
                 layer, name, self.low, 1.0, counts / total, self.left[name] / total, self.right[name] / total

@@ -175,7 +175,7 @@ class Vocabulary:
             If an id is outside [0, V).
         """
         indices = np.asarray(ids, dtype=np.intp).ravel()  # (N,)
-        if indices.size and (indices.min() < 0 or indices.max() >= len(self)):
+        if indices.size and (np.min(indices) < 0 or np.max(indices) >= len(self)):
             raise IndexError(f"ids must be in 0..{len(self) - 1}")
         points = code_points(self.characters + "\ufffd" * self.unknown)  # (V,)
         return points[indices].tobytes().decode("utf-32-le", "surrogatepass")
