@@ -164,7 +164,10 @@ def check_same(folder: Path, stored: Plan, plan: Plan | None, database: str) -> 
 
 def open_storage(optuna: Any, url: Any) -> Any:
     """Return Optuna's storage for a database, creating the tables if necessary."""
-    options = {"connect_args": {"timeout": WAIT}} if url.get_backend_name() == "sqlite" else {}
+    options: dict[str, Any] = {}
+    if url.get_backend_name() == "sqlite":
+        # Without a pool, each connection is closed as soon as it is no longer needed.
+        options = {"connect_args": {"timeout": WAIT}, "poolclass": part("sqlalchemy.pool").NullPool}
     return optuna.storages.RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
 
 
