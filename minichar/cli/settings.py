@@ -8,6 +8,7 @@ import click
 from minichar.cli.options import PATH, CellName, Escaped, Minutes, OneOf, group
 from minichar.cli.saving import SAVING
 from minichar.engine.config import GRU_RESETS
+from minichar.engine.registry import AUTO
 from minichar.text.sizes import (
     DROPOUT,
     HIGH_RATE,
@@ -23,7 +24,7 @@ from minichar.text.sizes import (
 from minichar.training.recipes import RECIPES, table
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import LEARNING_RATE_SCHEDULES, SS_SCHEDULES
-from minichar.training.settings import AUTO, AUTOMATIC, DTYPES, SPLITS, Settings
+from minichar.training.settings import AUTOMATIC, DTYPES, SPLITS, Settings
 from minichar.training.text import STEPS
 
 DEFAULT = Settings()

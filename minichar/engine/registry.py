@@ -8,8 +8,8 @@ import numpy as np
 from minichar.engine.cell import Cell
 from minichar.errors import MinicharError, counted
 
-RESERVED = "auto"
-"""A value of ``--model`` that is not the name of a cell."""
+AUTO = "auto"
+"""Value of ``--model`` that chooses a cell to suit the text. No cell can have this name."""
 LAYERS = {"RNN", "LSTM", "GRU"}
 """The recurrent layers of PyTorch and the recurrent operators of ONNX."""
 CELLS: dict[str, Cell] = {}
@@ -45,9 +45,9 @@ def check_cell(cell: Cell) -> None:
         of `Stage` and `Product`, the cell refers to a gate, state, cached array, PyTorch layer or ONNX
         operator that does not exist, or a forward function returns the wrong number of arrays.
     """
-    if not fullmatch(r"[\w-]+", cell.name) or cell.name == RESERVED:  # used in file names
+    if not fullmatch(r"[\w-]+", cell.name) or cell.name == AUTO:  # used in file names
         raise MinicharError(
-            f"invalid cell name {cell.name!r}: use only letters, digits, '-' and '_', but not {RESERVED!r}"
+            f"invalid cell name {cell.name!r}: use only letters, digits, '-' and '_', but not {AUTO!r}"
         )
     check_letters(cell)
     check_products(cell)

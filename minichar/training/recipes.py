@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from minichar.checks import checked, did_you_mean
+from minichar.engine.registry import AUTO
 from minichar.errors import MinicharError, Option
-from minichar.training.settings import AUTO, Settings
+from minichar.training.settings import Settings
 
 
 @dataclass(frozen=True)

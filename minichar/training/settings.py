@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from minichar.checkpoints.history import LARGEST
 from minichar.checks import BELOW_1, FILE_NAME, UP_TO_1, at_least, between, check, one_of, rule
 from minichar.engine.config import DropProbability, GruReset, Size
-from minichar.engine.registry import models
+from minichar.engine.registry import AUTO, models
 from minichar.model import MAX_TITLE
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import (
@@ -20,8 +20,8 @@ from minichar.training.schedules import (
 
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
-AUTOMATIC, AUTO = -1, "auto"
-"""Values for which an option is chosen automatically. Some options use 0 instead."""
+AUTOMATIC = -1
+"""Value for which a numeric option is chosen automatically. Some options use 0 instead."""
 FRACTION = rule(lambda value: value == AUTOMATIC or 0 <= value < 1, f"at least 0 and below 1, or {AUTOMATIC}")
 RNN_SIZE = rule(
     lambda value: value == AUTOMATIC or 1 <= value <= 1 << 20, f"from 1 to {1 << 20}, or {AUTOMATIC}"

@@ -11,13 +11,14 @@ from minichar.checkpoints.state import TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
+from minichar.engine.registry import AUTO
 from minichar.errors import Completed, MinicharError, Option, counted, plain
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
 from minichar.training.device import fastest, same_kind
 from minichar.training.recipes import check_effect, settings_from
-from minichar.training.settings import AUTO, AUTOMATIC, Settings
+from minichar.training.settings import AUTOMATIC, Settings
 from minichar.training.team import ALONE, Team
 from minichar.training.text import (
     check_text,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
+from minichar.engine.registry import AUTO
 from minichar.errors import MinicharError, Option, brief
 from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, Reader
@@ -21,7 +22,7 @@ from minichar.text.sizes import (
     choose_sizes,
     choose_warmup,
 )
-from minichar.training.settings import AUTO, AUTOMATIC, Settings
+from minichar.training.settings import AUTOMATIC, Settings
 from minichar.training.team import ALONE, Team
 
 STEPS = 2500
