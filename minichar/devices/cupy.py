@@ -171,17 +171,18 @@ class CuPyBackend(Backend):
         return f"compiling GPU kernels; this happens only once because CuPy caches them in {folder}"
 
     def describe(self) -> str:
-        """Return the versions of CuPy and CUDA, the name and memory of the GPU, and "TF32" if it is used.
+        """Return the versions of CuPy and CUDA, the name and memory of the GPU, and what affects its speed.
 
-        CUDA versions are given as 1000 · major + 10 · minor. TF32 is included because training-step timings,
-        which depend on it, are cached under this description.
+        CUDA versions are given as 1000 · major + 10 · minor. TF32 and a failure to capture steps are included
+        because training-step timings, which depend on them, are cached under this description.
         """
         runtime = self.xp.cuda.runtime
+        graphs = "" if self.products and not self.warnings else ", no CUDA graphs"
         properties = runtime.getDeviceProperties(self.index)
         return (
             f"CuPy {self.xp.__version__}, CUDA driver {runtime.driverGetVersion()}, runtime "
             f"{runtime.runtimeGetVersion()}, on {self.name}: {properties['name'].decode()}, "
-            f"{properties['totalGlobalMem'] / 1e9:.0f} GB{', TF32' if self.tf32 else ''}"
+            f"{properties['totalGlobalMem'] / 1e9:.0f} GB{', TF32' if self.tf32 else ''}{graphs}"
         )
 
 

@@ -103,6 +103,35 @@ def test_a_device_that_fails_is_not_chosen_and_is_timed_again(cache, timed):
 
 
 @pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ("minichar.devices.cupy.load_library", "cuBLAS cannot be used"),
+        ("cupy_double.cuda.Stream.begin_capture", "cannot be captured"),
+    ],
+)
+def test_a_gpu_that_cannot_capture_steps_is_timed_again_when_it_can(fault, monkeypatch):
+    double = pytest.importorskip("cupy_double")
+
+    def fail(*arguments):
+        raise RuntimeError("a fault of the driver")
+
+    def open_and_choose():
+        devices = CPU, double.open_double()
+        choose(devices)
+        return devices
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fault[0], fail)
+        with pytest.warns(RuntimeWarning, match=fault[1]):
+            devices = open_and_choose()
+        assert fastest_known(devices, CONFIG, SETTINGS, SPLIT)[1][0].endswith("(in training)")
+    (slow,) = timings.load()
+    devices = open_and_choose()
+    assert timings.load() == [slow, timings.find(slow.size, devices)]
+
+
+@pytest.mark.usefixtures("cache")
 def test_an_error_on_the_cpu_is_raised(timed):
     timed[0]["cpu"] = MemoryError()
     with pytest.raises(MemoryError):
