@@ -3,7 +3,7 @@
 import click
 
 from minichar.cli.options import GroupedCommand
-from minichar.devices.choose import open_devices
+from minichar.devices.choose import open_auto
 from minichar.devices.doctor import Finding, examine
 from minichar.training.timings import find_all
 
@@ -17,7 +17,7 @@ def command() -> None:
     """
     for finding in examine():
         show(finding)
-    devices = open_devices("auto")
+    devices, _ = open_auto()
     if len(devices) > 1:
         for timing in find_all(devices):
             show(Finding("timed", True, f"{timing.size}: {timing}"))

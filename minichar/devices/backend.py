@@ -171,6 +171,10 @@ class Backend(ABC):
         """Return a one-line description of the library and the hardware."""
 
 
+class DeviceMissing(MinicharError):
+    """Raised if the package, the driver or the device is not installed."""
+
+
 class DeviceFailure(MinicharError):
     """Raised if a device exists but cannot be used. Other devices of the same kind may still work."""
 

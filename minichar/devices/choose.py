@@ -1,9 +1,9 @@
 """Open devices by name."""
 
-from contextlib import suppress
+from warnings import warn
 
 from minichar.checks import checked
-from minichar.devices.backend import Backend
+from minichar.devices.backend import Backend, DeviceMissing
 from minichar.devices.cpu import CPU
 from minichar.devices.cupy import open_cupy
 from minichar.devices.opencl import open_dpnp
@@ -42,11 +42,25 @@ def open_backend(name: str = "auto", tf32: bool = False) -> Backend:
 def open_devices(name: str = "auto", tf32: bool = False) -> tuple[Backend, ...]:
     """Open the candidate devices for training. Training uses the fastest one.
 
-    ``auto`` selects the CPU and, if it is usable, the first CUDA GPU. Any other name selects a single
-    device, as in `open_backend`.
+    ``auto`` selects the CPU and, if it is usable, the first CUDA GPU. If there is a GPU that cannot be used,
+    a warning states why. Any other name selects a single device, as in `open_backend`.
     """
-    devices = [open_backend(name, tf32)]
-    if name == "auto":
-        with suppress(MinicharError):
-            devices.append(open_cupy(0, tf32))
-    return tuple(devices)
+    if name != "auto":
+        return (open_backend(name, tf32),)
+    devices, problem = open_auto(tf32)
+    if problem:
+        warn(f"device auto: {problem}", RuntimeWarning, stacklevel=2)
+    return devices
+
+
+def open_auto(tf32: bool = False) -> tuple[tuple[Backend, ...], str]:
+    """Return the devices that ``auto`` selects, and why the GPU is not one of them.
+
+    The reason is "" if the GPU can be used, or if CuPy, the driver or the GPU is not installed.
+    """
+    try:
+        return (CPU, open_cupy(0, tf32)), ""
+    except DeviceMissing:
+        return (CPU,), ""
+    except MinicharError as error:
+        return (CPU,), f"cpu; {error}"

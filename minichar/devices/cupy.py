@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 from warnings import warn
 
-from minichar.devices.backend import Array, Backend, DeviceFailure, Function, Into, unusable
+from minichar.devices.backend import Array, Backend, DeviceFailure, DeviceMissing, Function, Into, unusable
 from minichar.devices.cublas import REAL, Products, load_library
 from minichar.devices.graph import CudaGraph
 from minichar.devices.nccl import open_nccl
@@ -213,16 +213,20 @@ def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
     try:
         cupy = import_module("cupy")
     except Exception as error:  # CuPy is missing, or too old for the installed NumPy
-        raise unusable("gpu", "requires CuPy", error, install_command("gpu")) from error
+        missing = isinstance(error, ModuleNotFoundError) and error.name == "cupy"
+        kind = DeviceMissing if missing else MinicharError
+        raise unusable("gpu", "requires CuPy", error, install_command("gpu"), kind) from error
     version = f"CuPy {cupy.__version__}"
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
         hidden = "check whether CUDA_VISIBLE_DEVICES hides it"
         remedy = hidden if error.status == NO_DEVICE else "install or update the driver"
-        raise unusable(name, f"{version} found no usable NVIDIA GPU", error, remedy) from error
+        missing = error.status == NO_DEVICE or not cupy.cuda.runtime.driverGetVersion()  # 0: no driver
+        kind = DeviceMissing if missing else MinicharError
+        raise unusable(name, f"{version} found no usable NVIDIA GPU", error, remedy, kind) from error
     if index >= count:
-        raise MinicharError(f"device {name}: no such GPU; {count} found, numbered from 0")
+        raise DeviceMissing(f"device {name}: no such GPU; {count} found, numbered from 0")
     try:
         device = cupy.cuda.Device(index)
         device.use()

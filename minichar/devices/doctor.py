@@ -9,7 +9,7 @@ from statistics import median
 from time import perf_counter
 
 from minichar.devices.backend import Backend, DeviceFailure
-from minichar.devices.choose import open_backend, open_devices
+from minichar.devices.choose import open_auto, open_backend
 from minichar.devices.cpu import host_generator
 from minichar.errors import MinicharError
 from minichar.extras import one_line
@@ -46,9 +46,10 @@ def examine(folder: str = ".") -> Iterator[Finding]:
     yield Finding("Python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     for kind in DEVICES:
         yield from examine_kind(kind)
-    names = [device.name for device in open_devices("auto")]
+    devices, problem = open_auto()
+    names = [device.name for device in devices]
     choice = f"{' or '.join(names)}, whichever trains faster" if len(names) > 1 else f"the same as {names[0]}"
-    yield Finding("auto", True, choice)
+    yield Finding("auto", not problem, problem or choice)
     free = shutil.disk_usage(folder).free
     enough = free >= LITTLE_DISK
     yield Finding("disk", enough, f"{free / 1e9:.1f} GB free{'' if enough else ': checkpoints may not fit'}")

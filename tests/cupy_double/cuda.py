@@ -7,7 +7,7 @@ import numpy as np
 from cupy_double.array import CUDARuntimeError, real
 from cupy_double.device import CAPTURE_INVALIDATED, CAPTURE_ISOLATION, Capture
 
-INVALID_DEVICE = 101  # CUDA's error code
+INSUFFICIENT_DRIVER, INVALID_DEVICE = 35, 101  # CUDA's error codes
 
 
 class Known:
@@ -40,7 +40,7 @@ class Runtime(Known):
         return self._answer({"name": b"Double", "totalGlobalMem": 8_000_000_000})
 
     def driverGetVersion(self):
-        return 12080 if self._device.error is None else 0
+        return 0 if self._device.error == INSUFFICIENT_DRIVER else 12080
 
     def runtimeGetVersion(self):
         return real.cuda.runtime.runtimeGetVersion()

@@ -61,7 +61,7 @@ class DoubleOfCuPy(ModuleType):
     count : int
         Number of GPUs.
     error : int, optional
-        Error code of the CUDA runtime, such as 35 (the driver is too old).
+        Error code of the CUDA runtime, such as 35 (no driver is installed).
     bus : str
         The bus that the GPUs are on.
     capability : str

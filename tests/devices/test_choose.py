@@ -45,20 +45,44 @@ class TestAuto:
         assert [device.name for device in open_devices("auto")] == ["cpu", "gpu:0"]
         assert [device.name for device in open_devices()] == ["cpu", "gpu:0"]
 
-    def test_there_is_no_choice_without_a_working_gpu(self, fake_cupy, fake_opencl):
+    @pytest.mark.parametrize("machine", [{"error": 35}, {"error": 100}, {"count": 0}])
+    def test_there_is_no_choice_without_a_driver_or_a_gpu(self, machine, fake_cupy, fake_opencl):
         fake_opencl(1)
-        fake_cupy(error=35)
+        fake_cupy(**machine)
         assert open_devices("auto") == (CPU,)
-        fake_cupy(count=0)
-        assert open_devices("auto") == (CPU,)
+
+    def test_an_old_driver_is_reported(self, fake_cupy):
+        cupy = fake_cupy(error=35)
+        cupy.cuda.runtime.driverGetVersion = lambda: 11040
+        with pytest.warns(RuntimeWarning, match=r"^device auto: cpu; device gpu:0: .*update the driver$"):
+            assert open_devices("auto") == (CPU,)
+
+    def test_a_gpu_that_does_not_work_is_reported(self, fake_cupy):
+        cupy = fake_cupy()
+
+        def ones(*args):
+            raise RuntimeError("all CUDA-capable devices are busy\nor unavailable")
+
+        cupy.ones = ones
+        with pytest.warns(RuntimeWarning, match=r"^device auto: cpu; .* devices are busy\)") as warned:
+            assert open_devices("auto") == (CPU,)
+        assert len(warned) == 1
+        assert warned[0].filename == __file__
 
     @pytest.mark.usefixtures("nothing_installed")
     def test_there_is_no_choice_if_no_package_is_installed(self):
         assert open_devices("auto") == (CPU,)
 
     @pytest.mark.usefixtures("broken_cupy")
-    def test_there_is_no_choice_if_cupy_is_broken(self):
-        assert open_devices("auto") == (CPU,)
+    def test_a_broken_cupy_is_reported(self):
+        with pytest.warns(RuntimeWarning, match=r"^device auto: cpu; device gpu: requires CuPy \(Attribute"):
+            assert open_devices("auto") == (CPU,)
+
+    @pytest.mark.usefixtures("broken_cupy")
+    def test_a_missing_package_that_cupy_needs_is_reported(self, tmp_path):
+        (tmp_path / "cupy.py").write_text("import package_that_cupy_needs")
+        with pytest.warns(RuntimeWarning, match="package_that_cupy_needs"):
+            assert open_devices("auto") == (CPU,)
 
     def test_there_is_no_choice_if_a_device_is_named(self, fake_cupy):
         fake_cupy()

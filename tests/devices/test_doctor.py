@@ -93,11 +93,17 @@ def test_a_gpu_that_fails_does_not_hide_the_next_one(double, monkeypatch):
     assert "(RuntimeError: all CUDA-capable devices are busy): pip install" in found["gpu:1"].found
 
 
-def test_a_broken_package_is_reported_once(monkeypatch, tmp_path):
+def test_a_broken_package_is_reported_once_and_as_the_reason_why_auto_uses_the_cpu(monkeypatch, tmp_path):
     (tmp_path / "cupy.py").write_text("raise AttributeError('too old')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
-    assert [what for what in findings() if "gpu" in what] == ["gpu"]
+    found = findings()
+    assert [what for what in found if "gpu" in what] == ["gpu"]
+    assert (found["auto"].ok, found["auto"].found) == (False, f"cpu; {found['gpu'].found}")
+    result = CliRunner().invoke(main, ["doctor"])
+    lines = result.output.splitlines()
+    assert (result.exit_code, len(lines)) == (0, len(found))
+    assert lines[4].startswith("auto     no  cpu; device gpu: requires CuPy (AttributeError: too old)")
 
 
 def test_an_unavailable_device_is_reported_with_a_remedy(double):
