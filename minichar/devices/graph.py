@@ -96,6 +96,7 @@ class CudaGraph:
             raise
         try:  # end the capture even if the step failed
             graph = self.stream.end_capture()
+            graph.upload(self.stream)  # if CuPy instantiates the graph lazily, it can fail here
         except Exception as error:
             cause = cause or error
         return (None, one_line(cause)) if cause else (graph, "")

@@ -150,6 +150,9 @@ class Graph(Known):
         self._capture = capture
         self._launches = 0
 
+    def upload(self, stream=None):
+        self._device.wait("upload")
+
     def launch(self, stream=None):
         self._device.wait("launch")
         self._launches += 1

@@ -252,6 +252,35 @@ class TestFallback:
         step()
         assert len(calls) == WARM_UP + 3
 
+    def test_a_graph_that_cannot_be_uploaded(self, gpu, monkeypatch):
+        """CuPy may instantiate a graph only when it is first uploaded or launched."""
+        total = gpu.zeros((), "float64")
+
+        def run():
+            total[...] = total + 1.0
+
+        step = gpu.recorded(run)
+        step()
+        stream = type(step.stream)
+        right = stream.end_capture
+
+        def end(self):
+            graph = right(self)
+
+            def fail(stream=None):
+                raise RuntimeError("the graph cannot be instantiated\nmore")
+
+            graph.upload = graph.launch = fail
+            return graph
+
+        monkeypatch.setattr(stream, "end_capture", end)
+        step()
+        with pytest.warns(RuntimeWarning, match=r"\(RuntimeError: the graph cannot be instantiated\)$"):
+            step()
+        step()
+        assert float(total) == WARM_UP + 2
+        assert step.graph is None
+
     def test_an_interrupted_capture_is_ended(self, gpu):
         total, keys = gpu.zeros((), "float64"), [None] * WARM_UP + ["Ctrl-C"]
 
