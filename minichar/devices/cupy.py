@@ -243,7 +243,9 @@ def open_products(cupy: ModuleType, tf32: bool) -> Products | None:
     If cuBLAS cannot be used, issue a warning and return None.
     """
     try:
-        return Products(cupy, load_library(), tf32)
+        products, one = Products(cupy, load_library(), tf32), cupy.ones((1, 1), "float32")
+        cupy.asnumpy(products.matmul(one, one))  # waits for the GPU, and so finds asynchronous errors
+        return products
     except Exception as error:  # for example, the library is missing or the GPU is out of memory
         why = one_line(error)
         message = f"cuBLAS cannot be used directly, so each operation is launched separately ({why})"

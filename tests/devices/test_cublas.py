@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from cupy_double import DoubleOfCuPy, open_double
+from cupy_double.cublas import INVALID_VALUE
 
 from minichar.devices import cublas
 from minichar.devices.choose import open_backend, open_devices
@@ -206,6 +207,27 @@ class TestFallback:
             gpu = self.open(monkeypatch, SimpleNamespace)
         assert gpu.products is None
         assert gpu.tf32_note("float32") == "TF32 has no effect because cuBLAS cannot be used directly"
+
+    def test_a_library_that_cannot_multiply(self, fake_cupy):
+        """Without a test product, the first training step would fail."""
+        fake_cupy().cublas.cublasSgemm_v2.function = lambda *arguments: INVALID_VALUE
+        with pytest.warns(RuntimeWarning, match="directly, .* cublasSgemm_v2 returned CUBLAS_STATUS_INVALID"):
+            gpu = open_backend("gpu")
+        one = gpu.zeros((1, 1), "float32") + 1.0
+        assert float(gpu.matmul(one, one)) == 1.0
+
+    def test_an_error_after_the_launch_of_the_product(self, fake_cupy):
+        cupy = fake_cupy()
+        right = cupy.asnumpy
+
+        def asnumpy(array):
+            if array.dtype == "float32":
+                raise RuntimeError("an asynchronous error")
+            return right(array)
+
+        cupy.asnumpy = asnumpy
+        with pytest.warns(RuntimeWarning, match="directly, .* an asynchronous error"):
+            assert open_backend("gpu").products is None
 
     def test_an_error_of_cublas_is_raised(self, gpu, monkeypatch):
         monkeypatch.setattr(cublas, "layout", lambda X: (0, 1))

@@ -10,7 +10,7 @@ from cupy_double import DoubleOfCuPy
 
 from minichar.cli import main
 from minichar.devices import doctor
-from minichar.devices.cublas import Products
+from minichar.devices.cupy import CuPyBackend
 from minichar.extras import install_command
 
 
@@ -124,7 +124,7 @@ def test_a_device_that_fails_after_opening_is_reported_in_one_line(double, monke
     def matmul(*args, **kwargs):
         raise RuntimeError("CuPy failed to load libcublas.so.12:\nno such file")
 
-    monkeypatch.setattr(Products, "matmul", matmul)
+    monkeypatch.setattr(CuPyBackend, "matmul", matmul)
     finding = findings()["gpu"]
     assert not finding.ok
     assert finding.found.endswith("cannot be used: RuntimeError: CuPy failed to load libcublas.so.12:")
