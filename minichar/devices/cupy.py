@@ -27,6 +27,8 @@ KERNELS = 16
 """Lower bound on the number of kernels in a training step. If fewer are cached, no step has been compiled."""
 ONEHOT = 16 << 20
 """Maximum size in bytes of the one-hot matrix in `CuPyBackend.sum_columns`, unless one column is larger."""
+MISSING = ("failure finding", "failed to load", "cannot open")
+"""Lower-case parts of the messages of NVIDIA's and CuPy's errors if a CUDA library or header is missing."""
 Nesting = Sequence[int | None]
 """The structure of a sequence of arrays and tuples: None for an array, and the length for a tuple."""
 
@@ -233,7 +235,9 @@ def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
         cupy.asnumpy(cupy.tanh(cupy.ones((2, 2)) @ cupy.ones((2, 2))))
     except Exception as error:  # for example, a CUDA library is missing or the GPU is busy
         what = f"a test computation with {version} failed"
-        raise unusable(name, what, error, install_command("gpu"), DeviceFailure) from error
+        missing = isinstance(error, ImportError | OSError) or any(p in str(error).lower() for p in MISSING)
+        remedy = install_command("gpu") if missing else "check the GPU with nvidia-smi"
+        raise unusable(name, what, error, remedy, DeviceFailure) from error
     return CuPyBackend(index, cupy, open_products(cupy, tf32 and int(device.compute_capability) >= AMPERE))
 
 

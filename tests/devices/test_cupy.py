@@ -8,6 +8,7 @@ import pytest
 from minichar.devices.choose import open_backend
 from minichar.devices.cpu import CPU
 from minichar.devices.cupy import ONEHOT
+from minichar.extras import install_command, one_line
 
 
 @pytest.mark.parametrize(
@@ -31,16 +32,33 @@ def test_a_failing_import(error_of):
     assert "requires CuPy (AttributeError: NumPy has no such attribute): pip install" in message
 
 
-def test_a_gpu_that_cannot_compute(fake_cupy, error_of):
+INSTALL, INSPECT = install_command("gpu"), "check the GPU with nvidia-smi"
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (RuntimeError('Failure finding "libnvrtc.so.12": No such file: libnvrtc.so.12\n'), INSTALL),
+        (RuntimeError("CuPy failed to load libcublas.so.12:\nOSError: no such file"), INSTALL),
+        (RuntimeError('catastrophic error: cannot open source file "cuda_fp16.h"'), INSTALL),
+        (ImportError("DLL load failed"), INSTALL),
+        (OSError("[WinError 126] The specified module could not be found"), INSTALL),
+        (
+            RuntimeError("cudaErrorDevicesUnavailable: CUDA-capable device(s) is/are busy"),
+            INSPECT,
+        ),
+        (MemoryError("Out of memory allocating 512 bytes"), INSPECT),
+    ],
+)
+def test_a_gpu_that_cannot_compute(error, remedy, fake_cupy, error_of):
     """`auto` does not select a GPU that cannot compute, for example because a CUDA library is missing."""
     cupy = fake_cupy()
 
     def ones(*args):
-        raise RuntimeError("CuPy failed to load libcublas.so.12:\nno such file")
+        raise error
 
     cupy.ones = ones
-    message = error_of("gpu")
-    assert "failed (RuntimeError: CuPy failed to load libcublas.so.12:): pip" in message
+    assert error_of("gpu").endswith(f" failed ({one_line(error)}): {remedy}")
     assert open_backend("auto") is CPU
 
 

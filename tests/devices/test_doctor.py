@@ -90,7 +90,7 @@ def test_a_gpu_that_fails_does_not_hide_the_next_one(double, monkeypatch):
     ]
     assert found["gpu"].found.endswith("cannot be used: RuntimeError: out of memory")
     assert "gpu:1: a test computation with CuPy" in found["gpu:1"].found
-    assert "(RuntimeError: all CUDA-capable devices are busy): pip install" in found["gpu:1"].found
+    assert "(RuntimeError: all CUDA-capable devices are busy): check the GPU" in found["gpu:1"].found
 
 
 def test_a_broken_package_is_reported_once_and_as_the_reason_why_auto_uses_the_cpu(monkeypatch, tmp_path):
