@@ -238,18 +238,25 @@ def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
         missing = isinstance(error, ImportError | OSError) or any(p in str(error).lower() for p in MISSING)
         remedy = install_command("gpu") if missing else "check the GPU with nvidia-smi"
         raise unusable(name, what, error, remedy, DeviceFailure) from error
-    return CuPyBackend(index, cupy, open_products(cupy, tf32 and int(device.compute_capability) >= AMPERE))
+    tf32 = tf32 and int(device.compute_capability) >= AMPERE
+    return CuPyBackend(index, cupy, open_products(cupy, index, tf32))
 
 
-def open_products(cupy: ModuleType, tf32: bool) -> Products | None:
+@cache  # because the workspace of an object is never freed; exceptions are not cached
+def tested_products(cupy: ModuleType, index: int, tf32: bool) -> Products:
+    """Return an object that multiplies matrices on the current GPU, whose number is `index`, and test it."""
+    products, one = Products(cupy, load_library(), tf32), cupy.ones((1, 1), "float32")
+    cupy.asnumpy(products.matmul(one, one))  # waits for the GPU, and so finds asynchronous errors
+    return products
+
+
+def open_products(cupy: ModuleType, index: int, tf32: bool) -> Products | None:
     """Return an object whose matrix products can be captured in a CUDA graph.
 
     If cuBLAS cannot be used, issue a warning and return None.
     """
     try:
-        products, one = Products(cupy, load_library(), tf32), cupy.ones((1, 1), "float32")
-        cupy.asnumpy(products.matmul(one, one))  # waits for the GPU, and so finds asynchronous errors
-        return products
+        return tested_products(cupy, index, tf32)
     except Exception as error:  # for example, the library is missing or the GPU is out of memory
         why = one_line(error)
         message = f"cuBLAS cannot be used directly, so each operation is launched separately ({why})"

@@ -254,25 +254,25 @@ class TestTF32:
 
     @pytest.fixture
     def modes(self, monkeypatch):
-        """Return a function that returns the math modes of the cuBLAS handles created since its last call."""
+        """Return a function that returns the math modes of the cuBLAS products since its last call."""
         from cupy_double import DoubleOfCuPy
 
         cupy = DoubleOfCuPy()
         monkeypatch.setitem(sys.modules, "cupy", cupy)
 
         def modes():
-            found = [handle.math for handle in cupy.cublas.handles.values()]
-            cupy.cublas.handles.clear()
+            found = cupy.cublas.modes.copy()
+            cupy.cublas.modes.clear()
             return found
 
         return modes
 
     def test_a_resumed_run_uses_it_only_if_it_is_given_again(self, run, modes):
         path = run(*TRAIN, "--device", "gpu", "--tf32").stdout.strip()
-        assert modes() == [3]
+        assert modes() == {3}
         for epochs, option, mode in (("2", [], 0), ("3", ["--tf32"], 3)):
             run("train", "--resume", path, "--max-epochs", epochs, "--device", "gpu", *option)
-            assert modes() == [mode]
+            assert modes() == {mode}
 
     def test_it_has_no_effect_on_float64(self, run, modes):
         stderr = run(*TRAIN, "--device", "gpu", "--tf32", "--dtype", "float64").stderr

@@ -54,11 +54,14 @@ class Handle:
 
 
 class CuBLAS:
-    """The library. It captures products as on a GPU, and rejects those that the graph would not contain."""
+    """The library. It captures products as on a GPU, and rejects those that the graph would not contain.
+
+    `modes` are the math modes of all products; tests may clear the set.
+    """
 
     def __init__(self, device):
         self.device, self.handles, self.numbers = device, {}, count(1)
-        self.products = 0
+        self.modes = set()
         self.cublasGetStatusName = StatusName()
         functions = {name: getattr(self, name) for name in ("Create_v2", "SetMathMode")}
         functions |= {name: getattr(self, name) for name in ("SetStream_v2", "SetWorkspace_v2")}
@@ -126,6 +129,7 @@ class CuBLAS:
             raise RuntimeError("a product on a stream other than the current one")
         if handle.workspace is None:
             raise RuntimeError("a product without a workspace")
+        self.modes.add(handle.math)
 
 
 def matrices(real, pointer, shape, ld, distance, batch):

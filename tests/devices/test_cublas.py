@@ -176,6 +176,15 @@ class TestStream:
         assert [handle.math for handle in cupy.cublas.handles.values()] == [TF32_TENSOR_OP_MATH] * 2
 
 
+def test_backends_of_the_same_gpu_share_a_handle_and_its_workspace(fake_cupy):
+    cupy = fake_cupy(count=2)
+    before = len(cublas.WORKSPACES)
+    first, again = (open_backend("gpu:0").products for _ in range(2))
+    others = [open_backend("gpu:1").products, open_backend("gpu:0", tf32=True).products]
+    assert first is again
+    assert len({first, *others}) == len(cupy.cublas.handles) == len(cublas.WORKSPACES) - before == 3
+
+
 class TestFallback:
     def open(self, monkeypatch, load):
         monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
@@ -228,6 +237,8 @@ class TestFallback:
         cupy.asnumpy = asnumpy
         with pytest.warns(RuntimeWarning, match="directly, .* an asynchronous error"):
             assert open_backend("gpu").products is None
+        cupy.asnumpy = right
+        assert open_backend("gpu").products is not None
 
     def test_an_error_of_cublas_is_raised(self, gpu, monkeypatch):
         monkeypatch.setattr(cublas, "layout", lambda X: (0, 1))
