@@ -18,6 +18,7 @@ import os
 import platform
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -84,6 +85,7 @@ class Plan:
             "machine": lambda: machine(backend, work),
             "gradients": lambda: checks.gradients(backend),
             "losses": lambda: checks.losses(backend, work, self.steps),
+            "graphs": lambda: checks.graphs(backend, work),
             "resuming": lambda: checks.resuming(backend, work, self.steps),
             "speed": lambda: print_table(measurements.speed(works, self.duration, self.out_of_time)),
             "launches": lambda: measurements.launches(work),
@@ -134,24 +136,40 @@ def has_failed(result: Any, device: str) -> bool:
 
 
 def run(plan: Plan) -> dict[str, Any]:
-    """Run all sections, print the results and return them."""
-    results: dict[str, Any] = {"failed": [], "left out": []}
-    for name, section in plan.sections(open_backend(plan.device)).items():
-        if plan.out_of_time():
-            results["left out"].append(name)
-            continue
-        print(f"\n== {name}", flush=True)
-        try:
-            results[name] = section()
-        except Exception as error:  # so that the other sections still run
-            traceback.print_exc()
-            results[name] = {"passed": False, "error": f"{type(error).__name__}: {error}"}
-        if isinstance(results[name], dict):
-            for key, value in results[name].items():
-                print(f"{key:28}{value}")
-        if has_failed(results[name], plan.device):
-            results["failed"].append(name)
+    """Run all sections, print the results and the warnings, and return both."""
+    results: dict[str, Any] = {"failed": [], "left out": [], "warnings": {}}
+    name = "device"
+
+    def show(message: Any, *details: Any) -> None:
+        known = results["warnings"].setdefault(name, [])
+        if str(message) not in known:
+            known.append(str(message))
+            print(f"warning: {message}", flush=True)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # each section opens the device again, with its own fallbacks
+        warnings.showwarning = show
+        for name, section in plan.sections(open_backend(plan.device)).items():
+            if plan.out_of_time():
+                results["left out"].append(name)
+                continue
+            print(f"\n== {name}", flush=True)
+            results[name] = result = run_section(section)
+            if isinstance(result, dict):
+                for key, value in result.items():
+                    print(f"{key:28}{value}")
+            if has_failed(result, plan.device):
+                results["failed"].append(name)
     return results
+
+
+def run_section(section: Callable[[], Any]) -> Any:
+    """Return the results of a section, or its error, so that the other sections still run."""
+    try:
+        return section()
+    except Exception as error:
+        traceback.print_exc()
+        return {"passed": False, "error": f"{type(error).__name__}: {error}"}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,5 +1,6 @@
-"""Checks of gradients, losses and resumed runs on a device. Each returns a dict with the key ``passed``."""
+"""Checks of minichar on a device. Each returns a dict with the key ``passed``."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -12,9 +13,13 @@ from minichar.bench.ours import vocabulary
 from minichar.bench.work import Work
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU, host_generator
+from minichar.devices.graph import WARM_UP
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import check_network, toy_network
 from minichar.model import CharRNN
+from minichar.sampling.blocks import BlockSampler
+from minichar.sampling.choice import Choice
+from minichar.training.measurement import Measurement
 from minichar.training.scheduled_sampling import ScheduledSampling
 from minichar.training.settings import Settings
 from minichar.training.start import begin, resume
@@ -55,7 +60,7 @@ def losses(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
         found, step = training_losses(backend, one, steps)
         title = one.config().cell.title
         differences[title] = float(np.abs(found - expected).max())
-        captured[title] = getattr(step.forced_parts[0], "graph", None) is not None
+        captured[title] = is_captured(step.parts[0])
     agree = all(difference <= LIMIT for difference in differences.values())  # false for NaN
     return {
         "passed": agree and (backend.kind != "gpu" or all(captured.values())),
@@ -64,11 +69,39 @@ def losses(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
     }
 
 
+def graphs(backend: Backend, work: Work) -> dict[str, Any]:
+    """Check that the steps of training, evaluation and sampling are captured as CUDA graphs on a GPU."""
+    B, calls = work.batch_size, WARM_UP + 1
+    kinds = ("train", "dropout", "scheduled-sampling")
+    steps = {kind: training_losses(backend, replace(work, kind=kind), calls)[1] for kind in kinds}
+    recorded = {kind: [step.parts[0], step.parts[-1]] for kind, step in steps.items()}
+    model = CharRNN.new(work.config(), vocabulary(work.vocab_size), seed=1, backend=backend)
+    measure, sampler = Measurement(model.network(work.seq_length, B)), BlockSampler(model, Choice(), B)
+    ids = work.ids()  # (T+1, B)
+    for _ in range(calls):
+        measure(ids[:-1], ids[1:])
+        measure.read(ids[:-1])
+    sampler.feed_prime(ids[:calls, 0])
+    sampler.sample(np.full((calls, B), 0.5))
+    recorded |= {
+        "evaluate": [measure.whole_chunk, measure.whole_input],
+        "sample": [sampler.feed, sampler.step],
+    }
+    captured = {kind: all(map(is_captured, parts)) for kind, parts in recorded.items()}
+    return {"passed": backend.kind != "gpu" or all(captured.values()), "captured as a CUDA graph": captured}
+
+
+def is_captured(part: Callable[[], None]) -> bool:
+    """Return whether a recorded function has been captured as a CUDA graph."""
+    return getattr(part, "graph", None) is not None
+
+
 def training_losses(backend: Backend, work: Work, steps: int) -> tuple[np.ndarray, TrainingStep]:
     """Return the loss of every step, ``(steps,)``, and the `TrainingStep`."""
     model = CharRNN.new(work.config(), vocabulary(work.vocab_size), seed=1, backend=backend)
     T = work.seq_length
     step = TrainingStep(model, T, work.batch_size, Settings(learning_rate=2e-3))
+    step.set_rates(2e-3, work.teacher_forcing_ratio)
     ids, generator = replace(work, seq_length=steps * T).ids(), backend.uniform(1)  # (steps·T+1, B)
     found = []
     for k in range(0, steps * T, T):

@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 from types import SimpleNamespace
+from warnings import warn
 
 import first_hour
 import gpu_checks
@@ -13,9 +14,23 @@ from first_hour import DRY, has_failed, main
 
 from minichar.bench import compare, ours
 from minichar.devices.cpu import CPU
+from minichar.engine import dropout
 from minichar.engine.gradcheck import Row
+from minichar.engine.network import Network
+from minichar.sampling.choice import Choice
+from minichar.training.measurement import Measurement
+from minichar.training.scheduled_sampling import ScheduledSampling
 
-NAMES = ["machine", "gradients", "losses", "resuming", "speed", "launches", "memory"]
+NAMES = ["machine", "gradients", "losses", "graphs", "resuming", "speed", "launches", "memory"]
+
+FAULTS = {
+    "train": (Network, "learn"),
+    "dropout": (dropout, "backward"),
+    "scheduled-sampling": (ScheduledSampling, "__call__"),
+    "evaluate": (Measurement, "_read"),
+    "sample": (Choice, "ids"),
+}
+"""For each kind of step in `gpu_checks.graphs`, a function that its graph contains."""
 
 
 @pytest.fixture(autouse=True)
@@ -40,10 +55,11 @@ def test_dry_run_measures_everything_that_a_cpu_can(tmp_path, capsys):
     path = tmp_path / "first_hour.json"
     assert main(["--dry", "--json", str(path)]) == 0
     results = json.loads(path.read_text("utf-8"))
-    assert list(results) == ["dry", "seconds", "failed", "left out", *NAMES]
+    assert list(results) == ["dry", "seconds", "failed", "left out", "warnings", *NAMES]
     assert results["dry"] is True
     assert results["failed"] == results["left out"] == []
-    assert all(results[name]["passed"] for name in ("gradients", "losses", "resuming"))
+    assert results["warnings"] == {}
+    assert all(results[name]["passed"] for name in ("gradients", "losses", "graphs", "resuming"))
     assert len(results["gradients"]["errors"]) == 4
     assert all(0 < error < 1e-12 for error in results["gradients"]["errors"].values())
     assert results["resuming"]["steps"] == [3, 6]
@@ -85,6 +101,27 @@ def test_a_section_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, ca
     assert results["one"] == {"passed": False, "error": "ValueError: no such thing"}
     assert results["three"] == {"x": 1}
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_warnings_are_printed_and_saved_once_per_section(monkeypatch, tmp_path, capsys):
+    def falling_back():
+        for _ in range(2):
+            warn("cuBLAS cannot be used", RuntimeWarning, stacklevel=1)
+        return {"passed": True}
+
+    path = tmp_path / "results.json"
+    sections(monkeypatch, one=falling_back, two=list, three=falling_back)
+    monkeypatch.setattr(first_hour, "open_backend", lambda name: warn("an old driver", stacklevel=1))
+    assert main(["--dry", "--json", str(path)]) == 0
+    message = "cuBLAS cannot be used"
+    assert json.loads(path.read_text("utf-8"))["warnings"] == {
+        "device": ["an old driver"],
+        "one": [message],
+        "three": [message],
+    }
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:4] == ["warning: an old driver", "", "== one", f"warning: {message}"]
+    assert lines.count(f"warning: {message}") == 2
 
 
 def test_pytorch_without_cuda_does_not_fail_the_section(monkeypatch):
@@ -131,6 +168,9 @@ class TestChecks:
         assert losses["passed"]
         assert len(losses["largest difference"]) == 4
         assert [*losses["captured as a CUDA graph"].values()] == [True] * 4
+        graphs = gpu_checks.graphs(gpu, DRY.work)
+        assert graphs["passed"]
+        assert [*graphs["captured as a CUDA graph"]] == [*FAULTS]
         assert gpu_checks.resuming(gpu, DRY.work, 4) == {"passed": True, "bit for bit": True, "steps": (2, 4)}
 
     def test_a_step_that_is_not_captured_is_a_failure(self, monkeypatch):
@@ -141,6 +181,25 @@ class TestChecks:
         losses = gpu_checks.losses(gpu, DRY.work, 3)
         assert max(losses["largest difference"].values()) < gpu_checks.LIMIT
         assert not losses["passed"]
+
+    @pytest.mark.parametrize("kind", ["dropout", "scheduled-sampling", "evaluate", "sample"])
+    def test_one_kind_of_step_that_is_not_captured_is_a_failure(self, kind, monkeypatch):
+        from cupy_double import open_double
+
+        gpu, (module, name) = open_double(), FAULTS[kind]
+        right = getattr(module, name)
+
+        def waiting(*args, **kwargs):
+            gpu.xp.cuda.get_current_stream().synchronize()
+            return right(*args, **kwargs)
+
+        monkeypatch.setattr(module, name, waiting)
+        with pytest.warns(RuntimeWarning, match="cannot be captured"):
+            found = gpu_checks.graphs(gpu, DRY.work)
+        assert not found["passed"]
+        assert [
+            other for other, is_captured in found["captured as a CUDA graph"].items() if not is_captured
+        ] == [kind]
 
     @pytest.mark.parametrize("error", [1e-3, float("nan")])
     def test_different_losses_are_found(self, error, monkeypatch):
