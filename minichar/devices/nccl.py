@@ -6,12 +6,19 @@ from importlib import import_module
 from platform import node
 from types import ModuleType
 from typing import Any
-from warnings import catch_warnings, simplefilter
+from warnings import catch_warnings, simplefilter, warn
 
 from minichar.devices.backend import Array, unusable
 
 TYPES = {"float32": "NCCL_FLOAT32", "float64": "NCCL_FLOAT64"}
 """NCCL's name for each dtype."""
+
+
+def load_nccl() -> ModuleType:
+    """Return CuPy's NCCL module, without CuPy's own warning if NCCL is not installed."""
+    with catch_warnings():
+        simplefilter("ignore")
+        return import_module("cupy.cuda.nccl")
 
 
 def open_nccl(
@@ -33,21 +40,27 @@ def open_nccl(
     callable or None
         ``all_reduce(sent, received)`` sets `received` to the sum of `sent` over all ranks, on the current
         stream. None if NCCL is missing on any rank, if two ranks use the same GPU (NCCL does not support
-        this), or if only some ranks capture their steps.
+        this), or if only some ranks capture their steps. Rank 0 then issues a warning with the reason.
 
     Raises
     ------
     MinicharError
         If NCCL fails.
     """
-    with catch_warnings():
-        simplefilter("ignore")  # CuPy warns if NCCL is not installed
-        nccl = import_module("cupy.cuda.nccl")
+    nccl = load_nccl()
     gpu = (node(), cupy.cuda.Device(index).pci_bus_id)
     gpus, captured = zip(*comm.allgather((gpu if nccl.available else None, captures)), strict=True)
-    if None in gpus or len({*gpus}) < len(gpus) or len({*captured}) > 1:
+    why, rank = "", comm.Get_rank()
+    if None in gpus:
+        why = "NCCL is not installed on every rank (pip install nvidia-nccl-cu12)"
+    elif len({*gpus}) < len(gpus):
+        why = "several ranks use the same GPU (set CUDA_VISIBLE_DEVICES)"
+    elif len({*captured}) > 1:
+        why = "only some ranks can capture their steps"
+    if why:
+        if rank == 0:
+            warn(f"gradients are averaged on the host, because {why}", RuntimeWarning, stacklevel=2)
         return None
-    rank = comm.Get_rank()
     try:
         key = comm.bcast(nccl.get_unique_id() if rank == 0 else None)
         communicator = nccl.NcclCommunicator(len(gpus), key, rank)

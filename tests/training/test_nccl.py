@@ -18,7 +18,7 @@ from cupy_double.nccl import NCCL
 
 import minichar
 from minichar.devices.graph import WARM_UP, CudaGraph
-from minichar.devices.nccl import open_nccl
+from minichar.devices.nccl import load_nccl
 from minichar.errors import MinicharError
 from minichar.training.start import begin
 
@@ -35,7 +35,7 @@ def gpus():
 def nccl(gpus, monkeypatch):
     """Install a stand-in for NCCL, for two ranks with one GPU each."""
     standin = NCCL([gpu.xp.device_ for gpu in gpus])
-    monkeypatch.setitem(sys.modules, "cupy.cuda.nccl", standin)
+    monkeypatch.setattr("minichar.devices.nccl.load_nccl", lambda: standin)
     return standin
 
 
@@ -134,44 +134,51 @@ def test_a_communicator_is_not_destroyed_even_when_python_exits():
     assert done.stdout == "created\n"
 
 
-def test_a_missing_nccl_causes_no_warning(gpus, monkeypatch):
+def test_cupy_does_not_warn_of_a_missing_nccl(monkeypatch):
+    """`open_nccl` issues its own warning, on one rank."""
+
     def import_module(name):
-        warnings.warn("cupy.cuda.nccl is not available", RuntimeWarning, stacklevel=2)
+        warnings.warn(f"{name} is not available", RuntimeWarning, stacklevel=2)
         return SimpleNamespace(available=False)
 
     monkeypatch.setattr("minichar.devices.nccl.import_module", import_module)
-    comm = SimpleNamespace(allgather=lambda value: [value])
-    assert open_nccl(gpus[0].xp, 0, True, comm) is None
+    assert not load_nccl().available
 
 
-@pytest.mark.parametrize(("shared", "available"), [(True, True), (False, False)])
-def test_gradients_are_copied_to_the_host_if_nccl_cannot_be_used(
-    nccl, gpus, settings, monkeypatch, shared, available
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ("no NCCL", r"NCCL is not installed on every rank \(pip install nvidia-nccl-cu12\)$"),
+        ("one GPU", r"several ranks use the same GPU \(set CUDA_VISIBLE_DEVICES\)$"),
+        ("no cuBLAS on one rank", "only some ranks can capture their steps$"),
+    ],
+)
+def test_if_nccl_cannot_be_used_gradients_are_copied_to_the_host_and_rank_0_says_why(
+    nccl, gpus, settings, monkeypatch, fault, why
 ):
-    monkeypatch.setattr(nccl, "available", available)
-    if shared:
+    if fault == "no NCCL":
+        monkeypatch.setattr(nccl, "available", False)
+    elif fault == "one GPU":
         gpus[1].xp.device_.bus = gpus[0].xp.device_.bus
+    else:
+        gpus[1].products = None
     alone = losses_of(begin(settings).trainer, STEPS)
-    for losses, copies in train(settings, gpus):
+    with pytest.warns(RuntimeWarning, match=f"^gradients are averaged on the host, because {why}") as warned:
+        results = train(settings, gpus)
+    assert len(warned) == 1
+    for losses, copies in results:
         assert losses == pytest.approx(alone, abs=1e-9)
         assert copies == {"to_device": 2 * STEPS, "to_host": STEPS}
-    assert nccl.sums == 0
-
-
-def test_nccl_is_not_used_if_only_one_rank_captures_its_steps(nccl, gpus, settings):
-    gpus[1].products = None  # as if cuBLAS could not be used
-    alone = losses_of(begin(settings).trainer, STEPS)
-    for losses, copies in train(settings, gpus):
-        assert losses == pytest.approx(alone, abs=1e-9)
-        assert copies["to_host"] == STEPS
     assert nccl.sums == 0
 
 
 def test_nccl_is_not_used_if_one_rank_does_not_have_it(nccl, gpus, settings, monkeypatch):
     """Otherwise, the ranks with NCCL would wait forever for the other one."""
     modules = iter([nccl, SimpleNamespace(available=False)])
-    monkeypatch.setattr("minichar.devices.nccl.import_module", lambda name: next(modules))
-    for _, copies in train(settings, gpus):
+    monkeypatch.setattr("minichar.devices.nccl.load_nccl", lambda: next(modules))
+    with pytest.warns(RuntimeWarning, match="NCCL is not installed on every rank"):
+        results = train(settings, gpus)
+    for _, copies in results:
         assert copies["to_host"] == STEPS
 
 
