@@ -3,6 +3,7 @@
 The time of a small step on a GPU is the number of operations times their overhead, so each has a budget.
 """
 
+import sys
 from collections import Counter
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import pytest
 
 from minichar.devices.choose import open_backend
 from minichar.engine.config import Config
+from minichar.engine.linear import as_columns
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.settings import Settings
@@ -51,8 +53,24 @@ def test_a_training_step_stays_within_its_budget(model, budget, operations_of):
     """
     counts = operations_of(model)
     assert sum(counts.values()) == budget
-    assert counts["operand copy"] == 0
     assert counts["fused kernel"] == 2 * 2 * T
+
+
+def test_only_the_inputs_and_da_are_copied_for_a_product_once_per_chunk(operations_of, monkeypatch):
+    """A product over all steps of a chunk needs them in one matrix. Other operands are used in place."""
+    copied, operations = [], sys.modules["cupy"].device_.operations
+
+    def counted(run):
+        before = operations["copy"]
+        columns = as_columns(run)
+        copied.append((columns.shape, operations["copy"] - before))
+        return columns
+
+    monkeypatch.setattr("minichar.engine.linear.as_columns", counted)
+    monkeypatch.setattr("minichar.engine.readout.as_columns", counted)
+    operations_of("lstm")
+    rows = [H + 1, 4 * H, 2 * H + 1, 4 * H, H + 1]  # s of the readout, da and s of layer 2, then of layer 1
+    assert copied == 2 * [((G, T * B), 1) for G in rows], "for each of two chunks"
 
 
 @pytest.mark.parametrize(
