@@ -63,6 +63,7 @@ class Model(CharRNN):
         weight_drop: float = 0.0,
         embedding: int = 0,
         layer_norm: bool = False,
+        tied: bool = False,
         seed: int = 123,
         dtype: str = "float32",
         device: str = "cpu",
@@ -76,7 +77,7 @@ class Model(CharRNN):
             Cell type, or the name of a cell that you registered.
         rnn_size, num_layers : int
             Number of hidden units per layer, H, and number of stacked layers, L.
-        dropout, gru_reset, weight_drop, embedding, layer_norm
+        dropout, gru_reset, weight_drop, embedding, layer_norm, tied
             See `minichar.engine.config.Config`.
         seed : int
             Random seed. The same seed gives the same weights on every device.
@@ -92,7 +93,7 @@ class Model(CharRNN):
         """
         Settings(seed=seed, dtype=dtype)  # raises if either is invalid
         sizes = len(checked_vocabulary(vocabulary)), model, rnn_size, num_layers
-        config = Config(*sizes, dropout, gru_reset, weight_drop, embedding, layer_norm)
+        config = Config(*sizes, dropout, gru_reset, weight_drop, embedding, layer_norm, tied)
         return cls.new(config, vocabulary, seed, dtype, open_backend(device))
 
     @suggesting

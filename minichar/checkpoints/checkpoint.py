@@ -42,7 +42,7 @@ from minichar.text.vocabulary import Vocabulary
 
 FORMAT = "minichar"
 VERSION = 2
-ADDED = {"weight_drop": 0.0, "embedding": 0, "layer_norm": False}
+ADDED = {"weight_drop": 0.0, "embedding": 0, "layer_norm": False, "tied": False}
 """Values for configuration fields that are missing from older checkpoints."""
 WEIGHT_DTYPES = ("float16", "float32", "float64")
 TRAINING_ARRAYS = ("mean_square", "state", "theta", "history")

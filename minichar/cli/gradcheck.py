@@ -37,6 +37,7 @@ chunk = group("Chunk")
 @network_("--weight-drop", default=0.3, metavar="P", help="DropConnect probability. The masks are fixed.")
 @network_("--embedding", default=0, metavar="D", help="Size of the embedding. 0: one-hot vectors.")
 @network_("--layer-norm", is_flag=True, help="Normalise the pre-activations of each gate.")
+@network_("--tied", is_flag=True, help="Use the readout's weights as the embedding. Requires --embedding H.")
 @chunk(
     "--vocab-size", default=7, metavar="V", type=Integer(2), help="Number of characters in the vocabulary."
 )
@@ -62,6 +63,7 @@ def command(
     weight_drop: float,
     embedding: int,
     layer_norm: bool,
+    tied: bool,
     vocab_size: int,
     seq_length: int,
     batch_size: int,
@@ -84,7 +86,7 @@ def command(
         )
     generator = host_generator(seed)
     config = Config(
-        vocab_size, model, rnn_size, num_layers, dropout, gru_reset, weight_drop, embedding, layer_norm
+        vocab_size, model, rnn_size, num_layers, dropout, gru_reset, weight_drop, embedding, layer_norm, tied
     )
     announce_waits(device)
     network = toy_network(config, seq_length, batch_size, generator, device)

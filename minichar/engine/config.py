@@ -9,6 +9,7 @@ from minichar.checks import BELOW_1, between, check, one_of
 from minichar.engine.cell import Cell
 from minichar.engine.cells import CELLS, models
 from minichar.engine.parameters import Parameters, Shapes
+from minichar.errors import MinicharError, Option
 
 GRU_RESETS = ("after", "before")
 
@@ -43,11 +44,14 @@ class Config:
         D, the embedding dimension (`minichar.engine.embedding`), or 0 for one-hot inputs.
     layer_norm : bool
         Whether to normalise the pre-activations of each gate (`minichar.engine.layer_norm`).
+    tied : bool
+        Whether the readout's weights are also the embedding (`minichar.engine.tied_embedding`), which must
+        then have the size of the hidden state: `embedding` must equal `rnn_size`.
 
     Raises
     ------
     MinicharError
-        If a value has the wrong type or is out of range.
+        If a value has the wrong type or is out of range, or the embedding cannot be tied to the readout.
     """
 
     vocab_size: Size
@@ -59,9 +63,18 @@ class Config:
     weight_drop: DropProbability = 0.0
     embedding: Annotated[int, between(0, 1 << 20)] = 0
     layer_norm: bool = False
+    tied: bool = False
 
     def __post_init__(self) -> None:
         check(self)
+        if self.tied and self.embedding != self.rnn_size:
+            raise MinicharError(
+                Option("tied", True),
+                f" requires embeddings of the size of the hidden state, which is {self.rnn_size}, but ",
+                Option("embedding"),
+                f" is {self.embedding}: specify ",
+                Option("embedding", self.rnn_size),
+            )
 
     @property
     def cell(self) -> Cell:
@@ -75,7 +88,7 @@ class Config:
     def shapes(self) -> Shapes:
         """Return the shapes of all parameters, keyed by names such as ``layer1.W`` and ``readout.W``."""
         H, D, V = self.rnn_size, self.embedding, self.vocab_size
-        shapes: Shapes = {"embedding.E": (D, V)} if D else {}
+        shapes: Shapes = {"embedding.E": (D, V)} if D and not self.tied else {}
         for layer in range(1, self.num_layers + 1):
             cell_shapes = self.cell.shapes(H, D if layer == 1 else H, V)
             shapes |= {f"layer{layer}.{name}": shape for name, shape in cell_shapes.items()}
@@ -89,11 +102,12 @@ class Config:
 def initialise(config: Config, parameters: Parameters, generator: np.random.Generator) -> None:
     """Draw weights uniformly from [-0.08, 0.08), as in char-rnn, and set the cell's initial biases.
 
-    Embeddings are drawn from [-1, 1) because inputs should have about the same magnitude as hidden states.
+    Embeddings that are not tied to the readout are drawn from [-1, 1), because inputs should have about the
+    same magnitude as hidden states.
     """
     values = generator.uniform(-0.08, 0.08, parameters.size)  # (size,)
     parameters.flat[...] = parameters.backend.to_device(values)
-    if config.embedding:
+    if config.embedding and not config.tied:
         parameters["embedding.E"][...] *= 1.0 / 0.08
     H = config.rnn_size
     for layer in range(1, config.num_layers + 1):

@@ -43,12 +43,13 @@ class Embedding:
 
 def without_embedding(config: Config, parameters: Parameters) -> tuple[Config, Parameters]:
     """Return the configuration and parameters of the equivalent network with one-hot inputs."""
-    plain, H = replace(config, embedding=0), config.rnn_size
+    plain, H = replace(config, embedding=0, tied=False), config.rnn_size
     folded = Parameters(plain.shapes(), parameters.dtype, parameters.backend)
     ours, theirs = parameters.under("layer1."), folded.under("layer1.")
     for name, view in folded.items():
         if not name.startswith("layer1."):
             view[...] = parameters[name]
+    E = parameters["readout.W"][:, :-1].T if config.tied else parameters["embedding.E"]  # (D, V)
     for product in config.cell.products:
         theirs[product.name][...] = ours[product.name][:, : theirs[product.name].shape[1]]
         theirs[product.name][:, -1] = ours[product.name][:, -1]
@@ -56,6 +57,6 @@ def without_embedding(config: Config, parameters: Parameters) -> tuple[Config, P
         W_x = ours[product.name][:, H * product.reads_state : -1]  # (G, D)
         # Do not use BLAS here, because its summation order depends on the machine. An exact model
         # (`minichar.engine.exact`) must generate the same text on every machine.
-        for w, e in zip(W_x.T, parameters["embedding.E"], strict=True):
+        for w, e in zip(W_x.T, E, strict=True):
             theirs["Wx"][rows] += w[:, None] * e  # (G, V)
     return plain, folded

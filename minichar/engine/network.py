@@ -20,6 +20,7 @@ from minichar.engine.feed import Feed
 from minichar.engine.layer import Layer
 from minichar.engine.parameters import Parameters
 from minichar.engine.readout import ReadOut
+from minichar.engine.tied_embedding import TiedEmbedding
 
 
 class Network:
@@ -54,9 +55,8 @@ class Network:
         backend = parameters.backend
         self.config, self.parameters, self.T, self.B, self.xp = config, parameters, T, B, backend.xp
         self.gradient = parameters.twin()
-        self.embedding: Embedding | None = None
-        if config.embedding:
-            self.embedding = Embedding(parameters["embedding.E"], self.gradient["embedding.E"], backend)
+        kind, name = (TiedEmbedding, "readout.W") if config.tied else (Embedding, "embedding.E")
+        self.embedding = kind(parameters[name], self.gradient[name], backend) if config.embedding else None
 
         def layer(prefix: str) -> Layer:
             weights, gradients = parameters.under(prefix), self.gradient.under(prefix)

@@ -73,6 +73,7 @@ def _data(model: CharRNN, weights: dict[str, np.ndarray]) -> dict[str, Any]:
         "H": config.rnn_size,
         "L": config.num_layers,
         "layer_norm": config.layer_norm,
+        "tied": config.tied,
         "characters": list(vocabulary.characters),
         "unknown": vocabulary.unknown,
         "prime": prime_ids(vocabulary, "", reset_on=model.reset_on).tolist(),

@@ -20,7 +20,7 @@ HIGH_RATE, RATE = 2e-2, 8e-3
 """Learning rates. `HIGH_RATE` is for small LSTMs without layer normalisation, trained on long texts."""
 LARGE_V, D = 256, 64
 """Vocabularies of more than `LARGE_V` characters use embeddings of size `D`. On short texts with that many
-distinct characters, a GRU with layer normalisation has a lower loss than an LSTM."""
+distinct characters, a GRU with layer normalisation and tied embeddings has a lower loss than an LSTM."""
 
 STEPS_PER_VAL_CHUNK = 8
 """Number of training steps between evaluations, per validation chunk.
@@ -68,9 +68,21 @@ def choose_cell(N: int, V: int) -> tuple[str, bool]:
     return ("gru", True) if N <= SHORT and V > LARGE_V else ("lstm", False)
 
 
-def choose_embedding(V: int) -> int:
-    """Return the size of the embedding for a vocabulary of V characters; 0 for one-hot inputs."""
-    return D if V > LARGE_V else 0
+def choose_embedding(N: int, V: int, H: int, tied: bool) -> tuple[int, bool]:
+    """Return the size of the embedding, or 0 for one-hot inputs, and whether the embedding is tied.
+
+    Parameters
+    ----------
+    N, V : int
+        Length of the text and number of distinct characters.
+    H : int
+        Number of hidden units, which is the size of a tied embedding.
+    tied : bool
+        Whether a tied embedding was requested.
+    """
+    if tied or (N <= SHORT and V > LARGE_V):
+        return H, True
+    return (D if V > LARGE_V else 0), False
 
 
 def choose_max_val_chunks(steps: int) -> int:

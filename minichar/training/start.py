@@ -31,7 +31,7 @@ from minichar.training.text import (
 from minichar.training.trainer import Trainer
 from minichar.training.transfer import copy_weights, vocabulary_notes
 
-ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset", "embedding", "layer_norm")
+ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset", "embedding", "layer_norm", "tied")
 FIXED = (
     "recipe",
     *ARCHITECTURE,

@@ -89,7 +89,9 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
         warmup = choose_warmup(len(corpus.ids), settings.model, from_scratch)
         settings = replace(settings, warmup=warmup)
     if settings.embedding == AUTOMATIC:
-        settings = replace(settings, embedding=choose_embedding(len(corpus.vocabulary)))
+        N, V, H = len(corpus.ids), len(corpus.vocabulary), settings.rnn_size
+        embedding, tied = choose_embedding(N, V, H, settings.tied)
+        settings = replace(settings, embedding=embedding, tied=tied)
 
     def split(B: int, T: int) -> Split:
         return _split(corpus, replace(settings, batch_size=B, seq_length=T))

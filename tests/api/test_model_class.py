@@ -171,7 +171,7 @@ def test_short_text(model):
 def test_create():
     vocabulary = minichar.Vocabulary("abc")
     options = {"model": "gru", "rnn_size": 5, "num_layers": 3, "dropout": 0.5, "gru_reset": "before"}
-    options |= {"weight_drop": 0.1, "embedding": 2, "layer_norm": True}
+    options |= {"weight_drop": 0.1, "embedding": 5, "layer_norm": True, "tied": True}
     model = minichar.Model.create(vocabulary, **options, seed=4, dtype="float64")
     assert model.config == Config(3, **options)
     same = minichar.CharRNN.new(Config(3, **options), vocabulary, 4, "float64")

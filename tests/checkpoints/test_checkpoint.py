@@ -335,7 +335,7 @@ def test_a_checkpoint_written_before_some_options_existed_is_loaded(tmp_path):
     save(tmp_path / "new.npz", model)
     assert load(tmp_path / "new.npz").config == model.config
     header, arrays = parts(tmp_path / "new.npz")
-    for name in ("weight_drop", "embedding", "layer_norm"):
+    for name in ("weight_drop", "embedding", "layer_norm", "tied"):
         del header["config"][name]
     old = load(put_together(tmp_path / "old.npz", header, arrays))
     assert old.config == replace(model.config, weight_drop=0.0, embedding=0, layer_norm=False)

@@ -30,6 +30,7 @@ OTHER = {
     "weight_drop": 0.4,
     "embedding": 6,
     "layer_norm": True,
+    "tied": True,
     "seq_length": 9,
     "batch_size": 11,
     "max_epochs": 4.5,

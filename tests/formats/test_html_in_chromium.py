@@ -89,7 +89,9 @@ def expect_status(page, words):
     expect(page.locator("#status")).to_contain_text(words)
 
 
-@pytest.mark.parametrize("parts", [{}, {"embedding": 4}, {"layer_norm": True}], ids=str)
+@pytest.mark.parametrize(
+    "parts", [{}, {"embedding": 4}, {"layer_norm": True}, {"embedding": 3, "tied": True}], ids=str
+)
 def test_logits_and_argmax_text_agree_with_the_engine(visit, rounded, cell, parts):
     """Both use float64, so they differ only by the approximation error of `exp` in model.js."""
     model = rounded(3, **parts, **cell)

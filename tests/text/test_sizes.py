@@ -76,8 +76,18 @@ def test_gated_cells_learn_short_texts_from_scratch_without_warmup(N, model, fro
     assert choose_warmup(N, model, from_scratch) == warmup
 
 
-def test_only_large_vocabularies_have_an_embedding():
-    assert [choose_embedding(V) for V in (2, 256, 257, 5000)] == [0, 0, 64, 64]
+@pytest.mark.parametrize(
+    ("N", "V", "tied", "chosen"),
+    [
+        (100_001, 256, False, (0, False)),
+        (100_001, 257, False, (64, False)),
+        (100_000, 256, False, (0, False)),
+        (100_000, 257, False, (96, True)),
+        (100_001, 256, True, (96, True)),
+    ],
+)
+def test_only_large_vocabularies_have_an_embedding_which_is_tied_on_short_texts(N, V, tied, chosen):
+    assert choose_embedding(N, V, 96, tied) == chosen
 
 
 @pytest.mark.parametrize(("steps", "chunks"), [(1, 1), (15, 1), (16, 2), (2500, 312)])

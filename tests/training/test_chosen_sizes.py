@@ -33,13 +33,15 @@ def test_a_run_on_a_long_text_can_be_shorter_than_an_epoch(tmp_path, monkeypatch
 
 def test_size_dropout_and_embedding_suit_the_text(tmp_path):
     few, many = "ab cd ef\n" * 60, "".join(map(chr, range(1000, 1300))) * 3
-    for text, embedding in ((few, 0), (many, 64)):
+    for text, embedding in ((few, 0), (many, 256)):
         (tmp_path / "input.txt").unlink(missing_ok=True)
         trainer = begin(toy_settings(tmp_path, text, rnn_size=-1, dropout=-1, embedding=-1)).trainer
         assert (trainer.model.config.dropout, trainer.model.config.embedding) == (0.5, embedding)
         assert trainer.model.config.rnn_size == trainer.settings.rnn_size == 256
         assert (trainer.settings.dropout, trainer.settings.embedding) == (0.5, embedding)
+        assert trainer.model.config.tied == trainer.settings.tied == (embedding > 0)
     trainer = begin(toy_settings(tmp_path, dropout=0.1, embedding=3)).trainer
+    assert not trainer.model.config.tied
     assert (trainer.model.config.dropout, trainer.model.config.embedding) == (0.1, 3)
 
 

@@ -51,13 +51,12 @@ EVERYTHING = Settings(
 LSTM = {"model": "lstm"}
 
 
-def trainer_on(backend, settings, cell=LSTM, L=2, resumed=None, embedding=0):
+def trainer_on(backend, settings, cell=LSTM, L=2, resumed=None, embedding=0, tied=False):
     """Return a trainer that resumes a run, or starts from weights that are the same on every device."""
     split = split_text(VOCABULARY.encode(TEXT), B, T, train_frac=0.55, val_frac=0.45)
     if resumed is None:
-        config = Config(
-            len(VOCABULARY), **cell, rnn_size=6, num_layers=L, embedding=embedding, **masking(settings)
-        )
+        sizes = {"rnn_size": 6, "num_layers": L, "embedding": embedding, "tied": tied}
+        config = Config(len(VOCABULARY), **cell, **sizes, **masking(settings))
         model, state = CharRNN.new(config, VOCABULARY, 3, settings.dtype, backend), None
     else:
         model, state = load_training(resumed, backend)
@@ -174,9 +173,12 @@ class TestRecording:
         for parts in (there.step.forced_parts, there.step.mixed_parts):
             assert [part.graph is not None for part in parts] == [True]
 
-    def test_an_embedding_and_an_average_are_replayed(self, gpu):
+    @pytest.mark.parametrize(("embedding", "tied"), [(4, False), (6, True)])
+    def test_an_embedding_and_an_average_are_replayed(self, gpu, embedding, tied):
         """The replay also draws DropConnect masks and updates the parameters at their captured addresses."""
-        here, there = (trainer_on(backend, EVERYTHING, embedding=4) for backend in (CPU, gpu))
+        here, there = (
+            trainer_on(backend, EVERYTHING, embedding=embedding, tied=tied) for backend in (CPU, gpu)
+        )
         here.generator.whole = OnTheHost(gpu, EVERYTHING.seed, 1)
         np.testing.assert_allclose(losses_of(there, 20), losses_of(here, 20), rtol=0, atol=1e-5)
         assert there.step.forced_parts[0].graph is not None

@@ -108,6 +108,7 @@ def test_evaluations_after_a_stop_are_the_same(settings_of, every):
         {"split": "tail"},
         {"reset_on": "\n"},
         {"ema": 0.9, "weight_drop": 0.3, "embedding": 4, "layer_norm": True},
+        {"ema": 0.9, "embedding": 8, "tied": True},
         {"val_frac": 0.0},
         {"grad_clip": 0.01, "clip_norm": 0.1},
         {"min_freq": 30},

@@ -28,6 +28,7 @@ def test_the_defaults():
         "weight_drop": 0.0,
         "embedding": -1,
         "layer_norm": False,
+        "tied": False,
         "seq_length": 0,
         "batch_size": 0,
         "max_epochs": 0,

@@ -14,20 +14,20 @@ from minichar.training.transfer import copy_weights
 ALPHABET = "abcdefgh \n"
 
 
-@pytest.fixture(params=[0, 3])
+@pytest.fixture(params=[{}, {"embedding": 3}, {"embedding": 8, "tied": True}], ids=str)
 def old(request, tmp_path, cell):
     """Save and return a model with a different vocabulary, with or without an embedding."""
-    config = {"rnn_size": 8, "num_layers": 2, "dropout": 0.4, "embedding": request.param}
+    config = {"rnn_size": 8, "num_layers": 2, "dropout": 0.4, **request.param}
     model = toy_model("\n aceghxz", dtype="float32", **config, **cell)
     save(tmp_path / "old.npz", model)
     return model
 
 
 def weights_of(model, character):
-    """Return a character's column of Wx or E and its row of the readout matrix."""
+    """Return a character's row of the readout matrix and, if it exists, its column of Wx or E."""
     (k,) = model.vocabulary.encode(character)
-    inputs = "embedding.E" if model.config.embedding else "layer1.Wx"
-    return model.parameters[inputs][:, k], model.parameters["readout.W"][k]
+    inputs = {"embedding.E", "layer1.Wx"} & {*model.parameters.shapes}
+    return model.parameters["readout.W"][k], *(model.parameters[name][:, k] for name in inputs)
 
 
 def test_a_new_run_starts_from_random_weights(tmp_path, cell):
@@ -60,7 +60,7 @@ def test_weights_are_matched_by_character(old, tmp_path):
 
 
 def architecture(model):
-    names = ("model", "rnn_size", "num_layers", "gru_reset", "embedding", "layer_norm")
+    names = ("model", "rnn_size", "num_layers", "gru_reset", "embedding", "layer_norm", "tied")
     return {name: getattr(model.config, name) for name in names}
 
 

@@ -177,7 +177,8 @@ def test_the_size_contains_everything_that_affects_the_time():
     changes = [
         *({"model": "rnn"}, {"model": "gru"}, {"model": "gru", "gru_reset": "before"}, {"rnn_size": 9}),
         *({"num_layers": 1}, {"vocab_size": 66}, {"dropout": 0.5}, {"weight_drop": 0.5}),
-        *({"embedding": 8}, {"layer_norm": True}, {"dropout": 0.4, "embedding": 8}),
+        *({"embedding": 128}, {"embedding": 128, "tied": True}, {"layer_norm": True}),
+        {"dropout": 0.4, "embedding": 8},
     ]
     sizes = [describe_size(replace(config, **change), settings, split) for change in ({}, *changes)]
     changed = {"dtype": "float64"}, {"use_ss": True}, {"use_ss": True, "ss_feed": "argmax"}

@@ -1,6 +1,6 @@
 // The forward pass of a minichar network, one character at a time. The letters are those of docs/notation.md.
 //
-//     x_1 = onehot(k), or E[:, k]              the character k
+//     x_1 = onehot(k), E[:, k] or W[k, :-1]    the character k; W[k, :-1] if the readout is tied
 //     h_l = cell(a, h_prev)                    a = W @ [h_prev; x_l; 1],  l = 1 … L
 //     x_{l+1} = h_l
 //     logits = W @ [h_L; 1]
@@ -45,6 +45,11 @@ class Matrix {
   column(k, first = 0, count = this.rows) {
     const { values, columns } = this;
     return new Float64Array(count).map((_, j) => values[(first + j) * columns + k]);
+  }
+
+  // Return the first `count` entries of row k.
+  row(k, count) {
+    return this.values.subarray(k * this.columns, k * this.columns + count);
   }
 }
 
@@ -124,8 +129,8 @@ const CELLS = {
 // A network, which reads one character at a time. The states are an array with { h } or { h, c } for each layer.
 class Network {
   // `shapes` are the [name, rows, columns] of the matrices in `weights`, which are float16 values in base64.
-  constructor({ cell, H, L, layer_norm, shapes }, weights) {
-    Object.assign(this, { cell: CELLS[cell], H, L, layer_norm });
+  constructor({ cell, H, L, layer_norm, tied, shapes }, weights) {
+    Object.assign(this, { cell: CELLS[cell], H, L, layer_norm, tied });
     const values = decode(weights);
     let start = 0;
     for (const [name, rows, columns] of shapes) {
@@ -143,7 +148,7 @@ class Network {
 
   // Return the states after the character k.
   step(k, states) {
-    let x = this["embedding.E"]?.column(k) ?? NONE;
+    let x = this.tied ? this["readout.W"].row(k, this.H) : this["embedding.E"]?.column(k) ?? NONE;
     return states.map((state, l) => {
       const after = this.cell((name, h, row) => this.product(`layer${l + 1}.`, name, h, x, k, row), state);
       x = after.h;
