@@ -13,7 +13,7 @@ previous document.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -30,15 +30,24 @@ BLOCK = 1 << 20
 class Resets:
     """The positions where the state is reset in B streams of text.
 
+    The positions of the separators are not stored, because they could take more memory than the text. Each
+    chunk is searched when it is used.
+
     Parameters
     ----------
-    positions : ndarray of int64, shape (R,)
-        Positions in the text, in ascending order. The state is reset before the character at each position.
+    ids : ndarray of int, shape (N,)
+        Encoded text.
+    separator : ndarray of int, shape (m,)
+        The ids of the separator; can be empty.
+    starts : ndarray of int64, shape (F,)
+        Additional positions in the text where the state is reset, in ascending order.
     origins : ndarray of int64, shape (B,)
         Position of the first character of each stream.
     """
 
-    positions: NDArray[np.int64]
+    ids: NDArray[np.integer]
+    separator: NDArray[np.integer]
+    starts: NDArray[np.int64]
     origins: NDArray[np.int64]
 
     def keep(self, start: int, n: int) -> NDArray[np.bool_]:
@@ -50,15 +59,26 @@ class Resets:
             False where the state is reset before the character is read.
         """
         first = self.origins + start  # (B,)
-        low, high = np.searchsorted(self.positions, [first, first + n])  # (B,) each
         keep = np.ones((n, len(first)), bool)  # (n, B)
+        if m := len(self.separator):
+            positions = first + np.arange(1 - m, n)[:, None]  # (m-1+n, B)
+            ends = _ends(self.ids.take(positions, mode="clip"), self.separator)  # (n, B)
+            # A separator cannot end before position m - 1: there, "clip" has repeated the first character.
+            keep = ~ends | (positions[m - 1 :] < m - 1)
+        low, high = np.searchsorted(self.starts, [first, first + n])  # (B,) each
         for b in np.flatnonzero(low < high):
-            keep[self.positions[low[b] : high[b]] - first[b], b] = False
+            keep[self.starts[low[b] : high[b]] - first[b], b] = False
         return keep
 
     def at(self, origins: NDArray[np.int64]) -> Resets:
         """Return the resets for streams that start at `origins` in the same text."""
-        return Resets(self.positions, origins)
+        return replace(self, origins=origins)
+
+    def count(self) -> int:
+        """Return the number of resets in the whole text."""
+        only_separators = replace(self, starts=self.starts[:0], origins=self.starts)
+        kept = np.count_nonzero(only_separators.keep(0, 1))  # starts where no separator ends
+        return int(sum(count_separators(self.ids, self.separator)) + kept)
 
 
 def separator_ids(separator: str, vocabulary: Vocabulary) -> NDArray[np.unsignedinteger]:
@@ -80,8 +100,8 @@ def separator_ids(separator: str, vocabulary: Vocabulary) -> NDArray[np.unsigned
     return vocabulary.encode(separator)
 
 
-def find_separators(ids: NDArray[np.integer], separator: NDArray[np.integer]) -> Iterator[NDArray[np.int64]]:
-    """Yield the position of the last character of each separator, in one array per block of text.
+def count_separators(ids: NDArray[np.integer], separator: NDArray[np.integer]) -> Iterator[int]:
+    """Yield the number of separators in each block of text.
 
     Separators can overlap.
 
@@ -90,16 +110,24 @@ def find_separators(ids: NDArray[np.integer], separator: NDArray[np.integer]) ->
     ids : ndarray of int, shape (N,)
         Encoded text.
     separator : ndarray of int, shape (m,)
-        The ids of the separator, which must not be empty.
+        The ids of the separator; can be empty.
     """
     m = len(separator)
+    if not m:
+        return
     for start in range(0, len(ids) - m + 1, BLOCK):
-        block = ids[start : start + BLOCK + m - 1]
-        ends = np.flatnonzero(block[m - 1 :] == separator[-1]) + m - 1  # candidates
-        for back in range(1, m):
-            ends = ends[block[ends - back] == separator[-1 - back]]
+        found = np.count_nonzero(_ends(ids[start : start + BLOCK + m - 1], separator))
         release(ids)
-        yield ends + start
+        yield found
+
+
+def _ends(ids: NDArray[np.integer], separator: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Return whether a separator of length m ends at each position after the first m - 1, along axis 0."""
+    n = len(ids) - len(separator) + 1
+    ends = ids[:n] == separator[0]
+    for j in range(1, len(separator)):
+        ends &= ids[j : j + n] == separator[j]
+    return ends
 
 
 def find_resets(
@@ -120,8 +148,6 @@ def find_resets(
     Resets or None
         The resets for one stream (B = 1), or None if the state is never reset.
     """
-    separators = find_separators(ids, separator) if len(separator) else ()
-    positions = np.concatenate([np.asarray(starts, np.int64), *separators])  # (R,)
-    if np.size(starts):  # without `starts`, the positions are already sorted and distinct
-        positions = np.unique(positions)
-    return Resets(positions, origins=np.zeros(1, np.int64)) if len(positions) else None
+    starts = np.unique(np.asarray(starts, np.int64))  # (F,)
+    resets = Resets(ids, separator, starts, origins=np.zeros(1, np.int64))
+    return resets if len(starts) or any(count_separators(ids, separator)) else None

@@ -276,7 +276,7 @@ def _run(
     trainer = Trainer(model, split, settings, origin, resumed, team)
     resets = []
     if split.train.resets is not None:
-        count = len(split.train.resets.positions)
+        count = split.train.resets.count()
         where = where_reset(corpus, settings)
         resets.append(f"the state is reset {where}: {counted(count, 'reset')} in the text")
     capped = []

@@ -10,7 +10,7 @@ from minichar.errors import MinicharError, Option, brief
 from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, Reader
 from minichar.text.datasets import DATASETS
-from minichar.text.resets import Resets, find_resets, find_separators, separator_ids
+from minichar.text.resets import Resets, count_separators, find_resets, separator_ids
 from minichar.text.sizes import (
     LARGE_H,
     choose_cell,
@@ -145,7 +145,7 @@ def where_reset(corpus: Corpus, settings: Settings) -> str:
 def lay_out_to_train(corpus: Corpus, settings: Settings) -> Split:
     """Like `lay_out`, but raise a `MinicharError` if `reset_on` is set and does not occur in the text."""
     separator = separator_ids(settings.reset_on, corpus.vocabulary)  # (m,)
-    if len(separator) and not any(len(found) for found in find_separators(corpus.ids, separator)):
+    if len(separator) and not any(count_separators(corpus.ids, separator)):
         raise MinicharError(
             Option("reset_on"),
             f" is {brief(settings.reset_on)}, which does not occur in {corpus.path}: "

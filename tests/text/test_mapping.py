@@ -10,7 +10,7 @@ from minichar.errors import MinicharError
 from minichar.text import batches, mapping, reading
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
-from minichar.text.resets import find_separators
+from minichar.text.resets import count_separators
 from minichar.text.vocabulary import Vocabulary
 
 TEXT = "西陸蟬聲唱，南冠客思侵。\n" * 40
@@ -144,7 +144,7 @@ def test_searched_pages_are_released(tmp_path, monkeypatch):
     (tmp_path / "ids").write_bytes(bytes(N))
     with open(tmp_path / "ids", "rb") as file:
         ids = mapping.read(file, np.dtype(np.uint8), N)
-    sizes = [resident("/ids") for _ in find_separators(ids, np.array([1, 1]))]
+    sizes = [resident("/ids") for _ in count_separators(ids, np.array([1, 1]))]
     assert len(sizes) > 20
     assert max(sizes) == 0
 

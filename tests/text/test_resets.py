@@ -8,15 +8,25 @@ from hypothesis import strategies as st
 from minichar.errors import MinicharError
 from minichar.text import resets as module
 from minichar.text.batches import split_text
-from minichar.text.resets import Resets, find_resets, separator_ids
+from minichar.text.resets import find_resets, separator_ids
 from minichar.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("ab")
 
 
-def found(text, separator, **options):
-    resets = find_resets(VOCABULARY.encode(text), VOCABULARY.encode(separator), **options)
-    return [] if resets is None else resets.positions.tolist()
+def found(text, separator, starts=()):
+    """Return the positions of the resets."""
+    resets = find_resets(VOCABULARY.encode(text), VOCABULARY.encode(separator), starts)
+    if resets is None:
+        return []
+    positions = np.flatnonzero(~resets.keep(0, len(text))[:, 0]).tolist()
+    assert resets.count() == len(positions)
+    return positions
+
+
+def wanted(text, separator, starts=()):
+    ends = [end - 1 for end in range(len(text) + 1) if separator and text[:end].endswith(separator)]
+    return sorted({*ends, *starts})
 
 
 @given(st.text("ab", max_size=40), st.text("ab", min_size=1, max_size=5), st.integers(1, 7))
@@ -24,8 +34,7 @@ def test_every_occurrence_is_found_in_blocks_of_any_size(text, separator, block)
     """Occurrences can overlap and can straddle a block boundary."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "BLOCK", block)
-        wanted = [end - 1 for end in range(len(text) + 1) if text[:end].endswith(separator)]
-        assert found(text, separator) == wanted
+        assert found(text, separator) == wanted(text, separator)
 
 
 def test_starts_of_files_are_resets_too():
@@ -33,52 +42,54 @@ def test_starts_of_files_are_resets_too():
     assert found("aaaa", "b", starts=[0, 3]) == [0, 3]
 
 
+def test_a_separator_cannot_start_before_the_text():
+    assert found("aab", "aa") == [1]
+    assert found("aab", "aaa") == []
+    assert found("abb", "ba") == []  # the text is not circular
+
+
 def test_without_a_separator_there_are_no_resets():
     assert find_resets(VOCABULARY.encode("ab"), VOCABULARY.encode("")) is None
     assert found("ab", "", starts=[1]) == [1]
 
 
-def test_a_long_text_is_searched_in_little_memory(tmp_path):
+def test_the_memory_use_does_not_depend_on_the_number_of_separators(tmp_path):
     """The ids can be memory-mapped. The test searches 16 MB of ids in blocks of 1 MB."""
     ids = np.memmap(tmp_path / "ids", np.uint8, "w+", shape=16 << 20)
-    ids[(1 << 20) - 1 : (1 << 20) + 1] = 1
+    ids[1::2] = 1
     tracemalloc.start()
-    positions = find_resets(ids, np.array([1, 1])).positions
+    resets = find_resets(ids, np.array([0, 1], np.uint8))
+    assert resets.count() == 8 << 20
+    keep = resets.at(np.array([0, (1 << 20) - 1])).keep(5, 4)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert positions.tolist() == [1 << 20]
-    assert type(positions) is np.ndarray
+    np.testing.assert_array_equal(keep.T, [[0, 1, 0, 1], [1, 0, 1, 0]])
+    assert (type(keep), keep.dtype) == (np.ndarray, bool)
     assert peak < 4 << 20
 
 
-def test_a_separator_takes_8_bytes(monkeypatch):
-    """The positions are not copied again after the blocks have been joined."""
-    monkeypatch.setattr(module, "BLOCK", 1 << 14)
-    ids = np.zeros(1 << 20, np.uint8)
-    tracemalloc.start()
-    positions = find_resets(ids, np.array([0])).positions
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert positions.nbytes == 8 << 20
-    assert peak < 18 << 20
-
-
 @given(
-    st.integers(60, 300),
+    st.text("ab", min_size=60, max_size=300),
+    st.text("ab", max_size=3),
     st.integers(1, 4),
     st.integers(1, 6),
     st.sampled_from(["columns", "tail"]),
     st.data(),
 )
-def test_chunks_mark_the_resets_in_both_split_methods(N, B, T, how, data):
-    """Use the position of each character as its id."""
-    positions = np.array(sorted(data.draw(st.sets(st.integers(0, N - 1)))), np.int64)
-    resets = Resets(positions, np.zeros(1, np.int64))
+def test_chunks_mark_the_resets_in_both_split_methods(text, separator, B, T, how, data):
+    """Use the position of each character as its id.
+
+    A separator can start before the chunk, the stream or the split in which it ends.
+    """
+    N = len(text)
+    starts = sorted(data.draw(st.sets(st.integers(0, N - 1))))
+    resets = find_resets(VOCABULARY.encode(text), VOCABULARY.encode(separator), starts)
     split = split_text(np.arange(N), B, T, 0.6, 0.2, how, resets)
+    positions = wanted(text, separator, starts)
     for part in (split.train, split.val, split.test):
-        for inputs, targets, keep in part:
-            np.testing.assert_array_equal(keep, ~np.isin(inputs, positions))
-            assert keep.dtype == bool
+        for inputs, targets, *keep in part:
+            assert bool(keep) == bool(positions)
+            np.testing.assert_array_equal(keep or [inputs >= 0], [~np.isin(inputs, positions)])
             np.testing.assert_array_equal(targets, inputs + 1)
 
 

@@ -143,9 +143,8 @@ class TestTraining:
         take(trainer, 10)
         path = trainer.saver.saved[-1]
         resumed = resume(path, {}).trainer
-        resets, wanted = resumed.split.train.resets, trainer.split.train.resets
-        assert resets.positions.tolist() == wanted.positions.tolist()
-        assert len(resets.positions) == TEXT.count(".\n")
+        for split in (trainer.split, resumed.split):
+            assert split.train.resets.count() == TEXT.count(".\n")
         with pytest.raises(MinicharError) as caught:
             resume(path, {"reset_on": "\n"})
         assert caught.value.with_flags == (
@@ -168,9 +167,9 @@ class TestStart:
         run = begin(toy_settings(tmp_path, reset_on="the"))
         count = TEXT.count("the")
         assert run.notes == (f"the state is reset at 'the': {count} resets in the text",)
-        assert run.trainer.split.train.resets.positions.tolist() == [
-            k + 2 for k in range(len(TEXT)) if TEXT.startswith("the", k)
-        ]
+        resets = run.trainer.split.train.resets.at(np.zeros(1, int))
+        positions = [k + 2 for k in range(len(TEXT)) if TEXT.startswith("the", k)]
+        assert np.flatnonzero(~resets.keep(0, len(TEXT))[:, 0]).tolist() == positions
 
     def test_a_separator_that_does_not_occur(self, tmp_path):
         with pytest.raises(MinicharError) as caught:
