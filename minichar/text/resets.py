@@ -92,11 +92,11 @@ def separator_ids(separator: str, vocabulary: Vocabulary) -> NDArray[np.unsigned
     if not isinstance(separator, str):
         raise MinicharError(Option("reset_on"), f" is {brief(separator)}; it must be text")
     if missing := [character for character in separator if character not in vocabulary]:
-        raise MinicharError(
-            Option("reset_on"),
-            f" is {brief(separator)}, but {missing[0]!r} is not in the vocabulary: "
-            "choose a string that occurs in the text",
-        )
+        what = f" is {brief(separator)}, but {missing[0]!r} is not in the vocabulary"
+        if vocabulary.unknown:  # the character may occur in the text
+            what += " (absent from the text or too rare): choose a string that occurs more often, or lower "
+            raise MinicharError(Option("reset_on"), what, Option("min_freq"))
+        raise MinicharError(Option("reset_on"), what, ": choose a string that occurs in the text")
     return vocabulary.encode(separator)
 
 

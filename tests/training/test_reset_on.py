@@ -180,8 +180,12 @@ class TestStart:
         )
 
     def test_a_rare_character_that_is_not_in_the_vocabulary(self, tmp_path):
-        with pytest.raises(MinicharError, match="reset_on is 'q', but 'q' is not in the vocabulary"):
+        with pytest.raises(MinicharError) as caught:
             begin(toy_settings(tmp_path, min_freq=20, reset_on="q"))
+        assert caught.value.with_flags == (
+            "--reset-on is 'q', but 'q' is not in the vocabulary (absent from the text or too rare): choose "
+            "a string that occurs more often, or lower --min-freq"
+        )
 
     @pytest.mark.parametrize("separator", ["\n", ""])
     def test_a_run_from_other_weights_uses_its_own_setting(self, tmp_path, separator):
