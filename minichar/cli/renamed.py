@@ -53,12 +53,18 @@ BY_VALUE = {
     **dict.fromkeys(("gpu-backend", "speed-benchmark", "memory-benchmark", "checkpoint-name"), DROPPED),
     **dict.fromkeys(("n-head", "compile", "max-iters", "weight-decay"), DROPPED),
     **dict.fromkeys(("warmup-iters", "lr-decay-iters", "min-lr", "lr-decay-factor"), DROPPED),
-    **dict.fromkeys(("validation-split", "clipvalue", "clipnorm"), DROPPED),
+    **dict.fromkeys(("validation-split", "clipvalue", "clipnorm", "optimizer", "optim"), DROPPED),
 }
 """For each option, patterns for its value, and the arguments that replace the option and a matching value.
 
 The empty pattern is for an option without a value.
 """
+
+FIXED = dict.fromkeys(("optimizer", "optim"), " (always RMSprop)")
+"""For some of the dropped options, what minichar does instead."""
+
+VALUES = dict.fromkeys(("one-cycle", "onecycle"), "--learning-rate-schedule cosine --warmup 0.3")
+"""Choices in other programs, and the options to use instead."""
 
 
 class Translation(NamedTuple):
@@ -70,7 +76,7 @@ class Translation(NamedTuple):
     renamed : list of str
         The options that minichar spells differently or does not have, as the user typed them.
     dropped : list of str
-        The options in `renamed` that have no equivalent.
+        The options in `renamed` that have no equivalent, with their notes in `FIXED`.
     unknown : list of str
         The unrecognised options.
     """
@@ -109,7 +115,7 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
             words += new_words
             del rest[: with_value and not equals]
             (renamed if not new_words or new_words[0] in options else unknown).append(name)
-            dropped += [] if new_words else [name]
+            dropped += [] if new_words else [name + FIXED.get(key, "")]
         elif (new := next((new for new in (RENAMED.get(key), ours) if new in options), None)) is not None:
             renamed.append(name)
             words += [new] * bool(new) if not equals else [f"{new}={value}" if new else value]
