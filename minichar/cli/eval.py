@@ -156,7 +156,7 @@ def command(
         with click.progressbar(steps, file=sys.stderr, hidden=hidden) as bar:
             yield from bar
 
-    blocks = f"blocks of {block:,} characters, each from a zero state"
+    blocks = f"blocks of {counted(block, 'character')}, each from a zero state"
     if split == "whole" and block:
         streams = corpus.ids[None]  # (1, N)
         result = evaluate_blocks(model, streams, block, watch, resets_of(corpus, settings))

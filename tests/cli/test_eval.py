@@ -205,6 +205,7 @@ def test_blocks_start_from_a_zero_state(cli, checkpoint):
     assert f"loss        {expected.loss:.4f} nats per character\n" in found
     found = cli("eval", checkpoint, "--part", "train", "--block", 10).stdout
     assert "training split (columns), blocks of 10 characters, each from a zero state" in found
+    assert "blocks of 1 character, each" in cli("eval", checkpoint, "--block", 1).stdout
     split = split_text(ids, 4, 6)
     assert f"{evaluate_blocks(load(checkpoint), split.train.streams, 10).loss:.4f} nats" in found
 
