@@ -1,6 +1,7 @@
 """``minichar sweep``."""
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
 from shlex import join
 from typing import Any
@@ -158,12 +159,14 @@ def command(
         for name in given_by_user(ctx, options)
     }
     dimensions = searched or read_plan(sweep_dir).search
-    if options["data"] == STDIN:
-        check_space([parse(text) for text in dimensions], given)  # before the text is saved
-        given["data"] = str(save_stdin(sweep_dir))
-    plan = Plan(given, dimensions) if searched or given else None
     announce_waits(*devices)
-    sweep = Sweep(sweep_dir, plan, storage, devices)
+    with ExitStack() as undo:
+        if options["data"] == STDIN:
+            check_space([parse(text) for text in dimensions], given)  # before the text is saved
+            given["data"] = str(save_stdin(sweep_dir, undo))
+        plan = Plan(given, dimensions) if searched or given else None
+        sweep = Sweep(sweep_dir, plan, storage, devices)
+        undo.pop_all()  # from now on, keep the text
     in_environment = ctx.get_parameter_source("storage") is ParameterSource.ENVIRONMENT
     report = SweepReport(sweep, trials, quiet, in_environment)
     with stopping(sweep, report.say_at_once) as received:

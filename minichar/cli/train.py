@@ -1,8 +1,11 @@
 """``minichar train``."""
 
 import filecmp
+import os
 import shutil
 import sys
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -104,7 +107,7 @@ def command(
         raise click.UsageError("--resume and --init-from are mutually exclusive")
     given = given_by_user(ctx, options)
     explicit = {name: options[name] for name in given}
-    with all_ranks() as team:
+    with all_ranks() as team, ExitStack() as undo:
         if team.size > 1 and len(devices) > 1:
             devices = devices[:1]  # timings vary, so ranks might choose different devices
             if team.rank == 0 and not quiet:
@@ -119,7 +122,7 @@ def command(
                 checkpoint = folder
             folder = team.lead(partial(folder_of_run, checkpoint, folder, "checkpoint_dir" in given))
         if options["data"] == STDIN and team.lead(lambda: checkpoint is None or checkpoint.exists()):
-            explicit["data"] = team.lead(lambda: save_stdin(folder))
+            explicit["data"] = team.lead(lambda: save_stdin(folder, undo))
         if checkpoint:
             run = resume(checkpoint, explicit, *devices, team=team)
         elif init_from:
@@ -130,6 +133,7 @@ def command(
             )
         else:
             run = begin(settings_from(explicit), *devices, team=team)
+        undo.pop_all()  # from now on, keep the text
         if tf32:
             run = with_tf32_note(run)
 
@@ -161,8 +165,11 @@ def folder_of_run(checkpoint: Path, folder: Path, given: bool) -> Path:
     return checkpoint if checkpoint.is_dir() else checkpoint.parent
 
 
-def save_stdin(directory: Path) -> Path:
+def save_stdin(directory: Path, undo: ExitStack) -> Path:
     """Save standard input as ``directory/input.txt``, so that other commands can read the text.
+
+    If the text turns out to be unusable, closing `undo` deletes all new files and directories. Otherwise, the
+    file would prevent the corrected text from being saved.
 
     Raises
     ------
@@ -172,6 +179,7 @@ def save_stdin(directory: Path) -> Path:
     if sys.stdin.isatty():
         click.echo("reading the text from standard input; press Ctrl-D to finish", err=True)
     path = directory / "input.txt"
+    undo.callback(delete, [each for each in path.parents if not each.exists()])
     with writing(path) as file:  # an existing file is replaced only if the block succeeds
         shutil.copyfileobj(sys.stdin.buffer, file)
         file.flush()
@@ -179,4 +187,17 @@ def save_stdin(directory: Path) -> Path:
             raise MinicharError("standard input is empty: pipe the text into the command")
         if path.exists() and not filecmp.cmp(path, file.name, shallow=False):
             raise MinicharError(f"{path} contains a different text: move it, or choose another directory")
+        cache = path.with_name(f"{path.name}.minichar.npz")
+        files = [each for each in (cache, path) if not os.path.lexists(each)]
+    undo.callback(delete, files)  # before the directories
     return path
+
+
+def delete(paths: Iterable[Path]) -> None:
+    """Delete files and empty directories, if possible."""
+    for path in paths:
+        with suppress(OSError):
+            if path.is_dir():
+                path.rmdir()
+            else:
+                path.unlink()

@@ -27,6 +27,38 @@ def test_standard_input_that_is_empty_or_would_replace_another_text(cli, home, t
     assert os.listdir(home / "cv") == ["input.txt"]
 
 
+@pytest.mark.parametrize(
+    "command", ["train --checkpoint-dir a/b", "sweep --search learning_rate=0.01,0.02 --sweep-dir a/b"]
+)
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is empty"),
+        (b"\xff", "is not utf-8 text"),
+        ("short", "too few"),
+        (TEXT, "which does not occur in"),
+    ],
+)
+def test_unusable_standard_input_leaves_no_files(cli, home, command, text, words):
+    """The last two errors occur after the ids of the text have been cached."""
+    before = sorted(home.rglob("*"))
+    arguments = [*command.split(), "--data", "-", "--reset-on", "qq"]
+    if command.startswith("sweep"):
+        pytest.importorskip("optuna")
+    assert words in cli(*arguments, stdin=text, status=1).stderr
+    assert sorted(home.rglob("*")) == before
+
+
+def test_files_that_existed_before_unusable_standard_input_are_kept(cli, home):
+    (home / "cv").mkdir()
+    (home / "cv" / "input.txt").write_text("short")
+    assert "too few" in cli("train", "--data", "-", stdin="short", status=1).stderr
+    assert (home / "cv" / "input.txt").read_text() == "short"
+    (home / "cv" / "input.txt").rename(home / "cv" / "other.txt")
+    assert "is not utf-8 text" in cli("train", "--data", "-", stdin=b"\xff", status=1).stderr
+    assert sorted(os.listdir(home / "cv")) == ["other.txt"]
+
+
 def test_standard_input_is_saved_beside_the_checkpoint_to_resume(cli, home):
     cli("train", "--data", "-", *TOY, "--max-epochs", 1, "--checkpoint-dir", "mine", stdin=TEXT)
     cli("train", "--data", "-", "--resume", "mine", "--max-epochs", 2, stdin=TEXT)
