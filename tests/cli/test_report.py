@@ -53,6 +53,28 @@ def test_the_estimate_does_not_extrapolate_the_first_chunk(cli, monkeypatch):
     assert f"time       about {report.duration(clock['seconds'])} in total" in said
 
 
+def test_the_first_sample_does_not_wait_for_an_evaluation(cli, monkeypatch):
+    """Each chunk takes a second."""
+    clock, shown = {"seconds": 0.0}, []
+
+    def learn(trainer):
+        clock["seconds"] += 1
+        return taught(trainer)
+
+    def generate(*arguments, **options):
+        shown.append(clock["seconds"])
+        return "sample"
+
+    taught = Trainer.learn
+    monkeypatch.setattr(Trainer, "learn", learn)
+    monkeypatch.setattr(report, "generate", generate)
+    monkeypatch.setattr(report, "monotonic", lambda: clock["seconds"])
+    cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 60, "--max-epochs", 3)
+    assert len(shown) == 3
+    assert 5 <= shown[0] <= 20, "late enough to show some progress, soon enough for a first impression"
+    assert shown[1] == 60
+
+
 def test_the_characters_that_are_left_out_are_counted(cli):
     said = cli("train", "--data", "input.txt", *TOY).stderr
     n = len(TEXT) - (len(TEXT) - 1) // 24 * 24 - 1

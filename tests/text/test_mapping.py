@@ -52,6 +52,12 @@ def test_small_ids_are_in_memory(tmp_path):
         assert ids.flags.owndata
 
 
+@pytest.mark.parametrize(("dtype", "N"), [(np.uint8, 100), (np.uint16, 50)])
+def test_the_limit_is_in_bytes(dtype, N):
+    assert not mapping.is_large(np.dtype(dtype), N)
+    assert mapping.is_large(np.dtype(dtype), N + 1)
+
+
 def test_mapped_ids_outlive_the_cache_file(tmp_path):
     path = written(tmp_path, TEXT)
     first = load_corpus(path)
