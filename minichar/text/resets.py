@@ -118,7 +118,7 @@ def count_separators(ids: NDArray[np.integer], separator: NDArray[np.integer]) -
     for start in range(0, len(ids) - m + 1, BLOCK):
         found = np.count_nonzero(_ends(ids[start : start + BLOCK + m - 1], separator))
         release(ids)
-        yield found
+        yield int(found)
 
 
 def _ends(ids: NDArray[np.integer], separator: NDArray[np.integer]) -> NDArray[np.bool_]:
