@@ -37,7 +37,7 @@ chunk = group("Chunk")
 @network_("--weight-drop", default=0.3, metavar="P", help="DropConnect probability. The masks are fixed.")
 @network_("--embedding", default=0, metavar="D", help="Size of the embedding. 0: one-hot vectors.")
 @network_("--layer-norm", is_flag=True, help="Normalise the pre-activations of each gate.")
-@network_("--tied", is_flag=True, help="Use the readout's weights as the embedding. Requires --embedding H.")
+@network_("--tied", is_flag=True, help="Use the readout's weights as the embedding, which then has size H.")
 @chunk(
     "--vocab-size", default=7, metavar="V", type=Integer(2), help="Number of characters in the vocabulary."
 )
@@ -84,6 +84,8 @@ def command(
         raise click.UsageError(
             "with --layer-norm and two units, central differences are inaccurate: use another --rnn-size"
         )
+    if tied:
+        embedding = embedding or rnn_size
     generator = host_generator(seed)
     config = Config(
         vocab_size, model, rnn_size, num_layers, dropout, gru_reset, weight_drop, embedding, layer_norm, tied

@@ -147,8 +147,8 @@ OPTIONS = (
         "or 0.",
     ),
     model(
-        "--tied",
-        is_flag=True,
+        "--tied/--no-tied",
+        default=DEFAULT.tied,
         show_default=False,
         help="Use the readout's weights for a character as its embedding. The model can then learn more from "
         "characters that occur only a few times.  [default: only for texts of up to "

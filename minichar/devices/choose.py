@@ -42,14 +42,15 @@ def open_backend(name: str = "auto", tf32: bool = False) -> Backend:
 def open_devices(name: str = "auto", tf32: bool = False) -> tuple[Backend, ...]:
     """Open the candidate devices for training. Training uses the fastest one.
 
-    ``auto`` selects the CPU and, if it is usable, the first CUDA GPU. If there is a GPU that cannot be used,
-    a warning states why. Any other name selects a single device, as in `open_backend`.
+    ``auto`` selects the CPU and, if it is usable, the first CUDA GPU. If CuPy is installed but cannot be
+    used, a warning states why, unless there is no driver or no GPU. Any other name selects a single device,
+    as in `open_backend`.
     """
     if name != "auto":
         return (open_backend(name, tf32),)
     devices, problem = open_auto(tf32)
     if problem:
-        warn(f"device auto: {problem}", RuntimeWarning, stacklevel=2)
+        warn(f"device auto: cpu; {problem}", RuntimeWarning, stacklevel=2)
     return devices
 
 
@@ -63,4 +64,4 @@ def open_auto(tf32: bool = False) -> tuple[tuple[Backend, ...], str]:
     except DeviceMissing:
         return (CPU,), ""
     except MinicharError as error:
-        return (CPU,), f"cpu; {error}"
+        return (CPU,), str(error)

@@ -27,7 +27,7 @@ KERNELS = 16
 """Lower bound on the number of kernels in a training step. If fewer are cached, no step has been compiled."""
 ONEHOT = 16 << 20
 """Maximum size in bytes of the one-hot matrix in `CuPyBackend.sum_columns`, unless one column is larger."""
-MISSING = ("failure finding", "failed to load", "cannot open")
+MISSING = ("failure finding", "failed to load", "cannot open", "could not be found")
 """Lower-case parts of the messages of NVIDIA's and CuPy's errors if a CUDA library or header is missing."""
 Nesting = Sequence[int | None]
 """The structure of a sequence of arrays and tuples: None for an array, and the length for a tuple."""
@@ -235,19 +235,17 @@ def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
         cupy.asnumpy(cupy.tanh(cupy.ones((2, 2)) @ cupy.ones((2, 2))))
     except Exception as error:  # for example, a CUDA library is missing or the GPU is busy
         what = f"a test computation with {version} failed"
-        missing = isinstance(error, ImportError | OSError) or any(p in str(error).lower() for p in MISSING)
+        missing = isinstance(error, ImportError) or any(part in str(error).lower() for part in MISSING)
         remedy = install_command("gpu") if missing else "check the GPU with nvidia-smi"
         raise unusable(name, what, error, remedy, DeviceFailure) from error
     tf32 = tf32 and int(device.compute_capability) >= AMPERE
     return CuPyBackend(index, cupy, open_products(cupy, index, tf32))
 
 
-@cache  # because the workspace of an object is never freed; exceptions are not cached
-def tested_products(cupy: ModuleType, index: int, tf32: bool) -> Products:
-    """Return an object that multiplies matrices on the current GPU, whose number is `index`, and test it."""
-    products, one = Products(cupy, load_library(), tf32), cupy.ones((1, 1), "float32")
-    cupy.asnumpy(products.matmul(one, one))  # waits for the GPU, and so finds asynchronous errors
-    return products
+@cache  # because a workspace is never freed
+def products_on(cupy: ModuleType, index: int, tf32: bool) -> Products:
+    """Return the object that multiplies matrices on the current GPU, whose number is `index`."""
+    return Products(cupy, load_library(), tf32)
 
 
 def open_products(cupy: ModuleType, index: int, tf32: bool) -> Products | None:
@@ -256,7 +254,9 @@ def open_products(cupy: ModuleType, index: int, tf32: bool) -> Products | None:
     If cuBLAS cannot be used, issue a warning and return None.
     """
     try:
-        return tested_products(cupy, index, tf32)
+        products, one = products_on(cupy, index, tf32), cupy.ones((1, 1), "float32")
+        cupy.asnumpy(products.matmul(one, one))  # synchronises, so asynchronous errors are raised here
+        return products
     except Exception as error:  # for example, the library is missing or the GPU is out of memory
         why = one_line(error)
         message = f"cuBLAS cannot be used directly, so each operation is launched separately ({why})"

@@ -49,7 +49,7 @@ def examine(folder: str = ".") -> Iterator[Finding]:
     devices, problem = open_auto()
     names = [device.name for device in devices]
     choice = f"{' or '.join(names)}, whichever trains faster" if len(names) > 1 else f"the same as {names[0]}"
-    yield Finding("auto", not problem, problem or choice)
+    yield Finding("auto", not problem, f"cpu; {problem}" if problem else choice)
     free = shutil.disk_usage(folder).free
     enough = free >= LITTLE_DISK
     yield Finding("disk", enough, f"{free / 1e9:.1f} GB free{'' if enough else ': checkpoints may not fit'}")

@@ -24,7 +24,11 @@ FIXED = (
     *("checkpoint_every", "max_time", "title"),
 )
 """Options that cannot be searched because they change the validation text or do not affect the loss."""
-TYPES = {name: kind for name, (kind, _) in declared(Settings).items() if name not in FIXED}
+TYPES = {
+    name: bool if kind == bool | None else kind
+    for name, (kind, _) in declared(Settings).items()
+    if name not in FIXED
+}
 """The type of each option that can be searched."""
 TRUTH = {"true": True, "false": False}
 LOG = ":log"

@@ -68,21 +68,23 @@ def choose_cell(N: int, V: int) -> tuple[str, bool]:
     return ("gru", True) if N <= SHORT and V > LARGE_V else ("lstm", False)
 
 
-def choose_embedding(N: int, V: int, H: int, tied: bool) -> tuple[int, bool]:
-    """Return the size of the embedding, or 0 for one-hot inputs, and whether the embedding is tied.
+def choose_tied(N: int, V: int) -> bool:
+    """Return whether to tie the embedding to the readout.
 
     Parameters
     ----------
     N, V : int
         Length of the text and number of distinct characters.
-    H : int
-        Number of hidden units, which is the size of a tied embedding.
-    tied : bool
-        Whether a tied embedding was requested.
     """
-    if tied or (N <= SHORT and V > LARGE_V):
-        return H, True
-    return (D if V > LARGE_V else 0), False
+    return N <= SHORT and V > LARGE_V
+
+
+def choose_embedding(V: int, H: int, tied: bool) -> int:
+    """Return the size of the embedding for a vocabulary of V characters; 0 for one-hot inputs.
+
+    A tied embedding has the size of the hidden state, H.
+    """
+    return H if tied else D if V > LARGE_V else 0
 
 
 def choose_max_val_chunks(steps: int) -> int:

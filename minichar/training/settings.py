@@ -46,14 +46,14 @@ class Settings:
     `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and `learning_rate_decay_after` in
     epochs, `patience` in evaluations, and `max_time` in minutes. `choose` replaces these placeholders with
     values that suit the text: 0 for `batch_size`, `seq_length` and `max_epochs`; -1 for `rnn_size`,
-    `dropout`, `embedding`, `learning_rate`, `warmup` and `max_val_chunks`; and "auto" for `model`. If `model`
-    is "auto", `choose` may also enable `layer_norm`; if `embedding` is -1, it may also enable `tied`. If
-    `eval_val_every` is 0, the evaluation interval is chosen automatically (`Timetable`). If `keep` is 0, all
-    checkpoints are kept. `reset_on` is the string that separates documents (`minichar.text.resets`), or an
-    empty string if there is none. `title` is the model's display name, or an empty string for the default
-    name. The defaults are those of the ``quick`` recipe. `recipe` only records which recipe was used
-    (`minichar.training.recipes`). `grad_clip` applies to the gradient summed over time and averaged over the
-    batch, as in char-rnn; `clip_norm` applies to the gradient of the mean loss.
+    `dropout`, `embedding`, `learning_rate`, `warmup` and `max_val_chunks`; "auto" for `model`; and None for
+    `tied`. If `model` is "auto", `choose` may also enable `layer_norm`. If `eval_val_every` is 0, the
+    evaluation interval is chosen automatically (`Timetable`). If `keep` is 0, all checkpoints are kept.
+    `reset_on` is the string that separates documents (`minichar.text.resets`), or an empty string if there is
+    none. `title` is the model's display name, or an empty string for the default name. The defaults are those
+    of the ``quick`` recipe. `recipe` only records which recipe was used (`minichar.training.recipes`).
+    `grad_clip` applies to the gradient summed over time and averaged over the batch, as in char-rnn;
+    `clip_norm` applies to the gradient of the mean loss.
 
     Raises
     ------
@@ -77,7 +77,7 @@ class Settings:
     weight_drop: DropProbability = 0.0
     embedding: Annotated[int, between(AUTOMATIC, 1 << 20)] = AUTOMATIC
     layer_norm: bool = False
-    tied: bool = False
+    tied: bool | None = None
     seq_length: Annotated[int, at_least(0)] = 0
     batch_size: Annotated[int, at_least(0)] = 0
     max_epochs: Annotated[float, between(0, LARGEST)] = 0.0

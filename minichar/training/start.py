@@ -39,7 +39,7 @@ FIXED = (
     *("max_val_chunks", "seq_length", "batch_size", "seed", "dtype"),
 )
 """Settings that cannot be changed when a run is resumed."""
-ORIGINAL = settings_from({"recipe": "char-rnn"})
+ORIGINAL = settings_from({"recipe": "char-rnn", "tied": False})
 """Defaults for settings that are missing from old checkpoints."""
 
 
@@ -104,7 +104,7 @@ def begin_from(
     """
     for name in ARCHITECTURE:
         wanted, found = getattr(settings, name), getattr(model.config, name)
-        if name in given and wanted not in (found, AUTOMATIC, AUTO):
+        if name in given and wanted not in (found, AUTOMATIC, AUTO, None):
             raise MinicharError(
                 Option(name, wanted),
                 " does not match the ",

@@ -20,6 +20,7 @@ from minichar.text.sizes import (
     choose_max_val_chunks,
     choose_rnn_size,
     choose_sizes,
+    choose_tied,
     choose_warmup,
 )
 from minichar.training.settings import AUTOMATIC, Settings
@@ -88,10 +89,12 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     if settings.warmup == AUTOMATIC:
         warmup = choose_warmup(len(corpus.ids), settings.model, from_scratch)
         settings = replace(settings, warmup=warmup)
+    if settings.tied is None:
+        tied = settings.embedding == AUTOMATIC and choose_tied(len(corpus.ids), len(corpus.vocabulary))
+        settings = replace(settings, tied=tied)
     if settings.embedding == AUTOMATIC:
-        N, V, H = len(corpus.ids), len(corpus.vocabulary), settings.rnn_size
-        embedding, tied = choose_embedding(N, V, H, settings.tied)
-        settings = replace(settings, embedding=embedding, tied=tied)
+        embedding = choose_embedding(len(corpus.vocabulary), settings.rnn_size, bool(settings.tied))
+        settings = replace(settings, embedding=embedding)
 
     def split(B: int, T: int) -> Split:
         return _split(corpus, replace(settings, batch_size=B, seq_length=T))
@@ -117,7 +120,7 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
 
 def keep_chosen(settings: Settings, saved: Settings) -> Settings:
     """Return the settings of a resumed run, with automatic values replaced by those in `saved`."""
-    automatic = {"model", "rnn_size", "learning_rate", "warmup", "embedding"}
+    automatic = {"model", "rnn_size", "learning_rate", "warmup", "embedding", "tied"}
     automatic |= {"max_val_chunks", "batch_size", "seq_length"}
     requested = [name for name in automatic if getattr(settings, name) == getattr(Settings, name)]
     return replace(settings, **{name: getattr(saved, name) for name in requested})

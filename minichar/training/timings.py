@@ -75,7 +75,7 @@ def describe_size(config: Config, settings: Settings, split: Split) -> str:
         f"chunks of {split.B}×{split.T}",
         settings.dtype,
     ]
-    parts += [f"{'tied ' * config.tied}embedding of {config.embedding}"] if config.embedding else []
+    parts += [f"{'tied ' if config.tied else ''}embedding of {config.embedding}"] if config.embedding else []
     parts += ["dropout"] if config.dropout else []
     parts += ["weight drop"] if config.weight_drop else []
     parts += [f"scheduled sampling ({settings.ss_feed})"] if settings.use_ss else []

@@ -8,8 +8,8 @@ def copy_weights(old: CharRNN, new: CharRNN) -> None:
     """Copy the weights of `old` to `new`, which may have a different vocabulary.
 
     A character's weights are its row in ``readout.W`` and, if present, its column in ``layer1.Wx`` or
-    ``embedding.E``.
-    Weights are matched by character, not by id. In `new`, characters not in `old` keep their weights.
+    ``embedding.E``. Weights are matched by character, not by id. In `new`, characters not in `old` keep their
+    weights.
     """
     shared = [character for character in new.vocabulary.characters if character in old.vocabulary]
     text = "".join(shared)

@@ -2,6 +2,7 @@
 
 import sys
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
 from types import SimpleNamespace
 
@@ -224,6 +225,16 @@ class TestFallback:
             gpu = open_backend("gpu")
         one = gpu.zeros((1, 1), "float32") + 1.0
         assert float(gpu.matmul(one, one)) == 1.0
+
+    def test_a_library_that_cannot_be_used_in_another_thread(self, fake_cupy):
+        """Each thread has its own handle."""
+        cupy = fake_cupy()
+        assert open_backend("gpu").products is not None
+        cupy.cublas.cublasCreate_v2.function = lambda *arguments: INVALID_VALUE
+        words = "directly, .* cublasCreate_v2 returned CUBLAS_STATUS_INVALID"
+        with pytest.warns(RuntimeWarning, match=words), ThreadPoolExecutor(1) as thread:
+            gpu = thread.submit(open_backend, "gpu").result()
+        assert gpu.products is None
 
     def test_an_error_after_the_launch_of_the_product(self, fake_cupy):
         cupy = fake_cupy()

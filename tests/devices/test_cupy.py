@@ -43,6 +43,7 @@ INSTALL, INSPECT = install_command("gpu"), "check the GPU with nvidia-smi"
         (RuntimeError('catastrophic error: cannot open source file "cuda_fp16.h"'), INSTALL),
         (ImportError("DLL load failed"), INSTALL),
         (OSError("[WinError 126] The specified module could not be found"), INSTALL),
+        (PermissionError(13, "Permission denied", "/home/ada/.cupy"), INSPECT),
         (
             RuntimeError("cudaErrorDevicesUnavailable: CUDA-capable device(s) is/are busy"),
             INSPECT,

@@ -74,7 +74,7 @@ def graphs(backend: Backend, work: Work) -> dict[str, Any]:
     B, calls = work.batch_size, WARM_UP + 1
     kinds = ("train", "dropout", "scheduled-sampling")
     steps = {kind: training_losses(backend, replace(work, kind=kind), calls)[1] for kind in kinds}
-    recorded = {kind: [step.parts[0], step.parts[-1]] for kind, step in steps.items()}
+    recorded = {kind: step.parts for kind, step in steps.items()}
     model = CharRNN.new(work.config(), vocabulary(work.vocab_size), seed=1, backend=backend)
     measure, sampler = Measurement(model.network(work.seq_length, B)), BlockSampler(model, Choice(), B)
     ids = work.ids()  # (T+1, B)

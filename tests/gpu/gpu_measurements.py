@@ -97,7 +97,10 @@ def count_launches(events: Iterable[Any]) -> dict[str, Any]:
 
 
 def memory(backend: Backend, work: Work) -> dict[str, Any]:
-    """Measure the memory used by a training step on a GPU, or the process's peak memory on the CPU."""
+    """Measure the memory used by a training step on a GPU, or the process's peak memory on the CPU.
+
+    cuBLAS's workspace of 32 MiB, which was allocated when the GPU was opened, is not included.
+    """
     if not work.on_gpu:
         warmed_up(work)
         return {"H": work.rnn_size, "process megabytes": peak_memory() / 1e6}

@@ -11,6 +11,7 @@ from minichar.sweep.space import Dimension, check_space, parse, read_space
         ("--rnn-size=64, 128", Dimension("rnn_size", (64, 128))),
         ("num-layers=1..3", Dimension("num_layers", (1, 3), True)),
         ("use_ss=true,False", Dimension("use_ss", (True, False))),
+        ("tied=true,false", Dimension("tied", (True, False))),
         ("model=gru,lstm", Dimension("model", ("gru", "lstm"))),
     ],
 )

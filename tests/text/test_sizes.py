@@ -10,6 +10,7 @@ from minichar.text.sizes import (
     choose_max_val_chunks,
     choose_rnn_size,
     choose_sizes,
+    choose_tied,
     choose_warmup,
 )
 
@@ -76,18 +77,15 @@ def test_gated_cells_learn_short_texts_from_scratch_without_warmup(N, model, fro
     assert choose_warmup(N, model, from_scratch) == warmup
 
 
-@pytest.mark.parametrize(
-    ("N", "V", "tied", "chosen"),
-    [
-        (100_001, 256, False, (0, False)),
-        (100_001, 257, False, (64, False)),
-        (100_000, 256, False, (0, False)),
-        (100_000, 257, False, (96, True)),
-        (100_001, 256, True, (96, True)),
-    ],
-)
-def test_only_large_vocabularies_have_an_embedding_which_is_tied_on_short_texts(N, V, tied, chosen):
-    assert choose_embedding(N, V, 96, tied) == chosen
+def test_only_large_vocabularies_have_an_embedding():
+    assert [choose_embedding(V, 96, tied=False) for V in (2, 256, 257, 5000)] == [0, 0, 64, 64]
+    assert [choose_embedding(V, 96, tied=True) for V in (2, 5000)] == [96, 96]
+
+
+def test_the_embedding_is_tied_on_short_texts_with_many_distinct_characters():
+    assert choose_tied(100_000, 257)
+    assert not choose_tied(100_001, 257)
+    assert not choose_tied(100_000, 256)
 
 
 @pytest.mark.parametrize(("steps", "chunks"), [(1, 1), (15, 1), (16, 2), (2500, 312)])

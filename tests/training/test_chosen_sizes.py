@@ -40,6 +40,10 @@ def test_size_dropout_and_embedding_suit_the_text(tmp_path):
         assert trainer.model.config.rnn_size == trainer.settings.rnn_size == 256
         assert (trainer.settings.dropout, trainer.settings.embedding) == (0.5, embedding)
         assert trainer.model.config.tied == trainer.settings.tied == (embedding > 0)
+    untied = begin(toy_settings(tmp_path, embedding=-1, tied=False)).trainer.model.config
+    assert (untied.embedding, untied.tied) == (64, False)
+    tied = begin(toy_settings(tmp_path, embedding=8, tied=True)).trainer.model.config
+    assert (tied.embedding, tied.tied) == (8, True)
     trainer = begin(toy_settings(tmp_path, dropout=0.1, embedding=3)).trainer
     assert not trainer.model.config.tied
     assert (trainer.model.config.dropout, trainer.model.config.embedding) == (0.1, 3)

@@ -38,7 +38,7 @@ DETAILS = header_of(MODEL)
 HEADER = json.dumps(DETAILS)
 HEADERS = [HEADER] + [
     json.dumps(DETAILS | {"config": DETAILS["config"] | option})
-    for option in ({"embedding": 5}, {"layer_norm": True}, {"tied": True})
+    for option in ({"embedding": 5}, {"layer_norm": True}, {"embedding": 2, "tied": True})
 ]
 
 
