@@ -174,7 +174,7 @@ KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     int: (_integer, "an integer"),
     float: (_number, "a finite number"),
     bool: (_boolean, "True or False"),
-    bool | None: (lambda value: None if value is None else _boolean(value), "True or False"),
+    bool | None: (lambda value: None if value is None else _boolean(value), "True, False or None"),
     str: (_exactly(str), "text"),
     dict[str, Any]: (_exactly(dict), "a dict"),
     Path: (_path, "a path"),

@@ -61,10 +61,10 @@ The empty pattern is for an option without a value.
 """
 
 FIXED = dict.fromkeys(("optimizer", "optim"), " (always RMSprop)")
-"""For some of the dropped options, what minichar does instead."""
+"""Notes on some of the dropped options."""
 
 VALUES = dict.fromkeys(("one-cycle", "onecycle"), "--learning-rate-schedule cosine --warmup 0.3")
-"""Choices in other programs, and the options to use instead."""
+"""Choices in other programs, and minichar's options for them."""
 
 
 class Translation(NamedTuple):
@@ -76,7 +76,7 @@ class Translation(NamedTuple):
     renamed : list of str
         The options that minichar spells differently or does not have, as the user typed them.
     dropped : list of str
-        The options in `renamed` that have no equivalent, with their notes in `FIXED`.
+        The options in `renamed` that have no equivalent, each followed by its note in `FIXED`, if any.
     unknown : list of str
         The unrecognised options.
     """

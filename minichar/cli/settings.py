@@ -143,16 +143,16 @@ OPTIONS = (
         metavar="D",
         help="Represent each character by a learned vector of size D instead of a one-hot vector. This "
         "makes the model smaller if the vocabulary is large, as in Chinese. 0: one-hot vectors. "
-        f"{AUTOMATIC}: H with --tied; otherwise {D} if the text has more than {LARGE_V} distinct characters, "
-        "or 0.",
+        f"{AUTOMATIC}: H with --tied, {D} if the text has more than {LARGE_V} distinct characters, otherwise "
+        "0.",
     ),
     model(
         "--tied/--no-tied",
         default=DEFAULT.tied,
         show_default=False,
-        help="Use the readout's weights for a character as its embedding. The model can then learn more from "
-        "characters that occur only a few times.  [default: only for texts of up to "
-        f"{SHORT:,} characters, more than {LARGE_V} of them distinct, unless --embedding is specified]",
+        help="Use the readout's weights as the embedding. This helps if many characters are rare.  "
+        f"[default: on for texts of up to {SHORT:,} characters with more than {LARGE_V} distinct characters, "
+        "unless --embedding is specified]",
     ),
     model(
         "--layer-norm/--no-layer-norm",

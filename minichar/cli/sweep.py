@@ -166,7 +166,7 @@ def command(
             given["data"] = str(save_stdin(sweep_dir, undo))
         plan = Plan(given, dimensions) if searched or given else None
         sweep = Sweep(sweep_dir, plan, storage, devices)
-        undo.pop_all()  # from now on, keep the text
+        undo.pop_all()  # the sweep can start, so keep the text
     in_environment = ctx.get_parameter_source("storage") is ParameterSource.ENVIRONMENT
     report = SweepReport(sweep, trials, quiet, in_environment)
     with stopping(sweep, report.say_at_once) as received:

@@ -133,7 +133,7 @@ def command(
             )
         else:
             run = begin(settings_from(explicit), *devices, team=team)
-        undo.pop_all()  # from now on, keep the text
+        undo.pop_all()  # the run can start, so keep the text
         if tf32:
             run = with_tf32_note(run)
 
@@ -168,8 +168,8 @@ def folder_of_run(checkpoint: Path, folder: Path, given: bool) -> Path:
 def save_stdin(directory: Path, undo: ExitStack) -> Path:
     """Save standard input as ``directory/input.txt``, so that other commands can read the text.
 
-    If the text turns out to be unusable, closing `undo` deletes all new files and directories. Otherwise, the
-    file would prevent the corrected text from being saved.
+    Closing `undo` deletes all new files and directories, so that a corrected text can be piped to the same
+    command.
 
     Raises
     ------
@@ -189,7 +189,7 @@ def save_stdin(directory: Path, undo: ExitStack) -> Path:
             raise MinicharError(f"{path} contains a different text: move it, or choose another directory")
         cache = path.with_name(f"{path.name}.minichar.npz")
         files = [each for each in (cache, path) if not os.path.lexists(each)]
-    undo.callback(delete, files)  # before the directories
+    undo.callback(delete, files)  # callbacks run in reverse order: files first
     return path
 
 

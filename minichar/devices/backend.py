@@ -172,7 +172,7 @@ class Backend(ABC):
 
 
 class DeviceMissing(MinicharError):
-    """Raised if the package, the driver or the device is not installed."""
+    """Raised if the package, the driver or the device is not found."""
 
 
 class DeviceFailure(MinicharError):

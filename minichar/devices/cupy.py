@@ -28,7 +28,7 @@ KERNELS = 16
 ONEHOT = 16 << 20
 """Maximum size in bytes of the one-hot matrix in `CuPyBackend.sum_columns`, unless one column is larger."""
 MISSING = ("failure finding", "failed to load", "cannot open", "could not be found")
-"""Lower-case parts of the messages of NVIDIA's and CuPy's errors if a CUDA library or header is missing."""
+"""Lower-case substrings of error messages about a missing CUDA library or header."""
 Nesting = Sequence[int | None]
 """The structure of a sequence of arrays and tuples: None for an array, and the length for a tuple."""
 
@@ -173,7 +173,7 @@ class CuPyBackend(Backend):
         return f"compiling GPU kernels; this happens only once because CuPy caches them in {folder}"
 
     def describe(self) -> str:
-        """Return the versions of CuPy and CUDA, the name and memory of the GPU, and what affects its speed.
+        """Return the versions of CuPy and CUDA, the name and memory of the GPU, and notes on speed.
 
         CUDA versions are given as 1000 · major + 10 · minor. TF32 and a failure to capture steps are included
         because training-step timings, which depend on them, are cached under this description.
@@ -242,9 +242,9 @@ def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
     return CuPyBackend(index, cupy, open_products(cupy, index, tf32))
 
 
-@cache  # because a workspace is never freed
+@cache  # workspaces are never freed, so they are shared
 def products_on(cupy: ModuleType, index: int, tf32: bool) -> Products:
-    """Return the object that multiplies matrices on the current GPU, whose number is `index`."""
+    """Return the shared `Products` for GPU `index`, which must be the current device."""
     return Products(cupy, load_library(), tf32)
 
 

@@ -96,7 +96,7 @@ class CudaGraph:
             raise
         try:  # end the capture even if the step failed
             graph = self.stream.end_capture()
-            graph.upload(self.stream)  # if CuPy instantiates the graph lazily, it can fail here
+            graph.upload(self.stream)  # raises any error of a lazy instantiation
         except Exception as error:
             cause = cause or error
         return (None, one_line(cause)) if cause else (graph, "")

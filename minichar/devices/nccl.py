@@ -15,7 +15,7 @@ TYPES = {"float32": "NCCL_FLOAT32", "float64": "NCCL_FLOAT64"}
 
 
 def load_nccl() -> ModuleType:
-    """Return CuPy's NCCL module, without CuPy's own warning if NCCL is not installed."""
+    """Import CuPy's NCCL module, suppressing its warning if NCCL is not installed."""
     with catch_warnings():
         simplefilter("ignore")
         return import_module("cupy.cuda.nccl")
@@ -52,14 +52,14 @@ def open_nccl(
     gpus, captured = zip(*comm.allgather((gpu if nccl.available else None, captures)), strict=True)
     why, rank = "", comm.Get_rank()
     if None in gpus:
-        why = "NCCL is not installed on every rank (pip install nvidia-nccl-cu12)"
+        why = "NCCL is missing on at least one rank (pip install nvidia-nccl-cu12)"
     elif len({*gpus}) < len(gpus):
-        why = "several ranks use the same GPU (set CUDA_VISIBLE_DEVICES)"
+        why = "several ranks use the same GPU (set CUDA_VISIBLE_DEVICES to a different GPU for each)"
     elif len({*captured}) > 1:
-        why = "only some ranks can capture their steps"
+        why = "only some ranks can capture steps in CUDA graphs"
     if why:
         if rank == 0:
-            warn(f"gradients are averaged on the host, because {why}", RuntimeWarning, stacklevel=2)
+            warn(f"gradients are averaged on the host because {why}", RuntimeWarning, stacklevel=2)
         return None
     try:
         key = comm.bcast(nccl.get_unique_id() if rank == 0 else None)

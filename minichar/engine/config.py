@@ -45,13 +45,14 @@ class Config:
     layer_norm : bool
         Whether to normalise the pre-activations of each gate (`minichar.engine.layer_norm`).
     tied : bool
-        Whether the readout's weights are also the embedding (`minichar.engine.tied_embedding`), which must
-        then have the size of the hidden state: `embedding` must equal `rnn_size`.
+        Whether the readout's weights are also the embedding (`minichar.engine.tied_embedding`). Requires
+        `embedding` to equal `rnn_size`.
 
     Raises
     ------
     MinicharError
-        If a value has the wrong type or is out of range, or the embedding cannot be tied to the readout.
+        If a value has the wrong type or is out of range, or `tied` is True and `embedding` differs from
+        `rnn_size`.
     """
 
     vocab_size: Size
@@ -70,9 +71,11 @@ class Config:
         if self.tied and self.embedding != self.rnn_size:
             raise MinicharError(
                 Option("tied", True),
-                f" requires embeddings of the size of the hidden state, which is {self.rnn_size}, but ",
+                " requires ",
                 Option("embedding"),
-                f" is {self.embedding}: specify ",
+                " to equal ",
+                Option("rnn_size"),
+                f" ({self.rnn_size}), not {self.embedding}: specify ",
                 Option("embedding", self.rnn_size),
             )
 

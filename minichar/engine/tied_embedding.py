@@ -6,9 +6,9 @@
     dE[:, k] = Σ dx          over all steps and sequences with character k
     dW_x ← dW_x + dEᵀ        the gradients of both uses
 
-The embedding has the size of the hidden state, and no parameters of its own. If the vocabulary is large and
-the text short, most characters occur only a few times. With tied weights, the readout also learns from a
-character as an input, and the embedding from a character as a target.
+The embedding has size H and no parameters of its own. If the vocabulary is large and the text short, most
+characters occur only a few times. With tied weights, input characters also train the readout, and target
+characters also train the embedding.
 """
 
 from functools import cached_property
@@ -32,7 +32,7 @@ class TiedEmbedding:
 
     @cached_property
     def dE(self) -> Array:
-        """The gradient with respect to the weights as an embedding."""
+        """The gradient with respect to E."""
         return self.backend.zeros((self.W.shape[1] - 1, len(self.W)), self.W.dtype)  # (H, V)
 
     def forward(self, ids: Array) -> Array:

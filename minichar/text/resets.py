@@ -63,7 +63,7 @@ class Resets:
         if m := len(self.separator):
             positions = first + np.arange(1 - m, n)[:, None]  # (m-1+n, B)
             ends = _ends(self.ids.take(positions, mode="clip"), self.separator)  # (n, B)
-            # A separator cannot end before position m - 1: there, "clip" has repeated the first character.
+            # Ignore matches before position m - 1, where "clip" repeats the first character.
             keep = ~ends | (positions[m - 1 :] < m - 1)
         low, high = np.searchsorted(self.starts, [first, first + n])  # (B,) each
         for b in np.flatnonzero(low < high):

@@ -19,8 +19,9 @@ WARMUP, GATED = 0.1, ("lstm", "gru")
 HIGH_RATE, RATE = 2e-2, 8e-3
 """Learning rates. `HIGH_RATE` is for small LSTMs without layer normalisation, trained on long texts."""
 LARGE_V, D = 256, 64
-"""Vocabularies of more than `LARGE_V` characters use embeddings of size `D`. On short texts with that many
-distinct characters, a GRU with layer normalisation and tied embeddings has a lower loss than an LSTM."""
+"""Vocabularies of more than `LARGE_V` characters use embeddings of size `D`, unless tied. On short texts with
+that many distinct characters, a GRU with layer normalisation and tied embeddings has a lower loss than an
+LSTM."""
 
 STEPS_PER_VAL_CHUNK = 8
 """Number of training steps between evaluations, per validation chunk.

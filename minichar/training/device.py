@@ -53,7 +53,7 @@ def fastest(
                 if device is devices[0]:
                     raise
                 failures.append(f"; {device.name} failed ({one_line(error)})")
-        # The devices are described only now, because a description states whether steps could be captured.
+        # Describe the devices after timing, because the description says whether steps could be captured.
         timing = Timing(size, describe_devices(devices), milliseconds)
         if not failures:
             timings.save(timing)

@@ -56,7 +56,7 @@ class Handle:
 class CuBLAS:
     """The library. It captures products as on a GPU, and rejects those that the graph would not contain.
 
-    `modes` are the math modes of all products; tests may clear the set.
+    `modes` is the set of math modes used so far; tests may clear it.
     """
 
     def __init__(self, device):

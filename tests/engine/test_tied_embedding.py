@@ -85,8 +85,7 @@ def test_the_embedding_must_have_the_size_of_the_hidden_state(embedding):
     with pytest.raises(MinicharError) as error:
         Config(V, rnn_size=H, embedding=embedding, tied=True)
     assert error.value.with_flags == (
-        "--tied requires embeddings of the size of the hidden state, which is 3, but "
-        f"--embedding is {embedding}: specify --embedding 3"
+        f"--tied requires --embedding to equal --rnn-size (3), not {embedding}: specify --embedding 3"
     )
 
 

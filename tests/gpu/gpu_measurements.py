@@ -99,7 +99,7 @@ def count_launches(events: Iterable[Any]) -> dict[str, Any]:
 def memory(backend: Backend, work: Work) -> dict[str, Any]:
     """Measure the memory used by a training step on a GPU, or the process's peak memory on the CPU.
 
-    cuBLAS's workspace of 32 MiB, which was allocated when the GPU was opened, is not included.
+    Excludes cuBLAS's workspace of 32 MiB, which is allocated when the GPU is opened.
     """
     if not work.on_gpu:
         warmed_up(work)

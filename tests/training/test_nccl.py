@@ -148,9 +148,12 @@ def test_cupy_does_not_warn_of_a_missing_nccl(monkeypatch):
 @pytest.mark.parametrize(
     ("fault", "why"),
     [
-        ("no NCCL", r"NCCL is not installed on every rank \(pip install nvidia-nccl-cu12\)$"),
-        ("one GPU", r"several ranks use the same GPU \(set CUDA_VISIBLE_DEVICES\)$"),
-        ("no cuBLAS on one rank", "only some ranks can capture their steps$"),
+        ("no NCCL", r"NCCL is missing on at least one rank \(pip install nvidia-nccl-cu12\)$"),
+        (
+            "one GPU",
+            r"several ranks use the same GPU \(set CUDA_VISIBLE_DEVICES to a different GPU for each\)$",
+        ),
+        ("no cuBLAS on one rank", "only some ranks can capture steps in CUDA graphs$"),
     ],
 )
 def test_if_nccl_cannot_be_used_gradients_are_copied_to_the_host_and_rank_0_says_why(
@@ -163,7 +166,7 @@ def test_if_nccl_cannot_be_used_gradients_are_copied_to_the_host_and_rank_0_says
     else:
         gpus[1].products = None
     alone = losses_of(begin(settings).trainer, STEPS)
-    with pytest.warns(RuntimeWarning, match=f"^gradients are averaged on the host, because {why}") as warned:
+    with pytest.warns(RuntimeWarning, match=f"^gradients are averaged on the host because {why}") as warned:
         results = train(settings, gpus)
     assert len(warned) == 1
     for losses, copies in results:
@@ -176,7 +179,7 @@ def test_nccl_is_not_used_if_one_rank_does_not_have_it(nccl, gpus, settings, mon
     """Otherwise, the ranks with NCCL would wait forever for the other one."""
     modules = iter([nccl, SimpleNamespace(available=False)])
     monkeypatch.setattr("minichar.devices.nccl.load_nccl", lambda: next(modules))
-    with pytest.warns(RuntimeWarning, match="NCCL is not installed on every rank"):
+    with pytest.warns(RuntimeWarning, match="NCCL is missing on at least one rank"):
         results = train(settings, gpus)
     for _, copies in results:
         assert copies["to_host"] == STEPS

@@ -1,6 +1,6 @@
 // The forward pass of a minichar network, one character at a time. The letters are those of docs/notation.md.
 //
-//     x_1 = onehot(k), E[:, k] or W[k, :-1]    the character k; W[k, :-1] if the readout is tied
+//     x_1 = onehot(k), E[:, k] or W[k, :-1]    the character k; the readout's W[k, :-1] if tied
 //     h_l = cell(a, h_prev)                    a = W @ [h_prev; x_l; 1],  l = 1 … L
 //     x_{l+1} = h_l
 //     logits = W @ [h_L; 1]
