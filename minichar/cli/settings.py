@@ -15,6 +15,8 @@ from minichar.text.sizes import (
     LARGE_H,
     LARGE_V,
     LARGEST_B,
+    MANY,
+    PATIENCE,
     RATE,
     SHORT,
     SMALL_H,
@@ -192,7 +194,13 @@ OPTIONS = (
         default=DEFAULT.patience,
         metavar="N",
         help="End the run if the validation loss has not improved for N evaluations after the warm-up. "
-        "0: never.",
+        f"0: never. {AUTOMATIC}: {PATIENCE} for texts of up to {MANY:,} characters, otherwise never.",
+    ),
+    training(
+        "--epoch-reset/--no-epoch-reset",
+        default=DEFAULT.epoch_reset,
+        help="Start each epoch from a zero state or, as in char-rnn, from the state at the end of the "
+        "previous epoch.",
     ),
     training(
         "--learning-rate",

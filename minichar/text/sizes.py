@@ -23,6 +23,10 @@ LARGE_V, D = 256, 64
 that many distinct characters, a GRU with layer normalisation and tied embeddings has a lower loss than an
 LSTM."""
 
+MANY, PATIENCE = 5_000_000, 10
+"""For texts of up to `MANY` characters, a run ends after `PATIENCE` evaluations without improvement. A run on
+a longer text takes only a few epochs, and each epoch has several evaluations."""
+
 STEPS_PER_VAL_CHUNK = 8
 """Number of training steps between evaluations, per validation chunk.
 
@@ -47,6 +51,11 @@ def choose_warmup(N: int, model: str, from_scratch: bool) -> float:
     Fine-tuning (`from_scratch` is False) always uses warm-up.
     """
     return 0.0 if N <= SHORT and model in GATED and from_scratch else WARMUP
+
+
+def choose_patience(N: int) -> int:
+    """Return the number of evaluations without improvement that end a run; 0 for no limit."""
+    return PATIENCE if N <= MANY else 0
 
 
 def choose_learning_rate(N: int, B: int, tolerant: bool) -> float:

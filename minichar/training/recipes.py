@@ -66,6 +66,7 @@ RECIPES = {
             "batch_size": 50,
             "max_epochs": 50.0,
             "patience": 0,
+            "epoch_reset": False,
             "learning_rate": 2e-3,
             "warmup": 0.0,
             "learning_rate_decay": 0.97,

@@ -46,12 +46,13 @@ class Settings:
     `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and `learning_rate_decay_after` in
     epochs, `patience` in evaluations, and `max_time` in minutes. `choose` replaces these placeholders with
     values that suit the text: 0 for `batch_size`, `seq_length` and `max_epochs`; -1 for `rnn_size`,
-    `dropout`, `embedding`, `learning_rate`, `warmup` and `max_val_chunks`; "auto" for `model`; and None for
-    `tied`. If `model` is "auto", `choose` may also enable `layer_norm`. If `eval_val_every` is 0, the
-    evaluation interval is chosen automatically (`Timetable`). If `keep` is 0, all checkpoints are kept.
-    `reset_on` is the string that separates documents (`minichar.text.resets`), or an empty string if there is
-    none. `title` is the model's display name, or an empty string for the default name. The defaults are those
-    of the ``quick`` recipe. `recipe` only records which recipe was used (`minichar.training.recipes`).
+    `dropout`, `embedding`, `patience`, `learning_rate`, `warmup` and `max_val_chunks`; "auto" for `model`;
+    and None for `tied`. If `model` is "auto", `choose` may also enable `layer_norm`. If `eval_val_every` is
+    0, the evaluation interval is chosen automatically (`Timetable`). If `keep` is 0, all checkpoints are
+    kept. `epoch_reset` is whether each epoch starts from a zero state. `reset_on` is the string that
+    separates documents (`minichar.text.resets`), or an empty string if there is none. `title` is the model's
+    display name, or an empty string for the default name. The defaults are those of the ``quick`` recipe.
+    `recipe` only records which recipe was used (`minichar.training.recipes`).
     `grad_clip` applies to the gradient summed over time and averaged over the batch, as in char-rnn;
     `clip_norm` applies to the gradient of the mean loss.
 
@@ -81,8 +82,9 @@ class Settings:
     seq_length: Annotated[int, at_least(0)] = 0
     batch_size: Annotated[int, at_least(0)] = 0
     max_epochs: Annotated[float, between(0, LARGEST)] = 0.0
-    patience: Annotated[int, at_least(0)] = 10
+    patience: Annotated[int, at_least(AUTOMATIC)] = AUTOMATIC
     max_time: Annotated[float, at_least(0)] = 0.0
+    epoch_reset: bool = True
     learning_rate: Annotated[float, LEARNING_RATE] = AUTOMATIC
     learning_rate_schedule: Annotated[str, one_of(LEARNING_RATE_SCHEDULES)] = "step"
     warmup: Annotated[float, FRACTION] = AUTOMATIC

@@ -39,7 +39,7 @@ FIXED = (
     *("max_val_chunks", "seq_length", "batch_size", "seed", "dtype"),
 )
 """Settings that cannot be changed when a run is resumed."""
-ORIGINAL = settings_from({"recipe": "char-rnn", "tied": False})
+ORIGINAL = settings_from({"recipe": "char-rnn", "tied": False, "epoch_reset": True})
 """Defaults for settings that are missing from old checkpoints."""
 
 

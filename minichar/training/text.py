@@ -18,6 +18,7 @@ from minichar.text.sizes import (
     choose_embedding,
     choose_learning_rate,
     choose_max_val_chunks,
+    choose_patience,
     choose_rnn_size,
     choose_sizes,
     choose_tied,
@@ -89,6 +90,8 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     if settings.warmup == AUTOMATIC:
         warmup = choose_warmup(len(corpus.ids), settings.model, from_scratch)
         settings = replace(settings, warmup=warmup)
+    if settings.patience == AUTOMATIC:
+        settings = replace(settings, patience=choose_patience(len(corpus.ids)))
     if settings.tied is None:
         tied = settings.embedding == AUTOMATIC and choose_tied(len(corpus.ids), len(corpus.vocabulary))
         settings = replace(settings, tied=tied)

@@ -185,7 +185,7 @@ class Trainer:
         """Train on the next chunk; return its loss, a scalar array on the device."""
         self.is_saved = False
         k = self.iteration % len(self.train)
-        if k == 0:
+        if k == 0 and self.settings.epoch_reset:
             self.step.network.reset()
         inputs, targets, *keep = self.train[k]
         self.step.learn(inputs, targets, self.generator, *keep)

@@ -119,6 +119,7 @@ def test_custom_loop_matches_train(text):
     """The loop is a copy of the one in docs/howto/training-loop.md."""
     options = {
         "recipe": "char-rnn",
+        "epoch_reset": True,
         "rnn_size": 8,
         "num_layers": 2,
         "batch_size": 4,

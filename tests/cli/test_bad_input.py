@@ -99,7 +99,7 @@ def test_max_time_names_its_unit(cli):
         ("--seq-length", (-1,)),
         ("--max-epochs", (-1, "nan")),
         ("--max-time", (-1, "inf")),
-        ("--patience", (-1,)),
+        ("--patience", (-2,)),
         ("--warmup", (-0.1, 1)),
         ("--eval-val-every", (-1,)),
         ("--dropout", (1, -0.1, "nan")),

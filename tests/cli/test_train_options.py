@@ -36,6 +36,7 @@ OTHER = {
     "max_epochs": 4.5,
     "patience": 3,
     "max_time": 1.5,
+    "epoch_reset": False,
     "learning_rate": 0.01,
     "learning_rate_schedule": "cosine",
     "warmup": 0.2,
@@ -70,7 +71,10 @@ def arguments_for(values, joined):
     arguments = []
     for name, value in values.items():
         option = name.replace("_", joined)
-        arguments += [f"--{option}"] if value is True else [f"--{option}", str(value)]
+        if isinstance(value, bool):
+            arguments += [f"--{option}" if value else f"--no{joined}{option}"]
+        else:
+            arguments += [f"--{option}", str(value)]
     return arguments
 
 

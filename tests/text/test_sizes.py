@@ -8,6 +8,7 @@ from minichar.text.sizes import (
     choose_dropout,
     choose_embedding,
     choose_max_val_chunks,
+    choose_patience,
     choose_rnn_size,
     choose_sizes,
     choose_tied,
@@ -56,6 +57,10 @@ def test_at_most_two_per_cent_of_a_text_is_left_out(N, how):
 
 def test_only_short_texts_are_trained_with_dropout():
     assert [choose_dropout(N) for N in (1000, 100_000, 100_001)] == [0.5, 0.5, 0.0]
+
+
+def test_runs_on_long_texts_do_not_end_early():
+    assert [choose_patience(N) for N in (1000, 5_000_000, 5_000_001)] == [10, 10, 0]
 
 
 def test_models_of_short_texts_are_larger_if_there_is_dropout():

@@ -31,6 +31,14 @@ def test_a_run_on_a_long_text_can_be_shorter_than_an_epoch(tmp_path, monkeypatch
     assert [row["iteration"] for row in trainer.history] == [7]
 
 
+def test_the_patience_suits_the_text(tmp_path, monkeypatch):
+    for longest, patience in ((len(TEXT), 10), (len(TEXT) - 1, 0)):
+        monkeypatch.setattr(sizes, "MANY", longest)
+        trainer = begin(toy_settings(tmp_path, patience=-1)).trainer
+        assert trainer.settings.patience == trainer.timetable.settings.patience == patience
+        assert begin(toy_settings(tmp_path, patience=3)).trainer.settings.patience == 3
+
+
 def test_size_dropout_and_embedding_suit_the_text(tmp_path):
     few, many = "ab cd ef\n" * 60, "".join(map(chr, range(1000, 1300))) * 3
     for text, embedding in ((few, 0), (many, 256)):

@@ -25,7 +25,7 @@ def trainer_of(text, cell, *, H=16, L=2, dropout=0.0, **settings):
     """Return a trainer for a new float64 model that trains on three quarters of `text`."""
     vocabulary = Vocabulary("".join(sorted(set(text))))
     settings = settings_from(
-        {"recipe": "char-rnn", "use_ss": True, "dtype": "float64", "seed": 5, **settings}
+        {"recipe": "char-rnn", "epoch_reset": True, "use_ss": True, "dtype": "float64", "seed": 5, **settings}
     )
     config = Config(len(vocabulary), **cell, rnn_size=H, num_layers=L, dropout=dropout)
     model = CharRNN.new(config, vocabulary, settings.seed, settings.dtype)

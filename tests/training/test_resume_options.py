@@ -117,8 +117,9 @@ def test_automatic_values_on_resuming(tmp_path):
     settings = toy_settings(tmp_path, dropout=0.2, max_epochs=1)
     trainer = begin(settings).trainer
     list(trainer.run())
-    run = resume(trainer.saver.saved[-1], {"dropout": -1, "max_epochs": 0})
-    assert run.changes == {"dropout": 0.5, "max_epochs": ceil(2500 / len(trainer.split.train))}
+    run = resume(trainer.saver.saved[-1], {"dropout": -1, "max_epochs": 0, "patience": -1})
+    epochs = ceil(2500 / len(trainer.split.train))
+    assert run.changes == {"dropout": 0.5, "max_epochs": epochs, "patience": 10}
     assert run.trainer.model.config.dropout == run.trainer.settings.dropout == 0.5
     assert resume(trainer.saver.saved[-1], {"dropout": 0.2, "max_epochs": 2}).changes == {"max_epochs": 2}
 
@@ -134,13 +135,14 @@ def test_automatic_values_of_fixed_settings_keep_the_values_that_were_chosen(sto
 def test_settings_that_an_old_checkpoint_lacks_have_the_values_of_char_rnn(tmp_path):
     run = begin(toy_settings(tmp_path, learning_rate=0.01))
     stored = run.trainer.settings.to_json()
-    for name in ("recipe", "patience", "learning_rate_schedule", "warmup", "tied"):  # added later
+    added_later = ("recipe", "patience", "learning_rate_schedule", "warmup", "tied", "epoch_reset")
+    for name in added_later:
         del stored[name]
     run.trainer.model.details["settings"] = stored
     settings = settings_of(run.trainer.model, Path("old.npz"))
     assert (settings.recipe, settings.learning_rate) == ("", 0.01)
     assert [settings.learning_rate_at(i, 2, 40) for i in (0, 30)] == [0.01, 0.01 * 0.97**6]
-    assert (settings.patience, settings.tied) == (0, False)
+    assert (settings.patience, settings.tied, settings.epoch_reset) == (0, False, True)
 
 
 def test_an_option_without_an_effect_is_refused_on_resuming(tmp_path):

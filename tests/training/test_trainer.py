@@ -38,7 +38,7 @@ def test_each_epoch_trains_on_every_chunk_once_and_in_order(trainer_of, monkeypa
 
 
 def test_the_state_is_carried_within_an_epoch_and_reset_at_its_start(trainer_of, monkeypatch):
-    trainer = trainer_of(max_epochs=3)
+    trainer = trainer_of(max_epochs=3, epoch_reset=True)
     network, before, after = trainer.step.network, [], []
     watch(monkeypatch, network, "learn", lambda feed, targets: before.append(network.state))
     n = len(trainer.split.train)
@@ -53,9 +53,18 @@ def test_the_state_is_carried_within_an_epoch_and_reset_at_its_start(trainer_of,
             np.testing.assert_array_equal(state, after[i - 1])
 
 
+def test_without_a_reset_the_state_is_carried_across_epochs(trainer_of, monkeypatch):
+    trainer = trainer_of(max_epochs=3, epoch_reset=False)
+    network, before = trainer.step.network, []
+    watch(monkeypatch, network, "learn", lambda feed, targets: before.append(network.state))
+    after = [network.state for event in trainer.run() if isinstance(event, Step)]
+    assert not before[0].any()
+    np.testing.assert_array_equal(before[1:], after[:-1])
+
+
 def test_with_constant_weights_the_losses_are_those_of_an_evaluation(trainer_of):
     """The learning rate is too small to change any weight."""
-    trainer = trainer_of(learning_rate=1e-30, use_ss=False, dtype="float64")
+    trainer = trainer_of(learning_rate=1e-30, use_ss=False, dtype="float64", epoch_reset=True)
     read = evaluate(Measurement(trainer.model.network(trainer.split.T, trainer.split.B)), trainer.split.train)
     losses = [event.loss for event in trainer.run() if isinstance(event, Step)]
     n = len(trainer.split.train)
