@@ -20,6 +20,7 @@ from .draw import BLUE, FOLDER, INK, ORANGE, figure
 CHARACTERS, SHOWN = 40_000, 3000
 RUN = {
     "recipe": "char-rnn",
+    "epoch_reset": True,
     "rnn_size": 64,
     "num_layers": 1,
     "batch_size": 20,
