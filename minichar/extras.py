@@ -63,7 +63,12 @@ def first_line(error: Exception) -> str:
 
 
 def one_line(error: Exception) -> str:
-    """Return the type of an error and the first line of its message."""
+    """Return the type of an error and the first line of its message.
+
+    If that line is empty, as in CuPy's error for a library that cannot be loaded, describe the cause instead.
+    """
+    if not first_line(error) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
     return f"{type(error).__name__}: {first_line(error)}"
 
 

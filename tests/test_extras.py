@@ -1,6 +1,6 @@
 import importlib.metadata
 
-from minichar.extras import install_command
+from minichar.extras import install_command, one_line
 
 
 def test_the_command_installs_the_packages_of_the_extra(monkeypatch):
@@ -15,3 +15,13 @@ def test_the_command_without_an_installed_package(monkeypatch):
 
     monkeypatch.setattr(importlib.metadata, "requires", requires)
     assert install_command("x") == 'pip install ".[x]"'
+
+
+def test_a_message_that_starts_with_an_empty_line_is_replaced_by_its_cause():
+    banner = ImportError("\n=====\nFailed to import.\n=====")
+    assert one_line(banner) == "ImportError: "
+    banner.__cause__ = OSError("libcuda.so.1: not found\nmore")
+    assert one_line(banner) == "OSError: libcuda.so.1: not found"
+    plain = ImportError("not found")
+    plain.__cause__ = OSError("other")
+    assert one_line(plain) == "ImportError: not found"
