@@ -13,7 +13,7 @@ from minichar.bench.compare import DISTURBED, compare, opponents, table
 from minichar.bench.work import KINDS, Work
 from minichar.bench.worker import threads_limited
 from minichar.cli.options import CellName, GroupedCommand, Integer, OneOf, device, group
-from minichar.devices.backend import Backend
+from minichar.devices.choose import open_backend
 from minichar.engine.config import GRU_RESETS
 from minichar.errors import MinicharError
 
@@ -72,7 +72,7 @@ def command(
     threads: int,
     rounds: int,
     as_json: bool,
-    device: Backend,
+    device: str,
 ) -> None:
     """Benchmark minichar against PyTorch.
 
@@ -88,6 +88,7 @@ def command(
     or 200 characters for generation. The ratio is the median over all rounds. Run benchmarks on an
     idle machine.
     """
+    backend = open_backend(device)
     works = [
         Work(
             kind,
@@ -100,7 +101,7 @@ def command(
             seq_length,
             batch_size,
             threads,
-            device.name,
+            backend.name,
         )
         for kind, cell, H in product(what, model, rnn_size)
     ]
@@ -111,7 +112,7 @@ def command(
     if any(cell.torch for cell in alone):
         click.echo("PyTorch is not installed: run `pip install torch` to compare", err=True)
     with threads_limited(threads):
-        sides = [device.describe()]
+        sides = [backend.describe()]
     if find_spec("torch"):
         sides.append(f"PyTorch {version('torch')}")
     click.echo("; ".join(sides), err=True)

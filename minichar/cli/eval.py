@@ -23,6 +23,7 @@ from minichar.cli.options import (
     group,
 )
 from minichar.devices.backend import Backend
+from minichar.devices.choose import AUTO_CPU
 from minichar.errors import MinicharError, Option, counted
 from minichar.formats.convert import load_model
 from minichar.text.corpus import load_corpus
@@ -150,6 +151,8 @@ def command(
     same_text = isinstance(origin, dict) and origin.get("digest") == corpus.digest
     if origin and not same_text:
         click.echo(f"{corpus.path} is not the text that {path} was trained on", err=True)
+    if split == "whole" and len(devices) > 1 and not quiet:
+        click.echo(AUTO_CPU, err=True)
     hidden = quiet or not sys.stderr.isatty()
 
     def watch(steps: Iterable[Any]) -> Iterator[Any]:

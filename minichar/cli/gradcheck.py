@@ -13,7 +13,7 @@ from minichar.cli.options import (
     device,
     group,
 )
-from minichar.devices.backend import Backend
+from minichar.devices.choose import open_backend
 from minichar.devices.cpu import host_generator
 from minichar.engine.config import GRU_RESETS, Config
 from minichar.engine.gradcheck import CENTRAL_LIMIT, COMPLEX_LIMIT, check_network, toy_network
@@ -69,7 +69,7 @@ def command(
     batch_size: int,
     teacher_forcing_ratio: float,
     seed: int,
-    device: Backend,
+    device: str,
 ) -> None:
     """Check every element of every hand-written gradient.
 
@@ -90,12 +90,13 @@ def command(
     config = Config(
         vocab_size, model, rnn_size, num_layers, dropout, gru_reset, weight_drop, embedding, layer_norm, tied
     )
-    announce_waits(device)
-    network = toy_network(config, seq_length, batch_size, generator, device)
+    backend = open_backend(device)
+    announce_waits(backend)
+    network = toy_network(config, seq_length, batch_size, generator, backend)
     ids = generator.integers(vocab_size, size=(2, seq_length, batch_size))  # (2, T, B)
-    inputs, targets = device.to_device(ids)  # each (T, B)
-    feed = ScheduledSampling(inputs, "sample", device)
-    feed.draw_mask(teacher_forcing_ratio, device.uniform(seed))
+    inputs, targets = backend.to_device(ids)  # each (T, B)
+    feed = ScheduledSampling(inputs, "sample", backend)
+    feed.draw_mask(teacher_forcing_ratio, backend.uniform(seed))
     rows = check_network(network, feed, targets)
 
     width = max(len(row.name) for row in rows)
@@ -106,7 +107,7 @@ def command(
         errors = f"{row.complex_error:12.1e}  {row.central_error:18.1e}"
         click.echo(f"{row.name:{width}}  {shape:>10}  {errors}  {verdict}")
     click.echo(
-        f"limits: complex step {COMPLEX_LIMIT:g}, central difference {CENTRAL_LIMIT:g}; on {device.name}",
+        f"limits: complex step {COMPLEX_LIMIT:g}, central difference {CENTRAL_LIMIT:g}; on {backend.name}",
         err=True,
     )
     if not all(row.passed for row in rows):

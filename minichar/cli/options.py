@@ -17,7 +17,7 @@ from minichar.cli.completion import complete_model
 from minichar.cli.dashes import TwoDashes
 from minichar.cli.renamed import VALUES
 from minichar.devices.backend import Backend
-from minichar.devices.choose import open_backend, open_devices
+from minichar.devices.choose import open_devices
 from minichar.engine.cells import models
 from minichar.errors import plain
 from minichar.extras import on_interrupt, raise_interrupt
@@ -230,10 +230,9 @@ device = click.option(
     default="auto",
     show_default=True,
     metavar="DEVICE",
-    callback=lambda ctx, parameter, name: None if ctx.resilient_parsing else open_backend(name),
     help="cpu, gpu, gpu:N, opencl or opencl:N. auto: the CPU.",
 )
-"""The ``--device`` option. The command receives an open `Backend`."""
+"""The ``--device`` option. The command opens the device with `open_backend`."""
 devices = click.option(
     "--device",
     "devices",

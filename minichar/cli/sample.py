@@ -22,7 +22,7 @@ from minichar.cli.options import (
     device,
     group,
 )
-from minichar.devices.backend import Backend
+from minichar.devices.choose import auto_note, open_backend
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model
 from minichar.model import CharRNN
@@ -117,7 +117,7 @@ def command(
     stop: tuple[str, ...],
     quiet: bool,
     exact: bool,
-    device: Backend,
+    device: str,
 ) -> None:
     """Generate text with a trained model.
 
@@ -128,6 +128,7 @@ def command(
     if not drawn:
         reject(ctx, ["temperature", "top_k", "top_p"], "has no effect with --argmax: omit one of them")
     choice = Choice(temperature, top_k, top_p, argmax=not drawn)
+    backend = open_backend(device)
     if prime_file is not None:
         if primetext:
             raise click.UsageError("--primetext and --prime-file are mutually exclusive")
@@ -140,7 +141,7 @@ def command(
             "--length 0 generates indefinitely, so only one sample is possible: omit --num-samples"
         )
     try:
-        path, model = open_checkpoint(checkpoint, lambda path: load_model(path, device))
+        path, model = open_checkpoint(checkpoint, lambda path: load_model(path, backend))
     except Missing as error:
         raise MinicharError(*error.args, "; to set a prompt, use --primetext") from error
     except TextFile as error:
@@ -151,9 +152,11 @@ def command(
             f"`minichar sample --prime-file {name}`",
         ) from error
     if not quiet:
-        announce_waits(device)
+        announce_waits(backend)
+        if note := auto_note(device):
+            click.echo(note, err=True)
         drawn_with = f", seed {seed}" if drawn else ""
-        click.echo(f"{path}: {model.summary()}{model.origin()}, on {device.name}{drawn_with}", err=True)
+        click.echo(f"{path}: {model.summary()}{model.origin()}, on {backend.name}{drawn_with}", err=True)
     if exact:  # after the summary, because removing the embedding changes the parameter count
         model = model.exact()
     options: dict[str, Any] = {

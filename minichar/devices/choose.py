@@ -1,5 +1,6 @@
 """Open devices by name."""
 
+from importlib.util import find_spec
 from warnings import warn
 
 from minichar.checks import checked
@@ -9,6 +10,12 @@ from minichar.devices.cupy import open_cupy
 from minichar.devices.opencl import open_dpnp
 from minichar.errors import MinicharError
 
+AUTO_CPU = "device auto: cpu for single-character steps; to use a GPU, add --device gpu"
+"""Why ``auto`` selects the CPU to generate text, or to evaluate text that is not split into streams.
+
+Each step is a few small operations, and a GPU takes longer to launch a small operation than to execute it.
+"""
+
 
 def open_backend(name: str = "auto", tf32: bool = False) -> Backend:
     """Open a device and return its backend.
@@ -16,8 +23,8 @@ def open_backend(name: str = "auto", tf32: bool = False) -> Backend:
     Parameters
     ----------
     name : str
-        ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N`` or ``auto``. ``auto`` selects the CPU, which
-        is faster for single characters and small networks. For training, use `open_devices`.
+        ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N`` or ``auto``. ``auto`` selects the CPU (see
+        `auto_note`). For training, use `open_devices`.
     tf32 : bool
         Whether the operands of float32 matrix products may be rounded to TF32. TF32 requires an NVIDIA GPU.
 
@@ -65,3 +72,11 @@ def open_auto(tf32: bool = False) -> tuple[tuple[Backend, ...], str]:
         return (CPU,), ""
     except MinicharError as error:
         return (CPU,), str(error)
+
+
+def auto_note(name: str) -> str:
+    """Return why `open_backend` selects the CPU for ``auto``, or "" if there is nothing to explain.
+
+    There is nothing to explain if the user named a device, or if CuPy is not installed. CuPy is not imported.
+    """
+    return AUTO_CPU if name == "auto" and find_spec("cupy") else ""

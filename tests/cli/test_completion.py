@@ -89,8 +89,9 @@ def test_commands_options_and_choices_are_completed(complete):
 
 
 def test_completion_does_not_open_a_device(complete, monkeypatch):
-    monkeypatch.setattr("minichar.cli.options.open_backend", lambda name: pytest.fail("a device was opened"))
-    assert complete("sample", "--device", "gpu", "w") == [("plain", "weights.pt")]
+    open_devices = "minichar.cli.options.open_devices"
+    monkeypatch.setattr(open_devices, lambda name, tf32: pytest.fail("a device was opened"))
+    assert complete("eval", "--device", "gpu", "w") == [("plain", "weights.pt")]
 
 
 def test_the_entry_point_answers_the_shell(complete):

@@ -155,7 +155,8 @@ class TestAuto:
         assert chosen == "device auto: gpu:0, 12.3 ms per step; cpu takes 18.0 ms (in training)"
         assert [notice.partition(";")[0] for notice in notices] == ["compiling GPU kernels"]
         assert ", on gpu:0\n" in evaluated.stdout
-        evaluated = run("eval", path, "--quiet", "--batch-size", "2")
+        evaluated = run("eval", path, "--batch-size", "2")
+        assert evaluated.stderr.count("device auto") == 1
         assert "device auto: cpu; no training step of this size has been timed\n" in evaluated.stderr
         assert ", on cpu\n" in evaluated.stdout
 
@@ -216,14 +217,56 @@ class TestAuto:
         team.rank = 1
         assert note not in run(*loud, status=1).stderr
 
-    def test_everything_else_uses_the_cpu(self, run, times):
+    def test_everything_else_uses_the_cpu(self, run, times, path):
         timed = times(18.0, 12.3)
-        path = run(*TRAIN, "--device", "cpu").stdout.strip()
         assert "; on cpu\n" in run(*GRADCHECK).stderr
-        sampled = run("sample", path, "--length", "20", "--seed", "5").stderr
-        assert sampled.endswith(", on cpu, seed 5\n")
-        assert "device auto" not in sampled
+        assert run("sample", path, "--length", "20", "--seed", "5").stderr.endswith(", on cpu, seed 5\n")
+        assert ", on cpu\n" in run("eval", path, "--split", "whole").stdout
         assert timed == []
+
+    @pytest.fixture
+    def path(self, run):
+        return run(*TRAIN, "--device", "cpu").stdout.strip()
+
+    @pytest.fixture(
+        params=[
+            ("sample", "--length", "20", "--seed", "5"),
+            ("sample", "--length", "20", "--seed", "5", "--num-samples", "2"),
+            ("eval", "--split", "whole"),
+            ("eval", "--split", "whole", "--block", "8"),
+        ],
+        ids=" ".join,
+    )
+    def command(self, request, path):
+        """A command for which ``auto`` selects the CPU without timing."""
+        name, *options = request.param
+        return (name, path, *options)
+
+    def test_commands_that_time_nothing_say_why_they_use_the_cpu(self, run, command):
+        note = "device auto: cpu for single-character steps; to use a GPU, add --device gpu\n"
+        named = run(*command, "--device", "cpu")
+        assert "auto" not in named.stderr
+        for options in ((), ("--device", "auto")):
+            result = run(*command, *options)
+            assert result.stdout == named.stdout
+            assert result.stderr.count("device auto") == result.stderr.count(note) == 1
+            assert "auto" not in run(*command, *options, "--quiet").stderr
+
+    def test_they_do_not_say_it_if_cupy_is_not_installed(self, run, command, monkeypatch):
+        monkeypatch.setitem(sys.modules, "cupy", None)
+        assert "auto" not in run(*command).stderr
+
+    def test_sampling_does_not_import_cupy(self, run, path, monkeypatch, tmp_path):
+        (tmp_path / "cupy.py").write_text("raise AssertionError('CuPy was imported')")
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.delitem(sys.modules, "cupy")
+        assert "device auto: cpu for" in run("sample", path, "--length", "1").stderr
+
+    def test_evaluation_does_not_suggest_a_gpu_that_cannot_be_used(self, run, path, monkeypatch):
+        from cupy_double import DoubleOfCuPy
+
+        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy(count=0))
+        assert "auto" not in run("eval", path, "--split", "whole").stderr
 
 
 def test_auto_without_a_choice_times_and_prints_nothing(run, monkeypatch):

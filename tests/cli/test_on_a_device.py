@@ -36,9 +36,14 @@ def opened(monkeypatch):
 
     def opened(backend):
         asked = []
-        options = "minichar.cli.options"
-        monkeypatch.setattr(f"{options}.open_backend", lambda name: (asked.append(name), backend)[1])
-        monkeypatch.setattr(f"{options}.open_devices", lambda name, tf32: (asked.append(name), (backend,))[1])
+
+        def open_backend(name, tf32=False):
+            asked.append(name)
+            return backend
+
+        for module in ("sample", "gradcheck"):
+            monkeypatch.setattr(f"minichar.cli.{module}.open_backend", open_backend)
+        monkeypatch.setattr("minichar.cli.options.open_devices", lambda *name: (open_backend(*name),))
         return asked
 
     return opened

@@ -71,7 +71,7 @@ class DoubleOfCuPy(ModuleType):
     def __init__(self, count=1, error=None, bus="0000", capability="80"):
         super().__init__("cupy")
         self.device_ = Device(count, error, bus, capability)
-        self.__version__ = real.__version__
+        self.__version__, self.__spec__ = real.__version__, real.__spec__
         self.ndarray = ndarray
         self.cuda = Cuda(self.device_)
         self.cublas = CuBLAS(self.device_)

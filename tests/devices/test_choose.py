@@ -1,6 +1,6 @@
 import pytest
 
-from minichar.devices.choose import open_backend, open_devices
+from minichar.devices.choose import AUTO_CPU, auto_note, open_backend, open_devices
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 from minichar.extras import install_command
@@ -39,6 +39,16 @@ class TestAuto:
         cupy = fake_cupy()
         assert open_backend("auto") is open_backend() is CPU
         assert cupy.device_.used is None  # the GPU is not opened
+
+    @pytest.mark.usefixtures("broken_cupy")
+    def test_the_choice_of_the_cpu_is_explained_without_importing_cupy(self):
+        assert auto_note("auto") == AUTO_CPU
+        assert len(AUTO_CPU) <= 80
+        assert auto_note("cpu") == auto_note("gpu") == ""
+
+    @pytest.mark.usefixtures("nothing_installed")
+    def test_there_is_nothing_to_explain_if_cupy_is_not_installed(self):
+        assert auto_note("auto") == ""
 
     def test_training_can_choose_a_working_gpu(self, fake_cupy):
         fake_cupy(count=2)
