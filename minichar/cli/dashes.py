@@ -31,7 +31,7 @@ class TwoDashes(click.Command):
         """Return the error message for a command line with an unknown option."""
         options = names_of_options(ctx)
         argument = any(isinstance(parameter, click.Argument) for parameter in self.get_params(ctx))
-        words, renamed, dropped, unknown = translate(typed, [*options, ""] if argument else options)
+        words, renamed, dropped, notes, unknown = translate(typed, [*options, ""] if argument else options)
         if unknown:
             name = f"--{unknown[0].lstrip('-').replace('_', '-')}"
             long = [option for option in options if option.startswith("--")]
@@ -39,7 +39,7 @@ class TwoDashes(click.Command):
             similar = completed or get_close_matches(name, long)
             return f"No such option {unknown[0]!r}." + (f" Did you mean {similar[0]!r}?" if similar else "")
         command = join([*ctx.command_path.split(), *words])
-        ignored = f" (no equivalent: {', '.join(dropped)})" if dropped else ""
+        ignored = f" (no equivalent: {'; '.join([', '.join(dropped), *notes])})" if dropped else ""
         return f"No such option {renamed[0]!r}. Use: {command}{ignored}"
 
 

@@ -60,7 +60,7 @@ BY_VALUE = {
 The empty pattern is for an option without a value.
 """
 
-FIXED = dict.fromkeys(("optimizer", "optim"), " (always RMSprop)")
+FIXED = dict.fromkeys(("optimizer", "optim"), "the optimiser is always RMSprop")
 """Notes on some of the dropped options."""
 
 VALUES = dict.fromkeys(("one-cycle", "onecycle"), "--learning-rate-schedule cosine --warmup 0.3")
@@ -76,7 +76,9 @@ class Translation(NamedTuple):
     renamed : list of str
         The options that minichar spells differently or does not have, as the user typed them.
     dropped : list of str
-        The options in `renamed` that have no equivalent, each followed by its note in `FIXED`, if any.
+        The options in `renamed` that have no equivalent.
+    notes : list of str
+        The notes in `FIXED` on the options in `dropped`.
     unknown : list of str
         The unrecognised options.
     """
@@ -84,6 +86,7 @@ class Translation(NamedTuple):
     words: list[str]
     renamed: list[str]
     dropped: list[str]
+    notes: list[str]
     unknown: list[str]
 
 
@@ -99,7 +102,7 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
     options : collection of str
         The command's options, such as ``--rnn-size``; also ``""`` if the command takes a positional argument.
     """
-    words, renamed, dropped, unknown = result = Translation([], [], [], [])
+    words, renamed, dropped, notes, unknown = result = Translation([], [], [], [], [])
     rest = list(typed)
     while rest:
         word = rest.pop(0)
@@ -115,7 +118,8 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
             words += new_words
             del rest[: with_value and not equals]
             (renamed if not new_words or new_words[0] in options else unknown).append(name)
-            dropped += [] if new_words else [name + FIXED.get(key, "")]
+            dropped += [] if new_words else [name]
+            notes += [FIXED[key]] if key in FIXED else []
         elif (new := next((new for new in (RENAMED.get(key), ours) if new in options), None)) is not None:
             renamed.append(name)
             words += [new] * bool(new) if not equals else [f"{new}={value}" if new else value]

@@ -175,9 +175,9 @@ def test_unknown_option_with_one_dash(cli, arguments, words):
         ),
         (
             "train --optimizer adam --n_head 4 --lr 1",
-            "train --learning-rate 1 (no equivalent: --optimizer (always RMSprop), --n_head)",
+            "train --learning-rate 1 (no equivalent: --optimizer, --n_head; the optimiser is always RMSprop)",
         ),
-        ("train --optim=adamw", "train (no equivalent: --optim (always RMSprop))"),
+        ("train --optim=adamw", "train (no equivalent: --optim; the optimiser is always RMSprop)"),
         ("train --eval_iters 200", "train --max-val-chunks 200"),
         ("sample --start=a --max_new_tokens=9", "sample --primetext=a --length=9"),
         ("train --lr 0.01 --epochs 5", "train --learning-rate 0.01 --max-epochs 5"),
