@@ -20,8 +20,8 @@ HIGH_RATE, RATE = 2e-2, 8e-3
 """Learning rates. `HIGH_RATE` is for small LSTMs without layer normalisation, trained on long texts."""
 LARGE_V, D = 256, 64
 """Vocabularies of more than `LARGE_V` characters use embeddings of size `D`, unless tied. On short texts with
-that many distinct characters, a GRU with layer normalisation and tied embeddings has a lower loss than an
-LSTM."""
+that many distinct characters (`has_rare_characters`), a GRU with layer normalisation and tied embeddings has
+a lower loss than an LSTM."""
 
 MANY, PATIENCE = 5_000_000, 10
 """For texts of up to `MANY` characters, a run ends after `PATIENCE` evaluations without improvement. A run on
@@ -33,6 +33,17 @@ STEPS_PER_VAL_CHUNK = 8
 Evaluating a validation chunk and a training chunk takes about as long as 0.8 training steps, so evaluations
 that are at least this many steps apart take at most a tenth of the training time.
 """
+
+
+def has_rare_characters(N: int, V: int) -> bool:
+    """Return whether many characters are rare: the text is short, but has many distinct characters.
+
+    Parameters
+    ----------
+    N, V : int
+        Length of the text and number of distinct characters.
+    """
+    return N <= SHORT and V > LARGE_V
 
 
 def choose_dropout(N: int) -> float:
@@ -65,28 +76,6 @@ def choose_learning_rate(N: int, B: int, tolerant: bool) -> float:
     is short or B is small.
     """
     return HIGH_RATE if tolerant and N > SHORT and B >= LARGEST_B else RATE
-
-
-def choose_cell(N: int, V: int) -> tuple[str, bool]:
-    """Return the name of the cell and whether to use layer normalisation.
-
-    Parameters
-    ----------
-    N, V : int
-        Length of the text and number of distinct characters.
-    """
-    return ("gru", True) if N <= SHORT and V > LARGE_V else ("lstm", False)
-
-
-def choose_tied(N: int, V: int) -> bool:
-    """Return whether to tie the embedding to the readout.
-
-    Parameters
-    ----------
-    N, V : int
-        Length of the text and number of distinct characters.
-    """
-    return N <= SHORT and V > LARGE_V
 
 
 def choose_embedding(V: int, H: int, tied: bool) -> int:

@@ -47,6 +47,7 @@ RECIPES = {
             "model": "lstm",
             "rnn_size": 512,
             "dropout": 0.5,
+            "layer_norm": False,
             "max_epochs": 14.0,
             "learning_rate": 2e-3,
             "learning_rate_decay": 0.82,
@@ -62,6 +63,7 @@ RECIPES = {
             "gru_reset": "before",
             "dropout": 0.0,
             "embedding": 0,
+            "layer_norm": False,
             "seq_length": 50,
             "batch_size": 50,
             "max_epochs": 50.0,
@@ -96,10 +98,7 @@ def settings_from(given: Mapping[str, Any]) -> Settings:
         raise MinicharError(
             Option("recipe"), f" is {name!r}; it must be one of {known}{did_you_mean(name, RECIPES)}"
         )
-    values = {**RECIPES[name].options, **given}
-    if values.get("layer_norm") is False and values.get("model", AUTO) == AUTO:
-        values["model"] = "lstm"  # "auto" might choose layer normalisation
-    settings = Settings(**values)
+    settings = Settings(**{**RECIPES[name].options, **given})
     check_effect(settings, given)
     return settings
 
@@ -140,6 +139,8 @@ def table() -> list[str]:
 
 def shown(value: Any) -> str:
     """Format the value of an option for the table of recipes."""
+    if value is None:
+        return AUTO
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -47,14 +47,13 @@ class Settings:
     epochs, `patience` in evaluations, and `max_time` in minutes. `choose` replaces these placeholders with
     values that suit the text: 0 for `batch_size`, `seq_length` and `max_epochs`; -1 for `rnn_size`,
     `dropout`, `embedding`, `patience`, `learning_rate`, `warmup` and `max_val_chunks`; "auto" for `model`;
-    and None for `tied`. If `model` is "auto", `choose` may also enable `layer_norm`. If `eval_val_every` is
-    0, the evaluation interval is chosen automatically (`Timetable`). If `keep` is 0, all checkpoints are
-    kept. `epoch_reset` is whether each epoch starts from a zero state. `reset_on` is the string that
-    separates documents (`minichar.text.resets`), or an empty string if there is none. `title` is the model's
-    display name, or an empty string for the default name. The defaults are those of the ``quick`` recipe.
-    `recipe` only records which recipe was used (`minichar.training.recipes`).
-    `grad_clip` applies to the gradient summed over time and averaged over the batch, as in char-rnn;
-    `clip_norm` applies to the gradient of the mean loss.
+    and None for `layer_norm` and `tied`. If `eval_val_every` is 0, the evaluation interval is chosen
+    automatically (`Timetable`). If `keep` is 0, all checkpoints are kept. `epoch_reset` is whether each epoch
+    starts from a zero state. `reset_on` is the string that separates documents (`minichar.text.resets`), or
+    an empty string if there is none. `title` is the model's display name, or an empty string for the default
+    name. The defaults are those of the ``quick`` recipe. `recipe` only records which recipe was used
+    (`minichar.training.recipes`). `grad_clip` applies to the gradient summed over time and averaged over the
+    batch, as in char-rnn; `clip_norm` applies to the gradient of the mean loss.
 
     Raises
     ------
@@ -77,7 +76,7 @@ class Settings:
     gru_reset: GruReset = "after"
     weight_drop: DropProbability = 0.0
     embedding: Annotated[int, between(AUTOMATIC, 1 << 20)] = AUTOMATIC
-    layer_norm: bool = False
+    layer_norm: bool | None = None
     tied: bool | None = None
     seq_length: Annotated[int, at_least(0)] = 0
     batch_size: Annotated[int, at_least(0)] = 0

@@ -13,7 +13,6 @@ from minichar.text.datasets import DATASETS
 from minichar.text.resets import Resets, count_separators, find_resets, separator_ids
 from minichar.text.sizes import (
     LARGE_H,
-    choose_cell,
     choose_dropout,
     choose_embedding,
     choose_learning_rate,
@@ -21,8 +20,8 @@ from minichar.text.sizes import (
     choose_patience,
     choose_rnn_size,
     choose_sizes,
-    choose_tied,
     choose_warmup,
+    has_rare_characters,
 )
 from minichar.training.settings import AUTOMATIC, Settings
 from minichar.training.team import ALONE, Team
@@ -80,9 +79,11 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     text is short. If `max_epochs` is 0, it is set to the number of epochs in `STEPS` training steps. The
     value chosen for `max_val_chunks` depends on step counts, not on measured times, so runs are reproducible.
     """
+    rare = has_rare_characters(len(corpus.ids), len(corpus.vocabulary))
+    if settings.layer_norm is None:
+        settings = replace(settings, layer_norm=rare and settings.model == AUTO)
     if settings.model == AUTO:
-        model, layer_norm = choose_cell(len(corpus.ids), len(corpus.vocabulary))
-        settings = replace(settings, model=model, layer_norm=settings.layer_norm or layer_norm)
+        settings = replace(settings, model="gru" if rare and settings.layer_norm else "lstm")
     if settings.dropout == AUTOMATIC:
         settings = replace(settings, dropout=choose_dropout(len(corpus.ids)))
     if settings.rnn_size == AUTOMATIC:
@@ -93,8 +94,7 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     if settings.patience == AUTOMATIC:
         settings = replace(settings, patience=choose_patience(len(corpus.ids)))
     if settings.tied is None:
-        tied = settings.embedding == AUTOMATIC and choose_tied(len(corpus.ids), len(corpus.vocabulary))
-        settings = replace(settings, tied=tied)
+        settings = replace(settings, tied=rare and settings.embedding == AUTOMATIC)
     if settings.embedding == AUTOMATIC:
         embedding = choose_embedding(len(corpus.vocabulary), settings.rnn_size, bool(settings.tied))
         settings = replace(settings, embedding=embedding)
@@ -123,7 +123,7 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
 
 def keep_chosen(settings: Settings, saved: Settings) -> Settings:
     """Return the settings of a resumed run, with automatic values replaced by those in `saved`."""
-    automatic = {"model", "rnn_size", "learning_rate", "warmup", "embedding", "tied"}
+    automatic = {"model", "rnn_size", "learning_rate", "warmup", "embedding", "layer_norm", "tied"}
     automatic |= {"max_val_chunks", "batch_size", "seq_length"}
     requested = [name for name in automatic if getattr(settings, name) == getattr(Settings, name)]
     return replace(settings, **{name: getattr(saved, name) for name in requested})

@@ -11,8 +11,8 @@ from minichar.text.sizes import (
     choose_patience,
     choose_rnn_size,
     choose_sizes,
-    choose_tied,
     choose_warmup,
+    has_rare_characters,
 )
 
 
@@ -87,10 +87,10 @@ def test_only_large_vocabularies_have_an_embedding():
     assert [choose_embedding(V, 96, tied=True) for V in (2, 5000)] == [96, 96]
 
 
-def test_the_embedding_is_tied_on_short_texts_with_many_distinct_characters():
-    assert choose_tied(100_000, 257)
-    assert not choose_tied(100_001, 257)
-    assert not choose_tied(100_000, 256)
+def test_characters_are_rare_in_short_texts_with_many_distinct_characters():
+    assert has_rare_characters(100_000, 257)
+    assert not has_rare_characters(100_001, 257)
+    assert not has_rare_characters(100_000, 256)
 
 
 @pytest.mark.parametrize(("steps", "chunks"), [(1, 1), (15, 1), (16, 2), (2500, 312)])

@@ -7,7 +7,7 @@ from toys import TEXT, take, toy_settings
 
 from minichar.errors import MinicharError
 from minichar.text import sizes
-from minichar.text.sizes import choose_cell, choose_learning_rate
+from minichar.text.sizes import choose_learning_rate
 from minichar.training import text as training_text
 from minichar.training.settings import Settings
 from minichar.training.start import begin, begin_from, resume
@@ -58,34 +58,30 @@ def test_size_dropout_and_embedding_suit_the_text(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("N", "V", "cell"),
+    ("first", "model", "layer_norm", "chosen"),
     [
-        (100_000, 257, ("gru", True)),
-        (100_001, 257, ("lstm", False)),
-        (100_000, 256, ("lstm", False)),
+        (1000, "auto", None, ("gru", True)),
+        (1000, "auto", True, ("gru", True)),
+        (1000, "auto", False, ("lstm", False)),
+        (1000, "gru", None, ("gru", False)),
+        (1100, "auto", None, ("lstm", False)),
+        (1100, "auto", True, ("lstm", True)),
     ],
 )
-def test_short_texts_with_many_distinct_characters_have_another_cell(N, V, cell):
-    assert choose_cell(N, V) == cell
-
-
-@pytest.mark.parametrize(("first", "chosen"), [(1000, ("gru", True)), (1100, ("lstm", False))])
-def test_the_cell_suits_the_text_and_is_kept_when_a_run_is_resumed(first, chosen, tmp_path):
-    settings = toy_settings(tmp_path, "".join(map(chr, range(first, 1300))) * 3, model="auto")
+def test_the_cell_suits_the_text_and_is_kept_when_a_run_is_resumed(
+    first, model, layer_norm, chosen, tmp_path
+):
+    text = "".join(map(chr, range(first, 1300))) * 3
+    settings = toy_settings(tmp_path, text, model=model, layer_norm=layer_norm)
     trainer = begin(settings).trainer
     for found in (trainer.settings, trainer.model.config):
         assert (found.model, found.layer_norm) == chosen
     take(trainer, 5)
     path = trainer.saver.saved[-1]
     assert path.name.startswith(f"lm_{chosen[0]}_")
-    assert resume(path, {"model": "auto"}).trainer.settings == trainer.settings
-    fine_tuned = begin_from(settings, trainer.model, ["model"]).trainer
+    assert resume(path, {"model": "auto", "layer_norm": None}).trainer.settings == trainer.settings
+    fine_tuned = begin_from(settings, trainer.model, ["model", "layer_norm"]).trainer
     assert (fine_tuned.settings.model, fine_tuned.settings.layer_norm) == chosen
-
-
-def test_layer_normalisation_may_be_chosen_for_an_lstm(tmp_path):
-    settings = begin(toy_settings(tmp_path, model="auto", layer_norm=True)).trainer.settings
-    assert (settings.model, settings.layer_norm) == ("lstm", True)
 
 
 @pytest.mark.parametrize(

@@ -56,13 +56,6 @@ def test_a_sweep_may_try_a_constant_rate():
     settings_from({"learning_rate_decay": 1.0, "learning_rate_decay_after": 5})
 
 
-def test_without_layer_normalisation_the_cell_is_an_lstm():
-    assert settings_from({}).model == settings_from({"layer_norm": True}).model == "auto"
-    assert settings_from({"layer_norm": False}).model == "lstm"
-    assert settings_from({"layer_norm": False, "model": "auto"}).model == "lstm"
-    assert settings_from({"layer_norm": False, "model": "gru"}).model == "gru"
-
-
 def test_the_recipe_of_char_rnn_has_its_original_defaults():
     """Compare the recipe with the default options of char-rnn's ``train.lua``."""
     settings = settings_from({"recipe": "char-rnn"})
@@ -95,7 +88,7 @@ def test_the_table_shows_the_options_that_differ():
     rows = [line.split() for line in lines]
     assert [*RECIPES] in rows
     assert ["--rnn-size", "-1", "384", "512", "128"] in rows
-    assert ["--layer-norm", "no", "yes", "no", "no"] in rows
+    assert ["--layer-norm", "auto", "yes", "no", "no"] in rows
     assert ["--model", "auto", "lstm", "lstm", "lstm"] in rows
     assert ["--learning-rate", "-1", "0.005", "0.002", "0.002"] in rows
     assert not any(row and row[0] == "--seed" for row in rows)

@@ -126,7 +126,7 @@ def test_automatic_values_on_resuming(tmp_path):
 
 def test_automatic_values_of_fixed_settings_keep_the_values_that_were_chosen(stopped):
     automatic = {"rnn_size": -1, "batch_size": 0, "seq_length": 0, "embedding": -1, "max_val_chunks": -1}
-    automatic["tied"] = None
+    automatic |= {"layer_norm": None, "tied": None}
     run = resume(stopped, automatic)
     assert run.changes == {}
     assert run.trainer.settings == resume(stopped, {}).trainer.settings
@@ -135,14 +135,15 @@ def test_automatic_values_of_fixed_settings_keep_the_values_that_were_chosen(sto
 def test_settings_that_an_old_checkpoint_lacks_have_the_values_of_char_rnn(tmp_path):
     run = begin(toy_settings(tmp_path, learning_rate=0.01))
     stored = run.trainer.settings.to_json()
-    added_later = ("recipe", "patience", "learning_rate_schedule", "warmup", "tied", "epoch_reset")
+    added_later = "recipe", "patience", "learning_rate_schedule", "warmup", "layer_norm", "tied", "epoch_reset"
     for name in added_later:
         del stored[name]
     run.trainer.model.details["settings"] = stored
     settings = settings_of(run.trainer.model, Path("old.npz"))
     assert (settings.recipe, settings.learning_rate) == ("", 0.01)
     assert [settings.learning_rate_at(i, 2, 40) for i in (0, 30)] == [0.01, 0.01 * 0.97**6]
-    assert (settings.patience, settings.tied, settings.epoch_reset) == (0, False, True)
+    assert (settings.patience, settings.epoch_reset) == (0, True)
+    assert (settings.layer_norm, settings.tied) == (False, False)
 
 
 def test_an_option_without_an_effect_is_refused_on_resuming(tmp_path):

@@ -27,7 +27,7 @@ def test_the_defaults():
         "gru_reset": "after",
         "weight_drop": 0.0,
         "embedding": -1,
-        "layer_norm": False,
+        "layer_norm": None,
         "tied": None,
         "seq_length": 0,
         "batch_size": 0,
