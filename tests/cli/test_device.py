@@ -243,7 +243,7 @@ class TestAuto:
         return (name, path, *options)
 
     def test_commands_that_time_nothing_say_why_they_use_the_cpu(self, run, command):
-        note = "device auto: cpu for single-character steps; to use a GPU, add --device gpu\n"
+        note = "device auto: cpu, because each step processes few characters; for a GPU, add --device gpu\n"
         named = run(*command, "--device", "cpu")
         assert "auto" not in named.stderr
         for options in ((), ("--device", "auto")):
@@ -260,7 +260,7 @@ class TestAuto:
         (tmp_path / "cupy.py").write_text("raise AssertionError('CuPy was imported')")
         monkeypatch.syspath_prepend(tmp_path)
         monkeypatch.delitem(sys.modules, "cupy")
-        assert "device auto: cpu for" in run("sample", path, "--length", "1").stderr
+        assert "device auto: cpu" in run("sample", path, "--length", "1").stderr
 
     def test_evaluation_does_not_suggest_a_gpu_that_cannot_be_used(self, run, path, monkeypatch):
         from cupy_double import DoubleOfCuPy
