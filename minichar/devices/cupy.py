@@ -14,8 +14,8 @@ from minichar.devices.backend import Array, Backend, DeviceFailure, DeviceMissin
 from minichar.devices.cublas import REAL, Products, load_library
 from minichar.devices.graph import CudaGraph
 from minichar.devices.nccl import open_nccl
-from minichar.devices.philox import Philox
-from minichar.devices.random import CountedUniform, Uniform
+from minichar.devices.philox import Philox, PhiloxUniform
+from minichar.devices.random import Uniform
 from minichar.errors import MinicharError
 from minichar.extras import install_command, one_line
 
@@ -69,7 +69,7 @@ class CuPyBackend(Backend):
 
     def uniform(self, *words: int) -> Uniform:
         """Return a uniform random number generator on the device, seeded with `words`."""
-        return CountedUniform(words, self.philox.draw)
+        return PhiloxUniform(words, self.philox)
 
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k`` with one-hot matrix products.

@@ -12,7 +12,7 @@ import numpy as np
 
 from minichar.devices.backend import Array, Backend, DeviceFailure, unusable
 from minichar.devices.deadlock import avoid_deadlocks
-from minichar.devices.random import CountedUniform, Uniform
+from minichar.devices.random import CountedUniform, Real, Uniform
 from minichar.errors import MinicharError
 from minichar.extras import install_command
 
@@ -30,12 +30,7 @@ class DpnpBackend(Backend):
 
     def uniform(self, *words: int) -> Uniform:
         """Return a uniform random number generator on the device, seeded with `words`."""
-
-        def draw(seed: int, shape: tuple[int, ...], dtype: str) -> Array:
-            state = self.xp.random.RandomState(seed & 0xFFFFFFFF, sycl_queue=self.queue)
-            return state.uniform(size=shape, dtype=np.dtype(dtype).type)
-
-        return CountedUniform(words, draw)
+        return DpnpUniform(words, self.xp, self.queue)
 
     def describe(self) -> str:
         """Describe the dpnp version and the device."""
@@ -43,6 +38,19 @@ class DpnpBackend(Backend):
 
     def _to_device(self, array: Array) -> Array:
         return self.xp.asarray(array, sycl_queue=self.queue)
+
+
+class DpnpUniform(CountedUniform):
+    """Generator of uniform random numbers on an OpenCL device."""
+
+    def __init__(self, words: tuple[int, ...], xp: ModuleType, queue: Any) -> None:
+        super().__init__(words)
+        self.xp, self.queue = xp, queue
+
+    def random(self, shape: tuple[int, ...], dtype: Real = "float64") -> Array:
+        """Return new random numbers with the given shape and dtype."""
+        state = self.xp.random.RandomState(self.next_seed() & 0xFFFFFFFF, sycl_queue=self.queue)
+        return state.uniform(size=shape, dtype=np.dtype(dtype).type)
 
 
 def open_dpnp(index: int) -> DpnpBackend:

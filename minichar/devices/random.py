@@ -1,6 +1,5 @@
 """Uniform random number generators whose state can be saved in a checkpoint."""
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +17,19 @@ class Uniform:
     def random(self, shape: tuple[int, ...], dtype: Real = "float64") -> Array:
         """Return new random numbers with the given shape and dtype."""
         return self.generator.random(shape, dtype=dtype)
+
+    def fill(self, out: Array) -> None:
+        """Set the elements of `out`, an array of float32 or float64, to new random numbers."""
+        out[...] = self.random(out.shape, out.dtype.name)
+
+    def drop(self, probability: float, value: float, out: Array) -> None:
+        """Set each element of `out` to 0 with the given probability, and otherwise to `value`."""
+        out[...] = self.random(out.shape, "float32") >= probability
+        out *= value  # faster than np.where on a CPU
+
+    def bernoulli(self, probability: float, out: Array) -> None:
+        """Set each element of `out`, an array of bool, to True with the given probability."""
+        out[...] = self.random(out.shape) < probability
 
     @property
     def shared(self) -> "Uniform":
@@ -37,20 +49,20 @@ class Uniform:
 
 
 class CountedUniform(Uniform):
-    """Generator of uniform random numbers for devices whose generator state cannot be saved.
+    """Base class of generators for devices whose generator state cannot be saved.
 
     Each block of numbers is drawn from a new generator, seeded with `words` and the number of previous
     blocks. The generator's state is therefore just the number of blocks drawn.
     """
 
-    def __init__(self, words: tuple[int, ...], draw: Callable[[int, tuple[int, ...], Real], Array]) -> None:
-        self.words, self.draw, self.blocks = words, draw, 0
+    def __init__(self, words: tuple[int, ...]) -> None:
+        self.words, self.blocks = words, 0
 
-    def random(self, shape: tuple[int, ...], dtype: Real = "float64") -> Array:
-        """Return new random numbers with the given shape and dtype."""
+    def next_seed(self) -> int:
+        """Return the seed of the next block, a number below 2⁶⁴."""
         seed = np.random.SeedSequence((*self.words, self.blocks)).generate_state(1, "uint64")
         self.blocks += 1
-        return self.draw(int(seed[0]), shape, dtype)
+        return int(seed[0])
 
     @property
     def state(self) -> dict[str, Any]:

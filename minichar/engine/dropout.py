@@ -14,14 +14,13 @@ mask per chunk, DropConnect regularises the recurrence itself (Merity, Keskar & 
 
 from types import ModuleType
 
-from minichar.devices.backend import Array, Backend
+from minichar.devices.backend import Array
 from minichar.devices.random import Uniform
 
 
-def draw_mask(probability: float, generator: Uniform, out: Array, backend: Backend) -> None:
+def draw_mask(probability: float, generator: Uniform, out: Array) -> None:
     """Fill `out`, an array of any shape, with a new mask. `probability` is in [0, 1)."""
-    kept = generator.random(out.shape, "float32") >= probability
-    backend.xp.multiply(kept.astype(out.dtype), 1.0 / (1.0 - probability), out=out)
+    generator.drop(probability, 1.0 / (1.0 - probability), out)
 
 
 def forward(h: Array, mask: Array) -> Array:

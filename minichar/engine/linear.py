@@ -99,7 +99,7 @@ class Linear:
         """Draw a DropConnect mask for the next chunk."""
         if self.mask is None:  # allocate once: a captured CUDA graph uses fixed addresses
             self.use_mask(self.backend.zeros((len(self.W), self.H), self.W.dtype))
-        dropout.draw_mask(probability, generator, self.mask, self.backend)
+        dropout.draw_mask(probability, generator, self.mask)
 
     def apply_mask(self) -> None:
         """Apply the DropConnect mask to the weights. Must be called before the first step of a chunk."""

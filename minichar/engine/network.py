@@ -110,7 +110,7 @@ class Network:
         for k, mask in enumerate(self.masks if config.dropout else ()):
             if mask is None:  # allocated only once, because a CUDA graph uses fixed addresses
                 mask = self.masks[k] = backend.zeros(shape, self.parameters.dtype)  # (T, H, B)
-            dropout.draw_mask(config.dropout, generator, mask, backend)
+            dropout.draw_mask(config.dropout, generator, mask)
         for linear in self.recurrent if config.weight_drop else ():
             linear.draw_mask(config.weight_drop, generator.shared)
 

@@ -47,11 +47,11 @@ class ScheduledSampling(Feed):
 
         If `keep` ``(T, B)`` is given, the mask is also True where `keep` is 0.
         """
-        self.mask[...] = generator.random(self.inputs.shape) < ratio
+        generator.bernoulli(ratio, self.mask)
         if keep is not None:
             self.mask |= keep == 0
         if self.feed == "sample":
-            self.u[...] = generator.random(self.inputs.shape)
+            generator.fill(self.u)
 
     def __call__(self, t: int, look: Callable[[], Array]) -> Array:
         """Return the input ids ``(1, B)`` for step `t`; `look` returns the logits of step t-1."""

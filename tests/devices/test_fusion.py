@@ -27,7 +27,13 @@ CAST = re.compile(r"(v[\d_]+) = static_cast< ([\w ]+) >\((v[\d_]+)\);")
 CALL = re.compile(r"cupy_(\w+)\((.*), (v[\d_]+)\);")
 COPY = re.compile(r"(v\d+) = (v\d+);")
 COPIES = re.compile(r"(v\d+ = v\d+;\s*)+")
-DTYPES = {"float": "float32", "double": "float64", "unsigned long long": "uint64", "long long": "int64"}
+DTYPES = {
+    "bool": "bool",
+    "float": "float32",
+    "double": "float64",
+    "unsigned long long": "uint64",
+    "long long": "int64",
+}
 
 
 def run(kernel, arrays):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from minichar.devices.cpu import CPU, host_generator
-from minichar.devices.random import CountedUniform
+from minichar.devices.random import ColumnsOf, CountedUniform
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -65,6 +65,88 @@ def test_a_state_restored_from_json_continues_the_stream(backend, host):
         np.testing.assert_array_equal(host(other.random((4,), str(numbers.dtype))), numbers)
 
 
+LAYOUTS = {
+    "contiguous": lambda zeros, dtype: zeros((4, 6), dtype),
+    "odd size": lambda zeros, dtype: zeros((3, 5), dtype),
+    "strided": lambda zeros, dtype: zeros((4, 12), dtype)[:, ::2],
+    "transposed": lambda zeros, dtype: zeros((6, 4), dtype).T,
+}
+
+
+class TestArrays:
+    """Methods that fill an array draw the same numbers as `random`, whatever the layout of the array."""
+
+    @pytest.fixture(params=LAYOUTS)
+    def layout(self, request):
+        return LAYOUTS[request.param]
+
+    @pytest.fixture
+    def uniform(self, backend):
+        return backend.uniform(1, 2)
+
+    @pytest.fixture
+    def numbers(self, backend, host):
+        """Return a function that returns the first block of random numbers, and the state after the block."""
+
+        def numbers(shape, dtype):
+            uniform = backend.uniform(1, 2)
+            return host(uniform.random(shape, dtype)), uniform.state
+
+        return numbers
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_fill(self, dtype, layout, uniform, numbers, backend, host):
+        out = layout(backend.zeros, dtype)
+        u, state = numbers(out.shape, dtype)
+        uniform.fill(out)
+        np.testing.assert_array_equal(host(out), u)
+        assert uniform.state == state
+
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    @pytest.mark.parametrize("p", [0.0, 0.3, 1.0 - 2.0**-24])
+    def test_drop(self, p, dtype, layout, uniform, numbers, backend, host):
+        out, value = layout(backend.zeros, dtype), 1.0 / (1.0 - p)
+        u, state = numbers(out.shape, "float32")
+        uniform.drop(p, value, out)
+        np.testing.assert_array_equal(host(out), (u >= p).astype(dtype) * value)
+        assert uniform.state == state
+
+    def test_the_probability_of_a_drop_is_rounded_to_float32(self, uniform, numbers, backend, host):
+        out = backend.zeros((4, 6), "float32")
+        u, _ = numbers(out.shape, "float32")
+        uniform.drop(float(u[1, 2]) + 1e-12, 1.0, out)
+        np.testing.assert_array_equal(host(out), u >= u[1, 2])
+
+    @pytest.mark.parametrize("p", [0.0, 0.3, 1.0 - 2.0**-53, 1.0])
+    def test_bernoulli(self, p, layout, uniform, numbers, backend, host):
+        out = layout(backend.zeros, bool)
+        u, state = numbers(out.shape, "float64")
+        uniform.bernoulli(p, out)
+        np.testing.assert_array_equal(host(out), u < p)
+        assert uniform.state == state
+
+    def test_the_probability_of_true_is_a_float64(self, uniform, numbers, backend, host):
+        out = backend.zeros((4, 6), bool)
+        u, _ = numbers(out.shape, "float64")
+        uniform.bernoulli(float(np.nextafter(u[1, 2], 1.0)), out)
+        np.testing.assert_array_equal(host(out), u <= u[1, 2])
+
+    def test_columns(self, layout, uniform, numbers, backend, host):
+        """The masks of some columns are those columns of the masks drawn for the whole batch."""
+        whole = [layout(backend.zeros, dtype) for dtype in ("float64", "float32", bool)]
+        rows, B = whole[0].shape
+        part = [backend.zeros((rows, 2), dtype) for dtype in ("float64", "float32", bool)]
+        for generator, (u, dropped, true) in (
+            (uniform, whole),
+            (ColumnsOf(backend.uniform(1, 2), slice(1, 3), B), part),
+        ):
+            generator.fill(u)
+            generator.drop(0.4, 2.0, dropped)
+            generator.bernoulli(0.4, true)
+        for some, every in zip(part, whole, strict=True):
+            np.testing.assert_array_equal(host(some), host(every)[:, 1:3])
+
+
 def test_the_returned_state_is_a_copy(backend):
     uniform = backend.uniform(1)
     state = uniform.state
@@ -85,10 +167,19 @@ def test_the_host_uses_numpy_generators():
     np.testing.assert_array_equal(CPU.uniform(3, 4).random((5,)), wanted)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_masks_on_the_host_are_comparisons_of_numpys_random_numbers(dtype):
+    p, uniform, generator = 0.3, CPU.uniform(3, 4), np.random.default_rng((3, 4))
+    dropped, true = np.empty((5, 7), dtype), np.empty((5, 7), bool)
+    uniform.drop(p, 1.0 / (1.0 - p), dropped)
+    uniform.bernoulli(p, true)
+    kept = generator.random((5, 7), "float32") >= np.float32(p)
+    np.testing.assert_array_equal(dropped, kept * np.dtype(dtype).type(1.0 / (1.0 - p)))
+    np.testing.assert_array_equal(true, generator.random((5, 7)) < p)
+
+
 def test_each_block_has_a_64_bit_seed():
-    seeds = []
-    uniform = CountedUniform((1, 2), lambda seed, shape, dtype: seeds.append(seed))
-    for _ in range(20):
-        uniform.random((3,))
+    uniform = CountedUniform((1, 2))
+    seeds = [uniform.next_seed() for _ in range(20)]
     assert len({*seeds}) == 20
     assert 1 << 60 < max(seeds) < 1 << 64

@@ -16,7 +16,7 @@ T, H, B = 100, 20, 3
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_mask_values_are_zero_and_one_over_the_keep_probability(dtype, backend, host):
     mask = backend.zeros((T, H, B), dtype)
-    draw_mask(0.4, backend.uniform(123), mask, backend)
+    draw_mask(0.4, backend.uniform(123), mask)
     mask = host(mask)
     np.testing.assert_allclose(np.unique(mask), [0.0, 1 / 0.6], rtol=np.finfo(dtype).eps)
     # The fraction of 6000 units kept has a standard deviation of √(0.6 · 0.4 / 6000) = 0.0063.
@@ -25,7 +25,7 @@ def test_mask_values_are_zero_and_one_over_the_keep_probability(dtype, backend, 
 
 def test_adjacent_steps_units_and_sequences_have_different_masks():
     mask = np.zeros((T, H, B))
-    draw_mask(0.4, CPU.uniform(123), mask, CPU)
+    draw_mask(0.4, CPU.uniform(123), mask)
     for axis in range(3):
         ahead = np.moveaxis(mask, axis, 0)
         assert (ahead[1:] != ahead[:-1]).reshape(len(ahead) - 1, -1).any(axis=1).all()

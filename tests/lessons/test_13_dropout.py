@@ -45,38 +45,44 @@ def generator():
     return np.random.default_rng(13)
 
 
-def mask_of(shape, generator):
+@pytest.fixture
+def uniform():
+    """Generator of the uniform random numbers from which masks are computed."""
+    return CPU.uniform(13)
+
+
+def mask_of(shape, uniform):
     mask = np.empty(shape)
-    dropout.draw_mask(p, generator, mask, CPU)
+    dropout.draw_mask(p, uniform, mask)
     return mask
 
 
-def test_a_unit_is_dropped_or_scaled_up(generator):
+def test_a_unit_is_dropped_or_scaled_up(generator, uniform):
     h = generator.normal(size=(T, H, B))
-    y = dropout.forward(h, mask_of(h.shape, generator))
+    y = dropout.forward(h, mask_of(h.shape, uniform))
     assert ((y == 0) | np.isclose(y, h / (1 - p))).all()
     assert (y == 0).any()
     assert (y != 0).any()
 
 
-def test_the_mean_does_not_change(generator):
-    y = dropout.forward(np.ones((100, 100, 10)), mask_of((100, 100, 10), generator))
+def test_the_mean_does_not_change(uniform):
+    y = dropout.forward(np.ones((100, 100, 10)), mask_of((100, 100, 10), uniform))
     assert y.mean() == pytest.approx(1.0, abs=0.01)
     assert (y == 0).mean() == pytest.approx(p, abs=0.01)
 
 
-def test_every_step_and_every_chunk_has_a_different_mask(generator):
+def test_every_step_and_every_chunk_has_a_different_mask(generator, uniform):
     network = toy_network(Config(V, "rnn", rnn_size=50, num_layers=1, dropout=p), T, B, generator)
     masks = []
     for _ in range(2):
-        network.draw_masks(generator)
+        network.draw_masks(uniform)
         masks += [mask.copy() for mask in network.masks[0]]
     assert len({mask.tobytes() for mask in masks}) == 2 * T
 
 
-def test_the_gradient_passes_through_the_same_mask(generator):
+def test_the_gradient_passes_through_the_same_mask(generator, uniform):
     h, dy = generator.normal(size=(2, T, H, B))
-    mask = mask_of(h.shape, generator)
+    mask = mask_of(h.shape, uniform)
     by_complex_step = complex_step(
         lambda theta: (dy * dropout.forward(theta.reshape(h.shape), mask)).sum(), h.reshape(-1)
     )
@@ -85,13 +91,13 @@ def test_the_gradient_passes_through_the_same_mask(generator):
     np.testing.assert_array_equal(dh == 0, dropout.forward(h, mask) == 0)
 
 
-def test_the_state_passed_to_the_next_step_is_never_dropped(generator):
+def test_the_state_passed_to_the_next_step_is_never_dropped(generator, uniform):
     """The first layer's states therefore do not depend on its mask."""
     network = toy_network(Config(V, "rnn", H, num_layers=2, dropout=0.9), T, B, generator)
     feed = teacher_forcing(generator.integers(V, size=(T, B)))
     states, logits = [], []
     for _ in range(2):
-        network.draw_masks(generator)
+        network.draw_masks(uniform)
         logits.append(network.forward(feed).copy())
         states.append(np.array(network.layers[0].states))
     np.testing.assert_array_equal(*states)

@@ -8,6 +8,7 @@ import pytest
 from minichar.checkpoints.checkpoint import load_training
 from minichar.devices.cpu import CPU
 from minichar.devices.graph import CudaGraph
+from minichar.devices.random import Uniform
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
@@ -67,7 +68,7 @@ BOTH_KINDS = pytest.mark.parametrize("backend", ["cpu", "cupy-double"], indirect
 """Run once with NumPy's generator and once with a generator that counts blocks, as on other devices."""
 
 
-class OnTheHost:
+class OnTheHost(Uniform):
     """Generator whose random numbers are drawn on a device and copied to the host, for runs on the CPU."""
 
     def __init__(self, device, *words):
@@ -101,7 +102,7 @@ class TestParity:
         """The learning rate and ratio change every epoch, and captured steps must use the new values."""
         settings = replace(EVERYTHING, ss_feed=ss_feed)
         here, there = (trainer_on(backend, settings, L=1, embedding=embedding) for backend in (CPU, device))
-        here.generator.whole = OnTheHost(device, settings.seed, 1)
+        here.generator = OnTheHost(device, settings.seed, 1)
         assert len(there.split.train) == 7
         np.testing.assert_allclose(losses_of(there, 15), losses_of(here, 15), rtol=0, atol=1e-5)
 
@@ -173,13 +174,21 @@ class TestRecording:
         for parts in (there.step.forced_parts, there.step.mixed_parts):
             assert [part.graph is not None for part in parts] == [True]
 
+    def test_a_mask_is_drawn_by_one_kernel(self, gpu):
+        generator, operations = trainer_on(gpu, EVERYTHING).generator, gpu.xp.device_.operations
+        mask = gpu.zeros((4, B), "float32")  # (T, B)
+        generator.drop(0.3, 1.0, mask)  # creates the counters
+        operations.clear()
+        generator.drop(0.3, 1.0, mask)
+        assert operations == {"fused kernel": 1}
+
     @pytest.mark.parametrize(("embedding", "tied"), [(4, False), (6, True)])
     def test_an_embedding_and_an_average_are_replayed(self, gpu, embedding, tied):
         """The replay also draws DropConnect masks and updates the parameters at their captured addresses."""
         here, there = (
             trainer_on(backend, EVERYTHING, embedding=embedding, tied=tied) for backend in (CPU, gpu)
         )
-        here.generator.whole = OnTheHost(gpu, EVERYTHING.seed, 1)
+        here.generator = OnTheHost(gpu, EVERYTHING.seed, 1)
         np.testing.assert_allclose(losses_of(there, 20), losses_of(here, 20), rtol=0, atol=1e-5)
         assert there.step.forced_parts[0].graph is not None
         average = gpu.to_host(there.model.parameters.flat)
