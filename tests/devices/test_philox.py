@@ -6,8 +6,7 @@ from test_fusion import TracedCuPy
 
 from minichar.devices.cpu import CPU
 from minichar.devices.cupy import CuPyBackend
-from minichar.devices.philox import Philox, PhiloxUniform, bernoulli, drop, encrypt, float32, float64
-from minichar.devices.random import CountedUniform
+from minichar.devices.philox import Philox, PhiloxUniform, encrypt, float32, float64
 
 # From the known answers of Random123, the reference implementation: counter, key and result.
 KNOWN = (
@@ -39,41 +38,51 @@ def test_numbers_are_the_leading_bits_of_the_words(function, each):
     )
 
 
+SEED = 0x123456789ABCDEF
+
+
+def draw(shape, dtype, seed=SEED):
+    """Return random numbers drawn on the CPU."""
+    out = np.full(shape, np.nan, dtype)
+    Philox(CPU).fill(out, seed, float32 if dtype == "float32" else float64)
+    return out
+
+
 @pytest.fixture
 def traced():
-    """CuPy namespace that interprets the kernels."""
+    """CuPy namespace that interprets kernels."""
     xp = TracedCuPy()
     xp.empty, xp.arange = np.empty, np.arange
     return xp
 
 
-SEED = 0x123456789ABCDEF
-
-
-def draw(seed, shape, dtype):
-    """Return random numbers drawn on the CPU."""
-    out = np.empty(shape, dtype)
-    Philox(CPU).fill(out, seed, float32 if dtype == "float32" else float64)
-    return out
+@pytest.fixture
+def uniform(traced, monkeypatch):
+    """Generator that draws every block with the same seed."""
+    monkeypatch.setattr(PhiloxUniform, "next_seed", lambda uniform: SEED)
+    return CuPyBackend(0, traced).uniform(1)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-class TestFill:
-    def test_a_gpu_uses_one_kernel_and_draws_the_same_numbers(self, dtype, traced):
-        uniform = PhiloxUniform((1,), Philox(CuPyBackend(0, traced)))
-        wanted = [draw(CountedUniform((1,)).next_seed(), shape, dtype) for shape in ((4, 6), (3, 5))]
-        for numbers in wanted:
-            uniform.state = {"blocks": 0}
-            out = np.zeros(numbers.shape, dtype)
+class TestNumbers:
+    def test_a_gpu_uses_one_kernel_and_draws_the_same_numbers(self, dtype, uniform, traced):
+        for shape in ((4, 6), (3, 5)):
+            out = np.zeros(shape, dtype)
             uniform.fill(out)
-            np.testing.assert_array_equal(out, numbers)
-        uniform.state = {"blocks": 0}
-        np.testing.assert_array_equal(uniform.random((3, 5), dtype), wanted[-1])
+            np.testing.assert_array_equal(out, draw(shape, dtype))
+            np.testing.assert_array_equal(uniform.random(shape, dtype), draw(shape, dtype))
         (kernel,) = traced.kernels
         assert len(kernel.in_params) == 3 + (4 if dtype == "float32" else 2)
 
+    def test_the_seed_is_the_key(self, dtype):
+        function, each = (float32, 4) if dtype == "float32" else (float64, 2)
+        (wanted,) = function(np, np.arange(5, dtype="uint64")[None], *numbers("89abcdef 01234567"))
+        wanted = np.concatenate(wanted).ravel()
+        for n in (each * 5, each * 5 - 1):  # the last number does not fit
+            np.testing.assert_array_equal(draw((n,), dtype), wanted[:n])
+
     def test_the_numbers_are_uniform_and_differ_between_seeds(self, dtype):
-        first, second, third = (draw(seed, (20_001,), dtype) for seed in (1, 2, 1 + (1 << 32)))
+        first, second, third = (draw((20_001,), dtype, seed) for seed in (1, 2, 1 + (1 << 32)))
         for u in (first, second, third):
             assert u.min() >= 0
             assert u.max() < 1
@@ -82,10 +91,9 @@ class TestFill:
             assert abs(np.corrcoef(first, u)[0, 1]) < 0.03
         assert len(set(first.tolist())) > 19_900
 
-    @pytest.mark.parametrize("shape", [(), (0, 3), (7,), (2, 3, 5), (4, 6)])
+    @pytest.mark.parametrize("shape", [(), (0, 3), (7,), (2, 3, 5)])
     def test_any_shape(self, dtype, shape):
-        out = np.full(shape, np.nan, dtype)
-        Philox(CPU).fill(out, 1, float32 if dtype == "float32" else float64)
+        out = draw(shape, dtype)
         assert ((out >= 0) & (out < 1)).all()
 
 
@@ -94,20 +102,20 @@ class TestMasks:
     """One kernel draws the numbers and computes the mask. It is compiled once for all probabilities."""
 
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    def test_drop(self, shape, dtype, traced):
-        philox, u = Philox(CuPyBackend(0, traced)), draw(SEED, shape, "float32")
+    def test_drop(self, shape, dtype, uniform, traced):
+        u = draw(shape, "float32")
         for p in (0.0, 0.4, float(u.flat[2]) + 1e-12):
             mask, value = np.full(shape, np.nan, dtype), 1.0 / (1.0 - p)
-            philox.fill(mask, SEED, drop, np.float32(p), mask.dtype.type(value))
+            uniform.drop(p, value, mask)
             np.testing.assert_array_equal(mask, (u >= p).astype(dtype) * value)
         (kernel,) = traced.kernels
-        assert len(kernel.in_params) == 5 + 4
+        assert [parameter.dtype for parameter in kernel.in_params[3:]] == ["float32", *[dtype] * 5]
 
-    def test_bernoulli(self, shape, traced):
-        philox, u = Philox(CuPyBackend(0, traced)), draw(SEED, shape, "float64")
+    def test_bernoulli(self, shape, uniform, traced):
+        u = draw(shape, "float64")
         for p in (0.0, 0.4, u.flat[2], 1.0):
             mask = np.full(shape, p == 0.0)
-            philox.fill(mask, SEED, bernoulli, np.float64(p))
+            uniform.bernoulli(p, mask)
             np.testing.assert_array_equal(mask, u < p)
         (kernel,) = traced.kernels
-        assert len(kernel.in_params) == 4 + 2
+        assert [parameter.dtype for parameter in kernel.in_params[3:]] == ["float64", "bool", "bool"]

@@ -128,8 +128,10 @@ class TestArrays:
     def test_the_probability_of_true_is_a_float64(self, uniform, numbers, backend, host):
         out = backend.zeros((4, 6), bool)
         u, _ = numbers(out.shape, "float64")
-        uniform.bernoulli(float(np.nextafter(u[1, 2], 1.0)), out)
-        np.testing.assert_array_equal(host(out), u <= u[1, 2])
+        for p in (u[1, 2], np.nextafter(u[1, 2], 1.0)):
+            uniform.state = backend.uniform(1, 2).state
+            uniform.bernoulli(float(p), out)
+            np.testing.assert_array_equal(host(out), u < p)
 
     def test_columns(self, layout, uniform, numbers, backend, host):
         """The masks of some columns are those columns of the masks drawn for the whole batch."""
