@@ -196,7 +196,8 @@ class Report:
             seconds = since - self.begun + per_chunk * (self.trainer.iterations - first)
             if limit := 60 * self.trainer.settings.max_time:
                 seconds = min(seconds, limit)
-            self.say(f"time       about {duration(seconds)} in total")
+            at_most = "up to " if self.trainer.settings.patience else ""
+            self.say(f"time       {at_most}about {duration(seconds)} in total")
         if not self.sampled and self.trainer.settings.sample_every and now - self.begun >= SAMPLE_AFTER:
             self.show_sample()
 

@@ -7,8 +7,9 @@ USUAL_T, SHORTEST_T = 50, 25
 CHUNKS = 100
 """Desired minimum number of chunks in a text, so that an epoch has enough steps. B is reduced to reach
 this number, but not below `SMALLEST_B`."""
-ALLOWED = 0.01
-"""T is reduced if more than this fraction of the text would otherwise be left out of the chunks."""
+ALLOWED, MOST = 0.01, 0.02
+"""T is reduced if more than `ALLOWED` of the text would otherwise be left out of the chunks. If more than `MOST`
+would still be left out, other values of B are tried too."""
 
 SHORT, DROPOUT = 100_000, 0.5
 """Models quickly overfit short texts, so dropout is `DROPOUT` for texts of up to `SHORT` characters."""
@@ -102,9 +103,13 @@ def choose_sizes(N: int, B: int, T: int, left_out: Callable[[int, int], int]) ->
     left_out : callable
         ``left_out(B, T)`` returns the number of characters that are not in any chunk.
     """
-    B = B or min(max(N // (CHUNKS * (T or USUAL_T)), SMALLEST_B), LARGEST_B)
-    if T:
-        return B, T
-    lengths = range(USUAL_T, SHORTEST_T - 1, -1)
-    enough = (T for T in lengths if left_out(B, T) <= ALLOWED * N)
-    return B, next(enough, None) or min(lengths, key=lambda T: left_out(B, T))
+    lengths = [T] if T else range(USUAL_T, SHORTEST_T - 1, -1)
+
+    def fit(B: int) -> tuple[int, int]:
+        enough = (T for T in lengths if left_out(B, T) <= ALLOWED * N)
+        return B, next(enough, None) or min(lengths, key=lambda T: left_out(B, T))
+
+    sizes = fit(B or min(max(N // (CHUNKS * (T or USUAL_T)), SMALLEST_B), LARGEST_B))
+    if not B and left_out(*sizes) > MOST * N:  # a very short text
+        sizes = min(map(fit, range(SMALLEST_B, 2 * SMALLEST_B)), key=lambda sizes: left_out(*sizes))
+    return sizes

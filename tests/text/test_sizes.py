@@ -45,8 +45,25 @@ def test_if_all_leave_out_more_the_least_is_left_out():
     assert choose_sizes(10_000, 20, 0, lambda B, T: 200 + abs(T - 10)) == (20, 25)
 
 
-@given(N=st.integers(8_000, 400_000), how=st.sampled_from(["columns", "tail"]))
-def test_at_most_two_per_cent_of_a_text_is_left_out(N, how):
+def test_if_all_leave_out_more_than_two_per_cent_another_batch_size_is_chosen():
+    def left_out(B, T):
+        return 20 + (B != 6) + (T != 33)
+
+    assert choose_sizes(1_050, 0, 0, left_out) == (4, 33), "21 characters are 2%"
+    assert choose_sizes(1_049, 0, 0, left_out) == (6, 33)
+    assert choose_sizes(1_049, 4, 0, left_out) == (4, 33), "B was requested"
+    assert choose_sizes(1_049, 0, 40, left_out) == (6, 40), "T was requested"
+
+
+@given(
+    st.one_of(
+        st.tuples(st.just("columns"), st.integers(50, 400_000)),
+        st.tuples(st.just("columns"), st.integers(50, 2_000)),
+        st.tuples(st.just("tail"), st.integers(1_000, 400_000)),
+    )
+)
+def test_at_most_two_per_cent_of_a_text_is_left_out(how_and_length):
+    how, N = how_and_length
     ids = np.broadcast_to(np.uint8(0), N)
 
     def left_out(B, T):
