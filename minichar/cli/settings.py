@@ -215,7 +215,7 @@ OPTIONS = (
         default=DEFAULT.learning_rate_schedule,
         type=OneOf(LEARNING_RATE_SCHEDULES),
         help="How the learning rate decreases. step: after each epoch, as in char-rnn. "
-        "cosine, linear: after each step, to zero at the end of the run.",
+        "cosine: after each step, to zero at the end of the run.",
     ),
     training(
         "--warmup",

@@ -8,8 +8,8 @@ CHUNKS = 100
 """Desired minimum number of chunks in a text, so that an epoch has enough steps. B is reduced to reach
 this number, but not below `SMALLEST_B`."""
 ALLOWED, MOST = 0.01, 0.02
-"""T is reduced if more than `ALLOWED` of the text would otherwise be left out of the chunks. If more than `MOST`
-would still be left out, other values of B are tried too."""
+"""T is reduced if more than `ALLOWED` of the text would otherwise be left out of the chunks. If more than
+`MOST` would still be left out, other values of B are tried too."""
 
 SHORT, DROPOUT = 100_000, 0.5
 """Models quickly overfit short texts, so dropout is `DROPOUT` for texts of up to `SHORT` characters."""

@@ -5,7 +5,7 @@ Both schedules depend only on the number of completed steps, so they have no sta
 
 from math import cos, exp, pi
 
-LEARNING_RATE_SCHEDULES = ("step", "cosine", "linear")
+LEARNING_RATE_SCHEDULES = ("step", "cosine")
 SS_SCHEDULES = ("linear", "exponential", "inverse-sigmoid")
 
 
@@ -22,7 +22,6 @@ def warmup_and_decay(i: int, total: int, schedule: str, warmup: float) -> float:
 
         warm-up   (i + 1) / w             for i < w
         cosine    (1 + cos(π p)) / 2      Loshchilov & Hutter 2017, without restarts
-        linear    1 - p
         step      1                       see `step_decay`
 
     Warm-up over 30% of the run followed by cosine decay resembles fastai's version of the one-cycle schedule
@@ -32,9 +31,7 @@ def warmup_and_decay(i: int, total: int, schedule: str, warmup: float) -> float:
     if i < w:
         return (i + 1) / w
     p = (i - w) / (total - w)
-    if schedule == "cosine":
-        return (1.0 + cos(pi * p)) / 2.0
-    return 1.0 - p if schedule == "linear" else 1.0
+    return (1.0 + cos(pi * p)) / 2.0 if schedule == "cosine" else 1.0
 
 
 def step_decay(e: int, decay: float, after: int) -> float:

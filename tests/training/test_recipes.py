@@ -29,7 +29,7 @@ def test_the_default_recipe_is_quick():
             "learning_rate_decay has no effect without learning_rate_schedule='step'",
         ),
         (
-            {"recipe": "laptop", "learning_rate_schedule": "linear", "learning_rate_decay_after": 2},
+            {"recipe": "laptop", "learning_rate_decay_after": 2},
             "learning_rate_decay_after has no effect without learning_rate_schedule='step'",
         ),
         (

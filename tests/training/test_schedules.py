@@ -29,7 +29,6 @@ def test_step_decay_is_that_of_char_rnn(after):
     ("schedule", "after_warmup"),
     [
         ("step", [1.0] * 4),
-        ("linear", [1.0, 0.75, 0.5, 0.25]),
         ("cosine", [1.0, (1 + cos(pi / 4)) / 2, 0.5, (1 - cos(pi / 4)) / 2]),
     ],
 )
@@ -94,7 +93,7 @@ def test_settings_pass_their_values_to_the_schedules():
     # The run has 8 steps, 2 per epoch, and the warm-up takes 2 steps.
     rates = [0.4, 0.8, 0.8, 0.8, 0.8, 0.8, 0.4, 0.4]
     assert [settings.learning_rate_at(i, 2, 8) for i in range(8)] == pytest.approx(rates)
-    linear = replace(settings, learning_rate_schedule="linear")
-    assert [linear.learning_rate_at(i, 2, 8) for i in (1, 5)] == pytest.approx([0.8, 0.4])
+    cosine = replace(settings, learning_rate_schedule="cosine")
+    assert [cosine.learning_rate_at(i, 2, 8) for i in (1, 5)] == pytest.approx([0.8, 0.4])
     assert [settings.teacher_forcing_ratio_at(e) for e in range(4)] == pytest.approx([0.8, 0.4, 0.2, 0.15])
     assert Settings(use_ss=False, start_ss=0.5).teacher_forcing_ratio_at(3) == 1.0

@@ -154,7 +154,7 @@ def test_the_learning_rate_and_the_ratio_of_each_epoch_are_used(trainer_of, monk
 def test_the_learning_rate_of_each_step_is_used_and_recorded(trainer_of, monkeypatch):
     rates = []
     trainer = trainer_of(
-        max_epochs=2, learning_rate_schedule="linear", warmup=0.5, dtype="float64", eval_val_every=7
+        max_epochs=2, learning_rate_schedule="cosine", warmup=0.5, dtype="float64", eval_val_every=7
     )
     watch(monkeypatch, trainer.step.optimiser, "step", lambda g, rate: rates.append(float(rate)))
     list(trainer.run())
