@@ -11,13 +11,13 @@ from minichar.engine.config import GRU_RESETS
 from minichar.engine.registry import AUTO
 from minichar.text.sizes import (
     DROPOUT,
-    HIGH_RATE,
     LARGE_H,
     LARGE_V,
     LARGEST_B,
     MANY,
     PATIENCE,
     RATE,
+    RATES,
     SHORT,
     SMALL_H,
     WARMUP,
@@ -206,9 +206,9 @@ OPTIONS = (
         "--learning-rate",
         default=DEFAULT.learning_rate,
         help="Step size. If it is too large, the loss diverges; if it is too small, training is slow. "
-        f"{AUTOMATIC}: {HIGH_RATE:g} for LSTMs with up to 2 layers of {LARGE_H} units and no layer "
-        f"normalisation, if they are trained from scratch on more than {SHORT:,} characters with a batch "
-        f"size of at least {LARGEST_B}; otherwise {RATE:g}.",
+        f"{AUTOMATIC}: {RATES['lstm']:g} for LSTMs and {RATES['rnn']:g} for RNNs with up to 2 layers of "
+        f"{LARGE_H} units and no layer normalisation, if they are trained from scratch on more than "
+        f"{SHORT:,} characters with a batch size of at least {LARGEST_B}; otherwise {RATE:g}.",
     ),
     training(
         "--learning-rate-schedule",

@@ -10,7 +10,7 @@ from minichar.devices.cupy import open_cupy
 from minichar.devices.opencl import open_dpnp
 from minichar.errors import MinicharError
 
-AUTO_CPU = "device auto: cpu, because each step processes few characters; for a GPU, add --device gpu"
+AUTO_CPU = "device auto: cpu, because each step is small; to use a GPU, add --device gpu"
 """Why ``auto`` selects the CPU to generate text, or to evaluate text that is not split into streams.
 
 Each step is a few small operations, and a GPU takes longer to launch a small operation than to execute it.

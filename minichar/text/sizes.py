@@ -17,8 +17,8 @@ SMALL_H, LARGE_H = 128, 256
 """Hidden units per layer. `LARGE_H` is for short texts: with dropout, larger models have lower losses."""
 WARMUP, GATED = 0.1, ("lstm", "gru")
 """Fraction of a run spent on warm-up. The cells in `GATED` do better on short texts without warm-up."""
-HIGH_RATE, RATE = 2e-2, 8e-3
-"""Learning rates. `HIGH_RATE` is for small LSTMs without layer normalisation, trained on long texts."""
+RATE, RATES = 8e-3, {"lstm": 2e-2, "rnn": 5e-3}
+"""Learning rates. `RATES` are for small models without layer normalisation, trained on long texts."""
 LARGE_V, D = 256, 64
 """Vocabularies of more than `LARGE_V` characters use embeddings of size `D`, unless tied. On short texts with
 that many distinct characters (`has_rare_characters`), a GRU with layer normalisation and tied embeddings has
@@ -70,13 +70,13 @@ def choose_patience(N: int) -> int:
     return PATIENCE if N <= MANY else 0
 
 
-def choose_learning_rate(N: int, B: int, tolerant: bool) -> float:
-    """Return the learning rate for `N` characters and batch size `B`.
+def choose_learning_rate(N: int, B: int, model: str, plain: bool) -> float:
+    """Return the learning rate for `N` characters, batch size `B` and a cell.
 
-    `tolerant` is True for models that can use `HIGH_RATE`. Even for these models, `RATE` is used if the text
-    is short or B is small.
+    `plain` is True for models to which `RATES` applies. Even for these models, `RATE` is used if the text is
+    short or B is small.
     """
-    return HIGH_RATE if tolerant and N > SHORT and B >= LARGEST_B else RATE
+    return RATES.get(model, RATE) if plain and N > SHORT and B >= LARGEST_B else RATE
 
 
 def choose_embedding(V: int, H: int, tied: bool) -> int:

@@ -108,8 +108,8 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     settings = replace(settings, batch_size=B or fitting.B, seq_length=T or fitting.T)
     if settings.learning_rate == AUTOMATIC:
         small = settings.num_layers <= 2 and settings.rnn_size <= LARGE_H
-        tolerant = settings.model == "lstm" and small and not settings.layer_norm and from_scratch
-        rate = choose_learning_rate(len(corpus.ids), fitting.B, tolerant)
+        plain = small and not settings.layer_norm and from_scratch
+        rate = choose_learning_rate(len(corpus.ids), fitting.B, settings.model, plain)
         settings = replace(settings, learning_rate=rate)
     epoch = len(_split(corpus, settings).train)
     if settings.max_val_chunks == AUTOMATIC:

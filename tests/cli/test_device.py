@@ -243,7 +243,7 @@ class TestAuto:
         return (name, path, *options)
 
     def test_commands_that_time_nothing_say_why_they_use_the_cpu(self, run, command):
-        note = "device auto: cpu, because each step processes few characters; for a GPU, add --device gpu\n"
+        note = "device auto: cpu, because each step is small; to use a GPU, add --device gpu\n"
         named = run(*command, "--device", "cpu")
         assert "auto" not in named.stderr
         for options in ((), ("--device", "auto")):

@@ -24,7 +24,7 @@ root of a running mean of its square:
 If g is constant, m approaches g², and the step size approaches η, however large g is. All weights
 therefore move at the same speed, in steep and flat directions alike, and scaling the loss does not
 change the path. This has two consequences. First, η is now a *distance*: how far a weight moves in
-one step, 0.02 or 0.008 by default. Second, the weights do not settle. Near a minimum, g is small, m
+one step, 0.02 by default for a small LSTM. Second, the weights do not settle. Near a minimum, g is small, m
 decays, and the steps grow back to about η and overshoot. For this reason, η should decrease over
 time (`--learning-rate-schedule`), or the weights should be averaged (`--ema`, the default).
 

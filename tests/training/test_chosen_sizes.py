@@ -85,16 +85,18 @@ def test_the_cell_suits_the_text_and_is_kept_when_a_run_is_resumed(
 
 
 @pytest.mark.parametrize(
-    ("N", "B", "tolerant", "rate"),
+    ("N", "B", "model", "plain", "rate"),
     [
-        (100_001, 50, True, 2e-2),
-        (100_000, 50, True, 8e-3),
-        (100_001, 49, True, 8e-3),
-        (100_001, 50, False, 8e-3),
+        (100_001, 50, "lstm", True, 2e-2),
+        (100_001, 50, "rnn", True, 5e-3),
+        (100_001, 50, "gru", True, 8e-3),
+        (100_000, 50, "lstm", True, 8e-3),
+        (100_001, 49, "lstm", True, 8e-3),
+        (100_001, 50, "lstm", False, 8e-3),
     ],
 )
-def test_the_learning_rate_is_high_for_long_texts_and_large_batches(N, B, tolerant, rate):
-    assert choose_learning_rate(N, B, tolerant) == rate
+def test_the_learning_rate_suits_the_cell_if_the_text_and_the_batches_are_large(N, B, model, plain, rate):
+    assert choose_learning_rate(N, B, model, plain) == rate
 
 
 @pytest.mark.parametrize(
@@ -103,6 +105,7 @@ def test_the_learning_rate_is_high_for_long_texts_and_large_batches(N, B, tolera
         ({}, 2e-2),
         ({"learning_rate": 0.3}, 0.3),
         ({"model": "gru"}, 8e-3),
+        ({"model": "rnn"}, 5e-3),
         ({"rnn_size": 9}, 8e-3),
         ({"num_layers": 3}, 8e-3),
         ({"layer_norm": True}, 8e-3),
