@@ -28,7 +28,14 @@ from minichar.errors import MinicharError, Option, counted
 from minichar.formats.convert import load_model
 from minichar.text.corpus import load_corpus
 from minichar.training.device import fastest_known
-from minichar.training.evaluation import PART_NAMES, PARTS, evaluate_blocks, evaluate_part, evaluate_whole
+from minichar.training.evaluation import (
+    PART_NAMES,
+    PARTS,
+    chunks_of,
+    evaluate_blocks,
+    evaluate_part,
+    evaluate_whole,
+)
 from minichar.training.recipes import settings_from
 from minichar.training.settings import SPLITS
 from minichar.training.start import settings_of
@@ -189,7 +196,7 @@ def command(
             click.echo(note, err=True)
         what = f"{PART_NAMES[part]} split ({laid_out.how}), "
         if block:
-            chunks = getattr(laid_out, part)
+            chunks = chunks_of(laid_out, part)
             streams = chunks.streams
             result = evaluate_blocks(model, streams, block, watch, chunks.resets)
             what += blocks

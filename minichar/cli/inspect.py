@@ -17,7 +17,7 @@ from minichar.formats.convert import load_model
 from minichar.formats.naming import may_have_state
 from minichar.model import CharRNN
 from minichar.pictures.page import make_page
-from minichar.text.corpus import load_corpus
+from minichar.text.corpus import IN_MEMORY, load_corpus
 from minichar.training.start import settings_of
 
 MAX_LENGTH = 20_000
@@ -85,14 +85,19 @@ def command(
     write_page(model, path, text, html, length, encoding or "utf-8")
 
 
-def training_text(model: CharRNN, path: Path) -> Path:
-    """Return the path of the text that the model in the checkpoint `path` was trained on."""
+def training_text(model: CharRNN, path: Path) -> Path | None:
+    """Return the path of the text that the model in the checkpoint `path` was trained on.
+
+    The result is None if the model was trained on the default text and this text could not be saved.
+    """
     origin = model.details.get("origin")
     name = origin.get("path") if isinstance(origin, dict) else None
     if not isinstance(name, str):
         raise MinicharError(
             f"{path} has no record of its training text: specify the text with ", Option("text")
         )
+    if name == IN_MEMORY:
+        return None
     if not Path(name).exists():
         raise MinicharError(
             f"{path} was trained on {name!r}, which does not exist: specify the text with ", Option("text")
@@ -100,8 +105,8 @@ def training_text(model: CharRNN, path: Path) -> Path:
     return Path(name)
 
 
-def write_page(model: CharRNN, path: Path, text: Path, html: Path, length: int, encoding: str) -> None:
-    """Write an HTML page for the first `length` characters of the text."""
+def write_page(model: CharRNN, path: Path, text: Path | None, html: Path, length: int, encoding: str) -> None:
+    """Write an HTML page for the first `length` characters of the text; None is the default text."""
     corpus = load_corpus(text, encoding=encoding, vocabulary=model.vocabulary, cache=False)
     notes, ids = list(corpus.notes), corpus.ids[:length]
     if len(ids) < len(corpus.ids):

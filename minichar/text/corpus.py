@@ -23,6 +23,7 @@ from minichar.text.reading import check_encoding
 from minichar.text.vocabulary import Vocabulary, code_points, name_some
 
 IN_MEMORY = "pydocs (in memory)"
+"""The path of the default text if it cannot be saved."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,7 +15,7 @@ import numpy as np
 from minichar.devices.backend import Array
 from minichar.errors import MinicharError, Option
 from minichar.model import CharRNN
-from minichar.text.batches import Split
+from minichar.text.batches import Chunks, Split
 from minichar.text.mapping import release
 from minichar.text.resets import Resets
 from minichar.training.measurement import Measurement
@@ -97,6 +97,18 @@ def check_finite(evaluation: Evaluation) -> Evaluation:
     return evaluation
 
 
+def chunks_of(split: Split, part: str) -> Chunks:
+    """Return the chunks of one part of a split. Raise a `MinicharError` if there are none."""
+    chunks: Chunks = getattr(split, part)
+    if not len(chunks):
+        raise MinicharError(
+            f"the {PART_NAMES[part]} split is empty: choose another ",
+            Option("part"),
+            " or change the fractions",
+        )
+    return chunks
+
+
 @np.errstate(over="ignore", invalid="ignore")  # `check_finite` reports non-finite losses
 def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Watch = iter) -> Evaluation:
     """Return the loss on one split of the text.
@@ -117,12 +129,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     MinicharError
         If the split is empty, the state cannot be carried over, or the loss is not finite.
     """
-    if not len(getattr(split, part)):
-        raise MinicharError(
-            f"the {PART_NAMES[part]} split is empty: choose another ",
-            Option("part"),
-            " or change the fractions",
-        )
+    chunks = chunks_of(split, part)
     if start == "carried" and split.how != "columns":
         raise MinicharError(
             Option("start", "carried"),
@@ -136,7 +143,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
             for inputs, _, *keep in watch(getattr(split, before)):
                 measure.network.set_keep(*keep)
                 measure.read(inputs)
-    return check_finite(evaluate(measure, watch(getattr(split, part))))
+    return check_finite(evaluate(measure, watch(chunks)))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # as in `evaluate_part`

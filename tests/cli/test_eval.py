@@ -221,6 +221,12 @@ def test_blocks_cannot_continue_or_be_longer_than_the_streams(cli, checkpoint):
     )
 
 
+def test_an_empty_part_has_no_blocks(cli, checkpoint):
+    for options in ([], ["--block", 5]):
+        error = cli("eval", checkpoint, "--part", "test", *options, status=1).stderr
+        assert "the test split is empty: choose another --part" in error
+
+
 def test_all_chunks_are_evaluated_even_if_training_used_only_some(cli, train):
     path = train("--max-val-chunks", 2, "--train-frac", 0.8, "--val-frac", 0.2)
     result = cli("eval", path)

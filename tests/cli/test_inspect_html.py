@@ -13,6 +13,9 @@ from minichar import load
 from minichar.checkpoints.checkpoint import save
 from minichar.pictures import page
 from minichar.pictures.activity import read_activity
+from minichar.text.corpus import load_corpus
+from minichar.text.datasets import pydocs_text
+from minichar.training.settings import Settings
 
 
 class Reader(HTMLParser):
@@ -199,6 +202,17 @@ def test_default_text_is_the_training_text(cli, train, home):
     for options in (["--encoding", "ascii"], ["--text", "input.txt"]):
         result = cli("inspect", path, "--html", "b.html", *options, status=1)
         assert "at byte offset" in result.stderr
+
+
+def test_the_default_text_could_not_be_saved(cli, home):
+    (home / "data").write_text("not a directory")
+    model = toy_model("".join(sorted(set(pydocs_text()))))
+    model.details |= {"origin": {"path": load_corpus().path}, "settings": Settings().to_json()}
+    save("toy.npz", model)
+    cli("inspect", "toy.npz", "--html", "a.html")
+    data = Reader((home / "a.html").read_text(encoding="utf-8")).data
+    assert data["text"] == pydocs_text()[: len(data["text"])]
+    assert data["about"] == "toy.npz on pydocs (in memory)"
 
 
 def test_training_text_is_missing(cli, checkpoint, home):
