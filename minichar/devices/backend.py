@@ -40,6 +40,9 @@ class Backend(ABC):
         Whether the operands of float32 matrix products are rounded to TF32.
     samples_in_blocks : bool
         Whether characters are sampled on the device and copied to the host in blocks.
+    warm_up : int
+        Number of initial calls of a step that may take longer than later calls, because they compile kernels
+        or record the step (see `recorded`).
     announce : callable
         Called with a one-line message before a long wait. By default, the message is ignored.
     """
@@ -47,6 +50,7 @@ class Backend(ABC):
     xp: ModuleType
     name: str
     samples_in_blocks = False
+    warm_up = 1
 
     def __init__(self, name: str, xp: ModuleType) -> None:
         self.name, self.xp = name, xp

@@ -12,7 +12,7 @@ from warnings import warn
 
 from minichar.devices.backend import Array, Backend, DeviceFailure, DeviceMissing, Function, Into, unusable
 from minichar.devices.cublas import REAL, Products, load_library
-from minichar.devices.graph import CudaGraph
+from minichar.devices.graph import WARM_UP, CudaGraph
 from minichar.devices.nccl import open_nccl
 from minichar.devices.philox import Philox, PhiloxUniform
 from minichar.devices.random import Uniform
@@ -44,6 +44,7 @@ class CuPyBackend(Backend):
     """
 
     samples_in_blocks = True
+    warm_up = WARM_UP + 1
 
     def __init__(self, index: int, xp: ModuleType, products: Products | None = None) -> None:
         super().__init__(f"gpu:{index}", xp)

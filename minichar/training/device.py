@@ -24,9 +24,9 @@ from minichar.training.step import TrainingStep
 from minichar.training.timings import Timing, describe_devices, describe_size
 
 STEPS = 10
-"""Number of timed steps on each device. On a GPU, the first few steps also capture the CUDA graph."""
+"""Number of timed steps on each device, after the warm-up."""
 ENOUGH = 2.0
-"""Total duration, in seconds, after which no further steps are timed."""
+"""Total duration, in seconds, of the timed steps after which no further steps are timed."""
 
 Chosen = tuple[Backend, list[str]]
 """The device, and a list of at most one note that explains the choice."""
@@ -92,17 +92,17 @@ def time_step(
     step.set_rates(settings.learning_rate, settings.min_ss if settings.use_ss else 1.0)
     generator = device.uniform(settings.seed, 1)
     seconds: list[float] = []
-    for k in range(1 + STEPS):
+    for k in range(device.warm_up + STEPS):
         inputs, targets, *keep = split.train[k % len(split.train)]
         begun = perf_counter()
         step.learn(inputs, targets, generator, *keep)
         device.to_host(step.loss)  # wait for the device
         seconds.append(perf_counter() - begun)
-        if sum(seconds[1:]) > ENOUGH:
+        if sum(seconds[device.warm_up :]) > ENOUGH:
             break
     del model, step
     gc.collect()  # free the device memory held by reference cycles
-    return 1000.0 * median(seconds[1:])  # the first step compiles kernels
+    return 1000.0 * median(seconds[device.warm_up :])
 
 
 def _named(name: str, devices: Sequence[Backend]) -> Backend:

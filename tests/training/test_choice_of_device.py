@@ -198,6 +198,18 @@ class TestTime:
         assert self.time() == 1500
         assert len(learned) == 3
 
+    def test_on_a_gpu_only_replays_are_timed(self, clock, monkeypatch):
+        double, replayed, learn = pytest.importorskip("cupy_double"), [], TrainingStep.learn
+
+        def record(step, *chunk):
+            replayed.append(step.parts[0].graph is not None)
+            learn(step, *chunk)
+
+        monkeypatch.setattr(TrainingStep, "learn", record)
+        clock([50, 1.5, 1.5, *[0.04] * 5, *[0.06] * 5])
+        assert time_step(double.open_double(), CONFIG, LETTERS, SETTINGS, SPLIT) == pytest.approx(50)
+        assert replayed == [False] * 3 + [True] * choosing.STEPS
+
     def test_includes_scheduled_sampling(self, learned):
         self.time(use_ss=True, min_ss=0.25)
         assert {ratio for ratio, *_ in learned} == {0.25}
