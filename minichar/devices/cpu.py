@@ -17,7 +17,7 @@ class NumPyBackend(Backend):
         """Return a uniform random number generator, seeded with `words`."""
         return Uniform(words)
 
-    def describe(self) -> str:
+    def platform(self) -> str:
         """Describe NumPy, its BLAS library and the thread count."""
         return describe_numpy()
 

@@ -173,20 +173,23 @@ class CuPyBackend(Backend):
             return ""
         return f"compiling GPU kernels; this happens only once because CuPy caches them in {folder}"
 
-    def describe(self) -> str:
-        """Return the versions of CuPy and CUDA, the name and memory of the GPU, and notes on speed.
+    def platform(self) -> str:
+        """Return the versions of CuPy and CUDA, and the name and memory of the GPU.
 
-        CUDA versions are given as 1000 · major + 10 · minor. TF32 and a failure to capture steps are included
-        because training-step timings, which depend on them, are cached under this description.
+        CUDA versions are given as 1000 · major + 10 · minor.
         """
         runtime = self.xp.cuda.runtime
-        graphs = "" if self.products and not self.warnings else ", no CUDA graphs"
         properties = runtime.getDeviceProperties(self.index)
         return (
             f"CuPy {self.xp.__version__}, CUDA driver {runtime.driverGetVersion()}, runtime "
             f"{runtime.runtimeGetVersion()}, on {self.name}: {properties['name'].decode()}, "
-            f"{properties['totalGlobalMem'] / 1e9:.0f} GB{', TF32' if self.tf32 else ''}{graphs}"
+            f"{properties['totalGlobalMem'] / 1e9:.0f} GB"
         )
+
+    def mode(self) -> str:
+        """Return whether products use TF32, and whether capturing a step failed or is impossible."""
+        captures = self.products is not None and not self.warnings
+        return ", ".join(["TF32"] * self.tf32 + ["no CUDA graphs"] * (not captures))
 
 
 def _by_gate(value: Any) -> Any:

@@ -1,8 +1,8 @@
 """Choose the training device for ``--device auto``.
 
-Which device is fastest depends on the sizes of the network and the chunks, because GPUs are fast only for
-large matrices. If there are several devices, each new combination of sizes is timed on all of them, using
-a few chunks of the text. The times are cached (`minichar.training.timings`).
+Which device is fastest depends on the sizes of the network and the chunks, because GPUs are efficient
+only for large matrices. If there are several devices, each new combination of sizes is timed on all of them,
+using a few chunks of the text. The times are cached (`minichar.training.timings`).
 """
 
 import gc
@@ -21,7 +21,7 @@ from minichar.text.vocabulary import Vocabulary
 from minichar.training import timings
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
-from minichar.training.timings import Timing, describe_devices, describe_size
+from minichar.training.timings import Timing, describe_modes, describe_platforms, describe_size
 
 STEPS = 10
 """Number of timed steps on each device, after the warm-up."""
@@ -53,20 +53,24 @@ def fastest(
                 if device is devices[0]:
                     raise
                 failures.append(f"; {device.name} failed ({one_line(error)})")
-        # Describe the devices after timing, because the description says whether steps could be captured.
-        timing = Timing(size, describe_devices(devices), milliseconds)
+        # Get the modes after timing, because they say whether steps could be captured.
+        timing = Timing(size, describe_platforms(devices), describe_modes(devices), milliseconds)
         if not failures:
             timings.save(timing)
     return _named(timing.fastest, devices), [f"device auto: {timing}{''.join(failures)}"]
 
 
 def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings, split: Split) -> Chosen:
-    """Return the fastest device for these sizes, or the first device if the cache has no times for them."""
+    """Return the fastest device for these sizes, or the first device if the cache has no times for them.
+
+    Times in other modes are used too, because evaluation never uses TF32, but training may have used it.
+    """
     if len(devices) == 1:
         return devices[0], []
-    timing = timings.find(describe_size(config, settings, split), devices)
+    timing = timings.find_in_any_mode(describe_size(config, settings, split), devices)
     if timing is None:
-        return devices[0], [f"device auto: {devices[0].name}; no training step of this size has been timed"]
+        why = "no times are stored for training steps of this size"
+        return devices[0], [f"device auto: {devices[0].name}; {why}"]
     return _named(timing.fastest, devices), [f"device auto: {timing} (in training)"]
 
 

@@ -10,7 +10,7 @@ import platform
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -37,8 +37,10 @@ class Timing:
     size : str
         Description of the training step, as returned by `describe_size`.
     devices : dict of str to str
-        Each device's description (`Backend.describe`), keyed by name. If the hardware or software has
-        changed, the timing is ignored.
+        Each device's library and hardware (`Backend.platform`), keyed by name. If they have changed, the
+        timing is ignored.
+    modes : dict of str to str
+        Each device's mode (`Backend.mode`).
     milliseconds : dict of str to float
         Duration of a step on each device.
     machine : str
@@ -47,6 +49,7 @@ class Timing:
 
     size: str
     devices: dict[str, str]
+    modes: dict[str, str]
     milliseconds: dict[str, float]
     machine: str = field(default_factory=platform.node)
 
@@ -56,12 +59,13 @@ class Timing:
         return min(self.milliseconds, key=self.milliseconds.__getitem__)
 
     def __str__(self) -> str:
-        """Return the times, fastest device first, such as ``cpu, 12.3 ms per step; gpu:0 takes 18.0 ms``."""
+        """Return the times, fastest device first: ``cpu, 12.3 ms per step; gpu:0 (TF32) takes 18.0 ms``."""
+        shown = {name: f"{name} ({mode})" if mode else name for name, mode in self.modes.items()}
         others = (name for name in self.milliseconds if name != self.fastest)
         return "; ".join(
             [
-                f"{self.fastest}, {self.milliseconds[self.fastest]:.1f} ms per step",
-                *(f"{name} takes {self.milliseconds[name]:.1f} ms" for name in others),
+                f"{shown[self.fastest]}, {self.milliseconds[self.fastest]:.1f} ms per step",
+                *(f"{shown[name]} takes {self.milliseconds[name]:.1f} ms" for name in others),
             ]
         )
 
@@ -83,9 +87,14 @@ def describe_size(config: Config, settings: Settings, split: Split) -> str:
     return ", ".join(parts)
 
 
-def describe_devices(devices: Sequence[Backend]) -> dict[str, str]:
-    """Return each device's description, keyed by name."""
-    return {device.name: device.describe() for device in devices}
+def describe_platforms(devices: Sequence[Backend]) -> dict[str, str]:
+    """Return each device's library and hardware, keyed by name."""
+    return {device.name: device.platform() for device in devices}
+
+
+def describe_modes(devices: Sequence[Backend]) -> dict[str, str]:
+    """Return each device's mode, keyed by name."""
+    return {device.name: device.mode() for device in devices}
 
 
 def cache_path() -> Path:
@@ -121,33 +130,39 @@ def load() -> list[Timing]:
 
 
 def find_all(devices: Sequence[Backend]) -> list[Timing]:
-    """Return the cached timings for these devices, oldest first."""
-    described, machine = describe_devices(devices), platform.node()
-    return [timing for timing in load() if (timing.devices, timing.machine) == (described, machine)]
+    """Return the cached timings for these devices in any mode, oldest first."""
+    here = describe_platforms(devices), platform.node()
+    return [timing for timing in load() if (timing.devices, timing.machine) == here]
 
 
 def find(size: str, devices: Sequence[Backend]) -> Timing | None:
-    """Return the cached timing for this size on these devices, or None."""
-    return next((timing for timing in find_all(devices) if timing.size == size), None)
+    """Return the cached timing for this size on these devices in their present modes, or None."""
+    now = size, describe_modes(devices)
+    return next((timing for timing in find_all(devices) if (timing.size, timing.modes) == now), None)
+
+
+def find_in_any_mode(size: str, devices: Sequence[Backend]) -> Timing | None:
+    """Return the timing that `find` returns or, if there is none, the newest one in other modes, or None."""
+    others = (timing for timing in reversed(find_all(devices)) if timing.size == size)
+    return find(size, devices) or next(others, None)
 
 
 def save(timing: Timing) -> None:
     """Add a timing to the cache, or do nothing if the cache file cannot be written."""
-    key = timing.size, timing.devices, timing.machine
-    others = [other for other in load() if (other.size, other.devices, other.machine) != key]
+    others = [other for other in load() if replace(other, milliseconds=timing.milliseconds) != timing]
     text = json.dumps([asdict(one) for one in [*others, timing][-MOST:]], indent=1)
     with suppress(MinicharError, RuntimeError), writing(cache_path()) as file:
         file.write(text.encode())
 
 
-def _checked(size: Any, devices: Any, milliseconds: Any, machine: Any) -> Timing:
+def _checked(size: Any, devices: Any, modes: Any, milliseconds: Any, machine: Any) -> Timing:
     """Create a timing from JSON values. Raise ValueError or TypeError if the values are invalid."""
-    described, durations = dict(devices), dict(milliseconds)
+    described, running, durations = dict(devices), dict(modes), dict(milliseconds)
     sound = (
-        all(isinstance(text, str) for text in (size, machine, *described.values()))
-        and described.keys() == durations.keys() != set()
+        all(isinstance(text, str) for text in (size, machine, *described.values(), *running.values()))
+        and described.keys() == running.keys() == durations.keys() != set()
         and all(0 < duration < inf for duration in durations.values())
     )
     if not sound:
         raise ValueError("corrupted timing")
-    return Timing(size, described, durations, machine)
+    return Timing(size, described, running, durations, machine)

@@ -157,19 +157,36 @@ class TestAuto:
         assert ", on gpu:0\n" in evaluated.stdout
         evaluated = run("eval", path, "--batch-size", "2")
         assert evaluated.stderr.count("device auto") == 1
-        assert "device auto: cpu; no training step of this size has been timed\n" in evaluated.stderr
+        assert "device auto: cpu; no times are stored for training steps of this size\n" in evaluated.stderr
         assert ", on cpu\n" in evaluated.stdout
+
+    def test_evaluation_after_training_with_tf32_uses_the_same_device(self, run, times):
+        """If there are times without TF32 as well, evaluation uses those."""
+        timed = times(18.0, 12.3)
+        path = run(*TRAIN, "--tf32").stdout.strip()
+        evaluated = run("eval", path, "--quiet")
+        note = "device auto: gpu:0 (TF32), 12.3 ms per step; cpu takes 18.0 ms (in training)\n"
+        assert note in evaluated.stderr
+        assert ", on gpu:0\n" in evaluated.stdout
+        times(18.0, 19.0)
+        run(*TRAIN)
+        evaluated = run("eval", path, "--quiet")
+        assert "device auto: cpu, 18.0 ms per step; gpu:0 takes 19.0 ms (in training)\n" in evaluated.stderr
+        assert timed == ["cpu", "gpu:0"] * 2
 
     def test_the_doctor_shows_the_same_times(self, run, times, monkeypatch):
         monkeypatch.setattr("minichar.devices.doctor.N", 32)
         times(18.0, 12.3)
         run(*TRAIN)
-        lines = run("doctor").stdout.splitlines()
-        assert "auto     ok  cpu or gpu:0, whichever trains faster" in lines
-        assert lines[-1] == (
+        run(*TRAIN, "--tf32")
+        *_, auto, disk, plain, tf32 = run("doctor").stdout.splitlines()
+        assert auto == "auto     ok  cpu or gpu:0, whichever trains faster"
+        assert disk.startswith("disk")
+        timed = (
             "timed    ok  LSTM, 1 layer of 4, 7 characters, chunks of 3×4, float32, dropout, scheduled "
-            "sampling (sample): gpu:0, 12.3 ms per step; cpu takes 18.0 ms"
+            "sampling (sample): gpu:0{}, 12.3 ms per step; cpu takes 18.0 ms"
         )
+        assert [plain, tf32] == [timed.format(""), timed.format(" (TF32)")]
 
     def test_a_run_resumes_on_the_kind_of_device_on_which_it_was_saved(self, run, times):
         timed = times(18.0, 12.3)

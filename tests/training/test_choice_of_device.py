@@ -28,7 +28,7 @@ class Other(NumPyBackend):
         super().__init__()
         self.name = "gpu:0"
 
-    def describe(self):
+    def platform(self):
         return "another device"
 
 
@@ -127,6 +127,10 @@ def test_a_gpu_that_cannot_capture_steps_is_timed_again_when_it_can(fault, monke
             devices = open_and_choose()
         assert fastest_known(devices, CONFIG, SETTINGS, SPLIT)[1][0].endswith("(in training)")
     (slow,) = timings.load()
+    assert "gpu:0 (no CUDA graphs)" in str(slow)
+    assert fastest_known((CPU, double.open_double()), CONFIG, SETTINGS, SPLIT)[1] == [
+        f"device auto: {slow} (in training)"
+    ]
     devices = open_and_choose()
     assert timings.load() == [slow, timings.find(slow.size, devices)]
 
@@ -141,11 +145,12 @@ def test_an_error_on_the_cpu_is_raised(timed):
 @pytest.mark.usefixtures("cache")
 def test_evaluation_uses_the_choice_of_training(timed):
     other = Other()
-    note = "device auto: cpu; no training step of this size has been timed"
+    note = "device auto: cpu; no times are stored for training steps of this size"
     assert fastest_known([CPU, other], CONFIG, SETTINGS, SPLIT) == (CPU, [note])
     timed[0]["gpu:0"] = 1.0
     choose([CPU, other])
-    assert fastest_known([CPU, other], CONFIG, SETTINGS, SPLIT)[0] is other
+    note = "device auto: gpu:0, 1.0 ms per step; cpu takes 12.3 ms (in training)"
+    assert fastest_known([CPU, other], CONFIG, SETTINGS, SPLIT) == (other, [note])
     assert timed[1] == ["cpu", "gpu:0"]
 
 

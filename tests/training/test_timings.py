@@ -15,11 +15,21 @@ from minichar.text.resets import find_resets
 from minichar.text.vocabulary import Vocabulary
 from minichar.training import timings
 from minichar.training.settings import Settings
-from minichar.training.timings import Timing, describe_devices, describe_size, find, load, save
+from minichar.training.timings import (
+    Timing,
+    describe_modes,
+    describe_platforms,
+    describe_size,
+    find,
+    find_all,
+    find_in_any_mode,
+    load,
+    save,
+)
 
 real_cache_path = timings.__dict__["cache_path"]
-HERE = describe_devices([CPU])
-ONE = Timing("small", HERE, {"cpu": 12.34})
+ONE = Timing("small", describe_platforms([CPU]), describe_modes([CPU]), {"cpu": 12.34})
+SLOW = {"cpu": "no CUDA graphs"}
 
 
 @pytest.fixture
@@ -31,9 +41,12 @@ def path(tmp_path, monkeypatch):
 
 def test_text_of_a_timing():
     assert str(ONE) == "cpu, 12.3 ms per step"
-    three = Timing("", {}, {"cpu": 18.0, "gpu:0": 12.34, "gpu:1": 20.0})
+    modes = {"cpu": "", "gpu:0": "TF32", "gpu:1": "no CUDA graphs"}
+    three = Timing("", {}, modes, {"cpu": 18.0, "gpu:0": 12.34, "gpu:1": 20.0})
     assert three.fastest == "gpu:0"
-    assert str(three) == "gpu:0, 12.3 ms per step; cpu takes 18.0 ms; gpu:1 takes 20.0 ms"
+    assert str(three) == (
+        "gpu:0 (TF32), 12.3 ms per step; cpu takes 18.0 ms; gpu:1 (no CUDA graphs) takes 20.0 ms"
+    )
 
 
 def test_saved_timings_are_found(path):
@@ -49,9 +62,15 @@ def test_saved_timings_are_found(path):
 
 @pytest.mark.usefixtures("path")
 @pytest.mark.parametrize(
-    "change", [{"devices": {"cpu": "an older NumPy"}}, {"machine": "another one"}, {"size": "other"}]
+    "change",
+    [
+        {"devices": {"cpu": "an older NumPy"}},
+        {"modes": SLOW},
+        {"machine": "another one"},
+        {"size": "other"},
+    ],
 )
-def test_a_timing_is_used_only_for_the_same_size_devices_and_machine(change):
+def test_a_timing_is_used_only_for_the_same_size_devices_modes_and_machine(change):
     other = replace(ONE, milliseconds={"cpu": 1.0}, **change)
     save(other)
     assert find("small", [CPU]) is None
@@ -66,6 +85,20 @@ def test_a_new_timing_replaces_the_old_one():
     save(ONE)
     save(new)
     assert load() == [new]
+
+
+@pytest.mark.usefixtures("path")
+def test_timings_in_other_modes_are_listed_and_used_if_there_is_no_other():
+    """The newest one is used."""
+    old, slow = replace(ONE, modes={"cpu": "TF32"}), replace(ONE, modes=SLOW)
+    for timing in (old, slow, replace(old, size="large"), replace(old, machine="another one")):
+        save(timing)
+    assert find_all([CPU]) == [old, slow, replace(old, size="large")]
+    assert find_in_any_mode("small", [CPU]) == slow
+    assert find_in_any_mode("medium", [CPU]) is None
+    save(ONE)
+    save(old)
+    assert find_in_any_mode("small", [CPU]) == ONE
 
 
 @pytest.mark.usefixtures("path")
@@ -96,8 +129,12 @@ GOOD = vars(ONE)
                 {"machine": None},
                 {"devices": []},
                 {"devices": {"cpu": 1}},
+                {"modes": None},
+                {"modes": {"cpu": None}},
+                {"modes": {}},
                 {"devices": {"gpu:0": "x"}},
-                {"devices": {}, "milliseconds": {}},
+                {"devices": {"gpu:0": "x"}, "modes": {"gpu:0": ""}},
+                {"devices": {}, "modes": {}, "milliseconds": {}},
                 {"milliseconds": None},
                 {"milliseconds": {"cpu": 0}},
                 {"milliseconds": {"cpu": "1"}},
