@@ -48,7 +48,8 @@ def train(
         order). The default is Python's bundled help text or, with `resume`, the run's training text.
     device : str
         Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (the
-        CPU or an NVIDIA GPU, whichever is faster; with `resume`, the device that was used before).
+        CPU or an NVIDIA GPU, whichever trains faster; with `resume`, the type of device that was used
+        before).
     progress : bool
         Whether to print notes about the text and a progress line (losses in nats per character, speed
         and remaining time) to standard error.
@@ -77,7 +78,8 @@ def train(
     -------
     Model
         Model loaded from the checkpoint with the lowest validation loss or, if there is no validation
-        split (``val_frac=0``), from the last checkpoint. `Model.history` covers the entire run.
+        split (``val_frac=0``), from the last checkpoint. The model is on the device that it was trained on.
+        `Model.history` covers the entire run.
 
     Raises
     ------

@@ -204,7 +204,7 @@ class Report:
     def show_sample(self) -> None:
         """Print a line of generated text."""
         self.sampled = True
-        model = self.trainer.model.on(CPU)  # for a single sample, the CPU is faster than a GPU
+        model = self.trainer.model.on(CPU)  # each step is small (see `AUTO_CPU`)
         text = "".join(generate(model, SAMPLE_LENGTH, seed=self.trainer.iteration))
         self.say(f"           sample: {text.replace(chr(10), ' / ')[:SAMPLE_LENGTH]}")
         self.speed.resume()
