@@ -133,10 +133,13 @@ class ndarray:
         return bool(self.item())
 
     def __format__(self, spec):
-        return format(self.item() if self._a.ndim == 0 else str(self.get()), spec)
+        return format(self.item() if self._a.ndim == 0 else str(self), spec)
+
+    def __str__(self):
+        return str(self.get())
 
     def __repr__(self):
-        return f"test double of a CuPy {self._a!r}"
+        return f"test double of a CuPy {self.get()!r}"
 
     def __len__(self):
         return len(self._a)

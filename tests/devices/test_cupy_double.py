@@ -319,6 +319,10 @@ class TestCapture:
             lambda xp, a: float(a.sum()),
             lambda xp, a: bool(a.any()),
             lambda xp, a: a.tolist(),
+            lambda xp, a: a.tobytes(),
+            lambda xp, a: str(a),
+            lambda xp, a: repr(a),
+            lambda xp, a: f"{a}",
             lambda xp, a: a[a > 2],
             lambda xp, a: a.__setitem__(a > 2, 0.0),
             lambda xp, a: xp.unique(a),
@@ -326,6 +330,7 @@ class TestCapture:
             lambda xp, a: a.nonzero(),
             lambda xp, a: xp.where(a > 0),
             lambda xp, a: xp.cuda.get_current_stream().synchronize(),
+            lambda xp, a: xp.cuda.Event().synchronize(),
         ],
     )
     def test_synchronisation_during_capture_raises_an_error(self, xp, a, captured, function):
