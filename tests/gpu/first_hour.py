@@ -3,10 +3,10 @@
     python tests/gpu/first_hour.py --json first_hour.json
     python tests/gpu/first_hour.py --dry
 
-Takes less than ten minutes. Prints the results and, with ``--json``, saves them. The checks run before the
-measurements. Measurements that would exceed the time limit are skipped. If a section fails, the others still
-run, and the exit status is 1. The comparison with PyTorch and the count of launches require PyTorch with
-CUDA.
+Prints the results and, with ``--json``, saves them after each section. The checks run before the
+measurements. After nine minutes (``--minutes``), no further section or measurement is started. If a section
+fails, the others still run, and the exit status is 1. The comparison with PyTorch and the count of launches
+require PyTorch with CUDA.
 
 ``--dry`` tests this script on the CPU, with tiny sizes. It runs everything that does not require a GPU, but
 its timings are meaningless.
@@ -37,9 +37,7 @@ from minichar.devices.choose import open_backend
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 from minichar.extras import one_line
-
-RESERVE = 30.0
-"""Minimum time left, in seconds, to start a section or a measurement."""
+from minichar.files import writing
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Plan:
     duration : float
         Duration of each speed measurement, in seconds.
     end : float
-        Deadline in seconds, as measured by `time.monotonic`.
+        Time after which no section or measurement is started, in seconds, as measured by `time.monotonic`.
     """
 
     device: str = "gpu"
@@ -75,7 +73,7 @@ class Plan:
 
     def out_of_time(self) -> bool:
         """Return whether it is too late to start another section or measurement."""
-        return monotonic() > self.end - RESERVE
+        return monotonic() >= self.end
 
     def sections(self, backend: Backend) -> dict[str, Callable[[], Any]]:
         """Return the sections in order of importance, keyed by name."""
@@ -135,8 +133,11 @@ def has_failed(result: Any, device: str) -> bool:
     return any(device in row["errors"] for row in result)
 
 
-def run(plan: Plan) -> dict[str, Any]:
-    """Run all sections, print the results and the warnings, and return both."""
+def run(plan: Plan, save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Run all sections, print the results and the warnings, and return both.
+
+    `save` is called with the results so far, before the first section and after each one.
+    """
     results: dict[str, Any] = {"failed": [], "left out": [], "warnings": {}}
     name = "device"
 
@@ -149,18 +150,29 @@ def run(plan: Plan) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("always")  # each section opens the device again, with its own fallbacks
         warnings.showwarning = show
-        for name, section in plan.sections(open_backend(plan.device)).items():
+        backend = open_device(plan.device)
+        save(results)  # before the first section, to detect a file that cannot be written
+        for name, section in plan.sections(backend).items():
             if plan.out_of_time():
                 results["left out"].append(name)
-                continue
-            print(f"\n== {name}", flush=True)
-            results[name] = result = run_section(section)
-            if isinstance(result, dict):
-                for key, value in result.items():
-                    print(f"{key:28}{value}")
-            if has_failed(result, plan.device):
-                results["failed"].append(name)
+            else:
+                print(f"\n== {name}", flush=True)
+                results[name] = result = run_section(section)
+                if isinstance(result, dict):
+                    for key, value in result.items():
+                        print(f"{key:28}{value}")
+                if has_failed(result, plan.device):
+                    results["failed"].append(name)
+            save(results)
     return results
+
+
+def open_device(name: str) -> Backend:
+    """Return a backend. If the device cannot be used, the error message mentions ``--dry``."""
+    try:
+        return open_backend(name)
+    except MinicharError as error:
+        raise MinicharError(f"{error}\nTo test this script without a GPU, use --dry.") from error
 
 
 def run_section(section: Callable[[], Any]) -> Any:
@@ -177,23 +189,27 @@ def main(arguments: list[str] | None = None) -> int:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
     parser.add_argument("--device", default="gpu", help="gpu or gpu:N")
-    parser.add_argument("--minutes", type=float, default=9.0, help="time limit")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="save the results to this file")
+    parser.add_argument("--minutes", type=float, default=9.0, help="start nothing after this time")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="save the results to FILE")
     parser.add_argument("--dry", action="store_true", help="run on the CPU with tiny sizes")
     given = parser.parse_args(arguments)
     begun = monotonic()
     plan = replace(DRY if given.dry else Plan(given.device), end=begun + 60.0 * given.minutes)
+
+    def save(results: dict[str, Any]) -> None:
+        if given.json:
+            saved = {"dry": given.dry, "seconds": round(monotonic() - begun)} | results
+            with writing(given.json) as file:
+                file.write(json.dumps(saved, indent=1, ensure_ascii=False).encode())
+
     try:
         with environment(FULL_PRECISION):
-            results = run(plan)
+            results = run(plan, save)
     except MinicharError as error:
-        print(f"{error}\nTo test this script without a GPU, use --dry.", file=sys.stderr)
+        print(error, file=sys.stderr)
         return 1
     for name in ("failed", "left out"):
         print(f"\n{name}: {', '.join(results[name]) or 'nothing'}")
-    if given.json:
-        results = {"dry": given.dry, "seconds": round(monotonic() - begun)} | results
-        given.json.write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
     return int(bool(results["failed"]))
 
 

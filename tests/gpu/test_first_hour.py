@@ -89,6 +89,71 @@ def test_without_a_gpu_the_error_names_the_dry_run(monkeypatch, capsys):
     assert "--dry" in advice
 
 
+def test_a_file_that_cannot_be_written_is_detected_before_the_first_section(monkeypatch, tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("mine")
+    sections(monkeypatch, one=lambda: pytest.fail("a section has run"))
+    assert main(["--dry", "--json", str(file / "x.json")]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"cannot write {file}/x.json: ")
+
+
+def test_without_a_gpu_an_existing_file_is_not_replaced(monkeypatch, tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text("earlier results")
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    assert main(["--json", str(path)]) == 1
+    assert path.read_text() == "earlier results"
+
+
+def test_results_are_saved_after_each_section_even_if_the_run_is_killed(monkeypatch, tmp_path):
+    path, saved = tmp_path / "results.json", []
+    late = iter([False, True, False])
+
+    def look():
+        saved.append(json.loads(path.read_text("utf-8")))
+        return {"x": 1}
+
+    def killed():
+        look()
+        raise KeyboardInterrupt
+
+    sections(monkeypatch, one=look, two=list, three=killed)
+    monkeypatch.setattr(first_hour.Plan, "out_of_time", lambda plan: next(late))
+    with pytest.raises(KeyboardInterrupt):
+        main(["--dry", "--json", str(path)])
+    first, third = saved
+    assert "one" not in first
+    assert third["one"] == {"x": 1}
+    assert third["left out"] == ["two"]
+
+
+def test_the_results_are_replaced_atomically(monkeypatch, tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text("earlier results")
+
+    def full(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    sections(monkeypatch, one=list)
+    monkeypatch.setattr("minichar.files.os.fsync", full)
+    assert main(["--dry", "--json", str(path)]) == 1
+    assert path.read_text() == "earlier results"
+
+
+def test_nothing_is_started_after_nine_minutes(monkeypatch):
+    now, plans = 100.0, []
+    monkeypatch.setattr(first_hour, "monotonic", lambda: now)
+    monkeypatch.setattr(
+        first_hour, "run", lambda plan, save: plans.append(plan) or {"failed": [], "left out": []}
+    )
+    assert main(["--dry"]) == 0
+    now = 100.0 + 9 * 60 - 0.1
+    assert not plans[0].out_of_time()
+    now = 100.0 + 9 * 60
+    assert plans[0].out_of_time()
+
+
 def test_a_section_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, capsys):
     def broken():
         raise ValueError("no such thing")
