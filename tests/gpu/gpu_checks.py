@@ -1,7 +1,7 @@
 """Checks of minichar on a device. Each returns a dict with the key ``passed``."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -26,18 +26,64 @@ from minichar.training.start import begin, resume
 from minichar.training.step import TrainingStep
 from minichar.training.trainer import Trainer
 
-CELLS = (("lstm", "after"), ("gru", "after"), ("gru", "before"), ("rnn", "after"))
+
+@dataclass(frozen=True)
+class Case:
+    """Options of a network to check.
+
+    Attributes
+    ----------
+    model, gru_reset, layer_norm, embedding, tied
+        See `Config`. If `tied` is True, `embedding` is ignored.
+    resets : bool
+        Whether the states of some sequences are reset within a chunk.
+    """
+
+    model: str = "lstm"
+    gru_reset: str = "after"
+    layer_norm: bool = False
+    embedding: int = 0
+    tied: bool = False
+    resets: bool = False
+
+    def config(self, base: Config) -> Config:
+        """Return a configuration with these options and the sizes of `base`."""
+        return replace(
+            base,
+            model=self.model,
+            gru_reset=self.gru_reset,
+            layer_norm=self.layer_norm,
+            embedding=base.rnn_size if self.tied else self.embedding,
+            tied=self.tied,
+        )
+
+    def keep(self, T: int, B: int) -> list[np.ndarray]:
+        """Return the mask for `Network.set_keep` ``(T, B)``, in a list that is empty without resets."""
+        return [host_generator(3).random((T, B)) < 0.7] if self.resets else []
+
+
+PLAIN, SHORT_TEXT = Case(), Case("gru", layer_norm=True, tied=True, resets=True)
+"""The default network, and the default for a short Chinese text, with resets between documents."""
+CASES = (
+    PLAIN,
+    Case("gru"),
+    Case("gru", gru_reset="before"),
+    Case("rnn"),
+    Case("lstm", layer_norm=True, embedding=5),
+    SHORT_TEXT,
+)
 LIMIT = 1e-4
 """Maximum difference between the losses on two devices, in nats per character."""
 
 
 def gradients(backend: Backend) -> dict[str, Any]:
-    """Check every element of the hand-written gradients of every cell, in float64."""
+    """Check every element of the hand-written gradients of every case, in float64."""
     rows = {}
-    for model, gru_reset in CELLS:
+    for case in CASES:
         generator = host_generator(7)
-        config = Config(4, model, 3, 2, dropout=0.4, gru_reset=gru_reset, weight_drop=0.4)
+        config = case.config(Config(4, rnn_size=3, dropout=0.4, weight_drop=0.4))
         network = toy_network(config, 3, 2, generator, backend)
+        network.set_keep(*case.keep(3, 2))
         inputs, targets = backend.to_device(generator.integers(4, size=(2, 3, 2)))  # each (T, B)
         feed = ScheduledSampling(inputs, "sample", backend)
         feed.draw_mask(0.5, backend.uniform(7))
@@ -54,11 +100,10 @@ def losses(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
     A step on a GPU must also have been captured as a CUDA graph.
     """
     differences, captured = {}, {}
-    for model, gru_reset in CELLS:
-        one = replace(work, model=model, gru_reset=gru_reset)
-        expected, _ = training_losses(CPU, one, steps)
-        found, step = training_losses(backend, one, steps)
-        title = one.config().cell.title
+    for case in CASES:
+        expected, _ = training_losses(CPU, work, steps, case)
+        found, step = training_losses(backend, work, steps, case)
+        title = case.config(work.config()).cell.title
         differences[title] = float(np.abs(found - expected).max())
         captured[title] = is_captured(step.parts[0])
     agree = all(difference <= LIMIT for difference in differences.values())  # false for NaN
@@ -74,19 +119,21 @@ def graphs(backend: Backend, work: Work) -> dict[str, Any]:
     B, calls = work.batch_size, WARM_UP + 1
     kinds = ("train", "dropout", "scheduled-sampling")
     steps = {kind: training_losses(backend, replace(work, kind=kind), calls)[1] for kind in kinds}
-    recorded = {kind: step.parts for kind, step in steps.items()}
-    model = CharRNN.new(work.config(), vocabulary(work.vocab_size), seed=1, backend=backend)
-    measure, sampler = Measurement(model.network(work.seq_length, B)), BlockSampler(model, Choice(), B)
+    recorded = {kind: step.parts for kind, step in steps.items()} | {"evaluate": [], "sample": []}
     ids = work.ids()  # (T+1, B)
-    for _ in range(calls):
-        measure(ids[:-1], ids[1:])
-        measure.read(ids[:-1])
-    sampler.feed_prime(ids[:calls, 0])
-    sampler.sample(np.full((calls, B), 0.5))
-    recorded |= {
-        "evaluate": [measure.whole_chunk, measure.whole_input],
-        "sample": [sampler.feed, sampler.step],
-    }
+    for case in (PLAIN, SHORT_TEXT):
+        model = new_model(backend, work, case)
+        if case.resets:
+            model.details["settings"] = {"reset_on": model.vocabulary.characters[:2]}
+        measure, sampler = Measurement(model.network(work.seq_length, B)), BlockSampler(model, Choice(), B)
+        measure.network.set_keep(*case.keep(work.seq_length, B))
+        for _ in range(calls):
+            measure(ids[:-1], ids[1:])
+            measure.read(ids[:-1])
+        sampler.feed_prime(ids[:calls, 0])
+        sampler.sample(np.full((calls, B), 0.5))
+        recorded["evaluate"] += [measure.whole_chunk, measure.whole_input]
+        recorded["sample"] += [sampler.feed, sampler.step]
     captured = {kind: all(map(is_captured, parts)) for kind, parts in recorded.items()}
     return {"passed": backend.kind != "gpu" or all(captured.values()), "captured as a CUDA graph": captured}
 
@@ -96,16 +143,22 @@ def is_captured(part: Callable[[], None]) -> bool:
     return getattr(part, "graph", None) is not None
 
 
-def training_losses(backend: Backend, work: Work, steps: int) -> tuple[np.ndarray, TrainingStep]:
+def new_model(backend: Backend, work: Work, case: Case) -> CharRNN:
+    """Return a new model."""
+    return CharRNN.new(case.config(work.config()), vocabulary(work.vocab_size), seed=1, backend=backend)
+
+
+def training_losses(
+    backend: Backend, work: Work, steps: int, case: Case = PLAIN
+) -> tuple[np.ndarray, TrainingStep]:
     """Return the loss of every step, ``(steps,)``, and the `TrainingStep`."""
-    model = CharRNN.new(work.config(), vocabulary(work.vocab_size), seed=1, backend=backend)
-    T = work.seq_length
+    model, T = new_model(backend, work, case), work.seq_length
     step = TrainingStep(model, T, work.batch_size, Settings(learning_rate=2e-3))
     step.set_rates(2e-3, work.teacher_forcing_ratio)
     ids, generator = replace(work, seq_length=steps * T).ids(), backend.uniform(1)  # (steps·T+1, B)
-    found = []
+    keep, found = case.keep(T, work.batch_size), []
     for k in range(0, steps * T, T):
-        step.learn(ids[k : k + T], ids[k + 1 : k + T + 1], generator)
+        step.learn(ids[k : k + T], ids[k + 1 : k + T + 1], generator, *keep)
         found.append(float(backend.to_host(step.loss)))
     return np.array(found), step
 

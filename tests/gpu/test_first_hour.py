@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from operator import neg
 from types import SimpleNamespace
 from warnings import warn
 
@@ -15,8 +16,12 @@ from first_hour import DRY, has_failed, main
 from minichar.bench import compare, ours
 from minichar.devices.cpu import CPU
 from minichar.engine import dropout
+from minichar.engine.embedding import Embedding
 from minichar.engine.gradcheck import Row
+from minichar.engine.layer import Layer
+from minichar.engine.layer_norm import LayerNorm
 from minichar.engine.network import Network
+from minichar.engine.tied_embedding import TiedEmbedding
 from minichar.sampling.choice import Choice
 from minichar.training.measurement import Measurement
 from minichar.training.scheduled_sampling import ScheduledSampling
@@ -31,6 +36,15 @@ FAULTS = {
     "sample": (Choice, "ids"),
 }
 """For each kind of step in `gpu_checks.graphs`, a function that its graph contains."""
+
+LSTM, GRU = "LSTM with layer normalisation", "GRU (reset after the matrix product) with layer normalisation"
+OPTIONS = {
+    "layer normalisation": (LayerNorm, "forward", neg, [LSTM, GRU]),
+    "embedding": (Embedding, "forward", neg, [LSTM]),
+    "tied embedding": (TiedEmbedding, "forward", neg, [GRU]),
+    "resets": (gpu_checks.Case, "keep", lambda keep: [], [GRU]),
+}
+"""For each option, a function, a change of its result, and the cases whose losses change."""
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +74,7 @@ def test_dry_run_measures_everything_that_a_cpu_can(tmp_path, capsys):
     assert results["failed"] == results["left out"] == []
     assert results["warnings"] == {}
     assert all(results[name]["passed"] for name in ("gradients", "losses", "graphs", "resuming"))
-    assert len(results["gradients"]["errors"]) == 4
+    assert len(results["gradients"]["errors"]) == 6
     assert all(0 < error < 1e-12 for error in results["gradients"]["errors"].values())
     assert results["resuming"]["steps"] == [3, 6]
     works = [(row["work"]["kind"], row["work"]["model"], row["work"]["rnn_size"]) for row in results["speed"]]
@@ -231,8 +245,8 @@ class TestChecks:
         gpu = open_double()
         losses = gpu_checks.losses(gpu, DRY.work, 3)
         assert losses["passed"]
-        assert len(losses["largest difference"]) == 4
-        assert [*losses["captured as a CUDA graph"].values()] == [True] * 4
+        assert len(losses["largest difference"]) == 6
+        assert [*losses["captured as a CUDA graph"].values()] == [True] * 6
         graphs = gpu_checks.graphs(gpu, DRY.work)
         assert graphs["passed"]
         assert [*graphs["captured as a CUDA graph"]] == [*FAULTS]
@@ -266,13 +280,64 @@ class TestChecks:
             other for other, is_captured in found["captured as a CUDA graph"].items() if not is_captured
         ] == [kind]
 
+    def test_a_step_with_resets_that_is_not_captured_is_a_failure(self, monkeypatch):
+        from cupy_double import open_double
+
+        gpu, right = open_double(), Layer.step
+
+        def waiting(layer, t, keep=None):
+            if keep is not None:
+                gpu.xp.cuda.get_current_stream().synchronize()
+            return right(layer, t, keep)
+
+        monkeypatch.setattr(Layer, "step", waiting)
+        with pytest.warns(RuntimeWarning, match="cannot be captured"):
+            found = gpu_checks.graphs(gpu, DRY.work)
+        assert not found["passed"]
+        assert found["captured as a CUDA graph"] == {
+            kind: kind not in ("evaluate", "sample") for kind in FAULTS
+        }
+
+    @pytest.mark.parametrize("option", OPTIONS)
+    def test_the_losses_depend_on_each_option(self, option, monkeypatch):
+        training_losses = gpu_checks.training_losses
+        owner, name, change, cases = OPTIONS[option]
+        right = getattr(owner, name)
+
+        def wrong(backend, *args):
+            with monkeypatch.context() as patch:
+                if backend is not CPU:
+                    patch.setattr(owner, name, lambda *args: change(right(*args)))
+                return training_losses(backend, *args)
+
+        monkeypatch.setattr(gpu_checks, "training_losses", wrong)
+        found = gpu_checks.losses(type(CPU)(), DRY.work, 2)
+        assert not found["passed"]
+        differences = found["largest difference"]
+        assert [title for title, error in differences.items() if error > gpu_checks.LIMIT] == cases
+
+    def test_the_gradients_with_each_option_are_checked(self, monkeypatch):
+        networks, row = [], Row("layer1.W", (2, 3), 0.0, 0.0)
+        monkeypatch.setattr(
+            gpu_checks, "check_network", lambda network, *chunk: networks.append(network) or [row]
+        )
+        gpu_checks.gradients(CPU)
+        *plain, embedded, tied = networks
+        assert not any(network.config.layer_norm or network.config.embedding for network in plain)
+        assert embedded.config.layer_norm
+        assert embedded.config.embedding == 5  # differs from H, so that a transposed matrix is an error
+        assert tied.config.layer_norm
+        assert tied.config.tied
+        assert {*tied.keep[1:].flat} == {0, 1}
+        assert all(network.keep is None for network in [*plain, embedded])
+
     @pytest.mark.parametrize("error", [1e-3, float("nan")])
     def test_different_losses_are_found(self, error, monkeypatch):
         training_losses = gpu_checks.training_losses
 
-        def wrong(backend, work, steps):
-            losses, step = training_losses(backend, work, steps)
-            if work.model == "rnn" and backend is not CPU:
+        def wrong(backend, work, steps, case):
+            losses, step = training_losses(backend, work, steps, case)
+            if case.model == "rnn" and backend is not CPU:
                 losses[-1] += error
             return losses, step
 
