@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from minichar.devices.choose import open_backend
+from minichar.devices.random import ColumnsOf
 from minichar.engine.config import Config
 from minichar.engine.linear import as_columns
 from minichar.model import CharRNN
@@ -102,3 +103,21 @@ def test_dropconnect_adds_one_kernel_per_mask_and_five_operations_to_apply_it(op
 def test_scheduled_sampling_draws_the_mask_and_the_random_numbers_with_one_kernel_each(operations_of):
     added = operations_of("lstm", settings=Settings(use_ss=True, start_ss=0.9)) - operations_of("lstm")
     assert added["fused kernel"] == 2
+
+
+@pytest.mark.parametrize(("B", "copies"), [(4, 0), (3, 1)])
+def test_with_several_processes_a_mask_takes_more_operations(B, copies, fake_cupy):
+    """Each process draws numbers for all B sequences. A multiple of four numbers needs no further copy."""
+    fake_cupy()
+    gpu = open_backend("gpu")
+    alone, shared = gpu.uniform(1), ColumnsOf(gpu.uniform(1), slice(1, 2), B)
+
+    def operations(draw, *arguments):
+        draw(*arguments)  # also creates the counters
+        gpu.xp.device_.operations.clear()
+        draw(*arguments)
+        return sum(gpu.xp.device_.operations.values())
+
+    for generator, n, dropout, sampling in ((alone, B, 1, 1), (shared, 1, 4, 3)):
+        assert operations(generator.drop, 0.5, 2.0, gpu.zeros((1, n), "float32")) == dropout + copies
+        assert operations(generator.bernoulli, 0.5, gpu.zeros((1, n), "bool")) == sampling + copies
