@@ -105,7 +105,7 @@ def test_convert_prints_the_path_and_sizes(cli, checkpoint, home):
     assert before == (home / checkpoint).stat().st_size
     assert after == (home / target).stat().st_size
     assert cli("sample", target, "--seed", 5).stdout == cli("sample", checkpoint, "--seed", 5).stdout
-    assert cli("sample").stderr.startswith(f"{checkpoint}: "), "sample ignores converted models in cv/"
+    assert f"{checkpoint}: " in cli("sample").stderr, "sample ignores converted models in cv/"
 
 
 def test_convert_to_half_precision(cli, checkpoint):
