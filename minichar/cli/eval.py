@@ -23,7 +23,7 @@ from minichar.cli.options import (
     group,
 )
 from minichar.devices.backend import Backend
-from minichar.devices.choose import AUTO_CPU
+from minichar.devices.choose import AUTO_CPU, SMALL_STEPS
 from minichar.errors import MinicharError, Option, counted
 from minichar.formats.convert import load_model
 from minichar.text.corpus import load_corpus
@@ -159,7 +159,7 @@ def command(
     if origin and not same_text:
         click.echo(f"{corpus.path} is not the text that {path} was trained on", err=True)
     if split == "whole" and len(devices) > 1 and not quiet:
-        click.echo(AUTO_CPU, err=True)
+        click.echo(AUTO_CPU.format("blocks are not timed" if block else SMALL_STEPS), err=True)
     hidden = quiet or not sys.stderr.isatty()
 
     def watch(steps: Iterable[Any]) -> Iterator[Any]:

@@ -118,8 +118,9 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
             words += new_words
             del rest[: with_value and not equals]
             (renamed if not new_words or new_words[0] in options else unknown).append(name)
-            dropped += [] if new_words else [name]
-            notes += [FIXED[key]] if key in FIXED else []
+            if not new_words:
+                dropped.append(name)
+                notes += {FIXED[key]} - {*notes} if key in FIXED else ()
         elif (new := next((new for new in (RENAMED.get(key), ours) if new in options), None)) is not None:
             renamed.append(name)
             words += [new] * bool(new) if not equals else [f"{new}={value}" if new else value]

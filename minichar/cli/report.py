@@ -196,7 +196,9 @@ class Report:
             seconds = since - self.begun + per_chunk * (self.trainer.iterations - first)
             if limit := 60 * self.trainer.settings.max_time:
                 seconds = min(seconds, limit)
-            at_most = "up to " if self.trainer.settings.patience else ""
+            settings = self.trainer.settings
+            may_end_early = len(self.trainer.val) and 0 < settings.patience < settings.max_epochs
+            at_most = "up to " if may_end_early else ""
             self.say(f"time       {at_most}about {duration(seconds)} in total")
         if not self.sampled and self.trainer.settings.sample_every and now - self.begun >= SAMPLE_AFTER:
             self.show_sample()

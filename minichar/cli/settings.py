@@ -194,7 +194,7 @@ OPTIONS = (
         default=DEFAULT.patience,
         metavar="N",
         help="End the run if the validation loss has not improved for N evaluations after the warm-up. "
-        f"0: never. {AUTOMATIC}: {PATIENCE} for texts of up to {MANY:,} characters, otherwise never.",
+        f"0: no limit. {AUTOMATIC}: {PATIENCE} for texts of up to {MANY:,} characters, otherwise 0.",
     ),
     training(
         "--epoch-reset/--no-epoch-reset",

@@ -10,8 +10,10 @@ from minichar.devices.cupy import open_cupy
 from minichar.devices.opencl import open_dpnp
 from minichar.errors import MinicharError
 
-AUTO_CPU = "device auto: cpu, because each step is small; to use a GPU, add --device gpu"
-"""Why ``auto`` selects the CPU to generate text, or to evaluate text that is not split into streams.
+AUTO_CPU = "device auto: cpu, because {}; to use a GPU, add --device gpu"
+"""Note that states why ``auto`` selects the CPU for a task that is not timed."""
+SMALL_STEPS = "each step is small"
+"""Reason to generate or evaluate a single stream on the CPU.
 
 Each step is a few small operations, and a GPU takes longer to launch a small operation than to execute it.
 """
@@ -79,4 +81,4 @@ def auto_note(name: str) -> str:
 
     There is nothing to explain if the user named a device, or if CuPy is not installed. CuPy is not imported.
     """
-    return AUTO_CPU if name == "auto" and find_spec("cupy") else ""
+    return AUTO_CPU.format(SMALL_STEPS) if name == "auto" and find_spec("cupy") else ""

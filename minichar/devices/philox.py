@@ -79,7 +79,10 @@ class Philox:
         self.counters = lru_cache(4)(lambda n: backend.xp.arange(n, dtype="uint64")[None])  # (1, n)
 
     def fill(self, out: Array, seed: int, function: Function, *arguments: np.generic) -> None:
-        """Set the elements of `out` to results of `function`. Different seeds below 2⁶⁴ are independent."""
+        """Set the elements of `out` to results of `function`.
+
+        Different seeds below 2⁶⁴ give independent streams.
+        """
         kernel, each = self.kernels[function]
         n = -(-out.size // each)
         in_place = out.flags.c_contiguous and out.size == n * each

@@ -8,8 +8,8 @@ CHUNKS = 100
 """Desired minimum number of chunks in a text, so that an epoch has enough steps. B is reduced to reach
 this number, but not below `SMALLEST_B`."""
 ALLOWED, MOST = 0.01, 0.02
-"""T is reduced if more than `ALLOWED` of the text would otherwise be left out of the chunks. If more than
-`MOST` would still be left out, other values of B are tried too."""
+"""T is reduced if more than `ALLOWED` of the text would otherwise be left out of the chunks. If B is
+`SMALLEST_B` and more than `MOST` would still be left out, a few larger values of B are tried too."""
 
 SHORT, DROPOUT = 100_000, 0.5
 """Models quickly overfit short texts, so dropout is `DROPOUT` for texts of up to `SHORT` characters."""
@@ -25,8 +25,8 @@ that many distinct characters (`has_rare_characters`), a GRU with layer normalis
 a lower loss than an LSTM."""
 
 MANY, PATIENCE = 5_000_000, 10
-"""For texts of up to `MANY` characters, a run ends after `PATIENCE` evaluations without improvement. A run on
-a longer text takes only a few epochs, and each epoch has several evaluations."""
+"""For texts of up to `MANY` characters, a run ends after `PATIENCE` evaluations without improvement. By
+default, a run on a longer text takes at most two epochs, so it does not need to end early."""
 
 STEPS_PER_VAL_CHUNK = 8
 """Number of training steps between evaluations, per validation chunk.
@@ -110,6 +110,7 @@ def choose_sizes(N: int, B: int, T: int, left_out: Callable[[int, int], int]) ->
         return B, next(enough, None) or min(lengths, key=lambda T: left_out(B, T))
 
     sizes = fit(B or min(max(N // (CHUNKS * (T or USUAL_T)), SMALLEST_B), LARGEST_B))
-    if not B and left_out(*sizes) > MOST * N:  # a very short text
+    # A longer text has a larger B, which matters more than the characters that are left out.
+    if not B and sizes[0] == SMALLEST_B and left_out(*sizes) > MOST * N:
         sizes = min(map(fit, range(SMALLEST_B, 2 * SMALLEST_B)), key=lambda sizes: left_out(*sizes))
     return sizes

@@ -48,12 +48,12 @@ class Settings:
     values that suit the text: 0 for `batch_size`, `seq_length` and `max_epochs`; -1 for `rnn_size`,
     `dropout`, `embedding`, `patience`, `learning_rate`, `warmup` and `max_val_chunks`; "auto" for `model`;
     and None for `layer_norm` and `tied`. If `eval_val_every` is 0, the evaluation interval is chosen
-    automatically (`Timetable`). If `keep` is 0, all checkpoints are kept. `epoch_reset` is whether each epoch
-    starts from a zero state. `reset_on` is the string that separates documents (`minichar.text.resets`), or
-    an empty string if there is none. `title` is the model's display name, or an empty string for the default
-    name. The defaults are those of the ``quick`` recipe. `recipe` only records which recipe was used
-    (`minichar.training.recipes`). `grad_clip` applies to the gradient summed over time and averaged over the
-    batch, as in char-rnn; `clip_norm` applies to the gradient of the mean loss.
+    automatically (`Timetable`). If `keep` is 0, all checkpoints are kept. If `epoch_reset` is True, each
+    epoch starts from a zero state. `reset_on` is the string that separates documents
+    (`minichar.text.resets`), or an empty string if there is none. `title` is the model's display name, or an
+    empty string for the default name. The defaults are those of the ``quick`` recipe. `recipe` only records
+    which recipe was used (`minichar.training.recipes`). `grad_clip` applies to the gradient summed over time
+    and averaged over the batch, as in char-rnn; `clip_norm` applies to the gradient of the mean loss.
 
     Raises
     ------

@@ -136,9 +136,9 @@ def find_all(devices: Sequence[Backend]) -> list[Timing]:
 
 
 def find(size: str, devices: Sequence[Backend]) -> Timing | None:
-    """Return the cached timing for this size on these devices in their present modes, or None."""
-    now = size, describe_modes(devices)
-    return next((timing for timing in find_all(devices) if (timing.size, timing.modes) == now), None)
+    """Return the cached timing for this size on these devices in their current modes, or None."""
+    wanted = size, describe_modes(devices)
+    return next((timing for timing in find_all(devices) if (timing.size, timing.modes) == wanted), None)
 
 
 def find_in_any_mode(size: str, devices: Sequence[Backend]) -> Timing | None:
@@ -157,12 +157,12 @@ def save(timing: Timing) -> None:
 
 def _checked(size: Any, devices: Any, modes: Any, milliseconds: Any, machine: Any) -> Timing:
     """Create a timing from JSON values. Raise ValueError or TypeError if the values are invalid."""
-    described, running, durations = dict(devices), dict(modes), dict(milliseconds)
+    devices, modes, durations = dict(devices), dict(modes), dict(milliseconds)
     sound = (
-        all(isinstance(text, str) for text in (size, machine, *described.values(), *running.values()))
-        and described.keys() == running.keys() == durations.keys() != set()
+        all(isinstance(text, str) for text in (size, machine, *devices.values(), *modes.values()))
+        and devices.keys() == modes.keys() == durations.keys() != set()
         and all(0 < duration < inf for duration in durations.values())
     )
     if not sound:
         raise ValueError("corrupted timing")
-    return Timing(size, described, running, durations, machine)
+    return Timing(size, devices, modes, durations, machine)

@@ -187,9 +187,9 @@ class Trainer:
         """Train on the next chunk; return its loss, a scalar array on the device."""
         self.is_saved = False
         k = self.iteration % len(self.train)
-        if k == 0 and self.settings.epoch_reset:
-            self.step.network.reset()
         inputs, targets, *keep = self.train[k]
+        if k == 0 and (self.settings.epoch_reset or keep):  # with `keep`, documents are independent
+            self.step.network.reset()
         self.step.learn(inputs, targets, self.generator, *keep)
         self.iteration += 1
         self.learned += 1

@@ -260,7 +260,8 @@ class TestAuto:
         return (name, path, *options)
 
     def test_commands_that_time_nothing_say_why_they_use_the_cpu(self, run, command):
-        note = "device auto: cpu, because each step is small; to use a GPU, add --device gpu\n"
+        why = "blocks are not timed" if "--block" in command else "each step is small"
+        note = f"device auto: cpu, because {why}; to use a GPU, add --device gpu\n"
         named = run(*command, "--device", "cpu")
         assert "auto" not in named.stderr
         for options in ((), ("--device", "auto")):

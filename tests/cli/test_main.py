@@ -178,6 +178,10 @@ def test_unknown_option_with_one_dash(cli, arguments, words):
             "train --learning-rate 1 (no equivalent: --optimizer, --n_head; the optimiser is always RMSprop)",
         ),
         ("train --optim=adamw", "train (no equivalent: --optim; the optimiser is always RMSprop)"),
+        (
+            "train --optimizer adam --optim adam",
+            "train (no equivalent: --optimizer, --optim; the optimiser is always RMSprop)",
+        ),
         ("train --eval_iters 200", "train --max-val-chunks 200"),
         ("sample --start=a --max_new_tokens=9", "sample --primetext=a --length=9"),
         ("train --lr 0.01 --epochs 5", "train --learning-rate 0.01 --max-epochs 5"),

@@ -36,7 +36,10 @@ def test_the_estimate_respects_the_time_limit(cli, monkeypatch):
     monkeypatch.setattr(report, "ESTIMATE_AFTER", 0.0)
     arguments = ["train", "--data", "input.txt", *TOY, "--max-epochs", 1e6, "--max-time", 0.008]
     assert "time       about 0 s in total" in cli(*arguments, "--patience", 0).stderr
-    assert "time       up to about 0 s in total" in cli(*arguments, "--patience", 10).stderr
+    limited = [*arguments, "--patience", 10]
+    assert "time       up to about 0 s in total" in cli(*limited).stderr
+    assert "time       about 0 s in total" in cli(*limited, "--max-epochs", 10).stderr
+    assert "time       about 0 s in total" in cli(*limited, "--train-frac", 1, "--val-frac", 0).stderr
 
 
 def test_the_estimate_does_not_extrapolate_the_first_chunk(cli, monkeypatch):

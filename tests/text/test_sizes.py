@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from minichar.text.batches import split_text
@@ -53,6 +53,7 @@ def test_if_all_leave_out_more_than_two_per_cent_another_batch_size_is_chosen():
     assert choose_sizes(1_049, 0, 0, left_out) == (6, 33)
     assert choose_sizes(1_049, 4, 0, left_out) == (4, 33), "B was requested"
     assert choose_sizes(1_049, 0, 40, left_out) == (6, 40), "T was requested"
+    assert choose_sizes(25_000, 0, 50, lambda B, T: 600) == (5, 50), "the text is not very short"
 
 
 @given(
@@ -62,6 +63,7 @@ def test_if_all_leave_out_more_than_two_per_cent_another_batch_size_is_chosen():
         st.tuples(st.just("tail"), st.integers(1_000, 400_000)),
     )
 )
+@example(("columns", 540))  # requires B = 7
 def test_at_most_two_per_cent_of_a_text_is_left_out(how_and_length):
     how, N = how_and_length
     ids = np.broadcast_to(np.uint8(0), N)

@@ -120,6 +120,16 @@ class TestTraining:
             assert float(one.learn()) == float(two.learn())
         np.testing.assert_array_equal(one.model.parameters.flat, two.model.parameters.flat)
 
+    def test_each_epoch_starts_with_a_new_document_even_without_a_reset_of_the_state(self, tmp_path):
+        settings = toy_settings(tmp_path, reset_on="a", epoch_reset=False)
+        trainer = begin(settings).trainer
+        network, n, before = trainer.step.network, len(trainer.train), []
+        learn = network.learn
+        network.learn = lambda *chunk: (before.append(network.state), learn(*chunk))[1]
+        list(trainer.run())
+        assert [bool(state.any()) for state in before[::n]] == [False, False]
+        assert all(state.any() for state in before[1:n])
+
     def test_validation_resets_the_state_too(self, tmp_path):
         settings = toy_settings(tmp_path, reset_on="\n")
         run = begin(settings)
