@@ -1,5 +1,7 @@
 """Uniform random number generators whose state can be saved in a checkpoint."""
 
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -88,14 +90,37 @@ class ColumnsOf(Uniform):
     columns : slice
         The sequences for which to return random numbers.
     B : int
+    zeros : callable
+        ``zeros(shape, dtype)`` returns an array on the device (`Backend.zeros`).
     """
 
-    def __init__(self, generator: Uniform, columns: slice, B: int) -> None:
+    def __init__(
+        self, generator: Uniform, columns: slice, B: int, zeros: Callable[[tuple[int, ...], Any], Array]
+    ) -> None:
         self.whole, self.columns, self.B = generator, columns, B
+        # Keep one array for each kind of mask, because creating an array launches a kernel.
+        self.batch = lru_cache(4)(lambda shape, dtype: zeros((*shape[:-1], B), dtype))  # (…, B)
 
     def random(self, shape: tuple[int, ...], dtype: Real = "float64") -> Array:
         """Return new random numbers with the given shape and dtype. The last axis indexes the sequences."""
         return self.whole.random((*shape[:-1], self.B), dtype)[..., self.columns]
+
+    def fill(self, out: Array) -> None:
+        """Set the elements of `out`, an array of float32 or float64, to new random numbers."""
+        self._take(out, self.whole.fill)
+
+    def drop(self, probability: float, value: float, out: Array) -> None:
+        """Set each element of `out` to 0 with the given probability, and otherwise to `value`."""
+        self._take(out, partial(self.whole.drop, probability, value))
+
+    def bernoulli(self, probability: float, out: Array) -> None:
+        """Set each element of `out`, an array of bool, to True with the given probability."""
+        self._take(out, partial(self.whole.bernoulli, probability))
+
+    def _take(self, out: Array, draw: Callable[[Array], None]) -> None:
+        batch = self.batch(out.shape, out.dtype)
+        draw(batch)
+        out[...] = batch[..., self.columns]
 
     @property
     def shared(self) -> Uniform:

@@ -88,9 +88,9 @@ class Trainer:
         self.rates: tuple[float, float] | None = None
         self.validation = Validation(model, split.T, len(self.train.streams), self.step.share, team)
         # Separate from the generators for weights and samples, so that training does not depend on them.
-        uniform = self.backend.uniform(settings.seed, 1)
-        # `ColumnsOf` takes several GPU operations per mask, instead of one.
-        self.generator = uniform if team.size == 1 else ColumnsOf(uniform, self.step.columns, split.B)
+        self.generator = self.backend.uniform(settings.seed, 1)
+        if team.size > 1:
+            self.generator = ColumnsOf(self.generator, self.step.columns, split.B, self.backend.zeros)
         self.iteration = 0
         self.first_loss: float | None = None
         self.learned = 0

@@ -106,11 +106,11 @@ def test_scheduled_sampling_draws_the_mask_and_the_random_numbers_with_one_kerne
 
 
 @pytest.mark.parametrize(("B", "copies"), [(4, 0), (3, 1)])
-def test_with_several_processes_a_mask_takes_more_operations(B, copies, fake_cupy):
-    """Each process draws numbers for all B sequences. A multiple of four numbers needs no further copy."""
+def test_with_several_processes_a_mask_takes_one_more_copy(B, copies, fake_cupy):
+    """Each process draws a mask for all B sequences. A multiple of four numbers needs no further copy."""
     fake_cupy()
     gpu = open_backend("gpu")
-    alone, shared = gpu.uniform(1), ColumnsOf(gpu.uniform(1), slice(1, 2), B)
+    alone, shared = gpu.uniform(1), ColumnsOf(gpu.uniform(1), slice(1, 2), B, gpu.zeros)
 
     def operations(draw, *arguments):
         draw(*arguments)  # also creates the counters
@@ -118,6 +118,7 @@ def test_with_several_processes_a_mask_takes_more_operations(B, copies, fake_cup
         draw(*arguments)
         return sum(gpu.xp.device_.operations.values())
 
-    for generator, n, dropout, sampling in ((alone, B, 1, 1), (shared, 1, 4, 3)):
-        assert operations(generator.drop, 0.5, 2.0, gpu.zeros((1, n), "float32")) == dropout + copies
-        assert operations(generator.bernoulli, 0.5, gpu.zeros((1, n), "bool")) == sampling + copies
+    for generator, n, taken in ((alone, B, 1), (shared, 1, 2)):
+        assert operations(generator.drop, 0.5, 2.0, gpu.zeros((1, n), "float32")) == taken + copies
+        assert operations(generator.bernoulli, 0.5, gpu.zeros((1, n), "bool")) == taken + copies
+        assert operations(generator.fill, gpu.zeros((1, n), "float32")) == taken + copies

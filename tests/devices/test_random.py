@@ -140,7 +140,7 @@ class TestArrays:
         part = [backend.zeros((rows, 2), dtype) for dtype in ("float64", "float32", bool)]
         for generator, (u, dropped, true) in (
             (uniform, whole),
-            (ColumnsOf(backend.uniform(1, 2), slice(1, 3), B), part),
+            (ColumnsOf(backend.uniform(1, 2), slice(1, 3), B, backend.zeros), part),
         ):
             generator.fill(u)
             generator.drop(0.4, 2.0, dropped)
