@@ -8,6 +8,8 @@ from shlex import quote
 from typing import Any
 
 import click
+import numpy as np
+from numpy.typing import NDArray
 
 from minichar.checkpoints.archive import TextFile
 from minichar.checkpoints.naming import open_checkpoint
@@ -168,7 +170,7 @@ def command(
 
     blocks = f"blocks of {counted(block, 'character')}, each from a zero state"
     if split == "whole" and block:
-        streams = corpus.ids[None]  # (1, N)
+        streams: NDArray[np.integer] = corpus.ids[None]  # (1, N)
         result = evaluate_blocks(model, streams, block, watch, resets_of(corpus, settings))
         what = f"whole text, {blocks}"
     elif split == "whole":
