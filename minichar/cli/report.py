@@ -206,7 +206,7 @@ class Report:
     def show_sample(self) -> None:
         """Print a line of generated text."""
         self.sampled = True
-        model = self.trainer.model.on(CPU)  # each step is small (see `AUTO_CPU`)
+        model = self.trainer.model.on(CPU)  # each step is small (see `SMALL_STEPS`)
         text = "".join(generate(model, SAMPLE_LENGTH, seed=self.trainer.iteration))
         self.say(f"           sample: {text.replace(chr(10), ' / ')[:SAMPLE_LENGTH]}")
         self.speed.resume()
