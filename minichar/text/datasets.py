@@ -21,7 +21,7 @@ BASE_URL = "https://raw.githubusercontent.com"
 CHAR_RNN = "karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"
 CHINESE_POETRY = "chinese-poetry/chinese-poetry/99ebbef7e1345c0985c44b9fd96a3f9e776f117b/全唐诗"
 NAMES = "treyhunner/names/0f51b66ae0661302f742ddae25f21c1f1266902d/names"
-LINUX = "gregkh/linux/v6.12.107"
+LINUX = "gregkh/linux/f717995cb7dcd8998ab15516b8006aea09cfde0d"  # v6.12.107
 KERNEL = "cpu exit fork sched/core sched/fair signal sys workqueue"
 MM = "filemap memory mmap page_alloc shmem slub vmalloc vmscan"
 
