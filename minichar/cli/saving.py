@@ -37,7 +37,7 @@ SAVING = (
         metavar="N",
         help="Use only the first N validation chunks in each evaluation. "
         f"{AUTOMATIC}: one chunk per {STEPS_PER_VAL_CHUNK} training steps between evaluations "
-        "(about 10% of the time). 0: all.",
+        "(about 10% of the time, or more if the run is shorter than an epoch). 0: all.",
     ),
     saving(
         "--checkpoint-every",

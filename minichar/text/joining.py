@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Option
 from minichar.text.reading import Source
 from minichar.text.vocabulary import CODE_POINTS, Vocabulary
 
@@ -110,7 +110,13 @@ class Text:
         changes: Counter[str] = Counter()
         starts, empty, N = [0], [], 0
         for source in self.sources:
-            N += source.count(counts, changes)
+            try:
+                N += source.count(counts, changes)
+            except MinicharError as error:
+                options = [part.name for part in error.args if isinstance(part, Option)]
+                if len(self.sources) > 1 and "encoding" in options:
+                    raise MinicharError(*error.args, "; all files must have the same encoding") from None
+                raise
             if starts[-1] < N:
                 starts.append(N)
             else:

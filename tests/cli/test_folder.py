@@ -91,4 +91,8 @@ def test_a_folder_with_an_undecodable_file(cli, folder):
     (folder / "2.txt").write_bytes("été".encode("cp1252"))
     error = cli("train", "--data", "folder", *TOY, status=1).stderr
     assert error.startswith("Error: 'folder/2.txt' is not utf-8 text at byte offset 0")
-    assert "--encoding cp1252" in error
+    assert "--encoding cp1252 (été)" in error
+    assert error.endswith("; all files must have the same encoding\n")
+    for name in ("1.txt", "3.txt"):
+        (folder / name).unlink()
+    assert "same encoding" not in cli("train", "--data", "folder", *TOY, status=1).stderr

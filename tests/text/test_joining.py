@@ -119,6 +119,8 @@ def test_errors_name_the_file(folder):
     assert "encoding='cp1252' (été à la mer)" in line
     (folder / "b.txt").write_bytes(b"a\0b" * 50)
     assert f"{str(folder / 'b.txt')!r} contains NUL" in error_of(folder)
+    (folder / "b.txt").write_bytes(b"\0" * 50)
+    assert error_of(folder).endswith("it looks like a binary file: choose a text file")
 
 
 def test_web_pages_are_counted(folder):
