@@ -57,7 +57,8 @@ def restore(trainer: Trainer, resumed: TrainingState) -> None:
     trainer.history = resumed.history
     for row in trainer.history:
         if row["val_loss"] is not None:
-            trainer.timetable.count(row["iteration"], trainer.saver.record(row["val_loss"]))
+            trainer.saver.record(row["val_loss"])
+            trainer.timetable.count(row["iteration"], row["val_loss"])
     if progress.device == trainer.backend.kind:
         try:
             trainer.generator.state = progress.random
