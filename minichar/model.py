@@ -91,6 +91,12 @@ class CharRNN:
         return f", trained on {origin['path']!r}" if isinstance(origin, dict) and "path" in origin else ""
 
     @property
+    def text_digest(self) -> str | None:
+        """The digest of the training text (see `Corpus`); None if unknown."""
+        origin = self.details.get("origin")
+        return origin.get("digest") if isinstance(origin, dict) else None
+
+    @property
     def title(self) -> str:
         """The title set for the training run or, by default, the name of the training text; empty if unknown.
 

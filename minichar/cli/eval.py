@@ -156,9 +156,8 @@ def command(
     corpus = load_corpus(settings.data, encoding=settings.encoding, vocabulary=model.vocabulary)
     for note in corpus.notes:
         click.echo(note, err=True)
-    origin = model.details.get("origin")
-    same_text = isinstance(origin, dict) and origin.get("digest") == corpus.digest
-    if origin and not same_text:
+    same_text = model.text_digest == corpus.digest
+    if model.text_digest and not same_text:
         click.echo(f"{corpus.path} is not the text that {path} was trained on", err=True)
     if split == "whole" and len(devices) > 1 and not quiet:
         click.echo(AUTO_CPU.format("blocks are not timed" if block else SMALL_STEPS), err=True)

@@ -79,10 +79,11 @@ def command(
     if html is None:
         show(model, path)
         return
+    digest = None
     if text is None:
-        text = training_text(model, path)
+        text, digest = training_text(model, path), model.text_digest
         encoding = encoding or settings_of(model, path).encoding
-    write_page(model, path, text, html, length, encoding or "utf-8")
+    write_page(model, path, text, html, length, encoding or "utf-8", digest)
 
 
 def training_text(model: CharRNN, path: Path) -> Path | None:
@@ -105,10 +106,23 @@ def training_text(model: CharRNN, path: Path) -> Path | None:
     return Path(name)
 
 
-def write_page(model: CharRNN, path: Path, text: Path | None, html: Path, length: int, encoding: str) -> None:
-    """Write an HTML page for the first `length` characters of the text; None is the default text."""
+def write_page(
+    model: CharRNN,
+    path: Path,
+    text: Path | None,
+    html: Path,
+    length: int,
+    encoding: str,
+    digest: str | None,
+) -> None:
+    """Write an HTML page for the first `length` characters of the text; None is the default text.
+
+    If `digest` is not None and the text has a different digest, print a note.
+    """
     corpus = load_corpus(text, encoding=encoding, vocabulary=model.vocabulary, cache=False)
     notes, ids = list(corpus.notes), corpus.ids[:length]
+    if digest not in (None, corpus.digest):
+        notes.append(f"{corpus.path} has changed since the model was trained")
     if len(ids) < len(corpus.ids):
         advice = f"; to show more, set --length (at most {MAX_LENGTH:,})" if length < MAX_LENGTH else ""
         notes.append(f"the page shows the first {len(ids):,} of {len(corpus.ids):,} characters{advice}")

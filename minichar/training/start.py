@@ -172,9 +172,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
         check_text(settings, path)
     # Do not write a cache to a path taken from an untrusted checkpoint.
     corpus = read_corpus(settings, "data" in changes, team)
-    origin = model.details.get("origin")
-    same_text = isinstance(origin, dict) and origin.get("digest") == corpus.digest
-    if not same_text or corpus.vocabulary != model.vocabulary:
+    if corpus.digest != model.text_digest or corpus.vocabulary != model.vocabulary:
         raise MinicharError(
             f"{corpus.path} is not the text that {path} was trained on: specify the original text with ",
             Option("data"),

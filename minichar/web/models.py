@@ -139,10 +139,9 @@ def load_models(paths: Sequence[Path]) -> dict[str, CharRNN]:
 
 def run_of(model: CharRNN) -> str:
     """Return a string that identifies a model's training run within a directory."""
-    settings, origin = model.details.get("settings"), model.details.get("origin")
+    settings = model.details.get("settings")
     kept = {name: settings.get(name) for name in SHARED} if isinstance(settings, dict) else {}
-    digest = origin.get("digest") if isinstance(origin, dict) else None
-    return repr((model.config.shapes(), model.vocabulary, kept, digest))
+    return repr((model.config.shapes(), model.vocabulary, kept, model.text_digest))
 
 
 def describe(name: str, model: CharRNN) -> ModelInfo:

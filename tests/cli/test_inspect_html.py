@@ -204,6 +204,14 @@ def test_default_text_is_the_training_text(cli, train, home):
         assert "at byte offset" in result.stderr
 
 
+def test_a_training_text_that_has_changed_gives_a_note(cli, checkpoint, home):
+    note = "input.txt has changed since the model was trained\n"
+    assert note not in cli("inspect", checkpoint, "--html", "a.html").stderr
+    (home / "input.txt").write_text(TEXT[::-1], encoding="utf-8")
+    assert note in cli("inspect", checkpoint, "--html", "a.html").stderr
+    assert note not in cli("inspect", checkpoint, "--html", "a.html", "--text", "input.txt").stderr
+
+
 def test_the_default_text_could_not_be_saved(cli, home):
     (home / "data").write_text("not a directory")
     model = toy_model("".join(sorted(set(pydocs_text()))))
