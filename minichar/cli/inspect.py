@@ -122,7 +122,7 @@ def write_page(
     corpus = load_corpus(text, encoding=encoding, vocabulary=model.vocabulary, cache=False)
     notes, ids = list(corpus.notes), corpus.ids[:length]
     if digest not in (None, corpus.digest):
-        notes.append(f"{corpus.path} has changed since the model was trained")
+        notes.append(f"{corpus.path} is not the text that {path} was trained on")
     if len(ids) < len(corpus.ids):
         advice = f"; to show more, set --length (at most {MAX_LENGTH:,})" if length < MAX_LENGTH else ""
         notes.append(f"the page shows the first {len(ids):,} of {len(corpus.ids):,} characters{advice}")

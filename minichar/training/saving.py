@@ -62,8 +62,8 @@ class Saver:
         return min(reversed(existing), key=loss_in_name, default=None)
 
     def record(self, val_loss: float) -> bool:
-        """Record a validation loss and return True if no earlier loss was lower."""
-        best = val_loss <= self.best_loss
+        """Record a validation loss and return True if it is lower than all earlier ones."""
+        best = val_loss < self.best_loss
         self.best_loss = min(val_loss, self.best_loss)
         return best
 

@@ -57,8 +57,7 @@ def restore(trainer: Trainer, resumed: TrainingState) -> None:
     trainer.history = resumed.history
     for row in trainer.history:
         if row["val_loss"] is not None:
-            trainer.saver.record(row["val_loss"])
-            trainer.timetable.count(row["iteration"], row["val_loss"])
+            trainer.timetable.count(row["iteration"], trainer.saver.record(row["val_loss"]))
     if progress.device == trainer.backend.kind:
         try:
             trainer.generator.state = progress.random

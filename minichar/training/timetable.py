@@ -29,17 +29,15 @@ class Timetable:
         Seconds since `begin` was called, updated before each step. All processes of a run use the same value.
     warmup : int
         Number of steps during which the learning rate rises.
-    lowest : float
-        The lowest validation loss so far.
     since_best : int
-        Number of evaluations since `lowest` was first reached, excluding those during warm-up.
+        Number of evaluations since the one with the lowest validation loss, excluding those during warm-up.
     """
 
     def __init__(self, settings: Settings, per_epoch: int) -> None:
         self.settings, self.per_epoch = settings, per_epoch
         self.total = max(1, round(settings.max_epochs * per_epoch))
         self.warmup = warmup_steps(self.total, settings.warmup)
-        self.lowest, self.since_best, self.pause = float("inf"), 0, AUTOMATIC
+        self.since_best, self.pause = 0, AUTOMATIC
         self.begin()
 
     def begin(self) -> None:
@@ -87,11 +85,10 @@ class Timetable:
         self.pause = max(AUTOMATIC, TRAINING * seconds)
         self.evaluated_at = self.now
 
-    def count(self, iteration: int, loss: float) -> None:
-        """Count an evaluation towards `patience`, or reset the count if the loss is a new minimum."""
+    def count(self, iteration: int, best: bool) -> None:
+        """Count an evaluation towards `patience`, or reset the count if the loss is the lowest so far."""
         # Evaluations during warm-up do not count: the learning rate may still be too low to improve the loss.
-        self.since_best = 0 if loss < self.lowest else self.since_best + (iteration > self.warmup)
-        self.lowest = min(loss, self.lowest)
+        self.since_best = 0 if best else self.since_best + (iteration > self.warmup)
 
     def reason_to_end(self) -> str:
         """Return the reason for ending training early, or an empty string if there is none."""

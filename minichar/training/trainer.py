@@ -161,7 +161,7 @@ class Trainer:
                 self.agree()  # update the time: the evaluation may have taken minutes
                 self.timetable.evaluated(self.timetable.now - begun)
                 if val_loss is not None:
-                    self.timetable.count(self.iteration, val_loss)
+                    self.timetable.count(self.iteration, saved.best)
                 reason = self.timetable.reason_to_end()
                 if not warned and shared():  # another run has started since
                     warned = True

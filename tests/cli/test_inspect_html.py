@@ -205,7 +205,7 @@ def test_default_text_is_the_training_text(cli, train, home):
 
 
 def test_a_training_text_that_has_changed_gives_a_note(cli, checkpoint, home):
-    note = "input.txt has changed since the model was trained\n"
+    note = f"input.txt is not the text that {checkpoint} was trained on\n"
     assert note not in cli("inspect", checkpoint, "--html", "a.html").stderr
     (home / "input.txt").write_text(TEXT[::-1], encoding="utf-8")
     assert note in cli("inspect", checkpoint, "--html", "a.html").stderr

@@ -73,8 +73,9 @@ def test_source_files_are_joined_with_a_newline_in_the_order_of_the_list():
 
 
 def test_downloads_are_pinned_to_commits():
-    for file in (file for dataset in DATASETS.values() for file in dataset.files):
-        assert re.match(r"[^/]+/[^/]+/[0-9a-f]{40}/", file), file
+    for dataset in DATASETS.values():
+        for file in dataset.files:
+            assert re.match(r"[^/]+/[^/]+/[0-9a-f]{40}/", file), file
 
 
 def test_pydocs_is_english_prose_in_a_fixed_order():

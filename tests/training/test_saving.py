@@ -39,13 +39,13 @@ def test_the_file_name_agrees_with_the_content(trainer_of):
     np.testing.assert_array_equal(load(saved[-1].path).parameters.flat, trainer.model.parameters.flat)
 
 
-def test_a_checkpoint_is_the_best_if_no_earlier_loss_is_lower(trainer_of, monkeypatch):
+def test_a_checkpoint_is_the_best_so_far_if_its_loss_is_lower_than_all_earlier_ones(trainer_of, monkeypatch):
     losses = iter(np.repeat([3.0, 2.0, 2.5, 2.0, 1.0, 1.5], 2))  # one loss each for `val` and `fit`
     monkeypatch.setattr(validation_module, "evaluate", lambda *_: Evaluation(next(losses), 1, 1, 24))
     trainer = trainer_of(eval_val_every=6, max_epochs=1)
     assert 30 < trainer.iterations <= 36
     best = [event.best for event in trainer.run() if isinstance(event, Saved)]
-    assert best == [True, True, False, True, True, False]
+    assert best == [True, True, False, False, True, False]
 
 
 def test_without_a_validation_part_there_is_no_validation_loss(trainer_of):

@@ -63,9 +63,9 @@ def test_without_a_limit_time_does_not_end_the_run():
 
 def test_patience_counts_evaluations_without_improvement():
     plan = Timetable(Settings(patience=2), 10)
-    for loss, ends in [(3.0, False), (3.1, False), (2.9, False), (2.9, False), (2.95, True)]:
-        plan.count(1, loss)
-        assert bool(plan.reason_to_end()) == ends
+    for best, reason in [(True, False), (False, False), (True, False), (False, False), (False, True)]:
+        plan.count(1, best)
+        assert bool(plan.reason_to_end()) == reason
     assert plan.reason_to_end() == "the validation loss has not improved in 2 evaluations"
 
 
@@ -73,7 +73,7 @@ def test_patience_does_not_count_evaluations_during_warm_up():
     plan = Timetable(Settings(patience=2, max_epochs=2, warmup=0.5), 10)
     ended = []
     for iteration in range(8, 14):
-        plan.count(iteration, 3.0)
+        plan.count(iteration, best=False)
         ended.append(bool(plan.reason_to_end()))
     assert ended == [False] * 4 + [True] * 2  # the warm-up takes 10 steps
 
@@ -81,5 +81,5 @@ def test_patience_does_not_count_evaluations_during_warm_up():
 def test_without_patience_the_run_does_not_end_early():
     plan = Timetable(Settings(patience=0), 10)
     for _ in range(100):
-        plan.count(1, 3.0)
+        plan.count(1, best=False)
     assert plan.reason_to_end() == ""

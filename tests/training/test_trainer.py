@@ -177,7 +177,7 @@ def losses(monkeypatch, trainer, values):
 
 def test_patience_ends_the_run(trainer_of, monkeypatch):
     trainer = trainer_of(eval_val_every=3, patience=2)
-    losses(monkeypatch, trainer, [3.0, 3.1, 2.9, 3.0, 2.95, 1.0])
+    losses(monkeypatch, trainer, [3.0, 3.1, 2.9, 3.0, 2.9, 1.0])
     events = list(trainer.run())
     assert trainer.iteration == 15
     assert events[-1] == EndedEarly("the validation loss has not improved in 2 evaluations")
