@@ -81,6 +81,7 @@ RECIPES = {
 }
 
 STEP = ("learning_rate_decay", "learning_rate_decay_after")
+VALIDATION = ("patience", "max_val_chunks")
 SS = ("start_ss", "decay_ss", "min_ss", "ss_schedule", "ss_feed")
 
 
@@ -110,6 +111,9 @@ def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
         unused.append(("encoding", Option("data")))
     if settings.model != "gru":
         unused.append(("gru_reset", Option("model", "gru")))
+    if not settings.val_frac:
+        needed = Option("val_frac", Settings.val_frac)
+        unused += [(option, needed) for option in VALIDATION if given.get(option, 0) > 0]
     if settings.learning_rate_schedule != "step":
         unused += [(option, Option("learning_rate_schedule", "step")) for option in STEP]
     elif settings.learning_rate_decay == 1.0 and "learning_rate_decay" not in given:

@@ -40,6 +40,8 @@ def test_the_default_recipe_is_quick():
         ({"gru_reset": "before"}, "gru_reset has no effect without model='gru'"),
         ({"start_ss": 0.9}, "start_ss has no effect without use_ss=True"),
         ({"recipe": "char-rnn", "ss_feed": "argmax"}, "ss_feed has no effect without use_ss=True"),
+        ({"patience": 5, "val_frac": 0.0}, "patience has no effect without val_frac=0.05"),
+        ({"max_val_chunks": 9, "val_frac": 0.0}, "max_val_chunks has no effect without val_frac=0.05"),
     ],
 )
 def test_an_option_without_an_effect_is_an_error(given, message):
@@ -48,8 +50,12 @@ def test_an_option_without_an_effect_is_an_error(given, message):
     option, _, needed = message.partition(" has no effect without ")
     assert str(caught.value) == f"{message}: add {needed} or omit {option}"
     needed = {"learning_rate_schedule": "step", "use_ss": True, "model": "gru", "data": "my.txt"}
-    needed["learning_rate_decay"] = 0.9
+    needed |= {"learning_rate_decay": 0.9, "val_frac": 0.05}
     settings_from(given | needed)
+
+
+def test_limits_on_validation_may_be_off_or_automatic_without_a_validation_part():
+    settings_from({"patience": 0, "max_val_chunks": -1, "val_frac": 0.0})
 
 
 def test_a_sweep_may_try_a_constant_rate():
