@@ -96,5 +96,5 @@ def test_the_table_shows_the_options_that_differ():
     assert ["--rnn-size", "-1", "384", "512", "128"] in rows
     assert ["--layer-norm", "auto", "yes", "no", "no"] in rows
     assert ["--model", "auto", "lstm", "lstm", "lstm"] in rows
-    assert ["--learning-rate", "-1", "0.005", "0.002", "0.002"] in rows
+    assert ["--learning-rate", "-1", "0.005", "0.005", "0.002"] in rows
     assert not any(row and row[0] == "--seed" for row in rows)
