@@ -14,7 +14,7 @@ def test_a_recipe_changes_the_defaults(name):
 
 def test_explicit_options_override_the_recipe():
     settings = settings_from({"recipe": "laptop", "learning_rate": 0.5, "rnn_size": 7})
-    assert (settings.learning_rate, settings.rnn_size, settings.dropout) == (0.5, 7, 0.35)
+    assert (settings.learning_rate, settings.rnn_size, settings.dropout) == (0.5, 7, 0.1)
 
 
 def test_the_default_recipe_is_quick():
@@ -29,7 +29,7 @@ def test_the_default_recipe_is_quick():
             "learning_rate_decay has no effect without learning_rate_schedule='step'",
         ),
         (
-            {"recipe": "laptop", "learning_rate_decay_after": 2},
+            {"recipe": "best", "learning_rate_schedule": "cosine", "learning_rate_decay_after": 2},
             "learning_rate_decay_after has no effect without learning_rate_schedule='step'",
         ),
         (
@@ -93,8 +93,8 @@ def test_the_table_shows_the_options_that_differ():
         assert any(line.split(maxsplit=1) == [name, recipe.description] for line in lines)
     rows = [line.split() for line in lines]
     assert [*RECIPES] in rows
-    assert ["--rnn-size", "-1", "384", "512", "128"] in rows
-    assert ["--layer-norm", "auto", "yes", "no", "no"] in rows
+    assert ["--rnn-size", "-1", "256", "512", "128"] in rows
+    assert ["--layer-norm", "auto", "no", "no", "no"] in rows
     assert ["--model", "auto", "lstm", "lstm", "lstm"] in rows
-    assert ["--learning-rate", "-1", "0.005", "0.005", "0.002"] in rows
+    assert ["--learning-rate", "-1", "0.015", "0.005", "0.002"] in rows
     assert not any(row and row[0] == "--seed" for row in rows)
