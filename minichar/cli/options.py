@@ -15,7 +15,6 @@ from click.types import OptionHelpExtra
 from minichar.checks import did_you_mean
 from minichar.cli.completion import complete_model
 from minichar.cli.dashes import TwoDashes
-from minichar.cli.renamed import VALUES
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_devices
 from minichar.engine.cells import models
@@ -167,8 +166,7 @@ class OneOf(click.Choice[str]):
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         """Return an error message that lists the valid names."""
         message = super().get_invalid_choice_message(value, ctx).removesuffix(".")
-        name = self.normalize_choice(value, ctx)
-        return message + (f"; use {VALUES[name]}" if name in VALUES else did_you_mean(name, self.choices))
+        return message + did_you_mean(self.normalize_choice(value, ctx), self.choices)
 
 
 class Escaped(click.types.StringParamType):

@@ -42,6 +42,7 @@ RENAMED = {
 
 GPU = {"-1": "--device cpu", r"\d+": "--device gpu:{}", "": "--device gpu"}
 DROPPED = {r"[^-].*|-\d.*": "", "": ""}
+SCHEDULE = ("warmup-iters", "lr-decay-iters", "min-lr", "lr-schedule", "learning-rate-schedule")
 BY_VALUE = {
     "gpuid": GPU,
     "gpu": GPU,
@@ -52,7 +53,7 @@ BY_VALUE = {
     **dict.fromkeys(("input-h5", "input-json", "batchnorm", "lr-decay-every", "reset-iterations"), DROPPED),
     **dict.fromkeys(("gpu-backend", "speed-benchmark", "memory-benchmark", "checkpoint-name"), DROPPED),
     **dict.fromkeys(("n-head", "compile", "max-iters", "weight-decay"), DROPPED),
-    **dict.fromkeys(("warmup-iters", "lr-decay-iters", "min-lr", "lr-decay-factor"), DROPPED),
+    **dict.fromkeys((*SCHEDULE, "lr-decay-factor"), DROPPED),
     **dict.fromkeys(("validation-split", "clipvalue", "clipnorm", "optimizer", "optim"), DROPPED),
 }
 """For each option, patterns for its value, and the arguments that replace the option and a matching value.
@@ -60,11 +61,11 @@ BY_VALUE = {
 The empty pattern is for an option without a value.
 """
 
-FIXED = dict.fromkeys(("optimizer", "optim"), "the optimiser is always RMSprop")
+NOTES = {
+    **dict.fromkeys(("optimizer", "optim"), "the optimiser is always RMSprop"),
+    **dict.fromkeys(SCHEDULE, "the schedule is set by --warmup and --learning-rate-decay"),
+}
 """Notes on some of the dropped options."""
-
-VALUES = dict.fromkeys(("one-cycle", "onecycle"), "--learning-rate-schedule cosine --warmup 0.3")
-"""Choices in other programs, and minichar's options for them."""
 
 
 class Translation(NamedTuple):
@@ -78,7 +79,7 @@ class Translation(NamedTuple):
     dropped : list of str
         The options in `renamed` that have no equivalent.
     notes : list of str
-        The notes in `FIXED` on the options in `dropped`.
+        The notes in `NOTES` on the options in `dropped`.
     unknown : list of str
         The unrecognised options.
     """
@@ -120,7 +121,7 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
             (renamed if not new_words or new_words[0] in options else unknown).append(name)
             if not new_words:
                 dropped.append(name)
-                notes += {FIXED[key]} - {*notes} if key in FIXED else ()
+                notes += {NOTES[key]} - {*notes} if key in NOTES else ()
         elif (new := next((new for new in (RENAMED.get(key), ours) if new in options), None)) is not None:
             renamed.append(name)
             words += [new] * bool(new) if not equals else [f"{new}={value}" if new else value]

@@ -25,7 +25,7 @@ from minichar.text.sizes import (
 )
 from minichar.training.recipes import RECIPES, table
 from minichar.training.scheduled_sampling import SS_FEEDS
-from minichar.training.schedules import LEARNING_RATE_SCHEDULES, SS_SCHEDULES
+from minichar.training.schedules import SS_SCHEDULES
 from minichar.training.settings import AUTOMATIC, DTYPES, SPLITS, Settings
 from minichar.training.text import STEPS
 
@@ -211,13 +211,6 @@ OPTIONS = (
         f"{SHORT:,} characters with a batch size of at least {LARGEST_B}; otherwise {RATE:g}.",
     ),
     training(
-        "--learning-rate-schedule",
-        default=DEFAULT.learning_rate_schedule,
-        type=OneOf(LEARNING_RATE_SCHEDULES),
-        help="How the learning rate decreases. step: after each epoch, as in char-rnn. "
-        "cosine: after each step, to zero at the end of the run.",
-    ),
-    training(
         "--warmup",
         default=DEFAULT.warmup,
         metavar="FRACTION",
@@ -228,7 +221,7 @@ OPTIONS = (
     training(
         "--learning-rate-decay",
         default=DEFAULT.learning_rate_decay,
-        help="Factor applied to the learning rate after each epoch in the step schedule.",
+        help="Factor applied to the learning rate after each epoch. 1: no decay.",
     ),
     training(
         "--learning-rate-decay-after",

@@ -79,7 +79,6 @@ RECIPES = {
     ),
 }
 
-STEP = ("learning_rate_decay", "learning_rate_decay_after")
 VALIDATION = ("patience", "max_val_chunks")
 SS = ("start_ss", "decay_ss", "min_ss", "ss_schedule", "ss_feed")
 
@@ -113,9 +112,7 @@ def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
     if not settings.val_frac:
         needed = Option("val_frac", Settings.val_frac)
         unused += [(option, needed) for option in VALIDATION if given.get(option, 0) > 0]
-    if settings.learning_rate_schedule != "step":
-        unused += [(option, Option("learning_rate_schedule", "step")) for option in STEP]
-    elif settings.learning_rate_decay == 1.0 and "learning_rate_decay" not in given:
+    if settings.learning_rate_decay == 1.0 and "learning_rate_decay" not in given:
         unused.append(("learning_rate_decay_after", Option("learning_rate_decay")))
     if not settings.use_ss:
         unused += [(option, Option("use_ss", True)) for option in SS]

@@ -3,9 +3,8 @@
 Both schedules depend only on the number of completed steps, so they have no state to store in checkpoints.
 """
 
-from math import cos, exp, pi
+from math import exp
 
-LEARNING_RATE_SCHEDULES = ("step", "cosine")
 SS_SCHEDULES = ("linear", "exponential", "inverse-sigmoid")
 
 
@@ -14,24 +13,16 @@ def warmup_steps(total: int, warmup: float) -> int:
     return round(warmup * total)
 
 
-def warmup_and_decay(i: int, total: int, schedule: str, warmup: float) -> float:
-    """Return the learning-rate multiplier at step i = 0, 1, …, `total` - 1.
+def warmup_factor(i: int, total: int, warmup: float) -> float:
+    """Return the learning-rate multiplier of the warm-up at step i = 0, 1, …, `total` - 1.
 
-    Let w = round(`warmup` · `total`), and let p = (i - w) / (total - w) be the completed fraction of the
-    decay::
+    During the warm-up, it rises linearly::
 
-        warm-up   (i + 1) / w             for i < w
-        cosine    (1 + cos(π p)) / 2      Loshchilov & Hutter 2017, without restarts
-        step      1                       see `step_decay`
-
-    Warm-up over 30% of the run followed by cosine decay resembles fastai's version of the one-cycle schedule
-    (Smith & Topin 2019).
+        (i + 1) / w     for i < w, where w = round(`warmup` · `total`)
+        1               for i ≥ w
     """
     w = warmup_steps(total, warmup)
-    if i < w:
-        return (i + 1) / w
-    p = (i - w) / (total - w)
-    return (1.0 + cos(pi * p)) / 2.0 if schedule == "cosine" else 1.0
+    return (i + 1) / w if i < w else 1.0
 
 
 def step_decay(e: int, decay: float, after: int) -> float:

@@ -10,13 +10,7 @@ from minichar.engine.config import DropProbability, GruReset, Size
 from minichar.engine.registry import AUTO, models
 from minichar.model import MAX_TITLE
 from minichar.training.scheduled_sampling import SS_FEEDS
-from minichar.training.schedules import (
-    LEARNING_RATE_SCHEDULES,
-    SS_SCHEDULES,
-    step_decay,
-    teacher_forcing_ratio,
-    warmup_and_decay,
-)
+from minichar.training.schedules import SS_SCHEDULES, step_decay, teacher_forcing_ratio, warmup_factor
 
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
@@ -85,7 +79,6 @@ class Settings:
     max_time: Annotated[float, at_least(0)] = 0.0
     epoch_reset: bool = True
     learning_rate: Annotated[float, LEARNING_RATE] = AUTOMATIC
-    learning_rate_schedule: Annotated[str, one_of(LEARNING_RATE_SCHEDULES)] = "step"
     warmup: Annotated[float, FRACTION] = AUTOMATIC
     learning_rate_decay: Annotated[float, UP_TO_1] = 1.0
     learning_rate_decay_after: Annotated[int, at_least(0)] = 10
@@ -120,10 +113,8 @@ class Settings:
 
     def learning_rate_at(self, i: int, per_epoch: int, total: int) -> float:
         """Return the learning rate at step i = 0, 1, …, `total` - 1."""
-        factor = warmup_and_decay(i, total, self.learning_rate_schedule, self.warmup)
-        if self.learning_rate_schedule == "step":
-            factor *= step_decay(i // per_epoch, self.learning_rate_decay, self.learning_rate_decay_after)
-        return self.learning_rate * factor
+        decay = step_decay(i // per_epoch, self.learning_rate_decay, self.learning_rate_decay_after)
+        return self.learning_rate * warmup_factor(i, total, self.warmup) * decay
 
     def teacher_forcing_ratio_at(self, e: int) -> float:
         """Return the teacher-forcing ratio in epoch `e`, counting from 0."""

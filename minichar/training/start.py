@@ -41,6 +41,8 @@ FIXED = (
 """Settings that cannot be changed when a run is resumed."""
 ORIGINAL = settings_from({"recipe": "char-rnn", "tied": False, "epoch_reset": True})
 """Defaults for settings that are missing from old checkpoints."""
+REMOVED = {"learning_rate_schedule": "step"}
+"""Settings that existed in earlier versions, with the values that correspond to the present behaviour."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,9 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
         model, state = load_training(path, backend)
     notes += chosen
     saved = settings_of(model, path)
+    for name, value in REMOVED.items():
+        if (used := model.details["settings"].get(name, value)) != value:
+            raise MinicharError(f"{path} cannot be resumed: minichar no longer has {name}={used!r}")
     settings = replace(saved, **{"checkpoint_dir": Path(path).parent} | changes)
     settings = keep_chosen(settings, saved)
     for name in FIXED:
@@ -240,7 +245,8 @@ def _is_obsolete(path: Path, state: TrainingState, settings: Settings) -> bool:
 def settings_of(model: CharRNN, path: Path) -> Settings:
     """Return the training settings of the model in the checkpoint `path`.
 
-    Settings that did not exist when the checkpoint was written default to char-rnn's values.
+    Settings that did not exist when the checkpoint was written default to char-rnn's values. Settings in
+    `REMOVED` are ignored.
 
     Raises
     ------
@@ -248,7 +254,8 @@ def settings_of(model: CharRNN, path: Path) -> Settings:
         If the settings are missing or corrupted.
     """
     try:
-        return Settings(**ORIGINAL.to_json() | {"recipe": ""} | model.details["settings"])
+        stored = ORIGINAL.to_json() | {"recipe": ""} | model.details["settings"]
+        return Settings(**{name: value for name, value in stored.items() if name not in REMOVED})
     except (KeyError, TypeError, MinicharError) as error:
         reason = f"its training settings are missing or corrupted ({error})"
         raise MinicharError(f"{path} cannot be used: {reason}") from error

@@ -182,6 +182,11 @@ def test_unknown_option_with_one_dash(cli, arguments, words):
             "train --optimizer adam --optim adam",
             "train (no equivalent: --optimizer, --optim; the optimiser is always RMSprop)",
         ),
+        (
+            "train --lr 1 --learning-rate-schedule cosine --min_lr=0",
+            "train --learning-rate 1 (no equivalent: --learning-rate-schedule, --min_lr; "
+            "the schedule is set by --warmup and --learning-rate-decay)",
+        ),
         ("train --eval_iters 200", "train --max-val-chunks 200"),
         ("sample --start=a --max_new_tokens=9", "sample --primetext=a --length=9"),
         ("train --lr 0.01 --epochs 5", "train --learning-rate 0.01 --max-epochs 5"),
@@ -228,12 +233,6 @@ def test_choices_ignore_case_and_suggest_a_similar_name(cli):
     assert words in cli("data", "get", "Shakespeare", status=2).stderr
     assert "'none' does not exist" in cli("train", "--model", "LSTM", "--data", "none", status=1).stderr
     assert "'none' does not exist" in cli("train", "--split", "Tail", "--data", "none", status=1).stderr
-
-
-@pytest.mark.parametrize("value", ["one-cycle", "one_cycle", "OneCycle"])
-def test_a_schedule_of_other_programs_is_answered_with_the_options_to_use(cli, value):
-    stderr = cli("train", "--learning-rate-schedule", value, status=2).stderr
-    assert stderr.endswith("; use --learning-rate-schedule cosine --warmup 0.3\n")
 
 
 def test_ranges_are_described_in_words(cli):

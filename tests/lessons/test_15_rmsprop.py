@@ -26,7 +26,7 @@ therefore move at the same speed, in steep and flat directions alike, and scalin
 change the path. This has two consequences. First, η is now a *distance*: how far a weight moves in
 one step, 0.02 by default for a small LSTM on a long text. Second, the weights do not settle. Near a
 minimum, g is small, m decays, and the steps grow back to about η and overshoot. For this reason, η
-should decrease over time (`--learning-rate-schedule`), or the weights should be averaged (`--ema`,
+should decrease over time (`--learning-rate-decay`), or the weights should be averaged (`--ema`,
 the default).
 
 The first steps are longer than the others. With a constant g, m is (1 - αᵏ) g² after k steps, so

@@ -33,7 +33,6 @@ EVERYTHING = Settings(
     batch_size=B,
     max_epochs=3,
     learning_rate=0.02,
-    learning_rate_schedule="step",
     warmup=0.0,
     learning_rate_decay=0.5,
     learning_rate_decay_after=1,

@@ -25,15 +25,7 @@ def test_the_default_recipe_is_quick():
     ("given", "message"),
     [
         (
-            {"learning_rate_schedule": "cosine", "learning_rate_decay": 0.9},
-            "learning_rate_decay has no effect without learning_rate_schedule='step'",
-        ),
-        (
-            {"recipe": "best", "learning_rate_schedule": "cosine", "learning_rate_decay_after": 2},
-            "learning_rate_decay_after has no effect without learning_rate_schedule='step'",
-        ),
-        (
-            {"learning_rate_decay_after": 3},
+            {"recipe": "laptop", "learning_rate_decay_after": 3},
             "learning_rate_decay_after has no effect without learning_rate_decay",
         ),
         ({"encoding": "gb18030"}, "encoding has no effect without data"),
@@ -49,7 +41,7 @@ def test_an_option_without_an_effect_is_an_error(given, message):
         settings_from(given)
     option, _, needed = message.partition(" has no effect without ")
     assert str(caught.value) == f"{message}: add {needed} or omit {option}"
-    needed = {"learning_rate_schedule": "step", "use_ss": True, "model": "gru", "data": "my.txt"}
+    needed = {"use_ss": True, "model": "gru", "data": "my.txt"}
     needed |= {"learning_rate_decay": 0.9, "val_frac": 0.05}
     settings_from(given | needed)
 

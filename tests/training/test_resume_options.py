@@ -3,6 +3,7 @@
 `test_resume.py` checks that resuming is exact.
 """
 
+import re
 from math import ceil
 from pathlib import Path
 
@@ -135,8 +136,7 @@ def test_automatic_values_of_fixed_settings_keep_the_values_that_were_chosen(sto
 def test_settings_that_an_old_checkpoint_lacks_have_the_values_of_char_rnn(tmp_path):
     run = begin(toy_settings(tmp_path, learning_rate=0.01))
     stored = run.trainer.settings.to_json()
-    added_later = ["recipe", "patience", "learning_rate_schedule", "warmup"]
-    added_later += ["layer_norm", "tied", "epoch_reset"]
+    added_later = ["recipe", "patience", "warmup", "layer_norm", "tied", "epoch_reset"]
     for name in added_later:
         del stored[name]
     run.trainer.model.details["settings"] = stored
@@ -145,6 +145,21 @@ def test_settings_that_an_old_checkpoint_lacks_have_the_values_of_char_rnn(tmp_p
     assert [settings.learning_rate_at(i, 2, 40) for i in (0, 30)] == [0.01, 0.01 * 0.97**6]
     assert (settings.patience, settings.epoch_reset) == (0, True)
     assert (settings.layer_norm, settings.tied) == (False, False)
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine"])
+def test_a_run_with_a_schedule_that_was_removed_cannot_be_resumed(tmp_path, schedule):
+    run = begin(toy_settings(tmp_path))
+    run.trainer.model.details["settings"]["learning_rate_schedule"] = schedule
+    take(run.trainer, 5)
+    path = run.trainer.saver.saved[-1]
+    assert settings_of(load(path), path) == run.trainer.settings
+    if schedule == "step":
+        resume(path, {})
+    else:
+        message = f"{path} cannot be resumed: minichar no longer has learning_rate_schedule='cosine'"
+        with pytest.raises(MinicharError, match=re.escape(message)):
+            resume(path, {})
 
 
 def test_an_option_without_an_effect_is_refused_on_resuming(tmp_path):

@@ -1,11 +1,10 @@
-from dataclasses import replace
-from math import cos, exp, pi
+from math import exp
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minichar.training.schedules import SS_SCHEDULES, step_decay, teacher_forcing_ratio, warmup_and_decay
+from minichar.training.schedules import SS_SCHEDULES, step_decay, teacher_forcing_ratio, warmup_factor
 from minichar.training.settings import Settings
 
 
@@ -25,21 +24,14 @@ def test_step_decay_is_that_of_char_rnn(after):
             factor = factor * decay
 
 
-@pytest.mark.parametrize(
-    ("schedule", "after_warmup"),
-    [
-        ("step", [1.0] * 4),
-        ("cosine", [1.0, (1 + cos(pi / 4)) / 2, 0.5, (1 - cos(pi / 4)) / 2]),
-    ],
-)
-def test_warmup_example(schedule, after_warmup):
-    # The warm-up takes 0.4 of 7 steps, rounded to 3. The decay takes the remaining 4 steps.
-    factors = [warmup_and_decay(i, 7, schedule, 0.4) for i in range(7)]
-    assert factors == pytest.approx([1 / 3, 2 / 3, 1.0, *after_warmup], rel=1e-15)
+def test_warmup_example():
+    # The warm-up takes 0.4 of 7 steps, rounded to 3.
+    factors = [warmup_factor(i, 7, 0.4) for i in range(7)]
+    assert factors == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0, 1.0, 1.0, 1.0], rel=1e-15)
 
 
 def test_without_warmup_the_first_step_has_the_full_rate():
-    assert warmup_and_decay(0, 1, "cosine", 0.0) == 1.0
+    assert warmup_factor(0, 1, 0.0) == 1.0
 
 
 def test_linear_schedule_example():
@@ -80,7 +72,6 @@ def test_the_teacher_forcing_ratio_never_rises_and_never_falls_below_its_minimum
 def test_settings_pass_their_values_to_the_schedules():
     settings = Settings(
         learning_rate=0.8,
-        learning_rate_schedule="step",
         learning_rate_decay=0.5,
         learning_rate_decay_after=3,
         warmup=0.25,
@@ -93,7 +84,5 @@ def test_settings_pass_their_values_to_the_schedules():
     # The run has 8 steps, 2 per epoch, and the warm-up takes 2 steps.
     rates = [0.4, 0.8, 0.8, 0.8, 0.8, 0.8, 0.4, 0.4]
     assert [settings.learning_rate_at(i, 2, 8) for i in range(8)] == pytest.approx(rates)
-    cosine = replace(settings, learning_rate_schedule="cosine")
-    assert [cosine.learning_rate_at(i, 2, 8) for i in (1, 5)] == pytest.approx([0.8, 0.4])
     assert [settings.teacher_forcing_ratio_at(e) for e in range(4)] == pytest.approx([0.8, 0.4, 0.2, 0.15])
     assert Settings(use_ss=False, start_ss=0.5).teacher_forcing_ratio_at(3) == 1.0

@@ -36,7 +36,6 @@ def test_the_defaults():
         "epoch_reset": True,
         "max_time": 0,
         "learning_rate": -1,
-        "learning_rate_schedule": "step",
         "warmup": -1,
         "learning_rate_decay": 1.0,
         "learning_rate_decay_after": 10,
@@ -95,7 +94,6 @@ NAN, INF = float("nan"), float("inf")
         ("clip_norm", (-1.0, NAN, INF)),
         ("learning_rate", (0.0, -1e-3, -2.0, NAN, INF)),
         ("learning_rate_decay", (0.0, -1.0, 1.01, NAN)),
-        ("learning_rate_schedule", ("exponential", "")),
         ("warmup", (-0.1, 1.0, NAN)),
         ("decay_rate", (1.0, -0.1, NAN)),
         ("ema", (1.0, -0.1, NAN)),
@@ -188,8 +186,7 @@ def test_a_run_is_named_after_its_model(model):
 
 
 def test_the_learning_rate_decays_after_an_epoch():
-    step = {"learning_rate_schedule": "step", "warmup": 0.0, "learning_rate_decay_after": 2}
-    settings = Settings(learning_rate=0.5, learning_rate_decay=0.5, **step)
+    settings = Settings(learning_rate=0.5, learning_rate_decay=0.5, learning_rate_decay_after=2, warmup=0.0)
     assert [settings.learning_rate_at(2 * e + 1, 2, 10) for e in range(5)] == [0.5, 0.5, 0.25, 0.125, 0.0625]
 
 

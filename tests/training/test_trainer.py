@@ -154,13 +154,18 @@ def test_the_learning_rate_and_the_ratio_of_each_epoch_are_used(trainer_of, monk
 def test_the_learning_rate_of_each_step_is_used_and_recorded(trainer_of, monkeypatch):
     rates = []
     trainer = trainer_of(
-        max_epochs=2, learning_rate_schedule="cosine", warmup=0.5, dtype="float64", eval_val_every=7
+        max_epochs=2,
+        warmup=0.25,
+        learning_rate_decay=0.5,
+        learning_rate_decay_after=1,
+        dtype="float64",
+        eval_val_every=7,
     )
     watch(monkeypatch, trainer.step.optimiser, "step", lambda g, rate: rates.append(float(rate)))
     list(trainer.run())
     N = trainer.iterations
     assert rates == [trainer.settings.learning_rate_at(i, len(trainer.split.train), N) for i in range(N)]
-    assert rates[0] < rates[N // 2] > rates[-1] > 0
+    assert rates[0] < rates[N // 4] > rates[-1] > 0
     assert [row["learning_rate"] for row in trainer.history] == [*rates[6::7], *rates[-1:] * (N % 7 > 0)]
 
 
