@@ -29,7 +29,7 @@ class Recipe:
 RECIPES = {
     "quick": Recipe("a good small model within minutes; the default", {}),
     "laptop": Recipe(
-        "a better model in about 13 minutes on one core",
+        "a better model, in about 13 minutes per million characters on one core",
         {
             "model": "lstm",
             "rnn_size": 256,
@@ -41,7 +41,7 @@ RECIPES = {
         },
     ),
     "best": Recipe(
-        "the lowest loss, in about 40 minutes on two cores",
+        "the lowest loss, in about 40 minutes per million characters on two cores",
         {
             "model": "lstm",
             "rnn_size": 512,
