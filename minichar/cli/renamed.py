@@ -42,7 +42,10 @@ RENAMED = {
 
 GPU = {"-1": "--device cpu", r"\d+": "--device gpu:{}", "": "--device gpu"}
 DROPPED = {r"[^-].*|-\d.*": "", "": ""}
-SCHEDULE = ("warmup-iters", "lr-decay-iters", "min-lr", "lr-schedule", "learning-rate-schedule")
+SCHEDULE = (
+    *("warmup-iters", "decay-lr", "lr-decay-iters", "min-lr"),
+    *("lr-decay-every", "lr-decay-factor", "lr-schedule", "learning-rate-schedule"),
+)
 BY_VALUE = {
     "gpuid": GPU,
     "gpu": GPU,
@@ -50,10 +53,10 @@ BY_VALUE = {
     "sample": {"0": "--argmax", "1": "--sample"},
     "verbose": {"0": "--quiet", "1": ""},
     "accurate-gpu-timing": DROPPED,
-    **dict.fromkeys(("input-h5", "input-json", "batchnorm", "lr-decay-every", "reset-iterations"), DROPPED),
+    **dict.fromkeys(("input-h5", "input-json", "batchnorm", "reset-iterations"), DROPPED),
     **dict.fromkeys(("gpu-backend", "speed-benchmark", "memory-benchmark", "checkpoint-name"), DROPPED),
     **dict.fromkeys(("n-head", "compile", "max-iters", "weight-decay"), DROPPED),
-    **dict.fromkeys((*SCHEDULE, "lr-decay-factor"), DROPPED),
+    **dict.fromkeys(SCHEDULE, DROPPED),
     **dict.fromkeys(("validation-split", "clipvalue", "clipnorm", "optimizer", "optim"), DROPPED),
 }
 """For each option, patterns for its value, and the arguments that replace the option and a matching value.

@@ -221,7 +221,8 @@ OPTIONS = (
     training(
         "--learning-rate-decay",
         default=DEFAULT.learning_rate_decay,
-        help="Factor applied to the learning rate after each epoch. 1: no decay.",
+        help="Factor applied to the learning rate after each epoch, starting at the end of epoch "
+        "--learning-rate-decay-after. 1: no decay.",
     ),
     training(
         "--learning-rate-decay-after",

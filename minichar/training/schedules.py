@@ -16,9 +16,9 @@ def warmup_steps(total: int, warmup: float) -> int:
 def warmup_factor(i: int, total: int, warmup: float) -> float:
     """Return the learning-rate multiplier of the warm-up at step i = 0, 1, …, `total` - 1.
 
-    During the warm-up, it rises linearly::
+    It rises linearly during the warm-up and is then 1. With w = round(`warmup` · `total`)::
 
-        (i + 1) / w     for i < w, where w = round(`warmup` · `total`)
+        (i + 1) / w     for i < w
         1               for i ≥ w
     """
     w = warmup_steps(total, warmup)

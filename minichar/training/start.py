@@ -159,7 +159,9 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     saved = settings_of(model, path)
     for name, value in REMOVED.items():
         if (used := model.details["settings"].get(name, value)) != value:
-            raise MinicharError(f"{path} cannot be resumed: minichar no longer has {name}={used!r}")
+            fine_tune = "; to train its weights further, start a new run with ", Option("init_from")
+            gone = f"{path} cannot be resumed: minichar no longer has "
+            raise MinicharError(gone, Option(name, used), *fine_tune)
     settings = replace(saved, **{"checkpoint_dir": Path(path).parent} | changes)
     settings = keep_chosen(settings, saved)
     for name in FIXED:

@@ -46,6 +46,10 @@ def test_an_option_without_an_effect_is_an_error(given, message):
     settings_from(given | needed)
 
 
+def test_the_start_of_the_decay_has_an_effect_if_the_recipe_has_a_decay():
+    assert settings_from({"recipe": "best", "learning_rate_decay_after": 3}).learning_rate_decay_after == 3
+
+
 def test_limits_on_validation_may_be_off_or_automatic_without_a_validation_part():
     settings_from({"patience": 0, "max_val_chunks": -1, "val_frac": 0.0})
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from toys import TEXT, parts, put_together, take, toy_model, toy_settings
 
-from minichar.checkpoints.checkpoint import load, save
+from minichar.checkpoints.checkpoint import load, load_training, save
 from minichar.errors import MinicharError
 from minichar.training.start import ARCHITECTURE, begin, resume, settings_of
 
@@ -147,19 +147,28 @@ def test_settings_that_an_old_checkpoint_lacks_have_the_values_of_char_rnn(tmp_p
     assert (settings.layer_norm, settings.tied) == (False, False)
 
 
-@pytest.mark.parametrize("schedule", ["step", "cosine"])
-def test_a_run_with_a_schedule_that_was_removed_cannot_be_resumed(tmp_path, schedule):
-    run = begin(toy_settings(tmp_path))
-    run.trainer.model.details["settings"]["learning_rate_schedule"] = schedule
+def stopped_with_schedule(directory, schedule):
+    """Return a checkpoint as written by an earlier version, which had a setting for the schedule."""
+    run = begin(toy_settings(directory))
     take(run.trainer, 5)
     path = run.trainer.saver.saved[-1]
-    assert settings_of(load(path), path) == run.trainer.settings
-    if schedule == "step":
+    model, state = load_training(path)
+    model.details["settings"]["learning_rate_schedule"] = schedule
+    save(path, model, state)
+    return path, run.trainer.settings
+
+
+def test_a_run_with_the_former_default_schedule_can_be_resumed(tmp_path):
+    path, settings = stopped_with_schedule(tmp_path, "step")
+    assert resume(path, {}).trainer.settings == settings
+
+
+def test_a_run_with_a_removed_schedule_cannot_be_resumed_but_can_be_evaluated(tmp_path):
+    path, settings = stopped_with_schedule(tmp_path, "cosine")
+    assert settings_of(load(path), path) == settings
+    message = f"{path} cannot be resumed: minichar no longer has learning_rate_schedule='cosine'; to"
+    with pytest.raises(MinicharError, match=re.escape(message)):
         resume(path, {})
-    else:
-        message = f"{path} cannot be resumed: minichar no longer has learning_rate_schedule='cosine'"
-        with pytest.raises(MinicharError, match=re.escape(message)):
-            resume(path, {})
 
 
 def test_an_option_without_an_effect_is_refused_on_resuming(tmp_path):
