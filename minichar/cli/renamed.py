@@ -55,7 +55,7 @@ BY_VALUE = {
     "accurate-gpu-timing": DROPPED,
     **dict.fromkeys(("input-h5", "input-json", "batchnorm", "reset-iterations"), DROPPED),
     **dict.fromkeys(("gpu-backend", "speed-benchmark", "memory-benchmark", "checkpoint-name"), DROPPED),
-    **dict.fromkeys(("n-head", "compile", "max-iters", "weight-decay"), DROPPED),
+    **dict.fromkeys(("n-head", "compile", "max-iters"), DROPPED),
     **dict.fromkeys(SCHEDULE, DROPPED),
     **dict.fromkeys(("validation-split", "clipvalue", "clipnorm", "optimizer", "optim"), DROPPED),
 }

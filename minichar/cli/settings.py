@@ -9,27 +9,14 @@ from minichar.cli.options import PATH, CellName, Escaped, Minutes, OneOf, group
 from minichar.cli.saving import SAVING
 from minichar.engine.config import GRU_RESETS
 from minichar.engine.registry import AUTO
-from minichar.text.sizes import (
-    DROPOUT,
-    LARGE_H,
-    LARGE_V,
-    LARGEST_B,
-    MANY,
-    PATIENCE,
-    RATE,
-    RATES,
-    SHORT,
-    SMALL_H,
-    WARMUP,
-    D,
-)
+from minichar.text import sizes
 from minichar.training.recipes import RECIPES, table
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import SS_SCHEDULES
 from minichar.training.settings import AUTOMATIC, DTYPES, SPLITS, Settings
-from minichar.training.text import STEPS
 
 DEFAULT = Settings()
+SHORT = f"texts of up to {sizes.SHORT:,} characters"
 LIST = "list"
 """Value of ``--recipe`` that prints the recipes."""
 
@@ -104,7 +91,7 @@ OPTIONS = (
         default=DEFAULT.model,
         type=CellName(AUTO),
         help="Cell type. lstm has the longest memory; gru is almost as good and faster; rnn is the simplest. "
-        f"{AUTO}: gru with --layer-norm for texts of up to {SHORT:,} characters, more than {LARGE_V} of them "
+        f"{AUTO}: gru with --layer-norm for {SHORT}, more than {sizes.LARGE_V} of them "
         "distinct, unless --no-layer-norm is specified; otherwise lstm.",
     ),
     model(
@@ -112,7 +99,8 @@ OPTIONS = (
         default=DEFAULT.rnn_size,
         metavar="H",
         help="Hidden units per layer. Doubling it increases capacity but can quadruple training time. "
-        f"{AUTOMATIC}: {LARGE_H} with dropout on texts of up to {SHORT:,} characters, otherwise {SMALL_H}.",
+        f"{AUTOMATIC}: with dropout on {SHORT}, {sizes.LARGE_H}, or {sizes.RARE_H} if more than "
+        f"{sizes.LARGE_V} of them are distinct; otherwise {sizes.SMALL_H}.",
     ),
     model(
         "--num-layers",
@@ -125,7 +113,7 @@ OPTIONS = (
         default=DEFAULT.dropout,
         metavar="P",
         help="Dropout probability during training. Try 0.25 to 0.5 if the model overfits. "
-        f"{AUTOMATIC}: {DROPOUT:g} for texts of up to {SHORT:,} characters, otherwise 0.",
+        f"{AUTOMATIC}: {sizes.DROPOUT:g} for {SHORT}, otherwise 0.",
     ),
     model(
         "--weight-drop",
@@ -145,15 +133,15 @@ OPTIONS = (
         metavar="D",
         help="Represent each character by a learned vector of size D instead of a one-hot vector. This "
         "makes the model smaller if the vocabulary is large, as in Chinese. 0: one-hot vectors. "
-        f"{AUTOMATIC}: H with --tied, {D} if the text has more than {LARGE_V} distinct characters, otherwise "
-        "0.",
+        f"{AUTOMATIC}: H with --tied, {sizes.D} if the text has more than {sizes.LARGE_V} distinct "
+        "characters, otherwise 0.",
     ),
     model(
         "--tied/--no-tied",
         default=DEFAULT.tied,
         show_default=False,
         help="Use the readout's weights as the embedding. This helps if many characters are rare.  "
-        f"[default: on for texts of up to {SHORT:,} characters with more than {LARGE_V} distinct characters, "
+        f"[default: on for {SHORT} with more than {sizes.LARGE_V} distinct characters, "
         "unless --embedding is specified]",
     ),
     model(
@@ -181,7 +169,8 @@ OPTIONS = (
         "--max-epochs",
         default=DEFAULT.max_epochs,
         metavar="N",
-        help=f"Number of passes over the training text; fractions are allowed. 0: {STEPS:,} training steps.",
+        help="Number of passes over the training text; fractions are allowed. "
+        f"0: {sizes.STEPS:,} training steps, or {sizes.SHORT_STEPS:,} for {SHORT}.",
     ),
     training(
         "--max-time",
@@ -194,7 +183,8 @@ OPTIONS = (
         default=DEFAULT.patience,
         metavar="N",
         help="End the run if the validation loss has not improved for N evaluations after the warm-up. "
-        f"0: no limit. {AUTOMATIC}: {PATIENCE} for texts of up to {MANY:,} characters, otherwise 0.",
+        f"0: no limit. {AUTOMATIC}: {sizes.PATIENCE} for texts of up to {sizes.MANY:,} characters, "
+        "otherwise 0.",
     ),
     training(
         "--epoch-reset/--no-epoch-reset",
@@ -206,17 +196,18 @@ OPTIONS = (
         "--learning-rate",
         default=DEFAULT.learning_rate,
         help="Step size. If it is too large, the loss diverges; if it is too small, training is slow. "
-        f"{AUTOMATIC}: {RATES['lstm']:g} for LSTMs and {RATES['rnn']:g} for RNNs with up to 2 layers of "
-        f"{LARGE_H} units and no layer normalisation, if they are trained from scratch on more than "
-        f"{SHORT:,} characters with a batch size of at least {LARGEST_B}; otherwise {RATE:g}.",
+        f"{AUTOMATIC}: {sizes.RATES['lstm']:g} for LSTMs and {sizes.RATES['rnn']:g} for RNNs with up to 2 "
+        f"layers of {sizes.LARGE_H} units and no layer normalisation, if they are trained from scratch on "
+        f"more than {sizes.SHORT:,} characters with a batch size of at least {sizes.LARGEST_B}; otherwise "
+        f"{sizes.RATE:g}.",
     ),
     training(
         "--warmup",
         default=DEFAULT.warmup,
         metavar="FRACTION",
         help="Fraction of the run over which the learning rate rises from zero to its full value. "
-        f"{AUTOMATIC}: 0 for an LSTM or GRU trained from scratch on up to {SHORT:,} characters, "
-        f"otherwise {WARMUP:g}.",
+        f"{AUTOMATIC}: 0 for an LSTM or GRU trained from scratch on up to {sizes.SHORT:,} characters, "
+        f"otherwise {sizes.WARMUP:g}.",
     ),
     training(
         "--learning-rate-decay",
@@ -235,6 +226,13 @@ OPTIONS = (
         default=DEFAULT.decay_rate,
         help="Decay rate of RMSprop's running mean square, from 0 to 1. Larger values average over more "
         "steps.",
+    ),
+    training(
+        "--weight-decay",
+        default=DEFAULT.weight_decay,
+        help="Multiply the weights by 1 minus this value times the learning rate at each step. "
+        f"{AUTOMATIC}: for {SHORT}, {sizes.WEIGHT_DECAY:g}, or {sizes.RARE_WEIGHT_DECAY:g} if more than "
+        f"{sizes.LARGE_V} of them are distinct; otherwise 0.",
     ),
     training(
         "--ema",

@@ -13,8 +13,11 @@ ALLOWED, MOST = 0.01, 0.02
 
 SHORT, DROPOUT = 100_000, 0.5
 """Models quickly overfit short texts, so dropout is `DROPOUT` for texts of up to `SHORT` characters."""
-SMALL_H, LARGE_H = 128, 256
-"""Hidden units per layer. `LARGE_H` is for short texts: with dropout, larger models have lower losses."""
+WEIGHT_DECAY, RARE_WEIGHT_DECAY = 0.2, 0.3
+"""Weight decay for short texts. `RARE_WEIGHT_DECAY` is used if many characters are rare."""
+SMALL_H, LARGE_H, RARE_H = 128, 256, 384
+"""Hidden units per layer. With dropout, larger models have lower losses on short texts, so `LARGE_H` is used,
+or `RARE_H` if many characters are rare."""
 WARMUP, GATED = 0.1, ("lstm", "gru")
 """Fraction of a run spent on warm-up. The cells in `GATED` do better on short texts without warm-up."""
 RATE, RATES = 8e-3, {"lstm": 2e-2, "rnn": 5e-3}
@@ -28,6 +31,9 @@ MANY, PATIENCE = 5_000_000, 10
 """For texts of up to `MANY` characters, a run ends after `PATIENCE` evaluations without improvement. By
 default, a run on a longer text takes at most two epochs, so it does not need to end early."""
 
+STEPS, SHORT_STEPS = 2500, 5000
+"""Default number of training steps. `SHORT_STEPS` is for short texts: dropout and weight decay make training
+slower but prevent overfitting, so more epochs help."""
 STEPS_PER_VAL_CHUNK = 8
 """Number of training steps between evaluations, per validation chunk.
 
@@ -52,9 +58,33 @@ def choose_dropout(N: int) -> float:
     return DROPOUT if N <= SHORT else 0.0
 
 
-def choose_rnn_size(N: int, dropout: float) -> int:
-    """Return the number of hidden units per layer for `N` characters and the given dropout probability."""
-    return LARGE_H if N <= SHORT and dropout else SMALL_H
+def choose_rnn_size(N: int, dropout: float, rare: bool) -> int:
+    """Return the number of hidden units per layer.
+
+    Parameters
+    ----------
+    N : int
+        Length of the text.
+    dropout : float
+        Dropout probability.
+    rare : bool
+        Whether many characters are rare (`has_rare_characters`).
+    """
+    if N > SHORT or not dropout:
+        return SMALL_H
+    return RARE_H if rare else LARGE_H
+
+
+def choose_steps(N: int) -> int:
+    """Return the number of training steps for `N` characters."""
+    return SHORT_STEPS if N <= SHORT else STEPS
+
+
+def choose_weight_decay(N: int, rare: bool) -> float:
+    """Return the weight decay for `N` characters, many of which are rare if `rare` is True."""
+    if N > SHORT:
+        return 0.0
+    return RARE_WEIGHT_DECAY if rare else WEIGHT_DECAY
 
 
 def choose_warmup(N: int, model: str, from_scratch: bool) -> float:

@@ -1,4 +1,4 @@
-"""Gradient clipping and the RMSprop optimiser.
+"""Gradient clipping and the RMSprop optimiser, with decoupled weight decay.
 
 Clipping by element (Mikolov 2012) or by norm (Pascanu, Mikolov & Bengio 2013):
 
@@ -11,6 +11,10 @@ RMSprop (Tieleman & Hinton 2012, lecture 6e), as in Torch's ``optim.rmsprop``:
     θ ← θ - η g / (√m + ε)
 
 m is initialised to zero. ε = 1e-8 is added outside the square root.
+
+Decoupled weight decay (Loshchilov & Hutter 2019), before each step:
+
+    θ ← (1 - η λ) θ
 """
 
 from types import ModuleType
@@ -41,6 +45,8 @@ class RMSprop:
         Updated in place.
     decay : float
         α, the decay rate of the running mean square.
+    weight_decay : float, optional
+        λ, the weight decay. It applies to all parameters, including the biases.
 
     Attributes
     ----------
@@ -48,9 +54,9 @@ class RMSprop:
         m, the running mean of squared gradients.
     """
 
-    def __init__(self, parameters: Parameters, decay: float) -> None:
+    def __init__(self, parameters: Parameters, decay: float, weight_decay: float = 0.0) -> None:
         self.xp = parameters.backend.xp
-        self.theta, self.decay = parameters.flat, decay
+        self.theta, self.decay, self.weight_decay = parameters.flat, decay, weight_decay
         self.mean_square = self.xp.zeros_like(self.theta)  # (size,)
 
     def step(self, g: Array, learning_rate: float | Array) -> None:
@@ -60,6 +66,10 @@ class RMSprop:
         # m ← α m + (1 - α) g∘g
         m *= self.decay
         m += g * g * (1.0 - self.decay)
+
+        # θ ← (1 - η λ) θ
+        if self.weight_decay:
+            self.theta *= 1.0 - learning_rate * self.weight_decay
 
         # θ ← θ - η g / (√m + ε)
         self.theta -= g / (self.xp.sqrt(m) + EPSILON) * learning_rate

@@ -71,6 +71,7 @@ RECIPES = {
             "learning_rate": 2e-3,
             "warmup": 0.0,
             "learning_rate_decay": 0.97,
+            "weight_decay": 0.0,
             "ema": 0.0,
             "eval_val_every": 1000,
             "max_val_chunks": 0,

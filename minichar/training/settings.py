@@ -20,6 +20,7 @@ FRACTION = rule(lambda value: value == AUTOMATIC or 0 <= value < 1, f"at least 0
 RNN_SIZE = rule(
     lambda value: value == AUTOMATIC or 1 <= value <= 1 << 20, f"from 1 to {1 << 20}, or {AUTOMATIC}"
 )
+WEIGHT_DECAY = rule(lambda value: value == AUTOMATIC or value >= 0, f"at least 0, or {AUTOMATIC}")
 LEARNING_RATE = rule(lambda value: value == AUTOMATIC or value > 0, f"above 0, or {AUTOMATIC}")
 MAX_NAME = 100
 """Maximum length of `savefile` in bytes. File systems limit the whole file name to 255 bytes."""
@@ -40,10 +41,10 @@ class Settings:
     `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and `learning_rate_decay_after` in
     epochs, `patience` in evaluations, and `max_time` in minutes. `choose` replaces these placeholders with
     values that suit the text: 0 for `batch_size`, `seq_length` and `max_epochs`; -1 for `rnn_size`,
-    `dropout`, `embedding`, `patience`, `learning_rate`, `warmup` and `max_val_chunks`; "auto" for `model`;
-    and None for `layer_norm` and `tied`. If `eval_val_every` is 0, the evaluation interval is chosen
-    automatically (`Timetable`). If `keep` is 0, all checkpoints are kept. If `epoch_reset` is True, each
-    epoch starts from a zero state. `reset_on` is the string that separates documents
+    `dropout`, `embedding`, `patience`, `learning_rate`, `warmup`, `weight_decay` and `max_val_chunks`; "auto"
+    for `model`; and None for `layer_norm` and `tied`. If `eval_val_every` is 0, the evaluation interval is
+    chosen automatically (`Timetable`). If `keep` is 0, all checkpoints are kept. If `epoch_reset` is True,
+    each epoch starts from a zero state. `reset_on` is the string that separates documents
     (`minichar.text.resets`), or an empty string if there is none. `title` is the model's display name, or an
     empty string for the default name. The defaults are those of the ``quick`` recipe. `recipe` only records
     which recipe was used (`minichar.training.recipes`). `grad_clip` applies to the gradient summed over time
@@ -83,6 +84,7 @@ class Settings:
     learning_rate_decay: Annotated[float, UP_TO_1] = 1.0
     learning_rate_decay_after: Annotated[int, at_least(0)] = 10
     decay_rate: Annotated[float, BELOW_1] = 0.95
+    weight_decay: Annotated[float, WEIGHT_DECAY] = AUTOMATIC
     ema: Annotated[float, BELOW_1] = 0.999
     grad_clip: Annotated[float, at_least(0)] = 5.0
     clip_norm: Annotated[float, at_least(0)] = 0.0

@@ -75,7 +75,7 @@ class TrainingStep:
         parameters = self.theta
         self.backend, self.settings, self.T = parameters.backend, settings, T
         self.network = replace(model, parameters=parameters).network(T, own)
-        self.optimiser = RMSprop(parameters, settings.decay_rate)
+        self.optimiser = RMSprop(parameters, settings.decay_rate, settings.weight_decay)
         self.chunk = self.backend.zeros((2, T, own), "int64")  # (2, T, B): inputs and targets
         self.learning_rate = self.backend.zeros((), parameters.dtype)
         self.loss = self.backend.zeros((), "float64")
@@ -145,7 +145,8 @@ class TrainingStep:
             clip_elements(xp, g, settings.grad_clip / self.T)
         if settings.clip_norm:
             clip_norm(xp, g, settings.clip_norm)
-        xp.copyto(g, 0.0, where=xp.logical_not(self.loss <= self.limit))  # also true for NaN
-        self.optimiser.step(g, self.learning_rate)
+        valid = self.loss <= self.limit  # False for NaN
+        xp.copyto(g, 0.0, where=xp.logical_not(valid))
+        self.optimiser.step(g, self.learning_rate * valid)
         if self.average is not None:
             self.average.step()

@@ -20,18 +20,13 @@ from minichar.text.sizes import (
     choose_patience,
     choose_rnn_size,
     choose_sizes,
+    choose_steps,
     choose_warmup,
+    choose_weight_decay,
     has_rare_characters,
 )
 from minichar.training.settings import AUTOMATIC, Settings
 from minichar.training.team import ALONE, Team
-
-STEPS = 2500
-"""Number of training steps if `max_epochs` is 0. Runs longer than an epoch are rounded up to whole epochs.
-
-If `eval_val_every` is 0, `max_val_chunks` is chosen as if there were one evaluation per epoch or, if an epoch
-is longer than `STEPS` steps, one every `STEPS` steps.
-"""
 
 
 def read_corpus(settings: Settings, cache: bool = True, team: Team = ALONE) -> Corpus:
@@ -76,8 +71,10 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     """Return the settings with automatic values and zeros replaced by values that suit the text.
 
     `choose_sizes` replaces a `batch_size` or `seq_length` of 0, and `split_text` reduces the new value if the
-    text is short. If `max_epochs` is 0, it is set to the number of epochs in `STEPS` training steps. The
-    value chosen for `max_val_chunks` depends on step counts, not on measured times, so runs are reproducible.
+    text is short. If `max_epochs` is 0, it is set to the number of epochs in `choose_steps` training steps,
+    rounded up unless it is below 1. The value chosen for `max_val_chunks` depends on step counts, not on
+    measured times, so runs are reproducible: if `eval_val_every` is 0, it is chosen as if there were one
+    evaluation per epoch or, if an epoch is longer than the run, one at its end.
     """
     rare = has_rare_characters(len(corpus.ids), len(corpus.vocabulary))
     if settings.layer_norm is None:
@@ -87,7 +84,9 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     if settings.dropout == AUTOMATIC:
         settings = replace(settings, dropout=choose_dropout(len(corpus.ids)))
     if settings.rnn_size == AUTOMATIC:
-        settings = replace(settings, rnn_size=choose_rnn_size(len(corpus.ids), settings.dropout))
+        settings = replace(settings, rnn_size=choose_rnn_size(len(corpus.ids), settings.dropout, rare))
+    if settings.weight_decay == AUTOMATIC:
+        settings = replace(settings, weight_decay=choose_weight_decay(len(corpus.ids), rare))
     if settings.warmup == AUTOMATIC:
         warmup = choose_warmup(len(corpus.ids), settings.model, from_scratch)
         settings = replace(settings, warmup=warmup)
@@ -111,20 +110,20 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
         plain = small and not settings.layer_norm and from_scratch
         rate = choose_learning_rate(len(corpus.ids), fitting.B, settings.model, plain)
         settings = replace(settings, learning_rate=rate)
-    epoch = len(_split(corpus, settings).train)
+    steps, epoch = choose_steps(len(corpus.ids)), len(_split(corpus, settings).train)
     if settings.max_val_chunks == AUTOMATIC:
-        most = choose_max_val_chunks(settings.eval_val_every or min(STEPS, epoch))
+        most = choose_max_val_chunks(settings.eval_val_every or min(steps, epoch))
         settings = replace(settings, max_val_chunks=most)
     if not settings.max_epochs:
-        epochs = STEPS / epoch
+        epochs = steps / epoch
         settings = replace(settings, max_epochs=float(ceil(epochs)) if epochs > 1 else epochs)
     return settings
 
 
 def keep_chosen(settings: Settings, saved: Settings) -> Settings:
     """Return the settings of a resumed run, with automatic values replaced by those in `saved`."""
-    automatic = {"model", "rnn_size", "learning_rate", "warmup", "embedding", "layer_norm", "tied"}
-    automatic |= {"max_val_chunks", "batch_size", "seq_length"}
+    automatic = {"model", "rnn_size", "learning_rate", "warmup", "weight_decay", "embedding", "layer_norm"}
+    automatic |= {"tied", "max_val_chunks", "batch_size", "seq_length"}
     requested = [name for name in automatic if getattr(settings, name) == getattr(Settings, name)]
     return replace(settings, **{name: getattr(saved, name) for name in requested})
 

@@ -107,6 +107,7 @@ def test_max_time_names_its_unit(cli):
         ("--learning-rate-decay", (0, 1.5)),
         ("--learning-rate-decay-after", (-1,)),
         ("--decay-rate", (1, -0.5)),
+        ("--weight-decay", (-0.1, "inf")),
         ("--grad-clip", (-1, "nan")),
         ("--clip-norm", (-1, "inf")),
         ("--train-frac", (0, -1, 1.5, "nan", "inf", 0.96)),

@@ -41,6 +41,7 @@ OTHER = {
     "learning_rate_decay": 0.5,
     "learning_rate_decay_after": 3,
     "decay_rate": 0.9,
+    "weight_decay": 0.2,
     "ema": 0.99,
     "grad_clip": 1.0,
     "clip_norm": 2.0,

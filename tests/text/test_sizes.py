@@ -11,7 +11,9 @@ from minichar.text.sizes import (
     choose_patience,
     choose_rnn_size,
     choose_sizes,
+    choose_steps,
     choose_warmup,
+    choose_weight_decay,
     has_rare_characters,
 )
 
@@ -78,13 +80,20 @@ def test_only_short_texts_are_trained_with_dropout():
     assert [choose_dropout(N) for N in (1000, 100_000, 100_001)] == [0.5, 0.5, 0.0]
 
 
+def test_short_texts_are_trained_with_weight_decay_and_more_steps():
+    assert [choose_weight_decay(N, False) for N in (1000, 100_000, 100_001)] == [0.2, 0.2, 0.0]
+    assert [choose_weight_decay(N, True) for N in (100_000, 100_001)] == [0.3, 0.0]
+    assert [choose_steps(N) for N in (1000, 100_000, 100_001)] == [5000, 5000, 2500]
+
+
 def test_runs_on_long_texts_do_not_end_early():
     assert [choose_patience(N) for N in (1000, 5_000_000, 5_000_001)] == [10, 10, 0]
 
 
 def test_models_of_short_texts_are_larger_if_there_is_dropout():
     cases = (100_000, 0.5), (100_000, 0.0), (100_001, 0.5)
-    assert [choose_rnn_size(N, dropout) for N, dropout in cases] == [256, 128, 128]
+    assert [choose_rnn_size(N, dropout, False) for N, dropout in cases] == [256, 128, 128]
+    assert [choose_rnn_size(N, dropout, True) for N, dropout in cases] == [384, 128, 128]
 
 
 @pytest.mark.parametrize(

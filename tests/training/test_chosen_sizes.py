@@ -14,7 +14,7 @@ from minichar.training.start import begin, begin_from, resume
 
 
 def test_sizes_and_epochs_that_are_zero_are_chosen_for_the_text(tmp_path, monkeypatch):
-    monkeypatch.setattr(training_text, "STEPS", 1000)
+    monkeypatch.setattr(sizes, "SHORT_STEPS", 1000)
     run = begin(toy_settings(tmp_path, TEXT * 20, batch_size=0, seq_length=0, max_epochs=0))
     settings, split = run.trainer.settings, run.trainer.split
     assert (settings.batch_size, settings.seq_length) == (split.B, split.T) == (4, 50)
@@ -23,7 +23,7 @@ def test_sizes_and_epochs_that_are_zero_are_chosen_for_the_text(tmp_path, monkey
 
 
 def test_a_run_on_a_long_text_can_be_shorter_than_an_epoch(tmp_path, monkeypatch):
-    monkeypatch.setattr(training_text, "STEPS", 7)
+    monkeypatch.setattr(sizes, "SHORT_STEPS", 7)
     trainer = begin(toy_settings(tmp_path, max_epochs=0)).trainer
     assert trainer.iterations == 7
     list(trainer.run())
@@ -39,15 +39,17 @@ def test_the_patience_suits_the_text(tmp_path, monkeypatch):
         assert begin(toy_settings(tmp_path, patience=3)).trainer.settings.patience == 3
 
 
-def test_size_dropout_and_embedding_suit_the_text(tmp_path):
+def test_size_dropout_embedding_and_weight_decay_suit_the_text(tmp_path):
     few, many = "ab cd ef\n" * 60, "".join(map(chr, range(1000, 1300))) * 3
-    for text, embedding in ((few, 0), (many, 256)):
+    automatic = {"rnn_size": -1, "dropout": -1, "embedding": -1, "weight_decay": -1}
+    for text, H, embedding, weight_decay in ((few, 256, 0, 0.2), (many, 384, 384, 0.3)):
         (tmp_path / "input.txt").unlink(missing_ok=True)
-        trainer = begin(toy_settings(tmp_path, text, rnn_size=-1, dropout=-1, embedding=-1)).trainer
+        trainer = begin(toy_settings(tmp_path, text, **automatic)).trainer
         assert (trainer.model.config.dropout, trainer.model.config.embedding) == (0.5, embedding)
-        assert trainer.model.config.rnn_size == trainer.settings.rnn_size == 256
+        assert trainer.model.config.rnn_size == trainer.settings.rnn_size == H
         assert (trainer.settings.dropout, trainer.settings.embedding) == (0.5, embedding)
         assert trainer.model.config.tied == trainer.settings.tied == (embedding > 0)
+        assert trainer.step.optimiser.weight_decay == trainer.settings.weight_decay == weight_decay
     untied = begin(toy_settings(tmp_path, embedding=-1, tied=False)).trainer.model.config
     assert (untied.embedding, untied.tied) == (64, False)
     tied = begin(toy_settings(tmp_path, embedding=8, tied=True)).trainer.model.config
@@ -144,9 +146,9 @@ def test_warmup_suits_the_text_and_is_kept_when_a_run_is_resumed(tmp_path):
     assert resume(fine_tuned.saver.saved[-1], {"warmup": -1}).trainer.settings.warmup == 0.1
 
 
-@pytest.mark.parametrize(("every", "chosen"), [(0, 3), (48, 6), (7, 1)])
+@pytest.mark.parametrize(("every", "chosen"), [(0, 2), (48, 6), (7, 1)])
 def test_the_number_of_validation_chunks_is_chosen_and_stored(every, chosen, tmp_path, monkeypatch):
-    monkeypatch.setattr(training_text, "STEPS", 24)
+    monkeypatch.setattr(sizes, "SHORT_STEPS", 16)
     settings = toy_settings(tmp_path, max_val_chunks=-1, eval_val_every=every, train_frac=0.8, val_frac=0.2)
     run = begin(settings)
     assert run.trainer.settings.max_val_chunks == len(run.trainer.val) == chosen

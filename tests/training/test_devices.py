@@ -38,6 +38,7 @@ EVERYTHING = Settings(
     learning_rate_decay_after=1,
     grad_clip=0.5,
     clip_norm=0.4,
+    weight_decay=0.3,
     use_ss=True,
     start_ss=1.0,
     decay_ss=0.3,

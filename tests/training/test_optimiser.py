@@ -1,4 +1,4 @@
-"""Tests for gradient clipping and RMSprop."""
+"""Tests for gradient clipping, RMSprop and weight decay."""
 
 from math import sqrt
 
@@ -91,6 +91,17 @@ def test_the_first_step_worked_by_hand(parameters_of, backend, host):
     np.testing.assert_allclose(host(parameters["W"]), [0.8, -0.8], rtol=1e-7)
 
 
+def test_weight_decay_shrinks_the_weights_before_the_step(parameters_of, backend, host):
+    parameters = parameters_of([1.0, -2.0])
+    optimiser = RMSprop(parameters, decay=0.75, weight_decay=2.5)
+    optimiser.step(backend.to_device(np.array([2.0, 0.0])), learning_rate=0.1)
+    # θ = (1 - 0.1 · 2.5) θ            = 0.75 · 1, 0.75 · -2 = 0.75, -1.5
+    # m = 0.25 · g²                    = 1, 0, without the decay of θ
+    # θ = θ - 0.1 · g / (√m + 1e-8)    = 0.75 - 0.1 · 2/1, -1.5 - 0 = 0.55, -1.5
+    np.testing.assert_array_equal(host(optimiser.mean_square), [1.0, 0.0])
+    np.testing.assert_allclose(host(parameters["W"]), [0.55, -1.5], rtol=1e-7)
+
+
 def test_epsilon_is_1e_8_and_outside_the_root(parameters_of, backend, host):
     assert EPSILON == 1e-8
     parameters = parameters_of([0.0])
@@ -101,12 +112,15 @@ def test_epsilon_is_1e_8_and_outside_the_root(parameters_of, backend, host):
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.95])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
 @pytest.mark.parametrize("rate_is", ["a number", "an array"])
-def test_three_steps_agree_with_a_loop_over_elements(decay, rate_is, parameters_of, backend, host, generator):
+def test_three_steps_agree_with_a_loop_over_elements(
+    decay, weight_decay, rate_is, parameters_of, backend, host, generator
+):
     start, gradients = generator.normal(size=5), generator.normal(size=(3, 5))
     rates = [0.1, 0.1, 0.01]
     parameters = parameters_of(start)
-    optimiser = RMSprop(parameters, decay)
+    optimiser = RMSprop(parameters, decay, weight_decay)
     on_device = backend.zeros((), "float64")
     for g, rate in zip(gradients, rates, strict=True):
         on_device[...] = rate
@@ -116,7 +130,7 @@ def test_three_steps_agree_with_a_loop_over_elements(decay, rate_is, parameters_
         theta, m = start[j], 0.0
         for g, rate in zip(gradients[:, j], rates, strict=True):
             m = decay * m + (1 - decay) * g * g
-            theta = theta - rate * g / (sqrt(m) + 1e-8)
+            theta = theta * (1 - rate * weight_decay) - rate * g / (sqrt(m) + 1e-8)
         assert host(parameters["W"])[j] == pytest.approx(theta, rel=1e-12)
         assert host(optimiser.mean_square)[j] == pytest.approx(m, rel=1e-12)
 
@@ -131,7 +145,7 @@ def test_a_step_keeps_the_gradient_and_the_dtype(parameters_of, backend, host, g
     parameters = parameters_of(generator.normal(size=4), "float32")
     kept = generator.normal(size=4).astype("float32")
     g = backend.to_device(kept.copy())
-    optimiser = RMSprop(parameters, decay=0.95)
+    optimiser = RMSprop(parameters, decay=0.95, weight_decay=0.3)
     optimiser.step(g, learning_rate=0.1)
     np.testing.assert_array_equal(host(g), kept)
     assert parameters.dtype == optimiser.mean_square.dtype == "float32"

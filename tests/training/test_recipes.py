@@ -69,6 +69,7 @@ def test_the_recipe_of_char_rnn_has_its_original_defaults():
     assert (settings.seq_length, settings.batch_size) == (50, 50)
     assert (settings.max_epochs, settings.patience, settings.grad_clip) == (50, 0, 5)
     assert (settings.warmup, settings.ema, settings.epoch_reset) == (0, 0, False)
+    assert settings.weight_decay == 0
     assert (settings.train_frac, settings.val_frac) == (0.95, 0.05)
     assert (settings.eval_val_every, settings.max_val_chunks, settings.keep) == (1000, 0, 0)
     assert settings.seed == 123

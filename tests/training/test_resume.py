@@ -110,7 +110,7 @@ def test_evaluations_after_a_stop_are_the_same(settings_of, every):
         {"ema": 0.9, "weight_drop": 0.3, "embedding": 4, "layer_norm": True},
         {"ema": 0.9, "embedding": 8, "tied": True},
         {"val_frac": 0.0},
-        {"grad_clip": 0.01, "clip_norm": 0.1},
+        {"grad_clip": 0.01, "clip_norm": 0.1, "weight_decay": 0.3},
         {"min_freq": 30},
         {"dropout": 0.0, "use_ss": False},
         {"num_layers": 1, "batch_size": 1},

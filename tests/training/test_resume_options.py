@@ -55,6 +55,7 @@ def test_repeating_an_option_changes_nothing(stopped):
         ("learning_rate", 0.5),
         ("dropout", 0.1),
         ("weight_drop", 0.1),
+        ("weight_decay", 0.1),
         ("max_epochs", 7),
         ("use_ss", False),
         ("keep", 3),
@@ -119,7 +120,7 @@ def test_automatic_values_on_resuming(tmp_path):
     trainer = begin(settings).trainer
     list(trainer.run())
     run = resume(trainer.saver.saved[-1], {"dropout": -1, "max_epochs": 0, "patience": -1})
-    epochs = ceil(2500 / len(trainer.split.train))
+    epochs = ceil(5000 / len(trainer.split.train))
     assert run.changes == {"dropout": 0.5, "max_epochs": epochs, "patience": 10}
     assert run.trainer.model.config.dropout == run.trainer.settings.dropout == 0.5
     assert resume(trainer.saver.saved[-1], {"dropout": 0.2, "max_epochs": 2}).changes == {"max_epochs": 2}
@@ -127,7 +128,7 @@ def test_automatic_values_on_resuming(tmp_path):
 
 def test_automatic_values_of_fixed_settings_keep_the_values_that_were_chosen(stopped):
     automatic = {"rnn_size": -1, "batch_size": 0, "seq_length": 0, "embedding": -1, "max_val_chunks": -1}
-    automatic |= {"layer_norm": None, "tied": None}
+    automatic |= {"layer_norm": None, "tied": None, "weight_decay": -1}
     run = resume(stopped, automatic)
     assert run.changes == {}
     assert run.trainer.settings == resume(stopped, {}).trainer.settings
@@ -136,7 +137,7 @@ def test_automatic_values_of_fixed_settings_keep_the_values_that_were_chosen(sto
 def test_settings_that_an_old_checkpoint_lacks_have_the_values_of_char_rnn(tmp_path):
     run = begin(toy_settings(tmp_path, learning_rate=0.01))
     stored = run.trainer.settings.to_json()
-    added_later = ["recipe", "patience", "warmup", "layer_norm", "tied", "epoch_reset"]
+    added_later = ["recipe", "patience", "warmup", "weight_decay", "layer_norm", "tied", "epoch_reset"]
     for name in added_later:
         del stored[name]
     run.trainer.model.details["settings"] = stored
@@ -144,7 +145,7 @@ def test_settings_that_an_old_checkpoint_lacks_have_the_values_of_char_rnn(tmp_p
     assert (settings.recipe, settings.learning_rate) == ("", 0.01)
     assert [settings.learning_rate_at(i, 2, 40) for i in (0, 30)] == [0.01, 0.01 * 0.97**6]
     assert (settings.patience, settings.epoch_reset) == (0, True)
-    assert (settings.layer_norm, settings.tied) == (False, False)
+    assert (settings.weight_decay, settings.layer_norm, settings.tied) == (0, False, False)
 
 
 def stopped_with_schedule(directory, schedule):

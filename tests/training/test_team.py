@@ -37,6 +37,7 @@ EVERYTHING = {
     "min_ss": 0.5,
     "ema": 0.9,
     "clip_norm": 0.4,
+    "weight_decay": 0.3,
     "layer_norm": True,
     "reset_on": " ",
     "learning_rate": 0.02,
@@ -59,7 +60,7 @@ def test_in_single_precision_the_losses_differ_by_rounding(tmp_path):
     alone = losses_of(begin(settings).trainer, 30)
     difference = abs(on_ranks(3, lambda team: losses_of(begin(settings, team=team).trainer, 30))[0] - alone)
     assert difference.max() < 5e-5
-    assert np.median(difference) < 1e-6
+    assert np.median(difference) < 3e-6
 
 
 @pytest.mark.parametrize(
