@@ -140,9 +140,8 @@ OPTIONS = (
         "--tied/--no-tied",
         default=DEFAULT.tied,
         show_default=False,
-        help="Use the readout's weights as the embedding. This helps if many characters are rare.  "
-        f"[default: on for {SHORT} with more than {sizes.LARGE_V} distinct characters, "
-        "unless --embedding is specified]",
+        help="Use the readout's weights as the embedding. This helps if there is little text.  "
+        f"[default: on for {SHORT}, unless --embedding is specified]",
     ),
     model(
         "--layer-norm/--no-layer-norm",

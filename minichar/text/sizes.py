@@ -13,7 +13,7 @@ ALLOWED, MOST = 0.01, 0.02
 
 SHORT, DROPOUT = 100_000, 0.5
 """Models quickly overfit short texts, so dropout is `DROPOUT` for texts of up to `SHORT` characters."""
-WEIGHT_DECAY, RARE_WEIGHT_DECAY = 0.2, 0.3
+WEIGHT_DECAY, RARE_WEIGHT_DECAY = 0.2, 0.5
 """Weight decay for short texts. `RARE_WEIGHT_DECAY` is used if many characters are rare."""
 SMALL_H, LARGE_H, RARE_H = 128, 256, 384
 """Hidden units per layer. With dropout, larger models have lower losses on short texts, so `LARGE_H` is used,
@@ -24,8 +24,8 @@ RATE, RATES = 8e-3, {"lstm": 2e-2, "rnn": 5e-3}
 """Learning rates. `RATES` are for small models without layer normalisation, trained on long texts."""
 LARGE_V, D = 256, 64
 """Vocabularies of more than `LARGE_V` characters use embeddings of size `D`, unless tied. On short texts with
-that many distinct characters (`has_rare_characters`), a GRU with layer normalisation and tied embeddings has
-a lower loss than an LSTM."""
+that many distinct characters (`has_rare_characters`), a GRU with layer normalisation has a lower loss than an
+LSTM."""
 
 MANY, PATIENCE = 5_000_000, 10
 """For texts of up to `MANY` characters, a run ends after `PATIENCE` evaluations without improvement. By
@@ -107,6 +107,11 @@ def choose_learning_rate(N: int, B: int, model: str, plain: bool) -> float:
     short or B is small.
     """
     return RATES.get(model, RATE) if plain and N > SHORT and B >= LARGEST_B else RATE
+
+
+def choose_tied(N: int) -> bool:
+    """Return whether to use the readout's weights as the embedding, for `N` characters."""
+    return N <= SHORT
 
 
 def choose_embedding(V: int, H: int, tied: bool) -> int:

@@ -21,6 +21,7 @@ from minichar.text.sizes import (
     choose_rnn_size,
     choose_sizes,
     choose_steps,
+    choose_tied,
     choose_warmup,
     choose_weight_decay,
     has_rare_characters,
@@ -93,7 +94,7 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     if settings.patience == AUTOMATIC:
         settings = replace(settings, patience=choose_patience(len(corpus.ids)))
     if settings.tied is None:
-        settings = replace(settings, tied=rare and settings.embedding == AUTOMATIC)
+        settings = replace(settings, tied=choose_tied(len(corpus.ids)) and settings.embedding == AUTOMATIC)
     if settings.embedding == AUTOMATIC:
         embedding = choose_embedding(len(corpus.vocabulary), settings.rnn_size, bool(settings.tied))
         settings = replace(settings, embedding=embedding)

@@ -183,8 +183,8 @@ class TestAuto:
         assert auto == "auto     ok  cpu or gpu:0, whichever trains faster"
         assert disk.startswith("disk")
         timed = (
-            "timed    ok  LSTM, 1 layer of 4, 7 characters, chunks of 3×4, float32, dropout, scheduled "
-            "sampling (sample): gpu:0{}, 12.3 ms per step; cpu takes 18.0 ms"
+            "timed    ok  LSTM, 1 layer of 4, 7 characters, chunks of 3×4, float32, tied embedding of 4, "
+            "dropout, scheduled sampling (sample): gpu:0{}, 12.3 ms per step; cpu takes 18.0 ms"
         )
         assert [plain, tf32] == [timed.format(""), timed.format(" (TF32)")]
 

@@ -12,6 +12,7 @@ from minichar.text.sizes import (
     choose_rnn_size,
     choose_sizes,
     choose_steps,
+    choose_tied,
     choose_warmup,
     choose_weight_decay,
     has_rare_characters,
@@ -82,7 +83,7 @@ def test_only_short_texts_are_trained_with_dropout():
 
 def test_short_texts_are_trained_with_weight_decay_and_more_steps():
     assert [choose_weight_decay(N, False) for N in (1000, 100_000, 100_001)] == [0.2, 0.2, 0.0]
-    assert [choose_weight_decay(N, True) for N in (100_000, 100_001)] == [0.3, 0.0]
+    assert [choose_weight_decay(N, True) for N in (100_000, 100_001)] == [0.5, 0.0]
     assert [choose_steps(N) for N in (1000, 100_000, 100_001)] == [5000, 5000, 2500]
 
 
@@ -113,6 +114,10 @@ def test_gated_cells_learn_short_texts_from_scratch_without_warmup(N, model, fro
 def test_only_large_vocabularies_have_an_embedding():
     assert [choose_embedding(V, 96, tied=False) for V in (2, 256, 257, 5000)] == [0, 0, 64, 64]
     assert [choose_embedding(V, 96, tied=True) for V in (2, 5000)] == [96, 96]
+
+
+def test_only_short_texts_have_tied_embeddings():
+    assert [choose_tied(N) for N in (1000, 100_000, 100_001)] == [True, True, False]
 
 
 def test_characters_are_rare_in_short_texts_with_many_distinct_characters():

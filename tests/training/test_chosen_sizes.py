@@ -39,17 +39,29 @@ def test_the_patience_suits_the_text(tmp_path, monkeypatch):
         assert begin(toy_settings(tmp_path, patience=3)).trainer.settings.patience == 3
 
 
-def test_size_dropout_embedding_and_weight_decay_suit_the_text(tmp_path):
-    few, many = "ab cd ef\n" * 60, "".join(map(chr, range(1000, 1300))) * 3
-    automatic = {"rnn_size": -1, "dropout": -1, "embedding": -1, "weight_decay": -1}
-    for text, H, embedding, weight_decay in ((few, 256, 0, 0.2), (many, 384, 384, 0.3)):
-        (tmp_path / "input.txt").unlink(missing_ok=True)
-        trainer = begin(toy_settings(tmp_path, text, **automatic)).trainer
-        assert (trainer.model.config.dropout, trainer.model.config.embedding) == (0.5, embedding)
-        assert trainer.model.config.rnn_size == trainer.settings.rnn_size == H
-        assert (trainer.settings.dropout, trainer.settings.embedding) == (0.5, embedding)
-        assert trainer.model.config.tied == trainer.settings.tied == (embedding > 0)
-        assert trainer.step.optimiser.weight_decay == trainer.settings.weight_decay == weight_decay
+@pytest.mark.parametrize(
+    ("shorter", "few", "chosen"),
+    [
+        (True, True, (256, 0.5, 256, True, 0.2)),
+        (True, False, (384, 0.5, 384, True, 0.5)),
+        (False, True, (128, 0.0, 0, False, 0.0)),
+        (False, False, (128, 0.0, 64, False, 0.0)),
+    ],
+)
+def test_the_model_and_its_regularisation_suit_the_text(shorter, few, chosen, tmp_path, monkeypatch):
+    text = "ab cd ef\n" * 100 if few else "".join(map(chr, range(1000, 1300))) * 3  # 900 characters
+    monkeypatch.setattr(sizes, "SHORT", 900 if shorter else 899)
+    names = ("rnn_size", "dropout", "embedding", "tied", "weight_decay")
+    settings = toy_settings(tmp_path, text, **{name: getattr(Settings, name) for name in names})
+    trainer = begin(settings).trainer
+    config, rate = trainer.model.config, trainer.step.optimiser.weight_decay
+    assert (config.rnn_size, config.dropout, config.embedding, config.tied, rate) == chosen
+    assert tuple(getattr(trainer.settings, name) for name in names) == chosen
+
+
+def test_embeddings_can_be_chosen(tmp_path):
+    text = "".join(map(chr, range(1000, 1300))) * 3
+    toy_settings(tmp_path, text)
     untied = begin(toy_settings(tmp_path, embedding=-1, tied=False)).trainer.model.config
     assert (untied.embedding, untied.tied) == (64, False)
     tied = begin(toy_settings(tmp_path, embedding=8, tied=True)).trainer.model.config
