@@ -55,6 +55,7 @@ def test_20_steps_of_training_change_the_parameters_like_the_engine(one_file, mo
         grad_clip=one_file.LIMIT * T,
         learning_rate=one_file.LEARNING_RATE,
         decay_rate=one_file.DECAY,
+        weight_decay=0.0,
         ema=0.0,
     )
     engine, uniform = TrainingStep(model, T, B, settings), CPU.uniform(1)

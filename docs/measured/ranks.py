@@ -53,7 +53,9 @@ def job() -> None:
         work = Work(kind="train", model="lstm", rnn_size=H, batch_size=B)
         model = CharRNN.new(work.config(), vocabulary(work.vocab_size), seed=1)
         team = Timed(MPI.COMM_WORLD)
-        step = TrainingStep(model, work.seq_length, B, Settings(learning_rate=2e-3, ema=0.0), team)
+        step = TrainingStep(
+            model, work.seq_length, B, Settings(learning_rate=2e-3, ema=0.0, weight_decay=0.0), team
+        )
         ids, generator = work.ids()[:, step.columns], CPU.uniform(1)  # (T+1, B)
         for _ in range(3):
             step.learn(ids[:-1], ids[1:], generator)

@@ -54,8 +54,9 @@ def vocabulary(V: int) -> Vocabulary:
 
 def training(work: Work, model: CharRNN, backend: Backend) -> Callable[[], None]:
     """Return a function that trains on the same chunk on each call."""
-    # Disable weight averaging, because the PyTorch benchmark does not use it.
-    step = TrainingStep(model, work.seq_length, work.batch_size, Settings(learning_rate=2e-3, ema=0.0))
+    # Disable weight averaging and weight decay, because the PyTorch benchmark does not use them.
+    settings = Settings(learning_rate=2e-3, ema=0.0, weight_decay=0.0)
+    step = TrainingStep(model, work.seq_length, work.batch_size, settings)
     step.set_rates(2e-3, work.teacher_forcing_ratio)
     ids, generator = work.ids(), backend.uniform(1)  # (T+1, B)
 

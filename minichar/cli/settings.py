@@ -16,7 +16,7 @@ from minichar.training.schedules import SS_SCHEDULES
 from minichar.training.settings import AUTOMATIC, DTYPES, SPLITS, Settings
 
 DEFAULT = Settings()
-SHORT = f"texts of up to {sizes.SHORT:,} characters"
+SHORT_TEXTS = f"texts of up to {sizes.SHORT:,} characters"
 LIST = "list"
 """Value of ``--recipe`` that prints the recipes."""
 
@@ -91,7 +91,7 @@ OPTIONS = (
         default=DEFAULT.model,
         type=CellName(AUTO),
         help="Cell type. lstm has the longest memory; gru is almost as good and faster; rnn is the simplest. "
-        f"{AUTO}: gru with --layer-norm for {SHORT}, more than {sizes.LARGE_V} of them "
+        f"{AUTO}: gru with --layer-norm for {SHORT_TEXTS}, more than {sizes.LARGE_V} of them "
         "distinct, unless --no-layer-norm is specified; otherwise lstm.",
     ),
     model(
@@ -99,7 +99,7 @@ OPTIONS = (
         default=DEFAULT.rnn_size,
         metavar="H",
         help="Hidden units per layer. Doubling it increases capacity but can quadruple training time. "
-        f"{AUTOMATIC}: with dropout on {SHORT}, {sizes.LARGE_H}, or {sizes.RARE_H} if more than "
+        f"{AUTOMATIC}: with dropout on {SHORT_TEXTS}, {sizes.LARGE_H}, or {sizes.RARE_H} if more than "
         f"{sizes.LARGE_V} of them are distinct; otherwise {sizes.SMALL_H}.",
     ),
     model(
@@ -113,7 +113,7 @@ OPTIONS = (
         default=DEFAULT.dropout,
         metavar="P",
         help="Dropout probability during training. Try 0.25 to 0.5 if the model overfits. "
-        f"{AUTOMATIC}: {sizes.DROPOUT:g} for {SHORT}, otherwise 0.",
+        f"{AUTOMATIC}: {sizes.DROPOUT:g} for {SHORT_TEXTS}, otherwise 0.",
     ),
     model(
         "--weight-drop",
@@ -140,8 +140,8 @@ OPTIONS = (
         "--tied/--no-tied",
         default=DEFAULT.tied,
         show_default=False,
-        help="Use the readout's weights as the embedding. This helps if there is little text.  "
-        f"[default: on for {SHORT}, unless --embedding is specified]",
+        help="Use the readout's weights as the embedding. This helps on short texts.  "
+        f"[default: on for {SHORT_TEXTS}, unless --embedding is specified]",
     ),
     model(
         "--layer-norm/--no-layer-norm",
@@ -169,7 +169,7 @@ OPTIONS = (
         default=DEFAULT.max_epochs,
         metavar="N",
         help="Number of passes over the training text; fractions are allowed. "
-        f"0: {sizes.STEPS:,} training steps, or {sizes.SHORT_STEPS:,} for {SHORT}.",
+        f"0: {sizes.STEPS:,} training steps, or {sizes.SHORT_STEPS:,} for {SHORT_TEXTS}.",
     ),
     training(
         "--max-time",
@@ -229,9 +229,10 @@ OPTIONS = (
     training(
         "--weight-decay",
         default=DEFAULT.weight_decay,
-        help="Multiply the weights by 1 minus this value times the learning rate at each step. "
-        f"{AUTOMATIC}: for {SHORT}, {sizes.WEIGHT_DECAY:g}, or {sizes.RARE_WEIGHT_DECAY:g} if more than "
-        f"{sizes.LARGE_V} of them are distinct; otherwise 0.",
+        metavar="LAMBDA",
+        help="Multiply the weights by 1 - LAMBDA × learning rate at each step, which reduces overfitting. "
+        f"{AUTOMATIC}: for {SHORT_TEXTS}, {sizes.WEIGHT_DECAY:g}, or {sizes.RARE_WEIGHT_DECAY:g} if more "
+        f"than {sizes.LARGE_V} of them are distinct; otherwise 0.",
     ),
     training(
         "--ema",

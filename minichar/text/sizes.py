@@ -32,8 +32,8 @@ MANY, PATIENCE = 5_000_000, 10
 default, a run on a longer text takes at most two epochs, so it does not need to end early."""
 
 STEPS, SHORT_STEPS = 2500, 5000
-"""Default number of training steps. `SHORT_STEPS` is for short texts: dropout and weight decay make training
-slower but prevent overfitting, so more epochs help."""
+"""Default number of training steps. `SHORT_STEPS` is for short texts: dropout and weight decay slow down
+learning but prevent overfitting, so more epochs help."""
 STEPS_PER_VAL_CHUNK = 8
 """Number of training steps between evaluations, per validation chunk.
 

@@ -12,13 +12,15 @@ RMSprop (Tieleman & Hinton 2012, lecture 6e), as in Torch's ``optim.rmsprop``:
 
 m is initialised to zero. ε = 1e-8 is added outside the square root.
 
-Decoupled weight decay (Loshchilov & Hutter 2019), before each step:
+Decoupled weight decay (Loshchilov & Hutter 2019), before each step. As in PyTorch's AdamW, λ is multiplied by
+the learning rate:
 
     θ ← (1 - η λ) θ
 """
 
 from types import ModuleType
 
+from minichar.checks import at_least, checked
 from minichar.devices.backend import Array
 from minichar.engine.parameters import Parameters
 
@@ -52,11 +54,17 @@ class RMSprop:
     ----------
     mean_square : array, (size,)
         m, the running mean of squared gradients.
+
+    Raises
+    ------
+    MinicharError
+        If `weight_decay` is negative.
     """
 
     def __init__(self, parameters: Parameters, decay: float, weight_decay: float = 0.0) -> None:
         self.xp = parameters.backend.xp
-        self.theta, self.decay, self.weight_decay = parameters.flat, decay, weight_decay
+        self.theta, self.decay = parameters.flat, decay
+        self.weight_decay = checked("weight_decay", weight_decay, float, at_least(0))
         self.mean_square = self.xp.zeros_like(self.theta)  # (size,)
 
     def step(self, g: Array, learning_rate: float | Array) -> None:

@@ -147,6 +147,8 @@ class TrainingStep:
             clip_norm(xp, g, settings.clip_norm)
         valid = self.loss <= self.limit  # False for NaN
         xp.copyto(g, 0.0, where=xp.logical_not(valid))
-        self.optimiser.step(g, self.learning_rate * valid)
+        # A zero gradient leaves the parameters unchanged, unless they decay.
+        rate = self.learning_rate * valid if settings.weight_decay else self.learning_rate
+        self.optimiser.step(g, rate)
         if self.average is not None:
             self.average.step()

@@ -72,10 +72,10 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     """Return the settings with automatic values and zeros replaced by values that suit the text.
 
     `choose_sizes` replaces a `batch_size` or `seq_length` of 0, and `split_text` reduces the new value if the
-    text is short. If `max_epochs` is 0, it is set to the number of epochs in `choose_steps` training steps,
+    text is short. If `max_epochs` is 0, it becomes the number of epochs in `choose_steps` training steps,
     rounded up unless it is below 1. The value chosen for `max_val_chunks` depends on step counts, not on
     measured times, so runs are reproducible: if `eval_val_every` is 0, it is chosen as if there were one
-    evaluation per epoch or, if an epoch is longer than the run, one at its end.
+    evaluation per epoch or, if an epoch has more than `choose_steps` steps, one every `choose_steps` steps.
     """
     rare = has_rare_characters(len(corpus.ids), len(corpus.vocabulary))
     if settings.layer_norm is None:

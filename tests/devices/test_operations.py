@@ -32,7 +32,9 @@ def operations_of(fake_cupy, generator):
     def count(model, keep=None, settings=None, **changes):
         config = Config(V, model, H, 2, **changes)
         char_rnn = CharRNN.new(config, Vocabulary("".join(map(chr, range(33, 33 + V)))), 1, backend=gpu)
-        step = TrainingStep(char_rnn, T, B, replace(settings or Settings(), learning_rate=8e-3))
+        step = TrainingStep(
+            char_rnn, T, B, replace(settings or Settings(), learning_rate=8e-3, weight_decay=0.0)
+        )
         inputs, targets = generator.integers(V, size=(2, T, B))
         step.learn(inputs, targets, gpu.uniform(1), keep)
         gpu.xp.device_.operations.clear()

@@ -153,7 +153,7 @@ def training_losses(
 ) -> tuple[np.ndarray, TrainingStep]:
     """Return the loss of every step, ``(steps,)``, and the `TrainingStep`."""
     model, T = new_model(backend, work, case), work.seq_length
-    step = TrainingStep(model, T, work.batch_size, Settings(learning_rate=2e-3))
+    step = TrainingStep(model, T, work.batch_size, Settings(learning_rate=2e-3, weight_decay=0.3))
     step.set_rates(2e-3, work.teacher_forcing_ratio)
     ids, generator = replace(work, seq_length=steps * T).ids(), backend.uniform(1)  # (steps·T+1, B)
     keep, found = case.keep(T, work.batch_size), []

@@ -23,7 +23,8 @@ def test_sizes_and_epochs_that_are_zero_are_chosen_for_the_text(tmp_path, monkey
 
 
 def test_a_run_on_a_long_text_can_be_shorter_than_an_epoch(tmp_path, monkeypatch):
-    monkeypatch.setattr(sizes, "SHORT_STEPS", 7)
+    monkeypatch.setattr(sizes, "SHORT", 0)
+    monkeypatch.setattr(sizes, "STEPS", 7)
     trainer = begin(toy_settings(tmp_path, max_epochs=0)).trainer
     assert trainer.iterations == 7
     list(trainer.run())
@@ -61,8 +62,7 @@ def test_the_model_and_its_regularisation_suit_the_text(shorter, few, chosen, tm
 
 def test_embeddings_can_be_chosen(tmp_path):
     text = "".join(map(chr, range(1000, 1300))) * 3
-    toy_settings(tmp_path, text)
-    untied = begin(toy_settings(tmp_path, embedding=-1, tied=False)).trainer.model.config
+    untied = begin(toy_settings(tmp_path, text, embedding=-1, tied=False)).trainer.model.config
     assert (untied.embedding, untied.tied) == (64, False)
     tied = begin(toy_settings(tmp_path, embedding=8, tied=True)).trainer.model.config
     assert (tied.embedding, tied.tied) == (8, True)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from minichar.devices.cpu import CPU
 from minichar.engine.parameters import Parameters
+from minichar.errors import MinicharError
 from minichar.training.optimiser import EPSILON, RMSprop, clip_elements, clip_norm
 
 NUMBERS = st.floats(-1e3, 1e3, allow_subnormal=False)
@@ -102,6 +103,11 @@ def test_weight_decay_shrinks_the_weights_before_the_step(parameters_of, backend
     np.testing.assert_allclose(host(parameters["W"]), [0.55, -1.5], rtol=1e-7)
 
 
+def test_a_negative_weight_decay_is_refused(parameters_of):
+    with pytest.raises(MinicharError, match=r"^weight_decay is -1; it must be at least 0$"):
+        RMSprop(parameters_of([1.0]), decay=0.75, weight_decay=-1)
+
+
 def test_epsilon_is_1e_8_and_outside_the_root(parameters_of, backend, host):
     assert EPSILON == 1e-8
     parameters = parameters_of([0.0])
@@ -145,8 +151,10 @@ def test_a_step_keeps_the_gradient_and_the_dtype(parameters_of, backend, host, g
     parameters = parameters_of(generator.normal(size=4), "float32")
     kept = generator.normal(size=4).astype("float32")
     g = backend.to_device(kept.copy())
+    rate = backend.zeros((), "float32")
+    rate[...] = 0.1
     optimiser = RMSprop(parameters, decay=0.95, weight_decay=0.3)
-    optimiser.step(g, learning_rate=0.1)
+    optimiser.step(g, rate)
     np.testing.assert_array_equal(host(g), kept)
     assert parameters.dtype == optimiser.mean_square.dtype == "float32"
 

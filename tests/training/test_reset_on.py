@@ -141,7 +141,8 @@ class TestTraining:
 
     def test_a_start_token_is_never_replaced_by_a_prediction(self):
         model = toy_model()
-        step = TrainingStep(model, T, B, Settings(use_ss=True, start_ss=0.0, min_ss=0.0, learning_rate=8e-3))
+        rates = {"start_ss": 0.0, "min_ss": 0.0, "learning_rate": 8e-3, "weight_decay": 0.0}
+        step = TrainingStep(model, T, B, Settings(use_ss=True, **rates))
         ids = np.random.default_rng(1).integers(6, size=(T + 1, B))
         keep = np.array([[1, 1], [1, 0], [0, 1], [0, 0], [1, 1]], bool)
         step.learn(ids[:-1], ids[1:], CPU.uniform(1), keep)

@@ -11,7 +11,7 @@ T, B = 8, 3
 
 
 def step_of(model, **settings):
-    step = TrainingStep(model, T, B, Settings(use_ss=False, **{"learning_rate": 8e-3, **settings}))
+    step = TrainingStep(model, T, B, Settings(**{"learning_rate": 8e-3, "weight_decay": 0.0, **settings}))
     ids = np.random.default_rng(1).integers(len(model.vocabulary), size=(T + 1, B))
     return step, ids
 
