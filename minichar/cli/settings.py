@@ -231,8 +231,8 @@ OPTIONS = (
         default=DEFAULT.weight_decay,
         metavar="LAMBDA",
         help="Multiply the weights by 1 - LAMBDA × learning rate at each step, which reduces overfitting. "
-        f"{AUTOMATIC}: for {SHORT_TEXTS}, {sizes.WEIGHT_DECAY:g}, or {sizes.RARE_WEIGHT_DECAY:g} if more "
-        f"than {sizes.LARGE_V} of them are distinct; otherwise 0.",
+        f"{AUTOMATIC}: if trained from scratch on {SHORT_TEXTS}, {sizes.WEIGHT_DECAY:g}, or "
+        f"{sizes.RARE_WEIGHT_DECAY:g} if more than {sizes.LARGE_V} of them are distinct; otherwise 0.",
     ),
     training(
         "--ema",

@@ -80,9 +80,12 @@ def choose_steps(N: int) -> int:
     return SHORT_STEPS if N <= SHORT else STEPS
 
 
-def choose_weight_decay(N: int, rare: bool) -> float:
-    """Return the weight decay for `N` characters, many of which are rare if `rare` is True."""
-    if N > SHORT:
+def choose_weight_decay(N: int, rare: bool, from_scratch: bool) -> float:
+    """Return the weight decay for `N` characters, many of which are rare if `rare` is True.
+
+    Fine-tuning (`from_scratch` is False) uses no weight decay, which would also shrink the original weights.
+    """
+    if N > SHORT or not from_scratch:
         return 0.0
     return RARE_WEIGHT_DECAY if rare else WEIGHT_DECAY
 

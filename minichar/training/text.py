@@ -87,7 +87,8 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
     if settings.rnn_size == AUTOMATIC:
         settings = replace(settings, rnn_size=choose_rnn_size(len(corpus.ids), settings.dropout, rare))
     if settings.weight_decay == AUTOMATIC:
-        settings = replace(settings, weight_decay=choose_weight_decay(len(corpus.ids), rare))
+        weight_decay = choose_weight_decay(len(corpus.ids), rare, from_scratch)
+        settings = replace(settings, weight_decay=weight_decay)
     if settings.warmup == AUTOMATIC:
         warmup = choose_warmup(len(corpus.ids), settings.model, from_scratch)
         settings = replace(settings, warmup=warmup)

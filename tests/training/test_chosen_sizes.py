@@ -148,14 +148,15 @@ def test_the_learning_rate_suits_the_model_and_is_kept_when_a_run_is_resumed(
     assert resume(path, {"learning_rate": 0.1}).trainer.settings.learning_rate == 0.1
 
 
-def test_warmup_suits_the_text_and_is_kept_when_a_run_is_resumed(tmp_path):
-    settings = toy_settings(tmp_path, warmup=-1)
+def test_warmup_and_weight_decay_suit_the_text_and_are_kept_when_a_run_is_resumed(tmp_path):
+    settings = toy_settings(tmp_path, warmup=-1, weight_decay=-1)
     trainer = begin(settings).trainer
-    assert trainer.settings.warmup == 0.0
+    assert (trainer.settings.warmup, trainer.settings.weight_decay) == (0.0, 0.2)
     fine_tuned = begin_from(settings, trainer.model).trainer
-    assert fine_tuned.settings.warmup == 0.1
+    assert (fine_tuned.settings.warmup, fine_tuned.settings.weight_decay) == (0.1, 0.0)
     take(fine_tuned, 5)
-    assert resume(fine_tuned.saver.saved[-1], {"warmup": -1}).trainer.settings.warmup == 0.1
+    resumed = resume(fine_tuned.saver.saved[-1], {"warmup": -1, "weight_decay": -1}).trainer.settings
+    assert (resumed.warmup, resumed.weight_decay) == (0.1, 0.0)
 
 
 @pytest.mark.parametrize(("every", "chosen"), [(0, 2), (48, 6), (7, 1)])
