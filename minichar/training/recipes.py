@@ -7,7 +7,7 @@ from typing import Any
 from minichar.checks import checked, did_you_mean
 from minichar.engine.registry import AUTO
 from minichar.errors import MinicharError, Option
-from minichar.training.settings import Settings
+from minichar.training.settings import AUTOMATIC, AUTOMATIC_IF_0, Settings
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ RECIPES = {
             "dropout": 0.0,
             "embedding": 0,
             "layer_norm": False,
+            "tied": False,
             "seq_length": 50,
             "batch_size": 50,
             "max_epochs": 50.0,
@@ -134,13 +135,13 @@ def table() -> list[str]:
     lines += ["", row.format("", *RECIPES)]
     for option in differing:
         values = (getattr(settings_from({"recipe": name}), option) for name in RECIPES)
-        lines.append(row.format(Option(option).flag, *map(shown, values)))
+        lines.append(row.format(Option(option).flag, *(shown(option, value) for value in values)))
     return lines
 
 
-def shown(value: Any) -> str:
+def shown(option: str, value: Any) -> str:
     """Format the value of an option for the table of recipes."""
-    if value is None:
+    if value in (None, AUTOMATIC) or (value == 0 and option in AUTOMATIC_IF_0):
         return AUTO
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -15,7 +15,9 @@ from minichar.training.schedules import SS_SCHEDULES, step_decay, teacher_forcin
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
 AUTOMATIC = -1
-"""Value for which a numeric option is chosen automatically. Some options use 0 instead."""
+"""Value for which a numeric option is chosen automatically."""
+AUTOMATIC_IF_0 = ("seq_length", "batch_size", "max_epochs", "eval_val_every")
+"""Options that are chosen automatically if they are 0."""
 FRACTION = rule(lambda value: value == AUTOMATIC or 0 <= value < 1, f"at least 0 and below 1, or {AUTOMATIC}")
 RNN_SIZE = rule(
     lambda value: value == AUTOMATIC or 1 <= value <= 1 << 20, f"from 1 to {1 << 20}, or {AUTOMATIC}"

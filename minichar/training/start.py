@@ -39,7 +39,7 @@ FIXED = (
     *("max_val_chunks", "seq_length", "batch_size", "seed", "dtype"),
 )
 """Settings that cannot be changed when a run is resumed."""
-ORIGINAL = settings_from({"recipe": "char-rnn", "tied": False, "epoch_reset": True})
+ORIGINAL = settings_from({"recipe": "char-rnn", "epoch_reset": True})
 """Defaults for settings that are missing from old checkpoints."""
 REMOVED = {"learning_rate_schedule": "step"}
 """Settings that existed in earlier versions, with the values that correspond to the present behaviour."""
@@ -170,8 +170,9 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
             fine_tune = ("start a new run with ", Option("init_from"))
             raise MinicharError(
                 Option(name, value),
-                f" cannot be used to resume {path}, which has {plain(getattr(saved, name))}: "
-                "omit the option, or ",
+                f" cannot be used to resume {path}, which has ",
+                Option(name, has) if isinstance(has := getattr(saved, name), bool) else plain(has),
+                ": omit the option, or ",
                 *(("train a new model",) if name in ARCHITECTURE else fine_tune),
             )
     check_effect(settings, changes)

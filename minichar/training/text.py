@@ -112,6 +112,10 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
         plain = small and not settings.layer_norm and from_scratch
         rate = choose_learning_rate(len(corpus.ids), fitting.B, settings.model, plain)
         settings = replace(settings, learning_rate=rate)
+    if settings.learning_rate * settings.weight_decay >= 1:
+        too_large = Option("weight_decay", settings.weight_decay), " times ", Option("learning_rate")
+        erased = f" ({settings.learning_rate:g}) must be below 1: use a lower value"
+        raise MinicharError(*too_large, erased)
     steps, epoch = choose_steps(len(corpus.ids)), len(_split(corpus, settings).train)
     if settings.max_val_chunks == AUTOMATIC:
         most = choose_max_val_chunks(settings.eval_val_every or min(steps, epoch))

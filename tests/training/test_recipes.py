@@ -64,12 +64,12 @@ def test_the_recipe_of_char_rnn_has_its_original_defaults():
     assert (settings.model, settings.rnn_size, settings.num_layers) == ("lstm", 128, 2)
     assert (settings.learning_rate, settings.learning_rate_decay) == (2e-3, 0.97)
     assert (settings.learning_rate_decay_after, settings.decay_rate) == (10, 0.95)
-    assert (settings.gru_reset, settings.embedding, settings.layer_norm) == ("before", 0, False)
+    assert (settings.gru_reset, settings.layer_norm) == ("before", False)
     assert (settings.dropout, settings.weight_drop) == (0, 0)
     assert (settings.seq_length, settings.batch_size) == (50, 50)
     assert (settings.max_epochs, settings.patience, settings.grad_clip) == (50, 0, 5)
     assert (settings.warmup, settings.ema, settings.epoch_reset) == (0, 0, False)
-    assert settings.weight_decay == 0
+    assert (settings.weight_decay, settings.embedding, settings.tied) == (0, 0, False)
     assert (settings.train_frac, settings.val_frac) == (0.95, 0.05)
     assert (settings.eval_val_every, settings.max_val_chunks, settings.keep) == (1000, 0, 0)
     assert settings.seed == 123
@@ -90,8 +90,10 @@ def test_the_table_shows_the_options_that_differ():
         assert any(line.split(maxsplit=1) == [name, recipe.description] for line in lines)
     rows = [line.split() for line in lines]
     assert [*RECIPES] in rows
-    assert ["--rnn-size", "-1", "256", "512", "128"] in rows
+    assert ["--rnn-size", "auto", "256", "512", "128"] in rows
     assert ["--layer-norm", "auto", "no", "no", "no"] in rows
     assert ["--model", "auto", "lstm", "lstm", "lstm"] in rows
-    assert ["--learning-rate", "-1", "0.015", "0.005", "0.002"] in rows
+    assert ["--learning-rate", "auto", "0.015", "0.005", "0.002"] in rows
+    assert ["--batch-size", "auto", "auto", "auto", "50"] in rows
+    assert ["--dropout", "auto", "0.1", "0.5", "0"] in rows
     assert not any(row and row[0] == "--seed" for row in rows)

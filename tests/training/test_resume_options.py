@@ -44,6 +44,15 @@ def test_options_that_cannot_change_on_resuming(stopped, name, value):
         resume(stopped, {name: value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "has"), [("rnn_size", 9, "8"), ("layer_norm", True, "--no-layer-norm")]
+)
+def test_the_saved_value_of_an_option_that_cannot_change_is_shown(stopped, name, value, has):
+    with pytest.raises(MinicharError) as caught:
+        resume(stopped, {name: value})
+    assert f"cannot be used to resume {stopped}, which has {has}: omit " in caught.value.with_flags
+
+
 def test_repeating_an_option_changes_nothing(stopped):
     run = resume(stopped, {"rnn_size": 8, "seed": 123})
     assert (run.notes, run.changes) == ((), {})
