@@ -113,9 +113,11 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
         rate = choose_learning_rate(len(corpus.ids), fitting.B, settings.model, plain)
         settings = replace(settings, learning_rate=rate)
     if settings.learning_rate * settings.weight_decay >= 1:
-        too_large = Option("weight_decay", settings.weight_decay), " times ", Option("learning_rate")
-        erased = f" ({settings.learning_rate:g}) must be below 1: use a lower value"
-        raise MinicharError(*too_large, erased)
+        factors = (
+            Option("weight_decay", settings.weight_decay),
+            Option("learning_rate", settings.learning_rate),
+        )
+        raise MinicharError(factors[0], " times ", factors[1], " must be below 1: use a lower value")
     steps, epoch = choose_steps(len(corpus.ids)), len(_split(corpus, settings).train)
     if settings.max_val_chunks == AUTOMATIC:
         most = choose_max_val_chunks(settings.eval_val_every or min(steps, epoch))
