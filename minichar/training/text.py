@@ -112,12 +112,6 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
         plain = small and not settings.layer_norm and from_scratch
         rate = choose_learning_rate(len(corpus.ids), fitting.B, settings.model, plain)
         settings = replace(settings, learning_rate=rate)
-    if settings.learning_rate * settings.weight_decay >= 1:
-        factors = (
-            Option("weight_decay", settings.weight_decay),
-            Option("learning_rate", settings.learning_rate),
-        )
-        raise MinicharError(factors[0], " times ", factors[1], " must be below 1: use a lower value")
     steps, epoch = choose_steps(len(corpus.ids)), len(_split(corpus, settings).train)
     if settings.max_val_chunks == AUTOMATIC:
         most = choose_max_val_chunks(settings.eval_val_every or min(steps, epoch))

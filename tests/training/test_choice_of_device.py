@@ -16,7 +16,7 @@ from minichar.training.start import begin
 from minichar.training.step import TrainingStep
 
 LETTERS = Vocabulary("".join(sorted(set(TEXT))))
-SETTINGS = Settings(rnn_size=4, dropout=0.0, embedding=0, batch_size=3, seq_length=4)
+SETTINGS = Settings(rnn_size=4, dropout=0.0, embedding=0, batch_size=3, seq_length=4, weight_decay=0.0)
 CONFIG = Config(len(LETTERS), rnn_size=4)
 SPLIT = split_text(LETTERS.encode(TEXT), 3, 4, 0.95, 0.05, "columns")
 

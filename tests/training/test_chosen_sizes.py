@@ -148,13 +148,6 @@ def test_the_learning_rate_suits_the_model_and_is_kept_when_a_run_is_resumed(
     assert resume(path, {"learning_rate": 0.1}).trainer.settings.learning_rate == 0.1
 
 
-def test_a_weight_decay_that_erases_the_weights_is_refused(tmp_path):
-    begin(toy_settings(tmp_path, learning_rate=0.125, weight_decay=7.9))
-    message = "^weight_decay=8.0 times learning_rate=0.125 must be below 1: use a lower value$"
-    with pytest.raises(MinicharError, match=message):
-        begin(toy_settings(tmp_path, learning_rate=0.125, weight_decay=8.0))
-
-
 def test_warmup_and_weight_decay_suit_the_text_and_are_kept_when_a_run_is_resumed(tmp_path):
     settings = toy_settings(tmp_path, warmup=-1, weight_decay=-1)
     trainer = begin(settings).trainer
