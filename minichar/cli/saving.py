@@ -29,7 +29,7 @@ SAVING = (
         default=DEFAULT.eval_val_every,
         metavar="N",
         help="Evaluate and save a checkpoint every N chunks of B×T characters, and at the end of the run. "
-        "0: after each epoch and at least every two minutes, unless that takes more than 10% of the time.",
+        "0: after each epoch and, if that takes at most 10% of the time, at least every two minutes.",
     ),
     saving(
         "--max-val-chunks",
