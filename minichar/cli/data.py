@@ -62,7 +62,8 @@ def get(name: str, folder: Path, force: bool) -> None:
     if kept:
         click.echo("already exists, verified", err=True)
     print_path(path)
-    click.echo(f"next: minichar train --data {shlex.quote(str(path.parent))}", err=True)
+    train = f"minichar train --data {shlex.quote(str(path.parent))} {dataset.options}".rstrip()
+    click.echo(f"next: {train}", err=True)
 
 
 def _size(dataset: Dataset) -> str:

@@ -89,6 +89,8 @@ class Dataset:
         The total size of `files`.
     sha256 : str or None
         SHA-256 of the UTF-8 text; None if it depends on the Python version.
+    options : str
+        The ``minichar train`` options that suit the text, apart from ``--data``.
     """
 
     name: str
@@ -101,6 +103,7 @@ class Dataset:
     files: tuple[str, ...] = ()
     download_bytes: int = 0
     sha256: str | None = None
+    options: str = ""
 
 
 DATASETS = {
@@ -162,7 +165,7 @@ DATASETS = {
         ),
         Dataset(
             name="names",
-            description="91,910 given names and surnames; use with --reset-on '\\n'",
+            description="91,910 given names and surnames, one per line",
             language="names",
             source="1990 US census, from github.com/treyhunner/names",
             licence="public domain",
@@ -171,6 +174,7 @@ DATASETS = {
             files=tuple(f"{NAMES}/dist.{part}" for part in ("female.first", "male.first", "all.last")),
             download_bytes=3_300_255,
             sha256="7292c56ba7466c0d4e2f75af47366aa8355c7d9dbf58af139057430855fb9da4",
+            options=r"--reset-on '\n'",
         ),
         Dataset(
             name="linux",

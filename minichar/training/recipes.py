@@ -29,7 +29,7 @@ class Recipe:
 RECIPES = {
     "quick": Recipe("a good small model within minutes; the default", {}),
     "laptop": Recipe(
-        "a better model, in about 13 minutes per million characters on one core",
+        "a better model, in about 12 minutes per million characters on one core",
         {
             "model": "lstm",
             "rnn_size": 256,

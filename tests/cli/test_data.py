@@ -1,5 +1,6 @@
 import hashlib
 import sys
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -40,6 +41,7 @@ def toy(monkeypatch):
     )
     monkeypatch.setattr(datasets, "download", download)
     monkeypatch.setitem(DATASETS, "tang300", toy)
+    return toy
 
 
 def test_list_prints_a_table_of_all_datasets(run):
@@ -62,6 +64,11 @@ def test_get_prints_the_path_and_the_next_command(run, tmp_path):
         "next: minichar train --data data/pydocs",
     ]
     assert (tmp_path / "data/pydocs/input.txt").read_text(encoding="utf-8") == pydocs_text()
+
+
+def test_next_command_includes_the_options_that_suit_the_text(run, toy, monkeypatch):
+    monkeypatch.setitem(DATASETS, "tang300", replace(toy, options=DATASETS["names"].options))
+    assert "next: minichar train --data data/tang300 --reset-on '\\n'\n" in run("get", "tang300").stderr
 
 
 @pytest.mark.usefixtures("toy")
