@@ -18,6 +18,7 @@ import click
 from minichar.checkpoints.naming import is_checkpoint
 from minichar.cli.advice import fit_advice, size_advice, updates_advice
 from minichar.cli.log import Log
+from minichar.cli.speed import Speed, apparent_start, duration, expected_end
 from minichar.cli.stopping import write_at_once
 from minichar.devices.cpu import CPU
 from minichar.errors import Option, counted
@@ -166,7 +167,13 @@ class Report:
             epochs, loss = self.trainer.settings.max_epochs, step.loss
             epoch = f"epoch {step.epoch:.2f}/{epochs:.4g}"
             self.bar.label = f"{epoch}  loss {loss:.3f}  {self.speed} characters/s"
-            self.bar.start = apparent_start(time(), monotonic() - self.begun, step.iteration, self.first)
+            elapsed = monotonic() - self.begun
+            self.bar.start = apparent_start(time(), elapsed, step.iteration, self.first)
+            if limit := 60 * self.trainer.settings.max_time:
+                per_step = elapsed / (step.iteration - self.first)
+                self.bar.length = expected_end(
+                    step.iteration, self.trainer.iterations, limit - elapsed, per_step
+                )
         with self.display():
             self.bar.update(1)
         self.show_early()
@@ -197,7 +204,9 @@ class Report:
             if limit := 60 * self.trainer.settings.max_time:
                 seconds = min(seconds, limit)
             settings = self.trainer.settings
-            may_end_early = len(self.trainer.val) and 0 < settings.patience < settings.max_epochs
+            every = settings.eval_val_every or self.trainer.timetable.per_epoch
+            evaluations = self.trainer.iterations / every
+            may_end_early = len(self.trainer.val) and 0 < settings.patience < evaluations
             at_most = "up to " if may_end_early else ""
             self.say(f"time       {at_most}about {duration(seconds)} in total")
         if not self.sampled and self.trainer.settings.sample_every and now - self.begun >= SAMPLE_AFTER:
@@ -255,44 +264,3 @@ class Report:
         if best:
             self.say(f"generate text: minichar sample {quote(str(best))}")
             click.echo(os.fsencode(best))  # as bytes, because a path can contain invalid UTF-8
-
-
-def apparent_start(now: float, elapsed: float, iteration: int, first: int) -> float:
-    """Return the start time of the run, extrapolated from the speed since step `first`.
-
-    The progress bar of a resumed run uses this start time to estimate the time remaining.
-    """
-    return now - elapsed * iteration / (iteration - first)
-
-
-def duration(seconds: float) -> str:
-    """Format a duration, rounded to seconds, minutes or tenths of an hour."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-class Speed:
-    """Throughput in characters per second, averaged over about one second of training."""
-
-    def __init__(self) -> None:
-        self.value = self.seconds = 0.0
-        self.counted = 0
-        self.resume()
-
-    def resume(self) -> None:
-        """Exclude the time since the last training step from the measurement."""
-        self.since = monotonic()
-
-    def count(self, characters: int) -> None:
-        """Count the characters processed in one training step."""
-        self.counted += characters
-        self.seconds += monotonic() - self.since
-        self.resume()
-        if self.seconds >= 1 or not self.value:
-            self.value = self.counted / max(self.seconds, 1e-9)
-        if self.seconds >= 1:
-            self.counted, self.seconds = 0, 0.0
-
-    def __str__(self) -> str:
-        return f"{self.value:,.0f}"

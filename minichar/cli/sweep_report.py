@@ -6,7 +6,8 @@ from time import monotonic
 
 import click
 
-from minichar.cli.report import CLEAR_LINE, REFRESH, duration
+from minichar.cli.report import CLEAR_LINE, REFRESH
+from minichar.cli.speed import duration
 from minichar.cli.stopping import write_at_once
 from minichar.errors import counted
 from minichar.pictures.search import label

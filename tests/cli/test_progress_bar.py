@@ -10,7 +10,10 @@ from codecs import getincrementaldecoder
 from click.testing import CliRunner
 from toys import TOY
 
-from minichar.cli.report import apparent_start
+from minichar.cli import report
+from minichar.cli.speed import apparent_start, expected_end
+from minichar.training import timetable
+from minichar.training.trainer import Trainer
 
 
 def on_a_terminal(process, *arguments, until=lambda shown: False):
@@ -81,3 +84,28 @@ def test_the_progress_bar_of_a_resumed_run_begins_where_the_run_stopped(train, c
 def test_the_time_left_is_estimated_from_the_steps_since_the_run_was_resumed():
     """The resumed run took 20 s for 10 steps, so all 60 steps would have taken 120 s."""
     assert apparent_start(1000.0, 20.0, iteration=60, first=50) == 880.0
+
+
+def test_with_a_time_limit_the_bar_ends_at_the_limit(cli, monkeypatch):
+    """Each step takes a second."""
+    with CliRunner().isolation():
+        monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True)
+    clock = {"seconds": 0.0}
+
+    def learn(trainer):
+        clock["seconds"] += 1
+        return taught(trainer)
+
+    taught = Trainer.learn
+    monkeypatch.setattr(Trainer, "learn", learn)
+    for module in (report, timetable):
+        monkeypatch.setattr(module, "monotonic", lambda: clock["seconds"])
+    arguments = ["train", "--data", "input.txt", *TOY, "--max-epochs", 1e6, "--eval-val-every", 1000]
+    shown = re.findall(r"\] +(\d+)%", cli(*arguments, "--max-time", 1).stderr)
+    assert [shown[step] for step in (6, 30, 54)] == ["10", "50", "90"]
+
+
+def test_the_expected_end_of_a_run():
+    assert expected_end(10, 100, left=30.0, per_step=0.5) == 70
+    assert expected_end(10, 60, left=30.0, per_step=0.5) == 60
+    assert expected_end(10, 100, left=-1.0, per_step=0.5) == 11, "the last step is not finished yet"

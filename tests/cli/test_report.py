@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from toys import TEXT, TOY
 
-from minichar.cli import report
+from minichar.cli import report, speed
 from minichar.cli.log import is_foreign
 from minichar.training.trainer import Trainer
 
@@ -29,7 +29,7 @@ def test_the_estimated_duration_and_an_early_sample(cli, monkeypatch):
     [(0.4, "0 s"), (89.4, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h"), (1e6, "277.8 h")],
 )
 def test_durations(seconds, words):
-    assert report.duration(seconds) == words
+    assert speed.duration(seconds) == words
 
 
 def test_the_estimate_respects_the_time_limit(cli, monkeypatch):
@@ -39,6 +39,8 @@ def test_the_estimate_respects_the_time_limit(cli, monkeypatch):
     limited = [*arguments, "--patience", 10]
     assert "time       up to about 0 s in total" in cli(*limited).stderr
     assert "time       about 0 s in total" in cli(*limited, "--max-epochs", 10).stderr
+    frequent = cli(*limited, "--max-epochs", 10, "--eval-val-every", 20)
+    assert "time       up to about 0 s in total" in frequent.stderr
     assert (
         "time       about 0 s in total"
         in cli(*arguments, "--patience", -1, "--train-frac", 1, "--val-frac", 0).stderr
@@ -57,7 +59,7 @@ def test_the_estimate_does_not_extrapolate_the_first_chunk(cli, monkeypatch):
     monkeypatch.setattr(Trainer, "learn", learn)
     monkeypatch.setattr(report, "monotonic", lambda: clock["seconds"])
     said = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1, "--sample-every", 0).stderr
-    assert f"time       about {report.duration(clock['seconds'])} in total" in said
+    assert f"time       about {speed.duration(clock['seconds'])} in total" in said
 
 
 def test_the_first_sample_does_not_wait_for_an_evaluation(cli, monkeypatch):
@@ -117,12 +119,12 @@ def test_a_pipe_can_be_a_log(tmp_path):
 
 def test_the_speed_excludes_pauses_and_is_updated_after_each_second_of_training(monkeypatch):
     clock = {"seconds": 0.0}
-    monkeypatch.setattr(report, "monotonic", lambda: clock["seconds"])
-    speed, values = report.Speed(), []
+    monkeypatch.setattr(speed, "monotonic", lambda: clock["seconds"])
+    measured, values = speed.Speed(), []
     for seconds in (0.8, 0.4, 0.4, 0.4, 0.4):  # the first step is slower than the others
         clock["seconds"] += seconds
-        speed.count(100)
-        values.append(speed.value)
+        measured.count(100)
+        values.append(measured.value)
         clock["seconds"] += 30  # an evaluation
-        speed.resume()
+        measured.resume()
     assert values == pytest.approx([125, 200 / 1.2, 200 / 1.2, 200 / 1.2, 300 / 1.2])

@@ -1,0 +1,57 @@
+"""The speed of a training run, and estimates of how long it takes."""
+
+from time import monotonic
+
+
+class Speed:
+    """Throughput in characters per second, averaged over about one second of training."""
+
+    def __init__(self) -> None:
+        self.value = self.seconds = 0.0
+        self.counted = 0
+        self.resume()
+
+    def resume(self) -> None:
+        """Exclude the time since the last training step from the measurement."""
+        self.since = monotonic()
+
+    def count(self, characters: int) -> None:
+        """Count the characters processed in one training step."""
+        self.counted += characters
+        self.seconds += monotonic() - self.since
+        self.resume()
+        if self.seconds >= 1 or not self.value:
+            self.value = self.counted / max(self.seconds, 1e-9)
+        if self.seconds >= 1:
+            self.counted, self.seconds = 0, 0.0
+
+    def __str__(self) -> str:
+        return f"{self.value:,.0f}"
+
+
+def apparent_start(now: float, elapsed: float, iteration: int, first: int) -> float:
+    """Return the start time of the run, extrapolated from the speed since step `first`.
+
+    The progress bar of a resumed run uses this start time to estimate the time remaining.
+    """
+    return now - elapsed * iteration / (iteration - first)
+
+
+def duration(seconds: float) -> str:
+    """Format a duration, rounded to seconds, minutes or tenths of an hour."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def expected_end(iteration: int, total: int, left: float, per_step: float) -> int:
+    """Return the step at which the run is expected to end: `total`, or earlier because of a time limit.
+
+    Parameters
+    ----------
+    iteration, total : int
+        The current step and the number of steps without a time limit.
+    left, per_step : float
+        Seconds until the time limit, and seconds per step.
+    """
+    return min(total, iteration + max(1, round(left / per_step)))
