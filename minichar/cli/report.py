@@ -162,7 +162,8 @@ class Report:
             uniform = log(len(self.run.corpus.vocabulary))
             self.say(f"initial    loss {step.loss:.3f} (uniform baseline: ln V = {uniform:.3f})")
         due = step.iteration % self.print_every == 0
-        if due or (not self.bar.hidden and monotonic() - self.shown_at >= REFRESH):
+        stale = monotonic() - self.shown_at >= REFRESH or step.iteration >= self.bar.length
+        if due or (not self.bar.hidden and stale):
             self.shown_at = monotonic()
             epochs, loss = self.trainer.settings.max_epochs, step.loss
             epoch = f"epoch {step.epoch:.2f}/{epochs:.4g}"
@@ -204,8 +205,7 @@ class Report:
             if limit := 60 * self.trainer.settings.max_time:
                 seconds = min(seconds, limit)
             settings = self.trainer.settings
-            every = settings.eval_val_every or self.trainer.timetable.per_epoch
-            evaluations = self.trainer.iterations / every
+            evaluations = self.trainer.timetable.evaluations(seconds)
             may_end_early = len(self.trainer.val) and 0 < settings.patience < evaluations
             at_most = "up to " if may_end_early else ""
             self.say(f"time       {at_most}about {duration(seconds)} in total")

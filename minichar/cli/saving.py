@@ -29,7 +29,8 @@ SAVING = (
         default=DEFAULT.eval_val_every,
         metavar="N",
         help="Evaluate and save a checkpoint every N chunks of B×T characters, and at the end of the run. "
-        "0: after each epoch and, if that takes at most 10% of the time, at least every two minutes.",
+        "0: after each epoch and at least every two minutes, or less often if evaluations would take more "
+        "than 10% of the time.",
     ),
     saving(
         "--max-val-chunks",

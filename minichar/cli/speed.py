@@ -54,4 +54,5 @@ def expected_end(iteration: int, total: int, left: float, per_step: float) -> in
     left, per_step : float
         Seconds until the time limit, and seconds per step.
     """
-    return min(total, iteration + max(1, round(left / per_step)))
+    steps = min(left / max(per_step, 1e-9), total)
+    return min(total, iteration + max(1, round(steps)))

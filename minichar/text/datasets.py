@@ -90,7 +90,7 @@ class Dataset:
     sha256 : str or None
         SHA-256 of the UTF-8 text; None if it depends on the Python version.
     options : str
-        The ``minichar train`` options that suit the text, apart from ``--data``.
+        Options of ``minichar train`` that suit the text, such as ``--reset-on``.
     """
 
     name: str

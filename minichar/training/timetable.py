@@ -68,6 +68,12 @@ class Timetable:
             return iteration % every == 0
         return iteration % self.per_epoch == 0 or self.now - self.evaluated_at >= self.pause
 
+    def evaluations(self, seconds: float) -> int:
+        """Return roughly how many evaluations there are in a run that takes `seconds` seconds."""
+        if every := self.settings.eval_val_every:
+            return self.total // every
+        return self.total // self.per_epoch + int(seconds / AUTOMATIC)
+
     def is_over_time(self) -> bool:
         """Return whether the time limit has been reached."""
         return 0 < 60 * self.settings.max_time <= self.now

@@ -7,6 +7,7 @@ import signal
 import sys
 from codecs import getincrementaldecoder
 
+import pytest
 from click.testing import CliRunner
 from toys import TOY
 
@@ -86,26 +87,54 @@ def test_the_time_left_is_estimated_from_the_steps_since_the_run_was_resumed():
     assert apparent_start(1000.0, 20.0, iteration=60, first=50) == 880.0
 
 
-def test_with_a_time_limit_the_bar_ends_at_the_limit(cli, monkeypatch):
-    """Each step takes a second."""
-    with CliRunner().isolation():
-        monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True)
-    clock = {"seconds": 0.0}
+@pytest.fixture
+def bar(cli, monkeypatch):
+    """Return a function that runs `minichar train` and returns the percentages that the progress bar shows.
 
-    def learn(trainer):
-        clock["seconds"] += 1
-        return taught(trainer)
+    ``seconds(step)`` is how long a step takes.
+    """
 
-    taught = Trainer.learn
-    monkeypatch.setattr(Trainer, "learn", learn)
-    for module in (report, timetable):
-        monkeypatch.setattr(module, "monotonic", lambda: clock["seconds"])
-    arguments = ["train", "--data", "input.txt", *TOY, "--max-epochs", 1e6, "--eval-val-every", 1000]
-    shown = re.findall(r"\] +(\d+)%", cli(*arguments, "--max-time", 1).stderr)
-    assert [shown[step] for step in (6, 30, 54)] == ["10", "50", "90"]
+    def run(*arguments, seconds=lambda step: 1.0):
+        def learn(trainer):
+            clock["seconds"] += seconds(trainer.iteration + 1)
+            return taught(trainer)
+
+        clock, taught = {"seconds": 0.0}, Trainer.learn
+        with CliRunner().isolation():
+            monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True)
+        monkeypatch.setattr(Trainer, "learn", learn)
+        for module in (report, timetable):
+            monkeypatch.setattr(module, "monotonic", lambda: clock["seconds"])
+        stderr = cli("train", *arguments).stderr
+        return [int(percent) for percent in re.findall(r"\] +(\d+)%", stderr)]
+
+    return run
+
+
+ENDLESS = ["--max-epochs", 1e6, "--eval-val-every", 1000]
+
+
+def test_with_a_time_limit_the_bar_ends_at_the_limit(bar):
+    shown = bar("--data", "input.txt", *TOY, *ENDLESS, "--max-time", 1)
+    assert [shown[step] for step in (6, 30, 54)] == [10, 50, 90]
+
+
+def test_with_a_time_limit_the_bar_of_a_resumed_run_counts_the_earlier_steps(bar, train):
+    path = train("--max-epochs", 60 / 33)  # 60 steps
+    shown = bar("--resume", path, *ENDLESS, "--max-time", 1)
+    assert [shown[step] for step in (30, 54)] == [75, 95]
+
+
+def test_with_a_time_limit_the_bar_is_not_full_after_a_slow_first_step(bar):
+    def seconds(step):
+        return 20.0 if step == 1 else 0.01
+
+    shown = bar("--data", "input.txt", *TOY, *ENDLESS, "--max-time", 0.35, seconds=seconds)
+    assert 90 <= shown[10] < 100
 
 
 def test_the_expected_end_of_a_run():
     assert expected_end(10, 100, left=30.0, per_step=0.5) == 70
     assert expected_end(10, 60, left=30.0, per_step=0.5) == 60
     assert expected_end(10, 100, left=-1.0, per_step=0.5) == 11, "the last step is not finished yet"
+    assert expected_end(10, 100, left=float("inf"), per_step=0.0) == 100

@@ -39,6 +39,7 @@ def test_the_estimate_respects_the_time_limit(cli, monkeypatch):
     limited = [*arguments, "--patience", 10]
     assert "time       up to about 0 s in total" in cli(*limited).stderr
     assert "time       about 0 s in total" in cli(*limited, "--max-epochs", 10).stderr
+    assert "time       about 0 s in total" in cli(*limited, "--max-epochs", 10, "--eval-val-every", 0).stderr
     frequent = cli(*limited, "--max-epochs", 10, "--eval-val-every", 20)
     assert "time       up to about 0 s in total" in frequent.stderr
     assert (

@@ -96,4 +96,5 @@ def test_the_table_shows_the_options_that_differ():
     assert ["--learning-rate", "auto", "0.015", "0.005", "0.002"] in rows
     assert ["--batch-size", "auto", "auto", "auto", "50"] in rows
     assert ["--dropout", "auto", "0.1", "0.4", "0"] in rows
+    assert ["--max-epochs", "auto", "10", "12", "50"] in rows
     assert not any(row and row[0] == "--seed" for row in rows)

@@ -42,6 +42,11 @@ def test_evaluations_take_at_most_a_tenth_of_the_time(seconds, pause):
     assert plan.is_evaluation_due(10), "an evaluation is always due at the end of an epoch"
 
 
+@pytest.mark.parametrize(("every", "seconds", "expected"), [(0, 119, 2), (0, 600, 7), (8, 600, 3)])
+def test_the_expected_number_of_evaluations(every, seconds, expected):
+    assert Timetable(Settings(max_epochs=2.5, eval_val_every=every), 10).evaluations(seconds) == expected
+
+
 def test_the_time_limit():
     plan = Timetable(Settings(max_time=1.5), 10)
     plan.now = 89
