@@ -59,11 +59,11 @@ class Report:
         self.speed = Speed()
         self.measurements = 0
         self.begun = self.shown_at = monotonic()
-        self.first = self.trainer.iteration
+        self.first, self.end = self.trainer.iteration, self.trainer.iterations
         self.first_chunk_end: tuple[float, int] | None = None
         self.estimated = self.sampled = False
         self.bar = click.progressbar(
-            length=self.trainer.iterations,
+            length=self.end,
             file=sys.stderr,
             hidden=quiet or not sys.stderr.isatty(),
             bar_template="%(label)s [%(bar)s] %(info)s",
@@ -162,7 +162,7 @@ class Report:
             uniform = log(len(self.run.corpus.vocabulary))
             self.say(f"initial    loss {step.loss:.3f} (uniform baseline: ln V = {uniform:.3f})")
         due = step.iteration % self.print_every == 0
-        stale = monotonic() - self.shown_at >= REFRESH or step.iteration >= self.bar.length
+        stale = monotonic() - self.shown_at >= REFRESH or step.iteration >= self.end
         if due or (not self.bar.hidden and stale):
             self.shown_at = monotonic()
             epochs, loss = self.trainer.settings.max_epochs, step.loss
@@ -172,9 +172,9 @@ class Report:
             self.bar.start = apparent_start(time(), elapsed, step.iteration, self.first)
             if limit := 60 * self.trainer.settings.max_time:
                 per_step = elapsed / (step.iteration - self.first)
-                self.bar.length = expected_end(
-                    step.iteration, self.trainer.iterations, limit - elapsed, per_step
-                )
+                total = self.trainer.iterations
+                self.end = expected_end(step.iteration, total, limit - elapsed, per_step)
+                self.bar.length = self.end
         with self.display():
             self.bar.update(1)
         self.show_early()
