@@ -162,6 +162,7 @@ class Report:
             uniform = log(len(self.run.corpus.vocabulary))
             self.say(f"initial    loss {step.loss:.3f} (uniform baseline: ln V = {uniform:.3f})")
         due = step.iteration % self.print_every == 0
+        # The end is estimated if there is a time limit. Once click's progress bar is full, it stays full.
         stale = monotonic() - self.shown_at >= REFRESH or step.iteration >= self.end
         if due or (not self.bar.hidden and stale):
             self.shown_at = monotonic()

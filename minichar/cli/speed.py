@@ -47,6 +47,8 @@ def duration(seconds: float) -> str:
 def expected_end(iteration: int, total: int, left: float, per_step: float) -> int:
     """Return the step at which the run is expected to end: `total`, or earlier because of a time limit.
 
+    The result is larger than `iteration`, even at the time limit, unless `iteration` is the last step.
+
     Parameters
     ----------
     iteration, total : int
