@@ -162,6 +162,11 @@ def test_a_missing_file_is_an_error(tmp_path):
     assert f"{str(tmp_path / 'a.txt')!r} does not exist" in error_of(tmp_path)
 
 
+def test_the_error_for_standard_input_advises_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert error_of(Path("-")).endswith("can read standard input ('-'): save the text to a file")
+
+
 def test_the_error_for_a_missing_data_set_contains_the_download_command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for path in (Path("data/tang300"), tmp_path / "data" / "tang300"):
