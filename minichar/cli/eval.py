@@ -39,12 +39,10 @@ from minichar.training.evaluation import (
     evaluate_whole,
 )
 from minichar.training.recipes import settings_from
-from minichar.training.settings import SPLITS
+from minichar.training.settings import SPLITS, Settings
 from minichar.training.start import settings_of
 from minichar.training.text import check_text, lay_out, resets_of, where_reset
 
-LAYOUT = ("batch_size", "seq_length", "train_frac", "split")
-"""Settings that determine which characters are used for training."""
 PART_ONLY = ("part", "train_frac", "val_frac", "batch_size", "seq_length")
 """Options that have no effect with ``--split whole``."""
 
@@ -180,7 +178,7 @@ def command(
         device, chosen = fastest_known(devices, model.config, settings, laid_out)
         if device is not devices[0]:
             model = load_model(path, device)
-        other = [Option(name).flag for name in LAYOUT if getattr(settings, name) != getattr(trained, name)]
+        other = overlapping(settings, trained)
         if other and model.details.get("settings") and same_text:
             click.echo(
                 f"warning: {' and '.join(other)} changed since training, so this split overlaps the "
@@ -215,3 +213,13 @@ def command(
     click.echo(f"loss        {result.loss:.4f} nats per character{ends}")
     click.echo(f"            {result.bits:.4f} bits per character")
     click.echo(f"perplexity  {result.perplexity:.3f}")
+
+
+def overlapping(settings: Settings, trained: Settings) -> list[str]:
+    """Return the options that make a held-out split of `settings` overlap the training text of `trained`."""
+    # With the tail split, the batch size and sequence length do not determine where a part starts.
+    layout = ["batch_size", "seq_length", "split"] if trained.split == "columns" else ["split"]
+    other = [name for name in layout if getattr(settings, name) != getattr(trained, name)]
+    if settings.train_frac < trained.train_frac:
+        other.append("train_frac")
+    return [Option(name).flag for name in other]

@@ -175,7 +175,7 @@ def test_note_if_the_training_text_has_changed(cli, checkpoint, home):
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--batch-size", 1), ("--seq-length", 7), ("--split", "tail"), ("--train-frac", 0.9)],
+    [("--batch-size", 1), ("--seq-length", 7), ("--split", "tail"), ("--train-frac", 0.85)],
 )
 def test_warns_if_the_split_overlaps_the_training_text(cli, checkpoint, option, value):
     stderr = cli("eval", checkpoint, option, value).stderr
@@ -183,7 +183,15 @@ def test_warns_if_the_split_overlaps_the_training_text(cli, checkpoint, option, 
 
 
 def test_does_not_warn_if_only_the_share_of_held_out_text_changes(cli, checkpoint):
-    assert "warning" not in cli("eval", checkpoint, "--val-frac", 0.04).stderr
+    for options in (["--val-frac", 0.04], ["--train-frac", 0.96, "--val-frac", 0.04]):
+        assert "warning" not in cli("eval", checkpoint, *options).stderr
+
+
+def test_with_the_tail_split_only_its_start_determines_the_held_out_text(cli, train):
+    path = train("--split", "tail")
+    assert "warning" not in cli("eval", path, "--batch-size", 1, "--seq-length", 7).stderr
+    for option, value in (("--train-frac", 0.5), ("--split", "columns")):
+        assert f"{option} changed since training" in cli("eval", path, option, value).stderr
 
 
 def test_overflowing_logits_are_a_one_line_error(cli, home):
