@@ -28,6 +28,7 @@ from minichar.devices.backend import Backend
 from minichar.devices.choose import AUTO_CPU, SMALL_STEPS
 from minichar.errors import MinicharError, Option, counted
 from minichar.formats.convert import load_model
+from minichar.text.batches import Split
 from minichar.text.corpus import load_corpus
 from minichar.training.device import fastest_known
 from minichar.training.evaluation import (
@@ -39,10 +40,12 @@ from minichar.training.evaluation import (
     evaluate_whole,
 )
 from minichar.training.recipes import settings_from
-from minichar.training.settings import SPLITS, Settings
+from minichar.training.settings import SPLITS
 from minichar.training.start import settings_of
 from minichar.training.text import check_text, lay_out, resets_of, where_reset
 
+LAYOUT = ("split", "batch_size", "seq_length", "train_frac", "val_frac")
+"""Settings that determine which characters are in each part."""
 PART_ONLY = ("part", "train_frac", "val_frac", "batch_size", "seq_length")
 """Options that have no effect with ``--split whole``."""
 
@@ -178,8 +181,9 @@ def command(
         device, chosen = fastest_known(devices, model.config, settings, laid_out)
         if device is not devices[0]:
             model = load_model(path, device)
-        other = overlapping(settings, trained)
-        if other and model.details.get("settings") and same_text:
+        other = [Option(name).flag for name in LAYOUT if getattr(settings, name) != getattr(trained, name)]
+        known = model.details.get("settings") and same_text
+        if part != "train" and other and known and overlap(laid_out, lay_out(corpus, trained), part):
             click.echo(
                 f"warning: {' and '.join(other)} changed since training, so this split overlaps the "
                 "training text; use the original values to evaluate on held-out text",
@@ -215,11 +219,9 @@ def command(
     click.echo(f"perplexity  {result.perplexity:.3f}")
 
 
-def overlapping(settings: Settings, trained: Settings) -> list[str]:
-    """Return the options that make a held-out split of `settings` overlap the training text of `trained`."""
-    # With the tail split, the batch size and sequence length do not determine where a part starts.
-    layout = ["batch_size", "seq_length", "split"] if trained.split == "columns" else ["split"]
-    other = [name for name in layout if getattr(settings, name) != getattr(trained, name)]
-    if settings.train_frac < trained.train_frac:
-        other.append("train_frac")
-    return [Option(name).flag for name in other]
+def overlap(split: Split, before: Split, part: str) -> bool:
+    """Return whether a part of `split` contains targets of the training chunks of `before`.
+
+    The streams of both must be views of the same encoded text, so that text shared is memory shared.
+    """
+    return np.shares_memory(getattr(split, part).streams[:, 1:], before.train.streams[:, 1:])

@@ -68,8 +68,8 @@ def _missing(data: Path, path: Path) -> MinicharError:
     if data.name in DATASETS and data.absolute() == dataset_path(data.name).parent.absolute():
         return MinicharError(f"{str(path)!r} does not exist: get it with `minichar data get {data.name}`")
     if str(data) == "-":
-        readers = "only `minichar train` and `minichar sweep`"
-        return MinicharError(f"{readers} can read standard input ('-'): save the text to a file")
+        remedy = "save it to a file, or use `minichar train` or `minichar sweep`"
+        return MinicharError(f"cannot read the text from standard input ('-') here: {remedy}")
     problem, datasets = f"{str(path)!r} does not exist", []
     if data.is_dir() and not _text_files(data):
         problem = f"{str(data)!r} contains no .txt files"

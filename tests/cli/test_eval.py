@@ -174,24 +174,38 @@ def test_note_if_the_training_text_has_changed(cli, checkpoint, home):
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
-    [("--batch-size", 1), ("--seq-length", 7), ("--split", "tail"), ("--train-frac", 0.85)],
+    ("options", "changed"),
+    [
+        (["--batch-size", 1], "--batch-size"),
+        (["--seq-length", 7], "--seq-length"),
+        (["--split", "tail"], "--split"),
+        (["--train-frac", 0.85], "--train-frac"),
+        (["--train-frac", 0.97, "--val-frac", 0.01], "--train-frac and --val-frac"),  # B is reduced
+    ],
 )
-def test_warns_if_the_split_overlaps_the_training_text(cli, checkpoint, option, value):
-    stderr = cli("eval", checkpoint, option, value).stderr
-    assert f"{option} changed since training, so this split overlaps the training text" in stderr
+def test_warns_if_the_split_overlaps_the_training_text(options, changed, cli, checkpoint):
+    stderr = cli("eval", checkpoint, *options).stderr
+    assert f"warning: {changed} changed since training, so this split overlaps the training text" in stderr
 
 
-def test_does_not_warn_if_only_the_share_of_held_out_text_changes(cli, checkpoint):
-    for options in (["--val-frac", 0.04], ["--train-frac", 0.96, "--val-frac", 0.04]):
-        assert "warning" not in cli("eval", checkpoint, *options).stderr
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--val-frac", 0.04],
+        ["--train-frac", 0.96, "--val-frac", 0.04],
+        ["--train-frac", 0.9, "--val-frac", 0.06, "--part", "test"],  # the text that was used for validation
+        ["--batch-size", 1, "--part", "train"],
+    ],
+)
+def test_does_not_warn_if_no_held_out_text_was_training_text(options, cli, checkpoint):
+    assert "warning" not in cli("eval", checkpoint, *options).stderr
 
 
-def test_with_the_tail_split_only_its_start_determines_the_held_out_text(cli, train):
+def test_the_tail_is_the_same_text_for_every_batch_size(cli, train):
     path = train("--split", "tail")
     assert "warning" not in cli("eval", path, "--batch-size", 1, "--seq-length", 7).stderr
-    for option, value in (("--train-frac", 0.5), ("--split", "columns")):
-        assert f"{option} changed since training" in cli("eval", path, option, value).stderr
+    result = cli("eval", path, "--batch-size", 2, "--split", "columns")
+    assert "warning: --split and --batch-size changed since training" in result.stderr
 
 
 def test_overflowing_logits_are_a_one_line_error(cli, home):

@@ -164,7 +164,8 @@ def test_a_missing_file_is_an_error(tmp_path):
 
 def test_the_error_for_standard_input_advises_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert error_of(Path("-")).endswith("can read standard input ('-'): save the text to a file")
+    remedy = "save it to a file, or use `minichar train` or `minichar sweep`"
+    assert error_of(Path("-")) == f"cannot read the text from standard input ('-') here: {remedy}"
 
 
 def test_the_error_for_a_missing_data_set_contains_the_download_command(tmp_path, monkeypatch):
