@@ -13,7 +13,7 @@ ALLOWED, MOST = 0.01, 0.02
 
 SHORT, DROPOUT = 100_000, 0.5
 """Models quickly overfit short texts, so dropout is `DROPOUT` for texts of up to `SHORT` characters."""
-WEIGHT_DECAY, RARE_WEIGHT_DECAY = 0.2, 0.5
+WEIGHT_DECAY, RARE_WEIGHT_DECAY = 0.2, 0.4
 """Weight decay for short texts. `RARE_WEIGHT_DECAY` is used if many characters are rare."""
 SMALL_H, LARGE_H, RARE_H = 128, 256, 384
 """Hidden units per layer. With dropout, larger models have lower losses on short texts, so `LARGE_H` is used,

@@ -83,7 +83,7 @@ def test_only_short_texts_are_trained_with_dropout():
 
 def test_short_texts_are_trained_with_weight_decay_and_more_steps():
     assert [choose_weight_decay(N, False, True) for N in (1000, 100_000, 100_001)] == [0.2, 0.2, 0.0]
-    assert [choose_weight_decay(N, True, True) for N in (100_000, 100_001)] == [0.5, 0.0]
+    assert [choose_weight_decay(N, True, True) for N in (100_000, 100_001)] == [0.4, 0.0]
     assert [choose_weight_decay(1000, rare, False) for rare in (False, True)] == [0.0, 0.0]
     assert [choose_steps(N) for N in (1000, 100_000, 100_001)] == [5000, 5000, 2500]
 

@@ -44,7 +44,7 @@ def test_the_patience_suits_the_text(tmp_path, monkeypatch):
     ("shorter", "few", "chosen"),
     [
         (True, True, (256, 0.5, 256, True, 0.2)),
-        (True, False, (384, 0.5, 384, True, 0.5)),
+        (True, False, (384, 0.5, 384, True, 0.4)),
         (False, True, (128, 0.0, 0, False, 0.0)),
         (False, False, (128, 0.0, 64, False, 0.0)),
     ],
