@@ -160,6 +160,9 @@ def command(
     same_text = model.text_digest == corpus.digest
     if model.text_digest and not same_text:
         click.echo(f"{corpus.path} is not the text that {path} was trained on", err=True)
+    if split == "whole" and same_text:
+        remedy = "omit --split whole to evaluate on held-out text"
+        click.echo(f"warning: the whole text includes the training text; {remedy}", err=True)
     if split == "whole" and len(devices) > 1 and not quiet:
         click.echo(AUTO_CPU.format("blocks are not timed" if block else SMALL_STEPS), err=True)
     hidden = quiet or not sys.stderr.isatty()
