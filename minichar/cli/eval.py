@@ -192,7 +192,7 @@ def command(
                 "training text; use the original values to evaluate on held-out text",
                 err=True,
             )
-        if part == "val" and same_text and 0 < trained.max_val_chunks < len(laid_out.val):
+        if part == "val" and same_text and not other and 0 < trained.max_val_chunks < len(laid_out.val):
             click.echo(
                 f"evaluating all {len(laid_out.val):,} validation chunks; during training, only the first "
                 f"{trained.max_val_chunks:,} were evaluated",

@@ -29,8 +29,11 @@ from minichar.training.start import Run
 SAMPLE_LENGTH = 60
 REFRESH = 0.1
 """Minimum time between progress-bar updates, in seconds. Each update copies the loss from the device."""
-ESTIMATE_AFTER = 1.0
-"""Time in seconds from the end of the first chunk until the duration of the run is estimated."""
+ESTIMATE_AFTER = 3.0
+"""Time in seconds from the end of the first chunk until the duration of the run is estimated.
+
+If other programs use the same cores, the time of a single chunk can be many times the average.
+"""
 SAMPLE_AFTER = 10.0
 """Time in seconds after which a line of text is generated even if the model has not been evaluated yet."""
 CLEAR_LINE = "\r\x1b[K"

@@ -265,5 +265,6 @@ def test_all_chunks_are_evaluated_even_if_training_used_only_some(cli, train):
     note = "evaluating all 7 validation chunks; during training, only the first 2 were evaluated\n"
     assert note in result.stderr
     assert "the first 2" not in cli("eval", path, "--part", "train").stderr
+    assert "the first 2" not in cli("eval", path, "--batch-size", 2).stderr  # the chunks are not the same
     Path("other.txt").write_text(TEXT + TEXT[:3])
     assert "the first 2" not in cli("eval", path, "--data", "other.txt").stderr
