@@ -26,6 +26,8 @@ def size_advice(ratio: float, dropout: float) -> str:
 
     char-rnn recommends that the numbers of parameters and characters be of the same order of magnitude.
     """
+    if ratio > LARGE and dropout >= MUCH_DROPOUT:
+        return "large for this text, but dropout limits overfitting"
     if ratio > LARGE:
         return f"large for this text: try {regularisation(dropout)}"
     if ratio < SMALL:

@@ -42,7 +42,7 @@ from minichar.training.evaluation import (
 from minichar.training.recipes import settings_from
 from minichar.training.settings import SPLITS
 from minichar.training.start import settings_of
-from minichar.training.text import check_text, lay_out, resets_of, where_reset
+from minichar.training.text import check_text, lay_out, resets_of, what_is_left_out, where_reset
 
 LAYOUT = ("split", "batch_size", "seq_length", "train_frac", "val_frac")
 """Settings that determine which characters are in each part."""
@@ -198,7 +198,7 @@ def command(
                 f"{trained.max_val_chunks:,} were evaluated",
                 err=True,
             )
-        for note in (*laid_out.notes, *chosen):
+        for note in (*laid_out.notes, what_is_left_out(corpus, laid_out), *chosen):
             click.echo(note, err=True)
         what = f"{PART_NAMES[part]} split ({laid_out.how}), "
         if block:
@@ -213,7 +213,8 @@ def command(
     if where := where_reset(corpus, settings):
         what += f", reset {where}"
     if block and (rest := streams[:, 1:].size - result.characters):
-        click.echo(f"not evaluated: {counted(rest, 'character')} at the ends of the streams", err=True)
+        rest_of = "after the last complete block of each stream"
+        click.echo(f"not evaluated: {counted(rest, 'character')} {rest_of}", err=True)
     click.echo(f"model       {path}: {model.summary()}, on {model.parameters.backend.name}")
     click.echo(f"text        {corpus.path}: {what}, {result.characters:,} characters")
     ends = "" if block else f" (first chunk {result.first:.4f}, last {result.last:.4f})"

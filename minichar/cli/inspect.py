@@ -17,8 +17,9 @@ from minichar.formats.convert import load_model
 from minichar.formats.naming import may_have_state
 from minichar.model import CharRNN
 from minichar.pictures.page import make_page
-from minichar.text.corpus import IN_MEMORY, load_corpus
+from minichar.text.corpus import load_corpus
 from minichar.training.start import settings_of
+from minichar.training.text import check_text
 
 MAX_LENGTH = 20_000
 SUFFIXES = (".html", ".htm")
@@ -81,29 +82,15 @@ def command(
         return
     digest = None
     if text is None:
-        text, digest = training_text(model, path), model.text_digest
-        encoding = encoding or settings_of(model, path).encoding
+        if "settings" not in model.details:
+            raise MinicharError(
+                f"{path} has no record of its training text: specify the text with ", Option("text")
+            )
+        settings = settings_of(model, path)
+        check_text(settings, path, "text")
+        text, digest = settings.data, model.text_digest
+        encoding = encoding or settings.encoding
     write_page(model, path, text, html, length, encoding or "utf-8", digest)
-
-
-def training_text(model: CharRNN, path: Path) -> Path | None:
-    """Return the path of the text that the model in the checkpoint `path` was trained on.
-
-    The result is None if the model was trained on the default text and this text could not be saved.
-    """
-    origin = model.details.get("origin")
-    name = origin.get("path") if isinstance(origin, dict) else None
-    if not isinstance(name, str):
-        raise MinicharError(
-            f"{path} has no record of its training text: specify the text with ", Option("text")
-        )
-    if name == IN_MEMORY:
-        return None
-    if not Path(name).exists():
-        raise MinicharError(
-            f"{path} was trained on {name!r}, which does not exist: specify the text with ", Option("text")
-        )
-    return Path(name)
 
 
 def write_page(

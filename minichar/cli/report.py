@@ -21,10 +21,11 @@ from minichar.cli.log import Log
 from minichar.cli.speed import Speed, apparent_start, duration, expected_end
 from minichar.cli.stopping import write_at_once
 from minichar.devices.cpu import CPU
-from minichar.errors import Option, counted
+from minichar.errors import Option
 from minichar.sampling.generate import generate
 from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
 from minichar.training.start import Run
+from minichar.training.text import what_is_left_out
 
 SAMPLE_LENGTH = 60
 REFRESH = 0.1
@@ -118,8 +119,7 @@ class Report:
             *(f"           {note}" for note in self.run.notes),
             f"split      {split.how}: {len(split.train):,} training, {len(split.val):,} validation, "
             f"{len(split.test):,} test chunks of {split.B}×{split.T}",
-            f"           {counted(split.left_out, 'character')} "
-            f"({split.left_out / len(corpus.ids):.1%}) left out at the ends of the streams",
+            f"           {what_is_left_out(corpus, split)}",
             f"model      {model.summary()}",
             f"           {size_advice(self.ratio, model.config.dropout)}",
             f"device     {self.trainer.backend.describe()}",

@@ -6,7 +6,7 @@ from math import ceil
 from pathlib import Path
 
 from minichar.engine.registry import AUTO
-from minichar.errors import MinicharError, Option, brief
+from minichar.errors import MinicharError, Option, brief, counted
 from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, Reader
 from minichar.text.datasets import DATASETS
@@ -57,14 +57,17 @@ def read_corpus(settings: Settings, cache: bool = True, team: Team = ALONE) -> C
     return replace(corpus, notes=(*corpus.notes, note))
 
 
-def check_text(settings: Settings, path: Path) -> None:
-    """Raise a `MinicharError` if the training text of the model in `path` does not exist."""
+def check_text(settings: Settings, path: Path, option: str = "data") -> None:
+    """Raise a `MinicharError` if the training text of the model in `path` does not exist.
+
+    `option` is the name of the option that specifies another text.
+    """
     data = settings.data
     # Skip datasets: if one is missing, `load_corpus` suggests the command that downloads it.
     if data is not None and data.name not in DATASETS and not os.path.exists(data):
         raise MinicharError(
             f"{path} was trained on {str(data)!r}, which does not exist: specify the text with ",
-            Option("data"),
+            Option(option),
         )
 
 
@@ -147,6 +150,12 @@ def where_reset(corpus: Corpus, settings: Settings) -> str:
     if len(corpus.starts) > 1:
         places.append("at the start of each file")
     return " and ".join(places)
+
+
+def what_is_left_out(corpus: Corpus, split: Split) -> str:
+    """Return a phrase that states how much of the text is in no chunk."""
+    share = split.left_out / len(corpus.ids)
+    return f"{counted(split.left_out, 'character')} ({share:.1%}) left out at the ends of the streams"
 
 
 def lay_out_to_train(corpus: Corpus, settings: Settings) -> Split:

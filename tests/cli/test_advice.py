@@ -22,7 +22,7 @@ def test_size_advice(ratio, words):
 
 def test_size_advice_names_an_option():
     assert size_advice(10, dropout=0.24).endswith(": try --dropout or a smaller --rnn-size")
-    assert size_advice(10, dropout=0.25).endswith(": try more text")
+    assert size_advice(10, dropout=0.25).endswith(", but dropout limits overfitting")
     assert "--rnn-size" in size_advice(0.01, dropout=0.0)
 
 

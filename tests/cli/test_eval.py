@@ -72,6 +72,15 @@ def test_carried_state(cli, train, part):
     assert (found["nats"] == from_zero["nats"]) == (part == "train")
 
 
+@pytest.mark.parametrize("block", [0, 5])
+def test_prints_how_much_of_the_text_is_in_no_chunk(cli, checkpoint, block):
+    left_out = split_of(load(checkpoint), B=7, T=9).left_out
+    note = f"{left_out} characters ({left_out / len(TEXT):.1%}) left out at the ends of the streams\n"
+    result = cli("eval", checkpoint, "--batch-size", 7, "--seq-length", 9, "--block", block)
+    assert note in result.stderr
+    assert "left out" not in cli("eval", checkpoint, "--split", "whole", "--block", block).stderr
+
+
 @pytest.mark.parametrize("length", [2, 3, 100, 101, 102, 250])
 def test_whole_text(cli, checkpoint, home, length):
     (home / "other.txt").write_text(TEXT[5 : 5 + length])
@@ -227,7 +236,8 @@ def test_overflowing_logits_are_a_one_line_error(cli, home):
 def test_blocks_start_from_a_zero_state(cli, checkpoint):
     result = cli("eval", checkpoint, "--split", "whole", "--block", 16)
     found, rest = result.stdout, (len(TEXT) - 1) % 16
-    assert result.stderr.endswith(f"\nnot evaluated: {rest} characters at the ends of the streams\n")
+    where = "after the last complete block of each stream"
+    assert result.stderr.endswith(f"\nnot evaluated: {rest} characters {where}\n")
     assert ": whole text, blocks of 16 characters, each from a zero state, " in found
     ids = load_corpus("input.txt").ids
     expected = evaluate_blocks(load(checkpoint), ids[None], 16)
