@@ -43,8 +43,14 @@ RENAMED = {
 GPU = {"-1": "--device cpu", r"\d+": "--device gpu:{}", "": "--device gpu"}
 DROPPED = {r"[^-].*|-\d.*": "", "": ""}
 SCHEDULE = (
-    *("warmup-iters", "decay-lr", "lr-decay-iters", "min-lr"),
-    *("lr-decay-every", "lr-decay-factor", "lr-schedule", "learning-rate-schedule"),
+    "warmup-iters",
+    "decay-lr",
+    "lr-decay-iters",
+    "min-lr",
+    "lr-decay-every",
+    "lr-decay-factor",
+    "lr-schedule",
+    "learning-rate-schedule",
 )
 BY_VALUE = {
     "gpuid": GPU,
@@ -124,7 +130,8 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
             (renamed if not new_words or new_words[0] in options else unknown).append(name)
             if not new_words:
                 dropped.append(name)
-                notes += {NOTES[key]} - {*notes} if key in NOTES else ()
+                if (note := NOTES.get(key)) and note not in notes:
+                    notes.append(note)
         elif (new := next((new for new in (RENAMED.get(key), ours) if new in options), None)) is not None:
             renamed.append(name)
             words += [new] * bool(new) if not equals else [f"{new}={value}" if new else value]

@@ -206,10 +206,10 @@ class Report:
             self.estimated = True
             per_chunk = (now - since) / (done - first)
             seconds = since - self.begun + per_chunk * (self.trainer.iterations - first)
-            if limit := 60 * self.trainer.settings.max_time:
-                seconds = min(seconds, limit)
             settings = self.trainer.settings
-            evaluations = self.trainer.timetable.evaluations(seconds)
+            evaluations: float = self.trainer.timetable.evaluations(seconds)
+            if 0 < (limit := 60 * settings.max_time) < seconds:
+                evaluations, seconds = evaluations * limit / seconds, limit
             may_end_early = len(self.trainer.val) and 0 < settings.patience < evaluations
             at_most = "up to " if may_end_early else ""
             self.say(f"time       {at_most}about {duration(seconds)} in total")

@@ -42,7 +42,7 @@ FIXED = (
 ORIGINAL = settings_from({"recipe": "char-rnn", "epoch_reset": True})
 """Defaults for settings that are missing from old checkpoints."""
 REMOVED = {"learning_rate_schedule": "step"}
-"""Settings that existed in earlier versions, with the values that correspond to the present behaviour."""
+"""Settings that existed in earlier versions, with the values that correspond to the current behaviour."""
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class Timetable:
         return iteration % self.per_epoch == 0 or self.now - self.evaluated_at >= self.pause
 
     def evaluations(self, seconds: float) -> int:
-        """Return roughly how many evaluations there are in a run that takes `seconds` seconds."""
+        """Return roughly how many evaluations there are in a complete run that takes `seconds` seconds."""
         if every := self.settings.eval_val_every:
             return self.total // every
         return self.total // self.per_epoch + int(seconds / AUTOMATIC)

@@ -112,6 +112,14 @@ def test_converted_model(cli, checkpoint):
     assert numbers(cli("eval", converted)) == numbers(cli("eval", checkpoint)) | {"path": converted}
 
 
+def test_a_model_without_a_record_of_its_training_text(cli, home):
+    save("toy.npz", toy_model("".join(sorted(set(TEXT)))))
+    said = cli("eval", "toy.npz", "--data", "input.txt").stderr
+    said += cli("eval", "toy.npz", "--data", "input.txt", "--split", "whole").stderr
+    assert "trained on" not in said
+    assert "warning" not in said
+
+
 def test_text_with_unknown_characters(cli, checkpoint, home):
     (home / "other.txt").write_text("the moon ☃ " * 60)
     result = cli("eval", checkpoint, "--data", "other.txt", status=1)
@@ -217,7 +225,7 @@ def test_warns_if_the_whole_text_includes_the_training_text(cli, checkpoint, hom
     assert "includes the training text" not in other.stderr
 
 
-def test_the_tail_is_the_same_text_for_every_batch_size(cli, train):
+def test_the_tail_does_not_overlap_the_training_text_for_any_batch_size(cli, train):
     path = train("--split", "tail")
     assert "warning" not in cli("eval", path, "--batch-size", 1, "--seq-length", 7).stderr
     result = cli("eval", path, "--batch-size", 2, "--split", "columns")

@@ -187,6 +187,11 @@ def test_unknown_option_with_one_dash(cli, arguments, words):
             "train --learning-rate 1 (no equivalent: --learning-rate-schedule, --min_lr; "
             "the schedule is set by --warmup and --learning-rate-decay)",
         ),
+        (
+            "train --warmup_iters 9 --decay_lr=0 --lr_decay_iters 9 -lr_decay_factor 0.5 --lr-schedule step",
+            "train (no equivalent: --warmup_iters, --decay_lr, --lr_decay_iters, -lr_decay_factor, "
+            "--lr-schedule; the schedule is set by --warmup and --learning-rate-decay)",
+        ),
         ("train --eval_iters 200", "train --max-val-chunks 200"),
         ("sample --start=a --max_new_tokens=9", "sample --primetext=a --length=9"),
         ("train --lr 0.01 --epochs 5", "train --learning-rate 0.01 --max-epochs 5"),

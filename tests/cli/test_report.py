@@ -37,10 +37,9 @@ def test_the_estimate_respects_the_time_limit(cli, monkeypatch):
     arguments = ["train", "--data", "input.txt", *TOY, "--max-epochs", 1e6, "--max-time", 0.008]
     assert "time       about 0 s in total" in cli(*arguments, "--patience", 0).stderr
     limited = [*arguments, "--patience", 10]
-    assert "time       up to about 0 s in total" in cli(*limited).stderr
     assert "time       about 0 s in total" in cli(*limited, "--max-epochs", 10).stderr
     assert "time       about 0 s in total" in cli(*limited, "--max-epochs", 10, "--eval-val-every", 0).stderr
-    frequent = cli(*limited, "--max-epochs", 10, "--eval-val-every", 20)
+    frequent = cli(*limited, "--max-epochs", 10, "--eval-val-every", 20, "--max-time", 1)
     assert "time       up to about 0 s in total" in frequent.stderr
     assert (
         "time       about 0 s in total"
@@ -61,6 +60,25 @@ def test_the_estimate_does_not_extrapolate_the_first_chunk(cli, monkeypatch):
     monkeypatch.setattr(report, "monotonic", lambda: clock["seconds"])
     said = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1, "--sample-every", 0).stderr
     assert f"time       about {speed.duration(clock['seconds'])} in total" in said
+
+
+@pytest.mark.parametrize(("minutes", "words"), [(4, "about 4 min"), (6, "up to about 6 min")])
+def test_patience_can_end_a_run_only_if_there_are_enough_evaluations_within_the_time_limit(
+    minutes, words, cli, monkeypatch
+):
+    """Each chunk takes a second, so there are two evaluations per minute."""
+    clock = {"seconds": 0.0}
+
+    def learn(trainer):
+        clock["seconds"] += 1
+        return taught(trainer)
+
+    taught = Trainer.learn
+    monkeypatch.setattr(Trainer, "learn", learn)
+    monkeypatch.setattr(report, "monotonic", lambda: clock["seconds"])
+    run = ["train", "--data", "input.txt", *TOY, "--max-epochs", 20, "--eval-val-every", 30]
+    said = cli(*run, "--patience", 10, "--max-time", minutes).stderr
+    assert f"\ntime       {words} in total\n" in said
 
 
 def test_the_first_sample_does_not_wait_for_an_evaluation(cli, monkeypatch):

@@ -54,6 +54,7 @@ def test_if_all_leave_out_more_than_two_per_cent_another_batch_size_is_chosen():
 
     assert choose_sizes(1_050, 0, 0, left_out) == (4, 33), "21 characters are 2%"
     assert choose_sizes(1_049, 0, 0, left_out) == (6, 33)
+    assert choose_sizes(1_049, 0, 0, lambda B, T: 30 - B) == (7, 50), "B is less than 8"
     assert choose_sizes(1_049, 4, 0, left_out) == (4, 33), "B was requested"
     assert choose_sizes(1_049, 0, 40, left_out) == (6, 40), "T was requested"
     assert choose_sizes(25_000, 0, 50, lambda B, T: 600) == (5, 50), "the text is not very short"

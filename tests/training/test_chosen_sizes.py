@@ -66,6 +66,10 @@ def test_embeddings_can_be_chosen(tmp_path):
     assert (untied.embedding, untied.tied) == (64, False)
     tied = begin(toy_settings(tmp_path, embedding=8, tied=True)).trainer.model.config
     assert (tied.embedding, tied.tied) == (8, True)
+    chosen = begin(toy_settings(tmp_path, text, embedding=5, tied=None)).trainer.model.config
+    assert (chosen.embedding, chosen.tied) == (5, False)
+    no_dropout = begin(toy_settings(tmp_path, text, rnn_size=-1, dropout=0.0)).trainer.model.config
+    assert no_dropout.rnn_size == 128
     trainer = begin(toy_settings(tmp_path, dropout=0.1, embedding=3)).trainer
     assert not trainer.model.config.tied
     assert (trainer.model.config.dropout, trainer.model.config.embedding) == (0.1, 3)

@@ -54,6 +54,16 @@ def test_limits_on_validation_may_be_off_or_automatic_without_a_validation_part(
     settings_from({"patience": 0, "max_val_chunks": -1, "val_frac": 0.0})
 
 
+def test_the_options_of_laptop_and_best():
+    """The losses in docs/quality.md were measured with these values."""
+    lstm = {"model": "lstm", "layer_norm": False}
+    laptop = {"rnn_size": 256, "dropout": 0.1, "max_epochs": 10, "learning_rate": 1.5e-2, "warmup": 0.1}
+    assert RECIPES["laptop"].options == lstm | laptop
+    best = {"rnn_size": 512, "dropout": 0.4, "max_epochs": 12, "learning_rate": 5e-3, "warmup": 0.02}
+    decay = {"learning_rate_decay": 0.82, "learning_rate_decay_after": 6}
+    assert RECIPES["best"].options == lstm | best | decay
+
+
 def test_a_sweep_may_try_a_constant_rate():
     settings_from({"learning_rate_decay": 1.0, "learning_rate_decay_after": 5})
 
