@@ -56,11 +56,11 @@ def test_the_losses_are_those_of_one_process(cell, size, tmp_path):
 
 
 def test_in_single_precision_the_losses_differ_by_rounding(tmp_path):
-    settings = toy_settings(tmp_path, **EVERYTHING | {"dtype": "float32", "weight_decay": 0.0})
+    settings = toy_settings(tmp_path, **EVERYTHING | {"dtype": "float32"})
     alone = losses_of(begin(settings).trainer, 30)
     difference = abs(on_ranks(3, lambda team: losses_of(begin(settings, team=team).trainer, 30))[0] - alone)
     assert difference.max() < 5e-5
-    assert np.median(difference) < 1e-6
+    assert np.median(difference) < 2e-6
 
 
 @pytest.mark.parametrize(
