@@ -213,8 +213,10 @@ def command(
     if where := where_reset(corpus, settings):
         what += f", reset {where}"
     if block and (rest := streams[:, 1:].size - result.characters):
-        rest_of = "after the last complete block of each stream"
-        click.echo(f"not evaluated: {counted(rest, 'character')} {rest_of}", err=True)
+        click.echo(
+            f"not evaluated: {counted(rest, 'character')} after the last complete block of each stream",
+            err=True,
+        )
     click.echo(f"model       {path}: {model.summary()}, on {model.parameters.backend.name}")
     click.echo(f"text        {corpus.path}: {what}, {result.characters:,} characters")
     ends = "" if block else f" (first chunk {result.first:.4f}, last {result.last:.4f})"
