@@ -198,7 +198,8 @@ def command(
                 f"{trained.max_val_chunks:,} were evaluated",
                 err=True,
             )
-        for note in (*laid_out.notes, what_is_left_out(corpus, laid_out), *chosen):
+        left_out = [what_is_left_out(corpus, laid_out)] * (not quiet)
+        for note in (*laid_out.notes, *left_out, *chosen):
             click.echo(note, err=True)
         what = f"{PART_NAMES[part]} split ({laid_out.how}), "
         if block:

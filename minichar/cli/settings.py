@@ -1,6 +1,7 @@
 """The options of ``minichar train`` that correspond to the fields of `Settings`."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -35,6 +36,13 @@ def list_recipes(ctx: click.Context, parameter: click.Parameter, name: str | Non
     return name
 
 
+def only_one(ctx: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> Path | None:
+    """Return the training text, if specified. Specifying a second one is an error."""
+    if len(paths) > 1:
+        raise click.UsageError("--data can be used only once: to train on several files, use a directory")
+    return paths[0] if paths else None
+
+
 OPTIONS = (
     recipe(
         "--recipe",
@@ -49,6 +57,8 @@ OPTIONS = (
         "--data",
         metavar="PATH",
         type=PATH,
+        multiple=True,
+        callback=only_one,
         help="A text file, a directory containing input.txt or other .txt files (joined in name order), or - "
         "for standard input (saved as input.txt with the checkpoints).  "
         "[default: Python's bundled help text]",

@@ -53,7 +53,7 @@ def test_evaluation_reads_the_folder(cli, trained, folder):
     result = cli("eval", path)
     assert "text        folder: validation split" in result.stdout
     assert "from a zero state, reset at the start of each file, " in result.stdout
-    assert result.stderr == "skipped empty file '3.txt'\n"
+    assert result.stderr.startswith("skipped empty file '3.txt'\n")
     whole = [
         cli("eval", path, "--data", data, "--split", "whole").stdout.splitlines()[2:]
         for data in ("folder", "input.txt")

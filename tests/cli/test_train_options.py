@@ -176,4 +176,7 @@ def test_recipes_are_listed(cli):
 def test_several_files_are_not_accepted(cli):
     error = cli("train", "--data", "a.txt", "b.txt", status=2).stderr
     assert "unexpected argument 'b.txt': to train on several files, put them in a directory" in error
+    for name in ("train", "sweep"):
+        error = cli(name, "--data", "a.txt", "--data", "b.txt", status=2).stderr
+        assert "Error: --data can be used only once: to train on several files, use a directory\n" in error
     assert "use `minichar train --data 'b c.txt'`" in cli("train", "b c.txt", status=2).stderr
