@@ -26,9 +26,9 @@ def size_advice(ratio: float, dropout: float) -> str:
 
     char-rnn recommends that the numbers of parameters and characters be of the same order of magnitude.
     """
-    if ratio > LARGE and dropout >= MUCH_DROPOUT:
-        return "large for this text, but dropout limits overfitting"
     if ratio > LARGE:
+        if dropout >= MUCH_DROPOUT:
+            return "large for this text, but dropout limits overfitting"
         return f"large for this text: try {regularisation(dropout)}"
     if ratio < SMALL:
         return "small for this text: a larger --rnn-size may help but is slower"

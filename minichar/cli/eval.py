@@ -110,7 +110,7 @@ reading = group("Evaluation")
     metavar="T",
     help="Time steps per chunk.",
 )
-@click.option("--quiet", is_flag=True, help="Hide the progress bar.")
+@click.option("--quiet", is_flag=True, help="Hide the progress bar and how much of the text is left out.")
 @devices
 @click.pass_context
 def command(
@@ -198,7 +198,7 @@ def command(
                 f"{trained.max_val_chunks:,} were evaluated",
                 err=True,
             )
-        left_out = [what_is_left_out(corpus, laid_out)] * (not quiet)
+        left_out = [] if quiet else [what_is_left_out(corpus, laid_out)]
         for note in (*laid_out.notes, *left_out, *chosen):
             click.echo(note, err=True)
         what = f"{PART_NAMES[part]} split ({laid_out.how}), "

@@ -78,6 +78,7 @@ def test_prints_how_much_of_the_text_is_in_no_chunk(cli, checkpoint, block):
     note = f"{left_out} characters ({left_out / len(TEXT):.1%}) left out at the ends of the streams\n"
     result = cli("eval", checkpoint, "--batch-size", 7, "--seq-length", 9, "--block", block)
     assert note in result.stderr
+    assert "left out" not in cli("eval", checkpoint, "--block", block, "--quiet").stderr
     assert "left out" not in cli("eval", checkpoint, "--split", "whole", "--block", block).stderr
 
 
@@ -225,7 +226,7 @@ def test_warns_if_the_whole_text_includes_the_training_text(cli, checkpoint, hom
     assert "includes the training text" not in other.stderr
 
 
-def test_the_tail_does_not_overlap_the_training_text_for_any_batch_size(cli, train):
+def test_the_tail_does_not_overlap_the_training_text_with_another_batch_size(cli, train):
     path = train("--split", "tail")
     assert "warning" not in cli("eval", path, "--batch-size", 1, "--seq-length", 7).stderr
     result = cli("eval", path, "--batch-size", 2, "--split", "columns")
