@@ -87,17 +87,19 @@ def test_all_ranks_resume_a_run(mpiexec, training, tmp_path):
     assert load_training(newest_first(tmp_path / "cv")[0])[1].progress.iteration == 2 * done
 
 
-def test_an_error_on_all_ranks_is_printed_once(training):
-    process = training("--data", "missing.txt")
+def test_an_error_on_all_ranks_is_printed_once(training, tmp_path):
+    path = tmp_path / "input.txt"
+    path.unlink()
+    process = training()
     _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 1
     message, *launcher = filter(None, err.splitlines())
     assert message == (
-        "Error: 'missing.txt' does not exist: choose a text file, or a directory that contains input.txt or "
+        f"Error: {str(path)!r} does not exist: choose a text file, or a directory that contains input.txt or "
         "other .txt files"
     )
     assert not launcher or any("prterun detected" in line for line in launcher)  # Open MPI's exit report
-    assert "missing.txt" not in "".join(launcher)
+    assert str(path) not in "".join(launcher)
 
 
 def start_training(training, until="initial"):
