@@ -135,8 +135,10 @@ class RedisQueue(JobQueue):
         except KeyError:
             return False  # store nothing for unknown ids, because clients can send arbitrary ones
         with redis_errors():
+            if self._store.remove_waiting(queue_name(model), job_id):
+                return True
             self._store.put("cancelled", job_id, "", KEEP)
-            return self._store.remove_waiting(queue_name(model), job_id)
+            return False
 
     def job_counts(self) -> dict[str, int]:
         """Return the number of unfinished jobs."""

@@ -139,6 +139,16 @@ def test_cancelled_and_abandoned_jobs_leave_the_queue(queue, redis_url, model):
         reading.join()
 
 
+def test_cancelling_a_waiting_job_does_not_mark_it_for_removal_by_a_worker(queue, redis_url, model):
+    """If a worker removed the job first, `cancel` would report that it was not waiting."""
+    with worker_in_thread(redis_url, model, columns=1) as one:
+        running = queue.submit(Request.from_json(LONG))
+        wait_for(lambda: one.tasks["toy"])
+        waiting = queue.submit(Request.from_json(LONG))
+        assert [queue.cancel(waiting), queue.cancel(running)] == [True, False]
+        assert [queue._store.get("cancelled", job_id) for job_id in (waiting, running)] == [None, ""]
+
+
 def test_cancelling_an_unknown_job_stores_nothing(queue):
     """Otherwise, anyone could fill Redis."""
     client = create_app(queue).test_client()
