@@ -199,6 +199,11 @@ def dataset_path(name: str, folder: Path = Path("data")) -> Path:
     return folder / name / "input.txt"
 
 
+def is_dataset(path: Path) -> bool:
+    """Return whether `path` is a directory where `fetch` saves a dataset by default. It need not exist."""
+    return path.name in DATASETS and path.absolute() == dataset_path(path.name).parent.absolute()
+
+
 def place(path: Path, content: bytes) -> None:
     """Write a file atomically, creating its parent directories. Raises OSError on failure."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from minichar.engine.registry import AUTO
 from minichar.errors import MinicharError, Option, brief, counted
 from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, Reader
-from minichar.text.datasets import DATASETS
+from minichar.text.datasets import is_dataset
 from minichar.text.resets import Resets, count_separators, find_resets, separator_ids
 from minichar.text.sizes import (
     LARGE_H,
@@ -63,12 +63,10 @@ def check_text(settings: Settings, path: Path, option: str = "data") -> None:
     `option` is the name of the option that specifies another text.
     """
     data = settings.data
-    # Skip datasets: if one is missing, `load_corpus` suggests the command that downloads it.
-    if data is not None and data.name not in DATASETS and not os.path.exists(data):
-        raise MinicharError(
-            f"{path} was trained on {str(data)!r}, which does not exist: specify the text with ",
-            Option(option),
-        )
+    if data is not None and not os.path.exists(data):
+        problem = f"{path} was trained on {str(data)!r}, which does not exist: specify the text with "
+        download = f", or get it with `minichar data get {data.name}`" if is_dataset(data) else ""
+        raise MinicharError(problem, Option(option), download)
 
 
 def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Settings:
@@ -155,7 +153,8 @@ def where_reset(corpus: Corpus, settings: Settings) -> str:
 def what_is_left_out(corpus: Corpus, split: Split) -> str:
     """Return a phrase that states how much of the text is in no chunk."""
     share = split.left_out / len(corpus.ids)
-    return f"{counted(split.left_out, 'character')} ({share:.1%}) left out at the ends of the streams"
+    where = "the text" if split.how == "columns" else "each split"
+    return f"{counted(split.left_out, 'character')} ({share:.1%}) left out at the end of {where}"
 
 
 def lay_out_to_train(corpus: Corpus, settings: Settings) -> Split:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -87,6 +88,19 @@ def test_a_dataset_that_is_missing_can_be_downloaded_again(refused, cli, home):
     cli("train", "--data", "data/tang300", *TOY, "--max-epochs", 1)
     text.unlink()
     assert "get it with `minichar data get tang300`" in refused("eval")
+    shutil.rmtree(text.parent)
+    missing = "was trained on 'data/tang300', which does not exist: specify the text with --"
+    options = {"eval": "data", "train --resume cv": "data", "inspect --html x.html": "text"}
+    for command, option in options.items():
+        download = f"{missing}{option}, or get it with `minichar data get tang300`"
+        assert refused(*command.split()).endswith(download)
+
+
+def test_a_text_with_the_name_of_a_dataset_is_missing(refused, cli, home):
+    (home / "tang300").write_text(TEXT)
+    cli("train", "--data", "tang300", *TOY, "--max-epochs", 1)
+    (home / "tang300").unlink()
+    assert refused("eval").endswith("'tang300', which does not exist: specify the text with --data")
 
 
 DAMAGE = {

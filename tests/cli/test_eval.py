@@ -75,7 +75,7 @@ def test_carried_state(cli, train, part):
 @pytest.mark.parametrize("block", [0, 5])
 def test_prints_how_much_of_the_text_is_in_no_chunk(cli, checkpoint, block):
     left_out = split_of(load(checkpoint), B=7, T=9).left_out
-    note = f"{left_out} characters ({left_out / len(TEXT):.1%}) left out at the ends of the streams\n"
+    note = f"{left_out} characters ({left_out / len(TEXT):.1%}) left out at the end of the text\n"
     result = cli("eval", checkpoint, "--batch-size", 7, "--seq-length", 9, "--block", block)
     assert note in result.stderr
     assert "left out" not in cli("eval", checkpoint, "--block", block, "--quiet").stderr

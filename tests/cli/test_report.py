@@ -106,7 +106,9 @@ def test_the_first_sample_does_not_wait_for_an_evaluation(cli, monkeypatch):
 def test_the_characters_that_are_left_out_are_counted(cli):
     said = cli("train", "--data", "input.txt", *TOY).stderr
     n = len(TEXT) - (len(TEXT) - 1) // 24 * 24 - 1
-    assert f"{n} characters ({n / len(TEXT):.1%}) left out at the ends of the streams" in said
+    assert f"{n} characters ({n / len(TEXT):.1%}) left out at the end of the text" in said
+    said = cli("train", "--data", "input.txt", *TOY, "--split", "tail").stderr
+    assert "left out at the end of each split" in said
 
 
 def test_a_run_that_ends_early_says_why(cli):
