@@ -15,7 +15,7 @@ EXAMPLES = {
         "minichar sample --top-p 0.9 --num-samples 4 --seed 7 > four.txt",
     ),
     "eval": ("minichar eval cv-mine", "minichar eval --split whole --data my.txt"),
-    "inspect": ("minichar inspect cv-mine", "minichar inspect cv-mine --text my.txt --html inside.html"),
+    "inspect": ("minichar inspect cv-mine", "minichar inspect cv-mine --html inside.html"),
     "plot": ("minichar plot cv cv-mine", "minichar plot cv cv-mine -o loss.svg"),
     "convert": ("minichar convert cv-mine small.npz --dtype float16",),
     "serve": ("minichar serve cv-mine", "minichar serve cv cv-shakespeare --port 8081"),

@@ -199,7 +199,7 @@ def dataset_path(name: str, folder: Path = Path("data")) -> Path:
     return folder / name / "input.txt"
 
 
-def is_dataset(path: Path) -> bool:
+def is_dataset_folder(path: Path) -> bool:
     """Return whether `path` is a directory where `fetch` saves a dataset by default. It need not exist."""
     return path.name in DATASETS and path.absolute() == dataset_path(path.name).parent.absolute()
 

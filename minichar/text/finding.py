@@ -5,7 +5,7 @@ from pathlib import Path
 
 from minichar.errors import MinicharError
 from minichar.files import descriptor_of
-from minichar.text.datasets import is_dataset
+from minichar.text.datasets import is_dataset_folder
 
 
 def find_files(data: Path) -> tuple[Path, list[Path]]:
@@ -65,7 +65,7 @@ def _text_files(folder: Path) -> list[Path]:
 
 def _missing(data: Path, path: Path) -> MinicharError:
     """Return the error for `path`, a missing file that `data` refers to."""
-    if is_dataset(data):
+    if is_dataset_folder(data):
         return MinicharError(f"{str(path)!r} does not exist: get it with `minichar data get {data.name}`")
     if str(data) == "-":
         remedy = "save it to a file, or use `minichar train` or `minichar sweep`"

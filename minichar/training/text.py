@@ -9,7 +9,7 @@ from minichar.engine.registry import AUTO
 from minichar.errors import MinicharError, Option, brief, counted
 from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, Reader
-from minichar.text.datasets import is_dataset
+from minichar.text.datasets import is_dataset_folder
 from minichar.text.resets import Resets, count_separators, find_resets, separator_ids
 from minichar.text.sizes import (
     LARGE_H,
@@ -65,8 +65,8 @@ def check_text(settings: Settings, path: Path, option: str = "data") -> None:
     data = settings.data
     if data is not None and not os.path.exists(data):
         problem = f"{path} was trained on {str(data)!r}, which does not exist: specify the text with "
-        download = f", or get it with `minichar data get {data.name}`" if is_dataset(data) else ""
-        raise MinicharError(problem, Option(option), download)
+        remedy = f", or get it with `minichar data get {data.name}`" if is_dataset_folder(data) else ""
+        raise MinicharError(problem, Option(option), remedy)
 
 
 def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Settings:

@@ -4,7 +4,7 @@
     minichar:message:JOB      the id of the job in the queue
     minichar:text:JOB         a stream of updates, in publication order
     minichar:seen:JOB         exists while the job has a reader
-    minichar:cancelled:JOB    exists if the job was cancelled after a worker had taken it
+    minichar:cancelled:JOB    exists if the job was cancelled while it was not waiting
     minichar:attempts:JOB     the number of workers that have started the job
     minichar:snapshot:KEY     a snapshot of a text
     minichar:worker:ID        the models of a worker, while it sends heartbeats

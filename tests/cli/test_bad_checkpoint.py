@@ -88,12 +88,20 @@ def test_a_dataset_that_is_missing_can_be_downloaded_again(refused, cli, home):
     cli("train", "--data", "data/tang300", *TOY, "--max-epochs", 1)
     text.unlink()
     assert "get it with `minichar data get tang300`" in refused("eval")
-    shutil.rmtree(text.parent)
-    missing = "was trained on 'data/tang300', which does not exist: specify the text with --"
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_the_directory_of_a_dataset_is_missing(refused, cli, home, absolute):
+    data = (home / "data" if absolute else Path("data")) / "tang300"
+    data.mkdir(parents=True)
+    (data / "input.txt").write_text(TEXT)
+    cli("train", "--data", data, *TOY, "--max-epochs", 1)
+    shutil.rmtree(data)
+    missing = f"was trained on {str(data)!r}, which does not exist: specify the text with --"
     options = {"eval": "data", "train --resume cv": "data", "inspect --html x.html": "text"}
     for command, option in options.items():
-        download = f"{missing}{option}, or get it with `minichar data get tang300`"
-        assert refused(*command.split()).endswith(download)
+        remedy = f"{missing}{option}, or get it with `minichar data get tang300`"
+        assert refused(*command.split()).endswith(remedy)
 
 
 def test_a_text_with_the_name_of_a_dataset_is_missing(refused, cli, home):

@@ -4,11 +4,13 @@ import os
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from toys import TEXT, TOY
 
 from minichar.cli import report, speed
 from minichar.cli.log import is_foreign
+from minichar.text.batches import split_text
 from minichar.training.trainer import Trainer
 
 
@@ -107,8 +109,9 @@ def test_the_characters_that_are_left_out_are_counted(cli):
     said = cli("train", "--data", "input.txt", *TOY).stderr
     n = len(TEXT) - (len(TEXT) - 1) // 24 * 24 - 1
     assert f"{n} characters ({n / len(TEXT):.1%}) left out at the end of the text" in said
+    n = split_text(np.arange(len(TEXT)), 4, 6, how="tail").left_out
     said = cli("train", "--data", "input.txt", *TOY, "--split", "tail").stderr
-    assert "left out at the end of each split" in said
+    assert f"{n} characters ({n / len(TEXT):.1%}) left out at the end of each split" in said
 
 
 def test_a_run_that_ends_early_says_why(cli):
