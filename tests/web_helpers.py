@@ -70,9 +70,11 @@ def server_in_thread(queue, port=0, per_client=0, proxy=None, keys=(), streams=1
         yield int(server.effective_port)
     finally:
         queue.close()
-        server.stop()
+        server.stopping = True
+        server.pull_trigger()  # wakes the thread, which may still be sending
         thread.join(20)
         assert not thread.is_alive()
+        server.stop()
 
 
 class Events:
