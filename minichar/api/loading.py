@@ -6,7 +6,7 @@ from pathlib import Path
 from minichar.api.keywords import suggesting
 from minichar.api.model import Model
 from minichar.checkpoints.checkpoint import load_history
-from minichar.checkpoints.naming import open_checkpoint
+from minichar.checkpoints.choosing import open_checkpoint
 from minichar.checks import FILE_NAME, checked
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_backend

@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from minichar.checkpoints.naming import all_checkpoints
+from minichar.checkpoints.choosing import all_checkpoints
 from minichar.errors import MinicharError
 
 SUFFIXES = (".npz", ".safetensors", ".pt")

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from minichar.checkpoints.checkpoint import WEIGHT_DTYPES
-from minichar.checkpoints.naming import open_checkpoint
+from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli.options import MODEL, OUTPUT, PATH, GroupedCommand, OneOf, argument, print_path
 from minichar.formats.convert import convert
 from minichar.formats.naming import TARGETS

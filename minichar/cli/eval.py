@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minichar.checkpoints.archive import TextFile
-from minichar.checkpoints.naming import open_checkpoint
+from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli.given import reject, reject_argument
 from minichar.cli.options import (
     PATH,

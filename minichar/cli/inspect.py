@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from minichar.checkpoints.checkpoint import is_resumable, load_history
+from minichar.checkpoints.choosing import open_checkpoint
 from minichar.checkpoints.history import Row
-from minichar.checkpoints.naming import open_checkpoint
 from minichar.cli.given import reject, reject_argument
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
 from minichar.errors import MinicharError, Option

@@ -7,7 +7,7 @@ from shlex import quote
 
 import click
 
-from minichar.checkpoints.naming import open_checkpoint
+from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli.options import MODEL, OUTPUT, GroupedCommand, argument, print_path, storage
 from minichar.errors import MinicharError
 from minichar.pictures.curves import read_curve

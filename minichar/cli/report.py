@@ -74,10 +74,10 @@ class Report:
             width=10,  # keeps the line within 80 columns
         )
         self.bar.pos = self.first
-        with self.display():
-            self.introduce()
 
     def __enter__(self) -> "Report":
+        for line in self.introduction():
+            self.say(line)
         with self.display():
             self.bar.__enter__()
         return self
@@ -108,8 +108,8 @@ class Report:
         """Like `say`, but safe to call from a signal handler."""
         write_at_once(("" if self.bar.hidden else CLEAR_LINE) + f"{line}\n")
 
-    def introduce(self) -> None:
-        """Print a description of the text, the model and the device."""
+    def introduction(self) -> list[str]:
+        """Return lines that describe the text, the model and the device."""
         corpus, split, model = self.run.corpus, self.trainer.split, self.trainer.model
         folder = self.trainer.settings.checkpoint_dir
         files = f"{len(corpus.starts):,} files, " if len(corpus.starts) > 1 else ""
@@ -141,8 +141,7 @@ class Report:
                 f"warning    {folder}/ contains other checkpoints; `minichar sample` uses the best one.",
                 "           Set --checkpoint-dir to keep this run separate.",
             ]
-        for line in lines:
-            click.echo(line, err=True)
+        return lines
 
     def show(self, event: Event) -> None:
         """Report an event."""
@@ -155,8 +154,11 @@ class Report:
                 self.say(f"ended      at epoch {self.trainer.epoch:.2f}: {event.reason}")
             case Warned():
                 self.say(f"warning    {event.message}")
-            case Saved(latest=False):
-                self.say(f"           saved {event.path}{' (best so far)' if event.best else ''}")
+            case Saved():
+                if not event.latest:
+                    self.say(f"           saved {event.path}{' (best so far)' if event.best else ''}")
+                if event.warning:
+                    self.say(f"warning    {event.warning}")
 
     def show_step(self, step: Step) -> None:
         """Advance the progress bar, and print and log the loss every `print_every` chunks."""

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from minichar.checkpoints.archive import Missing, TextFile
-from minichar.checkpoints.naming import open_checkpoint
+from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli import INTERRUPTED
 from minichar.cli.given import reject, reject_argument
 from minichar.cli.options import (

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from minichar.checkpoints.naming import newest_first, open_checkpoint
+from minichar.checkpoints.choosing import checkpoints_in, open_checkpoint
 from minichar.cli.dashes import reject_typographic_dashes
 from minichar.cli.given import given_by_user
 from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, devices, tf32
@@ -138,9 +138,10 @@ def command(
             run = with_tf32_note(run)
 
         report: Report | Silent = Report(run, print_every, log, quiet) if team.rank == 0 else Silent()
+        events = run.trainer.run()  # checks the directory before the report introduces the run
         with stopping(run.trainer, report.say_at_once) as received:
             with report:
-                for event in run.trainer.run():
+                for event in events:
                     report.show(event)
             try:
                 report.finish()
@@ -159,7 +160,7 @@ def folder_of_run(checkpoint: Path, folder: Path, given: bool) -> Path:
     """
     check_resumable(checkpoint)
     if checkpoint.is_dir() or checkpoint == folder:
-        newest_first(checkpoint)  # raises if there is no checkpoint
+        checkpoints_in(checkpoint)  # raises if there is no checkpoint
     if given:
         return folder
     return checkpoint if checkpoint.is_dir() else checkpoint.parent

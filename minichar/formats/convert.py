@@ -20,7 +20,8 @@ import numpy as np
 
 from minichar.checkpoints import checkpoint
 from minichar.checkpoints.archive import Archive, write_archive
-from minichar.checkpoints.naming import is_checkpoint, open_checkpoint
+from minichar.checkpoints.choosing import open_checkpoint
+from minichar.checkpoints.naming import is_checkpoint
 from minichar.checkpoints.state import TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU

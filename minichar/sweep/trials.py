@@ -19,7 +19,8 @@ from time import monotonic
 from typing import Any
 
 from minichar.checkpoints.checkpoint import load_history
-from minichar.checkpoints.naming import is_checkpoint, newest_first
+from minichar.checkpoints.choosing import newest_in
+from minichar.checkpoints.naming import is_checkpoint
 from minichar.devices.backend import Backend
 from minichar.errors import Completed, MinicharError, Option
 from minichar.files import locking
@@ -252,6 +253,6 @@ def check_plan(plan: Plan) -> Corpus:
 
 def best_loss(directory: Path) -> float | None:
     """Return the lowest validation loss in the history of a training run, or None if none was measured."""
-    history = load_history(newest_first(directory)[0])
+    history = load_history(newest_in(directory)[0].path)
     losses = [row["val_loss"] for row in history or () if row["val_loss"] is not None]
     return min(losses, default=None)

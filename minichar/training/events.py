@@ -88,11 +88,14 @@ class Saved:
         Whether the checkpoint has the lowest validation loss so far. False if the loss was not measured.
     latest : bool
         Whether the checkpoint was saved between evaluations and will be overwritten.
+    warning : str
+        A problem that did not prevent the checkpoint from being saved; empty if there is none.
     """
 
     path: Path
     best: bool = False
     latest: bool = False
+    warning: str = ""
 
 
 @dataclass(frozen=True)

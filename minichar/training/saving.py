@@ -5,6 +5,7 @@ from pathlib import Path
 
 from minichar.checkpoints.history import Row
 from minichar.checkpoints.naming import checkpoint_path, latest_path, loss_in_name, to_delete, unused
+from minichar.errors import MinicharError
 from minichar.training.events import Saved
 
 Write = Callable[[Path, float | None], None]
@@ -33,6 +34,9 @@ class Saver:
     latest : Path or None
         Checkpoint saved between evaluations. The next save between evaluations overwrites this file, and any
         other save deletes it.
+    obsolete : list of Path
+        Checkpoints that are no longer needed. They are deleted after each save; what cannot be deleted, for
+        example because another program has opened the file on Windows, is tried again after the next one.
     """
 
     def __init__(self, directory: Path, name: str, keep: int, write: Write) -> None:
@@ -40,7 +44,9 @@ class Saver:
         self.best_loss = float("inf")
         self.last: Path | None = None
         self.latest: Path | None = None
+        self.obsolete: list[Path] = []
         self._saved: dict[Path, None] = {}  # an ordered set, oldest first
+        self._warned = False
 
     @property
     def saved(self) -> list[Path]:
@@ -78,17 +84,39 @@ class Saver:
         self._saved.pop(path, None)
         self._saved[path] = None
         if self.latest is not None:
-            self.latest.unlink(missing_ok=True)
+            self.obsolete.append(self.latest)
             self.latest = None
         if self.keep:
             for old in to_delete(self.saved, self.keep):
-                old.unlink(missing_ok=True)
+                self.obsolete.append(old)
                 del self._saved[old]
-        return Saved(path, best)
+        return Saved(path, best, warning=self._delete_obsolete())
 
     def save_latest(self) -> Saved:
-        """Save a checkpoint between evaluations."""
+        """Save a checkpoint between evaluations, replacing the previous such checkpoint if possible."""
         path = self.latest or unused(latest_path(self.directory, self.name))
-        self.write(path, None)
+        try:
+            self.write(path, None)
+        except MinicharError:
+            if path != self.latest:
+                raise
+            self.obsolete.append(path)
+            path = unused(latest_path(self.directory, self.name))
+            self.write(path, None)
         self.last = self.latest = path
-        return Saved(path, latest=True)
+        return Saved(path, latest=True, warning=self._delete_obsolete())
+
+    def _delete_obsolete(self) -> str:
+        """Delete the obsolete checkpoints, and return a warning the first time that this fails."""
+        left, warning = [], ""
+        for path in self.obsolete:
+            try:
+                path.unlink(missing_ok=True)
+            except OSError as error:
+                left.append(path)
+                warning = f"cannot delete {path} ({error.strerror}); trying again after each checkpoint"
+        self.obsolete = left
+        if self._warned:
+            return ""
+        self._warned = bool(warning)
+        return warning

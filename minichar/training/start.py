@@ -1,12 +1,15 @@
 """Start training from random weights, from a trained model, or from a training checkpoint."""
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from minichar.checkpoints.checkpoint import load_training
-from minichar.checkpoints.naming import is_latest, latest_path, newest_first
+from minichar.checkpoints.choosing import checkpoints_in, newest_first, newest_in, record_of
+from minichar.checkpoints.naming import is_latest, latest_path
 from minichar.checkpoints.state import TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
@@ -29,7 +32,7 @@ from minichar.training.text import (
     where_reset,
 )
 from minichar.training.trainer import Trainer
-from minichar.training.transfer import copy_weights, vocabulary_notes
+from minichar.training.transfer import copy_weights, listed, vocabulary_notes
 
 ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset", "embedding", "layer_norm", "tied")
 FIXED = (
@@ -132,7 +135,8 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     Parameters
     ----------
     path : Path
-        A checkpoint, or a directory. In a directory, the newest readable checkpoint is used.
+        A checkpoint, or a directory. In a directory, the newest readable checkpoint is used
+        (`minichar.checkpoints.choosing`).
     changes : dict
         Settings to change. By default, new checkpoints are saved in the directory of the resumed checkpoint.
         Old checkpoints are not deleted, except for an obsolete one that the run saved between evaluations.
@@ -150,7 +154,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     """
     devices = devices or (CPU,)
     # Let rank 0 choose: a network file system may list different checkpoints on different machines.
-    path, notes = team.lead(lambda: _newest_readable(path))
+    path, notes, rewound = team.lead(lambda: _choose(path))
     model, state = load_training(path, devices[0])
     backend, chosen = same_kind(devices, state.progress.device)
     if backend is not devices[0]:
@@ -195,11 +199,17 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
         drawn = "; dropout, DropConnect and scheduled sampling will draw different random numbers"
         draws = any(masking(settings).values()) or settings.use_ss
         notes.append(f"the checkpoint was saved on {device}: rounding will differ{drawn if draws else ''}")
-    run = _run(model, settings, corpus, lay_out_to_train(corpus, settings), notes, team, state)
+    record = record_of(model.details)
+    run_id = record.id if record else identify(corpus, saved)
+    latest = path if is_latest(path) else latest_path(settings.checkpoint_dir, settings.run_name)
+    is_obsolete = latest == path or _is_earlier(latest, run_id, state.progress.iteration)
+    if rewound:  # from here on, it is another run
+        run_id = identify(corpus, settings, run_id, state.progress.iteration)
+    split = lay_out_to_train(corpus, settings)
+    run = _run(model, settings, corpus, split, notes, team, run_id, state)
     run = replace(run, changes=changed)
     run.trainer.saver.last = path
-    latest = path if is_latest(path) else latest_path(settings.checkpoint_dir, settings.run_name)
-    if latest.parent == settings.checkpoint_dir and (latest == path or _is_obsolete(latest, state, saved)):
+    if latest.parent == settings.checkpoint_dir and is_obsolete:
         run.trainer.saver.latest = latest
     if run.trainer.iteration >= run.trainer.iterations:
         raise Completed(
@@ -219,30 +229,52 @@ def with_tf32_note(run: Run) -> Run:
     return replace(run, notes=(*run.notes, note)) if note else run
 
 
-def _newest_readable(path: Path) -> tuple[Path, list[str]]:
-    """Return the checkpoint to resume and, for a directory, notes about newer ones that were skipped."""
+def identify(corpus: Corpus, settings: Settings, *more: Any) -> str:
+    """Return a run's identifier: a hash of its text, its settings at the start, and `more`."""
+    return sha256(json.dumps([corpus.digest, settings.to_json(), *more]).encode()).hexdigest()[:16]
+
+
+def _choose(path: Path) -> tuple[Path, list[str], bool]:
+    """Choose the checkpoint to resume.
+
+    Returns its path, notes about other checkpoints in its directory, and whether it was specified although
+    its run has later ones.
+    """
     if not path.is_dir():
-        return path, []
-    corrupted: list[str] = []
-    for candidate in newest_first(path):
+        return path, [], _has_later(path)
+    skipped: list[str] = []
+    files = newest_in(path)
+    for i, file in enumerate(files):
         try:
-            load_training(candidate)
-            return candidate, [f"skipped a newer checkpoint: {error}" for error in corrupted]
+            load_training(file.path)
         except MinicharError as error:
-            corrupted.append(str(error))
-    raise MinicharError(f"no checkpoint in {path}/ can be resumed: {corrupted[0]}")
+            skipped.append(str(error))
+            continue
+        skipped += [other.error for other in files[i:] if other.error]
+        notes = [f"skipped: {error}" for error in skipped]
+        this = file.record and file.record.id
+        others = {each.record.id: each.path.name for each in reversed(files) if each.record}
+        if names := [name for run, name in others.items() if run != this]:
+            notes.append(f"other runs in {path}/: {listed(names, 3)}; to resume one, specify its checkpoint")
+        return file.path, notes, False
+    raise MinicharError(f"no checkpoint in {path}/ can be resumed: {skipped[0]}")
 
 
-def _is_obsolete(path: Path, state: TrainingState, settings: Settings) -> bool:
-    """Return whether `path` is an earlier checkpoint of the run with this training state and `settings`."""
+def _has_later(path: Path) -> bool:
+    """Return whether the directory of a checkpoint contains one that its run saved after more steps."""
     try:
-        model, other = load_training(path)
-        same_settings = settings_of(model, path) == settings
-    except MinicharError:  # missing or corrupted
+        (this,), files = newest_first([path]), newest_first(checkpoints_in(path.parent))
+    except MinicharError:  # the file has been renamed, so that no name is that of a checkpoint
         return False
-    # Compare settings too: runs that differ only in, say, their learning rate have the same first loss.
-    same_run = same_settings and other.progress.first_loss == state.progress.first_loss
-    return same_run and other.progress.iteration <= state.progress.iteration
+    records = [file.record for file in files if file.record]
+    run = this.record
+    return run is not None and any(each.id == run.id and each.iteration > run.iteration for each in records)
+
+
+def _is_earlier(path: Path, run_id: str, iteration: int) -> bool:
+    """Return whether `path` is a checkpoint that the given run saved after at most `iteration` steps."""
+    (file,) = newest_first([path])
+    return file.record is not None and file.record.id == run_id and file.record.iteration <= iteration
 
 
 def settings_of(model: CharRNN, path: Path) -> Settings:
@@ -276,12 +308,14 @@ def _run(
     split: Split,
     notes: Iterable[str],
     team: Team,
+    run_id: str = "",
     resumed: TrainingState | None = None,
 ) -> Run:
     # Store the settings here: they are needed to generate text before the first checkpoint is saved.
     model.details["settings"] = settings.to_json()
     origin = {"path": corpus.path, "digest": corpus.digest}
-    trainer = Trainer(model, split, settings, origin, resumed, team)
+    run_id = run_id or identify(corpus, settings)
+    trainer = Trainer(model, split, settings, origin, run_id, resumed, team)
     resets = []
     if split.train.resets is not None:
         count = split.train.resets.count()

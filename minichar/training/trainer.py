@@ -11,14 +11,17 @@ on its own streams, and rank 0 writes the checkpoints.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from math import isfinite, log
 from pathlib import Path
+from time import time
 from typing import Any
 
 import numpy as np
 
 from minichar.checkpoints import checkpoint
+from minichar.checkpoints.choosing import Record
 from minichar.checkpoints.history import LARGEST, History
 from minichar.checkpoints.state import TrainingState
 from minichar.devices.backend import Array
@@ -55,6 +58,8 @@ class Trainer:
     origin : dict
         ``path`` and ``digest`` of the text, stored in checkpoints so that changes to the text are detected
         when the run is resumed.
+    run_id : str
+        Identifies the run in its checkpoints (`minichar.checkpoints.choosing.Record`).
     resumed : TrainingState, optional
         The state to resume from, including the streams of all processes.
     team : Team, optional
@@ -75,11 +80,13 @@ class Trainer:
         split: Split,
         settings: Settings,
         origin: dict[str, Any],
+        run_id: str,
         resumed: TrainingState | None = None,
         team: Team = ALONE,
     ) -> None:
         self.team = team
-        self.model, self.split, self.settings, self.origin = model, split, settings, origin
+        self.model, self.split, self.settings = model, split, settings
+        self.origin, self.run_id = origin, run_id
         self.backend = model.parameters.backend
         self.step = TrainingStep(model, split.T, split.B, settings, team)
         self.train, self.val = split.train.of(self.step.columns), split.val.of(self.step.columns)
@@ -126,10 +133,14 @@ class Trainer:
         Raises
         ------
         MinicharError
-            If the loss is not finite or has exploded (`EXPLODED`), or a checkpoint cannot be saved.
+            At once, if checkpoints cannot be saved to the directory. While events are taken, if the loss is
+            not finite or has exploded (`EXPLODED`), or a checkpoint cannot be saved.
         """
         directory = self.settings.checkpoint_dir
         self.team.lead(lambda: check_directory(directory, self.checkpoint_bytes))
+        return self._run_in(directory)
+
+    def _run_in(self, directory: Path) -> Iterator[Event]:
         with self.team.leading(sharing(directory)) as shared:
             yield from self._run(partial(self.team.lead, shared))
 
@@ -289,6 +300,7 @@ class Trainer:
             "epoch": self.epoch,
             "origin": self.origin,
             "settings": self.settings.to_json(),
+            "run": asdict(Record(self.run_id, self.iteration, time())),
         }
         checkpoint.save(path, self.model, self.state)
 

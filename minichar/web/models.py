@@ -8,8 +8,8 @@ from math import log
 from pathlib import Path
 from typing import Any
 
+from minichar.checkpoints.choosing import all_checkpoints, find_checkpoint
 from minichar.checkpoints.history import LARGEST
-from minichar.checkpoints.naming import all_checkpoints, find_checkpoint
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model
 from minichar.model import CharRNN

@@ -1,29 +1,15 @@
-import os
-import re
 from pathlib import Path
 
 import pytest
 
-from minichar.checkpoints.archive import Archive
 from minichar.checkpoints.naming import (
-    best_checkpoint,
     checkpoint_path,
-    find_checkpoint,
     is_checkpoint,
     is_latest,
     loss_in_name,
-    open_checkpoint,
     to_delete,
     unused,
 )
-from minichar.errors import MinicharError
-
-
-def touch(folder, *names):
-    """Create empty files with increasing modification times."""
-    for second, name in enumerate(names):
-        (folder / name).touch()
-        os.utime(folder / name, (second, second))
 
 
 @pytest.mark.parametrize(
@@ -63,64 +49,6 @@ def test_runs_that_stop_at_the_same_epoch_do_not_overwrite_each_other(tmp_path):
         taken.touch()
         assert taken.name == f"lm_lstm_epoch0.31_interrupted{'' if n == 1 else f'-{n}'}.npz"
     assert loss_in_name(taken) == float("inf")
-    assert best_checkpoint(tmp_path).parent == tmp_path
-
-
-def test_the_best_checkpoint_has_the_lowest_loss(tmp_path):
-    touch(
-        tmp_path,
-        "lm_lstm_epoch1.00_2.0000.npz",
-        "lm_lstm_epoch2.00_1.5000.npz",
-        "lm_gru_epoch3.00_10.0000.npz",
-        "lm_lstm_epoch3.50_interrupted.npz",
-        "README.md",
-        "other_0.1000.npz",
-        "lm_lstm_epoch4.00_0.5000.inference.npz",
-        ".lm_lstm_epoch9.00_0.1000.npz.ab12cd34.tmp",
-    )
-    assert best_checkpoint(tmp_path).name == "lm_lstm_epoch2.00_1.5000.npz"
-
-
-def test_the_newest_checkpoint_wins_if_losses_are_equal(tmp_path):
-    touch(tmp_path, *(f"lm_lstm_epoch{e}.00_1.5000.npz" for e in (3, 1, 2)))
-    assert best_checkpoint(tmp_path).name == "lm_lstm_epoch2.00_1.5000.npz"
-
-
-def test_unmeasured_checkpoints_rank_below_every_loss(tmp_path):
-    touch(tmp_path, "lm_lstm_epoch1.00_unmeasured.npz", "lm_lstm_epoch0.31_interrupted.npz")
-    assert best_checkpoint(tmp_path).name == "lm_lstm_epoch0.31_interrupted.npz"
-    touch(tmp_path, "lm_lstm_epoch0.01_99.0000.npz")
-    assert best_checkpoint(tmp_path).name == "lm_lstm_epoch0.01_99.0000.npz"
-
-
-def test_find_checkpoint_accepts_a_file_or_directory_and_defaults_to_cv(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(MinicharError, match="no checkpoint in cv/"):
-        find_checkpoint(None)
-    for folder in ("cv", "other"):
-        Path(folder).mkdir()
-        touch(Path(folder), "lm_lstm_epoch1.00_1.5000.npz", f"lm_{folder}_epoch2.00_1.2500.npz")
-    assert find_checkpoint(None) == Path("cv/lm_cv_epoch2.00_1.2500.npz")
-    assert find_checkpoint(Path("other")) == Path("other/lm_other_epoch2.00_1.2500.npz")
-    assert find_checkpoint(Path("other/any.npz")) == Path("other/any.npz")
-
-    touch(Path("cv"), "lm_cv_epoch2.00_1.2500.npz", "lm_cv_epoch3.00_1.7500.npz")
-    assert find_checkpoint(Path("cv")) == find_checkpoint(None) == Path("cv/lm_cv_epoch2.00_1.2500.npz")
-    assert find_checkpoint(Path("cv"), newest=True) == Path("cv/lm_cv_epoch3.00_1.7500.npz")
-
-
-@pytest.mark.parametrize("folder", ["empty", "missing", "a file"])
-def test_a_directory_without_checkpoints_is_an_error(tmp_path, folder):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "a file").touch()
-    with pytest.raises(MinicharError, match=f"no checkpoint in .*{folder}/: train one with `minichar train`"):
-        best_checkpoint(tmp_path / folder)
-
-
-def test_a_directory_with_the_name_of_a_checkpoint_is_ignored(tmp_path):
-    touch(tmp_path, "lm_cv_epoch2.00_1.2500.npz")
-    (tmp_path / "lm_cv_epoch3.00_0.0002.npz").mkdir()
-    assert best_checkpoint(tmp_path).name == "lm_cv_epoch2.00_1.2500.npz"
 
 
 def run(*losses):
@@ -147,15 +75,6 @@ def test_the_best_and_the_newest_are_kept(losses, keep, deleted):
     assert sorted(to_delete(paths, keep)) == [paths[i] for i in deleted]
 
 
-def test_links_to_nothing_are_ignored(tmp_path):
-    link = tmp_path / "lm_lstm_epoch1.00_1.0000.npz"
-    link.symlink_to(tmp_path / "missing.npz")
-    with pytest.raises(MinicharError, match="no checkpoint in"):
-        best_checkpoint(tmp_path)
-    (tmp_path / "lm_lstm_epoch2.00_2.0000.npz").touch()
-    assert best_checkpoint(tmp_path).name == "lm_lstm_epoch2.00_2.0000.npz"
-
-
 def test_the_checkpoint_between_evaluations_has_no_loss(tmp_path):
     for name in ("lm_my_run_latest.npz", "lm_my_run_latest-2.npz"):
         assert is_latest(tmp_path / name)
@@ -163,52 +82,3 @@ def test_the_checkpoint_between_evaluations_has_no_loss(tmp_path):
         assert loss_in_name(tmp_path / name) == float("inf")
     for name in ("lm_latest.npz", "lm_lstm_epoch1.00_2.0000.npz", "lm_lstm_epoch1.00_interrupted.npz"):
         assert not is_latest(tmp_path / name)
-
-
-class TestOpening:
-    """Tests for opening a checkpoint that is deleted after it has been chosen."""
-
-    @pytest.fixture
-    def directory(self, tmp_path):
-        for loss in ("1.0000", "2.0000"):
-            (tmp_path / f"lm_lstm_epoch1.00_{loss}.npz").touch()
-        return tmp_path
-
-    def test_another_one_is_chosen(self, directory):
-        def load(path):
-            if "1.0000" in path.name:
-                path.unlink()
-                raise MinicharError("no such checkpoint")
-            return "loaded"
-
-        path, loaded = open_checkpoint(directory, load)
-        assert (path.name, loaded) == ("lm_lstm_epoch1.00_2.0000.npz", "loaded")
-
-    def test_a_corrupted_checkpoint_is_not_skipped(self, directory):
-        """A user who asks for the best model must not silently get a different one."""
-        with pytest.raises(MinicharError, match=r"1\.0000\.npz is corrupted"):
-            open_checkpoint(directory, refuse)
-
-    def test_a_file_in_an_unreadable_directory_is_not_a_directory(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(Path, "stat", forbid)
-        with pytest.raises(MinicharError, match=r"lm\.npz: Permission denied"):
-            open_checkpoint(tmp_path / "lm.npz", Archive)
-
-    def test_an_unreadable_directory(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(Path, "iterdir", forbid)
-        with pytest.raises(
-            MinicharError, match=rf"^cannot read {re.escape(str(tmp_path))}/: Permission denied$"
-        ):
-            open_checkpoint(tmp_path, refuse)
-
-    def test_a_missing_file_is_an_error(self, tmp_path):
-        with pytest.raises(MinicharError, match=r"missing\.npz is corrupted"):
-            open_checkpoint(tmp_path / "missing.npz", refuse)
-
-
-def forbid(path, **options):
-    raise PermissionError(13, "Permission denied", str(path))
-
-
-def refuse(path):
-    raise MinicharError(f"{path} is corrupted")

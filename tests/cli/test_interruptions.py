@@ -11,7 +11,7 @@ import pytest
 from toys import TOY, parts
 
 from minichar.checkpoints import checkpoint
-from minichar.checkpoints.naming import best_checkpoint
+from minichar.checkpoints.choosing import best_checkpoint
 from minichar.cli.report import Report
 from minichar.cli.stopping import stopping
 from minichar.training.trainer import Trainer

@@ -48,6 +48,27 @@ def test_path_is_empty(cli, home, command):
 
 
 @pytest.mark.usefixtures("toy")
+@pytest.mark.parametrize("command", ["checkpoint-dir", "checkpoint", "log"])
+def test_path_is_too_long(cli, home, command):
+    path = "x" * 300
+    before = listing(home)
+    result = cli(*EVERY_PATH[command](path), status=1)
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1, "the error is reported before anything else"
+    assert "File name too long" in result.stderr
+    assert listing(home) == before
+
+
+@pytest.mark.usefixtures("toy")
+def test_a_checkpoint_directory_that_is_a_file_is_reported_before_training(cli, home):
+    before = listing(home)
+    error = cli(*EVERY_PATH["checkpoint-dir"]("input.txt"), status=1).stderr
+    assert error.startswith("Error: cannot write to 'input.txt': it is not a directory; choose another one")
+    assert error.count("\n") == 1
+    assert listing(home) == before
+
+
+@pytest.mark.usefixtures("toy")
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root can read every file")
 def test_output_path_is_a_file_that_cannot_be_read(cli, home):
     (home / "page.html").touch(mode=0o200)

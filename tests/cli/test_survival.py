@@ -140,7 +140,7 @@ class TestResumeWithoutAPath:
         os.utime(newest, (later, later))
         done = parts(interrupted)[0]["training"]["iteration"]
         result = cli("train", "--resume", "--max-epochs", done // 33 + 1)
-        assert f"skipped a newer checkpoint: cv/{newest.name} is not a checkpoint" in result.stderr
+        assert f"skipped: cv/{newest.name} is not a checkpoint" in result.stderr
         assert f"resumed    at epoch {done / 33:.2f}" in result.stderr
 
     def test_if_all_are_corrupted_the_error_names_the_newest(self, cli, home, interrupted):

@@ -12,7 +12,8 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from toys import SMALL, TEXT
 
-from minichar.checkpoints.naming import best_checkpoint, loss_in_name
+from minichar.checkpoints.choosing import best_checkpoint
+from minichar.checkpoints.naming import loss_in_name
 from minichar.cli import INTERRUPTED, main, sweep_report
 from minichar.cli.sweep import train_command
 from minichar.cli.sweep_report import SweepReport

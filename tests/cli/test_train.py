@@ -8,7 +8,8 @@ import pytest
 from toys import TEXT, TOY, history_of, listing, parts, put_together
 
 from minichar import load
-from minichar.checkpoints.naming import best_checkpoint, loss_in_name
+from minichar.checkpoints.choosing import best_checkpoint
+from minichar.checkpoints.naming import loss_in_name
 
 
 def test_the_characters_of_the_text_are_counted_before_rare_ones_are_replaced(cli):

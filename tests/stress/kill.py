@@ -1,19 +1,25 @@
 """Kill training runs at random times, resume them, and compare the results with uninterrupted runs.
 
     python tests/stress/kill.py --chains 200
+    python tests/stress/kill.py --chains 40 --copy
+    python tests/stress/kill.py --chains 40 --undeletable
 
 A chain is one run that is killed with SIGKILL one to five times. After each kill, it is resumed with
 ``minichar train --resume``, or restarted if no checkpoint was saved. The weights, the optimiser's running
 mean square, the recurrent state, the history and the generator state in its last checkpoint must be bitwise
-identical to those of an uninterrupted run. Prints one line per failure, then a summary, and exits
-with status 1 if any chain failed.
+identical to those of an uninterrupted run. With --copy, each kill is followed by replacing the checkpoint
+directory with a copy whose files have random modification times. With --undeletable (requires root and
+chattr), one of the files can be neither deleted nor replaced until the next kill. Prints one line per
+failure, then a summary, and exits with status 1 if any chain failed.
 """
 
 import argparse
 import os
 import random
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, product
 from pathlib import Path
@@ -23,7 +29,8 @@ from time import monotonic, sleep
 import numpy as np
 
 from minichar.checkpoints.checkpoint import load_training
-from minichar.checkpoints.naming import is_latest, newest_first
+from minichar.checkpoints.choosing import checkpoints_in, newest_in
+from minichar.checkpoints.naming import is_latest
 from minichar.errors import MinicharError
 
 CELLS = (("lstm",), ("gru",), ("gru", "--gru-reset", "before"), ("rnn",))
@@ -70,7 +77,7 @@ def start(directory: Path, *arguments: str) -> subprocess.Popen[bytes]:
 def begin(directory: Path, options: tuple[str, ...]) -> subprocess.Popen[bytes]:
     """Start the run, or resume it if a checkpoint has been saved."""
     try:
-        newest_first(directory / "cv")
+        checkpoints_in(directory / "cv")
     except MinicharError:
         return start(directory, "--data", "../input.txt", *options)
     return start(directory, "--resume", "--checkpoint-every", "0.1")
@@ -78,7 +85,7 @@ def begin(directory: Path, options: tuple[str, ...]) -> subprocess.Popen[bytes]:
 
 def result(directory: Path) -> Result:
     """Return all training results stored in the last checkpoint."""
-    model, state = load_training(newest_first(directory / "cv")[0])
+    model, state = load_training(newest_in(directory / "cv")[0].path)
     return {
         "weights": model.parameters.flat.tobytes(),
         "mean square": state.mean_square.tobytes(),
@@ -89,7 +96,28 @@ def result(directory: Path) -> Result:
     }
 
 
-def chain(number: int, root: Path, expected: dict[Options, tuple[Result, float]]) -> dict[str, int]:
+def copy(directory: Path, generator: random.Random) -> None:
+    """Replace a directory by a copy whose files have random modification times."""
+    old = directory.rename(directory.with_name("old"))
+    shutil.copytree(old, directory)
+    shutil.rmtree(old)
+    for path in directory.iterdir():
+        os.utime(path, (0, generator.uniform(0, 2e9)))
+
+
+def set_immutable(paths: Iterable[Path], sign: str) -> None:
+    """Set (``+``) or clear (``-``) the attribute that protects a file from being deleted or replaced."""
+    for path in paths:
+        subprocess.run(["chattr", f"{sign}i", path], check=True)
+
+
+def chain(
+    number: int,
+    root: Path,
+    expected: dict[Options, tuple[Result, float]],
+    copying: bool,
+    undeletable: bool,
+) -> dict[str, int]:
     """Run one chain and return its statistics."""
     generator = random.Random(number)
     options = list(expected)[number % len(expected)]
@@ -107,14 +135,25 @@ def chain(number: int, root: Path, expected: dict[Options, tuple[Result, float]]
         figures["kills"] += 1
         figures["during a write"] += bool(list((directory / "cv").glob(".*.tmp")))
         try:
-            figures["from latest"] += is_latest(newest_first(directory / "cv")[0])
+            figures["from latest"] += is_latest(newest_in(directory / "cv")[0].path)
         except MinicharError:
             figures["from the start"] += 1
+            continue
+        if copying:
+            copy(directory / "cv", generator)
+        if undeletable:
+            files = sorted((directory / "cv").glob("*.npz"))
+            set_immutable(files, "-")
+            set_immutable([generator.choice(files)], "+")
     status = begin(directory, options).wait() if figures["kills"] else 0
+    if undeletable:
+        set_immutable((directory / "cv").glob("*.npz"), "-")
     completed = "set a larger value to continue" in (directory / "log").read_text(errors="replace")
     found = result(directory)
     different = [name for name in whole if whole[name] != found[name]]
     strays = [path.name for path in (directory / "cv").iterdir() if path.suffix == ".tmp" or is_latest(path)]
+    if undeletable:
+        strays = []
     if different or strays or (status and not completed):
         figures["failures"] = 1
         print(f"chain {number}: status {status}, different: {different}, left over: {strays}, {directory}")
@@ -128,6 +167,8 @@ def main() -> None:
     parser.add_argument("--chains", type=int, default=200)
     parser.add_argument("--first", type=int, default=0, help="number (and random seed) of the first chain")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--copy", action="store_true", help="copy the directory after each kill")
+    parser.add_argument("--undeletable", action="store_true", help="protect a file after each kill")
     arguments = parser.parse_args()
     begun = monotonic()
     with TemporaryDirectory(ignore_cleanup_errors=True) as name:
@@ -144,7 +185,8 @@ def main() -> None:
             expected[options] = result(directory), monotonic() - started
         numbers = range(arguments.first, arguments.first + arguments.chains)
         with ThreadPoolExecutor(arguments.jobs) as pool:
-            rows = list(pool.map(lambda number: chain(number, root, expected), numbers))
+            disturbances = arguments.copy, arguments.undeletable
+            rows = list(pool.map(lambda number: chain(number, root, expected, *disturbances), numbers))
         totals = {name: sum(row[name] for row in rows) for name in rows[0]}
         figures = ", ".join(f"{name} {total}" for name, total in totals.items())
         print(f"{len(rows)} chains in {monotonic() - begun:.0f} s: {figures}")

@@ -23,7 +23,8 @@ from time import monotonic, sleep
 
 from kill import text
 
-from minichar.checkpoints.naming import best_checkpoint, loss_in_name
+from minichar.checkpoints.choosing import best_checkpoint
+from minichar.checkpoints.naming import loss_in_name
 from minichar.cli.sweep import train_command
 from minichar.sweep.study import open_study, results
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from minichar.checkpoints.naming import loss_in_name, newest_first
+from minichar.checkpoints.choosing import newest_in
+from minichar.checkpoints.naming import loss_in_name
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 from minichar.sweep.study import STARTUP, results
@@ -39,7 +40,7 @@ def test_trials_are_training_runs(sweep, tmp_path):
     run = begin(settings_from(options))
     losses = [event.val.loss for event in run.trainer.run() if isinstance(event, Evaluated)]
     assert min(losses) == best.loss
-    assert loss_in_name(newest_first(one.directory(best.number))[0]) == pytest.approx(losses[-1], abs=1e-4)
+    assert loss_in_name(newest_in(one.directory(best.number))[0].path) == pytest.approx(losses[-1], abs=1e-4)
 
 
 def test_a_sweep_is_reproducible_and_continues(sweep):

@@ -61,7 +61,7 @@ def trainer_on(backend, settings, cell=LSTM, L=2, resumed=None, embedding=0, tie
         model, state = CharRNN.new(config, VOCABULARY, 3, settings.dtype, backend), None
     else:
         model, state = load_training(resumed, backend)
-    return Trainer(model, split, settings, {}, state)
+    return Trainer(model, split, settings, {}, "", state)
 
 
 BOTH_KINDS = pytest.mark.parametrize("backend", ["cpu", "cupy-double"], indirect=True)
@@ -332,7 +332,7 @@ class TestRun:
         _, _, paths = run("first", max_epochs=1)
         model, state = load_training(paths[0], backend)
         state.progress = replace(state.progress, device="another", random={"of": "another"})
-        elsewhere = Trainer(model, trainer_on(backend, EVERYTHING).split, EVERYTHING, {}, state)
+        elsewhere = Trainer(model, trainer_on(backend, EVERYTHING).split, EVERYTHING, {}, "", state)
         assert elsewhere.generator.state == backend.uniform(EVERYTHING.seed, 1).state
         losses_of(elsewhere, 1)
 

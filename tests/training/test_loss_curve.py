@@ -32,7 +32,7 @@ def trainer_of(text, cell, *, H=16, L=2, dropout=0.0, **settings):
     split = split_text(
         vocabulary.encode(text), settings.batch_size, settings.seq_length, train_frac=0.75, val_frac=0.25
     )
-    return Trainer(model, split, settings, {})
+    return Trainer(model, split, settings, {}, "")
 
 
 # The losses of ten chunks with all options enabled. An epoch has six chunks. Before the seventh chunk, the

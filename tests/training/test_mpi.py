@@ -14,7 +14,7 @@ from optional import missing
 from toys import TEXT
 
 from minichar.checkpoints.checkpoint import load_training
-from minichar.checkpoints.naming import best_checkpoint, newest_first
+from minichar.checkpoints.choosing import best_checkpoint, newest_in
 from minichar.cli.ranks import job_size, one_thread
 from minichar.devices.blas import THREAD_VARIABLES, threads
 
@@ -79,12 +79,12 @@ def test_rank_0_prints_and_saves(training, tmp_path):
 
 def test_all_ranks_resume_a_run(mpiexec, training, tmp_path):
     training("--max-epochs", 1).communicate(timeout=LIMIT)
-    done = load_training(newest_first(tmp_path / "cv")[0])[1].progress.iteration
+    done = load_training(newest_in(tmp_path / "cv")[0].path)[1].progress.iteration
     resume = ("-m", "minichar", "train", "--resume", "cv", "--max-epochs", 2)
     _, err = mpiexec(3, *resume, cwd=tmp_path).communicate(timeout=LIMIT)
     assert "3 processes share the 4 streams" in err
     assert "resumed" in err
-    assert load_training(newest_first(tmp_path / "cv")[0])[1].progress.iteration == 2 * done
+    assert load_training(newest_in(tmp_path / "cv")[0].path)[1].progress.iteration == 2 * done
 
 
 def test_an_error_on_all_ranks_is_printed_once(training, tmp_path):

@@ -1,8 +1,11 @@
 """Tests that a stopped and resumed run is bitwise identical to an uninterrupted run."""
 
+import os
+import shutil
+
 import numpy as np
 import pytest
-from toys import parts, take, toy_settings
+from toys import parts, put_together, take, toy_settings
 
 from minichar.errors import Completed
 from minichar.training.events import Evaluated, Saved, Step
@@ -64,7 +67,7 @@ def test_n_steps_plus_n_resumed_steps_equal_2n_steps(settings_of, cell):
 
 
 def test_the_checkpoints_of_both_runs_are_the_same(settings_of):
-    """The weights, the running mean square, the state and every value in the header are identical."""
+    """The weights, the running mean square, the state and the header, except for the record of the save."""
     settings = settings_of()
     whole = begin(settings).trainer
     take(whole, 40)
@@ -73,6 +76,7 @@ def test_the_checkpoints_of_both_runs_are_the_same(settings_of):
     header_2, arrays_2 = parts(second.saver.saved[-1])
     for name, array in arrays.items():
         np.testing.assert_array_equal(array, arrays_2[name], err_msg=name)
+    assert header["details"].pop("run")["iteration"] == header_2["details"].pop("run")["iteration"] == 40
     assert header == header_2
 
 
@@ -200,3 +204,49 @@ def test_keep_deletes_only_checkpoints_of_this_process(settings_of):
     assert sorted({*second.saver.saved, *trainer.saver.saved}) == sorted(
         second.saver.saved[0].parent.iterdir()
     )
+
+
+class TestSeveralCheckpoints:
+    """Tests for the choice of the checkpoint to resume in a directory."""
+
+    @pytest.fixture
+    def finished(self, settings_of):
+        trainer = begin(settings_of(eval_val_every=10, keep=0, max_epochs=1)).trainer
+        list(trainer.run())
+        return trainer
+
+    def test_a_copied_directory_resumes_from_the_last_step(self, finished, tmp_path):
+        first, *_, last = finished.saver.saved
+        copy = shutil.copytree(last.parent, tmp_path / "copy", copy_function=shutil.copyfile)
+        os.utime(copy / first.name, (2e9, 2e9))
+        run = resume(copy, {"max_epochs": 2})
+        assert run.trainer.iteration == finished.iteration
+        assert run.trainer.run_id == finished.run_id
+        assert not [note for note in run.notes if "run" in note]
+        take(run.trainer, finished.iteration + 3)
+        assert resume(copy, {}).trainer.run_id == finished.run_id, "the settings at the start count"
+
+    def test_other_runs_are_named(self, finished, settings_of):
+        other = begin(settings_of(seed=5, savefile="other")).trainer
+        take(other, 3)
+        run = resume(other.settings.checkpoint_dir, {})
+        assert run.trainer.run_id == other.run_id != finished.run_id
+        (note,) = (note for note in run.notes if "other runs" in note)
+        assert note.endswith(f": {finished.saver.last.name!r}; to resume one, specify its checkpoint")
+        assert resume(other.saver.last, {}).trainer.run_id == other.run_id
+
+    def test_a_run_resumed_from_an_earlier_step_is_another_run(self, finished):
+        """Otherwise, resuming the directory would continue from the later step of the original run."""
+        first, *_, last = finished.saver.saved
+        other = resume(first, {"learning_rate": 0.003}).trainer
+        assert other.run_id != finished.run_id
+        assert resume(first, {}).trainer.run_id != other.run_id
+        take(other, 13)
+        assert resume(first.parent, {}).trainer.iteration == 13
+        assert resume(last, {"max_epochs": 2}).trainer.run_id == finished.run_id
+
+    def test_a_checkpoint_of_an_older_version_gets_a_run(self, finished, tmp_path):
+        header, arrays = parts(finished.saver.last)
+        del header["details"]["run"]
+        path = put_together(tmp_path / "old.npz", header, arrays)
+        assert resume(path, {"max_epochs": 2}).trainer.run_id == finished.run_id

@@ -1,6 +1,9 @@
 """Tests for a run's checkpoints: file names, the best checkpoint, stopping, and ``keep``."""
 
+import errno
 import os
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +13,8 @@ import minichar.files as files
 import minichar.training.trainer as trainer_module
 import minichar.training.validation as validation_module
 from minichar.checkpoints.checkpoint import load
-from minichar.checkpoints.naming import best_checkpoint, loss_in_name
+from minichar.checkpoints.choosing import best_checkpoint
+from minichar.checkpoints.naming import loss_in_name
 from minichar.errors import MinicharError
 from minichar.training import timetable
 from minichar.training.evaluation import Evaluation
@@ -117,12 +121,79 @@ def test_a_checkpoint_may_be_deleted_during_training(trainer_of):
     assert names(trainer) == []
 
 
-def test_a_directory_that_is_not_writable_is_reported_before_training(trainer_of, tmp_path, monkeypatch):
+class TestUndeletable:
+    """Tests for checkpoints that cannot be deleted, for example because another program has opened them."""
+
+    @pytest.fixture
+    def busy(self, monkeypatch):
+        """Refuse to delete the files in a set."""
+        unlink, busy = Path.unlink, set()
+
+        def refuse(path, **options):
+            if path in busy:
+                raise OSError(errno.EBUSY, "Device or resource busy", str(path))
+            return unlink(path, **options)
+
+        monkeypatch.setattr(Path, "unlink", refuse)
+        return busy
+
+    def test_training_continues_with_one_warning_and_tries_again(self, trainer_of, busy):
+        trainer = trainer_of(keep=1, eval_val_every=4, learning_rate=0.02, max_epochs=1)
+        warnings = []
+        for event in trainer.run():
+            if isinstance(event, Saved):
+                warnings.append(event.warning)
+                if len(warnings) < 4:
+                    busy.add(event.path)
+                elif len(warnings) == 6:
+                    assert set(trainer.saver.obsolete) <= busy
+                    assert {path.name for path in busy} < set(names(trainer))
+                    left, _ = len(busy), busy.clear()
+        (warning,) = filter(None, warnings)
+        assert warning.startswith("cannot delete ")
+        assert warning.endswith(" (Device or resource busy); trying again after each checkpoint")
+        assert (left, trainer.iteration) == (3, trainer.iterations)
+        assert sorted(trainer.saver.saved) == sorted(trainer.settings.checkpoint_dir.iterdir())
+        assert len(names(trainer)) <= 2
+
+    def test_one_that_cannot_be_replaced_gets_another_name(self, trainer_of, busy, monkeypatch):
+        trainer = trainer_of()
+        take(trainer, 5)
+        first = trainer.save_latest().path
+        content, replace = first.read_bytes(), os.replace
+        busy.add(first)
+
+        def refuse(source, target):
+            if Path(target) in busy:
+                raise PermissionError(errno.EPERM, "Operation not permitted", str(target))
+            replace(source, target)
+
+        monkeypatch.setattr(os, "replace", refuse)
+        saved = trainer.save_latest()
+        assert (saved.path.name, saved.latest) == ("lm_lstm_latest-2.npz", True)
+        assert saved.warning.startswith(f"cannot delete {first} ")
+        assert first.read_bytes() == content
+        busy.clear()
+        assert trainer.save_latest().path == saved.path
+        assert not first.exists()
+
+    def test_if_no_file_can_be_written_training_ends(self, trainer_of, monkeypatch):
+        trainer = trainer_of()
+        take(trainer, 5)
+        trainer.save_latest()
+        monkeypatch.setattr(os, "replace", partial(fail, OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(MinicharError, match=r"cannot write .*latest-2\.npz: No space left"):
+            trainer.save_latest()
+
+
+def fail(error, *arguments):
+    raise error
+
+
+def test_a_directory_that_is_not_writable_is_reported_before_training(trainer_of, tmp_path):
     (tmp_path / "cv").write_text("a file")
-    trainer = trainer_of()
-    monkeypatch.setattr(trainer, "learn", None)
     with pytest.raises(MinicharError, match=r"cannot write to '.*/cv': it is not a directory; choose"):
-        list(trainer.run())
+        trainer_of().run()
     assert (tmp_path / "cv").read_text() == "a file"
 
 

@@ -16,6 +16,7 @@ import minichar.text.corpus as corpus_module
 import minichar.training.team as team_module
 import minichar.training.trainer as trainer_module
 from minichar.checkpoints.checkpoint import load_training
+from minichar.checkpoints.choosing import Found, newest_in
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 from minichar.text.cache import Cache
@@ -352,9 +353,8 @@ def test_all_ranks_resume_the_checkpoint_that_rank_0_finds(tmp_path, monkeypatch
     """A network file system may list a new file on one machine before it does on the others."""
     run = begin(toy_settings(tmp_path, keep=0, max_epochs=2, eval_val_every=10))
     old, *_, new = [event.path for event in run.trainer.run() if isinstance(event, Saved)]
-    found = start.newest_first
     monkeypatch.setattr(
-        start, "newest_first", lambda path: [old] if current_thread() in late else found(path)
+        start, "newest_in", lambda path: [Found(old, 0)] if current_thread() in late else newest_in(path)
     )
     late = set()
 

@@ -1,0 +1,219 @@
+"""Choose a checkpoint in a directory: the best one, or the newest one.
+
+The best checkpoint has the lowest validation loss, which is part of its file name. The newest one is chosen
+by what checkpoints record about themselves (`Record`), because copying a directory, restoring a backup or
+changing the clock changes the modification times of files.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from minichar.checkpoints.archive import Archive
+from minichar.checkpoints.history import LARGEST
+from minichar.checkpoints.naming import is_checkpoint, loss_in_name
+from minichar.checks import between, check
+from minichar.errors import MinicharError
+
+Loaded = TypeVar("Loaded")
+
+
+@dataclass(frozen=True)
+class Record:
+    """Which run saved a checkpoint, and when. Stored in a model's details under ``run``.
+
+    Attributes
+    ----------
+    id : str
+        Identifies the run: a hash of its text and its settings at the start.
+    iteration : int
+        Number of completed training steps.
+    saved : float
+        Time at which the checkpoint was saved, in seconds since 1970.
+
+    Raises
+    ------
+    MinicharError
+        If a value has the wrong type or is out of range.
+    """
+
+    id: str
+    iteration: Annotated[int, between(0, LARGEST)]
+    saved: Annotated[float, between(0, LARGEST)]
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+def record_of(details: dict[str, Any]) -> Record | None:
+    """Return the record in a model's details; None for checkpoints of older versions, which have none."""
+    try:
+        return Record(**details["run"])
+    except (KeyError, TypeError, MinicharError):
+        return None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A checkpoint file in a directory.
+
+    Attributes
+    ----------
+    path : Path
+    modified : int
+        Modification time in nanoseconds.
+    record : Record or None
+        None if the file has no record or cannot be read.
+    error : str
+        Why the file cannot be read; empty if it can.
+    """
+
+    path: Path
+    modified: int
+    record: Record | None = None
+    error: str = ""
+
+
+def newest_first(paths: Iterable[Path]) -> list[Found]:
+    """Sort checkpoints from newest to oldest.
+
+    The run that was saved last comes first, and in each run the checkpoint with the most training steps.
+    Checkpoints without a record follow, sorted by modification time.
+    """
+    files = [_find(path) for path in paths]
+    last_saved: dict[str, float] = {}
+    for record in (file.record for file in files if file.record):
+        last_saved[record.id] = max(record.saved, last_saved.get(record.id, 0.0))
+
+    def age(file: Found) -> tuple[Any, ...]:
+        if record := file.record:
+            return 0, -last_saved[record.id], record.id, -record.iteration, -record.saved
+        return 1, -file.modified
+
+    return sorted(files, key=age)
+
+
+def _find(path: Path) -> Found:
+    modified = 0
+    with suppress(OSError):  # the file has been deleted in the meantime
+        modified = path.stat().st_mtime_ns
+    try:
+        with Archive(path) as archive:
+            details = archive.header.get("details")
+            return Found(path, modified, record_of(details) if isinstance(details, dict) else None)
+    except MinicharError as error:
+        return Found(path, modified, error=str(error))
+
+
+def newest_in(folder: Path) -> list[Found]:
+    """Return the checkpoints in `folder`, newest first.
+
+    Warns if the newest one has to be chosen by modification time.
+
+    Raises
+    ------
+    MinicharError
+        If `folder` cannot be read or contains no checkpoint.
+    """
+    files = newest_first(checkpoints_in(folder))
+    if not any(file.record for file in files) and sum(not file.error for file in files) > 1:
+        warnings.warn(
+            f"the checkpoints in {folder}/ do not record when they were saved: "
+            "the newest is chosen by modification time",
+            stacklevel=2,
+        )
+    return files
+
+
+def checkpoints_in(folder: Path) -> list[Path]:
+    """Return the checkpoints in `folder`, in no particular order.
+
+    Raises
+    ------
+    MinicharError
+        If `folder` cannot be read or contains no checkpoint.
+    """
+    try:
+        paths = list(filter(is_checkpoint, folder.iterdir()))
+    except (FileNotFoundError, NotADirectoryError):
+        paths = []
+    except OSError as error:
+        raise MinicharError(f"cannot read {folder}/: {error.strerror}") from error
+    if files := [path for path in paths if os.path.isfile(path)]:  # unlike `Path.is_file`, this never raises
+        return files
+    below = sorted(filter(is_checkpoint, folder.glob("*/*.npz")))
+    advice = "train one with `minichar train`"
+    if below:  # for example, in a sweep directory, which has one subdirectory per trial
+        advice = f"choose one of its subdirectories, such as {min(below, key=loss_in_name).parent}"
+    raise MinicharError(f"no checkpoint in {folder}/: {advice}")
+
+
+def all_checkpoints(folder: Path) -> list[Path]:
+    """Return the checkpoints in `folder`, sorted by validation loss and then from newest to oldest.
+
+    Raises
+    ------
+    MinicharError
+        If `folder` cannot be read or contains no checkpoint.
+    """
+    return sorted((file.path for file in newest_first(checkpoints_in(folder))), key=loss_in_name)
+
+
+def best_checkpoint(folder: Path) -> Path:
+    """Return the checkpoint in `folder` with the lowest validation loss; ties go to the newest.
+
+    Raises
+    ------
+    MinicharError
+        If `folder` cannot be read or contains no checkpoint.
+    """
+    paths = checkpoints_in(folder)
+    lowest = min(map(loss_in_name, paths))
+    return newest_first(path for path in paths if loss_in_name(path) == lowest)[0].path
+
+
+def find_checkpoint(given: Path | None, newest: bool = False) -> Path:
+    """Return the best or newest checkpoint in `given` if it is a directory; otherwise, return `given`.
+
+    Parameters
+    ----------
+    given : Path or None
+        A file or directory. None means the directory ``cv``.
+    newest : bool
+        Whether to choose the newest checkpoint (to resume training) instead of the best one.
+
+    Raises
+    ------
+    MinicharError
+        If the directory cannot be read or contains no checkpoint.
+    """
+    path = Path("cv") if given is None else given
+    if given is not None and not os.path.isdir(path):  # unlike `Path.is_dir`, this never raises
+        return path
+    return newest_in(path)[0].path if newest else best_checkpoint(path)
+
+
+def open_checkpoint(
+    given: Path | None, load: Callable[[Path], Loaded], newest: bool = False
+) -> tuple[Path, Loaded]:
+    """Choose a checkpoint as `find_checkpoint` does, and return its path and the result of ``load(path)``.
+
+    If the chosen checkpoint is deleted before it is loaded, as can happen with ``minichar train --keep``,
+    another one is chosen.
+
+    Raises
+    ------
+    MinicharError
+        If the directory cannot be read or contains no checkpoint, or if `load` raises an error.
+    """
+    while True:
+        path = find_checkpoint(given, newest)
+        try:
+            return path, load(path)
+        except MinicharError:
+            if path == given or path.exists():
+                raise

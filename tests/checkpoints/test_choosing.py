@@ -1,0 +1,220 @@
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from toys import put_together, set_at
+
+from minichar.checkpoints.archive import Archive
+from minichar.checkpoints.choosing import (
+    all_checkpoints,
+    best_checkpoint,
+    find_checkpoint,
+    newest_first,
+    newest_in,
+    open_checkpoint,
+)
+from minichar.errors import MinicharError
+
+
+def touch(folder, *names):
+    """Create empty files with increasing modification times."""
+    for second, name in enumerate(names):
+        (folder / name).touch()
+        os.utime(folder / name, (second, second))
+
+
+def recorded(path, *run):
+    """Write a file with the record ``(id, iteration, saved)``."""
+    record = dict(zip(("id", "iteration", "saved"), run, strict=True))
+    return put_together(path, {"details": {"run": record}}, {})
+
+
+RUNS = {
+    "lm_a_epoch1.00_1.5000.npz": ("a", 10, 100.0),
+    "lm_a_epoch2.00_1.5000.npz": ("a", 20, 90.0),  # the clock was set back
+    "lm_a_latest.npz": ("a", 15, 95.0),
+    "lm_b_epoch9.00_1.5000.npz": ("b", 90, 50.0),
+    "lm_b_epoch8.00_1.0000.npz": ("b", 80, 49.0),
+}
+ORDER = ["lm_a_epoch2.00_1.5000.npz", "lm_a_latest.npz", "lm_a_epoch1.00_1.5000.npz"]
+ORDER += ["lm_b_epoch9.00_1.5000.npz", "lm_b_epoch8.00_1.0000.npz"]
+
+
+class TestNewest:
+    """The newest checkpoint is chosen by the records in the files."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        folder = tmp_path / "cv"
+        folder.mkdir()
+        for second, (name, run) in enumerate(RUNS.items()):
+            os.utime(recorded(folder / name, *run), (second, second))
+        return folder
+
+    def test_the_run_saved_last_comes_first_and_in_it_the_largest_step(self, folder):
+        assert [file.path.name for file in newest_in(folder)] == ORDER
+
+    def test_the_order_does_not_depend_on_modification_times(self, folder, tmp_path):
+        for name in RUNS:
+            os.utime(folder / name, (10**9, 10**9))
+            assert find_checkpoint(folder, newest=True).name == ORDER[0]
+        copy = shutil.copytree(folder, tmp_path / "copy", copy_function=shutil.copyfile)
+        assert [file.path.name for file in newest_in(copy)] == ORDER
+
+    def test_the_newest_checkpoint_wins_if_losses_are_equal(self, folder):
+        (folder / "lm_b_epoch8.00_1.0000.npz").unlink()
+        assert best_checkpoint(folder).name == "lm_a_epoch2.00_1.5000.npz"
+        assert [path.name for path in all_checkpoints(folder)][:2] == [ORDER[0], ORDER[2]]
+
+    def test_files_without_a_record_are_older(self, folder):
+        put_together(folder / "lm_old_epoch1.00_9.0000.npz", {"details": {}}, {})
+        (folder / "lm_bad_epoch1.00_9.0000.npz").write_bytes(b"PK")
+        os.utime(folder / "lm_old_epoch1.00_9.0000.npz", (1, 1))
+        *files, bad, old = newest_in(folder)
+        assert [file.path.name for file in files] == ORDER
+        assert (old.error, bad.record, old.record) == ("", None, None)
+        assert "not a checkpoint" in bad.error
+
+    def test_modification_times_decide_only_without_records_and_with_a_warning(self, tmp_path):
+        for second in (2, 3, 1):
+            path = put_together(tmp_path / f"lm_old_epoch{second}.00_1.0000.npz", {"details": {}}, {})
+            os.utime(path, (second, second))
+        with pytest.warns(UserWarning, match=r"do not record .*: the newest is chosen by modification time$"):
+            files = newest_in(tmp_path)
+        assert [file.modified // 10**9 for file in files] == [3, 2, 1]
+        files[2].path.unlink()
+        with pytest.warns(UserWarning, match="do not record"):
+            newest_in(tmp_path)
+        files[1].path.unlink()
+        assert [file.path for file in newest_in(tmp_path)] == [files[0].path]
+
+    def test_a_deleted_file_is_the_oldest(self, folder):
+        *_, last = newest_first([folder / "gone.npz", *folder.iterdir()])
+        assert (last.path.name, last.modified) == ("gone.npz", 0)
+
+    @pytest.mark.parametrize(
+        ("where", "value"),
+        [
+            *[("", None), ("run", None), ("run", [1]), ("run.id", 5), ("run.iteration", -1)],
+            *[("run.iteration", 1.5), ("run.iteration", 10**16), ("run.iteration", ...)],
+            *[("run.saved", -1.0), ("run.saved", float("nan")), ("run.saved", 1e16), ("run.saved", ...)],
+            *[("run.more", 1)],
+        ],
+    )
+    def test_an_invalid_record_is_ignored(self, tmp_path, where, value):
+        header = {"details": {"run": {"id": "a", "iteration": 1, "saved": 1.5}}}
+        set_at(header, ["details", *where.split(".")] if where else ["details"], value)
+        (file,) = newest_first([put_together(tmp_path / "lm_lstm_epoch1.00_1.0000.npz", header, {})])
+        assert (file.record, file.error) == (None, "")
+
+
+def test_the_best_checkpoint_has_the_lowest_loss(tmp_path):
+    touch(
+        tmp_path,
+        "lm_lstm_epoch1.00_2.0000.npz",
+        "lm_lstm_epoch2.00_1.5000.npz",
+        "lm_gru_epoch3.00_10.0000.npz",
+        "lm_lstm_epoch3.50_interrupted.npz",
+        "README.md",
+        "other_0.1000.npz",
+        "lm_lstm_epoch4.00_0.5000.inference.npz",
+        ".lm_lstm_epoch9.00_0.1000.npz.ab12cd34.tmp",
+    )
+    assert best_checkpoint(tmp_path).name == "lm_lstm_epoch2.00_1.5000.npz"
+
+
+def test_unmeasured_checkpoints_rank_below_every_loss(tmp_path):
+    touch(tmp_path, "lm_lstm_epoch1.00_unmeasured.npz", "lm_lstm_epoch0.31_interrupted.npz")
+    assert best_checkpoint(tmp_path).name == "lm_lstm_epoch0.31_interrupted.npz"
+    touch(tmp_path, "lm_lstm_epoch0.01_99.0000.npz")
+    assert best_checkpoint(tmp_path).name == "lm_lstm_epoch0.01_99.0000.npz"
+
+
+def test_find_checkpoint_accepts_a_file_or_directory_and_defaults_to_cv(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MinicharError, match="no checkpoint in cv/"):
+        find_checkpoint(None)
+    for folder in ("cv", "other"):
+        Path(folder).mkdir()
+        touch(Path(folder), "lm_lstm_epoch1.00_1.5000.npz", f"lm_{folder}_epoch2.00_1.2500.npz")
+    assert find_checkpoint(None) == Path("cv/lm_cv_epoch2.00_1.2500.npz")
+    assert find_checkpoint(Path("other")) == Path("other/lm_other_epoch2.00_1.2500.npz")
+    assert find_checkpoint(Path("other/any.npz")) == Path("other/any.npz")
+
+    touch(Path("cv"), "lm_cv_epoch2.00_1.2500.npz", "lm_cv_epoch3.00_1.7500.npz")
+    assert find_checkpoint(Path("cv")) == find_checkpoint(None) == Path("cv/lm_cv_epoch2.00_1.2500.npz")
+    assert find_checkpoint(Path("cv"), newest=True) == Path("cv/lm_cv_epoch3.00_1.7500.npz")
+
+
+@pytest.mark.parametrize("folder", ["empty", "missing", "a file"])
+def test_a_directory_without_checkpoints_is_an_error(tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a file").touch()
+    with pytest.raises(MinicharError, match=f"no checkpoint in .*{folder}/: train one with `minichar train`"):
+        best_checkpoint(tmp_path / folder)
+
+
+def test_a_directory_with_the_name_of_a_checkpoint_is_ignored(tmp_path):
+    touch(tmp_path, "lm_cv_epoch2.00_1.2500.npz")
+    (tmp_path / "lm_cv_epoch3.00_0.0002.npz").mkdir()
+    assert best_checkpoint(tmp_path).name == "lm_cv_epoch2.00_1.2500.npz"
+
+
+def test_links_to_nothing_are_ignored(tmp_path):
+    link = tmp_path / "lm_lstm_epoch1.00_1.0000.npz"
+    link.symlink_to(tmp_path / "missing.npz")
+    with pytest.raises(MinicharError, match="no checkpoint in"):
+        best_checkpoint(tmp_path)
+    (tmp_path / "lm_lstm_epoch2.00_2.0000.npz").touch()
+    assert best_checkpoint(tmp_path).name == "lm_lstm_epoch2.00_2.0000.npz"
+
+
+class TestOpening:
+    """Tests for opening a checkpoint that is deleted after it has been chosen."""
+
+    @pytest.fixture
+    def directory(self, tmp_path):
+        for loss in ("1.0000", "2.0000"):
+            (tmp_path / f"lm_lstm_epoch1.00_{loss}.npz").touch()
+        return tmp_path
+
+    def test_another_one_is_chosen(self, directory):
+        def load(path):
+            if "1.0000" in path.name:
+                path.unlink()
+                raise MinicharError("no such checkpoint")
+            return "loaded"
+
+        path, loaded = open_checkpoint(directory, load)
+        assert (path.name, loaded) == ("lm_lstm_epoch1.00_2.0000.npz", "loaded")
+
+    def test_a_corrupted_checkpoint_is_not_skipped(self, directory):
+        """A user who asks for the best model must not silently get a different one."""
+        with pytest.raises(MinicharError, match=r"1\.0000\.npz is corrupted"):
+            open_checkpoint(directory, refuse)
+
+    def test_a_file_in_an_unreadable_directory_is_not_a_directory(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(Path, "stat", forbid)
+        with pytest.raises(MinicharError, match=r"lm\.npz: Permission denied"):
+            open_checkpoint(tmp_path / "lm.npz", Archive)
+
+    def test_an_unreadable_directory(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(Path, "iterdir", forbid)
+        with pytest.raises(
+            MinicharError, match=rf"^cannot read {re.escape(str(tmp_path))}/: Permission denied$"
+        ):
+            open_checkpoint(tmp_path, refuse)
+
+    def test_a_missing_file_is_an_error(self, tmp_path):
+        with pytest.raises(MinicharError, match=r"missing\.npz is corrupted"):
+            open_checkpoint(tmp_path / "missing.npz", refuse)
+
+
+def forbid(path, **options):
+    raise PermissionError(13, "Permission denied", str(path))
+
+
+def refuse(path):
+    raise MinicharError(f"{path} is corrupted")
