@@ -1,0 +1,88 @@
+"""The loss of an n-gram model: a yardstick for trained models that takes seconds and needs no network.
+
+An n-gram model predicts the next character x from h, the n - 1 characters before it, by counting.
+Witten-Bell smoothing (Witten & Bell 1991, method C) interpolates the counts with the prediction from a
+context that is one character shorter. The more distinct characters follow h, the less weight its counts get::
+
+    pₙ(x | h) = (c(hx) + t(h) pₙ₋₁(x | h')) / (c(h) + t(h))        p₀ = 1/V
+
+    c(hx)    number of times that x follows h in the training text
+    c(h)     Σₓ c(hx)
+    t(h)     number of distinct characters that follow h
+    h'       h without its first character
+
+If h does not occur in the training text, pₙ = pₙ₋₁ (Chen & Goodman 1998, section 2.5).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+N_MAX = 8
+"""Largest n by default."""
+MOST, MOST_PREDICTED = 5_000_000, 1_000_000
+"""Maximum number of training characters to count, and of validation characters to predict."""
+
+Streams = NDArray[np.integer]
+
+
+def ngram_losses(train: Streams, val: Streams, V: int, n_max: int = N_MAX) -> NDArray[np.float64]:
+    """Return the losses of the n-gram models with n = 1, …, `n_max`, in nats per character.
+
+    Like a network that starts from a zero state, the models do not know what precedes a stream, and they do
+    not predict its first character. Of longer texts, the start of each stream is used: `MOST` training
+    characters and `MOST_PREDICTED` validation characters in all.
+
+    Parameters
+    ----------
+    train, val : ndarray of int, shapes (B, M) and (B', M'), M' ≥ 2
+        The training and validation streams.
+    V : int
+        Number of characters in the vocabulary.
+    n_max : int
+
+    Returns
+    -------
+    ndarray of float64, shape (n_max,)
+    """
+    train = train[:, : max(MOST // len(train), 1)]
+    val = val[:, : max(MOST_PREDICTED // len(val), 2)]
+    # Every character of both texts, N in all, with its position in its stream.
+    x = np.concatenate([train.ravel(), val.ravel()]).astype(np.int32)  # (N,)
+    position = np.concatenate([np.arange(each.size, dtype=np.int32) % each.shape[1] for each in (train, val)])
+    predicted = train.size + np.flatnonzero(position[train.size :])  # (P,)
+    h = np.zeros(len(x), np.int32)  # (N,)  number of the context; the empty context is 0
+    p, losses = np.full(len(predicted), 1 / V), []  # (P,)
+    for n in range(1, n_max + 1):
+        complete = position >= n - 1  # (N,)  whether the stream contains the whole context
+        hx, grams = numbered(h.astype(np.int64) * V + x)  # (N,), (G,)
+        c_hx = np.bincount(hx[: train.size][complete[: train.size]], minlength=len(grams))  # (G,)
+        context = (grams // V).astype(np.intp)  # (G,)
+        c_h = np.bincount(context, c_hx)  # (H,)
+        t_h = np.bincount(context, c_hx > 0)  # (H,)
+        c, t = c_h[h[predicted]], t_h[h[predicted]]  # (P,) each
+        known = complete[predicted] & (c > 0)  # (P,)
+        p = np.where(known, (c_hx[hx[predicted]] + t * p) / np.maximum(c + t, 1), p)  # (P,)
+        losses.append(-np.log(p).mean())
+        h[1:] = hx[:-1]  # each context becomes one character longer
+    return np.array(losses)
+
+
+def numbered(keys: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Number the distinct keys in increasing order.
+
+    Like ``numpy.unique`` with `return_inverse`, but with less than half of its memory.
+
+    Returns
+    -------
+    numbers : ndarray of int32, shape (N,)
+        The number of each key.
+    distinct : ndarray of int64, shape (G,)
+    """
+    order = np.argsort(keys)  # (N,)
+    keys = keys[order]
+    is_new = np.append(True, keys[1:] != keys[:-1])  # (N,)
+    distinct = keys[is_new]  # (G,)
+    del keys
+    numbers = np.empty(len(order), np.int32)  # (N,)
+    numbers[order] = np.cumsum(is_new, dtype=np.int32) - 1
+    return numbers, distinct

@@ -1,0 +1,79 @@
+"""Tests for the n-gram losses, against counts made with dictionaries, one character at a time."""
+
+from collections import Counter, defaultdict
+from math import log
+
+import numpy as np
+import pytest
+
+from minichar.text import ngram
+from minichar.text.ngram import ngram_losses, numbered
+
+
+def naive_losses(train, val, V, n_max):
+    """Return the losses of `ngram_losses`, from its equation."""
+    follows = defaultdict(Counter)  # follows[h][x]
+    for stream in train:
+        for i, x in enumerate(stream):
+            for n in range(1, min(i + 1, n_max) + 1):
+                follows[tuple(stream[i - n + 1 : i])][x] += 1
+
+    def p(x, h, n):
+        if n == 0:
+            return 1 / V
+        if len(h) < n - 1:  # the stream has no longer context
+            return p(x, h, n - 1)
+        lower, counts = p(x, h[1:], n - 1), follows.get(h)
+        if counts is None:
+            return lower
+        return (counts[x] + len(counts) * lower) / (counts.total() + len(counts))
+
+    return [
+        np.mean([-log(p(s[i], tuple(s[max(0, i - n + 1) : i]), n)) for s in val for i in range(1, len(s))])
+        for n in range(1, n_max + 1)
+    ]
+
+
+@pytest.mark.parametrize("V", [2, 3, 40])
+@pytest.mark.parametrize(
+    "shapes", [((1, 300), (1, 40)), ((5, 70), (3, 11)), ((7, 2), (4, 9)), ((2, 1), (1, 2))]
+)
+def test_the_losses_agree_with_the_equation(V, shapes):
+    rng = np.random.default_rng(V)
+    train, val = (rng.integers(0, V, shape).astype(np.uint8) for shape in shapes)
+    train[0, : train.shape[1] // 2 * 2] = np.resize([0, 1], train.shape[1] // 2 * 2)  # long contexts recur
+    losses = ngram_losses(train, val, V, 6)
+    assert losses.shape == (6,)
+    np.testing.assert_allclose(losses, naive_losses(train.tolist(), val.tolist(), V, 6), rtol=1e-13)
+
+
+def test_probabilities_sum_to_1():
+    """For every context, also those that never occur in training."""
+    rng = np.random.default_rng(1)
+    train = rng.integers(0, 4, (2, 50))
+    for context in ([0, 1, 2], [3, 3, 3], [1, 4, 4]):
+        losses = [ngram_losses(train, np.array([[*context, x]]), 5, 4) for x in range(5)]
+        before = ngram_losses(train, np.array([context]), 5, 4)  # the mean over two characters
+        total = np.exp(-(3 * np.array(losses) - 2 * before)).sum(axis=0)
+        np.testing.assert_allclose(total, 1, rtol=1e-12)
+
+
+def test_a_repeated_text_is_predicted_by_a_long_context():
+    text = np.frombuffer(b"to be or not to be, that is the question. " * 50, np.uint8)
+    losses = ngram_losses(text[None, :1800], text[None, 1800:], 128)
+    assert losses[7] < 0.05 < 2.3 < losses[0]
+
+
+def test_of_a_longer_text_the_start_of_each_stream_is_used(monkeypatch):
+    rng = np.random.default_rng(2)
+    train, val = rng.integers(0, 3, (4, 100)), rng.integers(0, 3, (2, 50))
+    monkeypatch.setattr(ngram, "MOST", 40)
+    monkeypatch.setattr(ngram, "MOST_PREDICTED", 20)
+    np.testing.assert_array_equal(ngram_losses(train, val, 3), ngram_losses(train[:, :10], val[:, :10], 3))
+
+
+@pytest.mark.parametrize("keys", [[5], [7, 7, 7], [3, 1, 2**62, 1, 3]])
+def test_keys_are_numbered(keys):
+    numbers, distinct = numbered(np.array(keys))
+    expected, inverse = np.unique(keys, return_inverse=True)
+    assert (numbers.tolist(), distinct.tolist()) == (inverse.tolist(), expected.tolist())
