@@ -63,8 +63,7 @@ class Cache:
     def load(self) -> Kept | None:
         """Return the contents of the cache, or None if it is missing or corrupted, or has a different key.
 
-        The caller must compare the cached digest with the text's digest, which can be computed in the
-        background during this call.
+        The caller must compare the cached digest with the text's digest.
         """
         try:
             if not self.path.is_file():

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,34 +126,27 @@ class Reader:
         self.store: Cache | None = None
         if path and vocabulary is None:
             self.store = Cache(path, self.text.files, encoding, min_freq)
-        self.hashing: Future[str] | None = None
 
-    def begin(self) -> Future[str]:
-        """Start computing the digest of the text in the background."""
-        self.hashing = self.hashing or _begin(self.text.digest)
-        return self.hashing
-
+    @cached_property
     def digest(self) -> str:
-        """Return the digest of the text (see `Corpus`), or raise an error if a file cannot be read."""
-        return self.begin().result()
+        """The digest of the text (see `Corpus`)."""
+        return self.text.digest()
 
-    def cached(self, digest_of: Callable[[], str]) -> Corpus | None:
-        """Return the corpus from the cache, or None if the text is not cached.
+    def cached(self) -> Corpus | None:
+        """Return the corpus from the cache, or None if there is none.
 
-        `digest_of` returns the digest of the text. `digest_of` is called only after the cache has been read,
-        so that the digest can be computed in the background while the cache is being read.
+        The text may have changed since it was cached: compare the corpus's digest with that of the text.
         """
         kept = self.store.load() if self.store else None
-        digest = digest_of()
-        if kept is None or kept.digest != digest:
+        if kept is None:
             return None
-        notes = (*self.ignored, *kept.notes)
-        return Corpus(kept.ids, kept.starts, kept.vocabulary, kept.distinct, self.text.name, digest, notes)
+        name, notes = self.text.name, (*self.ignored, *kept.notes)
+        return Corpus(kept.ids, kept.starts, kept.vocabulary, kept.distinct, name, kept.digest, notes)
 
     def load(self) -> Corpus:
         """Return the corpus from the cache, or encode and cache the text if it is not cached yet."""
-        self.begin()
-        return self.cached(self.digest) or self._encode()
+        cached = self.cached()
+        return cached if cached and cached.digest == self.digest else self._encode()
 
     def _encode(self) -> Corpus:
         text, vocabulary = self.text, self.vocabulary
@@ -166,11 +158,11 @@ class Reader:
         count = replace(count, notes=(*count.notes, *_replaced(count, vocabulary)))
         ids = self._ids(vocabulary, count)
         notes = (*self.ignored, *count.notes)
-        return Corpus(ids, count.starts, vocabulary, count.distinct, text.name, self.digest(), notes)
+        return Corpus(ids, count.starts, vocabulary, count.distinct, text.name, self.digest, notes)
 
     def _ids(self, vocabulary: Vocabulary, count: Count) -> NDArray[np.unsignedinteger]:
         """Return the ids of the text, and cache them if possible."""
-        text, digest, store = self.text, self.digest(), self.store if self.cache else None
+        text, digest, store = self.text, self.digest, self.store if self.cache else None
         if store and is_large(vocabulary.dtype, count.N):
             store.save(text.encode(vocabulary, count.N), vocabulary, count, digest)
             if (kept := store.load()) and kept.digest == digest:
@@ -179,20 +171,6 @@ class Reader:
         if store and not is_large(vocabulary.dtype, count.N):
             store.save([ids], vocabulary, count, digest)
         return ids
-
-
-def _begin(compute: Callable[[], str]) -> Future[str]:
-    """Run a function in a daemon thread, which does not keep an interrupted process from exiting."""
-    future: Future[str] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(compute())
-        except BaseException as error:
-            future.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
-    return future
 
 
 def _open(data: Path, encoding: str) -> tuple[Path, Text]:

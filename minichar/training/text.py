@@ -43,11 +43,11 @@ def read_corpus(settings: Settings, cache: bool = True, team: Team = ALONE) -> C
         because each rank reads from its own disk.
     """
     reader = team.in_turn(lambda: Reader(settings.data, settings.encoding, settings.min_freq, cache=cache))
-    if team.rank == 0:
-        reader.begin()
-    cached = reader.cached(lambda: team.lead(reader.digest))
+    cached = reader.cached()
     everywhere = not any(team.largest(cached is None))
-    corpus = cached if cached and everywhere else team.in_turn(lambda: cached or reader.load())
+    digest = team.lead(lambda: reader.digest) if everywhere else None
+    outdated = any(team.largest(cached is None or cached.digest != digest))
+    corpus = cached if cached and not outdated else team.in_turn(reader.load)
     digest = team.lead(lambda: corpus.digest)
     if any(team.largest(corpus.digest != digest)):
         raise MinicharError(f"the processes read different texts from {corpus.path}: use the same text")

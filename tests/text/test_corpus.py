@@ -15,6 +15,8 @@ from minichar.text.corpus import load_corpus
 from minichar.text.datasets import pydocs_text
 from minichar.text.joining import Text
 from minichar.text.vocabulary import Vocabulary
+from minichar.training.settings import Settings
+from minichar.training.text import read_corpus
 
 VERSE = "西陸蟬聲唱，南冠客思侵。\n那堪玄鬢影，來對白頭吟。\n"
 
@@ -149,6 +151,8 @@ def test_a_cached_corpus_equals_the_original(tmp_path, min_freq):
     for name in ("vocabulary", "distinct", "path", "digest", "notes"):
         assert getattr(first, name) == getattr(second, name)
     assert len(second.notes) == (3 if min_freq else 2)
+    with np.load(tmp_path / "text.txt.minichar.npz") as arrays:
+        assert arrays["code_points"].itemsize == 4  # as assumed by the limit on the cache's size
 
 
 def test_the_cache_has_the_permissions_of_the_text(tmp_path, text_file):
@@ -175,21 +179,23 @@ def test_the_cache_is_ignored_for_other_bytes_settings_or_versions(text_file, mo
     assert text_of(load_corpus(text_file)) == "tét"
 
 
-@pytest.mark.usefixtures("cache_file", "no_encoding")
-def test_the_cache_is_read_while_the_digest_is_computed(text_file, monkeypatch):
-    read, digest, begun = cache._read_ids, Text.digest, threading.Event()
+def test_a_text_is_read_and_cached_without_threads(text_file, monkeypatch):
+    """A process limit can prevent new threads, and Pyodide has none."""
 
-    def read_ids(*arguments):
-        begun.set()
-        return read(*arguments)
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
 
-    def digest_later(text):
-        assert begun.wait(30)
-        return digest(text)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert text_of(load_corpus(text_file)) == text_of(load_corpus(text_file)) == VERSE
 
-    monkeypatch.setattr(cache, "_read_ids", read_ids)
-    monkeypatch.setattr(Text, "digest", digest_later)
-    assert text_of(load_corpus(text_file)) == VERSE
+
+@pytest.mark.parametrize("read", [load_corpus, lambda path: read_corpus(Settings(data=path))])
+def test_a_text_that_cannot_be_read_is_not_hashed(read, text_file, monkeypatch):
+    """Hashing a large file takes seconds, and the error can be in its first block."""
+    monkeypatch.delattr(Text, "digest")
+    text_file.write_bytes(b"PK\0\0")
+    with pytest.raises(MinicharError, match="binary file"):
+        read(text_file)
 
 
 @pytest.mark.usefixtures("cache_file")

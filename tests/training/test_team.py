@@ -19,8 +19,6 @@ from minichar.checkpoints.checkpoint import load_training
 from minichar.checkpoints.choosing import Found, newest_in
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
-from minichar.text.cache import Cache
-from minichar.text.corpus import load_corpus
 from minichar.text.datasets import place
 from minichar.text.joining import Text
 from minichar.training import start
@@ -264,7 +262,7 @@ def test_rank_0_reads_the_text_first(tmp_path):
 
 @pytest.mark.parametrize(
     ("folders", "caches", "hashed", "encoded"),
-    [("aaa", "", 3, 1), ("aaa", "a", 1, 0), ("abc", "abc", 1, 0), ("abc", "ab", 2, 1)],
+    [("aaa", "", 3, 1), ("aaa", "a", 1, 0), ("abc", "abc", 1, 0), ("abc", "ab", 3, 1)],
 )
 def test_ranks_share_caches_and_rank_0_hashes_cached_texts(
     folders, caches, hashed, encoded, tmp_path, monkeypatch
@@ -289,18 +287,6 @@ def test_ranks_share_caches_and_rank_0_hashes_cached_texts(
     first, *others = on_ranks(3, ids)
     assert others == [first, first]
     assert (counts["digest"], counts["encode"]) == (hashed, encoded)
-
-
-@pytest.mark.parametrize("size", [1, 2])
-def test_the_text_is_hashed_while_its_cache_is_read(size, tmp_path, monkeypatch):
-    hashed, digest, load = Event(), Text.digest, Cache.load
-    begin(settings := toy_settings(tmp_path))
-    monkeypatch.setattr(Text, "digest", lambda text: hashed.set() or digest(text))
-    monkeypatch.setattr(Cache, "load", lambda cache: load(cache) if hashed.wait(60) else None)
-    monkeypatch.setattr(Text, "encode", None)  # must not be called
-    on_ranks(size, lambda team: begin(settings, team=team))
-    hashed.clear()
-    load_corpus(settings.data)
 
 
 def test_rank_0_creates_the_default_text(tmp_path, monkeypatch):
