@@ -1,6 +1,7 @@
 """``minichar gradcheck``."""
 
 import click
+import numpy as np
 
 from minichar.cli.given import reject
 from minichar.cli.options import (
@@ -93,7 +94,7 @@ def command(
     backend = open_backend(device)
     announce_waits(backend)
     network = toy_network(config, seq_length, batch_size, generator, backend)
-    ids = generator.integers(vocab_size, size=(2, seq_length, batch_size))  # (2, T, B)
+    ids = generator.integers(vocab_size, size=(2, seq_length, batch_size), dtype=np.intp)  # (2, T, B)
     inputs, targets = backend.to_device(ids)  # each (T, B)
     feed = ScheduledSampling(inputs, "sample", backend)
     feed.draw_mask(teacher_forcing_ratio, backend.uniform(seed))

@@ -240,7 +240,7 @@ def _streams(ids: NDArray[np.integer], B: int, T: int) -> NDArray[np.integer]:
     return sliding_window_view(ids[: B * length + 1], length + 1)[::length]  # (B, n·T + 1)
 
 
-def _origins(N: int, B: int, T: int) -> NDArray[np.int64]:
+def _origins(N: int, B: int, T: int) -> NDArray[np.intp]:
     """Return the position of the first character of each of the B streams, ``(B,)``."""
     return np.arange(B) * (_count_chunks(N, B, T) * T)
 

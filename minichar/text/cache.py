@@ -118,7 +118,7 @@ class Cache:
         )
         arrays = {
             "header": np.array(header),
-            "code_points": code_points(vocabulary.characters),
+            "code_points": code_points(vocabulary.characters).astype(np.uint32),
             "starts": count.starts,
         }
         ids_header = {"descr": vocabulary.dtype.str, "fortran_order": False, "shape": (count.N,)}

@@ -39,16 +39,16 @@ class Resets:
         Encoded text.
     separator : ndarray of int, shape (m,)
         The ids of the separator; can be empty.
-    starts : ndarray of int64, shape (F,)
+    starts : ndarray of intp, shape (F,)
         Additional positions in the text where the state is reset, in ascending order.
-    origins : ndarray of int64, shape (B,)
+    origins : ndarray of intp, shape (B,)
         Position of the first character of each stream.
     """
 
     ids: NDArray[np.integer]
     separator: NDArray[np.integer]
-    starts: NDArray[np.int64]
-    origins: NDArray[np.int64]
+    starts: NDArray[np.intp]
+    origins: NDArray[np.intp]
 
     def keep(self, start: int, n: int) -> NDArray[np.bool_]:
         """Return the keep mask for `n` characters of each stream, beginning at offset `start`.
@@ -70,7 +70,7 @@ class Resets:
             keep[self.starts[low[b] : high[b]] - first[b], b] = False
         return keep
 
-    def at(self, origins: NDArray[np.int64]) -> Resets:
+    def at(self, origins: NDArray[np.intp]) -> Resets:
         """Return the resets for streams that start at `origins` in the same text."""
         return replace(self, origins=origins)
 
@@ -148,6 +148,6 @@ def find_resets(
     Resets or None
         The resets for one stream (B = 1), or None if the state is never reset.
     """
-    starts = np.unique(np.asarray(starts, np.int64))  # (F,)
-    resets = Resets(ids, separator, starts, origins=np.zeros(1, np.int64))
+    starts = np.unique(np.asarray(starts, np.intp))  # (F,)
+    resets = Resets(ids, separator, starts, origins=np.zeros(1, np.intp))
     return resets if len(starts) or any(count_separators(ids, separator)) else None

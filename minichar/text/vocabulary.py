@@ -17,14 +17,16 @@ PIECE = 1 << 20  # number of characters looked up at a time, to limit memory use
 SHOWN = 5  # maximum number of characters listed in an error message
 
 
-def code_points(text: str) -> NDArray[np.uint32]:
+def code_points(text: str) -> NDArray[np.intp]:
     """Return the code point of each character of `text`, including lone surrogates.
 
     Returns
     -------
-    ndarray of uint32, shape (N,), read-only
+    ndarray of intp, shape (N,)
+        The code points can be used as indices on every platform. On a 32-bit platform, NumPy before 2.2 does
+        not convert unsigned integers to indices.
     """
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")  # (N,)
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.intp)  # (N,)
 
 
 def name_some(characters: Sequence[str], detail: Callable[[str], str]) -> str:
@@ -177,7 +179,7 @@ class Vocabulary:
         indices = np.asarray(ids, dtype=np.intp).ravel()  # (N,)
         if indices.size and (np.min(indices) < 0 or np.max(indices) >= len(self)):
             raise IndexError(f"ids must be in 0..{len(self) - 1}")
-        points = code_points(self.characters + "\ufffd" * self.unknown)  # (V,)
+        points = code_points(self.characters + "\ufffd" * self.unknown).astype("<u4")  # (V,)
         return points[indices].tobytes().decode("utf-32-le", "surrogatepass")
 
     @cached_property

@@ -16,16 +16,16 @@ class Measurement:
 
     def __init__(self, network: Network) -> None:
         self.network, self.backend = network, network.parameters.backend
-        self.chunk = self.backend.zeros((2, network.T, network.B), "int64")  # (2, T, B): inputs and targets
+        self.chunk = self.backend.zeros((2, network.T, network.B), np.intp)  # (2, T, B): inputs and targets
         self.loss = self.backend.zeros((), "float64")
         self.whole_chunk = self.backend.recorded(lambda: self._measure(*self.chunk))
         self.whole_input = self.backend.recorded(lambda: self._read(self.chunk[0]))
 
     def __call__(self, inputs: np.ndarray, targets: np.ndarray) -> float:
         """Return the mean loss on a chunk ``(n, B)``, n ≤ T, and carry the state over to the next chunk."""
-        chunk = self.backend.to_device(np.stack([inputs, targets]))  # (2, n, B)
+        chunk = self.chunk[:, : len(inputs)]  # (2, n, B)
+        chunk[...] = self.backend.to_device(np.stack([inputs, targets]))
         if len(inputs) == self.network.T:
-            self.chunk[...] = chunk
             self.whole_chunk()
         else:
             self._measure(*chunk)

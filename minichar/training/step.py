@@ -76,7 +76,7 @@ class TrainingStep:
         self.backend, self.settings, self.T = parameters.backend, settings, T
         self.network = replace(model, parameters=parameters).network(T, own)
         self.optimiser = RMSprop(parameters, settings.decay_rate, settings.weight_decay)
-        self.chunk = self.backend.zeros((2, T, own), "int64")  # (2, T, B): inputs and targets
+        self.chunk = self.backend.zeros((2, T, own), np.intp)  # (2, T, B): inputs and targets
         self.learning_rate = self.backend.zeros((), parameters.dtype)
         self.loss = self.backend.zeros((), "float64")
         self.total = self.backend.zeros((), "float64")
