@@ -5,15 +5,17 @@ differ between devices: copying arrays to and from the device, drawing random nu
 matrices, summing columns by character, fusing element-wise functions, and capturing a training step.
 """
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from math import prod
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from minichar.devices.random import Uniform
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, brief
 from minichar.extras import one_line
 
 Array = Any
@@ -80,9 +82,20 @@ class Backend(ABC):
     def _to_host(self, array: Array) -> np.ndarray:
         return self.xp.asnumpy(array)
 
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return an array of zeros on the device."""
+    def _zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
         return self.xp.zeros(shape, dtype=dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """Return an array of zeros on the device.
+
+        Raises
+        ------
+        MemoryError
+            If the device does not have enough memory, or the size exceeds the address space.
+        """
+        if prod(shape) * np.dtype(dtype).itemsize > sys.maxsize:  # array modules raise other exceptions
+            raise MemoryError(f"an array of shape {brief(shape)} exceeds the address space")
+        return self._zeros(shape, dtype)
 
     @abstractmethod
     def uniform(self, *words: int) -> Uniform:

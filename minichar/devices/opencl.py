@@ -24,10 +24,6 @@ class DpnpBackend(Backend):
         super().__init__(f"opencl:{index}", xp)
         self.queue = queue
 
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Return an array of zeros on the device."""
-        return self.xp.zeros(shape, dtype=dtype, sycl_queue=self.queue)
-
     def uniform(self, *words: int) -> Uniform:
         """Return a uniform random number generator on the device, seeded with `words`."""
         return DpnpUniform(words, self.xp, self.queue)
@@ -38,6 +34,9 @@ class DpnpBackend(Backend):
 
     def _to_device(self, array: Array) -> Array:
         return self.xp.asarray(array, sycl_queue=self.queue)
+
+    def _zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        return self.xp.zeros(shape, dtype=dtype, sycl_queue=self.queue)
 
 
 class DpnpUniform(CountedUniform):

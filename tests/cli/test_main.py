@@ -332,10 +332,19 @@ def test_internal_error_keeps_its_traceback(cli, failing):
         cli("train")
 
 
-def test_network_larger_than_memory(cli, home):
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "--data", "input.txt", "--rnn-size", 2**20, "--num-layers", 1),
+        ("gradcheck", "--batch-size", 10**23),
+        ("gradcheck", "--seq-length", 2**62),
+    ],
+)
+def test_network_larger_than_memory(cli, home, arguments):
     before = os.listdir(home)
-    result = cli("train", "--data", "input.txt", "--rnn-size", 2**20, "--num-layers", 1, status=1)
+    result = cli(*arguments, status=1)
     assert result.stderr.startswith("Error: out of memory (")
+    assert result.stderr.count("\n") == 1
     assert [name for name in os.listdir(home) if not name.endswith(".minichar.npz")] == before
 
 

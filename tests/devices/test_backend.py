@@ -1,6 +1,7 @@
 """Tests for array operations that run on every device."""
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,11 @@ class TestArrays:
         assert backend.crossings["to_device"] == 0
         assert str(zeros.dtype) == dtype
         np.testing.assert_array_equal(backend.to_host(zeros), np.zeros((2, 3)))
+
+    @pytest.mark.parametrize("shape", [(10**23,), (sys.maxsize,), (sys.maxsize // 4 + 1,), (2**31, 2**31)])
+    def test_an_array_that_exceeds_the_address_space(self, shape, backend):
+        with pytest.raises(MemoryError, match="exceeds the address space"):
+            backend.zeros(shape, "float32")
 
     def test_mixing_host_and_device_arrays_is_an_error(self, device):
         there = device.to_device(np.ones(3))
