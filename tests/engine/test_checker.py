@@ -45,9 +45,11 @@ def spoil(monkeypatch, names, change):
     monkeypatch.setattr(Network, "backward", wrong)
 
 
-def test_a_relative_error_of_1e_6_in_one_element_of_every_parameter_fails(cell, generator, monkeypatch):
+@pytest.mark.parametrize("error", [1e-6, 1e-10])
+def test_a_small_relative_error_in_one_element_of_every_parameter_fails(error, cell, generator, monkeypatch):
+    """Only the complex step detects an error of 1e-10."""
     network, feed, targets = toy(cell, generator)
-    spoil(monkeypatch, network.config.shapes(), lambda g: g * (1 + 1e-6))
+    spoil(monkeypatch, network.config.shapes(), lambda g: g * (1 + error))
     assert not any(row.passed for row in check_network(network, feed, targets))
 
 

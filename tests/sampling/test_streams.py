@@ -7,7 +7,7 @@ from toys import toy_model
 from minichar import CharRNN, Choice, MinicharError, Vocabulary, generate
 from minichar.engine.config import Config
 from minichar.sampling.generate import STREAM, prime_ids
-from minichar.sampling.streams import BLOCK, Stream, Streams, uniform_numbers
+from minichar.sampling.streams import BLOCK, Stream, Streams, choose, uniform_numbers
 
 MODEL = toy_model(dtype="float32", rnn_size=33).exact()
 CHOICES = [Choice(), Choice(0.5), Choice(2.0, top_k=3), Choice(top_p=0.7), Choice(argmax=True)]
@@ -68,6 +68,20 @@ def test_a_stream_does_not_depend_on_other_streams(events):
         elif present:
             batch.streams.leave(present[happens % len(present)])
     batch.check()
+
+
+def test_each_stream_is_sampled_with_its_own_options(generator):
+    """Streams that differ only in temperature are sampled together."""
+    choices = [
+        Choice(t, **limit) for t in (0.1, 1.0, 9.0) for limit in ({}, {"top_k": 3}, {"top_p": 0.8})
+    ] * 5
+    scores = generator.normal(size=(len(MODEL.vocabulary), len(choices)))  # (V, n)
+
+    def streams():
+        return [stream(MODEL, seed=seed, choice=choice) for seed, choice in enumerate(choices)]
+
+    expected = [choose([one], scores[:, [b]])[0] for b, one in enumerate(streams())]
+    assert choose(streams(), scores) == expected
 
 
 def test_streams_in_a_large_batch_equal_single_streams(cell):
