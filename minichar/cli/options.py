@@ -17,6 +17,7 @@ from minichar.cli.completion import complete_model
 from minichar.cli.dashes import TwoDashes
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_devices
+from minichar.devices.failure import device_errors
 from minichar.engine.cells import models
 from minichar.errors import plain
 from minichar.extras import on_interrupt, raise_interrupt
@@ -86,7 +87,7 @@ class GroupedCommand(TwoDashes):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Ctrl-C raises KeyboardInterrupt so that temporary files are deleted."""
-        with on_interrupt(raise_interrupt):
+        with on_interrupt(raise_interrupt), device_errors():
             return super().invoke(ctx)
 
     def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:

@@ -12,6 +12,7 @@ import click
 from click.exceptions import Exit
 
 from minichar.devices.blas import THREAD_VARIABLES
+from minichar.devices.failure import device_errors
 from minichar.errors import MinicharError
 from minichar.extras import first_line, need
 from minichar.training.events import Event
@@ -61,7 +62,8 @@ def all_ranks() -> Iterator[Team]:
     failures = comm.Dup()
     with one_thread():
         try:
-            yield Ranks(comm) if comm.Get_size() > 1 else ALONE
+            with device_errors():
+                yield Ranks(comm) if comm.Get_size() > 1 else ALONE
         except Exit:
             raise
         except BaseException as error:

@@ -49,6 +49,10 @@ REAL = {"float32": ("S", ctypes.c_float), "float64": ("D", ctypes.c_double)}
 """For each dtype, its letter in cuBLAS function names and the C type of α and β."""
 
 
+class CuBLASError(RuntimeError):
+    """Raised if a cuBLAS function returns an error."""
+
+
 def load_library() -> Any:
     """Load the cuBLAS library that CuPy uses. Loading can fail with any type of exception."""
     pathfinder = import_module("cuda.pathfinder")  # CuPy 14 requires this package
@@ -85,7 +89,7 @@ class Products(local):
     def call(self, name: str, *arguments: Any) -> None:
         """Call a cuBLAS function, and raise an exception if it fails."""
         if status := getattr(self.library, name)(*arguments):
-            raise RuntimeError(f"{name} returned {self.library.cublasGetStatusName(status).decode()}")
+            raise CuBLASError(f"{name} returned {self.library.cublasGetStatusName(status).decode()}")
 
     def use_current_stream(self) -> None:
         """Make cuBLAS use the current stream.

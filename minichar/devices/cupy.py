@@ -12,6 +12,7 @@ from warnings import warn
 
 from minichar.devices.backend import Array, Backend, DeviceFailure, DeviceMissing, Function, Into, unusable
 from minichar.devices.cublas import REAL, Products, load_library
+from minichar.devices.failure import OPENED
 from minichar.devices.graph import WARM_UP, CudaGraph
 from minichar.devices.nccl import open_nccl
 from minichar.devices.philox import Philox, PhiloxUniform
@@ -242,6 +243,7 @@ def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
         missing = isinstance(error, ImportError) or any(part in str(error).lower() for part in MISSING)
         remedy = install_command("gpu") if missing else "check the GPU with nvidia-smi"
         raise unusable(name, what, error, remedy, DeviceFailure) from error
+    OPENED.append(name)
     tf32 = tf32 and int(device.compute_capability) >= AMPERE
     return CuPyBackend(index, cupy, open_products(cupy, index, tf32))
 

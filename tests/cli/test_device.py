@@ -403,6 +403,53 @@ class TestFirstStep:
         assert self.NOTICE not in failing("cpu")
 
 
+class TestFailure:
+    """Tests for errors of CUDA and cuBLAS after a GPU has been opened."""
+
+    @pytest.fixture
+    def failing(self, monkeypatch, tmp_path):
+        """Return a function that makes the training step fail on a fake GPU."""
+        from cupy_double import DoubleOfCuPy
+
+        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy(count=2))
+        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernels"))
+
+        def failing(error):
+            def learn(*arguments):
+                raise error
+
+            monkeypatch.setattr("minichar.training.step.TrainingStep.learn", learn)
+            return sys.modules["cupy"]
+
+        return failing
+
+    MESSAGE = "Error: device gpu:1: a computation failed ({}): try again, or use --device cpu\n"
+
+    def test_an_error_of_cuda_is_one_line(self, run, failing):
+        from cupy_double import CUDARuntimeError
+
+        failing(CUDARuntimeError(700))
+        stderr = run(*TRAIN, "--device", "gpu:1", status=1).stderr
+        cause = "CUDARuntimeError: cudaErrorIllegalAddress: an illegal memory access was encountered"
+        assert stderr.endswith("\n" + self.MESSAGE.format(cause))
+
+    def test_an_error_of_cublas_is_one_line(self, run, failing):
+        cupy = failing(None)
+        cupy.cublas.cublasDgemm_v2.function = lambda *arguments: 7
+        stderr = run(*GRADCHECK, "--device", "gpu:1", status=1).stderr
+        cause = "CuBLASError: cublasDgemm_v2 returned CUBLAS_STATUS_INVALID_VALUE"
+        assert stderr.endswith("\n" + self.MESSAGE.format(cause))
+
+    def test_other_errors_are_not_attributed_to_the_gpu(self, run, failing):
+        from cupy_double import real
+
+        failing(real.cuda.memory.OutOfMemoryError(5, 3, 4))
+        assert "Error: out of memory (" in run(*TRAIN, "--device", "gpu:1", status=1).stderr
+        bug = RuntimeError("a bug")
+        failing(bug)
+        assert CliRunner().invoke(main, [*TRAIN, "--device", "gpu:1"]).exception is bug
+
+
 class TestResume:
     @pytest.fixture
     def path(self, run):

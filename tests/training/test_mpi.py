@@ -135,20 +135,35 @@ def test_a_killed_rank_ends_the_job_and_leaves_its_checkpoint(training, tmp_path
     assert state.progress.iteration > 0
 
 
-def test_an_error_on_one_rank_ends_the_job_with_its_cause(mpiexec, tmp_path):
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        ("MinicharError('the disk is gone')", "the disk is gone"),
+        (
+            "CuBLASError('no product')",
+            "device gpu:1: a computation failed (CuBLASError: no product): try again",
+        ),
+    ],
+)
+def test_an_error_on_one_rank_ends_the_job_with_its_cause(error, message, mpiexec, tmp_path):
     program = (
         "from minichar.cli.ranks import all_ranks\n"
+        "from minichar.devices.cublas import CuBLASError\n"
+        "from minichar.devices.failure import OPENED\n"
         "from minichar.errors import MinicharError\n"
         "with all_ranks() as team:\n"
+        "    OPENED.append(f'gpu:{team.rank}')\n"
         "    if team.rank == 1:\n"
-        "        raise MinicharError('the disk of this machine is gone')\n"
+        f"        raise {error}\n"
         "    team.largest(1)\n"
     )
     process = mpiexec(2, "-c", program, cwd=tmp_path)
     _, err = process.communicate(timeout=LIMIT)
     assert process.returncode != 0
-    assert err.count("the disk of this machine is gone") == 1
-    assert "Error: the disk of this machine is gone (rank 1 of 2)" in err
+    assert "Traceback" not in err
+    (line,) = (line for line in err.splitlines() if message in line)
+    assert line.startswith(f"Error: {message}")
+    assert line.endswith(" (rank 1 of 2)")
 
 
 @pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("1", 0)])
