@@ -12,6 +12,9 @@ from minichar.sampling.choice import Choice
 CHOICE = {field.name for field in fields(Choice)}
 """Keyword arguments of `Choice`. Users may try to pass them directly to a function."""
 
+ALIASES = {"prompt": ("prime", "text"), "prime": ("text",), "text": ("data", "prime"), "data": ("text",)}
+"""Names that users may expect for a keyword argument, with its possible names in minichar."""
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -22,15 +25,17 @@ def check_keywords(function: Callable[..., Any], names: Iterable[str]) -> None:
     Raises
     ------
     TypeError
-        If a name is unknown. The message suggests the parameter with the most similar name, if any. If
-        the unknown name is a field of `Choice`, the message suggests passing a `Choice` instead.
+        If a name is unknown. The message suggests the parameter in `ALIASES` or the one with the most
+        similar name, if any. If the unknown name is a field of `Choice`, the message suggests passing a
+        `Choice` instead.
     """
     known = signature(function).parameters.keys() - {"self", "cls"}
     for name in names:
         if name in known:
             continue
         by_choice = "choice" in known and name in CHOICE
-        advice = f"; use choice=Choice({name}=...)" if by_choice else did_you_mean(name, known)
+        meant = next((alias for alias in ALIASES.get(name, ()) if alias in known), name)
+        advice = f"; use choice=Choice({name}=...)" if by_choice else did_you_mean(meant, known)
         raise TypeError(f"{function.__name__}() has no option {name!r}{advice}")
 
 

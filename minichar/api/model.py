@@ -9,14 +9,17 @@ import numpy as np
 
 from minichar.api.keywords import suggesting
 from minichar.api.saving import save
+from minichar.api.surprisal import Surprisal
 from minichar.checks import checked
 from minichar.devices.choose import open_backend
+from minichar.devices.cpu import host_generator
 from minichar.engine.config import Config
 from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
-from minichar.sampling.generate import Unknown, checked_stop, generate
+from minichar.sampling.generate import Unknown, checked_stop, generate, prime_ids
+from minichar.sampling.streams import Stream, Streams
 from minichar.text.vocabulary import Vocabulary, checked_vocabulary
 from minichar.training.evaluation import Evaluation, evaluate_whole
 from minichar.training.settings import Settings
@@ -230,7 +233,8 @@ class Model(CharRNN):
         -------
         array of float64, (N,)
             Surprisal in nats; NaN for the first character, which has no context, and for skipped characters.
-            ``numpy.nanmean`` of this array equals ``evaluate(text).loss`` up to rounding.
+            ``numpy.nanmean`` of this array equals ``evaluate(text).loss`` up to rounding. A notebook displays
+            the array as the text, coloured by surprisal.
 
         Raises
         ------
@@ -253,18 +257,60 @@ class Model(CharRNN):
         read = np.flatnonzero([unknown != "skip" or character in self.vocabulary for character in text])
         result = np.full(len(text), np.nan)  # (N,)
         result[read[1:]] = np.concatenate([*surprisal, []])
-        return result
+        return Surprisal(result, text)
+
+    @suggesting
+    def predict(
+        self, text: str = "", *, temperature: float = 1.0, unknown: Unknown = "error"
+    ) -> dict[str, float]:
+        """Return the probability of each possible next character.
+
+        `generate` draws the first character of its output from this distribution if `text` is the prime. The
+        unknown token, which is never generated, is excluded.
+
+        Parameters
+        ----------
+        text : str
+            Text to continue, as `prime` in `generate`.
+        temperature : float
+            As in `generate`.
+        unknown : {"error", "skip", "unk"}
+            How to handle characters in `text` that are not in the vocabulary.
+
+        Returns
+        -------
+        dict of str to float
+            The probabilities, which sum to 1, by character, the most likely first.
+
+        Raises
+        ------
+        MinicharError
+            If `temperature` is not positive, or `text` contains characters that are not in the vocabulary.
+        """
+        choice, streams = Choice(temperature), Streams(self)
+        prime = prime_ids(self.vocabulary, checked("text", text, str), unknown, self.reset_on)
+        streams.join(Stream(prime, choice, host_generator(0)))
+        logits = next(logits for _, ids, logits in iter(streams.step, None) if len(ids))  # (V, 1)
+        characters = self.vocabulary.characters  # without the unknown token
+        weights = choice.weights(logits)[: len(characters), 0]  # (V,)
+        p = (weights / weights.sum()).tolist()  # (V,)
+        return {characters[k]: p[k] for k in np.argsort(-weights, kind="stable").tolist()}
 
     @suggesting
     def save(self, path: str | os.PathLike[str], dtype: str | None = None) -> None:
         """Save the model without its training state. For the parameters and errors, see `minichar.save`."""
         save(path, self, dtype)
 
+    @property
+    def device(self) -> str:
+        """Name of the device that stores the weights, such as ``cpu`` or ``gpu:0``."""
+        return self.parameters.backend.name
+
     def __repr__(self) -> str:
         return (
             f"minichar.Model: {self.summary()}\n"
             f"  {training_of(self.details)}\n"
-            f"  on {self.parameters.backend.name}, {self.parameters.dtype}"
+            f"  on {self.device}, {self.parameters.dtype}"
         )
 
 

@@ -9,6 +9,7 @@ from typing import Self
 
 from minichar.devices.backend import Array, Backend
 from minichar.devices.cpu import CPU
+from minichar.errors import counted
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -44,6 +45,10 @@ class Parameters:
 
     def __getitem__(self, name: str) -> Array:
         return self._views[name]
+
+    def __repr__(self) -> str:
+        arrays = "".join(f"\n  {name} {shape}" for name, shape in self.shapes.items())
+        return f"Parameters: {counted(self.size, 'value')}, {self.dtype}, on {self.backend.name}{arrays}"
 
     def under(self, prefix: str) -> dict[str, Array]:
         """Return the views whose names start with `prefix`, keyed by the rest of the name."""

@@ -60,6 +60,13 @@ class Choice:
         """
         if self.argmax:
             return likeliest(logits)
+        return draw_by_weight(xp, self.weights(logits, temperature, xp), u)
+
+    def weights(self, logits: Array, temperature: Array | float | None = None, xp: ModuleType = np) -> Array:
+        """Return the unnormalised probability of each character, ``(V, B)``; the largest is 1.
+
+        For the parameters, see `ids`. `argmax` is ignored.
+        """
         if temperature is None:
             temperature = self.temperature
         # Subtract the largest logit before dividing, so that the maximum is 0 even at a tiny temperature.
@@ -71,7 +78,7 @@ class Choice:
             scaled = xp.where(scaled < kth, -np.inf, scaled)
         if self.top_p < 1:
             scaled = xp.where(self._within_top_p(xp, scaled), scaled, -np.inf)
-        return draw_by_weight(xp, xp.exp(scaled), u)  # the largest weight is exp(0) = 1
+        return xp.exp(scaled)
 
     def _within_top_p(self, xp: ModuleType, scaled: Array) -> Array:
         order = xp.argsort(-scaled, axis=0, kind="stable")  # (V, B)

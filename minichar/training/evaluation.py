@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from minichar.devices.backend import Array
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, counted
 from minichar.model import CharRNN
 from minichar.text.batches import Chunks, Split
 from minichar.text.mapping import release
@@ -33,7 +33,7 @@ Chunk = tuple[Array, ...]
 Watch = Callable[[Iterable[Any]], Iterable[Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Evaluation:
     """Losses in nats per character.
 
@@ -60,6 +60,12 @@ class Evaluation:
     def perplexity(self) -> float:
         """exp(loss): the number of equally likely characters that would give the same loss."""
         return exp(self.loss) if self.loss < LARGEST_LOSS else inf
+
+    def __repr__(self) -> str:
+        return (
+            f"Evaluation: loss {self.loss:.4f} nats = {self.bits:.4f} bits per character, "
+            f"perplexity {self.perplexity:.3f}, {counted(self.characters, 'character')}"
+        )
 
 
 def evaluate(measure: Measurement, chunks: Iterable[Chunk]) -> Evaluation:

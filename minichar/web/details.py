@@ -69,7 +69,7 @@ def pack(p: np.ndarray, ids: np.ndarray, points: np.ndarray) -> list[bytes]:
         Probabilities, one column per generated character.
     ids : array of int, (n,)
         Ids of the generated characters.
-    points : array of uint32, (V,)
+    points : array of int, (V,)
         Code points of the vocabulary.
     """
     n, k = p.shape[1], min(ALTERNATIVES, len(p))

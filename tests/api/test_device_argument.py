@@ -24,7 +24,7 @@ def test_models_compute_on_the_requested_device(text, device, monkeypatch):
     monkeypatch.setattr("minichar.api.loading.open_backend", known.__getitem__)
     monkeypatch.setattr("minichar.api.training.open_devices", lambda name, tf32: (known[name],))
     model = minichar.train(text, device=device.name, progress=False, **TOY)
-    assert model.parameters.backend.name == device.name
+    assert model.device == model.parameters.backend.name == device.name
     loaded = minichar.load("cv", device=device.name)
     assert loaded.parameters.backend.name == device.name
     np.testing.assert_allclose(loaded.surprisal(TEXT), minichar.load("cv").surprisal(TEXT), rtol=1e-4)

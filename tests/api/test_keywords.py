@@ -11,6 +11,7 @@ def test_unknown_option_suggests_a_similar_name(text):
         ("rnnsize", "rnn_size"),
         ("devise", "device"),
         ("init_form", "init_from"),
+        ("text", "data"),
     ):
         suggestion = f"; did you mean '{right}'?" if right else ""
         with pytest.raises(TypeError) as caught:
@@ -29,6 +30,14 @@ def test_a_misspelt_keyword_of_a_method_suggests_the_nearest_one(model):
             lambda: minichar.Model.create(model.vocabulary, rnnsize=3),
             "create() has no option 'rnnsize'; did you mean 'rnn_size'?",
         ),
+        (
+            lambda: model.generate(prompt="a"),
+            "generate() has no option 'prompt'; did you mean 'prime'?",
+        ),
+        (lambda: model.stream(text="a"), "stream() has no option 'text'; did you mean 'prime'?"),
+        (lambda: model.predict(prompt="a"), "predict() has no option 'prompt'; did you mean 'text'?"),
+        (lambda: model.evaluate(data="a"), "evaluate() has no option 'data'; did you mean 'text'?"),
+        (lambda: minichar.load("cv", prompt="a"), "load() has no option 'prompt'"),
         (lambda: minichar.load("cv", devcie="cpu"), "load() has no option 'devcie'; did you mean 'device'?"),
         (
             lambda: model.evaluate("ab", unknwon="skip"),

@@ -9,6 +9,7 @@ from api_helpers import train
 from toys import parts, toy_model
 
 import minichar
+from minichar.api.surprisal import Surprisal
 from minichar.engine.config import Config
 
 # Generation
@@ -88,6 +89,43 @@ def test_only_stream_allows_unlimited_length(model):
     assert "a" not in model.generate(length=0, stop="a")
 
 
+# Prediction
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5, 3.0])
+def test_predict_returns_the_distribution_of_the_next_character(model, temperature):
+    text = model.generate(length=150)
+    p = model.predict(text, temperature=temperature)
+    assert set(p) == set(model.vocabulary.characters)
+    assert sum(p.values()) == pytest.approx(1)
+    assert list(p.values()) == sorted(p.values(), reverse=True)
+    # p ∝ exp(-surprisal / temperature)
+    surprisal = {c: model.surprisal(text + c)[-1] for c in p}
+    weights = {c: np.exp(-nats / temperature) for c, nats in surprisal.items()}
+    assert p == pytest.approx({c: weight / sum(weights.values()) for c, weight in weights.items()})
+
+
+@pytest.mark.parametrize("reset_on", ["", "ab"])
+def test_predict_starts_in_the_same_state_as_generate(model, reset_on):
+    model.details = {"settings": {"reset_on": reset_on}}
+    for text in ("", "dbabca"):
+        likeliest = next(iter(model.predict(text)))
+        assert likeliest == model.generate(text, 1, argmax=True)
+        assert model.predict(text) == model.predict(text or reset_on or "\n")
+
+
+def test_predict_without_context_is_uniform():
+    """Without a newline in the vocabulary, the first character is drawn uniformly from the known ones."""
+    loaded = toy_model("abcd", unknown=True)
+    model = minichar.Model(loaded.config, loaded.vocabulary, loaded.parameters)
+    assert model.predict() == dict.fromkeys("abcd", 0.25)
+    assert sum(model.predict("aéb", unknown="unk").values()) == pytest.approx(1)
+    with pytest.raises(minichar.MinicharError, match="not in the vocabulary"):
+        model.predict("aéb")
+    with pytest.raises(minichar.MinicharError, match="temperature"):
+        model.predict("ab", temperature=0)
+
+
 # Evaluation
 
 
@@ -121,6 +159,30 @@ def test_surprisal_of_a_float32_model_is_computed_in_float64():
     np.testing.assert_allclose(surprisal["float32"], surprisal["float64"], rtol=1e-3)
 
 
+def test_a_notebook_shows_the_text_coloured_by_surprisal(model):
+    hostile = Surprisal(np.array([np.nan, 0.0, 3.0, 6.0, 60.0, 1.0]), "<&\n\x1b\ud800'")
+    shown = hostile._repr_html_()
+    shown.encode()  # valid UTF-8
+    parts = re.findall(r'<span style="[^"]*/ ([^"]*)\)" title="([^"]*)">([^<]*)</span>', shown)
+    assert parts == [
+        ("0.00", "not predicted", "&lt;"),
+        ("0.00", "0.00 nats", "&amp;"),
+        ("0.35", "3.00 nats", "↵\n"),
+        ("0.70", "6.00 nats", "U+001B"),
+        ("0.70", "60.00 nats", "U+D800"),
+        ("0.12", "1.00 nats", "&#x27;"),
+    ]
+    assert shown.count("<") == 2 * len(parts) + 2
+    surprisal = model.surprisal("abcd")
+    assert len(re.findall("nats", surprisal._repr_html_())) == 3
+    for plain in (surprisal[1:], np.sort(surprisal), surprisal.copy()):
+        assert plain._repr_html_() is None
+    assert type(surprisal[1:].mean()) is np.float64
+    long = Surprisal(np.ones(10_002), "a" * 10_002)._repr_html_()
+    assert long.count("<span") == 10_000
+    assert long.endswith("</span>… (2 more characters)</div>")
+
+
 def test_evaluate_is_the_mean_surprisal(model):
     text = model.generate(length=250)
     result = model.evaluate(text)
@@ -152,7 +214,7 @@ def test_unknown_characters_use_the_unknown_token():
 
 @pytest.mark.parametrize("text", [b"ab", ["a", "b"], None, Path("ab")])
 def test_text_of_another_type_raises(model, text):
-    for measure in (model.evaluate, model.surprisal):
+    for measure in (model.evaluate, model.surprisal, model.predict):
         with pytest.raises(minichar.MinicharError, match=r"^text is .*; it must be text$"):
             measure(text)
 

@@ -52,6 +52,11 @@ class TestEvaluation:
         assert Evaluation(1.0, 0.0, 0.0, 1).perplexity == pytest.approx(e)
         assert Evaluation(1.0, 0.0, 0.0, 1).bits == pytest.approx(1.4426950408889634)  # 1 / ln 2
 
+    def test_repr(self):
+        result = Evaluation(loss=2 * log(2), first=0.0, last=0.0, characters=1234)
+        loss = "loss 1.3863 nats = 2.0000 bits per character"
+        assert repr(result) == f"Evaluation: {loss}, perplexity 4.000, 1,234 characters"
+
     def test_the_perplexity_of_a_huge_loss_is_infinite(self):
         assert Evaluation(1e6, 0.0, 0.0, 1).perplexity == inf
 
