@@ -12,6 +12,7 @@ import shutil
 import string
 import subprocess
 import sys
+import tomllib
 from importlib import import_module
 from math import log
 from pathlib import Path
@@ -329,6 +330,17 @@ def test_linked_and_named_files_exist():
             assert generated or (path.parent / link).exists(), f"{path.name}: no such link target: {link}"
         for name in re.findall(r"`((?:minichar|tests|docs)/[\w/]+(?:\.\w+|/))`", text):
             assert (ROOT / name).exists(), f"{path.name}: no such file: {name}"
+
+
+def test_only_platforms_that_have_run_minichar_are_claimed():
+    """Extend this test once the workflows have run the tests on macOS or Windows."""
+    claim = re.compile(r"\b(tested|works?|runs?|supports?|supported)\b")
+    for path in DOCUMENTS:
+        for sentence in re.findall(r"[^.:]*\b(?:macOS|Windows)\b[^.:]*", path.read_text(encoding="utf-8")):
+            assert " not " in sentence or not claim.search(sentence), f"{path.name}: {sentence}"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    systems = [each for each in project["classifiers"] if each.startswith("Operating System")]
+    assert systems == ["Operating System :: POSIX :: Linux"]
 
 
 def test_options_in_the_docs_exist():
