@@ -48,7 +48,7 @@ class Parameters:
 
     def __repr__(self) -> str:
         arrays = "".join(f"\n  {name} {shape}" for name, shape in self.shapes.items())
-        return f"Parameters: {counted(self.size, 'value')}, {self.dtype}, on {self.backend.name}{arrays}"
+        return f"Parameters: {counted(self.size, 'value')}, {self.dtype}{arrays}"
 
     def under(self, prefix: str) -> dict[str, Array]:
         """Return the views whose names start with `prefix`, keyed by the rest of the name."""
