@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 import minichar
-from minichar.checkpoints.naming import newest_first
+from minichar.checkpoints.choosing import newest_in
 from minichar.pictures.curves import Curve, read_curve
 from minichar.pictures.page import make_page
 from minichar.text.datasets import pydocs_text
@@ -40,7 +40,7 @@ def train(folder: Path, dropout: float) -> tuple[minichar.Model, Curve]:
     model = minichar.train(
         folder / "input.txt", progress=False, checkpoint_dir=str(cv), dropout=dropout, keep=1, **RUN
     )
-    return model, read_curve(newest_first(cv)[0], name)
+    return model, read_curve(newest_in(cv)[0].path, name)
 
 
 def main() -> None:
