@@ -13,7 +13,7 @@ import minichar
 from minichar.checkpoints.choosing import newest_in
 from minichar.pictures.curves import Curve, read_curve
 from minichar.pictures.page import make_page
-from minichar.text.datasets import pydocs_text
+from minichar.text.pydocs import pydocs_text
 
 from .draw import BLUE, FOLDER, INK, ORANGE, figure
 

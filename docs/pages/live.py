@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import minichar
-from minichar.text.datasets import pydocs_text
+from minichar.text.pydocs import pydocs_text
 
 OPTIONS = {
     "rnn_size": 128,

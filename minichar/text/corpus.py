@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from minichar.checks import at_least, checked
 from minichar.errors import MinicharError, Option, counted
 from minichar.text.cache import Cache
-from minichar.text.datasets import dataset_path, place, pydocs_text
+from minichar.text.datasets import dataset_path, place
 from minichar.text.finding import find_files, notes_on_ignored
 from minichar.text.joining import Count, Text
 from minichar.text.mapping import gather, is_large
+from minichar.text.pydocs import pydocs_text
 from minichar.text.reading import check_encoding
 from minichar.text.vocabulary import Vocabulary, code_points, name_some
 

@@ -15,6 +15,7 @@ from minichar.checks import did_you_mean
 from minichar.errors import MinicharError, Option
 from minichar.files import replacing
 from minichar.text.download import Progress, download
+from minichar.text.pydocs import pydocs_text
 from minichar.text.sources import joined_text, names_text, poems_text
 
 BASE_URL = "https://raw.githubusercontent.com"
@@ -27,25 +28,6 @@ MM = "filemap memory mmap page_alloc shmem slub vmalloc vmscan"
 
 # Directories excluded from pystdlib: tests, tables, generated files, IDLE and lib2to3.
 NOT_SOURCE = {"test", "tests", "encodings", "idlelib", "lib2to3", "pydoc_data"}
-
-
-def pydocs_text() -> str:
-    """Return Python's help topics, about 465,000 characters of English prose.
-
-    The text is the same in every installation of a given Python version.
-
-    Raises
-    ------
-    MinicharError
-        If this Python installation has no help topics.
-    """
-    try:
-        from pydoc_data.topics import topics
-    except ImportError:
-        raise MinicharError(
-            "this Python installation has no help topics: choose a text file with ", Option("data")
-        ) from None
-    return "\n".join(topics[name] for name in sorted(topics))
 
 
 def pystdlib_text() -> str:
@@ -111,11 +93,11 @@ DATASETS = {
     for dataset in (
         Dataset(
             name="pydocs",
-            description="Python's help topics, the default text",
+            description="the prose of Python's help topics, the default text",
             language="English",
             source="included in Python",
             licence="PSF",
-            characters=465_000,
+            characters=300_000,
             make=lambda sources: pydocs_text(),
         ),
         Dataset(

@@ -7,7 +7,8 @@ from click.testing import CliRunner
 
 import minichar.text.datasets as datasets
 from minichar.cli import main
-from minichar.text.datasets import DATASETS, Dataset, pydocs_text
+from minichar.text.datasets import DATASETS, Dataset
+from minichar.text.pydocs import pydocs_text
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_list_prints_a_table_of_all_datasets(run):
     start = head.index("SOURCE")
     assert all(row[start - 2 : start] == "  " and row[start] != " " for row in rows)
     assert "  1,115,394  " in result.stdout
-    assert "  about 465,000  " in result.stdout
+    assert "  about 300,000  " in result.stdout
 
 
 def test_get_prints_the_path_and_the_next_command(run, tmp_path):
@@ -60,7 +61,7 @@ def test_get_prints_the_path_and_the_next_command(run, tmp_path):
     assert result.exit_code == 0
     assert result.stdout == "data/pydocs/input.txt\n"
     assert result.stderr.splitlines() == [
-        "pydocs: Python's help topics, the default text",
+        "pydocs: the prose of Python's help topics, the default text",
         "next: minichar train --data data/pydocs",
     ]
     assert (tmp_path / "data/pydocs/input.txt").read_text(encoding="utf-8") == pydocs_text()

@@ -14,7 +14,7 @@ from minichar.checkpoints.checkpoint import save
 from minichar.pictures import page
 from minichar.pictures.activity import read_activity
 from minichar.text.corpus import load_corpus
-from minichar.text.datasets import pydocs_text
+from minichar.text.pydocs import pydocs_text
 from minichar.training.settings import Settings
 
 

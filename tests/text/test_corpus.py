@@ -12,8 +12,8 @@ from text_helpers import text_of
 from minichar.errors import MinicharError
 from minichar.text import cache
 from minichar.text.corpus import load_corpus
-from minichar.text.datasets import pydocs_text
 from minichar.text.joining import Text
+from minichar.text.pydocs import pydocs_text
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.settings import Settings
 from minichar.training.text import read_corpus

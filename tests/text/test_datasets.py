@@ -6,7 +6,8 @@ import pytest
 
 import minichar.text.datasets as datasets
 from minichar.errors import MinicharError
-from minichar.text.datasets import BASE_URL, DATASETS, Dataset, fetch, pydocs_text, pystdlib_text
+from minichar.text.datasets import BASE_URL, DATASETS, Dataset, fetch, pystdlib_text
+from minichar.text.pydocs import pydocs_text
 from minichar.text.sources import names_text, poems_text
 
 POEMS = [
@@ -70,26 +71,6 @@ def test_source_files_are_joined_with_a_newline_in_the_order_of_the_list():
     assert linux.make([b"a;\n", b"b;\n"]) == "a;\n\nb;\n"
     assert linux.files[3].endswith("/kernel/sched/core.c")
     assert len({*linux.files}) == 16
-
-
-def test_pydocs_is_english_prose_in_a_fixed_order():
-    text = pydocs_text()
-    assert text == pydocs_text()
-    assert 300_000 < len(text) < 1_000_000
-    assert text.startswith('The "assert" statement')
-    assert text.index('The "assert" statement') < text.index('The "while" statement')
-    assert "\r" not in text
-
-
-def test_help_topics_are_ordered_by_name(monkeypatch):
-    monkeypatch.setattr("pydoc_data.topics.topics", {"b": "two", "c": "three\n", "a": "one"})
-    assert pydocs_text() == "one\ntwo\nthree\n"
-
-
-def test_a_python_without_help_topics_is_an_error(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pydoc_data.topics", None)
-    with pytest.raises(MinicharError, match="has no help topics"):
-        pydocs_text()
 
 
 def test_pystdlib_skips_tests_tables_and_generated_files(tmp_path, monkeypatch):
