@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from minichar.cli.options import PATH, GroupedCommand, OneOf, argument, print_path
-from minichar.text.datasets import DATASETS, Dataset, dataset_path, fetch
+from minichar.text.datasets import DATASETS, Dataset, dataset_path, fetch, update_pydocs
 from minichar.text.download import Progress
 
 
@@ -56,11 +56,12 @@ def get(name: str, folder: Path, force: bool) -> None:
     """
     dataset = DATASETS[name]
     click.echo(f"{name}: {dataset.description}", err=True)
-    kept = dataset_path(name, folder).exists() and not force
+    notes = update_pydocs(folder) if name == "pydocs" else []
+    kept = dataset_path(name, folder).exists() and not force and not notes
     with _progress_bar(dataset, shown=not kept) as progress:
         path = fetch(name, folder, force=force, progress=progress)
-    if kept:
-        click.echo("already exists, verified", err=True)
+    for note in ["already exists, verified"] if kept else notes:
+        click.echo(note, err=True)
     print_path(path)
     train = f"minichar train --data {shlex.quote(str(path.parent))} {dataset.options}".rstrip()
     click.echo(f"next: {train}", err=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from minichar.checks import at_least, checked
 from minichar.errors import MinicharError, Option, counted
 from minichar.text.cache import Cache
-from minichar.text.datasets import dataset_path, place
+from minichar.text.datasets import dataset_path, place, update_pydocs
 from minichar.text.finding import find_files, notes_on_ignored
 from minichar.text.joining import Count, Text
 from minichar.text.mapping import gather, is_large
@@ -78,7 +78,7 @@ def load_corpus(
         A text file, or a directory that contains ``input.txt`` or other ``.txt`` files. If there is no
         ``input.txt``, all ``.txt`` files, sorted by name in code-point order, are joined without separators.
         Hidden files and subdirectories are ignored. The default is Python's help text (always UTF-8) in
-        ``data/pydocs/input.txt``, which is created if it does not exist.
+        ``data/pydocs/input.txt``, which is created if it does not exist or if an older version created it.
     encoding : str
         The encoding of all files, as a Python codec name.
     min_freq : int
@@ -122,8 +122,11 @@ class Reader:
         encoding = check_encoding("utf-8" if data is None else checked("encoding", encoding, str))
         self.min_freq = checked("min_freq", min_freq, int, at_least(0))
         self.vocabulary, self.cache = vocabulary, cache
-        path, self.text = _open_default() if data is None else _open(Path(data), encoding)
-        self.ignored = [] if data is None else notes_on_ignored(Path(data))
+        if data is None:
+            path, self.text, self.notes = _open_default()
+        else:
+            path, self.text = _open(Path(data), encoding)
+            self.notes = notes_on_ignored(Path(data))
         self.store: Cache | None = None
         if path and vocabulary is None:
             self.store = Cache(path, self.text.files, encoding, min_freq)
@@ -141,7 +144,7 @@ class Reader:
         kept = self.store.load() if self.store else None
         if kept is None:
             return None
-        name, notes = self.text.name, (*self.ignored, *kept.notes)
+        name, notes = self.text.name, (*self.notes, *kept.notes)
         return Corpus(kept.ids, kept.starts, kept.vocabulary, kept.distinct, name, kept.digest, notes)
 
     def load(self) -> Corpus:
@@ -158,7 +161,7 @@ class Reader:
             _check_known(text.name, count.counts, vocabulary)
         count = replace(count, notes=(*count.notes, *_replaced(count, vocabulary)))
         ids = self._ids(vocabulary, count)
-        notes = (*self.ignored, *count.notes)
+        notes = (*self.notes, *count.notes)
         return Corpus(ids, count.starts, vocabulary, count.distinct, text.name, self.digest, notes)
 
     def _ids(self, vocabulary: Vocabulary, count: Count) -> NDArray[np.unsignedinteger]:
@@ -179,15 +182,16 @@ def _open(data: Path, encoding: str) -> tuple[Path, Text]:
     return path, Text.from_files(str(path), files, encoding)
 
 
-def _open_default() -> tuple[Path | None, Text]:
-    """Return the default text in ``data/pydocs``, creating the file if possible."""
+def _open_default() -> tuple[Path | None, Text, list[str]]:
+    """Return the default text in ``data/pydocs``, creating or updating the file if possible."""
     path = dataset_path("pydocs")
     try:
+        notes = update_pydocs()
         if not path.exists():
             place(path, pydocs_text().encode())
     except OSError:
-        return None, Text.from_bytes(IN_MEMORY, pydocs_text().encode(), "utf-8")
-    return _open(path, "utf-8")
+        return None, Text.from_bytes(IN_MEMORY, pydocs_text().encode(), "utf-8"), []
+    return *_open(path, "utf-8"), notes
 
 
 def _check_known(name: str, counts: NDArray[np.int64], vocabulary: Vocabulary) -> None:

@@ -19,6 +19,7 @@ from minichar.errors import Completed, MinicharError, Option, counted, plain
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
+from minichar.text.datasets import older_pydocs
 from minichar.training.device import fastest, same_kind
 from minichar.training.recipes import check_effect, settings_from
 from minichar.training.settings import AUTOMATIC, Settings
@@ -187,7 +188,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     if corpus.digest != model.text_digest or corpus.vocabulary != model.vocabulary:
         raise MinicharError(
             f"{corpus.path} is not the text that {path} was trained on: specify the original text with ",
-            Option("data"),
+            Option("data", older_pydocs(model.text_digest)),
             ", or start a new run with ",
             Option("init_from"),
         )

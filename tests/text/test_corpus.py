@@ -1,6 +1,7 @@
 import hashlib
 import io
 import json
+import sys
 import threading
 import zipfile
 from pathlib import Path
@@ -13,7 +14,7 @@ from minichar.errors import MinicharError
 from minichar.text import cache
 from minichar.text.corpus import load_corpus
 from minichar.text.joining import Text
-from minichar.text.pydocs import pydocs_text
+from minichar.text.pydocs import pydocs_text, uncleaned_pydocs_text
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.settings import Settings
 from minichar.training.text import read_corpus
@@ -124,6 +125,33 @@ def test_the_default_text_is_written_to_data_and_not_overwritten(tmp_path, monke
     assert corpus.path == str(Path("data/pydocs/input.txt"))
     Path("data/pydocs/input.txt").write_text("mine now")
     assert text_of(load_corpus()) == "mine now"
+
+
+def test_the_default_text_of_an_older_version_is_updated_and_kept(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path, copy = Path("data/pydocs/input.txt"), Path("data/pydocs-older/input.txt")
+    path.parent.mkdir(parents=True)
+    path.write_text(uncleaned_pydocs_text(), encoding="utf-8")
+    corpus = load_corpus()
+    assert text_of(corpus) == pydocs_text() == path.read_text(encoding="utf-8")
+    assert corpus.notes == ("updated data/pydocs/; its older version is now in data/pydocs-older/",)
+    assert text_of(load_corpus(copy)) == uncleaned_pydocs_text()
+    assert load_corpus().notes == ()
+    path.write_bytes(copy.read_bytes())
+    copy.write_text("mine")
+    assert load_corpus().notes
+    assert copy.read_text() == "mine"
+
+
+def test_an_edited_text_of_an_older_version_is_not_changed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path, edited = Path("data/pydocs/input.txt"), uncleaned_pydocs_text().replace("the", "The", 1)
+    path.parent.mkdir(parents=True)
+    path.write_text(edited, encoding="utf-8")
+    assert text_of(load_corpus()) == edited
+    assert [found.name for found in Path("data").iterdir()] == ["pydocs"]
+    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)  # a Python without help topics
+    assert text_of(load_corpus()) == edited
 
 
 def test_the_default_text_is_available_on_a_read_only_disk(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from toys import TEXT, parts, put_together, take, toy_model, toy_settings
 
 from minichar.checkpoints.checkpoint import load, load_training, save
 from minichar.errors import MinicharError
+from minichar.text.pydocs import uncleaned_pydocs_text
 from minichar.training.start import ARCHITECTURE, begin, resume, settings_of
 
 
@@ -86,6 +87,24 @@ def test_a_different_training_text(stopped, tmp_path):
         MinicharError, match=r"input\.txt is not the text that .* was trained on: specify the original text"
     ):
         resume(stopped, {})
+
+
+def test_the_error_names_the_copy_of_an_older_default_text(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("pydoc_data.topics.topics", {"a": f"{TEXT}\n| table |\n"})
+    with monkeypatch.context() as older:
+        older.setattr("minichar.text.corpus.update_pydocs", list)
+        older.setattr("minichar.text.corpus.pydocs_text", uncleaned_pydocs_text)
+        trainer = begin(toy_settings(tmp_path, data=None)).trainer
+    take(trainer, 5)
+    path = trainer.saver.saved[-1]
+    with pytest.raises(MinicharError) as caught:
+        resume(path, {})
+    assert "specify the original text with --data data/pydocs-older, or start a" in caught.value.with_flags
+    assert resume(path, {"data": Path("data/pydocs-older")}).trainer.iteration == 5
+    (tmp_path / "data/pydocs-older/input.txt").write_text(TEXT, encoding="utf-8")
+    with pytest.raises(MinicharError, match="the original text with data, or start a new run"):
+        resume(path, {})
 
 
 def test_a_missing_training_text(stopped, tmp_path):
