@@ -2,6 +2,7 @@
 
 import reprlib
 from dataclasses import dataclass
+from shlex import quote
 
 LONGEST = 100
 """Maximum length of a value in an error message, in characters."""
@@ -82,6 +83,16 @@ def brief(value: object) -> str:
     shortener = reprlib.Repr()
     shortener.maxstring = shortener.maxlong = shortener.maxother = LONGEST
     return shortener.repr(value).replace("\n", " ")
+
+
+def undashed(path: object) -> str:
+    """Return a path that no command mistakes for an option: ``./-x`` for ``-x``."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
+
+
+def quoted(path: object) -> str:
+    """Return a path as a word of a command, quoted for a shell."""
+    return quote(undashed(path))
 
 
 class Refused(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 import click
 
 from minichar.cli.options import PATH, GroupedCommand, OneOf, argument, print_path
+from minichar.errors import quoted
 from minichar.text.datasets import DATASETS, Dataset, dataset_path, fetch, update_pydocs
 from minichar.text.download import Progress
 
@@ -63,7 +63,7 @@ def get(name: str, folder: Path, force: bool) -> None:
     for note in ["already exists, verified"] if kept else notes:
         click.echo(note, err=True)
     print_path(path)
-    train = f"minichar train --data {shlex.quote(str(path.parent))} {dataset.options}".rstrip()
+    train = f"minichar train --data {quoted(path.parent)} {dataset.options}".rstrip()
     click.echo(f"next: {train}", err=True)
 
 

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import click
@@ -26,7 +25,7 @@ from minichar.cli.options import (
 )
 from minichar.devices.backend import Backend
 from minichar.devices.choose import AUTO_CPU, SMALL_STEPS
-from minichar.errors import MinicharError, Option, counted
+from minichar.errors import MinicharError, Option, counted, quoted
 from minichar.formats.convert import load_model
 from minichar.text.batches import Split
 from minichar.text.corpus import load_corpus
@@ -142,7 +141,7 @@ def command(
     try:
         path, model = open_checkpoint(checkpoint, lambda path: load_model(path, devices[0]))
     except TextFile as error:
-        advice = f", or evaluate a model on the text with `minichar eval --data {quote(str(checkpoint))}`"
+        advice = f", or evaluate a model on the text with `minichar eval --data {quoted(checkpoint)}`"
         raise MinicharError(*error.args, advice) from error
     if given["data"] is None and "settings" not in model.details:
         raise MinicharError(f"{path} has no record of its training text: specify the text with --data")

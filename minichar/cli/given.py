@@ -7,7 +7,7 @@ import click
 from click.core import ParameterSource
 
 from minichar.cli.dashes import reject_typographic_dashes
-from minichar.errors import Option
+from minichar.errors import Option, undashed
 
 
 def given_by_user(ctx: click.Context, names: Iterable[str]) -> list[str]:
@@ -24,12 +24,13 @@ def reject(ctx: click.Context, names: Iterable[str], why: str) -> None:
 def reject_argument(ctx: click.Context, advice: str) -> None:
     """Raise a usage error if the user specified an extra argument after the checkpoint.
 
-    In `advice`, ``{command}`` is replaced with the command and its checkpoint, and ``{argument}`` with the
-    extra argument.
+    In `advice`, ``{command}`` is replaced with the command and its checkpoint, ``{argument}`` with the first
+    extra argument, and ``{arguments}`` with all of them as one argument.
     """
     if ctx.args:
         checkpoint = str(ctx.params["checkpoint"])
         reject_typographic_dashes(ctx, [checkpoint, *ctx.args])
-        command = join([*ctx.command_path.split(), checkpoint])
-        advice = advice.format(command=command, argument=quote(ctx.args[0]))
+        command = join([*ctx.command_path.split(), undashed(checkpoint)])
+        argument, arguments = quote(ctx.args[0]), quote(" ".join(ctx.args))
+        advice = advice.format(command=command, argument=argument, arguments=arguments)
         raise click.UsageError(f"unexpected argument {ctx.args[0]!r}: {advice}")

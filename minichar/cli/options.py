@@ -19,7 +19,7 @@ from minichar.devices.backend import Backend
 from minichar.devices.choose import open_devices
 from minichar.devices.failure import device_errors
 from minichar.engine.cells import models
-from minichar.errors import plain
+from minichar.errors import plain, undashed
 from minichar.extras import on_interrupt, raise_interrupt
 
 Decorator = Callable[[Any], Any]
@@ -290,6 +290,6 @@ def group(heading: str) -> Callable[..., Decorator]:
 def print_path(path: Path) -> None:
     """Print a path to standard output.
 
-    The raw bytes are printed so that scripts can use paths that are not valid UTF-8.
+    Scripts can use it as an argument, even if it starts with a hyphen or is not valid UTF-8.
     """
-    click.echo(os.fsencode(path))
+    click.echo(os.fsencode(undashed(path)))

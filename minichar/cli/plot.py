@@ -3,13 +3,12 @@
 import shutil
 from functools import partial
 from pathlib import Path
-from shlex import quote
 
 import click
 
 from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli.options import MODEL, OUTPUT, GroupedCommand, argument, print_path, storage
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, quoted
 from minichar.pictures.curves import read_curve
 from minichar.pictures.figure import FORMATS, save_figure
 from minichar.pictures.search import Axis, save_search_figure, search_text
@@ -50,7 +49,7 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, storage: str | N
     """
     if figures := [path for path in checkpoints if path.suffix.lower() in FORMATS]:
         name = str(figures[0])
-        raise click.UsageError(f"{name!r} is not a checkpoint: to save the plot, use -o {quote(name)}")
+        raise click.UsageError(f"{name!r} is not a checkpoint: to save the plot, use -o {quoted(name)}")
     if len(checkpoints) > len(MARKS):
         raise click.UsageError(f"a plot can show at most {len(MARKS)} runs")
     if any(map(is_sweep, checkpoints)):

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import log
 from pathlib import Path
-from shlex import quote
 from time import monotonic, time
 from typing import Any
 
@@ -18,10 +17,11 @@ import click
 from minichar.checkpoints.naming import is_checkpoint
 from minichar.cli.advice import fit_advice, size_advice, updates_advice
 from minichar.cli.log import Log
+from minichar.cli.options import print_path
 from minichar.cli.speed import Speed, apparent_start, duration, expected_end
 from minichar.cli.stopping import write_at_once
 from minichar.devices.cpu import CPU
-from minichar.errors import Option
+from minichar.errors import Option, quoted
 from minichar.sampling.generate import generate
 from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
 from minichar.training.start import Run
@@ -265,8 +265,8 @@ class Report:
         if stopped and last and self.trainer.iteration < self.trainer.iterations:
             at = f"stopped at epoch {self.trainer.epoch:.2f}; " if self.trainer.stopping else ""
             self.say(f"{at}resume with:")
-            self.say(f"  minichar train --resume {quote(str(last))}")
+            self.say(f"  minichar train --resume {quoted(last)}")
         best = self.trainer.best
         if best:
-            self.say(f"generate text: minichar sample {quote(str(best))}")
-            click.echo(os.fsencode(best))  # as bytes, because a path can contain invalid UTF-8
+            self.say(f"generate text: minichar sample {quoted(best)}")
+            print_path(best)

@@ -3,7 +3,6 @@
 import secrets
 import sys
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import click
@@ -23,7 +22,7 @@ from minichar.cli.options import (
     group,
 )
 from minichar.devices.choose import auto_note, open_backend
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, quoted
 from minichar.formats.convert import load_model
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
@@ -123,7 +122,7 @@ def command(
 
     Prints the text to standard output as it is generated, and everything else to standard error.
     """
-    use_option = "use `{command} --primetext {argument}`"
+    use_option = "use `{command} --primetext {arguments}`"
     reject_argument(ctx, "put quotes around the prompt" if primetext else use_option)
     if not drawn:
         reject(ctx, ["temperature", "top_k", "top_p"], "has no effect with --argmax: omit one of them")
@@ -145,7 +144,7 @@ def command(
     except Missing as error:
         raise MinicharError(*error.args, "; to set a prompt, use --primetext") from error
     except TextFile as error:
-        name = quote(str(checkpoint))
+        name = quoted(checkpoint)
         raise MinicharError(
             *error.args,
             f", train a model on the text with `minichar train --data {name}`, or continue the text with "

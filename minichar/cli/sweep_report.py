@@ -1,7 +1,7 @@
 """Output of ``minichar sweep`` to standard error: one line per trial, a progress line and a table."""
 
 import sys
-from shlex import join, quote
+from shlex import join
 from time import monotonic
 
 import click
@@ -9,7 +9,7 @@ import click
 from minichar.cli.report import CLEAR_LINE, REFRESH
 from minichar.cli.speed import duration
 from minichar.cli.stopping import write_at_once
-from minichar.errors import counted
+from minichar.errors import counted, quoted, undashed
 from minichar.pictures.search import label
 from minichar.sweep.study import results
 from minichar.sweep.trials import Began, Ended, Sweep
@@ -90,7 +90,8 @@ class SweepReport:
     def finish(self) -> None:
         """Print a table of the best trials and suggested commands."""
         if self.sweep.stopping and not self.sweep.complete:
-            words = ["minichar", "sweep", "--sweep-dir", str(self.sweep.folder), "--trials", str(self.trials)]
+            folder = undashed(self.sweep.folder)
+            words = ["minichar", "sweep", "--sweep-dir", folder, "--trials", str(self.trials)]
             database = self.sweep.plan.database
             if database and not self.in_environment:  # a URL from the environment may contain a password
                 words += ["--storage", database]
@@ -108,6 +109,6 @@ class SweepReport:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             self.say("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
-        best = quote(str(self.sweep.directory(ranked[0].number)))
+        best = quoted(self.sweep.directory(ranked[0].number))
         self.say(f"generate text: minichar sample {best}")
         self.say("retrain the best model:")

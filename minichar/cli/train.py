@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 import click
@@ -23,7 +22,7 @@ from minichar.cli.saving import output, saving
 from minichar.cli.settings import settings_options
 from minichar.cli.stopping import stopping
 from minichar.devices.backend import Backend
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, quoted
 from minichar.files import writing
 from minichar.formats.convert import check_resumable, load_model
 from minichar.training.recipes import settings_from
@@ -98,8 +97,8 @@ def command(
         raise click.UsageError(
             f"unexpected argument {ctx.args[0]!r}: "
             + (
-                f"use `minichar train --data {quote(ctx.args[0])}`"
-                if options["data"] is None
+                f"use `minichar train --data {quoted(ctx.args[0])}`"
+                if options["data"] is None and len(ctx.args) == 1
                 else "to train on several files, put them in a directory and specify it with --data"
             )
         )

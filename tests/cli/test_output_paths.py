@@ -1,9 +1,11 @@
 """Test that unusable output paths are rejected and that the printed path names the output file."""
 
 import os
+import re
+import shlex
 
 import pytest
-from toys import TEXT, listing, toy_model
+from toys import TEXT, TOY, listing, toy_model
 
 from minichar.checkpoints.checkpoint import save
 
@@ -117,3 +119,33 @@ def test_printed_path_names_the_file(cli, checkpoint, weird, command):
     printed = cli(*arguments).stdout_bytes.removesuffix(b"\n")
     assert printed.startswith(b"caf\xe9/")
     assert os.path.isfile(printed)
+
+
+def test_printed_paths_and_commands_work_in_directories_that_look_like_options(cli, home):
+    (home / "-dd").mkdir()
+    (home / "-dd" / "input.txt").write_text(TEXT)
+    train = ["train", "--data", "-dd", *TOY, "--checkpoint-dir"]
+    trained = cli(*train, "-cv")
+    best = trained.stdout.strip()
+    assert best.startswith("./-cv/lm_")
+    assert trained.stderr.endswith(f"generate text: minichar sample {best}\n")
+    cli("sample", best, "--length", 1)
+    resume = re.search(
+        "^  minichar (train --resume ./-cw/.*)$", cli(*train, "-cw", "--max-time", 1e-6).stderr, re.M
+    )
+    cli(*shlex.split(resume[1]), "--max-time", 0)
+    assert cli("convert", best, "--to", "npz").stdout.startswith("./-cv/")
+    assert cli("data", "get", "pydocs", "--dir", "-d").stderr.endswith("minichar train --data ./-d/pydocs\n")
+    for command, answer in (
+        (["sample", "./-dd/input.txt"], "`minichar train --data ./-dd/input.txt`"),
+        (["sample", "./-dd/input.txt"], "`minichar sample --prime-file ./-dd/input.txt`"),
+        (["eval", "./-dd/input.txt"], "`minichar eval --data ./-dd/input.txt`"),
+    ):
+        assert answer in cli(*command, status=1).stderr
+    for command, answer in (
+        (["eval", "./-cv", "a.txt"], "`minichar eval ./-cv --data a.txt`"),
+        (["sample", "./-cv", "Once", "upon"], "`minichar sample ./-cv --primetext 'Once upon'`"),
+        (["plot", "--", "-x.svg"], "use -o ./-x.svg"),
+        (["train", "--", "-dd"], "`minichar train --data ./-dd`"),
+    ):
+        assert answer in cli(*command, status=2).stderr

@@ -17,7 +17,7 @@ from minichar.checkpoints.naming import loss_in_name
 from minichar.cli import INTERRUPTED, main, sweep_report
 from minichar.cli.sweep import train_command
 from minichar.cli.sweep_report import SweepReport
-from minichar.sweep.study import Plan
+from minichar.sweep.study import Plan, Result
 
 OPTIONS = (
     "--data",
@@ -198,11 +198,19 @@ def test_storage_is_part_of_the_command_that_continues_the_sweep(capsys, monkeyp
         (url, True, []),
     ):
         plan = Plan({}, [], database=database)
-        sweep = SimpleNamespace(folder=Path("s"), plan=plan, space=[], size=3, study=None)
+        sweep = SimpleNamespace(folder=Path("-s"), plan=plan, space=[], size=3, study=None)
         sweep.stopping, sweep.complete = True, False
         SweepReport(sweep, 9, True, in_environment).finish()
         command = capsys.readouterr().err.splitlines()[2]
-        assert shlex.split(command) == ["minichar", "sweep", "--sweep-dir", "s", "--trials", "3", *words]
+        assert shlex.split(command) == ["minichar", "sweep", "--sweep-dir", "./-s", "--trials", "3", *words]
+
+
+def test_the_command_to_generate_text_works_for_a_directory_that_looks_like_an_option(capsys, monkeypatch):
+    monkeypatch.setattr(sweep_report, "results", lambda study: [Result(7, {}, 1.0)])
+    sweep = SimpleNamespace(folder=Path("-s"), space=[], size=1, study=None, stopping=False, complete=False)
+    sweep.directory = lambda number: sweep.folder / f"trial-{number}"
+    SweepReport(sweep, 9, True).finish()
+    assert "generate text: minichar sample ./-s/trial-7\n" in capsys.readouterr().err
 
 
 def test_the_status_is_1_if_every_trial_fails(cli, home, optuna):
