@@ -16,7 +16,6 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import isfinite
 from numbers import Real
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from minichar.errors import MinicharError, Option, brief, plain
+from minichar.errors import MinicharError, Option, brief, nearest, plain
 
 
 @dataclass(frozen=True)
@@ -72,8 +71,7 @@ def one_of(names: Sequence[str] | Callable[[], Sequence[str]]) -> Rule:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return a "did you mean" hint for an error message, or an empty string if no known name is similar."""
-    nearest = get_close_matches(name, known, n=1)
-    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return next((f"; did you mean {similar!r}?" for similar in nearest(name, known)), "")
 
 
 ABOVE_0 = rule(lambda value: value > 0, "above 0")

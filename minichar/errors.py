@@ -1,11 +1,15 @@
 """Exceptions for user-fixable errors, and helpers that format their messages."""
 
 import reprlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from shlex import quote
 
 LONGEST = 100
 """Maximum length of a value in an error message, in characters."""
+CLOSE = 0.8
+"""Minimum similarity of a name that is suggested, as measured by `difflib`."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,13 @@ def brief(value: object) -> str:
     shortener = reprlib.Repr()
     shortener.maxstring = shortener.maxlong = shortener.maxother = LONGEST
     return shortener.repr(value).replace("\n", " ")
+
+
+def nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return the names in `known` that are an anagram of `name` or, if there are none, similar ones."""
+    names = list(known)
+    anagrams = [each for each in names if sorted(each) == sorted(name)]
+    return anagrams or get_close_matches(name, names, cutoff=CLOSE)
 
 
 def undashed(path: object) -> str:

@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import partial
 from importlib import import_module
 from io import TextIOWrapper
@@ -16,8 +15,9 @@ from typing import Any
 
 import click
 
-from minichar.cli.dashes import TwoDashes
+from minichar.cli.dashes import Suggesting
 from minichar.cli.examples import epilog
+from minichar.cli.renamed import by_name
 from minichar.errors import MinicharError
 
 COMMANDS = {
@@ -36,6 +36,27 @@ COMMANDS = {
     "bench": "Benchmark minichar against PyTorch.",
     "data": "List and download datasets.",
 }
+SYNONYMS = by_name(
+    {
+        "fit learn finetune fine-tune": "train",
+        "resume continue": "train --resume",
+        "generate gen chat complete predict infer": "sample",
+        "evaluate test validate": "eval",
+        "show info view describe": "inspect",
+        "graph chart draw": "plot",
+        "export": "convert",
+        "tune search": "sweep",
+        "web demo": "serve",
+        "check": "gradcheck",
+        "course tutorial": "lessons",
+        "devices": "doctor",
+        "benchmark": "bench",
+        "get download fetch": "data get",
+        "list datasets": "data list",
+        "version": "--version",
+        "help": "{} --help",
+    }
+)
 INTERRUPTED = 130
 """Exit status after Ctrl-C: by shell convention, 128 + SIGINT."""
 BROKEN_PIPE = 141
@@ -43,11 +64,13 @@ BROKEN_PIPE = 141
 WRITE_ERRORS = (errno.EBADF, errno.EFBIG, errno.ENOSPC)
 
 
-class LazyGroup(TwoDashes, click.Group):
+class LazyGroup(Suggesting):
     """Click group that imports a command only when it is used, which keeps ``--help`` fast.
 
     User errors are printed to standard error as a single line, and the exit status is 1.
     """
+
+    synonyms = SYNONYMS
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the command names in the order shown by ``--help``."""
@@ -60,15 +83,6 @@ class LazyGroup(TwoDashes, click.Group):
         command = getattr(import_module(f"minichar.cli.{name}"), "command")  # noqa: B009  (module attribute)
         command.epilog = epilog(name)
         return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Look up the command named in `args`; suggest similar names if it does not exist."""
-        similar = get_close_matches(args[0], COMMANDS)
-        if args[0] not in COMMANDS and similar and not ctx.resilient_parsing:
-            ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(similar)}?")
-        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing their modules."""

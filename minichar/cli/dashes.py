@@ -1,16 +1,19 @@
-"""Reject unknown options, and suggest a corrected command."""
+"""Reject unknown options and commands, and suggest a corrected command."""
 
 import re
-from collections.abc import Iterable
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
 from shlex import join
+from typing import ClassVar
 
 import click
 
-from minichar.cli.renamed import translate
+from minichar.cli.renamed import Forms, Translation, translate
+from minichar.errors import nearest
 
 TYPOGRAPHIC_DASH = re.compile("[\u2010-\u2015\u2212]+")
 """Dashes that some editors and phones substitute for hyphens."""
+SHORTEST, MOST = 3, 3
+"""Minimum length of an abbreviation that is completed, and maximum number of completions to suggest."""
 
 
 class TwoDashes(click.Command):
@@ -22,36 +25,90 @@ class TwoDashes(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption:
-            ctx.fail(self.answer(ctx, typed))
+            ctx.fail(self.answer(ctx, translate(typed, options_of(ctx), ctx.allow_interspersed_args)))
         except click.UsageError:
             reject_typographic_dashes(ctx, typed)
             raise
 
-    def answer(self, ctx: click.Context, typed: list[str]) -> str:
+    def answer(self, ctx: click.Context, translation: Translation) -> str:
         """Return the error message for a command line with an unknown option."""
-        options = names_of_options(ctx)
-        argument = any(isinstance(parameter, click.Argument) for parameter in self.get_params(ctx))
-        words, renamed, dropped, notes, unknown = translate(typed, [*options, ""] if argument else options)
-        if unknown:
-            name = f"--{unknown[0].lstrip('-').replace('_', '-')}"
-            long = [option for option in options if option.startswith("--")]
-            completed = sorted((option for option in long if option.startswith(name)), key=len)
-            similar = completed or get_close_matches(name, long)
-            return f"No such option {unknown[0]!r}." + (f" Did you mean {similar[0]!r}?" if similar else "")
-        command = join([*ctx.command_path.split(), *words])
-        ignored = f" (no equivalent: {'; '.join([', '.join(dropped), *notes])})" if dropped else ""
-        return f"No such option {renamed[0]!r}. Use: {command}{ignored}"
+        if translation.unknown:
+            unknown = translation.unknown[0]
+            if unknown.explanation:
+                return f"No such option {unknown.name!r}: {unknown.explanation}"
+            similar = similar_options(ctx, unknown.key)
+            return f"No such option {unknown.name!r}.{did_you_mean(map(repr, similar))}"
+        dropped = [", ".join(translation.dropped), *translation.notes]
+        ignored = f" (no equivalent: {'; '.join(dropped)})" if translation.dropped else ""
+        return f"No such option {translation.renamed[0]!r}. Use: {command_line(ctx, translation)}{ignored}"
 
 
-def names_of_options(ctx: click.Context) -> list[str]:
-    """Return the names of the command's options, such as ``--rnn-size``."""
-    options = [each for each in ctx.command.get_params(ctx) if isinstance(each, click.Option)]
-    return [name for option in options for name in (*option.opts, *option.secondary_opts)]
+class Suggesting(TwoDashes, click.Group):
+    """Group of commands that suggests what to type instead of an unknown command.
+
+    Attributes
+    ----------
+    synonyms : mapping
+        Other names for the commands, and what to type. ``{}`` is the command after the name, if any.
+    """
+
+    synonyms: ClassVar[Mapping[str, str]] = {}
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Look up the command named in `args`, or report an error with suggestions."""
+        name, known = args[0], self.list_commands(ctx)
+        if name not in known and not ctx.resilient_parsing:
+            following = next((word for word in args[1:2] if word in known), "")
+            synonyms = [self.synonyms[name].format(following)] if name in self.synonyms else []
+            meant = [" ".join([ctx.command_path, *each.split()]) for each in synonyms or nearest(name, known)]
+            ctx.fail(f"No such command {name!r}.{did_you_mean(f'`{command}`' for command in meant)}")
+        return super().resolve_command(ctx, args)
+
+
+def did_you_mean(names: Iterable[str]) -> str:
+    """Return a sentence that suggests one of the names, or an empty string if there are none."""
+    listed = " or ".join(names)
+    return f" Did you mean {listed}?" if listed else ""
+
+
+def options_of(ctx: click.Context) -> dict[str, Forms]:
+    """Return the forms of the command's options, arguments, subcommands and standard output."""
+    forms: dict[str, Forms] = {}
+    for parameter in ctx.command.get_params(ctx):
+        if not isinstance(parameter, click.Option):
+            forms[str(parameter.name)] = {".+": "{}"}
+            continue
+        for name in (*parameter.opts, *parameter.secondary_opts):
+            if parameter.is_flag or parameter.count:
+                forms[name] = {"": name}
+            elif isinstance(parameter.flag_value, str):  # the value is optional
+                forms[name] = {"(?!-.).*": f"{name} {{}}", "": name}
+            else:
+                forms[name] = {".*": f"{name} {{}}"}
+    if isinstance(ctx.command, click.Group):
+        return forms | {name: {"": name} for name in ctx.command.list_commands(ctx)}
+    return forms | {">": {".+": "> {}"}}
+
+
+def similar_options(ctx: click.Context, key: str) -> list[str]:
+    """Return the options that `key` abbreviates or, if there are none, the most similar one."""
+    names = [name.removeprefix("--") for name in options_of(ctx) if name.startswith("--")]
+    completed = [name for name in names if name.startswith(key)] if len(key) >= SHORTEST else []
+    shortest = [name for name in completed if not any(name.startswith(f"{each}-") for each in completed)]
+    similar = shortest if 0 < len(shortest) <= MOST else nearest(key, names)[:1]
+    return [f"--{name}" for name in similar]
+
+
+def command_line(ctx: click.Context, translation: Translation) -> str:
+    """Return a translated command line, quoted for a shell."""
+    return " ".join([join([*ctx.command_path.split(), *translation.words]), *translation.last])
 
 
 def reject_typographic_dashes(ctx: click.Context, words: Iterable[str]) -> None:
     """Raise a usage error for an option such as ``—rnn-size``, which the parser mistakes for an argument."""
-    options = names_of_options(ctx)
+    options = options_of(ctx)
     for word in words:
         name = word.partition("=")[0]
         meant = TYPOGRAPHIC_DASH.sub("--", name).replace("_", "-")

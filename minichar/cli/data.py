@@ -6,16 +6,28 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 import click
 
+from minichar.cli.dashes import Suggesting
 from minichar.cli.options import PATH, GroupedCommand, OneOf, argument, print_path
 from minichar.errors import quoted
 from minichar.text.datasets import DATASETS, Dataset, dataset_path, fetch, update_pydocs
 from minichar.text.download import Progress
 
 
-@click.group("data")
+class Datasets(Suggesting):
+    """Group of the dataset commands. The name of a dataset suggests ``get``."""
+
+    synonyms: ClassVar = {
+        **dict.fromkeys(("download", "fetch", "install"), "get"),
+        **dict.fromkeys(("ls", "show", "all"), "list"),
+        **{name: f"get {name}" for name in DATASETS},
+    }
+
+
+@click.group("data", cls=Datasets)
 def command() -> None:
     """List and download datasets.
 
@@ -25,7 +37,7 @@ def command() -> None:
     """
 
 
-@command.command("list")
+@command.command("list", cls=GroupedCommand)
 def list_datasets() -> None:
     """List the available datasets."""
     rows = [("NAME", "CHARACTERS", "LANGUAGE", "SOURCE", "LICENCE")]

@@ -1,80 +1,195 @@
-"""Translate options from char-rnn, torch-rnn, nanoGPT, Keras and PyTorch to minichar's."""
+"""Translate options that minichar spells differently: those of other programs, and other natural names."""
 
 import re
-from collections.abc import Collection, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
-OPTION = re.compile("--?[A-Za-z]")
+from minichar.errors import quoted, undashed
 
-RENAMED = {
-    # char-rnn
-    "data-dir": "--data",
-    # torch-rnn
-    "model-type": "--model",
-    "wordvec-size": "--embedding",
-    # torch-rnn's checkpoint-every is in chunks, but minichar's --checkpoint-every is in seconds
-    "checkpoint-every": "--eval-val-every",
-    "checkpoint": "",
-    "start-text": "--primetext",
-    # nanoGPT
-    "dataset": "--data",
-    "out-dir": "--checkpoint-dir",
-    "block-size": "--seq-length",
-    "n-layer": "--num-layers",
-    "n-embd": "--rnn-size",
-    "eval-interval": "--eval-val-every",
-    "eval-iters": "--max-val-chunks",
-    "log-interval": "--print-every",
-    "start": "--primetext",
-    "max-new-tokens": "--length",
-    # Keras and PyTorch
-    "units": "--rnn-size",
-    "hidden-size": "--rnn-size",
-    "epochs": "--max-epochs",
-    "lr": "--learning-rate",
-    # other commands of minichar
-    "data": "--text",
-    "text": "--data",
-    # earlier versions of minichar
-    "true-share": "--teacher-forcing-ratio",
-}
-"""Options and their minichar equivalents, which take the same values. ``""`` is the positional argument."""
+T = TypeVar("T")
+Forms = Mapping[str, str]
+"""Patterns for the value of an option, and the words that replace the option and a matching value.
 
-GPU = {"-1": "--device cpu", r"\d+": "--device gpu:{}", "": "--device gpu"}
-DROPPED = {r"[^-].*|-\d.*": "", "": ""}
-SCHEDULE = (
-    "warmup-iters",
-    "decay-lr",
-    "lr-decay-iters",
-    "min-lr",
-    "lr-decay-every",
-    "lr-decay-factor",
-    "lr-schedule",
-    "learning-rate-schedule",
-)
-BY_VALUE = {
-    "gpuid": GPU,
-    "gpu": GPU,
-    "opencl": {"0": "", "1": "--device opencl", "": "--device opencl"},
-    "sample": {"0": "--argmax", "1": "--sample"},
-    "verbose": {"0": "--quiet", "1": ""},
-    "accurate-gpu-timing": DROPPED,
-    **dict.fromkeys(("input-h5", "input-json", "batchnorm", "reset-iterations"), DROPPED),
-    **dict.fromkeys(("gpu-backend", "speed-benchmark", "memory-benchmark", "checkpoint-name"), DROPPED),
-    **dict.fromkeys(("n-head", "compile", "max-iters"), DROPPED),
-    **dict.fromkeys(SCHEDULE, DROPPED),
-    **dict.fromkeys(("validation-split", "clipvalue", "clipnorm", "optimizer", "optim"), DROPPED),
-}
-"""For each option, patterns for its value, and the arguments that replace the option and a matching value.
-
-The empty pattern is for an option without a value.
+In the words, ``{}`` is the value. The empty pattern is for an option without a value.
 """
 
-NOTES = {
-    **dict.fromkeys(("optimizer", "optim"), "the optimiser is always RMSprop"),
-    **dict.fromkeys(SCHEDULE, "the schedule is set by --warmup and --learning-rate-decay"),
-}
+VALUE = r"(?!-[^\d.]).*"
+"""A word that can be the value of an unknown option, such as ``-1`` but not ``--quiet``."""
+UNKNOWN = "?"
+"""Name that replaces an option that cannot be translated."""
+LAST = ("target", ">")
+"""Replacements that are appended to the command line."""
+
+
+def by_name(table: Mapping[str, T]) -> dict[str, T]:
+    """Return a table with a key for each of the names in a key of `table`."""
+    return {name: value for names, value in table.items() for name in names.split()}
+
+
+RENAMED = by_name(
+    {
+        # The text
+        "data-dir data-file data-path train-data train-file training-data training-file": "--data --text",
+        "dataset corpus textfile text-file": "--data --text",
+        "input input-file infile file filename i": "--data source",
+        "d": "--data",
+        "data": "--text",
+        "text": "--data --primetext",
+        # The network
+        "model m": "--model checkpoint checkpoints source",
+        "model-type rnn-type cell cell-type arch architecture": "--model",
+        "hidden hidden-size hidden-dim hidden-units n-hidden num-hidden nhid": "--rnn-size",
+        "units n-units num-units n-embd": "--rnn-size",
+        "layers n-layer n-layers nlayers depth": "--num-layers",
+        "wordvec-size embed-dim embedding-dim embedding-size": "--embedding",
+        # Training
+        "epoch epochs n-epochs num-epochs nb-epoch e": "--max-epochs",
+        "minutes max-minutes": "--max-time",
+        "bs b minibatch minibatch-size": "--batch-size",
+        "block-size bptt context context-length context-size sequence-length window": "--seq-length",
+        "lr rate": "--learning-rate",
+        "wd l2": "--weight-decay",
+        "early-stop early-stopping": "--patience",
+        "random-seed manual-seed": "--seed",
+        "true-share": "--teacher-forcing-ratio",
+        "log-interval log-every": "--print-every",
+        "eval-interval eval-every val-every": "--eval-val-every",
+        "eval-iters": "--max-val-chunks",
+        # torch-rnn's checkpoint-every is in chunks, but minichar's --checkpoint-every is in seconds
+        "checkpoint-every": "--eval-val-every",
+        "n-trials num-trials": "--trials",
+        # Files
+        "model-path model-file load weights c ckpt": "checkpoint checkpoints source",
+        "checkpoint checkpoint-dir": "checkpoint checkpoints source",
+        "out-dir output-dir save-dir model-dir": "--checkpoint-dir --sweep-dir --dir",
+        "from init init-model pretrained start-from": "--init-from",
+        "continue": "--resume",
+        "o out outfile out-file output output-file": "--output --html --sweep-dir --dir target >",
+        "save save-to": "--output --html --sweep-dir --dir target >",
+        "src": "source",
+        "dst": "target",
+        "format": "--to",
+        "overwrite": "--force",
+        # Generating text
+        "prompt prime prefix start start-text seed-text": "--primetext",
+        "prompt-file": "--prime-file",
+        "max-new-tokens max-tokens max-length n-chars num-chars chars characters tokens l": "--length",
+        "samples n-samples num-return-sequences": "--num-samples",
+        "t": "--temperature",
+        "k": "--top-k",
+        "nucleus": "--top-p",
+        "greedy": "--argmax",
+        # Other
+        "address bind ip": "--host",
+        "q silent": "--quiet",
+        "v": "--version",
+    }
+)
+"""Names for options, and minichar's names for them, of which the first that the command has is used.
+
+A name without dashes is that of a positional argument, and ``>`` is the standard output.
+"""
+
+STEPS = "steps max-steps n-steps num-steps train-steps training-steps updates \
+iterations max-iterations num-iterations iters max-iters n-iters num-iters"
+"""Names for the number of training steps. minichar counts epochs."""
+SCHEDULE = "warmup-iters warmup-steps decay-lr lr-decay-iters min-lr lr-decay-every lr-decay-factor \
+lr-schedule lr-scheduler scheduler learning-rate-schedule"
+DROPPED = f"accurate-gpu-timing input-h5 input-json batchnorm reset-iterations gpu-backend speed-benchmark \
+memory-benchmark checkpoint-name n-head compile clipvalue clipnorm optimizer optim {SCHEDULE}"
+"""Options without an equivalent."""
+A_TEXT = r".*\.txt"
+BY_VALUE: Mapping[str, Forms] = by_name(
+    {
+        "gpuid gpu cuda use-gpu use-cuda": {
+            "-1": "--device cpu",
+            r"\d+": "--device gpu:{}",
+            "": "--device gpu",
+        },
+        "cpu no-cuda no-gpu": {"": "--device cpu"},
+        "opencl": {"0": "", "1": "--device opencl", "": "--device opencl"},
+        "sample": {"0": "--argmax", "1": "--sample"},
+        "verbose debug": {"0": "--quiet", r"\d+|true|false": "", "": ""},
+        "rnn": {"lstm|gru|rnn": "--model {}", "": "--model rnn"},
+        "type": {"lstm|gru|rnn": "--model {}"},
+        "lstm": {"": "--model lstm"},
+        "gru": {"": "--model gru"},
+        "data": {".*": "train --data {}"},
+        "train": {A_TEXT: "--data {}", "": "--part train"},
+        "test": {A_TEXT: "--data {}", "": "--part test"},
+        "val": {"": "--part val"},
+        "set": {"train|val|test": "--part {}"},
+        "whole": {"": "--split whole"},
+        "onnx": {"": "--to onnx"},
+        "f": {A_TEXT: "--data {}", "": "--force"},
+        "p": {r"0?\.\d+": "--top-p {}", r"\d+": "--port {}", ".*": "--primetext {}"},
+        DROPPED: {r"[^-].*|-\d.*": "", "": ""},
+    }
+)
+"""The forms of options whose replacement depends on the value, or that are dropped.
+
+A form applies only if the command has the option in it.
+"""
+
+NOTES = by_name(
+    {
+        "optimizer optim": "the optimiser is always RMSprop",
+        SCHEDULE: "the schedule is set by --warmup and --learning-rate-decay",
+        "verbose debug": "all messages are printed by default",
+    }
+)
 """Notes on some of the dropped options."""
+
+EXPLAINED = by_name(
+    {
+        STEPS: "use --max-epochs; an epoch has (length of the text) / (batch size × sequence length) steps",
+        "n num number count": "use --length for the number of characters, or --num-samples for the number of "
+        "samples",
+        "o out output output-file save save-to name": "use --checkpoint-dir for the directory of the "
+        "checkpoints, and --savefile for their names",
+        "load load-model checkpoint ckpt restore weights": "use --resume to continue a run, or --init-from "
+        "to start from a model's weights",
+        "save-every": "use --eval-val-every, in chunks, or --checkpoint-every, in seconds",
+        "time timeout time-limit": "use --max-time, in minutes",
+        "clip grad-norm gradient-clip max-grad-norm": "use --clip-norm for the norm of the gradient, or "
+        "--grad-clip for each of its elements",
+        "val val-split val-size validation-split test test-frac test-split test-size train-split": "use "
+        "--train-frac and --val-frac; the rest of the text is the test split",
+        "param params grid": "use --search for an option and its values, such as --search rnn_size=64,128",
+        "jobs n-jobs workers num-workers processes parallel": "to run trials in parallel, start several "
+        "processes with the same --sweep-dir",
+        "init-from": "every trial in --sweep-dir starts from random weights; fine-tune with "
+        "`minichar train --init-from`",
+        "resume": "to continue a sweep, run `minichar sweep` with its --sweep-dir",
+        "checkpoint-dir": "each trial has its own directory in --sweep-dir",
+        "version": "use `minichar --version`",
+    }
+)
+"""What to use instead of options that have no single replacement.
+
+An explanation applies only if the command has all options in it, except for those in backquoted commands.
+"""
+
+
+class Unknown(NamedTuple):
+    """An option that cannot be translated.
+
+    Attributes
+    ----------
+    name : str
+        The option as the user typed it.
+    key : str
+        The option in lower case, without dashes at the start and with hyphens between words.
+    value : str
+        Its value, or an empty string if it has none.
+    explanation : str
+        What to use instead (`EXPLAINED`), or an empty string.
+    """
+
+    name: str
+    key: str
+    value: str
+    explanation: str
 
 
 class Translation(NamedTuple):
@@ -83,24 +198,27 @@ class Translation(NamedTuple):
     Attributes
     ----------
     words : list of str
+    last : list of str
+        Words that follow `words`, quoted for a shell.
     renamed : list of str
         The options that minichar spells differently or does not have, as the user typed them.
     dropped : list of str
         The options in `renamed` that have no equivalent.
     notes : list of str
         The notes in `NOTES` on the options in `dropped`.
-    unknown : list of str
-        The unrecognised options.
+    unknown : list of Unknown
+        The options that cannot be translated.
     """
 
     words: list[str]
+    last: list[str]
     renamed: list[str]
     dropped: list[str]
     notes: list[str]
-    unknown: list[str]
+    unknown: list[Unknown]
 
 
-def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
+def translate(typed: Sequence[str], options: Mapping[str, Forms], interspersed: bool = True) -> Translation:
     """Translate a command line.
 
     An option with one dash is interpreted as in char-rnn or torch-rnn, even if minichar has an option with
@@ -109,44 +227,76 @@ def translate(typed: Sequence[str], options: Collection[str]) -> Translation:
     Parameters
     ----------
     typed : sequence of str
-    options : collection of str
-        The command's options, such as ``--rnn-size``; also ``""`` if the command takes a positional argument.
+    options : mapping
+        The forms of the command's options (such as ``--rnn-size``), positional arguments and subcommands.
+    interspersed : bool
+        Whether options can follow positional arguments. In a group of commands, they cannot.
     """
-    words, renamed, dropped, notes, unknown = result = Translation([], [], [], [], [])
+    words, last, renamed, dropped, notes, unknown = result = Translation([], [], [], [], [], [])
     rest = list(typed)
-    while rest:
+    while rest and rest[0] != "--":
         word = rest.pop(0)
-        name, equals, value = word.partition("=")
-        key = name.lstrip("-").replace("_", "-").lower()
-        ours = f"--{key}"
-        if not OPTION.match(word) or name in options:
+        if len(word) < 2 or word[0] != "-":
             words.append(word)
-        elif name.startswith("--") and ours in options:
-            words.append(ours + equals + value)
-        elif (found := replacement(key, value if equals else (rest[:1] or [""])[0])) is not None:
-            new_words, with_value = found
-            words += new_words
-            del rest[: with_value and not equals]
-            (renamed if not new_words or new_words[0] in options else unknown).append(name)
-            if not new_words:
-                dropped.append(name)
-                if (note := NOTES.get(key)) and note not in notes:
-                    notes.append(note)
-        elif (new := next((new for new in (RENAMED.get(key), ours) if new in options), None)) is not None:
-            renamed.append(name)
-            words += [new] * bool(new) if not equals else [f"{new}={value}" if new else value]
+            if not interspersed:
+                break
+            continue
+        name, equals, value = word.partition("=")
+        forms = options.get(name.replace("_", "-"), {})
+        if forms or any(options.get(word[:2], {})):  # the latter for -oVALUE
+            words.append(word)
+            if not equals and rest and any(each and matches(each, rest[0]) for each in forms):
+                words.append(rest.pop(0))
+            continue
+        follows = not equals and bool(rest) and matches(VALUE, rest[0])
+        given = value if equals else rest[0] if follows else None
+        key = name.lstrip("-").replace("_", "-").lower()
+        new, pattern, template = next(
+            each
+            for each in candidates(key, options)
+            if not each[1] or (given is not None and matches(each[1], given))
+        )
+        if pattern and follows:
+            rest.pop(0)
+        if new == UNKNOWN:
+            unknown.append(Unknown(name, key, given or "", template))
+            continue
+        renamed.append(name)
+        if new in LAST:
+            last.append(template.format(quoted(given)))
         else:
-            unknown.append(name)
+            words += [
+                each.format(given if new.startswith("-") else undashed(given)) for each in template.split()
+            ]
+        if not template:
+            dropped.append(name)
+            if (note := NOTES.get(key)) and note not in notes:
+                notes.append(note)
+        if not interspersed and new and not new.startswith("-"):  # a subcommand
+            break
+    words += rest
     return result
 
 
-def replacement(key: str, value: str) -> tuple[list[str], bool] | None:
-    """Return the arguments that replace an option in `BY_VALUE`, and whether they also replace its value.
+def candidates(key: str, options: Mapping[str, Forms]) -> Iterator[tuple[str, str, str]]:
+    """Yield the names that may replace an option, each with an item of its forms.
 
-    `value` is the text after ``=``, or the next argument if there is no ``=``. A value belongs to the option
-    only if one of the option's patterns matches.
+    The last one is `UNKNOWN`, with an explanation or an empty string.
     """
     for pattern, template in BY_VALUE.get(key, {}).items():
-        if not pattern or re.fullmatch(pattern, value):
-            return template.replace("{}", value).split(), bool(pattern)
-    return None
+        new = template.partition(" ")[0]
+        if not new or new in options:
+            yield new, pattern, template
+    explanation = "" if f"--{key}" in options else EXPLAINED.get(key, "")
+    if explanation and options.keys() >= {*re.findall("--[a-z-]+", re.sub("`.*?`", "", explanation))}:
+        yield UNKNOWN, ".*", explanation
+        yield UNKNOWN, "", explanation
+    for new in (*RENAMED.get(key, "").split(), f"--{key}", key):
+        for pattern, template in options.get(new, {}).items():
+            yield new, pattern, template
+    yield UNKNOWN, "", ""
+
+
+def matches(pattern: str, value: str) -> bool:
+    """Return whether a pattern matches the whole of a value."""
+    return re.fullmatch(pattern, value, re.DOTALL) is not None

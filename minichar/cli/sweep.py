@@ -14,7 +14,6 @@ from minichar.cli.given import given_by_user
 from minichar.cli.options import (
     PATH,
     Escaped,
-    GroupedCommand,
     Integer,
     Minutes,
     announce_waits,
@@ -25,6 +24,7 @@ from minichar.cli.options import (
 from minichar.cli.renamed import RENAMED
 from minichar.cli.saving import output
 from minichar.cli.settings import settings_options
+from minichar.cli.steps import TrainingCommand
 from minichar.cli.stopping import stopping
 from minichar.cli.sweep_report import SweepReport
 from minichar.cli.train import STDIN, save_stdin
@@ -36,15 +36,10 @@ from minichar.sweep.trials import Sweep
 
 OMITTED = ("checkpoint_dir", "max_time")
 """Options of ``minichar train`` that ``minichar sweep`` does not have or defines differently."""
-ABSENT = {
-    "--init-from": "every trial starts from random weights; fine-tune with `minichar train --init-from`",
-    "--resume": "to continue a sweep, run `minichar sweep` with its --sweep-dir",
-    "--checkpoint-dir": "each trial has its own directory in --sweep-dir",
-}
-"""Options of ``minichar train`` that ``minichar sweep`` does not have, and what to use instead."""
 RENAMED_HERE = {
     old.replace("-", "_"): name
-    for old, new in RENAMED.items()
+    for old, news in RENAMED.items()
+    for new in news.split()
     if (name := new.lstrip("-").replace("-", "_")) in TYPES
 }
 """Other programs' names for options, and the names to use in --search."""
@@ -71,18 +66,7 @@ class Search(click.types.StringParamType):
         return [CompletionItem(f"{name}=") for name in TYPES if name.startswith(incomplete)]
 
 
-class SweepCommand(GroupedCommand):
-    """Command that rejects the options in `ABSENT` and says what to use instead."""
-
-    def answer(self, ctx: click.Context, typed: list[str]) -> str:
-        """Return the error message for a command line with an unknown option."""
-        names = (word.partition("=")[0].replace("_", "-") for word in typed)
-        if (name := next((name for name in names if name in ABSENT), None)) is not None:
-            return f"No such option {name!r}: {ABSENT[name]}"
-        return super().answer(ctx, typed)
-
-
-@click.command("sweep", cls=SweepCommand)
+@click.command("sweep", cls=TrainingCommand)
 @searching(
     "--search",
     metavar="OPTION=VALUES",

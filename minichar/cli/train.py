@@ -15,11 +15,12 @@ import click
 from minichar.checkpoints.choosing import checkpoints_in, open_checkpoint
 from minichar.cli.dashes import reject_typographic_dashes
 from minichar.cli.given import given_by_user
-from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, devices, tf32
+from minichar.cli.options import MODEL, PATH, Integer, devices, tf32
 from minichar.cli.ranks import Silent, all_ranks
 from minichar.cli.report import Report
 from minichar.cli.saving import output, saving
 from minichar.cli.settings import settings_options
+from minichar.cli.steps import TrainingCommand
 from minichar.cli.stopping import stopping
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError, quoted
@@ -34,7 +35,7 @@ NEWEST = "--newest"
 """Value of ``--resume`` without a path. It starts with two hyphens so that it is not mistaken for a path."""
 
 
-@click.command("train", cls=GroupedCommand, context_settings={"allow_extra_args": True})
+@click.command("train", cls=TrainingCommand, context_settings={"allow_extra_args": True})
 @settings_options
 @saving(
     "--title",

@@ -6,7 +6,6 @@ import minichar
 def test_unknown_option_suggests_a_similar_name(text):
     for wrong, right in (
         ("learning_rat", "learning_rate"),
-        ("hidden_size", "rnn_size"),
         ("wibble", None),
         ("rnnsize", "rnn_size"),
         ("devise", "device"),

@@ -5,15 +5,21 @@ import shlex
 import subprocess
 import sys
 import warnings
+from itertools import product
 
 import click
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from toys import ONE_THREAD
 
 import minichar.cli
-from minichar.cli import COMMANDS, main
-from minichar.cli.renamed import BY_VALUE, RENAMED
+from minichar.cli import COMMANDS, SYNONYMS, main
+from minichar.cli.dashes import options_of
+from minichar.cli.renamed import BY_VALUE, EXPLAINED, RENAMED, translate
 from minichar.errors import MinicharError, Option
+
+SHOWN = "all messages are printed by default"
 
 
 def test_a_warning_is_one_line(cli, monkeypatch):
@@ -93,16 +99,36 @@ def test_help_describes_arguments_in_their_own_section(cli):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ("tarin", "No such command 'tarin'. Did you mean train?"),
-        ("trian", "No such command 'trian'. Did you mean train?"),
-        ("evla", "No such command 'evla'. Did you mean eval?"),
-        ("xyzzy", "No such command 'xyzzy'."),
+        ("tarin", "Did you mean `minichar train`?"),
+        ("trian --data x", "Did you mean `minichar train`?"),
+        ("evla", "Did you mean `minichar eval`?"),
+        ("generate cv --length 9", "Did you mean `minichar sample`?"),
+        ("chat", "Did you mean `minichar sample`?"),
+        ("test cv", "Did you mean `minichar eval`?"),
+        ("resume", "Did you mean `minichar train --resume`?"),
+        ("version", "Did you mean `minichar --version`?"),
+        ("help", "Did you mean `minichar --help`?"),
+        ("help train", "Did you mean `minichar train --help`?"),
+        ("help trian", "Did you mean `minichar --help`?"),
+        ("download names", "Did you mean `minichar data get`?"),
+        ("data download names", "Did you mean `minichar data get`?"),
+        ("data lst", "Did you mean `minichar data list`?"),
+        ("data names", "Did you mean `minichar data get names`?"),
+        *((name, "") for name in ("xyzzy", "run", "start", "cv", "my.txt", "plan", "traits", "evil")),
     ],
 )
-def test_unknown_command_suggests_similar_names(cli, given, words):
-    result = cli(given, status=2)
-    assert result.stderr.splitlines()[-1] == f"Error: {words}"
+def test_unknown_command_suggests_what_to_type(cli, given, words):
+    result = cli(*given.split(), status=2)
+    name = given.removeprefix("data ").split()[0]
+    assert result.stderr.splitlines()[-1] == f"Error: No such command {name!r}. {words}".rstrip()
     assert result.stdout == ""
+
+
+def test_synonyms_of_commands_are_commands():
+    for words in SYNONYMS.values():
+        name = words.format("train").split()[0]
+        assert name in COMMANDS or name == "--version", words
+    assert not {*SYNONYMS} & {*COMMANDS}
 
 
 @pytest.mark.parametrize(
@@ -111,6 +137,10 @@ def test_unknown_command_suggests_similar_names(cli, given, words):
         ("train --rnnsize 3", "'--rnnsize'. Did you mean '--rnn-size'?"),
         ("sample --temp 1", "'--temp'. Did you mean '--temperature'?"),
         ("train --learn 1", "'--learn'. Did you mean '--learning-rate'?"),
+        ("sample --top 1", "'--top'. Did you mean '--top-k' or '--top-p'?"),
+        ("train --kepe 1", "'--kepe'. Did you mean '--keep'?"),
+        ("sample --lenght 1", "'--lenght'. Did you mean '--length'?"),
+        ("train --type float64", "'--type'. Did you mean '--dtype'?"),
         ("sample cv —length 5", "'—length'. Did you mean '--length'?"),
         ("sample –top_k=5 cv", "'–top_k'. Did you mean '--top-k'?"),
         ("train —rnn-size 64", "'—rnn-size'. Did you mean '--rnn-size'?"),
@@ -143,8 +173,12 @@ def test_a_second_argument_suggests_the_option(cli, arguments, words):
         ("train -rnn_size 64 --xyzzy 3", "'--xyzzy'."),
         ("sample -n_layer 2", "'-n_layer'."),
         ("train -sample 0", "'-sample'. Did you mean '--sample-every'?"),
-        ("train -checkpoint x.npz", "'-checkpoint'. Did you mean '--checkpoint-dir'?"),
+        ("train -checkpoint_d x", "'-checkpoint_d'. Did you mean '--checkpoint-dir'?"),
         ("train -x", "'-x'."),
+        ("sample -2", "'-2'."),
+        ("sample cv -t -2 -1", "'-1'."),
+        ("train --resume -2", "'-2'."),
+        ("data -h2", "'-h2'."),
         ("-xyzzy", "'-xyzzy'."),
     ],
 )
@@ -157,10 +191,10 @@ def test_unknown_option_with_one_dash(cli, arguments, words):
     ("given", "answer"),
     [
         ("train -data_dir x -rnn_size 64 -gpuid -1", "train --data x --rnn-size 64 --device cpu"),
-        ("train --data x -rnn_size=64 -gpuid 1", "train --data x --rnn-size=64 --device gpu:1"),
+        ("train --data x -rnn_size=64 -gpuid 1", "train --data x --rnn-size 64 --device gpu:1"),
         ("train -opencl 1 -dropout 0.5", "train --device opencl --dropout 0.5"),
         ("train -opencl 0 -seed 1", "train --seed 1 (no equivalent: -opencl)"),
-        ("sample cv -temperature=0.5", "sample cv --temperature=0.5"),
+        ("sample cv -temperature=0.5", "sample cv --temperature 0.5"),
         ("sample cv -sample 0 -verbose 0", "sample cv --argmax --quiet"),
         ("sample -sample 1 --sample", "sample --sample --sample"),
         ("sample -primetext 'a b'", "sample --primetext 'a b'"),
@@ -168,10 +202,10 @@ def test_unknown_option_with_one_dash(cli, arguments, words):
         ("train -model_type gru -checkpoint_every 9", "train --model gru --eval-val-every 9"),
         ("sample -checkpoint x.npz -start_text a", "sample x.npz --primetext a"),
         ("sample -checkpoint=x.npz", "sample x.npz"),
-        ("train --block_size=8 --n_layer 3 --n_embd=9", "train --seq-length=8 --num-layers 3 --rnn-size=9"),
+        ("train --block_size=8 --n_layer 3 --n_embd=9", "train --seq-length 8 --num-layers 3 --rnn-size 9"),
         (
-            "train --n_head=4 --max_iters 10 --seed 1",
-            "train --seed 1 (no equivalent: --n_head, --max_iters)",
+            "train --n_head=4 --compile --seed 1",
+            "train --seed 1 (no equivalent: --n_head, --compile)",
         ),
         (
             "train --optimizer adam --n_head 4 --lr 1",
@@ -193,7 +227,7 @@ def test_unknown_option_with_one_dash(cli, arguments, words):
             "--lr-schedule; the schedule is set by --warmup and --learning-rate-decay)",
         ),
         ("train --eval_iters 200", "train --max-val-chunks 200"),
-        ("sample --start=a --max_new_tokens=9", "sample --primetext=a --length=9"),
+        ("sample --start=a --max_new_tokens=9", "sample --primetext a --length 9"),
         ("train --lr 0.01 --epochs 5", "train --learning-rate 0.01 --max-epochs 5"),
         ("train --gpu --data x", "train --device gpu --data x"),
         ("sample --gpu cv", "sample --device gpu cv"),
@@ -202,8 +236,43 @@ def test_unknown_option_with_one_dash(cli, arguments, words):
         ("-version", "--version"),
         ("train -data x", "train --data x"),
         ("eval --text x", "eval --data x"),
-        ("inspect --data=x", "inspect --text=x"),
+        ("inspect --data=x", "inspect --text x"),
         ("gradcheck --true-share 1", "gradcheck --teacher-forcing-ratio 1"),
+        ("train --input x", "train --data x"),
+        ("eval --input_file=x", "eval --data x"),
+        ("sweep --file x", "sweep --data x"),
+        ("train --Max-Epochs 3", "train --max-epochs 3"),
+        ("sample --LENGTH=5", "sample --length 5"),
+        ("train --epoch 3", "train --max-epochs 3"),
+        ("train --hidden 64 --layers 3", "train --rnn-size 64 --num-layers 3"),
+        *(
+            (f"train --data x {verbose}", f"train --data x (no equivalent: --verbose; {SHOWN})")
+            for verbose in ("--verbose", "--verbose 2")
+        ),
+        ("train --cuda --data x", "train --device gpu --data x"),
+        ("train --continue", "train --resume"),
+        ("train --continue cv --quiet", "train --resume cv --quiet"),
+        ("sample -t 0.5", "sample --temperature 0.5"),
+        ("sample -t .5 cv", "sample --temperature .5 cv"),
+        ("sample -p .9", "sample --top-p .9"),
+        ("sample -p 'a b'", "sample --primetext 'a b'"),
+        ("sample -o out.txt", "sample > out.txt"),
+        ("sample --output 'my out.txt' cv --length 9", "sample cv --length 9 > 'my out.txt'"),
+        ("sample cv --out=-x", "sample cv > ./-x"),
+        ("inspect -o page.html", "inspect --html page.html"),
+        ("plot --save a.svg", "plot --output a.svg"),
+        ("convert -o a.npz cv", "convert cv a.npz"),
+        ("sample --checkpoint=-cv", "sample ./-cv"),
+        ("convert --output a.npz --checkpoint cv", "convert cv a.npz"),
+        ("data get names -o x", "data get names --dir x"),
+        ("data get --name names", "data get names"),
+        ("eval --model cv --test", "eval cv --part test"),
+        ("eval --test a.txt", "eval --data a.txt"),
+        ("serve -p 80", "serve --port 80"),
+        ("serve --model cv", "serve cv"),
+        ("--data x", "train --data x"),
+        ("--train --data x", "train --data x"),
+        ("-v", "--version"),
     ],
 )
 def test_options_of_other_programs_are_answered_with_the_command_to_use(cli, given, answer):
@@ -217,18 +286,118 @@ def test_the_first_option_to_change_is_named(cli):
     assert stderr.splitlines()[-1].startswith("Error: No such option '-opencl'. ")
 
 
-def test_answers_to_options_of_other_programs_are_options():
-    """Every replacement is an option of one of these commands, or an argument."""
-    options = {
-        name
-        for command in ("train", "sample", "inspect", "gradcheck")
-        for parameter in main.get_command(click.Context(main), command).params
-        for name in (*parameter.opts, *parameter.secondary_opts)
-    }
-    assert set(RENAMED.values()) - {""} <= options
-    templates = [template for values in BY_VALUE.values() for template in values.values() if template]
-    assert {template.split()[0] for template in templates} <= options
-    assert not {*RENAMED} & {*BY_VALUE}
+def test_the_command_to_use_has_no_unknown_option():
+    """Every name in the tables is answered by some command, and every printed command can be parsed."""
+    names, answered = {*RENAMED, *BY_VALUE, *EXPLAINED}, set()
+    for name in COMMANDS:
+        for words, command in subcommands(name).items():
+            ctx = click.Context(command, info_name=words[-1])
+            options = options_of(ctx)
+            for key, value in product(names, ([], ["0"], ["5"], [".5"], ["my.txt"], ["lstm"], ["test"])):
+                translation = translate([f"-{key}", *value], options)
+                answered |= {key for each in translation.unknown if each.explanation}
+                if not translation.renamed:
+                    continue
+                answered.add(key)
+                parsed = command.make_parser(ctx).parse_args([*translation.words])  # raises if one is unknown
+                assert parsed[1] in ([], value)
+    top = translate(["-v"], options_of(click.Context(main)), interspersed=False)
+    assert names - answered == {"v"}
+    assert top.words == ["--version"]
+
+
+@pytest.mark.parametrize("name", ["train", "sample", "plot", "data"])
+@given(data=st.data())
+def test_translation_finds_the_options_that_the_parser_does_not_know(name, data):
+    """Values, such as the -1 in ``--seed -1``, are told from options exactly as in Click."""
+    ((_, command),) = [*subcommands(name).items()][:1]
+    ctx = click.Context(command, info_name=name, token_normalize_func=lambda name: name.replace("_", "-"))
+    options = options_of(ctx)
+    odd = [
+        "-2",
+        "-1",
+        "--Length",
+        "--seed=-1",
+        "-o",
+        "-ofile",
+        "--no_such",
+        "-",
+        "--",
+        "",
+        "x",
+        "-x=3",
+        "a b",
+    ]
+    words = data.draw(st.lists(st.sampled_from([*(each for each in options if each != ">"), *odd])))
+    translation = translate(words, options)
+    found = {*translation.renamed, *(each.name for each in translation.unknown)}
+    try:
+        command.make_parser(ctx).parse_args([*words])
+    except click.NoSuchOption:
+        assert found
+    except click.UsageError:
+        pass
+    else:
+        assert not found
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "sample", "eval", "inspect", "convert", "plot", "sweep", "serve"]
+)
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(
+            "--momentum",
+            "--adam",
+            "--json",
+            "--color",
+            "--stream",
+            "--quantize",
+            "--size",
+            "--repetition-penalty",
+        ),
+        *(
+            "--attention",
+            "--tokenizer",
+            "--gamma",
+            "--heads",
+            "--shuffle",
+            "--fp16",
+            "--help-me",
+            "-x",
+            "-V2",
+        ),
+    ],
+)
+def test_no_suggestion_is_better_than_a_wrong_one(cli, command, option):
+    stderr = cli(command, option, "3", status=2).stderr
+    assert stderr.splitlines()[-1] == f"Error: No such option {option!r}."
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (
+            "sample -n 200",
+            "use --length for the number of characters, or --num-samples for the number of samples",
+        ),
+        (
+            "train -o cv2",
+            "use --checkpoint-dir for the directory of the checkpoints, and --savefile for their names",
+        ),
+        ("train --load cv", "use --resume to continue a run, or --init-from to start from a model's weights"),
+        ("train --time 600", "use --max-time, in minutes"),
+        ("train --test 0.1", "use --train-frac and --val-frac; the rest of the text is the test split"),
+        ("sweep --jobs 4", "to run trials in parallel, start several processes with the same --sweep-dir"),
+        ("sweep --resume", "to continue a sweep, run `minichar sweep` with its --sweep-dir"),
+        ("eval --version", "use `minichar --version`"),
+    ],
+)
+def test_options_without_a_single_replacement_are_explained(cli, given, words):
+    stderr = cli(*given.split(), status=2).stderr
+    name = next(word for word in given.split() if word.startswith("-"))
+    assert stderr.splitlines()[-1] == f"Error: No such option {name!r}: {words}"
 
 
 def test_choices_ignore_case_and_suggest_a_similar_name(cli):

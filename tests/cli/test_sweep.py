@@ -175,7 +175,7 @@ def test_six_processes_that_start_together_share_the_trials(process, home, optun
         (
             ("--search", "rnn_size=4,8", "--init-from", "x"),
             2,
-            "'--init-from': every trial starts from",
+            "'--init-from': every trial in --sweep-dir starts from",
         ),
         (("--resume=sweep",), 2, "No such option '--resume': to continue a sweep, run `minichar sweep`"),
         (("--search", "max_val_chunks=5,9"), 1, "--max-val-chunks cannot be searched"),
