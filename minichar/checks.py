@@ -78,6 +78,8 @@ ABOVE_0 = rule(lambda value: value > 0, "above 0")
 BELOW_1 = rule(lambda value: 0 <= value < 1, "at least 0 and below 1")
 UP_TO_1 = rule(lambda value: 0 < value <= 1, "above 0 and at most 1")
 
+URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+"""Start of a URL, from which `pathlib` would remove a slash."""
 NOT_IN_NAMES = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 """NUL, and all surrogates except those that represent invalid UTF-8 bytes (PEP 383)."""
 FILE_NAME = rule(
@@ -157,7 +159,7 @@ def _boolean(value: Any) -> bool:
 
 
 def _path(value: Any) -> Path:
-    if isinstance(value, str) and not value:
+    if isinstance(value, str) and (not value or URL.match(value)):
         raise TypeError
     return Path(value)
 
@@ -175,7 +177,7 @@ KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     bool | None: (lambda value: None if value is None else _boolean(value), "True, False or None"),
     str: (_exactly(str), "text"),
     dict[str, Any]: (_exactly(dict), "a dict"),
-    Path: (_path, "a path"),
-    Path | None: (lambda value: None if value is None else _path(value), "a path"),
+    Path: (_path, "a local path"),
+    Path | None: (lambda value: None if value is None else _path(value), "a local path"),
 }
 """Map from each declared type to its conversion function and its description in error messages."""

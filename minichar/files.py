@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import stat
+from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -269,6 +270,17 @@ def _sync_directory(directory: Path) -> None:
         # or if the file system cannot flush directories.
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EINVAL, errno.ENOTSUP):
             raise
+
+
+def is_text(path: Path) -> bool:
+    """Return whether a file starts with UTF-8 text."""
+    with open(path, "rb") as file:
+        start = file.read(1000)
+    try:
+        text = getincrementaldecoder("utf-8")().decode(start)  # the last character may be incomplete
+    except UnicodeDecodeError:
+        return False
+    return text != "" and "\0" not in text
 
 
 def read_text(path: Path) -> str:

@@ -8,7 +8,6 @@ file size before memory is allocated.
 import json
 import warnings
 import zipfile
-from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
@@ -19,7 +18,7 @@ import numpy as np
 
 from minichar.checkpoints.stored_zip import StoredZip
 from minichar.errors import MinicharError, Refused, brief
-from minichar.files import writing
+from minichar.files import is_text, writing
 
 MAX_HEADER_CHARACTERS = 16 << 20
 MAX_HEADER_BYTES = 4 * MAX_HEADER_CHARACTERS
@@ -163,17 +162,6 @@ class Archive:
         if shape != () or self.dtypes["header"].itemsize > MAX_HEADER_BYTES:
             raise self.corrupted(f"its header is not a single string of at most {MAX_HEADER_BYTES:,} bytes")
         return parse_header(str(self.read("header")), self.corrupted)
-
-
-def is_text(path: Path) -> bool:
-    """Return whether a file starts with UTF-8 text."""
-    with open(path, "rb") as file:
-        start = file.read(1000)
-    try:
-        text = getincrementaldecoder("utf-8")().decode(start)  # the last character may be incomplete
-    except UnicodeDecodeError:
-        return False
-    return text != "" and "\0" not in text
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 from click.types import OptionHelpExtra
 
-from minichar.checks import did_you_mean
+from minichar.checks import URL, did_you_mean
 from minichar.cli.completion import complete_model
 from minichar.cli.dashes import TwoDashes
 from minichar.devices.backend import Backend
@@ -25,20 +25,25 @@ from minichar.extras import on_interrupt, raise_interrupt
 Decorator = Callable[[Any], Any]
 
 
-class NonEmptyPath(click.Path):
-    """Path that must not be empty: `pathlib` would treat an empty path as the current directory."""
+class LocalPath(click.Path):
+    """Path that is not empty and not a URL.
+
+    `pathlib` would treat an empty path as the current directory, and remove a slash from a URL.
+    """
 
     def __init__(self, **checks: bool) -> None:
         super().__init__(path_type=Path, **checks)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return `value` as a `Path`, or report a usage error if it is empty or invalid."""
+        """Return `value` as a `Path`, or report a usage error if it is empty, a URL or otherwise invalid."""
         if not os.fspath(value):
             self.fail("the path is empty", param, ctx)
+        if URL.match(os.fspath(value)):
+            self.fail(f"{plain(value)} is a URL: download the file first, and use its local path", param, ctx)
         return super().convert(value, param, ctx)
 
 
-class ModelPath(NonEmptyPath):
+class ModelPath(LocalPath):
     """Path to a model. Shell completion suggests models or, if no model matches, files."""
 
     def shell_complete(
@@ -49,9 +54,9 @@ class ModelPath(NonEmptyPath):
         return items or super().shell_complete(ctx, param, incomplete)
 
 
-PATH = NonEmptyPath()
+PATH = LocalPath()
 MODEL = ModelPath()
-OUTPUT = NonEmptyPath(dir_okay=False, readable=False)
+OUTPUT = LocalPath(dir_okay=False, readable=False)
 """Path to an output file, which must not be an existing directory."""
 
 

@@ -1,5 +1,6 @@
 """Open devices by name."""
 
+import re
 from importlib.util import find_spec
 from warnings import warn
 
@@ -10,6 +11,8 @@ from minichar.devices.cupy import open_cupy
 from minichar.devices.opencl import open_dpnp
 from minichar.errors import MinicharError
 
+NAME = re.compile(r"auto|cpu|(gpu|opencl)(:\d+)?")
+SYNONYMS = {"cuda": "gpu", "nvidia": "gpu"}
 AUTO_CPU = "device auto: cpu, because {}; to use a GPU, add --device gpu"
 """Note that states why ``auto`` selects the CPU for a task that is not timed."""
 SMALL_STEPS = "each step is small"
@@ -37,10 +40,10 @@ def open_backend(name: str = "auto", tf32: bool = False) -> Backend:
         device is missing. There is no fallback to another device.
     """
     kind, colon, number = checked("device", name, str).partition(":")
-    if kind not in ("auto", "cpu", "gpu", "opencl") or (
-        colon and (kind in ("auto", "cpu") or not number.isdecimal())
-    ):
-        raise MinicharError(f"unknown device {name!r}: use auto, cpu, gpu, gpu:N, opencl or opencl:N")
+    if not NAME.fullmatch(name):
+        meant = SYNONYMS.get(kind.lower(), kind.lower()) + colon + number
+        hint = f"; did you mean {meant!r}?" if NAME.fullmatch(meant) else ""
+        raise MinicharError(f"unknown device {name!r}: use auto, cpu, gpu, gpu:N, opencl or opencl:N{hint}")
     if kind == "gpu":
         return open_cupy(int(number or 0), tf32)
     if kind == "opencl":

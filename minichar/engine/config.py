@@ -15,7 +15,8 @@ GRU_RESETS = ("after", "before")
 
 CellName = Annotated[str, one_of(models)]
 GruReset = Annotated[str, one_of(GRU_RESETS)]
-Size = Annotated[int, between(1, 1 << 20)]
+MAX_SIZE = 1 << 20
+Size = Annotated[int, between(1, MAX_SIZE)]
 DropProbability = Annotated[float, BELOW_1]
 
 
@@ -62,7 +63,7 @@ class Config:
     dropout: DropProbability = 0.0
     gru_reset: GruReset = "after"
     weight_drop: DropProbability = 0.0
-    embedding: Annotated[int, between(0, 1 << 20)] = 0
+    embedding: Annotated[int, between(0, MAX_SIZE)] = 0
     layer_norm: bool = False
     tied: bool = False
 

@@ -1,10 +1,12 @@
 """Find the text files that a path refers to."""
 
 import os
+from collections import defaultdict
 from pathlib import Path
+from shlex import quote
 
-from minichar.errors import MinicharError
-from minichar.files import descriptor_of
+from minichar.errors import MinicharError, quoted
+from minichar.files import descriptor_of, is_text
 from minichar.text.datasets import is_dataset_folder
 
 
@@ -63,6 +65,19 @@ def _text_files(folder: Path) -> list[Path]:
     return sorted((path for path in found if not path.is_dir()), key=lambda path: path.name)
 
 
+def _other_texts(folder: Path) -> list[Path]:
+    """Return the files in `folder` with the suffix that accounts for most of the text.
+
+    Empty files are ignored, and so are suffixes of binary files.
+    """
+    groups = defaultdict(list)
+    for path in folder.iterdir():
+        if path.suffix and path.name[0] != "." and path.is_file() and path.stat().st_size:
+            groups[path.suffix].append(path)
+    texts = [group for group in groups.values() if all(map(is_text, group))]
+    return max(texts, key=lambda group: sum(path.stat().st_size for path in group), default=[])
+
+
 def _missing(data: Path, path: Path) -> MinicharError:
     """Return the error for `path`, a missing file that `data` refers to."""
     if is_dataset_folder(data):
@@ -74,5 +89,11 @@ def _missing(data: Path, path: Path) -> MinicharError:
     if data.is_dir() and not _text_files(data):
         problem = f"{str(data)!r} contains no .txt files"
         datasets = sorted(repr(str(text.parent)) for text in data.glob("*/input.txt"))
+        others = [] if datasets else _other_texts(data)
+        if len(others) > 1:
+            suffix = others[0].suffix
+            join = f"join them with `cat {quoted(data)}/*{quote(suffix)} > {quoted(path)}`"
+            return MinicharError(f"{problem}: to use its {len(others):,} {suffix} files, {join}")
+        datasets = datasets or [repr(str(other)) for other in others]
     a_text = "a text file, or a directory that contains input.txt or other .txt files"
     return MinicharError(f"{problem}: choose {' or '.join(datasets) or a_text}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, quoted
 from minichar.text.encodings import SAMPLE, suggest
 from minichar.text.vocabulary import code_points
 
@@ -26,6 +27,20 @@ BOMS = {  # UTF-32 first: its little-endian mark starts with that of UTF-16
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+GZIP, BZIP2, XZ, ZIP = rb"\x1f\x8b", rb"BZh[1-9]1AY&SY", rb"\xfd7zXZ\0", rb"PK\x03\x04"
+FORMATS = (
+    (GZIP, ".gz", "is compressed: decompress it with `gunzip -k {}`"),
+    (BZIP2, ".bz2", "is compressed: decompress it with `bunzip2 -k {}`"),
+    (XZ, ".xz", "is compressed: decompress it with `unxz -k {}`"),
+    (b"|".join([GZIP, BZIP2, XZ]), "", "is compressed: decompress it first"),
+    (ZIP, (".docx", ".odt"), "is a word-processor document: save it as plain text first"),
+    (ZIP, ".epub", "is an e-book: convert it to plain text first"),
+    (ZIP, ".zip", "is a zip archive: extract its text files first"),
+    (rb"\xd0\xcf\x11\xe0", "", "is an office document: save it as plain text first"),
+    (rb"\{\\rtf", "", "is an RTF document: save it as plain text first"),
+    (rb"%PDF-", "", "is a PDF document: extract its text with `pdftotext {}`"),
+)
+"""Formats that contain text in an encoded form: how the file and its name start and end, and what to do."""
 
 
 def check_encoding(encoding: str) -> str:
@@ -129,8 +144,12 @@ class Source:
         Raises
         ------
         MinicharError
-            If the file cannot be read or decoded, or contains a NUL character.
+            If the file cannot be read or decoded, contains a NUL character, or has one of the `FORMATS`.
         """
+        start = self._read(0, 1000)
+        for magic, suffix, problem in FORMATS:
+            if re.match(magic, start) and self.name.endswith(suffix):
+                raise MinicharError(f"{self.name!r} {problem.format(quoted(self.name))}")
         N, before = 0, counts[0]
         own: Counter[str] = Counter()
         for piece in self.pieces(own):
@@ -141,7 +160,6 @@ class Source:
             where = f"{self.name!r} contains NUL characters"
             raise self._suggestion(where, self._find_nul()) or MinicharError(f"{where}, so {BINARY}")
         # Some codecs, such as utf-16 and utf-8-sig, remove the byte-order mark themselves.
-        start = self._read(0, 1000)
         foreign = start.startswith(codecs.BOM_UTF8) and not self.encoding.startswith("utf-8")
         marked = (
             self.encoding.startswith("utf") and start.startswith((codecs.BOM_UTF8, *BOMS)) and not foreign

@@ -5,6 +5,7 @@ from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
+from minichar.engine.config import MAX_SIZE
 from minichar.engine.registry import AUTO
 from minichar.errors import MinicharError, Option, brief, counted
 from minichar.text.batches import Split, split_text
@@ -39,8 +40,8 @@ def read_corpus(settings: Settings, cache: bool = True, team: Team = ALONE) -> C
     Raises
     ------
     MinicharError
-        If the text cannot be read (see `load_corpus`), or if the ranks read different texts, for example
-        because each rank reads from its own disk.
+        If the text cannot be read (see `load_corpus`) or has too many distinct characters, or if the ranks
+        read different texts, for example because each rank reads from its own disk.
     """
     reader = team.in_turn(lambda: Reader(settings.data, settings.encoding, settings.min_freq, cache=cache))
     cached = reader.cached()
@@ -51,7 +52,13 @@ def read_corpus(settings: Settings, cache: bool = True, team: Team = ALONE) -> C
     digest = team.lead(lambda: corpus.digest)
     if any(team.largest(corpus.digest != digest)):
         raise MinicharError(f"the processes read different texts from {corpus.path}: use the same text")
-    if len(corpus.vocabulary) > 1:
+    if (V := len(corpus.vocabulary)) > MAX_SIZE:
+        raise MinicharError(
+            f"{corpus.path!r} has {V:,} distinct characters, and a model can have at most {MAX_SIZE:,}: ",
+            "keep only frequent characters with ",
+            Option("min_freq"),
+        )
+    if V > 1:
         return corpus
     note = "the text has only one distinct character: there is nothing to learn"
     return replace(corpus, notes=(*corpus.notes, note))

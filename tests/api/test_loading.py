@@ -27,7 +27,7 @@ def test_saved_and_loaded_model_is_equal(model, tmp_path, suffix):
     ("arguments", "message"),
     [
         ({"path": "a\0b.npz"}, r"path is 'a\\x00b\.npz'; it must be text without characters that are"),
-        ({"path": None}, "path is None; it must be a path"),
+        ({"path": None}, "path is None; it must be a local path"),
         ({"path": "model.pt", "vocabulary": "ab"}, "vocabulary is 'ab'; it must be a Vocabulary"),
     ],
 )

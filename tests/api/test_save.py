@@ -28,7 +28,7 @@ def test_a_model_without_methods_can_be_saved(tmp_path):
 def test_the_model_must_be_a_model(model, tmp_path):
     with pytest.raises(minichar.MinicharError, match="model is 'no'; it must be a model"):
         minichar.save(tmp_path / "x.npz", "no")
-    with pytest.raises(minichar.MinicharError, match=r"^path is minichar\.Model.*; it must be a path$"):
+    with pytest.raises(minichar.MinicharError, match=r"^path is minichar\.Model.*; it must be a local path$"):
         minichar.load(model)
 
 

@@ -156,8 +156,9 @@ def test_the_signature_lists_every_option_with_its_default():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: minichar.train(""), "data is ''; it must be a path"),
-        (lambda: minichar.train(checkpoint_dir=""), "checkpoint_dir is ''; it must be a path"),
+        (lambda: minichar.train("https://x/a//b"), "data is 'https://x/a//b'; it must be a local path"),
+        (lambda: minichar.train(""), "data is ''; it must be a local path"),
+        (lambda: minichar.train(checkpoint_dir=""), "checkpoint_dir is ''; it must be a local path"),
         (lambda: minichar.train(recipe=None), "recipe is None; it must be text"),
         (lambda: minichar.train(device=None), "device is None; it must be text"),
         (lambda: minichar.load_corpus(min_freq="2"), "min_freq is '2'; it must be an integer"),
@@ -177,7 +178,7 @@ def test_errors_are_one_line_and_name_the_keyword(text):
         (text, {"rnn_size": 0}, "rnn_size"),
         (text, {"learning_rate": "fast"}, "learning_rate"),
         (text, {"init_from": "a", "resume": "b"}, "init_from.*resume"),
-        (None, {"resume": 5}, "resume is 5; it must be a path"),
+        (None, {"resume": 5}, "resume is 5; it must be a local path"),
         (text, {"init_from": toy_model(), "rnn_size": 5}, "rnn_size=5 does not match"),
         (TEXT, {}, "save the text to a file"),
     ):

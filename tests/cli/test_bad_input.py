@@ -38,6 +38,27 @@ def test_directory_without_input_txt(refused, home):
     assert "'folder' contains no .txt files: choose a text file" in refused("train", "--data", "folder")
 
 
+@pytest.mark.parametrize(
+    "url", ["https://example.org/a//b.txt?x=1", "HTTP://x/y", "file:///tmp/x", "s3://b/k"]
+)
+@pytest.mark.parametrize("command", [["train", "--data"], ["sample"], ["eval", "--data"], ["plot"]], ids=str)
+def test_a_url_is_not_a_path(refused, command, url):
+    assert refused(*command, url, status=2).endswith(
+        f": {url} is a URL: download the file first, and use its local path"
+    )
+
+
+def test_too_many_distinct_characters(refused, monkeypatch):
+    """Neither the option in the message nor its remedy is one that train does not have."""
+    monkeypatch.setattr("minichar.training.text.MAX_SIZE", 20)
+    error = refused("train", "--data", "input.txt")
+    assert re.fullmatch(
+        "Error: 'input.txt' has 2. distinct characters, and a model can have at most 20: "
+        "keep only frequent characters with --min-freq",
+        error,
+    )
+
+
 @pytest.mark.parametrize("kind", ["folder", "pipe", "device"])
 def test_text_is_not_a_regular_file(refused, home, kind):
     """Unlike unreadable files, these files are rejected even if the tests run as root."""

@@ -19,6 +19,26 @@ def test_an_unknown_name(name, error_of):
     assert "auto, cpu, gpu, gpu:N, opencl or opencl:N" in message
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("cuda", "gpu"),
+        ("CUDA:1", "gpu:1"),
+        ("nvidia", "gpu"),
+        ("GPU:0", "gpu:0"),
+        ("Cpu", "cpu"),
+        ("AUTO", "auto"),
+    ],
+)
+def test_other_names_are_answered_with_the_name_to_use(name, meant, error_of):
+    assert error_of(name).endswith(f"opencl or opencl:N; did you mean {meant!r}?")
+
+
+@pytest.mark.parametrize("name", ["tpu", "mps", "cuda:x", "cpu:1", "gpus", "GPU:", "xgpu"])
+def test_no_name_is_suggested_for_other_devices(name, error_of):
+    assert error_of(name).endswith("opencl or opencl:N")
+
+
 def test_the_cpu_is_always_available():
     assert open_backend("cpu") is CPU
     assert CPU.name == CPU.kind == "cpu"

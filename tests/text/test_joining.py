@@ -1,6 +1,7 @@
 import codecs
 import hashlib
 import os
+import subprocess
 from io import BytesIO
 from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
@@ -86,9 +87,35 @@ def test_other_files_are_ignored(folder):
 
 
 def test_a_directory_without_text_files_is_an_error(tmp_path):
-    (tmp_path / "readme.md").write_text("no text")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
+    (tmp_path / ".hidden.md").write_text("hidden")
+    (tmp_path / "d.md").mkdir()
+    (tmp_path / "Makefile").write_text("all:")
+    os.mkfifo(tmp_path / "pipe.md")
     line = error_of(tmp_path)
     assert line.endswith("choose a text file, or a directory that contains input.txt or other .txt files")
+    (tmp_path / "readme.md").write_text("only one")
+    assert error_of(tmp_path).endswith(f"contains no .txt files: choose {str(tmp_path / 'readme.md')!r}")
+
+
+def test_a_directory_of_other_text_files_is_answered_with_a_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("-my code")
+    folder.mkdir()
+    (folder / "a.c").write_text("int a;\n" * 9)
+    (folder / "b.c").write_text("int b;\n")
+    (folder / "empty.c").touch()
+    (folder / "long.dat").write_text("int c;\n" * 99)
+    (folder / "binary.dat").write_bytes(b"\0")
+    for name in ("readme", "notes", "to do"):
+        (folder / f"{name}.md").write_text("short\n")
+    join = "cat './-my code'/*.c > './-my code/input.txt'"
+    assert (
+        error_of(folder)
+        == f"'-my code' contains no .txt files: to use its 2 .c files, join them with `{join}`"
+    )
+    subprocess.run(join, shell=True, check=True)
+    assert text_of(load_corpus(folder)) == "int a;\n" * 9 + "int b;\n"
 
 
 def test_files_that_are_not_regular_are_named(folder):

@@ -1,5 +1,13 @@
+import bz2
 import codecs
+import gzip
+import lzma
 import os
+import re
+import shlex
+import shutil
+import subprocess
+import zipfile
 from collections import Counter
 from functools import partial
 from io import BytesIO
@@ -134,6 +142,47 @@ def test_utf16_without_a_byte_order_mark_is_an_error(tmp_path):
 )
 def test_a_binary_file_is_rejected(tmp_path, content):
     assert "looks like a binary file" in error_of(written(tmp_path, content))
+
+
+def zipped(content):
+    with zipfile.ZipFile(file := BytesIO(), "w") as archive:
+        archive.writestr("book.txt", content)
+    return file.getvalue()
+
+
+ENCODED = {
+    ".gz": (gzip.compress, "is compressed: decompress it with `gunzip -k {}`"),
+    ".bz2": (bz2.compress, "is compressed: decompress it with `bunzip2 -k {}`"),
+    ".xz": (lzma.compress, "is compressed: decompress it with `unxz -k {}`"),
+    "": (gzip.compress, "is compressed: decompress it first"),
+    ".zip": (zipped, "is a zip archive: extract its text files first"),
+    ".epub": (zipped, "is an e-book: convert it to plain text first"),
+    ".docx": (zipped, "is a word-processor document: save it as plain text first"),
+    ".odt": (zipped, "is a word-processor document: save it as plain text first"),
+    ".doc": (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".__add__,
+        "is an office document: save it as plain text first",
+    ),
+    ".rtf": (rb"{\rtf1\ansi ".__add__, "is an RTF document: save it as plain text first"),
+    ".pdf": (b"%PDF-1.4\n".__add__, "is a PDF document: extract its text with `pdftotext {}`"),
+}
+
+
+@pytest.mark.parametrize("suffix", ENCODED)
+def test_files_that_contain_encoded_text_are_explained(tmp_path, suffix):
+    encode, advice = ENCODED[suffix]
+    path = tmp_path / f"my book{suffix}"
+    path.write_bytes(encode(b"It was a dark and stormy night.\n" * 50))
+    assert error_of(path) == f"{str(path)!r} {advice.format(shlex.quote(str(path)))}"
+    command = re.search("`(.*)`", error_of(path))
+    if command and shutil.which(command[1].split()[0]) and suffix != ".pdf":
+        subprocess.run(command[1], shell=True, check=True)
+        assert text_of(load_corpus(path.with_suffix(""))).startswith("It was a dark")
+
+
+def test_text_that_starts_like_another_format_is_read(tmp_path):
+    for start in ("PK", "BZh", "PDF-", "{rtf", "%PDF"):
+        assert text_of(load_corpus(written(tmp_path, f"{start} is text".encode()))) == f"{start} is text"
 
 
 @pytest.mark.parametrize(
