@@ -169,6 +169,10 @@ class OneOf(click.Choice[str]):
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__(names, case_sensitive=False)
 
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
+        """Return the valid names on one line."""
+        return f"Choose one of {', '.join(self.choices)}."
+
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         """Return an error message that lists the valid names."""
         message = super().get_invalid_choice_message(value, ctx).removesuffix(".")

@@ -87,6 +87,8 @@ def _read(opener: urllib.request.OpenerDirector, url: str, limit: int, progress:
 class _SameScheme(urllib.request.HTTPRedirectHandler):
     """Redirect handler that never follows redirects to a different scheme, for example from https to http."""
 
+    inf_msg = "too many redirects: "  # the default has several lines
+
     def __init__(self, scheme: str) -> None:
         self.scheme = scheme
 

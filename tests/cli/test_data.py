@@ -1,5 +1,6 @@
 import hashlib
 import sys
+import textwrap
 from dataclasses import replace
 
 import pytest
@@ -130,6 +131,13 @@ def test_unknown_name_is_a_usage_error(run):
     result = run("get", "shakespear")
     assert result.exit_code == 2
     assert "tinyshakespeare" in result.stderr
+
+
+def test_a_missing_name_is_a_usage_error_of_at_most_five_lines(run):
+    result = run("get")
+    assert result.exit_code == 2
+    assert f"Error: Missing argument 'NAME'. Choose one of {', '.join(DATASETS)}.\n" in result.stderr
+    assert sum(len(textwrap.wrap(line, 80)) or 1 for line in result.stderr.splitlines()) <= 5
 
 
 def test_help_shows_an_example_and_the_output_path(run):

@@ -73,6 +73,11 @@ def test_files_are_returned_in_order_with_progress(server, monkeypatch):
     assert sizes == [4, 1, 4, 2]
 
 
+def test_a_redirect_loop_is_rejected(server):
+    server.answers["/file"] = sends(b"", status=302, Location="/file")
+    assert error_of(server).endswith(": HTTP Error 302: too many redirects: Found")
+
+
 def test_a_redirect_within_the_scheme_is_followed(server):
     server.answers["/old"] = sends(b"", status=302, Location="/new")
     server.answers["/new"] = sends(b"here")
