@@ -12,8 +12,8 @@ from minichar.errors import nearest
 
 TYPOGRAPHIC_DASH = re.compile("[\u2010-\u2015\u2212]+")
 """Dashes that some editors and phones substitute for hyphens."""
-SHORTEST, MOST = 3, 3
-"""Minimum length of an abbreviation that is completed, and maximum number of completions to suggest."""
+SHORTEST = 3
+"""Minimum length of an abbreviation that is completed."""
 
 
 class TwoDashes(click.Command):
@@ -93,12 +93,11 @@ def options_of(ctx: click.Context) -> dict[str, Forms]:
 
 
 def similar_options(ctx: click.Context, key: str) -> list[str]:
-    """Return the options that `key` abbreviates or, if there are none, the most similar one."""
+    """Return the options that `key` abbreviates or, if there are none, similar ones."""
     names = [name.removeprefix("--") for name in options_of(ctx) if name.startswith("--")]
     completed = [name for name in names if name.startswith(key)] if len(key) >= SHORTEST else []
     shortest = [name for name in completed if not any(name.startswith(f"{each}-") for each in completed)]
-    similar = shortest if 0 < len(shortest) <= MOST else nearest(key, names)[:1]
-    return [f"--{name}" for name in similar]
+    return [f"--{name}" for name in shortest or nearest(key, names)]
 
 
 def command_line(ctx: click.Context, translation: Translation) -> str:

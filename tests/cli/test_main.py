@@ -20,6 +20,7 @@ from minichar.cli.renamed import BY_VALUE, EXPLAINED, RENAMED, translate
 from minichar.errors import MinicharError, Option
 
 SHOWN = "all messages are printed by default"
+SEVERAL = "to train on several files, put them in a directory and specify it with --data"
 
 
 def test_a_warning_is_one_line(cli, monkeypatch):
@@ -138,6 +139,7 @@ def test_synonyms_of_commands_are_commands():
         ("sample --temp 1", "'--temp'. Did you mean '--temperature'?"),
         ("train --learn 1", "'--learn'. Did you mean '--learning-rate'?"),
         ("sample --top 1", "'--top'. Did you mean '--top-k' or '--top-p'?"),
+        ("sample --top-q 1", "'--top-q'. Did you mean '--top-p' or '--top-k'?"),
         ("train --kepe 1", "'--kepe'. Did you mean '--keep'?"),
         ("sample --lenght 1", "'--lenght'. Did you mean '--length'?"),
         ("train --type float64", "'--type'. Did you mean '--dtype'?"),
@@ -157,6 +159,9 @@ def test_unknown_option_suggests_a_similar_name(cli, arguments, words):
         (["sample", "cv", "The "], "'The ': use `minichar sample cv --primetext 'The '`"),
         (["sample", "a b", "—Hello"], "'—Hello': use `minichar sample 'a b' --primetext '—Hello'`"),
         (["sample", "--primetext", "Once", "upon", "a", "time"], "'a': put quotes around the prompt"),
+        (["train", "a.txt"], "'a.txt': use `minichar train --data a.txt`"),
+        (["train", "a.txt", "b.txt"], f"'a.txt': {SEVERAL}"),
+        (["train", "--data", "a.txt", "b.txt"], f"'b.txt': {SEVERAL}"),
         (["eval", "cv", "my.txt"], "'my.txt': use `minichar eval cv --data my.txt`"),
         (["inspect", "cv", "my.txt"], "'my.txt': use `minichar inspect cv --text my.txt --html inside.html`"),
     ],
@@ -175,6 +180,7 @@ def test_a_second_argument_suggests_the_option(cli, arguments, words):
         ("train -sample 0", "'-sample'. Did you mean '--sample-every'?"),
         ("train -checkpoint_d x", "'-checkpoint_d'. Did you mean '--checkpoint-dir'?"),
         ("train -x", "'-x'."),
+        ("sample -prompt --quiet", "'-prompt'."),
         ("sample -2", "'-2'."),
         ("sample cv -t -2 -1", "'-1'."),
         ("train --resume -2", "'-2'."),
@@ -255,7 +261,7 @@ def test_unknown_option_with_one_dash(cli, arguments, words):
         ("sample -t 0.5", "sample --temperature 0.5"),
         ("sample -t .5 cv", "sample --temperature .5 cv"),
         ("sample -p .9", "sample --top-p .9"),
-        ("sample -p 'a b'", "sample --primetext 'a b'"),
+        ("sample -p '.5 percent'", "sample --primetext '.5 percent'"),
         ("sample -o out.txt", "sample > out.txt"),
         ("sample --output 'my out.txt' cv --length 9", "sample cv --length 9 > 'my out.txt'"),
         ("sample cv --out=-x", "sample cv > ./-x"),
@@ -272,7 +278,7 @@ def test_unknown_option_with_one_dash(cli, arguments, words):
         ("serve --model cv", "serve cv"),
         ("--data x", "train --data x"),
         ("--train --data x", "train --data x"),
-        ("-v", "--version"),
+        ("-v train --lr 1", "--version train --lr 1"),
     ],
 )
 def test_options_of_other_programs_are_answered_with_the_command_to_use(cli, given, answer):
@@ -347,27 +353,9 @@ def test_translation_finds_the_options_that_the_parser_does_not_know(name, data)
 @pytest.mark.parametrize(
     "option",
     [
-        *(
-            "--momentum",
-            "--adam",
-            "--json",
-            "--color",
-            "--stream",
-            "--quantize",
-            "--size",
-            "--repetition-penalty",
-        ),
-        *(
-            "--attention",
-            "--tokenizer",
-            "--gamma",
-            "--heads",
-            "--shuffle",
-            "--fp16",
-            "--help-me",
-            "-x",
-            "-V2",
-        ),
+        *("--momentum", "--adam", "--json", "--color", "--stream", "--quantize", "--size", "--shuffle"),
+        *("--repetition-penalty", "--attention", "--tokenizer", "--gamma", "--heads", "--fp16", "--se"),
+        *("--help-me", "-x", "-V2"),
     ],
 )
 def test_no_suggestion_is_better_than_a_wrong_one(cli, command, option):

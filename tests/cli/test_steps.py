@@ -39,6 +39,7 @@ def test_the_number_of_epochs_depends_on_the_layout(refused, home, steps, option
     for command in ("train", "sweep"):
         error = refused(command, "--data", "input.txt", *options, "--steps", steps, status=2)
         words = shlex.join([command, "--data", "input.txt", *options, "--max-epochs", epochs])
+        assert not [*home.glob("*.npz")]
         assert f"'--steps'. Use: minichar {words} (about {int(steps):,} step" in error
 
 

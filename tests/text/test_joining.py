@@ -116,6 +116,9 @@ def test_a_directory_of_other_text_files_is_answered_with_a_command(tmp_path, mo
     )
     subprocess.run(join, shell=True, check=True)
     assert text_of(load_corpus(folder)) == "int a;\n" * 9 + "int b;\n"
+    (folder / "names").mkdir()
+    (folder / "input.txt").rename(folder / "names" / "input.txt")
+    assert error_of(folder).endswith("contains no .txt files: choose '-my code/names'")
 
 
 def test_files_that_are_not_regular_are_named(folder):

@@ -181,7 +181,7 @@ def test_files_that_contain_encoded_text_are_explained(tmp_path, suffix):
 
 
 def test_text_that_starts_like_another_format_is_read(tmp_path):
-    for start in ("PK", "BZh", "PDF-", "{rtf", "%PDF"):
+    for start in ("PK", "BZh", "PDF-", "{rtf", "%PDF", "a %PDF-1.4"):
         assert text_of(load_corpus(written(tmp_path, f"{start} is text".encode()))) == f"{start} is text"
 
 
