@@ -7,6 +7,7 @@ import pytest
 from toys import listing, take
 
 from minichar.checkpoints.checkpoint import load
+from minichar.checkpoints.history import LARGEST
 from minichar.errors import MinicharError
 from minichar.training.start import resume
 from minichar.training.trainer import Step
@@ -69,6 +70,15 @@ def test_a_loss_three_times_the_first_stops_the_run(trainer_of, watched):
     rate = trainer.settings.learning_rate
     assert f"try a learning_rate below {rate:g} or a lower grad_clip" in error
     assert len(checkpoints) == 1
+
+
+def test_a_loss_too_large_for_a_checkpoint_stops_the_run(trainer_of):
+    trainer = trainer_of()
+    trainer.begin_with(LARGEST)
+    assert trainer.step.limit == LARGEST
+    trainer.check(LARGEST)
+    with pytest.raises(MinicharError, match=r"training failed: loss 1\.01e\+15"):
+        trainer.check(1.01 * LARGEST)
 
 
 def test_a_single_bad_unread_loss_stops_the_run_at_the_next_evaluation(trainer_of):
