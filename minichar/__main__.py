@@ -6,7 +6,10 @@ Imports are kept to a minimum, because Python prints a traceback if Ctrl-C is pr
 import os
 import signal
 import sys
+from time import monotonic
 
+STARTED = monotonic()
+"""Start of the command, from which ``--max-time`` counts: imports and reading the text take time too."""
 STREAMS = (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w"))
 """Name of each standard stream, with the flags and mode for opening the null device in its place.
 
@@ -26,7 +29,7 @@ def main() -> None:
     from minichar.cli import main as command_line
 
     try:
-        command_line(prog_name="minichar")
+        command_line(prog_name="minichar", obj=STARTED)
     finally:
         discard_unwritten()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cells import ARGUMENTS
+from clock import Clock
 from devices import DEVICES, open_device
 from hypothesis import settings
 
@@ -76,6 +77,12 @@ def docs_pages(monkeypatch):
     yield lambda name: import_module(f"pages.{name}")
     for name in [name for name in sys.modules if name.split(".")[0] == "pages"]:
         del sys.modules[name]
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Fake clock that training runs advance."""
+    return Clock(monkeypatch)
 
 
 @pytest.fixture

@@ -47,8 +47,9 @@ class Model(CharRNN):
         Evaluations made during training, oldest first; empty if the model has no training history.
         ``iteration`` is the number of training chunks so far, and ``epoch`` is the number of epochs. All
         losses are in nats per character. ``train_loss`` is the mean loss since the previous evaluation, with
-        dropout and scheduled sampling. ``val_loss`` is the validation loss, or None if there is no validation
-        data. ``fit_loss`` is the loss on training text, measured in the same way as ``val_loss``.
+        dropout and scheduled sampling. ``val_loss`` is the validation loss, and ``fit_loss`` is the loss on
+        training text, measured in the same way. They are None if they were not measured because there is no
+        validation data or the time limit was reached.
         ``learning_rate`` and ``teacher_forcing_ratio`` are the values at the last step before the evaluation.
     """
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from inspect import Parameter, Signature, signature
 from pathlib import Path
+from time import monotonic
 from typing import Any, get_type_hints
 
 from minichar.api.keywords import check_keywords
@@ -77,8 +78,8 @@ def train(
     Returns
     -------
     Model
-        Model loaded from the checkpoint with the lowest validation loss or, if there is no validation
-        split (``val_frac=0``), from the last checkpoint. The model is on the device that it was trained on.
+        Model loaded from the checkpoint with the lowest validation loss or, if none was measured (as with
+        ``val_frac=0``), from the last checkpoint. The model is on the device that it was trained on.
         `Model.history` covers the entire run.
 
     Raises
@@ -88,6 +89,7 @@ def train(
     MinicharError
         If the text cannot be read, an option is out of range, or training fails.
     """
+    started = monotonic()
     check_keywords(train, options)
     if init_from is not None and resume is not None:
         raise MinicharError(
@@ -120,7 +122,7 @@ def train(
 
     trainer = run.trainer
     with Progress(run) if progress else nullcontext() as shown:
-        for event in trainer.run():
+        for event in trainer.run(started):
             if shown is not None:
                 shown.show(event)
             if on_event is not None:

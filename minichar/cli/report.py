@@ -176,11 +176,10 @@ class Report:
             self.bar.label = f"{epoch}  loss {loss:.3f}  {self.speed} characters/s"
             elapsed = monotonic() - self.begun
             self.bar.start = apparent_start(time(), elapsed, step.iteration, self.first)
-            if limit := 60 * self.trainer.settings.max_time:
-                per_step = elapsed / (step.iteration - self.first)
-                total = self.trainer.iterations
-                self.end = expected_end(step.iteration, total, limit - elapsed, per_step)
-                self.bar.length = self.end
+            per_step, timetable = elapsed / (step.iteration - self.first), self.trainer.timetable
+            left = timetable.deadline() - timetable.elapsed()
+            self.end = expected_end(step.iteration, self.trainer.iterations, left, per_step)
+            self.bar.length = self.end
         with self.display():
             self.bar.update(1)
         self.show_early()
@@ -207,12 +206,12 @@ class Report:
         if not self.estimated and done > first and now - since >= ESTIMATE_AFTER:
             self.estimated = True
             per_chunk = (now - since) / (done - first)
-            seconds = since - self.begun + per_chunk * (self.trainer.iterations - first)
-            settings = self.trainer.settings
-            evaluations: float = self.trainer.timetable.evaluations(seconds)
-            if 0 < (limit := 60 * settings.max_time) < seconds:
-                evaluations, seconds = evaluations * limit / seconds, limit
-            may_end_early = len(self.trainer.val) and 0 < settings.patience < evaluations
+            timetable = self.trainer.timetable
+            seconds = timetable.elapsed() + per_chunk * (self.trainer.iterations - done)
+            evaluations: float = timetable.evaluations(seconds)
+            if timetable.limit < seconds:
+                evaluations, seconds = evaluations * timetable.limit / seconds, timetable.limit
+            may_end_early = len(self.trainer.val) and 0 < self.trainer.settings.patience < evaluations
             at_most = "up to " if may_end_early else ""
             self.say(f"time       {at_most}about {duration(seconds)} in total")
         if not self.sampled and self.trainer.settings.sample_every and now - self.begun >= SAMPLE_AFTER:
@@ -228,11 +227,15 @@ class Report:
 
     def show_evaluated(self, evaluated: Evaluated) -> None:
         """Print and log the losses, with advice and a line of generated text."""
-        train, val = evaluated.train_loss, evaluated.val
+        train, val, shortened = evaluated.train_loss, evaluated.val, evaluated.shortened
         line = f"epoch {evaluated.epoch:.2f}  train {train:.4f}"
         if val:
             line += f"  validation {val.loss:.4f} nats = {val.bits:.3f} bits per character"
         self.say(line)
+        if shortened:
+            part = shortened.characters / (len(self.trainer.val) * self.characters)
+            so_far = f"{part:.0%} of the validation chunks (loss {shortened.loss:.4f})"
+            self.say(f"           the time limit was reached after {so_far}")
         if val:
             self.say(f"           validation: first chunk {val.first:.3f}, last {val.last:.3f}")
         fit = evaluated.fit
@@ -260,9 +263,9 @@ class Report:
 
     def finish(self) -> None:
         """Print suggested commands to standard error and the best checkpoint's path to standard output."""
-        stopped = self.trainer.stopping or self.trainer.timetable.is_over_time()
         last = self.trainer.saver.last
-        if stopped and last and self.trainer.iteration < self.trainer.iterations:
+        resumable = not self.trainer.timetable.is_out_of_patience()
+        if resumable and last and self.trainer.iteration < self.trainer.iterations:
             at = f"stopped at epoch {self.trainer.epoch:.2f}; " if self.trainer.stopping else ""
             self.say(f"{at}resume with:")
             self.say(f"  minichar train --resume {quoted(last)}")

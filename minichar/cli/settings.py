@@ -185,7 +185,8 @@ OPTIONS = (
         "--max-time",
         default=DEFAULT.max_time,
         type=Minutes(),
-        help="Stop training after this many minutes. 0: no limit.",
+        help="End the run this many minutes after the start of the command, including the last evaluation. "
+        "0: no limit.",
     ),
     training(
         "--patience",

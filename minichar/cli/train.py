@@ -138,7 +138,7 @@ def command(
             run = with_tf32_note(run)
 
         report: Report | Silent = Report(run, print_every, log, quiet) if team.rank == 0 else Silent()
-        events = run.trainer.run()  # checks the directory before the report introduces the run
+        events = run.trainer.run(started=ctx.obj)  # checks the directory before the report introduces the run
         with stopping(run.trainer, report.say_at_once) as received:
             with report:
                 for event in events:

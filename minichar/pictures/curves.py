@@ -19,7 +19,7 @@ class Curve:
     epochs, train, learning_rate, teacher_forcing_ratio : tuple of float
         One value per measurement. `train` is the mean training loss since the previous measurement.
     val : tuple of float or None
-        Validation loss; None for a run without validation data.
+        Validation loss, or None if it was not measured.
     """
 
     name: str

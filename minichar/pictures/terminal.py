@@ -72,7 +72,7 @@ def _ticks(low: float, high: float, height: int) -> dict[int, str]:
 
 
 def _legend(mark: str, curve: Curve) -> str:
-    best = "no validation data"
+    best = "no validation loss"
     if curve.best:
         epoch, loss = curve.best
         best = f"validation, best {loss:.4f} at epoch {epoch:.2f} ({mark.upper()})"

@@ -45,9 +45,13 @@ class Evaluated:
         Mean loss since the previous evaluation, with dropout and scheduled sampling.
     val, fit : Evaluation or None
         Results on the validation split and on the same number of training chunks (or all, if there are
-        fewer), both without dropout or scheduled sampling. None if there is no validation split.
+        fewer), both without dropout or scheduled sampling. None if there is no validation split, or if the
+        time limit was reached.
     learning_rate, teacher_forcing_ratio : float
         Values at the last step before the evaluation.
+    shortened : Evaluation or None
+        Result on the first validation chunks if the time limit was reached before the last one. Its loss is
+        not comparable with that of `val`, so it is neither in the history nor in the checkpoint's name.
     """
 
     iteration: int
@@ -57,6 +61,7 @@ class Evaluated:
     fit: Evaluation | None
     learning_rate: float
     teacher_forcing_ratio: float
+    shortened: Evaluation | None = None
 
     def record(self) -> dict[str, Any]:
         """Return the log record as a JSON-compatible dict.

@@ -1,5 +1,6 @@
 """Decide when to evaluate and when to stop, and compute the learning rate and teacher-forcing ratio."""
 
+from math import inf
 from time import monotonic
 
 from minichar.errors import counted
@@ -9,7 +10,12 @@ from minichar.training.settings import Settings
 AUTOMATIC = 120.0
 """Time between evaluations within an epoch, in seconds, if `eval_val_every` is 0 and evaluations are fast."""
 TRAINING = 9
-"""Minimum training time between automatic evaluations in an epoch, as a multiple of evaluation time."""
+"""Minimum training time between automatic evaluations in an epoch, and between any evaluation and the one at
+the time limit, as a multiple of evaluation time."""
+RESERVED = 0.25
+"""Maximum fraction of the time limit that is reserved for the last evaluation."""
+GRACE = 1.5
+"""Time by which validation may exceed a time limit of up to a minute, in seconds. It grows with the limit."""
 
 
 class Timetable:
@@ -20,34 +26,61 @@ class Timetable:
     settings : Settings
     per_epoch : int
         Number of training steps in an epoch.
+    val_chunks : int
+        Number of validation chunks in an evaluation.
 
     Attributes
     ----------
     total : int
         Maximum number of training steps.
+    limit, grace : float
+        The time limit (infinite if there is none) and the time by which validation may exceed it, in seconds.
     now : float
-        Seconds since `begin` was called, updated before each step. All processes of a run use the same value.
+        Seconds since the start of the clock, updated before each step and during evaluations. All processes
+        of a run use the same value.
+    evaluation : float
+        Seconds that a step, an evaluation and saving its checkpoint take in total: as measured last time or,
+        before the first evaluation, as estimated from the speed of training.
+    saving : float
+        Part of `evaluation` after the losses are known.
     warmup : int
         Number of steps during which the learning rate rises.
     since_best : int
         Number of evaluations since the one with the lowest validation loss, excluding those during warm-up.
     """
 
-    def __init__(self, settings: Settings, per_epoch: int) -> None:
-        self.settings, self.per_epoch = settings, per_epoch
+    def __init__(self, settings: Settings, per_epoch: int, val_chunks: int) -> None:
+        self.settings, self.per_epoch, self.val_chunks = settings, per_epoch, val_chunks
+        self.limit, self.grace = 60 * settings.max_time or inf, GRACE * max(1.0, settings.max_time)
         self.total = max(1, round(settings.max_epochs * per_epoch))
         self.warmup = warmup_steps(self.total, settings.warmup)
         self.since_best, self.pause = 0, AUTOMATIC
         self.begin()
 
-    def begin(self) -> None:
-        """Start the clock."""
-        self.begun = monotonic()
-        self.now = self.evaluated_at = self.saved_at = 0.0
+    def begin(self, iteration: int = 0, started: float | None = None) -> None:
+        """Start the clock, or set it as if it had been started at `started` (as measured by `monotonic`).
+
+        `iteration` is the number of steps completed by earlier processes.
+        """
+        self.begun = monotonic() if started is None else started
+        self.first, self.steps, self.measured = iteration, 0, False
+        self.now = self.first_step_end = self.evaluated_at = self.saved_at = 0.0
+        self.evaluation = self.saving = 0.0
 
     def elapsed(self) -> float:
-        """Return the number of seconds since `begin` was called, as measured by this process."""
+        """Return the number of seconds since the start of the clock, as measured by this process."""
         return monotonic() - self.begun
+
+    def tick(self, seconds: float, iteration: int) -> None:
+        """Set `now`, and estimate how long an evaluation takes if none has been measured."""
+        self.now, self.steps = seconds, iteration - self.first
+        if self.steps == 0:
+            self.evaluated_at = self.saved_at = seconds
+        elif self.steps == 1:  # excluded: on a GPU, for example, its time includes kernel compilation
+            self.first_step_end = seconds
+        elif not self.measured:
+            # An evaluation has two forward passes per validation chunk, which are faster than a step.
+            self.evaluation = (1 + self.val_chunks) * (seconds - self.first_step_end) / (self.steps - 1)
 
     def rates(self, i: int) -> tuple[float, float]:
         """Return the learning rate and the teacher-forcing ratio at step `i`, counting from 0."""
@@ -60,10 +93,13 @@ class Timetable:
         """Return whether to evaluate after `iteration` steps.
 
         By default, an evaluation is due at the end of every epoch and also `AUTOMATIC` seconds after the
-        previous evaluation (later if evaluations are slow).
+        previous evaluation (later if evaluations are slow). Shortly before the time limit, no evaluation is
+        due, because the run ends with one.
         """
-        if iteration == self.total or self.is_over_time():
+        if iteration == self.total:
             return True
+        if self.now + (TRAINING + 2) * self.evaluation > self.limit:
+            return False
         if every := self.settings.eval_val_every:
             return iteration % every == 0
         return iteration % self.per_epoch == 0 or self.now - self.evaluated_at >= self.pause
@@ -74,9 +110,17 @@ class Timetable:
             return self.total // every
         return self.total // self.per_epoch + int(seconds / AUTOMATIC)
 
+    def deadline(self) -> float:
+        """Return the time at which the last evaluation must begin in order to end before the time limit."""
+        return self.limit - min(self.evaluation, RESERVED * self.limit)
+
     def is_over_time(self) -> bool:
-        """Return whether the time limit has been reached."""
-        return 0 < 60 * self.settings.max_time <= self.now
+        """Return whether it is time for the last evaluation. At least one step is made first."""
+        return self.steps > 0 and self.now >= self.deadline()
+
+    def is_late(self, grace: float = 0.0) -> bool:
+        """Return whether an evaluation must end now to be saved within `grace` seconds of the time limit."""
+        return self.now + self.saving >= self.limit + grace
 
     def is_save_due(self) -> bool:
         """Return whether `checkpoint_every` seconds have passed since a checkpoint was last saved."""
@@ -86,8 +130,9 @@ class Timetable:
         """Record that a checkpoint was saved."""
         self.saved_at = self.now
 
-    def evaluated(self, seconds: float) -> None:
-        """Record an evaluation and how long it took."""
+    def evaluated(self, seconds: float, saving: float) -> None:
+        """Record how long an evaluation took, including `saving` (see the attributes)."""
+        self.evaluation, self.saving, self.measured = seconds, saving, True
         self.pause = max(AUTOMATIC, TRAINING * seconds)
         self.evaluated_at = self.now
 
@@ -96,11 +141,15 @@ class Timetable:
         # Evaluations during warm-up do not count: the learning rate may still be too low to improve the loss.
         self.since_best = 0 if best else self.since_best + (iteration > self.warmup)
 
+    def is_out_of_patience(self) -> bool:
+        """Return whether the validation loss has not improved in `patience` evaluations."""
+        return 0 < self.settings.patience <= self.since_best
+
     def reason_to_end(self) -> str:
         """Return the reason for ending training early, or an empty string if there is none."""
+        if self.is_out_of_patience():
+            return f"the validation loss has not improved in {counted(self.since_best, 'evaluation')}"
         if self.is_over_time():
             limit = self.settings.max_time
             return f"reached the time limit of {limit:g} minute{'s' * (limit != 1)}"
-        if 0 < self.settings.patience <= self.since_best:
-            return f"the validation loss has not improved in {counted(self.since_best, 'evaluation')}"
         return ""

@@ -104,7 +104,7 @@ class Trainer:
         self.history = History()
         self.saver = Saver(settings.checkpoint_dir, settings.run_name, settings.keep, self._write)
         self.stopping = self.is_saved = False
-        self.timetable = Timetable(settings, len(split.train))
+        self.timetable = Timetable(settings, len(split.train), len(self.val))
         if resumed is not None:
             restore(self, resumed)
 
@@ -127,8 +127,13 @@ class Trainer:
         """Request a checkpoint and a stop after the current chunk. Safe to call from a signal handler."""
         self.stopping = True
 
-    def run(self) -> Iterator[Event]:
+    def run(self, started: float | None = None) -> Iterator[Event]:
         """Train and yield events until `max_epochs`, `patience`, `max_time` or `stop` ends the run.
+
+        Parameters
+        ----------
+        started : float, optional
+            The time from which `max_time` counts, as measured by `time.monotonic`. The default is now.
 
         Raises
         ------
@@ -142,6 +147,7 @@ class Trainer:
 
     def _run_in(self, directory: Path) -> Iterator[Event]:
         with self.team.leading(sharing(directory)) as shared:
+            self.timetable.begin(self.iteration, started)
             yield from self._run(partial(self.team.lead, shared))
 
     def _run(self, shared: Callable[[], bool]) -> Iterator[Event]:
@@ -152,8 +158,9 @@ class Trainer:
         if warned:
             yield warning
         evaluated_at, reason = self.iteration, ""
-        self.timetable.begin()
-        while self.iteration < self.iterations and not self.agree() and not reason:
+        while self.iteration < self.iterations and not self.agree():
+            if reason := self.timetable.reason_to_end():
+                break
             self.set_rates()
             loss = self.learn()
             step = Step(self.iteration, self.epoch, loss, self.backend.to_host)
@@ -163,17 +170,8 @@ class Trainer:
             if "loss" in vars(step):  # already copied to the host, so checking it is free
                 self.check(step.loss)
             if self.timetable.is_evaluation_due(self.iteration):
-                evaluated_at, begun = self.iteration, self.timetable.now
-                evaluated = self.validate()
-                yield evaluated
-                val_loss = evaluated.val.loss if evaluated.val else None
-                saved = self.save(val_loss)
-                yield saved
-                self.agree()  # update the time: the evaluation may have taken minutes
-                self.timetable.evaluated(self.timetable.now - begun)
-                if val_loss is not None:
-                    self.timetable.count(self.iteration, saved.best)
-                reason = self.timetable.reason_to_end()
+                evaluated_at = self.iteration
+                yield from self._evaluate()
                 if not warned and shared():  # another run has started since
                     warned = True
                     yield warning
@@ -181,14 +179,32 @@ class Trainer:
                 self.check_parameters()
                 yield self.save_latest()
         if self.iteration > evaluated_at:
-            self.check_parameters()
-            yield self.save(None)
-        if reason and self.iteration < self.iterations:
+            if reason:
+                yield from self._evaluate()
+            else:
+                self.check_parameters()
+                yield self.save(None)
+        if reason:
             yield EndedEarly(reason)
+
+    def _evaluate(self) -> Iterator[Event]:
+        """Evaluate the model and save a checkpoint."""
+        begun = self.timetable.now
+        evaluated = self.validate()
+        measured = self.timetable.now
+        yield evaluated
+        val_loss = evaluated.val.loss if evaluated.val else None
+        saved = self.save(val_loss)
+        yield saved
+        self.agree()  # update the time
+        self.timetable.evaluated(self.timetable.now - begun, self.timetable.now - measured)
+        if val_loss is not None:
+            self.timetable.count(self.iteration, saved.best)
 
     def agree(self) -> bool:
         """Synchronise the time across processes and return whether any of them should stop."""
-        stopping, self.timetable.now = self.team.largest(self.stopping, self.timetable.elapsed())
+        stopping, seconds = self.team.largest(self.stopping, self.timetable.elapsed())
+        self.timetable.tick(seconds, self.iteration)
         if stopping:  # never set to False, because a signal may have arrived in the meantime
             self.stopping = True
         return bool(stopping)
@@ -228,14 +244,22 @@ class Trainer:
 
     @np.errstate(over="ignore", invalid="ignore")
     def validate(self) -> Evaluated:
-        """Evaluate on the validation split, starting from a zero state, and add a row to the history."""
+        """Evaluate on the validation split, starting from a zero state, and add a row to the history.
+
+        If this would exceed the time limit, the training chunks are not evaluated and, if necessary, neither
+        are the last validation chunks.
+        """
         self.check_parameters()
         train_loss = self.look(self.step.total / self.learned)
-        val = fit = None
+        val = fit = shortened = None
         if len(self.val):
-            val = self.validation.evaluate(self.val)
+            val, complete = self.validation.evaluate(self.val, partial(self.is_late, self.timetable.grace))
             self.check(val.loss)
-            fit = self.validation.evaluate(self.train.first(len(self.val)))
+            if not complete:
+                val, shortened = None, val
+            elif not self.is_late():
+                fit, complete = self.validation.evaluate(self.train.first(len(self.val)), self.is_late)
+                fit = fit if complete else None
         evaluated = Evaluated(
             self.iteration,
             self.epoch,
@@ -243,11 +267,17 @@ class Trainer:
             val,
             fit,
             *self.timetable.rates(self.iteration - 1),
+            shortened,
         )
         self.step.total[...] = 0.0
         self.learned = 0
         self.history.append(evaluated.row())
         return evaluated
+
+    def is_late(self, grace: float = 0.0) -> bool:
+        """Return whether an evaluation must end now because of the time limit (`Timetable.is_late`)."""
+        self.agree()
+        return self.timetable.is_late(grace)
 
     def check_parameters(self) -> None:
         """Check that all parameters are finite and that every loss so far is finite and within the limit."""

@@ -92,6 +92,12 @@ def test_resume_from_a_directory_uses_the_newest_checkpoint(text):
     assert events[0].iteration == done + 1
 
 
+def test_the_time_limit_includes_reading_the_text(text, clock):
+    """Each chunk takes a second, reading the text 20, and 3 are reserved for the evaluation."""
+    clock.reading = 20.0
+    assert train(text, max_epochs=1e6, max_time=1).history[-1]["iteration"] == 60 - 20 - 3
+
+
 def test_init_from_starts_from_the_weights_of_a_model(text):
     first = train(text, checkpoint_dir="first")
     (text / "other.txt").write_text(TEXT.upper() + TEXT)

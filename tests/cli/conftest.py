@@ -22,8 +22,9 @@ def home(tmp_path, monkeypatch):
 def cli(home):
     """Return a function that runs a command, checks its exit status and returns the result."""
 
-    def cli(*arguments, status=0, stdin=None):
-        result = CliRunner().invoke(main, [str(a) for a in arguments], input=stdin, prog_name="minichar")
+    def cli(*arguments, status=0, stdin=None, **context):
+        options = {"input": stdin, "prog_name": "minichar"} | context
+        result = CliRunner().invoke(main, [str(a) for a in arguments], **options)
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         if result.exit_code == INTERRUPTED != status:  # Ctrl-C in the terminal must also stop the tests

@@ -48,7 +48,7 @@ def test_default_directory_is_cv(cli, checkpoint):
 
 def test_run_without_validation(cli, train):
     train("--val-frac", 0, "--train-frac", 1)
-    assert "no validation data" in cli("plot").stdout
+    assert "no validation loss" in cli("plot").stdout
 
 
 def test_svg(cli, runs, home):

@@ -1,5 +1,6 @@
 """Test what `minichar train` reports about a run: duration, samples, unused text and early termination."""
 
+import json
 import os
 import re
 from pathlib import Path
@@ -11,7 +12,6 @@ from toys import TEXT, TOY
 from minichar.cli import report, speed
 from minichar.cli.log import is_foreign
 from minichar.text.batches import split_text
-from minichar.training.trainer import Trainer
 
 
 def test_the_estimated_duration_and_an_early_sample(cli, monkeypatch):
@@ -34,71 +34,49 @@ def test_durations(seconds, words):
     assert speed.duration(seconds) == words
 
 
-def test_the_estimate_respects_the_time_limit(cli, monkeypatch):
-    monkeypatch.setattr(report, "ESTIMATE_AFTER", 0.0)
-    arguments = ["train", "--data", "input.txt", *TOY, "--max-epochs", 1e6, "--max-time", 0.008]
-    assert "time       about 0 s in total" in cli(*arguments, "--patience", 0).stderr
-    limited = [*arguments, "--patience", 10]
-    assert "time       about 0 s in total" in cli(*limited, "--max-epochs", 10).stderr
-    assert "time       about 0 s in total" in cli(*limited, "--max-epochs", 10, "--eval-val-every", 0).stderr
-    frequent = cli(*limited, "--max-epochs", 10, "--eval-val-every", 20, "--max-time", 1)
-    assert "time       up to about 0 s in total" in frequent.stderr
-    assert (
-        "time       about 0 s in total"
-        in cli(*arguments, "--patience", -1, "--train-frac", 1, "--val-frac", 0).stderr
-    )
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--patience", 0], "about 60 s"),
+        (["--patience", 10, "--eval-val-every", 1000], "about 60 s"),
+        (["--patience", 10, "--eval-val-every", 0], "about 60 s"),
+        (["--patience", 10, "--eval-val-every", 2], "up to about 60 s"),
+        (["--patience", -1, "--train-frac", 1, "--val-frac", 0], "about 60 s"),
+        (["--patience", 0, "--max-epochs", 1], "about 33 s"),
+    ],
+)
+def test_the_estimate_respects_the_time_limit(options, words, cli, clock):
+    """Each chunk takes a second."""
+    said = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1e6, "--max-time", 1, *options).stderr
+    assert f"\ntime       {words} in total\n" in said
 
 
-def test_the_estimate_does_not_extrapolate_the_first_chunk(cli, monkeypatch):
+def test_the_estimate_does_not_extrapolate_the_first_chunk(cli, clock):
     """Each chunk takes a second, except that the first takes 20 seconds."""
-    clock = {"seconds": 0.0}
-
-    def learn(trainer):
-        clock["seconds"] += 20 if trainer.iteration == 0 else 1
-        return taught(trainer)
-
-    taught = Trainer.learn
-    monkeypatch.setattr(Trainer, "learn", learn)
-    monkeypatch.setattr(report, "monotonic", lambda: clock["seconds"])
+    clock.step, begun = lambda i: 20.0 if i == 1 else 1.0, clock.now
     said = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1, "--sample-every", 0).stderr
-    assert f"time       about {speed.duration(clock['seconds'])} in total" in said
+    assert f"time       about {speed.duration(clock.now - begun)} in total" in said
 
 
 @pytest.mark.parametrize(("minutes", "words"), [(4, "about 4 min"), (6, "up to about 6 min")])
 def test_patience_can_end_a_run_only_if_there_are_enough_evaluations_within_the_time_limit(
-    minutes, words, cli, monkeypatch
+    minutes, words, cli, clock
 ):
     """Each chunk takes a second, so there are two evaluations per minute."""
-    clock = {"seconds": 0.0}
-
-    def learn(trainer):
-        clock["seconds"] += 1
-        return taught(trainer)
-
-    taught = Trainer.learn
-    monkeypatch.setattr(Trainer, "learn", learn)
-    monkeypatch.setattr(report, "monotonic", lambda: clock["seconds"])
     run = ["train", "--data", "input.txt", *TOY, "--max-epochs", 20, "--eval-val-every", 30]
     said = cli(*run, "--patience", 10, "--max-time", minutes).stderr
     assert f"\ntime       {words} in total\n" in said
 
 
-def test_the_first_sample_does_not_wait_for_an_evaluation(cli, monkeypatch):
+def test_the_first_sample_does_not_wait_for_an_evaluation(cli, clock, monkeypatch):
     """Each chunk takes a second."""
-    clock, shown = {"seconds": 0.0}, []
-
-    def learn(trainer):
-        clock["seconds"] += 1
-        return taught(trainer)
+    begun, shown = clock.now, []
 
     def generate(*arguments, **options):
-        shown.append(clock["seconds"])
+        shown.append(clock.now - begun)
         return "sample"
 
-    taught = Trainer.learn
-    monkeypatch.setattr(Trainer, "learn", learn)
     monkeypatch.setattr(report, "generate", generate)
-    monkeypatch.setattr(report, "monotonic", lambda: clock["seconds"])
     cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 60, "--max-epochs", 3)
     assert len(shown) == 3
     assert 5 <= shown[0] <= 20, "late enough to show some progress, soon enough for a first impression"
@@ -123,6 +101,36 @@ def test_a_run_that_ends_early_says_why(cli):
     assert "time limit:" not in cli("train", "--resume", path, "--max-time", 2e-6).stderr
 
 
+def test_a_run_that_patience_ended_cannot_be_resumed_without_changes(cli, measure):
+    measure(2.0, 3.0, 3.0)
+    said = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 5, "--patience", 2).stderr
+    assert "ended      at epoch 0.45: the validation loss has not improved in 2 evaluations\n" in said
+    assert "resume with" not in said
+
+
+def test_a_run_ends_at_the_time_limit_counted_from_the_start_of_the_command(cli, clock):
+    """Each chunk takes a second, reading the text 20, and 3 are reserved for the evaluation."""
+    clock.reading = 20.0
+    arguments = ["--data", "input.txt", *TOY, "--max-epochs", 1e6, "--max-time", 1]
+    said = cli("train", *arguments, obj=clock.now - 10).stderr
+    assert f"ended      at epoch {(60 - 10 - 20 - 3) / 33:.2f}: reached the time limit of 1 minute" in said
+
+
+def test_a_shortened_evaluation_is_reported(cli, clock):
+    """Training ends 8 seconds before the limit, and after two chunks, 2 seconds are left."""
+    clock.chunk = 5.0
+    arguments = ["--data", "input.txt", *TOY, "--max-epochs", 1e6, "--max-time", 1]
+    result = cli("train", *arguments, "--train-frac", 0.8, "--val-frac", 0.2, "--log", "log.jsonl")
+    assert " nats = " not in result.stderr
+    found = re.search(
+        r"time limit was reached after 29% of the validation chunks \(loss (.*)\)$", result.stderr, re.M
+    )
+    *_, last = map(json.loads, Path("log.jsonl").read_text().splitlines())
+    assert found[1] == f"{last['shortened']['loss']:.4f}"
+    assert last["val"] is None
+    assert result.stdout.endswith("_unmeasured.npz\n")
+
+
 @pytest.mark.parametrize(
     ("content", "foreign"), [(b"", False), (b'{"event": "step"}\n', False), (b"the river\n", True)]
 )
@@ -141,14 +149,12 @@ def test_a_pipe_can_be_a_log(tmp_path):
     assert not is_foreign(tmp_path / "pipe")
 
 
-def test_the_speed_excludes_pauses_and_is_updated_after_each_second_of_training(monkeypatch):
-    clock = {"seconds": 0.0}
-    monkeypatch.setattr(speed, "monotonic", lambda: clock["seconds"])
+def test_the_speed_excludes_pauses_and_is_updated_after_each_second_of_training(clock):
     measured, values = speed.Speed(), []
     for seconds in (0.8, 0.4, 0.4, 0.4, 0.4):  # the first step is slower than the others
-        clock["seconds"] += seconds
+        clock.now += seconds
         measured.count(100)
         values.append(measured.value)
-        clock["seconds"] += 30  # an evaluation
+        clock.now += 30  # an evaluation
         measured.resume()
     assert values == pytest.approx([125, 200 / 1.2, 200 / 1.2, 200 / 1.2, 300 / 1.2])

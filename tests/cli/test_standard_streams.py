@@ -45,6 +45,20 @@ def test_console_script_and_python_m_have_the_same_entry_point():
     assert script.value == "minichar.__main__:main"
 
 
+ENTRY = """
+import minichar.cli
+minichar.cli.main = lambda **options: print(options, flush=True)
+from minichar.__main__ import STARTED, main
+main()
+print(STARTED)
+"""
+
+
+def test_the_time_limit_counts_from_the_start_of_the_process(shell):
+    options, started = shell('exec "$@"', "-c", ENTRY).stdout.splitlines()
+    assert options == f"{{'prog_name': 'minichar', 'obj': {started}}}"
+
+
 # Closed streams
 
 

@@ -64,7 +64,7 @@ def test_the_legend_lists_every_run_with_its_best_loss():
     plot = text_plot([curve("one", (5.0, 4.0), (4.0, 1.0)), curve("two", (3.0, 3.0), (None, None))])
     assert "a  one: validation, best 1.0000 at epoch 2.00 (A); · training, last 4.0000\n" in plot
     assert "   learning rate 0.01 → 0.005, teacher-forcing ratio 1\n" in plot
-    assert "b  two: no validation data; · training, last 3.0000\n" in plot
+    assert "b  two: no validation loss; · training, last 3.0000\n" in plot
     assert not place(plot, "[bB]")
 
 

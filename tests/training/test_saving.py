@@ -16,7 +16,6 @@ from minichar.checkpoints.checkpoint import load
 from minichar.checkpoints.choosing import best_checkpoint
 from minichar.checkpoints.naming import loss_in_name
 from minichar.errors import MinicharError
-from minichar.training import timetable
 from minichar.training.evaluation import Evaluation
 from minichar.training.events import Evaluated, Saved, Step, Warned
 from minichar.training.start import resume
@@ -199,19 +198,6 @@ def test_a_directory_that_is_not_writable_is_reported_before_training(trainer_of
 
 class TestBetweenEvaluations:
     """Tests for ``checkpoint_every``, which limits the progress lost when a process is killed."""
-
-    @pytest.fixture
-    def clock(self, monkeypatch):
-        """Replace the clock with one that advances by 1 second per training step."""
-        now = [100.0]
-        monkeypatch.setattr(timetable, "monotonic", lambda: now[0])
-        learn = trainer_module.Trainer.learn
-
-        def slow(trainer):
-            now[0] += 1
-            return learn(trainer)
-
-        monkeypatch.setattr(trainer_module.Trainer, "learn", slow)
 
     def test_a_checkpoint_is_saved_when_the_time_has_passed_and_is_replaced(self, trainer_of, clock):
         trainer = trainer_of(checkpoint_every=5, eval_val_every=1000, max_epochs=1)

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
+from itertools import count
 from threading import Event, current_thread
 from time import sleep
 
@@ -204,7 +205,23 @@ def test_all_ranks_use_the_same_time(tmp_path):
         list(trainer.run())
         return trainer.iteration
 
-    assert on_ranks(3, stopped) == [3, 3, 3]
+    assert on_ranks(3, stopped) == [2, 2, 2]
+
+
+def test_all_ranks_shorten_an_evaluation_in_the_same_way(tmp_path):
+    """On the slowest rank, each step and each evaluated chunk takes 5 seconds."""
+    settings = toy_settings(tmp_path, max_time=1.0, max_epochs=3, train_frac=0.8, val_frac=0.2)
+
+    def stopped(team):
+        trainer, seconds = begin(settings, team=team).trainer, count(0, 5 if team.rank == 2 else 0)
+        trainer.timetable.elapsed = lambda: next(seconds)
+        *_, evaluated, _, _ = trainer.run()
+        return trainer.iteration, evaluated.shortened
+
+    first, *others = on_ranks(3, stopped)
+    assert others == [first, first]
+    assert first[0] == 9, "a quarter of the time limit is reserved for the evaluation"
+    assert first[1].characters == 4 * 24
 
 
 def test_only_rank_0_uses_the_checkpoint_directory(tmp_path, monkeypatch):

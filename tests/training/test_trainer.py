@@ -6,10 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-import minichar.training.validation as validation_module
-from minichar.training import timetable
 from minichar.training.evaluation import evaluate
-from minichar.training.events import EndedEarly, Evaluated, Saved, Step
+from minichar.training.events import EndedEarly, Evaluated, Step
 from minichar.training.measurement import Measurement
 
 
@@ -194,22 +192,6 @@ def test_without_validation_patience_does_not_end_the_run(trainer_of):
     assert trainer.iteration == trainer.iterations
 
 
-def test_the_time_limit_ends_the_run_with_an_evaluation(trainer_of):
-    trainer = trainer_of(max_time=1e-9)
-    events = list(trainer.run())
-    assert trainer.iteration == 1
-    assert [type(event) for event in events] == [Step, Evaluated, Saved, EndedEarly]
-
-
-def test_the_time_limit_starts_with_the_run(trainer_of, monkeypatch):
-    now = [0.0]
-    monkeypatch.setattr(timetable, "monotonic", lambda: now[0])
-    trainer = trainer_of(max_time=1.0)
-    now[0] = 100.0
-    list(trainer.run())
-    assert trainer.iteration == trainer.iterations
-
-
 def test_the_last_step_is_not_an_early_end(trainer_of, monkeypatch):
     trainer = trainer_of(max_epochs=1, patience=1, eval_val_every=1000)
     losses(monkeypatch, trainer, [3.0])
@@ -282,21 +264,9 @@ def test_grad_clip_is_applied_before_clip_norm(trainer_of):
     np.testing.assert_allclose(first_gradient(trainer), clipped / 2, rtol=1e-4, atol=1e-9)
 
 
-def test_after_a_long_evaluation_the_next_one_is_not_due_at_once(trainer_of, monkeypatch):
-    trainer, now = trainer_of(max_epochs=1, eval_val_every=0), [0.0]
-
-    def slow(*arguments):
-        now[0] += 100.0
-        return evaluate(*arguments)
-
-    def learn():
-        now[0] += 8.0
-        return right()
-
-    right = trainer.learn
-    monkeypatch.setattr(trainer, "learn", learn)
-    monkeypatch.setattr(validation_module, "evaluate", slow)
-    monkeypatch.setattr(trainer.timetable, "elapsed", lambda: now[0])
+def test_after_a_long_evaluation_the_next_one_is_not_due_at_once(trainer_of, clock):
+    trainer = trainer_of(max_epochs=1, eval_val_every=0)
+    clock.step, clock.chunk = lambda i: 8.0, 100 / len(trainer.val)
     at = [event.iteration for event in trainer.run() if isinstance(event, Evaluated)]
     assert at == [16, trainer.iterations], "the first evaluation took 200 s, so the next is due after 1800 s"
 
