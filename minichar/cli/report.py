@@ -256,7 +256,7 @@ class Report:
             self.say(f"           training loss, evaluated like the validation loss: {fit.loss:.4f}")
         self.measurements += 1
         every = self.trainer.settings.sample_every
-        if every and self.measurements % every == 0:
+        if every and self.measurements % every == 0 and not self.trainer.timetable.is_late():
             self.show_sample()
         self.log.append({"event": "evaluation"} | evaluated.record())
         self.speed.resume()

@@ -14,8 +14,6 @@ TRAINING = 9
 the time limit, as a multiple of evaluation time."""
 RESERVED = 0.25
 """Maximum fraction of the time limit that is reserved for the last evaluation."""
-GRACE = 1.5
-"""Time by which validation may exceed a time limit of up to a minute, in seconds. It grows with the limit."""
 
 
 class Timetable:
@@ -33,11 +31,13 @@ class Timetable:
     ----------
     total : int
         Maximum number of training steps.
-    limit, grace : float
-        The time limit (infinite if there is none) and the time by which validation may exceed it, in seconds.
+    limit : float
+        Time limit in seconds; infinite if there is none.
     now : float
         Seconds since the start of the clock, updated before each step and during evaluations. All processes
         of a run use the same value.
+    lap : float
+        Seconds since the previous update of `now`; during an evaluation, the duration of a chunk.
     evaluation : float
         Seconds that a step, an evaluation and saving its checkpoint take in total: as measured last time or,
         before the first evaluation, as estimated from the speed of training.
@@ -51,7 +51,7 @@ class Timetable:
 
     def __init__(self, settings: Settings, per_epoch: int, val_chunks: int) -> None:
         self.settings, self.per_epoch, self.val_chunks = settings, per_epoch, val_chunks
-        self.limit, self.grace = 60 * settings.max_time or inf, GRACE * max(1.0, settings.max_time)
+        self.limit = 60 * settings.max_time or inf
         self.total = max(1, round(settings.max_epochs * per_epoch))
         self.warmup = warmup_steps(self.total, settings.warmup)
         self.since_best, self.pause = 0, AUTOMATIC
@@ -64,7 +64,7 @@ class Timetable:
         """
         self.begun = monotonic() if started is None else started
         self.first, self.steps, self.measured = iteration, 0, False
-        self.now = self.first_step_end = self.evaluated_at = self.saved_at = 0.0
+        self.now = self.lap = self.first_step_end = self.evaluated_at = self.saved_at = 0.0
         self.evaluation = self.saving = 0.0
 
     def elapsed(self) -> float:
@@ -73,7 +73,7 @@ class Timetable:
 
     def tick(self, seconds: float, iteration: int) -> None:
         """Set `now`, and estimate how long an evaluation takes if none has been measured."""
-        self.now, self.steps = seconds, iteration - self.first
+        self.now, self.lap, self.steps = seconds, seconds - self.now, iteration - self.first
         if self.steps == 0:
             self.evaluated_at = self.saved_at = seconds
         elif self.steps == 1:  # excluded: on a GPU, for example, its time includes kernel compilation
@@ -118,9 +118,9 @@ class Timetable:
         """Return whether it is time for the last evaluation. At least one step is made first."""
         return self.steps > 0 and self.now >= self.deadline()
 
-    def is_late(self, grace: float = 0.0) -> bool:
-        """Return whether an evaluation must end now to be saved within `grace` seconds of the time limit."""
-        return self.now + self.saving >= self.limit + grace
+    def is_late(self) -> bool:
+        """Return whether an evaluation has no time for another chunk before its checkpoint must be saved."""
+        return self.now + self.lap + self.saving > self.limit
 
     def is_save_due(self) -> bool:
         """Return whether `checkpoint_every` seconds have passed since a checkpoint was last saved."""

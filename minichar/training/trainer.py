@@ -253,7 +253,7 @@ class Trainer:
         train_loss = self.look(self.step.total / self.learned)
         val = fit = shortened = None
         if len(self.val):
-            val, complete = self.validation.evaluate(self.val, partial(self.is_late, self.timetable.grace))
+            val, complete = self.validation.evaluate(self.val, self.is_late)
             self.check(val.loss)
             if not complete:
                 val, shortened = None, val
@@ -274,10 +274,10 @@ class Trainer:
         self.history.append(evaluated.row())
         return evaluated
 
-    def is_late(self, grace: float = 0.0) -> bool:
+    def is_late(self) -> bool:
         """Return whether an evaluation must end now because of the time limit (`Timetable.is_late`)."""
         self.agree()
-        return self.timetable.is_late(grace)
+        return self.timetable.is_late()
 
     def check_parameters(self) -> None:
         """Check that all parameters are finite and that every loss so far is finite and within the limit."""

@@ -117,8 +117,8 @@ def test_a_run_ends_at_the_time_limit_counted_from_the_start_of_the_command(cli,
 
 
 def test_a_shortened_evaluation_is_reported(cli, clock):
-    """Training ends 8 seconds before the limit, and after two chunks, 2 seconds are left."""
-    clock.chunk = 5.0
+    """Training ends 8 seconds before the limit, so there is time for two of the seven chunks."""
+    clock.chunk = 3.0
     arguments = ["--data", "input.txt", *TOY, "--max-epochs", 1e6, "--max-time", 1]
     result = cli("train", *arguments, "--train-frac", 0.8, "--val-frac", 0.2, "--log", "log.jsonl")
     assert " nats = " not in result.stderr
@@ -129,6 +129,7 @@ def test_a_shortened_evaluation_is_reported(cli, clock):
     assert found[1] == f"{last['shortened']['loss']:.4f}"
     assert last["val"] is None
     assert result.stdout.endswith("_unmeasured.npz\n")
+    assert result.stderr.count("sample: ") == 1, "only the one after ten seconds"
 
 
 @pytest.mark.parametrize(

@@ -221,7 +221,7 @@ def test_all_ranks_shorten_an_evaluation_in_the_same_way(tmp_path):
     first, *others = on_ranks(3, stopped)
     assert others == [first, first]
     assert first[0] == 9, "a quarter of the time limit is reserved for the evaluation"
-    assert first[1].characters == 4 * 24
+    assert first[1].characters == 3 * 24
 
 
 def test_only_rank_0_uses_the_checkpoint_directory(tmp_path, monkeypatch):
