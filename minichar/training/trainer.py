@@ -143,11 +143,11 @@ class Trainer:
         """
         directory = self.settings.checkpoint_dir
         self.team.lead(lambda: check_directory(directory, self.checkpoint_bytes))
+        self.timetable.begin(self.iteration, started)
         return self._run_in(directory)
 
     def _run_in(self, directory: Path) -> Iterator[Event]:
         with self.team.leading(sharing(directory)) as shared:
-            self.timetable.begin(self.iteration, started)
             yield from self._run(partial(self.team.lead, shared))
 
     def _run(self, shared: Callable[[], bool]) -> Iterator[Event]:
