@@ -5,7 +5,7 @@ from minichar.training import start
 from minichar.training.measurement import Measurement
 from minichar.training.trainer import Trainer
 
-USERS = ("training.timetable", "cli.report", "cli.speed", "api.training")
+USERS = ("training.timetable", "cli.bar", "cli.report", "cli.speed", "api.training")
 """Modules that measure time during training."""
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "minichar"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-ROOTS = {"checks", "errors", "extras", "files"}
+ROOTS = {"checks", "errors", "extras", "files", "terminal"}
 MODEL = {"model", "engine", "text", "devices"}
 MAY_IMPORT = {
     "checks": {"errors"},
     "errors": set(),
     "extras": {"errors"},
     "files": {"errors"},
+    "terminal": set(),
     "devices": set(),
     "engine": {"devices"},
     "text": set(),

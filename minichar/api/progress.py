@@ -4,6 +4,7 @@ import sys
 from datetime import timedelta
 from time import monotonic
 
+from minichar.terminal import columns, fitting
 from minichar.training.events import EndedEarly, Evaluated, Event, Step
 from minichar.training.start import Run
 
@@ -11,7 +12,6 @@ REFRESH = 0.1
 """Minimum time between updates on a terminal, in seconds; each update copies the loss from the device."""
 INTERVAL = 10.0
 """Maximum time between lines if the output is not a terminal, in seconds."""
-WIDTH = 79
 FOREVER = 10**13
 """Upper limit on the remaining steps and seconds, so that `datetime.timedelta` does not overflow."""
 
@@ -32,7 +32,7 @@ class Progress:
         self.trainer, self.first = run.trainer, run.trainer.iteration
         self.live = sys.stderr.isatty()
         self.begun = self.shown_at = monotonic()
-        self.validation = ""
+        self.validation: list[str] = []
         self.shown = False
         for note in run.notes:
             print(f"note: {note}", file=sys.stderr)
@@ -49,7 +49,7 @@ class Progress:
         match event:
             case Evaluated():
                 if event.val is not None:
-                    self.validation = f"  validation {event.val.loss:.3f}"
+                    self.validation = [f"validation {event.val.loss:.3f}"]
                 self.write(event.epoch, event.train_loss)
             case EndedEarly():
                 if self.live:
@@ -70,11 +70,8 @@ class Progress:
         speed = trainer.split.T * trainer.split.B / max(seconds, 1e-9)
         steps = min(trainer.iterations - trainer.iteration, FOREVER)
         left = timedelta(seconds=min(round(seconds * steps), FOREVER))
-        line = (
-            f"epoch {epoch:.2f}/{trainer.settings.max_epochs:.4g}  loss {loss:.3f}{self.validation}  "
-            f"{speed:,.0f} characters/s  {left} left"
-        )
-        if self.live:
-            line = f"\r{line:<{WIDTH}}"
+        parts = [f"epoch {epoch:.2f}/{trainer.settings.max_epochs:.4g}", f"loss {loss:.3f}", *self.validation]
+        parts += [f"{speed:,.0f} characters/s", f"{left} left"]
+        line = f"\r{fitting(parts, parts):<{columns() - 1}}" if self.live else "  ".join(parts)
         print(line, end="" if self.live else "\n", file=sys.stderr, flush=True)
         self.shown, self.shown_at = True, now

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import product
@@ -12,6 +11,7 @@ import click
 from minichar.bench.compare import DISTURBED, compare, opponents, table
 from minichar.bench.work import KINDS, Work
 from minichar.bench.worker import threads_limited
+from minichar.cli.bar import Bar
 from minichar.cli.options import CellName, GroupedCommand, Integer, OneOf, device, group
 from minichar.devices.choose import open_backend
 from minichar.engine.config import GRU_RESETS
@@ -117,10 +117,10 @@ def command(
         sides.append(f"PyTorch {version('torch')}")
     click.echo("; ".join(sides), err=True)
     results, failed = [], []
-    with click.progressbar(length=len(pairs) * rounds, label="measuring", file=sys.stderr) as bar:
+    with Bar(len(pairs) * rounds, "measuring") as bar:
         for work, against in pairs:
             try:
-                results.append(compare(work, against, rounds, lambda: bar.update(1)))
+                results.append(compare(work, against, rounds, bar.update))
             except MinicharError as error:
                 if against is None or against.engine != "pytorch-graph":
                     raise

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 import click
 
+from minichar.cli.bar import Bar
 from minichar.cli.dashes import Suggesting
 from minichar.cli.options import PATH, GroupedCommand, OneOf, argument, print_path
 from minichar.errors import quoted
@@ -88,7 +89,5 @@ def _progress_bar(dataset: Dataset, shown: bool) -> Iterator[Progress | None]:
     if not (shown and dataset.files and sys.stderr.isatty()):
         yield None
         return
-    with click.progressbar(
-        length=dataset.download_bytes, label=f"Downloading {dataset.name}", file=sys.stderr
-    ) as bar:
+    with Bar(dataset.download_bytes, f"Downloading {dataset.name}") as bar:
         yield bar.update

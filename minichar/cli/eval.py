@@ -1,8 +1,8 @@
 """``minichar eval``."""
 
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from operator import length_hint
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from minichar.checkpoints.archive import TextFile
 from minichar.checkpoints.choosing import open_checkpoint
+from minichar.cli.bar import Bar
 from minichar.cli.given import reject, reject_argument
 from minichar.cli.options import (
     PATH,
@@ -164,11 +165,10 @@ def command(
         click.echo(f"warning: the whole text includes the training text; {remedy}", err=True)
     if split == "whole" and len(devices) > 1 and not quiet:
         click.echo(AUTO_CPU.format("blocks are not timed" if block else SMALL_STEPS), err=True)
-    hidden = quiet or not sys.stderr.isatty()
 
     def watch(steps: Iterable[Any]) -> Iterator[Any]:
-        with click.progressbar(steps, file=sys.stderr, hidden=hidden) as bar:
-            yield from bar
+        with Bar(length_hint(steps), hidden=quiet) as bar:
+            yield from bar.over(steps)
 
     blocks = f"blocks of {counted(block, 'character')}, each from a zero state"
     if split == "whole" and block:

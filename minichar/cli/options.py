@@ -296,8 +296,8 @@ def group(heading: str) -> Callable[..., Decorator]:
     return option
 
 
-def print_path(path: Path) -> None:
-    """Print a path to standard output.
+def print_path(path: Path | str) -> None:
+    """Print a path, or a command that contains paths, to standard output.
 
     Scripts can use it as an argument, even if it starts with a hyphen or is not valid UTF-8.
     """

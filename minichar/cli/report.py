@@ -9,17 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import log
 from pathlib import Path
-from time import monotonic, time
+from time import monotonic
 from typing import Any
-
-import click
 
 from minichar.checkpoints.naming import is_checkpoint
 from minichar.cli.advice import fit_advice, size_advice, updates_advice
+from minichar.cli.bar import Bar
 from minichar.cli.log import Log
 from minichar.cli.options import print_path
-from minichar.cli.speed import Speed, apparent_start, duration, expected_end
-from minichar.cli.stopping import write_at_once
+from minichar.cli.speed import Speed, duration, expected_end
 from minichar.devices.cpu import CPU
 from minichar.errors import Option, quoted
 from minichar.sampling.generate import generate
@@ -28,8 +26,6 @@ from minichar.training.start import Run
 from minichar.training.text import what_is_left_out
 
 SAMPLE_LENGTH = 60
-REFRESH = 0.1
-"""Minimum time between progress-bar updates, in seconds. Each update copies the loss from the device."""
 ESTIMATE_AFTER = 3.0
 """Time in seconds from the end of the first chunk until the duration of the run is estimated.
 
@@ -37,7 +33,6 @@ If other programs use the same cores, the time of a single chunk can be many tim
 """
 SAMPLE_AFTER = 10.0
 """Time in seconds after which a line of text is generated even if the model has not been evaluated yet."""
-CLEAR_LINE = "\r\x1b[K"
 
 
 class Report:
@@ -62,18 +57,11 @@ class Report:
         self.ratio = run.trainer.model.parameters.size / (len(split.train) * self.characters)
         self.speed = Speed()
         self.measurements = 0
-        self.begun = self.shown_at = monotonic()
-        self.first, self.end = self.trainer.iteration, self.trainer.iterations
+        self.begun = monotonic()
+        self.first = self.trainer.iteration
         self.first_chunk_end: tuple[float, int] | None = None
         self.estimated = self.sampled = False
-        self.bar = click.progressbar(
-            length=self.end,
-            file=sys.stderr,
-            hidden=quiet or not sys.stderr.isatty(),
-            bar_template="%(label)s [%(bar)s] %(info)s",
-            width=10,  # keeps the line within 80 columns
-        )
-        self.bar.pos = self.first
+        self.bar = Bar(self.trainer.iterations, hidden=quiet, first=self.first)
 
     def __enter__(self) -> "Report":
         for line in self.introduction():
@@ -85,7 +73,6 @@ class Report:
     def __exit__(self, *exception: Any) -> None:
         with self.display():
             self.bar.__exit__(*exception)
-            self.bar.hidden = True
 
     @contextmanager
     def display(self) -> Iterator[None]:
@@ -97,16 +84,16 @@ class Report:
             yield
         except OSError:
             sys.stderr = open(os.devnull, "w")  # noqa: SIM115  (stays open until the process exits)
-            self.bar.file, self.bar.hidden = sys.stderr, True
+            self.bar.hidden = True
 
     def say(self, line: str) -> None:
         """Print a line above the progress bar, if any."""
         with self.display():
-            click.echo(line if self.bar.hidden else CLEAR_LINE + line, err=True)
+            self.bar.say(line)
 
     def say_at_once(self, line: str) -> None:
         """Like `say`, but safe to call from a signal handler."""
-        write_at_once(("" if self.bar.hidden else CLEAR_LINE) + f"{line}\n")
+        self.bar.say_at_once(line)
 
     def introduction(self) -> list[str]:
         """Return lines that describe the text, the model and the device."""
@@ -167,25 +154,21 @@ class Report:
             uniform = log(len(self.run.corpus.vocabulary))
             self.say(f"initial    loss {step.loss:.3f} (uniform baseline: ln V = {uniform:.3f})")
         due = step.iteration % self.print_every == 0
-        # The end is estimated if there is a time limit. Once click's progress bar is full, it stays full.
-        stale = monotonic() - self.shown_at >= REFRESH or step.iteration >= self.end
-        if due or (not self.bar.hidden and stale):
-            self.shown_at = monotonic()
+        self.bar.position = step.iteration
+        if due or self.bar.due:  # each update copies the loss from the device
             epochs, loss = self.trainer.settings.max_epochs, step.loss
             epoch = f"epoch {step.epoch:.2f}/{epochs:.4g}"
-            self.bar.label = f"{epoch}  loss {loss:.3f}  {self.speed} characters/s"
-            elapsed = monotonic() - self.begun
-            self.bar.start = apparent_start(time(), elapsed, step.iteration, self.first)
-            per_step, timetable = elapsed / (step.iteration - self.first), self.trainer.timetable
+            self.bar.label = epoch, f"loss {loss:.3f}", f"{self.speed} characters/s"
+            timetable = self.trainer.timetable
             left = timetable.deadline() - timetable.elapsed()
-            self.end = expected_end(step.iteration, self.trainer.iterations, left, per_step)
-            self.bar.length = self.end
-        with self.display():
-            self.bar.update(1)
+            per_step = (monotonic() - self.begun) / (step.iteration - self.first)
+            self.bar.length = expected_end(step.iteration, self.trainer.iterations, left, per_step)
+            with self.display():
+                self.bar.redraw()
         self.show_early()
         if due:
             if self.bar.hidden:
-                self.say(self.bar.label)
+                self.say("  ".join(self.bar.label))
             self.log.append(
                 {
                     "event": "step",

@@ -10,6 +10,7 @@ import click
 from minichar.checkpoints.archive import Missing, TextFile
 from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli import INTERRUPTED
+from minichar.cli.bar import Bar
 from minichar.cli.given import reject, reject_argument
 from minichar.cli.options import (
     PATH,
@@ -188,10 +189,10 @@ def print_stream(model: CharRNN, options: dict[str, Any]) -> None:
 
 def print_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet: bool) -> None:
     """Print several samples once all are complete, each followed by a blank line."""
-    steps, hidden = generate_many(model, num_samples, **options), quiet or not sys.stderr.isatty()
+    steps = generate_many(model, num_samples, **options)
     total = options["length"] + 1  # one extra step flushes the text buffered for stop strings
-    with click.progressbar(steps, total, "generating", file=sys.stderr, hidden=hidden) as bar:
-        samples = list(zip(*bar, strict=True))
+    with Bar(total, "generating", hidden=quiet) as bar:
+        samples = list(zip(*bar.over(steps), strict=True))
     for i, pieces in enumerate(samples, start=1):
         if not quiet:
             click.echo(f"--- sample {i} of {num_samples}", err=True)

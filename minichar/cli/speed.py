@@ -29,14 +29,6 @@ class Speed:
         return f"{self.value:,.0f}"
 
 
-def apparent_start(now: float, elapsed: float, iteration: int, first: int) -> float:
-    """Return the start time of the run, extrapolated from the speed since step `first`.
-
-    The progress bar of a resumed run uses this start time to estimate the time remaining.
-    """
-    return now - elapsed * iteration / (iteration - first)
-
-
 def duration(seconds: float) -> str:
     """Format a duration, rounded to seconds, minutes or tenths of an hour."""
     if seconds < 90:

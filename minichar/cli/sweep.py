@@ -1,6 +1,5 @@
 """``minichar sweep``."""
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from shlex import join
@@ -19,6 +18,7 @@ from minichar.cli.options import (
     announce_waits,
     devices,
     group,
+    print_path,
     storage,
 )
 from minichar.cli.renamed import RENAMED
@@ -160,7 +160,7 @@ def command(
         report.finish()
         if ranked := results(sweep.study):
             options = {**sweep.plan.given, **ranked[0].values, "checkpoint_dir": BEST_DIR}
-            click.echo(os.fsencode(train_command(options)))
+            print_path(train_command(options))
         if received:
             ctx.exit(128 + received[0])
     if not (ranked or sweep.stopping or sweep.running()):  # other processes may be running trials

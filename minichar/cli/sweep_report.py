@@ -1,14 +1,10 @@
 """Output of ``minichar sweep`` to standard error: one line per trial, a progress line and a table."""
 
-import sys
 from shlex import join
 from time import monotonic
 
-import click
-
-from minichar.cli.report import CLEAR_LINE, REFRESH
+from minichar.cli.bar import CLEAR_LINE, ProgressLine
 from minichar.cli.speed import duration
-from minichar.cli.stopping import write_at_once
 from minichar.errors import counted, quoted, undashed
 from minichar.pictures.search import label
 from minichar.sweep.study import results
@@ -35,9 +31,10 @@ class SweepReport:
 
     def __init__(self, sweep: Sweep, trials: int, quiet: bool, in_environment: bool = False) -> None:
         self.sweep, self.trials, self.in_environment = sweep, int(min(trials, sweep.size)), in_environment
-        self.live = not quiet and sys.stderr.isatty()
-        self.shown_at = self.begun = monotonic()
-        self.validation = ""
+        self.line = ProgressLine(hidden=quiet)
+        self.say, self.say_at_once = self.line.say, self.line.say_at_once
+        self.begun = monotonic()
+        self.validation: list[str] = []
         self.notes: set[str] = set()
         searched = ", ".join(str(each).replace(each.name, each.title, 1) for each in sweep.space)
         self.say(f"sweep      {sweep.folder}/: up to {counted(self.trials, 'trial')} over {searched}")
@@ -46,23 +43,14 @@ class SweepReport:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self.live:
-            click.echo(CLEAR_LINE, nl=False, err=True)
-
-    def say(self, line: str) -> None:
-        """Print a line in place of the progress line, if any."""
-        click.echo(CLEAR_LINE + line if self.live else line, err=True)
-
-    def say_at_once(self, line: str) -> None:
-        """Like `say`, but safe to call from a signal handler."""
-        write_at_once((CLEAR_LINE if self.live else "") + f"{line}\n")
+        self.line.send(CLEAR_LINE)
 
     def show(self, event: Began | Event | Ended) -> None:
         """Report an event."""
         match event:
             case Began():
                 self.number, self.trainer = event.number, event.run.trainer
-                self.begun, self.validation = monotonic(), ""
+                self.begun, self.validation = monotonic(), []
                 if self.trainer.iteration:
                     self.say(f"{f'trial {event.number}':11}resumed at epoch {self.trainer.epoch:.2f}")
                 for note in event.run.notes:
@@ -70,13 +58,12 @@ class SweepReport:
                         self.notes.add(note)
                         self.say(f"{f'trial {event.number}':11}{note}")
             case Evaluated(val=val) if val is not None:
-                self.validation = f"  validation {val.loss:.4f}"
-            case Step() if self.live and monotonic() - self.shown_at >= REFRESH:
-                self.shown_at = monotonic()
-                epochs = self.trainer.settings.max_epochs
-                line = f"trial {self.number}/{self.trials}  epoch {event.epoch:.2f}/{epochs:.4g}"
-                line += f"  loss {event.loss:.3f}{self.validation}"
-                click.echo(CLEAR_LINE + line, nl=False, err=True)
+                self.validation = [f"validation {val.loss:.4f}"]
+            case Step() if self.line.due:
+                epoch = f"epoch {event.epoch:.2f}/{self.trainer.settings.max_epochs:.4g}"
+                parts = [f"trial {self.number}/{self.trials}", epoch, f"loss {event.loss:.3f}"]
+                parts += self.validation
+                self.line.draw(parts, ranked=parts)
             case Ended():
                 self.show_ended(event)
 

@@ -50,6 +50,17 @@ def test_progress_on_a_terminal_rewrites_one_line(text, monkeypatch):
     assert {len(state) for state in states} == {79}
 
 
+@pytest.mark.parametrize(("columns", "last"), [(20, "epoch 3.00/3"), (10, "epoch 3.0"), (1, "")])
+def test_progress_fits_a_narrow_terminal(text, monkeypatch, columns, last):
+    monkeypatch.setattr(progress_module, "REFRESH", 0.0)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    minichar.train(text, **TOY | {"max_epochs": 3})
+    _, *states = sys.stderr.getvalue().removesuffix("\n").split("\r")
+    assert states[-1].rstrip() == last
+    assert {len(state) for state in states} == {columns - 1}
+
+
 def test_speed_and_remaining_time_exclude_the_resumed_run(monkeypatch, capfd):
     """Resume at chunk 10 of 200. The next 40 chunks of 24 characters take 20 s."""
     clock = iter([100.0, 120.0, 120.0])

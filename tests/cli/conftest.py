@@ -1,6 +1,9 @@
+import os
 import shutil
+import signal
 import subprocess
 import sys
+from codecs import getincrementaldecoder
 
 import pytest
 from click.testing import CliRunner
@@ -119,3 +122,39 @@ def process(home):
         for pipe in (child.stdin, child.stdout, child.stderr):
             if pipe:
                 pipe.close()
+
+
+@pytest.fixture
+def on_a_terminal(process):
+    """Return a function that runs minichar with some of its output streams on a pseudo-terminal.
+
+    It returns what the terminal received, the rest of the standard output, and the exit status. The process
+    is interrupted once ``until(shown)`` is true.
+    """
+    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
+
+    def on_a_terminal(
+        *arguments, streams=("stdout", "stderr"), columns=80, until=lambda shown: False, **environment
+    ):
+        ours, theirs = pty.openpty()
+        termios.tcsetwinsize(theirs, (24, columns))
+        env = {name: value for name, value in ONE_THREAD.items() if name != "COLUMNS"} | environment
+        child = process(*arguments, env=env, **dict.fromkeys(streams, theirs))
+        os.close(theirs)
+        shown, stopped = "", False
+        decoder = getincrementaldecoder("utf-8")()  # a read may end within a character
+        while True:
+            try:
+                block = os.read(ours, 4096)
+            except OSError:  # the process has closed its end
+                break
+            if not block:
+                break
+            shown += decoder.decode(block)
+            if not stopped and until(shown):
+                child.send_signal(signal.SIGINT)
+                stopped = True
+        os.close(ours)
+        return shown.replace("\r\n", "\n"), child.stdout.read() if child.stdout else "", child.wait()
+
+    return on_a_terminal

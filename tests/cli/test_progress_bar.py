@@ -1,72 +1,95 @@
-"""Test the progress bar of `minichar train`, which is shown only on a terminal."""
+"""Test the progress bar, which is shown only on a terminal."""
 
-import os
-import pty
+import io
 import re
-import signal
 import sys
-from codecs import getincrementaldecoder
 
 import pytest
 from click.testing import CliRunner
 from toys import TOY
 
-from minichar.cli.speed import apparent_start, expected_end
+from minichar.cli.bar import Bar
+from minichar.cli.speed import expected_end
+
+DRAWN = re.compile(r"\r([^\r\n\x1b]*)\x1b\[K")
 
 
-def on_a_terminal(process, *arguments, until=lambda shown: False):
-    """Run a command with standard error on a pseudo-terminal, and interrupt it once ``until(shown)`` is true.
-
-    Return ``(stderr, stdout, exit status)``.
-    """
-    ours, theirs = pty.openpty()
-    child = process(*arguments, stderr=theirs)
-    os.close(theirs)
-    shown, stopped = "", False
-    decoder = getincrementaldecoder("utf-8")()  # a read may end within a character
-    while True:
-        try:
-            block = os.read(ours, 4096)
-        except OSError:  # the process has closed its end
-            break
-        if not block:
-            break
-        shown += decoder.decode(block)
-        if not stopped and until(shown):
-            child.send_signal(signal.SIGINT)
-            stopped = True
-    os.close(ours)
-    stdout = child.stdout.read()
-    return shown, stdout, child.wait()
-
-
-def test_progress_bar_on_a_terminal(process):
+def test_progress_bar_on_a_terminal(on_a_terminal):
     arguments = ["train", "--data", "input.txt", *TOY, "--max-epochs", 400, "--eval-val-every", 50]
-    bar = r"epoch \d+\.\d\d/400  loss \d\.\d{3}  [\d,]+ characters/s \[[#-]{10}\] +\d+%"
+    bar = r"epoch \d+\.\d\d/400  loss \d\.\d{3}  [\d,]+ characters/s  \[[#-]{10}\]  \d+%"
     time_left = r"  \d\d:\d\d:\d\d"
 
     def until(shown):
         return "epoch 1.52  train" in shown and len(re.findall(bar + time_left, shown)) > 5
 
-    shown, stdout, status = on_a_terminal(process, *arguments, until=until)
+    shown, stdout, status = on_a_terminal(*arguments, streams=["stderr"], until=until)
     assert status == 130
     assert len(re.findall(bar, shown)) > 5
-    assert max(map(len, re.findall(bar + time_left, shown))) < 80, "longer lines wrap and cannot be redrawn"
+    assert max(map(len, DRAWN.findall(shown))) < 80, "longer lines wrap and cannot be redrawn"
     assert re.search(r"\r\x1b\[Kepoch 1\.52  train .* validation ", shown), "lines are printed above the bar"
     assert shown.count("\r\x1b[Kstopping") == 1
     assert re.search(r"resume with:\s+minichar train --resume cv/", shown)
-    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l"), "the cursor is shown again"
     assert len(stdout.splitlines()) == 1
 
 
-def test_no_progress_bar_when_quiet(process):
+def test_no_progress_bar_when_quiet(on_a_terminal):
     arguments = ["train", "--data", "input.txt", *TOY, "--quiet", "--print-every", 20]
-    shown, stdout, status = on_a_terminal(process, *arguments)
+    shown, stdout, status = on_a_terminal(*arguments, streams=["stderr"])
     assert status == 0
     assert "[#" not in shown
     assert "\x1b" not in shown
     assert re.search(r"epoch 0\.61/2  loss", shown)
     assert len(stdout.splitlines()) == 1
+
+
+def test_the_progress_bar_fits_a_narrow_terminal(on_a_terminal):
+    """Standard output is not a terminal, so its width is not the right one."""
+    shown, *_ = on_a_terminal("train", "--data", "input.txt", *TOY, streams=["stderr"], columns=20)
+    drawn = DRAWN.findall(shown)
+    assert drawn[-1] == "epoch 2.00/2  100%"
+    assert max(map(len, drawn)) < 20
+
+
+class Screen(io.StringIO):
+    """Terminal that records what is written to it."""
+
+    def isatty(self):
+        return True
+
+    def last(self):
+        """Return the last line that was drawn."""
+        return DRAWN.findall(self.getvalue())[-1]
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    """Return a function that makes standard error a `Screen`, which would not outlast a fixture."""
+
+    def screen():
+        monkeypatch.setattr(sys, "stderr", Screen())
+        return sys.stderr
+
+    return screen
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (80, "epoch 1.80/4  loss 2.123  12,345 characters/s  [####------]  45%  00:00:11"),
+        (60, "epoch 1.80/4  loss 2.123  [####------]  45%  00:00:11"),
+        (40, "epoch 1.80/4  loss 2.123  45%  00:00:11"),
+        (39, "epoch 1.80/4  45%  00:00:11"),
+        (20, "epoch 1.80/4  45%"),
+        (10, "45%"),
+        (1, ""),
+    ],
+)
+def test_a_progress_bar_omits_what_does_not_fit(screen, clock, monkeypatch, columns, line):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown, bar = screen(), Bar(20, "epoch 1.80/4", "loss 2.123", "12,345 characters/s")
+    clock.now += 9.0
+    bar.update(9)
+    assert shown.last() == line
 
 
 def test_the_progress_bar_of_a_resumed_run_begins_where_the_run_stopped(train, cli, monkeypatch):
@@ -79,9 +102,39 @@ def test_the_progress_bar_of_a_resumed_run_begins_where_the_run_stopped(train, c
     assert shown[-1] == 100
 
 
-def test_the_time_left_is_estimated_from_the_steps_since_the_run_was_resumed():
-    """The resumed run took 20 s for 10 steps, so all 60 steps would have taken 120 s."""
-    assert apparent_start(1000.0, 20.0, iteration=60, first=50) == 880.0
+def test_the_time_left_is_estimated_from_the_steps_since_the_run_was_resumed(screen, clock):
+    """The first 10 steps take 20 s, so the other 50 take 100 s."""
+    shown, bar = screen(), Bar(100, first=40)
+    clock.now += 0.75
+    bar.update(1)
+    assert shown.last() == "[####------]  41%", "an estimate after less than a second would be too rough"
+    clock.now += 0.25
+    bar.update(0)
+    assert shown.last() == "[####------]  41%  00:00:59"
+    clock.now += 19.0
+    bar.update(9)
+    assert shown.last() == "[#####-----]  50%  00:01:40"
+    clock.now += 9 * 3600.0
+    bar.update(0)
+    assert shown.last() == "[#####-----]  50%  45:01:40"
+
+
+@pytest.mark.parametrize(("length", "line"), [(0, "[----------]  0%"), (3, "[##########]  100%")])
+def test_a_progress_bar_with_no_steps_or_too_many(screen, clock, length, line):
+    shown, bar = screen(), Bar(length)
+    clock.now += 1.0
+    bar.update(2 * length)
+    assert shown.last() == line
+
+
+def test_a_progress_bar_is_redrawn_at_most_ten_times_per_second(screen, clock):
+    shown = screen()
+    with Bar(100) as bar:
+        for _ in bar.over(range(70)):
+            clock.now += 1 / 16
+    drawn = [int(line.split()[1][:-1]) for line in DRAWN.findall(shown.getvalue())]
+    assert drawn == [0, *range(2, 71, 2), 100]
+    assert shown.getvalue().endswith("\n")
 
 
 @pytest.fixture

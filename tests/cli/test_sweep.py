@@ -90,11 +90,14 @@ def test_the_space_can_be_a_file_and_progress_is_shown_on_a_terminal(cli, home, 
     with CliRunner().isolation():
         stream = type(sys.stderr)
     monkeypatch.setattr(stream, "isatty", lambda self: True)
-    monkeypatch.setattr("minichar.cli.sweep_report.REFRESH", 0.0)
+    monkeypatch.setattr("minichar.cli.bar.REFRESH", 0.0)
     words = ("--data", "input.txt", *SMALL[2:], "--space", "space.toml", "--trials", 1)
     said = cli("sweep", *words).stderr
     assert "up to 1 trial over rnn-size=4,8\n" in said
-    assert re.search(r"trial 0/1  epoch 1\.\d\d/2  loss \d\.\d{3}  validation \d\.\d{4}", said)
+    assert re.search(r"trial 0/1  epoch 1\.\d\d/2  loss \d\.\d{3}  validation \d\.\d{4}\r", said)
+    monkeypatch.setenv("COLUMNS", "38")
+    said = cli("sweep", *words, "--sweep-dir", "narrow").stderr
+    assert re.search(r"\rtrial 0/1  epoch 1\.\d\d/2  loss \d\.\d{3}\r", said)
 
 
 def test_the_directory_of_a_training_run_is_rejected(refused, checkpoint, optuna):

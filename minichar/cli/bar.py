@@ -1,0 +1,122 @@
+"""Progress on standard error, in a line that is redrawn in place."""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from time import monotonic
+from typing import Self, TypeVar
+
+import click
+
+from minichar.cli.stopping import write_at_once
+from minichar.terminal import fitting
+
+Item = TypeVar("Item")
+
+REFRESH = 0.1
+"""Minimum time between updates, in seconds."""
+ESTIMATE_AFTER = 1.0
+"""Time in seconds after which the remaining time is shown."""
+WIDTH = 10
+"""Width of a progress bar, in columns."""
+CLEAR_LINE = "\r\x1b[K"
+
+
+class ProgressLine:
+    """A line on standard error that is redrawn in place. It is shown only on a terminal, and fits its width.
+
+    Parameters
+    ----------
+    hidden : bool
+        Do not show the line, even on a terminal.
+    """
+
+    def __init__(self, hidden: bool = False) -> None:
+        self.hidden = hidden or not sys.stderr.isatty()
+        self.shown_at = monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the line is shown and was last updated at least `REFRESH` seconds ago."""
+        return not self.hidden and monotonic() - self.shown_at >= REFRESH
+
+    def draw(self, parts: Sequence[str], ranked: Sequence[str]) -> None:
+        """Redraw the line, without the parts that do not fit (see `fitting`)."""
+        self.shown_at = monotonic()
+        self.send(f"\r{fitting(parts, ranked)}\x1b[K")
+
+    def send(self, text: str) -> None:
+        """Write text with control sequences, if the line is shown."""
+        if not self.hidden:
+            click.echo(text, nl=False, err=True)
+
+    def say(self, line: str) -> None:
+        """Print a line of text above the progress line, if any."""
+        self.send(CLEAR_LINE)
+        click.echo(line, err=True)
+
+    def say_at_once(self, line: str) -> None:
+        """Like `say`, but safe to call from a signal handler."""
+        write_at_once(("" if self.hidden else CLEAR_LINE) + f"{line}\n")
+
+
+class Bar(ProgressLine):
+    """Context manager that shows a progress bar.
+
+    Parameters
+    ----------
+    length : int
+        Number of steps.
+    *label : str
+        What to show before the bar, most important part first.
+    hidden : bool
+        See `ProgressLine`.
+    first : int
+        Number of steps that were already complete at the start.
+    """
+
+    def __init__(self, length: int, *label: str, hidden: bool = False, first: int = 0) -> None:
+        super().__init__(hidden)
+        self.length, self.label = length, label
+        self.position = self.first = first
+        self.begun = self.shown_at
+
+    def __enter__(self) -> Self:
+        self.redraw()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.redraw()
+        self.send("\n")
+        self.hidden = True
+
+    @property
+    def due(self) -> bool:
+        """Whether the bar is shown, and is complete or was last updated at least `REFRESH` seconds ago."""
+        return super().due or (not self.hidden and self.position >= self.length)
+
+    def over(self, steps: Iterable[Item]) -> Iterator[Item]:
+        """Yield each step, and then count it."""
+        for step in steps:
+            yield step
+            self.update()
+        self.position = self.length  # samples that end early take fewer steps
+
+    def update(self, steps: int = 1) -> None:
+        """Count steps, and redraw the bar if an update is due."""
+        self.position += steps
+        if self.due:
+            self.redraw()
+
+    def redraw(self) -> None:
+        """Redraw the bar."""
+        done, left = self.position - self.first, max(self.length - self.position, 0)
+        percent = 100 * (self.length - left) // max(self.length, 1)
+        filled = WIDTH * percent // 100
+        bar, share = f"[{'#' * filled}{'-' * (WIDTH - filled)}]", f"{percent}%"
+        elapsed = monotonic() - self.begun
+        if done and left and elapsed >= ESTIMATE_AFTER:
+            minutes, seconds = divmod(round(elapsed * left / done), 60)
+            times = [f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}"]
+        else:
+            times = []
+        self.draw([*self.label, bar, share, *times], [share, *self.label[:1], *times, *self.label[1:], bar])
