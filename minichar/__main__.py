@@ -27,7 +27,9 @@ def main() -> None:
     sys.unraisablehook = report_unraisable
     open_missing_streams()
     from minichar.cli import main as command_line
+    from minichar.terminal import escape_on_terminals
 
+    escape_on_terminals()
     try:
         command_line(prog_name="minichar", obj=STARTED)
     finally:

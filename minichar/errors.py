@@ -1,5 +1,6 @@
 """Exceptions for user-fixable errors, and helpers that format their messages."""
 
+import re
 import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ LONGEST = 100
 """Maximum length of a value in an error message, in characters."""
 CLOSE = 0.8
 """Minimum similarity of a name that is suggested, as measured by `difflib`."""
+CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+"""Control characters except newlines and tabs, Unicode line separators, and bidirectional formatting."""
 
 
 @dataclass(frozen=True)
@@ -54,12 +57,12 @@ class MinicharError(Exception):
         super().__init__(*parts)
 
     def __str__(self) -> str:
-        return "".join(map(str, self.args))
+        return _one_line("".join(map(str, self.args)))
 
     @property
     def with_flags(self) -> str:
         """The message with options spelled as on the command line."""
-        return "".join(part.flag if isinstance(part, Option) else part for part in self.args)
+        return _one_line("".join(part.flag if isinstance(part, Option) else part for part in self.args))
 
 
 class Completed(MinicharError):
@@ -69,6 +72,16 @@ class Completed(MinicharError):
 def counted(n: int, noun: str) -> str:
     """Return a number followed by a noun, such as ``1 character`` or ``2,000 characters``."""
     return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
+def visible(text: str) -> str:
+    r"""Return text with control characters other than newlines and tabs escaped, as in ``\x1b``."""
+    return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def _one_line(text: str) -> str:
+    """Return text with newlines and other control characters escaped."""
+    return visible(text).replace("\n", "\\n")
 
 
 def plain(value: object) -> str:

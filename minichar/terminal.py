@@ -1,9 +1,53 @@
-"""Fit a progress line to the width of the terminal."""
+"""Write to a terminal: escape control characters, and fit a line to the terminal's width."""
 
 import os
 import shutil
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
+from typing import TextIO
+
+from minichar.errors import visible
+
+
+class Terminal(TextIOWrapper):
+    r"""Standard stream on a terminal that escapes control characters (see `minichar.errors.visible`).
+
+    Without it, a file name or generated text that contains control characters could move the cursor, rewrite
+    earlier output or change the terminal's settings.
+
+    Parameters
+    ----------
+    stream : TextIOWrapper
+        The stream to replace. It remains open and does not escape control characters.
+    """
+
+    buffer = None  # type: ignore[assignment]
+    """Hides the binary stream, because Click would write to it, or to a Windows console, directly."""
+
+    def __init__(self, stream: TextIOWrapper) -> None:
+        descriptor = open(stream.fileno(), "wb", closefd=False)  # noqa: SIM115  (closed with this stream)
+        super().__init__(descriptor, stream.encoding, stream.errors, line_buffering=True)
+        self.unescaped = stream
+
+    def write(self, text: str) -> int:
+        """Write text with its control characters escaped."""
+        super().write(visible(text))
+        return len(text)
+
+
+def escape_on_terminals() -> None:
+    """Replace each standard output stream that is a terminal with a `Terminal`."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, TextIOWrapper) and stream.isatty():
+            setattr(sys, name, Terminal(stream))
+            os.environ["PYTHON_COLORS"] = "0"  # the colours of Python's tracebacks would be escaped
+
+
+def unescaped(stream: TextIO) -> TextIO:
+    """Return a stream that does not escape control characters, for minichar's own control sequences."""
+    return stream.unescaped if isinstance(stream, Terminal) else stream
 
 
 def columns() -> int:

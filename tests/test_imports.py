@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "errors": set(),
     "extras": {"errors"},
     "files": {"errors"},
-    "terminal": set(),
+    "terminal": {"errors"},
     "devices": set(),
     "engine": {"devices"},
     "text": set(),

@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 import click
 
 from minichar.cli.stopping import write_at_once
-from minichar.terminal import fitting
+from minichar.terminal import fitting, unescaped
 
 Item = TypeVar("Item")
 
@@ -47,7 +47,7 @@ class ProgressLine:
     def send(self, text: str) -> None:
         """Write text with control sequences, if the line is shown."""
         if not self.hidden:
-            click.echo(text, nl=False, err=True)
+            click.echo(text, nl=False, file=unescaped(sys.stderr))
 
     def say(self, line: str) -> None:
         """Print a line of text above the progress line, if any."""

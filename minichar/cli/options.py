@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from math import inf
@@ -299,6 +300,9 @@ def group(heading: str) -> Callable[..., Decorator]:
 def print_path(path: Path | str) -> None:
     """Print a path, or a command that contains paths, to standard output.
 
-    Scripts can use it as an argument, even if it starts with a hyphen or is not valid UTF-8.
+    Scripts can use it as an argument, even if it starts with a hyphen or is not valid UTF-8. On a terminal,
+    invalid bytes are escaped.
     """
-    click.echo(os.fsencode(undashed(path)))
+    raw = os.fsencode(undashed(path))
+    encoding = sys.getfilesystemencoding()
+    click.echo(raw.decode(encoding, "backslashreplace") if sys.stdout.isatty() else raw)

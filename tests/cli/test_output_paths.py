@@ -149,3 +149,8 @@ def test_printed_paths_and_commands_work_in_directories_that_look_like_options(c
         (["train", "--", "-dd"], "`minichar train --data ./-dd`"),
     ):
         assert answer in cli(*command, status=2).stderr
+
+
+def test_invalid_bytes_in_a_path_are_escaped_on_a_terminal(on_a_terminal, weird):
+    shown, *_ = on_a_terminal("data", "get", "pydocs", "--dir", weird)
+    assert r"caf\xe9/pydocs/input.txt" in shown.splitlines()

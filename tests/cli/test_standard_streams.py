@@ -1,20 +1,23 @@
-"""Test closed, full and broken standard streams, and Ctrl-C at every stage of a command."""
+"""Test closed, full and broken standard streams, terminals, and Ctrl-C at every stage of a command."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from importlib.metadata import entry_points
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 
 import pytest
 from toys import ONE_THREAD, listing, toy_model
 
+import minichar
 from minichar.bench.work import Work
 from minichar.bench.worker import Worker
 from minichar.checkpoints.checkpoint import save
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, visible
 from minichar.extras import need, on_interrupt, raise_interrupt
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="requires a POSIX shell and signals")
@@ -126,6 +129,67 @@ def test_abandoned_standard_output(process, checkpoint, arguments):
     assert child.wait(timeout=600) == 141
     assert "Error" not in stderr
     assert "ignored" not in stderr
+
+
+# Terminals
+
+
+ATTACK = "\x1b]0;title\a\x1b[2J\r\x7f\x9b31m\u202e\u2066\u2028"
+ESCAPED = r"\x1b]0;title\x07\x1b[2J\r\x7f\x9b31m\u202e\u2066\u2028"
+
+
+@pytest.fixture
+def attack(home):
+    """Save a model in a file whose name contains control characters, as does its vocabulary."""
+    path = f"lm_{ATTACK}_epoch1.00_1.0000.npz"
+    save(path, toy_model("".join(sorted({*ATTACK, *"\n\tab"})), scale=1.0))
+    return path
+
+
+def test_generated_text_is_escaped_on_a_terminal_only(on_a_terminal, process, attack):
+    arguments = ["sample", attack, "--length", 300, "--seed", 1]
+    text = process(*arguments, encoding=None).stdout.read().decode()
+    assert {*ATTACK, "\n", "\t"} <= {*text}
+    shown, _, status = on_a_terminal(*arguments)
+    assert status == 0
+    assert ESCAPED in shown
+    assert shown.endswith(visible(text))
+    assert visible(shown) == shown
+
+
+@pytest.mark.parametrize(
+    ("command", "status"),
+    [
+        ("inspect {}", 0),
+        ("convert {} --to html", 0),
+        ("convert {} --to html --quiet{}", 2),
+        ("plot {}", 1),
+        ("eval {} --data missing{}", 1),
+        ("train --resume missing{}", 1),
+        ("missing{}", 2),
+    ],
+)
+def test_file_names_and_arguments_are_escaped_on_a_terminal(on_a_terminal, attack, command, status):
+    shown, _, actual = on_a_terminal(*(word.format(attack) for word in command.split()))
+    assert actual == status
+    assert ESCAPED in shown
+    assert visible(shown) == shown
+
+
+def test_warnings_and_tracebacks_are_escaped_on_a_terminal(on_a_terminal, stub, checkpoint):
+    code = f"import warnings\nattack = {ATTACK!r}\nwarnings.warn(attack)\nraise RuntimeError(attack)\n"
+    shown, *_ = on_a_terminal("plot", "-o", "loss.svg", **stub("matplotlib", code))
+    assert f"warning: {ESCAPED}\n" in shown
+    assert f"RuntimeError: {ESCAPED}\n" in shown
+    assert visible(shown) == shown
+
+
+def test_only_progress_lines_and_signal_handlers_bypass_the_escaping():
+    """Other modules must write to `sys.stdout` and `sys.stderr`."""
+    bypass = re.compile(r"\bunescaped\(|\bos\.write\(|__std(out|err)__|/dev/tty|\bCON\b")
+    package = Path(minichar.__file__).parent
+    found = {path.name for path in package.rglob("*.py") if bypass.search(path.read_text(encoding="utf-8"))}
+    assert found == {"terminal.py", "bar.py", "stopping.py"}
 
 
 # Ctrl-C

@@ -1,0 +1,35 @@
+import sys
+import unicodedata
+
+import pytest
+
+from minichar.errors import MinicharError, Option, visible
+
+FORMATTING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+"""Bidirectional classes of the characters that change the order of the text around them."""
+
+
+def is_control(character):
+    category = unicodedata.category(character)
+    return category in ("Cc", "Zl", "Zp") or unicodedata.bidirectional(character) in FORMATTING
+
+
+def test_only_control_characters_are_escaped():
+    for character in map(chr, range(sys.maxunicode + 1)):
+        if is_control(character) and character not in "\n\t":
+            assert visible(character) == character.encode("unicode_escape").decode()
+        else:
+            assert visible(character) == character
+
+
+def test_text_in_any_script_is_unchanged():
+    text = "詩, e\u0301, مرحبا\u200f, 👩\u200d👩\u200d👧 and \udcff\n"
+    assert visible(text) == text
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J\u202e"])
+def test_a_message_is_one_line_without_control_characters(name):
+    error = MinicharError(f"cannot read {name}: set ", Option("data", "c"))
+    escaped = name.encode("unicode_escape").decode()
+    assert str(error) == f"cannot read {escaped}: set data='c'"
+    assert error.with_flags == f"cannot read {escaped}: set --data c"
