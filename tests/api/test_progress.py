@@ -39,6 +39,7 @@ def test_progress_without_a_terminal_prints_one_line_per_evaluation(text, monkey
 
 def test_progress_on_a_terminal_rewrites_one_line(text, monkeypatch):
     monkeypatch.setattr(progress_module, "REFRESH", 0.0)
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(sys, "stderr", Terminal())
     model = minichar.train(text, **TOY | {"max_epochs": 3})
     printed = sys.stderr.getvalue()

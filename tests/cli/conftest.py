@@ -17,6 +17,7 @@ from minichar.training.evaluation import Evaluation
 def home(tmp_path, monkeypatch):
     """Change to a directory with a short ``input.txt``: about 30 chunks per epoch with the `TOY` options."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
     (tmp_path / "input.txt").write_text(TEXT, encoding="utf-8")
     return tmp_path
 

@@ -65,7 +65,8 @@ class Screen(io.StringIO):
 def screen(monkeypatch):
     """Return a function that makes standard error a `Screen`, which would not outlast a fixture."""
 
-    def screen():
+    def screen(columns=80):
+        monkeypatch.setenv("COLUMNS", str(columns))
         monkeypatch.setattr(sys, "stderr", Screen())
         return sys.stderr
 
@@ -84,9 +85,8 @@ def screen(monkeypatch):
         (1, ""),
     ],
 )
-def test_a_progress_bar_omits_what_does_not_fit(screen, clock, monkeypatch, columns, line):
-    monkeypatch.setenv("COLUMNS", str(columns))
-    shown, bar = screen(), Bar(20, "epoch 1.80/4", "loss 2.123", "12,345 characters/s")
+def test_a_progress_bar_omits_what_does_not_fit(screen, clock, columns, line):
+    shown, bar = screen(columns), Bar(20, "epoch 1.80/4", "loss 2.123", "12,345 characters/s")
     clock.now += 9.0
     bar.update(9)
     assert shown.last() == line
