@@ -11,6 +11,8 @@ LONGEST = 100
 """Maximum length of a value in an error message, in characters."""
 CLOSE = 0.8
 """Minimum similarity of a name that is suggested, as measured by `difflib`."""
+LONGEST_PATH = 1000
+"""Maximum length of a path from a file in a message, in characters. Shorter paths are not truncated."""
 CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """Control characters except newlines and tabs, Unicode line separators, and bidirectional formatting."""
 
@@ -32,7 +34,7 @@ class Option:
 
     def __str__(self) -> str:
         """Return the option as spelled in Python: ``rnn_size`` or ``rnn_size=64``."""
-        return self.name if self.value is None else f"{self.name}={self.value!r}"
+        return self.name if self.value is None else f"{self.name}={brief(self.value)}"
 
     @property
     def flag(self) -> str:
@@ -84,22 +86,30 @@ def _one_line(text: str) -> str:
     return visible(text).replace("\n", "\\n")
 
 
-def plain(value: object) -> str:
-    """Return a value as one line of text.
+def plain(value: object, longest: int = LONGEST) -> str:
+    """Return a value as one line of text, truncated to `longest` characters.
 
     Empty strings and strings with control characters are quoted. Whole numbers are shown without decimals.
     """
     text = str(value)
-    if isinstance(value, float):
-        return text.removesuffix(".0")
-    return text if (text and text.isprintable()) or not isinstance(value, str) else repr(value)
+    if isinstance(value, str) and not (text and text.isprintable()):
+        text = repr(value)
+    return _truncated(text.removesuffix(".0") if isinstance(value, float) else text, longest)
 
 
-def brief(value: object) -> str:
-    """Return the repr of an untrusted value on one line, truncated to `LONGEST` characters."""
+def brief(value: object, longest: int = LONGEST) -> str:
+    """Return the repr of an untrusted value on one line, truncated to `longest` characters."""
     shortener = reprlib.Repr()
-    shortener.maxstring = shortener.maxlong = shortener.maxother = LONGEST
-    return shortener.repr(value).replace("\n", " ")
+    shortener.maxstring = shortener.maxlong = shortener.maxother = longest
+    return _truncated(shortener.repr(value).replace("\n", " "), longest)
+
+
+def _truncated(text: str, longest: int) -> str:
+    """Return text with its middle replaced by ``...`` if it has more than `longest` characters."""
+    if len(text) <= longest:
+        return text
+    start = (longest - 3) // 2
+    return f"{text[:start]}...{text[start + 3 - longest :]}"
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:

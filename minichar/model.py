@@ -13,7 +13,7 @@ from minichar.engine.embedding import without_embedding
 from minichar.engine.exact import exact
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
-from minichar.errors import counted
+from minichar.errors import LONGEST_PATH, brief, counted
 from minichar.text.resets import Resets, find_resets, separator_ids
 from minichar.text.vocabulary import Vocabulary
 
@@ -88,7 +88,9 @@ class CharRNN:
     def origin(self) -> str:
         """Return a phrase that names the training text, or an empty string if the text is unknown."""
         origin = self.details.get("origin")
-        return f", trained on {origin['path']!r}" if isinstance(origin, dict) and "path" in origin else ""
+        if not (isinstance(origin, dict) and "path" in origin):
+            return ""
+        return f", trained on {brief(origin['path'], LONGEST_PATH)}"
 
     @property
     def text_digest(self) -> str | None:

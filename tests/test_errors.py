@@ -3,7 +3,7 @@ import unicodedata
 
 import pytest
 
-from minichar.errors import MinicharError, Option, visible
+from minichar.errors import LONGEST, MinicharError, Option, brief, plain, visible
 
 FORMATTING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 """Bidirectional classes of the characters that change the order of the text around them."""
@@ -25,6 +25,21 @@ def test_only_control_characters_are_escaped():
 def test_text_in_any_script_is_unchanged():
     text = "詩, e\u0301, مرحبا\u200f, 👩\u200d👩\u200d👧 and \udcff\n"
     assert visible(text) == text
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["x" * 1000, "\x1b" * 1000, 10**1000, [["x" * 1000] * 9] * 9],
+    ids=["text", "control characters", "integer", "list"],
+)
+def test_long_values_are_truncated(value):
+    for text in (plain(value), brief(value), str(Option("", value))[1:], Option("", value).flag[3:]):
+        assert len(text) == LONGEST
+        assert "..." in text
+    assert plain("a" * LONGEST + "b")[-1] == "b"
+    assert plain("a" * LONGEST) == "a" * LONGEST
+    assert plain("x" * 1000, longest=20) == f"{'x' * 8}...{'x' * 9}"
+    assert brief("x" * 1000, longest=20) == f"'{'x' * 7}...{'x' * 8}'"
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[2J\u202e"])

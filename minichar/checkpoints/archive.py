@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from minichar.checkpoints.stored_zip import StoredZip
-from minichar.errors import MinicharError, Refused, brief
+from minichar.errors import MinicharError, Refused, brief, plain
 from minichar.files import is_text, writing
 
 MAX_HEADER_CHARACTERS = 16 << 20
@@ -129,12 +129,13 @@ class Archive:
             with quiet(), self.zip.open(f"{name}.npy") as file:
                 return np.lib.format.read_array(file, allow_pickle=False)
         except Exception as error:  # zipfile and NumPy raise many exception types for corrupted files
-            raise self.corrupted(f"array {name} is missing or corrupted") from error
+            raise self.corrupted(f"array {plain(name)} is missing or corrupted") from error
 
     def _check_member(self, member: str, size: int) -> None:
         name = member.removesuffix(".npy")
         if name == member or not name.isprintable() or len(name) > MAX_NAME:
             raise self.corrupted(f"it contains {brief(member)}, which is not a valid array name")
+        shown = plain(name)
         try:
             with quiet(), self.zip.open(member) as file:
                 version = np.lib.format.read_magic(file)
@@ -144,15 +145,16 @@ class Archive:
                     shape, _, dtype = np.lib.format.read_array_header_2_0(file)
                 data_bytes = size - file.tell()
         except Exception as error:  # see `read`
-            raise self.corrupted(f"array {name} is corrupted") from error
+            raise self.corrupted(f"array {shown} is corrupted") from error
         if name == "header" and dtype.kind not in "UO":
             raise self.corrupted(RESERVED)
         if dtype.hasobject or dtype.kind not in ("U" if name == "header" else self.kinds):
             raise self.corrupted(
-                f"array {name} has dtype {dtype}; only plain numbers are allowed, not pickled objects"
+                f"array {shown} has dtype {plain(str(dtype))}; only plain numbers are allowed, "
+                "not pickled objects"
             )
         if prod(shape) * dtype.itemsize != data_bytes:
-            raise self.corrupted(f"array {name} has shape {shape} but {data_bytes:,} bytes of data")
+            raise self.corrupted(f"array {shown} has shape {brief(shape)} but {data_bytes:,} bytes of data")
         self.shapes[name], self.dtypes[name] = shape, dtype
 
     def _read_header(self) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from minichar.devices.cpu import CPU
 from minichar.engine.cells import CELLS
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters, Shapes
-from minichar.errors import MinicharError, Option, brief
+from minichar.errors import MinicharError, Option, brief, plain
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
 
@@ -253,7 +253,7 @@ def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], corrupted: 
         if name not in arrays:
             raise corrupted(f"array {name} is missing")
         if name not in expected:
-            raise corrupted(f"array {name} is unexpected")
+            raise corrupted(f"array {plain(name)} is unexpected")
         if arrays[name].shape != expected[name]:
             raise corrupted(f"array {name} has shape {arrays[name].shape} instead of {expected[name]}")
     dtypes = {str(array.dtype) for array in arrays.values()}

@@ -11,7 +11,7 @@ from minichar.checkpoints.choosing import open_checkpoint
 from minichar.checkpoints.history import Row
 from minichar.cli.given import reject, reject_argument
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
-from minichar.errors import MinicharError, Option
+from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, plain
 from minichar.files import writing
 from minichar.formats.convert import load_model
 from minichar.formats.naming import may_have_state
@@ -153,8 +153,8 @@ def settings_table(details: dict[str, Any]) -> list[str]:
     return [
         "settings",
         *(
-            f"  {name if name.isidentifier() else repr(name):26} "
-            f"{'the default' if value is None else repr(value)}"
+            f"  {plain(name) if name.isidentifier() else brief(name):26} "
+            f"{'the default' if value is None else brief(value, LONGEST_PATH)}"
             for name, value in details.get("settings", {}).items()
         ),
     ]

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from minichar.checkpoints.archive import RESERVED
-from minichar.errors import MinicharError, Refused
+from minichar.errors import MinicharError, Refused, plain
 from minichar.formats.budget import Budget
 from minichar.formats.pickles import read_pickle
 from minichar.formats.stand_ins import Array
@@ -134,5 +134,7 @@ def cast(arrays: dict[str, np.ndarray], dtype: str | None, path: Path) -> dict[s
         with np.errstate(over="ignore"):
             result[name] = array.astype(dtype)
         if not np.array_equal(np.isfinite(result[name]), np.isfinite(array)):
-            raise MinicharError(f"cannot write {path}: {name} has values that {dtype} cannot represent")
+            raise MinicharError(
+                f"cannot write {path}: {plain(name)} has values that {dtype} cannot represent"
+            )
     return result

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from minichar.checks import declared, did_you_mean
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, brief
 from minichar.training.recipes import settings_from
 from minichar.training.settings import Settings
 
@@ -100,7 +100,7 @@ def parse(text: str, renamed: Mapping[str, str] | None = None) -> Dimension:
     if name not in TYPES:
         similar = (renamed or {}).get(name)
         suggestion = f"; did you mean {similar!r}?" if similar else did_you_mean(name, TYPES)
-        raise MinicharError(f"there is no option {written!r} to search{suggestion}")
+        raise MinicharError(f"there is no option {brief(written)} to search{suggestion}")
     if not equals:
         raise MinicharError(option, " has no values to search: use, for example, rnn_size=64,128")
     body = values.removesuffix(LOG)
@@ -128,7 +128,7 @@ def convert(name: str, word: str) -> Any:
         return TRUTH[word.lower()] if kind is bool else kind(word)
     except (KeyError, ValueError):
         words = {int: "an integer", float: "a number", bool: "true or false"}[kind]
-        raise MinicharError(Option(name), f" is {word!r}; it must be {words}") from None
+        raise MinicharError(Option(name), f" is {brief(word)}; it must be {words}") from None
 
 
 def read_space(path: Path) -> list[Dimension]:

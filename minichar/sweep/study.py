@@ -21,7 +21,7 @@ from typing import Any
 
 from minichar.checkpoints.naming import is_checkpoint
 from minichar.checks import declared, did_you_mean
-from minichar.errors import MinicharError
+from minichar.errors import LONGEST_PATH, MinicharError, plain
 from minichar.extras import first_line, need
 from minichar.files import locking, writing
 from minichar.training.settings import Settings
@@ -93,7 +93,9 @@ def read_plan(folder: Path) -> Plan:
     try:
         return Plan(**json.loads((folder / PLAN).read_text(encoding="utf-8")))
     except (OSError, TypeError, ValueError) as error:
-        raise MinicharError(f"cannot read the sweep's plan {folder / PLAN}: {error}") from error
+        raise MinicharError(
+            f"cannot read the sweep's plan {folder / PLAN}: {plain(str(error), LONGEST_PATH)}"
+        ) from error
 
 
 def open_study(folder: Path, plan: Plan | None = None, storage: str | None = None) -> tuple[Plan, Any]:
@@ -151,7 +153,7 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
 def check_same(folder: Path, stored: Plan, plan: Plan | None, database: str) -> None:
     """Raise a `MinicharError` if the plan or the database differs from that of the existing sweep."""
     if stored.database != database:
-        where = f"in {stored.database}" if stored.database else "in the directory"
+        where = f"in {plain(stored.database, LONGEST_PATH)}" if stored.database else "in the directory"
         raise MinicharError(f"{folder}/ contains a sweep with trials stored {where}: use the same --storage")
     # Ignore the path of the text, which may differ between machines. The digest identifies the text.
     same_path = {"data": ""} if stored.digest and "data" in stored.given else {}

@@ -10,7 +10,7 @@ from http.client import HTTPMessage
 from typing import IO
 from urllib.parse import quote, urlsplit
 
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, plain
 
 TIMEOUT = 30.0  # a download fails after this many seconds without data
 BLOCK = 1 << 16  # bytes per read
@@ -58,11 +58,11 @@ def download(
             contents.append(_read(opener, url, limit - sum(map(len, contents)), progress))
         except urllib.error.HTTPError as exc:
             exc.close()
-            raise MinicharError(f"cannot download {url}: {exc}") from None
+            raise MinicharError(f"cannot download {url}: {plain(str(exc))}") from None
         except (OSError, http.client.HTTPException, ValueError) as exc:
             reason = getattr(exc, "reason", exc)
             raise MinicharError(
-                f"cannot download {url}: {reason}; check the network, or try again later"
+                f"cannot download {url}: {plain(str(reason))}; check the network, or try again later"
             ) from None
     return contents
 

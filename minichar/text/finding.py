@@ -5,7 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 from shlex import quote
 
-from minichar.errors import MinicharError, quoted
+from minichar.errors import LONGEST_PATH, MinicharError, brief, quoted
 from minichar.files import descriptor_of, is_text
 from minichar.text.datasets import is_dataset_folder
 
@@ -46,7 +46,7 @@ def find_files(data: Path) -> tuple[Path, list[Path]]:
                 )
         return path, files
     except OSError as exc:
-        raise MinicharError(f"cannot read {str(data)!r}: {exc.strerror}") from None
+        raise MinicharError(f"cannot read {brief(str(data), LONGEST_PATH)}: {exc.strerror}") from None
 
 
 def notes_on_ignored(data: Path) -> list[str]:

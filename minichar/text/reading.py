@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from minichar.errors import MinicharError, Option, quoted
+from minichar.errors import MinicharError, Option, brief, quoted
 from minichar.text.encodings import SAMPLE, suggest
 from minichar.text.vocabulary import code_points
 
@@ -57,7 +57,7 @@ def check_encoding(encoding: str) -> str:
     except UnicodeDecodeError:  # for example utf-16, in which one byte is not a complete character
         pass
     except (LookupError, ValueError):
-        raise MinicharError(f"unknown encoding {encoding!r}: try utf-8, gb18030 or cp1252") from None
+        raise MinicharError(f"unknown encoding {brief(encoding)}: try utf-8, gb18030 or cp1252") from None
     return codecs.lookup(encoding).name
 
 

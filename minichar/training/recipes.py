@@ -6,7 +6,7 @@ from typing import Any
 
 from minichar.checks import checked, did_you_mean
 from minichar.engine.registry import AUTO
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, brief
 from minichar.training.settings import AUTOMATIC, AUTOMATIC_IF_0, Settings
 
 
@@ -97,7 +97,7 @@ def settings_from(given: Mapping[str, Any]) -> Settings:
     if name not in RECIPES:
         known = ", ".join(RECIPES)
         raise MinicharError(
-            Option("recipe"), f" is {name!r}; it must be one of {known}{did_you_mean(name, RECIPES)}"
+            Option("recipe"), f" is {brief(name)}; it must be one of {known}{did_you_mean(name, RECIPES)}"
         )
     settings = Settings(**{**RECIPES[name].options, **given})
     check_effect(settings, given)

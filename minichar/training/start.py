@@ -15,7 +15,7 @@ from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.engine.registry import AUTO
-from minichar.errors import Completed, MinicharError, Option, counted, plain
+from minichar.errors import Completed, MinicharError, Option, brief, counted, plain
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
@@ -291,7 +291,10 @@ def settings_of(model: CharRNN, path: Path) -> Settings:
     """
     try:
         stored = ORIGINAL.to_json() | {"recipe": ""} | model.details["settings"]
-        return Settings(**{name: value for name, value in stored.items() if name not in REMOVED})
+        current = {name: value for name, value in stored.items() if name not in REMOVED}
+        if unknown := current.keys() - vars(ORIGINAL).keys():
+            raise MinicharError(f"there is no setting {brief(min(unknown))}")
+        return Settings(**current)
     except (KeyError, TypeError, MinicharError) as error:
         reason = f"its training settings are missing or corrupted ({error})"
         raise MinicharError(f"{path} cannot be used: {reason}") from error

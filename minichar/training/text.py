@@ -7,7 +7,7 @@ from pathlib import Path
 
 from minichar.engine.config import MAX_SIZE
 from minichar.engine.registry import AUTO
-from minichar.errors import MinicharError, Option, brief, counted
+from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, counted
 from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, Reader
 from minichar.text.datasets import is_dataset_folder
@@ -71,7 +71,8 @@ def check_text(settings: Settings, path: Path, option: str = "data") -> None:
     """
     data = settings.data
     if data is not None and not os.path.exists(data):
-        problem = f"{path} was trained on {str(data)!r}, which does not exist: specify the text with "
+        text = brief(str(data), LONGEST_PATH)
+        problem = f"{path} was trained on {text}, which does not exist: specify the text with "
         remedy = f", or get it with `minichar data get {data.name}`" if is_dataset_folder(data) else ""
         raise MinicharError(problem, Option(option), remedy)
 

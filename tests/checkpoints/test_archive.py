@@ -375,6 +375,24 @@ def test_names_that_cannot_be_printed_or_are_long_are_rejected(path, name):
     assert len(str(caught.value)) < 1500
 
 
+@pytest.mark.parametrize(
+    "array",
+    [
+        npy("|b1", (8,), bytes(8)),
+        npy([("x" * 1000, "<f8")], (1,), bytes(8)),
+        npy("<f8", (1,) * 3000, b""),
+        npy("<f8", (-1, -1), bytes(8)),
+        b"",
+    ],
+    ids=["name", "dtype", "shape", "data", "empty"],
+)
+def test_long_names_dtypes_and_shapes_are_truncated(path, array):
+    replace_member(path, f"{'a' * 1000}.npy", array)
+    with pytest.raises(MinicharError, match=r"a{40}") as caught:
+        read_all(path)
+    assert len(str(caught.value)) < len(str(path)) + 400
+
+
 def test_numpy_does_not_warn_about_arrays_written_in_python_2(path):
     """Python 2 wrote shapes as long integers, as in ``(2L,)``."""
     replace_member(

@@ -194,10 +194,13 @@ def test_the_error_for_a_missing_training_array_contains_its_name(forge, name):
         load_training(path)
 
 
-@pytest.mark.parametrize("name", ["layer3.W", "layer1.U", "extra"])
-def test_the_error_for_an_extra_array_contains_its_name(forge, name):
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("layer3.W", "layer3.W"), ("layer1.U", "layer1.U"), ("x" * 1000, r"x{48}\.\.\.x{49}")],
+)
+def test_the_error_for_an_extra_array_contains_its_name(forge, name, shown):
     path = forge(lambda header, arrays: arrays.update({name: np.zeros(2)}))
-    with pytest.raises(MinicharError, match=f"array {name} is unexpected"):
+    with pytest.raises(MinicharError, match=f"array {shown} is unexpected"):
         load(path)
 
 

@@ -10,6 +10,7 @@ from minichar.checkpoints.checkpoint import save
 from minichar.engine import gradcheck, loss, lstm
 from minichar.engine.cells import models
 from minichar.engine.registry import CELLS
+from minichar.errors import LONGEST_PATH
 
 # inspect
 
@@ -92,6 +93,16 @@ def test_inspect_escapes_names_and_values(cli, home):
     assert re.search(r"^  '\\x1b\[2J' +'\\x1b\]0;title\\x07'$", shown, re.MULTILINE)
     assert re.search(rf"^  seed +{10**300}$", shown, re.MULTILINE)
     assert re.search(r"^  'a\\nb' +\[\{'\\x9b': nan\}\]$", shown, re.MULTILINE)
+
+
+def test_long_names_and_values_are_truncated(cli, home):
+    model = toy_model()
+    model.details = {"origin": {"path": "x" * 10**5}, "settings": {"y" * 10**5: 1, "title": "z" * 10**5}}
+    model.details["settings"]["-" * 10**5] = 1
+    save("toy.npz", model)
+    for command in ("inspect", "sample"):
+        result = cli(command, "toy.npz")
+        assert max(map(len, result.output.splitlines())) < LONGEST_PATH + 200
 
 
 # convert

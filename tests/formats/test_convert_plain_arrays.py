@@ -36,9 +36,10 @@ def test_plain_arrays_too_large_for_the_dtype_are_rejected(tmp_path):
     path = tmp_path / "weights.npz"
     np.savez(path, W=np.array([np.inf, 1.0]))
     convert(path, tmp_path / "half.npz", dtype="float16")  # infinity is also infinity in float16
-    np.savez(path, W=np.array([1e6]))
-    with pytest.raises(MinicharError, match="W has values that float16 cannot represent"):
-        convert(path, tmp_path / "other.npz", dtype="float16")
+    for name, shown in (("W", ": W"), ("x" * 1000, r": x{48}\.\.\.x{49}")):
+        np.savez(path, **{name: np.array([1e6])})
+        with pytest.raises(MinicharError, match=f"{shown} has values that float16 cannot represent"):
+            convert(path, tmp_path / "other.npz", dtype="float16")
     assert not (tmp_path / "other.npz").exists()
 
 

@@ -4,7 +4,7 @@ import pytest
 from toys import TEXT
 
 from minichar.devices.cpu import CPU
-from minichar.errors import MinicharError
+from minichar.errors import LONGEST_PATH, MinicharError
 from minichar.files import locking
 from minichar.sweep.study import open_storage, open_study, read_plan
 from minichar.sweep.trials import Ended, Sweep
@@ -124,6 +124,8 @@ def test_an_old_plan_has_a_relative_path_and_no_digest(sweep, tmp_path):
         ({"given": None}, "'given' must be a dictionary, and 'search' a list"),
         ({"search": None}, "'given' must be a dictionary, and 'search' a list"),
         ({"nonsense": 1}, "unexpected keyword argument 'nonsense'"),
+        ({"x" * 10**5: 1}, "unexpected keyword argument 'xxxxx"),
+        ({"given": {"x" * 10**5: 1}}, "there is no option 'xxxxx"),
     ],
 )
 def test_a_corrupted_plan_is_reported(sweep, tmp_path, changes, message):
@@ -132,6 +134,26 @@ def test_a_corrupted_plan_is_reported(sweep, tmp_path, changes, message):
     with pytest.raises(MinicharError, match=r"^cannot read the sweep's plan .*: ") as raised:
         Sweep(tmp_path / "sweep", None, None, [CPU])
     assert message in str(raised.value)
+    assert len(str(raised.value)) < len(str(tmp_path)) + LONGEST_PATH + 100
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"database": "x" * 10**5}, "with trials stored in xxxxx"),
+        ({"given": {"data": "x" * 10**5}}, "cannot read '.*/xxxxx"),
+        ({"given": {"recipe": "x" * 10**5}}, "recipe is 'xxxxx"),
+        ({"search": ["x" * 10**5]}, "there is no option 'xxxxx"),
+        ({"search": [f"rnn_size={'x' * 10**5}"]}, "rnn_size is 'xxxxx"),
+        ({"search": [f"rnn_size={'1' * 10**5},"]}, "search='rnn_size=11111"),
+    ],
+)
+def test_long_values_in_a_plan_are_truncated(sweep, tmp_path, changes, message):
+    sweep()
+    edited(tmp_path / "sweep" / "sweep.json", **changes)
+    with pytest.raises(MinicharError, match=message) as raised:
+        Sweep(tmp_path / "sweep", None, None, [CPU])
+    assert len(str(raised.value)) < len(str(tmp_path)) + LONGEST_PATH + 300
 
 
 def test_names_with_special_characters(sweep, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from toys import WRONG, parts, places, put_together, set_at, take
 
-from minichar.errors import MinicharError
+from minichar.errors import LONGEST_PATH, MinicharError
 from minichar.training.start import resume
 
 
@@ -73,6 +73,26 @@ def test_every_wrong_value_in_the_header(stopped, tmp_path, monkeypatch):
             except MinicharError:
                 refused += 1
     assert refused > 100
+
+
+def test_long_names_and_values_are_truncated(stopped, tmp_path, monkeypatch):
+    """Replace each value in turn by a long string, and each name by a long name."""
+    monkeypatch.chdir(tmp_path)
+    header, arrays = parts(stopped)
+    long = "x" * 10**5
+    messages = []
+    for *where, name in places(header):
+        for new in (name, long):
+            changed = json.loads(json.dumps(header))
+            set_at(changed, [*where, name], ...)
+            set_at(changed, [*where, new], long)
+            put_together(tmp_path / "forged.npz", changed, arrays)
+            try:
+                resume(Path("forged.npz"), {})
+            except MinicharError as error:
+                messages.append(str(error))
+    assert len(messages) > 100
+    assert max(map(len, messages)) < LONGEST_PATH + 200
 
 
 @pytest.mark.parametrize("shape", [(2, 2, 8, 5), (1, 2, 8, 4), (2, 1, 8, 4), (2, 2, 1, 1), (1, 1, 1, 1)])
