@@ -199,7 +199,8 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     if device != backend.kind:
         drawn = "; dropout, DropConnect and scheduled sampling will draw different random numbers"
         draws = any(masking(settings).values()) or settings.use_ss
-        notes.append(f"the checkpoint was saved on {device}: rounding will differ{drawn if draws else ''}")
+        differ = f"rounding will differ{drawn if draws else ''}"
+        notes.append(f"the checkpoint was saved on {plain(device)}: {differ}")
     record = record_of(model.details)
     run_id = record.id if record else identify(corpus, saved)
     latest = path if is_latest(path) else latest_path(settings.checkpoint_dir, settings.run_name)
