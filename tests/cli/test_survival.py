@@ -13,7 +13,7 @@ from toys import ONE_THREAD, TOY, history_of, parts
 from minichar.checkpoints.checkpoint import load_training
 from minichar.checkpoints.naming import is_latest
 
-LONG = ("--max-epochs", "100000", "--print-every", "5", "--eval-val-every", "50")
+LONG = ("--max-epochs", "100000", "--print-every", "5", "--eval-val-every", "100000000")
 SHORT = ("--print-every", "5", "--eval-val-every", "20")
 
 
@@ -109,7 +109,7 @@ class TestResumeWithoutAPath:
     @pytest.fixture
     def interrupted(self, started, home):
         """Kill a run after it has saved a checkpoint between evaluations."""
-        child = started(*LONG[:4], "--eval-val-every", "100000000", "--checkpoint-every", "0.05")
+        child = started(*LONG, "--checkpoint-every", "0.05")
         while not list((home / "cv").glob("*_latest.npz")):
             assert child.poll() is None
             sleep(0.02)
