@@ -1,6 +1,7 @@
 """Advice on model size and losses, based on char-rnn's README."""
 
 from minichar.errors import counted
+from minichar.text.ngram import Yardstick
 from minichar.text.sizes import USUAL_T
 
 LARGE = 4.0
@@ -97,3 +98,23 @@ def fit_advice(
         larger = "" if ratio > LARGE else "a larger --rnn-size or "
         return f"plateau: stop, or try {larger}another learning rate"
     return "underfitting: train longer" + ("" if ratio > LARGE else ", then try a larger --rnn-size")
+
+
+def verdict(loss: float, yardstick: Yardstick, is_improving: bool) -> list[str]:
+    """Return a line that compares a model with the yardstick and, if it is worse, a line that says what helps.
+
+    Parameters
+    ----------
+    loss : float
+        Lowest validation loss of the run, in nats per character.
+    yardstick : Yardstick
+    is_improving : bool
+        Whether the last evaluation had the lowest loss.
+    """
+    gap = loss - yardstick.loss
+    compared = f"{abs(gap):.3f} {'above' if gap > 0 else 'below'} the yardstick of {yardstick}"
+    lines = [f"loss {loss:.3f}, {compared}"]
+    if gap > 0:
+        larger = "a larger --rnn-size with more --dropout, or more text"
+        lines.append("train longer" if is_improving else f"try {larger}")
+    return lines

@@ -7,13 +7,13 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import log
+from math import inf, log
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from minichar.checkpoints.naming import is_checkpoint
-from minichar.cli.advice import fit_advice, size_advice, updates_advice
+from minichar.cli.advice import fit_advice, size_advice, updates_advice, verdict
 from minichar.cli.bar import Bar
 from minichar.cli.log import Log
 from minichar.cli.options import print_path
@@ -21,6 +21,7 @@ from minichar.cli.speed import Speed, duration, expected_end
 from minichar.devices.cpu import CPU
 from minichar.errors import Option, quoted
 from minichar.sampling.generate import generate
+from minichar.text.ngram import MOST
 from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
 from minichar.training.start import Run
 from minichar.training.text import what_is_left_out
@@ -107,6 +108,7 @@ class Report:
             f"split      {split.how}: {len(split.train):,} training, {len(split.val):,} validation, "
             f"{len(split.test):,} test chunks of {split.B}×{split.T}",
             f"           {what_is_left_out(corpus, split)}",
+            *self.comparison(),
             f"model      {model.summary()}",
             f"           {size_advice(self.ratio, model.config.dropout)}",
             f"device     {self.trainer.backend.describe()}",
@@ -129,6 +131,15 @@ class Report:
                 "           Set --checkpoint-dir to keep this run separate.",
             ]
         return lines
+
+    def comparison(self) -> list[str]:
+        """Return the line with the losses that need no network, if there is validation text."""
+        if (yardstick := self.trainer.yardstick) is None:
+            return []
+        counted = self.trainer.split.train.streams.size
+        part = f" of the first {MOST:,} characters" if counted > MOST else ""
+        uniform = log(len(self.run.corpus.vocabulary))
+        return [f"yardstick  {yardstick.loss:.3f} ({yardstick.n}-gram{part}); uniform {uniform:.3f}"]
 
     def show(self, event: Event) -> None:
         """Report an event."""
@@ -246,6 +257,11 @@ class Report:
 
     def finish(self) -> None:
         """Print suggested commands to standard error and the best checkpoint's path to standard output."""
+        loss, yardstick = self.trainer.saver.best_loss, self.trainer.yardstick
+        if yardstick and loss < inf:
+            is_improving = self.trainer.timetable.since_best == 0
+            for label, line in zip(("result", ""), verdict(loss, yardstick, is_improving), strict=False):
+                self.say(f"{label:11}{line}")
         last = self.trainer.saver.last
         resumable = not self.trainer.timetable.is_out_of_patience()
         if resumable and last and self.trainer.iteration < self.trainer.iterations:

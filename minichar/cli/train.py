@@ -28,7 +28,7 @@ from minichar.files import writing
 from minichar.formats.convert import check_resumable, load_model
 from minichar.training.recipes import settings_from
 from minichar.training.settings import Settings
-from minichar.training.start import begin, begin_from, resume, with_tf32_note
+from minichar.training.start import begin, begin_from, resume, with_tf32_note, with_yardstick
 
 STDIN = Path("-")
 NEWEST = "--newest"
@@ -70,6 +70,11 @@ NEWEST = "--newest"
     help="Log the loss every N chunks, and print it if there is no progress bar.",
 )
 @output("--log", metavar="FILE.jsonl", type=PATH, help="Append the losses to this file in JSON Lines format.")
+@output(
+    "--yardstick/--no-yardstick",
+    default=True,
+    help="Compare the model with n-gram models of the same text, which takes a few seconds at the start.",
+)
 @output("--quiet", is_flag=True, show_default=False, help="Hide the progress bar.")
 @devices
 @tf32
@@ -81,6 +86,7 @@ def command(
     checkpoint: Path | None,
     print_every: int,
     log: Path | None,
+    yardstick: bool,
     quiet: bool,
     devices: tuple[Backend, ...],
     tf32: bool,
@@ -136,6 +142,8 @@ def command(
         undo.pop_all()  # the run can start, so keep the text
         if tf32:
             run = with_tf32_note(run)
+        if yardstick:
+            run = with_yardstick(run, team)
 
         report: Report | Silent = Report(run, print_every, log, quiet) if team.rank == 0 else Silent()
         events = run.trainer.run(started=ctx.obj)  # checks the directory before the report introduces the run

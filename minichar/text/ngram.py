@@ -14,8 +14,14 @@ context that is one character shorter. The more distinct characters follow h, th
 If h does not occur in the training text, pₙ = pₙ₋₁ (Chen & Goodman 1998, section 2.5).
 """
 
+from dataclasses import dataclass
+from typing import Annotated, Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+from minichar.checks import at_least, check
+from minichar.errors import MinicharError
 
 N_MAX = 8
 """Largest n by default."""
@@ -23,6 +29,46 @@ MOST, MOST_PREDICTED = 5_000_000, 1_000_000
 """Maximum number of training characters to count, and of validation characters to predict."""
 
 Streams = NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """The n-gram model with the lowest loss on a validation text.
+
+    Attributes
+    ----------
+    n : int
+    loss : float
+        In nats per character.
+
+    Raises
+    ------
+    MinicharError
+        If a value has the wrong type or is out of range.
+    """
+
+    n: Annotated[int, at_least(1)]
+    loss: Annotated[float, at_least(0)]
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def __str__(self) -> str:
+        return f"{self.loss:.3f} ({self.n}-gram)"
+
+
+def yardstick(train: Streams, val: Streams, V: int) -> Yardstick:
+    """Return the best of the n-gram models with n = 1, …, `N_MAX` (see `ngram_losses`)."""
+    losses = ngram_losses(train, val, V)
+    return Yardstick(int(losses.argmin()) + 1, float(losses.min()))
+
+
+def yardstick_of(details: dict[str, Any]) -> Yardstick | None:
+    """Return the yardstick in a model's details, or None if there is none."""
+    try:
+        return Yardstick(**details["yardstick"])
+    except (KeyError, TypeError, MinicharError):
+        return None
 
 
 def ngram_losses(train: Streams, val: Streams, V: int, n_max: int = N_MAX) -> NDArray[np.float64]:

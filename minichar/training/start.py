@@ -20,6 +20,7 @@ from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
 from minichar.text.datasets import older_pydocs
+from minichar.text.ngram import yardstick, yardstick_of
 from minichar.training.device import fastest, same_kind
 from minichar.training.recipes import check_effect, settings_from
 from minichar.training.settings import AUTOMATIC, Settings
@@ -236,6 +237,19 @@ def identify(corpus: Corpus, settings: Settings, *more: Any) -> str:
     return sha256(json.dumps([corpus.digest, settings.to_json(), *more]).encode()).hexdigest()[:16]
 
 
+def with_yardstick(run: Run, team: Team = ALONE) -> Run:
+    """Measure the yardstick on the validation text, unless the checkpoint has it, and return the run.
+
+    It is stored in the checkpoints of the run. Without validation text, there is none.
+    """
+    trainer, split = run.trainer, run.trainer.split
+    val = split.val.first(len(trainer.val))
+    if trainer.yardstick is None and len(val):
+        V = len(run.corpus.vocabulary)
+        trainer.yardstick = team.lead(lambda: yardstick(split.train.streams, val.streams, V))
+    return run
+
+
 def _choose(path: Path) -> tuple[Path, list[str], bool]:
     """Choose the checkpoint to resume.
 
@@ -321,6 +335,7 @@ def _run(
     origin = {"path": corpus.path, "digest": corpus.digest}
     run_id = run_id or identify(corpus, settings)
     trainer = Trainer(model, split, settings, origin, run_id, resumed, team)
+    trainer.yardstick = yardstick_of(model.details) if resumed else None
     resets = []
     if split.train.resets is not None:
         count = split.train.resets.count()

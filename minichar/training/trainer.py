@@ -30,6 +30,7 @@ from minichar.errors import MinicharError, Option
 from minichar.files import check_directory, sharing
 from minichar.model import CharRNN
 from minichar.text.batches import Split
+from minichar.text.ngram import Yardstick
 from minichar.training.averaging import decay_at
 from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
 from minichar.training.failure import EXPLODED, bad_parameter
@@ -70,6 +71,8 @@ class Trainer:
     train, val : Chunks
         The training and validation chunks of this process's streams. `val` has at most
         `Settings.max_val_chunks` chunks, which are the same at each evaluation.
+    yardstick : Yardstick or None
+        The best n-gram model on `val`, if it was measured. Stored in checkpoints.
     is_saved : bool
         Whether all progress so far has been saved or is being saved.
     """
@@ -98,6 +101,7 @@ class Trainer:
         self.generator = self.backend.uniform(settings.seed, 1)
         if team.size > 1:
             self.generator = ColumnsOf(self.generator, self.step.columns, split.B, self.backend.zeros)
+        self.yardstick: Yardstick | None = None
         self.iteration = 0
         self.first_loss: float | None = None
         self.learned = 0
@@ -331,6 +335,7 @@ class Trainer:
             "origin": self.origin,
             "settings": self.settings.to_json(),
             "run": asdict(Record(self.run_id, self.iteration, time())),
+            "yardstick": self.yardstick and asdict(self.yardstick),
         }
         checkpoint.save(path, self.model, self.state)
 

@@ -2,7 +2,8 @@ from functools import partial
 
 import pytest
 
-from minichar.cli.advice import fit_advice, size_advice, updates_advice
+from minichar.cli.advice import fit_advice, size_advice, updates_advice, verdict
+from minichar.text.ngram import Yardstick
 
 advice_on = partial(fit_advice, before=4.0, updates=500, total=1000, ratio=1.0, dropout=0.0)
 
@@ -111,3 +112,23 @@ def test_advice_fits_a_terminal_beside_the_label():
             lines.append(fit_advice(*losses, before=before, updates=999, total=1000, ratio=1, dropout=0.5))
     assert len(lines) == 13
     assert max(map(len, lines)) <= 69
+
+
+@pytest.mark.parametrize(
+    ("loss", "improving", "lines"),
+    [
+        (1.25, True, ["loss 1.250, 0.051 below the yardstick of 1.301 (6-gram)"]),
+        (1.301, False, ["loss 1.301, 0.000 below the yardstick of 1.301 (6-gram)"]),
+        (1.4, True, ["loss 1.400, 0.099 above the yardstick of 1.301 (6-gram)", "train longer"]),
+        (
+            1.4,
+            False,
+            [
+                "loss 1.400, 0.099 above the yardstick of 1.301 (6-gram)",
+                "try a larger --rnn-size with more --dropout, or more text",
+            ],
+        ),
+    ],
+)
+def test_the_verdict_says_what_would_help(loss, improving, lines):
+    assert verdict(loss, Yardstick(6, 1.301), improving) == lines

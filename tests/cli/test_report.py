@@ -159,3 +159,27 @@ def test_the_speed_excludes_pauses_and_is_updated_after_each_second_of_training(
         clock.now += 30  # an evaluation
         measured.resume()
     assert values == pytest.approx([125, 200 / 1.2, 200 / 1.2, 200 / 1.2, 300 / 1.2])
+
+
+def test_the_result_is_compared_with_the_yardstick(cli, home):
+    stderr = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1).stderr
+    n, loss = re.search(r"^yardstick  (\d\.\d{3}) \((\d)-gram\); uniform 3\.296$", stderr, re.M).group(2, 1)
+    (best,) = re.findall(r"validation (\d\.\d{4}) nats", stderr)
+    gap = float(best) - float(loss)
+    compared = f"loss {float(best):.3f}, {gap:.3f} above the yardstick of {loss} ({n}-gram)"
+    assert f"\nresult     {compared}\n           train longer\ngenerate text: " in stderr
+    assert "resumed" in (again := cli("train", "--resume", "--max-epochs", 2, "--no-yardstick").stderr)
+    assert f"yardstick  {loss} ({n}-gram)" in again, "the checkpoint has it"
+
+
+def test_the_yardstick_can_be_omitted(cli, home):
+    stderr = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1, "--no-yardstick").stderr
+    assert "yardstick" not in stderr
+    without = ("--max-epochs", 0.1, "--val-frac", 0)
+    assert "yardstick" not in cli("train", "--data", "input.txt", *TOY, *without).stderr
+
+
+def test_the_yardstick_of_a_long_text_is_that_of_its_start(cli, home, monkeypatch):
+    monkeypatch.setattr("minichar.cli.report.MOST", 500)
+    stderr = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 0.1).stderr
+    assert re.search(r"^yardstick  \d\.\d{3} \(\d-gram of the first 500 characters\); uniform", stderr, re.M)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minichar.text import ngram
-from minichar.text.ngram import ngram_losses, numbered
+from minichar.text.ngram import Yardstick, ngram_losses, numbered, yardstick, yardstick_of
 
 
 def naive_losses(train, val, V, n_max):
@@ -77,3 +77,17 @@ def test_keys_are_numbered(keys):
     numbers, distinct = numbered(np.array(keys))
     expected, inverse = np.unique(keys, return_inverse=True)
     assert (numbers.tolist(), distinct.tolist()) == (inverse.tolist(), expected.tolist())
+
+
+def test_the_yardstick_is_the_best_of_the_models():
+    text = np.frombuffer(b"to be or not to be, that is the question. " * 9, np.uint8)[None]
+    losses = ngram_losses(text[:, :300], text[:, 300:], 128)
+    found = yardstick(text[:, :300], text[:, 300:], 128)
+    assert found == Yardstick(found.n, losses[found.n - 1]) == Yardstick(found.n, losses.min())
+    assert str(Yardstick(6, 1.30149)) == "1.301 (6-gram)"
+
+
+@pytest.mark.parametrize("stored", [None, 5, {}, {"n": 6}, {"n": 0, "loss": 1.0}, {"n": 6, "loss": "1"}])
+def test_an_invalid_yardstick_is_ignored(stored):
+    assert yardstick_of({"yardstick": {"n": 6, "loss": 1.5}}) == Yardstick(6, 1.5)
+    assert yardstick_of({"yardstick": stored}) is yardstick_of({}) is None

@@ -8,7 +8,9 @@ from toys import TEXT, take, toy_model, toy_settings
 
 from minichar.checkpoints.checkpoint import load, save
 from minichar.errors import MinicharError
-from minichar.training.start import begin, begin_from
+from minichar.text.ngram import yardstick
+from minichar.training import start
+from minichar.training.start import begin, begin_from, resume, with_yardstick
 from minichar.training.transfer import copy_weights
 
 ALPHABET = "abcdefgh \n"
@@ -192,3 +194,31 @@ def test_the_embedding_of_a_model_can_be_left_to_minichar(old, tmp_path):
 def test_a_text_of_one_repeated_character_is_reported(text, count, tmp_path):
     note = "the text has only one distinct character: there is nothing to learn"
     assert begin(toy_settings(tmp_path, text)).notes.count(note) == count
+
+
+class TestYardstick:
+    def test_it_is_measured_on_the_chunks_that_are_evaluated(self, tmp_path):
+        run = with_yardstick(begin(toy_settings(tmp_path, train_frac=0.7, val_frac=0.3, max_val_chunks=2)))
+        split, V = run.trainer.split, len(run.corpus.vocabulary)
+        assert len(split.val) > 2
+        expected = yardstick(split.train.streams, split.val.first(2).streams, V)
+        assert run.trainer.yardstick == expected != yardstick(split.train.streams, split.val.streams, V)
+
+    def test_it_is_stored_and_not_measured_again(self, tmp_path, monkeypatch):
+        trainer = with_yardstick(begin(toy_settings(tmp_path))).trainer
+        take(trainer, 5)
+        monkeypatch.setattr(start, "yardstick", None)
+        resumed = with_yardstick(resume(trainer.saver.last, {})).trainer
+        assert resumed.yardstick == trainer.yardstick is not None
+
+    def test_a_run_that_did_not_measure_it_measures_it_later(self, tmp_path):
+        trainer = begin(toy_settings(tmp_path)).trainer
+        take(trainer, 5)
+        resumed = resume(trainer.saver.last, {})
+        assert resumed.trainer.yardstick is None
+        assert with_yardstick(resumed).trainer.yardstick is not None
+
+    def test_without_validation_text_there_is_none(self, tmp_path):
+        assert (
+            with_yardstick(begin(toy_settings(tmp_path, train_frac=1, val_frac=0))).trainer.yardstick is None
+        )
