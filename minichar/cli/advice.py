@@ -101,7 +101,7 @@ def fit_advice(
 
 
 def verdict(loss: float, yardstick: Yardstick, is_improving: bool) -> list[str]:
-    """Return a line that compares a model with the yardstick and, if it is worse, a line that says what helps.
+    """Return a line that compares a model with the yardstick, and one that says what helps if it is worse.
 
     Parameters
     ----------
