@@ -12,6 +12,7 @@ import re
 import secrets
 import shutil
 import stat
+import sys
 from codecs import getincrementaldecoder
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -281,6 +282,26 @@ def is_text(path: Path) -> bool:
     except UnicodeDecodeError:
         return False
     return text != "" and "\0" not in text
+
+
+def cache_folder() -> Path | None:
+    """Return minichar's directory in the user's cache directory, or None if there is none.
+
+    The environment variable ``MINICHAR_CACHE`` specifies another directory or, if it is empty, none.
+    """
+    if (given := os.environ.get("MINICHAR_CACHE")) is not None:
+        return Path(given) if given else None
+    xdg = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        if xdg.is_absolute():  # the XDG specification says to ignore relative paths
+            return xdg / "minichar"
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "minichar"
+        if sys.platform == "win32" and "LOCALAPPDATA" in os.environ:
+            return Path(os.environ["LOCALAPPDATA"]) / "minichar"
+        return Path.home() / ".cache" / "minichar"
+    except RuntimeError:  # the user has no home directory
+        return None
 
 
 def read_text(path: Path) -> str:

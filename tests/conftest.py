@@ -4,6 +4,7 @@ import signal
 import sys
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -24,8 +25,9 @@ def pytest_configure(config):
     """Set up the processes that run the tests.
 
     Background jobs and processes under nohup ignore some signals, and child processes inherit this setting,
-    so the default handlers are restored. Compiled OpenCL kernels are cached between test runs. Parallel test
-    processes use one BLAS thread each, since more threads than cores would wait for each other.
+    so the default handlers are restored. Nothing is written to minichar's cache in the user's cache
+    directory. Compiled OpenCL kernels are cached between test runs. Parallel test processes use one BLAS
+    thread each, since more threads than cores would wait for each other.
     """
     if getattr(config.option, "numprocesses", None):
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -34,6 +36,9 @@ def pytest_configure(config):
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:
             default = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
             signal.signal(number, default)
+    folder = TemporaryDirectory(prefix="minichar-cache-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["MINICHAR_CACHE"] = folder.name
     if cache := getattr(config, "cache", None):
         os.environ.setdefault("SYCL_CACHE_PERSISTENT", "1")
         os.environ.setdefault("SYCL_CACHE_DIR", str(cache.mkdir("opencl")))
@@ -61,13 +66,12 @@ def redundant(callspec):
     return device != "cpu" and params.get("cell", DEVICE_CELL) != DEVICE_CELL
 
 
-@pytest.fixture(autouse=True, scope="session")
-def cached_timings(tmp_path_factory):
-    """Keep the timings of ``--device auto`` out of the user's cache on machines with a GPU."""
-    path = tmp_path_factory.mktemp("cache") / "timings.json"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("minichar.training.timings.cache_path", lambda: path)
-        yield
+@pytest.fixture
+def text_cache(tmp_path, monkeypatch):
+    """Cache texts of any size; return the path of the cache, which does not exist yet."""
+    monkeypatch.setenv("MINICHAR_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("minichar.text.cache.SMALLEST", 0)
+    return tmp_path / "cache" / "texts"
 
 
 @pytest.fixture

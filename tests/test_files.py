@@ -5,12 +5,22 @@ import subprocess
 import sys
 import threading
 from contextlib import nullcontext, suppress
+from pathlib import Path
 
 import pytest
 
 import minichar.files as files
 from minichar.errors import MinicharError
-from minichar.files import check_directory, locking, read_text, remove_abandoned, replacing, sharing, writing
+from minichar.files import (
+    cache_folder,
+    check_directory,
+    locking,
+    read_text,
+    remove_abandoned,
+    replacing,
+    sharing,
+    writing,
+)
 
 posix = pytest.mark.skipif(files.fcntl is None, reason="requires POSIX file locks")
 
@@ -247,6 +257,40 @@ class TestLocking:
         monkeypatch.setattr(files.fcntl, "flock", flock)
         with pytest.raises(MinicharError, match="No locks available"), locking(tmp_path / "lock"):
             pass
+
+
+class TestCacheFolder:
+    @pytest.fixture(autouse=True)
+    def home(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(Path, "home", lambda: tmp_path)
+        for name in ("MINICHAR_CACHE", "XDG_CACHE_HOME"):
+            monkeypatch.delenv(name, raising=False)
+        return tmp_path
+
+    @pytest.mark.parametrize("given", ["relative", ""])
+    def test_the_variable_overrides_all_others(self, monkeypatch, tmp_path, given):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+        assert cache_folder() == tmp_path / "caches" / "minichar"
+        monkeypatch.setenv("MINICHAR_CACHE", given)
+        assert cache_folder() == (Path(given) if given else None)
+
+    @pytest.mark.parametrize("given", ["", "relative"])
+    @pytest.mark.parametrize(
+        ("system", "folder"),
+        [("linux", ".cache"), ("darwin", "Library/Caches"), ("win32", "Local")],
+    )
+    def test_platforms(self, monkeypatch, home, given, system, folder):
+        monkeypatch.setenv("XDG_CACHE_HOME", given)
+        monkeypatch.setenv("LOCALAPPDATA", str(home / "Local"))
+        monkeypatch.setattr(sys, "platform", system)
+        assert cache_folder() == home / folder / "minichar"
+
+    def test_no_home_directory(self, monkeypatch):
+        def no_home():
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.setattr(Path, "home", no_home)
+        assert cache_folder() is None
 
 
 def test_read_text(tmp_path):

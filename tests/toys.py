@@ -137,16 +137,9 @@ def replace_member(path, name, content, compression=zipfile.ZIP_STORED):
 
 
 def listing(folder):
-    """Return all files below `folder` with their contents, except text caches."""
-    found = {}
-    for path in Path(folder).rglob("*"):
-        name = str(path.relative_to(folder))
-        if not path.is_file():
-            found[name] = None
-        elif not name.endswith(".minichar.npz"):
-            with open(path, "rb") as file:
-                found[name] = file.read()
-    return found
+    """Return all files below `folder` with their contents."""
+    paths = Path(folder).rglob("*")
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in paths}
 
 
 class FullDisk:

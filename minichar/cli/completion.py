@@ -8,8 +8,6 @@ from minichar.checkpoints.choosing import all_checkpoints
 from minichar.errors import MinicharError
 
 SUFFIXES = (".npz", ".safetensors", ".pt")
-CACHE = ".minichar.npz"
-"""Suffix of files that cache the ids of a text. They are not models."""
 
 
 def complete_model(incomplete: str) -> list[str]:
@@ -28,6 +26,6 @@ def complete_model(incomplete: str) -> list[str]:
             if path.is_dir():
                 with suppress(MinicharError):  # no checkpoint
                     found += [name, *(os.path.join(name, best.name) for best in all_checkpoints(path))]
-            elif entry.endswith(SUFFIXES) and not entry.endswith(CACHE):
+            elif entry.endswith(SUFFIXES):
                 found.append(name)
     return found

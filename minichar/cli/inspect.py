@@ -106,7 +106,7 @@ def write_page(
 
     If `digest` is not None and the text has a different digest, print a note.
     """
-    corpus = load_corpus(text, encoding=encoding, vocabulary=model.vocabulary, cache=False)
+    corpus = load_corpus(text, encoding=encoding, vocabulary=model.vocabulary)
     notes, ids = list(corpus.notes), corpus.ids[:length]
     if digest not in (None, corpus.digest):
         notes.append(f"{corpus.path} is not the text that {path} was trained on")

@@ -42,7 +42,7 @@ def steps_per_epoch(ctx: click.Context, words: Sequence[str]) -> int | None:
         options = {name: types[name].convert(given[name], None, ctx) for name in LAYOUT if name in given}
         (data,) = given.get("data", [dataset_path("pydocs")])
         settings = settings_from(options | {"data": data})
-        corpus = read_corpus(settings, cache=False)
+        corpus = read_corpus(settings)
         return len(lay_out(corpus, choose(settings, corpus)).train)
     except (MinicharError, click.UsageError, ValueError):
         return None

@@ -196,8 +196,7 @@ def save_stdin(directory: Path, undo: ExitStack) -> Path:
             raise MinicharError("standard input is empty: pipe the text into the command")
         if path.exists() and not filecmp.cmp(path, file.name, shallow=False):
             raise MinicharError(f"{path} contains a different text: move it, or choose another directory")
-        cache = path.with_name(f"{path.name}.minichar.npz")
-        files = [each for each in (cache, path) if not os.path.lexists(each)]
+        files = [] if os.path.lexists(path) else [path]
     undo.callback(delete, files)  # callbacks run in reverse order: files first
     return path
 

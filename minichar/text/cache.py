@@ -1,164 +1,170 @@
-"""Cache the ids of a text in a file next to the text."""
+"""Cache the ids of large texts in the user's cache directory.
+
+Each cached text is one file, which contains a line of JSON, the ids, and a checksum. It is found by the size
+and the digest of the text, not by the text's path. A missing or corrupted file is not an error: the text is
+encoded again. A forged file can supply the ids of a different text, but not invalid ids.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import struct
-import zipfile
+import sys
 from collections.abc import Iterable
-from functools import reduce
-from operator import and_
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minichar.files import replacing
-from minichar.text.joining import Count
-from minichar.text.mapping import read
-from minichar.text.vocabulary import Vocabulary, code_points
+from minichar.files import cache_folder, remove_abandoned, replacing
+from minichar.text.joining import Count, Text
+from minichar.text.mapping import read, release
+from minichar.text.vocabulary import Vocabulary
 
-VERSION = 3  # increase this if the format changes, or if the same bytes and settings would give different ids
-BLOCK = 1 << 20  # number of bytes checked at a time; a multiple of every dtype's size
-LOCAL_HEADER = struct.Struct("<26xHH")  # the last two values are the lengths of the name and the extra field
+VERSION = 4
+"""Increase this if the format changes, or if the same bytes and settings would give different ids."""
+SMALLEST = 10_000_000
+"""Minimum size in bytes of a text that is cached. Smaller texts are encoded in less than a second."""
+MOST = 8
+"""Maximum number of cached texts. If there are more, the least recently used ones are deleted."""
+LARGEST = 1 << 25
+"""Maximum number of bytes in the line of JSON."""
+BLOCK = 1 << 20
+"""Number of ids that are checked at a time."""
 
 
 class Kept(NamedTuple):
-    """The contents of a cache. See `Corpus` for the fields."""
+    """A cached text. See `Corpus` for the fields."""
 
     ids: NDArray[np.unsignedinteger]
     starts: NDArray[np.int64]
     vocabulary: Vocabulary
     distinct: int
-    digest: str
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
 class Cache:
-    """The cached ids of a text, for one encoding and one minimum character frequency.
+    """The cache of a text, for one encoding and one minimum character frequency.
 
-    The cache is an uncompressed ``.npz`` file, so that its ids can be memory-mapped. A corrupted file is
-    treated as a cache miss. A forged cache can supply the ids of a different text, but not invalid ids.
-
-    Parameters
+    Attributes
     ----------
-    path : Path
-        The text file, or the directory that contains the text files.
-    files : tuple of Path
-        The text files.
-    encoding, min_freq
-        Part of the cache key, together with the file names.
+    folder : Path
+        The directory that contains all cached texts.
+    size : int
+        The size of the text in bytes.
+    key : tuple of str and int
+        Everything that the cached values depend on, apart from the bytes of the text.
     """
 
-    def __init__(self, path: Path, files: tuple[Path, ...], encoding: str, min_freq: int) -> None:
-        self.files, self.unknown = files, min_freq > 0
-        name = "all" if path.is_dir() else path.name
-        self.path = files[0].with_name(f"{name}.minichar.npz")
-        names = hashlib.sha256(b"\0".join(os.fsencode(file.name) for file in files)).hexdigest()
-        self.key = {"version": VERSION, "encoding": encoding, "min_freq": min_freq, "names": names}
+    folder: Path
+    size: int
+    key: tuple[str | int, ...]
 
-    def load(self) -> Kept | None:
-        """Return the contents of the cache, or None if it is missing or corrupted, or has a different key.
+    @classmethod
+    def of(cls, text: Text, encoding: str, min_freq: int) -> Cache | None:
+        """Return the cache of a text, or None if the text is small or the user has no cache directory."""
+        size, folder = sum(size for size, _ in text.stamps), cache_folder()
+        if folder is None or size < SMALLEST:
+            return None
+        # The notes about several files contain their names.
+        names = [path.name for path in text.files] if len(text.files) > 1 else []
+        return cls(folder / "texts", size, (VERSION, sys.byteorder, encoding, min_freq, *names))
 
-        The caller must compare the cached digest with the text's digest.
-        """
+    def may_exist(self) -> bool:
+        """Return whether a text of this size is cached. If not, there is no need to compute the digest."""
+        with suppress(OSError):
+            return any(self.folder.glob(f"{self.size}-*.ids"))
+        return False
+
+    def load(self, digest: str) -> Kept | None:
+        """Return the cached text with the given digest, or None if it is not cached."""
+        path = self._path(digest)
         try:
-            if not self.path.is_file():
+            if not path.is_file():  # opening a pipe would block
                 return None
-            # Each byte of text yields at most one id and one code point, of at most 4 bytes each. Each file
-            # has one 8-byte offset. The header and notes take up at most 64 KiB.
-            largest = 8 * sum(1 + path.stat().st_size for path in self.files) + 65536
-            # Open the file here: np.load does not close corrupted archives that it opens.
-            with open(self.path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                if sum(member.file_size for member in arrays.zip.infolist()) > largest:
-                    return None
-                header = json.loads(str(arrays["header"]))
-                digest = header["key"]["digest"]
-                if header["key"] != self.key | {"digest": digest}:
-                    return None
-                vocabulary = Vocabulary("".join(map(chr, arrays["code_points"])), self.unknown)
-                ids = _read_ids(file, arrays.zip, vocabulary)
-                starts = arrays["starts"]
+            with open(path, "rb") as file:
+                line = file.readline(LARGEST)
+                kept = json.loads(line)
+                vocabulary = Vocabulary(kept["characters"], kept["unknown"])
+                ids = read(file, vocabulary.dtype, kept["N"], len(line))  # (N,)
+                file.seek(len(line) + ids.nbytes)
+                expected = file.read(5)
+            starts = np.array(kept["starts"], np.int64)  # (F,)
+            checksum, largest = crc32(line), 0
+            for start in range(0, len(ids), BLOCK):
+                block = ids[start : start + BLOCK]
+                checksum, largest = crc32(block.data, checksum), max(largest, int(block.max()))
+                release(ids)
             sound = (
-                header["characters"] == len(ids)
-                and starts.dtype == np.int64
+                checksum.to_bytes(4, "little") == expected
+                and largest < len(vocabulary)
+                and starts.ndim == 1
                 and starts[0] == 0
                 and bool(np.all(starts[:-1] < starts[1:]))
                 and starts[-1] < len(ids)
             )
-            notes = tuple(map(str, header["notes"]))
-            return Kept(ids, starts, vocabulary, int(header["distinct"]), digest, notes) if sound else None
-        except Exception:  # NumPy, zipfile and json raise many exception types for corrupted files
+            notes = tuple(map(str, kept["notes"]))
+            found = Kept(ids, starts, vocabulary, int(kept["distinct"]), notes) if sound else None
+        except Exception:  # NumPy and json raise many types of exceptions for corrupted files
             return None
+        with suppress(OSError):  # the file may be read-only
+            os.utime(path)
+        return found
 
     def save(
         self,
+        digest: str,
         pieces: Iterable[NDArray[np.unsignedinteger]],
         vocabulary: Vocabulary,
         count: Count,
-        digest: str,
     ) -> None:
-        """Write the cache file if its directory is writable.
+        """Cache a text if the directory is writable, and delete the least recently used texts.
 
         Parameters
         ----------
+        digest : str
+            The digest of the text.
         pieces : iterable of ndarray of `vocabulary.dtype`
             The ids, as arrays with a total size of ``count.N``.
         vocabulary : Vocabulary
         count : Count
-        digest : str
-            The digest of the text.
         """
-        key = self.key | {"digest": digest}
-        header = json.dumps(
-            {"key": key, "characters": count.N, "distinct": count.distinct, "notes": count.notes}
-        )
-        arrays = {
-            "header": np.array(header),
-            "code_points": code_points(vocabulary.characters).astype(np.uint32),
-            "starts": count.starts,
+        kept = {
+            "characters": vocabulary.characters,
+            "unknown": vocabulary.unknown,
+            "N": count.N,
+            "starts": count.starts.tolist(),
+            "distinct": count.distinct,
+            "notes": count.notes,
         }
-        ids_header = {"descr": vocabulary.dtype.str, "fortran_order": False, "shape": (count.N,)}
-        try:
-            with replacing(self.path) as file:
-                # Only users who may read all of the text files may read the cache.
-                os.chmod(file.name, reduce(and_, (path.stat().st_mode & 0o777 for path in self.files)))
-                with zipfile.ZipFile(file, "w") as archive:
-                    for name, array in arrays.items():
-                        with archive.open(f"{name}.npy", "w") as member:
-                            np.lib.format.write_array(member, array, allow_pickle=False)
-                    with archive.open("ids.npy", "w", force_zip64=True) as member:
-                        np.lib.format.write_array_header_1_0(member, ids_header)
-                        for piece in pieces:
-                            member.write(piece.data)
-        except OSError:
-            pass
+        line = json.dumps(kept).encode()
+        line += b" " * (3 - len(line) % 4) + b"\n"  # aligns the ids, which take up to 4 bytes each
+        checksum = crc32(line)
+        with suppress(OSError):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_abandoned(self.folder)
+            with replacing(self._path(digest)) as file:
+                os.chmod(file.name, 0o600)  # the text may be private
+                file.write(line)
+                for piece in pieces:
+                    file.write(piece.data)
+                    checksum = crc32(piece.data, checksum)
+                file.write(checksum.to_bytes(4, "little"))
+            self._delete_oldest()
 
+    def _path(self, digest: str) -> Path:
+        key = hashlib.sha256(json.dumps([digest, *self.key]).encode()).hexdigest()
+        return self.folder / f"{self.size}-{key[:32]}.ids"
 
-def _read_ids(
-    file: IO[bytes], archive: zipfile.ZipFile, vocabulary: Vocabulary
-) -> NDArray[np.unsignedinteger]:
-    """Check and return the ids in an archive. A corrupted archive can cause almost any exception.
-
-    The ids are first read without memory mapping, so that zipfile verifies their checksum.
-    """
-    found: Any = archive.getinfo("ids.npy")
-    if found.compress_type != zipfile.ZIP_STORED:
-        raise ValueError("the ids are compressed")
-    largest, size, dtype = 0, 0, vocabulary.dtype
-    with archive.open(found) as member:
-        if np.lib.format.read_magic(member) != (1, 0):
-            raise ValueError("the ids have an unsupported npy format version")
-        (N,), _, stored = np.lib.format.read_array_header_1_0(member)
-        start = member.tell()
-        while block := member.read(BLOCK):
-            largest = max(largest, int(np.frombuffer(block, dtype).max()))
-            size += len(block)
-    if stored != dtype or size != N * dtype.itemsize or largest >= len(vocabulary):
-        raise ValueError("the ids do not match the vocabulary or the npy header")
-    file.seek(found.header_offset)
-    lengths = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))
-    return read(file, dtype, N, found.header_offset + LOCAL_HEADER.size + sum(lengths) + start)
+    def _delete_oldest(self) -> None:
+        """Delete the texts that exceed `MOST`, or raise OSError if another process deletes one first."""
+        used = sorted(self.folder.glob("*.ids"), key=lambda path: path.lstat().st_mtime_ns)
+        for path in used[:-MOST]:
+            with suppress(OSError):  # on Windows, a memory-mapped file cannot be deleted
+                path.unlink()

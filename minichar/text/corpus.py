@@ -17,7 +17,7 @@ from minichar.text.cache import Cache
 from minichar.text.datasets import dataset_path, place, update_pydocs
 from minichar.text.finding import find_files, notes_on_ignored
 from minichar.text.joining import Count, Text
-from minichar.text.mapping import gather, is_large
+from minichar.text.mapping import gather
 from minichar.text.pydocs import pydocs_text
 from minichar.text.reading import check_encoding
 from minichar.text.vocabulary import Vocabulary, code_points, name_some
@@ -64,13 +64,13 @@ def load_corpus(
     encoding: str = "utf-8",
     min_freq: int = 0,
     vocabulary: Vocabulary | None = None,
-    cache: bool = True,
 ) -> Corpus:
     """Read one or more text files and encode them as ids.
 
     A byte-order mark is removed, and CR LF and lone CR are converted to LF. Files are read in blocks, and
-    large arrays of ids are memory-mapped, so the text need not fit in memory. The memory-mapped file is the
-    cache or, if there is no cache, a file in the temporary directory.
+    large arrays of ids are memory-mapped, so the text need not fit in memory. The ids of a text of at least
+    10 MB are cached in the user's cache directory (`minichar.text.cache`). The memory-mapped file is the
+    cache or, if it cannot be written, a file in the temporary directory.
 
     Parameters
     ----------
@@ -88,10 +88,6 @@ def load_corpus(
         Vocabulary to use, for example a trained model's vocabulary. Characters that are not in this
         vocabulary are encoded as its unknown token. If a vocabulary is given, `min_freq` is ignored and the
         ids are not cached.
-    cache : bool
-        Whether to cache the ids in ``<file name>.minichar.npz`` next to the file or, for a directory of
-        files, in ``all.minichar.npz`` in that directory. An existing cache for the same bytes, file names and
-        settings is used even if `cache` is False. Caches can be deleted at any time.
 
     Raises
     ------
@@ -99,7 +95,7 @@ def load_corpus(
         If a file cannot be read, cannot be decoded or looks like a binary file, or if the text has fewer
         than two characters or contains a character that `vocabulary` cannot encode.
     """
-    return Reader(data, encoding, min_freq, vocabulary, cache).load()
+    return Reader(data, encoding, min_freq, vocabulary).load()
 
 
 class Reader:
@@ -107,7 +103,7 @@ class Reader:
 
     Parameters
     ----------
-    data, encoding, min_freq, vocabulary, cache
+    data, encoding, min_freq, vocabulary
         See `load_corpus`.
     """
 
@@ -117,40 +113,36 @@ class Reader:
         encoding: str,
         min_freq: int,
         vocabulary: Vocabulary | None = None,
-        cache: bool = True,
     ) -> None:
         encoding = check_encoding("utf-8" if data is None else checked("encoding", encoding, str))
         self.min_freq = checked("min_freq", min_freq, int, at_least(0))
-        self.vocabulary, self.cache = vocabulary, cache
+        self.vocabulary = vocabulary
         if data is None:
-            path, self.text, self.notes = _open_default()
+            self.text, self.notes = _open_default()
         else:
-            path, self.text = _open(Path(data), encoding)
-            self.notes = notes_on_ignored(Path(data))
-        self.store: Cache | None = None
-        if path and vocabulary is None:
-            self.store = Cache(path, self.text.files, encoding, min_freq)
+            self.text, self.notes = _open(Path(data), encoding), notes_on_ignored(Path(data))
+        self.cache = Cache.of(self.text, encoding, self.min_freq) if vocabulary is None else None
 
     @cached_property
     def digest(self) -> str:
         """The digest of the text (see `Corpus`)."""
         return self.text.digest()
 
-    def cached(self) -> Corpus | None:
-        """Return the corpus from the cache, or None if there is none.
-
-        The text may have changed since it was cached: compare the corpus's digest with that of the text.
-        """
-        kept = self.store.load() if self.store else None
+    def cached(self, digest: str) -> Corpus | None:
+        """Return the corpus from the cache of the text with this digest, or None if it is not cached."""
+        kept = self.cache.load(digest) if self.cache else None
         if kept is None:
             return None
-        name, notes = self.text.name, (*self.notes, *kept.notes)
-        return Corpus(kept.ids, kept.starts, kept.vocabulary, kept.distinct, name, kept.digest, notes)
+        notes = (*self.notes, *kept.notes)
+        return Corpus(kept.ids, kept.starts, kept.vocabulary, kept.distinct, self.text.name, digest, notes)
+
+    def may_be_cached(self) -> bool:
+        """Return whether the text may be in the cache."""
+        return self.cache is not None and self.cache.may_exist()
 
     def load(self) -> Corpus:
         """Return the corpus from the cache, or encode and cache the text if it is not cached yet."""
-        cached = self.cached()
-        return cached if cached and cached.digest == self.digest else self._encode()
+        return (self.may_be_cached() and self.cached(self.digest)) or self._encode()
 
     def _encode(self) -> Corpus:
         text, vocabulary = self.text, self.vocabulary
@@ -160,38 +152,30 @@ class Reader:
         elif not vocabulary.unknown:
             _check_known(text.name, count.counts, vocabulary)
         count = replace(count, notes=(*count.notes, *_replaced(count, vocabulary)))
-        ids = self._ids(vocabulary, count)
+        if self.cache:
+            self.cache.save(self.digest, text.encode(vocabulary, count.N), vocabulary, count)
+            if cached := self.cached(self.digest):
+                return cached
+        ids = gather(text.encode(vocabulary, count.N), vocabulary.dtype, count.N)
         notes = (*self.notes, *count.notes)
         return Corpus(ids, count.starts, vocabulary, count.distinct, text.name, self.digest, notes)
 
-    def _ids(self, vocabulary: Vocabulary, count: Count) -> NDArray[np.unsignedinteger]:
-        """Return the ids of the text, and cache them if possible."""
-        text, digest, store = self.text, self.digest, self.store if self.cache else None
-        if store and is_large(vocabulary.dtype, count.N):
-            store.save(text.encode(vocabulary, count.N), vocabulary, count, digest)
-            if (kept := store.load()) and kept.digest == digest:
-                return kept.ids
-        ids = gather(text.encode(vocabulary, count.N), vocabulary.dtype, count.N)
-        if store and not is_large(vocabulary.dtype, count.N):
-            store.save([ids], vocabulary, count, digest)
-        return ids
 
-
-def _open(data: Path, encoding: str) -> tuple[Path, Text]:
+def _open(data: Path, encoding: str) -> Text:
     path, files = find_files(data)
-    return path, Text.from_files(str(path), files, encoding)
+    return Text.from_files(str(path), files, encoding)
 
 
-def _open_default() -> tuple[Path | None, Text, list[str]]:
-    """Return the default text in ``data/pydocs``, creating or updating the file if possible."""
+def _open_default() -> tuple[Text, list[str]]:
+    """Return the default text in ``data/pydocs``, creating or updating the file if possible, and notes."""
     path = dataset_path("pydocs")
     try:
         notes = update_pydocs()
         if not path.exists():
             place(path, pydocs_text().encode())
     except OSError:
-        return None, Text.from_bytes(IN_MEMORY, pydocs_text().encode(), "utf-8"), []
-    return *_open(path, "utf-8"), notes
+        return Text.from_bytes(IN_MEMORY, pydocs_text().encode(), "utf-8"), []
+    return _open(path, "utf-8"), notes
 
 
 def _check_known(name: str, counts: NDArray[np.int64], vocabulary: Vocabulary) -> None:

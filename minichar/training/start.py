@@ -77,7 +77,7 @@ def begin(settings: Settings, *devices: Backend, team: Team = ALONE) -> Run:
     The run uses the fastest of the given devices, or the CPU by default. Like `begin_from` and `resume`, this
     function must be called by all processes in `team`.
     """
-    corpus = read_corpus(settings, team=team)
+    corpus = read_corpus(settings, team)
     settings = choose(settings, corpus)
     split = lay_out_to_train(corpus, settings)
     architecture = {name: getattr(settings, name) for name in ARCHITECTURE}
@@ -118,7 +118,7 @@ def begin_from(
                 Option("init_from"),
                 f" model, which has {found}: omit the option to keep the model's value",
             )
-    corpus = read_corpus(settings, team=team)
+    corpus = read_corpus(settings, team)
     settings = replace(settings, **{name: getattr(model.config, name) for name in ARCHITECTURE})
     settings = choose(settings, corpus, from_scratch=False)
     split = lay_out_to_train(corpus, settings)
@@ -184,8 +184,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     check_effect(settings, changes)
     if "data" not in changes:
         check_text(settings, path)
-    # Do not write a cache to a path taken from an untrusted checkpoint.
-    corpus = read_corpus(settings, "data" in changes, team)
+    corpus = read_corpus(settings, team)
     if corpus.digest != model.text_digest or corpus.vocabulary != model.vocabulary:
         raise MinicharError(
             f"{corpus.path} is not the text that {path} was trained on: specify the original text with ",

@@ -31,8 +31,8 @@ from minichar.training.settings import AUTOMATIC, Settings
 from minichar.training.team import ALONE, Team
 
 
-def read_corpus(settings: Settings, cache: bool = True, team: Team = ALONE) -> Corpus:
-    """Read the text specified by the settings and optionally cache its ids in a file next to the text.
+def read_corpus(settings: Settings, team: Team = ALONE) -> Corpus:
+    """Read the text specified by the settings.
 
     If every rank has a cache of the text, all ranks read their caches at the same time. Otherwise, rank 0
     reads the text first, and the other ranks can then use its cache.
@@ -43,12 +43,11 @@ def read_corpus(settings: Settings, cache: bool = True, team: Team = ALONE) -> C
         If the text cannot be read (see `load_corpus`) or has too many distinct characters, or if the ranks
         read different texts, for example because each rank reads from its own disk.
     """
-    reader = team.in_turn(lambda: Reader(settings.data, settings.encoding, settings.min_freq, cache=cache))
-    cached = reader.cached()
+    reader = team.in_turn(lambda: Reader(settings.data, settings.encoding, settings.min_freq))
+    possible = not any(team.largest(not reader.may_be_cached()))
+    cached = reader.cached(team.lead(lambda: reader.digest)) if possible else None
     everywhere = not any(team.largest(cached is None))
-    digest = team.lead(lambda: reader.digest) if everywhere else None
-    outdated = any(team.largest(cached is None or cached.digest != digest))
-    corpus = cached if cached and not outdated else team.in_turn(reader.load)
+    corpus = cached if cached and everywhere else team.in_turn(reader.load)
     digest = team.lead(lambda: corpus.digest)
     if any(team.largest(corpus.digest != digest)):
         raise MinicharError(f"the processes read different texts from {corpus.path}: use the same text")

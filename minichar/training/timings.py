@@ -5,9 +5,7 @@ timed again.
 """
 
 import json
-import os
 import platform
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -18,7 +16,7 @@ from typing import Any
 from minichar.devices.backend import Backend
 from minichar.engine.config import Config
 from minichar.errors import MinicharError, counted
-from minichar.files import writing
+from minichar.files import cache_folder, writing
 from minichar.text.batches import Split
 from minichar.training.settings import Settings
 
@@ -97,35 +95,21 @@ def describe_modes(devices: Sequence[Backend]) -> dict[str, str]:
     return {device.name: device.mode() for device in devices}
 
 
-def cache_path() -> Path:
-    """Return the path of the cache, in the user's cache directory.
-
-    Raises
-    ------
-    RuntimeError
-        If the user has no home directory.
-    """
-    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if given.is_absolute():  # the XDG specification says to ignore relative paths
-        folder = given
-    elif sys.platform == "darwin":
-        folder = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32" and "LOCALAPPDATA" in os.environ:
-        folder = Path(os.environ["LOCALAPPDATA"])
-    else:
-        folder = Path.home() / ".cache"
-    return folder / "minichar" / "timings.json"
+def cache_path() -> Path | None:
+    """Return the path of the cache, or None if the user has no cache directory."""
+    folder = cache_folder()
+    return folder and folder / "timings.json"
 
 
 def load() -> list[Timing]:
     """Return the cached timings, oldest first, or an empty list if the cache is missing or corrupted."""
     try:
         path = cache_path()
-        if not path.is_file():  # reading from a pipe would block
+        if path is None or not path.is_file():  # reading from a pipe would block
             return []
         with open(path, "rb") as file:
             return [_checked(**row) for row in json.loads(file.read(LARGEST))]
-    except (OSError, RuntimeError, ValueError, TypeError):
+    except (OSError, RecursionError, ValueError, TypeError):
         return []
 
 
@@ -151,8 +135,9 @@ def save(timing: Timing) -> None:
     """Add a timing to the cache, or do nothing if the cache file cannot be written."""
     others = [other for other in load() if replace(other, milliseconds=timing.milliseconds) != timing]
     text = json.dumps([asdict(one) for one in [*others, timing][-MOST:]], indent=1)
-    with suppress(MinicharError, RuntimeError), writing(cache_path()) as file:
-        file.write(text.encode())
+    if path := cache_path():
+        with suppress(MinicharError), writing(path) as file:
+            file.write(text.encode())
 
 
 def _checked(size: Any, devices: Any, modes: Any, milliseconds: Any, machine: Any) -> Timing:

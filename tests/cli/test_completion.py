@@ -18,7 +18,7 @@ def complete(home):
     for loss in ("1.7000", "1.5000", "1.6000"):
         (home / "cv" / f"lm_lstm_epoch1.00_{loss}.npz").touch()
     (home / "empty").mkdir()
-    for name in ("small.npz", "small.onnx", "weights.pt", "cache.txt.minichar.npz"):
+    for name in ("small.npz", "small.onnx", "weights.pt"):
         (home / name).touch()
     completion = ShellComplete(main, {}, "minichar", "_MINICHAR_COMPLETE")
 

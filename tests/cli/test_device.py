@@ -128,7 +128,7 @@ class TestAuto:
     def times(self, monkeypatch, tmp_path):
         """Return a function that sets both devices' step times and returns a list of the devices timed."""
         timed = []
-        monkeypatch.setattr("minichar.training.timings.cache_path", lambda: tmp_path / "cache.json")
+        monkeypatch.setenv("MINICHAR_CACHE", str(tmp_path / "cache"))
 
         def times(cpu, gpu):
             def time_step(device, *size):

@@ -31,7 +31,6 @@ def trained(cli, folder):
 def test_training_reports_the_number_of_files(trained, train):
     assert f"text       folder: 2 files, {len(TEXT)} characters, " in trained.stderr
     assert "           skipped empty file '3.txt'\n" in trained.stderr
-    assert Path("folder/all.minichar.npz").exists()
     assert "the state is reset at the start of each file: 1 reset in the text\n" in trained.stderr
     model = load(trained.stdout.strip())
     assert model.details["origin"]["path"] == "folder"

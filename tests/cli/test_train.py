@@ -12,6 +12,7 @@ from minichar.checkpoints.choosing import best_checkpoint
 from minichar.checkpoints.naming import loss_in_name
 
 
+@pytest.mark.usefixtures("text_cache")
 def test_the_characters_of_the_text_are_counted_before_rare_ones_are_replaced(cli):
     for _ in ("counted", "cached"):
         said = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1, "--min-freq", 20).stderr
@@ -112,11 +113,17 @@ def test_log_has_one_json_object_per_line(cli, train, home):
     assert len(evaluations) == 3
 
 
-def test_default_is_the_built_in_text(cli, home, monkeypatch):
+def test_default_is_the_built_in_text(cli, home, monkeypatch, tmp_path_factory):
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("MINICHAR_CACHE", str(cache))
     monkeypatch.setattr("minichar.text.corpus.pydocs_text", lambda: TEXT)
+    (home / "input.txt").unlink()
     result = cli("train", *TOY)
     assert "text       data/pydocs/input.txt" in result.stderr
+    files = {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()}
+    assert files == {"data/pydocs/input.txt", result.stdout.strip()}
     assert (home / "data" / "pydocs" / "input.txt").read_text() == TEXT
+    assert not (cache / "texts").exists()  # the text is small
 
 
 @pytest.mark.parametrize("model", ["rnn", "gru"])

@@ -40,7 +40,7 @@ def test_standard_input_that_is_empty_or_would_replace_another_text(cli, home, t
     ],
 )
 def test_unusable_standard_input_leaves_no_files(cli, home, command, text, words):
-    """The last two errors occur after the ids of the text have been cached."""
+    """The last two errors occur after the text has been encoded."""
     before = sorted(home.rglob("*"))
     arguments = [*command.split(), "--data", "-", "--reset-on", "qq"]
     if command.startswith("sweep"):

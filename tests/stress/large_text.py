@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, help="parent directory of the temporary directory")
     arguments = parser.parse_args()
     with TemporaryDirectory(dir=arguments.dir) as name:
-        path = Path(name) / "text.txt"
+        path, os.environ["MINICHAR_CACHE"] = Path(name) / "text.txt", name
         write_text(path, arguments.megabytes * 1e6, arguments.chinese)
         print(f"text of {path.stat().st_size / 1e9:.2f} GB", flush=True)
         mpi = ("mpiexec", "-n", arguments.ranks) if arguments.ranks > 1 else ()

@@ -55,7 +55,7 @@ def test_input_txt_takes_precedence(folder):
     assert text_of(corpus) == "the input"
     assert corpus.path == str(folder / "input.txt")
     note = f"reading only {corpus.path!r}: other .txt files in {str(folder)!r} are ignored"
-    assert corpus.notes == load_corpus(folder).notes == (note,)  # the second time from the cache
+    assert corpus.notes == (note,)
     assert load_corpus(folder / "input.txt").notes == ()
 
 
@@ -209,67 +209,8 @@ def test_a_given_vocabulary_is_used(folder):
     assert f"{str(folder)!r} contains characters that are not in the vocabulary" in line
 
 
-class TestCache:
-    def test_it_is_in_the_directory(self, folder, monkeypatch):
-        first = load_corpus(folder)
-        assert (folder / "all.minichar.npz").exists()
-        monkeypatch.setattr(Text, "encode", None)
-        second = load_corpus(folder)
-        for name in ("ids", "starts"):
-            np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
-            assert getattr(first, name).dtype == getattr(second, name).dtype
-        for name in ("vocabulary", "path", "digest", "notes"):
-            assert getattr(first, name) == getattr(second, name)
-
-    def test_it_is_replaced_if_the_files_change(self, folder):
-        load_corpus(folder)
-        (folder / "a.txt").write_text("first, sec")  # the joined text stays the same
-        (folder / "b.txt").write_text("ond, ")
-        corpus = load_corpus(folder)
-        assert text_of(corpus) == "first, second, third"
-        assert corpus.starts.tolist() == [0, 10, 15]
-        (folder / "c.TXT").rename(folder / "0.txt")
-        assert text_of(load_corpus(folder)) == "thirdfirst, second, "
-
-    def test_its_notes_contain_the_current_file_names(self, folder):
-        (folder / "b.txt").write_bytes(codecs.BOM_UTF8)
-        assert load_corpus(folder).notes[0] == "skipped empty file 'b.txt'"
-        (folder / "b.txt").rename(folder / "b2.txt")
-        assert load_corpus(folder).notes[0] == "skipped empty file 'b2.txt'"
-
-    def test_only_users_who_may_read_every_file_may_read_it(self, folder):
-        (folder / "a.txt").chmod(0o644)
-        (folder / "b.txt").chmod(0o640)
-        (folder / "c.TXT").chmod(0o604)
-        load_corpus(folder)
-        assert (folder / "all.minichar.npz").stat().st_mode & 0o777 == 0o600
-
-    @pytest.mark.parametrize(
-        "starts",
-        [
-            np.array([0, 7, 20]),
-            np.array([0, 15, 7]),
-            np.array([0, 7, 7]),
-            np.array([1, 7, 15]),
-            np.array([], np.int64),
-            np.array([0.0, 7.0, 15.0]),
-            np.array([[0, 7, 15]]),
-            np.array(0),
-            np.array([0, 2**63 - 1, -(2**63)]),
-        ],
-        ids=str,
-    )
-    def test_invalid_starts_are_ignored(self, folder, starts):
-        load_corpus(folder)
-        with np.load(folder / "all.minichar.npz") as arrays:
-            members = dict(arrays)
-        np.savez(folder / "all.minichar.npz", **members | {"starts": starts})
-        found = load_corpus(folder).starts
-        assert (found.dtype, found.tolist()) == (np.int64, [0, 7, 15])
-
-
 @pytest.mark.parametrize("change", ["first, f", "first", "1st, !!"])
-def test_a_change_after_counting_is_an_error(folder, monkeypatch, change):
+def test_a_change_after_counting_is_an_error(folder, text_cache, monkeypatch, change):
     count = Text.count
 
     def changing(text):
@@ -281,10 +222,10 @@ def test_a_change_after_counting_is_an_error(folder, monkeypatch, change):
     for min_freq in (0, 1):
         (folder / "a.txt").write_text("first, ")
         assert "changed while it was being read: try again" in error_of(folder, min_freq=min_freq)
-    assert not (folder / "all.minichar.npz").exists()
+    assert list(text_cache.iterdir()) == []
 
 
-def test_a_change_while_encoding_is_an_error(folder, monkeypatch):
+def test_a_change_while_encoding_is_an_error(folder, text_cache, monkeypatch):
     """Otherwise, the cache would contain the ids of one version and the digest of another."""
     encode = Vocabulary.encode
 
@@ -295,7 +236,7 @@ def test_a_change_while_encoding_is_an_error(folder, monkeypatch):
 
     monkeypatch.setattr(Vocabulary, "encode", changing)
     assert "changed while it was being read: try again" in error_of(folder)
-    assert not (folder / "all.minichar.npz").exists()
+    assert list(text_cache.iterdir()) == []
 
 
 def test_a_text_in_memory_has_no_files():

@@ -1,13 +1,14 @@
 import errno
 import tracemalloc
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
 from text_helpers import text_of
 
 from minichar.errors import MinicharError
-from minichar.text import batches, mapping, reading
+from minichar.text import batches, cache, mapping, reading
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
 from minichar.text.resets import count_separators
@@ -32,18 +33,18 @@ def is_mapped(ids):
     return isinstance(ids, np.memmap) and not ids.flags.writeable
 
 
-@pytest.mark.parametrize("text", [TEXT, WIDE])
-def test_large_ids_are_mapped_from_the_cache(tmp_path, text):
+@pytest.mark.parametrize("text", [TEXT, WIDE, WIDE + "a"], ids=["uint8", "uint16", "odd"])
+def test_large_ids_are_mapped_from_the_cache(tmp_path, text_cache, text):
     path = written(tmp_path, text)
     for _ in ("cold", "warm"):
         corpus = load_corpus(path)
         assert is_mapped(corpus.ids)
-        assert Path(corpus.ids.filename) == tmp_path / "text.txt.minichar.npz"
+        assert [Path(corpus.ids.filename)] == list(text_cache.iterdir())
+        assert corpus.ids.flags.aligned
         assert text_of(corpus) == text
-    with np.load(f"{path}.minichar.npz") as arrays:
-        np.testing.assert_array_equal(arrays["ids"], corpus.ids)
 
 
+@pytest.mark.usefixtures("text_cache")
 def test_small_ids_are_in_memory(tmp_path):
     path = written(tmp_path, TEXT[:100])
     for _ in ("cold", "warm"):
@@ -58,16 +59,18 @@ def test_the_limit_is_in_bytes(dtype, N):
     assert mapping.is_large(np.dtype(dtype), N + 1)
 
 
-def test_mapped_ids_outlive_the_cache_file(tmp_path):
+def test_mapped_ids_outlive_the_cache_file(tmp_path, text_cache, monkeypatch):
+    monkeypatch.setattr(cache, "MOST", 1)
     path = written(tmp_path, TEXT)
     first = load_corpus(path)
-    second = load_corpus(path, min_freq=1)  # replaces the file
-    (tmp_path / "text.txt.minichar.npz").unlink()
+    second = load_corpus(path, min_freq=1)  # deletes the file of the first
+    assert Path(first.ids.filename) not in text_cache.iterdir()
     for corpus in (first, second):
         assert is_mapped(corpus.ids)
         assert text_of(corpus) == TEXT
 
 
+@pytest.mark.usefixtures("text_cache")
 @pytest.mark.parametrize("why", ["no cache", "full disk", "vocabulary"])
 def test_large_ids_without_a_cache_are_in_a_temporary_file(tmp_path, monkeypatch, why):
     def full(descriptor):
@@ -78,20 +81,13 @@ def test_large_ids_without_a_cache_are_in_a_temporary_file(tmp_path, monkeypatch
     path = written(tmp_path, TEXT)
     if why == "full disk":
         monkeypatch.setattr("os.fsync", full)
+    elif why == "no cache":
+        monkeypatch.setenv("MINICHAR_CACHE", "")
     vocabulary = Vocabulary("".join(sorted(set(TEXT)))) if why == "vocabulary" else None
-    corpus = load_corpus(path, vocabulary=vocabulary, cache=why != "no cache")
+    corpus = load_corpus(path, vocabulary=vocabulary)
     assert is_mapped(corpus.ids)
     assert text_of(corpus) == TEXT
     assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
-
-
-def test_the_cache_of_an_older_text_that_cannot_be_replaced_is_not_used(tmp_path, monkeypatch):
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    load_corpus(written(tmp_path, TEXT))
-    monkeypatch.setattr("os.fsync", full)
-    assert text_of(load_corpus(written(tmp_path, TEXT[::-1]))) == TEXT[::-1]
 
 
 def test_an_unwritable_temporary_file_is_an_error(tmp_path, monkeypatch):
@@ -100,9 +96,10 @@ def test_an_unwritable_temporary_file_is_an_error(tmp_path, monkeypatch):
 
     monkeypatch.setattr(mapping, "TemporaryFile", full)
     with pytest.raises(MinicharError, match=r"^cannot write 0 MB of ids to .*: No space left .*TMPDIR"):
-        load_corpus(written(tmp_path, TEXT), cache=False)
+        load_corpus(written(tmp_path, TEXT))
 
 
+@pytest.mark.usefixtures("text_cache")
 def test_memory_use_does_not_depend_on_the_size_of_the_text(tmp_path, monkeypatch):
     path = tmp_path / "text.txt"
     path.write_bytes(b"the quick brown fox\n" * 1_500_000)  # 30 MB
@@ -141,6 +138,19 @@ def test_used_pages_are_released(tmp_path, monkeypatch, how):
     assert most(1 << 60) > 18e6
     assert most(1 << 20) < 10e6
     assert resident("/ids") == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="requires Linux")
+def test_verified_pages_are_released(tmp_path, text_cache, monkeypatch):
+    """Check the memory use before each block of the cached ids is verified."""
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"the quick brown fox\n" * 500_000)  # 10 MB
+    load_corpus(path)
+    sizes = []
+    monkeypatch.setattr(cache, "crc32", lambda *args: sizes.append(resident(".ids")) or crc32(*args))
+    load_corpus(path)
+    assert len(sizes) > 10
+    assert max(sizes) == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="requires Linux")

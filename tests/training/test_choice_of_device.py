@@ -35,7 +35,7 @@ class Other(NumPyBackend):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     """Use an empty cache of timings, and return its path."""
-    monkeypatch.setattr(timings, "cache_path", lambda: tmp_path / "cache" / "timings.json")
+    monkeypatch.setenv("MINICHAR_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "timings.json"
 
 

@@ -104,17 +104,6 @@ def test_a_state_with_the_wrong_shape(stopped, tmp_path, shape):
         resume(path, {})
 
 
-def test_a_cache_is_not_written_to_a_path_from_a_checkpoint(stopped, tmp_path):
-    header, _ = parts(stopped)
-    text = Path(header["details"]["settings"]["data"])
-    for cache in text.parent.glob("*.minichar.npz"):
-        cache.unlink()
-    resume(stopped, {})
-    assert not list(text.parent.glob("*.minichar.npz"))
-    resume(stopped, {"data": str(text)})
-    assert len(list(text.parent.glob("*.minichar.npz"))) == 1
-
-
 def test_a_forged_checkpoint_neither_deletes_nor_writes_elsewhere(stopped, tmp_path):
     """Paths in a checkpoint are not trusted."""
     elsewhere = tmp_path / "elsewhere"

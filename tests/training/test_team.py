@@ -1,6 +1,7 @@
 """Tests that several processes train the same model as one. Threads replace the processes (see `ranks`)."""
 
 from collections import Counter
+from contextvars import ContextVar
 from dataclasses import replace
 from hashlib import sha256
 from itertools import count
@@ -13,6 +14,7 @@ from cells import ARGUMENTS
 from ranks import on_ranks
 from toys import TEXT, history_of, losses_of, toy_settings
 
+import minichar.text.cache as cache_module
 import minichar.text.corpus as corpus_module
 import minichar.training.team as team_module
 import minichar.training.trainer as trainer_module
@@ -278,18 +280,28 @@ def test_rank_0_reads_the_text_first(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("folders", "caches", "hashed", "encoded"),
-    [("aaa", "", 3, 1), ("aaa", "a", 1, 0), ("abc", "abc", 1, 0), ("abc", "ab", 3, 1)],
+    ("homes", "caches", "hashed", "encoded"),
+    [
+        ("aaa", "", 3, 1),
+        ("aaa", "a", 1, 0),
+        ("abc", "", 3, 3),
+        ("abc", "abc", 1, 0),
+        ("abc", "ab", 3, 1),
+        ("abc", "abC", 3, 1),
+    ],
 )
 def test_ranks_share_caches_and_rank_0_hashes_cached_texts(
-    folders, caches, hashed, encoded, tmp_path, monkeypatch
+    homes, caches, hashed, encoded, tmp_path, text_cache, monkeypatch
 ):
-    counts = Counter()
-    for name in set(folders):
-        (tmp_path / name).mkdir()
-        settings = toy_settings(tmp_path / name)
-        if name in caches:
-            begin(settings)
+    """Each rank's home directory contains its cache. A capital letter means that the cache is corrupted."""
+    settings, counts, home = toy_settings(tmp_path), Counter(), ContextVar("home")
+    monkeypatch.setattr(cache_module, "cache_folder", lambda: tmp_path / home.get())
+    for name in caches:
+        home.set(name.lower())
+        begin(settings)
+        if name.isupper():
+            for path in (tmp_path / home.get() / "texts").iterdir():
+                path.write_bytes(b"")
 
     def counting(name):
         method = getattr(Text, name)
@@ -299,7 +311,8 @@ def test_ranks_share_caches_and_rank_0_hashes_cached_texts(
     counting("encode")
 
     def ids(team):
-        return begin(toy_settings(tmp_path / folders[team.rank]), team=team).corpus.ids.tolist()
+        home.set(homes[team.rank])
+        return begin(settings, team=team).corpus.ids.tolist()
 
     first, *others = on_ranks(3, ids)
     assert others == [first, first]
@@ -331,7 +344,7 @@ def test_an_error_on_rank_0_is_raised_on_all_ranks(tmp_path):
     assert sorted(errors) == [0, 1]
 
 
-def test_a_rank_does_not_use_a_cache_of_an_older_text(tmp_path):
+def test_ranks_do_not_use_the_cache_of_another_text_of_the_same_size(tmp_path, text_cache):
     settings, text = toy_settings(tmp_path), TEXT[::-1]
     begin(settings)
     (tmp_path / "input.txt").write_text(text, encoding="utf-8")

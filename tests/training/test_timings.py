@@ -2,9 +2,7 @@
 
 import json
 import os
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -27,16 +25,14 @@ from minichar.training.timings import (
     save,
 )
 
-real_cache_path = timings.__dict__["cache_path"]
 ONE = Timing("small", describe_platforms([CPU]), describe_modes([CPU]), {"cpu": 12.34})
 SLOW = {"cpu": "no CUDA graphs"}
 
 
 @pytest.fixture
 def path(tmp_path, monkeypatch):
-    path = tmp_path / "some" / "folder" / "timings.json"
-    monkeypatch.setattr(timings, "cache_path", lambda: path)
-    return path
+    monkeypatch.setenv("MINICHAR_CACHE", str(tmp_path / "some" / "folder"))
+    return tmp_path / "some" / "folder" / "timings.json"
 
 
 def test_text_of_a_timing():
@@ -166,42 +162,20 @@ def test_a_pipe_is_not_read(path):
     assert load() == []
 
 
-def test_an_unwritable_cache_is_ignored(path):
-    path.parent.parent.write_text("a file, not a directory")
+@pytest.mark.parametrize("given", ["file", "file/folder", "x" * 300])
+def test_an_unwritable_cache_is_ignored(tmp_path, monkeypatch, given):
+    (tmp_path / "file").write_text("not a directory")
+    monkeypatch.setenv("MINICHAR_CACHE", str(tmp_path / given))
     save(ONE)
     assert load() == []
 
 
-def test_no_home_directory(monkeypatch):
-    def no_home():
-        raise RuntimeError("no home directory")
-
-    monkeypatch.setattr(timings, "cache_path", no_home)
+def test_no_cache_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINICHAR_CACHE", "")
     save(ONE)
     assert load() == []
-
-
-class TestPath:
-    @pytest.fixture(autouse=True)
-    def home(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(Path, "home", lambda: tmp_path)
-        monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-        return tmp_path
-
-    def test_xdg_cache_home(self, monkeypatch, tmp_path):
-        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
-        assert real_cache_path() == tmp_path / "caches" / "minichar" / "timings.json"
-
-    @pytest.mark.parametrize("given", ["", "relative"])
-    @pytest.mark.parametrize(
-        ("system", "folder"),
-        [("linux", ".cache"), ("darwin", "Library/Caches"), ("win32", "Local")],
-    )
-    def test_platforms(self, monkeypatch, home, given, system, folder):
-        monkeypatch.setenv("XDG_CACHE_HOME", given)
-        monkeypatch.setenv("LOCALAPPDATA", str(home / "Local"))
-        monkeypatch.setattr(sys, "platform", system)
-        assert real_cache_path() == home / folder / "minichar" / "timings.json"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_size_contains_everything_that_affects_the_time():

@@ -7,10 +7,12 @@ checksums.
 
 import io
 import json
+import os
 import pickle
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import handmade
 import numpy as np
@@ -26,6 +28,7 @@ from minichar.errors import MinicharError
 from minichar.formats.convert import convert, load_model
 from minichar.formats.state_dict import to_state_dict
 from minichar.model import CharRNN
+from minichar.text import cache
 from minichar.text.corpus import load_corpus
 from minichar.text.vocabulary import Vocabulary
 
@@ -174,35 +177,33 @@ class Text(Reader):
 
     def read(self, case, contents):
         path = self.written("input.txt", contents)
-        load_corpus(path, encoding=ENCODINGS[case % len(ENCODINGS)], min_freq=case % 3, cache=False)
+        load_corpus(path, encoding=ENCODINGS[case % len(ENCODINGS)], min_freq=case % 3)
 
 
 class Cache(Reader):
+    """A cached text: all bytes, or the line of JSON or the ids of a file with a valid checksum."""
+
     def seeds(self):
-        path = self.written("input.txt", TEXT.encode())
-        load_corpus(path)
-        with np.load(f"{path}.minichar.npz") as arrays:
-            self.arrays = dict(arrays)
-        yield b"\0" + Path(f"{path}.minichar.npz").read_bytes()
-        yield b"\1" + str(self.arrays["header"]).encode()
-        yield b"\2" + npy(self.arrays["ids"])
-        yield b"\3" + npy(self.arrays["code_points"])
-        yield b"\4" + npy(self.arrays["starts"])
+        cache.SMALLEST = 0
+        os.environ["MINICHAR_CACHE"] = str(self.folder)
+        load_corpus(self.written("input.txt", TEXT.encode()))
+        (self.path,) = self.folder.glob("texts/*.ids")
+        contents = self.path.read_bytes()
+        self.line, rest = contents.split(b"\n", 1)
+        self.ids = rest[:-4]
+        yield b"\0" + contents
+        yield b"\1" + self.line
+        yield b"\2" + self.ids
 
     def build(self, case, data):
-        members = {f"{name}.npy": npy(array) for name, array in self.arrays.items()}
         if case == 1:
-            data = handmade.zipped(members | {"header.npy": npy(as_text(data))})
+            data = data + b"\n" + self.ids
         elif case == 2:
-            data = handmade.zipped(members | {"ids.npy": data})
-        elif case == 3:
-            data = handmade.zipped(members | {"code_points.npy": data})
-        elif case == 4:
-            data = handmade.zipped(members | {"starts.npy": data})
-        return data
+            data = self.line + b"\n" + data
+        return data + crc32(data).to_bytes(4, "little") if case in (1, 2) else data
 
     def read(self, case, contents):
-        self.written("input.txt.minichar.npz", contents)
+        self.path.write_bytes(contents)
         load_corpus(self.folder / "input.txt")
 
 
