@@ -14,6 +14,7 @@ from minichar.engine.exact import exact
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 from minichar.errors import LONGEST_PATH, brief, counted
+from minichar.history import History
 from minichar.text.resets import Resets, find_resets, separator_ids
 from minichar.text.vocabulary import Vocabulary
 
@@ -34,15 +35,15 @@ class CharRNN:
         The weights, with the shapes of ``config.shapes()``.
     details : dict
         JSON-compatible information about training, such as ``val_loss``.
-    history : list of dict
-        Evaluations made during training (`minichar.checkpoints.history`), if they were loaded with the model.
+    history : History
+        Evaluations made during training; empty if they were not loaded with the model.
     """
 
     config: Config
     vocabulary: Vocabulary
     parameters: Parameters
     details: dict[str, Any] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: History = field(default_factory=History)
 
     @classmethod
     def new(

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "minichar"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 ROOTS = {"checks", "errors", "extras", "files", "terminal"}
-MODEL = {"model", "engine", "text", "devices"}
+MODEL = {"model", "engine", "text", "devices", "history"}
 MAY_IMPORT = {
     "checks": {"errors"},
     "errors": set(),
@@ -19,7 +19,8 @@ MAY_IMPORT = {
     "devices": set(),
     "engine": {"devices"},
     "text": set(),
-    "model": {"engine", "text", "devices"},
+    "history": set(),
+    "model": {"engine", "text", "devices", "history"},
     "checkpoints": MODEL,
     "sampling": MODEL,
     "training": {"checkpoints", *MODEL},

@@ -12,6 +12,7 @@ import numpy as np
 from minichar import CharRNN, Vocabulary
 from minichar.checkpoints.checkpoint import load_history
 from minichar.engine.config import Config
+from minichar.history import COLUMNS, History
 from minichar.training.recipes import RECIPES
 from minichar.training.settings import Settings
 
@@ -80,6 +81,13 @@ def losses_of(trainer, n):
 def history_of(path):
     """Return the rows of the history in a checkpoint."""
     return list(load_history(Path(path)))
+
+
+def history_with(**columns):
+    """Return a history with the given columns. Other values are 1.0, except the iterations."""
+    n = len(next(iter(columns.values())))
+    columns = {name: [1.0] * n for name in COLUMNS} | {"iteration": range(1, n + 1)} | columns
+    return History(dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
 
 
 def parts(path):

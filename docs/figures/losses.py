@@ -58,9 +58,10 @@ def main() -> None:
 
     def draw(ax: Axes) -> None:
         for curve, colour in ((without, ORANGE), (with_dropout, BLUE)):
-            ax.plot(curve.epochs, curve.train, "--", color=colour, lw=1.5, label=f"{curve.name}: training")
-            ax.plot(curve.epochs, curve.val, color=colour, label=f"{curve.name}: validation")
-            ax.plot(*curve.best, "o", color=colour, mec=INK)
+            (name, history), epochs = curve, curve.history["epoch"]
+            ax.plot(epochs, history["train_loss"], "--", color=colour, lw=1.5, label=f"{name}: training")
+            ax.plot(epochs, history["val_loss"], color=colour, label=f"{name}: validation")
+            ax.plot(history.best["epoch"], history.best["val_loss"], "o", color=colour, mec=INK)
         ax.set(xlabel="epoch", ylabel="nats per character")
         ax.legend(fontsize=9)
 

@@ -49,5 +49,5 @@ def load_on(backend: Backend, path: Path, vocabulary: Vocabulary | None = None) 
     loaded = load_model(path, backend, vocabulary)
     model = Model(loaded.config, loaded.vocabulary, loaded.parameters, loaded.details)
     if may_have_state(path):
-        model.history = list(load_history(path) or ())
+        model.history = load_history(path) or model.history
     return model

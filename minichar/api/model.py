@@ -43,8 +43,10 @@ class Model(CharRNN):
         ``parameters.flat``.
     details : dict
         Training information as JSON-compatible values: ``val_loss``, ``epoch``, ``origin``, ``settings``.
-    history : list of dict
-        Evaluations made during training, oldest first; empty if the model has no training history.
+    history : History
+        Evaluations made during training, oldest first; empty if the model has no training history. It is a
+        sequence with one dict per evaluation: ``history[-1]["val_loss"]`` is the last validation loss, and
+        ``history["val_loss"]`` is an array of all validation losses, with NaN instead of None.
         ``iteration`` is the number of training chunks so far, and ``epoch`` is the number of epochs. All
         losses are in nats per character. ``train_loss`` is the mean loss since the previous evaluation, with
         dropout and scheduled sampling. ``val_loss`` is the validation loss, and ``fit_loss`` is the loss on

@@ -134,7 +134,7 @@ def train(
             "do not change the directory during training"
         )
     model = load_on(open_backend(trainer.backend.name) if tf32 else trainer.backend, trainer.best)
-    model.history = list(trainer.history)
+    model.history = trainer.history
     return model
 
 

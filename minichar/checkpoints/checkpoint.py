@@ -7,7 +7,7 @@ Each archive (`minichar.checkpoints.archive`) contains
 
 optionally
 
-    history         one row per evaluation                  (n, 11), see `minichar.checkpoints.history`
+    history         one row per evaluation                  (n, 11), see `minichar.history`
 
 and, if training can be resumed,
 
@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 
 from minichar.checkpoints.archive import Archive, Corrupted, write_archive
-from minichar.checkpoints.history import History
 from minichar.checkpoints.state import Progress, TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
@@ -37,6 +36,7 @@ from minichar.engine.cells import CELLS
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters, Shapes
 from minichar.errors import MinicharError, Option, brief, plain
+from minichar.history import History
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
 
@@ -112,7 +112,7 @@ def save(
         if training.theta is not None:
             arrays["theta"] = training.theta
     elif model.history:
-        arrays["history"] = History(model.history).to_array()
+        arrays["history"] = model.history.to_array()
     write_archive(path, header, arrays)
 
 

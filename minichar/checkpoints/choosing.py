@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from minichar.checkpoints.archive import Archive
-from minichar.checkpoints.history import LARGEST
 from minichar.checkpoints.naming import is_checkpoint, loss_in_name
 from minichar.checks import between, check
 from minichar.errors import MinicharError
+from minichar.history import LARGEST
 
 Loaded = TypeVar("Loaded")
 

@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from minichar.checkpoints.history import LARGEST, History
 from minichar.checks import at_least, between, check
 from minichar.errors import MinicharError
+from minichar.history import LARGEST, History
 
 
 @dataclass(frozen=True)

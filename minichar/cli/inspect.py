@@ -1,6 +1,6 @@
 """``minichar inspect``."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +8,13 @@ import click
 
 from minichar.checkpoints.checkpoint import is_resumable, load_history
 from minichar.checkpoints.choosing import open_checkpoint
-from minichar.checkpoints.history import Row
 from minichar.cli.given import reject, reject_argument
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
 from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, plain
 from minichar.files import writing
 from minichar.formats.convert import load_model
 from minichar.formats.naming import may_have_state
+from minichar.history import History
 from minichar.model import CharRNN
 from minichar.pictures.page import make_page
 from minichar.text.corpus import load_corpus
@@ -144,8 +144,10 @@ def show(model: CharRNN, path: Path) -> None:
         view = model.parameters[name]
         sizes = " × ".join(map(str, shape))
         click.echo(f"  {name:12} {sizes:>12} {view.size:>12,}  max |w| {abs(view).max():.3g}")
-    for line in settings + history_table(history or ()):
+    for line in settings:
         click.echo(line)
+    for line in history_table(history or History()):
+        print(line)  # unlike click.echo, print does not flush after each line
 
 
 def settings_table(details: dict[str, Any]) -> list[str]:
@@ -160,13 +162,12 @@ def settings_table(details: dict[str, Any]) -> list[str]:
     ]
 
 
-def history_table(history: Iterable[Row]) -> list[str]:
-    """Return a heading and one line per evaluation, or an empty list if there are no evaluations."""
-    lines = [
-        f"  {row['epoch']:7.2f} {row['train_loss']:7.4f}  "
-        f"{' ' * 9 + '-' if row['val_loss'] is None else format(row['val_loss'], '10.4f')}  "
-        f"{row['learning_rate']:13.3g}  {row['teacher_forcing_ratio']:15.3g}"
-        for row in history
-    ]
-    heading = "    epoch   train  validation  learning rate  teacher forcing"
-    return ["history (nats per character)", heading, *lines] if lines else []
+def history_table(history: History) -> Iterator[str]:
+    """Yield a heading and one line per evaluation, or nothing if there are no evaluations."""
+    if history:
+        yield "history (nats per character)"
+        yield "    epoch   train  validation  learning rate  teacher forcing"
+    for row in history:
+        val_loss = f"{'-':>10}" if row["val_loss"] is None else f"{row['val_loss']:10.4f}"
+        rates = f"{row['learning_rate']:13.3g}  {row['teacher_forcing_ratio']:15.3g}"
+        yield f"  {row['epoch']:7.2f} {row['train_loss']:7.4f}  {val_loss}  {rates}"

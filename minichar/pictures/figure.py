@@ -15,10 +15,14 @@ FORMATS = (".svg", ".png")
 STYLE = {
     "svg.fonttype": "none",  # store text as text, not as paths
     "svg.hashsalt": "minichar",  # make the output reproducible
+    "agg.path.chunksize": 10_000,  # limit the memory for long lines
     "text.parse_math": False,  # treat $ in names literally
 }
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")
 """The colour-blind-friendly palette of Okabe and Ito."""
+
+MARKED = 1000
+"""Maximum number of evaluations for which each one has a marker."""
 
 
 def figure_format(path: Path) -> str:
@@ -69,22 +73,21 @@ def save_figure(curves: Sequence[Curve], path: Path) -> None:
         ratios = below.twinx()
         for i, curve in enumerate(curves):
             colour = COLOURS[i % len(COLOURS)]
-            style = {
-                "color": colour,
-                "marker": ".",
-            }  # without markers, a single measurement would be invisible
+            history, epochs = curve.history, curve.history["epoch"]
+            # Without markers, a single measurement would be invisible. With markers, Matplotlib does not
+            # simplify the line, so a long history would make a huge file.
+            style = {"color": colour, "marker": "." if len(history) <= MARKED else ""}
             label = f"{curve.name}: training"
-            above.plot(curve.epochs, curve.train, "--", **style, alpha=0.6, label=label, gid="training")
-            if curve.best:
-                epoch, loss = curve.best
-                val = [float("nan") if value is None else value for value in curve.val]
+            above.plot(epochs, history["train_loss"], "--", **style, alpha=0.6, label=label, gid="training")
+            if best := history.best:
+                epoch, loss = best["epoch"], best["val_loss"]
                 label = f"{curve.name}: validation, best {loss:.4f} at epoch {epoch:.2f}"
-                above.plot(curve.epochs, val, **style, label=label, gid="validation")
+                above.plot(epochs, history["val_loss"], **style, label=label, gid="validation")
                 above.plot(epoch, loss, "o", color=colour, markersize=8, gid="best")
-            below.plot(curve.epochs, curve.learning_rate, **style, gid="rate")
-            ratios.plot(curve.epochs, curve.teacher_forcing_ratio, ":", **style, gid="ratio")
+            below.plot(epochs, history["learning_rate"], **style, gid="rate")
+            ratios.plot(epochs, history["teacher_forcing_ratio"], ":", **style, gid="ratio")
         above.set_ylabel("loss, nats per character")
-        above.legend()
+        above.legend(loc="upper right")  # finding the best place takes long for long histories
         above.grid(alpha=0.3)
         below.set_ylabel("learning rate (—)")
         below.set_xlabel("epoch")

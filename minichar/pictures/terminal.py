@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from minichar.history import History
 from minichar.pictures.curves import Curve
 
 MARKS = "abcdefghijklmnopqrstuvwxyz"
@@ -25,28 +28,29 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
     width, height : int
         Width of the plot in columns, and height of the plotting area in lines.
     """
-    losses = [loss for c in curves for loss in (*c.train, *c.val) if loss is not None]
-    low, high = min(losses), max(losses)
+    losses = [c.history[name] for c in curves for name in ("train_loss", "val_loss")]
+    # If no validation loss was measured, they are all NaN, which fmin and fmax ignore without a warning.
+    low, high = (float(extreme.reduce(np.concatenate(losses))) for extreme in (np.fmin, np.fmax))
     ticks = _ticks(low, high, height)
     axis = max(AXIS, *(len(label) + 2 for label in ticks.values()))
     columns = max(width - axis, 20)
-    last = max(epoch for c in curves for epoch in c.epochs)
-    canvas = [[" "] * columns for _ in range(height)]
+    last = max(float(c.history["epoch"].max()) for c in curves)
+    canvas = np.full((height, columns), " ")
 
-    def put(epoch: float, loss: float, mark: str) -> None:
-        row = round((high - loss) / (high - low) * (height - 1)) if high > low else height // 2
-        canvas[row][round(epoch / last * (columns - 1)) if last > 0 else 0] = mark
+    def put(history: History, name: str, mark: str) -> None:
+        epochs, losses = history["epoch"], history[name]  # (n,)
+        rows = (high - losses) / (high - low) * (height - 1) if high > low else height // 2 + 0 * losses
+        places = epochs / last * (columns - 1) if last > 0 else epochs
+        measured = ~np.isnan(losses)
+        canvas[np.rint(rows[measured]).astype(int), np.rint(places[measured]).astype(int)] = mark
 
     for c in curves:
-        for epoch, loss in zip(c.epochs, c.train, strict=True):
-            put(epoch, loss, "·")
+        put(c.history, "train_loss", "·")
     for mark, c in zip(MARKS, curves, strict=False):
-        for epoch, val in zip(c.epochs, c.val, strict=True):
-            if val is not None:
-                put(epoch, val, mark)
+        put(c.history, "val_loss", mark)
     for mark, c in zip(MARKS, curves, strict=False):
-        if c.best:
-            put(*c.best, mark.upper())
+        if best := c.history.best:
+            put(History([best]), "val_loss", mark.upper())
 
     lines = ["nats per character"]
     for row, cells in enumerate(canvas):
@@ -72,17 +76,16 @@ def _ticks(low: float, high: float, height: int) -> dict[int, str]:
 
 
 def _legend(mark: str, curve: Curve) -> str:
-    best = "no validation loss"
-    if curve.best:
-        epoch, loss = curve.best
-        best = f"validation, best {loss:.4f} at epoch {epoch:.2f} ({mark.upper()})"
+    (name, history), best = curve, "no validation loss"
+    if row := history.best:
+        best = f"validation, best {row['val_loss']:.4f} at epoch {row['epoch']:.2f} ({mark.upper()})"
     return (
-        f"{mark}  {curve.name}: {best}; · training, last {curve.train[-1]:.4f}\n"
-        f"   learning rate {_first_to_last(curve.learning_rate)}, "
-        f"teacher-forcing ratio {_first_to_last(curve.teacher_forcing_ratio)}"
+        f"{mark}  {name}: {best}; · training, last {history[-1]['train_loss']:.4f}\n"
+        f"   learning rate {_first_to_last(history['learning_rate'])}, "
+        f"teacher-forcing ratio {_first_to_last(history['teacher_forcing_ratio'])}"
     )
 
 
-def _first_to_last(values: Sequence[float]) -> str:
+def _first_to_last(values: np.ndarray) -> str:
     first, last = values[0], values[-1]
     return f"{first:.3g}" if first == last else f"{first:.3g} → {last:.3g}"

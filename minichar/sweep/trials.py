@@ -254,5 +254,4 @@ def check_plan(plan: Plan) -> Corpus:
 def best_loss(directory: Path) -> float | None:
     """Return the lowest validation loss in the history of a training run, or None if none was measured."""
     history = load_history(newest_in(directory)[0].path)
-    losses = [row["val_loss"] for row in history or () if row["val_loss"] is not None]
-    return min(losses, default=None)
+    return history.best["val_loss"] if history and history.best else None

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from minichar.checkpoints.history import COLUMNS, Row
 from minichar.devices.backend import Array
+from minichar.history import COLUMNS, Row
 from minichar.training.evaluation import Evaluation
 
 
@@ -73,7 +73,7 @@ class Evaluated:
         return record
 
     def row(self) -> Row:
-        """Return the evaluation as a row of the training history (`minichar.checkpoints.history`)."""
+        """Return the evaluation as a row of the training history (`minichar.history`)."""
         losses = {
             f"{part}_{name}": getattr(evaluation, name) if evaluation else None
             for part, evaluation in (("val", self.val), ("fit", self.fit))

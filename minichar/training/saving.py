@@ -1,11 +1,13 @@
 """Write the checkpoint files of a training run, find the best one and delete old ones."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from itertools import chain
+from math import isnan
 from pathlib import Path
 
-from minichar.checkpoints.history import Row
 from minichar.checkpoints.naming import checkpoint_path, latest_path, loss_in_name, to_delete, unused
 from minichar.errors import MinicharError
+from minichar.history import History
 from minichar.training.events import Saved
 
 Write = Callable[[Path, float | None], None]
@@ -53,18 +55,18 @@ class Saver:
         """The checkpoints saved by this process, except `latest`, oldest first."""
         return list(self._saved)
 
-    def best(self, history: Iterable[Row]) -> Path | None:
+    def best(self, history: History) -> Path | None:
         """Return the checkpoint with the lowest validation loss; ties go to the newest.
 
         Checkpoints in the history and checkpoints saved by this process are considered if their files
         still exist.
         """
         measured = (
-            checkpoint_path(self.directory, self.name, row["epoch"], row["val_loss"], False)
-            for row in history
-            if row["val_loss"] is not None
+            checkpoint_path(self.directory, self.name, epoch, loss, False)
+            for epoch, loss in zip(history["epoch"], history["val_loss"], strict=True)
+            if not isnan(loss)
         )
-        existing = [path for path in (*measured, *self._saved) if path.is_file()]
+        existing = [path for path in chain(measured, self._saved) if path.is_file()]
         return min(reversed(existing), key=loss_in_name, default=None)
 
     def record(self, val_loss: float) -> bool:

@@ -4,10 +4,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from minichar.checkpoints.history import LARGEST
 from minichar.checks import BELOW_1, FILE_NAME, UP_TO_1, at_least, between, check, one_of, rule
 from minichar.engine.config import DropProbability, GruReset, Size
 from minichar.engine.registry import AUTO, models
+from minichar.history import LARGEST
 from minichar.model import MAX_TITLE
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import SS_SCHEDULES, step_decay, teacher_forcing_ratio, warmup_factor

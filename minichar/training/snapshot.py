@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import TYPE_CHECKING
 
 from minichar.checkpoints.state import Progress, TrainingState
@@ -55,9 +56,9 @@ def restore(trainer: Trainer, resumed: TrainingState) -> None:
     trainer.begin_with(progress.first_loss)
     trainer.step.total[...] = progress.total
     trainer.history = resumed.history
-    for row in trainer.history:
-        if row["val_loss"] is not None:
-            trainer.timetable.count(row["iteration"], trainer.saver.record(row["val_loss"]))
+    for iteration, loss in zip(trainer.history["iteration"], trainer.history["val_loss"], strict=True):
+        if not isnan(loss):
+            trainer.timetable.count(int(iteration), trainer.saver.record(float(loss)))
     if progress.device == trainer.backend.kind:
         try:
             trainer.generator.state = progress.random

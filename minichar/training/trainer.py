@@ -22,12 +22,12 @@ import numpy as np
 
 from minichar.checkpoints import checkpoint
 from minichar.checkpoints.choosing import Record
-from minichar.checkpoints.history import LARGEST, History
 from minichar.checkpoints.state import TrainingState
 from minichar.devices.backend import Array
 from minichar.devices.random import ColumnsOf
 from minichar.errors import MinicharError, Option
 from minichar.files import check_directory, sharing
+from minichar.history import LARGEST, History
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.ngram import Yardstick

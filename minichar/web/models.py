@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from minichar.checkpoints.choosing import all_checkpoints, find_checkpoint
-from minichar.checkpoints.history import LARGEST
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model
+from minichar.history import LARGEST
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
 

@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from api_helpers import OVERFITTING, train
-from toys import parts, put_together
+from toys import history_with, parts, put_together
 
 import minichar
-from minichar.checkpoints.history import COLUMNS
+from minichar.history import COLUMNS
 from minichar.pictures.curves import read_curve
 
 
@@ -53,12 +53,12 @@ def test_history_is_saved_and_loaded(text):
     assert model.exact().history == model.history
     model.save("saved.npz")
     assert minichar.load("saved.npz").history == model.history
-    assert read_curve(Path("saved.npz"), "saved").val == tuple(row["val_loss"] for row in model.history)
+    assert read_curve(Path("saved.npz"), "saved") == ("saved", model.history)
 
 
 def test_a_saved_history_is_an_array(model, tmp_path):
     """A header has a limited number of values, which a long history would exceed."""
-    model.history = [dict.fromkeys(COLUMNS, 1.5) | {"iteration": k + 1} for k in range(100_000)]
+    model.history = history_with(epoch=[1.5] * 100_000)
     model.save(tmp_path / "long.npz")
     header, arrays = parts(tmp_path / "long.npz")
     assert arrays["history"].shape == (100_000, len(COLUMNS))
@@ -69,7 +69,7 @@ def test_a_saved_history_is_an_array(model, tmp_path):
 def test_an_entry_of_the_details_is_not_the_history(model, tmp_path):
     model.details = {"history": 5}
     model.save(tmp_path / "model.npz")
-    assert minichar.load(tmp_path / "model.npz").history == []
+    assert len(minichar.load(tmp_path / "model.npz").history) == 0
 
 
 def test_corrupted_history_raises(text):

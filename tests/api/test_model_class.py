@@ -239,7 +239,7 @@ def test_create():
     same = minichar.CharRNN.new(Config(3, **options), vocabulary, 4, "float64")
     np.testing.assert_array_equal(model.parameters.flat, same.parameters.flat)
     assert minichar.Model.create(vocabulary).config == Config(3)
-    assert model.history == []
+    assert len(model.history) == 0
 
 
 @pytest.mark.parametrize(

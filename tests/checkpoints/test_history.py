@@ -1,20 +1,13 @@
 import numpy as np
 import pytest
-from toys import parts, put_together, toy_model
+from toys import history_with, parts, put_together, toy_model
 
 from minichar.checkpoints.checkpoint import is_resumable, load_history, load_training, save
-from minichar.checkpoints.history import COLUMNS, LARGEST, OPTIONAL, History
 from minichar.errors import MinicharError
+from minichar.history import COLUMNS, LARGEST, OPTIONAL, History
 
 ROW = {name: 0.5 + k for k, name in enumerate(COLUMNS)} | {"iteration": 7}
 UNMEASURED = ROW | dict.fromkeys(OPTIONAL) | {"iteration": 9}
-
-
-def history(*rows):
-    result = History()
-    for row in rows:
-        result.append(row)
-    return result
 
 
 def read(values):
@@ -23,15 +16,45 @@ def read(values):
 
 def test_rows_round_trip():
     rows = [ROW, UNMEASURED]
-    written = history(*rows)
+    written = History(rows)
     assert (list(written), len(written)) == (rows, 2)
     assert type(next(iter(written))["iteration"]) is int
     assert list(read(written.to_array())) == rows
-    assert list(read(history().to_array())) == []
+    assert list(read(History().to_array())) == []
+
+
+def test_a_history_is_a_sequence_of_rows_and_a_table_of_columns():
+    table = History([ROW, UNMEASURED, ROW | {"iteration": 11}])
+    assert (table[1], table[-1]["iteration"]) == (UNMEASURED, 11)
+    assert table[:2] == History([ROW, UNMEASURED]) != table
+    np.testing.assert_array_equal(table["val_loss"], [ROW["val_loss"], np.nan, ROW["val_loss"]])
+    assert table["iteration"].tolist() == [7, 9, 11]
+    assert table != [*table]
+    assert repr(table[:1]) == "<History: 1 evaluation>"
+    with pytest.raises(KeyError, match="'loss' is not one of iteration, epoch, train_loss, val_loss"):
+        table["loss"]
+    with pytest.raises(IndexError):
+        table[3]
+
+
+def test_the_best_evaluation_is_the_first_one_with_the_lowest_validation_loss():
+    losses = (2.0, None, 1.5, 1.5, 3.0)
+    assert history_with(val_loss=losses).best["iteration"] == 3
+    assert history_with(val_loss=[None]).best is None
+    assert History().best is None
+
+
+def test_a_part_of_a_history_is_independent_of_the_whole():
+    whole = History([ROW, UNMEASURED])
+    part, losses = whole[:1], whole["val_loss"]
+    part.append(ROW | {"iteration": 20})
+    whole.append(ROW | {"iteration": 30})
+    assert (part["iteration"].tolist(), whole["iteration"].tolist()) == ([7, 20], [7, 9, 30])
+    assert len(losses) == 2
 
 
 def test_a_history_that_was_read_can_be_continued():
-    continued = read(history(ROW).to_array())
+    continued = read(History([ROW]).to_array())
     continued.append(UNMEASURED)
     assert list(continued) == [ROW, UNMEASURED]
 
@@ -40,7 +63,7 @@ def test_an_evaluation_takes_less_than_100_bytes_in_a_checkpoint(tmp_path, state
     sizes = []
     for n in (1, 1001):
         rows = (ROW | {"iteration": k + 1} for k in range(n))
-        save(tmp_path / "toy.npz", toy_model(), state_of(history(*rows)))
+        save(tmp_path / "toy.npz", toy_model(), state_of(History(rows)))
         sizes.append((tmp_path / "toy.npz").stat().st_size)
     assert (sizes[1] - sizes[0]) / 1000 < 100
 
@@ -48,7 +71,7 @@ def test_an_evaluation_takes_less_than_100_bytes_in_a_checkpoint(tmp_path, state
 @pytest.mark.parametrize("name", COLUMNS)
 @pytest.mark.parametrize("value", [-1.0, np.inf, -np.inf, 1e308, np.nan, LARGEST])
 def test_values_that_no_run_has_are_rejected(name, value):
-    values = history(ROW).to_array()
+    values = History([ROW]).to_array()
     values[0, COLUMNS.index(name)] = value
     valid = value == LARGEST or (np.isnan(value) and name in OPTIONAL) or (value == 1e308 and "rate" in name)
     if valid:
@@ -60,7 +83,7 @@ def test_values_that_no_run_has_are_rejected(name, value):
 
 @pytest.mark.parametrize("iterations", [[2, 2], [3, 1], [1.5, 2], [0, 1]])
 def test_iterations_that_do_not_increase_are_rejected(iterations):
-    values = history(ROW, ROW).to_array()
+    values = History([ROW, ROW]).to_array()
     values[:, 0] = iterations
     with pytest.raises(MinicharError, match="not increasing integers"):
         read(values)
@@ -76,9 +99,9 @@ def test_a_history_without_training_state(tmp_path):
     model, path = toy_model(), tmp_path / "toy.npz"
     save(path, model)
     assert load_history(path) is None
-    model.history = [ROW, UNMEASURED]
+    model.history = History([ROW, UNMEASURED])
     save(path, model)
-    assert list(load_history(path)) == model.history
+    assert load_history(path) == model.history
     assert not is_resumable(path)
     with pytest.raises(MinicharError, match="no training state to resume from"):
         load_training(path)
@@ -86,8 +109,8 @@ def test_a_history_without_training_state(tmp_path):
 
 def test_the_history_of_a_run_is_stored_with_its_training_state(tmp_path, state_of):
     model, path = toy_model(), tmp_path / "toy.npz"
-    model.history = [ROW]
-    save(path, model, state_of(history(UNMEASURED)))
+    model.history = History([ROW])
+    save(path, model, state_of(History([UNMEASURED])))
     assert list(load_history(path)) == [UNMEASURED]
     assert is_resumable(path)
 
@@ -107,7 +130,7 @@ OLD = {
 @pytest.fixture
 def old(tmp_path, state_of):
     """Return a function that writes a format version 1 checkpoint with the given history."""
-    save(tmp_path / "toy.npz", toy_model(), state_of(history()))
+    save(tmp_path / "toy.npz", toy_model(), state_of(History()))
     header, arrays = parts(tmp_path / "toy.npz")
     del arrays["history"]
 

@@ -1,14 +1,12 @@
 import re
 import sys
 import xml.etree.ElementTree as ET
-from pathlib import Path
 
 import numpy as np
 import pytest
 from toys import history_of, listing, parts, put_together, toy_model
 
 from minichar.checkpoints.checkpoint import save
-from minichar.pictures.curves import read_curve
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -169,15 +167,3 @@ def test_corrupted_history(cli, checkpoint):
     put_together("forged.npz", header, arrays)
     result = cli("plot", "forged.npz", status=1)
     assert "forged.npz is not a checkpoint that minichar can read: its history has values" in result.stderr
-
-
-def test_curve_matches_the_history(train):
-    path = train("--eval-val-every", 20, "--decay-ss", 0.1, "--min-ss", 0.5)
-    rows = history_of(path)
-    curve = read_curve(Path(path), "name")
-    assert curve.epochs == tuple(row["epoch"] for row in rows)
-    assert curve.train == tuple(row["train_loss"] for row in rows)
-    assert curve.val == tuple(row["val_loss"] for row in rows)
-    assert curve.learning_rate == tuple(row["learning_rate"] for row in rows)
-    assert curve.teacher_forcing_ratio == tuple(row["teacher_forcing_ratio"] for row in rows)
-    assert curve.best == min(((row["epoch"], row["val_loss"]) for row in rows), key=lambda pair: pair[1])

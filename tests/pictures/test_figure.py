@@ -1,13 +1,23 @@
 import re
 import xml.etree.ElementTree as ET
 
+import numpy as np
 import pytest
+from toys import history_with
 
 from minichar.pictures.curves import Curve
-from minichar.pictures.figure import save_figure
+from minichar.pictures.figure import MARKED, save_figure
 
 SVG = "{http://www.w3.org/2000/svg}"
-CURVE = Curve("x", (1, 2, 3), (5.0, 3.0, 2.0), (4.0, 2.5, 3.5), (0.02, 0.01, 0.01), (1.0, 0.9, 0.8))
+VALUES = {
+    "epoch": (1.0, 2.0, 3.0),
+    "train_loss": (5.0, 3.0, 2.0),
+    "val_loss": (4.0, 2.5, 3.5),
+    "learning_rate": (0.02, 0.01, 0.01),
+    "teacher_forcing_ratio": (1.0, 0.9, 0.8),
+}
+CURVE = Curve("x", history_with(**VALUES))
+SHORT = Curve("y", history_with(val_loss=[None]))
 
 
 @pytest.fixture
@@ -35,16 +45,16 @@ def drawn(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "values"),
+    ("kind", "name"),
     [
-        ("training", CURVE.train),
-        ("validation", CURVE.val),
-        ("rate", CURVE.learning_rate),
-        ("ratio", CURVE.teacher_forcing_ratio),
+        ("training", "train_loss"),
+        ("validation", "val_loss"),
+        ("rate", "learning_rate"),
+        ("ratio", "teacher_forcing_ratio"),
     ],
 )
-def test_lines_are_proportional_to_the_values(drawn, kind, values):
-    (line,) = drawn(CURVE)[0](kind)
+def test_lines_are_proportional_to_the_values(drawn, kind, name):
+    (line,), values = drawn(CURVE)[0](kind), VALUES[name]
     xs, ys = zip(*line, strict=True)
     assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1])
     assert ys[1] - ys[0] == pytest.approx((ys[2] - ys[0]) * (values[1] - values[0]) / (values[2] - values[0]))
@@ -60,10 +70,19 @@ def test_both_losses_share_one_scale_and_the_best_loss_is_marked(drawn):
 
 
 def test_each_run_with_validation_has_a_line_and_a_mark(drawn):
-    points, marks = drawn(CURVE, CURVE, Curve("y", (1,), (2.0,), (None,), (0.1,), (1.0,)))
+    points, marks = drawn(CURVE, CURVE, SHORT)
     assert (len(points("validation")), len(marks("best"))) == (2, 2)
 
 
 def test_a_single_measurement_is_visible(drawn):
-    _, marks = drawn(Curve("y", (1,), (2.0,), (None,), (0.1,), (1.0,)))
+    _, marks = drawn(SHORT)
     assert len(marks("training")) == 1
+
+
+@pytest.mark.parametrize("extra", [0, 1])
+def test_many_measurements_have_no_marks(drawn, extra):
+    """Otherwise, a figure of a million measurements has hundreds of megabytes."""
+    losses = 1.0 + np.arange(MARKED + extra) % 2
+    _, marks = drawn(Curve("long", history_with(train_loss=losses, val_loss=losses)))
+    for kind in ("training", "validation", "rate", "ratio"):
+        assert len(marks(kind)) == (0 if extra else MARKED)

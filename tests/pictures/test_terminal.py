@@ -1,15 +1,16 @@
 import re
-from dataclasses import replace
 
 import pytest
+from toys import history_with
 
 from minichar.pictures.curves import Curve
 from minichar.pictures.terminal import text_plot
 
 
-def curve(name, train, val):
-    epochs = tuple(range(1, len(train) + 1))
-    return Curve(name, epochs, train, val, tuple(0.01 / e for e in epochs), (1.0,) * len(train))
+def curve(name, train, val, epochs=None):
+    epochs = epochs or range(1, len(train) + 1)
+    rates = [0.01 / epoch for epoch in epochs]
+    return Curve(name, history_with(epoch=epochs, train_loss=train, val_loss=val, learning_rate=rates))
 
 
 def place(plot, mark):
@@ -34,7 +35,7 @@ def test_the_axes_have_labels():
 
 
 def test_the_last_epoch_is_rounded():
-    short = replace(curve("x", (5.0, 4.0), (4.0, 1.0)), epochs=(2.5, 5.34091))
+    short = curve("x", (5.0, 4.0), (4.0, 1.0), epochs=(2.5, 5.34091))
     assert re.search(r"^ +0 +epoch 5\.34$", text_plot([short]), re.MULTILINE)
 
 
@@ -83,5 +84,19 @@ def test_a_best_loss_is_drawn_over_validation_and_training():
 
 
 def test_single_and_equal_measurements_are_plotted():
-    assert place(text_plot([curve("x", (2.0,), (2.0,))]), "A")
-    assert len(place(text_plot([curve("x", (2.0, 2.0), (2.0, 2.0))]), "[aA]")) == 2
+    for n in (1, 2):
+        plot = text_plot([curve("x", (2.0,) * n, (2.0,) * n)], height=9)
+        assert [row for row, _ in place(plot, "[aA]")] == [4] * n
+        assert "2.000 ┤" in plot.splitlines()[1 + 4]
+
+
+def test_a_measurement_before_the_first_step_is_plotted():
+    assert place(text_plot([Curve("x", history_with(epoch=[0.0], val_loss=[2.0]))], height=9), "A") == [
+        (0, 8)
+    ]
+
+
+def test_marks_are_at_the_nearest_row_and_column():
+    """The area has 41 columns, for the epochs 0 to 10, and 9 rows, for the losses 5 to 1."""
+    plot = text_plot([curve("x", (5.0, 5.0), (1.2, 1.0), epochs=(4.95, 10.0))], width=49, height=9)
+    assert place(plot, "[aA]") == [(8, 8 + 20), (8, 8 + 40)]

@@ -7,8 +7,8 @@ import pytest
 from toys import listing, take
 
 from minichar.checkpoints.checkpoint import load
-from minichar.checkpoints.history import LARGEST
 from minichar.errors import MinicharError
+from minichar.history import LARGEST
 from minichar.training.start import resume
 from minichar.training.trainer import Step
 

@@ -51,6 +51,15 @@ def test_a_checkpoint_is_the_best_so_far_if_its_loss_is_lower_than_all_earlier_o
     assert best == [True, True, False, False, True, False]
 
 
+def test_the_best_checkpoint_is_one_that_still_exists(trainer_of):
+    trainer = trainer_of(eval_val_every=20)
+    list(trainer.run())
+    for path in sorted(trainer.saver.saved, key=loss_in_name):
+        assert trainer.best == path == best_checkpoint(trainer.settings.checkpoint_dir)
+        path.unlink()
+    assert trainer.best is None
+
+
 def test_without_a_validation_part_there_is_no_validation_loss(trainer_of):
     trainer = trainer_of(val_frac=0, train_frac=1, eval_val_every=25, max_epochs=1)
     events = list(trainer.run())
