@@ -41,20 +41,24 @@ SIZED_TEXT = {
 }
 """Opcodes with a length-prefixed text argument, and the functions that read the argument as bytes."""
 
+File = io.FileIO | io.BytesIO
 
-class Program(io.BytesIO):
-    """A pickle, read one opcode at a time.
+
+class Program(io.BufferedReader):
+    """A pickle, read one opcode at a time. An invalid opcode is found before the rest of the file is read.
 
     Parameters
     ----------
-    pickled : bytes
+    file : file object
+    size : int
+        Size of the file in bytes.
     memory : Budget
         Budget for the memory that decoded text takes up in addition to its size in the file.
     """
 
-    def __init__(self, pickled: bytes, memory: Budget) -> None:
-        super().__init__(pickled)
-        self.memory = memory
+    def __init__(self, file: File, size: int, memory: Budget) -> None:
+        super().__init__(file)
+        self.size, self.memory = size, memory
 
     def opcodes(self) -> Iterator[tuple[str, Any]]:
         """Yield the name and argument of each opcode, up to and including STOP.
@@ -78,6 +82,12 @@ class Program(io.BytesIO):
                 yield name, self.decoded(self.readline(MAX_TEXT_LINE)[:-1], "raw-unicode-escape")
             else:
                 yield name, opcode.arg and opcode.arg.reader(self)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read and return `size` bytes. The memory for them is allocated only if the file is long enough."""
+        if size is not None and size > MAX_LINE and size > self.size - self.tell():
+            raise Refused("it is truncated")
+        return super().read(size)
 
     def readline(self, size: int | None = MAX_LINE, /) -> bytes:
         """Read and return a line of at most `size` bytes."""

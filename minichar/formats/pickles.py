@@ -8,6 +8,7 @@ Each opcode takes constant time, plus the time to read its bytes. The memory tha
 a budget, even if the result is discarded later. Time and memory are therefore linear in the file size.
 """
 
+import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from sys import getsizeof
@@ -15,7 +16,7 @@ from typing import Any
 
 from minichar.errors import MinicharError, Refused
 from minichar.formats.budget import Budget
-from minichar.formats.pickle_program import MAX_KEY, Program
+from minichar.formats.pickle_program import MAX_KEY, File, Program
 from minichar.formats.stand_ins import KNOWN, Function
 
 MAX_BYTES = 4 << 30
@@ -46,19 +47,20 @@ def read_pickle(path: Path) -> Any:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise Refused(f"it is larger than {MAX_BYTES:,} bytes")
-        return run(path.read_bytes(), KNOWN)
+        return run(io.FileIO(path), KNOWN)
     except OSError as error:
         raise MinicharError(f"cannot read {path}: {error.strerror or error}") from error
     except Refused as error:
         raise MinicharError(f"{path} is not a pickle of arrays that minichar can read: {error}") from error
 
 
-def run(pickled: bytes, known: Mapping[str, Any], load: Callable[[Any], Any] | None = None) -> Any:
+def run(file: File, known: Mapping[str, Any], load: Callable[[Any], Any] | None = None) -> Any:
     """Execute a pickle and return its result.
 
     Parameters
     ----------
-    pickled : bytes
+    file : file object
+        Closed when it has been read.
     known : mapping of str to object
         The allowed global names, such as ``numpy.dtype``, and their replacements. Only a `Function` can
         be called.
@@ -67,12 +69,14 @@ def run(pickled: bytes, known: Mapping[str, Any], load: Callable[[Any], Any] | N
 
     Raises
     ------
+    OSError
+        If the file cannot be read.
     Refused
         If the pickle is corrupted or contains anything that is not allowed.
     """
     try:
-        return Machine(known, load).run(pickled)
-    except Refused:
+        return Machine(known, load).run(file)
+    except (OSError, Refused):
         raise
     except Exception as error:  # an invalid pickle can raise any exception
         raise Refused("it is empty, truncated or corrupted") from error
@@ -87,19 +91,21 @@ class Machine:
         self.marks: list[list[Any]] = []
         self.memo: dict[str, Any] = {}
 
-    def run(self, pickled: bytes) -> Any:
+    def run(self, file: File) -> Any:
         """Execute all opcodes and return the top of the stack. The last opcode must be STOP."""
-        self.memory = Budget(len(pickled) + HEADROOM, "its values need more memory than the file size allows")
-        program = Program(pickled, self.memory)
-        for count, (opcode, argument) in enumerate(program.opcodes()):
-            if count == MAX_OPCODES:
-                raise Refused(f"it has more than {MAX_OPCODES:,} opcodes")
-            if opcode in PUSHED:
-                self.push(argument)
-            elif opcode != "STOP":
-                self.step(opcode, argument)
-        if program.read(1):
-            raise Refused("it has trailing data; a file must contain only one pickle")
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        self.memory = Budget(size + HEADROOM, "its values need more memory than the file size allows")
+        with Program(file, size, self.memory) as program:
+            for count, (opcode, argument) in enumerate(program.opcodes()):
+                if count == MAX_OPCODES:
+                    raise Refused(f"it has more than {MAX_OPCODES:,} opcodes")
+                if opcode in PUSHED:
+                    self.push(argument)
+                elif opcode != "STOP":
+                    self.step(opcode, argument)
+            if program.read(1):
+                raise Refused("it has trailing data; a file must contain only one pickle")
         return self.stack.pop()
 
     def step(self, opcode: str, argument: Any) -> None:

@@ -71,7 +71,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
         if len(pickles) != 1 or archive.sizes[pickles[0]] > MAX_PICKLE_BYTES:
             raise Refused("it was not written by torch.save")
         folder = pickles[0].removesuffix("data.pkl")
-        state = run(archive.read(pickles[0]), KNOWN, storage)
+        state = run(io.BytesIO(archive.read(pickles[0])), KNOWN, storage)
         if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
             raise Refused("it is not a state dict (a dict of named tensors)")
 

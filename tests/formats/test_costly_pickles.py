@@ -1,5 +1,6 @@
 """Test that a small pickle cannot make minichar use much time or memory."""
 
+import os
 import pickle
 import pickletools
 import struct
@@ -11,6 +12,7 @@ from pickle_helpers import PROTOCOLS, declared, same, text
 
 from minichar.errors import MinicharError
 from minichar.formats import pickle_program, pickles
+from minichar.formats.arrays import read_pickled
 
 
 def test_a_declared_length_allocates_no_memory(read_pickle):
@@ -22,6 +24,26 @@ def test_a_declared_length_allocates_no_memory(read_pickle):
     ):
         with pytest.raises(MinicharError, match="not a pickle of arrays"):
             read_pickle(program)
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"", "it is empty, truncated or corrupted"),
+        (b"\x80\x02X\xff", "it is empty, truncated or corrupted"),
+        (b"\x80\x04\x8e" + struct.pack("<Q", 1 << 30), "it is truncated"),
+        (b"\x80\x04.", "it has trailing data"),
+    ],
+)
+def test_a_corrupted_start_is_reported_before_the_rest_is_read(tmp_path, start, words):
+    path = tmp_path / "x.pkl"
+    path.write_bytes(start)
+    os.truncate(path, 1 << 30)  # NULs, which take up no space on the disk
+    tracemalloc.start()
+    with pytest.raises(MinicharError, match=words):
+        read_pickled(path)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
 
 
 def test_shared_and_recursive_containers_are_rejected_quickly(read_pickle):

@@ -1,5 +1,6 @@
 """Test reading ``.pt`` files without PyTorch: the tensors of valid files, and the errors for all others."""
 
+import io
 import os
 import struct
 import zipfile
@@ -195,7 +196,7 @@ def test_the_size_of_the_directory_and_of_the_pickle_are_limited(tmp_path, monke
 
 def test_persistent_ids_are_rejected_in_other_pickles(tmp_path):
     with pytest.raises(pickles.Refused, match="opcode BINPERSID is not allowed"):
-        pickles.run(b"\x80\x02NQ.", {})
+        pickles.run(io.BytesIO(b"\x80\x02NQ."), {})
 
 
 def test_a_header_that_is_not_a_byte_tensor_or_too_large_is_rejected(tmp_path, monkeypatch):
