@@ -150,15 +150,15 @@ class Source:
         for magic, suffix, problem in FORMATS:
             if re.match(magic, start) and self.name.endswith(suffix):
                 raise MinicharError(f"{self.name!r} {problem.format(quoted(self.name))}")
-        N, before = 0, counts[0]
+        N = 0
         own: Counter[str] = Counter()
         for piece in self.pieces(own):
+            if "\0" in piece:
+                where = f"{self.name!r} contains NUL characters"
+                raise self._suggestion(where, self._find_nul()) or MinicharError(f"{where}, so {BINARY}")
             N += len(piece)
             seen = np.bincount(code_points(piece))
             counts[: len(seen)] += seen
-        if counts[0] > before:
-            where = f"{self.name!r} contains NUL characters"
-            raise self._suggestion(where, self._find_nul()) or MinicharError(f"{where}, so {BINARY}")
         # Some codecs, such as utf-16 and utf-8-sig, remove the byte-order mark themselves.
         foreign = start.startswith(codecs.BOM_UTF8) and not self.encoding.startswith("utf-8")
         marked = (
@@ -217,7 +217,7 @@ class Source:
             )
         if suggestion := self._suggestion(where, offset):
             return suggestion
-        if not wide and self._find_nul() >= 0:
+        if not wide and b"\0" in exc.object:
             return MinicharError(f"{where}: {BINARY}")
         return MinicharError(f"{where}: set ", option, " to the correct encoding")
 

@@ -13,6 +13,7 @@ from functools import partial
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -24,6 +25,7 @@ from minichar.files import descriptor_of
 from minichar.text.corpus import load_corpus
 from minichar.text.encodings import suggest
 from minichar.text.joining import Text
+from minichar.text.vocabulary import CODE_POINTS
 
 TEXT = st.text(st.sampled_from("ab\r\n\r\n\0é世\ufeff\U0001f600"))
 ENCODINGS = st.sampled_from(["utf-8", "gb18030", "utf-16", "utf-16-le", "utf-32", "utf-7"])
@@ -52,7 +54,7 @@ def test_joined_pieces_equal_the_whole_text(text, encoding, size):
 
 
 @given(
-    st.text(max_size=30),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30),
     st.sampled_from([b"\xff", b"\xc3(", b"\xe4\xb8", b"\xed\xa0\x80"]),
     st.integers(12, 30),
 )
@@ -99,6 +101,34 @@ def test_the_first_nul_may_be_anywhere(tmp_path):
     raw = b"a" * 2_999_999 + b"\n" + ("some text\n" * 50).encode("utf-16-le")
     line = error_of(written(tmp_path, raw))
     assert "contains NUL characters: try encoding='utf-16-le' (some text some t)" in line
+
+
+@pytest.mark.parametrize(
+    ("start", "words"),
+    [
+        (b"\0", "contains NUL characters, so it looks like a binary file"),
+        (b"\xff\0", "at byte offset 0 (invalid start byte): it looks like a binary file"),
+        (b"\xff\x81 ", "at byte offset 0 (invalid start byte): set encoding"),
+    ],
+)
+def test_an_error_at_the_start_is_reported_before_the_rest_is_read(tmp_path, monkeypatch, start, words):
+    class Start(BytesIO):
+        def read(self, size):
+            assert self.tell() <= 3 * reading.PIECE
+            return super().read(size)
+
+    monkeypatch.setattr(reading, "PIECE", 1 << 16)
+    raw = start + b"some text\n" * 100_000
+    source = reading.Source(partial(Start, raw), "utf-8", "text.txt")
+    with pytest.raises(MinicharError) as caught:
+        source.count(np.zeros(CODE_POINTS, np.int64), Counter())
+    assert words in str(caught.value)
+
+    def endless(text):
+        raise AssertionError("waited for the digest of the whole text")
+
+    monkeypatch.setattr(Text, "digest", endless)
+    assert words in error_of(written(tmp_path, raw))
 
 
 def test_truncated_text_is_reported(tmp_path):
