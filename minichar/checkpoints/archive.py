@@ -163,7 +163,13 @@ class Archive:
             return {}
         if shape != () or self.dtypes["header"].itemsize > MAX_HEADER_BYTES:
             raise self.corrupted(f"its header is not a single string of at most {MAX_HEADER_BYTES:,} bytes")
-        return parse_header(str(self.read("header")), self.corrupted)
+        stored = self.read("header")
+        little_endian = stored.astype(stored.dtype.newbyteorder("<")).tobytes()
+        try:  # NumPy does not check the code points: str(stored) can return an invalid string
+            text = little_endian.decode("utf-32-le", "surrogatepass").rstrip("\0")
+        except UnicodeDecodeError as error:
+            raise self.corrupted("its header is not Unicode text") from error
+        return parse_header(text, self.corrupted)
 
 
 @contextmanager

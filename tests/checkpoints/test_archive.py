@@ -268,6 +268,20 @@ def test_a_header_must_be_a_json_object(tmp_path, header):
         Archive(tmp_path / "toy.npz")
 
 
+def header_with(code_point, order):
+    """Return a header, ``{"a": "…"}``, that contains a code point and is padded with NULs, as an array."""
+    code_points = np.array([*map(ord, '{"a": "'), code_point, *map(ord, '"}\0\0')], f"{order}u4")
+    return npy(f"{order}U{code_points.size}", (), code_points.tobytes())
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("code_point", [0x10FFFF, 0xD800, 0x1F98A])
+def test_a_header_can_contain_any_character(path, code_point, order):
+    replace_member(path, "header.npy", header_with(code_point, order))
+    with Archive(path) as archive:
+        assert archive.header == {"a": chr(code_point)}
+
+
 @pytest.mark.parametrize(
     "member",
     [
@@ -275,8 +289,10 @@ def test_a_header_must_be_a_json_object(tmp_path, header):
         npy("<f8", (), bytes(8)),
         npy("|S2", (), b"{}"),
         npy("<U2", (), b"\xff" * 8),
+        header_with(0x110000, "<"),
+        header_with(0x110000, ">"),
     ],
-    ids=["two strings", "a number", "bytes", "invalid code points"],
+    ids=["two strings", "a number", "bytes", "invalid code points", "above U+10FFFF", "big-endian"],
 )
 def test_a_header_must_be_one_string(path, member):
     replace_member(path, "header.npy", member)
