@@ -158,6 +158,10 @@ def _boolean(value: Any) -> bool:
     return bool(value)
 
 
+def _texts(value: Any) -> list[str]:
+    return [_exactly(str)(item) for item in _exactly(list)(value)]
+
+
 def _path(value: Any) -> Path:
     if isinstance(value, str) and (not value or URL.match(value)):
         raise TypeError
@@ -176,6 +180,7 @@ KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     bool: (_boolean, "True or False"),
     bool | None: (lambda value: None if value is None else _boolean(value), "True, False or None"),
     str: (_exactly(str), "text"),
+    list[str]: (_texts, "a list of text"),
     dict[str, Any]: (_exactly(dict), "a dict"),
     Path: (_path, "a local path"),
     Path | None: (lambda value: None if value is None else _path(value), "a local path"),

@@ -69,7 +69,7 @@ def one_line(error: Exception) -> str:
     """
     if not first_line(error) and isinstance(error.__cause__, Exception):
         error = error.__cause__
-    return f"{type(error).__name__}: {first_line(error)}"
+    return f"{type(error).__name__}: {first_line(error)}".removesuffix(": ")
 
 
 def raise_interrupt(number: int, frame: object) -> None:

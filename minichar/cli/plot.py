@@ -13,7 +13,6 @@ from minichar.pictures.curves import read_curve
 from minichar.pictures.figure import FORMATS, save_figure
 from minichar.pictures.search import Axis, save_search_figure, search_text
 from minichar.pictures.terminal import MARKS, text_plot
-from minichar.sweep.space import parse
 from minichar.sweep.study import importance, is_sweep, open_study, results
 
 
@@ -75,11 +74,10 @@ def plot_sweep(folders: tuple[Path, ...], output: Path | None, storage: str | No
     if not trials:
         raise MinicharError(f"{folders[0]}/ has no completed trials to plot")
     axes = [Axis("loss", [trial.loss for trial in trials])]
-    space = [parse(text) for text in plan.search]
-    for each in space:
+    for each in plan.space:
         scale = ("log" if each.log else "linear") if each.is_range else "choices"
         axes.append(Axis(each.title, [trial.values[each.name] for trial in trials], scale))
-    titles = {each.name: each.title for each in space}
+    titles = {each.name: each.title for each in plan.space}
     weights = {titles[name]: value for name, value in importance(study).items()}
     if output is None:
         numbers = [trial.number for trial in trials]

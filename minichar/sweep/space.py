@@ -60,6 +60,13 @@ class Dimension:
         suggest = trial.suggest_int if TYPES[self.name] is int else trial.suggest_float
         return suggest(self.name, *self.values, log=self.log)
 
+    def __contains__(self, value: Any) -> bool:
+        """Return whether the option can have a value."""
+        if not self.is_range:
+            return value in self.values
+        low, high = self.values
+        return isinstance(value, TYPES[self.name]) and low <= value <= high
+
     @property
     def title(self) -> str:
         """The name of the option on the command line, without the leading dashes."""

@@ -12,24 +12,29 @@ import json
 import os
 import secrets
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from itertools import chain
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from minichar.checkpoints.naming import is_checkpoint
-from minichar.checks import declared, did_you_mean
-from minichar.errors import LONGEST_PATH, MinicharError, plain
-from minichar.extras import first_line, need
+from minichar.checks import check, declared, did_you_mean
+from minichar.errors import LONGEST_PATH, MinicharError, Refused, brief, plain
+from minichar.extras import first_line, need, one_line
 from minichar.files import locking, writing
+from minichar.sweep.space import Dimension, parse, values_of
 from minichar.training.settings import Settings
 
 part = partial(need, extra="sweep", what="a sweep")
 PLAN = "sweep.json"
 OPTIONS = declared(Settings)
 """The options that a plan can contain."""
+MAX_PLAN = 1 << 20
+"""Maximum length of a plan, in characters."""
 STARTUP = 5
 """Number of trials that must complete before any trial is pruned."""
 WARMUP = 10
@@ -57,8 +62,8 @@ class Plan:
 
     Raises
     ------
-    TypeError, ValueError
-        If `given` or `search` has the wrong type, or an option in `given` does not exist.
+    MinicharError
+        If a value has the wrong type, an option does not exist, or the search space is invalid.
     """
 
     given: dict[str, Any]
@@ -68,13 +73,19 @@ class Plan:
     digest: str = ""
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.given, dict) and isinstance(self.search, list)):
-            raise TypeError("'given' must be a dictionary, and 'search' a list")
+        check(self)
         for name in self.given:
             if name not in OPTIONS:
-                raise ValueError(f"there is no option {name!r}{did_you_mean(name, OPTIONS)}")
+                raise MinicharError(f"there is no option {name!r}{did_you_mean(name, OPTIONS)}")
+        for text in self.search:
+            parse(text)
         if data := self.given.get("data"):
             object.__setattr__(self, "given", {**self.given, "data": os.path.abspath(data)})
+
+    @property
+    def space(self) -> list[Dimension]:
+        """The search space."""
+        return [parse(text) for text in self.search]
 
 
 def is_sweep(folder: Path) -> bool:
@@ -91,8 +102,12 @@ def read_plan(folder: Path) -> Plan:
         If the plan is missing or corrupted.
     """
     try:
-        return Plan(**json.loads((folder / PLAN).read_text(encoding="utf-8")))
-    except (OSError, TypeError, ValueError) as error:
+        with open(folder / PLAN, encoding="utf-8") as file:
+            text = file.read(MAX_PLAN + 1)
+        if len(text) > MAX_PLAN:
+            raise ValueError(f"it has more than {MAX_PLAN:,} characters")
+        return Plan(**json.loads(text))
+    except (MinicharError, OSError, RecursionError, TypeError, ValueError) as error:
         raise MinicharError(
             f"cannot read the sweep's plan {folder / PLAN}: {plain(str(error), LONGEST_PATH)}"
         ) from error
@@ -127,7 +142,7 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
         raise MinicharError(
             f"{folder}/ contains the checkpoints of a training run: choose another --sweep-dir"
         )
-    with locking(folder / "sweep.lock"), database_errors(ImportError, KeyError, RuntimeError):
+    with locking(folder / "sweep.lock"), database_errors(ImportError, RuntimeError):
         engine = part("sqlalchemy.engine")
         file = engine.URL.create("sqlite", database=str(folder / "sweep.db"))
         url = engine.make_url(storage) if storage else file
@@ -137,8 +152,13 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
         if is_sweep(folder):
             stored = read_plan(folder)
             check_same(folder, stored, plan, database)
-            backend = open_storage(optuna, url)
-            return stored, optuna.load_study(study_name=stored.study, storage=backend, pruner=pruner)
+            with damage_errors(stored.database or str(folder / "sweep.db")):
+                backend = open_storage(optuna, url)
+                if stored.study not in optuna.get_all_study_names(backend):
+                    raise Refused(f"it does not contain the study {stored.study!r}")
+                study = optuna.load_study(study_name=stored.study, storage=backend, pruner=pruner)
+                check_trials(study, stored.space)
+            return stored, study
         if plan is None:
             raise MinicharError(f"{folder}/ contains no sweep")
         if any(folder.glob("trial-*")):
@@ -173,6 +193,58 @@ def open_storage(optuna: Any, url: Any) -> Any:
     return optuna.storages.RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
 
 
+def check_trials(study: Any, space: Sequence[Dimension]) -> None:
+    """Check everything in a study that the trials of a sweep depend on.
+
+    Raises
+    ------
+    Refused
+        If the trials are not those of a sweep over `space`.
+    Exception
+        If the database contains invalid values. Optuna raises exceptions of many types.
+    """
+    optuna = part("optuna")
+    example = optuna.trial.FixedTrial({each.name: each.values[0] for each in space})
+    values_of(space, example)  # defines the distributions
+    if study.direction != optuna.study.StudyDirection.MINIMIZE:
+        raise Refused("its study does not minimise the loss")
+    for number, trial in enumerate(study.get_trials(deepcopy=False)):
+        if trial.number != number:
+            raise Refused(f"trial {number} is missing")
+        complete = trial.state is optuna.trial.TrialState.COMPLETE
+        chosen = {**trial.params, **trial.system_attrs.get("fixed_params", {})}
+        for each in space:
+            if complete and each.name not in trial.params:
+                raise Refused(f"trial {number} has no value for {each.name}")
+            if each.name in chosen and chosen[each.name] not in each:
+                raise Refused(f"trial {number} has the value {brief(chosen[each.name])} for {each}")
+        if not trial.distributions.items() <= example.distributions.items():
+            raise Refused(f"trial {number} is not a trial of this search space")
+        if complete and not isfinite(trial.value):
+            raise Refused(f"trial {number} has the loss {trial.value}")
+        if not all(map(isfinite, chain.from_iterable(trial.intermediate_values.items()))):
+            raise Refused(f"trial {number} has a loss that is not finite")
+
+
+@contextmanager
+def damage_errors(database: str) -> Iterator[None]:
+    """Convert the exceptions raised by reading a damaged database to one-line `MinicharError` exceptions.
+
+    Errors that do not depend on the contents of the database are left to `database_errors`.
+    """
+    optuna, sqlalchemy = part("optuna.exceptions"), part("sqlalchemy.exc")
+    try:
+        yield
+    except (optuna.OptunaError, sqlalchemy.SQLAlchemyError, ImportError, RuntimeError):
+        raise
+    except Exception as error:
+        reason = error if isinstance(error, Refused) else one_line(error)
+        raise MinicharError(
+            f"the sweep's database {database} is damaged: {reason}; restore a backup of it, or start a new "
+            "sweep in another directory"
+        ) from error
+
+
 @contextmanager
 def database_errors(*others: type[Exception]) -> Iterator[None]:
     """Convert database errors and the exceptions in `others` to one-line `MinicharError` exceptions."""
@@ -193,6 +265,7 @@ class Result:
     loss: float
 
 
+@database_errors()
 def results(study: Any) -> list[Result]:
     """Return the completed trials of a study, best first."""
     complete = part("optuna").trial.TrialState.COMPLETE
@@ -200,6 +273,7 @@ def results(study: Any) -> list[Result]:
     return sorted((Result(t.number, t.params, t.value) for t in trials), key=lambda result: result.loss)
 
 
+@database_errors()
 def importance(study: Any) -> dict[str, float]:
     """Return the importance of each option, largest first. The importances add up to 1.
 

@@ -24,7 +24,7 @@ from minichar.checkpoints.naming import is_checkpoint
 from minichar.devices.backend import Backend
 from minichar.errors import Completed, MinicharError, Option
 from minichar.files import locking
-from minichar.sweep.space import check_space, combination, parse, size, values_of
+from minichar.sweep.space import check_space, combination, size, values_of
 from minichar.sweep.study import Plan, database_errors, open_study, part, read_plan
 from minichar.text.corpus import Corpus
 from minichar.training.events import EndedEarly, Evaluated, Event
@@ -100,7 +100,7 @@ class Sweep:
                 f"{corpus.path} is not the text that the sweep {folder}/ was started with: restore the "
                 "original text, or choose another directory with --sweep-dir"
             )
-        self.space = [parse(text) for text in self.plan.search]
+        self.space = self.plan.space
         self.size = size(self.space)
         self.stopping = self.complete = False
         self.trainer: Trainer | None = None
@@ -239,7 +239,7 @@ def check_plan(plan: Plan) -> Corpus:
     MinicharError
         If training would reject an option, or the text cannot be read or has no validation chunks.
     """
-    space = [parse(text) for text in plan.search]
+    space = plan.space
     check_space(space, plan.given)
     settings = settings_from({**plan.given, **{each.name: each.values[0] for each in space}})
     corpus = read_corpus(settings)

@@ -2,8 +2,10 @@ import importlib.metadata
 import re
 import shlex
 import signal
+import sqlite3
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -234,6 +236,17 @@ def test_names_of_options_are_completed(home):
     completion = ShellComplete(main, {}, "minichar", "_MINICHAR_COMPLETE")
     items = completion.get_completions(["sweep", "--search"], "learning_rate_d")
     assert [item.value for item in items] == ["learning_rate_decay=", "learning_rate_decay_after="]
+
+
+@pytest.mark.parametrize("words", [("plot", "sweep"), ("sweep", "--trials", 3)])
+def test_a_damaged_database_is_an_error(cli, refused, home, optuna, words):
+    cli("sweep", *OPTIONS, "--trials", 1)
+    with closing(sqlite3.connect(home / "sweep" / "sweep.db")) as database, database:
+        database.execute("DELETE FROM trial_params WHERE param_name = 'dropout'")
+    assert refused(*words) == (
+        "Error: the sweep's database sweep/sweep.db is damaged: trial 0 has no value for dropout; restore a "
+        "backup of it, or start a new sweep in another directory"
+    )
 
 
 def test_plot(cli, home, optuna):

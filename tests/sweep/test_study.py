@@ -1,4 +1,6 @@
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 from toys import TEXT
@@ -6,7 +8,7 @@ from toys import TEXT
 from minichar.devices.cpu import CPU
 from minichar.errors import LONGEST_PATH, MinicharError
 from minichar.files import locking
-from minichar.sweep.study import open_storage, open_study, read_plan
+from minichar.sweep.study import MAX_PLAN, open_storage, open_study, read_plan
 from minichar.sweep.trials import Ended, Sweep
 from minichar.training.events import Saved
 
@@ -74,9 +76,6 @@ def test_a_directory_belongs_to_one_sweep(sweep, tmp_path):
             sweep(search, **given)
     with pytest.raises(MinicharError, match="stored in the directory: use the same --storage"):
         open_study(tmp_path / "sweep", storage="sqlite:///other.db")
-    (tmp_path / "sweep" / "sweep.db").unlink()
-    with pytest.raises(MinicharError, match="cannot use the sweep's database"):
-        sweep()
     (tmp_path / "sweep" / "sweep.json").write_text("{")
     with pytest.raises(MinicharError, match="cannot read the sweep's plan"):
         sweep()
@@ -121,8 +120,13 @@ def test_an_old_plan_has_a_relative_path_and_no_digest(sweep, tmp_path):
         ({"given": {"nonsense": 1}}, "there is no option 'nonsense'"),
         ({"given": {"rnn_sise": 1}}, "there is no option 'rnn_sise'; did you mean 'rnn_size'?"),
         ({"given": {"data": 5}}, ""),
-        ({"given": None}, "'given' must be a dictionary, and 'search' a list"),
-        ({"search": None}, "'given' must be a dictionary, and 'search' a list"),
+        ({"given": None}, "given is None; it must be a dict"),
+        ({"search": None}, "search is None; it must be a list of text"),
+        ({"search": [5]}, "search is [5]; it must be a list of text"),
+        ({"search": ["rnn_size=x"]}, "rnn_size is 'x'; it must be an integer"),
+        ({"study": 5}, "study is 5; it must be text"),
+        ({"database": None}, "database is None; it must be text"),
+        ({"digest": [1]}, "digest is [1]; it must be text"),
         ({"nonsense": 1}, "unexpected keyword argument 'nonsense'"),
         ({"x" * 10**5: 1}, "unexpected keyword argument 'xxxxx"),
         ({"given": {"x" * 10**5: 1}}, "there is no option 'xxxxx"),
@@ -154,6 +158,83 @@ def test_long_values_in_a_plan_are_truncated(sweep, tmp_path, changes, message):
     with pytest.raises(MinicharError, match=message) as raised:
         Sweep(tmp_path / "sweep", None, None, [CPU])
     assert len(str(raised.value)) < len(str(tmp_path)) + LONGEST_PATH + 300
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 200_000, "maximum recursion depth exceeded"),
+        (" " * MAX_PLAN, "it has more than 1,048,576 characters"),
+        ("[]", "argument after ** must be a mapping"),
+        (b"\xff", "can't decode byte 0xff"),
+    ],
+)
+def test_a_corrupted_plan_file_is_reported(sweep, tmp_path, text, message):
+    sweep()
+    path = tmp_path / "sweep" / "sweep.json"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode() + path.read_bytes())
+    if text == "[]":
+        path.write_text(text)
+    with pytest.raises(MinicharError, match=r"^cannot read the sweep's plan .*sweep\.json: ") as raised:
+        read_plan(tmp_path / "sweep")
+    assert message in str(raised.value)
+
+
+DAMAGE = {
+    "DELETE FROM studies": r"it does not contain the study 'sweep-\w+'",
+    "DELETE FROM trials WHERE number = 0": "trial 0 is missing",
+    "DELETE FROM trial_params WHERE param_name = 'rnn_size'": "trial 0 has no value for rnn_size",
+    "DELETE FROM trial_values": "TypeError: must be real number, not NoneType",
+    "UPDATE trial_values SET value = NULL": "AssertionError;",
+    "UPDATE trial_values SET value = 9e999": "trial 0 has the loss inf",
+    "UPDATE trial_values SET value = 'low'": "TypeError: must be real number, not str",
+    "UPDATE trial_intermediate_values SET intermediate_value = 'low'": "TypeError",
+    "UPDATE OR REPLACE trial_intermediate_values SET step = 'x'": "TypeError",
+    "UPDATE trial_params SET param_value = 7 WHERE param_name = 'rnn_size'": "IndexError",
+    "UPDATE trial_params SET param_value = 1 WHERE param_name = 'learning_rate'": (
+        r"trial 0 has the value 1\.0 for learning_rate=0\.001\.\.0\.1:log"
+    ),
+    "UPDATE trial_params SET param_value = '' WHERE param_name = 'learning_rate'": (
+        "trial 0 has the value '' for learning_rate="
+    ),
+    "UPDATE trial_params SET param_name = 'x' WHERE param_name = 'rnn_size'": "trial 0 has no value for",
+    "UPDATE trial_params SET distribution_json = replace(distribution_json, '[4, 8]', '[8, 4]')": (
+        "trial 0 is not a trial of this search space"
+    ),
+    "UPDATE trial_params SET distribution_json = '['": "JSONDecodeError",
+    "UPDATE trials SET state = 'done'": "LookupError: 'done' is not among the defined enum values",
+    "UPDATE trials SET datetime_start = 'yesterday'": "ValueError",
+    "UPDATE study_directions SET direction = 'MAXIMIZE'": "its study does not minimise the loss",
+    "UPDATE study_directions SET direction = 'x'": "LookupError",
+    """INSERT INTO trial_system_attributes (trial_id, key, value_json)
+    VALUES (1, 'fixed_params', '{"rnn_size": 5}')""": "trial 0 has the value 5 for rnn_size=4,8",
+    """INSERT INTO trial_system_attributes (trial_id, key, value_json)
+    VALUES (1, 'fixed_params', '5')""": "TypeError",
+}
+
+
+def test_a_damaged_database_is_reported(sweep, tmp_path):
+    for _ in sweep().run(2):
+        pass
+    path = tmp_path / "sweep" / "sweep.db"
+    intact = path.read_bytes()
+    for statement, reason in DAMAGE.items():
+        path.write_bytes(intact)
+        with closing(sqlite3.connect(path)) as database, database:
+            assert database.execute(statement).rowcount, statement
+        advice = "restore a backup of it, or start a new sweep in another directory"
+        with pytest.raises(
+            MinicharError, match=rf"^the sweep's database .*sweep\.db is damaged: {reason}.*{advice}$"
+        ):
+            open_study(tmp_path / "sweep")
+    path.write_bytes(b"")
+    with pytest.raises(MinicharError, match=r"is damaged: it does not contain the study 'sweep-\w+'"):
+        sweep()
+    path.write_bytes(b"x" * 100)
+    with pytest.raises(MinicharError, match=r"cannot use the sweep's database: .*file is not a database"):
+        sweep()
+    path.write_bytes(intact)
+    assert [trial.state.name for trial in sweep().study.trials] == ["COMPLETE"] * 2
 
 
 def test_names_with_special_characters(sweep, tmp_path):

@@ -8,7 +8,7 @@ from minichar.checkpoints.choosing import newest_in
 from minichar.checkpoints.naming import loss_in_name
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
-from minichar.sweep.study import STARTUP, results
+from minichar.sweep.study import STARTUP, importance, results
 from minichar.sweep.trials import Began, Ended, Sweep
 from minichar.training.events import EndedEarly, Evaluated, Saved, Step
 from minichar.training.recipes import settings_from
@@ -202,8 +202,9 @@ def test_a_trial_that_needs_too_much_memory_has_failed_and_the_sweep_goes_on(swe
 def test_a_database_error_during_the_sweep_is_reported(sweep, tmp_path):
     one = sweep()
     (tmp_path / "sweep" / "sweep.db").write_bytes(bytes(100_000))
-    with pytest.raises(MinicharError, match="cannot use the sweep's database: "):
-        [*one.run(1)]
+    for use in (lambda: [*one.run(1)], lambda: results(one.study), lambda: importance(one.study)):
+        with pytest.raises(MinicharError, match="cannot use the sweep's database: "):
+            use()
 
 
 def test_an_error_of_the_system_ends_the_sweep_and_not_the_trial(sweep, monkeypatch):
