@@ -71,6 +71,11 @@ class Completed(MinicharError):
     """Raised if a run cannot be resumed because it reached its last step or was stopped by `patience`."""
 
 
+def out_of_memory(error: MemoryError) -> str:
+    """Return the message for a failed memory allocation. Only some of these errors have details."""
+    return f"out of memory ({error})" if str(error) else "out of memory"
+
+
 def counted(n: int, noun: str) -> str:
     """Return a number followed by a noun, such as ``1 character`` or ``2,000 characters``."""
     return f"{n:,} {noun}{'s' * (n != 1)}"

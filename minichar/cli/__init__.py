@@ -107,10 +107,6 @@ def one_line_errors() -> Iterator[None]:
         yield
     except MinicharError as error:
         raise click.ClickException(error.with_flags) from error
-    except MemoryError as error:
-        raise click.ClickException(
-            f"out of memory ({error}): reduce --rnn-size, --batch-size or --seq-length"
-        ) from error
     except KeyboardInterrupt as error:
         click.echo(f"\n{str(error) or 'Aborted!'}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from error

@@ -20,10 +20,12 @@ from minichar.devices.backend import Backend
 from minichar.devices.choose import open_devices
 from minichar.devices.failure import device_errors
 from minichar.engine.cells import models
-from minichar.errors import plain, undashed
+from minichar.errors import MinicharError, out_of_memory, plain, undashed
 from minichar.extras import on_interrupt, raise_interrupt
 
 Decorator = Callable[[Any], Any]
+SIZES = ("--rnn-size", "--batch-size", "--seq-length", "--num-samples", "--columns")
+"""Options that determine how much memory a command needs."""
 
 
 class LocalPath(click.Path):
@@ -92,9 +94,19 @@ class GroupedCommand(TwoDashes):
     """Command whose ``--help`` groups parameters into sections, in declaration order."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. Ctrl-C raises KeyboardInterrupt so that temporary files are deleted."""
-        with on_interrupt(raise_interrupt), device_errors():
-            return super().invoke(ctx)
+        """Run the command. Ctrl-C raises KeyboardInterrupt so that temporary files are deleted.
+
+        If there is not enough memory, the error message names the options that reduce its use, except those
+        that are already 1 or, if a run is resumed, fixed.
+        """
+        try:
+            with on_interrupt(raise_interrupt), device_errors():
+                return super().invoke(ctx)
+        except MemoryError as error:
+            values = {parameter.opts[0]: ctx.params.get(str(parameter.name)) for parameter in self.params}
+            flags = [flag for flag in SIZES if values.get(flag, 1) != 1 and not values.get("--resume")]
+            advice = f": reduce {' or '.join(flags)}" if flags else ""
+            raise MinicharError(out_of_memory(error), advice) from error
 
     def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
         """Return the help entries by section, in order: arguments, option groups, ungrouped options."""

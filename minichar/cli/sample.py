@@ -2,6 +2,7 @@
 
 import secrets
 import sys
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ from minichar.sampling.generate import Unknown, check_options, generate, generat
 
 SEEDS = 1_000_000
 """Number of possible random seeds, kept small so that seeds are easy to type."""
+MAX_PRIME_BYTES = 10_000_000
+"""Maximum size of a prompt file. Reading that many characters takes even the smallest network minutes."""
 
 sampling = group("Sampling")
 prompt = group("Prompt")
@@ -204,8 +207,13 @@ def read_prime(path: Path) -> str:
     if str(path) == "-" and sys.stdin.isatty():
         click.echo("reading the prompt from standard input; press Ctrl-D to finish", err=True)
     try:
-        with click.open_file(str(path), encoding="utf-8-sig") as file:
-            return file.read()
+        with click.open_file(str(path), "rb") as file:
+            raw = file.read(MAX_PRIME_BYTES + 1)
+        if len(raw) > MAX_PRIME_BYTES:
+            raise MinicharError(
+                f"--prime-file {str(path)!r} is larger than {MAX_PRIME_BYTES:,} bytes: choose a shorter text"
+            )
+        return TextIOWrapper(BytesIO(raw), "utf-8-sig").read()
     except FileNotFoundError as error:
         raise MinicharError(
             f"--prime-file {str(path)!r} does not exist: choose a text file, or use --primetext TEXT"

@@ -22,7 +22,7 @@ from minichar.checkpoints.checkpoint import load_history
 from minichar.checkpoints.choosing import newest_in
 from minichar.checkpoints.naming import is_checkpoint
 from minichar.devices.backend import Backend
-from minichar.errors import Completed, MinicharError, Option
+from minichar.errors import Completed, MinicharError, Option, out_of_memory
 from minichar.files import locking
 from minichar.sweep.space import check_space, combination, size, values_of
 from minichar.sweep.study import Plan, database_errors, open_study, part, read_plan
@@ -194,7 +194,7 @@ class Sweep:
                 raise
             trial.set_user_attr("error", str(error))
             self.study.tell(trial, state=state.FAIL)
-            message = error.with_flags if isinstance(error, MinicharError) else f"out of memory ({error})"
+            message = error.with_flags if isinstance(error, MinicharError) else out_of_memory(error)
             yield Ended(trial.number, "failed", values, error=message)
             return
         if pruned:

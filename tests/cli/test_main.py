@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 import warnings
+from importlib import import_module
 from itertools import product
 
 import click
@@ -458,10 +459,6 @@ def failing(monkeypatch):
             MinicharError(Option("top_k", 3), " contradicts ", Option("gru_reset")),
             "Error: --top-k 3 contradicts --gru-reset\n",
         ),
-        (
-            MemoryError("Unable to allocate 15 TiB"),
-            "Error: out of memory (Unable to allocate 15 TiB): reduce --rnn-size",
-        ),
         (OSError(28, "No space left"), "Error: cannot write to standard output: No space left\n"),
         (OSError(28, "No space left", "x"), "Error: cannot access 'x': No space left\n"),
         (OSError(5, "Input/output error"), "Error: [Errno 5] Input/output error\n"),
@@ -475,6 +472,30 @@ def test_user_error_is_one_line_with_status_1(cli, failing, error, words):
     assert result.stderr.startswith(words)
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "advice"),
+    [
+        ("train", ": reduce --rnn-size or --batch-size or --seq-length"),
+        ("train --batch-size 1", ": reduce --rnn-size or --seq-length"),
+        ("train --resume cv", ""),
+        ("eval", ": reduce --batch-size or --seq-length"),
+        ("sample", ""),
+        ("sample --num-samples 9", ": reduce --num-samples"),
+        ("plot", ""),
+        ("serve", ": reduce --columns"),
+    ],
+)
+@pytest.mark.parametrize("details", ["", "Unable to allocate 15 TiB"])
+def test_out_of_memory(refused, monkeypatch, command, advice, details):
+    def fail(*arguments, **options):
+        raise MemoryError(*filter(None, [details]))
+
+    name = command.split()[0]
+    monkeypatch.setattr(import_module(f"minichar.cli.{name}").command, "callback", fail)
+    shown = f" ({details})" if details else ""
+    assert refused(*command.split()) == f"Error: out of memory{shown}{advice}"
 
 
 def test_ctrl_c_exits_with_status_130(cli, failing):

@@ -168,6 +168,17 @@ def test_invalid_prompt_file(cli, toy, home, content, words):
     assert result.stdout == ""
 
 
+@pytest.mark.parametrize("name", ["prime.txt", "-"])
+def test_a_large_prompt_file_is_not_read(cli, toy, home, monkeypatch, name):
+    monkeypatch.setattr("minichar.cli.sample.MAX_PRIME_BYTES", 3)
+    arguments = ("sample", toy, "--prime-file", name, "--length", 5)
+    (home / "prime.txt").write_text("abc")
+    assert cli(*arguments, stdin="abc").stdout.startswith("abc")
+    os.truncate(home / "prime.txt", 1 << 40)  # takes up no space on the disk
+    error = cli(*arguments, status=1, stdin="abca").stderr
+    assert error == f"Error: --prime-file {name!r} is larger than 3 bytes: choose a shorter text\n"
+
+
 def test_unknown_characters_in_the_prompt(cli, home):
     save("toy.npz", toy_model(unknown=True))
     options = ["sample", "toy.npz", "--primetext", "a☃bX", "--length", 20, "--seed", 123]
