@@ -41,8 +41,8 @@ from minichar.training.evaluation import (
 )
 from minichar.training.recipes import settings_from
 from minichar.training.settings import SPLITS
-from minichar.training.start import settings_of
-from minichar.training.text import check_text, lay_out, resets_of, what_is_left_out, where_reset
+from minichar.training.start import settings_of, settings_with_text
+from minichar.training.text import lay_out, note_on_change, resets_of, what_is_left_out, where_reset
 
 LAYOUT = ("split", "batch_size", "seq_length", "train_frac", "val_frac")
 """Settings that determine which characters are in each part."""
@@ -144,22 +144,18 @@ def command(
     except TextFile as error:
         advice = f", or evaluate a model on the text with `minichar eval --data {quoted(checkpoint)}`"
         raise MinicharError(*error.args, advice) from error
-    if given["data"] is None and "settings" not in model.details:
-        raise MinicharError(f"{path} has no record of its training text: specify the text with --data")
-    trained = (
-        settings_of(model, path) if "settings" in model.details else settings_from({"recipe": "char-rnn"})
-    )
     if given["data"] is None:
-        check_text(trained, path)
+        trained = settings_with_text(model, path)
+    else:
+        unknown = "settings" not in model.details
+        trained = settings_from({"recipe": "char-rnn"}) if unknown else settings_of(model, path)
     given["split"] = split if split in SPLITS else None
     settings = replace(trained, **{name: value for name, value in given.items() if value is not None})
 
     corpus = load_corpus(settings.data, encoding=settings.encoding, vocabulary=model.vocabulary)
-    for note in corpus.notes:
+    for note in (*corpus.notes, *note_on_change(corpus, model.text_digest, path)):
         click.echo(note, err=True)
     same_text = model.text_digest == corpus.digest
-    if model.text_digest and not same_text:
-        click.echo(f"{corpus.path} is not the text that {path} was trained on", err=True)
     if split == "whole" and same_text:
         remedy = "omit --split whole to evaluate on held-out text"
         click.echo(f"warning: the whole text includes the training text; {remedy}", err=True)

@@ -18,8 +18,8 @@ from minichar.history import History
 from minichar.model import CharRNN
 from minichar.pictures.page import make_page
 from minichar.text.corpus import load_corpus
-from minichar.training.start import settings_of
-from minichar.training.text import check_text
+from minichar.training.start import settings_with_text
+from minichar.training.text import note_on_change
 
 MAX_LENGTH = 20_000
 SUFFIXES = (".html", ".htm")
@@ -82,12 +82,7 @@ def command(
         return
     digest = None
     if text is None:
-        if "settings" not in model.details:
-            raise MinicharError(
-                f"{path} has no record of its training text: specify the text with ", Option("text")
-            )
-        settings = settings_of(model, path)
-        check_text(settings, path, "text")
+        settings = settings_with_text(model, path, ("specify the text with ", Option("text")))
         text, digest = settings.data, model.text_digest
         encoding = encoding or settings.encoding
     write_page(model, path, text, html, length, encoding or "utf-8", digest)
@@ -107,9 +102,7 @@ def write_page(
     If `digest` is not None and the text has a different digest, print a note.
     """
     corpus = load_corpus(text, encoding=encoding, vocabulary=model.vocabulary)
-    notes, ids = list(corpus.notes), corpus.ids[:length]
-    if digest not in (None, corpus.digest):
-        notes.append(f"{corpus.path} is not the text that {path} was trained on")
+    notes, ids = [*corpus.notes, *note_on_change(corpus, digest, path)], corpus.ids[:length]
     if len(ids) < len(corpus.ids):
         advice = f"; to show more, set --length (at most {MAX_LENGTH:,})" if length < MAX_LENGTH else ""
         notes.append(f"the page shows the first {len(ids):,} of {len(corpus.ids):,} characters{advice}")

@@ -1,7 +1,7 @@
 """Start training from random weights, from a trained model, or from a training checkpoint."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -26,6 +26,7 @@ from minichar.training.recipes import check_effect, settings_from
 from minichar.training.settings import AUTOMATIC, Settings
 from minichar.training.team import ALONE, Team
 from minichar.training.text import (
+    SPECIFY,
     check_text,
     choose,
     keep_chosen,
@@ -312,6 +313,18 @@ def settings_of(model: CharRNN, path: Path) -> Settings:
     except (KeyError, TypeError, MinicharError) as error:
         reason = f"its training settings are missing or corrupted ({error})"
         raise MinicharError(f"{path} cannot be used: {reason}") from error
+
+
+def settings_with_text(model: CharRNN, path: Path, remedy: Sequence[str | Option] = SPECIFY) -> Settings:
+    """Like `settings_of`, but also raise a `MinicharError` if the training text is unknown or does not exist.
+
+    `remedy` is the part of the message that says how to fix the error.
+    """
+    if "settings" not in model.details:
+        raise MinicharError(f"{path} has no record of its training text: ", *remedy)
+    settings = settings_of(model, path)
+    check_text(settings, path, remedy)
+    return settings
 
 
 def masking(settings: Settings) -> dict[str, Any]:

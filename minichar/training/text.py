@@ -1,6 +1,7 @@
 """Read a training text, split it into chunks, and choose settings that suit it."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -63,17 +64,30 @@ def read_corpus(settings: Settings, team: Team = ALONE) -> Corpus:
     return replace(corpus, notes=(*corpus.notes, note))
 
 
-def check_text(settings: Settings, path: Path, option: str = "data") -> None:
+SPECIFY = ("specify the text with ", Option("data"))
+"""What to do if a training text is not found."""
+
+
+def check_text(settings: Settings, path: Path, remedy: Sequence[str | Option] = SPECIFY) -> None:
     """Raise a `MinicharError` if the training text of the model in `path` does not exist.
 
-    `option` is the name of the option that specifies another text.
+    `remedy` is the part of the message that says how to fix the error.
     """
     data = settings.data
     if data is not None and not os.path.exists(data):
         text = brief(str(data), LONGEST_PATH)
-        problem = f"{path} was trained on {text}, which does not exist: specify the text with "
-        remedy = f", or get it with `minichar data get {data.name}`" if is_dataset_folder(data) else ""
-        raise MinicharError(problem, Option(option), remedy)
+        problem = f"{path} was trained on {text}, which does not exist: "
+        download = f", or get it with `minichar data get {data.name}`" if is_dataset_folder(data) else ""
+        raise MinicharError(problem, *remedy, download)
+
+
+def note_on_change(corpus: Corpus, digest: str | None, path: Path) -> list[str]:
+    """Return a note if the training text of the model in `path` has a digest other than that of `corpus`.
+
+    If the digest of the training text is None, it is unknown.
+    """
+    same = digest in (None, corpus.digest)
+    return [] if same else [f"{corpus.path} is not the text that {path} was trained on"]
 
 
 def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Settings:
