@@ -7,7 +7,7 @@ import click
 from click.core import ParameterSource
 
 from minichar.cli.dashes import reject_typographic_dashes
-from minichar.errors import Option, undashed
+from minichar.errors import undashed
 
 
 def given_by_user(ctx: click.Context, names: Iterable[str]) -> list[str]:
@@ -16,9 +16,10 @@ def given_by_user(ctx: click.Context, names: Iterable[str]) -> list[str]:
 
 
 def reject(ctx: click.Context, names: Iterable[str], why: str) -> None:
-    """Raise the usage error ``--option {why}`` if the user specified any of the options in `names`."""
+    """Raise the usage error ``--option {why}`` if the user specified any of the parameters in `names`."""
+    flags = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
     for name in given_by_user(ctx, names):
-        raise click.UsageError(f"{Option(name).flag} {why}")
+        raise click.UsageError(f"{flags[name]} {why}")
 
 
 def reject_argument(ctx: click.Context, advice: str) -> None:
