@@ -11,6 +11,7 @@ from minichar.errors import MinicharError
 from minichar.text import batches, cache, mapping, reading
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
+from minichar.text.novelty import measure_novelty
 from minichar.text.resets import count_separators
 from minichar.text.vocabulary import Vocabulary
 
@@ -163,6 +164,16 @@ def test_searched_pages_are_released(tmp_path, monkeypatch):
     sizes = [resident("/ids") for _ in count_separators(ids, np.array([1, 1]))]
     assert len(sizes) > 20
     assert max(sizes) == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="requires Linux")
+def test_compared_pages_are_released(tmp_path):
+    N = 3_000_000
+    (tmp_path / "ids").write_bytes(bytes(N))
+    with open(tmp_path / "ids", "rb") as file:
+        ids = mapping.read(file, np.dtype(np.uint8), N)
+    assert measure_novelty(np.ones(1, np.uint8), ids).length == 0
+    assert resident("/ids") == 0
 
 
 def test_arrays_in_memory_are_not_released():
