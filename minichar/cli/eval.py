@@ -14,6 +14,7 @@ from minichar.checkpoints.archive import TextFile
 from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli.bar import Bar
 from minichar.cli.given import reject, reject_argument
+from minichar.cli.novelty import report_novelty
 from minichar.cli.options import (
     PATH,
     GroupedCommand,
@@ -24,6 +25,7 @@ from minichar.cli.options import (
     devices,
     group,
 )
+from minichar.cli.reading import read_text
 from minichar.devices.backend import Backend
 from minichar.devices.choose import AUTO_CPU, SMALL_STEPS
 from minichar.errors import MinicharError, Option, counted, quoted
@@ -48,9 +50,12 @@ LAYOUT = ("split", "batch_size", "seq_length", "train_frac", "val_frac")
 """Settings that determine which characters are in each part."""
 PART_ONLY = ("part", "train_frac", "val_frac", "batch_size", "seq_length")
 """Options that have no effect with ``--split whole``."""
+WITH_NOVELTY = ("checkpoint", "data", "encoding", "novelty")
+"""Parameters that have an effect with ``--novelty``."""
 
 text = group("Text")
 reading = group("Evaluation")
+comparison = group("Comparison")
 
 
 @click.command("eval", cls=GroupedCommand, context_settings={"allow_extra_args": True})
@@ -110,6 +115,14 @@ reading = group("Evaluation")
     metavar="T",
     help="Time steps per chunk.",
 )
+@comparison(
+    "--novelty",
+    metavar="FILE",
+    type=PATH,
+    help="Instead of the evaluation, compare the text in this file, or - for stdin, with the training text "
+    "or --data: print the longest run of characters that both contain, and how much of the text is in such "
+    "runs of more than 20 characters.",
+)
 @click.option("--quiet", is_flag=True, help="Hide the progress bar and how much of the text is left out.")
 @devices
 @click.pass_context
@@ -121,6 +134,7 @@ def command(
     part: str,
     start: str,
     block: int,
+    novelty: Path | None,
     quiet: bool,
     devices: tuple[Backend, ...],
     **given: Any,
@@ -138,6 +152,10 @@ def command(
         reject(ctx, PART_ONLY, "has no effect with --split whole: omit one of them")
     if block and start == "carried":
         raise click.UsageError("--block always starts from a zero state: omit --start carried")
+    if novelty is not None:
+        others = [name for name in ctx.params if name not in WITH_NOVELTY]
+        reject(ctx, others, "has no effect with --novelty: omit one of them")
+        sample = read_text(novelty, "--novelty", "text")
     announce_waits(*devices)
     try:
         path, model = open_checkpoint(checkpoint, lambda path: load_model(path, devices[0]))
@@ -152,9 +170,18 @@ def command(
     given["split"] = split if split in SPLITS else None
     settings = replace(trained, **{name: value for name, value in given.items() if value is not None})
 
-    corpus = load_corpus(settings.data, encoding=settings.encoding, vocabulary=model.vocabulary)
+    vocabulary = model.vocabulary if novelty is None else None  # None: all characters of the text
+    corpus = load_corpus(settings.data, encoding=settings.encoding, vocabulary=vocabulary)
     for note in (*corpus.notes, *note_on_change(corpus, model.text_digest, path)):
         click.echo(note, err=True)
+    if novelty is not None:
+        click.echo(f"model       {path}: {model.summary()}")
+        name = "standard input" if str(novelty) == "-" else novelty
+        click.echo(f"text        {name}: {counted(len(sample), 'character')}")
+        click.echo(f"training    {corpus.path}: {counted(len(corpus.ids), 'character')}")
+        for line in report_novelty([sample], corpus):
+            click.echo(line)
+        return
     same_text = model.text_digest == corpus.digest
     if split == "whole" and same_text:
         remedy = "omit --split whole to evaluate on held-out text"

@@ -1,8 +1,8 @@
 """``minichar sample``."""
 
 import secrets
-import sys
-from io import BytesIO, TextIOWrapper
+from collections.abc import Iterator
+from itertools import tee
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli import INTERRUPTED
 from minichar.cli.bar import Bar
 from minichar.cli.given import reject, reject_argument
+from minichar.cli.novelty import report_novelty
 from minichar.cli.options import (
     PATH,
     Escaped,
@@ -23,17 +24,21 @@ from minichar.cli.options import (
     device,
     group,
 )
+from minichar.cli.reading import read_text
 from minichar.devices.choose import auto_note, open_backend
 from minichar.errors import MinicharError, quoted
 from minichar.formats.convert import load_model
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
 from minichar.sampling.generate import Unknown, check_options, generate, generate_many
+from minichar.text.corpus import Corpus, load_corpus
+from minichar.training.start import settings_with_text
+from minichar.training.text import note_on_change
 
 SEEDS = 1_000_000
 """Number of possible random seeds, kept small so that seeds are easy to type."""
-MAX_PRIME_BYTES = 10_000_000
-"""Maximum size of a prompt file. Reading that many characters takes even the smallest network minutes."""
+ELSEWHERE = ("save the sample, and use `minichar eval --novelty FILE --data TEXT`",)
+"""What to do if the training text is not found."""
 
 sampling = group("Sampling")
 prompt = group("Prompt")
@@ -101,6 +106,12 @@ ending = group("Length")
     help=r"Stop before this string. Can be repeated. Use \n for a newline, \t for a tab and \\ for a "
     "backslash. --stop '' disables stop strings.  [default: five newlines]",
 )
+@click.option(
+    "--novelty",
+    is_flag=True,
+    help="After the text, print the longest run of characters that is also in the training text, and how "
+    "much of the text is in such runs of more than 20 characters.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing to standard error.")
 @device
 @click.pass_context
@@ -118,6 +129,7 @@ def command(
     unknown: Unknown,
     length: int,
     stop: tuple[str, ...],
+    novelty: bool,
     quiet: bool,
     exact: bool,
     device: str,
@@ -130,18 +142,24 @@ def command(
     reject_argument(ctx, "put quotes around the prompt" if primetext else use_option)
     if not drawn:
         reject(ctx, ["temperature", "top_k", "top_p"], "has no effect with --argmax: omit one of them")
+    if quiet:
+        reject(ctx, ["novelty"], "has no effect with --quiet: omit one of them")
     choice = Choice(temperature, top_k, top_p, argmax=not drawn)
     backend = open_backend(device)
     if prime_file is not None:
         if primetext:
             raise click.UsageError("--primetext and --prime-file are mutually exclusive")
-        primetext = read_prime(prime_file)
+        primetext = read_text(prime_file, "--prime-file", "prompt", ", or use --primetext TEXT")
     if seed is None:
         seed = secrets.randbelow(SEEDS)
     check_options(length, num_samples, seed, stop)
     if num_samples > 1 and length == 0:
         raise click.UsageError(
             "--length 0 generates indefinitely, so only one sample is possible: omit --num-samples"
+        )
+    if novelty and length == 0:
+        raise click.UsageError(
+            "--length 0 generates indefinitely, so there is no complete text to compare: omit --novelty"
         )
     try:
         path, model = open_checkpoint(checkpoint, lambda path: load_model(path, backend))
@@ -160,6 +178,7 @@ def command(
             click.echo(note, err=True)
         drawn_with = f", seed {seed}" if drawn else ""
         click.echo(f"{path}: {model.summary()}{model.origin()}, on {backend.name}{drawn_with}", err=True)
+    corpus = training_text(model, path) if novelty else None
     if exact:  # after the summary, because removing the embedding changes the parameter count
         model = model.exact()
     options: dict[str, Any] = {
@@ -171,17 +190,33 @@ def command(
         "choice": choice,
     }
     if num_samples == 1:
-        print_stream(model, options)
+        pieces = generate(model, **options)
+        kept: Iterator[str] = iter(())
+        if corpus:
+            pieces, kept = tee(pieces)
+        print_stream(primetext, pieces)
+        samples = ["".join(kept)]
     else:
-        print_many(model, num_samples, options, quiet)
+        samples = print_many(model, num_samples, options, quiet)
+    if corpus:
+        for line in report_novelty(samples, corpus):
+            click.echo(line, err=True)
 
 
-def print_stream(model: CharRNN, options: dict[str, Any]) -> None:
+def training_text(model: CharRNN, path: Path) -> Corpus:
+    """Return the training text of the model in `path`, and print notes about it."""
+    settings = settings_with_text(model, path, ELSEWHERE)
+    corpus = load_corpus(settings.data, encoding=settings.encoding)
+    for note in (*corpus.notes, *note_on_change(corpus, model.text_digest, path)):
+        click.echo(note, err=True)
+    return corpus
+
+
+def print_stream(prime: str, pieces: Iterator[str]) -> None:
     """Print one sample as it is generated."""
-    pieces = generate(model, **options)
     first = next(pieces, "")  # raise errors before printing anything
     try:
-        print(options["prime"], first, sep="", end="", flush=True)
+        print(prime, first, sep="", end="", flush=True)
         for piece in pieces:
             print(piece, end="", flush=True)
         print(flush=True)
@@ -190,38 +225,14 @@ def print_stream(model: CharRNN, options: dict[str, Any]) -> None:
         raise click.exceptions.Exit(INTERRUPTED) from error
 
 
-def print_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet: bool) -> None:
-    """Print several samples once all are complete, each followed by a blank line."""
+def print_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet: bool) -> list[str]:
+    """Print several samples once all are complete, each followed by a blank line, and return them."""
     steps = generate_many(model, num_samples, **options)
     total = options["length"] + 1  # one extra step flushes the text buffered for stop strings
     with Bar(total, "generating", hidden=quiet) as bar:
-        samples = list(zip(*bar.over(steps), strict=True))
-    for i, pieces in enumerate(samples, start=1):
+        samples = ["".join(pieces) for pieces in zip(*bar.over(steps), strict=True)]
+    for i, sample in enumerate(samples, start=1):
         if not quiet:
             click.echo(f"--- sample {i} of {num_samples}", err=True)
-        print(options["prime"], *pieces, sep="", end="\n\n", flush=True)
-
-
-def read_prime(path: Path) -> str:
-    """Return the contents of a file, or of standard input if `path` is ``-``."""
-    if str(path) == "-" and sys.stdin.isatty():
-        click.echo("reading the prompt from standard input; press Ctrl-D to finish", err=True)
-    try:
-        with click.open_file(str(path), "rb") as file:
-            raw = file.read(MAX_PRIME_BYTES + 1)
-        if len(raw) > MAX_PRIME_BYTES:
-            raise MinicharError(
-                f"--prime-file {str(path)!r} is larger than {MAX_PRIME_BYTES:,} bytes: choose a shorter text"
-            )
-        return TextIOWrapper(BytesIO(raw), "utf-8-sig").read()
-    except FileNotFoundError as error:
-        raise MinicharError(
-            f"--prime-file {str(path)!r} does not exist: choose a text file, or use --primetext TEXT"
-        ) from error
-    except OSError as error:
-        raise MinicharError(f"cannot read --prime-file {str(path)!r}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise MinicharError(
-            f"--prime-file {str(path)!r} is not UTF-8: invalid byte at offset {error.start}; "
-            "convert it to UTF-8"
-        ) from error
+        print(options["prime"], sample, sep="", end="\n\n", flush=True)
+    return samples

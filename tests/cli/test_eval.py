@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toys import TEXT, parts, put_together, toy_model
+from toys import TEXT, listing, parts, put_together, toy_model
 
 from minichar import load
 from minichar.checkpoints.checkpoint import save
@@ -287,3 +287,79 @@ def test_all_chunks_are_evaluated_even_if_training_used_only_some(cli, train):
     assert "the first 2" not in cli("eval", path, "--batch-size", 2).stderr  # the chunks are not the same
     Path("other.txt").write_text(TEXT + TEXT[:3])
     assert "the first 2" not in cli("eval", path, "--data", "other.txt").stderr
+
+
+# Comparison with the training text
+
+
+@pytest.mark.parametrize("name", ["text.txt", "-"])
+def test_novelty_of_a_text(cli, checkpoint, home, name):
+    """Both a byte-order mark and CR LF are removed, as from a training text."""
+    text = "zzzzz\0" + TEXT[20:54] + "zzzz"
+    (home / "text.txt").write_bytes(("\ufeff" + text.replace("\n", "\r\n")).encode())
+    result = cli("eval", checkpoint, "--novelty", name, stdin=text)
+    assert result.stdout == (
+        f"model       {checkpoint}: {load(checkpoint).summary()}\n"
+        f"text        {'standard input' if name == '-' else name}: 44 characters\n"
+        f"training    input.txt: {len(TEXT)} characters\n"
+        "novelty     longest shared run: 34 characters, 'over the moon.\\nthe quick fox jumps'\n"
+        "            77.3% of the text in shared runs of more than 20 characters\n"
+    )
+    assert result.stderr == ""
+
+
+def test_novelty_with_another_training_text(cli, home, checkpoint):
+    (home / "other.txt").write_text("the caf\xe9\x1b\xfc" * 3, encoding="latin-1")
+    (home / "text.txt").write_text("a caf\xe9\x1b\xfc", encoding="utf-8")
+    save("toy.npz", toy_model())
+    before = listing(home)
+    for path, note in (("toy.npz", ""), (checkpoint, f"other.txt is not the text that {checkpoint} was")):
+        options = ("--novelty", "text.txt", "--data", "other.txt", "--encoding", "latin-1")
+        result = cli("eval", path, *options)
+        assert "longest shared run: 7 characters, ' caf\xe9\\x1b\xfc'\n" in result.stdout
+        assert result.stderr.startswith(note)
+    assert listing(home) == before
+    assert "has no record of its training text: specify the text with --data\n" in (
+        cli("eval", "toy.npz", "--novelty", "text.txt", status=1).stderr
+    )
+
+
+def test_novelty_compares_all_characters_of_the_training_text(cli, train, home):
+    """The model's unknown token represents both rare characters."""
+    (home / "input.txt").write_text(f"{TEXT}\u2603{TEXT}\u2602", encoding="utf-8")
+    path = train("--min-freq", 2)
+    (home / "text.txt").write_text(TEXT[-25:] + "\u2603" + TEXT[:25], encoding="utf-8")
+    assert "longest shared run: 51 characters" in cli("eval", path, "--novelty", "text.txt").stdout
+    (home / "text.txt").write_text(TEXT[-25:] + "\u2601" + TEXT[:25], encoding="utf-8")
+    assert "longest shared run: 25 characters" in cli("eval", path, "--novelty", "text.txt").stdout
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--split", "whole"],
+        ["--part", "val"],
+        ["--start", "zero"],
+        ["--block", 5],
+        ["--train-frac", 0.9],
+        ["--val-frac", 0.1],
+        ["--batch-size", 2],
+        ["--seq-length", 2],
+        ["--device", "cpu"],
+        ["--quiet"],
+    ],
+    ids=lambda option: option[0],
+)
+def test_novelty_rejects_options_without_effect(cli, option):
+    result = cli("eval", "missing.npz", "--novelty", "missing.txt", *option, status=2)
+    assert result.stderr.endswith(f"Error: {option[0]} has no effect with --novelty: omit one of them\n")
+
+
+def test_novelty_of_an_invalid_file(cli, checkpoint, home):
+    (home / "text.txt").write_bytes(b"ab\xff")
+    for name, words in (
+        ("nowhere", "--novelty 'nowhere' does not exist: choose a text file\n"),
+        ("text.txt", "--novelty 'text.txt' is not UTF-8: invalid byte at offset 2; convert it to UTF-8\n"),
+        ("cv", "cannot read --novelty 'cv': Is a directory\n"),
+    ):
+        assert cli("eval", checkpoint, "--novelty", name, status=1).stderr == f"Error: {words}"

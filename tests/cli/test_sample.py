@@ -3,9 +3,10 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
-from toys import ONE_THREAD, scripted, toy_model
+from toys import ONE_THREAD, TEXT, listing, scripted, toy_model
 
 import minichar.cli.sample as sample_module
 from minichar import generate, load
@@ -170,7 +171,7 @@ def test_invalid_prompt_file(cli, toy, home, content, words):
 
 @pytest.mark.parametrize("name", ["prime.txt", "-"])
 def test_a_large_prompt_file_is_not_read(cli, toy, home, monkeypatch, name):
-    monkeypatch.setattr("minichar.cli.sample.MAX_PRIME_BYTES", 3)
+    monkeypatch.setattr("minichar.cli.reading.MAX_BYTES", 3)
     arguments = ("sample", toy, "--prime-file", name, "--length", 5)
     (home / "prime.txt").write_text("abc")
     assert cli(*arguments, stdin="abc").stdout.startswith("abc")
@@ -344,6 +345,69 @@ def test_values_out_of_range_are_reported_before_the_model_is_opened(cli, argume
 def test_argmax_rejects_options_without_effect(cli, toy, option, value):
     stderr = cli("sample", toy, "--argmax", option, value, status=2).stderr
     assert stderr.endswith(f"Error: {option} has no effect with --argmax: omit one of them\n")
+
+
+# Comparison with the training text
+
+
+def test_novelty_is_reported_after_the_text(cli, checkpoint, monkeypatch):
+    """The prompt is not compared."""
+    prompt, text = TEXT[200:250], "zzzzz" + TEXT[20:50] + "zzzzz"
+    with scripted(monkeypatch, load(checkpoint).vocabulary.encode(text)):
+        result = cli("sample", checkpoint, "--novelty", "--length", 40, "--primetext", prompt)
+    assert result.stdout == prompt + text + "\n"
+    assert result.stderr.endswith(
+        f"\nnovelty     longest shared run: 30 characters, {TEXT[20:50]!r}\n"
+        "            75.0% of the text in shared runs of more than 20 characters\n"
+    )
+
+
+def test_novelty_of_several_samples_is_reported_for_all_of_them(cli, checkpoint, monkeypatch):
+    """A run does not extend over two samples."""
+    samples = ["zzzzz" + TEXT[:25], TEXT[25:50] + "zzzzz"]
+    ids = [load(checkpoint).vocabulary.encode(sample) for sample in samples]
+    with scripted(monkeypatch, np.stack(ids, axis=1)):
+        result = cli("sample", checkpoint, "--novelty", "--length", 30, "--num-samples", 2)
+    assert result.stdout == "".join(f"{sample}\n\n" for sample in samples)
+    assert (
+        f"--- sample 2 of 2\nnovelty     longest shared run: 25 characters, {TEXT[:25]!r}\n" in result.stderr
+    )
+    assert f"            {50 / 60:.1%} of the text in shared runs" in result.stderr
+
+
+def test_novelty_of_an_empty_sample(cli, checkpoint, monkeypatch):
+    with scripted(monkeypatch, load(checkpoint).vocabulary.encode("the")):
+        stderr = cli("sample", checkpoint, "--novelty", "--length", 3, "--stop", "t").stderr
+    assert "longest shared run: 0 characters\n            0.0% of the text" in stderr
+
+
+def test_novelty_without_the_training_text(cli, checkpoint, home):
+    remedy = "save the sample, and use `minichar eval --novelty FILE --data TEXT`\n"
+    (home / "input.txt").write_text(TEXT[::-1], encoding="utf-8")
+    before = listing(home)
+    result = cli("sample", checkpoint, "--novelty", "--length", 5)
+    assert listing(home) == before
+    assert f"input.txt is not the text that {checkpoint} was trained on\nnovelty " in result.stderr
+    (home / "input.txt").unlink()
+    result = cli("sample", checkpoint, "--novelty", status=1)
+    assert result.stderr.endswith(
+        f"Error: {checkpoint} was trained on 'input.txt', which does not exist: {remedy}"
+    )
+    save("toy.npz", toy_model())
+    result = cli("sample", "toy.npz", "--novelty", status=1)
+    assert result.stderr.endswith(f"Error: toy.npz has no record of its training text: {remedy}")
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--quiet"], "--novelty has no effect with --quiet: omit one of them\n"),
+        (["--length", 0], "there is no complete text to compare: omit --novelty\n"),
+    ],
+)
+def test_options_that_exclude_novelty(cli, options, words):
+    assert cli("sample", "missing.npz", "--novelty", *options, status=2).stderr.endswith(words)
 
 
 @pytest.mark.parametrize("temperature", ["1e-300", "1e300", "0.001", "1000"])
