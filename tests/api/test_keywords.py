@@ -30,6 +30,10 @@ def test_a_misspelt_keyword_of_a_method_suggests_the_nearest_one(model):
             "create() has no option 'rnnsize'; did you mean 'rnn_size'?",
         ),
         (
+            lambda: minichar.train(hidden_size=3),
+            "train() has no option 'hidden_size'; did you mean 'rnn_size'?",
+        ),
+        (
             lambda: model.generate(prompt="a"),
             "generate() has no option 'prompt'; did you mean 'prime'?",
         ),
