@@ -13,8 +13,13 @@ CHOICE = {field.name for field in fields(Choice)}
 """Keyword arguments of `Choice`. Users may try to pass them directly to a function."""
 
 ALIASES = {
-    **{"prompt": ("prime", "text"), "prime": ("text",), "text": ("data", "prime"), "data": ("text",)},
-    **{"hidden_size": ("rnn_size",), "lr": ("learning_rate",), "epochs": ("max_epochs",)},
+    "prompt": ("prime", "text"),
+    "prime": ("text",),
+    "text": ("data", "prime"),
+    "data": ("text",),
+    "hidden_size": ("rnn_size",),
+    "lr": ("learning_rate",),
+    "epochs": ("max_epochs",),
 }
 """Names that users may expect for a keyword argument, with its possible names in minichar."""
 
