@@ -173,6 +173,19 @@ def load_history(path: Path) -> History | None:
         return _history(archive)
 
 
+def load_details(path: Path) -> dict[str, Any]:
+    """Return a model's details without reading its weights. If they are invalid, return an empty dict.
+
+    Raises
+    ------
+    MinicharError
+        If the file is missing or corrupted.
+    """
+    with Archive(path) as archive:
+        details = archive.header.get("details")
+        return details if isinstance(details, dict) else {}
+
+
 def is_resumable(path: Path) -> bool:
     """Return whether a checkpoint has training state.
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from minichar.checkpoints.archive import Archive
+from minichar.checkpoints.checkpoint import load_details
 from minichar.checkpoints.naming import is_checkpoint, loss_in_name
 from minichar.checks import between, check
 from minichar.errors import MinicharError
@@ -102,9 +102,7 @@ def _find(path: Path) -> Found:
     with suppress(OSError):  # the file has been deleted in the meantime
         modified = path.stat().st_mtime_ns
     try:
-        with Archive(path) as archive:
-            details = archive.header.get("details")
-            return Found(path, modified, record_of(details) if isinstance(details, dict) else None)
+        return Found(path, modified, record_of(load_details(path)))
     except MinicharError as error:
         return Found(path, modified, error=str(error))
 

@@ -32,6 +32,7 @@ from minichar.errors import MinicharError, Option, counted, quoted
 from minichar.formats.convert import load_model
 from minichar.text.batches import Split
 from minichar.text.corpus import load_corpus
+from minichar.text.ngram import yardstick as best_ngram
 from minichar.training.device import fastest_known
 from minichar.training.evaluation import (
     PART_NAMES,
@@ -123,6 +124,11 @@ comparison = group("Comparison")
     "or --data: print the longest run of characters that both contain, and how much of the text is in such "
     "runs of more than 20 characters.",
 )
+@reading(
+    "--yardstick/--no-yardstick",
+    default=True,
+    help="Also print the loss of the best n-gram model of the training split on a held-out split.",
+)
 @click.option("--quiet", is_flag=True, help="Hide the progress bar and how much of the text is left out.")
 @devices
 @click.pass_context
@@ -134,6 +140,7 @@ def command(
     part: str,
     start: str,
     block: int,
+    yardstick: bool,
     novelty: Path | None,
     quiet: bool,
     devices: tuple[Backend, ...],
@@ -246,6 +253,10 @@ def command(
     click.echo(f"loss        {result.loss:.4f} nats per character{ends}")
     click.echo(f"            {result.bits:.4f} bits per character")
     click.echo(f"perplexity  {result.perplexity:.3f}")
+    if yardstick and split != "whole" and part != "train" and not block:
+        held_out = chunks_of(laid_out, part).streams
+        best = best_ngram(laid_out.train.streams, held_out, len(corpus.vocabulary))
+        click.echo(f"yardstick   {best}")
 
 
 def overlap(split: Split, before: Split, part: str) -> bool:

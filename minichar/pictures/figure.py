@@ -9,7 +9,7 @@ from typing import Any
 from minichar.errors import MinicharError
 from minichar.extras import need
 from minichar.files import writing
-from minichar.pictures.curves import Curve
+from minichar.pictures.curves import Curve, yardsticks
 
 FORMATS = (".svg", ".png")
 STYLE = {
@@ -86,6 +86,8 @@ def save_figure(curves: Sequence[Curve], path: Path) -> None:
                 above.plot(epoch, loss, "o", color=colour, markersize=8, gid="best")
             below.plot(epochs, history["learning_rate"], **style, gid="rate")
             ratios.plot(epochs, history["teacher_forcing_ratio"], ":", **style, gid="ratio")
+        for each in yardsticks(curves):
+            above.axhline(each.loss, color="grey", linewidth=1, label=f"yardstick {each}", gid="yardstick")
         above.set_ylabel("loss, nats per character")
         above.legend(loc="upper right")  # finding the best place takes long for long histories
         above.grid(alpha=0.3)

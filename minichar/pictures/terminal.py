@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from minichar.history import History
-from minichar.pictures.curves import Curve
+from minichar.pictures.curves import Curve, yardsticks
 
 MARKS = "abcdefghijklmnopqrstuvwxyz"
 AXIS = 8
@@ -18,8 +18,8 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
     """Return a plot of the curves as text.
 
     Each run is represented by a letter: lowercase for its validation losses and uppercase for the lowest
-    one. Training losses are plotted as dots. Where marks overlap, uppercase letters are drawn over lowercase
-    letters, and letters over dots.
+    one. Training losses are plotted as dots, and yardsticks as dashed lines. Where marks overlap, uppercase
+    letters are drawn over lowercase letters, letters over dots, and dots over dashes.
 
     Parameters
     ----------
@@ -29,6 +29,7 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
         Width of the plot in columns, and height of the plotting area in lines.
     """
     losses = [c.history[name] for c in curves for name in ("train_loss", "val_loss")]
+    losses.append(np.array([line.loss for line in yardsticks(curves)]))
     # If no validation loss was measured, they are all NaN, which fmin and fmax ignore without a warning.
     low, high = (float(extreme.reduce(np.concatenate(losses))) for extreme in (np.fmin, np.fmax))
     ticks = _ticks(low, high, height)
@@ -37,13 +38,17 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
     last = max(float(c.history["epoch"].max()) for c in curves)
     canvas = np.full((height, columns), " ")
 
+    def rows(losses: np.ndarray) -> np.ndarray:
+        rows = (high - losses) / (high - low) * (height - 1) if high > low else height // 2 + 0 * losses
+        return np.rint(rows).astype(int)
+
     def put(history: History, name: str, mark: str) -> None:
         epochs, losses = history["epoch"], history[name]  # (n,)
-        rows = (high - losses) / (high - low) * (height - 1) if high > low else height // 2 + 0 * losses
         places = epochs / last * (columns - 1) if last > 0 else epochs
         measured = ~np.isnan(losses)
-        canvas[np.rint(rows[measured]).astype(int), np.rint(places[measured]).astype(int)] = mark
+        canvas[rows(losses[measured]), np.rint(places[measured]).astype(int)] = mark
 
+    canvas[rows(losses[-1]), ::2] = "-"
     for c in curves:
         put(c.history, "train_loss", "·")
     for mark, c in zip(MARKS, curves, strict=False):
@@ -58,7 +63,8 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
         lines.append(f"{label:>{axis}}{''.join(cells).rstrip()}")
     lines.append(f"{'└':>{axis}}{'─' * columns}")
     lines.append(f"{'0':>{axis + 1}}{f'epoch {round(last, 2):g}':>{columns - 1}}")
-    return "\n".join([*lines, "", *map(_legend, MARKS, curves)]) + "\n"
+    legend = [*map(_legend, MARKS, curves), *(f"-  yardstick {each}" for each in yardsticks(curves))]
+    return "\n".join([*lines, "", *legend]) + "\n"
 
 
 def _ticks(low: float, high: float, height: int) -> dict[int, str]:
@@ -76,11 +82,11 @@ def _ticks(low: float, high: float, height: int) -> dict[int, str]:
 
 
 def _legend(mark: str, curve: Curve) -> str:
-    (name, history), best = curve, "no validation loss"
+    history, best = curve.history, "no validation loss"
     if row := history.best:
         best = f"validation, best {row['val_loss']:.4f} at epoch {row['epoch']:.2f} ({mark.upper()})"
     return (
-        f"{mark}  {name}: {best}; · training, last {history[-1]['train_loss']:.4f}\n"
+        f"{mark}  {curve.name}: {best}; · training, last {history[-1]['train_loss']:.4f}\n"
         f"   learning rate {_first_to_last(history['learning_rate'])}, "
         f"teacher-forcing ratio {_first_to_last(history['teacher_forcing_ratio'])}"
     )

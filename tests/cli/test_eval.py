@@ -10,6 +10,7 @@ from minichar import load
 from minichar.checkpoints.checkpoint import save
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
+from minichar.text.ngram import yardstick
 from minichar.training.evaluation import PART_NAMES, evaluate_blocks, evaluate_part, evaluate_whole
 
 NUMBERS = re.compile(
@@ -19,6 +20,7 @@ NUMBERS = re.compile(
     r"\(first chunk (?P<first>[\d.]+), last (?P<last>[\d.]+)\)\n"
     r"            (?P<bits>[\d.]+) bits per character\n"
     r"perplexity  (?P<perplexity>[\d.]+|inf)\n"
+    r"(yardstick   (?P<yardstick>\d\.\d{3} \(\d-gram\))\n)?"
 )
 
 
@@ -363,3 +365,12 @@ def test_novelty_of_an_invalid_file(cli, checkpoint, home):
         ("cv", "cannot read --novelty 'cv': Is a directory\n"),
     ):
         assert cli("eval", checkpoint, "--novelty", name, status=1).stderr == f"Error: {words}"
+
+
+def test_the_yardstick_is_that_of_the_split(cli, checkpoint):
+    corpus = load_corpus("input.txt")
+    split = split_text(corpus.ids, 4, 6)
+    found = NUMBERS.fullmatch(cli("eval", checkpoint).stdout)["yardstick"]
+    assert found == str(yardstick(split.train.streams, split.val.streams, len(corpus.vocabulary)))
+    for options in (["--no-yardstick"], ["--part", "train"], ["--split", "whole"], ["--block", 4]):
+        assert "yardstick" not in cli("eval", checkpoint, *options).stdout

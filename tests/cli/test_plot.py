@@ -41,7 +41,7 @@ def test_directory_uses_the_checkpoint_with_the_longest_history(cli, runs, home)
 
 
 def test_default_directory_is_cv(cli, checkpoint):
-    assert "a  cv: validation" in cli("plot").stdout
+    assert re.search(r"^a  cv: validation(?s:.*)^-  yardstick \d", cli("plot").stdout, re.M)
 
 
 def test_run_without_validation(cli, train):

@@ -7,6 +7,7 @@ from toys import history_with
 
 from minichar.pictures.curves import Curve
 from minichar.pictures.figure import MARKED, save_figure
+from minichar.text.ngram import Yardstick
 
 SVG = "{http://www.w3.org/2000/svg}"
 VALUES = {
@@ -86,3 +87,13 @@ def test_many_measurements_have_no_marks(drawn, extra):
     _, marks = drawn(Curve("long", history_with(train_loss=losses, val_loss=losses)))
     for kind in ("training", "validation", "rate", "ratio"):
         assert len(marks(kind)) == (0 if extra else MARKED)
+
+
+def test_the_yardstick_is_a_grey_line(tmp_path):
+    pytest.importorskip("matplotlib")
+    save_figure(
+        [each._replace(yardstick=Yardstick(6, 3.25)) for each in (CURVE, SHORT)], tmp_path / "loss.svg"
+    )
+    text = (tmp_path / "loss.svg").read_text()
+    assert text.count('<g id="yardstick">') == 1
+    assert "yardstick 3.250 (6-gram)" in text
