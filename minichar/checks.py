@@ -3,7 +3,7 @@
     @dataclass(frozen=True)
     class Example:
         size: Annotated[int, at_least(1)] = 128
-        data: Path | None = None
+        rate: Annotated[float, OR_AUTO] = AUTO
 
         def __post_init__(self) -> None:
             check(self)
@@ -23,7 +23,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import numpy as np
 
-from minichar.errors import MinicharError, Option, brief, nearest, plain
+from minichar.errors import AUTOMATIC, MinicharError, Option, brief, nearest, plain
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,12 @@ def at_least(low: int) -> Rule:
 def between(low: float, high: float) -> Rule:
     """Return the rule ``low ≤ value ≤ high``."""
     return rule(lambda value: low <= value <= high, f"from {low:.15g} to {high:.15g}")
+
+
+AUTO: Any = None
+"""The value of a field that minichar chooses later. Other code may rely on the declared type."""
+OR_AUTO = rule(lambda value: True, "chosen by minichar")
+"""Allows a field to be `AUTO`."""
 
 
 def one_of(names: Sequence[str] | Callable[[], Sequence[str]]) -> Rule:
@@ -111,14 +117,17 @@ def checked(name: str, value: object, kind: Any, *rules: Rule) -> Any:
     MinicharError
         If `value` is invalid or has the wrong type.
     """
+    if value is None and OR_AUTO in rules:
+        return None
+    or_auto = (", or ", AUTOMATIC) if OR_AUTO in rules else ()
     convert, words = KINDS[kind]
     try:
         converted = convert(value)
     except (TypeError, OverflowError):
-        raise wrong(name, value, words) from None
+        raise wrong(name, value, words, *or_auto) from None
     for broken in (rule for rule in rules if not rule.holds(converted)):
         whole = isinstance(converted, float) and converted.is_integer() and abs(converted) < 1e15
-        raise wrong(name, int(converted) if whole else converted, broken.words(), *broken.advice)
+        raise wrong(name, int(converted) if whole else converted, broken.words(), *or_auto, *broken.advice)
     return converted
 
 
@@ -178,7 +187,6 @@ KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     int: (_integer, "an integer"),
     float: (_number, "a finite number"),
     bool: (_boolean, "True or False"),
-    bool | None: (lambda value: None if value is None else _boolean(value), "True, False or None"),
     str: (_exactly(str), "text"),
     list[str]: (_texts, "a list of text"),
     dict[str, Any]: (_exactly(dict), "a dict"),

@@ -43,6 +43,15 @@ class Option:
         return flag if self.value is None or isinstance(self.value, bool) else f"{flag} {plain(self.value)}"
 
 
+class Automatic(Option):
+    """The value that lets minichar choose: ``None`` in Python, ``auto`` on the command line."""
+
+    flag = "auto"
+
+
+AUTOMATIC = Automatic("None")
+
+
 class MinicharError(Exception):
     """Exception with a one-line message that states what is wrong, where, and how to fix it.
 

@@ -13,8 +13,8 @@ from minichar.cli.options import GroupedCommand
 INDEX = """\
 # Commands
 
-These pages reproduce the output of `minichar COMMAND --help`. Options can also be spelt with
-underscores, as in `--rnn_size`.
+These pages reproduce the output of `minichar COMMAND --help` or, for `train` and `sweep`,
+`--help-all`. Options can also be spelt with underscores, as in `--rnn_size`.
 
 | command | description |
 |---|---|

@@ -7,13 +7,13 @@ from contextlib import nullcontext
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from time import monotonic
-from typing import Any, get_type_hints
+from typing import Any
 
 from minichar.api.keywords import check_keywords
 from minichar.api.loading import load, load_on
 from minichar.api.model import Model
 from minichar.api.progress import Progress
-from minichar.checks import FILE_NAME, checked
+from minichar.checks import FILE_NAME, OR_AUTO, checked, declared
 from minichar.devices.choose import open_backend, open_devices
 from minichar.errors import MinicharError
 from minichar.formats.convert import check_resumable
@@ -141,10 +141,15 @@ def train(
 def documented() -> Signature:
     """Return the signature of `train` with ``**options`` expanded to all options and their defaults."""
     *own, _ = signature(train).parameters.values()
-    types, defaults = get_type_hints(Settings), Settings().to_json()
+    defaults = Settings().to_json()
     options = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=types[name])
-        for name, default in defaults.items()
+        Parameter(
+            name,
+            Parameter.KEYWORD_ONLY,
+            default=defaults[name],
+            annotation=kind | None if OR_AUTO in rules else kind,
+        )
+        for name, (kind, rules) in declared(Settings).items()
         if name != "data"
     ]
     return Signature([*own, *options], return_annotation=Model)

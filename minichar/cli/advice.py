@@ -2,7 +2,7 @@
 
 from minichar.errors import counted
 from minichar.text.ngram import Yardstick
-from minichar.text.sizes import USUAL_T
+from minichar.training.choose import USUAL_T
 
 LARGE = 4.0
 """Number of parameters per training character above which a model is large for its text."""

@@ -64,11 +64,11 @@ OUTPUT = LocalPath(dir_okay=False, readable=False)
 
 
 class GroupedOption(click.Option):
-    """Option that is listed under a group heading in ``--help``."""
+    """Option that is listed under its group's heading, if any; if it is `rare`, only by ``--help-all``."""
 
-    def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, group: str = "", rare: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.group = group
+        self.group, self.rare = group, rare
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
         """Return the notes that follow an option's help text, such as ``[default: 3; at least 1]``."""
@@ -91,7 +91,17 @@ class DescribedArgument(click.Argument):
 
 
 class GroupedCommand(TwoDashes):
-    """Command whose ``--help`` groups parameters into sections, in declaration order."""
+    """Command whose ``--help`` groups parameters into sections, in declaration order.
+
+    If the command has rarely used options, ``--help-all`` also shows these.
+    """
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the parameters, with ``--help-all`` before ``--help`` if there are rarely used options."""
+        *parameters, help_option = super().get_params(ctx)
+        if not any(map(is_rare, parameters)):
+            return [*parameters, help_option]
+        return [*parameters, HELP_ALL, help_option]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Ctrl-C raises KeyboardInterrupt so that temporary files are deleted.
@@ -108,10 +118,10 @@ class GroupedCommand(TwoDashes):
             advice = f": reduce {' or '.join(flags)}" if flags else ""
             raise MinicharError(out_of_memory(error), advice) from error
 
-    def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+    def sections(self, ctx: click.Context, with_rare: bool = True) -> dict[str, list[tuple[str, str]]]:
         """Return the help entries by section, in order: arguments, option groups, ungrouped options."""
-        parameters = self.get_params(ctx)
-        grouped = any(isinstance(parameter, GroupedOption) for parameter in parameters)
+        parameters = [each for each in self.get_params(ctx) if with_rare or not is_rare(each)]
+        grouped = any(getattr(parameter, "group", "") for parameter in parameters)
         sections: dict[str, list[tuple[str, str]]] = {"Arguments": []}
         others = []
         for parameter in parameters:
@@ -119,18 +129,43 @@ class GroupedCommand(TwoDashes):
                 sections["Arguments"].append((parameter.make_metavar(ctx), parameter.description))
             elif (record := parameter.get_help_record(ctx)) is None:
                 continue
-            elif isinstance(parameter, GroupedOption):
-                sections.setdefault(parameter.group, []).append(record)
+            elif heading := getattr(parameter, "group", ""):
+                sections.setdefault(heading, []).append(record)
             else:
                 others.append(record)
         sections["Other options" if grouped else "Options"] = others
         return {heading: records for heading, records in sections.items() if records}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the sections."""
-        for heading, records in self.sections(ctx).items():
+        """Write the sections, with rarely used options only for ``--help-all``."""
+        for heading, records in self.sections(ctx, ctx.meta.get(ALL, False)).items():
             with formatter.section(heading):
                 formatter.write_dl(records)
+
+
+def is_rare(parameter: click.Parameter) -> bool:
+    """Return whether only ``--help-all`` shows a parameter."""
+    return isinstance(parameter, GroupedOption) and parameter.rare
+
+
+def print_all_help(ctx: click.Context, parameter: click.Parameter, given: bool) -> None:
+    """Print the help with all options, and exit."""
+    if given and not ctx.resilient_parsing:
+        ctx.meta[ALL] = True
+        click.echo(ctx.get_help(), color=ctx.color)
+        ctx.exit()
+
+
+ALL = f"{__name__}.all"
+"""Key of the context's `meta` dict that is set by ``--help-all``."""
+HELP_ALL = click.Option(
+    ["--help-all"],
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=print_all_help,
+    help="Show this message with all options, and exit.",
+)
 
 
 class Ranged:
@@ -161,6 +196,34 @@ class Integer(Ranged, click.types.IntParamType):
 
 class Number(Ranged, click.types.FloatParamType):
     """Floating-point number in a range."""
+
+
+class OrAuto(click.ParamType):  # type: ignore[type-arg]  # not generic in Click 8.2
+    """Value of another type, or ``auto``, which becomes None and lets minichar choose."""
+
+    def __init__(self, kind: "click.ParamType[Any]") -> None:
+        self.kind, self.name = kind, kind.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value converted to the other type, or None for ``auto``."""
+        if isinstance(value, str) and value.lower() == "auto":
+            return None
+        try:
+            return self.kind.convert(value, param, ctx)
+        except click.BadParameter as error:  # such as "'x' is not a valid integer."
+            self.fail(error.message.replace(" is not ", " is neither auto nor ", 1), param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        """Return the other type's metavar, with ``auto`` as the first choice."""
+        metavar = self.kind.get_metavar(param, ctx)
+        return metavar and metavar.replace("[", "[auto|", 1)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return ``auto`` and the values of the other type that start with `incomplete`."""
+        auto = [CompletionItem("auto")] if "auto".startswith(incomplete.lower()) else []
+        return auto + self.kind.shell_complete(ctx, param, incomplete)
 
 
 class Minutes(click.types.FloatParamType):
@@ -217,16 +280,15 @@ class Escaped(click.types.StringParamType):
 
 
 class CellName(OneOf):
-    """Name of a registered cell, or one of `others`. Cells can be registered after the option is declared."""
+    """Name of a registered cell. Cells can be registered after the option is declared."""
 
-    def __init__(self, *others: str) -> None:
-        self.others = others
+    def __init__(self) -> None:
         super().__init__([])
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The names in `others` and the names of all registered cells."""
-        return (*self.others, *models())
+        """The names of all registered cells."""
+        return tuple(models())
 
     @choices.setter
     def choices(self, names: Sequence[str]) -> None:
@@ -266,6 +328,8 @@ devices = click.option(
 """The ``--device`` option for commands that choose a device. They receive a tuple of open backends."""
 tf32 = click.option(
     "--tf32",
+    cls=GroupedOption,
+    rare=True,
     is_flag=True,
     is_eager=True,  # so that --tf32 is parsed before --device
     help="On an NVIDIA GPU, compute float32 matrix products in TF32. Their operands are rounded to a 10-bit "
@@ -300,9 +364,14 @@ checkpoint = argument(
 
 
 def group(heading: str) -> Callable[..., Decorator]:
-    """Return a decorator like `click.option` that lists the option under `heading` and shows its default."""
+    """Return a decorator like `click.option` that lists the option under `heading` and shows its default.
 
-    def option(*names: str, **attributes: Any) -> Decorator:
+    If `auto` is a type, the value can also be ``auto``, which is the default.
+    """
+
+    def option(*names: str, auto: "click.ParamType[Any] | None" = None, **attributes: Any) -> Decorator:
+        if auto is not None:
+            attributes |= {"type": OrAuto(auto), "default": None, "show_default": "auto"}
         attributes.setdefault("show_default", True)
         return click.option(*names, cls=GroupedOption, group=heading, **attributes)
 

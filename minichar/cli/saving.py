@@ -1,8 +1,10 @@
 """Options of ``minichar train`` for evaluation, checkpoints and output (fields of `Settings`)."""
 
+import click
+
 from minichar.cli.options import PATH, group
-from minichar.text.sizes import STEPS_PER_VAL_CHUNK
-from minichar.training.settings import AUTOMATIC, Settings
+from minichar.training.choose import STEPS_PER_VAL_CHUNK
+from minichar.training.settings import Settings
 
 DEFAULT = Settings()
 
@@ -19,6 +21,7 @@ SAVING = (
     ),
     saving(
         "--savefile",
+        rare=True,
         default=DEFAULT.savefile,
         metavar="NAME",
         show_default=False,
@@ -26,22 +29,25 @@ SAVING = (
     ),
     saving(
         "--eval-val-every",
-        default=DEFAULT.eval_val_every,
+        rare=True,
+        auto=click.INT,
         metavar="N",
         help="Evaluate and save a checkpoint every N chunks of B×T characters, and at the end of the run. "
-        "0: after each epoch and at least every two minutes, or less often if evaluations would take more "
+        "auto: after each epoch and at least every two minutes, or less often if evaluations would take more "
         "than 10% of the time.",
     ),
     saving(
         "--max-val-chunks",
-        default=DEFAULT.max_val_chunks,
+        rare=True,
+        auto=click.INT,
         metavar="N",
         help="Use only the first N validation chunks in each evaluation. "
-        f"{AUTOMATIC}: one chunk per {STEPS_PER_VAL_CHUNK} training steps between evaluations "
+        f"auto: one chunk per {STEPS_PER_VAL_CHUNK} training steps between evaluations "
         "(about 10% of the time, or more if the run is shorter than an epoch). 0: all.",
     ),
     saving(
         "--checkpoint-every",
+        rare=True,
         default=DEFAULT.checkpoint_every,
         metavar="SECONDS",
         help="Save lm_NAME_latest.npz when this much time has passed since the last checkpoint, so that "
@@ -49,6 +55,7 @@ SAVING = (
     ),
     saving(
         "--keep",
+        rare=True,
         default=DEFAULT.keep,
         metavar="N",
         help="Keep only the N best checkpoints and the newest one, of those saved since the run was started "
@@ -56,6 +63,7 @@ SAVING = (
     ),
     output(
         "--sample-every",
+        rare=True,
         default=DEFAULT.sample_every,
         metavar="N",
         help="Print a line of generated text every N evaluations. 0: never.",

@@ -9,8 +9,9 @@ from minichar.cli.options import GroupedCommand
 from minichar.cli.renamed import STEPS, Translation
 from minichar.errors import MinicharError, counted, plain
 from minichar.text.datasets import dataset_path
+from minichar.training.choose import choose
 from minichar.training.recipes import settings_from
-from minichar.training.text import choose, lay_out, read_corpus
+from minichar.training.text import lay_out, read_corpus
 
 LAYOUT = ("recipe", "encoding", "split", "train_frac", "val_frac", "batch_size", "seq_length")
 """Options that, with the text, determine the number of steps per epoch."""

@@ -29,7 +29,7 @@ from minichar.cli.stopping import stopping
 from minichar.cli.sweep_report import SweepReport
 from minichar.cli.train import STDIN, save_stdin
 from minichar.devices.backend import Backend
-from minichar.errors import Option, plain
+from minichar.errors import AUTOMATIC, Option, plain
 from minichar.sweep.space import TYPES, Dimension, check_space, parse, read_space
 from minichar.sweep.study import Plan, is_sweep, read_plan, results
 from minichar.sweep.trials import Sweep
@@ -178,5 +178,5 @@ def train_command(options: dict[str, Any]) -> str:
             words.append(Option(name, value).flag)
         else:
             spell = {"reset_on": Escaped.spell}.get(name, plain if isinstance(value, float) else str)
-            words += [Option(name).flag, spell(value)]
+            words += [Option(name).flag, AUTOMATIC.flag if value is None else spell(value)]
     return join(words)

@@ -39,6 +39,7 @@ NEWEST = "--newest"
 @settings_options
 @saving(
     "--title",
+    rare=True,
     default=Settings().title,
     metavar="TEXT",
     show_default=False,
@@ -48,8 +49,7 @@ NEWEST = "--newest"
     "--init-from",
     metavar="MODEL",
     type=MODEL,
-    help="Start from the weights of a model (.npz, .safetensors or .pt), or of the best checkpoint in a "
-    "directory. Weights are matched by character, so the new text may contain different characters.",
+    help="Start from the weights of a model, or of the best checkpoint in a directory.",
 )
 @saving(
     "--resume",
@@ -58,18 +58,24 @@ NEWEST = "--newest"
     type=MODEL,
     is_flag=False,
     flag_value=NEWEST,
-    help="Resume a run exactly where it stopped, from a checkpoint or from the newest one in a directory "
-    "(by default, --checkpoint-dir). The original options are kept, except for those that you specify. To "
-    "extend a finished run, also specify a larger --max-epochs.",
+    help="Resume a run exactly where it stopped: CHECKPOINT, or the newest one in --checkpoint-dir. To "
+    "extend a run, add a larger --max-epochs.",
 )
 @output(
     "--print-every",
+    rare=True,
     default=100,
     metavar="N",
     type=Integer(1),
     help="Log the loss every N chunks, and print it if there is no progress bar.",
 )
-@output("--log", metavar="FILE.jsonl", type=PATH, help="Append the losses to this file in JSON Lines format.")
+@output(
+    "--log",
+    metavar="FILE.jsonl",
+    type=PATH,
+    rare=True,
+    help="Append the losses to this file in JSON Lines format.",
+)
 @output(
     "--yardstick/--no-yardstick",
     default=True,
@@ -98,6 +104,8 @@ def command(
     to ln V, where V is the number of distinct characters. Checkpoints are saved to cv/ with the validation
     loss in their names. Ctrl-C saves a checkpoint and exits. The path of the best checkpoint is
     printed to standard output, everything else to standard error.
+
+    If the value of an option is auto, minichar chooses it to suit the text.
     """
     if ctx.args:
         reject_typographic_dashes(ctx, ctx.args)

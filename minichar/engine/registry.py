@@ -6,10 +6,8 @@ from re import fullmatch
 import numpy as np
 
 from minichar.engine.cell import Cell
-from minichar.errors import MinicharError, counted
+from minichar.errors import AUTOMATIC, MinicharError, counted
 
-AUTO = "auto"
-"""Value of ``--model`` that chooses a cell to suit the text. No cell can have this name."""
 LAYERS = {"RNN", "LSTM", "GRU"}
 """The recurrent layers of PyTorch and the recurrent operators of ONNX."""
 CELLS: dict[str, Cell] = {}
@@ -45,9 +43,10 @@ def check_cell(cell: Cell) -> None:
         of `Stage` and `Product`, the cell refers to a gate, state, cached array, PyTorch layer or ONNX
         operator that does not exist, or a forward function returns the wrong number of arrays.
     """
-    if not fullmatch(r"[\w-]+", cell.name) or cell.name == AUTO:  # used in file names
+    if not fullmatch(r"[\w-]+", cell.name) or cell.name == AUTOMATIC.flag:  # used in file names
         raise MinicharError(
-            f"invalid cell name {cell.name!r}: use only letters, digits, '-' and '_', but not {AUTO!r}"
+            f"invalid cell name {cell.name!r}: "
+            f"use only letters, digits, '-' and '_', but not {AUTOMATIC.flag!r}"
         )
     check_letters(cell)
     check_products(cell)

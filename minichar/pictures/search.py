@@ -7,6 +7,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
+from minichar.errors import AUTOMATIC
 from minichar.pictures.figure import COLOURS, drawing
 from minichar.pictures.terminal import MARKS
 
@@ -26,7 +27,7 @@ class Axis:
     name : str
     values : sequence
     scale : {"linear", "log", "choices"}
-        Choices are equally spaced, in increasing order.
+        Choices are equally spaced, in increasing order. None is below all other choices.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Axis:
         """Return the position of each value, from 0 for the lowest to 1 for the highest."""
         values = self.values
         if self.scale == "choices":
-            order = sorted(set(values))
+            order = sorted(set(values), key=lambda value: (value is not None, value))
             values = [order.index(value) for value in values]
         elif self.scale == "log":
             values = [log(value) for value in values]
@@ -52,7 +53,9 @@ class Axis:
 
 
 def label(value: Any) -> str:
-    """Return a value as text, rounded to four significant digits if it is a float."""
+    """Return a value as text: ``auto`` for None, and four significant digits for a float."""
+    if value is None:
+        return AUTOMATIC.flag
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

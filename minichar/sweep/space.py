@@ -2,7 +2,7 @@
 
 learning_rate=5e-4..2e-2:log    a range, sampled on a logarithmic scale
 num_layers=1..3                 a range of integers, because the option takes an integer
-rnn_size=64,128                 a list of choices
+rnn_size=64,128,auto            a list of choices
 """
 
 import tomllib
@@ -13,8 +13,8 @@ from math import inf, prod
 from pathlib import Path
 from typing import Any
 
-from minichar.checks import declared, did_you_mean
-from minichar.errors import MinicharError, Option, brief
+from minichar.checks import AUTO, OR_AUTO, declared, did_you_mean
+from minichar.errors import AUTOMATIC, MinicharError, Option, brief
 from minichar.training.recipes import settings_from
 from minichar.training.settings import Settings
 
@@ -24,11 +24,7 @@ FIXED = (
     *("checkpoint_every", "max_time", "title"),
 )
 """Options that cannot be searched because they change the validation text or do not affect the loss."""
-TYPES = {
-    name: bool if kind == bool | None else kind
-    for name, (kind, _) in declared(Settings).items()
-    if name not in FIXED
-}
+TYPES = {name: kind for name, (kind, _) in declared(Settings).items() if name not in FIXED}
 """The type of each option that can be searched."""
 TRUTH = {"true": True, "false": False}
 LOG = ":log"
@@ -72,17 +68,10 @@ class Dimension:
         """The name of the option on the command line, without the leading dashes."""
         return self.name.replace("_", "-")
 
-    @property
-    def examples(self) -> tuple[Any, ...]:
-        """The choices, or the endpoints and the midpoint of the range."""
-        if not self.is_range:
-            return self.values
-        low, high = self.values
-        return low, high, TYPES[self.name]((low + high) / 2)
-
     def __str__(self) -> str:
         separator = ".." if self.is_range else ","
-        return f"{self.name}={separator.join(map(str, self.values))}{LOG if self.log else ''}"
+        words = (AUTOMATIC.flag if value is AUTO else str(value) for value in self.values)
+        return f"{self.name}={separator.join(words)}{LOG if self.log else ''}"
 
 
 def parse(text: str, renamed: Mapping[str, str] | None = None) -> Dimension:
@@ -121,7 +110,8 @@ def parse(text: str, renamed: Mapping[str, str] | None = None) -> Dimension:
     found = tuple(converted if is_range else dict.fromkeys(converted))
     if log and not is_range:
         raise MinicharError(asked, f" is a list: {LOG} is for ranges, such as 1e-3..1e-2{LOG}")
-    if is_range and (TYPES[name] not in (int, float) or len(found) != 2 or not found[0] < found[1]):
+    numbers = TYPES[name] in (int, float) and AUTO not in found
+    if is_range and not (numbers and len(found) == 2 and found[0] < found[1]):
         raise MinicharError(asked, " is not a range from a smaller to a larger number")
     if log and found[0] <= 0:
         raise MinicharError(asked, " is logarithmic, so it must start above 0")
@@ -130,7 +120,9 @@ def parse(text: str, renamed: Mapping[str, str] | None = None) -> Dimension:
 
 def convert(name: str, word: str) -> Any:
     """Convert the string `word` to a value of the option `name`."""
-    kind = TYPES[name]
+    kind, rules = declared(Settings)[name]
+    if word.lower() == AUTOMATIC.flag and OR_AUTO in rules and kind is not bool:  # flags cannot be auto
+        return AUTO
     try:
         return TRUTH[word.lower()] if kind is bool else kind(word)
     except (KeyError, ValueError):
@@ -156,12 +148,12 @@ def read_space(path: Path) -> list[Dimension]:
 
 
 def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:
-    """Check that the options in `given` are valid in combination with the `examples` of each dimension.
+    """Check that the options in `given` are valid in combination with the values of each dimension.
 
     Raises
     ------
     MinicharError
-        If an option is specified more than once, or one of the examples is invalid.
+        If an option is specified more than once, or one of the values is invalid.
     """
     names = [each.name for each in space]
     for name in names:
@@ -169,7 +161,7 @@ def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:
             raise MinicharError(Option(name), " is specified more than once: search it, or set one value")
     first = {**given, **{each.name: each.values[0] for each in space}}
     for each in space:
-        for value in each.examples:
+        for value in each.values:
             settings_from({**first, each.name: value})
 
 

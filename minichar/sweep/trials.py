@@ -27,10 +27,11 @@ from minichar.files import locking
 from minichar.sweep.space import check_space, combination, size, values_of
 from minichar.sweep.study import Plan, database_errors, open_study, part, read_plan
 from minichar.text.corpus import Corpus
+from minichar.training.choose import choose
 from minichar.training.events import EndedEarly, Evaluated, Event
 from minichar.training.recipes import settings_from
 from minichar.training.start import Run, begin, resume
-from minichar.training.text import choose, lay_out_to_train, read_corpus
+from minichar.training.text import lay_out_to_train, read_corpus
 from minichar.training.trainer import Trainer
 
 

@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from minichar.checks import checked, did_you_mean
-from minichar.engine.registry import AUTO
+from minichar.checks import AUTO, checked, did_you_mean
 from minichar.errors import MinicharError, Option, brief
-from minichar.training.settings import AUTOMATIC, AUTOMATIC_IF_0, Settings
+from minichar.training.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
         unused.append(("gru_reset", Option("model", "gru")))
     if not settings.val_frac:
         needed = Option("val_frac", Settings.val_frac)
-        unused += [(option, needed) for option in VALIDATION if given.get(option, 0) > 0]
+        unused += [(option, needed) for option in VALIDATION if given.get(option)]
     if settings.learning_rate_decay == 1.0 and "learning_rate_decay" not in given:
         unused.append(("learning_rate_decay_after", Option("learning_rate_decay")))
     if not settings.use_ss:
@@ -135,14 +134,14 @@ def table() -> list[str]:
     lines += ["", row.format("", *RECIPES)]
     for option in differing:
         values = (getattr(settings_from({"recipe": name}), option) for name in RECIPES)
-        lines.append(row.format(Option(option).flag, *(shown(option, value) for value in values)))
+        lines.append(row.format(Option(option).flag, *map(shown, values)))
     return lines
 
 
-def shown(option: str, value: Any) -> str:
+def shown(value: Any) -> str:
     """Format the value of an option for the table of recipes."""
-    if value in (None, AUTOMATIC) or (value == 0 and option in AUTOMATIC_IF_0):
-        return AUTO
+    if value is AUTO:
+        return "auto"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:g}" if isinstance(value, float) else str(value)

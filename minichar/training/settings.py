@@ -4,9 +4,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from minichar.checks import BELOW_1, FILE_NAME, UP_TO_1, at_least, between, check, one_of, rule
+from minichar.checks import (
+    ABOVE_0,
+    AUTO,
+    BELOW_1,
+    FILE_NAME,
+    OR_AUTO,
+    UP_TO_1,
+    at_least,
+    between,
+    check,
+    one_of,
+    rule,
+)
 from minichar.engine.config import DropProbability, GruReset, Size
-from minichar.engine.registry import AUTO, models
+from minichar.engine.registry import models
 from minichar.history import LARGEST
 from minichar.model import MAX_TITLE
 from minichar.training.scheduled_sampling import SS_FEEDS
@@ -14,16 +26,6 @@ from minichar.training.schedules import SS_SCHEDULES, step_decay, teacher_forcin
 
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
-AUTOMATIC = -1
-"""Value for which a numeric option is chosen automatically."""
-AUTOMATIC_IF_0 = ("seq_length", "batch_size", "max_epochs", "eval_val_every")
-"""Options that are chosen automatically if they are 0."""
-FRACTION = rule(lambda value: value == AUTOMATIC or 0 <= value < 1, f"at least 0 and below 1, or {AUTOMATIC}")
-RNN_SIZE = rule(
-    lambda value: value == AUTOMATIC or 1 <= value <= 1 << 20, f"from 1 to {1 << 20}, or {AUTOMATIC}"
-)
-WEIGHT_DECAY = rule(lambda value: value == AUTOMATIC or value >= 0, f"at least 0, or {AUTOMATIC}")
-LEARNING_RATE = rule(lambda value: value == AUTOMATIC or value > 0, f"above 0, or {AUTOMATIC}")
 MAX_NAME = 100
 """Maximum length of `savefile` in bytes. File systems limit the whole file name to 255 bytes."""
 TITLE = rule(
@@ -41,16 +43,15 @@ class Settings:
     """The options of ``minichar train`` that determine the result; see ``minichar train --help``.
 
     `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and `learning_rate_decay_after` in
-    epochs, `patience` in evaluations, and `max_time` in minutes. `choose` replaces these placeholders with
-    values that suit the text: 0 for `batch_size`, `seq_length` and `max_epochs`; -1 for `rnn_size`,
-    `dropout`, `embedding`, `patience`, `learning_rate`, `warmup`, `weight_decay` and `max_val_chunks`; "auto"
-    for `model`; and None for `layer_norm` and `tied`. If `eval_val_every` is 0, the evaluation interval is
-    chosen automatically (`Timetable`). If `keep` is 0, all checkpoints are kept. If `epoch_reset` is True,
-    each epoch starts from a zero state. `reset_on` is the string that separates documents
-    (`minichar.text.resets`), or an empty string if there is none. `title` is the model's display name, or an
-    empty string for the default name. The defaults are those of the ``quick`` recipe. `recipe` only records
-    which recipe was used (`minichar.training.recipes`). `grad_clip` applies to the gradient summed over time
-    and averaged over the batch, as in char-rnn; `clip_norm` applies to the gradient of the mean loss.
+    epochs, `patience` in evaluations, and `max_time` in minutes. None lets minichar choose: the evaluation
+    interval while it trains (`Timetable`), and all other values before (`minichar.training.choose`). If
+    `patience` or `max_val_chunks` is 0, there is no limit. If `keep` is 0, all checkpoints are kept. If
+    `epoch_reset` is True, each epoch starts from a zero state. `reset_on` is the string that separates
+    documents (`minichar.text.resets`), or an empty string if there is none. `title` is the model's display
+    name, or an empty string for the default name. The defaults are those of the ``quick`` recipe. `recipe`
+    only records which recipe was used (`minichar.training.recipes`). `grad_clip` applies to the gradient
+    summed over time and averaged over the batch, as in char-rnn; `clip_norm` applies to the gradient of the
+    mean loss.
 
     Raises
     ------
@@ -66,27 +67,27 @@ class Settings:
     split: Annotated[str, one_of(SPLITS)] = "columns"
     train_frac: float = 0.95
     val_frac: float = 0.05
-    model: Annotated[str, one_of(lambda: [AUTO, *models()])] = AUTO
-    rnn_size: Annotated[int, RNN_SIZE] = AUTOMATIC
+    model: Annotated[str, OR_AUTO, one_of(models)] = AUTO
+    rnn_size: Annotated[Size, OR_AUTO] = AUTO
     num_layers: Size = 2
-    dropout: Annotated[float, FRACTION] = AUTOMATIC
+    dropout: Annotated[float, OR_AUTO, BELOW_1] = AUTO
     gru_reset: GruReset = "after"
     weight_drop: DropProbability = 0.0
-    embedding: Annotated[int, between(AUTOMATIC, 1 << 20)] = AUTOMATIC
-    layer_norm: bool | None = None
-    tied: bool | None = None
-    seq_length: Annotated[int, at_least(0)] = 0
-    batch_size: Annotated[int, at_least(0)] = 0
-    max_epochs: Annotated[float, between(0, LARGEST)] = 0.0
-    patience: Annotated[int, at_least(AUTOMATIC)] = AUTOMATIC
+    embedding: Annotated[int, OR_AUTO, between(0, 1 << 20)] = AUTO
+    layer_norm: Annotated[bool, OR_AUTO] = AUTO
+    tied: Annotated[bool, OR_AUTO] = AUTO
+    seq_length: Annotated[int, OR_AUTO, at_least(1)] = AUTO
+    batch_size: Annotated[int, OR_AUTO, at_least(1)] = AUTO
+    max_epochs: Annotated[float, OR_AUTO, ABOVE_0, between(0, LARGEST)] = AUTO
+    patience: Annotated[int, OR_AUTO, at_least(0)] = AUTO
     max_time: Annotated[float, at_least(0)] = 0.0
     epoch_reset: bool = True
-    learning_rate: Annotated[float, LEARNING_RATE] = AUTOMATIC
-    warmup: Annotated[float, FRACTION] = AUTOMATIC
+    learning_rate: Annotated[float, OR_AUTO, ABOVE_0] = AUTO
+    warmup: Annotated[float, OR_AUTO, BELOW_1] = AUTO
     learning_rate_decay: Annotated[float, UP_TO_1] = 1.0
     learning_rate_decay_after: Annotated[int, at_least(0)] = 10
     decay_rate: Annotated[float, BELOW_1] = 0.95
-    weight_decay: Annotated[float, WEIGHT_DECAY] = AUTOMATIC
+    weight_decay: Annotated[float, OR_AUTO, at_least(0)] = AUTO
     ema: Annotated[float, BELOW_1] = 0.999
     grad_clip: Annotated[float, at_least(0)] = 5.0
     clip_norm: Annotated[float, at_least(0)] = 0.0
@@ -98,8 +99,8 @@ class Settings:
     ss_feed: Annotated[str, one_of(SS_FEEDS)] = "sample"
     seed: Annotated[int, at_least(0)] = 123
     dtype: Annotated[str, one_of(DTYPES)] = "float32"
-    eval_val_every: Annotated[int, at_least(0)] = 0
-    max_val_chunks: Annotated[int, at_least(AUTOMATIC)] = AUTOMATIC
+    eval_val_every: Annotated[int, OR_AUTO, at_least(1)] = AUTO
+    max_val_chunks: Annotated[int, OR_AUTO, at_least(0)] = AUTO
     sample_every: Annotated[int, at_least(0)] = 1
     checkpoint_dir: Annotated[Path, FILE_NAME] = Path("cv")
     savefile: Annotated[str, FILE_NAME, PART_OF_A_NAME] = ""

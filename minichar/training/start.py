@@ -11,29 +11,22 @@ from minichar.checkpoints.checkpoint import load_training
 from minichar.checkpoints.choosing import checkpoints_in, newest_first, newest_in, record_of
 from minichar.checkpoints.naming import is_latest, latest_path
 from minichar.checkpoints.state import TrainingState
+from minichar.checks import AUTO
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
-from minichar.engine.registry import AUTO
 from minichar.errors import Completed, MinicharError, Option, brief, counted, plain
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
 from minichar.text.datasets import older_pydocs
 from minichar.text.ngram import yardstick, yardstick_of
+from minichar.training.choose import CHOOSERS, choose
 from minichar.training.device import fastest, same_kind
 from minichar.training.recipes import check_effect, settings_from
-from minichar.training.settings import AUTOMATIC, Settings
+from minichar.training.settings import Settings
 from minichar.training.team import ALONE, Team
-from minichar.training.text import (
-    SPECIFY,
-    check_text,
-    choose,
-    keep_chosen,
-    lay_out_to_train,
-    read_corpus,
-    where_reset,
-)
+from minichar.training.text import SPECIFY, check_text, lay_out_to_train, read_corpus, where_reset
 from minichar.training.trainer import Trainer
 from minichar.training.transfer import copy_weights, listed, vocabulary_notes
 
@@ -112,7 +105,7 @@ def begin_from(
     """
     for name in ARCHITECTURE:
         wanted, found = getattr(settings, name), getattr(model.config, name)
-        if name in given and wanted not in (found, AUTOMATIC, AUTO, None):
+        if name in given and wanted not in (found, AUTO):
             raise MinicharError(
                 Option(name, wanted),
                 " does not match the ",
@@ -170,7 +163,8 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
             gone = f"{path} cannot be resumed: minichar no longer has "
             raise MinicharError(gone, Option(name, used), *fine_tune)
     settings = replace(saved, **{"checkpoint_dir": Path(path).parent} | changes)
-    settings = keep_chosen(settings, saved)
+    automatic = [name for name in changes if getattr(settings, name) is AUTO]
+    settings = replace(settings, **{name: getattr(saved, name) for name in automatic})  # keep the choices
     for name in FIXED:
         if name in changes and (value := getattr(settings, name)) != getattr(saved, name):
             # A model can be fine-tuned with other settings, but not with another architecture.
@@ -193,7 +187,6 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
             ", or start a new run with ",
             Option("init_from"),
         )
-    settings = choose(settings, corpus)
     changed = {name: value for name in changes if (value := getattr(settings, name)) != getattr(saved, name)}
     model.config = replace(model.config, **masking(settings))
     device = state.progress.device
@@ -306,10 +299,14 @@ def settings_of(model: CharRNN, path: Path) -> Settings:
     """
     try:
         stored = ORIGINAL.to_json() | {"recipe": ""} | model.details["settings"]
+        stored["eval_val_every"] = stored["eval_val_every"] or AUTO  # earlier versions stored 0
         current = {name: value for name, value in stored.items() if name not in REMOVED}
         if unknown := current.keys() - vars(ORIGINAL).keys():
             raise MinicharError(f"there is no setting {brief(min(unknown))}")
-        return Settings(**current)
+        settings = Settings(**current)
+        if unchosen := [name for name in CHOOSERS if getattr(settings, name) is AUTO]:
+            raise KeyError(*unchosen)
+        return settings
     except (KeyError, TypeError, MinicharError) as error:
         reason = f"its training settings are missing or corrupted ({error})"
         raise MinicharError(f"{path} cannot be used: {reason}") from error

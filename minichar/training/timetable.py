@@ -8,7 +8,7 @@ from minichar.training.schedules import warmup_steps
 from minichar.training.settings import Settings
 
 AUTOMATIC = 120.0
-"""Time between evaluations within an epoch, in seconds, if `eval_val_every` is 0 and evaluations are fast."""
+"""Seconds between evaluations within an epoch if `eval_val_every` is None and evaluations are fast."""
 TRAINING = 9
 """Minimum training time between automatic evaluations in an epoch, and between any evaluation and the one at
 the time limit, as a multiple of evaluation time."""

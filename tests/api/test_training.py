@@ -1,4 +1,5 @@
 import inspect
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,6 +157,9 @@ def test_the_signature_lists_every_option_with_its_default():
     parameters = inspect.signature(minichar.train).parameters
     for name, default in minichar.Settings().to_json().items():
         assert parameters[name].default == default
+    kinds = {"seed": int, "rnn_size": int | None, "dropout": float | None, "model": str | None}
+    kinds |= {"tied": bool | None, "checkpoint_dir": Path}
+    assert {name: parameters[name].annotation for name in kinds} == kinds
     assert list(parameters)[:4] == ["data", "device", "progress", "init_from"]
 
 

@@ -114,17 +114,16 @@ def test_max_time_names_its_unit(cli):
 @pytest.mark.parametrize(
     ("option", "values"),
     [
-        ("--rnn-size", (0, -2, 2**40)),
+        ("--rnn-size", (0, 2**40)),
         ("--num-layers", (0, -1, 10**9)),
         ("--batch-size", (-1,)),
         ("--seq-length", (-1,)),
-        ("--max-epochs", (-1, "nan")),
+        ("--max-epochs", (-1, 1e16, "nan")),
         ("--max-time", (-1, "inf")),
-        ("--patience", (-2,)),
         ("--warmup", (-0.1, 1)),
         ("--eval-val-every", (-1,)),
         ("--dropout", (1, -0.1, "nan")),
-        ("--learning-rate", (0, -2, "nan", "inf")),
+        ("--learning-rate", (0, "nan", "inf")),
         ("--learning-rate-decay", (0, 1.5)),
         ("--learning-rate-decay-after", (-1,)),
         ("--decay-rate", (1, -0.5)),
@@ -150,10 +149,38 @@ def test_option_out_of_range(refused, option, values):
         refused("train", "--data", "input.txt", *TOY, option, value)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--batch-size", 0, "at least 1"),
+        ("--seq-length", 0, "at least 1"),
+        ("--max-epochs", 0, "above 0"),
+        ("--eval-val-every", 0, "at least 1"),
+        ("--rnn-size", -1, "from 1 to 1048576"),
+        ("--dropout", -1, "at least 0 and below 1"),
+        ("--embedding", -1, "from 0 to 1048576"),
+        ("--patience", -1, "at least 0"),
+        ("--learning-rate", -1, "above 0"),
+        ("--warmup", -1, "at least 0 and below 1"),
+        ("--weight-decay", -1, "at least 0"),
+        ("--max-val-chunks", -1, "at least 0"),
+    ],
+)
+def test_numbers_that_do_not_mean_auto(refused, option, value, words):
+    error = refused("train", "--data", "input.txt", *TOY, option, value)
+    assert error == f"Error: {option} is {value}; it must be {words}, or auto"
+
+
 @pytest.mark.parametrize("option", ["--learning-rate", "--clip-norm", "--start-ss"])
 def test_numbers_that_are_not_finite(refused, option):
     error = refused("train", "--data", "input.txt", *TOY, option, "1e400")
-    assert error == f"Error: {option} is inf; it must be a finite number"
+    or_auto = ", or auto" if option == "--learning-rate" else ""
+    assert error == f"Error: {option} is inf; it must be a finite number{or_auto}"
+
+
+def test_words_that_are_neither_auto_nor_a_number(cli):
+    error = cli("train", "--rnn-size", "automatic", status=2).stderr.splitlines()[-1]
+    assert error.endswith("'--rnn-size': 'automatic' is neither auto nor a valid integer.")
 
 
 @pytest.mark.parametrize(

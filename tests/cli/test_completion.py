@@ -82,10 +82,21 @@ def test_other_paths_are_completed_by_the_shell(complete, words):
     assert complete(*words) == [("file", words[-1])]
 
 
-def test_commands_options_and_choices_are_completed(complete):
+def test_commands_options_and_choices_are_completed(complete, capsys):
     assert complete("tr") == [("plain", "train")]
     assert complete("train", "--rnn") == [("plain", "--rnn-size")]
     assert complete("train", "--model", "l") == [("plain", "lstm")]
+    assert complete("train", "--help-") == [("plain", "--help-all")]
+    assert complete("train", "--help-all", "--rnn") == [("plain", "--rnn-size")]
+    assert capsys.readouterr() == ("", "")
+
+
+def test_auto_is_completed(complete):
+    names = ["auto", "gru", "lstm", "rnn"]
+    assert complete("train", "--model", "") == [("plain", name) for name in names]
+    for option in ("--model", "--rnn-size", "--learning-rate"):
+        assert complete("train", option, "a") == complete("train", option, "AU") == [("plain", "auto")]
+    assert complete("train", "--rnn-size", "6") == []
 
 
 def test_completion_does_not_open_a_device(complete, monkeypatch):

@@ -15,7 +15,7 @@ from minichar.pictures import page
 from minichar.pictures.activity import read_activity
 from minichar.text.corpus import load_corpus
 from minichar.text.pydocs import pydocs_text
-from minichar.training.settings import Settings
+from minichar.training.recipes import settings_from
 
 
 class Reader(HTMLParser):
@@ -214,7 +214,10 @@ def test_a_training_text_that_has_changed_gives_a_note(cli, checkpoint, home):
 
 def trained_on_the_default_text():
     model = toy_model("".join(sorted(set(pydocs_text()))))
-    model.details |= {"settings": Settings().to_json(), "origin": {"path": "data/pydocs/input.txt"}}
+    model.details |= {
+        "settings": settings_from({"recipe": "char-rnn"}).to_json(),
+        "origin": {"path": "data/pydocs/input.txt"},
+    }
     return model
 
 
@@ -256,7 +259,7 @@ def test_training_text_is_unknown(cli, home):
 @pytest.mark.parametrize("path", ["a\0b", "\ud800", "x" * 5000, "/", "", "\x1b[2J"])
 def test_training_text_has_an_invalid_path(cli, home, path):
     model = toy_model()
-    model.details["settings"] = Settings().to_json() | {"data": path}
+    model.details["settings"] = settings_from({"recipe": "char-rnn"}).to_json() | {"data": path}
     save("toy.npz", model)
     result = cli("inspect", "toy.npz", "--html", "x.html", status=1)
     assert result.stderr.startswith("Error: ")

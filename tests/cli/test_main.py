@@ -17,6 +17,7 @@ from toys import ONE_THREAD
 import minichar.cli
 from minichar.cli import COMMANDS, SYNONYMS, main
 from minichar.cli.dashes import options_of
+from minichar.cli.options import is_rare
 from minichar.cli.renamed import BY_VALUE, EXPLAINED, RENAMED, translate
 from minichar.errors import MinicharError, Option
 
@@ -69,27 +70,46 @@ def sections_of(text):
     return sections
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_describes_every_parameter_in_a_section(cli, name):
-    for words, command in subcommands(name).items():
-        text = cli(*words, "--help").stdout
-        assert text.startswith(f"Usage: minichar {' '.join(words)} ")
-        assert command.help
-        assert all(len(line) <= 100 for line in text.splitlines())
-        text, _, examples = text.partition("\n  Examples:\n")
-        assert examples.startswith("    minichar ") == (len(words) == 1)
-        sections = sections_of(text)
-        arguments = [p for p in command.params if isinstance(p, click.Argument)]
-        assert len(sections.pop("Arguments", [])) == len(arguments), text
-        assert all(p.description for p in arguments)
-        options = [p for p in command.params if isinstance(p, click.Option)]
-        assert sum(map(len, sections.values())) == len(options) + 1, text  # plus --help
-        assert all(p.help for p in options)
-        assert list(sections)[-1] in ("Options", "Other options")
-        assert sections[list(sections)[-1]][-1] == "-h, --help"
-        assert all(row.startswith("-") for rows in sections.values() for row in rows), (
-            "an argument is listed as an option"
-        )
+def help_options(command):
+    """Return the options that show help: ``--help`` and, if it lists more, ``--help-all``."""
+    return ("--help", "--help-all") if any(map(is_rare, command.params)) else ("--help",)
+
+
+def test_only_commands_that_train_have_rare_options():
+    commands = {name: main.get_command(click.Context(main), name) for name in COMMANDS}
+    assert [name for name in commands if len(help_options(commands[name])) > 1] == ["train", "sweep"]
+
+
+ALL_HELP = [
+    pytest.param((*words, option), command, id=" ".join((*words, option)))
+    for name in COMMANDS
+    for words, command in subcommands(name).items()
+    for option in help_options(command)
+]
+"""The arguments that show help, with the command."""
+
+
+@pytest.mark.parametrize(("words", "command"), ALL_HELP)
+def test_help_describes_every_parameter_in_a_section(cli, words, command):
+    text = cli(*words).stdout
+    assert text.startswith(f"Usage: minichar {' '.join(words[:-1])} ")
+    assert command.help
+    assert all(len(line) <= 100 for line in text.splitlines())
+    text, _, examples = text.partition("\n  Examples:\n")
+    assert examples.startswith("    minichar ") == (len(words) == 2)
+    sections = sections_of(text)
+    arguments = [p for p in command.params if isinstance(p, click.Argument)]
+    assert len(sections.pop("Arguments", [])) == len(arguments), text
+    assert all(p.description for p in arguments)
+    options = [p for p in command.params if isinstance(p, click.Option)]
+    shown = [p for p in options if words[-1] == "--help-all" or not is_rare(p)]
+    assert sum(map(len, sections.values())) == len(shown) + len(help_options(command)), text
+    assert all(p.help for p in options)
+    assert list(sections)[-1] in ("Options", "Other options")
+    assert sections[list(sections)[-1]][-1] == "-h, --help"
+    assert all(row.startswith("-") for rows in sections.values() for row in rows), (
+        "an argument is listed as an option"
+    )
 
 
 def test_help_describes_arguments_in_their_own_section(cli):
@@ -390,7 +410,7 @@ def test_options_without_a_single_replacement_are_explained(cli, given, words):
 
 
 def test_choices_ignore_case_and_suggest_a_similar_name(cli):
-    words = "'lsmt' is not one of 'auto', 'gru', 'lstm', 'rnn'; did you mean 'lstm'?"
+    words = "'lsmt' is neither auto nor one of 'gru', 'lstm', 'rnn'; did you mean 'lstm'?"
     assert words in cli("train", "--model", "lsmt", status=2).stderr
     words = "did you mean 'tinyshakespeare'?"
     assert words in cli("data", "get", "Shakespeare", status=2).stderr
@@ -422,9 +442,9 @@ def test_number_out_of_range(cli, arguments, words):
     assert cli(*arguments.split(), status=2).stderr.splitlines()[-1] == f"Error: {words}"
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_help_shows_defaults_without_a_superfluous_fraction(cli, name):
-    assert not re.search(r"default:\s+-?\d+\.0[;\]]", cli(name, "--help").stdout)
+@pytest.mark.parametrize(("words", "command"), ALL_HELP)
+def test_help_shows_defaults_without_a_superfluous_fraction(cli, words, command):
+    assert not re.search(r"default:\s+-?\d+\.0[;\]]", cli(*words).stdout)
 
 
 def test_commands_are_imported_lazily():

@@ -39,9 +39,9 @@ def test_durations(seconds, words):
     [
         (["--patience", 0], "about 60 s"),
         (["--patience", 10, "--eval-val-every", 1000], "about 60 s"),
-        (["--patience", 10, "--eval-val-every", 0], "about 60 s"),
+        (["--patience", 10, "--eval-val-every", "auto"], "about 60 s"),
         (["--patience", 10, "--eval-val-every", 2], "up to about 60 s"),
-        (["--patience", -1, "--train-frac", 1, "--val-frac", 0], "about 60 s"),
+        (["--patience", "auto", "--train-frac", 1, "--val-frac", 0], "about 60 s"),
         (["--patience", 0, "--max-epochs", 1], "about 33 s"),
     ],
 )

@@ -14,6 +14,7 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from toys import SMALL, TEXT
 
+from minichar.checkpoints.checkpoint import load
 from minichar.checkpoints.choosing import best_checkpoint
 from minichar.checkpoints.naming import loss_in_name
 from minichar.cli import INTERRUPTED, main, sweep_report
@@ -78,6 +79,23 @@ def test_a_sweep_continues_from_another_directory(cli, home, optuna, monkeypatch
     assert f"--data {home}/input.txt" in result.stdout
 
 
+def test_values_can_be_automatic(cli, home, optuna):
+    words = "--data", "input.txt", "--recipe", "char-rnn", *SMALL[2:], "--seq-length", "Auto"
+    said = cli(
+        "sweep", *words, "--search", "rnn_size=8", "--search", "dropout=auto,0.1", "--trials", 1
+    ).stderr
+    assert "up to 1 trial over rnn-size=8, dropout=auto,0.1\n" in said
+    result = cli("sweep", "--trials", 2)
+    assert re.findall(r"^trial \d +complete .*: (rnn.*)", said + result.stderr, re.MULTILINE) == [
+        *("rnn-size 8, dropout auto", "rnn-size 8, dropout 0.1")
+    ]
+    printed = shlex.split(result.stdout)
+    assert printed[printed.index("--seq-length") + 1] == "auto"
+    settings = load(best_checkpoint(home / "sweep" / "trial-0000")).details["settings"]
+    assert (settings["seq_length"], settings["dropout"]) == (42, 0.5), "as chosen by minichar"
+    assert " auto ┤" in cli("plot", "sweep").stdout
+
+
 def test_each_note_about_the_trials_is_printed_once(cli, home, optuna):
     words = ("--data", "input.txt", *SMALL[:4], *SMALL[6:], "--reset-on", r"\n", "--trials", 3)
     searched = "--batch-size", 200, "--search", "learning_rate=0.01,0.02"
@@ -108,9 +126,9 @@ def test_the_directory_of_a_training_run_is_rejected(refused, checkpoint, optuna
 
 
 def test_options_are_spelt_as_on_the_command_line():
-    options = {"use_ss": False, "reset_on": "\n\\", "savefile": "a b", "title": "\a"}
+    options = {"use_ss": False, "reset_on": "\n\\", "savefile": "a b", "title": "\a", "rnn_size": None}
     command = train_command({**options, "learning_rate": 1e-3, "max_epochs": 1.0})
-    words = ["--no-use-ss", "--reset-on", r"\n\\", "--savefile", "a b", "--title", "\a"]
+    words = ["--no-use-ss", "--reset-on", r"\n\\", "--savefile", "a b", "--title", "\a", "--rnn-size", "auto"]
     words += ["--learning-rate", "0.001", "--max-epochs", "1"]
     assert shlex.split(command) == ["minichar", "train", *words]
 

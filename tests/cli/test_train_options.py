@@ -6,10 +6,14 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 import minichar.cli.train as train_module
 from minichar import MinicharError
+from minichar.cli import main
+from minichar.cli.options import OrAuto
 from minichar.cli.train import command
+from minichar.training.recipes import RECIPES
 from minichar.training.settings import Settings
 
 OTHER = {
@@ -125,13 +129,38 @@ def test_options_that_are_not_settings(cli, begun):
 def test_defaults_match_the_settings(cli, begun):
     cli("train", status=1)
     assert begun == [Settings()]
-    assert begun[0].rnn_size == -1
     defaults = {parameter.name: parameter.default for parameter in command.params}
     assert defaults["print_every"] == 100
 
 
+AUTOMATIC = [parameter.name for parameter in command.params if isinstance(parameter.type, OrAuto)]
+
+
+@pytest.mark.parametrize("name", AUTOMATIC)
+def test_auto_overrides_the_recipe(cli, begun, name):
+    for word in ("auto", "AUTO"):
+        cli("train", "--recipe", "char-rnn", f"--{name.replace('_', '-')}", word, status=1)
+        recipe = {**RECIPES["char-rnn"].options, "recipe": "char-rnn"}
+        assert recipe[name] is not None
+        assert begun.pop() == Settings(**recipe | {name: None})
+
+
+def test_every_option_that_can_be_automatic_accepts_auto():
+    automatic = {name for name, default in asdict(Settings()).items() if default is None}
+    assert automatic - {*AUTOMATIC} == {"data", "tied", "layer_norm"}  # the last two are flags
+
+
+def test_help_is_short():
+    """In a terminal with 100 columns, Click uses 98."""
+    text = CliRunner().invoke(main, ["train", "--help"], terminal_width=98).stdout
+    text, _, _ = text.partition("\n  Examples:\n")
+    options = re.findall(r"^  -.*\n(?:   .*\n)*", text, re.MULTILINE)
+    assert 20 <= len(options) <= 25
+    assert [option for option in options if option.count("\n") > 2] == []
+
+
 def test_help_lists_every_option_under_a_heading(cli):
-    text = cli("train", "--help").stdout
+    text = cli("train", "--help-all").stdout
     headings = [
         "Text:",
         "Model:",
@@ -145,17 +174,20 @@ def test_help_lists_every_option_under_a_heading(cli):
     for parameter in (parameter for parameter in command.params if isinstance(parameter, click.Option)):
         assert parameter.help, parameter.name
         assert f"--{parameter.opts[0].removeprefix('--')}" in text
-    shown = " ".join(text.split())
     for option, default in (
         ("--num-layers", "2"),
-        ("--learning-rate", "-1"),
+        ("--learning-rate", "auto"),
+        ("--tied / --no-tied", "auto"),
+        ("--model", "auto"),
         ("--val-frac", "0.05"),
         ("--use-ss / --no-use-ss", "no-use-ss"),
         ("--checkpoint-dir", "cv"),
         ("--print-every", "100"),
-        ("--eval-val-every", "0"),
+        ("--eval-val-every", "auto"),
     ):
-        assert re.search(rf"{option} .*?\[default: {default}", shown), option
+        shown = re.search(rf"^  {option} .*\n(?:   .*\n)*", text, re.MULTILINE)[0]
+        assert f"[default: {default}" in " ".join(shown.split()).replace("- ", "-"), option
+    assert "  --model [auto|gru|lstm|rnn] " in text
 
 
 def test_text_without_the_data_option(cli):
@@ -165,7 +197,7 @@ def test_text_without_the_data_option(cli):
 def test_a_recipe_is_used_and_stored(cli, begun):
     cli("train", "--data", "input.txt", "--recipe", "QUICK", "--rnn-size", 9, status=1)
     (settings,) = begun
-    assert (settings.recipe, settings.rnn_size, settings.learning_rate) == ("quick", 9, -1)
+    assert (settings.recipe, settings.rnn_size, settings.learning_rate) == ("quick", 9, None)
 
 
 def test_recipes_are_listed(cli):

@@ -40,6 +40,8 @@ def test_heights():
         [pytest.approx(0.5), 0, 1],
         [0, 1, 0.5],
     ]
+    assert Axis("size", (64, None, 128), "choices").heights() == [0.5, 0, 1]
+    assert Axis("size", (64, None), "choices").ticks() == {0: "auto", 1: "64"}
     assert Axis("flat", (3, 3)).heights() == [0.5, 0.5]
     assert Axis("flat", (3, 3)).ticks() == {0.5: "3"}
 

@@ -26,8 +26,9 @@ WORDS = 100_000
 READ = """
 import sys
 from pathlib import Path
+from minichar.training.choose import choose
 from minichar.training.settings import Settings
-from minichar.training.text import choose, lay_out, read_corpus
+from minichar.training.text import lay_out, read_corpus
 settings = Settings(data=Path(sys.argv[1]))
 corpus = read_corpus(settings)
 for chunk in lay_out(corpus, choose(settings, corpus)).train:

@@ -13,6 +13,7 @@ from minichar.sweep.space import Dimension, check_space, parse, read_space
         ("use_ss=true,False", Dimension("use_ss", (True, False))),
         ("tied=true,false", Dimension("tied", (True, False))),
         ("model=gru,lstm", Dimension("model", ("gru", "lstm"))),
+        ("rnn_size=AUTO,64,auto", Dimension("rnn_size", (None, 64))),
     ],
 )
 def test_parse(text, expected):
@@ -33,6 +34,9 @@ def test_parse(text, expected):
         ("model=gru..lstm", "is not a range"),
         ("dropout=0..0.5:log", "--search dropout=0..0.5:log is logarithmic, so it must start above 0"),
         ("rnn_size=8,16:log", "--search rnn_size=8,16:log is a list"),
+        ("dropout=auto..0.5", "--search dropout=auto..0.5 is not a range from a smaller to a larger number"),
+        ("num_layers=auto,2", "--num-layers is 'auto'; it must be an integer"),
+        ("tied=auto,true", "--tied is 'auto'; it must be true or false"),
         ("val_frac=0.1,0.2", "--val-frac cannot be searched: set it to one value"),
         ("title=a,b", "--title cannot be searched"),
     ],
@@ -45,9 +49,9 @@ def test_invalid_dimensions(text, message):
 
 def test_toml(tmp_path):
     path = tmp_path / "space.toml"
-    path.write_text('rnn-size = [64, 128]\ndropout = "0..0.5"\nuse_ss = [true, false]\n')
+    path.write_text('rnn-size = [64, "auto"]\ndropout = "0..0.5"\nuse_ss = [true, false]\n')
     assert [str(each) for each in read_space(path)] == [
-        "rnn_size=64,128",
+        "rnn_size=64,auto",
         "dropout=0.0..0.5",
         "use_ss=True,False",
     ]
@@ -63,8 +67,9 @@ def test_toml(tmp_path):
     ("search", "given", "message"),
     [
         (["rnn_size=0..4"], {}, "rnn_size is 0; it must be from 1"),
-        (["learning_rate=0.1,0.01,-2"], {}, "learning_rate is -2; it must be above 0, or -1"),
-        (["dropout=-1..0.5"], {}, "dropout is -0.25"),  # both ends are valid, but not all values between them
+        (["learning_rate=0.1,0.01,-1"], {}, "learning_rate is -1; it must be above 0, or None"),
+        (["dropout=0..1"], {}, "dropout is 1; it must be at least 0 and below 1"),
+        (["dropout=-1..0.5"], {}, "dropout is -1; it must be at least 0 and below 1"),
         (["model=gru,lstm", "gru_reset=after,before"], {}, "gru_reset has no effect without model='gru'"),
         (["gru_reset=after,before"], {"model": "lstm"}, "gru_reset has no effect"),
         (["rnn_size=4,8"], {"rnn_size": 8}, "rnn_size is specified more than once"),
@@ -78,3 +83,4 @@ def test_values_that_training_would_reject(search, given, message):
 
 def test_values_that_training_accepts():
     check_space([parse("model=gru,gru"), parse("gru_reset=after,before"), parse("dropout=0..0.5")], {})
+    check_space([parse("model=auto,gru")], {"rnn_size": None})

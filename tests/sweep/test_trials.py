@@ -160,7 +160,7 @@ def test_a_trial_that_ends_early_is_complete_and_its_loss_is_the_lowest(sweep):
 @pytest.mark.parametrize(
     ("eval_val_every", "percentages", "state"),
     [
-        (0, [50], "pruned"),
+        (None, [50], "pruned"),
         (6, [9, 18], "pruned"),  # not in the first 10% of the run
         (1000, [100], "complete"),  # not after the last step
     ],

@@ -48,6 +48,8 @@ EVERYTHING = Settings(
     ema=0.9,
     dtype="float64",
     eval_val_every=5,
+    max_val_chunks=0,
+    patience=0,
 )
 LSTM = {"model": "lstm"}
 

@@ -8,6 +8,7 @@ import pytest
 from toys import WRONG, parts, places, put_together, set_at, take
 
 from minichar.errors import LONGEST_PATH, MinicharError
+from minichar.training.choose import CHOOSERS
 from minichar.training.start import resume
 
 
@@ -22,6 +23,7 @@ from minichar.training.start import resume
         ("details.settings.checkpoint_dir", None),
         ("details.settings.min_freq", 3),
         ("details.settings.batch_size", 3),
+        *((f"details.settings.{name}", None) for name in CHOOSERS),
         ("details.origin", None),
         ("details.origin.digest", None),
         ("training.iteration", "ten"),

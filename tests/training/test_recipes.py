@@ -51,7 +51,7 @@ def test_the_start_of_the_decay_has_an_effect_if_the_recipe_has_a_decay():
 
 
 def test_limits_on_validation_may_be_off_or_automatic_without_a_validation_part():
-    settings_from({"patience": 0, "max_val_chunks": -1, "val_frac": 0.0})
+    settings_from({"patience": 0, "max_val_chunks": None, "val_frac": 0.0})
 
 
 def test_the_options_of_laptop_and_best():

@@ -4,7 +4,6 @@
 """
 
 import re
-from math import ceil
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from toys import TEXT, parts, put_together, take, toy_model, toy_settings
 from minichar.checkpoints.checkpoint import load, load_training, save
 from minichar.errors import MinicharError
 from minichar.text.pydocs import uncleaned_pydocs_text
+from minichar.training.choose import CHOOSERS
 from minichar.training.start import ARCHITECTURE, begin, resume, settings_of
 
 
@@ -143,23 +143,25 @@ def test_a_training_checkpoint_can_be_loaded_as_a_model(stopped):
     assert load(stopped).details["settings"]["rnn_size"] == 8
 
 
-def test_automatic_values_on_resuming(tmp_path):
-    settings = toy_settings(tmp_path, dropout=0.2, max_epochs=1)
-    trainer = begin(settings).trainer
-    list(trainer.run())
-    run = resume(trainer.saver.saved[-1], {"dropout": -1, "max_epochs": 0, "patience": -1})
-    epochs = ceil(5000 / len(trainer.split.train))
-    assert run.changes == {"dropout": 0.5, "max_epochs": epochs, "patience": 10}
-    assert run.trainer.model.config.dropout == run.trainer.settings.dropout == 0.5
-    assert resume(trainer.saver.saved[-1], {"dropout": 0.2, "max_epochs": 2}).changes == {"max_epochs": 2}
-
-
-def test_automatic_values_of_fixed_settings_keep_the_values_that_were_chosen(stopped):
-    automatic = {"rnn_size": -1, "batch_size": 0, "seq_length": 0, "embedding": -1, "max_val_chunks": -1}
-    automatic |= {"layer_norm": None, "tied": None, "weight_decay": -1}
-    run = resume(stopped, automatic)
+def test_automatic_values_keep_those_of_the_run(stopped):
+    run = resume(stopped, dict.fromkeys([*CHOOSERS, "eval_val_every"]))
     assert run.changes == {}
     assert run.trainer.settings == resume(stopped, {}).trainer.settings
+    with pytest.raises(MinicharError, match="seed is None; it must be an integer"):
+        resume(stopped, {"seed": None})
+
+
+@pytest.mark.parametrize("stored", [0, 1000])
+def test_the_evaluation_interval_of_a_run_of_an_earlier_version(stopped, stored):
+    """Earlier versions stored 0 for an automatic interval."""
+    header, arrays = parts(stopped)
+    header["details"]["settings"]["eval_val_every"] = stored
+    trainer = resume(put_together(stopped, header, arrays), {}).trainer
+    assert trainer.settings.eval_val_every == (stored or None)
+    take(trainer, trainer.iterations)
+    per_epoch = len(trainer.split.train)
+    evaluated = [2 * per_epoch] if stored else [per_epoch, 2 * per_epoch]
+    assert [row["iteration"] for row in trainer.history] == evaluated
 
 
 def test_settings_that_an_old_checkpoint_lacks_have_the_values_of_char_rnn(tmp_path):

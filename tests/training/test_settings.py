@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from minichar.errors import MinicharError
+from minichar.training.recipes import RECIPES
 from minichar.training.settings import Settings
 
 
@@ -20,27 +21,27 @@ def test_the_defaults():
         "split": "columns",
         "train_frac": 0.95,
         "val_frac": 0.05,
-        "model": "auto",
-        "rnn_size": -1,
+        "model": None,
+        "rnn_size": None,
         "num_layers": 2,
-        "dropout": -1,
+        "dropout": None,
         "gru_reset": "after",
         "weight_drop": 0.0,
-        "embedding": -1,
+        "embedding": None,
         "layer_norm": None,
         "tied": None,
-        "seq_length": 0,
-        "batch_size": 0,
-        "max_epochs": 0,
-        "patience": -1,
+        "seq_length": None,
+        "batch_size": None,
+        "max_epochs": None,
+        "patience": None,
         "epoch_reset": True,
         "max_time": 0,
-        "learning_rate": -1,
-        "warmup": -1,
+        "learning_rate": None,
+        "warmup": None,
         "learning_rate_decay": 1.0,
         "learning_rate_decay_after": 10,
         "decay_rate": 0.95,
-        "weight_decay": -1,
+        "weight_decay": None,
         "ema": 0.999,
         "grad_clip": 5.0,
         "clip_norm": 0.0,
@@ -52,8 +53,8 @@ def test_the_defaults():
         "ss_feed": "sample",
         "seed": 123,
         "dtype": "float32",
-        "eval_val_every": 0,
-        "max_val_chunks": -1,
+        "eval_val_every": None,
+        "max_val_chunks": None,
         "sample_every": 1,
         "checkpoint_dir": "cv",
         "savefile": "",
@@ -63,26 +64,27 @@ def test_the_defaults():
     }
 
 
+AUTOMATIC = {name for name, default in asdict(Settings()).items() if default is None} - {"data"}
 NAN, INF = float("nan"), float("inf")
 
 
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("model", ("cnn", "")),
+        ("model", ("cnn", "", "auto")),
         ("gru_reset", ("within",)),
-        ("rnn_size", (0, -2)),
+        ("rnn_size", (0, -1)),
         ("num_layers", (0, -1)),
-        ("dropout", (1.0, -0.1, NAN)),
+        ("dropout", (1.0, -0.1, -1, NAN)),
         ("weight_drop", (1.0, -0.1, NAN)),
-        ("embedding", (-2,)),
-        ("seq_length", (-1,)),
-        ("batch_size", (-50,)),
-        ("max_epochs", (-1, NAN, 1e16)),
+        ("embedding", (-1,)),
+        ("seq_length", (0, -1)),
+        ("batch_size", (0, -50)),
+        ("max_epochs", (0, -1, NAN, 1e16)),
         ("max_time", (-1, INF)),
-        ("patience", (-2,)),
-        ("eval_val_every", (-1,)),
-        ("max_val_chunks", (-2,)),
+        ("patience", (-1,)),
+        ("eval_val_every", (0, -1)),
+        ("max_val_chunks", (-1,)),
         ("min_freq", (-1,)),
         ("learning_rate_decay_after", (-1,)),
         ("seed", (-1,)),
@@ -93,11 +95,11 @@ NAN, INF = float("nan"), float("inf")
         ("min_ss", (-0.1, 1.1, NAN)),
         ("grad_clip", (-1.0, NAN, INF)),
         ("clip_norm", (-1.0, NAN, INF)),
-        ("learning_rate", (0.0, -1e-3, -2.0, NAN, INF)),
+        ("learning_rate", (0.0, -1e-3, -1.0, NAN, INF)),
         ("learning_rate_decay", (0.0, -1.0, 1.01, NAN)),
-        ("warmup", (-0.1, 1.0, NAN)),
+        ("warmup", (-0.1, -1, 1.0, NAN)),
         ("decay_rate", (1.0, -0.1, NAN)),
-        ("weight_decay", (-0.1, -2.0, NAN, INF)),
+        ("weight_decay", (-0.1, -1, NAN, INF)),
         ("ema", (1.0, -0.1, NAN)),
         ("split", ("rows", "")),
         ("ss_schedule", ("cosine",)),
@@ -110,7 +112,9 @@ def test_a_value_out_of_range_names_the_option(name, values):
     for value in values:
         with pytest.raises(MinicharError, match=f"^{name} is .*; it must be ") as caught:
             Settings(**{name: value})
-        assert caught.value.with_flags.startswith(f"--{name.replace('_', '-')} is ")
+        flags = caught.value.with_flags
+        assert flags.startswith(f"--{name.replace('_', '-')} is ")
+        assert str(caught.value).endswith(", or None") == flags.endswith(", or auto") == (name in AUTOMATIC)
 
 
 @pytest.mark.parametrize(
@@ -126,6 +130,17 @@ def test_a_value_out_of_range_names_the_option(name, values):
         ("learning_rate", 1e300),
         ("seed", 2**200),
         ("keep", 0),
+        ("rnn_size", 1),
+        ("seq_length", 1),
+        ("batch_size", 1),
+        ("eval_val_every", 1),
+        ("max_epochs", 1e-9),
+        ("dropout", 0),
+        ("embedding", 0),
+        ("patience", 0),
+        ("warmup", 0),
+        ("weight_decay", 0),
+        ("max_val_chunks", 0),
         ("sample_every", 0),
         ("learning_rate_decay_after", 0),
     ],
@@ -135,12 +150,11 @@ def test_the_limits_of_a_range_are_allowed(name, value):
 
 
 WRONG_TYPES = {
-    int: ("7", 2.5, None, [], True, float("nan")),
-    float: ("0.5", None, [], 1j, False, 10**400),
-    bool: ("yes", 1, None),
-    bool | None: ("yes", 1),
-    str: (7, None, b"x", ["a"]),
-    Path: (7, None, b"x", ["a"]),
+    int: ("7", 2.5, [], True, float("nan")),
+    float: ("0.5", [], 1j, False, 10**400),
+    bool: ("yes", 1),
+    str: (7, b"x", ["a"]),
+    Path: (7, b"x", ["a"]),
     Path | None: (7, b"x", ["a"]),
 }
 
@@ -150,6 +164,15 @@ def test_a_value_of_the_wrong_type_names_the_option(name, kind):
     for value in WRONG_TYPES[kind]:
         with pytest.raises(MinicharError, match=f"^{name} is .*; it must be "):
             Settings(**{name: value})
+
+
+@pytest.mark.parametrize("name", asdict(Settings()))
+def test_only_automatic_values_and_the_default_text_are_none(name):
+    if name in AUTOMATIC | {"data"}:
+        assert getattr(Settings(**RECIPES["char-rnn"].options | {name: None}), name) is None
+    else:
+        with pytest.raises(MinicharError, match=f"^{name} is None; it must be "):
+            Settings(**{name: None})
 
 
 def test_values_are_converted_to_the_declared_type():
@@ -201,12 +224,12 @@ def test_the_teacher_forcing_ratio_decays_each_epoch():
 
 
 def test_large_limits_are_printed_in_full():
-    with pytest.raises(MinicharError, match=r"rnn_size is 0; it must be from 1 to 1048576, or -1$"):
+    with pytest.raises(MinicharError, match=r"rnn_size is 0; it must be from 1 to 1048576, or None$"):
         Settings(rnn_size=0)
 
 
 def test_whole_numbers_out_of_range_have_no_decimal_point():
-    with pytest.raises(MinicharError, match=r"^max_epochs is -1; it must be from 0 to 1e\+15$"):
+    with pytest.raises(MinicharError, match=r"^max_epochs is -1; it must be above 0, or None$"):
         Settings(max_epochs=-1.0)
-    with pytest.raises(MinicharError, match=r"^rnn_size is 8\.0; it must be an integer$"):
+    with pytest.raises(MinicharError, match=r"^rnn_size is 8\.0; it must be an integer, or None$"):
         Settings(rnn_size=8.0)

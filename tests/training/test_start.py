@@ -179,15 +179,16 @@ def test_only_the_weights_are_taken_from_init_from(tmp_path):
 
 
 def test_sizes_are_chosen_when_fine_tuning_too(old, tmp_path):
-    trainer = begin_from(toy_settings(tmp_path, ALPHABET * 60, batch_size=0, max_epochs=0), old).trainer
+    trainer = begin_from(toy_settings(tmp_path, ALPHABET * 60, batch_size=None, max_epochs=None), old).trainer
     assert trainer.settings.batch_size == trainer.split.B == 7, "B = 4 leaves out more than 2%"
     assert trainer.settings.max_epochs >= 1
 
 
-def test_the_embedding_of_a_model_can_be_left_to_minichar(old, tmp_path):
-    settings = toy_settings(tmp_path, ALPHABET * 60, embedding=-1, tied=None)
-    config = begin_from(settings, load(tmp_path / "old.npz"), ["embedding", "tied"]).trainer.model.config
-    assert (config.embedding, config.tied) == (old.config.embedding, old.config.tied)
+def test_automatic_values_keep_the_architecture_of_the_model(old, tmp_path):
+    automatic = dict.fromkeys(["model", "rnn_size", "embedding", "layer_norm", "tied"])
+    settings = toy_settings(tmp_path, ALPHABET * 60, **automatic)
+    model = begin_from(settings, load(tmp_path / "old.npz"), automatic).trainer.model
+    assert architecture(model) == architecture(old)
 
 
 @pytest.mark.parametrize(("text", "count"), [("a" * 300, 1), ("ab" * 150, 0)])

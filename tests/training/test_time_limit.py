@@ -116,7 +116,7 @@ def test_by_default_the_clock_starts_with_the_run(trainer_of, clock):
 
 def test_time_before_the_first_step_does_not_make_an_evaluation_or_a_save_due(trainer_of, clock):
     clock.now += 500
-    trainer = trainer_of(max_epochs=1, eval_val_every=0, checkpoint_every=100)
+    trainer = trainer_of(max_epochs=1, eval_val_every=None, checkpoint_every=100)
     events = [event for event in trainer.run(started=STARTED) if not isinstance(event, Step)]
     assert [(type(event), trainer.iteration) for event in events] == [
         (Evaluated, trainer.iterations),

@@ -6,23 +6,28 @@ from minichar.training.settings import Settings
 from minichar.training.timetable import Timetable
 
 
+def timetable(**changes):
+    """Return the timetable of a run with 10 steps per epoch, by default without warm-up and patience."""
+    return Timetable(Settings(**{"max_epochs": 2, "patience": 0, "warmup": 0.0} | changes), 10, 4)
+
+
 def due(plan, iterations):
     return [i for i in iterations if plan.is_evaluation_due(i)]
 
 
 @pytest.mark.parametrize(("epochs", "total"), [(2, 20), (0.25, 2), (0.26, 3), (0.001, 1)])
 def test_the_number_of_epochs_can_be_a_fraction(epochs, total):
-    assert Timetable(Settings(max_epochs=epochs), 10, 4).total == total
+    assert timetable(max_epochs=epochs).total == total
 
 
 def test_evaluations_at_regular_intervals():
-    plan = Timetable(Settings(max_epochs=2, eval_val_every=8), 10, 4)
+    plan = timetable(eval_val_every=8)
     plan.now = 1200.0
     assert due(plan, range(1, 21)) == [8, 16, 20]
 
 
 def test_by_default_evaluations_are_after_every_epoch_and_every_two_minutes():
-    plan = Timetable(Settings(max_epochs=2.5, eval_val_every=0), 10, 4)
+    plan = timetable(max_epochs=2.5)
     assert due(plan, range(1, 26)) == [10, 20, 25]
     plan.now = 119.0
     assert not plan.is_evaluation_due(3)
@@ -34,7 +39,7 @@ def test_by_default_evaluations_are_after_every_epoch_and_every_two_minutes():
 
 @pytest.mark.parametrize(("seconds", "pause"), [(13, 120), (14, 126), (240, 2160)])
 def test_evaluations_take_at_most_a_tenth_of_the_time(seconds, pause):
-    plan = Timetable(Settings(max_epochs=2, eval_val_every=0), 10, 4)
+    plan = timetable()
     plan.now = 1000.0
     plan.evaluated(seconds, saving=1)
     plan.now += pause - 1
@@ -44,26 +49,26 @@ def test_evaluations_take_at_most_a_tenth_of_the_time(seconds, pause):
     assert plan.is_evaluation_due(10), "an evaluation is always due at the end of an epoch"
 
 
-@pytest.mark.parametrize(("every", "seconds", "expected"), [(0, 119, 2), (0, 600, 7), (8, 600, 3)])
+@pytest.mark.parametrize(("every", "seconds", "expected"), [(None, 119, 2), (None, 600, 7), (8, 600, 3)])
 def test_the_expected_number_of_evaluations(every, seconds, expected):
-    assert Timetable(Settings(max_epochs=2.5, eval_val_every=every), 10, 4).evaluations(seconds) == expected
+    assert timetable(max_epochs=2.5, eval_val_every=every).evaluations(seconds) == expected
 
 
 def test_the_time_limit():
-    plan = Timetable(Settings(max_time=1.5), 10, 4)
+    plan = timetable(max_time=1.5)
     plan.tick(89, 0)
     assert plan.reason_to_end() == ""
     plan.tick(90, 0)
     assert plan.reason_to_end() == "", "the first step is always made"
     plan.tick(90, 1)
     assert plan.reason_to_end() == "reached the time limit of 1.5 minutes"
-    plan = Timetable(Settings(max_time=1), 10, 4)
+    plan = timetable(max_time=1)
     plan.tick(60, 1)
     assert plan.reason_to_end() == "reached the time limit of 1 minute"
 
 
 def test_without_a_limit_time_does_not_end_the_run():
-    plan = Timetable(Settings(), 10, 4)
+    plan = timetable()
     plan.tick(1e9, 2)
     assert plan.reason_to_end() == ""
     assert plan.deadline() == inf
@@ -71,7 +76,7 @@ def test_without_a_limit_time_does_not_end_the_run():
 
 
 def test_patience_counts_evaluations_without_improvement():
-    plan = Timetable(Settings(patience=2), 10, 4)
+    plan = timetable(patience=2)
     for best, reason in [(True, False), (False, False), (True, False), (False, False), (False, True)]:
         plan.count(1, best)
         assert bool(plan.reason_to_end()) == reason
@@ -79,7 +84,7 @@ def test_patience_counts_evaluations_without_improvement():
 
 
 def test_patience_does_not_count_evaluations_during_warm_up():
-    plan = Timetable(Settings(patience=2, max_epochs=2, warmup=0.5), 10, 4)
+    plan = timetable(patience=2, warmup=0.5)
     ended = []
     for iteration in range(8, 14):
         plan.count(iteration, best=False)
@@ -88,7 +93,7 @@ def test_patience_does_not_count_evaluations_during_warm_up():
 
 
 def test_without_patience_the_run_does_not_end_early():
-    plan = Timetable(Settings(patience=0), 10, 4)
+    plan = timetable(patience=0)
     for _ in range(100):
         plan.count(1, best=False)
     assert plan.reason_to_end() == ""

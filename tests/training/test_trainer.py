@@ -265,7 +265,7 @@ def test_grad_clip_is_applied_before_clip_norm(trainer_of):
 
 
 def test_after_a_long_evaluation_the_next_one_is_not_due_at_once(trainer_of, clock):
-    trainer = trainer_of(max_epochs=1, eval_val_every=0)
+    trainer = trainer_of(max_epochs=1, eval_val_every=None)
     clock.step, clock.chunk = lambda i: 8.0, 100 / len(trainer.val)
     at = [event.iteration for event in trainer.run() if isinstance(event, Evaluated)]
     assert at == [16, trainer.iterations], "the first evaluation took 200 s, so the next is due after 1800 s"
