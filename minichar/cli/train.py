@@ -78,6 +78,7 @@ NEWEST = "--newest"
 )
 @output(
     "--yardstick/--no-yardstick",
+    rare=True,
     default=True,
     help="Compare the model with n-gram models of the same text, which takes a few seconds at the start.",
 )
