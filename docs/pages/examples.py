@@ -47,7 +47,7 @@ print(samples)
     ),
     Group(
         "Prepare training text",
-        ("load_corpus", "Vocabulary", "split_text"),
+        ("load_corpus", "Vocabulary", "split_text", "ngram_loss"),
         """\
 import minichar
 
@@ -58,6 +58,9 @@ print(len(vocabulary), vocabulary.decode(vocabulary.encode("class")))
 split = minichar.split_text(corpus.ids, B=20, T=25)
 inputs, targets = split.train[0]  # (T, B) each
 print(vocabulary.decode(inputs[:, 0]))
+
+text = vocabulary.decode(corpus.ids)
+print(minichar.ngram_loss(text[:-10_000], text[-10_000:]))  # nats per character, without a network
 """,
     ),
     Group(

@@ -3,6 +3,7 @@
 from minichar.api.keywords import suggesting
 from minichar.api.loading import load
 from minichar.api.model import Model
+from minichar.api.ngram import ngram_loss
 from minichar.api.saving import save
 from minichar.api.training import train
 from minichar.engine.feed import teacher_forcing
@@ -30,6 +31,7 @@ __all__ = [
     "generate_many",
     "load",
     "load_corpus",
+    "ngram_loss",
     "save",
     "split_text",
     "teacher_forcing",

@@ -8,7 +8,7 @@ from minichar.cli.speed import duration
 from minichar.errors import counted, quoted, undashed
 from minichar.pictures.search import label
 from minichar.sweep.study import results
-from minichar.sweep.trials import Began, Ended, Sweep
+from minichar.sweep.trials import Began, Ended, Sweep, yardstick_in
 from minichar.training.events import Evaluated, Event, Step
 
 BEST = 10
@@ -89,10 +89,12 @@ class SweepReport:
         if not ranked:
             self.say("no trial has been completed")
             return
-        rows = [["trial", "validation", *(each.title for each in self.sweep.space)]]
+        rows = [["trial", "validation", "yardstick", *(each.title for each in self.sweep.space)]]
         for result in ranked[:BEST]:
             cells = [label(result.values[each.name]) for each in self.sweep.space]
-            rows.append([str(result.number), f"{result.loss:.4f}", *cells])
+            yardstick = yardstick_in(self.sweep.directory(result.number))
+            shown = f"{yardstick.loss:.4f}" if yardstick else "-"
+            rows.append([str(result.number), f"{result.loss:.4f}", shown, *cells])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             self.say("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))

@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from minichar.checkpoints.checkpoint import load_history
+from minichar.checkpoints.checkpoint import load_details, load_history
 from minichar.checkpoints.choosing import newest_in
 from minichar.checkpoints.naming import is_checkpoint
 from minichar.devices.backend import Backend
@@ -27,10 +27,11 @@ from minichar.files import locking
 from minichar.sweep.space import check_space, combination, size, values_of
 from minichar.sweep.study import Plan, database_errors, open_study, part, read_plan
 from minichar.text.corpus import Corpus
+from minichar.text.ngram import Yardstick, yardstick_of
 from minichar.training.choose import choose
 from minichar.training.events import EndedEarly, Evaluated, Event
 from minichar.training.recipes import settings_from
-from minichar.training.start import Run, begin, resume
+from minichar.training.start import Run, begin, resume, with_yardstick
 from minichar.training.text import lay_out_to_train, read_corpus
 from minichar.training.trainer import Trainer
 
@@ -175,7 +176,7 @@ class Sweep:
         directory = self.directory(trial.number)
         pruned, finished = False, True
         try:
-            run = self.begin(directory, values)
+            run = with_yardstick(self.begin(directory, values))
             self.trainer, finished = run.trainer, False
             if self.stopping:  # `stop` was called before the trainer existed
                 self.trainer.stop()
@@ -250,6 +251,14 @@ def check_plan(plan: Plan) -> Corpus:
             "a sweep needs validation text, but ", option, " is too small: use a larger value"
         )
     return corpus
+
+
+def yardstick_in(directory: Path) -> Yardstick | None:
+    """Return the yardstick of the training run in a directory, or None if there is none."""
+    try:
+        return yardstick_of(load_details(newest_in(directory)[0].path))
+    except MinicharError:  # the checkpoints have been deleted
+        return None
 
 
 def best_loss(directory: Path) -> float | None:

@@ -21,6 +21,9 @@ from minichar.cli import INTERRUPTED, main, sweep_report
 from minichar.cli.sweep import train_command
 from minichar.cli.sweep_report import SweepReport
 from minichar.sweep.study import Plan, Result
+from minichar.text.batches import split_text
+from minichar.text.corpus import load_corpus
+from minichar.text.ngram import yardstick
 
 OPTIONS = (
     "--data",
@@ -48,8 +51,11 @@ def test_the_printed_command_trains_the_best_model(cli, home, optuna):
     losses = {m[1]: float(m[2]) for line in lines if (m := re.fullmatch(pattern, line))}
     assert [*losses] == ["0", "1", "2"]
     best = min(losses, key=losses.get)
-    table = lines[lines.index("trial  validation  learning-rate  dropout") + 1 :]
-    assert table[0].split()[:2] == [best, f"{losses[best]:.4f}"]
+    table = lines[lines.index("trial  validation  yardstick  learning-rate  dropout") + 1 :]
+    corpus = load_corpus("input.txt")
+    split = split_text(corpus.ids, 4, 6)
+    expected = yardstick(split.train.streams, split.val.streams, len(corpus.vocabulary))
+    assert table[0].split()[:3] == [best, f"{losses[best]:.4f}", f"{expected.loss:.4f}"]
     assert f"generate text: minichar sample sweep/trial-000{best}" in lines
     program, *words = shlex.split(result.stdout)
     assert program == "minichar"
