@@ -35,7 +35,8 @@ def ngram_loss(train: str, val: str, n: int | None = None) -> float:
     texts = checked("train", train, str), checked("val", val, str)
     if not train or len(val) < 2:
         raise MinicharError("train must have at least one character, and val at least two")
+    n_max = N_MAX if n is None else checked("n", n, int, between(1, N_MAX))
     points = np.concatenate([code_points(text) for text in texts])  # (N,)
     distinct, ids = np.unique(points, return_inverse=True)  # (V,), (N,)
-    losses = ngram_losses(ids[None, : len(train)], ids[None, len(train) :], len(distinct))  # (8,)
-    return float(losses.min() if n is None else losses[checked("n", n, int, between(1, N_MAX)) - 1])
+    losses = ngram_losses(ids[None, : len(train)], ids[None, len(train) :], len(distinct), n_max)  # (n_max,)
+    return float(losses.min() if n is None else losses[-1])

@@ -182,7 +182,7 @@ def find_checkpoint(given: Path | None, newest: bool = False) -> Path:
     given : Path or None
         A file or directory. None means the directory ``cv``.
     newest : bool
-        Whether to choose the newest checkpoint (to resume training) instead of the best one.
+        Whether to choose the newest checkpoint, which has the longest history, instead of the best one.
 
     Raises
     ------

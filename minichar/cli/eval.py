@@ -49,7 +49,7 @@ from minichar.training.text import lay_out, note_on_change, resets_of, what_is_l
 
 LAYOUT = ("split", "batch_size", "seq_length", "train_frac", "val_frac")
 """Settings that determine which characters are in each part."""
-PART_ONLY = ("part", "train_frac", "val_frac", "batch_size", "seq_length")
+PART_ONLY = ("part", "train_frac", "val_frac", "batch_size", "seq_length", "yardstick")
 """Options that have no effect with ``--split whole``."""
 WITH_NOVELTY = ("checkpoint", "data", "encoding", "novelty")
 """Parameters that have an effect with ``--novelty``."""
@@ -157,6 +157,9 @@ def command(
         raise click.UsageError("--split whole always starts from a zero state: omit --start carried")
     if split == "whole":
         reject(ctx, PART_ONLY, "has no effect with --split whole: omit one of them")
+    if block or part == "train":
+        flag = f"--block {block}" if block else "--part train"
+        reject(ctx, ["yardstick"], f"has no effect with {flag}: omit one of them")
     if block and start == "carried":
         raise click.UsageError("--block always starts from a zero state: omit --start carried")
     if novelty is not None:

@@ -13,15 +13,15 @@ from time import monotonic
 from typing import Any
 
 from minichar.checkpoints.naming import is_checkpoint
+from minichar.checks import AUTO
 from minichar.cli.advice import fit_advice, size_advice, updates_advice, verdict
 from minichar.cli.bar import Bar
 from minichar.cli.log import Log
 from minichar.cli.options import print_path
 from minichar.cli.speed import Speed, duration, expected_end
 from minichar.devices.cpu import CPU
-from minichar.errors import Option, quoted
+from minichar.errors import AUTOMATIC, Option, quoted
 from minichar.sampling.generate import generate
-from minichar.text.ngram import MOST
 from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
 from minichar.training.start import Run
 from minichar.training.text import what_is_left_out
@@ -123,7 +123,8 @@ class Report:
                 limit_from = "as in the original run; change it with --max-time"
                 lines.append(f"           time limit: {limit:g} min, {limit_from}")
             for name, value in self.run.changes.items():
-                shown = f"{value:g}" if isinstance(value, float) else value
+                automatic = AUTOMATIC.flag if value is AUTO else value
+                shown = f"{value:g}" if isinstance(value, float) else automatic
                 lines.append(f"           {Option(name).flag} is now {shown}")
         elif any(map(is_checkpoint, folder.glob("*.npz"))):
             lines += [
@@ -136,8 +137,8 @@ class Report:
         """Return the line with the losses that need no network, if there is validation text."""
         if (yardstick := self.trainer.yardstick) is None:
             return []
-        counted = self.trainer.split.train.streams.size
-        part = f" of the first {MOST:,} characters" if counted > MOST else ""
+        counted = yardstick.counted
+        part = f" of {counted:,} characters" if counted < self.trainer.split.train.streams.size else ""
         uniform = log(len(self.run.corpus.vocabulary))
         return [f"yardstick  {yardstick.loss:.3f} ({yardstick.n}-gram{part}); uniform {uniform:.3f}"]
 

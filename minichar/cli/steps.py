@@ -1,6 +1,7 @@
 """Convert a number of training steps to epochs of the text that a command line names."""
 
 from collections.abc import Sequence
+from re import fullmatch
 
 import click
 
@@ -23,7 +24,7 @@ class TrainingCommand(GroupedCommand):
     def answer(self, ctx: click.Context, translation: Translation) -> str:
         """Return the error message for a command line with an unknown option."""
         match translation.unknown:
-            case [option] if option.key in STEPS.split() and option.value.isdecimal():
+            case [option] if option.key in STEPS.split() and fullmatch(r"[0-9]{1,15}", option.value):
                 steps, per_epoch = int(option.value), steps_per_epoch(ctx, translation.words)
                 if steps and per_epoch:
                     epochs = float(f"{steps / per_epoch:.4g}")

@@ -31,7 +31,7 @@ from minichar.training.settings import Settings
 
 part = partial(need, extra="sweep", what="a sweep")
 PLAN = "sweep.json"
-OPTIONS = declared(Settings)
+OPTIONS = declared(Settings).keys() - {"checkpoint_dir", "max_time"}
 """The options that a plan can contain."""
 MAX_PLAN = 1 << 20
 """Maximum length of a plan, in characters."""

@@ -106,6 +106,7 @@ class Sweep:
         self.size = size(self.space)
         self.stopping = self.complete = False
         self.trainer: Trainer | None = None
+        self.yardsticks: dict[tuple[int, int, int], Yardstick | None] = {}
 
     @property
     def is_saved(self) -> bool:
@@ -176,8 +177,9 @@ class Sweep:
         directory = self.directory(trial.number)
         pruned, finished = False, True
         try:
-            run = with_yardstick(self.begin(directory, values))
+            run = self.begin(directory, values)
             self.trainer, finished = run.trainer, False
+            self.measure_yardstick(run)
             if self.stopping:  # `stop` was called before the trainer existed
                 self.trainer.stop()
             yield Began(trial.number, run)
@@ -214,6 +216,14 @@ class Sweep:
             data = self.plan.given.get("data")
             return resume(directory, {"data": Path(data)} if data else {}, *self.devices)
         return begin(settings_from({**self.plan.given, **values, "checkpoint_dir": directory}), *self.devices)
+
+    def measure_yardstick(self, run: Run) -> None:
+        """Measure the yardstick of a run, or reuse that of an earlier trial with the same chunks."""
+        split = run.trainer.split
+        chunks = split.B, split.T, len(run.trainer.val)
+        if chunks in self.yardsticks:
+            run.trainer.yardstick = self.yardsticks[chunks]
+        self.yardsticks[chunks] = with_yardstick(run).trainer.yardstick
 
     def report(self, trial: Any, evaluated: Evaluated) -> bool:
         """Report a validation loss to Optuna and return whether to prune the trial.

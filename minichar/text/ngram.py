@@ -20,13 +20,15 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from minichar.checks import at_least, check
+from minichar.checks import between, check
 from minichar.errors import MinicharError
 
 N_MAX = 8
 """Largest n by default."""
 MOST, MOST_PREDICTED = 5_000_000, 1_000_000
 """Maximum number of training characters to count, and of validation characters to predict."""
+LARGEST = 100.0
+"""Upper limit on a loss read from a file. No n-gram loss is larger than ln V."""
 
 Streams = NDArray[np.integer]
 
@@ -40,6 +42,8 @@ class Yardstick:
     n : int
     loss : float
         In nats per character.
+    counted : int
+        Number of training characters that were counted.
 
     Raises
     ------
@@ -47,8 +51,9 @@ class Yardstick:
         If a value has the wrong type or is out of range.
     """
 
-    n: Annotated[int, at_least(1)]
-    loss: Annotated[float, at_least(0)]
+    n: Annotated[int, between(1, N_MAX)]
+    loss: Annotated[float, between(0, LARGEST)]
+    counted: Annotated[int, between(1, MOST)]
 
     def __post_init__(self) -> None:
         check(self)
@@ -57,10 +62,14 @@ class Yardstick:
         return f"{self.loss:.3f} ({self.n}-gram)"
 
 
-def yardstick(train: Streams, val: Streams, V: int) -> Yardstick:
-    """Return the best of the n-gram models with n = 1, …, `N_MAX` (see `ngram_losses`)."""
+def yardstick(train: Streams, val: Streams, V: int, most: int = MOST) -> Yardstick:
+    """Return the best of the n-gram models with n = 1, …, `N_MAX` (see `ngram_losses`).
+
+    Of longer texts, the start of each training stream is counted: at most `most` characters in all.
+    """
+    train = train[:, : max(min(most, MOST) // len(train), 1)]
     losses = ngram_losses(train, val, V)
-    return Yardstick(int(losses.argmin()) + 1, float(losses.min()))
+    return Yardstick(int(losses.argmin()) + 1, float(losses.min()), train.size)
 
 
 def yardstick_of(details: dict[str, Any]) -> Yardstick | None:
@@ -95,6 +104,7 @@ def ngram_losses(train: Streams, val: Streams, V: int, n_max: int = N_MAX) -> ND
     # Every character of both texts, N in all, with its position in its stream.
     x = np.concatenate([train.ravel(), val.ravel()]).astype(np.int32)  # (N,)
     position = np.concatenate([np.arange(each.size, dtype=np.int32) % each.shape[1] for each in (train, val)])
+    position = np.minimum(position, n_max).astype(np.uint8)  # (N,)
     predicted = train.size + np.flatnonzero(position[train.size :])  # (P,)
     h = np.zeros(len(x), np.int32)  # (N,)  number of the context; the empty context is 0
     p, losses = np.full(len(predicted), 1 / V), []  # (P,)
@@ -102,33 +112,33 @@ def ngram_losses(train: Streams, val: Streams, V: int, n_max: int = N_MAX) -> ND
         complete = position >= n - 1  # (N,)  whether the stream contains the whole context
         hx, grams = numbered(h.astype(np.int64) * V + x)  # (N,), (G,)
         c_hx = np.bincount(hx[: train.size][complete[: train.size]], minlength=len(grams))  # (G,)
-        context = (grams // V).astype(np.intp)  # (G,)
+        grams //= V
+        context = grams.astype(np.intp, copy=False)  # (G,)
         c_h = np.bincount(context, c_hx)  # (H,)
         t_h = np.bincount(context, c_hx > 0)  # (H,)
         c, t = c_h[h[predicted]], t_h[h[predicted]]  # (P,) each
         known = complete[predicted] & (c > 0)  # (P,)
         p = np.where(known, (c_hx[hx[predicted]] + t * p) / np.maximum(c + t, 1), p)  # (P,)
-        losses.append(-np.log(p).mean())
+        losses.append(np.log(1 / p).mean())
         h[1:] = hx[:-1]  # each context becomes one character longer
     return np.array(losses)
 
 
 def numbered(keys: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Number the distinct keys in increasing order.
+    """Sort the keys in place, and number the distinct ones in increasing order.
 
     Like ``numpy.unique`` with `return_inverse`, but with less than half of its memory.
 
     Returns
     -------
     numbers : ndarray of int32, shape (N,)
-        The number of each key.
+        The number of each key, in the original order.
     distinct : ndarray of int64, shape (G,)
     """
     order = np.argsort(keys)  # (N,)
-    keys = keys[order]
+    keys.sort()
     is_new = np.append(True, keys[1:] != keys[:-1])  # (N,)
     distinct = keys[is_new]  # (G,)
-    del keys
     numbers = np.empty(len(order), np.int32)  # (N,)
     numbers[order] = np.cumsum(is_new, dtype=np.int32) - 1
     return numbers, distinct

@@ -100,7 +100,7 @@ class Facts:
 
 
 def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Settings:
-    """Return the settings with a value in place of each None, except the evaluation interval.
+    """Return the settings with a value for each automatic option in `CHOOSERS`.
 
     The values do not depend on measured times, so runs are reproducible.
     """

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +21,7 @@ from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
 from minichar.text.datasets import older_pydocs
-from minichar.text.ngram import yardstick, yardstick_of
+from minichar.text.ngram import MOST, yardstick, yardstick_of
 from minichar.training.choose import CHOOSERS, choose
 from minichar.training.device import fastest, same_kind
 from minichar.training.recipes import check_effect, settings_from
@@ -40,6 +41,8 @@ FIXED = (
 """Settings that cannot be changed when a run is resumed."""
 ORIGINAL = settings_from({"recipe": "char-rnn", "epoch_reset": True})
 """Defaults for settings that are missing from old checkpoints."""
+COUNTED_PER_SECOND = 500_000
+"""Number of characters that `yardstick` counts per second on an idle core."""
 REMOVED = {"learning_rate_schedule": "step"}
 """Settings that existed in earlier versions, with the values that correspond to the current behaviour."""
 
@@ -163,7 +166,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
             gone = f"{path} cannot be resumed: minichar no longer has "
             raise MinicharError(gone, Option(name, used), *fine_tune)
     settings = replace(saved, **{"checkpoint_dir": Path(path).parent} | changes)
-    automatic = [name for name in changes if getattr(settings, name) is AUTO]
+    automatic = [name for name in changes if name in CHOOSERS and getattr(settings, name) is AUTO]
     settings = replace(settings, **{name: getattr(saved, name) for name in automatic})  # keep the choices
     for name in FIXED:
         if name in changes and (value := getattr(settings, name)) != getattr(saved, name):
@@ -233,13 +236,15 @@ def identify(corpus: Corpus, settings: Settings, *more: Any) -> str:
 def with_yardstick(run: Run, team: Team = ALONE) -> Run:
     """Measure the yardstick on the validation text, unless the checkpoint has it, and return the run.
 
-    It is stored in the checkpoints of the run. Without validation text, there is none.
+    It is stored in the checkpoints of the run. Without validation text or enough memory, there is none. With
+    a time limit, fewer characters are counted, so that it takes at most about a tenth of the time.
     """
     trainer, split = run.trainer, run.trainer.split
     val = split.val.first(len(trainer.val))
     if trainer.yardstick is None and len(val):
-        V = len(run.corpus.vocabulary)
-        trainer.yardstick = team.lead(lambda: yardstick(split.train.streams, val.streams, V))
+        V, most = len(run.corpus.vocabulary), min(MOST, COUNTED_PER_SECOND * trainer.timetable.limit / 10)
+        with suppress(MemoryError):
+            trainer.yardstick = team.lead(lambda: yardstick(split.train.streams, val.streams, V, int(most)))
     return run
 
 
@@ -305,7 +310,7 @@ def settings_of(model: CharRNN, path: Path) -> Settings:
             raise MinicharError(f"there is no setting {brief(min(unknown))}")
         settings = Settings(**current)
         if unchosen := [name for name in CHOOSERS if getattr(settings, name) is AUTO]:
-            raise KeyError(*unchosen)
+            raise MinicharError(f"{', '.join(unchosen)} has no value")
         return settings
     except (KeyError, TypeError, MinicharError) as error:
         reason = f"its training settings are missing or corrupted ({error})"

@@ -9,7 +9,7 @@ from minichar.engine.config import MAX_SIZE
 from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, counted
 from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, Reader
-from minichar.text.datasets import is_dataset_folder
+from minichar.text.datasets import is_dataset_folder, older_pydocs
 from minichar.text.resets import Resets, count_separators, find_resets, separator_ids
 from minichar.training.settings import Settings
 from minichar.training.team import ALONE, Team
@@ -69,8 +69,11 @@ def note_on_change(corpus: Corpus, digest: str | None, path: Path) -> list[str]:
 
     If the digest of the training text is None, it is unknown.
     """
-    same = digest in (None, corpus.digest)
-    return [] if same else [f"{corpus.path} is not the text that {path} was trained on"]
+    if digest in (None, corpus.digest):
+        return []
+    older = older_pydocs(digest)
+    where = f": use {older}" if older else ""
+    return [f"{corpus.path} is not the text that {path} was trained on{where}"]
 
 
 def lay_out(corpus: Corpus, settings: Settings, with_resets: bool = True) -> Split:

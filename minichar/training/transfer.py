@@ -44,7 +44,7 @@ def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
     return notes
 
 
-def listed(characters: list[str], most: int = 20) -> str:
-    """Return the first `most` characters, quoted, followed by the number of remaining characters, if any."""
-    more = f" and {len(characters) - most} more" if len(characters) > most else ""
-    return " ".join(repr(character) for character in characters[:most]) + more
+def listed(names: list[str], most: int = 20) -> str:
+    """Return the first `most` names, quoted, followed by the number of remaining names, if any."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return " ".join(map(repr, names[:most])) + more

@@ -131,4 +131,4 @@ def test_advice_fits_a_terminal_beside_the_label():
     ],
 )
 def test_the_verdict_says_what_would_help(loss, improving, lines):
-    assert verdict(loss, Yardstick(6, 1.301), improving) == lines
+    assert verdict(loss, Yardstick(6, 1.301, 9), improving) == lines

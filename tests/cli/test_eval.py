@@ -374,3 +374,8 @@ def test_the_yardstick_is_that_of_the_split(cli, checkpoint):
     assert found == str(yardstick(split.train.streams, split.val.streams, len(corpus.vocabulary)))
     for options in (["--no-yardstick"], ["--part", "train"], ["--split", "whole"], ["--block", 4]):
         assert "yardstick" not in cli("eval", checkpoint, *options).stdout
+    for options in (["--part", "train"], ["--split", "whole"], ["--block", 4]):
+        error = cli("eval", checkpoint, *options, "--yardstick", status=2).stderr
+        assert error.endswith(
+            f"--yardstick has no effect with {' '.join(map(str, options))}: omit one of them\n"
+        )

@@ -92,7 +92,7 @@ def test_many_measurements_have_no_marks(drawn, extra):
 def test_the_yardstick_is_a_grey_line(tmp_path):
     pytest.importorskip("matplotlib")
     save_figure(
-        [each._replace(yardstick=Yardstick(6, 3.25)) for each in (CURVE, SHORT)], tmp_path / "loss.svg"
+        [each._replace(yardstick=Yardstick(6, 3.25, 9)) for each in (CURVE, SHORT)], tmp_path / "loss.svg"
     )
     text = (tmp_path / "loss.svg").read_text()
     assert text.count('<g id="yardstick">') == 1

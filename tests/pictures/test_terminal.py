@@ -105,12 +105,12 @@ def test_marks_are_at_the_nearest_row_and_column():
 
 def test_the_yardstick_is_a_dashed_line():
     """It is drawn below all other marks, and once if several runs share it."""
-    runs = [curve(name, (5.0, 5.0), (4.0, 1.0))._replace(yardstick=Yardstick(6, 3.0)) for name in "xy"]
+    runs = [curve(name, (5.0, 5.0), (4.0, 1.0))._replace(yardstick=Yardstick(6, 3.0, 9)) for name in "xy"]
     plot = text_plot(runs, width=60, height=9)
     assert {row for row, _ in place(plot, "-")} == {4}
     assert len(place(plot, "-")) == 26
     assert plot.count("yardstick") == 1
     assert plot.endswith("-  yardstick 3.000 (6-gram)\n")
-    lower = text_plot([runs[0]._replace(yardstick=Yardstick(6, 0.5))], height=9)
+    lower = text_plot([runs[0]._replace(yardstick=Yardstick(6, 0.5, 9))], height=9)
     assert {row for row, _ in place(lower, "-")} == {8}, "the axis includes it"
     assert "-" not in text_plot([curve("x", (5.0,), (4.0,))]).replace("teacher-forcing", "")

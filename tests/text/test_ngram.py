@@ -83,11 +83,31 @@ def test_the_yardstick_is_the_best_of_the_models():
     text = np.frombuffer(b"to be or not to be, that is the question. " * 9, np.uint8)[None]
     losses = ngram_losses(text[:, :300], text[:, 300:], 128)
     found = yardstick(text[:, :300], text[:, 300:], 128)
-    assert found == Yardstick(found.n, losses[found.n - 1]) == Yardstick(found.n, losses.min())
-    assert str(Yardstick(6, 1.30149)) == "1.301 (6-gram)"
+    assert found == Yardstick(int(losses.argmin()) + 1, losses.min(), 300)
+    assert str(Yardstick(6, 1.30149, 9)) == "1.301 (6-gram)"
 
 
-@pytest.mark.parametrize("stored", [None, 5, {}, {"n": 6}, {"n": 0, "loss": 1.0}, {"n": 6, "loss": "1"}])
-def test_an_invalid_yardstick_is_ignored(stored):
-    assert yardstick_of({"yardstick": {"n": 6, "loss": 1.5}}) == Yardstick(6, 1.5)
-    assert yardstick_of({"yardstick": stored}) is yardstick_of({}) is None
+def test_of_a_longer_text_fewer_characters_are_counted():
+    train, val = (np.random.default_rng(3).integers(0, 3, shape) for shape in ((4, 100), (2, 50)))
+    assert yardstick(train, val, 3, most=43) == yardstick(train[:, :10], val, 3)
+    assert yardstick(train, val, 3, most=43).counted == 40
+
+
+def test_a_text_with_one_character_has_a_loss_of_zero():
+    losses = ngram_losses(np.zeros((1, 9), int), np.zeros((1, 9), int), 1)
+    assert losses.tolist() == [0.0] * 8
+    assert not np.signbit(losses).any()
+
+
+STORED = {"n": 6, "loss": 1.5, "counted": 9}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"n": 0}, {"n": 9}, {"n": 10**4000}, {"loss": "1"}, {"loss": 1.7e308}, {"counted": 0}, {"more": 1}],
+)
+def test_an_invalid_yardstick_is_ignored(changes):
+    assert yardstick_of({"yardstick": STORED}) == Yardstick(6, 1.5, 9)
+    assert yardstick_of({"yardstick": STORED | changes}) is None
+    for details in ({}, {"yardstick": None}, {"yardstick": 5}, {"yardstick": {"n": 6}}):
+        assert yardstick_of(details) is None

@@ -144,7 +144,7 @@ def test_a_training_checkpoint_can_be_loaded_as_a_model(stopped):
 
 
 def test_automatic_values_keep_those_of_the_run(stopped):
-    run = resume(stopped, dict.fromkeys([*CHOOSERS, "eval_val_every"]))
+    run = resume(stopped, dict.fromkeys(CHOOSERS))
     assert run.changes == {}
     assert run.trainer.settings == resume(stopped, {}).trainer.settings
     with pytest.raises(MinicharError, match="seed is None; it must be an integer"):
@@ -216,3 +216,9 @@ def test_a_run_that_did_not_have_a_limit_is_resumed_without_one(stopped):
     header, arrays = parts(stopped)
     del header["details"]["settings"]["max_val_chunks"]
     assert resume(put_together(stopped, header, arrays), {}).trainer.settings.max_val_chunks == 0
+
+
+def test_the_evaluation_interval_can_become_automatic(stopped):
+    run = resume(stopped, {"eval_val_every": None})
+    assert run.changes == {"eval_val_every": None}
+    assert run.trainer.timetable.settings.eval_val_every is None

@@ -223,3 +223,14 @@ class TestYardstick:
         assert (
             with_yardstick(begin(toy_settings(tmp_path, train_frac=1, val_frac=0))).trainer.yardstick is None
         )
+
+    def test_with_a_time_limit_fewer_characters_are_counted(self, tmp_path):
+        run = with_yardstick(begin(toy_settings(tmp_path, max_time=0.0001)))
+        assert run.trainer.yardstick.counted < run.trainer.split.train.streams.size
+
+    def test_without_enough_memory_there_is_none(self, tmp_path, monkeypatch):
+        def fail(*arguments):
+            raise MemoryError
+
+        monkeypatch.setattr(start, "yardstick", fail)
+        assert with_yardstick(begin(toy_settings(tmp_path))).trainer.yardstick is None
