@@ -172,7 +172,7 @@ def open_device(name: str) -> Backend:
     try:
         return open_backend(name)
     except MinicharError as error:
-        raise MinicharError(f"{error}\nTo test this script without a GPU, use --dry.") from error
+        raise MinicharError(f"{error}; to test this script without a GPU, use --dry") from error
 
 
 def run_section(section: Callable[[], Any]) -> Any:
