@@ -155,7 +155,7 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
             with damage_errors(stored.database or str(folder / "sweep.db")):
                 backend = open_storage(optuna, url)
                 if stored.study not in optuna.get_all_study_names(backend):
-                    raise Refused(f"it does not contain the study {stored.study!r}")
+                    raise Refused(f"it does not contain the study {brief(stored.study)}")
                 study = optuna.load_study(study_name=stored.study, storage=backend, pruner=pruner)
                 check_trials(study, stored.space)
             return stored, study

@@ -38,6 +38,7 @@ SQL = (
 """Values to store in the database. Every column accepts them, because SQLite ignores the declared types."""
 JSON = (*WRONG, [5], ["rnn_size"], ["learning_rate=nan..1"], ["rnn_size=4,8"] * 2, "a" * 100_000)
 TEXTS = ("", "[", "[" * 200_000, '{"a":' * 200_000, "[]", "null", '{"given": 1}', "\0" * 1000, "\udc80")
+CONTINUED = ("--trials", "8", "--max-time", "0.02")
 MAX_SECONDS, MAX_MESSAGE = 10, 1000
 
 
@@ -159,7 +160,7 @@ def main():
             except sqlite3.Error:  # some constraint does not allow the change
                 outcomes["impossible"] += 1
                 continue
-            for words in (("plot", "copy"), ("sweep", "--sweep-dir", "copy", "--trials", 8)):
+            for words in (("plot", "copy"), ("sweep", "--sweep-dir", "copy", *CONTINUED)):
                 started = perf_counter()
                 status, stderr, exception = run(*words)
                 seconds = perf_counter() - started

@@ -217,7 +217,7 @@ def test_a_damaged_database_is_reported(sweep, tmp_path):
     for _ in sweep().run(2):
         pass
     path = tmp_path / "sweep" / "sweep.db"
-    intact = path.read_bytes()
+    intact, plan = path.read_bytes(), (tmp_path / "sweep" / "sweep.json").read_bytes()
     for statement, reason in DAMAGE.items():
         path.write_bytes(intact)
         with closing(sqlite3.connect(path)) as database, database:
@@ -230,10 +230,14 @@ def test_a_damaged_database_is_reported(sweep, tmp_path):
     path.write_bytes(b"")
     with pytest.raises(MinicharError, match=r"is damaged: it does not contain the study 'sweep-\w+'"):
         sweep()
+    edited(tmp_path / "sweep" / "sweep.json", study="x" * 1000)
+    with pytest.raises(MinicharError, match=r"is damaged: it does not contain the study 'x{1,99}\.\.\.x+';"):
+        sweep()
     path.write_bytes(b"x" * 100)
     with pytest.raises(MinicharError, match=r"cannot use the sweep's database: .*file is not a database"):
         sweep()
     path.write_bytes(intact)
+    (tmp_path / "sweep" / "sweep.json").write_bytes(plan)
     assert [trial.state.name for trial in sweep().study.trials] == ["COMPLETE"] * 2
 
 
