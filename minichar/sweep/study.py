@@ -157,7 +157,9 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
                 if stored.study not in optuna.get_all_study_names(backend):
                     raise Refused(f"it does not contain the study {brief(stored.study)}")
                 study = optuna.load_study(study_name=stored.study, storage=backend, pruner=pruner)
-                check_trials(study, stored.space)
+                # The study does not list trials that have the number of another trial.
+                size = backend.get_n_trials(backend.get_study_id_from_name(stored.study))
+                check_trials(study, size, stored.space)
             return stored, study
         if plan is None:
             raise MinicharError(f"{folder}/ contains no sweep")
@@ -193,13 +195,13 @@ def open_storage(optuna: Any, url: Any) -> Any:
     return optuna.storages.RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
 
 
-def check_trials(study: Any, space: Sequence[Dimension]) -> None:
+def check_trials(study: Any, size: int, space: Sequence[Dimension]) -> None:
     """Check everything in a study that the trials of a sweep depend on.
 
     Raises
     ------
     Refused
-        If the trials are not those of a sweep over `space`.
+        If the trials are not those of a sweep over `space`, numbered from 0 to ``size - 1``.
     Exception
         If the database contains invalid values. Optuna raises exceptions of many types.
     """
@@ -208,9 +210,10 @@ def check_trials(study: Any, space: Sequence[Dimension]) -> None:
     values_of(space, example)  # defines the distributions
     if study.direction != optuna.study.StudyDirection.MINIMIZE:
         raise Refused("its study does not minimise the loss")
-    for number, trial in enumerate(study.get_trials(deepcopy=False)):
-        if trial.number != number:
-            raise Refused(f"trial {number} is missing")
+    trials = study.get_trials(deepcopy=False)
+    if [trial.number for trial in trials] != [*range(size)]:
+        raise Refused("its trials are not numbered consecutively")
+    for number, trial in enumerate(trials):
         complete = trial.state is optuna.trial.TrialState.COMPLETE
         chosen = {**trial.params, **trial.system_attrs.get("fixed_params", {})}
         for each in space:

@@ -182,7 +182,8 @@ def test_a_corrupted_plan_file_is_reported(sweep, tmp_path, text, message):
 
 DAMAGE = {
     "DELETE FROM studies": r"it does not contain the study 'sweep-\w+'",
-    "DELETE FROM trials WHERE number = 0": "trial 0 is missing",
+    "DELETE FROM trials WHERE number = 0": "its trials are not numbered consecutively",
+    "UPDATE trials SET number = 0": "its trials are not numbered consecutively",
     "DELETE FROM trial_params WHERE param_name = 'rnn_size'": "trial 0 has no value for rnn_size",
     "DELETE FROM trial_values": "TypeError: must be real number, not NoneType",
     "UPDATE trial_values SET value = NULL": "AssertionError;",
