@@ -60,7 +60,8 @@ inputs, targets = split.train[0]  # (T, B) each
 print(vocabulary.decode(inputs[:, 0]))
 
 text = vocabulary.decode(corpus.ids)
-print(minichar.ngram_loss(text[:-10_000], text[-10_000:]))  # nats per character, without a network
+half = len(text) // 2
+print(minichar.ngram_loss(text[:half], text[half:]))  # nats per character, without a network
 """,
     ),
     Group(
