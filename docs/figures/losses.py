@@ -58,7 +58,7 @@ def main() -> None:
 
     def draw(ax: Axes) -> None:
         for curve, colour in ((without, ORANGE), (with_dropout, BLUE)):
-            (name, history), epochs = curve, curve.history["epoch"]
+            name, history, epochs = curve.name, curve.history, curve.history["epoch"]
             ax.plot(epochs, history["train_loss"], "--", color=colour, lw=1.5, label=f"{name}: training")
             ax.plot(epochs, history["val_loss"], color=colour, label=f"{name}: validation")
             ax.plot(history.best["epoch"], history.best["val_loss"], "o", color=colour, mec=INK)
