@@ -41,8 +41,8 @@ FIXED = (
 """Settings that cannot be changed when a run is resumed."""
 ORIGINAL = settings_from({"recipe": "char-rnn", "epoch_reset": True})
 """Defaults for settings that are missing from old checkpoints."""
-COUNTED_PER_SECOND = 500_000
-"""Number of characters that `yardstick` counts per second on an idle core."""
+COUNTED_PER_SECOND = 400_000
+"""Approximate number of characters that `yardstick` counts per second on an idle core."""
 REMOVED = {"learning_rate_schedule": "step"}
 """Settings that existed in earlier versions, with the values that correspond to the current behaviour."""
 
