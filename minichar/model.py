@@ -96,8 +96,16 @@ class CharRNN:
     @property
     def text_digest(self) -> str | None:
         """The digest of the training text (see `Corpus`); None if unknown."""
+        return self.text_digests.get("data")
+
+    @property
+    def text_digests(self) -> dict[str, Any]:
+        """The digests of the texts that the model was trained with, as in `Corpus.digests`, if known."""
         origin = self.details.get("origin")
-        return origin.get("digest") if isinstance(origin, dict) else None
+        if not isinstance(origin, dict):
+            return {}
+        texts = {"data": origin, "val": origin.get("val"), "test": origin.get("test")}
+        return {name: text.get("digest") for name, text in texts.items() if isinstance(text, dict)}
 
     @property
     def title(self) -> str:

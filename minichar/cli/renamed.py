@@ -33,6 +33,8 @@ RENAMED = by_name(
         "dataset corpus textfile text-file": "--data --text",
         "input input-file infile file filename i": "--data source",
         "d": "--data",
+        "val-file val-data valid-file valid-data validation-file validation-data": "--val",
+        "test-file test-data": "--test",
         "data": "--text",
         "text": "--data --primetext",
         # The network

@@ -60,6 +60,20 @@ OPTIONS = (
         help="Text file, directory of .txt files, or - for standard input.  "
         "[default: Python's bundled help text]",
     ),
+    text(
+        "--val",
+        rare=True,
+        metavar="FILE",
+        type=PATH,
+        help="Validation text, as published with a benchmark. All of --data is then used for training.",
+    ),
+    text(
+        "--test",
+        rare=True,
+        metavar="FILE",
+        type=PATH,
+        help="Test text. It is evaluated only once, at the end of the run.",
+    ),
     text("--encoding", default=DEFAULT.encoding, help="Text encoding, such as utf-8 or gb18030."),
     text(
         "--min-freq",

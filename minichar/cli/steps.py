@@ -14,7 +14,7 @@ from minichar.training.choose import choose
 from minichar.training.recipes import settings_from
 from minichar.training.text import lay_out, read_corpus
 
-LAYOUT = ("recipe", "encoding", "split", "train_frac", "val_frac", "batch_size", "seq_length")
+LAYOUT = ("recipe", "val", "encoding", "split", "train_frac", "val_frac", "batch_size", "seq_length")
 """Options that, with the text, determine the number of steps per epoch."""
 
 

@@ -102,8 +102,8 @@ class Split:
     train, val, test : Chunks
     B, T : int
         The batch size and the sequence length, after any reduction for a short text.
-    how : {"columns", "tail"}
-        The split method; see `split_text`.
+    how : {"columns", "tail", "files"}
+        The split method; see `split_text`. "files" means that training and validation texts are separate.
     left_out : int
         Number of characters that are neither inputs nor targets in any chunk.
     notes : tuple of str
@@ -196,8 +196,8 @@ def split_text(
         else:
             needed = bisect_left(range(MAX_N), True, key=lambda size: shares.fit(size, B, T))
             raise MinicharError(
-                f"{name} has {counted(N, 'character')}, too few for one training"
-                f"{' and one validation' * (val_frac > 0)} chunk: use at least {needed:,}"
+                f"{name} has {counted(N, 'character')}, too few for one "
+                f"{'training and one validation ' * (val_frac > 0)}chunk: use at least {needed:,}"
             )
     lay_out = _columns if how == "columns" else _tail
     train, val, test = lay_out(ids, B, T, shares, resets)
@@ -205,7 +205,7 @@ def split_text(
     if asked != (B, T):
         sizes = ("batch size", asked[0], B), ("sequence length", asked[1], T)
         less = [f"the {size} from {old:,} to {new:,}" for size, old, new in sizes if old != new]
-        notes.append(f"the text has only {N:,} characters: reduced {' and '.join(less)}")
+        notes.append(f"{name} has only {N:,} characters: reduced {' and '.join(less)}")
     parts = [train, val, test]
     pieces = 1 if how == "columns" else sum(len(part) > 0 for part in parts)  # each has one extra target
     left_out = N - sum(map(len, parts)) * B * T - pieces

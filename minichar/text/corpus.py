@@ -17,13 +17,15 @@ from minichar.text.cache import Cache
 from minichar.text.datasets import dataset_path, place, update_pydocs
 from minichar.text.finding import find_files, notes_on_ignored
 from minichar.text.joining import Count, Text
-from minichar.text.mapping import gather
+from minichar.text.mapping import gather, release
 from minichar.text.pydocs import pydocs_text
 from minichar.text.reading import check_encoding
 from minichar.text.vocabulary import Vocabulary, code_points, name_some
 
 IN_MEMORY = "pydocs (in memory)"
 """The path of the default text if it cannot be saved."""
+BLOCK = 1 << 20
+"""Number of ids that are converted to another vocabulary at a time, to limit memory use for long texts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +49,8 @@ class Corpus:
         binary digests. File names are not hashed.
     notes : tuple of str
         Messages for the user about changes to the text and possible problems.
+    val, test : Corpus or None
+        The validation and test texts that are in files of their own, with the same vocabulary.
     """
 
     ids: NDArray[np.unsignedinteger]
@@ -56,6 +60,33 @@ class Corpus:
     path: str
     digest: str
     notes: tuple[str, ...]
+    val: Corpus | None = None
+    test: Corpus | None = None
+
+    @property
+    def texts(self) -> dict[str, Corpus]:
+        """The texts by name: "data", and "val" and "test" if these are in files of their own."""
+        texts = {"data": self, "val": self.val, "test": self.test}
+        return {name: text for name, text in texts.items() if text}
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of each text."""
+        return {name: text.digest for name, text in self.texts.items()}
+
+    def recoded(self, vocabulary: Vocabulary) -> Corpus:
+        """Return the corpus with the ids of another vocabulary, which contains all its characters."""
+        if vocabulary == self.vocabulary:
+            return self
+        table = vocabulary.encode(self.vocabulary.characters)  # (V,)
+
+        def pieces() -> Iterator[NDArray[np.unsignedinteger]]:
+            for start in range(0, len(self.ids), BLOCK):
+                yield table[self.ids[start : start + BLOCK].astype(np.intp)]
+                release(self.ids)
+
+        ids = gather(pieces(), vocabulary.dtype, len(self.ids))  # (N,)
+        return replace(self, ids=ids, vocabulary=vocabulary)
 
 
 def load_corpus(

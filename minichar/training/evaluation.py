@@ -19,8 +19,9 @@ from minichar.text.batches import Chunks, Split
 from minichar.text.mapping import release
 from minichar.text.resets import Resets
 from minichar.training.measurement import Measurement
+from minichar.training.settings import HELD_OUT
 
-PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
+PART_NAMES = {"train": "training", **HELD_OUT}
 """Names of the splits, for use in messages."""
 PARTS = tuple(PART_NAMES)
 BLOCKS = 64
@@ -61,11 +62,14 @@ class Evaluation:
         """exp(loss): the number of equally likely characters that would give the same loss."""
         return exp(self.loss) if self.loss < LARGEST_LOSS else inf
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return (
-            f"Evaluation: loss {self.loss:.4f} nats = {self.bits:.4f} bits per character, "
+            f"{self.loss:.4f} nats = {self.bits:.4f} bits per character, "
             f"perplexity {self.perplexity:.3f}, {counted(self.characters, 'character')}"
         )
+
+    def __repr__(self) -> str:
+        return f"Evaluation: loss {self}"
 
 
 def evaluate(measure: Measurement, chunks: Iterable[Chunk]) -> Evaluation:

@@ -81,6 +81,7 @@ RECIPES = {
 }
 
 VALIDATION = ("patience", "max_val_chunks")
+REPLACED_BY_VAL = ("split", "train_frac", "val_frac")
 SS = ("start_ss", "decay_ss", "min_ss", "ss_schedule", "ss_feed")
 
 
@@ -110,13 +111,16 @@ def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
         unused.append(("encoding", Option("data")))
     if settings.model != "gru":
         unused.append(("gru_reset", Option("model", "gru")))
-    if not settings.val_frac:
+    if not any((settings.val, settings.val_frac)):
         needed = Option("val_frac", Settings.val_frac)
         unused += [(option, needed) for option in VALIDATION if given.get(option)]
     if settings.learning_rate_decay == 1.0 and "learning_rate_decay" not in given:
         unused.append(("learning_rate_decay_after", Option("learning_rate_decay")))
     if not settings.use_ss:
         unused += [(option, Option("use_ss", True)) for option in SS]
+    for option in REPLACED_BY_VAL:
+        if settings.val and option in given:
+            raise MinicharError(Option(option), " has no effect with ", Option("val"), ": omit one of them")
     for option, needed in unused:
         if option in given:
             remedy = ": add ", needed, " or omit ", Option(option)

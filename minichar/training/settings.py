@@ -24,6 +24,10 @@ from minichar.model import MAX_TITLE
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import SS_SCHEDULES, step_decay, teacher_forcing_ratio, warmup_factor
 
+HELD_OUT = {"val": "validation", "test": "test"}
+"""Settings that name a text that is not used for training, and what it is called in messages."""
+TEXTS = ("data", *HELD_OUT)
+"""Settings that name a text. A resumed run needs the same texts, but their paths may differ."""
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
 MAX_NAME = 100
@@ -47,11 +51,11 @@ class Settings:
     interval while it trains (`Timetable`), and all other values before (`minichar.training.choose`). If
     `patience` or `max_val_chunks` is 0, there is no limit. If `keep` is 0, all checkpoints are kept. If
     `epoch_reset` is True, each epoch starts from a zero state. `reset_on` is the string that separates
-    documents (`minichar.text.resets`), or an empty string if there is none. `title` is the model's display
-    name, or an empty string for the default name. The defaults are those of the ``quick`` recipe. `recipe`
-    only records which recipe was used (`minichar.training.recipes`). `grad_clip` applies to the gradient
-    summed over time and averaged over the batch, as in char-rnn; `clip_norm` applies to the gradient of the
-    mean loss.
+    documents (`minichar.text.resets`), or an empty string if there is none. If `val` is None, the validation
+    text is part of `data`. `title` is the model's display name, or an empty string for the default name. The
+    defaults are those of the ``quick`` recipe. `recipe` only records which recipe was used
+    (`minichar.training.recipes`). `grad_clip` applies to the gradient summed over time and averaged over the
+    batch, as in char-rnn; `clip_norm` applies to the gradient of the mean loss.
 
     Raises
     ------
@@ -61,6 +65,8 @@ class Settings:
 
     recipe: str = "quick"
     data: Annotated[Path | None, FILE_NAME] = None
+    val: Annotated[Path | None, FILE_NAME] = None
+    test: Annotated[Path | None, FILE_NAME] = None
     encoding: Annotated[str, FILE_NAME] = "utf-8"
     min_freq: Annotated[int, at_least(0)] = 0
     reset_on: str = ""
@@ -115,6 +121,11 @@ class Settings:
     def run_name(self) -> str:
         """Name of the run in checkpoint file names: `savefile`, or `model` by default."""
         return self.savefile or self.model
+
+    @property
+    def fractions(self) -> tuple[float, float]:
+        """Fractions of `data` that are used for training and validation."""
+        return (1.0, 0.0) if self.val else (self.train_frac, self.val_frac)
 
     def learning_rate_at(self, i: int, per_epoch: int, total: int) -> float:
         """Return the learning rate at step i = 0, 1, …, `total` - 1."""

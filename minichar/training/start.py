@@ -25,9 +25,9 @@ from minichar.text.ngram import MOST, yardstick, yardstick_of
 from minichar.training.choose import CHOOSERS, choose
 from minichar.training.device import fastest, same_kind
 from minichar.training.recipes import check_effect, settings_from
-from minichar.training.settings import Settings
+from minichar.training.settings import HELD_OUT, TEXTS, Settings
 from minichar.training.team import ALONE, Team
-from minichar.training.text import SPECIFY, check_text, lay_out_to_train, read_corpus, where_reset
+from minichar.training.text import SPECIFY, USED, check_text, lay_out_to_train, read_corpus, where_reset
 from minichar.training.trainer import Trainer
 from minichar.training.transfer import copy_weights, listed, vocabulary_notes
 
@@ -148,7 +148,7 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     Completed
         If the run reached its last step or was stopped early by `patience`.
     MinicharError
-        If the checkpoint cannot be resumed, if its text is missing or has changed, or if `changes`
+        If the checkpoint cannot be resumed, if one of its texts is missing or has changed, or if `changes`
         contains a different value for one of the `FIXED` settings.
     """
     devices = devices or (CPU,)
@@ -166,7 +166,8 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
             gone = f"{path} cannot be resumed: minichar no longer has "
             raise MinicharError(gone, Option(name, used), *fine_tune)
     settings = replace(saved, **{"checkpoint_dir": Path(path).parent} | changes)
-    automatic = [name for name in changes if name in CHOOSERS and getattr(settings, name) is AUTO]
+    kept = (*CHOOSERS, *HELD_OUT)
+    automatic = [name for name in changes if name in kept and getattr(settings, name) is AUTO]
     settings = replace(settings, **{name: getattr(saved, name) for name in automatic})  # keep the choices
     for name in FIXED:
         if name in changes and (value := getattr(settings, name)) != getattr(saved, name):
@@ -180,16 +181,11 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
                 *(("train a new model",) if name in ARCHITECTURE else fine_tune),
             )
     check_effect(settings, changes)
-    if "data" not in changes:
-        check_text(settings, path)
+    for name in TEXTS:
+        if name not in changes:
+            check_text(settings, path, ("specify the text with ", Option(name)), name)
     corpus = read_corpus(settings, team)
-    if corpus.digest != model.text_digest or corpus.vocabulary != model.vocabulary:
-        raise MinicharError(
-            f"{corpus.path} is not the text that {path} was trained on: specify the original text with ",
-            Option("data", older_pydocs(model.text_digest)),
-            ", or start a new run with ",
-            Option("init_from"),
-        )
+    check_same_texts(corpus, model, path)
     changed = {name: value for name in changes if (value := getattr(settings, name)) != getattr(saved, name)}
     model.config = replace(model.config, **masking(settings))
     device = state.progress.device
@@ -222,6 +218,23 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
     return run
 
 
+def check_same_texts(corpus: Corpus, model: CharRNN, path: Path) -> None:
+    """Raise a `MinicharError` if the texts are not those that the model in `path` was trained with."""
+    originals = model.text_digests
+    changed = [name for name, digest in corpus.digests.items() if digest != originals.get(name)]
+    if not changed and corpus.vocabulary != model.vocabulary:
+        changed = ["data"]
+    for name in changed:
+        text, original = corpus.texts[name], originals.get(name)
+        if name in HELD_OUT and original is None:
+            problem = f" cannot be used to resume {path}, which has no {HELD_OUT[name]} file: omit the option"
+            remedy: tuple[str | Option, ...] = (Option(name, text.path), problem)
+        else:
+            problem = f"{text.path} is not the text that {path} {USED[name]}: specify the original text with "
+            remedy = (problem, Option(name, older_pydocs(original)))
+        raise MinicharError(*remedy, ", or start a new run with ", Option("init_from"))
+
+
 def with_tf32_note(run: Run) -> Run:
     """Return `run`, with a note added if the requested TF32 mode has no effect."""
     note = run.trainer.backend.tf32_note(run.trainer.settings.dtype)
@@ -229,8 +242,8 @@ def with_tf32_note(run: Run) -> Run:
 
 
 def identify(corpus: Corpus, settings: Settings, *more: Any) -> str:
-    """Return a run's identifier: a hash of its text, its settings at the start, and `more`."""
-    return sha256(json.dumps([corpus.digest, settings.to_json(), *more]).encode()).hexdigest()[:16]
+    """Return a run's identifier: a hash of its texts, its settings at the start, and `more`."""
+    return sha256(json.dumps([*corpus.digests.values(), settings.to_json(), *more]).encode()).hexdigest()[:16]
 
 
 def with_yardstick(run: Run, team: Team = ALONE) -> Run:
@@ -346,7 +359,8 @@ def _run(
 ) -> Run:
     # Store the settings here: they are needed to generate text before the first checkpoint is saved.
     model.details["settings"] = settings.to_json()
-    origin = {"path": corpus.path, "digest": corpus.digest}
+    texts = {name: {"path": text.path, "digest": text.digest} for name, text in corpus.texts.items()}
+    origin = texts.pop("data") | texts
     run_id = run_id or identify(corpus, settings)
     trainer = Trainer(model, split, settings, origin, run_id, resumed, team)
     trainer.yardstick = yardstick_of(model.details) if resumed else None

@@ -1,8 +1,9 @@
-"""Read a training text and split it into chunks."""
+"""Read the texts of a training run and split them into chunks."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from minichar.engine.config import MAX_SIZE
@@ -11,30 +12,40 @@ from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, Reader
 from minichar.text.datasets import is_dataset_folder, older_pydocs
 from minichar.text.resets import Resets, count_separators, find_resets, separator_ids
-from minichar.training.settings import Settings
+from minichar.text.vocabulary import Vocabulary
+from minichar.training.settings import HELD_OUT, Settings
 from minichar.training.team import ALONE, Team
 
 
 def read_corpus(settings: Settings, team: Team = ALONE) -> Corpus:
-    """Read the text specified by the settings.
+    """Read the texts specified by the settings.
 
-    If every rank has a cache of the text, all ranks read their caches at the same time. Otherwise, rank 0
-    reads the text first, and the other ranks can then use its cache.
+    The vocabulary contains the characters of all texts. With `min_freq`, it contains those that are frequent
+    in the training text, and the unknown token replaces all others.
 
     Raises
     ------
     MinicharError
-        If the text cannot be read (see `load_corpus`) or has too many distinct characters, or if the ranks
-        read different texts, for example because each rank reads from its own disk.
+        If a text cannot be read (see `load_corpus`), if the texts have too many distinct characters, or if
+        the ranks read different texts, for example because each rank reads from its own disk.
     """
-    reader = team.in_turn(lambda: Reader(settings.data, settings.encoding, settings.min_freq))
-    possible = not any(team.largest(not reader.may_be_cached()))
-    cached = reader.cached(team.lead(lambda: reader.digest)) if possible else None
-    everywhere = not any(team.largest(cached is None))
-    corpus = cached if cached and everywhere else team.in_turn(reader.load)
-    digest = team.lead(lambda: corpus.digest)
-    if any(team.largest(corpus.digest != digest)):
-        raise MinicharError(f"the processes read different texts from {corpus.path}: use the same text")
+    corpus = _read(team, settings.data, settings.encoding, settings.min_freq)
+    frequent = corpus.vocabulary if settings.min_freq else None
+    held_out = {
+        name: _read(team, path, settings.encoding, 0, frequent)
+        for name in HELD_OUT
+        if (path := getattr(settings, name)) is not None
+    }
+    if held_out and not frequent:
+        texts = [corpus, *held_out.values()]
+        characters = {*chain.from_iterable(text.vocabulary.characters for text in texts)}
+        vocabulary = Vocabulary("".join(sorted(characters)))
+        corpus, *others = (text.recoded(vocabulary) for text in texts)
+        held_out = dict(zip(held_out, others, strict=True))
+    notes = [f"{text.path}: {note}" for text in held_out.values() for note in text.notes]
+    corpus = replace(
+        corpus, notes=(*corpus.notes, *notes), val=held_out.get("val"), test=held_out.get("test")
+    )
     if (V := len(corpus.vocabulary)) > MAX_SIZE:
         raise MinicharError(
             f"{corpus.path!r} has {V:,} distinct characters, and a model can have at most {MAX_SIZE:,}: ",
@@ -47,53 +58,79 @@ def read_corpus(settings: Settings, team: Team = ALONE) -> Corpus:
     return replace(corpus, notes=(*corpus.notes, note))
 
 
+def _read(
+    team: Team, path: Path | None, encoding: str, min_freq: int, vocabulary: Vocabulary | None = None
+) -> Corpus:
+    """Return the same text on all ranks (see `load_corpus`).
+
+    If every rank has a cache of the text, all ranks read their caches at the same time. Otherwise, rank 0
+    reads the text first, and the other ranks can then use its cache.
+    """
+    reader = team.in_turn(lambda: Reader(path, encoding, min_freq, vocabulary))
+    possible = not any(team.largest(not reader.may_be_cached()))
+    cached = reader.cached(team.lead(lambda: reader.digest)) if possible else None
+    everywhere = not any(team.largest(cached is None))
+    corpus = cached if cached and everywhere else team.in_turn(reader.load)
+    digest = team.lead(lambda: corpus.digest)
+    if any(team.largest(corpus.digest != digest)):
+        raise MinicharError(f"the processes read different texts from {corpus.path}: use the same text")
+    return corpus
+
+
+USED = {"data": "was trained on", "val": "was validated on", "test": "is tested on"}
+"""How messages relate a model to one of its texts."""
 SPECIFY = ("specify the text with ", Option("data"))
 """What to do if a training text is not found."""
 
 
-def check_text(settings: Settings, path: Path, remedy: Sequence[str | Option] = SPECIFY) -> None:
-    """Raise a `MinicharError` if the training text of the model in `path` does not exist.
+def check_text(
+    settings: Settings, path: Path, remedy: Sequence[str | Option] = SPECIFY, name: str = "data"
+) -> None:
+    """Raise a `MinicharError` if a text of the model in `path`, by default the training text, does not exist.
 
     `remedy` is the part of the message that says how to fix the error.
     """
-    data = settings.data
-    if data is not None and not os.path.exists(data):
-        text = brief(str(data), LONGEST_PATH)
-        problem = f"{path} was trained on {text}, which does not exist: "
-        download = f", or get it with `minichar data get {data.name}`" if is_dataset_folder(data) else ""
+    text = getattr(settings, name)
+    if text is not None and not os.path.exists(text):
+        problem = f"{path} {USED[name]} {brief(str(text), LONGEST_PATH)}, which does not exist: "
+        download = f", or get it with `minichar data get {text.name}`" if is_dataset_folder(text) else ""
         raise MinicharError(problem, *remedy, download)
 
 
-def note_on_change(corpus: Corpus, digest: str | None, path: Path) -> list[str]:
-    """Return a note if the training text of the model in `path` has a digest other than that of `corpus`.
+def note_on_change(corpus: Corpus, digest: str | None, path: Path, name: str = "data") -> list[str]:
+    """Return a note if a text of the model in `path` has a digest other than that of `corpus`.
 
-    If the digest of the training text is None, it is unknown.
+    The text is the training text by default. If its digest is None, it is unknown.
     """
     if digest in (None, corpus.digest):
         return []
     older = older_pydocs(digest)
     where = f": use {older}" if older else ""
-    return [f"{corpus.path} is not the text that {path} was trained on{where}"]
+    return [f"{corpus.path} is not the text that {path} {USED[name]}{where}"]
 
 
 def lay_out(corpus: Corpus, settings: Settings, with_resets: bool = True) -> Split:
     """Split the text into chunks according to the settings, by default with state resets.
 
+    A validation text in its own file is laid out with the same B and T, which are reduced if it is short.
+
     Raises
     ------
     MinicharError
-        If the text is too short.
+        If a text is too short.
     """
-    return split_text(
-        corpus.ids,
-        settings.batch_size,
-        settings.seq_length,
-        settings.train_frac,
-        settings.val_frac,
-        settings.split,
-        resets_of(corpus, settings) if with_resets else None,
-        repr(corpus.path),
-    )
+
+    def split(text: Corpus, B: int, T: int) -> Split:
+        resets = resets_of(text, settings) if with_resets else None
+        return split_text(text.ids, B, T, *settings.fractions, settings.split, resets, repr(text.path))
+
+    laid_out = split(corpus, settings.batch_size, settings.seq_length)
+    if corpus.val is None:
+        return laid_out
+    val = split(corpus.val, laid_out.B, laid_out.T)
+    train = split(corpus, val.B, val.T)
+    left_out, notes = train.left_out + val.left_out, (*laid_out.notes, *val.notes)
+    return replace(train, val=val.train, how="files", left_out=left_out, notes=notes)
 
 
 def resets_of(corpus: Corpus, settings: Settings) -> Resets | None:
@@ -112,13 +149,29 @@ def where_reset(corpus: Corpus, settings: Settings) -> str:
 
 def what_is_left_out(corpus: Corpus, split: Split) -> str:
     """Return a phrase that states how much of the text is in no chunk."""
-    share = split.left_out / len(corpus.ids)
-    where = "the text" if split.how == "columns" else "each split"
+    share = split.left_out / sum(len(text.ids) for text in (corpus, corpus.val) if text)
+    where = {"columns": "the text", "tail": "each split", "files": "each text"}[split.how]
     return f"{counted(split.left_out, 'character')} ({share:.1%}) left out at the end of {where}"
 
 
 def lay_out_to_train(corpus: Corpus, settings: Settings) -> Split:
-    """Like `lay_out`, but raise a `MinicharError` if `reset_on` is set and does not occur in the text."""
+    """Like `lay_out`, but check that the settings suit the text.
+
+    Raises
+    ------
+    MinicharError
+        If a text is too short, if `reset_on` does not occur in the training text, or if there would be two
+        test texts: a file, and a part of the training text.
+    """
+    if settings.test and (rest := round(1 - sum(settings.fractions), 6)) > 0:
+        raise MinicharError(
+            Option("train_frac", settings.train_frac),
+            " and ",
+            Option("val_frac", settings.val_frac),
+            f" leave {rest:.2%} of the text for testing, but ",
+            Option("test"),
+            " names another test text: use fractions whose sum is 1",
+        )
     separator = separator_ids(settings.reset_on, corpus.vocabulary)  # (m,)
     if len(separator) and not any(count_separators(corpus.ids, separator)):
         raise MinicharError(

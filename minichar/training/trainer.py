@@ -57,8 +57,8 @@ class Trainer:
         Chunks for training and validation.
     settings : Settings
     origin : dict
-        ``path`` and ``digest`` of the text, stored in checkpoints so that changes to the text are detected
-        when the run is resumed.
+        ``path`` and ``digest`` of the training text and, under ``val`` and ``test``, of texts in files of
+        their own. Stored in checkpoints so that changes to the texts are detected when the run is resumed.
     run_id : str
         Identifies the run in its checkpoints (`minichar.checkpoints.choosing.Record`).
     resumed : TrainingState, optional

@@ -32,6 +32,7 @@ def test_steps_are_converted_to_epochs_of_the_text(cli, refused):
         ("600", ["--batch-size", "2", "--seq-length", "10", "--train-frac", "0.5"], "18.75"),
         ("1", ["--batch-size", "2", "--seq-length", "10"], "0.01667"),
         ("6000000", ["--batch-size", "2", "--seq-length", "10"], "100000"),
+        ("640", ["--batch-size", "2", "--seq-length", "10", "--val", "input.txt"], "10"),
     ],
 )
 def test_the_number_of_epochs_depends_on_the_layout(refused, home, steps, options, epochs):

@@ -14,11 +14,13 @@ from minichar.cli import main
 from minichar.cli.options import OrAuto
 from minichar.cli.train import command
 from minichar.training.recipes import RECIPES
-from minichar.training.settings import Settings
+from minichar.training.settings import TEXTS, Settings
 
 OTHER = {
     "recipe": "laptop",
     "data": Path("other.txt"),
+    "val": Path("val.txt"),
+    "test": Path("test.txt"),
     "encoding": "gb18030",
     "min_freq": 2,
     "reset_on": ".\n",
@@ -100,12 +102,16 @@ def test_other_has_a_non_default_value_for_every_setting():
     assert not [name for name, value in OTHER.items() if value == defaults[name]]
 
 
-@pytest.mark.parametrize("joined", ["-", "_"])
-def test_options_accept_hyphens_and_underscores(cli, begun, joined):
-    cli("train", *arguments_for(OTHER, joined), status=1)
-    assert begun == [Settings(**OTHER)]
-    assert {name: type(value) for name, value in asdict(begun[0]).items()} == {
-        name: type(value) for name, value in OTHER.items()
+@pytest.mark.parametrize(
+    ("joined", "left_out"),
+    [("-", {"val"}), ("_", {"val"}), ("-", {"split", "train_frac", "val_frac"})],  # these have no effect
+)
+def test_options_accept_hyphens_and_underscores(cli, begun, joined, left_out):
+    given = {name: value for name, value in OTHER.items() if name not in left_out}
+    cli("train", *arguments_for(given, joined), status=1)
+    assert begun == [Settings(**given)]
+    assert {name: type(getattr(begun[0], name)) for name in given} == {
+        name: type(value) for name, value in given.items()
     }
 
 
@@ -147,7 +153,7 @@ def test_auto_overrides_the_recipe(cli, begun, name):
 
 def test_every_option_that_can_be_automatic_accepts_auto():
     automatic = {name for name, default in asdict(Settings()).items() if default is None}
-    assert automatic - {*AUTOMATIC} == {"data", "tied", "layer_norm"}  # the last two are flags
+    assert automatic - {*AUTOMATIC} == {*TEXTS, "tied", "layer_norm"}  # the last two are flags
 
 
 def test_help_is_short():

@@ -24,7 +24,7 @@ SHORT, LONG = 100_000, 100_001
 
 def corpus(N, V):
     """Return a corpus of `N` characters, `V` of which are distinct."""
-    return SimpleNamespace(ids=np.broadcast_to(np.uint8(0), N), vocabulary=range(V), path="a.txt")
+    return SimpleNamespace(ids=np.broadcast_to(np.uint8(0), N), vocabulary=range(V), path="a.txt", val=None)
 
 
 IN_SHORT = {"dropout": 0.5, "tied": True, "warmup": 0.0, "learning_rate": 8e-3, "patience": 10}
@@ -235,7 +235,7 @@ def test_without_a_limit_all_validation_chunks_are_used(tmp_path):
 )
 def test_only_sizes_that_were_requested_are_reported_as_too_large(N, B, T, used, reduced, tmp_path):
     run = begin(toy_settings(tmp_path, TEXT[:N], batch_size=B, seq_length=T))
-    notes = (f"the text has only {N} characters: reduced {reduced}",) if reduced else ()
+    notes = (f"{run.corpus.path!r} has only {N} characters: reduced {reduced}",) if reduced else ()
     assert run.notes == notes
     assert used == (run.trainer.split.B, run.trainer.split.T)
 

@@ -46,6 +46,15 @@ def test_an_option_without_an_effect_is_an_error(given, message):
     settings_from(given | needed)
 
 
+@pytest.mark.parametrize("option", [{"split": "columns"}, {"train_frac": 0.95}, {"val_frac": 0.05}])
+def test_a_validation_file_replaces_the_split(option):
+    (name,) = option
+    with pytest.raises(MinicharError, match=f"^{name} has no effect with val: omit one of them$"):
+        settings_from({"val": "val.txt", **option})
+    settings_from({"val": "val.txt", "patience": 5})
+    settings_from({"test": "test.txt", **option})
+
+
 def test_the_start_of_the_decay_has_an_effect_if_the_recipe_has_a_decay():
     assert settings_from({"recipe": "best", "learning_rate_decay_after": 3}).learning_rate_decay_after == 3
 

@@ -8,13 +8,15 @@ import pytest
 
 from minichar.errors import MinicharError
 from minichar.training.recipes import RECIPES
-from minichar.training.settings import Settings
+from minichar.training.settings import TEXTS, Settings
 
 
 def test_the_defaults():
     assert Settings().to_json() == {
         "recipe": "quick",
         "data": None,
+        "val": None,
+        "test": None,
         "encoding": "utf-8",
         "min_freq": 0,
         "reset_on": "",
@@ -64,7 +66,7 @@ def test_the_defaults():
     }
 
 
-AUTOMATIC = {name for name, default in asdict(Settings()).items() if default is None} - {"data"}
+AUTOMATIC = {name for name, default in asdict(Settings()).items() if default is None} - {*TEXTS}
 NAN, INF = float("nan"), float("inf")
 
 
@@ -167,8 +169,8 @@ def test_a_value_of_the_wrong_type_names_the_option(name, kind):
 
 
 @pytest.mark.parametrize("name", asdict(Settings()))
-def test_only_automatic_values_and_the_default_text_are_none(name):
-    if name in AUTOMATIC | {"data"}:
+def test_only_automatic_values_and_texts_are_none(name):
+    if name in AUTOMATIC | {*TEXTS}:
         assert getattr(Settings(**RECIPES["char-rnn"].options | {name: None}), name) is None
     else:
         with pytest.raises(MinicharError, match=f"^{name} is None; it must be "):
@@ -196,7 +198,7 @@ def test_settings_can_be_restored_from_json():
     assert Settings(**stored) == settings
 
 
-@pytest.mark.parametrize("name", ["data", "encoding", "checkpoint_dir", "savefile"])
+@pytest.mark.parametrize("name", [*TEXTS, "encoding", "checkpoint_dir", "savefile"])
 def test_characters_that_are_not_allowed_in_a_file_name(name):
     for value in ("a\0b", "\ud800", "\udfff"):
         with pytest.raises(MinicharError, match=f"^{name} is .*; it must be text without"):
