@@ -5,7 +5,8 @@ from datetime import timedelta
 from time import monotonic
 
 from minichar.terminal import columns, fitting
-from minichar.training.events import EndedEarly, Evaluated, Event, Step
+from minichar.training.events import EndedEarly, Evaluated, Event, Measured, Step
+from minichar.training.settings import HELD_OUT
 from minichar.training.start import Run
 
 REFRESH = 0.1
@@ -52,12 +53,18 @@ class Progress:
                     self.validation = [f"validation {event.val.loss:.3f}"]
                 self.write(event.epoch, event.train_loss)
             case EndedEarly():
-                if self.live:
-                    print(file=sys.stderr)
-                    self.shown = False
-                print(f"ended early: {event.reason}", file=sys.stderr)
+                self.print(f"ended early: {event.reason}")
+            case Measured():
+                self.print(f"{HELD_OUT[event.part]} file: {event.result or 'not measured: no time was left'}")
             case Step() if monotonic() - self.shown_at >= (REFRESH if self.live else INTERVAL):
                 self.write(event.epoch, event.loss)
+
+    def print(self, line: str) -> None:
+        """Print a line below the progress line."""
+        if self.live and self.shown:
+            print(file=sys.stderr)
+            self.shown = False
+        print(line, file=sys.stderr)
 
     def write(self, epoch: float, loss: float) -> None:
         """Write a progress line.

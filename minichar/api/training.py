@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from inspect import Parameter, Signature, signature
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -20,6 +21,7 @@ from minichar.formats.convert import check_resumable
 from minichar.model import CharRNN
 from minichar.training import start
 from minichar.training.events import Event
+from minichar.training.final import measure_files
 from minichar.training.recipes import settings_from
 from minichar.training.settings import Settings
 
@@ -52,8 +54,8 @@ def train(
         CPU or an NVIDIA GPU, whichever trains faster; with `resume`, the type of device that was used
         before).
     progress : bool
-        Whether to print notes about the text and a progress line (losses in nats per character, speed
-        and remaining time) to standard error.
+        Whether to print notes about the text, a progress line (losses in nats per character, speed and
+        remaining time) and the losses on the files `val` and `test`, if any, to standard error.
     init_from : path-like or CharRNN, optional
         Source of the initial weights: a checkpoint, a directory of checkpoints (the best one is used), or a
         model (its weights are copied, and training runs on its device). Embedding, input and readout weights
@@ -122,7 +124,8 @@ def train(
 
     trainer = run.trainer
     with Progress(run) if progress else nullcontext() as shown:
-        for event in trainer.run(started):
+        last = measure_files(run) if progress or on_event else ()
+        for event in chain(trainer.run(started), last):
             if shown is not None:
                 shown.show(event)
             if on_event is not None:

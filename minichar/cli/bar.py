@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from operator import length_hint
 from time import monotonic
 from typing import Self, TypeVar
 
@@ -120,3 +121,9 @@ class Bar(ProgressLine):
         else:
             times = []
         self.draw([*self.label, bar, share, *times], [share, *self.label[:1], *times, *self.label[1:], bar])
+
+
+def with_bar(steps: Iterable[Item], hidden: bool = False) -> Iterator[Item]:
+    """Yield the steps of a sequence, and show a progress bar."""
+    with Bar(length_hint(steps), hidden=hidden) as bar:
+        yield from bar.over(steps)

@@ -7,15 +7,18 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
 from math import inf, log
 from pathlib import Path
+from textwrap import wrap
 from time import monotonic
 from typing import Any
 
 from minichar.checkpoints.naming import is_checkpoint
 from minichar.checks import AUTO
 from minichar.cli.advice import fit_advice, size_advice, updates_advice, verdict
-from minichar.cli.bar import Bar
+from minichar.cli.bar import Bar, with_bar
 from minichar.cli.log import Log
 from minichar.cli.options import print_path
 from minichar.cli.speed import Speed, duration, expected_end
@@ -23,10 +26,14 @@ from minichar.devices.cpu import CPU
 from minichar.errors import AUTOMATIC, Option, quoted
 from minichar.sampling.generate import generate
 from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
+from minichar.training.final import measure_files
+from minichar.training.settings import HELD_OUT
 from minichar.training.start import Run
 from minichar.training.text import what_is_left_out
 
 SAMPLE_LENGTH = 60
+LINE = 69
+"""Maximum length of a line after its label, in characters."""
 ESTIMATE_AFTER = 3.0
 """Time in seconds from the end of the first chunk until the duration of the run is estimated.
 
@@ -52,6 +59,7 @@ class Report:
 
     def __init__(self, run: Run, print_every: int, log_path: Path | None, quiet: bool) -> None:
         self.run, self.trainer, self.print_every = run, run.trainer, print_every
+        self.quiet = quiet
         self.log = Log(log_path, lambda message: self.say(f"warning    {message}"))
         split = run.trainer.split
         self.characters = split.B * split.T
@@ -102,11 +110,18 @@ class Report:
         folder = self.trainer.settings.checkpoint_dir
         files = f"{len(corpus.starts):,} files, " if len(corpus.starts) > 1 else ""
         size = f"{len(corpus.ids):,} characters, {corpus.distinct:,} distinct"
+        chunks = [f"{len(split.train):,} training", f"{len(split.val):,} validation"]
+        if split.how != "files" and corpus.test is None:
+            chunks.append(f"{len(split.test):,} test")
         lines = [
             f"text       {corpus.path}: {files}{size}",
+            *(
+                f"{HELD_OUT[part]:11}{text.path}: {len(text.ids):,} characters"
+                for part, text in corpus.texts.items()
+                if part in HELD_OUT
+            ),
             *(f"           {note}" for note in self.run.notes),
-            f"split      {split.how}: {len(split.train):,} training, {len(split.val):,} validation, "
-            f"{len(split.test):,} test chunks of {split.B}×{split.T}",
+            f"split      {split.how}: {', '.join(chunks)} chunks of {split.B}×{split.T}",
             f"           {what_is_left_out(corpus, split)}",
             *self.comparison(),
             f"model      {model.summary()}",
@@ -256,6 +271,19 @@ class Report:
         self.log.append({"event": "evaluation"} | evaluated.record())
         self.speed.resume()
 
+    def measure(self) -> None:
+        """Print and log the losses on the validation and test files, or the commands that measure them."""
+        with self.display():
+            for measured in measure_files(self.run, partial(with_bar, hidden=self.quiet)):
+                name, result = HELD_OUT[measured.part], measured.result
+                if result is None:
+                    self.say(f"{name:11}not measured; measure it with:")
+                    self.say(f"  minichar eval {quoted(self.trainer.best)} --part {measured.part}")
+                    continue
+                for label, line in zip((name, ""), wrap(str(result), LINE), strict=False):
+                    self.say(f"{label:11}{line}")
+                self.log.append({"event": "final", "part": measured.part} | asdict(result))
+
     def finish(self) -> None:
         """Print suggested commands to standard error and the best checkpoint's path to standard output."""
         loss, yardstick = self.trainer.saver.best_loss, self.trainer.yardstick
@@ -269,6 +297,7 @@ class Report:
             at = f"stopped at epoch {self.trainer.epoch:.2f}; " if self.trainer.stopping else ""
             self.say(f"{at}resume with:")
             self.say(f"  minichar train --resume {quoted(last)}")
+        self.measure()
         best = self.trainer.best
         if best:
             self.say(f"generate text: minichar sample {quoted(best)}")

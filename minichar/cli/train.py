@@ -162,7 +162,7 @@ def command(
                 for event in events:
                     report.show(event)
             try:
-                report.finish()
+                team.lead(lambda: report.finish())
             finally:
                 if received:
                     ctx.exit(128 + received[0])

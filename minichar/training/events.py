@@ -117,4 +117,19 @@ class EndedEarly:
     reason: str
 
 
-Event = Step | Evaluated | Saved | Warned | EndedEarly
+@dataclass(frozen=True)
+class Measured:
+    """The best checkpoint was evaluated on a whole validation or test file (`minichar.training.final`).
+
+    Attributes
+    ----------
+    part : {"val", "test"}
+    result : Evaluation or None
+        None if there was no time left.
+    """
+
+    part: str
+    result: Evaluation | None
+
+
+Event = Step | Evaluated | Saved | Warned | EndedEarly | Measured

@@ -7,7 +7,7 @@ from api_helpers import OVERFITTING, TOY, train
 from toys import TEXT, toy_model
 
 import minichar
-from minichar.training.events import Evaluated, Saved, Step
+from minichar.training.events import Evaluated, Measured, Saved, Step
 
 
 @pytest.mark.parametrize("kind", [str, lambda path: path], ids=["str", "Path"])
@@ -47,6 +47,23 @@ def test_train_without_validation_returns_the_last_model(text):
     np.testing.assert_array_equal(model.parameters.flat, minichar.load(saved[-1].path).parameters.flat)
     assert [row["val_loss"] for row in model.history] == [None] * len(saved)
     assert model.details["epoch"] == 2.0
+
+
+def test_val_and_test_files_are_measured_at_the_end(text, capsys):
+    (text / "val.txt").write_text(TEXT[:300])
+    (text / "test.txt").write_text(TEXT[-200:])
+    files, events = {"val": "val.txt", "test": text / "test.txt"}, []
+    model = minichar.train("input.txt", **files, **TOY, on_event=events.append)
+    expected = [model.evaluate(TEXT[:300]), model.evaluate(TEXT[-200:])]
+    assert events[-2:] == [Measured("val", expected[0]), Measured("test", expected[1])]
+    lines = [f"validation file: {expected[0]}", f"test file: {expected[1]}"]
+    assert capsys.readouterr().err.splitlines()[-2:] == lines
+    assert model.history[-1]["val_loss"] == [e for e in events if isinstance(e, Evaluated)][-1].val.loss
+
+
+def test_files_are_not_measured_in_vain(text, monkeypatch):
+    monkeypatch.delattr("minichar.api.training.measure_files")
+    train(text, test="input.txt")
 
 
 def test_train_with_a_recipe(text):

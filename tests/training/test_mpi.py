@@ -13,6 +13,7 @@ import pytest
 from optional import missing
 from toys import TEXT
 
+from minichar import load
 from minichar.checkpoints.checkpoint import load_training
 from minichar.checkpoints.choosing import best_checkpoint, newest_in
 from minichar.cli.ranks import job_size, one_thread
@@ -75,6 +76,15 @@ def test_rank_0_prints_and_saves(training, tmp_path):
     assert "2 processes share the 4 streams" in err
     assert ", 1 thread\n" in err, "by default, each rank uses one BLAS thread"
     assert err.count("saved cv/") == 1
+
+
+def test_rank_0_measures_the_files_at_the_end(training, tmp_path):
+    (tmp_path / "test.txt").write_text(TEXT, encoding="utf-8")
+    process = training("--max-epochs", 1, "--test", tmp_path / "test.txt")
+    out, err = process.communicate(timeout=LIMIT)
+    assert process.returncode == 0
+    assert err.count("nats = ") == 2
+    assert f"test       {load(tmp_path / out.strip()).evaluate(TEXT).loss:.4f} nats" in err
 
 
 def test_all_ranks_resume_a_run(mpiexec, training, tmp_path):

@@ -1,0 +1,54 @@
+"""Evaluate the best checkpoint of a run on the whole of its validation and test files.
+
+Losses that are published for a benchmark are those of all characters of such a file, read as one stream.
+Evaluations during training read a validation file as B streams, without the characters after the last chunk.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from minichar.checkpoints.checkpoint import load
+from minichar.training.evaluation import Watch, evaluate_whole
+from minichar.training.events import Measured
+from minichar.training.settings import HELD_OUT
+from minichar.training.start import Run
+from minichar.training.text import resets_of
+
+
+def measure_files(run: Run, watch: Watch = iter) -> Iterator[Measured]:
+    """Evaluate the best checkpoint of a run that has ended on each of its validation and test files.
+
+    When the run is stopped or its time limit is reached, the remaining results are None.
+
+    Parameters
+    ----------
+    run : Run
+    watch : callable, optional
+        See `minichar.training.evaluation.evaluate_part`.
+    """
+    trainer, timetable, best = run.trainer, run.trainer.timetable, run.trainer.best
+    late = False
+
+    def is_late() -> bool:
+        nonlocal late
+        timetable.tick(timetable.elapsed(), trainer.iteration)
+        late = late or trainer.stopping or timetable.is_late()
+        return late
+
+    def until_late(steps: Iterable[Any]) -> Iterator[Any]:
+        for k, step in enumerate(watch(steps)):
+            if k > 0 and is_late():
+                return
+            yield step
+
+    for part in HELD_OUT:
+        text = run.corpus.texts.get(part)
+        if text is None or best is None:
+            continue
+        if is_late():
+            yield Measured(part, None)
+            continue
+        model = load(best)  # on the CPU: with one stream, each step is small
+        resets = resets_of(text, trainer.settings)
+        result = evaluate_whole(model, text.ids, watch=until_late, resets=resets)
+        yield Measured(part, result if result.characters == len(text.ids) - 1 else None)
