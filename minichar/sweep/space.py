@@ -16,10 +16,10 @@ from typing import Any
 from minichar.checks import AUTO, OR_AUTO, declared, did_you_mean
 from minichar.errors import AUTOMATIC, MinicharError, Option, brief
 from minichar.training.recipes import settings_from
-from minichar.training.settings import Settings
+from minichar.training.settings import TEXTS, Settings
 
 FIXED = (
-    *("recipe", "data", "encoding", "min_freq", "reset_on", "split", "train_frac", "val_frac"),
+    *("recipe", *TEXTS, "encoding", "min_freq", "reset_on", "split", "train_frac", "val_frac"),
     *("eval_val_every", "max_val_chunks", "sample_every", "checkpoint_dir", "savefile", "keep"),
     *("checkpoint_every", "max_time", "title"),
 )

@@ -1,6 +1,6 @@
 """The directory of a sweep and its Optuna study.
 
-    sweep/sweep.json        the plan: options, digest of the training text, and name of the study
+    sweep/sweep.json        the plan: options, digests of the texts, and name of the study
     sweep/sweep.db          the study, unless it is stored in another database
     sweep/sweep.lock        locked while a process opens the study or claims a trial
     sweep/trial-0003/       the checkpoints of a trial, and a lock held by the process that runs it
@@ -27,7 +27,7 @@ from minichar.errors import LONGEST_PATH, MinicharError, Refused, brief, plain
 from minichar.extras import first_line, need, one_line
 from minichar.files import locking, writing
 from minichar.sweep.space import Dimension, parse, values_of
-from minichar.training.settings import Settings
+from minichar.training.settings import TEXTS, Settings
 
 part = partial(need, extra="sweep", what="a sweep")
 PLAN = "sweep.json"
@@ -51,14 +51,14 @@ class Plan:
     ----------
     given : dict
         The options of ``minichar train`` that are the same in every trial, as JSON-compatible values. A
-        relative path in ``data`` is made absolute so that the sweep can be continued from any directory.
+        relative path of a text is made absolute so that the sweep can be continued from any directory.
     search : list of str
         The search space, as values of ``--search``.
     study, database : str
         Name of the study, and URL of its database without the password. `study` and `database` are empty in a
         new plan.
     digest : str
-        Digest of the training text (`minichar.text.corpus.Corpus`). Empty in old plans.
+        Digests of the texts (`minichar.text.corpus.Corpus`), joined with spaces. Empty in old plans.
 
     Raises
     ------
@@ -79,8 +79,8 @@ class Plan:
                 raise MinicharError(f"there is no option {name!r}{did_you_mean(name, OPTIONS)}")
         for text in self.search:
             parse(text)
-        if data := self.given.get("data"):
-            object.__setattr__(self, "given", {**self.given, "data": os.path.abspath(data)})
+        paths = {name: os.path.abspath(path) for name in TEXTS if (path := self.given.get(name))}
+        object.__setattr__(self, "given", {**self.given, **paths})
 
     @property
     def space(self) -> list[Dimension]:
@@ -177,9 +177,9 @@ def check_same(folder: Path, stored: Plan, plan: Plan | None, database: str) -> 
     if stored.database != database:
         where = f"in {plain(stored.database, LONGEST_PATH)}" if stored.database else "in the directory"
         raise MinicharError(f"{folder}/ contains a sweep with trials stored {where}: use the same --storage")
-    # Ignore the path of the text, which may differ between machines. The digest identifies the text.
-    same_path = {"data": ""} if stored.digest and "data" in stored.given else {}
-    if plan and (plan.given | same_path, plan.search) != (stored.given | same_path, stored.search):
+    # Ignore the paths of the texts, which may differ between machines. The digests identify the texts.
+    same_paths = {name: "" for name in TEXTS if stored.digest and name in stored.given}
+    if plan and (plan.given | same_paths, plan.search) != (stored.given | same_paths, stored.search):
         raise MinicharError(
             f"{folder}/ contains a sweep with different options: omit the options to continue it, or choose "
             "another directory with --sweep-dir"

@@ -31,6 +31,7 @@ from minichar.text.ngram import Yardstick, yardstick_of
 from minichar.training.choose import choose
 from minichar.training.events import EndedEarly, Evaluated, Event
 from minichar.training.recipes import settings_from
+from minichar.training.settings import TEXTS
 from minichar.training.start import Run, begin, resume, with_yardstick
 from minichar.training.text import lay_out_to_train, read_corpus
 from minichar.training.trainer import Trainer
@@ -95,13 +96,15 @@ class Sweep:
         plan = plan or read_plan(folder)
         corpus = check_plan(plan)
         self.folder, self.devices = folder, devices
-        stored, self.study = open_study(folder, replace(plan, digest=corpus.digest), storage)
+        digest = " ".join(corpus.digests.values())
+        stored, self.study = open_study(folder, replace(plan, digest=digest), storage)
         self.plan = replace(stored, given=plan.given)
-        if self.plan.digest not in ("", corpus.digest):
-            raise MinicharError(
-                f"{corpus.path} is not the text that the sweep {folder}/ was started with: restore the "
-                "original text, or choose another directory with --sweep-dir"
-            )
+        for text, original in zip(corpus.texts.values(), self.plan.digest.split(), strict=False):
+            if text.digest != original:
+                raise MinicharError(
+                    f"{text.path} is not the text that the sweep {folder}/ was started with: restore the "
+                    "original text, or choose another directory with --sweep-dir"
+                )
         self.space = self.plan.space
         self.size = size(self.space)
         self.stopping = self.complete = False
@@ -213,8 +216,8 @@ class Sweep:
     def begin(self, directory: Path, values: dict[str, Any]) -> Run:
         """Resume the training run in a directory from its newest readable checkpoint, or start a new run."""
         if any(map(is_checkpoint, directory.iterdir())):
-            data = self.plan.given.get("data")
-            return resume(directory, {"data": Path(data)} if data else {}, *self.devices)
+            texts = {name: Path(path) for name in TEXTS if (path := self.plan.given.get(name))}
+            return resume(directory, texts, *self.devices)
         return begin(settings_from({**self.plan.given, **values, "checkpoint_dir": directory}), *self.devices)
 
     def measure_yardstick(self, run: Run) -> None:

@@ -39,6 +39,7 @@ def test_parse(text, expected):
         ("tied=auto,true", "--tied is 'auto'; it must be true or false"),
         ("val_frac=0.1,0.2", "--val-frac cannot be searched: set it to one value"),
         ("title=a,b", "--title cannot be searched"),
+        ("val=a.txt,b.txt", "--val cannot be searched: set it to one value"),
     ],
 )
 def test_invalid_dimensions(text, message):

@@ -107,6 +107,22 @@ def test_a_sweep_goes_on_where_its_text_has_another_path(sweep, tmp_path):
     assert read_plan(tmp_path / "sweep") == started.plan
 
 
+@pytest.mark.parametrize("name", ["val", "test"])
+def test_files_of_a_sweep_can_be_moved_but_not_changed(sweep, tmp_path, name):
+    (tmp_path / "held_out.txt").write_text(TEXT[:400], encoding="utf-8")
+    started = sweep(**{name: "held_out.txt"})
+    for event in started.run(1):
+        if isinstance(event, Saved):
+            started.stop()
+    (tmp_path / "held_out.txt").rename(tmp_path / "moved.txt")
+    moved = sweep(**{name: "moved.txt"})
+    assert moved.plan.given[name] == str(tmp_path / "moved.txt")
+    assert [event.state for event in moved.run(2) if isinstance(event, Ended)] == ["complete"] * 2
+    (tmp_path / "moved.txt").write_text(TEXT[:300], encoding="utf-8")
+    with pytest.raises(MinicharError, match=r"moved\.txt is not the text that the sweep .* was started with"):
+        sweep(**{name: "moved.txt"})
+
+
 def test_an_old_plan_has_a_relative_path_and_no_digest(sweep, tmp_path):
     given = sweep().plan.given
     edited(tmp_path / "sweep" / "sweep.json", given=given | {"data": "input.txt"}, digest="")
