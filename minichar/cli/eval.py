@@ -1,8 +1,7 @@
 """``minichar eval``."""
 
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from operator import length_hint
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ from numpy.typing import NDArray
 
 from minichar.checkpoints.archive import TextFile
 from minichar.checkpoints.choosing import open_checkpoint
-from minichar.cli.bar import Bar
-from minichar.cli.given import reject, reject_argument
+from minichar.cli.bar import with_bar
+from minichar.cli.given import given_by_user, reject, reject_argument
 from minichar.cli.novelty import report_novelty
 from minichar.cli.options import (
     PATH,
@@ -31,7 +30,7 @@ from minichar.devices.choose import AUTO_CPU, SMALL_STEPS
 from minichar.errors import MinicharError, Option, counted, quoted
 from minichar.formats.convert import load_model
 from minichar.text.batches import Split
-from minichar.text.corpus import load_corpus
+from minichar.text.corpus import Corpus, load_corpus
 from minichar.text.ngram import yardstick as best_ngram
 from minichar.training.device import fastest_known
 from minichar.training.evaluation import (
@@ -43,12 +42,21 @@ from minichar.training.evaluation import (
     evaluate_whole,
 )
 from minichar.training.recipes import settings_from
-from minichar.training.settings import SPLITS
+from minichar.training.settings import HELD_OUT, SPLITS, Settings
 from minichar.training.start import settings_of, settings_with_text
-from minichar.training.text import lay_out, note_on_change, resets_of, what_is_left_out, where_reset
+from minichar.training.text import (
+    check_text,
+    lay_out,
+    note_on_change,
+    resets_of,
+    what_is_left_out,
+    where_reset,
+)
 
 LAYOUT = ("split", "batch_size", "seq_length", "train_frac", "val_frac")
 """Settings that determine which characters are in each part."""
+CHUNKED = (*LAYOUT, "start")
+"""Options that have no effect on a text that is read as one stream."""
 PART_ONLY = ("part", "train_frac", "val_frac", "batch_size", "seq_length", "yardstick")
 """Options that have no effect with ``--split whole``."""
 WITH_NOVELTY = ("checkpoint", "data", "encoding", "novelty")
@@ -87,7 +95,13 @@ comparison = group("Comparison")
     show_default="as in training",
     help="Fraction of the text used for validation.",
 )
-@text("--part", default="val", type=OneOf(PARTS), help="Split to evaluate on: training, validation or test.")
+@text(
+    "--part",
+    default="val",
+    type=OneOf(PARTS),
+    help="Split to evaluate on: training, validation or test. A file that was specified with --val or --test "
+    "in training is evaluated as a whole.",
+)
 @reading(
     "--start",
     default="zero",
@@ -177,12 +191,20 @@ def command(
     else:
         unknown = "settings" not in model.details
         trained = settings_from({"recipe": "char-rnn"}) if unknown else settings_of(model, path)
+    own = given["data"] is None and split != "whole" and novelty is None
+    file = held_out_file(ctx, trained, path) if own else None
+    if file or (trained.val and not own and not given_by_user(ctx, ("part", *CHUNKED))):
+        split = "whole"
+    train_frac, val_frac = trained.fractions
+    trained = replace(trained, val=None, test=None, train_frac=train_frac, val_frac=val_frac)
     given["split"] = split if split in SPLITS else None
     settings = replace(trained, **{name: value for name, value in given.items() if value is not None})
 
     vocabulary = model.vocabulary if novelty is None else None  # None: all characters of the text
-    corpus = load_corpus(settings.data, encoding=settings.encoding, vocabulary=vocabulary)
-    for note in (*corpus.notes, *note_on_change(corpus, model.text_digest, path)):
+    read = partial(load_corpus, encoding=settings.encoding, vocabulary=vocabulary)
+    corpus: Corpus = read(file or settings.data)
+    role = part if file else "data"
+    for note in (*corpus.notes, *note_on_change(corpus, model.text_digests.get(role), path, role)):
         click.echo(note, err=True)
     if novelty is not None:
         click.echo(f"model       {path}: {model.summary()}")
@@ -193,24 +215,22 @@ def command(
             click.echo(line)
         return
     same_text = model.text_digest == corpus.digest
-    if split == "whole" and same_text:
+    if split == "whole" and same_text and not file:
         remedy = "omit --split whole to evaluate on held-out text"
         click.echo(f"warning: the whole text includes the training text; {remedy}", err=True)
     if split == "whole" and len(devices) > 1 and not quiet:
         click.echo(AUTO_CPU.format("blocks are not timed" if block else SMALL_STEPS), err=True)
 
-    def watch(steps: Iterable[Any]) -> Iterator[Any]:
-        with Bar(length_hint(steps), hidden=quiet) as bar:
-            yield from bar.over(steps)
-
+    watch = partial(with_bar, hidden=quiet)
+    whole = f"whole {HELD_OUT[part]} text" if file else "whole text"
     blocks = f"blocks of {counted(block, 'character')}, each from a zero state"
     if split == "whole" and block:
         streams: NDArray[np.integer] = corpus.ids[None]  # (1, N)
         result = evaluate_blocks(model, streams, block, watch, resets_of(corpus, settings))
-        what = f"whole text, {blocks}"
+        what = f"{whole}, {blocks}"
     elif split == "whole":
         result = evaluate_whole(model, corpus.ids, watch=watch, resets=resets_of(corpus, settings))
-        what = "whole text, one stream from a zero state"
+        what = f"{whole}, one stream from a zero state"
     else:
         laid_out = lay_out(corpus, settings)
         device, chosen = fastest_known(devices, model.config, settings, laid_out)
@@ -256,10 +276,33 @@ def command(
     click.echo(f"loss        {result.loss:.4f} nats per character{ends}")
     click.echo(f"            {result.bits:.4f} bits per character")
     click.echo(f"perplexity  {result.perplexity:.3f}")
-    if yardstick and split != "whole" and part != "train" and not block:
-        held_out = chunks_of(laid_out, part).streams
-        best = best_ngram(laid_out.train.streams, held_out, len(corpus.vocabulary))
+    if yardstick and (file or split != "whole") and part != "train" and not block:
+        V = len(corpus.vocabulary)
+        if file:
+            best = best_ngram(read(settings.data).ids[None], corpus.ids[None], V)
+        else:
+            best = best_ngram(laid_out.train.streams, chunks_of(laid_out, part).streams, V)
         click.echo(f"yardstick   {best}")
+
+
+def held_out_file(ctx: click.Context, settings: Settings, path: Path) -> Path | None:
+    """Return the validation or test file of the model in `path` that ``--part`` selects, if there is one.
+
+    Raises
+    ------
+    click.UsageError
+        If the user specified an option that has no effect on the file.
+    MinicharError
+        If the file does not exist.
+    """
+    part: str = ctx.params["part"]
+    file: Path | None = getattr(settings, part, None)
+    if file:
+        why = f"has no effect on the {HELD_OUT[part]} file, which is read as one stream from a zero state"
+        reject(ctx, CHUNKED, f"{why}: omit it")
+        remedy = "evaluate another file with ", Option("data"), " and ", Option("split", "whole")
+        check_text(settings, path, remedy, part)
+    return file
 
 
 def overlap(split: Split, before: Split, part: str) -> bool:

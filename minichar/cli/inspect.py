@@ -18,6 +18,7 @@ from minichar.history import History
 from minichar.model import CharRNN
 from minichar.pictures.page import make_page
 from minichar.text.corpus import load_corpus
+from minichar.training.settings import HELD_OUT
 from minichar.training.start import settings_with_text
 from minichar.training.text import note_on_change
 
@@ -144,13 +145,17 @@ def show(model: CharRNN, path: Path) -> None:
 
 
 def settings_table(details: dict[str, Any]) -> list[str]:
-    """Return a heading and one line per setting, with control characters escaped."""
+    """Return a heading and one line per setting, except files that were not specified.
+
+    Control characters are escaped.
+    """
     return [
         "settings",
         *(
             f"  {plain(name) if name.isidentifier() else brief(name):26} "
             f"{'the default' if value is None else brief(value, LONGEST_PATH)}"
             for name, value in details.get("settings", {}).items()
+            if not (name in HELD_OUT and value is None)
         ),
     ]
 

@@ -16,7 +16,7 @@ from minichar.errors import LONGEST_PATH
 
 
 def test_inspect_shows_the_contents_of_a_checkpoint(cli, train):
-    path = train("--model", "gru", "--dropout", 0.25, "--eval-val-every", 25)
+    path = train("--model", "gru", "--dropout", 0.25, "--eval-val-every", 25, "--test", "input.txt")
     shown = cli("inspect", path).stdout
     model = load(path)
     assert f"model      {model.summary()}" in shown
@@ -26,7 +26,10 @@ def test_inspect_shows_the_contents_of_a_checkpoint(cli, train):
     for name, view in model.parameters.items():
         size = " × ".join(map(str, view.shape))
         assert re.search(rf"  {name} +{size} +{view.size:,}  max \|w\| {abs(view).max():.3g}\n", shown)
-    for name, value in model.details["settings"].items():
+    settings = model.details["settings"]
+    assert settings.pop("val") is None
+    assert "  val " not in shown
+    for name, value in settings.items():
         assert re.search(rf"^  {name} +{re.escape(repr(value))}$", shown, re.MULTILINE), name
     history = history_of(path)
     assert len(history) >= 2

@@ -1,0 +1,195 @@
+"""Test training and evaluation with validation and test texts in files of their own, as benchmarks have."""
+
+import json
+import os
+import re
+import signal
+from math import exp, log
+from pathlib import Path
+
+import pytest
+from toys import TEXT, TOY
+
+from minichar import load
+from minichar.text.corpus import load_corpus
+from minichar.text.ngram import yardstick
+from minichar.training.evaluation import evaluate_blocks, evaluate_whole
+
+VAL = "a cat looks at the river; zebras run.\n" * 8
+TEST = "a quick dog jumps over its tail!\n" * 5
+FILES = ("--val", "val.txt", "--test", "test.txt")
+
+
+@pytest.fixture
+def files(home):
+    """Write the validation and test texts to files."""
+    (home / "val.txt").write_text(VAL, encoding="utf-8")
+    (home / "test.txt").write_text(TEST, encoding="utf-8")
+
+
+@pytest.fixture
+def trained(cli, files):
+    return cli("train", "--data", "input.txt", *FILES, *TOY, "--log", "log.jsonl")
+
+
+def evaluation(model, name):
+    return evaluate_whole(model, load_corpus(name, vocabulary=model.vocabulary).ids)
+
+
+def test_training_describes_the_texts(trained):
+    lines = trained.stderr.splitlines()
+    assert lines[0].startswith(f"text       input.txt: {len(TEXT)} characters, ")
+    assert lines[1:3] == ["validation val.txt: 304 characters", "test       test.txt: 165 characters"]
+    assert re.fullmatch(r"split      files: \d+ training, 12 validation chunks of 4×6", lines[3])
+    assert "left out at the end of each text" in lines[4]
+
+
+def test_training_ends_with_the_losses_on_all_characters(trained):
+    path = trained.stdout.strip()
+    model = load(path)
+    _, after = trained.stderr.split("\nresult ")
+    records = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()][-2:]
+    for (name, label), record in zip((("val", "validation"), ("test", "test")), records, strict=True):
+        found = evaluation(model, f"{name}.txt")
+        line = f"{label:11}{found.loss:.4f} nats = {found.loss / log(2):.4f} bits per character, "
+        line += f"perplexity {exp(found.loss):.3f}, {found.characters} characters\n"
+        assert line in " ".join(after.split("\n           ")) + "\n"
+        assert record == {"event": "final", "part": name, **vars(found)}
+    assert after.endswith(f"\ngenerate text: minichar sample {path}\n")
+
+
+def test_no_line_is_too_long(trained):
+    assert max(map(len, trained.stderr.splitlines()[-5:])) <= 80
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_eval_measures_the_same(cli, trained, part):
+    path = trained.stdout.strip()
+    model = load(path)
+    expected = evaluation(model, f"{part}.txt")
+    options = [] if part == "val" else ["--part", part]
+    result = cli("eval", path, *options)
+    label = {"val": "validation", "test": "test"}[part]
+    what = f"{part}.txt: whole {label} text, one stream from a zero state, {expected.characters} characters"
+    assert f"\ntext        {what}\n" in result.stdout
+    assert f"\nloss        {expected.loss:.4f} nats" in result.stdout
+    training, held_out = (
+        load_corpus(name, vocabulary=model.vocabulary).ids[None] for name in ("input.txt", f"{part}.txt")
+    )
+    assert result.stdout.endswith(f"\nyardstick   {yardstick(training, held_out, len(model.vocabulary))}\n")
+    assert "not the text" not in result.stderr
+    assert "warning" not in result.stderr
+
+
+def test_eval_of_a_file_in_blocks(cli, trained):
+    path = trained.stdout.strip()
+    model = load(path)
+    found = evaluate_blocks(model, load_corpus("val.txt", vocabulary=model.vocabulary).ids[None], 10)
+    result = cli("eval", path, "--block", 10)
+    assert "val.txt: whole validation text, blocks of 10 characters" in result.stdout
+    assert f"{found.loss:.4f} nats" in result.stdout
+
+
+def test_eval_of_the_training_text(cli, trained):
+    result = cli("eval", "--part", "train")
+    assert "text        input.txt: training split (columns), 4 streams" in result.stdout
+    assert result.stdout.splitlines()[1].endswith(f" {(len(TEXT) - 1) // 24 * 24:,} characters")
+    result = cli("eval", "--split", "whole")
+    assert "warning: the whole text includes the training text" in result.stderr
+
+
+def test_eval_reads_another_text_as_a_whole(cli, trained, home):
+    (home / "other.txt").write_text(VAL[:250])
+    expected = evaluation(load(trained.stdout.strip()), "other.txt")
+    result = cli("eval", "--data", "other.txt")
+    assert "other.txt: whole text, one stream from a zero state, 249 characters" in result.stdout
+    assert f"{expected.loss:.4f} nats" in result.stdout
+    for options, message in (
+        (["--part", "val"], "the validation split is empty"),
+        (["--batch-size", 2], "the validation split is empty"),
+        (["--start", "carried"], "the validation split is empty"),
+    ):
+        assert message in cli("eval", "--data", "other.txt", *options, status=1).stderr
+    options = ("--split", "tail", "--train-frac", 0.8, "--val-frac", 0.2)
+    assert (
+        "other.txt: validation split (tail), 4 streams" in cli("eval", "--data", "other.txt", *options).stdout
+    )
+    warning = (
+        "warning: --split and --train-frac and --val-frac changed since training, so this split overlaps"
+    )
+    assert warning in cli("eval", "--data", "input.txt", *options).stderr
+
+
+@pytest.mark.parametrize(
+    "option", [["--split", "tail"], ["--batch-size", 2], ["--train-frac", 0.9], ["--start", "carried"]]
+)
+def test_eval_rejects_options_without_effect_on_a_file(cli, trained, option):
+    error = cli("eval", *option, status=2).stderr
+    why = "has no effect on the validation file, which is read as one stream from a zero state: omit it"
+    assert error.endswith(f"Error: {option[0]} {why}\n")
+
+
+def test_eval_of_a_file_that_was_moved_or_changed(cli, trained, home):
+    path = trained.stdout.strip()
+    (home / "test.txt").write_text(TEST[1:])
+    assert cli("eval", "--part", "test").stderr.startswith(
+        f"test.txt is not the text that {path} is tested on\n"
+    )
+    (home / "test.txt").unlink()
+    remedy = "evaluate another file with --data and --split whole"
+    assert cli("eval", "--part", "test", status=1).stderr == (
+        f"Error: {path} is tested on 'test.txt', which does not exist: {remedy}\n"
+    )
+
+
+def test_a_model_without_a_test_file_has_an_empty_test_split(cli, files):
+    cli("train", "--data", "input.txt", *FILES[:2], *TOY)
+    assert "the test split is empty" in cli("eval", "--part", "test", status=1).stderr
+
+
+def test_a_test_file_alone(cli, files):
+    result = cli("train", "--data", "input.txt", *FILES[2:], *TOY)
+    assert re.search(r"^split      columns: \d+ training, \d+ validation chunks", result.stderr, re.MULTILINE)
+    assert "\nvalidation " not in result.stderr
+    assert (
+        f"\ntest       {evaluation(load(result.stdout.strip()), 'test.txt').loss:.4f} nats" in result.stderr
+    )
+    assert "input.txt: validation split (columns)" in cli("eval").stdout
+    assert "test.txt: whole test text" in cli("eval", "--part", "test").stdout
+
+
+def test_without_time_the_commands_are_printed(cli, files):
+    options = ("--max-time", 1e-6)
+    result = cli("train", "--data", "input.txt", *FILES, *TOY, *options)
+    path = result.stdout.strip()
+    assert result.stderr.endswith(
+        f"validation not measured; measure it with:\n  minichar eval {path} --part val\n"
+        f"test       not measured; measure it with:\n  minichar eval {path} --part test\n"
+        f"generate text: minichar sample {path}\n"
+    )
+
+
+def test_ctrl_c_during_the_last_evaluation(cli, files, monkeypatch):
+    evaluate = evaluate_whole
+
+    def interrupted(*arguments, **options):
+        os.kill(os.getpid(), signal.SIGINT)
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr("minichar.training.final.evaluate_whole", interrupted)
+    result = cli("train", "--data", "input.txt", *FILES, *TOY, status=130)
+    assert result.stderr.count("not measured; measure it with:\n  minichar eval cv/") == 2
+    assert "resume with" not in result.stderr
+    assert load(result.stdout.strip())
+
+
+def test_a_run_is_resumed_with_its_files(cli, trained, home):
+    result = cli("train", "--resume", "--max-epochs", 3)
+    assert "validation val.txt: 304 characters\n" in result.stderr
+    assert result.stderr.count("\ntest       ") == 2
+    (home / "val.txt").rename(home / "moved.txt")
+    result = cli("train", "--resume", "--max-epochs", 4, "--val", "moved.txt")
+    assert "validation moved.txt: 304 characters\n" in result.stderr
+    assert "           --val is now moved.txt\n" in result.stderr
+    (path,) = Path("cv").glob("*epoch4.00_*.npz")
+    assert "moved.txt: whole validation text" in cli("eval", path).stdout
