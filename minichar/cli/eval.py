@@ -215,7 +215,7 @@ def command(
             click.echo(line)
         return
     same_text = model.text_digest == corpus.digest
-    if split == "whole" and same_text and not file:
+    if split == "whole" and same_text:
         remedy = "omit --split whole to evaluate on held-out text"
         click.echo(f"warning: the whole text includes the training text; {remedy}", err=True)
     if split == "whole" and len(devices) > 1 and not quiet:

@@ -111,7 +111,7 @@ def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
         unused.append(("encoding", Option("data")))
     if settings.model != "gru":
         unused.append(("gru_reset", Option("model", "gru")))
-    if not any((settings.val, settings.val_frac)):
+    if not settings.val_frac:
         needed = Option("val_frac", Settings.val_frac)
         unused += [(option, needed) for option in VALIDATION if given.get(option)]
     if settings.learning_rate_decay == 1.0 and "learning_rate_decay" not in given:

@@ -41,7 +41,9 @@ def test_training_describes_the_texts(trained):
     assert lines[0].startswith(f"text       input.txt: {len(TEXT)} characters, ")
     assert lines[1:3] == ["validation val.txt: 304 characters", "test       test.txt: 165 characters"]
     assert re.fullmatch(r"split      files: \d+ training, 12 validation chunks of 4×6", lines[3])
-    assert "left out at the end of each text" in lines[4]
+    n = sum((len(text) - 1) % 24 for text in (TEXT, VAL))
+    share = n / (len(TEXT) + len(VAL))
+    assert lines[4] == f"           {n} characters ({share:.1%}) left out at the end of each text"
 
 
 def test_training_ends_with_the_losses_on_all_characters(trained):
@@ -120,6 +122,10 @@ def test_eval_reads_another_text_as_a_whole(cli, trained, home):
     assert warning in cli("eval", "--data", "input.txt", *options).stderr
 
 
+def test_novelty_is_that_of_the_training_text(cli, trained):
+    assert f"training    input.txt: {len(TEXT)} characters\n" in cli("eval", "--novelty", "test.txt").stdout
+
+
 @pytest.mark.parametrize(
     "option", [["--split", "tail"], ["--batch-size", 2], ["--train-frac", 0.9], ["--start", "carried"]]
 )
@@ -143,7 +149,8 @@ def test_eval_of_a_file_that_was_moved_or_changed(cli, trained, home):
 
 
 def test_a_model_without_a_test_file_has_an_empty_test_split(cli, files):
-    cli("train", "--data", "input.txt", *FILES[:2], *TOY)
+    said = cli("train", "--data", "input.txt", *FILES[:2], *TOY).stderr
+    assert re.search(r"^split      files: \d+ training, 12 validation chunks of 4×6$", said, re.MULTILINE)
     assert "the test split is empty" in cli("eval", "--part", "test", status=1).stderr
 
 

@@ -1,6 +1,7 @@
 """Test runs whose validation and test texts are in files of their own."""
 
 from itertools import count
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -78,6 +79,13 @@ class TestReading:
         assert [text_of(text) for text in again.texts.values()] == [TEXT, VAL, TEST]
         assert again.digests == first.digests
 
+    def test_a_cached_text_with_the_same_characters_is_used_in_place(
+        self, settings_of, text_cache, monkeypatch
+    ):
+        monkeypatch.setattr("minichar.text.mapping.IN_MEMORY", 0)
+        corpus = read_corpus(settings_of(val=TEXT[::-1], test=""))
+        assert {Path(text.ids.filename).parent for text in (corpus, corpus.val)} == {text_cache}
+
     def test_all_ranks_read_the_same_texts(self, settings_of):
         found = on_ranks(3, lambda team: read_corpus(settings_of(), team))
         expected = read_corpus(settings_of())
@@ -111,6 +119,10 @@ class TestChunks:
         (note,) = run.notes
         assert note.endswith("val.txt' has only 20 characters: reduced the batch size from 4 to 2")
 
+    def test_a_short_training_file_reduces_the_batch_size_of_both(self, settings_of):
+        split = begin(settings_of(text=TEXT[:20])).trainer.split
+        assert (split.B, len(split.train), len(split.val.streams)) == (2, 1, 2)
+
     @pytest.mark.parametrize("name", ["val", "input"])
     def test_a_file_that_is_too_short(self, settings_of, name):
         texts = {"val": {"val": "a cat"}, "input": {"text": "a cat"}}[name]
@@ -143,6 +155,10 @@ class TestResuming:
         again = resume(stopped, {}).trainer
         take(again, 20)
         np.testing.assert_array_equal(again.model.parameters.flat, whole.model.parameters.flat)
+
+    def test_runs_with_different_files_are_different_runs(self, settings_of):
+        runs = {begin(settings_of(val=val)).trainer.run_id for val in (VAL, VAL[::-1], VAL)}
+        assert len(runs) == 2
 
     @pytest.mark.parametrize("name", ["val", "test"])
     def test_a_file_that_was_moved(self, stopped, tmp_path, name):
