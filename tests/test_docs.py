@@ -102,7 +102,9 @@ def home(tmp_path, monkeypatch):
         folder = tmp_path / "data" / name
         folder.mkdir(parents=True)
         (folder / "input.txt").write_text(line * 40, encoding="utf-8")
-    (tmp_path / "my.txt").write_text(LINE * 40, encoding="utf-8")
+    penn_treebank = [f"ptb.{part}.txt" for part in ("train", "valid", "test")]
+    for name in ("my.txt", "valid.txt", "test.txt", "text8", *penn_treebank):
+        (tmp_path / name).write_text(LINE * 40, encoding="utf-8")
     (tmp_path / "novels").mkdir()
     (tmp_path / "novels" / "first.txt").write_text(LINE * 40, encoding="utf-8")
     (tmp_path / "novel.txt").write_text(POEM * 40, encoding="gb18030")
@@ -214,11 +216,11 @@ def run(command: str) -> None:
     if "minichar bench" in command:  # environment variables would have no effect in this process
         command = re.sub(r"^.*minichar bench", f"minichar bench{QUICK}", command)
         command = re.sub(r"--rnn-size \d+", "--rnn-size 8", command)
-    command, _, target = command.partition(" > ")
-    program, *words = shlex.split(command)
+    alone, _, target = command.partition(" > ")
+    program, *words = shlex.split(alone)
     if program == "minichar" and "|" not in words and words[0] != "lessons":  # `minichar lessons` runs pytest
         result = CliRunner().invoke(main, words)
-        assert result.exit_code == 0, f"{command}\n{result.output}{result.exception!r}"
+        assert result.exit_code == 0, f"{alone}\n{result.output}{result.exception!r}"
         if target:
             Path(target).write_text(result.stdout, encoding="utf-8")
     else:
