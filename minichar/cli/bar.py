@@ -123,7 +123,7 @@ class Bar(ProgressLine):
         self.draw([*self.label, bar, share, *times], [share, *self.label[:1], *times, *self.label[1:], bar])
 
 
-def with_bar(steps: Iterable[Item], hidden: bool = False) -> Iterator[Item]:
+def with_bar(steps: Iterable[Item], *label: str, hidden: bool) -> Iterator[Item]:
     """Yield the steps of a sequence, and show a progress bar."""
-    with Bar(length_hint(steps), hidden=hidden) as bar:
+    with Bar(length_hint(steps), *label, hidden=hidden) as bar:
         yield from bar.over(steps)

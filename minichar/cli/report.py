@@ -5,13 +5,11 @@ Only the path of the best checkpoint is printed to standard output. All other ou
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from math import inf, log
 from pathlib import Path
-from textwrap import wrap
 from time import monotonic
 from typing import Any
 
@@ -32,8 +30,6 @@ from minichar.training.start import Run
 from minichar.training.text import what_is_left_out
 
 SAMPLE_LENGTH = 60
-LINE = 69
-"""Maximum length of a line after its label, in characters."""
 ESTIMATE_AFTER = 3.0
 """Time in seconds from the end of the first chunk until the duration of the run is estimated.
 
@@ -273,15 +269,20 @@ class Report:
 
     def measure(self) -> None:
         """Print and log the losses on the validation and test files, or the commands that measure them."""
+
+        def watch(steps: Iterable[Any]) -> Iterator[Any]:
+            return with_bar(steps, "last evaluation", hidden=self.quiet)
+
         with self.display():
-            for measured in measure_files(self.run, partial(with_bar, hidden=self.quiet)):
+            for measured in measure_files(self.run, watch):
                 name, result = HELD_OUT[measured.part], measured.result
                 if result is None:
                     self.say(f"{name:11}not measured; measure it with:")
                     self.say(f"  minichar eval {quoted(self.trainer.best)} --part {measured.part}")
                     continue
-                for label, line in zip((name, ""), wrap(str(result), LINE), strict=False):
-                    self.say(f"{label:11}{line}")
+                loss, rest = str(result).split(", ", 1)
+                self.say(f"{name:11}{loss}")
+                self.say(f"           {rest}")
                 self.log.append({"event": "final", "part": measured.part} | asdict(result))
 
     def finish(self) -> None:

@@ -53,15 +53,11 @@ def test_training_ends_with_the_losses_on_all_characters(trained):
     records = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()][-2:]
     for (name, label), record in zip((("val", "validation"), ("test", "test")), records, strict=True):
         found = evaluation(model, f"{name}.txt")
-        line = f"{label:11}{found.loss:.4f} nats = {found.loss / log(2):.4f} bits per character, "
-        line += f"perplexity {exp(found.loss):.3f}, {found.characters} characters\n"
-        assert line in " ".join(after.split("\n           ")) + "\n"
+        lines = f"{label:11}{found.loss:.4f} nats = {found.loss / log(2):.4f} bits per character\n"
+        lines += f"           perplexity {exp(found.loss):.3f}, {found.characters} characters\n"
+        assert lines in after
         assert record == {"event": "final", "part": name, **vars(found)}
     assert after.endswith(f"\ngenerate text: minichar sample {path}\n")
-
-
-def test_no_line_is_too_long(trained):
-    assert max(map(len, trained.stderr.splitlines()[-5:])) <= 80
 
 
 @pytest.mark.parametrize("part", ["val", "test"])
