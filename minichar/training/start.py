@@ -222,17 +222,19 @@ def check_same_texts(corpus: Corpus, model: CharRNN, path: Path) -> None:
     """Raise a `MinicharError` if the texts are not those that the model in `path` was trained with."""
     originals = model.text_digests
     changed = [name for name, digest in corpus.digests.items() if digest != originals.get(name)]
-    if not changed and corpus.vocabulary != model.vocabulary:
-        changed = ["data"]
-    for name in changed:
-        text, original = corpus.texts[name], originals.get(name)
-        if name in HELD_OUT and original is None:
-            problem = f" cannot be used to resume {path}, which has no {HELD_OUT[name]} file: omit the option"
-            remedy: tuple[str | Option, ...] = (Option(name, text.path), problem)
-        else:
-            problem = f"{text.path} is not the text that {path} {USED[name]}: specify the original text with "
-            remedy = (problem, Option(name, older_pydocs(original)))
-        raise MinicharError(*remedy, ", or start a new run with ", Option("init_from"))
+    if corpus.vocabulary != model.vocabulary:
+        changed.append("data")
+    if not changed:
+        return
+    text, original = corpus.texts[name := changed[0]], originals.get(name)
+    problem: tuple[str | Option, ...]
+    if name in HELD_OUT and original is None:
+        fixed = f" cannot be used to resume {path}, which has no {HELD_OUT[name]} file: omit the option"
+        problem = Option(name, text.path), fixed
+    else:
+        other = f"{text.path} is not the text that {path} {USED[name]}: specify the original text with "
+        problem = other, Option(name, older_pydocs(original))
+    raise MinicharError(*problem, ", or start a new run with ", Option("init_from"))
 
 
 def with_tf32_note(run: Run) -> Run:
