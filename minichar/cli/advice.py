@@ -12,8 +12,10 @@ OVERFITTING = 0.15
 """Gap between validation and training loss, in nats, above which a model is overfitting."""
 UNDERFITTING = 0.02
 """Gap between validation and training loss, in nats, below which a model may be underfitting."""
-PLATEAU = 0.002
-"""Improvement in validation loss, in nats, below which the loss has plateaued."""
+STALE = 3
+"""Number of evaluations without a new lowest validation loss after which the loss has stopped improving."""
+EARLY = 0.1
+"""Fraction of a run, at its start, in which overfitting is not reported: the learning rate is still high."""
 MUCH_DROPOUT = 0.25
 """Dropout probability at or above which neither more dropout nor a smaller model is recommended."""
 NEGLIGIBLE = 0.01
@@ -61,7 +63,7 @@ def fit_advice(
     train_loss: float,
     val_loss: float,
     *,
-    before: float,
+    since_best: int,
     updates: int,
     total: int,
     ratio: float,
@@ -74,11 +76,11 @@ def fit_advice(
     train_loss, val_loss : float
         Losses in nats per character, measured with the same weights and without dropout or scheduled
         sampling, which would raise the training loss.
-    before : float
-        Lowest validation loss among all previous evaluations.
+    since_best : int
+        Number of evaluations since the one with the lowest validation loss, 0 if it is this one.
     updates, total : int
-        Number of training steps so far and in the whole run. In the first half of the run, only
-        overfitting is reported.
+        Number of training steps so far and in the whole run. Underfitting is reported only in the second
+        half of the run.
     ratio : float
         Number of parameters per training character. If the model is already large for its text, a
         larger one is not recommended.
@@ -86,18 +88,18 @@ def fit_advice(
         Dropout probability.
     """
     gap = val_loss - train_loss
-    if val_loss < NEGLIGIBLE:
-        return ""
-    if gap > OVERFITTING:
+    is_stale = since_best >= STALE
+    if gap > OVERFITTING and is_stale and updates >= EARLY * total:
         return f"overfitting (gap {gap:.2f}): try {regularisation(dropout)}"
-    if gap >= UNDERFITTING or updates < total / 2:
+    if gap >= UNDERFITTING or val_loss < NEGLIGIBLE or updates < total / 2:
         return ""
-    if updates < FEW_UPDATES:
-        return "underfitting: train longer"
-    if before - val_loss < PLATEAU:
+    if is_stale and updates >= FEW_UPDATES:
         larger = "" if ratio > LARGE else "a larger --rnn-size or "
         return f"plateau: stop, or try {larger}another learning rate"
-    return "underfitting: train longer" + ("" if ratio > LARGE else ", then try a larger --rnn-size")
+    if since_best:
+        return ""
+    larger = "" if ratio > LARGE or updates < FEW_UPDATES else ", then try a larger --rnn-size"
+    return f"underfitting: train longer{larger}"
 
 
 def verdict(loss: float, yardstick: Yardstick, is_improving: bool) -> list[str]:

@@ -247,12 +247,12 @@ class Report:
         fit = evaluated.fit
         advice = ""
         if val and fit and evaluated.epoch >= 1:
-            best, updates = self.trainer.saver.best_loss, evaluated.iteration
+            is_best = val.loss < self.trainer.saver.best_loss
             advice = fit_advice(
                 fit.loss,
                 val.loss,
-                before=best,
-                updates=updates,
+                since_best=0 if is_best else self.trainer.timetable.since_best + 1,
+                updates=evaluated.iteration,
                 total=self.trainer.iterations,
                 ratio=self.ratio,
                 dropout=self.trainer.settings.dropout,

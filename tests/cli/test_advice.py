@@ -5,7 +5,7 @@ import pytest
 from minichar.cli.advice import fit_advice, size_advice, updates_advice, verdict
 from minichar.text.ngram import Yardstick
 
-advice_on = partial(fit_advice, before=4.0, updates=500, total=1000, ratio=1.0, dropout=0.0)
+advice_on = partial(fit_advice, since_best=0, updates=500, total=1000, ratio=1.0, dropout=0.0)
 
 
 @pytest.mark.parametrize(
@@ -28,47 +28,40 @@ def test_size_advice_names_an_option():
 
 
 @pytest.mark.parametrize(
-    ("train", "val", "words"),
+    ("train", "val", "since_best", "words"),
     [
-        (1.0, 1.3, "overfitting (gap 0.30): try --dropout"),
-        (1.0, 1.16, "overfitting"),
-        (1.0, 1.15, ""),
-        (1.0, 1.05, ""),
-        (1.0, 1.01, "underfitting"),
-        (1.5, 1.5, "underfitting"),
-        (2.0, 1.5, "underfitting"),
-        (0.0, 0.01, "underfitting"),
-        (0.0, 0.009, ""),
+        (1.0, 1.3, 3, "overfitting (gap 0.30): try --dropout"),
+        (1.0, 1.16, 9, "overfitting"),
+        (1.0, 1.3, 2, ""),
+        (1.0, 1.3, 0, ""),
+        (1.0, 1.15, 3, ""),
+        (1.0, 1.05, 0, ""),
+        (1.0, 1.02, 3, ""),
+        (1.0, 1.01, 3, "plateau: stop"),
+        (2.0, 1.5, 3, "plateau"),
+        (1.0, 1.01, 2, ""),
+        (1.0, 1.01, 1, ""),
+        (1.0, 1.01, 0, "underfitting: train longer"),
+        (2.0, 1.5, 0, "underfitting"),
+        (0.0, 0.01, 0, "underfitting"),
+        (0.0, 0.009, 0, ""),
     ],
 )
-def test_fit_advice(train, val, words):
-    advice = advice_on(train, val)
+def test_fit_advice(train, val, since_best, words):
+    advice = advice_on(train, val, since_best=since_best)
     assert advice.startswith(words)
     assert bool(advice) == bool(words)
 
 
-@pytest.mark.parametrize(("before", "word"), [(1.51, "underfitting"), (1.501, "plateau"), (1.4, "plateau")])
-def test_fit_advice_on_a_plateau(before, word):
-    assert advice_on(1.5, 1.5, before=before).startswith(word)
+@pytest.mark.parametrize("since_best", [0, 3])
+@pytest.mark.parametrize(("ratio", "larger"), [(4.0, True), (5.0, False)])
+def test_a_larger_model_is_not_recommended_if_it_is_already_large(since_best, ratio, larger):
+    assert ("larger" in advice_on(1.5, 1.5, since_best=since_best, ratio=ratio)) == larger
 
 
-@pytest.mark.parametrize("before", [1.6, 1.5])
-@pytest.mark.parametrize(
-    ("updates", "ratio", "larger"), [(500, 4.0, True), (499, 4.0, False), (500, 5.0, False)]
-)
-def test_a_larger_model_is_not_recommended_if_it_is_already_large_or_the_run_is_short(
-    before, updates, ratio, larger
-):
-    assert (
-        "larger" in advice_on(1.5, 1.5, before=before, updates=updates, total=updates, ratio=ratio)
-    ) == larger
-
-
-@pytest.mark.parametrize("before", [1.6, 1.5])
-def test_a_short_run_is_advised_only_to_train_longer(before):
-    assert (
-        advice_on(1.5, 1.5, before=before, updates=499, total=900, ratio=0.01) == "underfitting: train longer"
-    )
+@pytest.mark.parametrize(("since_best", "advice"), [(0, "underfitting: train longer"), (3, "")])
+def test_a_short_run_is_advised_only_to_train_longer(since_best, advice):
+    assert advice_on(1.5, 1.5, since_best=since_best, updates=499, total=900, ratio=0.01) == advice
 
 
 @pytest.mark.parametrize(
@@ -94,23 +87,24 @@ def test_the_advice_names_the_size_that_can_be_reduced(B, T, words):
 
 
 def test_more_dropout_is_not_recommended_if_there_is_much():
-    assert advice_on(1.0, 1.3, dropout=0.24).endswith("try --dropout or a smaller --rnn-size")
-    assert advice_on(1.0, 1.3, dropout=0.25).endswith("try more text")
+    assert advice_on(1.0, 1.3, since_best=3, dropout=0.24).endswith("try --dropout or a smaller --rnn-size")
+    assert advice_on(1.0, 1.3, since_best=3, dropout=0.25).endswith("try more text")
 
 
-@pytest.mark.parametrize(("updates", "given"), [(499, False), (500, True)])
-def test_underfitting_is_reported_in_the_second_half_of_the_run(updates, given):
-    assert bool(advice_on(1.5, 1.5, updates=updates, total=1000)) == given
-    assert advice_on(1.0, 1.3, updates=updates, total=1000).startswith("overfitting")
+@pytest.mark.parametrize(
+    ("updates", "since_best", "fit", "given"),
+    [(499, 0, 1.5, False), (500, 0, 1.5, True), (99, 3, 1.0, False), (100, 3, 1.0, True)],
+)
+def test_underfitting_and_overfitting_are_not_reported_early_in_the_run(updates, since_best, fit, given):
+    assert bool(advice_on(fit, 1.5, since_best=since_best, updates=updates, total=1000)) == given
 
 
 def test_advice_fits_a_terminal_beside_the_label():
     lines = [size_advice(ratio, dropout) for ratio in (0, 1, 10) for dropout in (0, 0.5)]
     lines += [updates_advice(400, *sizes) for sizes in ((1, 50), (50, 50), (50, 100))]
-    for losses in ((1.0, 1.3), (1.5, 1.5)):
-        for before in (4.0, 1.5):
-            lines.append(fit_advice(*losses, before=before, updates=999, total=1000, ratio=1, dropout=0.5))
-    assert len(lines) == 13
+    for losses, since_best in (((1.0, 1.3), 3), ((1.5, 1.5), 3), ((1.5, 1.5), 0)):
+        lines.append(advice_on(*losses, since_best=since_best))
+    assert all(lines)
     assert max(map(len, lines)) <= 69
 
 

@@ -7,32 +7,39 @@ from toys import TOY
 
 from minichar.cli import advice
 
+LABELS = "overfitting|plateau|underfitting"
+FALLING, LEVEL = (4.0, 3.9, 3.8, 3.7, 3.6), (4.0,) * 5
 
-def test_advice_on_overfitting_and_underfitting(cli, monkeypatch, measure):
+
+@pytest.mark.parametrize(
+    ("losses", "fit", "options", "expected"),
+    [
+        (FALLING, 4.0, [], {3: "underfitting", 4: "underfitting", 5: "underfitting"}),
+        (LEVEL, 4.0, [], {4: "plateau", 5: "plateau"}),
+        ((4.0, 4.0, 4.0, 4.0, 3.9), 3.0, [], {4: "overfitting"}),
+        (LEVEL, 3.0, ["--warmup", 0.7], {}),
+        (LEVEL, 3.0, ["--max-epochs", 0.9, "--eval-val-every", 6], {}),  # no text has been seen twice
+    ],
+)
+def test_advice_on_the_fit_of_the_model(cli, monkeypatch, measure, losses, fit, options, expected):
+    """There are five evaluations, by default at epochs 0.45, 0.91, 1.36, 1.82 and 2."""
     monkeypatch.setattr(advice, "FEW_UPDATES", 0)
-    arguments = ["train", "--data", "input.txt", *TOY, "--eval-val-every", 15]
-    falling, level = [4.0, 3.9, 3.8, 3.7, 3.6], [4.0] * 5
-    for losses, fit, word in (
-        (falling, 4.0, "underfitting: train longer"),
-        (level, 4.0, "plateau: stop"),
-        (level, 3.0, "overfitting (gap 1.00): "),
-    ):
-        measure(*losses, fit=fit)
-        said = cli(*arguments).stderr
-        before, after = said.split("epoch 1.3", 1)
-        assert word not in before  # no advice in the first epoch
-        assert after.count(word) == 3
+    measure(*losses, fit=fit)
+    said = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 15, *options).stderr
+    _, *evaluations = re.split("^epoch .* nats", said, flags=re.M)
+    found = {i: re.findall(rf"^ +({LABELS})", text, re.M) for i, text in enumerate(evaluations, start=1)}
+    assert found == {i: [expected[i]] if i in expected else [] for i in range(1, 6)}
 
 
 def test_advice_depends_on_the_size_of_the_model_and_on_the_number_of_steps(cli, monkeypatch, measure):
-    arguments = ["train", "--data", "input.txt", *TOY, "--eval-val-every", 30]
-    for few, size, said in (
-        (0, 8, "plateau: stop, or try a larger --rnn-size"),
-        (0, 40, "plateau: stop, or try another learning rate"),
-        (500, 8, "underfitting: train longer\n"),
+    arguments = ["train", "--data", "input.txt", *TOY, "--eval-val-every", 15]
+    for few, size, losses, said in (
+        (0, 8, LEVEL, "plateau: stop, or try a larger --rnn-size"),
+        (0, 40, LEVEL, "plateau: stop, or try another learning rate"),
+        (500, 8, FALLING, "underfitting: train longer\n"),
     ):
         monkeypatch.setattr(advice, "FEW_UPDATES", few)
-        measure(*[4.0] * 5, fit=4.0)
+        measure(*losses, fit=4.0)
         assert said in cli(*arguments, "--rnn-size", size).stderr
 
 
