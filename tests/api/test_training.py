@@ -37,6 +37,7 @@ def test_train_returns_the_best_model(text):
     assert best < len(losses) - 1, "this test needs a run that overfits"
     np.testing.assert_array_equal(model.parameters.flat, minichar.load(saved[best].path).parameters.flat)
     assert model.details["val_loss"] == losses[best]
+    assert all(f"``{key}``" in minichar.Model.__doc__ for key in model.details)
 
 
 def test_train_without_validation_returns_the_last_model(text):
