@@ -68,12 +68,12 @@ class MinicharError(Exception):
         super().__init__(*parts)
 
     def __str__(self) -> str:
-        return _one_line("".join(map(str, self.args)))
+        return one_line("".join(map(str, self.args)))
 
     @property
     def with_flags(self) -> str:
         """The message with options spelled as on the command line."""
-        return _one_line("".join(part.flag if isinstance(part, Option) else part for part in self.args))
+        return one_line("".join(part.flag if isinstance(part, Option) else part for part in self.args))
 
 
 class Completed(MinicharError):
@@ -95,7 +95,7 @@ def visible(text: str) -> str:
     return CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Return text with newlines and other control characters escaped."""
     return visible(text).replace("\n", "\\n")
 

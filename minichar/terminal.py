@@ -1,4 +1,4 @@
-"""Write to a terminal: escape control characters, and fit a line to the terminal's width."""
+"""Write to standard error and to terminals: escape control characters, and fit a line to the width."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import TextIO
 
-from minichar.errors import visible
+from minichar.errors import one_line, visible
 
 
 class Terminal(TextIOWrapper):
@@ -48,6 +48,11 @@ def escape_on_terminals() -> None:
 def unescaped(stream: TextIO) -> TextIO:
     """Return a stream that does not escape control characters, for minichar's own control sequences."""
     return stream.unescaped if isinstance(stream, Terminal) else stream
+
+
+def say(line: str) -> None:
+    """Print a line to standard error. Newlines in it, for example in a file name, are escaped."""
+    print(one_line(line), file=sys.stderr, flush=True)
 
 
 def columns() -> int:

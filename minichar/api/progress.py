@@ -4,7 +4,7 @@ import sys
 from datetime import timedelta
 from time import monotonic
 
-from minichar.terminal import columns, fitting
+from minichar.terminal import columns, fitting, say
 from minichar.training.events import EndedEarly, Evaluated, Event, Measured, Step
 from minichar.training.settings import HELD_OUT
 from minichar.training.start import Run
@@ -36,7 +36,7 @@ class Progress:
         self.validation: list[str] = []
         self.shown = False
         for note in run.notes:
-            print(f"note: {note}", file=sys.stderr)
+            say(f"note: {note}")
 
     def __enter__(self) -> "Progress":
         return self
@@ -64,7 +64,7 @@ class Progress:
         if self.live and self.shown:
             print(file=sys.stderr)
             self.shown = False
-        print(line, file=sys.stderr)
+        say(line)
 
     def write(self, epoch: float, loss: float) -> None:
         """Write a progress line.

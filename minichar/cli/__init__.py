@@ -18,7 +18,7 @@ import click
 from minichar.cli.dashes import Suggesting
 from minichar.cli.examples import epilog
 from minichar.cli.renamed import by_name
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, one_line
 
 COMMANDS = {
     "train": "Train a model on text.",
@@ -148,6 +148,6 @@ def main(ctx: click.Context) -> None:
       minichar train --data data/tinyshakespeare
     """  # noqa: D301  (\b tells Click not to rewrap the paragraph)
     ctx.call_on_close(partial(setattr, warnings, "formatwarning", warnings.formatwarning))
-    warnings.formatwarning = lambda message, *details, **more: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *details, **more: f"warning: {one_line(str(message))}\n"
     if isinstance(sys.stdout, TextIOWrapper):  # print unsupported characters as ?
         sys.stdout.reconfigure(errors="replace")

@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 import click
 
 from minichar.cli.stopping import write_at_once
-from minichar.terminal import fitting, unescaped
+from minichar.terminal import fitting, say, unescaped
 
 Item = TypeVar("Item")
 
@@ -53,7 +53,7 @@ class ProgressLine:
     def say(self, line: str) -> None:
         """Print a line of text above the progress line, if any."""
         self.send(CLEAR_LINE)
-        click.echo(line, err=True)
+        say(line)
 
     def say_at_once(self, line: str) -> None:
         """Like `say`, but safe to call from a signal handler."""

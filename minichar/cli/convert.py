@@ -10,6 +10,7 @@ from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli.options import MODEL, OUTPUT, PATH, GroupedCommand, OneOf, argument, print_path
 from minichar.formats.convert import convert
 from minichar.formats.naming import TARGETS
+from minichar.terminal import say
 
 
 @click.command("convert", cls=GroupedCommand)
@@ -70,10 +71,10 @@ def command(source: Path, target: Path | None, **options: Any) -> None:
     """  # noqa: D301  (\b tells Click not to rewrap the paragraph)
 
     def run(source: Path) -> tuple[int, Path]:
-        path = convert(source, target, on_note=lambda note: click.echo(note, err=True), **options)
+        path = convert(source, target, on_note=say, **options)
         return source.stat().st_size, path
 
     _, (before, path) = open_checkpoint(source, run)
     after = path.stat().st_size
-    click.echo(f"{before:,} bytes -> {after:,} bytes", err=True)
+    say(f"{before:,} bytes -> {after:,} bytes")
     print_path(path)

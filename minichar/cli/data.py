@@ -14,6 +14,7 @@ from minichar.cli.bar import Bar
 from minichar.cli.dashes import Suggesting
 from minichar.cli.options import PATH, GroupedCommand, OneOf, argument, print_path
 from minichar.errors import quoted
+from minichar.terminal import say
 from minichar.text.datasets import DATASETS, Dataset, dataset_path, fetch, update_pydocs
 from minichar.text.download import Progress
 
@@ -68,16 +69,16 @@ def get(name: str, folder: Path, force: bool) -> None:
     Downloads are pinned to a version and verified by checksum.
     """
     dataset = DATASETS[name]
-    click.echo(f"{name}: {dataset.description}", err=True)
+    say(f"{name}: {dataset.description}")
     notes = update_pydocs(folder) if name == "pydocs" else []
     kept = dataset_path(name, folder).exists() and not force and not notes
     with _progress_bar(dataset, shown=not kept) as progress:
         path = fetch(name, folder, force=force, progress=progress)
     for note in ["already exists, verified"] if kept else notes:
-        click.echo(note, err=True)
+        say(note)
     print_path(path)
     train = f"minichar train --data {quoted(path.parent)} {dataset.options}".rstrip()
-    click.echo(f"next: {train}", err=True)
+    say(f"next: {train}")
 
 
 def _size(dataset: Dataset) -> str:

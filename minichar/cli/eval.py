@@ -27,8 +27,9 @@ from minichar.cli.options import (
 from minichar.cli.reading import read_text
 from minichar.devices.backend import Backend
 from minichar.devices.choose import AUTO_CPU, SMALL_STEPS
-from minichar.errors import MinicharError, Option, counted, quoted
+from minichar.errors import MinicharError, Option, counted, one_line, quoted
 from minichar.formats.convert import load_model
+from minichar.terminal import say
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus, load_corpus
 from minichar.text.ngram import yardstick as best_ngram
@@ -205,21 +206,21 @@ def command(
     corpus: Corpus = read(file or settings.data)
     role = part if file else "data"
     for note in (*corpus.notes, *note_on_change(corpus, model.text_digests.get(role), path, role)):
-        click.echo(note, err=True)
+        say(note)
     if novelty is not None:
-        click.echo(f"model       {path}: {model.summary()}")
+        click.echo(one_line(f"model       {path}: {model.summary()}"))
         name = "standard input" if str(novelty) == "-" else novelty
-        click.echo(f"text        {name}: {counted(len(sample), 'character')}")
-        click.echo(f"training    {corpus.path}: {counted(len(corpus.ids), 'character')}")
+        click.echo(one_line(f"text        {name}: {counted(len(sample), 'character')}"))
+        click.echo(one_line(f"training    {corpus.path}: {counted(len(corpus.ids), 'character')}"))
         for line in report_novelty([sample], corpus):
             click.echo(line)
         return
     same_text = model.text_digest == corpus.digest
     if split == "whole" and same_text:
         remedy = "omit --split whole to evaluate on held-out text"
-        click.echo(f"warning: the whole text includes the training text; {remedy}", err=True)
+        say(f"warning: the whole text includes the training text; {remedy}")
     if split == "whole" and len(devices) > 1 and not quiet:
-        click.echo(AUTO_CPU.format("blocks are not timed" if block else SMALL_STEPS), err=True)
+        say(AUTO_CPU.format("blocks are not timed" if block else SMALL_STEPS))
 
     watch = partial(with_bar, hidden=quiet)
     whole = f"whole {HELD_OUT[part]} text" if file else "whole text"
@@ -239,20 +240,18 @@ def command(
         other = [Option(name).flag for name in LAYOUT if getattr(settings, name) != getattr(trained, name)]
         known = model.details.get("settings") and same_text
         if part != "train" and other and known and overlap(laid_out, lay_out(corpus, trained), part):
-            click.echo(
+            say(
                 f"warning: {' and '.join(other)} changed since training, so this split overlaps the "
-                "training text; use the original values to evaluate on held-out text",
-                err=True,
+                "training text; use the original values to evaluate on held-out text"
             )
         if part == "val" and same_text and not other and 0 < trained.max_val_chunks < len(laid_out.val):
-            click.echo(
+            say(
                 f"evaluating all {len(laid_out.val):,} validation chunks; during training, only the first "
-                f"{trained.max_val_chunks:,} were evaluated",
-                err=True,
+                f"{trained.max_val_chunks:,} were evaluated"
             )
         left_out = [] if quiet else [what_is_left_out(corpus, laid_out)]
         for note in (*laid_out.notes, *left_out, *chosen):
-            click.echo(note, err=True)
+            say(note)
         what = f"{PART_NAMES[part]} split ({laid_out.how}), "
         if block:
             chunks = chunks_of(laid_out, part)
@@ -266,12 +265,9 @@ def command(
     if where := where_reset(corpus, settings):
         what += f", reset {where}"
     if block and (rest := streams[:, 1:].size - result.characters):
-        click.echo(
-            f"not evaluated: {counted(rest, 'character')} after the last complete block of each stream",
-            err=True,
-        )
-    click.echo(f"model       {path}: {model.summary()}, on {model.parameters.backend.name}")
-    click.echo(f"text        {corpus.path}: {what}, {result.characters:,} characters")
+        say(f"not evaluated: {counted(rest, 'character')} after the last complete block of each stream")
+    click.echo(one_line(f"model       {path}: {model.summary()}, on {model.parameters.backend.name}"))
+    click.echo(one_line(f"text        {corpus.path}: {what}, {result.characters:,} characters"))
     ends = "" if block else f" (first chunk {result.first:.4f}, last {result.last:.4f})"
     click.echo(f"loss        {result.loss:.4f} nats per character{ends}")
     click.echo(f"            {result.bits:.4f} bits per character")

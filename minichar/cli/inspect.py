@@ -10,13 +10,14 @@ from minichar.checkpoints.checkpoint import is_resumable, load_history
 from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli.given import reject, reject_argument
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
-from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, plain
+from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, one_line, plain
 from minichar.files import writing
 from minichar.formats.convert import load_model
 from minichar.formats.naming import may_have_state
 from minichar.history import History
 from minichar.model import CharRNN
 from minichar.pictures.page import make_page
+from minichar.terminal import say
 from minichar.text.corpus import load_corpus
 from minichar.training.settings import HELD_OUT
 from minichar.training.start import settings_with_text
@@ -108,7 +109,7 @@ def write_page(
         advice = f"; to show more, set --length (at most {MAX_LENGTH:,})" if length < MAX_LENGTH else ""
         notes.append(f"the page shows the first {len(ids):,} of {len(corpus.ids):,} characters{advice}")
     for note in notes:
-        click.echo(note, err=True)
+        say(note)
     page = make_page(model, ids, f"{path} on {corpus.path}")
     with writing(html) as file:
         file.write(page.encode())
@@ -126,7 +127,7 @@ def show(model: CharRNN, path: Path) -> None:
         raise MinicharError(
             f"{path} is not a checkpoint that minichar can read: its settings are corrupted ({error})"
         ) from error
-    click.echo(f"checkpoint {path}")
+    click.echo(one_line(f"checkpoint {path}"))
     if model.title:
         click.echo(f"title      {model.title}")
     click.echo(f"model      {model.summary()}")

@@ -31,6 +31,7 @@ from minichar.formats.convert import load_model
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
 from minichar.sampling.generate import Unknown, check_options, generate, generate_many
+from minichar.terminal import say
 from minichar.text.corpus import Corpus, load_corpus
 from minichar.training.start import settings_with_text
 from minichar.training.text import note_on_change
@@ -175,9 +176,9 @@ def command(
     if not quiet:
         announce_waits(backend)
         if note := auto_note(device):
-            click.echo(note, err=True)
+            say(note)
         drawn_with = f", seed {seed}" if drawn else ""
-        click.echo(f"{path}: {model.summary()}{model.origin()}, on {backend.name}{drawn_with}", err=True)
+        say(f"{path}: {model.summary()}{model.origin()}, on {backend.name}{drawn_with}")
     corpus = training_text(model, path) if novelty else None
     if exact:  # after the summary, because removing the embedding changes the parameter count
         model = model.exact()
@@ -200,7 +201,7 @@ def command(
         samples = print_many(model, num_samples, options, quiet)
     if corpus:
         for line in report_novelty(samples, corpus):
-            click.echo(line, err=True)
+            say(line)
 
 
 def training_text(model: CharRNN, path: Path) -> Corpus:
@@ -208,7 +209,7 @@ def training_text(model: CharRNN, path: Path) -> Corpus:
     settings = settings_with_text(model, path, ELSEWHERE)
     corpus = load_corpus(settings.data, encoding=settings.encoding)
     for note in (*corpus.notes, *note_on_change(corpus, model.text_digest, path)):
-        click.echo(note, err=True)
+        say(note)
     return corpus
 
 
@@ -233,6 +234,6 @@ def print_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet:
         samples = ["".join(pieces) for pieces in zip(*bar.over(steps), strict=True)]
     for i, sample in enumerate(samples, start=1):
         if not quiet:
-            click.echo(f"--- sample {i} of {num_samples}", err=True)
+            say(f"--- sample {i} of {num_samples}")
         print(options["prime"], sample, sep="", end="\n\n", flush=True)
     return samples

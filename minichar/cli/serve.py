@@ -11,6 +11,7 @@ from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, Number, O
 from minichar.cli.redis_server import warn_unless_reachable, with_password
 from minichar.errors import plain
 from minichar.extras import need
+from minichar.terminal import say
 
 part = partial(need, extra="web", what="the server")
 listening = group("Address")
@@ -168,16 +169,16 @@ def command(
         models = part("minichar.web.models").load_models(checkpoints)
         jobs = part("minichar.web.queue").LocalQueue(models, columns, queue, pace, memory * 2**20)
         for model in jobs.models():
-            click.echo(f"{model.name}: {model.summary}", err=True)
+            say(f"{model.name}: {model.summary}")
     if not server.is_loopback(host):
-        click.echo(f"warning: anyone who can reach {host} can use this server", err=True)
+        say(f"warning: anyone who can reach {host} can use this server")
 
     def ready(address: str) -> None:
-        click.echo(f"serving at {address} (press Ctrl-C to stop)", err=True)
+        say(f"serving at {address} (press Ctrl-C to stop)")
         if opened:
             click.launch(address)
 
     streams = max(server.MIN_STREAMS, columns + queue)
     application = app.create_app(jobs, per_client, keys, hosts, streams)
     server.serve(application, host, port, streams, ready, jobs.close, proxy)
-    click.echo("stopped", err=True)
+    say("stopped")

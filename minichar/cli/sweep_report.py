@@ -82,7 +82,8 @@ class SweepReport:
             database = self.sweep.plan.database
             if database and not self.in_environment:  # a URL from the environment may contain a password
                 words += ["--storage", database]
-            self.say(f"stopped; continue with:\n  {join(words)}")
+            self.say("stopped; continue with:")
+            self.say(f"  {join(words)}")
         ranked = results(self.sweep.study)
         if self.sweep.complete and (running := self.sweep.running()):
             self.say(f"not final: {counted(len(running), 'trial')} still running in other processes")

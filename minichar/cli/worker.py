@@ -10,6 +10,7 @@ import click
 from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, Number, argument, group
 from minichar.cli.redis_server import warn_unless_reachable, with_password
 from minichar.extras import need
+from minichar.terminal import say
 
 part = partial(need, extra="web", what="a worker")
 working = group("Jobs")
@@ -63,13 +64,13 @@ def command(
     def stop(number: int, frame: Any) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second signal stops the worker at once
         if worker.ready.is_set():
-            click.echo("finishing the running jobs (press Ctrl-C again to stop at once)", err=True)
+            say("finishing the running jobs (press Ctrl-C again to stop at once)")
         worker.stopping.set()
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     for name in models:
-        click.echo(f"{name}: {models[name].summary()}", err=True)
+        say(f"{name}: {models[name].summary()}")
     warn_unless_reachable(worker.store.problem())
-    worker.run(lambda: click.echo("waiting for requests", err=True))
-    click.echo("stopped", err=True)
+    worker.run(partial(say, "waiting for requests"))
+    say("stopped")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from minichar.errors import one_line
 from minichar.history import History
 from minichar.pictures.curves import Curve, yardsticks
 
@@ -86,7 +87,7 @@ def _legend(mark: str, curve: Curve) -> str:
     if row := history.best:
         best = f"validation, best {row['val_loss']:.4f} at epoch {row['epoch']:.2f} ({mark.upper()})"
     return (
-        f"{mark}  {curve.name}: {best}; · training, last {history[-1]['train_loss']:.4f}\n"
+        f"{mark}  {one_line(curve.name)}: {best}; · training, last {history[-1]['train_loss']:.4f}\n"
         f"   learning rate {_first_to_last(history['learning_rate'])}, "
         f"teacher-forcing ratio {_first_to_last(history['teacher_forcing_ratio'])}"
     )

@@ -29,12 +29,12 @@ def test_a_warning_is_one_line(cli, monkeypatch):
     shown, before = [], warnings.formatwarning
 
     def size(dataset):
-        shown.append(warnings.formatwarning("slow", RuntimeWarning, "file.py", 3, line="x = 1"))
+        shown.append(warnings.formatwarning("slow\nly", RuntimeWarning, "file.py", 3, line="x = 1"))
         return "1"
 
     monkeypatch.setattr("minichar.cli.data._size", size)
     cli("data", "list")
-    assert {*shown} == {"warning: slow\n"}
+    assert {*shown} == {"warning: slow\\nly\n"}
     assert warnings.formatwarning is before
 
 

@@ -121,6 +121,34 @@ def test_printed_path_names_the_file(cli, checkpoint, weird, command):
     assert os.path.isfile(printed)
 
 
+FAKE = "a\nloss        0.0"
+
+
+def test_a_newline_in_a_path_does_not_start_a_line_of_output(cli, home):
+    """Except for the paths on standard output, which are exact."""
+    (home / FAKE).mkdir()
+    text, folder = f"{FAKE}/input.txt", f"{FAKE}/cv"
+    (home / text).write_text(TEXT)
+    run = ["--data", text, *TOY, "--max-epochs", 0.2]
+    trained = cli("train", *run, "--checkpoint-dir", folder)
+    best = trained.stdout.removesuffix("\n")
+    writing = [
+        cli("convert", best, "--to", "html"),
+        cli("inspect", best, "--html", f"{FAKE}/page.html", "--length", 9),
+        cli("data", "get", "pydocs", "--dir", FAKE),
+    ]
+    for result in (trained, *writing):
+        assert os.path.isfile(result.stdout.removesuffix("\n"))
+    shown = [trained.stderr, writing[-1].stderr]
+    again = cli("train", *run, "--checkpoint-dir", folder)
+    shown += [again.stderr, cli("sample", best, "--length", 40, "--novelty").stderr]
+    for command in (["eval", best], ["eval", best, "--novelty", text], ["plot", best], ["inspect", best]):
+        shown.append(cli(*command).output)
+    for output in shown:
+        assert r"a\nloss  " in output
+        assert "\nloss        0.0" not in output
+
+
 def test_printed_paths_and_commands_work_in_directories_that_look_like_options(cli, home):
     (home / "-dd").mkdir()
     (home / "-dd" / "input.txt").write_text(TEXT)
