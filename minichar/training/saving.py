@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 from itertools import chain
-from math import isnan
 from pathlib import Path
 
-from minichar.checkpoints.naming import checkpoint_path, latest_path, loss_in_name, to_delete, unused
+import numpy as np
+
+from minichar.checkpoints.naming import checkpoint_path, latest_path, to_delete, unused
 from minichar.errors import MinicharError
 from minichar.history import History
 from minichar.training.events import Saved
@@ -61,13 +62,14 @@ class Saver:
         Checkpoints in the history and checkpoints saved by this process are considered if their files
         still exist.
         """
+        epochs, losses = history["epoch"][::-1], history["val_loss"][::-1]  # newest first
+        ranked = np.argsort(losses.round(4), kind="stable")  # as precise as the file names; NaN last
         measured = (
-            checkpoint_path(self.directory, self.name, epoch, loss, False)
-            for epoch, loss in zip(history["epoch"], history["val_loss"], strict=True)
-            if not isnan(loss)
+            checkpoint_path(self.directory, self.name, epochs[i], losses[i], False)
+            for i in ranked[: np.count_nonzero(~np.isnan(losses))]
         )
-        existing = [path for path in chain(measured, self._saved) if path.is_file()]
-        return min(reversed(existing), key=loss_in_name, default=None)
+        candidates = chain(measured, reversed(self._saved))
+        return next((path for path in candidates if path.is_file()), None)
 
     def record(self, val_loss: float) -> bool:
         """Record a validation loss and return True if it is lower than all earlier ones."""

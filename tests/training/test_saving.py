@@ -60,6 +60,17 @@ def test_the_best_checkpoint_is_one_that_still_exists(trainer_of):
     assert trainer.best is None
 
 
+@pytest.mark.parametrize("options", [{}, {"val_frac": 0, "train_frac": 1}])
+def test_only_the_best_checkpoint_is_looked_for(trainer_of, monkeypatch, options):
+    """A history can have a million evaluations."""
+    trainer, looked_for = trainer_of(eval_val_every=4, keep=2, **options), []
+    list(trainer.run())
+    is_file = Path.is_file
+    monkeypatch.setattr(Path, "is_file", lambda path: looked_for.append(path) or is_file(path))
+    best = trainer.best
+    assert looked_for == [best]
+
+
 def test_without_a_validation_part_there_is_no_validation_loss(trainer_of):
     trainer = trainer_of(val_frac=0, train_frac=1, eval_val_every=25, max_epochs=1)
     events = list(trainer.run())
@@ -67,7 +78,7 @@ def test_without_a_validation_part_there_is_no_validation_loss(trainer_of):
     assert [event.best for event in events if isinstance(event, Saved)] == [False, False]
     n = len(trainer.split.train)
     assert names(trainer) == [f"lm_lstm_epoch{e:.2f}_unmeasured.npz" for e in (25 / n, 1)]
-    assert best_checkpoint(trainer.settings.checkpoint_dir) == trainer.saver.saved[-1]
+    assert best_checkpoint(trainer.settings.checkpoint_dir) == trainer.saver.saved[-1] == trainer.best
 
 
 def test_stopping_saves_a_checkpoint_immediately(trainer_of):
