@@ -20,6 +20,7 @@ from minichar.cli.bar import Bar, with_bar
 from minichar.cli.log import Log
 from minichar.cli.options import print_path
 from minichar.cli.speed import Speed, duration, expected_end
+from minichar.cli.text_advice import text_advice
 from minichar.devices.cpu import CPU
 from minichar.errors import AUTOMATIC, Option, quoted
 from minichar.sampling.generate import generate
@@ -106,6 +107,9 @@ class Report:
         folder = self.trainer.settings.checkpoint_dir
         files = f"{len(corpus.starts):,} files, " if len(corpus.starts) > 1 else ""
         size = f"{len(corpus.ids):,} characters, {corpus.distinct:,} distinct"
+        notes = [*self.run.notes]
+        if not self.trainer.iteration:  # a resumed run cannot follow the advice
+            notes += text_advice(corpus, self.trainer.settings)
         chunks = [f"{len(split.train):,} training", f"{len(split.val):,} validation"]
         if split.how != "files" and corpus.test is None:
             chunks.append(f"{len(split.test):,} test")
@@ -116,7 +120,7 @@ class Report:
                 for part, text in corpus.texts.items()
                 if part in HELD_OUT
             ),
-            *(f"           {note}" for note in self.run.notes),
+            *(f"           {note}" for note in notes),
             f"split      {split.how}: {', '.join(chunks)} chunks of {split.B}×{split.T}",
             f"           {what_is_left_out(corpus, split)}",
             *self.comparison(),
