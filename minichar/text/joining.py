@@ -179,6 +179,3 @@ def _notes(changes: Counter[str], empty: Sequence[str]) -> Iterator[str]:
         yield f"{what} with a UTF-8 byte-order mark: the encoding may be utf-8"
     if ends := " and ".join(f"{changes[end]:,} {end}" for end in ("CR LF", "CR") if changes[end]):
         yield f"converted {ends} line endings to LF"
-    if pages := changes["web page"]:
-        what = "the text looks like a web page" if pages == 1 else f"{pages:,} files look like web pages"
-        yield f"{what}: the model will learn the markup too"

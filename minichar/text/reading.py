@@ -137,9 +137,8 @@ class Source:
         counts : ndarray of int64, shape (0x110000,)
             The number of occurrences of each code point is added to this array.
         changes : Counter
-            As in `pieces`, but byte-order marks that the decoder removes are also counted. Files that look
-            like web pages are counted under the key "web page". Files that start with a UTF-8 byte-order mark
-            but are read in another encoding are counted under "UTF-8 BOM".
+            As in `pieces`, but byte-order marks that the decoder removes are also counted. Files that start
+            with a UTF-8 byte-order mark but are read in another encoding are counted under "UTF-8 BOM".
 
         Raises
         ------
@@ -166,7 +165,6 @@ class Source:
         )
         own["BOM"] = int(marked or own["BOM"] > 0)
         own["UTF-8 BOM"] = int(foreign)
-        own["web page"] = int(start.lstrip().lower().startswith((b"<!doctype html", b"<html")))
         changes.update(own)
         return N
 

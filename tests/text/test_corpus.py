@@ -58,15 +58,6 @@ def test_line_endings_and_a_byte_order_mark_are_normalised_and_reported(tmp_path
     assert load_corpus(path).notes == ("converted 1,200 CR LF line endings to LF",)
 
 
-@pytest.mark.parametrize("start", ["<!DOCTYPE html>\n<p>", "\n <html lang='en'><p>"])
-def test_a_web_page_gives_a_note(tmp_path, start):
-    path = tmp_path / "page.txt"
-    path.write_text(start + VERSE)
-    corpus = load_corpus(path)
-    assert text_of(corpus) == start + VERSE
-    assert "web page" in corpus.notes[0]
-
-
 def test_min_freq_makes_rare_characters_unknown(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("aabbc")

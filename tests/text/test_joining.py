@@ -153,15 +153,6 @@ def test_errors_name_the_file(folder):
     assert error_of(folder).endswith("it looks like a binary file: choose a text file")
 
 
-def test_web_pages_are_counted(folder):
-    (folder / "a.txt").write_text("<html>")
-    (note,) = load_corpus(folder).notes
-    assert note == "the text looks like a web page: the model will learn the markup too"
-    (folder / "b.txt").write_text("<html>")
-    (note,) = load_corpus(folder).notes
-    assert note == "2 files look like web pages: the model will learn the markup too"
-
-
 def test_empty_files_are_skipped(folder):
     (folder / "a.txt").write_bytes(b"")
     corpus = load_corpus(folder)
