@@ -111,14 +111,13 @@ def train(
     if resume is not None:
         path = checked("resume", resume, Path, FILE_NAME)
         check_resumable(path)
-        run = start.resume(path, options, *devices)
+        run = start.resume(path, options, *devices, started=started)
     elif init_from is not None:
         source = init_from if isinstance(init_from, CharRNN) else load(init_from, device)
-        run = start.begin_from(
-            settings_from({"model": source.config.model, **options}), source, options, *devices
-        )
+        settings = settings_from({"model": source.config.model, **options})
+        run = start.begin_from(settings, source, options, *devices, started=started)
     else:
-        run = start.begin(settings_from(options), *devices)
+        run = start.begin(settings_from(options), *devices, started=started)
     if tf32:
         run = start.with_tf32_note(run)
 

@@ -1,4 +1,4 @@
-"""Advice on model size and losses, based on char-rnn's README."""
+"""Advice on losses."""
 
 from minichar.errors import counted
 from minichar.text.ngram import Yardstick
@@ -6,8 +6,6 @@ from minichar.training.choose import USUAL_T
 
 LARGE = 4.0
 """Number of parameters per training character above which a model is large for its text."""
-SMALL = 0.1
-"""Number of parameters per training character below which a model is small for its text."""
 OVERFITTING = 0.15
 """Gap between validation and training loss, in nats, above which a model is overfitting."""
 UNDERFITTING = 0.02
@@ -22,20 +20,6 @@ NEGLIGIBLE = 0.01
 """Validation loss, in nats, below which there is nothing left to learn."""
 FEW_UPDATES = 500
 """Number of training steps below which most models learn almost nothing."""
-
-
-def size_advice(ratio: float, dropout: float) -> str:
-    """Return advice on model size, given the dropout and the ratio of parameters to training characters.
-
-    char-rnn recommends that the numbers of parameters and characters be of the same order of magnitude.
-    """
-    if ratio > LARGE:
-        if dropout >= MUCH_DROPOUT:
-            return "large for this text, but dropout limits overfitting"
-        return f"large for this text: try {regularisation(dropout)}"
-    if ratio < SMALL:
-        return "small for this text: a larger --rnn-size may help but is slower"
-    return "a reasonable size to start with for this text"
 
 
 def regularisation(dropout: float) -> str:

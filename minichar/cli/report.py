@@ -5,7 +5,7 @@ Only the path of the best checkpoint is printed to standard output. All other ou
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from math import inf, log
@@ -15,7 +15,7 @@ from typing import Any
 
 from minichar.checkpoints.naming import is_checkpoint
 from minichar.checks import AUTO
-from minichar.cli.advice import fit_advice, size_advice, updates_advice, verdict
+from minichar.cli.advice import fit_advice, updates_advice, verdict
 from minichar.cli.bar import Bar, with_bar
 from minichar.cli.log import Log
 from minichar.cli.options import print_path
@@ -52,10 +52,19 @@ class Report:
         JSON Lines file to which log records are appended.
     quiet : bool
         Hide the progress bar, even on a terminal.
+    plan : sequence of str
+        Lines about the options that minichar chose.
     """
 
-    def __init__(self, run: Run, print_every: int, log_path: Path | None, quiet: bool) -> None:
-        self.run, self.trainer, self.print_every = run, run.trainer, print_every
+    def __init__(
+        self,
+        run: Run,
+        print_every: int,
+        log_path: Path | None,
+        quiet: bool,
+        plan: Sequence[str] = (),
+    ) -> None:
+        self.run, self.trainer, self.print_every, self.plan = run, run.trainer, print_every, plan
         self.quiet = quiet
         self.log = Log(log_path, lambda message: self.say(f"warning    {message}"))
         split = run.trainer.split
@@ -124,13 +133,14 @@ class Report:
             f"split      {split.how}: {', '.join(chunks)} chunks of {split.B}×{split.T}",
             f"           {what_is_left_out(corpus, split)}",
             *self.comparison(),
+            *(f"{label:11}{line}" for label, line in zip(("plan", ""), self.plan, strict=False)),
             f"model      {model.summary()}",
-            f"           {size_advice(self.ratio, model.config.dropout)}",
             f"device     {self.trainer.backend.describe()}",
         ]
         if (processes := self.trainer.team.size) > 1:
             lines.append(f"           {processes} processes share the {split.B} streams")
-        if advice := updates_advice(self.trainer.iterations, split.B, split.T):
+        advice = updates_advice(self.trainer.iterations, split.B, split.T)
+        if advice and "max_epochs" not in self.run.chosen:
             lines.append(f"           {advice}")
         if self.trainer.iteration:
             lines.append(f"resumed    at epoch {self.trainer.epoch:.2f}")

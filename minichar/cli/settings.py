@@ -48,8 +48,8 @@ OPTIONS = (
         type=OneOf([*RECIPES, LIST]),
         is_eager=True,
         callback=list_recipes,
-        help=f"Set of options: {', '.join(RECIPES)}. Options that you specify take precedence. "
-        f"{LIST}: show all recipes.",
+        help="quick, laptop, best: choose the options for 3, 15 or 60 minutes on one core. "
+        f"char-rnn: use the original's. {LIST}: show all.",
     ),
     text(
         "--data",
@@ -158,7 +158,7 @@ OPTIONS = (
         rare=True,
         default=DEFAULT.tied,
         show_default="auto",
-        help="Use the readout's weights as the embedding. This helps on short texts.",
+        help="Use the readout's weights as the embedding.",
     ),
     model(
         "--layer-norm/--no-layer-norm",
@@ -171,7 +171,7 @@ OPTIONS = (
         "--max-time",
         default=DEFAULT.max_time,
         type=Minutes(),
-        help="End the run this many minutes after the start of the command, including the last evaluation. "
+        help="Choose the options for a run of this many minutes on this machine, and end it in time. "
         "0: no limit.",
     ),
     training(

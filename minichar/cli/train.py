@@ -16,6 +16,7 @@ from minichar.checkpoints.choosing import checkpoints_in, open_checkpoint
 from minichar.cli.dashes import reject_typographic_dashes
 from minichar.cli.given import given_by_user
 from minichar.cli.options import MODEL, PATH, Integer, devices, tf32
+from minichar.cli.planned import plan_lines
 from minichar.cli.ranks import Silent, all_ranks
 from minichar.cli.report import Report
 from minichar.cli.saving import output, saving
@@ -140,22 +141,24 @@ def command(
         if options["data"] == STDIN and team.lead(lambda: checkpoint is None or checkpoint.exists()):
             explicit["data"] = team.lead(lambda: save_stdin(folder, undo))
         if checkpoint:
-            run = resume(checkpoint, explicit, *devices, team=team)
+            run = resume(checkpoint, explicit, *devices, team=team, started=ctx.obj)
         elif init_from:
             path = team.lead(lambda: open_checkpoint(init_from, load_model)[0])
             model = load_model(path, devices[0])
-            run = begin_from(
-                settings_from({"model": model.config.model, **explicit}), model, given, *devices, team=team
-            )
+            settings = settings_from({"model": model.config.model, **explicit})
+            run = begin_from(settings, model, given, *devices, team=team, started=ctx.obj)
         else:
-            run = begin(settings_from(explicit), *devices, team=team)
+            run = begin(settings_from(explicit), *devices, team=team, started=ctx.obj)
         undo.pop_all()  # the run can start, so keep the text
         if tf32:
             run = with_tf32_note(run)
         if yardstick:
             run = with_yardstick(run, team)
 
-        report: Report | Silent = Report(run, print_every, log, quiet) if team.rank == 0 else Silent()
+        report: Report | Silent = Silent()
+        if team.rank == 0:
+            others = {"init_from": init_from} if init_from else {}
+            report = Report(run, print_every, log, quiet, plan_lines(run, explicit | others))
         events = run.trainer.run(started=ctx.obj)  # checks the directory before the report introduces the run
         with stopping(run.trainer, report.say_at_once) as received:
             with report:

@@ -1,57 +1,89 @@
-"""Choose the options that the user leaves to minichar, to suit the text.
+"""Choose the options that the user leaves to minichar, to suit the text and the time.
 
-`CHOOSERS` has a function for each option. It receives the `Facts` about the text and the settings, in which
-the options that precede it in the table have been chosen.
+`CHOOSERS` has a function for each option. It receives the `Facts` about the text and the time, and the
+settings, in which the options that precede it in the table have been chosen. Each value is a smooth or finely
+stepped function of the length of the text, the number of distinct characters and the time: a text that is
+slightly longer is treated slightly differently.
+
+The values were chosen to minimise the validation loss on texts of several kinds (docs/quality.md).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, log, prod
 from typing import Any
 
+from minichar.engine.config import Config
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
+from minichar.training.cost import NOMINAL, Speed
+from minichar.training.recipes import RECIPES
 from minichar.training.settings import Settings
 from minichar.training.text import lay_out
 
-LARGEST_B, SMALLEST_B = 50, 4
-USUAL_T, SHORTEST_T = 50, 25
+ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset", "embedding", "layer_norm", "tied")
+"""Settings that, with V, determine the weights of a network."""
+LARGEST_B, SMALLEST_B = 48, 4
+USUAL_T, SHORTEST_T = 50, 47
 CHUNKS = 100
 """Desired minimum number of chunks in a text, so that an epoch has enough steps. B is reduced to reach
 this number, but not below `SMALLEST_B`."""
-ALLOWED, MOST = 0.01, 0.02
-"""T is reduced if more than `ALLOWED` of the text would otherwise be left out of the chunks. If B is
-`SMALLEST_B` and more than `MOST` would still be left out, a few larger values of B are tried too."""
+ALLOWED = 0.01
+"""T is reduced if more than this fraction of the text would otherwise be left out of the chunks."""
 
-SHORT, DROPOUT = 100_000, 0.5
-"""Models quickly overfit short texts, so dropout is `DROPOUT` for texts of up to `SHORT` characters."""
-WEIGHT_DECAY, RARE_WEIGHT_DECAY = 0.2, 0.4
-"""Weight decay for short texts. `RARE_WEIGHT_DECAY` is used if many characters are rare."""
-SMALL_H, LARGE_H, RARE_H = 128, 256, 384
-"""Hidden units per layer. With dropout, larger models have lower losses on short texts, so `LARGE_H` is used,
-or `RARE_H` if many characters are rare."""
-WARMUP, GATED = 0.1, ("lstm", "gru")
-"""Fraction of a run spent on warm-up. The cells in `GATED` do better on short texts without warm-up."""
-RATE, RATES = 8e-3, {"lstm": 2e-2, "rnn": 5e-3}
-"""Learning rates. `RATES` are for small models without layer normalisation, trained on long texts."""
+SIZES = (*range(32, 256, 8), *range(256, 1025, 16))
+"""Numbers of hidden units to choose from."""
+H0, CHARACTERS, GROWTH = 128, 3.5e6, 1.5
+"""On a long text, a model with H units needs ``CHARACTERS * (H / H0) ** GROWTH`` characters of training."""
+SHORT = 20_000
+"""Length of a short text, for which the following values are given."""
+UNITS, EPOCHS = 208, 60
+"""Useful numbers of hidden units and of epochs. For longer texts, more units and fewer epochs are useful."""
+WEIGHT_DECAY = 1.0
+"""Weight decay for the shortest texts. For N characters, it is divided by 1 + N / `SHORT`."""
+RARE = 40
+"""Mean number of occurrences of a character below which most characters are rare. A GRU with layer
+normalisation then has a lower loss than an LSTM, and the following values apply."""
+RARE_UNITS, RARE_EPOCHS, RARE_WEIGHT_DECAY, RARE_DROPOUT = 304, 40, 0.4, 0.5
+OFTEN = 8000
+"""Mean number of occurrences of a character above which tied embeddings no longer lower the loss."""
 LARGE_V, D = 256, 64
-"""Vocabularies of more than `LARGE_V` characters use embeddings of size `D`, unless tied. On short texts with
-that many distinct characters (`has_rare_characters`), a GRU with layer normalisation has a lower loss than an
-LSTM."""
+"""Vocabularies of more than `LARGE_V` characters use embeddings of size `D`, unless tied."""
 
-MANY, PATIENCE = 5_000_000, 10
-"""For texts of up to `MANY` characters, a run ends after `PATIENCE` evaluations without improvement. By
-default, a run on a longer text takes at most two epochs, so it does not need to end early."""
+READ, DROPOUT, STEEPNESS, MOST = 8, 0.1, 0.1, 0.3
+"""Models overfit more, the more weights they have per character of the text and the more often they read it.
+If that product is `READ`, the dropout probability is `DROPOUT`. It rises by `STEEPNESS` if the product
+becomes e times as large, up to `MOST`."""
 
-STEPS, SHORT_STEPS = 2500, 5000
-"""Default number of training steps. `SHORT_STEPS` is for short texts: dropout and weight decay slow down
-learning but prevent overfitting, so more epochs help."""
+RATE, RATES = 8e-3, {"lstm": 2e-2, "rnn": 5e-3}
+"""Learning rates. `RATES` are for models with at most two layers and without layer normalisation."""
+WARMUP, LONGEST = 0.1, 200
+"""Part of a run in which the learning rate rises, and the maximum number of steps that this takes."""
+PATIENCE = 10
+"""Number of evaluations without improvement after which a run ends."""
 STEPS_PER_VAL_CHUNK = 8
 """Number of training steps between evaluations, per validation chunk.
 
 Evaluating a validation chunk and a training chunk takes about as long as 0.8 training steps, so evaluations
 that are at least this many steps apart take at most a tenth of the training time.
 """
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The time for training steps, and the speed of the machine.
+
+    Attributes
+    ----------
+    seconds : float
+    speed : Speed
+    processes : int
+        Number of processes that share the streams.
+    """
+
+    seconds: float
+    speed: Speed = NOMINAL
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -66,27 +98,29 @@ class Facts:
         Whether training starts from random weights, rather than from those of a trained model.
     split : callable
         ``split(B, T)`` splits the text into chunks, after reducing B and T if the text is short.
+    budget : Budget
     """
 
     N: int
     V: int
     from_scratch: bool
     split: Callable[[int, int], Split]
+    budget: Budget
 
     @property
-    def is_short(self) -> bool:
-        """Whether models quickly overfit the text."""
-        return self.N <= SHORT
+    def are_rare(self) -> bool:
+        """Whether most characters are rare."""
+        return self.N < RARE * self.V
 
     @property
-    def has_rare_characters(self) -> bool:
-        """Whether many characters are rare: the text is short, but has many distinct characters."""
-        return self.is_short and self.V > LARGE_V
+    def epochs(self) -> float:
+        """The number of epochs that are useful."""
+        return (RARE_EPOCHS if self.are_rare else EPOCHS) * (self.N / SHORT) ** -0.3
 
     @property
-    def steps(self) -> int:
-        """The default number of training steps."""
-        return SHORT_STEPS if self.is_short else STEPS
+    def units(self) -> float:
+        """The number of hidden units that are useful."""
+        return RARE_UNITS if self.are_rare else UNITS * (self.N / SHORT) ** 0.25
 
     def left_out(self, B: int, T: int) -> int:
         """Return the number of characters that are not in any chunk."""
@@ -98,17 +132,40 @@ class Facts:
         enough = (T for T in lengths if self.left_out(B, T) <= ALLOWED * self.N)
         return next(enough, None) or min(lengths, key=lambda T: self.left_out(B, T))
 
+    def steps(self, settings: Settings) -> float:
+        """Return the number of training steps that fit into the time."""
+        B, T = ceil(settings.batch_size / self.budget.processes), settings.seq_length
+        return self.budget.seconds / self.budget.speed.step(config_of(settings, self.V), B, T)
 
-def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Settings:
+    def epoch(self, settings: Settings) -> int:
+        """Return the number of training steps per epoch."""
+        return len(self.split(settings.batch_size, settings.seq_length).train)
+
+
+def config_of(settings: Settings, V: int) -> Config:
+    """Return the configuration of the network for V distinct characters."""
+    return Config(V, **{name: getattr(settings, name) for name in ARCHITECTURE}, **masking(settings))
+
+
+def masking(settings: Settings) -> dict[str, Any]:
+    """Return the dropout and DropConnect probabilities. They are 0 as long as they have not been chosen."""
+    return {"dropout": settings.dropout or 0.0, "weight_drop": settings.weight_drop}
+
+
+def choose(
+    settings: Settings, corpus: Corpus, from_scratch: bool = True, budget: Budget | None = None
+) -> Settings:
     """Return the settings with a value for each automatic option in `CHOOSERS`.
 
-    The values do not depend on measured times, so runs are reproducible.
+    By default, the time is that of the recipe on the nominal machine, so that the values are the same on
+    every machine.
     """
 
     def split(B: int, T: int) -> Split:
         return lay_out(corpus, replace(settings, batch_size=B, seq_length=T), with_resets=False)
 
-    facts = Facts(len(corpus.ids), len(corpus.vocabulary), from_scratch, split)
+    budget = budget or Budget(60 * RECIPES[settings.recipe].minutes)
+    facts = Facts(len(corpus.ids), len(corpus.vocabulary), from_scratch, split, budget)
     for name, chooser in CHOOSERS.items():
         if getattr(settings, name) is None:
             settings = replace(settings, **{name: chooser(facts, settings)})
@@ -117,67 +174,24 @@ def choose(settings: Settings, corpus: Corpus, from_scratch: bool = True) -> Set
 
 def choose_layer_norm(facts: Facts, settings: Settings) -> bool:
     """Return whether to normalise: only in the GRU that `choose_model` chooses."""
-    return facts.has_rare_characters and settings.model is None
+    return settings.model is None and facts.are_rare
 
 
 def choose_model(facts: Facts, settings: Settings) -> str:
     """Return the cell."""
-    return "gru" if facts.has_rare_characters and settings.layer_norm else "lstm"
-
-
-def choose_dropout(facts: Facts, settings: Settings) -> float:
-    """Return the dropout probability."""
-    return DROPOUT if facts.is_short else 0.0
-
-
-def choose_rnn_size(facts: Facts, settings: Settings) -> int:
-    """Return H, the number of hidden units per layer."""
-    if not facts.is_short or not settings.dropout:
-        return SMALL_H
-    return RARE_H if facts.has_rare_characters else LARGE_H
-
-
-def choose_weight_decay(facts: Facts, settings: Settings) -> float:
-    """Return the weight decay: none for fine-tuning, because it would also shrink the original weights."""
-    if not facts.is_short or not facts.from_scratch:
-        return 0.0
-    return RARE_WEIGHT_DECAY if facts.has_rare_characters else WEIGHT_DECAY
-
-
-def choose_warmup(facts: Facts, settings: Settings) -> float:
-    """Return the fraction of the run to spend on warm-up."""
-    return 0.0 if facts.is_short and settings.model in GATED and facts.from_scratch else WARMUP
-
-
-def choose_patience(facts: Facts, settings: Settings) -> int:
-    """Return the number of evaluations without improvement that end the run; 0 for no limit."""
-    return PATIENCE if facts.N <= MANY else 0
+    return "gru" if settings.layer_norm and facts.are_rare else "lstm"
 
 
 def choose_tied(facts: Facts, settings: Settings) -> bool:
     """Return whether to use the readout's weights as the embedding."""
-    return facts.is_short and settings.embedding is None
-
-
-def choose_embedding(facts: Facts, settings: Settings) -> int:
-    """Return the size of the embedding: H if it is tied, 0 for one-hot inputs."""
-    if settings.tied:
-        return settings.rnn_size
-    return D if facts.V > LARGE_V else 0
+    return settings.embedding is None and facts.N < OFTEN * facts.V
 
 
 def choose_batch_size(facts: Facts, settings: Settings) -> int:
     """Return B, the batch size: larger for a longer text, but small enough for `CHUNKS` chunks."""
-    asked = settings.seq_length
-    B = min(max(facts.N // (CHUNKS * (asked or USUAL_T)), SMALLEST_B), LARGEST_B)
-
-    def T(B: int) -> int:
-        return asked or facts.longest_T(B)
-
-    # A longer text has a larger B, which matters more than the characters that are left out.
-    if B == SMALLEST_B and facts.left_out(B, T(B)) > MOST * facts.N:
-        B = min(range(SMALLEST_B, 2 * SMALLEST_B), key=lambda B: facts.left_out(B, T(B)))
-    return facts.split(B, T(B)).B
+    T = settings.seq_length
+    B = min(max(facts.N // (CHUNKS * (T or USUAL_T)), SMALLEST_B), LARGEST_B)
+    return facts.split(B, T or facts.longest_T(B)).B
 
 
 def choose_seq_length(facts: Facts, settings: Settings) -> int:
@@ -185,45 +199,96 @@ def choose_seq_length(facts: Facts, settings: Settings) -> int:
     return facts.split(settings.batch_size, facts.longest_T(settings.batch_size)).T
 
 
+def choose_rnn_size(facts: Facts, settings: Settings) -> int:
+    """Return H, the number of hidden units per layer: the most that are useful and can read enough."""
+
+    def suits(H: int) -> bool:
+        sized = replace(settings, rnn_size=H)
+        sized = replace(sized, embedding=choose_embedding(facts, sized))
+        characters = facts.steps(sized) * sized.batch_size * sized.seq_length
+        wanted = CHARACTERS * (H / H0) ** GROWTH
+        enough = 1 / (1 / wanted + 1 / (facts.epochs * facts.N))  # the smaller number, without a bend
+        return characters >= enough and facts.units >= H
+
+    return next(filter(suits, reversed(SIZES)), SIZES[0])
+
+
+def choose_embedding(facts: Facts, settings: Settings) -> int:
+    """Return the size of the embedding: H if it is tied, 0 for one-hot inputs."""
+    if settings.embedding is not None:
+        return settings.embedding
+    if settings.tied:
+        return settings.rnn_size
+    return D if facts.V > LARGE_V else 0
+
+
+def choose_max_epochs(facts: Facts, settings: Settings) -> float:
+    """Return the number of epochs in the time that are useful, to three significant digits."""
+    useful = facts.epochs * facts.N / (settings.batch_size * settings.seq_length)
+    return float(f"{min(facts.steps(settings), useful) / facts.epoch(settings):.3g}")
+
+
+def choose_dropout(facts: Facts, settings: Settings) -> float:
+    """Return the dropout probability, to two decimal places."""
+    if facts.are_rare:
+        return RARE_DROPOUT
+    weights = sum(map(prod, config_of(settings, facts.V).shapes().values()))
+    chance = DROPOUT + STEEPNESS * log(weights / facts.N * settings.max_epochs / READ)
+    return round(min(max(chance, 0.0), MOST), 2)
+
+
+def choose_weight_decay(facts: Facts, settings: Settings) -> float:
+    """Return the weight decay: none for fine-tuning, because it would also shrink the original weights."""
+    if not facts.from_scratch:
+        return 0.0
+    return RARE_WEIGHT_DECAY if facts.are_rare else round(WEIGHT_DECAY / (1 + facts.N / SHORT), 3)
+
+
 def choose_learning_rate(facts: Facts, settings: Settings) -> float:
-    """Return the learning rate. `RATES` is for small models without layer normalisation."""
-    is_small = settings.num_layers <= 2 and settings.rnn_size <= LARGE_H
-    if facts.is_short or not is_small or settings.layer_norm or not facts.from_scratch:
+    """Return the learning rate, to two significant digits."""
+    if settings.num_layers > 2 or settings.layer_norm or not facts.from_scratch:
         return RATE
-    B = facts.split(settings.batch_size, settings.seq_length).B
-    return RATES.get(settings.model, RATE) if B >= LARGEST_B else RATE
+    rate = RATES.get(settings.model, RATE)
+    if settings.model == "lstm":
+        rate *= (H0 / settings.rnn_size) ** 0.75 * (settings.batch_size / LARGEST_B) ** 0.2
+    return float(f"{rate:.2g}")
+
+
+def choose_warmup(facts: Facts, settings: Settings) -> float:
+    """Return the part of the run in which the learning rate rises, to three significant digits."""
+    steps = settings.max_epochs * facts.epoch(settings)
+    return float(f"{min(WARMUP, LONGEST / steps):.3g}")
+
+
+def choose_patience(facts: Facts, settings: Settings) -> int:
+    """Return the number of evaluations without improvement that end the run."""
+    return PATIENCE
 
 
 def choose_max_val_chunks(facts: Facts, settings: Settings) -> int:
     """Return the maximum number of validation chunks.
 
     If the evaluation interval is automatic, the number is chosen as if there were an evaluation after each
-    epoch and every `facts.steps` steps.
+    epoch or, if the run is shorter than an epoch, at its end.
     """
-    epoch = len(facts.split(settings.batch_size, settings.seq_length).train)
-    return max(1, (settings.eval_val_every or min(facts.steps, epoch)) // STEPS_PER_VAL_CHUNK)
-
-
-def choose_max_epochs(facts: Facts, settings: Settings) -> float:
-    """Return the number of epochs in `facts.steps` training steps, rounded up unless it is below 1."""
-    epochs = facts.steps / len(facts.split(settings.batch_size, settings.seq_length).train)
-    return float(ceil(epochs)) if epochs > 1 else epochs
+    every = settings.eval_val_every or int(min(settings.max_epochs, 1.0) * facts.epoch(settings))
+    return max(1, every // STEPS_PER_VAL_CHUNK)
 
 
 CHOOSERS: dict[str, Callable[[Facts, Settings], Any]] = {
     "layer_norm": choose_layer_norm,
     "model": choose_model,
-    "dropout": choose_dropout,
-    "rnn_size": choose_rnn_size,
-    "weight_decay": choose_weight_decay,
-    "warmup": choose_warmup,
-    "patience": choose_patience,
     "tied": choose_tied,
-    "embedding": choose_embedding,
     "batch_size": choose_batch_size,
     "seq_length": choose_seq_length,
-    "learning_rate": choose_learning_rate,
-    "max_val_chunks": choose_max_val_chunks,
+    "rnn_size": choose_rnn_size,
+    "embedding": choose_embedding,
     "max_epochs": choose_max_epochs,
+    "dropout": choose_dropout,
+    "weight_decay": choose_weight_decay,
+    "learning_rate": choose_learning_rate,
+    "warmup": choose_warmup,
+    "patience": choose_patience,
+    "max_val_chunks": choose_max_val_chunks,
 }
 """The functions that choose each option, in order."""

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
-from minichar.checks import AUTO, checked, did_you_mean
+from minichar.checks import checked, did_you_mean
 from minichar.errors import MinicharError, Option, brief
 from minichar.training.settings import Settings
 
@@ -19,40 +20,20 @@ class Recipe:
         One-line description of the recipe.
     options : mapping
         Values that differ from the defaults of `Settings`.
+    minutes : float
+        Training time on the nominal machine (`minichar.training.cost`) for which minichar chooses the options
+        that are None.
     """
 
     description: str
     options: Mapping[str, Any]
+    minutes: float = 3.0
 
 
 RECIPES = {
-    "quick": Recipe("a good small model within minutes; the default", {}),
-    "laptop": Recipe(
-        "a better model, in about 12 minutes per million characters on one core",
-        {
-            "model": "lstm",
-            "rnn_size": 256,
-            "dropout": 0.1,
-            "layer_norm": False,
-            "max_epochs": 10.0,
-            "learning_rate": 1.5e-2,
-            "warmup": 0.1,
-        },
-    ),
-    "best": Recipe(
-        "the lowest loss, in about 50 minutes per million characters on one core",
-        {
-            "model": "lstm",
-            "rnn_size": 512,
-            "dropout": 0.4,
-            "layer_norm": False,
-            "max_epochs": 12.0,
-            "learning_rate": 5e-3,
-            "learning_rate_decay": 0.82,
-            "learning_rate_decay_after": 6,
-            "warmup": 0.02,
-        },
-    ),
+    "quick": Recipe("a good model in about 3 minutes on one core; the default", {}),
+    "laptop": Recipe("a better model, in about 15 minutes on one core", {}, 15.0),
+    "best": Recipe("an even better model, in about 60 minutes on one core", {}, 60.0),
     "char-rnn": Recipe(
         "the original char-rnn with its default options",
         {
@@ -128,24 +109,10 @@ def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
 
 
 def table() -> list[str]:
-    """Return the descriptions of the recipes, and a table of the options that differ between them."""
+    """Return the descriptions of the recipes, and the options that they set."""
     lines = [f"{name:9} {recipe.description}" for name, recipe in RECIPES.items()]
-    differing = [
-        name for name in vars(Settings()) if any(name in recipe.options for recipe in RECIPES.values())
-    ]
-    width = max(len(Option(option).flag) for option in differing)
-    row = f"{{:{width}}}" + "  {:>8}" * len(RECIPES)
-    lines += ["", row.format("", *RECIPES)]
-    for option in differing:
-        values = (getattr(settings_from({"recipe": name}), option) for name in RECIPES)
-        lines.append(row.format(Option(option).flag, *map(shown, values)))
+    for name, recipe in RECIPES.items():
+        if recipe.options:
+            flags = " ".join(Option(option, value).flag for option, value in recipe.options.items())
+            lines += ["", f"{name} sets:", *wrap(flags, break_on_hyphens=False)]
     return lines
-
-
-def shown(value: Any) -> str:
-    """Format the value of an option for the table of recipes."""
-    if value is AUTO:
-        return "auto"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)

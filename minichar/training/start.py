@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from minichar.checkpoints.checkpoint import load_training
@@ -15,23 +16,30 @@ from minichar.checkpoints.state import TrainingState
 from minichar.checks import AUTO
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
-from minichar.engine.config import Config
 from minichar.errors import Completed, MinicharError, Option, brief, counted, plain
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
 from minichar.text.datasets import older_pydocs
 from minichar.text.ngram import MOST, yardstick, yardstick_of
-from minichar.training.choose import CHOOSERS, choose
-from minichar.training.device import fastest, same_kind
+from minichar.training.choose import ARCHITECTURE, CHOOSERS, config_of, masking
+from minichar.training.device import same_kind
+from minichar.training.plan import extended, plan
 from minichar.training.recipes import check_effect, settings_from
 from minichar.training.settings import HELD_OUT, TEXTS, Settings
 from minichar.training.team import ALONE, Team
-from minichar.training.text import SPECIFY, USED, check_text, lay_out_to_train, read_corpus, where_reset
+from minichar.training.text import (
+    SPECIFY,
+    USED,
+    check_text,
+    lay_out,
+    lay_out_to_train,
+    read_corpus,
+    where_reset,
+)
 from minichar.training.trainer import Trainer
 from minichar.training.transfer import copy_weights, listed, vocabulary_notes
 
-ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset", "embedding", "layer_norm", "tied")
 FIXED = (
     "recipe",
     *ARCHITECTURE,
@@ -60,32 +68,40 @@ class Run:
         Messages for the user about the text, the model and the choice of device.
     changes : dict
         For a resumed run, the settings that differ from the checkpoint's.
+    chosen : tuple of str
+        For a new run, the settings that were chosen (`minichar.training.choose`).
     """
 
     trainer: Trainer
     corpus: Corpus
     notes: tuple[str, ...]
     changes: dict[str, Any] = field(default_factory=dict)
+    chosen: tuple[str, ...] = ()
 
 
-def begin(settings: Settings, *devices: Backend, team: Team = ALONE) -> Run:
+def begin(settings: Settings, *devices: Backend, team: Team = ALONE, started: float | None = None) -> Run:
     """Start from random weights, which are identical on every device.
 
     The run uses the fastest of the given devices, or the CPU by default. Like `begin_from` and `resume`, this
-    function must be called by all processes in `team`.
+    function must be called by all processes in `team`. The time limit counts from `started`, as measured by
+    `time.monotonic`; the default is now.
     """
     corpus = read_corpus(settings, team)
-    settings = choose(settings, corpus)
-    split = lay_out_to_train(corpus, settings)
-    architecture = {name: getattr(settings, name) for name in ARCHITECTURE}
-    config = Config(len(corpus.vocabulary), **architecture, **masking(settings))
-    backend, notes = fastest(devices or (CPU,), config, corpus.vocabulary, settings, split)
-    model = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype, backend)
-    return _run(model, settings, corpus, split, notes, team)
+    now = started or monotonic()
+    planned, backend, notes = plan(settings, corpus, devices or (CPU,), team, now)
+    config = config_of(planned, len(corpus.vocabulary))
+    model = CharRNN.new(config, corpus.vocabulary, planned.seed, planned.dtype, backend)
+    run = _run(model, planned, corpus, lay_out(corpus, planned), notes, team)
+    return replace(run, chosen=automatic_in(settings))
 
 
 def begin_from(
-    settings: Settings, model: CharRNN, given: Iterable[str] = (), *devices: Backend, team: Team = ALONE
+    settings: Settings,
+    model: CharRNN,
+    given: Iterable[str] = (),
+    *devices: Backend,
+    team: Team = ALONE,
+    started: float | None = None,
 ) -> Run:
     """Start from a trained model's weights, and map its vocabulary to the new text's.
 
@@ -117,19 +133,27 @@ def begin_from(
             )
     corpus = read_corpus(settings, team)
     settings = replace(settings, **{name: getattr(model.config, name) for name in ARCHITECTURE})
-    settings = choose(settings, corpus, from_scratch=False)
-    split = lay_out_to_train(corpus, settings)
-    config = replace(model.config, vocab_size=len(corpus.vocabulary), **masking(settings))
     devices = devices or (model.parameters.backend.plain,)
-    backend, notes = fastest(devices, config, corpus.vocabulary, settings, split)
-    new = CharRNN.new(config, corpus.vocabulary, settings.seed, settings.dtype, backend)
+    now = started or monotonic()
+    planned, backend, notes = plan(settings, corpus, devices, team, now, from_scratch=False)
+    config = config_of(planned, len(corpus.vocabulary))
+    new = CharRNN.new(config, corpus.vocabulary, planned.seed, planned.dtype, backend)
     copy_weights(model, new)
     notes += vocabulary_notes(model.vocabulary, corpus.vocabulary)
-    return _run(new, settings, corpus, split, notes, team)
+    run = _run(new, planned, corpus, lay_out(corpus, planned), notes, team)
+    return replace(run, chosen=automatic_in(settings))
 
 
-def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = ALONE) -> Run:
+def resume(
+    path: Path,
+    changes: dict[str, Any],
+    *devices: Backend,
+    team: Team = ALONE,
+    started: float | None = None,
+) -> Run:
     """Resume a run exactly where its checkpoint left off.
+
+    With a new time limit, the run ends after as many steps as fit into the time.
 
     Parameters
     ----------
@@ -166,9 +190,8 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
             gone = f"{path} cannot be resumed: minichar no longer has "
             raise MinicharError(gone, Option(name, used), *fine_tune)
     settings = replace(saved, **{"checkpoint_dir": Path(path).parent} | changes)
-    kept = (*CHOOSERS, *HELD_OUT)
-    automatic = [name for name in changes if name in kept and getattr(settings, name) is AUTO]
-    settings = replace(settings, **{name: getattr(saved, name) for name in automatic})  # keep the choices
+    automatic = [*automatic_in(settings), *(name for name in HELD_OUT if getattr(settings, name) is AUTO)]
+    settings = replace(settings, **{name: getattr(saved, name) for name in automatic})
     for name in FIXED:
         if name in changes and (value := getattr(settings, name)) != getattr(saved, name):
             # A model can be fine-tuned with other settings, but not with another architecture.
@@ -186,6 +209,10 @@ def resume(path: Path, changes: dict[str, Any], *devices: Backend, team: Team = 
             check_text(settings, path, ("specify the text with ", Option(name)), name)
     corpus = read_corpus(settings, team)
     check_same_texts(corpus, model, path)
+    if changes.get("max_time") and changes.get("max_epochs") is AUTO:
+        epoch = state.progress.iteration / len(lay_out(corpus, settings).train)
+        epochs = extended(settings, corpus, backend, team, started or monotonic(), epoch)
+        settings, changes = replace(settings, max_epochs=epochs), {**changes, "max_epochs": epochs}
     changed = {name: value for name in changes if (value := getattr(settings, name)) != getattr(saved, name)}
     model.config = replace(model.config, **masking(settings))
     device = state.progress.device
@@ -235,6 +262,11 @@ def check_same_texts(corpus: Corpus, model: CharRNN, path: Path) -> None:
         other = f"{text.path} is not the text that {path} {USED[name]}: specify the original text with "
         problem = other, Option(name, older_pydocs(original))
     raise MinicharError(*problem, ", or start a new run with ", Option("init_from"))
+
+
+def automatic_in(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the settings that are chosen before training and have no value yet."""
+    return tuple(name for name in CHOOSERS if getattr(settings, name) is AUTO)
 
 
 def with_tf32_note(run: Run) -> Run:
@@ -324,7 +356,7 @@ def settings_of(model: CharRNN, path: Path) -> Settings:
         if unknown := current.keys() - vars(ORIGINAL).keys():
             raise MinicharError(f"there is no setting {brief(min(unknown))}")
         settings = Settings(**current)
-        if unchosen := [name for name in CHOOSERS if getattr(settings, name) is AUTO]:
+        if unchosen := automatic_in(settings):
             raise MinicharError(f"{', '.join(unchosen)} has no value")
         return settings
     except (KeyError, TypeError, MinicharError) as error:
@@ -342,11 +374,6 @@ def settings_with_text(model: CharRNN, path: Path, remedy: Sequence[str | Option
     settings = settings_of(model, path)
     check_text(settings, path, remedy)
     return settings
-
-
-def masking(settings: Settings) -> dict[str, Any]:
-    """Return the dropout and DropConnect probabilities."""
-    return {"dropout": settings.dropout, "weight_drop": settings.weight_drop}
 
 
 def _run(

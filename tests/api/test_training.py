@@ -70,7 +70,7 @@ def test_files_are_not_measured_in_vain(text, monkeypatch):
 def test_train_with_a_recipe(text):
     model = minichar.train(text, progress=False, **TOY | {"recipe": "quick"})
     settings = model.details["settings"]
-    assert (settings["recipe"], settings["warmup"], settings["rnn_size"]) == ("quick", 0.0, 8)
+    assert (settings["recipe"], settings["patience"], settings["rnn_size"]) == ("quick", 10, 8)
 
 
 def test_history_has_one_row_per_evaluation(text):

@@ -2,29 +2,10 @@ from functools import partial
 
 import pytest
 
-from minichar.cli.advice import fit_advice, size_advice, updates_advice, verdict
+from minichar.cli.advice import fit_advice, updates_advice, verdict
 from minichar.text.ngram import Yardstick
 
 advice_on = partial(fit_advice, since_best=0, updates=500, total=1000, ratio=1.0, dropout=0.0)
-
-
-@pytest.mark.parametrize(
-    ("ratio", "words"),
-    [
-        (4.01, "large for this text"),
-        (4.0, "a reasonable size to start with"),
-        (0.1, "a reasonable size to start with"),
-        (0.09, "small for this text"),
-    ],
-)
-def test_size_advice(ratio, words):
-    assert size_advice(ratio, dropout=0.0).startswith(words)
-
-
-def test_size_advice_names_an_option():
-    assert size_advice(10, dropout=0.24).endswith(": try --dropout or a smaller --rnn-size")
-    assert size_advice(10, dropout=0.25).endswith(", but dropout limits overfitting")
-    assert "--rnn-size" in size_advice(0.01, dropout=0.0)
 
 
 @pytest.mark.parametrize(
@@ -100,8 +81,7 @@ def test_underfitting_and_overfitting_are_not_reported_early_in_the_run(updates,
 
 
 def test_advice_fits_a_terminal_beside_the_label():
-    lines = [size_advice(ratio, dropout) for ratio in (0, 1, 10) for dropout in (0, 0.5)]
-    lines += [updates_advice(400, *sizes) for sizes in ((1, 50), (50, 50), (50, 100))]
+    lines = [updates_advice(400, *sizes) for sizes in ((1, 50), (50, 50), (50, 100))]
     for losses, since_best in (((1.0, 1.3), 3), ((1.5, 1.5), 3), ((1.5, 1.5), 0)):
         lines.append(advice_on(*losses, since_best=since_best))
     assert all(lines)

@@ -177,8 +177,9 @@ class TestAuto:
     def test_the_doctor_shows_the_same_times(self, run, times, monkeypatch):
         monkeypatch.setattr("minichar.devices.doctor.N", 32)
         times(18.0, 12.3)
-        run(*TRAIN)
-        run(*TRAIN, "--tf32")
+        lstm = "--model", "lstm"
+        run(*TRAIN, *lstm)
+        run(*TRAIN, *lstm, "--tf32")
         *_, auto, disk, plain, tf32 = run("doctor").stdout.splitlines()
         assert auto == "auto     ok  cpu or gpu:0, whichever trains faster"
         assert disk.startswith("disk")
@@ -218,7 +219,7 @@ class TestAuto:
     def test_several_processes_use_the_cpu_and_say_why(self, run, monkeypatch):
         used = []
 
-        def begin(settings, *devices, team):
+        def begin(settings, *devices, team, started):
             used.extend(device.name for device in devices)
             raise MinicharError("no run")
 

@@ -30,7 +30,6 @@ def test_output_of_a_run(cli):
     assert f"text       input.txt: {len(TEXT)} characters, {V} distinct" in said
     assert re.search(r"split      columns: 3\d training, 2 validation, 0 test chunks of 4×6\n", said)
     assert f"LSTM, 1 layer of 8, {V} characters, {parameters:,} parameters" in said
-    assert "           a reasonable size to start with for this text\n" in said
     assert re.search(r"device     NumPy [\d.]+ with \S+ \S+, (up to \d+ threads|1 thread)", said)
     first = re.search(r"initial    loss ([\d.]+) \(uniform baseline: ln V = ([\d.]+)\)", said)
     assert float(first[1]) == pytest.approx(log(V), abs=0.1)

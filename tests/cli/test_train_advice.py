@@ -69,11 +69,6 @@ def test_dropout_and_scheduled_sampling_do_not_hide_overfitting(cli, home, optio
     assert "overfitting (gap " in said.split("epoch 25.00  train")[1]
 
 
-def test_advice_on_a_model_that_is_too_large(cli):
-    said = cli("train", "--data", "input.txt", *TOY, "--rnn-size", 40, "--max-epochs", 1).stderr
-    assert "large for this text: try --dropout" in said
-
-
 def test_advice_on_a_run_with_few_steps_because_of_long_sequences(cli):
     said = cli("train", "--data", "input.txt", *TOY, "--seq-length", 60, "--max-epochs", 1).stderr
     assert "training steps: increase --max-epochs or reduce --seq-length" in said

@@ -88,7 +88,7 @@ def begun(monkeypatch):
     """Patch `begin` so that no training takes place, and return a list of the settings passed to it."""
     caught = []
 
-    def begin(settings, backend, team):
+    def begin(settings, backend, team, started):
         caught.append(settings)
         raise MinicharError("caught")
 

@@ -4,22 +4,20 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import TEXT, take, toy_settings
 
 from minichar.errors import MinicharError
-from minichar.text.batches import split_text
-from minichar.training import choose as choose_module
-from minichar.training.choose import CHOOSERS, Facts, choose
+from minichar.training.choose import CHOOSERS, Budget, Facts, choose
 from minichar.training.settings import Settings
 from minichar.training.start import begin, begin_from, resume
+from minichar.training.text import lay_out
 
 AUTOMATIC = dict.fromkeys([*CHOOSERS, "eval_val_every"])
 """Every option that can be automatic, with the value None."""
 RARE = "".join(map(chr, range(1000, 1300))) * 3
 """A short text in which many characters are rare."""
-SHORT, LONG = 100_000, 100_001
 
 
 def corpus(N, V):
@@ -27,80 +25,113 @@ def corpus(N, V):
     return SimpleNamespace(ids=np.broadcast_to(np.uint8(0), N), vocabulary=range(V), path="a.txt", val=None)
 
 
-IN_SHORT = {"dropout": 0.5, "tied": True, "warmup": 0.0, "learning_rate": 8e-3, "patience": 10}
-FEW = {"model": "lstm", "layer_norm": False, "rnn_size": 256, "embedding": 256, "weight_decay": 0.2}
-MANY = {"model": "gru", "layer_norm": True, "rnn_size": 384, "embedding": 384, "weight_decay": 0.4}
-IN_LONG = {"model": "lstm", "layer_norm": False, "rnn_size": 128, "dropout": 0.0, "tied": False}
-IN_LONG |= {"weight_decay": 0.0, "warmup": 0.1}
+NAMES = ("model", "rnn_size", "batch_size", "max_epochs", "dropout", "weight_decay", "learning_rate")
 
 
 @pytest.mark.parametrize(
-    ("N", "V", "chosen"),
+    ("N", "V", "minutes", "chosen"),
     [
-        (SHORT, 256, IN_SHORT | FEW | {"max_epochs": 54}),  # 5000 steps are 53.2 epochs of 94 chunks
-        (SHORT, 257, IN_SHORT | MANY | {"max_epochs": 54}),
-        (LONG, 256, IN_LONG | {"embedding": 0, "patience": 10, "max_epochs": 27}),  # 2500 steps
-        (LONG, 257, IN_LONG | {"embedding": 64, "patience": 10, "max_epochs": 27}),
-        (5_000_000, 2, IN_LONG | {"learning_rate": 2e-2, "patience": 10, "max_epochs": 2}),
-        (5_000_001, 2, IN_LONG | {"learning_rate": 2e-2, "patience": 0, "max_epochs": 2}),
-        (10_000_000, 2, IN_LONG | {"patience": 0, "max_epochs": 2500 / 3799}),
+        (5_000, 60, 3, ("lstm", 144, 4, 98.7, 0.3, 0.8, 0.011)),
+        (20_000, 80, 3, ("lstm", 208, 4, 63.8, 0.3, 0.5, 0.0085)),
+        (200_000, 80, 3, ("lstm", 208, 40, 18.0, 0.3, 0.091, 0.013)),
+        (1_000_000, 80, 1, ("lstm", 128, 48, 3.33, 0.0, 0.02, 0.02)),
+        (1_000_000, 80, 3, ("lstm", 192, 48, 5.17, 0.0, 0.02, 0.015)),
+        (1_000_000, 80, 15, ("lstm", 336, 48, 9.7, 0.16, 0.02, 0.0097)),
+        (1_000_000, 80, 60, ("lstm", 544, 48, 15.9, 0.3, 0.02, 0.0068)),
+        (10_000_000, 80, 3, ("lstm", 176, 48, 0.597, 0.0, 0.002, 0.016)),
+        (30_000, 2_500, 3, ("gru", 240, 6, 34.5, 0.5, 0.4, 0.008)),
+        (600_000, 4_000, 3, ("lstm", 128, 48, 5.23, 0.08, 0.032, 0.02)),
     ],
 )
-def test_values_suit_the_text(N, V, chosen):
-    settings = choose(Settings(), corpus(N, V))
-    assert {name: getattr(settings, name) for name in chosen} == chosen
+def test_values_suit_the_text_and_the_time(N, V, minutes, chosen):
+    settings = choose(Settings(), corpus(N, V), budget=Budget(60 * minutes))
+    assert tuple(getattr(settings, name) for name in NAMES) == chosen
     assert [name for name in AUTOMATIC if getattr(settings, name) is None] == ["eval_val_every"]
 
 
+@given(
+    st.floats(3, 7.3).map(lambda x: int(10**x)),
+    st.floats(1, 1.1),
+    st.floats(0.5, 3.8).map(lambda x: int(10**x)),
+    st.floats(-0.5, 2).map(lambda x: 10**x),
+)
+@settings(max_examples=100)
+def test_there_are_no_cliffs(N, longer, V, minutes):
+    """For a slightly longer text, the values are slightly different."""
+    V = min(V, N // 2)
+    plans = []
+    for length in (N, int(N * longer)):
+        text = corpus(length, V)
+        values = choose(Settings(), text, budget=Budget(60 * minutes))
+        plans.append((values, values.max_epochs * len(lay_out(text, values, with_resets=False).train)))
+    (a, steps_a), (b, steps_b) = plans
+    if (a.model, a.tied) == (b.model, b.tied):  # each changes at one point
+        assert abs(a.rnn_size - b.rnn_size) <= (8 if max(a.rnn_size, b.rnn_size) <= 128 else 16)
+        assert abs(a.dropout - b.dropout) <= 0.051
+        assert abs(a.weight_decay - b.weight_decay) <= 0.051
+        assert 0.8 <= steps_a / steps_b <= 1.25
+
+
+def test_embeddings_are_tied_unless_characters_are_frequent():
+    before, after = (choose(Settings(), corpus(8000 * 50 - rare, 50)) for rare in (1, 0))
+    assert (before.tied, before.embedding) == (True, before.rnn_size)
+    assert (after.tied, after.embedding) == (False, 0)
+    assert choose(Settings(), corpus(8000 * 257, 257)).embedding == 64
+
+
+def test_the_cell_changes_where_characters_are_rare():
+    before, after = (choose(Settings(), corpus(40 * 2_000 - rare, 2_000)) for rare in (1, 0))
+    assert (before.model, before.layer_norm) == ("gru", True)
+    assert (after.model, after.layer_norm) == ("lstm", False)
+
+
+RARE_TEXT, LONG = (30_000, 3_000), (1_000_000, 80)
+
+
 @pytest.mark.parametrize(
-    ("N", "V", "requested", "chosen"),
+    ("text", "requested", "chosen"),
     [
-        (SHORT, 257, {"layer_norm": False}, {"model": "lstm"}),
-        (SHORT, 257, {"layer_norm": True}, {"model": "gru"}),
-        (SHORT, 257, {"model": "gru"}, {"layer_norm": False}),
-        (SHORT, 256, {"layer_norm": True}, {"model": "lstm"}),
-        (SHORT, 256, {"dropout": 0.0}, {"rnn_size": 128}),
-        (SHORT, 257, {"dropout": 0.0}, {"rnn_size": 128}),
-        (LONG, 257, {"dropout": 0.5}, {"rnn_size": 128}),
-        (SHORT, 257, {"rnn_size": 96}, {"embedding": 96}),
-        (LONG, 2, {"rnn_size": 96, "tied": True}, {"embedding": 96}),
-        (SHORT, 257, {"tied": False}, {"embedding": 64}),
-        (SHORT, 257, {"embedding": 5}, {"tied": False}),
-        (SHORT, 2, {"model": "gru"}, {"warmup": 0.0}),
-        (SHORT, 2, {"model": "rnn"}, {"warmup": 0.1}),
-        (250_000, 2, {}, {"batch_size": 50, "learning_rate": 2e-2}),
-        (250_000, 2, {"model": "rnn"}, {"learning_rate": 5e-3}),
-        (250_000, 2, {"model": "gru"}, {"learning_rate": 8e-3}),
-        (250_000, 2, {"rnn_size": 256, "num_layers": 2}, {"learning_rate": 2e-2}),
-        (250_000, 2, {"rnn_size": 257}, {"learning_rate": 8e-3}),
-        (250_000, 2, {"num_layers": 3}, {"learning_rate": 8e-3}),
-        (250_000, 2, {"layer_norm": True}, {"learning_rate": 8e-3}),
-        (249_999, 2, {}, {"batch_size": 49, "learning_rate": 8e-3}),
-        (LONG, 2, {"batch_size": 50}, {"learning_rate": 2e-2}),
-        (SHORT, 2, {"batch_size": 50}, {"learning_rate": 8e-3}),
-        (LONG, 2, {"batch_size": 50, "seq_length": 5000}, {"learning_rate": 8e-3}),  # B is reduced
-        (SHORT, 2, {"eval_val_every": 7}, {"max_val_chunks": 1}),
-        (SHORT, 2, {"eval_val_every": 15}, {"max_val_chunks": 1}),
-        (SHORT, 2, {"eval_val_every": 16}, {"max_val_chunks": 2}),
-        (SHORT, 2, {"eval_val_every": 2500}, {"max_val_chunks": 312}),
-        (SHORT, 2, {}, {"max_val_chunks": 94 // 8}),  # as if there were an evaluation after each epoch
-        (10_000_000, 2, {}, {"max_val_chunks": 2500 // 8}),  # an epoch has 3799 chunks
+        (RARE_TEXT, {"layer_norm": False}, {"model": "lstm"}),
+        (RARE_TEXT, {"layer_norm": True}, {"model": "gru"}),
+        (RARE_TEXT, {"model": "gru"}, {"layer_norm": False}),
+        (RARE_TEXT, {"tied": False}, {"embedding": 64}),
+        (LONG, {"layer_norm": True}, {"model": "lstm", "learning_rate": 8e-3}),
+        (LONG, {"rnn_size": 96, "tied": True}, {"embedding": 96}),
+        (LONG, {"tied": False}, {"embedding": 0}),
+        (LONG, {"embedding": 0}, {"tied": False}),
+        (LONG, {"model": "rnn"}, {"learning_rate": 5e-3}),
+        (LONG, {"model": "gru"}, {"learning_rate": 8e-3}),
+        (LONG, {"rnn_size": 128}, {"learning_rate": 2e-2}),
+        (LONG, {"rnn_size": 512}, {"learning_rate": 7.1e-3}),
+        (LONG, {"rnn_size": 128, "num_layers": 3}, {"learning_rate": 8e-3}),
+        (LONG, {"rnn_size": 128, "batch_size": 12}, {"learning_rate": 1.5e-2}),
+        (LONG, {"max_epochs": 100.0}, {"warmup": 0.00506, "patience": 10}),
+        (LONG, {"max_epochs": 1.0}, {"warmup": 0.1}),
+        (LONG, {"eval_val_every": 7}, {"max_val_chunks": 1}),
+        (LONG, {"eval_val_every": 16}, {"max_val_chunks": 2}),
+        (LONG, {}, {"max_val_chunks": 396 // 8}),  # as if there were an evaluation after each epoch
+        ((20_000_000, 80), {"max_epochs": 0.5}, {"max_val_chunks": 7916 // 2 // 8}),
     ],
 )
-def test_values_suit_the_options_that_were_requested(N, V, requested, chosen):
-    settings = choose(Settings(**requested), corpus(N, V))
-    assert {name: getattr(settings, name) for name in requested | chosen} == requested | chosen
+def test_values_suit_the_options_that_were_requested(text, requested, chosen):
+    values = choose(Settings(**requested), corpus(*text))
+    assert {name: getattr(values, name) for name in requested | chosen} == requested | chosen
 
 
-@pytest.mark.parametrize(("N", "V"), [(SHORT, 256), (SHORT, 257), (250_000, 256)])
-def test_fine_tuning_has_warmup_but_no_weight_decay_and_the_lower_learning_rate(N, V):
-    settings = choose(Settings(), corpus(N, V), from_scratch=False)
-    assert (settings.warmup, settings.weight_decay, settings.learning_rate) == (0.1, 0.0, 8e-3)
+def test_more_layers_get_fewer_units():
+    two, three = (choose(Settings(num_layers=L), corpus(*LONG)).rnn_size for L in (2, 3))
+    assert three < two
+
+
+@pytest.mark.parametrize("text", [RARE_TEXT, LONG])
+def test_fine_tuning_has_no_weight_decay_and_a_low_learning_rate(text):
+    values = choose(Settings(rnn_size=128), corpus(*text), from_scratch=False)
+    assert (values.weight_decay, values.learning_rate) == (0.0, 8e-3)
 
 
 def sizes(N, split, B=None, T=None):
     """Return the batch size and the sequence length for a text that `split` splits into chunks."""
-    facts = Facts(N, 2, True, split)
+    facts = Facts(N, 2, True, split, Budget(60))
     B = B or CHOOSERS["batch_size"](facts, Settings(seq_length=T))
     return B, T or CHOOSERS["seq_length"](facts, Settings(batch_size=B))
 
@@ -111,7 +142,7 @@ def leaving_out(count):
 
 
 @pytest.mark.parametrize(
-    ("N", "B"), [(1_000_000, 50), (250_000, 50), (249_999, 49), (30_000, 6), (20_000, 4), (500, 4)]
+    ("N", "B"), [(1_000_000, 48), (240_000, 48), (239_999, 47), (30_000, 6), (20_000, 4), (500, 4)]
 )
 def test_the_batch_size_allows_a_hundred_chunks(N, B):
     assert sizes(N, leaving_out(lambda B, T: 0)) == (B, 50)
@@ -126,40 +157,9 @@ def test_the_longest_sequence_that_leaves_out_at_most_one_per_cent_is_chosen():
     assert sizes(10_000, leaving_out(lambda B, T: left_out.get(T, 0)), B=20) == (20, 48)
 
 
-@pytest.mark.parametrize(("best", "T"), [(31, 31), (10, 25)])
+@pytest.mark.parametrize(("best", "T"), [(48, 48), (10, 47)])
 def test_if_all_leave_out_more_the_least_is_left_out(best, T):
     assert sizes(10_000, leaving_out(lambda B, T: 200 + abs(T - best)), B=20) == (20, T)
-
-
-def test_if_all_leave_out_more_than_two_per_cent_another_batch_size_is_chosen():
-    split = leaving_out(lambda B, T: 20 + (B != 6) + (T != 33))
-    assert sizes(1_050, split) == (4, 33), "21 characters are 2%"
-    assert sizes(1_049, split) == (6, 33)
-    assert sizes(1_049, leaving_out(lambda B, T: 30 - B)) == (7, 50), "B is less than 8"
-    assert sizes(1_049, split, B=4) == (4, 33), "B was requested"
-    assert sizes(1_049, split, T=40) == (6, 40), "T was requested"
-    assert sizes(25_000, leaving_out(lambda B, T: 600), T=50) == (5, 50), "the text is not very short"
-
-
-@given(
-    st.one_of(
-        st.tuples(st.just("columns"), st.integers(50, 400_000)),
-        st.tuples(st.just("columns"), st.integers(50, 2_000)),
-        st.tuples(st.just("tail"), st.integers(1_000, 400_000)),
-    )
-)
-@example(("columns", 540))  # requires B = 7
-def test_at_most_two_per_cent_of_a_text_is_left_out(how_and_length):
-    how, N = how_and_length
-    ids = np.broadcast_to(np.uint8(0), N)
-
-    def split(B, T):
-        return split_text(ids, B, T, how=how)
-
-    B, T = sizes(N, split)
-    found = split(B, T)
-    assert (B, T) == (found.B, found.T), "they fit the text"
-    assert found.left_out <= 0.02 * N
 
 
 def test_requested_values_are_kept(tmp_path):
@@ -173,10 +173,10 @@ def test_all_chosen_values_are_used_and_stored_and_kept_when_the_run_is_resumed(
     settings, model, split = trainer.settings, trainer.model, trainer.split
     shape = model.config.model, model.config.layer_norm, model.config.rnn_size, model.config.dropout
     assert shape == (settings.model, settings.layer_norm, settings.rnn_size, settings.dropout)
-    assert shape == ("gru", True, 384, 0.5)
-    assert (model.config.embedding, model.config.tied) == (settings.embedding, settings.tied) == (384, True)
+    assert shape == ("gru", True, 304, 0.5)
+    assert (model.config.embedding, model.config.tied) == (settings.embedding, settings.tied) == (304, True)
     assert trainer.step.optimiser.weight_decay == settings.weight_decay == 0.4
-    assert (split.B, split.T) == (settings.batch_size, settings.seq_length) == (4, 32)
+    assert (split.B, split.T) == (settings.batch_size, settings.seq_length) == (4, 50)
     assert trainer.timetable.settings == settings
     take(trainer, 1)
     (path,) = trainer.saver.saved
@@ -196,14 +196,10 @@ def test_values_chosen_for_fine_tuning_are_kept_when_the_run_is_resumed(tmp_path
     assert (run.changes, run.trainer.settings) == ({}, trainer.settings)
 
 
-def test_a_run_on_a_long_text_can_be_shorter_than_an_epoch(tmp_path, monkeypatch):
-    monkeypatch.setattr(choose_module, "SHORT", 0)
-    monkeypatch.setattr(choose_module, "STEPS", 7)
-    trainer = begin(toy_settings(tmp_path, max_epochs=None)).trainer
-    assert trainer.iterations == 7
+def test_a_run_can_be_shorter_than_an_epoch(tmp_path):
+    trainer = begin(toy_settings(tmp_path, max_epochs=0.25)).trainer
     list(trainer.run())
-    assert trainer.iteration == 7
-    assert [row["iteration"] for row in trainer.history] == [7]
+    assert [row["iteration"] for row in trainer.history] == [trainer.iterations] == [8]
 
 
 def test_the_number_of_validation_chunks_is_reported_and_kept_when_a_run_is_resumed(tmp_path):
@@ -226,7 +222,7 @@ def test_without_a_limit_all_validation_chunks_are_used(tmp_path):
     ("N", "B", "T", "used", "reduced"),
     [
         (100, None, None, (1, 49), ""),
-        (40, None, None, (1, 13), ""),
+        (40, None, None, (1, 12), ""),
         (100, 64, None, (1, 49), "the batch size from 64 to 1"),
         (100, None, 40, (1, 40), ""),
         (100, None, 5000, (1, 39), "the sequence length from 5,000 to 39"),

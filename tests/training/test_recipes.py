@@ -13,8 +13,8 @@ def test_a_recipe_changes_the_defaults(name):
 
 
 def test_explicit_options_override_the_recipe():
-    settings = settings_from({"recipe": "laptop", "learning_rate": 0.5, "rnn_size": 7})
-    assert (settings.learning_rate, settings.rnn_size, settings.dropout) == (0.5, 7, 0.1)
+    settings = settings_from({"recipe": "char-rnn", "learning_rate": 0.5, "rnn_size": 7})
+    assert (settings.learning_rate, settings.rnn_size, settings.max_epochs) == (0.5, 7, 50)
 
 
 def test_the_default_recipe_is_quick():
@@ -56,21 +56,12 @@ def test_a_validation_file_replaces_the_split(option):
 
 
 def test_the_start_of_the_decay_has_an_effect_if_the_recipe_has_a_decay():
-    assert settings_from({"recipe": "best", "learning_rate_decay_after": 3}).learning_rate_decay_after == 3
+    given = {"recipe": "char-rnn", "learning_rate_decay_after": 3}
+    assert settings_from(given).learning_rate_decay_after == 3
 
 
 def test_limits_on_validation_may_be_off_or_automatic_without_a_validation_part():
     settings_from({"patience": 0, "max_val_chunks": None, "val_frac": 0.0})
-
-
-def test_the_options_of_laptop_and_best():
-    """The losses in docs/quality.md were measured with these values."""
-    lstm = {"model": "lstm", "layer_norm": False}
-    laptop = {"rnn_size": 256, "dropout": 0.1, "max_epochs": 10, "learning_rate": 1.5e-2, "warmup": 0.1}
-    assert RECIPES["laptop"].options == lstm | laptop
-    best = {"rnn_size": 512, "dropout": 0.4, "max_epochs": 12, "learning_rate": 5e-3, "warmup": 0.02}
-    decay = {"learning_rate_decay": 0.82, "learning_rate_decay_after": 6}
-    assert RECIPES["best"].options == lstm | best | decay
 
 
 def test_a_sweep_may_try_a_constant_rate():
@@ -103,17 +94,15 @@ def test_an_unknown_recipe_suggests_a_known_one():
     )
 
 
-def test_the_table_shows_the_options_that_differ():
+def test_the_table_describes_each_recipe_and_shows_what_it_sets():
     lines = table()
     for name, recipe in RECIPES.items():
         assert any(line.split(maxsplit=1) == [name, recipe.description] for line in lines)
-    rows = [line.split() for line in lines]
-    assert [*RECIPES] in rows
-    assert ["--rnn-size", "auto", "256", "512", "128"] in rows
-    assert ["--layer-norm", "auto", "no", "no", "no"] in rows
-    assert ["--model", "auto", "lstm", "lstm", "lstm"] in rows
-    assert ["--learning-rate", "auto", "0.015", "0.005", "0.002"] in rows
-    assert ["--batch-size", "auto", "auto", "auto", "50"] in rows
-    assert ["--dropout", "auto", "0.1", "0.4", "0"] in rows
-    assert ["--max-epochs", "auto", "10", "12", "50"] in rows
-    assert not any(row and row[0] == "--seed" for row in rows)
+    _, sets = "\n".join(lines).split("char-rnn sets:\n")
+    words = sets.split()
+    assert words[words.index("--rnn-size") + 1] == "128"
+    assert {"--no-layer-norm", "--no-epoch-reset", "--keep"} <= {*words}
+    options = RECIPES["char-rnn"].options
+    flagged = [option for option, value in options.items() if not isinstance(value, bool)]
+    assert len(words) == len(options) + len(flagged)
+    assert max(map(len, lines)) <= 80

@@ -179,8 +179,10 @@ def test_only_the_weights_are_taken_from_init_from(tmp_path):
 
 
 def test_sizes_are_chosen_when_fine_tuning_too(old, tmp_path):
-    trainer = begin_from(toy_settings(tmp_path, ALPHABET * 60, batch_size=None, max_epochs=None), old).trainer
-    assert trainer.settings.batch_size == trainer.split.B == 7, "B = 4 leaves out more than 2%"
+    sizes = toy_settings(tmp_path, ALPHABET * 60, batch_size=None, seq_length=None, max_epochs=None)
+    trainer = begin_from(sizes, old).trainer
+    assert (trainer.settings.batch_size, trainer.settings.seq_length) == (trainer.split.B, trainer.split.T)
+    assert trainer.settings.batch_size == 4
     assert trainer.settings.max_epochs >= 1
 
 

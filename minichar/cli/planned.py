@@ -1,0 +1,43 @@
+"""Describe the options that minichar chose for a run."""
+
+from collections.abc import Mapping
+from shlex import quote
+from typing import Any
+
+from minichar.errors import Option, undashed
+from minichar.training.recipes import RECIPES
+from minichar.training.start import Run
+
+
+def plan_lines(run: Run, given: Mapping[str, Any]) -> list[str]:
+    """Return the plan of a new run and, if it depends on measured times, the command that repeats it.
+
+    Parameters
+    ----------
+    run : Run
+    given : mapping
+        Values of the options that the user specified, except those of the plan.
+    """
+    if not {"rnn_size", "max_epochs"} & {*run.chosen}:
+        return []
+    settings = run.trainer.settings
+    minutes = settings.max_time or RECIPES[settings.recipe].minutes
+    time = f"{minutes:g} min" if settings.max_time else f"about {minutes:g} min on one core"
+    cell = f"{settings.model.upper()} {settings.num_layers}×{settings.rnn_size}"
+    lines = [f"{time}: {cell}, {settings.max_epochs:g} epochs, dropout {settings.dropout:g}"]
+    if settings.max_time:
+        chosen = {name: getattr(settings, name) for name in run.chosen}
+        options = {name: value for name, value in {**given, **chosen}.items() if name != "max_time"}
+        lines.append(f"to repeat it without measuring: {command_of(options)}")
+    return lines
+
+
+def command_of(options: Mapping[str, Any]) -> str:
+    """Return the ``minichar train`` command with these options, for a shell."""
+    words = ["minichar train"]
+    for name, value in options.items():
+        flag, *rest = Option(name, value).flag.split(" ", 1)
+        words.append(flag)
+        if rest:
+            words.append(quote(undashed(value).replace("\n", "\\n")))
+    return " ".join(words)

@@ -1,0 +1,108 @@
+"""Plan a run: choose its options and its device, for the time that is left and the speed of the machine."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import ceil
+from time import monotonic
+
+from minichar.checks import AUTO
+from minichar.devices.backend import Backend
+from minichar.text.corpus import Corpus
+from minichar.training.choose import Budget, choose, config_of
+from minichar.training.cost import speed_of
+from minichar.training.device import fastest, time_step
+from minichar.training.settings import Settings
+from minichar.training.team import Team
+from minichar.training.text import lay_out, lay_out_to_train
+
+SMALL, LARGE = 64, 256
+"""Numbers of hidden units with which the speed is measured."""
+TRAINING = 0.8
+"""Part of the remaining time that is used for training steps. Evaluations take up to a tenth, and so does the
+yardstick."""
+LEAST = 1.0
+"""Minimum time for training steps, in seconds."""
+
+
+def plan(
+    settings: Settings,
+    corpus: Corpus,
+    devices: Sequence[Backend],
+    team: Team,
+    started: float,
+    from_scratch: bool = True,
+) -> tuple[Settings, Backend, list[str]]:
+    """Choose the options of a new run, and its device: the fastest of `devices`.
+
+    With a time limit, they are chosen for the time that is left on this device and otherwise for that of the
+    recipe on the nominal machine.
+
+    Parameters
+    ----------
+    settings : Settings
+    corpus : Corpus
+    devices : sequence of Backend
+    team : Team
+    started : float
+        The time from which `max_time` counts, as measured by `time.monotonic`.
+    from_scratch : bool
+        Whether training starts from random weights.
+
+    Returns
+    -------
+    settings : Settings
+    device : Backend
+    notes : list of str
+        At most one note that explains the choice of device.
+    """
+    nominal = time_left(settings, started)
+    chosen = choose(settings, corpus, from_scratch, nominal)
+    split, config = lay_out_to_train(corpus, chosen), config_of(chosen, len(corpus.vocabulary))
+    device, notes = fastest(devices, config, corpus.vocabulary, chosen, split)
+    if nominal and AUTO in (settings.rnn_size, settings.max_epochs):
+        here = measured(nominal, settings, corpus, device, team, from_scratch)
+        chosen = choose(settings, corpus, from_scratch, here)
+    return chosen, device, notes
+
+
+def extended(
+    settings: Settings, corpus: Corpus, device: Backend, team: Team, started: float, epoch: float
+) -> float:
+    """Return the number of epochs after which the time limit is reached if a run continues from `epoch`."""
+    nominal = time_left(settings, started)
+    here = nominal and measured(nominal, settings, corpus, device, team)
+    return epoch + choose(replace(settings, max_epochs=AUTO), corpus, budget=here).max_epochs
+
+
+def time_left(settings: Settings, started: float) -> Budget | None:
+    """Return the time for training steps on the nominal machine, or None if there is no time limit."""
+    if not settings.max_time:
+        return None
+    return Budget(max(TRAINING * (60 * settings.max_time - (monotonic() - started)), LEAST))
+
+
+def measured(
+    nominal: Budget,
+    settings: Settings,
+    corpus: Corpus,
+    device: Backend,
+    team: Team,
+    from_scratch: bool = True,
+) -> Budget:
+    """Return the same time with the speed of `device`, as measured by rank 0.
+
+    Two sizes of the network are measured or, if its size is given, only this one.
+    """
+
+    def measure() -> Budget:
+        streams = ceil(choose(settings, corpus, from_scratch, nominal).batch_size / team.size)
+        times = []
+        for size in (SMALL, LARGE) if settings.rnn_size is AUTO else (settings.rnn_size,):
+            sized = replace(settings, rnn_size=size, batch_size=streams)
+            chosen = choose(sized, corpus, from_scratch, nominal)
+            config, split = config_of(chosen, len(corpus.vocabulary)), lay_out(corpus, chosen)
+            seconds = time_step(device, config, corpus.vocabulary, chosen, split) / 1000
+            times.append((config, split.B, split.T, seconds))
+        return replace(nominal, speed=speed_of(times), processes=team.size)
+
+    return team.lead(measure)

@@ -1,0 +1,82 @@
+"""Tests for the plan that ``minichar train`` prints, and for the command that repeats it."""
+
+import re
+import shlex
+
+import numpy as np
+import pytest
+
+from minichar.checkpoints.checkpoint import load
+from minichar.checkpoints.choosing import best_checkpoint
+from minichar.training import plan as planning
+from minichar.training.cost import Speed
+
+SLOW = Speed(2000.0, 2000.0)
+SMALL = ("--num-layers", 1, "--batch-size", 4, "--seq-length", 6, "--patience", 0, "--sample-every", 0)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    """Measure a machine on which a few steps take a minute."""
+    monkeypatch.setattr(
+        planning,
+        "time_step",
+        lambda device, config, vocabulary, settings, split: 1000 * SLOW.step(config, split.B, split.T),
+    )
+
+
+def plan_of(said):
+    """Return the lines of the plan."""
+    return re.findall(r"^(?:plan| {11}) *(.*(?:epochs, dropout|without measuring).*)$", said, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("slow")
+def test_the_printed_command_repeats_the_run_without_measuring(cli, home, monkeypatch):
+    said = cli("train", "--data", "input.txt", "--max-time", 5, *SMALL, "--seed", 7).stderr
+    plan, repeat = plan_of(said)
+    found = re.fullmatch(r"5 min: (LSTM|GRU) 1×(\d+), (\S+) epochs, dropout (\S+)", plan)
+    settings = load(best_checkpoint(home / "cv")).details["settings"]
+    assert found.groups() == (
+        settings["model"].upper(),
+        str(settings["rnn_size"]),
+        f"{settings['max_epochs']:g}",
+        f"{settings['dropout']:g}",
+    )
+    monkeypatch.delattr(planning, "time_step")
+    command = shlex.split(repeat.removeprefix("to repeat it without measuring: "))
+    assert command[:2] == ["minichar", "train"]
+    assert "--max-time" not in command
+    said = cli(*command[1:], "--checkpoint-dir", "again").stderr
+    assert plan_of(said) == []
+    first, again = (load(best_checkpoint(home / folder)) for folder in ("cv", "again"))
+    changed = {"checkpoint_dir": "again", "max_time": 0.0}
+    assert again.details["settings"] == settings | changed
+    np.testing.assert_array_equal(first.parameters.flat, again.parameters.flat)
+
+
+def test_without_a_time_limit_the_time_is_that_of_the_recipe(cli):
+    words = "--data", "input.txt", *SMALL, "--rnn-size", 8, "--max-epochs", 0.3
+    assert plan_of(cli("train", *words).stderr) == []
+    (line,) = plan_of(cli("train", *words, "--max-epochs", "auto", "--recipe", "best", "--dropout", 0).stderr)
+    assert re.fullmatch(r"about 60 min on one core: (LSTM|GRU) 1×8, \S+ epochs, dropout 0", line)
+
+
+@pytest.mark.usefixtures("slow")
+def test_awkward_values_are_quoted(cli, home):
+    """Paths with spaces or a leading hyphen, and newlines."""
+    (home / "-my text.txt").write_text((home / "input.txt").read_text())
+    words = "--data", "./-my text.txt", "--reset-on", "\\n", "--max-time", 5, *SMALL
+    _, repeat = plan_of(cli("train", *words, "--checkpoint-dir", "one").stderr)
+    command = shlex.split(repeat.removeprefix("to repeat it without measuring: "))
+    cli(*command[1:], "--checkpoint-dir", "two")
+    one, two = (load(best_checkpoint(home / folder)).details["settings"] for folder in ("one", "two"))
+    assert two == one | {"checkpoint_dir": "two", "max_time": 0.0}
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_fine_tuned_model_is_named(cli):
+    cli("train", "--data", "input.txt", *SMALL, "--rnn-size", 8, "--max-epochs", 0.3)
+    words = "--init-from", "cv", "--data", "input.txt", "--max-time", 5, "--checkpoint-dir", "b"
+    _, repeat = plan_of(cli("train", *words, *SMALL[2:]).stderr)
+    assert "--init-from cv" in repeat
+    assert "--rnn-size" not in repeat
