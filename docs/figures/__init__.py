@@ -22,10 +22,11 @@ SCRIPTS = (
     "sampled_input",
     "ravine",
     "losses",
+    "plan",
     "scaling",
 )
 FOLDER = Path(__file__).parent
-ENGINE = FOLDER.parents[1] / "minichar" / "engine"
+PACKAGE = FOLDER.parents[1] / "minichar"
 
 
 def draw_all() -> None:
@@ -35,8 +36,8 @@ def draw_all() -> None:
 
 
 def draw_if_stale() -> None:
-    """Run every script if any figure is older than the scripts or the engine, or if no figures exist."""
-    sources = [*FOLDER.glob("*.py"), *ENGINE.glob("*.py")]
+    """Run every script if any figure is older than the code that it shows, or if no figures exist."""
+    sources = [*FOLDER.glob("*.py"), *(PACKAGE / "engine").glob("*.py"), PACKAGE / "training" / "choose.py"]
     drawn = [path.stat().st_mtime for path in FOLDER.glob("*.svg")]
     if not drawn or min(drawn) < max(path.stat().st_mtime for path in sources):
         draw_all()

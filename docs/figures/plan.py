@@ -1,0 +1,44 @@
+"""The values that minichar chooses for texts of different lengths, from 1,000 to 10 million characters."""
+
+from types import SimpleNamespace
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from minichar.training.choose import Budget, choose
+from minichar.training.settings import Settings
+
+from .draw import BLUE, GREEN, ORANGE, PURPLE, figure
+
+V = 80
+"""Number of distinct characters, as in an English text."""
+MINUTES = {1: GREEN, 3: BLUE, 15: ORANGE, 60: PURPLE}
+ROWS = {
+    "rnn_size": "hidden units",
+    "dropout": "dropout",
+    "weight_decay": "weight decay",
+    "max_epochs": "epochs",
+}
+
+
+def chosen(N: int, minutes: float) -> Settings:
+    """Return the settings for a text of N characters."""
+    text = SimpleNamespace(ids=np.broadcast_to(np.uint8(0), N), vocabulary=range(V), path="", val=None)
+    return choose(Settings(), text, budget=Budget(60 * minutes))
+
+
+def main() -> None:
+    """Plot each value against the length of the text, with one line per time."""
+    N = np.geomspace(1e3, 1e7, 61).astype(int)
+    plans = {minutes: [chosen(n, minutes) for n in N] for minutes in MINUTES}
+
+    def draw(*rows: Axes) -> None:
+        for ax, (name, label) in zip(rows, ROWS.items(), strict=True):
+            for minutes, colour in MINUTES.items():
+                values = [getattr(settings, name) for settings in plans[minutes]]
+                ax.plot(N, values, color=colour, label=f"{minutes} min")
+            ax.set(xscale="log", ylabel=label)
+        rows[-1].set(yscale="log", xlabel="characters")
+        rows[0].legend(fontsize=9, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+    figure(draw, 5.4, 7.2, "plan", rows=len(ROWS))
