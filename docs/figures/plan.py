@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 from matplotlib.axes import Axes
 
-from minichar.training.choose import Budget, choose
+from minichar.training.choose import TimeBudget, choose
 from minichar.training.settings import Settings
 
 from .draw import BLUE, GREEN, ORANGE, PURPLE, figure
@@ -24,7 +24,7 @@ ROWS = {
 def chosen(N: int, minutes: float) -> Settings:
     """Return the settings for a text of N characters."""
     text = SimpleNamespace(ids=np.broadcast_to(np.uint8(0), N), vocabulary=range(V), path="", val=None)
-    return choose(Settings(), text, budget=Budget(60 * minutes))
+    return choose(Settings(), text, budget=TimeBudget(60 * minutes))
 
 
 def main() -> None:

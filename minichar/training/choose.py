@@ -70,7 +70,7 @@ that are at least this many steps apart take at most a tenth of the training tim
 
 
 @dataclass(frozen=True)
-class Budget:
+class TimeBudget:
     """The time for training steps, and the speed of the machine.
 
     Attributes
@@ -98,14 +98,14 @@ class Facts:
         Whether training starts from random weights, rather than from those of a trained model.
     split : callable
         ``split(B, T)`` splits the text into chunks, after reducing B and T if the text is short.
-    budget : Budget
+    budget : TimeBudget
     """
 
     N: int
     V: int
     from_scratch: bool
     split: Callable[[int, int], Split]
-    budget: Budget
+    budget: TimeBudget
 
     @property
     def are_rare(self) -> bool:
@@ -153,7 +153,7 @@ def masking(settings: Settings) -> dict[str, Any]:
 
 
 def choose(
-    settings: Settings, corpus: Corpus, from_scratch: bool = True, budget: Budget | None = None
+    settings: Settings, corpus: Corpus, from_scratch: bool = True, budget: TimeBudget | None = None
 ) -> Settings:
     """Return the settings with a value for each automatic option in `CHOOSERS`.
 
@@ -164,7 +164,7 @@ def choose(
     def split(B: int, T: int) -> Split:
         return lay_out(corpus, replace(settings, batch_size=B, seq_length=T), with_resets=False)
 
-    budget = budget or Budget(60 * RECIPES[settings.recipe].minutes)
+    budget = budget or TimeBudget(60 * RECIPES[settings.recipe].minutes)
     facts = Facts(len(corpus.ids), len(corpus.vocabulary), from_scratch, split, budget)
     for name, chooser in CHOOSERS.items():
         if getattr(settings, name) is None:

@@ -8,7 +8,7 @@ from time import monotonic
 from minichar.checks import AUTO
 from minichar.devices.backend import Backend
 from minichar.text.corpus import Corpus
-from minichar.training.choose import Budget, choose, config_of
+from minichar.training.choose import TimeBudget, choose, config_of
 from minichar.training.cost import speed_of
 from minichar.training.device import fastest, time_step
 from minichar.training.settings import Settings
@@ -74,27 +74,27 @@ def extended(
     return epoch + choose(replace(settings, max_epochs=AUTO), corpus, budget=here).max_epochs
 
 
-def time_left(settings: Settings, started: float) -> Budget | None:
+def time_left(settings: Settings, started: float) -> TimeBudget | None:
     """Return the time for training steps on the nominal machine, or None if there is no time limit."""
     if not settings.max_time:
         return None
-    return Budget(max(TRAINING * (60 * settings.max_time - (monotonic() - started)), LEAST))
+    return TimeBudget(max(TRAINING * (60 * settings.max_time - (monotonic() - started)), LEAST))
 
 
 def measured(
-    nominal: Budget,
+    nominal: TimeBudget,
     settings: Settings,
     corpus: Corpus,
     device: Backend,
     team: Team,
     from_scratch: bool = True,
-) -> Budget:
+) -> TimeBudget:
     """Return the same time with the speed of `device`, as measured by rank 0.
 
     Two sizes of the network are measured or, if its size is given, only this one.
     """
 
-    def measure() -> Budget:
+    def measure() -> TimeBudget:
         streams = ceil(choose(settings, corpus, from_scratch, nominal).batch_size / team.size)
         times = []
         for size in (SMALL, LARGE) if settings.rnn_size is AUTO else (settings.rnn_size,):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from toys import TEXT, take, toy_settings
 
 from minichar.errors import MinicharError
-from minichar.training.choose import CHOOSERS, Budget, Facts, choose
+from minichar.training.choose import CHOOSERS, Facts, TimeBudget, choose
 from minichar.training.settings import Settings
 from minichar.training.start import begin, begin_from, resume
 from minichar.training.text import lay_out
@@ -44,7 +44,7 @@ NAMES = ("model", "rnn_size", "batch_size", "max_epochs", "dropout", "weight_dec
     ],
 )
 def test_values_suit_the_text_and_the_time(N, V, minutes, chosen):
-    settings = choose(Settings(), corpus(N, V), budget=Budget(60 * minutes))
+    settings = choose(Settings(), corpus(N, V), budget=TimeBudget(60 * minutes))
     assert tuple(getattr(settings, name) for name in NAMES) == chosen
     assert [name for name in AUTOMATIC if getattr(settings, name) is None] == ["eval_val_every"]
 
@@ -62,7 +62,7 @@ def test_there_are_no_cliffs(N, longer, V, minutes):
     plans = []
     for length in (N, int(N * longer)):
         text = corpus(length, V)
-        values = choose(Settings(), text, budget=Budget(60 * minutes))
+        values = choose(Settings(), text, budget=TimeBudget(60 * minutes))
         plans.append((values, values.max_epochs * len(lay_out(text, values, with_resets=False).train)))
     (a, steps_a), (b, steps_b) = plans
     if (a.model, a.tied) == (b.model, b.tied):  # each changes at one point
@@ -131,7 +131,7 @@ def test_fine_tuning_has_no_weight_decay_and_a_low_learning_rate(text):
 
 def sizes(N, split, B=None, T=None):
     """Return the batch size and the sequence length for a text that `split` splits into chunks."""
-    facts = Facts(N, 2, True, split, Budget(60))
+    facts = Facts(N, 2, True, split, TimeBudget(60))
     B = B or CHOOSERS["batch_size"](facts, Settings(seq_length=T))
     return B, T or CHOOSERS["seq_length"](facts, Settings(batch_size=B))
 

@@ -10,7 +10,7 @@ from toys import TEXT, take, toy_settings
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.training import plan as planning
-from minichar.training.choose import Budget, choose
+from minichar.training.choose import TimeBudget, choose
 from minichar.training.cost import NOMINAL, Speed
 from minichar.training.settings import Settings
 from minichar.training.start import begin, begin_from, resume
@@ -88,8 +88,8 @@ def test_without_a_time_limit_nothing_is_measured(machine, tmp_path):
 def test_recipes_are_plans_for_the_nominal_machine(tmp_path, recipe, minutes):
     settings = settings_for(tmp_path, max_time=0.0, recipe=recipe)
     corpus = planning_text(300_000)
-    assert choose(settings, corpus) == choose(settings, corpus, budget=Budget(60 * minutes))
-    assert choose(settings, corpus) != choose(settings, corpus, budget=Budget(60 * minutes + 30))
+    assert choose(settings, corpus) == choose(settings, corpus, budget=TimeBudget(60 * minutes))
+    assert choose(settings, corpus) != choose(settings, corpus, budget=TimeBudget(60 * minutes + 30))
 
 
 def test_options_given_explicitly_win(machine, tmp_path):
