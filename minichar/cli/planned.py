@@ -16,7 +16,7 @@ def plan_lines(run: Run, given: Mapping[str, Any]) -> list[str]:
     ----------
     run : Run
     given : mapping
-        Values of the options that the user specified, except those of the plan.
+        Values of the options that the user specified.
     """
     if not {"rnn_size", "max_epochs"} & {*run.chosen}:
         return []

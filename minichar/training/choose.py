@@ -5,7 +5,7 @@ settings, in which the options that precede it in the table have been chosen. Ea
 stepped function of the length of the text, the number of distinct characters and the time: a text that is
 slightly longer is treated slightly differently.
 
-The values were chosen to minimise the validation loss on texts of several kinds (docs/quality.md).
+The values are based on the trials in docs/quality.md.
 """
 
 from collections.abc import Callable
@@ -36,9 +36,10 @@ SIZES = (*range(32, 256, 8), *range(256, 1025, 16))
 H0, CHARACTERS, GROWTH = 128, 3.5e6, 1.5
 """On a long text, a model with H units needs ``CHARACTERS * (H / H0) ** GROWTH`` characters of training."""
 SHORT = 20_000
-"""Length of a short text, for which the following values are given."""
+"""Length of a short text."""
 UNITS, EPOCHS = 208, 60
-"""Useful numbers of hidden units and of epochs. For longer texts, more units and fewer epochs are useful."""
+"""Useful numbers of hidden units and of epochs for `SHORT` characters. For longer texts, more units and fewer
+epochs are useful."""
 WEIGHT_DECAY = 1.0
 """Weight decay for the shortest texts. For N characters, it is divided by 1 + N / `SHORT`."""
 RARE = 40
@@ -46,7 +47,8 @@ RARE = 40
 normalisation then has a lower loss than an LSTM, and the following values apply."""
 RARE_UNITS, RARE_EPOCHS, RARE_WEIGHT_DECAY, RARE_DROPOUT = 304, 40, 0.4, 0.5
 OFTEN = 8000
-"""Mean number of occurrences of a character above which tied embeddings no longer lower the loss."""
+"""Mean number of occurrences of a character from which on embeddings are not tied. At twice as many, tying
+them raises the loss (docs/quality.md)."""
 LARGE_V, D = 256, 64
 """Vocabularies of more than `LARGE_V` characters use embeddings of size `D`, unless tied."""
 
@@ -113,12 +115,12 @@ class Facts:
         return self.N < RARE * self.V
 
     @property
-    def epochs(self) -> float:
+    def useful_epochs(self) -> float:
         """The number of epochs that are useful."""
         return (RARE_EPOCHS if self.are_rare else EPOCHS) * (self.N / SHORT) ** -0.3
 
     @property
-    def units(self) -> float:
+    def useful_units(self) -> float:
         """The number of hidden units that are useful."""
         return RARE_UNITS if self.are_rare else UNITS * (self.N / SHORT) ** 0.25
 
@@ -207,8 +209,8 @@ def choose_rnn_size(facts: Facts, settings: Settings) -> int:
         sized = replace(sized, embedding=choose_embedding(facts, sized))
         characters = facts.steps(sized) * sized.batch_size * sized.seq_length
         wanted = CHARACTERS * (H / H0) ** GROWTH
-        enough = 1 / (1 / wanted + 1 / (facts.epochs * facts.N))  # the smaller number, without a bend
-        return characters >= enough and facts.units >= H
+        enough = 1 / (1 / wanted + 1 / (facts.useful_epochs * facts.N))  # the smaller number, without a bend
+        return characters >= enough and facts.useful_units >= H
 
     return next(filter(suits, reversed(SIZES)), SIZES[0])
 
@@ -224,7 +226,7 @@ def choose_embedding(facts: Facts, settings: Settings) -> int:
 
 def choose_max_epochs(facts: Facts, settings: Settings) -> float:
     """Return the number of epochs in the time that are useful, to three significant digits."""
-    useful = facts.epochs * facts.N / (settings.batch_size * settings.seq_length)
+    useful = facts.useful_epochs * facts.N / (settings.batch_size * settings.seq_length)
     return float(f"{min(facts.steps(settings), useful) / facts.epoch(settings):.3g}")
 
 

@@ -8,7 +8,8 @@ The network has L layers of H units with G gates, V distinct characters and P we
 matrix products. The first term is the time for element-wise functions, including the time to call them. The
 second is the time to update the weights and for matrix products.
 
-e and p are 1 on the nominal machine, one core of a recent processor, on which the constants were measured.
+e and p are 1 on the nominal machine, one idle core of a recent processor. The constants are a fit to measured
+times of 31 combinations of sizes and cells.
 `Speed` holds their values for another machine.
 """
 
