@@ -44,7 +44,7 @@ extensions = [
     "pages.extension",
 ]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["figures", "pages"]
+exclude_patterns = ["figures", "measured", "pages"]
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 html_math_renderer = "mathml"

@@ -1,10 +1,10 @@
-"""Repeat the trials behind the plan: ``python docs/measured/trials.py FOLDER NAME > out.csv``.
+"""Repeat the trials behind the plan: ``python docs/measured/plan_trials.py FOLDER NAME > out.csv``.
 
 FOLDER contains texts, such as ``tinyshakespeare.txt``. NAME is the text whose trials in
-``docs/measured/trials.csv`` are repeated. A model is trained on the last N characters before the held-out
-ones, which are the last 40,000 of the text (the last fifth of a short one), with a constant learning rate
-after 200 steps of warm-up and averaged weights, so that a row in the middle of a trial is the result of a
-shorter run. Held-out characters are evaluated in pieces of 1,000, after reading the 100 before.
+``docs/measured/trials/plan.csv`` are repeated. A model is trained on the last N characters before the
+held-out ones, which are the last 40,000 of the text (the last fifth of a short one), with a constant learning
+rate after 200 steps of warm-up and averaged weights, so that a row in the middle of a trial is the result of
+a shorter run. Held-out characters are evaluated in pieces of 1,000, after reading the 100 before.
 
 One trial takes one to six minutes on one core. ``seconds`` are those of the training steps.
 """
@@ -29,7 +29,7 @@ from minichar.training.start import begin
 
 HELD_OUT, PIECE, CONTEXT, T = 40_000, 1000, 100, 50
 WARMUP = 200
-CSV = Path(__file__).with_suffix(".csv")
+CSV = Path(__file__).parent / "trials" / "plan.csv"
 CONFIG = ("text", "N", "cell", "units", "dropout", "weight_decay", "tied", "batch_size", "learning_rate")
 
 
