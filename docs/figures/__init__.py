@@ -24,6 +24,7 @@ SCRIPTS = (
     "losses",
     "plan",
     "scaling",
+    "bench",
 )
 FOLDER = Path(__file__).parent
 PACKAGE = FOLDER.parents[1] / "minichar"
@@ -36,8 +37,9 @@ def draw_all() -> None:
 
 
 def draw_if_stale() -> None:
-    """Run every script if any figure is older than the code that it shows, or if no figures exist."""
+    """Run every script if any figure is older than the code or data that it shows, or if no figures exist."""
     sources = [*FOLDER.glob("*.py"), *(PACKAGE / "engine").glob("*.py"), PACKAGE / "training" / "choose.py"]
+    sources += (FOLDER.parent / "measured").glob("*.csv")
     drawn = [path.stat().st_mtime for path in FOLDER.glob("*.svg")]
     if not drawn or min(drawn) < max(path.stat().st_mtime for path in sources):
         draw_all()

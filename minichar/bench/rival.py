@@ -3,7 +3,7 @@
 Training uses the recurrent layers of `torch.nn`, cross-entropy, element-wise clipping and the foreach
 implementation of RMSprop. Sizes, initial state, array layout (T first) and thread count are the same as
 in minichar. The sampling benchmark calls recurrent cells in a loop under ``torch.inference_mode()``. Calling
-the layers one step at a time is slower. docs/performance.md describes other configurations that were
+the layers one step at a time is slower. docs/measured/bench.md describes other configurations that were
 measured.
 
 On an NVIDIA GPU, PyTorch's layers use cuDNN and, like minichar, compute in full float32 precision.

@@ -1,0 +1,42 @@
+"""Throughput relative to PyTorch, as measured by the commands in ``docs/measured/bench.md``."""
+
+import csv
+from pathlib import Path
+
+from matplotlib.axes import Axes
+
+from .draw import BLUE, INK, ORANGE, figure
+
+CSV = Path(__file__).parents[1] / "measured" / "bench.csv"
+RATIOS = {
+    "ratio": (BLUE, "standard PyTorch"),
+    "ratio_retained_memory": (ORANGE, "PyTorch, malloc retains memory"),
+}
+TICKS = (0.5, 0.7, 1, 1.5, 2, 3)
+
+
+def main() -> None:
+    """Plot one row per benchmark, with minichar's throughput on the right."""
+    with CSV.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+
+    def draw(ax: Axes) -> None:
+        ax.axvline(1, color=INK, lw=1)
+        for column, (colour, label) in RATIOS.items():
+            points = [(float(row[column]), y) for y, row in enumerate(rows) if row[column]]
+            ax.plot(*zip(*points, strict=True), "o", color=colour, label=label)
+        for y, row in enumerate(rows):
+            speed = f"{int(row['characters_per_second']):,}"
+            ax.text(1.18, y, speed, transform=ax.get_yaxis_transform(), ha="right", va="center")
+        ax.set_yticks(range(len(rows)), [row["benchmark"] for row in rows])
+        ax.set(xscale="log", xlim=(0.5, 4), ylim=(len(rows) - 0.5, -0.5))
+        ax.set_xticks(TICKS, map(str, TICKS))
+        ax.minorticks_off()
+        ax.set_xlabel("speed of minichar / speed of PyTorch")
+        ax.grid(axis="y", color=INK, alpha=0.15, lw=0.8)
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+        ax.text(1.18, -1, "characters/s", transform=ax.get_yaxis_transform(), ha="right", va="center")
+        ax.legend(fontsize=9, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.13))
+
+    figure(draw, 6.8, 5.2, "bench")
