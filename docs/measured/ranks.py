@@ -1,4 +1,7 @@
-"""Reproduce the measurements in docs/scale.md: ``python docs/measured/ranks.py``.
+"""Reproduce the measurements in ranks.csv: ``python docs/measured/ranks.py``.
+
+Values are medians of seven rounds for an LSTM with two layers. ``speedup`` is the median of the rounds'
+ratios, and the last two columns are percentages of the step time of two ranks.
 
 The script requires mpi4py, an MPI implementation and an otherwise idle machine with at least two cores. It
 alternates between runs with one and two single-threaded ranks, and takes two to five minutes.
