@@ -5,6 +5,7 @@ run one iteration in this process, the CPU replaces other devices, and local tex
 ``.ci/run`` runs the two commands that set up an environment.
 """
 
+import csv
 import os
 import re
 import shlex
@@ -323,6 +324,18 @@ def test_quoted_errors_are_printed(tmp_path, monkeypatch):
         result = CliRunner().invoke(main, shlex.split(command), prog_name="minichar")
         assert result.exit_code != 0
         assert result.stderr.splitlines()[-1] == message
+
+
+def test_rounded_speeds_are_those_of_the_benchmark():
+    with (ROOT / "docs" / "measured" / "bench.csv").open(encoding="utf-8") as file:
+        rows = {row["benchmark"]: int(row["characters_per_second"]) for row in csv.DictReader(file)}
+    training, generation = (
+        f"{round(rows[name], -3):,}" for name in ("train LSTM 128", "sample LSTM 128, one stream")
+    )
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"| training, LSTM 2×128 | {training} characters/s" in readme
+    assert f"| generation, LSTM 2×128 | {generation} characters/s" in readme
+    assert f"**{training}**\n\ncharacters/s" in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
 
 
 def test_linked_and_named_files_exist():

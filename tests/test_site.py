@@ -1,9 +1,15 @@
 """Test the generated pages. ``.ci/run`` builds the whole site with warnings treated as errors."""
 
+import csv
+import importlib
+import os
 import re
+import sys
+import time
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
 from minichar.cli import COMMANDS, main
@@ -164,3 +170,53 @@ def test_markup_in_help_text_is_escaped(pages):
     escaped = pages[0].escaped
     assert escaped("a*b [x] <y> $z") == r"a\*b \[x] \<y> \$z"
     assert escaped("give --data or `minichar --help`") == "give `--data` or `minichar --help`"
+
+
+@pytest.fixture
+def figures(monkeypatch, tmp_path):
+    """The module ``docs/figures``, which draws in ``tmp_path/figures`` for the duration of the test."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    module = importlib.import_module("figures")
+    monkeypatch.setattr(module, "FOLDER", tmp_path / "figures")
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "measured").mkdir()
+    yield module
+    for name in [name for name in sys.modules if name.split(".")[0] == "figures"]:
+        del sys.modules[name]
+
+
+def test_figures_are_redrawn_if_their_data_is_newer(figures, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "draw_all", lambda: drawn.append(1))
+    data = tmp_path / "measured" / "bench.csv"
+    data.touch()
+    (tmp_path / "figures" / "bench.svg").touch()
+    future = time.time() + 1000
+    os.utime(tmp_path / "figures" / "bench.svg", (future, future))
+    figures.draw_if_stale()
+    assert not drawn
+    os.utime(data, (future + 1, future + 1))
+    figures.draw_if_stale()
+    assert drawn
+
+
+def test_the_picture_of_the_benchmark_shows_each_row_of_its_data(figures, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    draw = importlib.import_module("figures.draw")
+    monkeypatch.setattr(draw, "FOLDER", tmp_path)
+    bench = importlib.import_module("figures.bench")
+    bench.main()
+    svg = (tmp_path / "bench.svg").read_text(encoding="utf-8")
+    with bench.CSV.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        assert f">{row['benchmark']}</text>" in svg
+        assert f">{int(row['characters_per_second']):,}</text>" in svg
+    drawn, ratios = [], []
+    for name, (colour, _) in bench.RATIOS.items():
+        *marks, _ = re.findall(f'x="([0-9.]+)" y="[0-9.]+" style="fill: {colour};', svg)  # one in the legend
+        drawn += map(float, marks)
+        ratios += [float(row[name]) for row in rows if row[name]]
+    assert len(drawn) == len(ratios)
+    assert np.corrcoef(drawn, np.log(ratios))[0, 1] > 0.999999
+    assert draw.INK not in svg
