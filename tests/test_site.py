@@ -172,6 +172,17 @@ def test_markup_in_help_text_is_escaped(pages):
     assert escaped("give --data or `minichar --help`") == "give `--data` or `minichar --help`"
 
 
+def test_measurements_are_linked_in_the_repository(docs_pages):
+    pytest.importorskip("sphinx")
+    pytest.importorskip("latex2mathml")
+    source = ["[a](measured/a.md#b), [b](../measured/b.csv), ![c](measured/c.svg), [d](design.md)"]
+    docs_pages("extension").link_measurements(None, "page", source)
+    repository = "https://github.com/minichar/minichar/blob/main/docs/measured"
+    assert source == [
+        f"[a]({repository}/a.md#b), [b]({repository}/b.csv), ![c](measured/c.svg), [d](design.md)"
+    ]
+
+
 @pytest.fixture
 def figures(monkeypatch, tmp_path):
     """The module ``docs/figures``, which draws in ``tmp_path/figures`` for the duration of the test."""

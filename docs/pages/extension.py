@@ -22,6 +22,8 @@ LONG = 60
 LETTER = re.compile(r"^(\s*)([A-Za-z])\.(?=\s|$)")
 SEVERAL = re.compile(r"(\w+(?:, \w+)+) : (.+)")
 SECTION = re.compile(r"-{3,}\s*")
+MEASURED = re.compile(r"\]\((?:\.\./)*(measured/\w+\.(?:md|csv))")
+REPOSITORY = "https://github.com/minichar/minichar/blob/main/docs"
 
 
 class Picture(SphinxDirective):
@@ -129,6 +131,11 @@ def split_sections(lines: list[str]) -> tuple[list[str], list[str]]:
     return lines[:begin], lines[begin:]
 
 
+def link_measurements(app: Sphinx, name: str, source: list[str]) -> None:
+    """Link to the repository for pages and data in ``docs/measured``, which are not part of the site."""
+    source[0] = MEASURED.sub(rf"]({REPOSITORY}/\1", source[0])
+
+
 def keep_together(app: Sphinx, doctree: nodes.document) -> None:
     """Mark short inline code, such as options, so that it is not broken across lines."""
     for literal in doctree.findall(nodes.literal):
@@ -161,6 +168,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("picture", Picture)
     app.add_directive("interactive", Interactive)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
+    app.connect("source-read", link_measurements)
     app.connect("doctree-read", keep_together)
     app.connect("doctree-read", omit_long_values)
     app.connect("doctree-read", add_dark_images, priority=400)  # before Sphinx collects the images
