@@ -175,11 +175,11 @@ def test_markup_in_help_text_is_escaped(pages):
 def test_measurements_are_linked_in_the_repository(docs_pages):
     pytest.importorskip("sphinx")
     pytest.importorskip("latex2mathml")
-    source = ["[a](measured/a.md#b), [b](../measured/b.csv), ![c](measured/c.svg), [d](design.md)"]
+    source = ["[a](measured/a.md#b), [b](../measured/x/b.csv), ![c](measured/c.svg), [d](design.md)"]
     docs_pages("extension").link_measurements(None, "page", source)
     repository = "https://github.com/minichar/minichar/blob/main/docs/measured"
     assert source == [
-        f"[a]({repository}/a.md#b), [b]({repository}/b.csv), ![c](measured/c.svg), [d](design.md)"
+        f"[a]({repository}/a.md#b), [b]({repository}/x/b.csv), ![c](measured/c.svg), [d](design.md)"
     ]
 
 
@@ -190,7 +190,7 @@ def figures(monkeypatch, tmp_path):
     module = importlib.import_module("figures")
     monkeypatch.setattr(module, "FOLDER", tmp_path / "figures")
     (tmp_path / "figures").mkdir()
-    (tmp_path / "measured").mkdir()
+    (tmp_path / "measured" / "trials").mkdir(parents=True)
     yield module
     for name in [name for name in sys.modules if name.split(".")[0] == "figures"]:
         del sys.modules[name]
@@ -199,7 +199,7 @@ def figures(monkeypatch, tmp_path):
 def test_figures_are_redrawn_if_their_data_is_newer(figures, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "draw_all", lambda: drawn.append(1))
-    data = tmp_path / "measured" / "bench.csv"
+    data = tmp_path / "measured" / "trials" / "weights.csv"
     data.touch()
     (tmp_path / "figures" / "bench.svg").touch()
     future = time.time() + 1000

@@ -39,7 +39,7 @@ def draw_all() -> None:
 def draw_if_stale() -> None:
     """Run every script if any figure is older than the code or data that it shows, or if no figures exist."""
     sources = [*FOLDER.glob("*.py"), *(PACKAGE / "engine").glob("*.py"), PACKAGE / "training" / "choose.py"]
-    sources += (FOLDER.parent / "measured").glob("*.csv")
+    sources += (FOLDER.parent / "measured").rglob("*.csv")
     drawn = [path.stat().st_mtime for path in FOLDER.glob("*.svg")]
     if not drawn or min(drawn) < max(path.stat().st_mtime for path in sources):
         draw_all()

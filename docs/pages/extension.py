@@ -22,7 +22,7 @@ LONG = 60
 LETTER = re.compile(r"^(\s*)([A-Za-z])\.(?=\s|$)")
 SEVERAL = re.compile(r"(\w+(?:, \w+)+) : (.+)")
 SECTION = re.compile(r"-{3,}\s*")
-MEASURED = re.compile(r"\]\((?:\.\./)*(measured/\w+\.(?:md|csv))")
+MEASURED = re.compile(r"\]\((?:\.\./)*(measured/[\w/]+\.(?:md|csv))")
 REPOSITORY = "https://github.com/minichar/minichar/blob/main/docs"
 
 
