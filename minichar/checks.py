@@ -14,7 +14,7 @@ command line. For example: ``--size is 0; it must be at least 1``.
 
 import operator
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from math import isfinite
 from numbers import Real
@@ -66,13 +66,9 @@ OR_AUTO = rule(lambda value: True, "chosen by minichar")
 """Allows a field to be `AUTO`."""
 
 
-def one_of(names: Sequence[str] | Callable[[], Sequence[str]]) -> Rule:
-    """Return the rule ``value in names``. If `names` is callable, it is called for each check."""
-
-    def known() -> Sequence[str]:
-        return names() if callable(names) else names
-
-    return Rule(lambda value: value in known(), lambda: f"one of {', '.join(known())}")
+def one_of(names: Collection[str]) -> Rule:
+    """Return the rule ``value in names``. `names` may change later."""
+    return Rule(lambda value: value in names, lambda: f"one of {', '.join(names)}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

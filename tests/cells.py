@@ -8,12 +8,8 @@ initial biases in both stages.
 import numpy as np
 
 from minichar.engine.cell import Cell, Product, Stage
-from minichar.engine.cells import models
-from minichar.engine.registry import CELLS
+from minichar.engine.cells import CELLS
 
-ARGUMENTS = {name: {"model": name} for name in models()}
-"""`Config` arguments that select each cell, keyed by name."""
-ARGUMENTS["gru-reset-before"] = {"model": "gru", "gru_reset": "before"}
 IN_PYTORCH = [name for name, cell in CELLS.items() if cell.torch]
 """Names of the registered cells that PyTorch implements."""
 

@@ -8,10 +8,11 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from cells import ARGUMENTS
 from clock import Clock
 from devices import DEVICES, open_device
 from hypothesis import settings
+
+from minichar.engine.cells import CELLS
 
 # No deadline, so that Hypothesis does not fail tests on slow machines.
 settings.register_profile("minichar", deadline=None)
@@ -95,16 +96,16 @@ def generator():
     return np.random.default_rng(123)
 
 
-@pytest.fixture(params=ARGUMENTS)
+@pytest.fixture(params=CELLS)
 def cell(request):
-    """`Config` arguments that select a cell. Tests using this fixture run once per cell."""
-    return ARGUMENTS[request.param]
+    """Name of a registered cell. Tests using this fixture run once per cell."""
+    return request.param
 
 
-@pytest.fixture(params=ARGUMENTS)
+@pytest.fixture(params=CELLS)
 def every_cell(request):
     """Like `cell`, for tests that need every cell on every device."""
-    return ARGUMENTS[request.param]
+    return request.param
 
 
 @pytest.fixture(params=DEVICES)

@@ -66,7 +66,6 @@ class Model(CharRNN):
         rnn_size: int = 128,
         num_layers: int = 2,
         dropout: float = 0.0,
-        gru_reset: str = "after",
         weight_drop: float = 0.0,
         embedding: int = 0,
         layer_norm: bool = False,
@@ -80,11 +79,11 @@ class Model(CharRNN):
         Parameters
         ----------
         vocabulary : Vocabulary
-        model : {"rnn", "lstm", "gru"}
+        model : {"rnn", "lstm", "gru", "gru-reset-before"}
             Cell type, or the name of a cell that you registered.
         rnn_size, num_layers : int
             Number of hidden units per layer, H, and number of stacked layers, L.
-        dropout, gru_reset, weight_drop, embedding, layer_norm, tied
+        dropout, weight_drop, embedding, layer_norm, tied
             See `minichar.engine.config.Config`.
         seed : int
             Random seed. The same seed gives the same weights on every device.
@@ -100,7 +99,7 @@ class Model(CharRNN):
         """
         Settings(seed=seed, dtype=dtype)  # raises if either is invalid
         sizes = len(checked_vocabulary(vocabulary)), model, rnn_size, num_layers
-        config = Config(*sizes, dropout, gru_reset, weight_drop, embedding, layer_norm, tied)
+        config = Config(*sizes, dropout, weight_drop, embedding, layer_norm, tied)
         return cls.new(config, vocabulary, seed, dtype, open_backend(device))
 
     @suggesting

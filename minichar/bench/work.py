@@ -30,7 +30,7 @@ class Work:
         One of `KINDS`. ``dropout`` and ``scheduled-sampling`` benchmark training with that option enabled.
     engine : str
         One of `ENGINES`. ``pytorch-graph`` is ``pytorch`` captured as a CUDA graph.
-    model, gru_reset, rnn_size, num_layers, vocab_size
+    model, rnn_size, num_layers, vocab_size
         See `Config`.
     seq_length, batch_size : int
         T and B. Sampling ignores B and generates 1 or `MANY` streams.
@@ -48,7 +48,6 @@ class Work:
     kind: str = "train"
     engine: str = "minichar"
     model: str = "lstm"
-    gru_reset: str = "after"
     rnn_size: int = 128
     num_layers: int = 2
     vocab_size: int = 65
@@ -68,7 +67,7 @@ class Work:
     def config(self) -> Config:
         """Return the configuration of the network."""
         dropout = 0.5 if self.kind == "dropout" else 0.0
-        return Config(self.vocab_size, self.model, self.rnn_size, self.num_layers, dropout, self.gru_reset)
+        return Config(self.vocab_size, self.model, self.rnn_size, self.num_layers, dropout)
 
     @property
     def on_gpu(self) -> bool:

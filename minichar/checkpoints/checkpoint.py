@@ -241,10 +241,12 @@ def read_header(header: dict[str, Any], corrupted: Corrupted) -> tuple[Config, V
     if isinstance(cell, str) and cell not in CELLS:
         raise corrupted(f"its cell, {brief(cell)}, is not registered: run the program that defines it")
     try:
-        stored = ADDED | header["config"]
+        stored = ADDED | with_current_cell(header["config"])
         config = Config(**{field.name: stored[field.name] for field in fields(Config)})
         vocabulary = Vocabulary(header["vocabulary"]["characters"], bool(header["vocabulary"]["unknown"]))
         details = dict(header["details"])
+        if isinstance(settings := details.get("settings"), dict):
+            details["settings"] = with_current_cell(settings)
     except (AttributeError, KeyError, TypeError, ValueError, MinicharError) as error:
         raise corrupted(f"its header is incomplete or invalid ({error})") from error
     if len(vocabulary) != config.vocab_size:
@@ -252,6 +254,17 @@ def read_header(header: dict[str, Any], corrupted: Corrupted) -> tuple[Config, V
             f"its vocabulary has {len(vocabulary)} characters but its config specifies {config.vocab_size}"
         )
     return config, vocabulary, details
+
+
+def with_current_cell(options: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration or settings in which the name of the cell replaces ``gru_reset``.
+
+    In older checkpoints, this option selected the GRU. The run's name in file names does not change.
+    """
+    current = {name: value for name, value in options.items() if name != "gru_reset"}
+    if options.get("model") == "gru" and options.get("gru_reset") == "before":
+        current |= {"model": "gru-reset-before", "savefile": options.get("savefile") or "gru"}
+    return current
 
 
 def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], corrupted: Corrupted) -> None:

@@ -14,7 +14,6 @@ from minichar.bench.worker import threads_limited
 from minichar.cli.bar import Bar
 from minichar.cli.options import CellName, GroupedCommand, Integer, OneOf, device, group
 from minichar.devices.choose import open_backend
-from minichar.engine.config import GRU_RESETS
 from minichar.errors import MinicharError
 
 work_ = group("Benchmark")
@@ -33,12 +32,6 @@ CORES = os.cpu_count() or 1
     help="Benchmark to run. Can be repeated.",
 )
 @work_("--model", default=("lstm",), multiple=True, type=CellName(), help="Cell type. Can be repeated.")
-@work_(
-    "--gru-reset",
-    default="after",
-    type=OneOf(GRU_RESETS),
-    help="Apply a GRU's reset gate before or after the matrix product.",
-)
 @sizes(
     "--rnn-size",
     default=(128,),
@@ -63,7 +56,6 @@ CORES = os.cpu_count() or 1
 def command(
     what: tuple[str, ...],
     model: tuple[str, ...],
-    gru_reset: str,
     rnn_size: tuple[int, ...],
     num_layers: int,
     vocab_size: int,
@@ -94,7 +86,6 @@ def command(
             kind,
             "minichar",
             cell,
-            gru_reset,
             H,
             num_layers,
             vocab_size,

@@ -20,7 +20,7 @@ EXAMPLES = {
     "convert": ("minichar convert cv-mine small.npz --dtype float16",),
     "serve": ("minichar serve cv-mine", "minichar serve cv cv-shakespeare --port 8081"),
     "worker": ("minichar worker --redis redis://127.0.0.1:6379/0 cv",),
-    "gradcheck": ("minichar gradcheck --model gru --gru-reset before --num-layers 3",),
+    "gradcheck": ("minichar gradcheck --model gru-reset-before --num-layers 3",),
     "lessons": ("minichar lessons", "minichar lessons lstm", "minichar lessons lstm --answer"),
     "doctor": ("minichar doctor",),
     "bench": ("minichar bench --what sample --what evaluate --model gru --json > bench.json",),

@@ -3,20 +3,18 @@
 import click
 import numpy as np
 
-from minichar.cli.given import reject
 from minichar.cli.options import (
     CellName,
     GroupedCommand,
     Integer,
     Number,
-    OneOf,
     announce_waits,
     device,
     group,
 )
 from minichar.devices.choose import open_backend
 from minichar.devices.cpu import host_generator
-from minichar.engine.config import GRU_RESETS, Config
+from minichar.engine.config import Config
 from minichar.engine.gradcheck import CENTRAL_LIMIT, COMPLEX_LIMIT, check_network, toy_network
 from minichar.training.scheduled_sampling import ScheduledSampling
 
@@ -26,12 +24,6 @@ chunk = group("Chunk")
 
 @click.command("gradcheck", cls=GroupedCommand)
 @network_("--model", default="lstm", type=CellName(), help="Cell type.")
-@network_(
-    "--gru-reset",
-    default="after",
-    type=OneOf(GRU_RESETS),
-    help="Apply a GRU's reset gate before or after the matrix product.",
-)
 @network_("--num-layers", default=2, metavar="L", help="Number of layers.")
 @network_("--rnn-size", default=5, metavar="H", help="Hidden units. The run time is O(H⁴).")
 @network_("--dropout", default=0.3, metavar="P", help="Dropout probability. The masks are fixed.")
@@ -57,7 +49,6 @@ chunk = group("Chunk")
 def command(
     ctx: click.Context,
     model: str,
-    gru_reset: str,
     num_layers: int,
     rnn_size: int,
     dropout: float,
@@ -79,8 +70,6 @@ def command(
     differences, which are accurate to about 1e-9. The initial state is nonzero, and dropout,
     DropConnect and scheduled sampling are active. The exit status is 1 if any parameter fails.
     """
-    if model != "gru":
-        reject(ctx, ["gru_reset"], "has no effect without --model gru: add --model gru or omit it")
     if layer_norm and rnn_size == 2:
         raise click.UsageError(
             "with --layer-norm and two units, central differences are inaccurate: use another --rnn-size"
@@ -89,7 +78,7 @@ def command(
         embedding = embedding or rnn_size
     generator = host_generator(seed)
     config = Config(
-        vocab_size, model, rnn_size, num_layers, dropout, gru_reset, weight_drop, embedding, layer_norm, tied
+        vocab_size, model, rnn_size, num_layers, dropout, weight_drop, embedding, layer_norm, tied
     )
     backend = open_backend(device)
     announce_waits(backend)

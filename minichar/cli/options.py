@@ -19,7 +19,7 @@ from minichar.cli.dashes import TwoDashes
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_devices
 from minichar.devices.failure import device_errors
-from minichar.engine.cells import models
+from minichar.engine.cells import CELLS
 from minichar.errors import MinicharError, out_of_memory, plain, undashed
 from minichar.extras import on_interrupt, raise_interrupt
 
@@ -288,7 +288,7 @@ class CellName(OneOf):
     @property
     def choices(self) -> tuple[str, ...]:
         """The names of all registered cells."""
-        return tuple(models())
+        return tuple(CELLS)
 
     @choices.setter
     def choices(self, names: Sequence[str]) -> None:

@@ -8,7 +8,6 @@ import click
 
 from minichar.cli.options import PATH, CellName, Escaped, Minutes, OneOf, group
 from minichar.cli.saving import SAVING
-from minichar.engine.config import GRU_RESETS
 from minichar.training.recipes import RECIPES, table
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import SS_SCHEDULES
@@ -111,7 +110,7 @@ OPTIONS = (
     model(
         "--model",
         auto=CellName(),
-        help="Cell type. lstm has the longest memory; gru is faster; rnn is the simplest.",
+        help="Cell: lstm remembers longest, gru is faster.",
     ),
     model(
         "--rnn-size",
@@ -137,13 +136,6 @@ OPTIONS = (
         default=DEFAULT.weight_drop,
         metavar="P",
         help="DropConnect probability for the recurrent weights. Try 0.1 to 0.3 if the model overfits.",
-    ),
-    model(
-        "--gru-reset",
-        rare=True,
-        default=DEFAULT.gru_reset,
-        type=OneOf(GRU_RESETS),
-        help="Apply a GRU's reset gate after the matrix product (PyTorch) or before it (char-rnn).",
     ),
     model(
         "--embedding",

@@ -108,8 +108,6 @@ class Cell:
         The equivalent cells in PyTorch and ONNX, or None if there is no equivalent.
     javascript : bool
         Whether the ``.html`` format's ``model.js`` implements the cell.
-    variant : bool
-        Whether the cell is selected by an option other than ``--model``, such as ``--gru-reset``.
     """
 
     name: str
@@ -123,7 +121,6 @@ class Cell:
     torch: Counterpart | None = None
     onnx: Counterpart | None = None
     javascript: bool = False
-    variant: bool = False
 
     @property
     def products(self) -> tuple[Product, ...]:

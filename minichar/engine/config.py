@@ -7,14 +7,11 @@ import numpy as np
 
 from minichar.checks import BELOW_1, between, check, one_of
 from minichar.engine.cell import Cell
-from minichar.engine.cells import CELLS, models
+from minichar.engine.cells import CELLS
 from minichar.engine.parameters import Parameters, Shapes
 from minichar.errors import MinicharError, Option
 
-GRU_RESETS = ("after", "before")
-
-CellName = Annotated[str, one_of(models)]
-GruReset = Annotated[str, one_of(GRU_RESETS)]
+CellName = Annotated[str, one_of(CELLS)]
 MAX_SIZE = 1 << 20
 Size = Annotated[int, between(1, MAX_SIZE)]
 DropProbability = Annotated[float, BELOW_1]
@@ -29,16 +26,13 @@ class Config:
     vocab_size : int
         V, the vocabulary size.
     model : str
-        Name of a registered cell: ``rnn``, ``lstm``, ``gru`` or a custom cell.
+        Name of a registered cell: ``rnn``, ``lstm``, ``gru``, ``gru-reset-before`` or a custom cell.
     rnn_size : int
         H, the number of hidden units in each layer.
     num_layers : int
         L, the number of layers.
     dropout : float
         Dropout probability during training, in [0, 1).
-    gru_reset : {"after", "before"}
-        Whether a GRU applies the reset gate after the matrix product (`minichar.engine.gru`) or
-        before it (`minichar.engine.gru_reset_before`).
     weight_drop : float
         DropConnect probability for the recurrent weights during training, in [0, 1).
     embedding : int
@@ -61,7 +55,6 @@ class Config:
     rnn_size: Size = 128
     num_layers: Size = 2
     dropout: DropProbability = 0.0
-    gru_reset: GruReset = "after"
     weight_drop: DropProbability = 0.0
     embedding: Annotated[int, between(0, MAX_SIZE)] = 0
     layer_norm: bool = False
@@ -83,8 +76,7 @@ class Config:
     @property
     def cell(self) -> Cell:
         """The cell used in every layer."""
-        before = self.model == "gru" and self.gru_reset == "before"
-        cell = CELLS["gru-reset-before" if before else self.model]
+        cell = CELLS[self.model]
         if not self.layer_norm:
             return cell
         return replace(cell, title=f"{cell.title} with layer normalisation", torch=None, onnx=None)

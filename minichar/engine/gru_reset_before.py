@@ -70,6 +70,5 @@ GRU_RESET_BEFORE = register(
         shown="rz",
         onnx=Counterpart("GRU", "zrn", {"linear_before_reset": 0}),
         javascript=True,
-        variant=True,
     )
 )

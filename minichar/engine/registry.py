@@ -11,12 +11,7 @@ from minichar.errors import AUTOMATIC, MinicharError, counted
 LAYERS = {"RNN", "LSTM", "GRU"}
 """The recurrent layers of PyTorch and the recurrent operators of ONNX."""
 CELLS: dict[str, Cell] = {}
-"""All registered cells, keyed by name."""
-
-
-def models() -> list[str]:
-    """Return the valid values of ``--model``."""
-    return [name for name, cell in CELLS.items() if not cell.variant]
+"""All registered cells, keyed by name: the values of ``--model``."""
 
 
 def register(cell: Cell) -> Cell:

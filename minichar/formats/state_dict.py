@@ -30,7 +30,7 @@ from minichar.checkpoints.archive import Corrupted, check_header_size, parse_hea
 from minichar.checkpoints.checkpoint import check_arrays, header_of, read_header
 from minichar.devices.backend import Backend
 from minichar.engine.cell import Counterpart
-from minichar.engine.cells import CELLS, models
+from minichar.engine.cells import CELLS
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters, Shapes
 from minichar.errors import MinicharError, Option
@@ -197,8 +197,8 @@ def config_of(found: Shapes, corrupted: Corrupted) -> Config:
     """
     try:
         (G, V), (_, H) = found["rnn.weight_ih_l0"], found["rnn.weight_hh_l0"]
-        forms = {name: CELLS[name].torch for name in models()}
-        model = next(name for name, form in forms.items() if form and len(form.gates) * H == G)
+        forms = ((name, cell.torch) for name, cell in CELLS.items())
+        model = next(name for name, form in forms if form and len(form.gates) * H == G)
         layers = sum(re.fullmatch(r"rnn\.weight_hh_l\d+", name) is not None for name in found)
         return Config(V, model, H, layers)
     except (KeyError, StopIteration, ValueError, MinicharError) as error:

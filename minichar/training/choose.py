@@ -21,7 +21,7 @@ from minichar.training.recipes import RECIPES
 from minichar.training.settings import Settings
 from minichar.training.text import lay_out
 
-ARCHITECTURE = ("model", "rnn_size", "num_layers", "gru_reset", "embedding", "layer_norm", "tied")
+ARCHITECTURE = ("model", "rnn_size", "num_layers", "embedding", "layer_norm", "tied")
 """Settings that, with V, determine the weights of a network."""
 LARGEST_B, SMALLEST_B = 48, 4
 USUAL_T, SHORTEST_T = 50, 47

@@ -35,11 +35,10 @@ RECIPES = {
     "laptop": Recipe("a better model, in about 15 minutes on one core", {}, 15.0),
     "best": Recipe("an even better model, in about 60 minutes on one core", {}, 60.0),
     "char-rnn": Recipe(
-        "the original char-rnn with its default options",
+        "the original char-rnn's default options; its gru is gru-reset-before",
         {
             "model": "lstm",
             "rnn_size": 128,
-            "gru_reset": "before",
             "dropout": 0.0,
             "embedding": 0,
             "layer_norm": False,
@@ -80,9 +79,15 @@ def settings_from(given: Mapping[str, Any]) -> Settings:
         raise MinicharError(
             Option("recipe"), f" is {brief(name)}; it must be one of {known}{did_you_mean(name, RECIPES)}"
         )
-    settings = Settings(**{**RECIPES[name].options, **given})
+    settings = Settings(**{**RECIPES[name].options, **with_cell_of_recipe(given)})
     check_effect(settings, given)
     return settings
+
+
+def with_cell_of_recipe(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with minichar's name for char-rnn's GRU."""
+    is_original = (given.get("recipe"), given.get("model")) == ("char-rnn", "gru")
+    return {**given, "model": "gru-reset-before"} if is_original else {**given}
 
 
 def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
@@ -90,8 +95,6 @@ def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
     unused = []
     if settings.data is None:
         unused.append(("encoding", Option("data")))
-    if settings.model != "gru":
-        unused.append(("gru_reset", Option("model", "gru")))
     if not settings.val_frac:
         needed = Option("val_frac", Settings.val_frac)
         unused += [(option, needed) for option in VALIDATION if given.get(option)]

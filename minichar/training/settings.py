@@ -17,8 +17,7 @@ from minichar.checks import (
     one_of,
     rule,
 )
-from minichar.engine.config import DropProbability, GruReset, Size
-from minichar.engine.registry import models
+from minichar.engine.config import CellName, DropProbability, Size
 from minichar.history import LARGEST
 from minichar.model import MAX_TITLE
 from minichar.training.scheduled_sampling import SS_FEEDS
@@ -73,11 +72,10 @@ class Settings:
     split: Annotated[str, one_of(SPLITS)] = "columns"
     train_frac: float = 0.95
     val_frac: float = 0.05
-    model: Annotated[str, OR_AUTO, one_of(models)] = AUTO
+    model: Annotated[CellName, OR_AUTO] = AUTO
     rnn_size: Annotated[Size, OR_AUTO] = AUTO
     num_layers: Size = 2
     dropout: Annotated[float, OR_AUTO, BELOW_1] = AUTO
-    gru_reset: GruReset = "after"
     weight_drop: DropProbability = 0.0
     embedding: Annotated[int, OR_AUTO, between(0, 1 << 20)] = AUTO
     layer_norm: Annotated[bool, OR_AUTO] = AUTO

@@ -25,7 +25,7 @@ from minichar.text.ngram import MOST, yardstick, yardstick_of
 from minichar.training.choose import ARCHITECTURE, CHOOSERS, config_of, masking
 from minichar.training.device import same_kind
 from minichar.training.plan import extended, plan
-from minichar.training.recipes import check_effect, settings_from
+from minichar.training.recipes import check_effect, settings_from, with_cell_of_recipe
 from minichar.training.settings import HELD_OUT, TEXTS, Settings
 from minichar.training.team import ALONE, Team
 from minichar.training.text import (
@@ -175,7 +175,7 @@ def resume(
         If the checkpoint cannot be resumed, if one of its texts is missing or has changed, or if `changes`
         contains a different value for one of the `FIXED` settings.
     """
-    devices = devices or (CPU,)
+    devices, changes = devices or (CPU,), with_cell_of_recipe(changes)
     # Let rank 0 choose: a network file system may list different checkpoints on different machines.
     path, notes, rewound = team.lead(lambda: _choose(path))
     model, state = load_training(path, devices[0])

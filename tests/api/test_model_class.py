@@ -232,7 +232,7 @@ def test_short_text(model):
 
 def test_create():
     vocabulary = minichar.Vocabulary("abc")
-    options = {"model": "gru", "rnn_size": 5, "num_layers": 3, "dropout": 0.5, "gru_reset": "before"}
+    options = {"model": "gru-reset-before", "rnn_size": 5, "num_layers": 3, "dropout": 0.5}
     options |= {"weight_drop": 0.1, "embedding": 5, "layer_norm": True, "tied": True}
     model = minichar.Model.create(vocabulary, **options, seed=4, dtype="float64")
     assert model.config == Config(3, **options)
@@ -293,7 +293,7 @@ def test_repr_has_three_lines(text, model):
     ("config", "words"),
     [
         ({"num_layers": 1}, "LSTM, 1 layer of 4, 6 characters, "),
-        ({"model": "gru", "gru_reset": "before"}, "GRU (reset before the matrix product), 2 layers of 4, "),
+        ({"model": "gru-reset-before"}, "GRU (reset before the matrix product), 2 layers of 4, "),
         ({"layer_norm": True}, "LSTM with layer normalisation, 2 layers of 4, "),
         ({"model": "rnn", "dropout": 0.25}, "RNN, 2 layers of 4, dropout 0.25, 6 characters"),
     ],

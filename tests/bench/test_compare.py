@@ -71,7 +71,7 @@ def test_baselines_of_each_benchmark(monkeypatch):
     assert opponents(replace(SMALL, kind="sample-many")) == [replace(SMALL, kind="sample")]
     assert opponents(SMALL) == [eager]
     assert opponents(replace(SMALL, device="opencl:0")) == [replace(eager, device="opencl:0")]
-    assert opponents(replace(SMALL, model="gru", gru_reset="before")) == [None]
+    assert opponents(replace(SMALL, model="gru-reset-before")) == [None]
     monkeypatch.setattr(comparing, "find_spec", lambda name: None)
     assert opponents(SMALL) == [None]
 
@@ -133,7 +133,7 @@ def test_every_benchmark_runs(kind):
 
 
 def test_training_reduces_the_loss(cell):
-    work, backend = replace(SMALL, **cell), open_backend("cpu")
+    work, backend = replace(SMALL, model=cell), open_backend("cpu")
     model = CharRNN.new(work.config(), ours.vocabulary(work.vocab_size), seed=1, backend=backend)
     network, ids = model.network(work.seq_length, work.batch_size), work.ids()
 

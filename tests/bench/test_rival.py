@@ -38,7 +38,7 @@ def test_model_has_the_same_weights_and_trains(model):
 
 def test_error_for_a_cell_without_counterpart_is_one_line():
     with pytest.raises(MinicharError, match=r"^GRU \(.*\) has no PyTorch counterpart to compare with$"):
-        rival.prepare(replace(SMALL, model="gru", gru_reset="before"))
+        rival.prepare(replace(SMALL, model="gru-reset-before"))
 
 
 def test_large_vocabulary_uses_an_embedding():

@@ -27,7 +27,7 @@ def toy_state(model, B=3):
 
 @pytest.fixture
 def model(cell):
-    model = toy_model("\n aé汉𝄞", unknown=True, **cell)
+    model = toy_model("\n aé汉𝄞", unknown=True, model=cell)
     model.details = {"val_loss": 1.25, "nested": {"list": [1, None, "x"]}}
     return model
 
@@ -221,7 +221,6 @@ def test_the_error_for_an_extra_array_contains_its_name(forge, name, shown):
         {"model": "transformer"},
         {"model": ["lstm"]},
         {"model": "gru"},
-        {"gru_reset": 3},
         {"dropout": float("nan")},
         {"dropout": 1},
         {"dropout": "0"},

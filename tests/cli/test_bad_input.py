@@ -193,7 +193,6 @@ def test_words_that_are_neither_auto_nor_a_number(cli):
         ("--split", "rows"),
         ("--ss-schedule", "cosine"),
         ("--ss-feed", "beam"),
-        ("--gru-reset", "never"),
         ("--dtype", "float16"),
         ("--print-every", 0),
         ("--unheard-of", 1),

@@ -9,6 +9,7 @@ from click.shell_completion import ShellComplete
 from toys import ONE_THREAD
 
 from minichar.cli import main
+from minichar.engine.cells import CELLS
 
 
 @pytest.fixture
@@ -92,7 +93,7 @@ def test_commands_options_and_choices_are_completed(complete, capsys):
 
 
 def test_auto_is_completed(complete):
-    names = ["auto", "gru", "lstm", "rnn"]
+    names = ["auto", *CELLS]
     assert complete("train", "--model", "") == [("plain", name) for name in names]
     for option in ("--model", "--rnn-size", "--learning-rate"):
         assert complete("train", option, "a") == complete("train", option, "AU") == [("plain", "auto")]

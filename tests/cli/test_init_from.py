@@ -14,7 +14,7 @@ def test_init_from_keeps_the_architecture_and_matches_characters(cli, train, hom
     (home / "new.txt").write_text(TEXT.upper() + TEXT)
     options = [*TOY[-6:], "--max-epochs", 1, "--savefile", "second"]  # without --rnn-size
     result = cli("train", "--data", "new.txt", *options, "--init-from", first)
-    assert load(result.stdout.strip()).config.model == "gru"
+    assert load(result.stdout.strip()).config.model == "gru-reset-before"
     assert load(result.stdout.strip()).config.rnn_size == 8
     assert re.search(r"characters new to the model, initialised randomly \(\d+\): 'A'", result.stderr)
     wrong = cli("train", "--data", "new.txt", *TOY, "--init-from", first, "--rnn-size", 9, status=1)
@@ -45,9 +45,10 @@ def test_init_from_and_resume_together(cli):
     assert "--resume and --init-from are mutually exclusive" in result.stderr
 
 
-def test_the_reset_gate_of_the_initial_model_can_be_repeated(cli, train):
-    path = train("--model", "gru", "--gru-reset", "before", "--max-epochs", 1)
-    options = ("--data", "input.txt", "--max-epochs", 1, "--checkpoint-dir", "tuned")
-    assert "GRU" in cli("train", "--init-from", path, "--gru-reset", "before", *options).stderr
-    error = cli("train", "--init-from", path, "--gru-reset", "after", *options, status=1).stderr
-    assert "--gru-reset after does not match the --init-from model, which has before" in error
+def test_the_cell_of_the_initial_model_can_be_repeated(cli, train):
+    path = train("--model", "gru", "--max-epochs", 1)  # with the recipe char-rnn
+    options = ("--init-from", path, "--data", "input.txt", "--max-epochs", 1, "--checkpoint-dir", "tuned")
+    for repeated in (("--model", "gru-reset-before"), ("--recipe", "char-rnn", "--model", "gru")):
+        assert "GRU (reset before" in cli("train", *options, *repeated).stderr
+    error = cli("train", *options, "--model", "gru", status=1).stderr
+    assert "--model gru does not match the --init-from model, which has gru-reset-before" in error

@@ -8,8 +8,7 @@ from toys import history_of, parts, put_together, toy_model
 from minichar import generate, load
 from minichar.checkpoints.checkpoint import save
 from minichar.engine import gradcheck, loss, lstm
-from minichar.engine.cells import models
-from minichar.engine.registry import CELLS
+from minichar.engine.cells import CELLS
 from minichar.errors import LONGEST_PATH
 
 # inspect
@@ -144,16 +143,12 @@ def test_convert_overwrites_a_file_only_with_force(cli, checkpoint, home):
 # gradcheck
 
 
-@pytest.mark.parametrize("reset", [[], ["--gru_reset", "before"]])
-@pytest.mark.parametrize("model", models())
-def test_gradcheck_passes_for_every_parameter(cli, model, reset):
-    if reset and model != "gru":
-        return
-    result = cli("gradcheck", "--model", model, *reset, "--rnn-size", 3, "--vocab-size", 4, "--seq-length", 5)
+@pytest.mark.parametrize("model", CELLS)
+def test_gradcheck_passes_for_every_parameter(cli, model):
+    result = cli("gradcheck", "--model", model, "--rnn-size", 3, "--vocab-size", 4, "--seq-length", 5)
     heading, *rows = result.stdout.splitlines()
     assert heading.split() == ["parameter", "shape", "complex", "step", "central", "difference", "verdict"]
-    config = {"model": model, "gru_reset": "before" if reset else "after", "rnn_size": 3, "num_layers": 2}
-    shapes = toy_model("abcd", **config).parameters.shapes
+    shapes = toy_model("abcd", model=model, rnn_size=3, num_layers=2).parameters.shapes
     for (name, shape), row in zip(shapes.items(), rows, strict=True):
         match = re.fullmatch(rf"{name} +{' × '.join(map(str, shape))} +(\S+) +(\S+)  passed", row)
         assert match, row
@@ -228,7 +223,6 @@ def test_gradcheck_fails_when_one_parameter_fails(cli, monkeypatch):
         (["--rnn-size", 0], 1),
         (["--num-layers", -1], 1),
         (["--vocab-size", 1], 2),
-        (["--gru-reset", "before"], 2),
         (["--dropout", 1], 1),
         (["--embedding", -1], 1),
         (["--tied", "--embedding", 4], 1),

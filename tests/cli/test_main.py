@@ -411,7 +411,7 @@ def test_options_without_a_single_replacement_are_explained(cli, given, words):
 
 
 def test_choices_ignore_case_and_suggest_a_similar_name(cli):
-    words = "'lsmt' is neither auto nor one of 'gru', 'lstm', 'rnn'; did you mean 'lstm'?"
+    words = "'lsmt' is neither auto nor one of 'gru', 'gru-reset-before', 'lstm', 'rnn'; did you mean 'lstm'?"
     assert words in cli("train", "--model", "lsmt", status=2).stderr
     words = "did you mean 'tinyshakespeare'?"
     assert words in cli("data", "get", "Shakespeare", status=2).stderr
@@ -477,8 +477,8 @@ def failing(monkeypatch):
     [
         (MinicharError("wrong value: fix it"), "Error: wrong value: fix it\n"),
         (
-            MinicharError(Option("top_k", 3), " contradicts ", Option("gru_reset")),
-            "Error: --top-k 3 contradicts --gru-reset\n",
+            MinicharError(Option("top_k", 3), " contradicts ", Option("top_p")),
+            "Error: --top-k 3 contradicts --top-p\n",
         ),
         (OSError(28, "No space left"), "Error: cannot write to standard output: No space left\n"),
         (OSError(28, "No space left", "x"), "Error: cannot access 'x': No space left\n"),

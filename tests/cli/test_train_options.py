@@ -27,11 +27,10 @@ OTHER = {
     "split": "tail",
     "train_frac": 0.8,
     "val_frac": 0.1,
-    "model": "gru",
+    "model": "gru-reset-before",
     "rnn_size": 7,
     "num_layers": 3,
     "dropout": 0.5,
-    "gru_reset": "before",
     "weight_drop": 0.4,
     "embedding": 6,
     "layer_norm": True,
@@ -193,7 +192,7 @@ def test_help_lists_every_option_under_a_heading(cli):
     ):
         shown = re.search(rf"^  {option} .*\n(?:   .*\n)*", text, re.MULTILINE)[0]
         assert f"[default: {default}" in " ".join(shown.split()).replace("- ", "-"), option
-    assert "  --model [auto|gru|lstm|rnn] " in text
+    assert "  --model [auto|gru|gru-reset-before|lstm|rnn]\n" in text
 
 
 def test_text_without_the_data_option(cli):

@@ -45,7 +45,7 @@ def operations_of(fake_cupy, generator):
 
 
 def test_a_gru_that_resets_before_the_product_has_two_stages(operations_of):
-    assert sum(operations_of("gru", gru_reset="before").values()) == 888
+    assert sum(operations_of("gru-reset-before").values()) == 888
 
 
 @pytest.mark.parametrize(("model", "budget"), [("lstm", 476), ("gru", 579), ("rnn", 474)])

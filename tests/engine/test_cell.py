@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cells import ARGUMENTS, ODD, B, H, arguments_of
+from cells import ODD, B, H, arguments_of
 
 from minichar.engine.cell import Cell, Counterpart, Product
 from minichar.engine.config import Config
-from minichar.engine.registry import CELLS, models, register
+from minichar.engine.registry import CELLS, register
 from minichar.errors import MinicharError
 
 
@@ -79,11 +79,6 @@ def test_every_gate_of_a_product_has_its_own_letter(cell):
     assert all(sorted(product.gates) == sorted(set(product.gates)) for product in cell.products)
 
 
-def test_every_registered_cell_has_config_arguments():
-    """The `cell` fixture covers only the cells in `ARGUMENTS`."""
-    assert {Config(8, **arguments).cell.name for arguments in ARGUMENTS.values()} == set(CELLS)
-
-
 class TestShapes:
     def test_shapes_of_the_weights(self):
         """The layer has H = 3, and its input is either a vector of size D = 5 or one of V = 11 characters."""
@@ -107,9 +102,9 @@ class TestRegistry:
         del CELLS[ODD.name]
 
     def test_a_registered_cell_is_a_model(self):
-        assert ODD.name not in models()
+        assert ODD.name not in CELLS
         assert register(ODD) is ODD
-        assert ODD.name in models()
+        assert ODD.name in CELLS
         assert Config(8, ODD.name).cell is ODD
 
     def test_a_second_cell_with_the_same_name_is_rejected(self):
@@ -199,12 +194,6 @@ class TestRegistry:
         with pytest.raises(MinicharError, match=re.escape(words)):
             register(replace(lstm, name="odd", stages=(stage,)))
         assert "odd" not in CELLS
-
-    def test_a_variant_is_not_a_model(self):
-        register(replace(ODD, variant=True))
-        assert ODD.name not in models()
-        with pytest.raises(MinicharError, match="model is 'odd'"):
-            Config(8, ODD.name)
 
 
 def test_by_default_a_product_reads_state_and_input():

@@ -25,7 +25,7 @@ T, B, V, H = 3, 2, 8, 3
 
 def toy(cell, generator, backend=CPU):
     """Return ``(network, feed, targets)`` for a two-layer network with dropout."""
-    network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
+    network = toy_network(Config(V, cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
     inputs, targets = backend.to_device(generator.integers(V, size=(2, T, B)))  # each (T, B)
     return network, teacher_forcing(inputs), targets
 
@@ -54,7 +54,7 @@ def test_a_small_relative_error_in_one_element_of_every_parameter_fails(error, c
 
 
 def test_only_the_parameter_with_the_wrong_gradient_fails(generator, monkeypatch):
-    network, feed, targets = toy({"model": "rnn"}, generator)
+    network, feed, targets = toy("rnn", generator)
     for name in network.config.shapes():
         with monkeypatch.context() as patch:
             spoil(patch, [name], lambda g: -g)
@@ -63,7 +63,7 @@ def test_only_the_parameter_with_the_wrong_gradient_fails(generator, monkeypatch
 
 
 def test_a_nan_gradient_fails(generator, monkeypatch):
-    network, feed, targets = toy({"model": "lstm"}, generator)
+    network, feed, targets = toy("lstm", generator)
     spoil(monkeypatch, ["layer1.W"], lambda g: float("nan"))
     rows = check_network(network, feed, targets)
     assert [row.name for row in rows if not row.passed] == ["layer1.W"]
@@ -85,7 +85,7 @@ def test_the_directional_check_detects_a_relative_error_of_1e_6(cell, backend, g
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_the_directional_check_fails_for_values_that_are_not_finite(bad, generator, monkeypatch):
-    network, feed, targets = toy({"model": "lstm"}, generator)
+    network, feed, targets = toy("lstm", generator)
     spoil(monkeypatch, ["layer1.W"], lambda g: bad)
     direction = generator.normal(size=network.parameters.size)  # (size,)
     assert not directional_error(network, feed, targets, direction) <= COMPLEX_LIMIT
@@ -119,7 +119,7 @@ def test_both_methods_on_a_cubic():
 
 
 def test_the_checker_does_not_change_parameters_state_or_masks(generator):
-    network, feed, targets = toy({"model": "lstm"}, generator)
+    network, feed, targets = toy("lstm", generator)
     before = network.parameters.flat.copy(), network.state, network.masks[0].copy()
     check_network(network, feed, targets)
     after = network.parameters.flat, network.state, network.masks[0]
@@ -128,7 +128,7 @@ def test_the_checker_does_not_change_parameters_state_or_masks(generator):
 
 
 def test_the_loss_function_does_not_change_when_the_network_runs(generator):
-    network, feed, targets = toy({"model": "lstm"}, generator)
+    network, feed, targets = toy("lstm", generator)
     network.learn(feed, targets)
     loss, theta = loss_of(network, "float64", targets), network.parameters.flat
     before = loss(theta)
@@ -141,7 +141,7 @@ class TestStepSize:
     @pytest.fixture
     def errors(self, generator):
         """Return a function that computes a method's error with step h on a toy network."""
-        network, feed, targets = toy({"model": "lstm"}, generator)
+        network, feed, targets = toy("lstm", generator)
         network.learn(feed, targets)
         dtypes = {complex_step: "complex128", central_difference: "float64"}
 

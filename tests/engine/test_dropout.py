@@ -64,7 +64,7 @@ class TestInTheNetwork:
 class TestDropConnect:
     @pytest.fixture
     def network(self, cell, generator, backend):
-        config = Config(5, **cell, rnn_size=4, num_layers=2, weight_drop=0.4)
+        config = Config(5, cell, rnn_size=4, num_layers=2, weight_drop=0.4)
         return toy_network(config, 3, 2, generator, backend)
 
     def test_the_loss_is_that_of_masked_recurrent_weights(self, network, generator, backend, host):

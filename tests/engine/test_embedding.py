@@ -20,7 +20,7 @@ T, B, V, H, D = 4, 2, 7, 3, 5
 
 @pytest.fixture
 def config(cell):
-    return Config(V, **cell, rnn_size=H, num_layers=2, embedding=D)
+    return Config(V, cell, rnn_size=H, num_layers=2, embedding=D)
 
 
 def test_each_character_is_its_column_and_the_gradient_sums_over_its_occurrences(backend, host):

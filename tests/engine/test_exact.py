@@ -92,7 +92,7 @@ def test_a_function_gives_the_same_value_at_every_position(name, generator):
 
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_with_exact_parameters_logits_and_state_do_not_depend_on_the_batch(cell, layer_norm, generator):
-    model = toy_model(dtype="float32", rnn_size=64, layer_norm=layer_norm, **cell)
+    model = toy_model(dtype="float32", rnn_size=64, layer_norm=layer_norm, model=cell)
     parameters = exact(model.parameters)
     inputs = generator.integers(6, size=(5, 7))  # (T, B)
 

@@ -57,7 +57,7 @@ def assert_all_passed(network, rows):
 )
 def test_every_element_of_every_gradient(cell, L, options, ss_feed, generator):
     """`toy_network` sets a nonzero initial state, so the check covers its contribution to the gradients."""
-    config = Config(V, **cell, rnn_size=H, num_layers=L, **options)
+    config = Config(V, cell, rnn_size=H, num_layers=L, **options)
     network = toy_network(config, T, B, generator)
     assert network.state.all()
     inputs, targets = characters(generator)
@@ -90,7 +90,7 @@ def test_the_gradient_under_scheduled_sampling_on_every_device(ss_feed, backend,
 def test_the_gradient_of_fewer_than_T_steps(cell, backend, host, generator):
     """Run a full chunk first, so that leftover values would be detected."""
     n = 3
-    network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
+    network = toy_network(Config(V, cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
     inputs, targets = characters(generator, backend=backend)
     network.learn(teacher_forcing(inputs), targets)
     network.learn(teacher_forcing(inputs), targets[:n])
@@ -106,7 +106,7 @@ def test_the_gradient_of_fewer_than_T_steps(cell, backend, host, generator):
 
 def test_the_directional_derivative_at_realistic_sizes(cell, generator):
     T = 20
-    config = Config(65, **cell, rnn_size=64, num_layers=2, dropout=0.4)
+    config = Config(65, cell, rnn_size=64, num_layers=2, dropout=0.4)
     parameters = Parameters(config.shapes(), "float64")
     initialise(config, parameters, generator)
     network = Network(config, parameters, T, B=10)
@@ -119,7 +119,7 @@ def test_the_directional_derivative_at_realistic_sizes(cell, generator):
 def test_every_device_computes_the_same_gradient_as_the_cpu(every_cell, backend, generator):
     """The tolerance is a multiple of each dtype's machine epsilon."""
     T = 4
-    config = Config(65, **every_cell, rnn_size=32, num_layers=2)
+    config = Config(65, every_cell, rnn_size=32, num_layers=2)
     exact = Parameters(config.shapes(), "float64")
     initialise(config, exact, generator)
     inputs, targets = characters(generator, T, 10, 65)

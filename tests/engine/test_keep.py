@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cells import ARGUMENTS, ODD
+from cells import ODD
 
 from minichar.engine.config import Config
 from minichar.engine.feed import teacher_forcing
@@ -15,11 +15,11 @@ KEEP = np.array([[1, 0], [0, 1], [1, 1], [0, 0], [1, 0]], bool)
 """Mask with resets (0) at the first step, in one column, in both columns, and at consecutive steps."""
 
 
-@pytest.fixture(params=[*ARGUMENTS, "odd"])
+@pytest.fixture(params=[*CELLS, ODD.name])
 def config(request, monkeypatch):
     """Return the configuration of a network with each cell, including `ODD`, which has three states."""
     monkeypatch.setitem(CELLS, ODD.name, ODD)
-    return Config(V, **ARGUMENTS.get(request.param, {"model": "odd"}), rnn_size=H, num_layers=2, dropout=0.4)
+    return Config(V, request.param, rnn_size=H, num_layers=2, dropout=0.4)
 
 
 def test_every_element_of_every_gradient(config, generator):

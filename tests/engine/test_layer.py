@@ -42,7 +42,7 @@ def test_initial_biases_are_those_declared_by_the_cell(odd):
 
 def values_of(cell, generator):
     """Run a layer, and return ``(layer, start, seen)``, where `seen` has copies of each step's values."""
-    network = toy_network(Config(V, **cell, rnn_size=H, num_layers=1), T, B, generator)
+    network = toy_network(Config(V, cell, rnn_size=H, num_layers=1), T, B, generator)
     (layer,) = network.layers
     start = layer.start.copy()
     seen = []
@@ -75,7 +75,7 @@ EQUATIONS = {
 @pytest.mark.parametrize("model", EQUATIONS)
 def test_values_are_named_correctly(model, generator):
     """The values satisfy the cell's equations only if no two names are swapped."""
-    _, start, seen = values_of({"model": model}, generator)
+    _, start, seen = values_of(model, generator)
     before = dict(zip("hc", start, strict=False))
     for values in seen:
         for name, wanted in EQUATIONS[model](values, before).items():

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from cells import ARGUMENTS
 from naive import STEPS, read_chunk
 
 from minichar.engine.config import Config
@@ -13,7 +12,7 @@ T, B, V, H = 5, 2, 8, 3
 @pytest.mark.parametrize(("L", "dropout", "layer_norm"), [(1, 0.4, False), (2, 0.0, True), (3, 0.4, False)])
 @pytest.mark.parametrize("cell", STEPS)
 def test_the_engine_agrees_with_the_naive_reference(cell, L, dropout, layer_norm, generator):
-    config = Config(V, **ARGUMENTS[cell], rnn_size=H, num_layers=L, dropout=dropout, layer_norm=layer_norm)
+    config = Config(V, cell, rnn_size=H, num_layers=L, dropout=dropout, layer_norm=layer_norm)
     network = toy_network(config, T, B, generator)
     masks = network.masks if dropout else None
     state = network.state
@@ -30,7 +29,7 @@ def test_the_reference_gives_a_different_loss_for_every_cell(generator):
     inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
     losses = []
     for cell in STEPS:
-        config = Config(V, **ARGUMENTS[cell], rnn_size=H, num_layers=1)
+        config = Config(V, cell, rnn_size=H, num_layers=1)
         network = toy_network(config, T, B, np.random.default_rng(1))
         losses.append(read_chunk(config, network.parameters, inputs, targets, network.state)[0])
     assert np.diff(sorted(losses)).min() > 1e-3

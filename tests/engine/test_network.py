@@ -20,7 +20,7 @@ T, B, V, H = 5, 2, 8, 3
 @pytest.fixture
 def network(cell, generator, backend):
     """Return a two-layer network with random weights and a random state, without dropout."""
-    return toy_network(Config(V, **cell, rnn_size=H, num_layers=2), T, B, generator, backend)
+    return toy_network(Config(V, cell, rnn_size=H, num_layers=2), T, B, generator, backend)
 
 
 @pytest.fixture
@@ -271,7 +271,7 @@ class TestFeed:
 class TestBatch:
     def test_permuting_the_sequences_permutes_the_logits(self, cell, backend, host, generator):
         B, order = 4, [2, 0, 3, 1]
-        network = toy_network(Config(V, **cell, rnn_size=H, num_layers=2), T, B, generator, backend)
+        network = toy_network(Config(V, cell, rnn_size=H, num_layers=2), T, B, generator, backend)
         inputs = generator.integers(V, size=(T, B))
         permuted = another(network, B=B)
         permuted.state = backend.to_device(host(network.state)[..., order])
@@ -295,7 +295,7 @@ class TestBatch:
 class TestDropoutInTheNetwork:
     @pytest.fixture
     def dropping(self, cell, backend, generator):
-        config = Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4)
+        config = Config(V, cell, rnn_size=H, num_layers=2, dropout=0.4)
         return toy_network(config, T, B, generator, backend)
 
     def test_dropout_is_applied_between_the_layers_and_before_the_read_out(self, dropping, text, host):
@@ -328,9 +328,7 @@ class TestDropoutInTheNetwork:
     def test_before_masks_are_drawn_dropout_is_inactive(self, dropping, text, same):
         fresh = another(dropping)
         feed = teacher_forcing(text[0, :T])
-        without = Network(
-            Config(V, fresh.config.model, H, 2, 0.0, fresh.config.gru_reset), fresh.parameters, T, B
-        )
+        without = Network(Config(V, fresh.config.model, H, 2), fresh.parameters, T, B)
         same(fresh.forward(feed), without.forward(feed))
 
 

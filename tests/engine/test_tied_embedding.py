@@ -20,7 +20,7 @@ T, B, V, H = 4, 2, 7, 3
 
 @pytest.fixture
 def config(cell):
-    return Config(V, **cell, rnn_size=H, num_layers=2, embedding=H, tied=True)
+    return Config(V, cell, rnn_size=H, num_layers=2, embedding=H, tied=True)
 
 
 def test_each_character_is_its_row_and_its_gradient_is_added(backend, host):

@@ -50,7 +50,7 @@ class Page(HTMLParser):
 
 
 def test_the_page_contains_the_model(saved, cell):
-    model, path = saved(unknown=True, embedding=4, layer_norm=True, dropout=0.5, **cell)
+    model, path = saved(unknown=True, embedding=4, layer_norm=True, dropout=0.5, model=cell)
     converted = convert(path, path.with_suffix(".html"))
     data = Page(converted.path).data
     assert converted.notes == ()
@@ -64,7 +64,7 @@ def test_the_page_contains_the_model(saved, cell):
 
 
 def test_every_built_in_cell_can_be_written(cell):
-    assert Config(7, **cell).cell.javascript
+    assert Config(7, cell).cell.javascript
 
 
 @pytest.mark.parametrize(

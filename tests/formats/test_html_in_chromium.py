@@ -94,7 +94,7 @@ def expect_status(page, words):
 )
 def test_logits_and_argmax_text_agree_with_the_engine(visit, rounded, cell, parts):
     """Both use float64, so they differ only by the approximation error of `exp` in model.js."""
-    model = rounded(3, **parts, **cell)
+    model = rounded(3, **parts, model=cell)
     ids = np.random.default_rng(1).integers(7, size=N)  # (N,)
     network = model.network(N, 1)
     expected = network.forward(teacher_forcing(ids[:, None]))[:, :, 0]  # (N, V)

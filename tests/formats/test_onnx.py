@@ -29,7 +29,7 @@ def states_of(model, state):
 
 
 def test_a_step_agrees_with_the_engine(saved, run, ids, state, onnx, session, cell):
-    model, path = saved(layers=3, **cell)
+    model, path = saved(layers=3, model=cell)
     opened = session(convert(path, to="onnx").path)
     begin = state(model).astype("float32")
     expected, last = run(model, ids, begin)
@@ -47,7 +47,7 @@ def test_a_step_agrees_with_the_engine(saved, run, ids, state, onnx, session, ce
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_a_sequence_agrees_with_the_engine(saved, run, ids, state, onnx, session, cell, layers):
-    model, path = saved(layers=layers, **cell)
+    model, path = saved(layers=layers, model=cell)
     opened = session(convert(path, to="onnx", sequence=True).path)
     begin = state(model).astype("float32")
     expected, last = run(model, ids, begin)
@@ -70,7 +70,7 @@ def test_one_file_supports_any_length_and_batch_size(saved, onnx, session):
 
 def test_float64_agrees_to_1e_12(saved, run, ids, state, onnx, cell):
     evaluator = pytest.importorskip("onnx.reference").ReferenceEvaluator
-    model, path = saved(dtype="float64", **cell)
+    model, path = saved(dtype="float64", model=cell)
     converted = convert(path, path.with_suffix(".onnx"), dtype="float64", sequence=True)
     begin = state(model)
     expected, _ = run(model, ids, begin)
@@ -93,7 +93,7 @@ def test_float16_weights_are_stored_and_cast_to_float32(saved, run, ids, state, 
 
 
 def test_the_metadata_contains_vocabulary_and_configuration(saved, onnx, cell):
-    model, path = saved(dropout=0.25, unknown=True, **cell)
+    model, path = saved(dropout=0.25, unknown=True, model=cell)
     converted = convert(path, to="onnx")
     made = onnx.load(str(converted.path))
     onnx.checker.check_model(made, full_check=True)

@@ -33,14 +33,13 @@ class Case:
 
     Attributes
     ----------
-    model, gru_reset, layer_norm, embedding, tied
+    model, layer_norm, embedding, tied
         See `Config`. If `tied` is True, `embedding` is ignored.
     resets : bool
         Whether the states of some sequences are reset within a chunk.
     """
 
     model: str = "lstm"
-    gru_reset: str = "after"
     layer_norm: bool = False
     embedding: int = 0
     tied: bool = False
@@ -51,7 +50,6 @@ class Case:
         return replace(
             base,
             model=self.model,
-            gru_reset=self.gru_reset,
             layer_norm=self.layer_norm,
             embedding=base.rnn_size if self.tied else self.embedding,
             tied=self.tied,
@@ -67,7 +65,7 @@ PLAIN, SHORT_TEXT = Case(), Case("gru", layer_norm=True, tied=True, resets=True)
 CASES = (
     PLAIN,
     Case("gru"),
-    Case("gru", gru_reset="before"),
+    Case("gru-reset-before"),
     Case("rnn"),
     Case("lstm", layer_norm=True, embedding=5),
     SHORT_TEXT,

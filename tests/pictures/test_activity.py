@@ -16,7 +16,7 @@ def ids(generator):
 
 @pytest.fixture
 def model(cell):
-    return toy_model(unknown=True, **cell)
+    return toy_model(unknown=True, model=cell)
 
 
 @pytest.mark.parametrize("reset_on", ["", "a"])
@@ -44,7 +44,7 @@ def test_states_and_alternatives_equal_those_from_a_single_forward_pass(model, i
         np.testing.assert_allclose(states, wanted.T, rtol=1e-12)
 
 
-NAMES = {"lstm": "ifo", "gru": "rz", "rnn": "h"}
+NAMES = {"lstm": "ifo", "gru": "rz", "gru-reset-before": "rz", "rnn": "h"}
 
 
 def test_gate_histograms(model, ids):
@@ -69,8 +69,8 @@ def test_gate_histograms(model, ids):
         ({"model": "lstm"}, "layer1.W", 2, "o"),
         ({"model": "gru"}, "layer1.W", 0, "r"),
         ({"model": "gru"}, "layer1.W", 1, "z"),
-        ({"model": "gru", "gru_reset": "before"}, "layer1.W", 0, "r"),
-        ({"model": "gru", "gru_reset": "before"}, "layer1.W", 1, "z"),
+        ({"model": "gru-reset-before"}, "layer1.W", 0, "r"),
+        ({"model": "gru-reset-before"}, "layer1.W", 1, "z"),
         ({"model": "rnn"}, "layer1.W", 0, "h"),
     ],
 )

@@ -67,7 +67,7 @@ def test_the_text_is_the_same_as_on_the_cpu(choice, unknown, gpu):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("config", [{}, {"model": "gru", "gru_reset": "before"}, {"embedding": 3}], ids=str)
+@pytest.mark.parametrize("config", [{}, {"model": "gru-reset-before"}, {"embedding": 3}], ids=str)
 def test_every_kind_of_network_generates_the_same_text(config, dtype, gpu):
     model = toy_model(dtype=dtype, **config)
     for one in (model, model.exact()):

@@ -35,13 +35,13 @@ def scores_of(model, text):
 
 @pytest.mark.parametrize("separator", ["\n", "\n\n", "aba", "b"])
 def test_the_second_document_has_the_distributions_of_a_fresh_stream(separator, cell):
-    model = model_of(separator, **cell)
+    model = model_of(separator, model=cell)
     document = "aa\nbaa"
     start = separator[-1] + document
     scores = scores_of(model, "ab" + separator + document)
     fresh = scores_of(model, start)
     np.testing.assert_array_equal(scores[-len(start) :], fresh)
-    plain = scores_of(toy_model("\nab", scale=40.0, **cell), "ab" + separator + document)
+    plain = scores_of(toy_model("\nab", scale=40.0, model=cell), "ab" + separator + document)
     assert (plain[-len(document) :] != fresh[-len(document) :]).any()
 
 
@@ -123,7 +123,7 @@ def test_a_model_without_the_setting_is_never_reset(settings):
 @pytest.mark.parametrize("separator", ["", "b", "aba"])
 def test_a_stream_resumes_from_a_state_at_any_position(separator, cell):
     """The stream generates the same characters, even if the position is within a separator."""
-    model = model_of(separator, **cell)
+    model = model_of(separator, model=cell)
 
     def new_stream():
         return Stream([1, 2], Choice(0.9), np.random.default_rng(1), {3: 0, 24: 2})

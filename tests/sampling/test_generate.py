@@ -16,7 +16,7 @@ from minichar.sampling.streams import BLOCK
 
 @pytest.fixture
 def model(cell):
-    return toy_model(**cell)
+    return toy_model(model=cell)
 
 
 @pytest.fixture

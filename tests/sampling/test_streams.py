@@ -87,7 +87,7 @@ def test_each_stream_is_sampled_with_its_own_options(generator):
 def test_streams_in_a_large_batch_equal_single_streams(cell):
     """BLAS uses different kernels for different batch sizes, so the logits of inexact models would differ."""
     vocabulary = Vocabulary("\n " + "".join(map(chr, range(97, 123))))
-    model = CharRNN.new(Config(len(vocabulary), rnn_size=128, num_layers=2, **cell), vocabulary, seed=1)
+    model = CharRNN.new(Config(len(vocabulary), rnn_size=128, num_layers=2, model=cell), vocabulary, seed=1)
     model.parameters.flat[...] *= 8
     model, n = model.exact(), 24
     batch = Streams(model)

@@ -33,7 +33,7 @@ from minichar.checkpoints.choosing import checkpoints_in, newest_in
 from minichar.checkpoints.naming import is_latest
 from minichar.errors import MinicharError
 
-CELLS = (("lstm",), ("gru",), ("gru", "--gru-reset", "before"), ("rnn",))
+CELLS = ("lstm", "gru", "gru-reset-before", "rnn")
 SS = ("--use-ss", "--start-ss", "0.7", "--min-ss", "0.5")
 NOISE = (
     (),
@@ -176,7 +176,7 @@ def main() -> None:
         (root / "input.txt").write_text(text())
         expected: dict[Options, tuple[Result, float]] = {}
         for cell, noise in islice(product(CELLS, NOISE), arguments.chains):
-            options = ("--model", *cell, *noise, *SIZE, *SAVING)
+            options = ("--model", cell, *noise, *SIZE, *SAVING)
             directory = root / f"whole{len(expected)}"
             directory.mkdir()
             started = monotonic()

@@ -71,8 +71,8 @@ def test_toml(tmp_path):
         (["learning_rate=0.1,0.01,-1"], {}, "learning_rate is -1; it must be above 0, or None"),
         (["dropout=0..1"], {}, "dropout is 1; it must be at least 0 and below 1"),
         (["dropout=-1..0.5"], {}, "dropout is -1; it must be at least 0 and below 1"),
-        (["model=gru,lstm", "gru_reset=after,before"], {}, "gru_reset has no effect without model='gru'"),
-        (["gru_reset=after,before"], {"model": "lstm"}, "gru_reset has no effect"),
+        (["use_ss=true,false", "min_ss=0.1,0.2"], {}, "min_ss has no effect without use_ss=True"),
+        (["min_ss=0.1,0.2"], {"use_ss": False}, "min_ss has no effect"),
         (["rnn_size=4,8"], {"rnn_size": 8}, "rnn_size is specified more than once"),
         (["rnn_size=4,8", "rnn_size=16,32"], {}, "rnn_size is specified more than once"),
     ],
@@ -83,5 +83,5 @@ def test_values_that_training_would_reject(search, given, message):
 
 
 def test_values_that_training_accepts():
-    check_space([parse("model=gru,gru"), parse("gru_reset=after,before"), parse("dropout=0..0.5")], {})
+    check_space([parse("use_ss=true,true"), parse("min_ss=0.1,0.2"), parse("dropout=0..0.5")], {})
     check_space([parse("model=auto,gru")], {"rnn_size": None})

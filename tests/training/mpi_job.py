@@ -9,9 +9,9 @@ import numpy as np
 from mpi4py import MPI
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from cells import ARGUMENTS
 from toys import losses_of, toy_settings
 
+from minichar.engine.cells import CELLS
 from minichar.training.start import begin, resume
 from minichar.training.team import Ranks
 
@@ -20,10 +20,10 @@ COMM = MPI.COMM_WORLD
 
 
 results = {}
-for cell, arguments in ARGUMENTS.items():
+for cell in CELLS:
     for dtype, steps in (("float64", 200), ("float32", 100)):
         folder = TemporaryDirectory()
-        settings = toy_settings(folder.name, dtype=dtype, batch_size=5, **MASKS, **arguments)
+        settings = toy_settings(folder.name, dtype=dtype, batch_size=5, **MASKS, model=cell)
         trainer = begin(settings, team=Ranks(COMM)).trainer
         together = losses_of(trainer, steps)
         weights = COMM.allgather(trainer.step.theta.flat.tobytes())

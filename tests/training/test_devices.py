@@ -51,15 +51,14 @@ EVERYTHING = Settings(
     max_val_chunks=0,
     patience=0,
 )
-LSTM = {"model": "lstm"}
 
 
-def trainer_on(backend, settings, cell=LSTM, L=2, resumed=None, embedding=0, tied=False):
+def trainer_on(backend, settings, cell="lstm", L=2, resumed=None, embedding=0, tied=False, layer_norm=False):
     """Return a trainer that resumes a run, or starts from weights that are the same on every device."""
     split = split_text(VOCABULARY.encode(TEXT), B, T, train_frac=0.55, val_frac=0.45)
     if resumed is None:
-        sizes = {"rnn_size": 6, "num_layers": L, "embedding": embedding, "tied": tied}
-        config = Config(len(VOCABULARY), **cell, **sizes, **masking(settings))
+        parts = {"embedding": embedding, "tied": tied, "layer_norm": layer_norm}
+        config = Config(len(VOCABULARY), cell, rnn_size=6, num_layers=L, **parts, **masking(settings))
         model, state = CharRNN.new(config, VOCABULARY, 3, settings.dtype, backend), None
     else:
         model, state = load_training(resumed, backend)
@@ -170,8 +169,10 @@ class TestRecording:
 
         separate = open_double()
         separate.recorded = lambda step, agree=bool: step
-        settings, cell = replace(EVERYTHING, **masks), {**cell, "layer_norm": layer_norm}
-        there, here = (trainer_on(backend, settings, cell) for backend in (gpu, separate))
+        settings = replace(EVERYTHING, **masks)
+        there, here = (
+            trainer_on(backend, settings, cell, layer_norm=layer_norm) for backend in (gpu, separate)
+        )
         assert losses_of(there, 11) == losses_of(here, 11)
         for parts in (there.step.forced_parts, there.step.mixed_parts):
             assert [part.graph is not None for part in parts] == [True]

@@ -22,7 +22,7 @@ VOCABULARY = Vocabulary("abcdefgh")
 
 def model_on(backend, cell, generator):
     """Return a model whose loss depends on its state, with dropout that evaluation must not apply."""
-    config = Config(V, **cell, rnn_size=H, num_layers=2, dropout=0.4)
+    config = Config(V, cell, rnn_size=H, num_layers=2, dropout=0.4)
     model = CharRNN.new(config, VOCABULARY, seed=1, dtype="float64", backend=backend)
     model.parameters.flat[...] = backend.to_device(generator.uniform(-0.7, 0.7, model.parameters.size))
     return model

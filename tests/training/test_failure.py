@@ -181,7 +181,7 @@ def test_a_learning_rate_that_is_far_too_large_causes_no_warning_and_no_bad_chec
 ):
     """The test suite turns warnings into errors."""
     trainer = trainer_of(
-        learning_rate=learning_rate, eval_val_every=1, val_frac=val_frac, clip_norm=1, **cell
+        learning_rate=learning_rate, eval_val_every=1, val_frac=val_frac, clip_norm=1, model=cell
     )
     with pytest.raises(MinicharError, match=r"training failed: .*Parameter (layer\d|readout)\."):
         list(trainer.run())

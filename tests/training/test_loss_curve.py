@@ -6,7 +6,6 @@ the commit message.
 
 import numpy as np
 import pytest
-from cells import ARGUMENTS
 
 from minichar.engine.config import Config
 from minichar.model import CharRNN
@@ -27,7 +26,7 @@ def trainer_of(text, cell, *, H=16, L=2, dropout=0.0, **settings):
     settings = settings_from(
         {"recipe": "char-rnn", "epoch_reset": True, "use_ss": True, "dtype": "float64", "seed": 5, **settings}
     )
-    config = Config(len(vocabulary), **cell, rnn_size=H, num_layers=L, dropout=dropout)
+    config = Config(len(vocabulary), cell, rnn_size=H, num_layers=L, dropout=dropout)
     model = CharRNN.new(config, vocabulary, settings.seed, settings.dtype)
     split = split_text(
         vocabulary.encode(text), settings.batch_size, settings.seq_length, train_frac=0.75, val_frac=0.25
@@ -66,7 +65,7 @@ EXPECTED = {
 def test_the_first_ten_losses(name):
     trainer = trainer_of(
         TEXT,
-        ARGUMENTS[name],
+        name,
         dropout=0.2,
         seq_length=10,
         batch_size=4,

@@ -29,7 +29,6 @@ def test_the_default_recipe_is_quick():
             "learning_rate_decay_after has no effect without learning_rate_decay",
         ),
         ({"encoding": "gb18030"}, "encoding has no effect without data"),
-        ({"gru_reset": "before"}, "gru_reset has no effect without model='gru'"),
         ({"start_ss": 0.9}, "start_ss has no effect without use_ss=True"),
         ({"recipe": "char-rnn", "ss_feed": "argmax"}, "ss_feed has no effect without use_ss=True"),
         ({"patience": 5, "val_frac": 0.0}, "patience has no effect without val_frac=0.05"),
@@ -68,13 +67,20 @@ def test_a_sweep_may_try_a_constant_rate():
     settings_from({"learning_rate_decay": 1.0, "learning_rate_decay_after": 5})
 
 
+@pytest.mark.parametrize("model", ["gru-reset-before", "lstm", None])
+def test_the_gru_of_char_rnn_resets_before_the_product(model):
+    assert settings_from({"recipe": "char-rnn", "model": "gru"}).model == "gru-reset-before"
+    assert settings_from({"recipe": "quick", "model": "gru"}).model == "gru"
+    assert settings_from({"recipe": "char-rnn", "model": model}).model == model
+
+
 def test_the_recipe_of_char_rnn_has_its_original_defaults():
     """Compare the recipe with the default options of char-rnn's ``train.lua``."""
     settings = settings_from({"recipe": "char-rnn"})
     assert (settings.model, settings.rnn_size, settings.num_layers) == ("lstm", 128, 2)
     assert (settings.learning_rate, settings.learning_rate_decay) == (2e-3, 0.97)
     assert (settings.learning_rate_decay_after, settings.decay_rate) == (10, 0.95)
-    assert (settings.gru_reset, settings.layer_norm) == ("before", False)
+    assert settings.layer_norm is False
     assert (settings.dropout, settings.weight_drop) == (0, 0)
     assert (settings.seq_length, settings.batch_size) == (50, 50)
     assert (settings.max_epochs, settings.patience, settings.grad_clip) == (50, 0, 5)

@@ -23,7 +23,7 @@ T, B = 5, 2
 
 @pytest.fixture
 def model(cell):
-    return with_reset_on("a", toy_model("abcd", rnn_size=3, **cell))
+    return with_reset_on("a", toy_model("abcd", rnn_size=3, model=cell))
 
 
 @pytest.fixture

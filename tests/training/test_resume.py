@@ -54,7 +54,7 @@ def in_two(settings, n, total):
 
 def test_n_steps_plus_n_resumed_steps_equal_2n_steps(settings_of, cell):
     """The run extends past an epoch boundary and uses dropout and scheduled sampling."""
-    settings = settings_of(**cell)
+    settings = settings_of(model=cell)
     whole = begin(settings).trainer
     n = len(whole.split.train) * 2 // 3
     assert n < len(whole.split.train) < 2 * n
@@ -78,6 +78,22 @@ def test_the_checkpoints_of_both_runs_are_the_same(settings_of):
         np.testing.assert_array_equal(array, arrays_2[name], err_msg=name)
     assert header["details"].pop("run")["iteration"] == header_2["details"].pop("run")["iteration"] == 40
     assert header == header_2
+
+
+@pytest.mark.parametrize(("model", "reset"), [("gru", "after"), ("gru-reset-before", "before")])
+def test_a_checkpoint_in_which_gru_reset_selects_the_cell(settings_of, model, reset):
+    """Earlier versions wrote such checkpoints. The run keeps its name, by which it finds its files."""
+    settings = settings_of(model=model)
+    whole, first = (begin(settings).trainer for _ in range(2))
+    take(whole, 40)
+    take(first, 17)
+    header, arrays = parts(first.saver.saved[-1])
+    for options in (header["config"], header["details"]["settings"]):
+        options |= {"model": "gru", "gru_reset": reset}
+    second = resume(put_together(first.saver.saved[-1], header, arrays), {}).trainer
+    take(second, 40)
+    assert_same(whole, second)
+    assert (second.settings.run_name, second.settings.model) == ("gru", model)
 
 
 @pytest.mark.parametrize("n", [1, "end - 1", "end", "end + 1"])

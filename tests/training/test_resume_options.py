@@ -22,7 +22,6 @@ from minichar.training.start import ARCHITECTURE, begin, resume, settings_of
         ("model", "gru"),
         ("rnn_size", 9),
         ("num_layers", 1),
-        ("gru_reset", "after"),
         ("encoding", "cp1252"),
         ("min_freq", 1),
         ("reset_on", "e"),
@@ -57,6 +56,16 @@ def test_the_saved_value_of_an_option_that_cannot_change_is_shown(stopped, name,
 def test_repeating_an_option_changes_nothing(stopped):
     run = resume(stopped, {"rnn_size": 8, "seed": 123})
     assert (run.notes, run.changes) == ((), {})
+
+
+def test_repeating_the_name_of_the_cell_in_the_recipe(tmp_path):
+    options = {"recipe": "char-rnn", "model": "gru"}
+    trainer = begin(toy_settings(tmp_path, model="gru-reset-before")).trainer
+    take(trainer, 1)
+    path = trainer.saver.saved[-1]
+    assert resume(path, options).changes == {}
+    with pytest.raises(MinicharError, match=r"model='gru' .* has gru-reset-before: omit the option"):
+        resume(path, {"model": "gru"})
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ class TestInTheNetwork:
         """Return a function that runs a forward and a backward pass and returns ``(network, inputs)``."""
 
         def run(ratio):
-            config = Config(self.V, **cell, rnn_size=self.H, num_layers=2)
+            config = Config(self.V, cell, rnn_size=self.H, num_layers=2)
             network = toy_network(config, self.T, self.B, generator, backend)
             ids = backend.to_device(generator.integers(self.V, size=(2, self.T, self.B)))
             inputs, targets = ids  # each (T, B)

@@ -27,7 +27,6 @@ def test_the_defaults():
         "rnn_size": None,
         "num_layers": 2,
         "dropout": None,
-        "gru_reset": "after",
         "weight_drop": 0.0,
         "embedding": None,
         "layer_norm": None,
@@ -74,7 +73,6 @@ NAN, INF = float("nan"), float("inf")
     ("name", "values"),
     [
         ("model", ("cnn", "", "auto")),
-        ("gru_reset", ("within",)),
         ("rnn_size", (0, -1)),
         ("num_layers", (0, -1)),
         ("dropout", (1.0, -0.1, -1, NAN)),

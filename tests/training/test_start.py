@@ -20,7 +20,7 @@ ALPHABET = "abcdefgh \n"
 def old(request, tmp_path, cell):
     """Save and return a model with a different vocabulary, with or without an embedding."""
     config = {"rnn_size": 8, "num_layers": 2, "dropout": 0.4, **request.param}
-    model = toy_model("\n aceghxz", dtype="float32", **config, **cell)
+    model = toy_model("\n aceghxz", dtype="float32", **config, model=cell)
     save(tmp_path / "old.npz", model)
     return model
 
@@ -33,10 +33,10 @@ def weights_of(model, character):
 
 
 def test_a_new_run_starts_from_random_weights(tmp_path, cell):
-    settings = toy_settings(tmp_path, dropout=0.25, **cell)
+    settings = toy_settings(tmp_path, dropout=0.25, model=cell)
     run, again = begin(settings), begin(settings)
     model = run.trainer.model
-    assert (model.config.model, model.config.rnn_size, model.config.num_layers) == (cell["model"], 8, 2)
+    assert (model.config.model, model.config.rnn_size, model.config.num_layers) == (cell, 8, 2)
     assert model.config.dropout == 0.25
     assert model.vocabulary.characters == "".join(sorted(set(TEXT)))
     np.testing.assert_array_equal(model.parameters.flat, again.trainer.model.parameters.flat)
@@ -62,7 +62,7 @@ def test_weights_are_matched_by_character(old, tmp_path):
 
 
 def architecture(model):
-    names = ("model", "rnn_size", "num_layers", "gru_reset", "embedding", "layer_norm", "tied")
+    names = ("model", "rnn_size", "num_layers", "embedding", "layer_norm", "tied")
     return {name: getattr(model.config, name) for name in names}
 
 
@@ -126,7 +126,6 @@ def test_the_architecture_is_taken_from_the_checkpoint(old, tmp_path):
         ("rnn_size", 3),
         ("num_layers", 1),
         ("model", "gru"),
-        ("gru_reset", "before"),
         ("embedding", 5),
         ("layer_norm", True),
     ],

@@ -186,7 +186,7 @@ def test_the_size_contains_everything_that_affects_the_time():
         "LSTM, 2 layers of 128, 65 characters, chunks of 5×7, float32"
     )
     changes = [
-        *({"model": "rnn"}, {"model": "gru"}, {"model": "gru", "gru_reset": "before"}, {"rnn_size": 9}),
+        *({"model": "rnn"}, {"model": "gru"}, {"model": "gru-reset-before"}, {"rnn_size": 9}),
         *({"num_layers": 1}, {"vocab_size": 66}, {"dropout": 0.5}, {"weight_drop": 0.5}),
         *({"embedding": 128}, {"embedding": 128, "tied": True}, {"layer_norm": True}),
         {"dropout": 0.4, "embedding": 8},
