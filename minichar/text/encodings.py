@@ -5,7 +5,7 @@ The excerpt lets users check whether the text is readable.
 """
 
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cache, partial
 
 SAMPLE = 1 << 16
@@ -16,16 +16,13 @@ PLAUSIBLE = 0.75
 """Minimum plausibility of a suggestion."""
 CAPITAL = 0.8
 """Plausibility of each letter after the first in an all-capitals word."""
-PUNCTUATION = frozenset("\xa0¡«°§·»¿–—‘’‚“”„…€№")
-WITHIN_WORDS = frozenset("’·–—")
+FULL_WIDTH = frozenset(map(chr, [*range(0x3000, 0x3020), *range(0xFF01, 0xFF61)]))
+PUNCTUATION = FULL_WIDTH | {*"\xa0¡«°§·»¿–—‘’‚“”„…€№"}
 KANA = frozenset(map(chr, range(0x3041, 0x30FF)))
-FULL_WIDTH = frozenset(map(chr, [*range(0x3000, 0x3020), *range(0xFF01, 0xFF61)])) | PUNCTUATION
-LATIN = frozenset(filter(str.isalpha, map(chr, range(0xC0, 0x180))))
-
-Judge = Callable[[str], float]
-"""Function that returns the plausibility (0 to 1) of a text."""
-Plausibility = Callable[[str, str, str], float]
-"""Function that returns the plausibility (0 to 1) of a character, given its two neighbours."""
+LATIN, GREEK, CYRILLIC = (
+    frozenset(filter(str.isalpha, map(chr, range(*ends))))
+    for ends in ((0xC0, 0x180), (0x370, 0x400), (0x400, 0x500))
+)
 
 
 def suggest(raw: bytes, offset: int, rejected: str, number: int = 3) -> list[tuple[str, str]]:
@@ -73,34 +70,29 @@ def _excerpt(text: str) -> str:
 
 
 @cache
-def _judges() -> dict[str, Judge]:
-    """Return the `Judge` for each encoding. Equally plausible encodings are suggested in this order."""
+def _judges() -> dict[str, Callable[[str], float]]:
+    """Return functions that compute the plausibility (0 to 1) of a text, keyed by its encoding.
+
+    Equally plausible encodings are suggested in this order.
+    """
     hanzi = _rows("gb2312", 0xB0, 0xD7) | _rows("big5", 0xA4, 0xC6)
-    kanji, hangul = _rows("euc_jp", 0xB0, 0xCF), _rows("euc_kr", 0xB0, 0xC8)
-    cyrillic, greek = _letters(0x400, 0x4FF), _letters(0x370, 0x3FF)
-    wide = partial(_judge_wide, common=hanzi | kanji | KANA | hangul | FULL_WIDTH | LATIN | cyrillic | greek)
-    chinese, japanese, korean = (
-        partial(_judge_characters, common=letters | FULL_WIDTH) for letters in (hanzi, kanji | KANA, hangul)
-    )
-    latin = partial(_judge_words, plausibility=_in_latin)
-    russian, hellenic = (
-        partial(_judge_words, plausibility=partial(_in_alphabet, letters=alphabet))
-        for alphabet in (cyrillic, greek)
-    )
+    japanese, hangul = _rows("euc_jp", 0xB0, 0xCF) | KANA, _rows("euc_kr", 0xB0, 0xC8)
+    ascii_ = {each for each in map(chr, range(128)) if each.isprintable() or each.isspace()}
+    wide = partial(_share, common=hanzi | japanese | hangul | LATIN | GREEK | CYRILLIC | ascii_)
     return {
         "utf-8": lambda text: 1.0,
         "utf-16-le": wide,
         "utf-16-be": wide,
-        "euc_kr": korean,
-        "euc_jp": lambda text: japanese(text) * _has_kana(text),
-        "cp932": lambda text: japanese(text) * _has_kana(text),
-        "gb18030": chinese,
-        "big5": chinese,
-        "cp1252": latin,
-        "cp1250": latin,
-        "cp1251": russian,
-        "koi8_r": russian,
-        "cp1253": hellenic,
+        "euc_kr": lambda text: _share(_outside_ascii(text), hangul),
+        "euc_jp": lambda text: _share(_outside_ascii(text), japanese) * _has_kana(text),
+        "cp932": lambda text: _share(_outside_ascii(text), japanese) * _has_kana(text),
+        "gb18030": lambda text: _share(_outside_ascii(text), hanzi),
+        "big5": lambda text: _share(_outside_ascii(text), hanzi),
+        "cp1252": partial(_spelling, alphabet=LATIN),
+        "cp1250": partial(_spelling, alphabet=LATIN),
+        "cp1251": partial(_spelling, alphabet=CYRILLIC),
+        "koi8_r": partial(_spelling, alphabet=CYRILLIC),
+        "cp1253": partial(_spelling, alphabet=GREEK),
     }
 
 
@@ -113,59 +105,41 @@ def _rows(encoding: str, first: int, last: int) -> frozenset[str]:
     return frozenset(bytes((lead, trail)).decode(encoding, "ignore") for lead in leads for trail in trails)
 
 
-def _letters(first: int, last: int) -> frozenset[str]:
-    """Return the letters in a range of code points."""
-    return frozenset(filter(str.isalpha, map(chr, range(first, last + 1))))
+def _outside_ascii(text: str) -> list[str]:
+    return [character for character in text if not character.isascii()]
 
 
 def _has_kana(text: str) -> bool:
-    """Return whether the text looks Japanese rather than Chinese."""
-    outside = [character for character in text if not character.isascii()]
-    return sum(character in KANA for character in outside) > len(outside) / 8
+    """Return whether the text may be Japanese rather than Chinese."""
+    return not KANA.isdisjoint(text)
 
 
-def _judge_characters(text: str, common: frozenset[str]) -> float:
-    """Return the fraction of the non-ASCII characters that are in `common`."""
-    outside = [character for character in text if not character.isascii()]
-    return sum(character in common for character in outside) / max(len(outside), 1)
+def _share(characters: Collection[str], common: Collection[str]) -> float:
+    """Return the fraction of the characters that are in `common` or `PUNCTUATION`."""
+    return sum(each in common or each in PUNCTUATION for each in characters) / max(len(characters), 1)
 
 
-def _judge_wide(text: str, common: frozenset[str]) -> float:
-    """Return the fraction of characters that are in `common`, or are printable ASCII or ASCII whitespace."""
-    readable = sum(
-        character in common or (character.isascii() and (character.isprintable() or character.isspace()))
-        for character in text
-    )
-    return readable / max(len(text), 1)
+def _spelling(text: str, alphabet: Collection[str]) -> float:
+    """Return the mean plausibility of the non-ASCII characters of a text in an alphabet.
 
-
-def _judge_words(text: str, plausibility: Plausibility) -> float:
-    """Return the mean plausibility of the non-ASCII characters.
-
-    Text decoded with the wrong encoding contains symbols within words, capitals after lower-case letters, and
-    words that mix alphabets.
+    Text decoded with the wrong encoding contains capitals after lower-case letters, words that mix alphabets,
+    and words with three accented letters in a row.
     """
     neighbours = zip(" " + text, text, text[1:] + " ", strict=False)
-    values = [plausibility(*characters) for characters in neighbours if not characters[1].isascii()]
+    values = [_fits(*each, alphabet) for each in neighbours if not each[1].isascii()]
     return sum(values) / max(len(values), 1)
 
 
-def _in_latin(before: str, character: str, after: str) -> float:
-    if character not in LATIN:
-        return _as_symbol(before, character, after)
-    foreign = before in LATIN and after in LATIN  # real words rarely have three accented letters in a row
-    return not foreign and not (before.islower() and character.isupper())
-
-
-def _in_alphabet(before: str, character: str, after: str, letters: frozenset[str]) -> float:
-    if character not in letters:
-        return _as_symbol(before, character, after)
-    if any(other.isascii() and other.isalpha() for other in (before, after)):
+def _fits(before: str, character: str, after: str, alphabet: Collection[str]) -> float:
+    """Return the plausibility (0 to 1) of a character between its two neighbours."""
+    if character not in alphabet:
+        return character in PUNCTUATION
+    if alphabet is LATIN:
+        is_foreign = before in LATIN and after in LATIN
+    else:
+        is_foreign = any(other.isascii() and other.isalpha() for other in (before, after))
+    if is_foreign:
         return 0
     if character.isupper() and before.isalpha():
         return CAPITAL if before.isupper() else 0
     return 1
-
-
-def _as_symbol(before: str, character: str, after: str) -> float:
-    return character in (WITHIN_WORDS if before.isalpha() and after.isalpha() else PUNCTUATION)

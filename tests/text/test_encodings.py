@@ -3,7 +3,7 @@ import random
 import pytest
 
 from minichar.text import encodings
-from minichar.text.encodings import SAMPLE, suggest
+from minichar.text.encodings import CAPITAL, CYRILLIC, LATIN, SAMPLE, suggest
 
 RUSSIAN = "Когда дождь кончился, мы вышли во двор.\nЧАСТЬ ВТОРАЯ\nЧайник шипел, щёки горели.\n"
 SIMPLIFIED = "春天来了，河边的树都绿了。孩子们在草地上跑来跑去。\n我们明天再去看他，好不好？\n"
@@ -120,13 +120,23 @@ def test_the_share_of_plausible_characters():
     assert "gb18030" not in dict(suggest(common * 5 + rare * 2, 0, "utf-8"))
 
 
-def test_the_plausibility_of_symbols_and_capitals_depends_on_their_neighbours():
-    assert encodings._as_symbol(" ", "«", "a")
-    assert not encodings._as_symbol("a", "«", "b")
-    assert encodings._as_symbol("a", "’", "b")
-    cyrillic = encodings._letters(0x400, 0x4FF)
-    for before, expected in ((" ", 1), ("В", encodings.CAPITAL), ("в", 0)):
-        assert encodings._in_alphabet(before, "О", "й", cyrillic) == expected
+@pytest.mark.parametrize(
+    ("before", "character", "after", "alphabet", "expected"),
+    [
+        (" ", "О", "й", CYRILLIC, 1),
+        ("В", "О", "й", CYRILLIC, CAPITAL),
+        ("в", "О", "й", CYRILLIC, 0),
+        ("в", "о", "o", CYRILLIC, 0),
+        ("o", "о", "в", CYRILLIC, 0),
+        ("в", "»", " ", CYRILLIC, 1),
+        ("в", "±", " ", CYRILLIC, 0),
+        ("t", "é", "e", LATIN, 1),
+        ("é", "é", "e", LATIN, 1),
+        ("é", "é", "é", LATIN, 0),
+    ],
+)
+def test_the_plausibility_of_a_letter_depends_on_its_neighbours(before, character, after, alphabet, expected):
+    assert encodings._fits(before, character, after, alphabet) == expected
 
 
 def test_random_bytes_of_any_length_raise_no_error():
