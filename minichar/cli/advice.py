@@ -15,20 +15,12 @@ STALE = 3
 EARLY = 0.1
 """Fraction of a run, at its start, in which overfitting is not reported: the learning rate is still high."""
 MUCH_DROPOUT = 0.25
-"""Dropout probability at or above which neither more dropout nor a smaller model is recommended."""
+"""Dropout probability at or above which neither more dropout nor a smaller model is recommended. A smaller
+model usually has a higher validation loss (docs/quality.md)."""
 NEGLIGIBLE = 0.01
 """Validation loss, in nats, below which there is nothing left to learn."""
 FEW_UPDATES = 500
 """Number of training steps below which most models learn almost nothing."""
-
-
-def regularisation(dropout: float) -> str:
-    """Return suggestions for reducing overfitting, given the current dropout.
-
-    With high dropout, a smaller model is not suggested, because it usually has a higher validation loss
-    (docs/quality.md).
-    """
-    return "more text" if dropout >= MUCH_DROPOUT else "--dropout or a smaller --rnn-size"
 
 
 def updates_advice(updates: int, B: int, T: int) -> str:
@@ -74,7 +66,8 @@ def fit_advice(
     gap = val_loss - train_loss
     is_stale = since_best >= STALE
     if gap > OVERFITTING and is_stale and updates >= EARLY * total:
-        return f"overfitting (gap {gap:.2f}): try {regularisation(dropout)}"
+        remedy = "more text" if dropout >= MUCH_DROPOUT else "--dropout or a smaller --rnn-size"
+        return f"overfitting (gap {gap:.2f}): try {remedy}"
     if gap >= UNDERFITTING or val_loss < NEGLIGIBLE or updates < total / 2:
         return ""
     if is_stale and updates >= FEW_UPDATES:

@@ -114,10 +114,6 @@ class Timetable:
         """Return the time at which the last evaluation must begin in order to end before the time limit."""
         return self.limit - min(self.evaluation, RESERVED * self.limit)
 
-    def is_over_time(self) -> bool:
-        """Return whether it is time for the last evaluation. At least one step is made first."""
-        return self.steps > 0 and self.now >= self.deadline()
-
     def is_late(self) -> bool:
         """Return whether an evaluation has no time for another chunk before its checkpoint must be saved."""
         return self.now + self.lap + self.saving > self.limit
@@ -149,7 +145,7 @@ class Timetable:
         """Return the reason for ending training early, or an empty string if there is none."""
         if self.is_out_of_patience():
             return f"the validation loss has not improved in {counted(self.since_best, 'evaluation')}"
-        if self.is_over_time():
+        if self.steps and self.now >= self.deadline():  # at least one step is made first
             limit = self.settings.max_time
             return f"reached the time limit of {limit:g} minute{'s' * (limit != 1)}"
         return ""

@@ -25,23 +25,30 @@ from minichar.checkpoints.choosing import Record
 from minichar.checkpoints.state import TrainingState
 from minichar.devices.backend import Array
 from minichar.devices.random import ColumnsOf
+from minichar.engine.parameters import Parameters
 from minichar.errors import MinicharError, Option
 from minichar.files import check_directory, sharing
 from minichar.history import LARGEST, History
 from minichar.model import CharRNN
-from minichar.text.batches import Split
+from minichar.text.batches import Chunks, Split
 from minichar.text.ngram import Yardstick
 from minichar.training.averaging import decay_at
+from minichar.training.evaluation import Chunk, Evaluation, evaluate
 from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
-from minichar.training.failure import EXPLODED, bad_parameter
+from minichar.training.measurement import Measurement
 from minichar.training.saving import Saver
 from minichar.training.settings import Settings
 from minichar.training.snapshot import restore, state_of
 from minichar.training.step import TrainingStep
 from minichar.training.team import ALONE, Team
 from minichar.training.timetable import Timetable
-from minichar.training.validation import Validation
 
+EXPLODED = 3.0
+"""Training fails if the loss exceeds this multiple of the initial loss, as in char-rnn.
+
+If the initial loss is below the uniform baseline ln V, for example when training starts from trained
+weights, the baseline is used instead.
+"""
 HEADER_BYTES = 20_000
 """Approximate size of the parts of a checkpoint that do not depend on the number of parameters."""
 
@@ -96,7 +103,7 @@ class Trainer:
         if settings.max_val_chunks > 0:
             self.val = self.val.first(settings.max_val_chunks)
         self.rates: tuple[float, float] | None = None
-        self.validation = Validation(model, split.T, len(self.train.streams), self.step.share, team)
+        self.measure = Measurement(model.network(split.T, len(self.train.streams)))
         # Separate from the generators for weights and samples, so that training does not depend on them.
         self.generator = self.backend.uniform(settings.seed, 1)
         if team.size > 1:
@@ -257,12 +264,12 @@ class Trainer:
         train_loss = self.look(self.step.total / self.learned)
         val = fit = shortened = None
         if len(self.val):
-            val, complete = self.validation.evaluate(self.val, self.is_late)
+            val, complete = self.evaluate(self.val)
             self.check(val.loss)
             if not complete:
                 val, shortened = None, val
             elif not self.is_late():
-                fit, complete = self.validation.evaluate(self.train.first(len(self.val)), self.is_late)
+                fit, complete = self.evaluate(self.train.first(len(self.val)))
                 fit = fit if complete else None
         evaluated = Evaluated(
             self.iteration,
@@ -277,6 +284,34 @@ class Trainer:
         self.learned = 0
         self.history.append(evaluated.row())
         return evaluated
+
+    def evaluate(self, chunks: Chunks) -> tuple[Evaluation, bool]:
+        """Evaluate the model from a zero state, without changing the training state.
+
+        Each process evaluates its own streams.
+
+        Returns
+        -------
+        Evaluation
+            The result of all processes on the chunks up to the first one after which it is late. At least one
+            chunk is evaluated.
+        bool
+            Whether these are all chunks.
+        """
+        complete = True
+
+        def until_late() -> Iterator[Chunk]:
+            nonlocal complete
+            for k, chunk in enumerate(chunks):
+                if k > 0 and self.is_late():
+                    complete = False
+                    return
+                yield chunk
+
+        self.measure.network.reset()
+        own = evaluate(self.measure, until_late())
+        loss, first, last = self.team.mean(self.step.share, own.loss, own.first, own.last)
+        return Evaluation(loss, first, last, round(own.characters / self.step.share)), complete
 
     def is_late(self) -> bool:
         """Return whether an evaluation must end now because of the time limit (`Timetable.is_late`)."""
@@ -345,3 +380,17 @@ class Trainer:
         copies = 2 if self.step.average is None else 3
         state = self.step.network.state.nbytes * self.team.size
         return copies * self.model.parameters.flat.nbytes + state + HEADER_BYTES
+
+
+def bad_parameter(parameters: Parameters) -> str:
+    """Return a message that names the first non-finite parameter.
+
+    If all parameters are finite, the message names the one that contains the largest absolute value.
+    """
+    backend = parameters.backend
+    largest = {name: float(backend.to_host(backend.xp.abs(view).max())) for name, view in parameters.items()}
+    for name, value in largest.items():
+        if not isfinite(value):
+            return f"Parameter {name} is no longer finite"
+    name = max(largest, key=lambda name: largest[name])
+    return f"Parameter {name} has grown to {largest[name]:.3g}"

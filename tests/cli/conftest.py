@@ -79,7 +79,7 @@ def measure(monkeypatch):
     def measure(*losses, fit=1.0):
         found = iter(x for loss in losses for x in (loss, fit))
         monkeypatch.setattr(
-            "minichar.training.validation.evaluate", lambda *_: Evaluation(next(found), 1, 1, 48)
+            "minichar.training.trainer.evaluate", lambda *_: Evaluation(next(found), 1, 1, 48)
         )
 
     return measure

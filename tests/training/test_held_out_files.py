@@ -87,8 +87,9 @@ class TestReading:
         assert {Path(text.ids.filename).parent for text in (corpus, corpus.val)} == {text_cache}
 
     def test_all_ranks_read_the_same_texts(self, settings_of):
-        found = on_ranks(3, lambda team: read_corpus(settings_of(), team))
-        expected = read_corpus(settings_of())
+        settings = settings_of()  # writes the texts, so not on each rank
+        found = on_ranks(3, lambda team: read_corpus(settings, team))
+        expected = read_corpus(settings)
         for corpus in found:
             assert corpus.digests == expected.digests
             assert corpus.val.ids.tolist() == expected.val.ids.tolist()
@@ -212,7 +213,7 @@ class TestTheEnd:
         """Each evaluation during training has a higher loss than the one before."""
         losses = map(float, count(1))
         monkeypatch.setattr(
-            "minichar.training.validation.evaluate", lambda *_: Evaluation(next(losses), 1, 1, 24)
+            "minichar.training.trainer.evaluate", lambda *_: Evaluation(next(losses), 1, 1, 24)
         )
         settings = settings_of(reset_on=reset_on, eval_val_every=20)
         run = self.run(settings)
