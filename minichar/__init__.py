@@ -17,25 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from minichar.api import (
-        CharRNN,
-        Choice,
-        Evaluation,
-        MinicharError,
-        Model,
-        RMSprop,
-        Settings,
-        Vocabulary,
-        generate,
-        generate_many,
-        load,
-        load_corpus,
-        ngram_loss,
-        save,
-        split_text,
-        teacher_forcing,
-        train,
-    )
+    from minichar.api import *
 
     __version__: str
 

@@ -1,10 +1,12 @@
-"""Describe the options that minichar chose for a run."""
+"""Describe the options that minichar chose for a run, and write commands that train with given options."""
 
 from collections.abc import Mapping
-from shlex import quote
+from pathlib import Path
+from shlex import join
 from typing import Any
 
-from minichar.errors import Option, undashed
+from minichar.cli.options import Escaped
+from minichar.errors import AUTOMATIC, Option, plain, undashed
 from minichar.training.recipes import RECIPES
 from minichar.training.start import Run
 
@@ -28,16 +30,23 @@ def plan_lines(run: Run, given: Mapping[str, Any]) -> list[str]:
     if settings.max_time:
         chosen = {name: getattr(settings, name) for name in run.chosen}
         options = {name: value for name, value in {**given, **chosen}.items() if name != "max_time"}
-        lines.append(f"to repeat it without measuring: {command_of(options)}")
+        lines.append(f"to repeat it without measuring: {train_command(options)}")
     return lines
 
 
-def command_of(options: Mapping[str, Any]) -> str:
-    """Return the ``minichar train`` command with these options, for a shell."""
-    words = ["minichar train"]
+def train_command(options: Mapping[str, Any]) -> str:
+    """Return the ``minichar train`` command with these options, quoted for a shell."""
+    words = ["minichar", "train"]
     for name, value in options.items():
-        flag, *rest = Option(name, value).flag.split(" ", 1)
-        words.append(flag)
-        if rest:
-            words.append(quote(undashed(value).replace("\n", "\\n")))
-    return " ".join(words)
+        if isinstance(value, bool):
+            words.append(Option(name, value).flag)
+        else:
+            shown = AUTOMATIC.flag if value is None else str(value)
+            if isinstance(value, float):
+                shown = plain(value)
+            elif isinstance(value, Path):
+                shown = undashed(value)
+            elif name == "reset_on":
+                shown = Escaped.spell(value)
+            words += [Option(name).flag, shown]
+    return join(words)

@@ -2,7 +2,6 @@
 
 from contextlib import ExitStack
 from pathlib import Path
-from shlex import join
 from typing import Any
 
 import click
@@ -12,7 +11,6 @@ from click.shell_completion import CompletionItem
 from minichar.cli.given import given_by_user
 from minichar.cli.options import (
     PATH,
-    Escaped,
     Integer,
     Minutes,
     announce_waits,
@@ -21,6 +19,7 @@ from minichar.cli.options import (
     print_path,
     storage,
 )
+from minichar.cli.planned import train_command
 from minichar.cli.renamed import RENAMED
 from minichar.cli.saving import output
 from minichar.cli.settings import settings_options
@@ -29,7 +28,6 @@ from minichar.cli.stopping import stopping
 from minichar.cli.sweep_report import SweepReport
 from minichar.cli.train import STDIN, save_stdin
 from minichar.devices.backend import Backend
-from minichar.errors import AUTOMATIC, Option, plain
 from minichar.sweep.space import TYPES, Dimension, check_space, parse, read_space
 from minichar.sweep.study import Plan, is_sweep, read_plan, results
 from minichar.sweep.trials import Sweep
@@ -168,15 +166,3 @@ def command(
 
 
 command.params = [parameter for parameter in command.params if parameter.name not in OMITTED]
-
-
-def train_command(options: dict[str, Any]) -> str:
-    """Return the ``minichar train`` command with these options, quoted for a shell."""
-    words = ["minichar", "train"]
-    for name, value in options.items():
-        if isinstance(value, bool):
-            words.append(Option(name, value).flag)
-        else:
-            spell = {"reset_on": Escaped.spell}.get(name, plain if isinstance(value, float) else str)
-            words += [Option(name).flag, AUTOMATIC.flag if value is None else spell(value)]
-    return join(words)

@@ -63,9 +63,10 @@ def test_without_a_time_limit_the_time_is_that_of_the_recipe(cli):
 
 @pytest.mark.usefixtures("slow")
 def test_awkward_values_are_quoted(cli, home):
-    """Paths with spaces or a leading hyphen, and newlines."""
-    (home / "-my text.txt").write_text((home / "input.txt").read_text())
-    words = "--data", "./-my text.txt", "--reset-on", "\\n", "--max-time", 5, *SMALL
+    """Long paths with spaces or a leading hyphen, and newlines."""
+    name = f"-my {'long ' * 30}text.txt"
+    (home / name).write_text((home / "input.txt").read_text())
+    words = "--data", f"./{name}", "--reset-on", "\\n", "--max-time", 5, *SMALL
     _, repeat = plan_of(cli("train", *words, "--checkpoint-dir", "one").stderr)
     command = shlex.split(repeat.removeprefix("to repeat it without measuring: "))
     cli(*command[1:], "--checkpoint-dir", "two")

@@ -18,7 +18,7 @@ from minichar.checkpoints.checkpoint import load
 from minichar.checkpoints.choosing import best_checkpoint
 from minichar.checkpoints.naming import loss_in_name
 from minichar.cli import INTERRUPTED, main, sweep_report
-from minichar.cli.sweep import train_command
+from minichar.cli.planned import train_command
 from minichar.cli.sweep_report import SweepReport
 from minichar.sweep.study import Plan, Result
 from minichar.text.batches import split_text

@@ -25,7 +25,7 @@ from kill import text
 
 from minichar.checkpoints.choosing import best_checkpoint
 from minichar.checkpoints.naming import loss_in_name
-from minichar.cli.sweep import train_command
+from minichar.cli.planned import train_command
 from minichar.sweep.study import open_study, results
 
 SIZE = ("--batch-size", "8", "--seq-length", "20", "--max-epochs", "3", "--patience", "0")
