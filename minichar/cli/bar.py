@@ -31,7 +31,7 @@ class ProgressLine:
         Do not show the line, even on a terminal.
     """
 
-    def __init__(self, hidden: bool = False) -> None:
+    def __init__(self, hidden: bool) -> None:
         self.hidden = hidden or not sys.stderr.isatty()
         self.shown_at = monotonic()
 

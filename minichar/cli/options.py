@@ -361,6 +361,14 @@ checkpoint = argument(
     required=False,
     type=MODEL,
 )
+checkpoints = argument(
+    "checkpoints",
+    "Checkpoints or directories. From a directory, the best checkpoint of each run is loaded.  "
+    "[default: the best one in cv]",
+    nargs=-1,
+    metavar="[CHECKPOINT]...",
+    type=MODEL,
+)
 
 
 def group(heading: str) -> Callable[..., Decorator]:

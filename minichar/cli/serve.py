@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, Number, OneOf, argument, group
+from minichar.cli.options import PATH, GroupedCommand, Integer, Number, OneOf, checkpoints, group
 from minichar.cli.redis_server import warn_unless_reachable, with_password
 from minichar.errors import plain
 from minichar.extras import need
@@ -44,14 +44,7 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
 
 
 @click.command("serve", cls=GroupedCommand)
-@argument(
-    "checkpoints",
-    "Checkpoints or directories. From a directory, the best checkpoint of each run is loaded.  "
-    "[default: the best one in cv]",
-    nargs=-1,
-    metavar="[CHECKPOINT]...",
-    type=MODEL,
-)
+@checkpoints
 @listening("--host", default="127.0.0.1", metavar="ADDRESS", help="Address to listen on.")
 @listening("--port", default=8080, type=Integer(0, 65535), help="Port to listen on. 0: any free port.")
 @listening(

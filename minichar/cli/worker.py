@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import MODEL, PATH, GroupedCommand, Integer, Number, argument, group
+from minichar.cli.options import PATH, GroupedCommand, Integer, Number, checkpoints, group
 from minichar.cli.redis_server import warn_unless_reachable, with_password
 from minichar.extras import need
 from minichar.terminal import say
@@ -17,14 +17,7 @@ working = group("Jobs")
 
 
 @click.command("worker", cls=GroupedCommand)
-@argument(
-    "checkpoints",
-    "Checkpoints or directories. From a directory, the best checkpoint of each run is loaded.  "
-    "[default: the best one in cv]",
-    nargs=-1,
-    metavar="[CHECKPOINT]...",
-    type=MODEL,
-)
+@checkpoints
 @working(
     "--redis", "url", required=True, metavar="URL", help="Redis server, such as redis://127.0.0.1:6379/0."
 )

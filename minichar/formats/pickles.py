@@ -85,7 +85,7 @@ def run(file: File, known: Mapping[str, Any], load: Callable[[Any], Any] | None 
 class Machine:
     """Stack machine that executes a pickle. For parameters, see `run`."""
 
-    def __init__(self, known: Mapping[str, Any], load: Callable[[Any], Any] | None = None) -> None:
+    def __init__(self, known: Mapping[str, Any], load: Callable[[Any], Any] | None) -> None:
         self.known, self.load = known, load
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []

@@ -60,7 +60,7 @@ def label(value: Any) -> str:
 
 
 def search_text(
-    numbers: Sequence[int], axes: Sequence[Axis], importance: Mapping[str, float], width: int = 80
+    numbers: Sequence[int], axes: Sequence[Axis], importance: Mapping[str, float], width: int
 ) -> str:
     """Return the plots as text, with a letter for each of the best 26 trials.
 

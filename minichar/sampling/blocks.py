@@ -34,7 +34,7 @@ def sample_blocks(
     prime: np.ndarray,
     choice: Choice,
     generators: Sequence[np.random.Generator],
-    length: int = 0,
+    length: int,
 ) -> Iterator[np.ndarray]:
     """Yield the ids of the next characters, ``(B,)``. For the parameters, see `sample_ids`.
 

@@ -232,7 +232,6 @@ def fetch(
     *,
     force: bool = False,
     progress: Progress | None = None,
-    base_url: str | None = None,
 ) -> Path:
     """Create or download a dataset, verify it and write it to ``folder/name/input.txt``.
 
@@ -246,8 +245,6 @@ def fetch(
         Whether to overwrite an existing file that has different content.
     progress : callable, optional
         Called with the size, in bytes, of each downloaded block.
-    base_url : str, optional
-        URL of a mirror to use instead of `BASE_URL`.
 
     Returns
     -------
@@ -272,7 +269,7 @@ def fetch(
         raise MinicharError(
             f"{str(path)!r} already exists with different content: move it, or use ", Option("force", True)
         )
-    content = _make(dataset, progress, base_url or BASE_URL)
+    content = _make(dataset, progress)
     try:
         place(path, content)
     except OSError as exc:
@@ -280,17 +277,17 @@ def fetch(
     return path
 
 
-def _make(dataset: Dataset, progress: Progress | None, base_url: str) -> bytes:
+def _make(dataset: Dataset, progress: Progress | None) -> bytes:
     if not dataset.files:
         return dataset.make([]).encode()
-    sources = download(base_url, dataset.files, dataset.download_bytes, progress)
+    sources = download(BASE_URL, dataset.files, dataset.download_bytes, progress)
     try:
         content = dataset.make(sources).encode()
     except (ValueError, LookupError, TypeError, RecursionError):  # the content is not in the expected format
         content = b""
     if _sha256(content) != dataset.sha256:
         raise MinicharError(
-            f"the download from {base_url} does not match {dataset.name}: its SHA-256 differs; "
+            f"the download from {BASE_URL} does not match {dataset.name}: its SHA-256 differs; "
             "try again later"
         )
     return content

@@ -83,9 +83,7 @@ SPECIFY = ("specify the text with ", Option("data"))
 """What to do if a training text is not found."""
 
 
-def check_text(
-    settings: Settings, path: Path, remedy: Sequence[str | Option] = SPECIFY, name: str = "data"
-) -> None:
+def check_text(settings: Settings, path: Path, remedy: Sequence[str | Option], name: str = "data") -> None:
     """Raise a `MinicharError` if a text of the model in `path`, by default the training text, does not exist.
 
     `remedy` is the part of the message that says how to fix the error.

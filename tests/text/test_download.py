@@ -207,10 +207,11 @@ def test_a_data_set_is_downloaded_verified_and_written(
         sha256=hashlib.sha256(b"the right text").hexdigest(),
     )
     monkeypatch.setitem(DATASETS, "toy", toy)
+    monkeypatch.setattr("minichar.text.datasets.BASE_URL", server.url)
     server.answers["/a b/text.txt"] = sends(content, announced)
     if words is None:
-        assert fetch("toy", tmp_path, base_url=server.url).read_bytes() == content
+        assert fetch("toy", tmp_path).read_bytes() == content
     else:
         with pytest.raises(MinicharError, match=words):
-            fetch("toy", tmp_path, base_url=server.url)
+            fetch("toy", tmp_path)
         assert not list(tmp_path.iterdir())
