@@ -17,7 +17,7 @@ from minichar.bench.graph import capture, static  # noqa: E402
 
 torch.set_num_threads(1)
 SMALL = Work(engine="pytorch", rnn_size=8, vocab_size=11, seq_length=4, batch_size=3, threads=1)
-COMPARABLE = {name: cell for name, cell in CELLS.items() if cell.torch is not None and not cell.variant}
+COMPARABLE = {name: cell for name, cell in CELLS.items() if cell.torch is not None}
 
 
 @pytest.mark.parametrize("model", COMPARABLE)
