@@ -1,12 +1,11 @@
 """Describe the options that minichar chose for a run, and write commands that train with given options."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from shlex import join
 from typing import Any
 
 from minichar.cli.options import Escaped
-from minichar.errors import AUTOMATIC, Option, plain, undashed
+from minichar.errors import AUTOMATIC, Option, plain
 from minichar.training.recipes import RECIPES
 from minichar.training.start import Run
 
@@ -41,12 +40,6 @@ def train_command(options: Mapping[str, Any]) -> str:
         if isinstance(value, bool):
             words.append(Option(name, value).flag)
         else:
-            shown = AUTOMATIC.flag if value is None else str(value)
-            if isinstance(value, float):
-                shown = plain(value)
-            elif isinstance(value, Path):
-                shown = undashed(value)
-            elif name == "reset_on":
-                shown = Escaped.spell(value)
-            words += [Option(name).flag, shown]
+            spell = {"reset_on": Escaped.spell}.get(name, plain if isinstance(value, float) else str)
+            words += [Option(name).flag, AUTOMATIC.flag if value is None else spell(value)]
     return join(words)

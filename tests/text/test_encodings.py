@@ -41,6 +41,14 @@ ENGLISH = "He said “no” — and it wasn’t the first time…\n"
         (ENGLISH, "cp1252"),
         (ENGLISH, "utf-16-be"),
         ("plain ASCII text\n", "utf-16-le"),
+        ("a\nb\n", "utf-16-le"),
+        (POLISH.replace(" ", ""), "utf-16-le"),
+        (GREEK, "utf-16-le"),
+        ("コーヒーとケーキ\n", "utf-16-le"),
+        (KOREAN, "utf-16-be"),
+        ("臺灣國語學會歡迎親愛讀者\n", "big5"),
+        ("“好！”“走？”\n", "gb18030"),
+        ("「はい。」「いや！」\n", "cp932"),
     ],
 )
 def test_the_correct_encoding_is_suggested_first(text, encoding):

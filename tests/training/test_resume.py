@@ -80,20 +80,28 @@ def test_the_checkpoints_of_both_runs_are_the_same(settings_of):
     assert header == header_2
 
 
-@pytest.mark.parametrize(("model", "reset"), [("gru", "after"), ("gru-reset-before", "before")])
-def test_a_checkpoint_in_which_gru_reset_selects_the_cell(settings_of, model, reset):
+@pytest.mark.parametrize(
+    ("model", "savefile", "older"),
+    [
+        ("gru", "", {"model": "gru", "gru_reset": "after"}),
+        ("gru-reset-before", "", {"model": "gru", "gru_reset": "before"}),
+        ("gru-reset-before", "name", {"model": "gru", "gru_reset": "before"}),
+        ("lstm", "", {"model": "lstm", "gru_reset": "before"}),
+    ],
+)
+def test_a_checkpoint_in_which_gru_reset_selects_the_cell(settings_of, model, savefile, older):
     """Earlier versions wrote such checkpoints. The run keeps its name, by which it finds its files."""
-    settings = settings_of(model=model)
+    settings = settings_of(model=model, savefile=savefile)
     whole, first = (begin(settings).trainer for _ in range(2))
     take(whole, 40)
     take(first, 17)
     header, arrays = parts(first.saver.saved[-1])
     for options in (header["config"], header["details"]["settings"]):
-        options |= {"model": "gru", "gru_reset": reset}
+        options |= older
     second = resume(put_together(first.saver.saved[-1], header, arrays), {}).trainer
     take(second, 40)
     assert_same(whole, second)
-    assert (second.settings.run_name, second.settings.model) == ("gru", model)
+    assert (second.settings.run_name, second.settings.model) == (savefile or older["model"], model)
 
 
 @pytest.mark.parametrize("n", [1, "end - 1", "end", "end + 1"])
