@@ -221,6 +221,19 @@ def test_does_not_warn_if_no_held_out_text_was_training_text(options, cli, check
     assert "warning" not in cli("eval", checkpoint, *options).stderr
 
 
+def test_other_split_of_another_text_does_not_warn(cli, checkpoint, home):
+    (home / "other.txt").write_text((home / "input.txt").read_text()[:-1])
+    result = cli("eval", checkpoint, "--data", "other.txt", "--split", "tail")
+    assert f"other.txt is not the text that {checkpoint} was trained on" in result.stderr
+    assert "changed since training" not in result.stderr
+
+
+def test_training_text_is_recognised_by_content(cli, checkpoint, home):
+    (home / "input.txt").rename(home / "moved.txt")
+    result = cli("eval", checkpoint, "--data", "moved.txt")
+    assert "is not the text" not in result.stderr
+
+
 def test_warns_if_the_whole_text_includes_the_training_text(cli, checkpoint, home):
     assert "includes the training text" in cli("eval", checkpoint, "--split", "whole").stderr
     (home / "other.txt").write_text(TEXT[::-1])
