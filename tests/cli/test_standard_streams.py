@@ -326,7 +326,7 @@ def test_benchmark_process_ignores_the_interrupt(monkeypatch):
     """Otherwise, Ctrl-C before the first request would print a traceback."""
     handlers = []
     monkeypatch.setattr(SpawnProcess, "start", lambda self: handlers.append(signal.getsignal(signal.SIGINT)))
-    Worker(Work("train", "minichar", "rnn", "after", 2, 1, 3, 4, 5, 1, "cpu"))
+    Worker(Work("train", "minichar", "rnn", 2, 1, 3, 4, 5, 1, "cpu"))
     assert handlers == [signal.SIG_IGN]
 
 

@@ -125,7 +125,7 @@ def test_default_is_the_built_in_text(cli, home, monkeypatch, tmp_path_factory):
     assert not (cache / "texts").exists()  # the text is small
 
 
-@pytest.mark.parametrize("model", ["rnn", "gru"])
+@pytest.mark.parametrize("model", ["rnn", "gru-reset-before"])
 def test_checkpoints_are_named_after_the_model(train, model):
     assert re.fullmatch(rf"cv/lm_{model}_epoch2\.00_\d\.\d{{4}}\.npz", train("--model", model))
 
