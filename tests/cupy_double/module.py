@@ -130,6 +130,9 @@ class DoubleOfCuPy(ModuleType):
             return np.asarray(a, order=order)
         return a.get(stream, order, out, blocking)
 
+    def get_default_memory_pool(self):
+        return self.cuda.MemoryPool()
+
     def fuse(self, *, kernel_name):
         """Return a decorator for functions that CuPy fuses into one element-wise kernel."""
         device = self.device_

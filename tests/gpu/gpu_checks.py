@@ -1,4 +1,7 @@
-"""Checks of minichar on a device. Each returns a dict with the key ``passed``."""
+"""Checks of minichar on a device: executed on the CPU (cpu_cuda), latency never measured on a card.
+
+Each returns a dict with the key ``passed``.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,6 +17,7 @@ from minichar.bench.work import Work
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU, host_generator
 from minichar.devices.graph import WARM_UP
+from minichar.devices.philox import Philox, PhiloxUniform
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import check_network, toy_network
 from minichar.model import CharRNN
@@ -37,6 +41,9 @@ class Case:
         See `Config`. If `tied` is True, `embedding` is ignored.
     resets : bool
         Whether the states of some sequences are reset within a chunk.
+    masks : bool
+        Whether dropout, DropConnect and scheduled sampling are used. The losses are then compared in float64,
+        because a rounding difference may change a sampled character.
     """
 
     model: str = "lstm"
@@ -44,6 +51,7 @@ class Case:
     embedding: int = 0
     tied: bool = False
     resets: bool = False
+    masks: bool = False
 
     def config(self, base: Config) -> Config:
         """Return a configuration with these options and the sizes of `base`."""
@@ -53,7 +61,21 @@ class Case:
             layer_norm=self.layer_norm,
             embedding=base.rnn_size if self.tied else self.embedding,
             tied=self.tied,
+            dropout=0.4 if self.masks else base.dropout,
+            weight_drop=0.4 if self.masks else base.weight_drop,
         )
+
+    @property
+    def title(self) -> str:
+        """The name of the cell and the options."""
+        options = {"embedding": self.embedding, "tied": self.tied, "resets": self.resets, "masks": self.masks}
+        cell = self.config(Config(1)).cell
+        return ", ".join([cell.title, *(name for name, given in options.items() if given)])
+
+    @property
+    def dtype(self) -> str:
+        """The dtype in which losses are compared."""
+        return "float64" if self.masks else "float32"
 
     def keep(self, T: int, B: int) -> list[np.ndarray]:
         """Return the mask for `Network.set_keep` ``(T, B)``, in a list that is empty without resets."""
@@ -62,22 +84,35 @@ class Case:
 
 PLAIN, SHORT_TEXT = Case(), Case("gru", layer_norm=True, tied=True, resets=True)
 """The default network, and the default for a short Chinese text, with resets between documents."""
-CASES = (
-    PLAIN,
-    Case("gru"),
-    Case("gru-reset-before"),
-    Case("rnn"),
-    Case("lstm", layer_norm=True, embedding=5),
-    SHORT_TEXT,
+CELLS = (Case(), Case("gru"), Case("gru-reset-before"), Case("rnn"))
+NORMALISED = replace(PLAIN, layer_norm=True, embedding=5)
+CASES = tuple(
+    replace(cell, **options)
+    for cell in CELLS
+    for options in (
+        {},
+        {"layer_norm": True, "embedding": 5},
+        {"layer_norm": True, "tied": True, "resets": True},
+        {"masks": True},
+    )
 )
+"""The cases in which losses are compared."""
+CHOICES = {
+    "temperature": Choice(0.7),
+    "top-k": Choice(top_k=3),
+    "top-p": Choice(top_p=0.8),
+    "top-k and top-p": Choice(top_k=5, top_p=0.8),
+    "argmax": Choice(argmax=True),
+}
+"""Options of sampling to check."""
 LIMIT = 1e-4
 """Maximum difference between the losses on two devices, in nats per character."""
 
 
 def gradients(backend: Backend) -> dict[str, Any]:
-    """Check every element of the hand-written gradients of every case, in float64."""
+    """Check every element of the hand-written gradients in float64, with masks and each other option."""
     rows = {}
-    for case in CASES:
+    for case in (*CELLS, NORMALISED, SHORT_TEXT):
         generator = host_generator(7)
         config = case.config(Config(4, rnn_size=3, dropout=0.4, weight_drop=0.4))
         network = toy_network(config, 3, 2, generator, backend)
@@ -85,7 +120,7 @@ def gradients(backend: Backend) -> dict[str, Any]:
         inputs, targets = backend.to_device(generator.integers(4, size=(2, 3, 2)))  # each (T, B)
         feed = ScheduledSampling(inputs, "sample", backend)
         feed.draw_mask(0.5, backend.uniform(7))
-        rows[config.cell.title] = check_network(network, feed, targets)
+        rows[case.title] = check_network(network, feed, targets)
     return {
         "passed": all(row.passed for checked in rows.values() for row in checked),
         "errors": {title: max(row.complex_error for row in checked) for title, checked in rows.items()},
@@ -93,7 +128,7 @@ def gradients(backend: Backend) -> dict[str, Any]:
 
 
 def losses(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
-    """Compare the losses of training steps on the device with those on the CPU, in float32.
+    """Compare the losses of training steps on the device with those on the CPU.
 
     A step on a GPU must also have been captured as a CUDA graph.
     """
@@ -101,9 +136,8 @@ def losses(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
     for case in CASES:
         expected, _ = training_losses(CPU, work, steps, case)
         found, step = training_losses(backend, work, steps, case)
-        title = case.config(work.config()).cell.title
-        differences[title] = float(np.abs(found - expected).max())
-        captured[title] = is_captured(step.parts[0])
+        differences[case.title] = float(np.abs(found - expected).max())
+        captured[case.title] = is_captured(step.parts[0])
     agree = all(difference <= LIMIT for difference in differences.values())  # false for NaN
     return {
         "passed": agree and (backend.kind != "gpu" or all(captured.values())),
@@ -143,22 +177,52 @@ def is_captured(part: Callable[[], None]) -> bool:
 
 def new_model(backend: Backend, work: Work, case: Case) -> CharRNN:
     """Return a new model."""
-    return CharRNN.new(case.config(work.config()), vocabulary(work.vocab_size), seed=1, backend=backend)
+    return CharRNN.new(case.config(work.config()), vocabulary(work.vocab_size), 1, case.dtype, backend)
 
 
 def training_losses(
     backend: Backend, work: Work, steps: int, case: Case = PLAIN
 ) -> tuple[np.ndarray, TrainingStep]:
-    """Return the loss of every step, ``(steps,)``, and the `TrainingStep`."""
+    """Return the loss of every step, ``(steps,)``, and the `TrainingStep`.
+
+    The masks are the same on all devices. Before each step, a GPU frees its unused memory, which a captured
+    step must not use.
+    """
     model, T = new_model(backend, work, case), work.seq_length
     step = TrainingStep(model, T, work.batch_size, Settings(learning_rate=2e-3, weight_decay=0.3))
-    step.set_rates(2e-3, work.teacher_forcing_ratio)
-    ids, generator = replace(work, seq_length=steps * T).ids(), backend.uniform(1)  # (steps·T+1, B)
+    step.set_rates(2e-3, 0.8 if case.masks else work.teacher_forcing_ratio)
+    ids = replace(work, seq_length=steps * T).ids()  # (steps·T+1, B)
+    generator = PhiloxUniform((1,), Philox(backend))
     keep, found = case.keep(T, work.batch_size), []
     for k in range(0, steps * T, T):
+        free_unused(backend)
         step.learn(ids[k : k + T], ids[k + 1 : k + T + 1], generator, *keep)
         found.append(float(backend.to_host(step.loss)))
     return np.array(found), step
+
+
+def free_unused(backend: Backend) -> None:
+    """Return the unused memory of a GPU's default pool to the driver."""
+    if backend.kind == "gpu":
+        backend.xp.get_default_memory_pool().free_all_blocks()
+
+
+def sampling(backend: Backend, work: Work, length: int = 20) -> dict[str, Any]:
+    """Check that sampling on the device gives the same characters as on the CPU, with each option.
+
+    A step on a GPU must also have been captured as a CUDA graph.
+    """
+    u = host_generator(5).random((length, work.batch_size))  # (length, B)
+    same, captured = {}, {}
+    for name, choice in CHOICES.items():
+        ids = []
+        for device in (CPU, backend):
+            sampler = BlockSampler(new_model(device, work, PLAIN), choice, work.batch_size)
+            sampler.feed_prime(np.arange(3) % work.vocab_size)
+            ids.append(sampler.sample(u))
+        same[name], captured[name] = np.array_equal(*ids), is_captured(sampler.step)
+    passed = all(same.values()) and (backend.kind != "gpu" or all(captured.values()))
+    return {"passed": passed, "same characters": same, "captured as a CUDA graph": captured}
 
 
 def resuming(backend: Backend, work: Work, steps: int) -> dict[str, Any]:

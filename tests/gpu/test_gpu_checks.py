@@ -27,12 +27,13 @@ FAULTS = {
 }
 """For each kind of step in `gpu_checks.graphs`, a function that its graph contains."""
 
-LSTM, GRU = "LSTM with layer normalisation", "GRU (reset after the matrix product) with layer normalisation"
 OPTIONS = {
-    "layer normalisation": (LayerNorm, "forward", neg, [LSTM, GRU]),
-    "embedding": (Embedding, "forward", neg, [LSTM]),
-    "tied embedding": (TiedEmbedding, "forward", neg, [GRU]),
-    "resets": (gpu_checks.Case, "keep", lambda keep: [], [GRU]),
+    "layer normalisation": (LayerNorm, "forward", neg, lambda case: case.layer_norm),
+    "embedding": (Embedding, "forward", neg, lambda case: case.embedding),
+    "tied embedding": (TiedEmbedding, "forward", neg, lambda case: case.tied),
+    "resets": (gpu_checks.Case, "keep", lambda keep: [], lambda case: case.resets),
+    "dropout": (dropout, "forward", neg, lambda case: case.masks),
+    "scheduled sampling": (ScheduledSampling, "__call__", lambda ids: 0 * ids, lambda case: case.masks),
 }
 """For each option, a function, a change of its result, and the cases whose losses change."""
 
@@ -46,8 +47,7 @@ class TestChecks:
         gpu = open_double()
         losses = gpu_checks.losses(gpu, DRY.work, 3)
         assert losses["passed"]
-        assert len(losses["largest difference"]) == 6
-        assert [*losses["captured as a CUDA graph"].values()] == [True] * 6
+        assert [*losses["captured as a CUDA graph"].values()] == [True] * len(gpu_checks.CASES)
         graphs = gpu_checks.graphs(gpu, DRY.work)
         assert graphs["passed"]
         assert [*graphs["captured as a CUDA graph"]] == [*FAULTS]
@@ -102,7 +102,7 @@ class TestChecks:
     @pytest.mark.parametrize("option", OPTIONS)
     def test_the_losses_depend_on_each_option(self, option, monkeypatch):
         training_losses = gpu_checks.training_losses
-        owner, name, change, cases = OPTIONS[option]
+        owner, name, change, affects = OPTIONS[option]
         right = getattr(owner, name)
 
         def wrong(backend, *args):
@@ -112,10 +112,11 @@ class TestChecks:
                 return training_losses(backend, *args)
 
         monkeypatch.setattr(gpu_checks, "training_losses", wrong)
-        found = gpu_checks.losses(type(CPU)(), DRY.work, 2)
+        found = gpu_checks.losses(type(CPU)(), DRY.work, 4)
         assert not found["passed"]
         differences = found["largest difference"]
-        assert [title for title, error in differences.items() if error > gpu_checks.LIMIT] == cases
+        affected = [case.title for case in gpu_checks.CASES if affects(case)]
+        assert [title for title, error in differences.items() if error > gpu_checks.LIMIT] == affected
 
     def test_the_gradients_with_each_option_are_checked(self, monkeypatch):
         networks, row = [], Row("layer1.W", (2, 3), 0.0, 0.0)

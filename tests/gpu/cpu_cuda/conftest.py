@@ -1,0 +1,31 @@
+"""Run the tests of this folder with a CUDA that computes on the CPU (see README.md)."""
+
+import pytest
+
+import cpu_cuda
+
+CUDA = cpu_cuda.install()
+DEFAULTS = {"devices": 2, "memory": 16 << 30, "early": 0, "driver": 12080}
+
+
+@pytest.fixture(autouse=True)
+def cuda():
+    """Return the object that controls the replaced CUDA, with its default settings."""
+    CUDA.set(**DEFAULTS)
+    CUDA.operations()
+    yield CUDA
+    CUDA.set(**DEFAULTS)
+
+
+@pytest.fixture(params=["late", "early"])
+def order(request, cuda):
+    """Run streams as late or as early as their events allow."""
+    cuda.set(early=int(request.param == "early"))
+
+
+@pytest.fixture
+def gpu():
+    """Return a backend for the GPU."""
+    from minichar.devices.choose import open_backend
+
+    return open_backend("gpu")

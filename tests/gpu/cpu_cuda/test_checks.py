@@ -1,0 +1,105 @@
+"""The checks of ``first_hour.py`` pass, in both orders of the streams, and find errors that only CUDA has."""
+
+import inspect
+import textwrap
+from dataclasses import replace
+
+import first_hour
+import gpu_checks
+import numpy as np
+import pytest
+from cupy.cuda.runtime import CUDARuntimeError
+
+from minichar.bench import ours
+from minichar.bench.work import Work
+from minichar.devices import graph
+from minichar.devices.cpu import CPU
+from minichar.devices.cublas import Products
+from minichar.devices.graph import CudaGraph
+
+WORK = Work(rnn_size=16, seq_length=8, batch_size=6, device="gpu", vocab_size=20)
+STEPS = 50
+NAMES = ("machine", "speed", "launches", "memory")
+
+
+def test_gradients_in_complex128(gpu):
+    found = gpu_checks.gradients(gpu)
+    assert found["passed"]
+    assert max(found["errors"].values()) < 1e-12
+
+
+@pytest.mark.usefixtures("order")
+def test_losses_of_every_cell_with_every_option(gpu):
+    found = gpu_checks.losses(gpu, WORK, STEPS)
+    assert found["passed"]
+    assert len(found["largest difference"]) == 16
+    assert max(found["largest difference"].values()) < 1e-6
+
+
+@pytest.mark.usefixtures("order")
+def test_steps_are_captured(gpu):
+    assert gpu_checks.graphs(gpu, WORK)["passed"]
+
+
+@pytest.mark.usefixtures("order")
+def test_sampling_with_every_option(gpu):
+    found = gpu_checks.sampling(gpu, WORK)
+    assert found["passed"], found
+
+
+@pytest.mark.usefixtures("order")
+def test_a_resumed_run_is_the_same_bit_for_bit(gpu):
+    found = gpu_checks.resuming(gpu, WORK, 20)
+    assert found == {"passed": True, "bit for bit": True, "steps": (10, 20)}
+
+
+def test_the_other_sections_of_first_hour(gpu, monkeypatch):
+    monkeypatch.setattr(ours, "PIECE", 5)
+    plan = replace(first_hour.DRY, device="gpu", sizes=(8,))
+    sections = plan.sections(gpu)
+    monkeypatch.setattr(
+        first_hour.Plan, "sections", lambda plan, backend: {name: sections[name] for name in NAMES}
+    )
+    results = first_hour.run(plan, lambda results: None)
+    assert (results["failed"], results["left out"], results["warnings"]) == ([], [], {})
+
+
+def without(line):
+    """Return `CudaGraph.__call__` without one line."""
+    source = textwrap.dedent(inspect.getsource(CudaGraph.__call__))
+    assert line in source
+    scope = dict(vars(graph))
+    exec(source.replace(line, "pass"), scope)
+    return scope["__call__"]
+
+
+BEGIN, END = "self.stream.wait_event(self.begin)", "current.wait_event(self.end)"
+FAULTS = {
+    "the step does not wait for the caller": (CudaGraph, "__call__", without(BEGIN)),
+    "the caller does not wait for the step": (CudaGraph, "__call__", without(END)),
+    "temporary arrays are in the default pool": (CudaGraph, "_run", lambda self, malloc: self.step()),
+    "products are on another stream": (Products, "use_current_stream", lambda self: None),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_error_of_memory_or_order_is_found(fault, cuda, gpu, monkeypatch):
+    owner, name, wrong = FAULTS[fault]
+    wanted, _ = gpu_checks.training_losses(CPU, WORK, 8)
+    differences = []
+    for early in (0, 1):
+        cuda.set(early=early)
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, wrong)
+            gpu.products.stream = None
+            try:
+                found, step = gpu_checks.training_losses(gpu, WORK, 8)
+            except CUDARuntimeError as error:
+                differences.append(str(error))
+            else:
+                captured = gpu_checks.is_captured(step.parts[0])
+                differences.append(np.abs(found - wanted).max() if captured else np.inf)
+    assert any(isinstance(one, str) or not one <= gpu_checks.LIMIT for one in differences)  # NaN is an error
+    assert {one.partition(":")[0] for one in differences if isinstance(one, str)} <= {
+        "cudaErrorIllegalAddress"
+    }

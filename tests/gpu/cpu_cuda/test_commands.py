@@ -1,0 +1,91 @@
+"""Commands on a GPU: training and sampling, and errors in one line."""
+
+import ctypes
+
+import pytest
+from click.testing import CliRunner
+
+from minichar.cli import main
+from minichar.devices import cublas
+from minichar.training.step import TrainingStep
+
+TRAIN = [
+    *("train", "--data", "input.txt", "--device", "gpu", "--num-layers", "1", "--seq-length", "4"),
+    *("--batch-size", "3", "--max-epochs", "1", "--sample-every", "0", "--quiet", "--val-frac", "0"),
+]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Return a function that runs minichar in a directory with a short text."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input.txt").write_text("a sad cab bade a bad dad" * 6)
+
+    def run(*arguments, status=0):
+        result = CliRunner().invoke(main, list(arguments))
+        assert result.exit_code == status, result.output
+        return result
+
+    return run
+
+
+def error_of(run, *arguments):
+    """Return the error message, which is the last line."""
+    lines = run(*arguments, status=1).stderr.splitlines()
+    assert [line.startswith("Error: ") for line in lines].index(True) == len(lines) - 1, lines
+    return lines[-1]
+
+
+def test_train_and_sample(run):
+    run(*TRAIN, "--rnn-size", "8")
+    options = ["--length", "30", "--seed", "1", "--top-k", "4", "--top-p", "0.9"]
+    texts = [run("sample", "cv", "--device", device, *options).stdout for device in ("cpu", "gpu")]
+    assert texts[0] == texts[1]
+
+
+def test_out_of_memory(run, cuda):
+    cuda.set(memory=cuda.used() + (64 << 20))  # enough for the workspace of cuBLAS
+    message = error_of(run, *TRAIN, "--rnn-size", "3000")
+    assert "out of memory" in message.lower()
+
+
+@pytest.mark.parametrize(
+    ("settings", "device", "words"),
+    [
+        ({"devices": 0}, "gpu", "no usable NVIDIA GPU (CUDARuntimeError: cudaErrorNoDevice"),
+        ({}, "gpu:2", "device gpu:2: no such GPU; 2 found, numbered from 0"),
+    ],
+)
+def test_no_such_gpu(settings, device, words, run, cuda):
+    cuda.set(**settings)
+    assert words in error_of(run, "gradcheck", "--device", device)
+
+
+def write_freed_memory(cuda, monkeypatch):
+    pointer = ctypes.c_void_p()
+    cuda.cuda.cudaMalloc(ctypes.byref(pointer), ctypes.c_size_t(512))
+    cuda.cuda.cudaFree(pointer)
+    cuda.cuda.cudaMemset(pointer, 0, ctypes.c_size_t(4))
+
+
+def pass_wrong_strides(cuda, monkeypatch):
+    monkeypatch.setattr(cublas, "layout", lambda X: (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (write_freed_memory, "CUDARuntimeError: cudaErrorIllegalAddress: "),
+        (pass_wrong_strides, "CuBLASError: cublasSgemm_v2 returned CUBLAS_STATUS_INVALID_VALUE"),
+    ],
+)
+def test_an_error_of_a_computation(fault, words, run, cuda, monkeypatch):
+    right = TrainingStep.learn
+
+    def wrong(step, *args):
+        fault(cuda, monkeypatch)
+        right(step, *args)
+
+    monkeypatch.setattr(TrainingStep, "learn", wrong)
+    message = error_of(run, *TRAIN, "--rnn-size", "8")
+    assert message.startswith(f"Error: device gpu:0: a computation failed ({words}")

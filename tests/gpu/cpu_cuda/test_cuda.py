@@ -1,0 +1,171 @@
+"""The replaced CUDA has the properties of CUDA that minichar depends on."""
+
+import ctypes
+
+import cupy
+import numpy as np
+import pytest
+
+from minichar.devices.cublas import Products, load_library
+
+
+@pytest.fixture
+def stream():
+    return cupy.cuda.Stream(non_blocking=True)
+
+
+class Graph:
+    """A captured function. Its temporary arrays are kept."""
+
+    def __init__(self, stream, function):
+        self.pool = cupy.cuda.MemoryPool()
+        with stream, cupy.cuda.using_allocator(self.pool.malloc):
+            stream.begin_capture()
+            try:
+                self.kept = function()
+            finally:
+                self.graph = stream.end_capture()
+
+
+class TestOrder:
+    """Work runs as late or as early as its events allow."""
+
+    @pytest.mark.parametrize(("early", "seen"), [(0, 1.0), (1, 2.0)])
+    def test_two_streams_without_an_event(self, early, seen, stream, cuda):
+        cuda.set(early=early)
+        a, b = cupy.ones(3), cupy.zeros(3)
+        cupy.cuda.Device().synchronize()
+        with stream:
+            a[...] = 2.0
+        b[...] = a
+        assert cupy.asnumpy(b).tolist() == [seen] * 3
+
+    @pytest.mark.usefixtures("order")
+    def test_two_streams_with_an_event(self, stream):
+        a, b = cupy.zeros(3), cupy.zeros(3)
+        a[...] = 1.0
+        stream.wait_event(cupy.cuda.get_current_stream().record())
+        with stream:
+            a[...] = a * 2.0
+        cupy.cuda.get_current_stream().wait_event(stream.record())
+        b[...] = a
+        assert cupy.asnumpy(b).tolist() == [2.0] * 3
+
+    def test_new_memory_is_not_zero(self):
+        assert np.isnan(cupy.asnumpy(cupy.empty(1000))).all()
+
+
+class TestCapture:
+    def test_a_graph_runs_when_it_is_launched_and_reads_current_values(self, stream):
+        a, total = cupy.ones(3), cupy.zeros(3)
+
+        def step():
+            total[...] = total + a
+
+        graph = Graph(stream, step).graph
+        assert cupy.asnumpy(total).tolist() == [0.0] * 3
+        for value in (1.0, 10.0):
+            a[...] = value
+            cupy.cuda.Device().synchronize()
+            graph.launch(stream)
+            stream.synchronize()
+        assert cupy.asnumpy(total).tolist() == [11.0] * 3
+
+    @pytest.mark.parametrize(
+        "function",
+        [
+            lambda a: cupy.asnumpy(a),
+            lambda a: cupy.asarray(np.ones(3)),
+            lambda a: float(a.sum()),
+            lambda a: a[a > 2],
+            lambda a: cupy.nonzero(a),
+            lambda a: cupy.cuda.get_current_stream().synchronize(),
+            lambda a: cupy.cuda.Device().synchronize(),
+            lambda a: cupy.cuda.get_current_stream().wait_event(EVENT()),
+            lambda a: cupy.matmul(a * a[:, None], a[:, None]),
+        ],
+    )
+    def test_what_cannot_be_captured_ends_in_an_error(self, function, stream):
+        a = cupy.ones(3)
+        cupy.cuda.Device().synchronize()
+        with pytest.raises(RuntimeError):
+            Graph(stream, lambda: function(a))
+        assert cupy.asnumpy(a + a).tolist() == [2.0] * 3
+
+    def test_work_on_the_default_stream_ends_the_capture_of_a_blocking_stream(self):
+        stream, a = cupy.cuda.Stream(), cupy.ones(3)
+
+        def step():
+            with cupy.cuda.Stream.null:
+                a[...] = 2.0
+
+        with pytest.raises(RuntimeError, match="CaptureImplicit"):
+            Graph(stream, step)
+
+    @pytest.mark.parametrize("workspace", [True, False])
+    def test_a_captured_product_needs_a_workspace(self, workspace, stream):
+        products, a = Products(cupy, load_library()), cupy.ones((3, 3))
+        cupy.cuda.Device().synchronize()
+
+        def step():
+            out = products.matmul(a, a)
+            if not workspace:
+                products.call("cublasSetStream_v2", products.handle, stream.ptr)
+                products.matmul(a, a)
+            return out
+
+        if workspace:
+            graph = Graph(stream, step)
+            graph.graph.launch(stream)
+            stream.synchronize()
+            assert (cupy.asnumpy(graph.kept) == 3.0).all()
+        else:
+            with pytest.raises(RuntimeError, match="CUBLAS_STATUS_ALLOC_FAILED"):
+                Graph(stream, step)
+
+
+def EVENT():
+    """Return an event on the default stream."""
+    return cupy.cuda.Stream.null.record()
+
+
+class TestMemory:
+    def test_a_write_to_freed_memory_is_an_error_once(self, cuda):
+        pointer, size = ctypes.c_void_p(), ctypes.c_size_t(4096)
+        assert cuda.cuda.cudaMalloc(ctypes.byref(pointer), size) == 0
+        assert cuda.cuda.cudaFree(pointer) == 0
+        cupy.cuda.Device().synchronize()
+        cuda.cuda.cudaMemset(ctypes.c_void_p(pointer.value + 4095), 0, ctypes.c_size_t(1))
+        with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="IllegalAddress"):
+            cupy.cuda.Device().synchronize()
+        cupy.cuda.Device().synchronize()
+
+    def test_memory_is_limited(self, cuda):
+        cuda.set(memory=cuda.used() + 4096)
+        with pytest.raises(MemoryError):
+            cupy.zeros(1 << 20)
+
+
+@pytest.mark.parametrize(("tf32", "error"), [(False, 1e-6), (True, 1e-2)])
+def test_tf32_rounds_the_operands_of_float32_products(tf32, error, generator):
+    a = generator.normal(size=(2, 8, 8)).astype("float32")
+    found = cupy.asnumpy(Products(cupy, load_library(), tf32).matmul(*map(cupy.asarray, a)))
+    difference = np.abs(found - np.matmul(*a)).max()
+    assert error / 100 < difference + error / 50 <= error + error / 50
+    assert (difference > 1e-4) == tf32
+
+
+@pytest.mark.parametrize("shape", [(), (7,), (3, 5)])
+def test_sorts_are_those_of_numpy(shape, generator):
+    a = generator.integers(4, size=(*shape, 9)).astype("float64")
+    a[..., 4] = np.nan
+    there = cupy.asarray(a)
+    np.testing.assert_array_equal(cupy.asnumpy(cupy.sort(there, axis=-1)), np.sort(a, axis=-1))
+    order = cupy.asnumpy(cupy.argsort(there, axis=-1, kind="stable"))
+    np.testing.assert_array_equal(order, np.argsort(a, axis=-1, kind="stable"))
+
+
+def test_what_minichar_does_not_call_says_so(capfd):
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="NotSupported"):
+        cupy.cuda.runtime.mallocManaged(8)
+    assert "cpu_cuda lacks cudaMallocManaged" in capfd.readouterr().err
