@@ -162,12 +162,18 @@ class Backend(ABC):
         return call
 
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
-        """Return `step`, or a faster equivalent that replays a recording of it.
+        """Return a function that runs `step`, or a faster equivalent that replays a recording of it.
 
         All arrays that `step` uses must have fixed addresses. `agree` is called with True if recording
-        succeeded, and with False otherwise. The recording is used only if `agree` returns True.
+        succeeded, and with False otherwise. The recording is used only if `agree` returns True. The returned
+        function takes the number of times to run `step`, 1 by default.
         """
-        return step
+
+        def repeated(times: int = 1) -> None:
+            for _ in range(times):
+                step()
+
+        return repeated
 
     def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:
         """Return a function that sums device arrays over the ranks of an MPI communicator.

@@ -144,7 +144,9 @@ class CuPyBackend(Backend):
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
         """Return a function that captures `step` as a CUDA graph after a warm-up, and then replays it."""
         self.announce_compilation()
-        return step if self.products is None else CudaGraph(self.xp, step, agree, self._warn_once)
+        if self.products is None:
+            return super().recorded(step)
+        return CudaGraph(self.xp, step, agree, self._warn_once)
 
     def _warn_once(self, message: str) -> None:
         if message not in self.warnings:  # all steps are likely to fail for the same reason

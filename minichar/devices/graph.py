@@ -1,14 +1,44 @@
 """Capture a step as a CUDA graph, so that a single launch runs all its operations."""
 
-from collections.abc import Callable
-from contextlib import suppress
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
+from weakref import finalize
 
 from minichar.extras import one_line
 
 WARM_UP = 2
 """Number of warm-up calls before a step is captured. They compile kernels and allocate memory."""
+RETIRED: list[Any] = []
+"""The memory pools of graphs that no longer exist. CuPy does not free the unused blocks of a dropped pool."""
+
+
+def free_retired() -> None:
+    """Free the memory of graphs that no longer exist. Arrays that are still in use keep theirs."""
+    for _ in range(len(RETIRED)):
+        pool = RETIRED.pop(0)
+        pool.free_all_blocks()
+        if pool.total_bytes():
+            RETIRED.append(pool)
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Collect garbage, and disable the collector while a stream is being captured.
+
+    Otherwise, the collector might free memory or destroy another graph, which can invalidate the capture.
+    """
+    enabled = gc.isenabled()
+    gc.collect()
+    free_retired()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 class CudaGraph:
@@ -23,6 +53,8 @@ class CudaGraph:
     The step runs on its own stream, because the default stream cannot be captured. CUDA events ensure that
     the step runs after the caller's earlier work and before the caller's later work, without blocking the
     host.
+
+    The memory of a graph that no longer exists is freed before the next capture, or when memory runs out.
     """
 
     def __init__(
@@ -36,23 +68,28 @@ class CudaGraph:
         self.stream = xp.cuda.Stream(non_blocking=True)
         self.begin, self.end = (xp.cuda.Event(disable_timing=True) for _ in range(2))
         self.pool = xp.cuda.MemoryPool()
+        finalize(self, RETIRED.append, self.pool).atexit = False
         self.graph: Any = None
 
-    def __call__(self) -> None:
-        """Run the step."""
+    def __call__(self, times: int = 1) -> None:
+        """Run the step the given number of times."""
         current = self.xp.cuda.get_current_stream()
         current.record(self.begin)
         self.stream.wait_event(self.begin)
         with self.stream:
-            if self.calls == WARM_UP:
-                self._capture()
-            self.calls += 1
-            if self.graph is not None:
-                self.graph.launch(self.stream)
-            else:
-                self._run(self._malloc)
+            for _ in range(times):
+                self._step()
         self.stream.record(self.end)
         current.wait_event(self.end)
+
+    def _step(self) -> None:
+        if self.calls == WARM_UP:
+            self._capture()
+        self.calls += 1
+        if self.graph is not None:
+            self.graph.launch(self.stream)
+        else:
+            self._run(self._malloc)
 
     def _run(self, malloc: Callable[[int], Any]) -> None:
         with self.xp.cuda.using_allocator(malloc):
@@ -66,12 +103,14 @@ class CudaGraph:
         """
         try:
             return self.pool.malloc(size)
-        except MemoryError:  # the default pool may hold free blocks, which this pool cannot use
+        except MemoryError:  # other pools may hold free blocks, which this pool cannot use
+            free_retired()
             self.xp.get_default_memory_pool().free_all_blocks()
             return self.pool.malloc(size)
 
     def _capture(self) -> None:
-        graph, why = self._captured()
+        with no_collection():
+            graph, why = self._captured()
         if self.agree(not why):
             self.graph = graph
         else:

@@ -43,6 +43,7 @@ cudaError_t synchronise_with_default(Stream& stream) {
 cudaError_t add(Stream& stream, Work work) {
     if (cudaError_t error = synchronise_with_default(stream)) return error;
     work.number = ++numbers;
+    if (work.event) count(work.awaited ? "wait" : "event");
     if (work.event && !work.awaited) {
         work.event->stream = &stream;
         work.event->recorded = work.number;
