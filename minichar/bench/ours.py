@@ -72,7 +72,7 @@ def evaluation(work: Work, model: CharRNN) -> Callable[[], None]:
     measure, ids = Measurement(model.network(work.seq_length, work.batch_size)), work.ids()  # (T+1, B)
 
     def unit() -> None:
-        measure(ids[:-1], ids[1:])
+        float(model.parameters.backend.to_host(measure(ids[:-1], ids[1:])))  # synchronises with the device
 
     return unit
 

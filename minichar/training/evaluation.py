@@ -26,6 +26,8 @@ PART_NAMES = {"train": "training", **HELD_OUT}
 PARTS = tuple(PART_NAMES)
 BLOCKS = 64
 """Number of blocks that are evaluated at a time (`evaluate_blocks`)."""
+READ = 64
+"""Number of chunks whose losses are copied to the host at once. The host waits for the device only then."""
 LARGEST_LOSS = 700
 """Loss in nats below which ``exp(loss)`` is finite."""
 
@@ -82,11 +84,18 @@ def evaluate(measure: Measurement, chunks: Iterable[Chunk]) -> Evaluation:
     chunks : iterable of (inputs, targets) or (inputs, targets, keep)
         Integer arrays of shape ``(n, B)``, n ≤ T, and a mask for `Network.set_keep`.
     """
-    losses, sizes = [], []
+    block = measure.backend.zeros((READ,), "float64")  # (READ,)
+    losses: list[float] = []
+    sizes: list[int] = []
     for inputs, targets, *keep in chunks:
         measure.network.set_keep(*keep)
-        losses.append(measure(inputs, targets))
+        k = len(sizes) % READ
+        block[k] = measure(inputs, targets)
         sizes.append(targets.size)
+        if k == READ - 1:
+            losses += measure.backend.to_host(block).tolist()
+    if rest := len(sizes) % READ:
+        losses += measure.backend.to_host(block[:rest]).tolist()
     return Evaluation(float(np.average(losses, weights=sizes)), losses[0], losses[-1], sum(sizes))
 
 

@@ -11,7 +11,7 @@ class Measurement:
     """Measures the loss on successive chunks.
 
     Chunks of T steps are copied to a preallocated array so that a backend can capture and replay the forward
-    pass (`Backend.recorded`).
+    pass (`Backend.recorded`). The loss stays on the device, so that the host can prepare the next chunk.
     """
 
     def __init__(self, network: Network) -> None:
@@ -21,15 +21,21 @@ class Measurement:
         self.whole_chunk = self.backend.recorded(lambda: self._measure(*self.chunk))
         self.whole_input = self.backend.recorded(lambda: self._read(self.chunk[0]))
 
-    def __call__(self, inputs: np.ndarray, targets: np.ndarray) -> float:
-        """Return the mean loss on a chunk ``(n, B)``, n ≤ T, and carry the state over to the next chunk."""
+    def __call__(self, inputs: np.ndarray, targets: np.ndarray) -> Array:
+        """Measure the loss on a chunk ``(n, B)``, n ≤ T, and carry the state over to the next chunk.
+
+        Returns
+        -------
+        array, ()
+            The mean loss, on the device. The next call overwrites it.
+        """
         chunk = self.chunk[:, : len(inputs)]  # (2, n, B)
         chunk[...] = self.backend.to_device(np.stack([inputs, targets]))
         if len(inputs) == self.network.T:
             self.whole_chunk()
         else:
             self._measure(*chunk)
-        return float(self.backend.to_host(self.loss))
+        return self.loss
 
     def read(self, inputs: np.ndarray) -> None:
         """Carry the state over a chunk of inputs ``(n, B)``, n ≤ T, without computing the loss."""

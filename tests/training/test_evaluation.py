@@ -99,7 +99,7 @@ class TestEvaluate:
         losses = []
         for k in range(16):
             alone.network.reset()
-            losses.append(alone(inputs[:, k : k + 1], targets[:, k : k + 1]))
+            losses.append(float(alone(inputs[:, k : k + 1], targets[:, k : k + 1])))
         assert together == pytest.approx(np.mean(losses), rel=0, abs=1e-8)
 
     def test_evaluation_starts_from_the_state_of_the_network(self, model, generator):
@@ -267,12 +267,19 @@ class TestOnADevice:
         wanted = evaluate_whole(here, ids, 50)
         assert evaluate_whole(there, ids, 25).loss == pytest.approx(wanted.loss, rel=1e-12)
 
-    def test_each_chunk_and_its_loss_are_copied_once(self, there, device, ids):
+    @pytest.mark.parametrize(("read", "copies"), [(64, 1), (3, 1), (2, 2), (1, 3)])
+    def test_each_chunk_is_copied_once_and_a_block_of_losses_at_once(
+        self, read, copies, there, here, device, ids, monkeypatch
+    ):
+        monkeypatch.setattr("minichar.training.evaluation.READ", read)
         split = split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
+        wanted = evaluate(Measurement(here.network(T, B)), split.train)
         before = dict(device.crossings)
-        evaluate_part(there, split, "train", "zero")
+        found = evaluate(Measurement(there.network(T, B)), split.train)
         crossed = {way: device.crossings[way] - before[way] for way in before}
-        assert crossed == {"to_device": len(split.train), "to_host": len(split.train)}
+        assert crossed == {"to_device": len(split.train), "to_host": copies}
+        for name in ("loss", "first", "last", "characters"):
+            assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=1e-12)
 
     def test_full_chunks_are_replayed_on_a_gpu(self, there, device, ids, monkeypatch):
         """Replayed and separately launched operations give bitwise identical losses."""
@@ -281,7 +288,7 @@ class TestOnADevice:
         for k in range(4):
             loss = network.measure(teacher_forcing(device.to_device(inputs[k])), device.to_device(targets[k]))
             network.carry()
-            assert measure(inputs[k], targets[k]) == float(device.to_host(loss))
+            assert device.to_host(measure(inputs[k], targets[k])) == device.to_host(loss)
         assert isinstance(measure.whole_chunk, CudaGraph) == (device.kind == "gpu")
         if device.kind == "gpu":
             assert measure.whole_chunk.graph is not None
