@@ -1,12 +1,12 @@
-"""Check and measure minichar on an NVIDIA GPU: correctness, speed, kernel launches and memory.
+"""Check and measure minichar on a GPU: executed on the CPU (cpu_cuda), latency never measured on a card.
 
     python tests/gpu/first_hour.py --json first_hour.json
     python tests/gpu/first_hour.py --dry
 
 Prints the results and, with ``--json``, saves them after each section. The checks run before the
 measurements. After nine minutes (``--minutes``), no further section or measurement is started. If a section
-fails, the others still run, and the exit status is 1. The comparison with PyTorch and the count of launches
-require PyTorch with CUDA.
+fails, the others still run, and the exit status is 1. On a GPU, PyTorch with CUDA is required, for the
+comparison and the count of launches.
 
 ``--dry`` tests this script on the CPU, with tiny sizes. It runs everything that does not require a GPU, but
 its timings are meaningless.
@@ -38,6 +38,9 @@ from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 from minichar.extras import one_line
 from minichar.files import writing
+
+INSTALL = "pip install torch --index-url https://download.pytorch.org/whl/cu126"
+"""The command that installs a PyTorch for CUDA 12, like CuPy and its libraries."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class Plan:
             "gradients": lambda: checks.gradients(backend),
             "losses": lambda: checks.losses(backend, work, self.steps),
             "graphs": lambda: checks.graphs(backend, work),
+            "sampling": lambda: checks.sampling(backend, work),
             "resuming": lambda: checks.resuming(backend, work, self.steps),
             "speed": lambda: print_table(measurements.speed(works, self.duration, self.out_of_time)),
             "launches": lambda: measurements.launches(work),
@@ -95,17 +99,20 @@ DRY = Plan("cpu", sizes=(8, 12), chunk=6, steps=6, duration=0.0)
 
 
 def machine(backend: Backend, work: Work) -> dict[str, Any]:
-    """Return software versions and hardware names."""
-    try:
-        rivals = [import_module(SIDES[one.engine]).describe(one) for one in opponents(work)[:1] if one]
-    except Exception as error:  # for example if PyTorch was built without CUDA
-        rivals = [one_line(error)]
+    """Return software versions and hardware names. On a GPU, fail if PyTorch cannot use it."""
+    rival, usable = "PyTorch is not installed", False
+    for one in filter(None, opponents(work)[:1]):
+        try:
+            rival, usable = import_module(SIDES[one.engine]).describe(one), True
+        except Exception as error:  # for example if PyTorch was built without CUDA
+            rival = one_line(error)
     return {
+        "passed": usable or not work.on_gpu,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "cpu": CPU.describe(),
         "device": backend.describe(),
-        "rival": rivals[0] if rivals else "PyTorch is not installed",
+        "rival": rival if usable or not work.on_gpu else f"{rival}: {INSTALL}",
     }
 
 

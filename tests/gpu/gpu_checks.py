@@ -23,6 +23,7 @@ from minichar.engine.gradcheck import check_network, toy_network
 from minichar.model import CharRNN
 from minichar.sampling.blocks import BlockSampler
 from minichar.sampling.choice import Choice
+from minichar.sampling.generate import sample_ids
 from minichar.training.measurement import Measurement
 from minichar.training.scheduled_sampling import ScheduledSampling
 from minichar.training.settings import Settings
@@ -212,15 +213,15 @@ def sampling(backend: Backend, work: Work, length: int = 20) -> dict[str, Any]:
 
     A step on a GPU must also have been captured as a CUDA graph.
     """
-    u = host_generator(5).random((length, work.batch_size))  # (length, B)
-    same, captured = {}, {}
+    prime, same, captured = np.arange(3) % work.vocab_size, {}, {}
     for name, choice in CHOICES.items():
-        ids = []
-        for device in (CPU, backend):
-            sampler = BlockSampler(new_model(device, work, PLAIN), choice, work.batch_size)
-            sampler.feed_prime(np.arange(3) % work.vocab_size)
-            ids.append(sampler.sample(u))
-        same[name], captured[name] = np.array_equal(*ids), is_captured(sampler.step)
+        generators = [host_generator(5, b) for b in range(work.batch_size)]
+        wanted = list(sample_ids(new_model(CPU, work, PLAIN), prime, choice, generators, length))
+        u = np.stack([host_generator(5, b).random(length) for b in range(work.batch_size)], axis=1)
+        sampler = BlockSampler(new_model(backend, work, PLAIN), choice, work.batch_size)
+        sampler.feed_prime(prime)
+        same[name] = np.array_equal(wanted, sampler.sample(u))  # each (length, B)
+        captured[name] = is_captured(sampler.step)
     passed = all(same.values()) and (backend.kind != "gpu" or all(captured.values()))
     return {"passed": passed, "same characters": same, "captured as a CUDA graph": captured}
 

@@ -13,7 +13,7 @@ from first_hour import DRY, main
 
 from minichar.devices.cpu import CPU
 
-NAMES = ["machine", "gradients", "losses", "graphs", "resuming", "speed", "launches", "memory"]
+NAMES = ["machine", "gradients", "losses", "graphs", "sampling", "resuming", "speed", "launches", "memory"]
 
 
 def sections(monkeypatch, **replaced):
@@ -35,7 +35,7 @@ def test_dry_run_measures_everything_that_a_cpu_can(tmp_path, capsys):
     assert results["dry"] is True
     assert results["failed"] == results["left out"] == []
     assert results["warnings"] == {}
-    assert all(results[name]["passed"] for name in ("gradients", "losses", "graphs", "resuming"))
+    assert all(results[name]["passed"] for name in ("gradients", "losses", "graphs", "sampling", "resuming"))
     assert len(results["gradients"]["errors"]) == 6
     assert all(0 < error < 1e-12 for error in results["gradients"]["errors"].values())
     assert results["resuming"]["steps"] == [3, 6]
@@ -165,16 +165,28 @@ def test_warnings_are_printed_and_saved_once_per_section(monkeypatch, tmp_path, 
     assert lines.count(f"warning: {message}") == 2
 
 
-def test_pytorch_without_cuda_does_not_fail_the_section(monkeypatch):
-    def describe(work):
-        raise AssertionError("Torch not compiled with CUDA enabled\nmore")
+def without_cuda(work):
+    raise AssertionError("Torch not compiled with CUDA enabled\nmore")
 
-    rival = SimpleNamespace(describe=describe)
-    monkeypatch.setattr(first_hour, "opponents", lambda work: [work])
-    monkeypatch.setattr(first_hour, "import_module", lambda name: rival)
-    found = first_hour.machine(CPU, DRY.work)
-    assert found["rival"] == "AssertionError: Torch not compiled with CUDA enabled"
-    assert found["device"] == CPU.describe()
+
+@pytest.mark.parametrize(
+    ("describe", "passed", "rival"),
+    [
+        (None, False, f"PyTorch is not installed: {first_hour.INSTALL}"),
+        (
+            without_cuda,
+            False,
+            f"AssertionError: Torch not compiled with CUDA enabled: {first_hour.INSTALL}",
+        ),
+        (lambda work: "PyTorch 2", True, "PyTorch 2"),
+    ],
+)
+def test_on_a_gpu_pytorch_with_cuda_is_required(describe, passed, rival, monkeypatch):
+    module = SimpleNamespace(describe=describe)
+    monkeypatch.setattr(first_hour, "opponents", lambda work: [work if describe else None])
+    monkeypatch.setattr(first_hour, "import_module", lambda name: module)
+    found = first_hour.machine(CPU, replace(DRY.work, device="gpu"))
+    assert (found["passed"], found["rival"], found["device"]) == (passed, rival, CPU.describe())
 
 
 def test_without_pytorch_the_launches_are_not_measured(monkeypatch):
