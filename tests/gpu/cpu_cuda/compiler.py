@@ -1,6 +1,6 @@
 """Compile the CUDA C that CuPy generates with g++, to a shared library in place of a cubin.
 
-CuPy caches the libraries in `CUPY_CACHE_DIR`. The sources are kept too, for `check_nvrtc.py`.
+CuPy caches the libraries in `CUPY_CACHE_DIR`. The sources are kept too, for `test_sources.py`.
 """
 
 import hashlib
