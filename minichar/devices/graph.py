@@ -17,8 +17,11 @@ RETIRED: list[Any] = []
 
 def free_retired() -> None:
     """Free the memory of graphs that no longer exist. Arrays that are still in use keep theirs."""
-    for _ in range(len(RETIRED)):
-        pool = RETIRED.pop(0)
+    pools = []
+    with suppress(IndexError):  # other threads also take pools, and the garbage collector adds some
+        while True:
+            pools.append(RETIRED.pop())
+    for pool in pools:
         pool.free_all_blocks()
         if pool.total_bytes():
             RETIRED.append(pool)

@@ -1,4 +1,6 @@
-"""A NumPy-based test double of CuPy for machines without a GPU.
+"""A NumPy-based test double of CuPy, for tests that need neither a GPU nor a compiler.
+
+CuPy itself runs in ``tests/gpu/cpu_cuda``, which shows what its kernels, streams, pools and graphs do.
 
 It is based on the installed ``cupy`` package, which can be imported without a GPU. It provides only names
 that exist in CuPy. Function calls are checked against CuPy's signatures, and method calls against the
@@ -16,8 +18,7 @@ raise an exception:
 - an operation or a product on another stream, which would silently be missing from the graph
 - allocating memory outside the graph's own pool, because other code could overwrite it
 
-CuPy's own tracer must be able to make one element-wise kernel of each fused function. Operations launched by
-the host are counted.
+Fused functions must be element-wise.
 """
 
 from cupy_double.array import CUDARuntimeError, method_signature, ndarray, real

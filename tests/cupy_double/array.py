@@ -160,7 +160,7 @@ class ndarray:
         if any(isinstance(i, ndarray) and i.dtype == bool for i in flat([index])):
             self._device.wait("indexing with a Boolean mask")  # even if the value is a Python number
         a, index, value = self._a, bare(index), bare(value)
-        self._device.write(a, lambda: a.__setitem__(index, value), "copy")
+        self._device.write(a, lambda: a.__setitem__(index, value))
 
     @staticmethod
     def _check(index):

@@ -115,7 +115,7 @@ class CuBLAS:
             def product():
                 C[...] = one * (A @ B) + (other * C if other else 0)
 
-            self.device.write(C, product, "product")
+            self.device.write(C, product)
             return 0
 
         return run

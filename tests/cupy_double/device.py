@@ -1,24 +1,15 @@
-"""State shared by the test double and its arrays: streams, capture, memory pools and operation counts."""
-
-from collections import Counter
+"""State shared by the test double and its arrays: streams, capture and memory pools."""
 
 import numpy as np
 
 from cupy_double.array import CUDARuntimeError, bare, flat, ndarray
-from cupy_double.operations import operations
 
 CAPTURE_UNSUPPORTED, CAPTURE_INVALIDATED, CAPTURE_ISOLATION = 900, 901, 905  # CUDA's error codes
 PRODUCTS = ("matmul", "dot", "tensordot", "inner", "vdot", "einsum")
 
 
 class Device:
-    """The state of a fake GPU.
-
-    Attributes
-    ----------
-    operations : Counter
-        Number of operations launched by the host, by kind (`cupy_double.operations`).
-    """
+    """The state of a fake GPU."""
 
     def __init__(self, count, error, bus, capability):
         self.count, self.error, self.bus, self.capability = count, error, bus, capability
@@ -28,7 +19,6 @@ class Device:
         self.capture = None
         self.fusing = False
         self.crossings = {"to_device": 0, "to_host": 0}
-        self.operations = Counter()
 
     @property
     def stream(self):
@@ -48,14 +38,6 @@ class Device:
         if self.fusing:
             raise TypeError(f"{what} in a fused function")
 
-    def launch(self, kind, n=1):
-        """Count `n` operations, which must be on the captured stream during capture."""
-        if self.fusing or not n:
-            return
-        if self.capture is not None and self.stream is not self.capture.stream:
-            raise RuntimeError("an operation on a stream other than the captured one")
-        self.operations[kind] += n
-
     @np.errstate(over="ignore")  # a GPU does not report overflow
     def call(self, function, *args, **kwargs):
         """Call a NumPy function on device arrays, and record the call during capture."""
@@ -68,8 +50,6 @@ class Device:
             self.save(written._a)
         plain = bare(args), bare(kwargs)
         result = function(*plain[0], **plain[1])
-        for kind, n in operations(function, *plain, result):
-            self.launch(kind, n)
         if isinstance(result, tuple):
             return tuple(map(self.wrapped, result))
         if written is not None:
@@ -83,9 +63,8 @@ class Device:
             self.record(lambda: np.copyto(array, function(*plain[0], **plain[1]), casting="unsafe"))
         return self.wrapped(array)
 
-    def write(self, array, function, kind):
+    def write(self, array, function):
         """Call a function that overwrites an array, and record the call during capture."""
-        self.launch(kind)
         self.save(array)
         function()
         self.record(function)
@@ -111,8 +90,10 @@ class Device:
             self.capture.undo.append((array, array.copy()))
 
     def record(self, call):
-        """Record a call during capture."""
+        """Record a call during capture, which must be on the captured stream."""
         if self.capture is not None:
+            if self.stream is not self.capture.stream:
+                raise RuntimeError("an operation on a stream other than the captured one")
             self.capture.calls.append(call)
 
     def wrapped(self, value):

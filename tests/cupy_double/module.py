@@ -11,8 +11,6 @@ from cupy_double.array import bare, ndarray, real
 from cupy_double.cublas import CuBLAS
 from cupy_double.cuda import Cuda
 from cupy_double.device import Device
-from cupy_double.fusion import Traced, check_one_kernel
-from cupy_double.operations import MOST_COPIES, operations
 from minichar.devices import cublas
 from minichar.devices import cupy as opening
 from minichar.devices.choose import open_backend
@@ -29,9 +27,6 @@ class Ufunc:
 
     def __call__(self, *args, out=None, casting="same_kind", dtype=None):
         nin = self.real.nin
-        if any(isinstance(a, Traced) for a in args):
-            given = {"out": out, "dtype": dtype}
-            return self.real(*args, **{name: value for name, value in given.items() if value is not None})
         if not nin <= len(args) <= nin + (out is None):
             raise TypeError(f"Wrong number of arguments for {self.real!r}")
         if len(args) > nin:
@@ -50,7 +45,7 @@ class Ufunc:
         device, plain = self.device, (a._a, bare(indices), bare(b))
         if device.fusing:
             raise TypeError("a scatter operation in a fused function")
-        device.write(plain[0], lambda: self.numpy.at(*plain), "kernel")
+        device.write(plain[0], lambda: self.numpy.at(*plain))
 
 
 class DoubleOfCuPy(ModuleType):
@@ -82,8 +77,6 @@ class DoubleOfCuPy(ModuleType):
 
     def __getattr__(self, name):
         value = getattr(real, name)  # raises AttributeError if CuPy lacks it
-        if name == "_core" and self.device_.fusing:
-            return value  # CuPy's own tracer imports it
         if isinstance(value, ModuleType):
             raise NotImplementedError(f"the test double does not implement cupy.{name}")
         if not callable(value) or isinstance(value, type):
@@ -106,13 +99,9 @@ class DoubleOfCuPy(ModuleType):
                 kwargs = kwargs | {"mode": "wrap"}
             if name in ("put_along_axis", "copyto"):
                 plain = bare(args), bare(kwargs)
-                for kind, n in operations(getattr(np, name), *plain, None):
-                    device.launch(kind, n - 1)
                 target, *_ = plain[0]
-                device.write(target, lambda: getattr(np, name)(*plain[0], **plain[1]), "kernel")
+                device.write(target, lambda: getattr(np, name)(*plain[0], **plain[1]))
                 return None
-            if name in ("stack", "concatenate") and len(args[0]) > MOST_COPIES:
-                device.wait(f"{name} copies the addresses of more than {MOST_COPIES} arrays")
             return device.call(getattr(np, name), *args, **kwargs)
 
         return function
@@ -138,23 +127,12 @@ class DoubleOfCuPy(ModuleType):
         device = self.device_
 
         def decorate(function):
-            checked = set()
-
             def fused(*arguments):
-                key = tuple((argument.dtype, argument.ndim) for argument in arguments)
-                if key not in checked:
-                    device.fusing = True
-                    try:
-                        check_one_kernel(function, arguments, kernel_name)
-                    finally:
-                        device.fusing = False
-                    checked.add(key)
                 arrays = [argument for argument in arguments if isinstance(argument, ndarray)]
                 for i, one in enumerate(arrays):
                     for other in arrays[:i]:
                         if np.may_share_memory(one._a, other._a) and not same_place(one._a, other._a):
                             raise ValueError(f"{kernel_name}: overlapping arrays cause a data race")
-                device.launch("fused kernel")
                 device.fusing = True
                 try:
                     return function(*arguments)

@@ -58,9 +58,7 @@ def test_a_product_of_views(layout, dtype, gpu, generator):
     wanted = np.matmul(*layout(*arrays))
     A, B = layout(*map(gpu.to_device, arrays))
     tolerance = {"rtol": 1e-5, "atol": 1e-5} if dtype == "float32" else {"rtol": 1e-13, "atol": 1e-13}
-    before = gpu.xp.device_.operations.copy()
     np.testing.assert_allclose(gpu.to_host(gpu.matmul(A, B)), wanted, **tolerance)
-    assert gpu.xp.device_.operations - before == {"product": 1}
     assert str(gpu.matmul(A, B).dtype) == dtype
     # The output is a slice of a larger array, whose other elements must not change.
     for add in (False, True):
@@ -85,9 +83,7 @@ def test_a_batch_of_products(batch, gpu, generator):
     """Layer normalisation multiplies ``(1, H)`` by ``(gates, H, B)``."""
     arrays = generator.normal(size=(1, K)), generator.normal(size=(G, K, N))
     A, B = batch(*map(gpu.to_device, arrays))
-    before = gpu.xp.device_.operations.copy()
     found = gpu.matmul(A, B)
-    assert gpu.xp.device_.operations - before == {"product": 1}
     np.testing.assert_allclose(gpu.to_host(found), np.matmul(*batch(*arrays)), rtol=1e-13, atol=1e-13)
 
 

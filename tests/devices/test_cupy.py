@@ -1,4 +1,4 @@
-"""Tests for opening a GPU. Other test modules cover computations, and test_fusion.py covers fused kernels."""
+"""Tests for opening a GPU. Other test modules cover computations."""
 
 import tracemalloc
 
@@ -131,16 +131,6 @@ class TestSumColumns:
             np.testing.assert_allclose(found[1:3], wanted, rtol=0, atol=1e-5)
             assert (found[[0, 3]] == 7.0).all()
         assert step.graph is not None
-
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    def test_the_number_of_products_depends_on_the_sizes_only(self, dtype, gpu):
-        columns = gpu.zeros((2, self.N), dtype)
-        width = ONEHOT // (self.N * {"float32": 5, "float64": 9}[dtype])
-        for V, blocks in ((65, 1), (width, 1), (width + 1, 2), (3 * width, 3)):
-            before = gpu.xp.device_.operations.copy()
-            gpu.sum_columns(columns, gpu.to_device(np.zeros(self.N, "int64")), gpu.zeros((2, V), dtype))
-            counts = gpu.xp.device_.operations - before
-            assert counts == {"product": blocks, "kernel": 1 + 2 * blocks, "copy": blocks}
 
     def test_a_block_has_at_least_one_column(self, gpu, monkeypatch):
         monkeypatch.setattr("minichar.devices.cupy.ONEHOT", 1)

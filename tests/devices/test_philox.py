@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from test_fusion import TracedCuPy
 
 from minichar.devices.cpu import CPU
-from minichar.devices.cupy import CuPyBackend
-from minichar.devices.philox import Philox, PhiloxUniform, encrypt, float32, float64
+from minichar.devices.philox import Philox, encrypt, float32, float64
 
 # From the known answers of Random123, the reference implementation: counter, key and result.
 KNOWN = (
@@ -48,32 +46,8 @@ def draw(shape, dtype, seed=SEED):
     return out
 
 
-@pytest.fixture
-def traced():
-    """CuPy namespace that interprets kernels."""
-    xp = TracedCuPy()
-    xp.empty, xp.arange = np.empty, np.arange
-    return xp
-
-
-@pytest.fixture
-def uniform(traced, monkeypatch):
-    """Generator that draws every block with the same seed."""
-    monkeypatch.setattr(PhiloxUniform, "next_seed", lambda uniform: SEED)
-    return CuPyBackend(0, traced).uniform(1)
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 class TestNumbers:
-    def test_a_gpu_uses_one_kernel_and_draws_the_same_numbers(self, dtype, uniform, traced):
-        for shape in ((4, 6), (3, 5)):
-            out = np.zeros(shape, dtype)
-            uniform.fill(out)
-            np.testing.assert_array_equal(out, draw(shape, dtype))
-            np.testing.assert_array_equal(uniform.random(shape, dtype), draw(shape, dtype))
-        (kernel,) = traced.kernels
-        assert len(kernel.in_params) == 3 + (4 if dtype == "float32" else 2)
-
     def test_the_seed_is_the_key(self, dtype):
         function, each = (float32, 4) if dtype == "float32" else (float64, 2)
         (wanted,) = function(np, np.arange(5, dtype="uint64")[None], *numbers("89abcdef 01234567"))
@@ -95,27 +69,3 @@ class TestNumbers:
     def test_any_shape(self, dtype, shape):
         out = draw(shape, dtype)
         assert ((out >= 0) & (out < 1)).all()
-
-
-@pytest.mark.parametrize("shape", [(4, 6), (3, 5)])
-class TestMasks:
-    """One kernel draws the numbers and computes the mask. It is compiled once for all probabilities."""
-
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    def test_drop(self, shape, dtype, uniform, traced):
-        u = draw(shape, "float32")
-        for p in (0.0, 0.4, float(u.flat[2]) + 1e-12):
-            mask, value = np.full(shape, np.nan, dtype), 1.0 / (1.0 - p)
-            uniform.drop(p, value, mask)
-            np.testing.assert_array_equal(mask, (u >= p).astype(dtype) * value)
-        (kernel,) = traced.kernels
-        assert [parameter.dtype for parameter in kernel.in_params[3:]] == ["float32", *[dtype] * 5]
-
-    def test_bernoulli(self, shape, uniform, traced):
-        u = draw(shape, "float64")
-        for p in (0.0, 0.4, u.flat[2], 1.0):
-            mask = np.full(shape, p == 0.0)
-            uniform.bernoulli(p, mask)
-            np.testing.assert_array_equal(mask, u < p)
-        (kernel,) = traced.kernels
-        assert [parameter.dtype for parameter in kernel.in_params[3:]] == ["float64", "bool", "bool"]

@@ -177,14 +177,6 @@ class TestRecording:
         for parts in (there.step.forced_parts, there.step.mixed_parts):
             assert [part.graph is not None for part in parts] == [True]
 
-    def test_a_mask_is_drawn_by_one_kernel(self, gpu):
-        generator, operations = trainer_on(gpu, EVERYTHING).generator, gpu.xp.device_.operations
-        mask = gpu.zeros((4, B), "float32")  # (T, B)
-        generator.drop(0.3, 1.0, mask)  # creates the counters
-        operations.clear()
-        generator.drop(0.3, 1.0, mask)
-        assert operations == {"fused kernel": 1}
-
     @pytest.mark.parametrize(("embedding", "tied"), [(4, False), (6, True)])
     def test_an_embedding_and_an_average_are_replayed(self, gpu, embedding, tied):
         """The replay also draws DropConnect masks and updates the parameters at their captured addresses."""

@@ -1,10 +1,15 @@
 """CuPy makes one kernel of each cell function, and the compiled kernel computes what NumPy computes."""
 
+import warnings
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from cells import ODD, B, H, arguments_of
+from cupy._core import fusion
 
 from minichar.devices.cpu import CPU
+from minichar.engine.layer_stage import LayerStage
 from minichar.engine.registry import CELLS
 
 STAGES = [
@@ -55,3 +60,46 @@ def test_one_kernel_computes_the_results_and_writes_them_to_other_arrays(
             np.testing.assert_allclose(one, other, **close)
         for k, out in into:
             np.testing.assert_allclose(gpu.to_host(out), np.reshape(wanted[k], (-1, B)), **close)
+
+
+def softmax(xp, a):
+    return (xp.exp(a) / xp.sum(xp.exp(a), axis=0),)
+
+
+def square(xp, a):
+    return (a * a,)
+
+
+@pytest.mark.parametrize(("function", "number"), [(softmax, 1), (square, 0)])
+def test_a_warning_names_a_function_that_cupy_fuses_in_another_way(function, number, gpu, monkeypatch):
+    """The other way launches cooperative kernels, which cpu_cuda does not have."""
+    second = fusion.new_fusion
+
+    def traced(name, function, arrays):
+        second._thread_local.is_new_fusing = True
+        try:
+            second._fusion_trace.trace(function, arrays)
+        finally:
+            second._thread_local.is_new_fusing = False
+        return SimpleNamespace(
+            get_shapes_of_kernel_params=lambda arrays: None, execute=lambda arrays, shapes: arrays[0]
+        )
+
+    monkeypatch.setattr(second, "_get_fused_kernel", traced)
+    fused = gpu.fuse(function)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(3):
+            fused(gpu.zeros((H, B), "float32"))
+    message = f"CuPy cannot fuse test_kernels_{function.__name__} into one element-wise kernel"
+    assert [str(warning.message).startswith(message) for warning in caught] == [True] * number
+
+
+def test_a_kernel_that_adds_two_terms_of_dh_is_named_after_the_function_of_the_cell(gpu, cuda):
+    """Profilers show the name of the kernel."""
+    stage = LayerStage(CELLS["gru"].stages[0], [SimpleNamespace(reads_h=True)], 1, gpu)
+    stage.add_direct_gradient()
+    one = gpu.zeros((3, 2), "float64") + 1.0
+    cuda.operations()
+    stage.backward(one, one, (one,) * 5)
+    assert [kind for kind in cuda.operations() if kind.startswith("kernel gru")] == ["kernel gru_backward"]

@@ -1,4 +1,4 @@
-"""Ranks with one GPU each sum their gradients with NCCL. The GPUs and NCCL are test doubles."""
+"""Two ranks with one GPU each sum their gradients with CuPy's NCCL module."""
 
 import os
 import subprocess
@@ -12,13 +12,10 @@ import pytest
 from ranks import Communicator, on_ranks
 from toys import losses_of, toy_settings
 
-pytest.importorskip("cupy")
-from cupy_double import open_double
-from cupy_double.nccl import NCCL
-
 import minichar
+from minichar.devices.choose import open_backend
 from minichar.devices.graph import WARM_UP, CudaGraph
-from minichar.devices.nccl import load_nccl
+from minichar.devices.nccl import load_nccl, open_nccl
 from minichar.errors import MinicharError
 from minichar.training.start import begin
 
@@ -26,17 +23,9 @@ STEPS = 8
 
 
 @pytest.fixture
-def gpus():
-    """Two fake GPUs."""
-    return [open_double("gpu:0", bus=bus) for bus in "ab"]
-
-
-@pytest.fixture
-def nccl(gpus, monkeypatch):
-    """Install a stand-in for NCCL, for two ranks with one GPU each."""
-    standin = NCCL([gpu.xp.device_ for gpu in gpus])
-    monkeypatch.setattr("minichar.devices.nccl.load_nccl", lambda: standin)
-    return standin
+def nccl():
+    """Return CuPy's module."""
+    return load_nccl()
 
 
 @pytest.fixture
@@ -44,11 +33,12 @@ def settings(tmp_path):
     return toy_settings(tmp_path, use_ss=False, dtype="float64", batch_size=5, ema=0.9)
 
 
-def train(settings, backends, steps=STEPS):
+def train(settings, steps=STEPS, opened=lambda backend: None):
     """Train on two ranks; return each rank's losses and copies, except the copies made by reading losses."""
 
     def run(team):
-        backend = backends[team.rank]
+        backend = open_backend(f"gpu:{team.rank}")
+        opened(backend)
         trainer = begin(settings, backend, team=team).trainer
         before = dict(backend.crossings)
         losses = losses_on(trainer, steps)
@@ -62,42 +52,44 @@ def losses_on(trainer, steps):
     for _ in range(steps):
         trainer.set_rates()
         losses.append(trainer.learn())
-    return [loss.get().item() for loss in losses]
+    return [float(loss) for loss in losses]
 
 
-def test_gradients_are_summed_without_copies_to_the_host(nccl, gpus, settings, monkeypatch):
+@pytest.mark.usefixtures("order")
+@pytest.mark.parametrize(("dtype", "close"), [("float64", 1e-9), ("float32", 1e-5)])
+def test_gradients_are_summed_without_copies_to_the_host(settings, dtype, close, monkeypatch):
     def refuse(*arrays):
         raise AssertionError("an array was summed on the host")
 
     monkeypatch.setattr(Communicator, "Allreduce", refuse)
+    settings = replace(settings, dtype=dtype)
     alone = losses_of(begin(settings).trainer, STEPS)
-    for losses, copies in train(settings, gpus):
-        assert losses == pytest.approx(alone, abs=1e-9)
+    for losses, copies in train(settings):
+        assert losses == pytest.approx(alone, abs=close)
         assert copies == {"to_device": STEPS, "to_host": 0}, "one copy of each chunk"
-    assert nccl.sums == STEPS
 
 
-def test_the_sum_is_part_of_each_captured_step(nccl, gpus, settings):
+def test_the_sum_is_part_of_each_captured_step(cuda, settings):
     """Scheduled sampling, which starts here in the second epoch, is captured separately."""
     settings = replace(settings, seq_length=20, use_ss=True, start_ss=1.0, decay_ss=0.5, min_ss=0.5)
-    alone = losses_on(begin(settings, open_double()).trainer, 2 * STEPS)
-    for losses, _ in train(settings, gpus, 2 * STEPS):
+    alone = losses_on(begin(settings, open_backend("gpu")).trainer, 2 * STEPS)
+    for losses, _ in train(settings, 2 * STEPS):
         assert losses == pytest.approx(alone, abs=1e-9)
-    for gpu in gpus:  # the host launches the sum in the warm-up and once more to capture it
-        assert gpu.xp.device_.operations["all-reduce"] == 2 * (WARM_UP + 1)
+    # On each of two ranks, for each of two steps, in the warm-up and once more to capture it.
+    assert cuda.operations()["all-reduce"] == 2 * 2 * (WARM_UP + 1)
 
 
-def test_a_graph_is_used_by_all_ranks_or_by_none(nccl, gpus, settings, monkeypatch):
+def test_a_graph_is_used_by_all_ranks_or_by_none(settings, monkeypatch):
     right = CudaGraph._captured
 
     def captured(graph):
         found = right(graph)
-        return (None, "an error of the driver") if graph.xp is gpus[1].xp else found
+        return (None, "an error of the driver") if graph.xp.cuda.Device().id == 1 else found
 
     monkeypatch.setattr(CudaGraph, "_captured", captured)
     alone = losses_of(begin(settings).trainer, STEPS)
     with pytest.warns(RuntimeWarning, match="cannot be captured") as warned:
-        results = train(settings, gpus)
+        results = train(settings)
     for losses, _ in results:
         assert losses == pytest.approx(alone, abs=1e-9)
     causes = sorted(str(warning.message).partition("separately ")[2] for warning in warned)
@@ -157,38 +149,41 @@ def test_cupy_does_not_warn_of_a_missing_nccl(monkeypatch):
     ],
 )
 def test_if_nccl_cannot_be_used_gradients_are_copied_to_the_host_and_rank_0_says_why(
-    nccl, gpus, settings, monkeypatch, fault, why
+    nccl, settings, monkeypatch, fault, why
 ):
+    def opened(backend):
+        if fault == "no cuBLAS on one rank" and backend.index == 1:
+            backend.products = None
+
     if fault == "no NCCL":
         monkeypatch.setattr(nccl, "available", False)
-    elif fault == "one GPU":
-        gpus[1].xp.device_.bus = gpus[0].xp.device_.bus
-    else:
-        gpus[1].products = None
+    if fault == "one GPU":
+        monkeypatch.setattr(
+            "minichar.devices.cupy.open_nccl", lambda cupy, index, *rest: open_nccl(cupy, 0, *rest)
+        )
     alone = losses_of(begin(settings).trainer, STEPS)
     with pytest.warns(RuntimeWarning, match=f"^gradients are averaged on the host because {why}") as warned:
-        results = train(settings, gpus)
+        results = train(settings, opened=opened)
     assert len(warned) == 1
     for losses, copies in results:
         assert losses == pytest.approx(alone, abs=1e-9)
         assert copies == {"to_device": 2 * STEPS, "to_host": STEPS}
-    assert nccl.sums == 0
 
 
-def test_nccl_is_not_used_if_one_rank_does_not_have_it(nccl, gpus, settings, monkeypatch):
+def test_nccl_is_not_used_if_one_rank_does_not_have_it(nccl, settings, monkeypatch):
     """Otherwise, the ranks with NCCL would wait forever for the other one."""
     modules = iter([nccl, SimpleNamespace(available=False)])
     monkeypatch.setattr("minichar.devices.nccl.load_nccl", lambda: next(modules))
     with pytest.warns(RuntimeWarning, match="NCCL is missing on at least one rank"):
-        results = train(settings, gpus)
+        results = train(settings)
     for _, copies in results:
         assert copies["to_host"] == STEPS
 
 
-def test_an_error_of_nccl_is_one_line(nccl, gpus, settings, monkeypatch):
+def test_an_error_of_nccl_is_one_line(nccl, settings, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("NCCL_ERROR_SYSTEM_ERROR\nunhandled system error")
 
     monkeypatch.setattr(nccl, "NcclCommunicator", fail)
     with pytest.raises(MinicharError, match=r"^device gpu:0: NCCL cannot connect the GPUs \(.*NCCL_DEBUG"):
-        train(settings, gpus)
+        train(settings)
