@@ -1,4 +1,4 @@
-"""Measure the speed, kernel launches and memory of the ``minichar bench`` benchmarks on a device."""
+"""Measurements of ``minichar bench``: executed on the CPU (cpu_cuda), latency never measured on a card."""
 
 import gc
 from collections.abc import Callable, Iterable, Iterator
