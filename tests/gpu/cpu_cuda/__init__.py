@@ -8,6 +8,7 @@ import os
 import struct
 import sys
 from collections import Counter
+from importlib.metadata import distributions
 from math import prod
 from pathlib import Path
 
@@ -124,8 +125,17 @@ class CPUCUDA:
         return self.cuda.cpu_cuda_used()
 
 
+def check_requirements():
+    """Raise an error unless the packages in requirements.txt are installed in exactly these versions."""
+    for line in (HERE / "requirements.txt").read_text().splitlines():
+        name, _, pinned = line.partition("==")
+        if pinned and [found.version for found in distributions(name=name)] != [pinned]:
+            raise RuntimeError(f"cpu_cuda requires {line}: pip install -r {HERE / 'requirements.txt'}")
+
+
 def install():
     """Replace CUDA in this process, and return the object that controls it."""
+    check_requirements()
     if "cupy" in sys.modules:
         raise RuntimeError("cpu_cuda must be installed before CuPy is imported")
     return CPUCUDA()
