@@ -40,15 +40,14 @@ SHORT = 20_000
 UNITS, EPOCHS = 208, 60
 """Useful numbers of hidden units and of epochs for `SHORT` characters. For longer texts, more units and fewer
 epochs are useful."""
-WEIGHT_DECAY = 1.0
-"""Weight decay for the shortest texts. For N characters, it is divided by 1 + N / `SHORT`."""
+WEIGHT_DECAY, MOST_DECAY = 0.5, 0.8
+"""Weight decay for `SHORT` characters, and for the shortest texts. For longer texts, less is useful."""
 RARE = 40
 """Mean number of occurrences of a character below which most characters are rare. A GRU with layer
 normalisation then has a lower loss than an LSTM, and the following values apply."""
 RARE_UNITS, RARE_EPOCHS, RARE_WEIGHT_DECAY, RARE_DROPOUT = 304, 40, 0.4, 0.5
-OFTEN = 8000
-"""Mean number of occurrences of a character from which on embeddings are not tied. At twice as many, tying
-them raises the loss (docs/quality.md)."""
+OFTEN = 2500
+"""Mean number of occurrences of a character from which on tied embeddings raise the loss."""
 LARGE_V, D = 256, 64
 """Vocabularies of more than `LARGE_V` characters use embeddings of size `D`, unless tied."""
 
@@ -243,7 +242,9 @@ def choose_weight_decay(facts: Facts, settings: Settings) -> float:
     """Return the weight decay: none for fine-tuning, because it would also shrink the original weights."""
     if not facts.from_scratch:
         return 0.0
-    return RARE_WEIGHT_DECAY if facts.are_rare else round(WEIGHT_DECAY / (1 + facts.N / SHORT), 3)
+    if facts.are_rare:
+        return RARE_WEIGHT_DECAY
+    return round(min(WEIGHT_DECAY * (facts.N / SHORT) ** -0.6, MOST_DECAY), 3)
 
 
 def choose_learning_rate(facts: Facts, settings: Settings) -> float:
