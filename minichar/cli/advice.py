@@ -16,7 +16,7 @@ EARLY = 0.1
 """Fraction of a run, at its start, in which overfitting is not reported: the learning rate is still high."""
 MUCH_DROPOUT = 0.25
 """Dropout probability at or above which neither more dropout nor a smaller model is recommended. A smaller
-model usually has a higher validation loss (docs/quality.md)."""
+model usually has a higher validation loss (docs/measured/trials/helps.csv)."""
 NEGLIGIBLE = 0.01
 """Validation loss, in nats, below which there is nothing left to learn."""
 FEW_UPDATES = 500

@@ -5,7 +5,7 @@ settings, in which the options that precede it in the table have been chosen. Ea
 stepped function of the length of the text, the number of distinct characters and the time: a text that is
 slightly longer is treated slightly differently.
 
-The values are based on the trials in docs/quality.md.
+The values are based on the trials in docs/measured/trials.
 """
 
 from collections.abc import Callable
@@ -54,7 +54,8 @@ LARGE_V, D = 256, 64
 READ, DROPOUT, STEEPNESS, MOST = 8, 0.1, 0.1, 0.3
 """Models overfit more, the more weights they have per character of the text and the more often they read it.
 If that product is `READ`, the dropout probability is `DROPOUT`. It rises by `STEEPNESS` if the product
-becomes e times as large, up to `MOST`."""
+becomes e times as large, up to `MOST`. If a run has fewer epochs than are useful, it is lower in
+proportion."""
 
 RATE, RATES = 8e-3, {"lstm": 2e-2, "rnn": 5e-3}
 """Learning rates. `RATES` are for models with at most two layers and without layer normalisation."""
@@ -235,7 +236,8 @@ def choose_dropout(facts: Facts, settings: Settings) -> float:
         return RARE_DROPOUT
     weights = sum(map(prod, config_of(settings, facts.V).shapes().values()))
     chance = DROPOUT + STEEPNESS * log(weights / facts.N * settings.max_epochs / READ)
-    return round(min(max(chance, 0.0), MOST), 2)
+    complete = min(settings.max_epochs / facts.useful_epochs, 1.0)
+    return round(min(max(chance, 0.0), MOST) * complete, 2)
 
 
 def choose_weight_decay(facts: Facts, settings: Settings) -> float:

@@ -1,0 +1,36 @@
+"""Loss on tinyshakespeare against training time, with the yardstick and the loss that char-rnn reports."""
+
+import csv
+from pathlib import Path
+
+from matplotlib.axes import Axes
+
+from .draw import BLUE, GREEN, INK, ORANGE, figure
+
+CSV = Path(__file__).parents[1] / "measured" / "results.csv"
+COLOURS = {"plan": BLUE, "chosen by hand": ORANGE, "char-rnn's options": GREEN}
+LINES = {"best n-gram": 1.455, "reported by char-rnn": 1.3939}
+TICKS = (0.5, 1, 2, 5, 10, 20, 60)
+
+
+def main() -> None:
+    """Plot one point per run."""
+    with CSV.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+
+    def draw(ax: Axes) -> None:
+        for label, loss in LINES.items():
+            ax.axhline(loss, color=INK, lw=1, ls="--")
+            ax.text(60, loss + 0.004, label, ha="right", va="bottom", fontsize=10)
+        for options, colour in COLOURS.items():
+            runs = [row for row in rows if row["options"] == options]
+            minutes, losses = ([float(row[name]) for row in runs] for name in ("minutes", "loss"))
+            ax.plot(minutes, losses, "o", color=colour, label=options)
+            for x, y, run in zip(minutes, losses, runs, strict=True):
+                ax.annotate(run["model"], (x, y), (5, -13), textcoords="offset points", fontsize=9)
+        ax.set(xscale="log", xlim=(0.5, 90), ylim=(1.22, 1.48), xlabel="minutes on one core", ylabel="loss")
+        ax.set_xticks(TICKS, map(str, TICKS))
+        ax.minorticks_off()
+        ax.legend(fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+    figure(draw, 6.4, 4.2, "quality")
