@@ -196,6 +196,13 @@ def figures(monkeypatch, tmp_path):
         del sys.modules[name]
 
 
+def test_every_picture_is_drawn(figures):
+    pages = (ROOT / "docs").rglob("*.md")
+    pictures = {name for page in pages for name in re.findall(r"{picture} (\w+)", page.read_text("utf-8"))}
+    assert "quality" in pictures
+    assert pictures <= {*figures.SCRIPTS}
+
+
 def test_figures_are_redrawn_if_their_data_is_newer(figures, tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "draw_all", lambda: drawn.append(1))

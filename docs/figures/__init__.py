@@ -25,6 +25,7 @@ SCRIPTS = (
     "plan",
     "scaling",
     "bench",
+    "quality",
 )
 FOLDER = Path(__file__).parent
 PACKAGE = FOLDER.parents[1] / "minichar"
