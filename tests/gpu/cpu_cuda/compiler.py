@@ -10,6 +10,7 @@ import re
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import get_ident
 
 from cpu_cuda.build import HERE, INCLUDE
 
@@ -50,13 +51,18 @@ def include():
     ]
 
 
+def temporary(path):
+    """Return the path of a file to write and rename: other processes and threads may write the same file."""
+    return path.with_suffix(f".{os.getpid()}-{get_ident()}")
+
+
 def run(command, output, what):
-    """Run g++. Another process may write the same file at the same time."""
-    temporary = output.with_suffix(f".{os.getpid()}")
-    done = subprocess.run([*command, "-o", str(temporary)], capture_output=True, text=True)
+    """Run g++."""
+    written = temporary(output)
+    done = subprocess.run([*command, "-o", str(written)], capture_output=True, text=True)
     if done.returncode:
         raise CompileError(f"g++ cannot compile {what}:\n{done.stderr[:3000]}")
-    temporary.rename(output)
+    written.rename(output)
 
 
 def library(source, options):
@@ -83,9 +89,9 @@ def keep(folder, names, source, options):
     key = hashlib.sha256(source.encode()).hexdigest()[:16]
     content = {"names": names, "options": [*options], "source": source}
     path = folder / f"{key}.json"
-    temporary = path.with_suffix(f".{os.getpid()}")
-    temporary.write_text(json.dumps(content))
-    temporary.rename(path)
+    written = temporary(path)
+    written.write_text(json.dumps(content))
+    written.rename(path)
 
 
 def compile_using_nvrtc(source, options=(), arch=None, *args, **kwargs):

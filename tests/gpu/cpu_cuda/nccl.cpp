@@ -1,4 +1,5 @@
 // NCCL: a sum over ranks, which are threads of one process with one GPU each.
+#include <chrono>
 #include <condition_variable>
 #include <cstring>
 #include <map>
@@ -8,6 +9,7 @@
 #define API extern "C" __attribute__((visibility("default")))
 
 namespace {
+constexpr auto PATIENCE = std::chrono::seconds(200);
 enum Result { SUCCESS = 0, INVALID_ARGUMENT = 4 };
 enum Type { FLOAT = 7, DOUBLE = 8 };
 struct Id {
@@ -21,6 +23,7 @@ struct Group {
     std::vector<const void*> sent;
     std::vector<void*> received;
     int waiting = 0, round = 0;
+    bool broken = false;  // a rank has stopped
 };
 
 struct Communicator {
@@ -49,6 +52,7 @@ bool advance_another() {
 void all_reduce(Communicator& self, const void* sent, void* received, size_t count, int type) {
     Group& group = *self.group;
     std::unique_lock<std::mutex> lock(group.mutex);
+    if (group.broken) return;
     group.sent[self.rank] = sent;
     group.received[self.rank] = received;
     if (++group.waiting == group.ranks) {
@@ -59,7 +63,10 @@ void all_reduce(Communicator& self, const void* sent, void* received, size_t cou
         return;
     }
     // A GPU runs its work even if no host thread waits for it, so this thread runs the other ranks' work.
-    for (int round = group.round; round == group.round;) {
+    // If a rank has stopped with an error, the others end too, so that the test shows the error.
+    auto end = std::chrono::steady_clock::now() + PATIENCE;
+    for (int round = group.round; round == group.round && !group.broken;) {
+        group.broken = std::chrono::steady_clock::now() > end;
         lock.unlock();
         bool advanced = advance_another();
         lock.lock();

@@ -1,11 +1,13 @@
 """The replaced CUDA has the properties of CUDA that minichar depends on."""
 
 import ctypes
+from concurrent.futures import ThreadPoolExecutor
 
 import cupy
 import numpy as np
 import pytest
 
+from cpu_cuda.compiler import keep
 from minichar.devices.cublas import Products, load_library
 
 
@@ -172,3 +174,10 @@ def test_what_minichar_does_not_call_says_so(capfd):
     with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="NotSupported"):
         cupy.cuda.runtime.mallocManaged(8)
     assert "cpu_cuda lacks cudaMallocManaged" in capfd.readouterr().err
+
+
+def test_two_threads_may_compile_the_same_kernel(tmp_path):
+    """Two ranks with a GPU each do."""
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda _: keep(tmp_path / "sources", ["kernel"], "source", ()), range(500)))
+    assert len([*(tmp_path / "sources").iterdir()]) == 1
