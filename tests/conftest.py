@@ -8,10 +8,12 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from clock import Clock
 from devices import DEVICES, open_device
 from hypothesis import settings
 
+from minichar.cli import main
 from minichar.engine.cells import CELLS
 
 # No deadline, so that Hypothesis does not fail tests on slow machines.
@@ -124,3 +126,17 @@ def device(request):
 def host(backend):
     """Return a function that copies an array to the host."""
     return backend.to_host
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Return a function that runs minichar in a directory with a short text."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "input.txt").write_text("a sad cab bade a bad dad" * 6)
+
+    def run(*arguments, status=0):
+        result = CliRunner().invoke(main, list(arguments))
+        assert result.exit_code == status, result.output
+        return result
+
+    return run

@@ -338,6 +338,18 @@ def test_rounded_speeds_are_those_of_the_benchmark():
     assert f"**{training}**\n\ncharacters/s" in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
 
 
+def test_the_loss_of_the_default_is_that_of_the_results():
+    with (ROOT / "docs" / "measured" / "results.csv").open(encoding="utf-8") as file:
+        (row,) = (row for row in csv.DictReader(file) if row["options"] == "plan")
+    readme, quality, index = (
+        (ROOT / name).read_text(encoding="utf-8")
+        for name in ("README.md", "docs/quality.md", "docs/index.md")
+    )
+    assert f"| LSTM {row['model']}, the default | 3 min (planned) | {row['loss']} |" in readme
+    assert f"| {row['loss']} (LSTM {row['model']}, the default) |" in quality
+    assert f"**{row['loss']}**" in index
+
+
 def test_linked_and_named_files_exist():
     """Check Markdown links, and paths in backticks such as ``minichar/engine/lstm.py``."""
     for path in DOCUMENTS:

@@ -25,20 +25,6 @@ GRADCHECK = [
 ]
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Return a function that runs minichar in a directory with a short text."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "input.txt").write_text("a sad cab bade a bad dad" * 6)
-
-    def run(*arguments, status=0):
-        result = CliRunner().invoke(main, list(arguments))
-        assert result.exit_code == status, result.output
-        return result
-
-    return run
-
-
 @pytest.fixture(params=["cpu", "opencl", "gpu", pytest.param("real gpu", marks=pytest.mark.gpu)])
 def device(request, monkeypatch):
     """Value of ``--device``. ``gpu`` uses the CuPy test double unless the test is marked ``gpu``."""

@@ -3,9 +3,7 @@
 import ctypes
 
 import pytest
-from click.testing import CliRunner
 
-from minichar.cli import main
 from minichar.devices import cublas
 from minichar.training.step import TrainingStep
 
@@ -13,20 +11,6 @@ TRAIN = [
     *("train", "--data", "input.txt", "--device", "gpu", "--num-layers", "1", "--seq-length", "4"),
     *("--batch-size", "3", "--max-epochs", "1", "--sample-every", "0", "--quiet", "--val-frac", "0"),
 ]
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Return a function that runs minichar in a directory with a short text."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "input.txt").write_text("a sad cab bade a bad dad" * 6)
-
-    def run(*arguments, status=0):
-        result = CliRunner().invoke(main, list(arguments))
-        assert result.exit_code == status, result.output
-        return result
-
-    return run
 
 
 def error_of(run, *arguments):
