@@ -7,7 +7,7 @@ matrices, summing columns by character, fusing element-wise functions, and captu
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -23,6 +23,14 @@ Array = Any
 Function = Callable[..., Any]
 Into = list[tuple[int, Array]]
 """Pairs of the index of a result and the array to write it to (see `Backend.fuse`)."""
+
+Column = Callable[[slice], None]
+"""A function that runs part of the network over consecutive steps (see `Backend.wavefront`)."""
+
+
+def as_columns(steps: Array) -> Array:
+    """Rearrange n steps ``(n, K, B)`` into one matrix ``(K, n·B)`` with one column per character."""
+    return steps.transpose(1, 0, 2).reshape(steps.shape[1], -1)
 
 
 class Backend(ABC):
@@ -112,6 +120,26 @@ class Backend(ABC):
         """Add the matrix product ``A @ B`` to `out`, and return `out`."""
         out += self.xp.matmul(A, B)
         return out
+
+    def multiply_steps(self, W: Array, s: Array, out: Array) -> None:
+        """Set ``out[t] = W @ s[t]`` for n steps with one matrix product.
+
+        `W` is ``(G, K)``, `s` is ``(n, K, B)`` and `out` is ``(n, G, B)``.
+        """
+        product = self.matmul(W, as_columns(s))  # (G, n·B)
+        out[...] = product.reshape(len(W), len(s), -1).transpose(1, 0, 2)
+
+    def wavefront(self, columns: Sequence[Column], steps: slice, backwards: bool = False) -> None:
+        """Run each column over the steps, or from the last step to the first if `backwards`.
+
+        A column is called for one block of steps after another, and for each block after the column before
+        it. By default, the blocks are single steps forwards, because a CPU computes one product of states
+        and inputs per step faster than two, and all steps backwards.
+        """
+        blocks = [steps] if backwards else [slice(t, t + 1) for t in range(steps.start, steps.stop)]
+        for block in blocks:
+            for column in columns:
+                column(block)
 
     def take_columns(self, W: Array, ids: Array, out: Array) -> None:
         """Set ``out[t, :, b] = W[:, ids[t, b]]``.

@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from math import prod
 
-from minichar.devices.backend import Array, Backend
+from minichar.devices.backend import Array, Backend, as_columns
 from minichar.engine import loss
-from minichar.engine.linear import as_columns
 
 PIECE = 1 << 22
 """Maximum number of logits in memory at once, unless a single step has more."""

@@ -72,8 +72,9 @@ def engine(W, x, da):
     layer.x[:] = x
     a = np.array([layer.step(t)[0] for t in range(T)])
     layer.da[:] = da
-    dx = layer.backward(T, ids=None)
-    return a, dx, dW
+    layer.input_gradient(slice(0, T))
+    layer.weight_gradients(T, ids=None)
+    return a, layer.dx, dW
 
 
 def engine_reading_characters(da):
@@ -84,7 +85,7 @@ def engine_reading_characters(da):
     layer.read(slice(0, T), ids)
     a = np.array([layer.step(t)[0] for t in range(T)])
     layer.da[:] = da
-    layer.backward(T, ids)
+    layer.weight_gradients(T, ids)
     return a, dWx
 
 
