@@ -104,8 +104,7 @@ def run_rnn(W, x, start, dh_above):
     layer.linears[0].x[:] = x
     h = np.array([layer.step(t) for t in range(T)])
     layer.backward(slice(0, T), dh_above.copy())
-    layer.input_gradient(slice(0, T))
-    layer.weight_gradients(T, ids=None)
+    layer.gradients(slice(0, T), T, ids=None)
     return h[..., 0], layer.linears[0].dW.copy(), layer.linears[0].dx[..., 0]
 
 
@@ -192,8 +191,7 @@ def test_linear_layer(maths, generator):
     s = np.concatenate([x, np.ones((1, 2))])
     layer.x[0], layer.da[0] = x, da
     close(call("forward", W, s), layer.step(0)[0])
-    layer.input_gradient(slice(0, 1))
-    layer.weight_gradients(1, ids=None)
+    layer.gradients(slice(0, 1), 1, ids=None)
     close(call("dInputs", W, da), layer.dx[0])
     close(call("dWeights", da, s), dW)
 

@@ -105,6 +105,10 @@ class Backend(ABC):
             raise MemoryError(f"an array of shape {brief(shape)} exceeds the address space")
         return self._zeros(shape, dtype)
 
+    def zeros_of_steps(self, shape: tuple[int, int, int], dtype: Any) -> Array:
+        """Return zeros ``(T, K, B)`` for T steps, in the memory layout that suits `matmul_steps`."""
+        return self.zeros(shape, dtype)
+
     @abstractmethod
     def uniform(self, *words: int) -> Uniform:
         """Return a uniform random number generator on the device, seeded with `words`.
@@ -121,13 +125,10 @@ class Backend(ABC):
         out += self.xp.matmul(A, B)
         return out
 
-    def multiply_steps(self, W: Array, s: Array, out: Array) -> None:
-        """Set ``out[t] = W @ s[t]`` for n steps with one matrix product.
-
-        `W` is ``(G, K)``, `s` is ``(n, K, B)`` and `out` is ``(n, G, B)``.
-        """
-        product = self.matmul(W, as_columns(s))  # (G, n·B)
-        out[...] = product.reshape(len(W), len(s), -1).transpose(1, 0, 2)
+    def matmul_steps(self, W: Array, columns: Array, out: Array) -> None:
+        """Set `out` ``(n, G, B)``, for n steps, to the matrix product ``W @ columns`` ``(G, n·B)``."""
+        product = self.matmul(W, columns)  # (G, n·B)
+        out[...] = product.reshape(len(W), len(out), -1).transpose(1, 0, 2)
 
     def wavefront(self, columns: Sequence[Column], steps: slice, backwards: bool = False) -> None:
         """Run each column over the steps, or from the last step to the first if `backwards`.
@@ -168,9 +169,10 @@ class Backend(ABC):
     def fuse(self, function: Function) -> Function:
         """Bind the first argument of an element-wise function to `xp`, and fuse the function if possible.
 
-        ``function(xp, *arguments)`` must be pure. Arguments and results are arrays of shape ``(H, B)``, or
-        tuples of such arrays. An argument can also be a block ``(G, H, B)``, which is passed to the function
-        unchanged or as a tuple of G arrays.
+        ``function(xp, *arguments)`` may change its arguments in place, but must have no other effects.
+        Arguments and results are arrays (no numbers) of the same shape, such as ``(H, B)``, or tuples of such
+        arrays. An argument can also be a block ``(G, H, B)``, which is passed to the function unchanged or as
+        a tuple of G arrays.
 
         The returned function has a keyword argument ``into``, a sequence of pairs ``(k, out)``. For each
         pair, result k is also written to `out`, which has shape ``(H, B)``, or ``(G·H, B)`` if the result is

@@ -170,21 +170,16 @@ class Layer:
             if keep is not None:
                 self.dpassed = [keep[t] * dstate for dstate in self.dpassed]
 
-    def input_gradient(self, steps: slice) -> None:
-        """Compute ``dx[steps]`` after the backward pass through these steps."""
-        for linear in self.readers:
-            linear.input_gradient(steps)
-        for linear in self.readers[1:]:
-            self.readers[0].dx[steps] += linear.dx[steps]
-
-    def weight_gradients(self, n: int, ids: Array) -> None:
-        """Fill the weight gradients after the backward pass through all `n` steps of a chunk.
+    def gradients(self, steps: slice, n: int, ids: Array) -> None:
+        """Compute ``dx[steps]`` after `backward` and, with a chunk's first steps, the weight gradients.
 
         `ids` ``(n, B)`` are the *actual* input characters of the forward pass; used only if the layer has
         ``Wx``.
         """
         for linear in self.linears:
-            linear.weight_gradients(n, ids)
+            linear.gradients(steps, n, ids)
+        for linear in self.readers[1:]:
+            self.readers[0].dx[steps] += linear.dx[steps]
 
     def values(self, t: int) -> dict[str, Array]:
         """Return a dict of the states after step t and the arrays cached at step t, each ``(H, B)``."""

@@ -73,7 +73,7 @@ class Linear:
         self.W, self.dW, self.Wx, self.dWx = W, dW, Wx, dWx
         self.gates, self.H, self.T, self.B, self.norm = gates, H, T, B, norm
         self.reads_h, self.reads_x = H > 0, W.shape[1] > H + 1
-        self.s = backend.zeros((T, W.shape[1], B), W.dtype)  # (T, K+1, B)
+        self.s = backend.zeros_of_steps((T, W.shape[1], B), W.dtype)  # (T, K+1, B)
         self.h, self.x = self.s[:, :H], self.s[:, H:-1]  # (T, H, B), (T, D, B)
         self.s[:, -1] = 1.0
         self.use_mask(None)
@@ -81,19 +81,19 @@ class Linear:
     @cached_property
     def a(self) -> Array:
         """The part of the pre-activations that is known before a step."""
-        return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
+        return self.backend.zeros_of_steps((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
     # `da` is allocated in the first backward pass, because sampling does not need it. With shape (T, G, B),
     # each step writes one contiguous block. Writing a slice of each row of (G, T·B) is several times slower.
     @cached_property
     def da(self) -> Array:
         """The gradient with respect to the pre-activations at every step."""
-        return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
+        return self.backend.zeros_of_steps((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
     @cached_property
     def dx(self) -> Array:
         """The gradient with respect to x at every step."""
-        return self.backend.xp.zeros_like(self.x)  # (T, D, B)
+        return self.backend.zeros_of_steps(self.x.shape, self.W.dtype)  # (T, D, B)
 
     def use_mask(self, mask: Array | None) -> None:
         """Set the DropConnect mask ``(G, H)``, whose values may change between chunks; None for no mask."""
@@ -124,10 +124,13 @@ class Linear:
 
         A single step is left to `step`, which then needs only one product.
         """
-        self.share = self.s.shape[1]
-        if self.reads_x and steps.stop - steps.start > 1:
-            self.share = self.H
-            self.backend.multiply_steps(self.used[:, self.H :], self.s[steps, self.H :], out=self.a[steps])
+        several = steps.stop - steps.start > 1
+        self.share = self.H if several and (self.reads_x or not self.reads_h) else self.s.shape[1]
+        if several and self.Wx is not None and not self.reads_h:
+            self.a[steps] += self.used[:, -1:]
+        elif several and self.reads_x:
+            x = as_columns(self.s[steps, self.H :])  # (D+1, m·B)
+            self.backend.matmul_steps(self.used[:, self.H :], x, out=self.a[steps])
 
     def step(self, t: int) -> Array:
         """Return the pre-activations at step t, ``(gates, H, B)``, normalised if `norm` is given."""
@@ -158,16 +161,18 @@ class Linear:
         else:
             dh += keep * self.state_gradient(t)
 
-    def input_gradient(self, steps: slice) -> None:
-        """Compute ``dx[steps]`` from ``da[steps]``."""
-        self.backend.multiply_steps(self.W[:, self.H : -1].T, self.da[steps], out=self.dx[steps])
-
-    def weight_gradients(self, n: int, ids: Array) -> None:
-        """Compute `dW` and `dWx` over `n` steps.
+    def gradients(self, steps: slice, n: int, ids: Array) -> None:
+        """Compute ``dx[steps]`` and, with the first steps of a chunk of `n` steps, `dW` and `dWx`.
 
         `ids` ``(n, B)`` are the input characters of the forward pass, used only if `Wx` is given.
         """
-        da = as_columns(self.da[:n])  # (G, n·B)
+        da = as_columns(self.da[steps])  # (G, m·B)
+        if self.reads_x:
+            self.backend.matmul_steps(self.W[:, self.H : -1].T, da, out=self.dx[steps])
+        if steps.start > 0:
+            return
+        if steps.stop < n:
+            da = as_columns(self.da[:n])  # (G, n·B)
         self.backend.matmul(da, as_columns(self.s[:n]).T, out=self.dW)
         if self.mask is not None:
             self.dW[:, : self.H] = dropout.backward(self.dW[:, : self.H], self.mask)

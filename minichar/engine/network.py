@@ -180,18 +180,17 @@ class Network:
 
     def backward(self) -> None:
         """Backpropagate from the readout through all layers and time steps of the last forward pass."""
-        columns: list[Column] = []
+        n, ids, columns = self.n, self.fed[: self.n], list[Column]()
         dx: Array = self.readout.dx  # (T, H, B)
         for layer, mask in zip(reversed(self.layers), reversed(self.masks), strict=True):
             if mask is not None:
                 columns.append(partial(dropout.on_steps, dropout.backward, mask, [dx]))
-            columns += [partial(layer.backward, dh_above=dx[: self.n], keep=self.keep), layer.input_gradient]
+            columns.append(partial(layer.backward, dh_above=dx[:n], keep=self.keep))
+            columns.append(partial(layer.gradients, n=n, ids=ids))
             dx = layer.readers[0].dx if layer.readers else None  # (T, D, B)
-        self.parameters.backend.wavefront(columns, slice(0, self.n), backwards=True)
-        for layer in self.layers:
-            layer.weight_gradients(self.n, self.fed[: self.n])
+        self.parameters.backend.wavefront(columns, slice(0, n), backwards=True)
         if self.embedding is not None:
-            self.embedding.backward(dx[: self.n], self.fed[: self.n])
+            self.embedding.backward(dx[:n], ids)
 
     def carry(self) -> None:
         """Start the next chunk from the state after the last step."""

@@ -97,7 +97,7 @@ class DoubleOfCuPy(ModuleType):
             if name == "take":
                 # In CuPy, out-of-range indices wrap around.
                 kwargs = kwargs | {"mode": "wrap"}
-            if name in ("put_along_axis", "copyto"):
+            if name in ("put", "put_along_axis", "copyto"):
                 plain = bare(args), bare(kwargs)
                 target, *_ = plain[0]
                 device.write(target, lambda: getattr(np, name)(*plain[0], **plain[1]))

@@ -72,8 +72,7 @@ def engine(W, x, da):
     layer.x[:] = x
     a = np.array([layer.step(t)[0] for t in range(T)])
     layer.da[:] = da
-    layer.input_gradient(slice(0, T))
-    layer.weight_gradients(T, ids=None)
+    layer.gradients(slice(0, T), T, ids=None)
     return a, layer.dx, dW
 
 
@@ -85,7 +84,7 @@ def engine_reading_characters(da):
     layer.read(slice(0, T), ids)
     a = np.array([layer.step(t)[0] for t in range(T)])
     layer.da[:] = da
-    layer.weight_gradients(T, ids)
+    layer.gradients(slice(0, T), T, ids)
     return a, dWx
 
 

@@ -117,8 +117,7 @@ def test_the_engine_layer_computes_the_same_step():
     close(layer.step(0), h)
     _, expected_dx, expected_dW = step_backward(W, s, dh, cache)
     layer.backward(slice(0, 1), dh[None].copy())
-    layer.input_gradient(slice(0, 1))
-    layer.weight_gradients(1, ids=None)
+    layer.gradients(slice(0, 1), 1, ids=None)
     close(layer.linears[0].dx[0], expected_dx)
     close(dW, expected_dW)
 

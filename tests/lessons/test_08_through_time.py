@@ -139,8 +139,7 @@ def engine(dh_above):
         layer.linears[0].x[t] = x[t]
         layer.step(t)
     layer.backward(slice(0, T), np.reshape(dh_above, (T, 1, 1)))
-    layer.input_gradient(slice(0, T))
-    layer.weight_gradients(T, ids=None)
+    layer.gradients(slice(0, T), T, ids=None)
     return dW[0], layer.linears[0].dx[:, 0, 0]
 
 

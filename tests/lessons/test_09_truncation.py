@@ -58,7 +58,7 @@ def read(layer, x):
 def gradient(layer, dh_above):
     n = len(dh_above)
     layer.backward(slice(0, n), dh_above.copy())
-    layer.weight_gradients(n, ids=None)
+    layer.gradients(slice(0, n), n, ids=None)
     return layer.linears[0].dW
 
 

@@ -83,7 +83,7 @@ def lengths(model, forget_bias=None, recurrent=None, o_reads_x=True):
     dh_above[-1] = generator.normal(size=(H, B))
     layer = network.layers[1]
     layer.backward(slice(0, T), dh_above)
-    layer.input_gradient(slice(0, T))
+    layer.gradients(slice(0, T), T, ids=None)
     backwards = np.linalg.norm(layer.readers[0].dx, axis=(1, 2))[::-1]
     return backwards / backwards[0]
 

@@ -10,6 +10,7 @@ import re
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import get_ident
 
 from cpu_cuda.build import HERE, INCLUDE
 
@@ -50,9 +51,14 @@ def include():
     ]
 
 
+def temporary_path(path):
+    """Return a path for a file that is renamed to `path`. Others may write the same file at the same time."""
+    return path.with_suffix(f".{os.getpid()}.{get_ident()}")
+
+
 def run(command, output, what):
-    """Run g++. Another process may write the same file at the same time."""
-    temporary = output.with_suffix(f".{os.getpid()}")
+    """Run g++."""
+    temporary = temporary_path(output)
     done = subprocess.run([*command, "-o", str(temporary)], capture_output=True, text=True)
     if done.returncode:
         raise CompileError(f"g++ cannot compile {what}:\n{done.stderr[:3000]}")
@@ -83,7 +89,7 @@ def keep(folder, names, source, options):
     key = hashlib.sha256(source.encode()).hexdigest()[:16]
     content = {"names": names, "options": [*options], "source": source}
     path = folder / f"{key}.json"
-    temporary = path.with_suffix(f".{os.getpid()}")
+    temporary = temporary_path(path)
     temporary.write_text(json.dumps(content))
     temporary.rename(path)
 
