@@ -191,6 +191,29 @@ class Backend(ABC):
 
         return call
 
+    def fuse_with_mean(self, function: Function, H: int, dtype: Any) -> Function:
+        """Bind the first arguments of a function to `xp` and the mean over H units, and fuse it if possible.
+
+        ``function(xp, mean, *arguments)`` must be pure, return a tuple, and use no functions other than
+        ``xp.sqrt`` and ``mean``. Arguments and results are arrays ``(gates, H, B)`` or ``(gates, 1, B)``,
+        and the first argument is ``(gates, H, B)``.
+
+        The returned function has a keyword argument ``out``, the arrays to which the results are written.
+        """
+        ones = self.zeros((1, H), dtype) + 1.0  # (1, H)
+
+        def mean(a: Array) -> Array:
+            # Faster than xp.mean. The sum is exact if the backend's matrix products are exact.
+            return self.matmul(ones, a) / H  # (gates, 1, B)
+
+        def call(*arguments: Array, out: Sequence[Array] = ()) -> Any:
+            results = function(self.xp, mean, *arguments)
+            for target, result in zip(out, results, strict=False):
+                target[...] = result
+            return results
+
+        return call
+
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
         """Return a function that runs `step`, or a faster equivalent that replays a recording of it.
 

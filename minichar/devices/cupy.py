@@ -24,6 +24,7 @@ from minichar.devices.backend import (
 from minichar.devices.cublas import REAL, Products, load_library
 from minichar.devices.failure import OPENED
 from minichar.devices.graph import WARM_UP, CudaGraph
+from minichar.devices.means import compile_with_mean
 from minichar.devices.nccl import open_nccl
 from minichar.devices.philox import Philox, PhiloxUniform
 from minichar.devices.random import Uniform
@@ -189,6 +190,10 @@ class CuPyBackend(Backend):
             return _nested(traced["results"], results)
 
         return call
+
+    def fuse_with_mean(self, function: Function, H: int, dtype: Any) -> Function:
+        """Return a function that runs `function` as a single kernel."""
+        return compile_with_mean(self.xp, function, H)
 
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
         """Return a function that captures `step` as a CUDA graph after a warm-up, and then replays it."""

@@ -147,8 +147,7 @@ class Linear:
     def normalise_backward(self, t: int) -> None:
         """Backpropagate ``da[t]`` through the layer normalisation in place, if `norm` is given."""
         if self.norm is not None:
-            da_hat = self.da[t].reshape(self.gates, -1, self.B)
-            da_hat[...] = self.norm.backward(t, da_hat)
+            self.norm.backward(t, self.da[t].reshape(self.gates, -1, self.B))
 
     def state_gradient(self, t: int) -> Array:
         """Return the gradient with respect to h at step t, ``(H, B)``, computed from ``da[t]``."""

@@ -197,14 +197,23 @@ class TestMemory:
             cupy.zeros(1 << 20)
 
 
-def test_each_stream_of_a_wavefront_has_its_own_workspace(gpu):
+def test_each_stream_of_a_wavefront_has_its_own_workspace(gpu, monkeypatch):
     """Otherwise, products that run at the same time would overwrite each other's."""
-    products = gpu.products
+    products, one, used = gpu.products, cupy.ones((1, 1)), []
+    call = products.call
+
+    def recording(name, *arguments):
+        if name == "cublasSetWorkspace_v2":
+            used.append(arguments[1])
+        call(name, *arguments)
+
+    monkeypatch.setattr(products, "call", recording)
     streams = products.lanes(3)
-    memory = [products.workspaces[stream.ptr] for stream in streams]
-    assert len({part.ptr for part in memory} | {products.workspace.ptr}) == 4
+    for stream in (*streams, cupy.cuda.Stream(non_blocking=True)):
+        with stream:
+            products.matmul(one, one)
+    assert len({*used}) == len(used) == 4
     assert products.lanes(2) == streams[:2]
-    assert not any(stream == cupy.cuda.get_current_stream() for stream in streams)
 
 
 @pytest.mark.parametrize(("tf32", "error"), [(False, 1e-6), (True, 1e-2)])

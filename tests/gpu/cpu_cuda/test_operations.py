@@ -24,7 +24,7 @@ T, H, B, V = 50, 8, 5, 65
 """The counts depend on T, but not on H and B, which are small to save time."""
 
 
-FUSED = ("lstm_", "gru_", "rnn_", "philox_")
+FUSED = ("lstm_", "gru_", "rnn_", "layer_norm_", "philox_")
 """How the names of fused kernels begin."""
 APART = ("event", "wait", "copy pinned to device")
 """What the counts leave out: the order of streams, and copies from the host."""
@@ -129,7 +129,7 @@ def test_operands_are_not_copied(gpu, cuda):
         ({"dropout": 0.5}, 699, 264),
         ({"keep": np.ones((T, B), bool)}, 1092, 564),
         ({"settings": Settings(use_ss=True, start_ss=0.9)}, 1161, 1038),
-        ({"layer_norm": True}, 2497, 1296),
+        ({"layer_norm": True}, 697, 360),
     ],
     ids=["dropout", "resets", "scheduled sampling", "layer normalisation"],
 )
@@ -143,6 +143,11 @@ def test_dropout_adds_one_kernel_per_mask_and_two_operations_per_layer_and_block
     added = operations_of("lstm", dropout=0.5) - operations_of("lstm")
     blocks = 2 * 2 * T // BLOCK
     assert added == {"fused kernel": 2, "kernel": blocks, "copy": blocks}
+
+
+def test_layer_normalisation_adds_one_kernel_per_product_and_step_in_each_direction(operations_of):
+    added = operations_of("lstm", layer_norm=True) - operations_of("lstm")
+    assert added == {"fused kernel": 2 * 2 * T}
 
 
 def test_dropconnect_adds_one_kernel_per_mask_and_five_operations_to_apply_it(operations_of):
