@@ -103,8 +103,9 @@ def run_rnn(W, x, start, dh_above):
     layer.start[0] = start
     layer.linears[0].x[:] = x
     h = np.array([layer.step(t) for t in range(T)])
-    dx = layer.backward(dh_above.copy(), ids=None)
-    return h[..., 0], layer.linears[0].dW.copy(), dx[..., 0]
+    layer.backward(slice(0, T), dh_above.copy())
+    layer.gradients(slice(0, T), T, ids=None)
+    return h[..., 0], layer.linears[0].dW.copy(), layer.linears[0].dx[..., 0]
 
 
 def column(values):
@@ -190,8 +191,8 @@ def test_linear_layer(maths, generator):
     s = np.concatenate([x, np.ones((1, 2))])
     layer.x[0], layer.da[0] = x, da
     close(call("forward", W, s), layer.step(0)[0])
-    dx = layer.backward(1, ids=None)
-    close(call("dInputs", W, da), dx[0])
+    layer.gradients(slice(0, 1), 1, ids=None)
+    close(call("dInputs", W, da), layer.dx[0])
     close(call("dWeights", da, s), dW)
 
 

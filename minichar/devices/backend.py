@@ -7,7 +7,7 @@ matrices, summing columns by character, fusing element-wise functions, and captu
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -23,6 +23,14 @@ Array = Any
 Function = Callable[..., Any]
 Into = list[tuple[int, Array]]
 """Pairs of the index of a result and the array to write it to (see `Backend.fuse`)."""
+
+Column = Callable[[slice], None]
+"""A function that runs part of the network over consecutive steps (see `Backend.wavefront`)."""
+
+
+def as_columns(steps: Array) -> Array:
+    """Rearrange n steps ``(n, K, B)`` into one matrix ``(K, n·B)`` with one column per character."""
+    return steps.transpose(1, 0, 2).reshape(steps.shape[1], -1)
 
 
 class Backend(ABC):
@@ -97,6 +105,10 @@ class Backend(ABC):
             raise MemoryError(f"an array of shape {brief(shape)} exceeds the address space")
         return self._zeros(shape, dtype)
 
+    def zeros_of_steps(self, shape: tuple[int, int, int], dtype: Any) -> Array:
+        """Return zeros ``(T, K, B)`` for T steps, in the memory layout that suits `matmul_steps`."""
+        return self.zeros(shape, dtype)
+
     @abstractmethod
     def uniform(self, *words: int) -> Uniform:
         """Return a uniform random number generator on the device, seeded with `words`.
@@ -112,6 +124,23 @@ class Backend(ABC):
         """Add the matrix product ``A @ B`` to `out`, and return `out`."""
         out += self.xp.matmul(A, B)
         return out
+
+    def matmul_steps(self, W: Array, columns: Array, out: Array) -> None:
+        """Set `out` ``(n, G, B)``, for n steps, to the matrix product ``W @ columns`` ``(G, n·B)``."""
+        product = self.matmul(W, columns)  # (G, n·B)
+        out[...] = product.reshape(len(W), len(out), -1).transpose(1, 0, 2)
+
+    def wavefront(self, columns: Sequence[Column], steps: slice, backwards: bool = False) -> None:
+        """Run each column over the steps, or from the last step to the first if `backwards`.
+
+        A column is called for one block of steps after another, and for each block after the column before
+        it. By default, the blocks are single steps forwards, because a CPU computes one product of states
+        and inputs per step faster than two, and all steps backwards.
+        """
+        blocks = [steps] if backwards else [slice(t, t + 1) for t in range(steps.start, steps.stop)]
+        for block in blocks:
+            for column in columns:
+                column(block)
 
     def take_columns(self, W: Array, ids: Array, out: Array) -> None:
         """Set ``out[t, :, b] = W[:, ids[t, b]]``.
@@ -140,9 +169,10 @@ class Backend(ABC):
     def fuse(self, function: Function) -> Function:
         """Bind the first argument of an element-wise function to `xp`, and fuse the function if possible.
 
-        ``function(xp, *arguments)`` must be pure. Arguments and results are arrays of shape ``(H, B)``, or
-        tuples of such arrays. An argument can also be a block ``(G, H, B)``, which is passed to the function
-        unchanged or as a tuple of G arrays.
+        ``function(xp, *arguments)`` may change its arguments in place, but must have no other effects.
+        Arguments and results are arrays (no numbers) of the same shape, such as ``(H, B)``, or tuples of such
+        arrays. An argument can also be a block ``(G, H, B)``, which is passed to the function unchanged or as
+        a tuple of G arrays.
 
         The returned function has a keyword argument ``into``, a sequence of pairs ``(k, out)``. For each
         pair, result k is also written to `out`, which has shape ``(H, B)``, or ``(G·H, B)`` if the result is
@@ -157,6 +187,29 @@ class Backend(ABC):
                     xp.concatenate(results[k], out=out)
                 else:
                     out[...] = results[k]
+            return results
+
+        return call
+
+    def fuse_with_mean(self, function: Function, H: int, dtype: Any) -> Function:
+        """Bind the first arguments of a function to `xp` and the mean over H units, and fuse it if possible.
+
+        ``function(xp, mean, *arguments)`` must be pure, return a tuple, and use no functions other than
+        ``xp.sqrt`` and ``mean``. Arguments and results are arrays ``(gates, H, B)`` or ``(gates, 1, B)``,
+        and the first argument is ``(gates, H, B)``.
+
+        The returned function has a keyword argument ``out``, the arrays to which the results are written.
+        """
+        ones = self.zeros((1, H), dtype) + 1.0  # (1, H)
+
+        def mean(a: Array) -> Array:
+            # Faster than xp.mean. The sum is exact if the backend's matrix products are exact.
+            return self.matmul(ones, a) / H  # (gates, 1, B)
+
+        def call(*arguments: Array, out: Sequence[Array] = ()) -> Any:
+            results = function(self.xp, mean, *arguments)
+            for target, result in zip(out, results, strict=False):
+                target[...] = result
             return results
 
         return call

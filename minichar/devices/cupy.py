@@ -10,10 +10,21 @@ from types import ModuleType
 from typing import Any
 from warnings import warn
 
-from minichar.devices.backend import Array, Backend, DeviceFailure, DeviceMissing, Function, Into, unusable
+from minichar.devices.backend import (
+    Array,
+    Backend,
+    Column,
+    DeviceFailure,
+    DeviceMissing,
+    Function,
+    Into,
+    as_columns,
+    unusable,
+)
 from minichar.devices.cublas import REAL, Products, load_library
 from minichar.devices.failure import OPENED
 from minichar.devices.graph import WARM_UP, CudaGraph
+from minichar.devices.means import compile_with_mean
 from minichar.devices.nccl import open_nccl
 from minichar.devices.philox import Philox, PhiloxUniform
 from minichar.devices.random import Uniform
@@ -26,6 +37,8 @@ AMPERE = 80
 """Compute capability 8.0, times ten. Older GPUs do not support TF32."""
 KERNELS = 16
 """Lower bound on the number of kernels in a training step. If fewer are cached, no step has been compiled."""
+BLOCK = 2
+"""Number of steps in a block of a wavefront. With fewer, columns overlap more, but need more operations."""
 ONEHOT = 16 << 20
 """Maximum size in bytes of the one-hot matrix in `CuPyBackend.sum_columns`, unless one column is larger."""
 MISSING = ("failure finding", "failed to load", "cannot open", "could not be found")
@@ -52,6 +65,7 @@ class CuPyBackend(Backend):
         self.index, self.products, self.philox = index, products, Philox(self)
         self.tf32 = products is not None and products.tf32
         self.warnings: set[str] = set()
+        self.onehots = {dtype: self.fuse(onehot_of(dtype)) for dtype in (*REAL, "complex128")}
 
     def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
         """Return the matrix product ``A @ B``, written to `out` if given."""
@@ -64,6 +78,42 @@ class CuPyBackend(Backend):
         if self.products is None or A.dtype.name not in REAL:
             return super().add_matmul(A, B, out)
         return self.products.matmul(A, B, out, add=True)
+
+    def zeros_of_steps(self, shape: tuple[int, int, int], dtype: Any) -> Array:
+        """Return zeros ``(T, K, B)``, of which `as_columns` returns a view, so products need no copies."""
+        T, K, B = shape
+        return self.zeros((K, T, B), dtype).transpose(1, 0, 2)
+
+    def matmul_steps(self, W: Array, columns: Array, out: Array) -> None:
+        """Write the matrix product ``W @ columns`` directly to `out`, which is from `zeros_of_steps`."""
+        self.matmul(W, columns, out=as_columns(out))
+
+    def wavefront(self, columns: Sequence[Column], steps: slice, backwards: bool = False) -> None:
+        """Run each column over blocks of steps on its own stream.
+
+        A column runs on a block while the column before it runs on the next block. A step that is part of a
+        network with L layers then takes about the time of one layer.
+        """
+        if self.products is None or steps.stop - steps.start == 1:
+            for column in columns:
+                column(steps)
+            return
+        caller, streams = self.xp.cuda.get_current_stream(), self.products.lanes(len(columns))
+        begin = self._record(caller)
+        starts = range(steps.start, steps.stop, BLOCK)
+        for start in reversed(starts) if backwards else starts:
+            before = begin
+            for column, stream in zip(columns, streams, strict=True):
+                stream.wait_event(before)
+                with stream:
+                    column(slice(start, min(start + BLOCK, steps.stop)))
+                before = self._record(stream)
+        caller.wait_event(before)
+
+    def _record(self, stream: Any) -> Any:
+        event = self.xp.cuda.Event(disable_timing=True)
+        stream.record(event)
+        return event
 
     def take_columns(self, W: Array, ids: Array, out: Array) -> None:
         """Set ``out[t, :, b] = W[:, ids[t, b]]`` with one kernel."""
@@ -86,10 +136,10 @@ class CuPyBackend(Backend):
         N, V = len(ids), out.shape[1]
         width = max(1, ONEHOT // (N * (1 + columns.itemsize)))
         for first in range(0, V, width):
-            occurs = ids[:, None] == self.xp.arange(first, min(first + width, V))  # (N, width)
-            onehot = occurs.astype(columns.dtype)  # (N, width)
+            block = self.xp.arange(first, min(first + width, V))  # (width,)
+            (onehot,) = self.onehots[columns.dtype.name](ids[:, None], block)  # (N, width)
             self.matmul(columns, onehot, out=out[:, first : first + width])
-            del occurs, onehot  # free the memory before the next block is allocated
+            del onehot  # free the memory before the next block is allocated
 
     def fuse(self, function: Function) -> Function:
         """Return a function that runs `function` as a single kernel.
@@ -126,8 +176,8 @@ class CuPyBackend(Backend):
 
         def call(*arguments: Any, into: Into | tuple[()] = ()) -> list[Any]:
             tuples = [_by_gate(argument) for argument in arguments]
-            H, B = next(_flat(tuples)).shape
-            values = [*tuples, *(tuple(out.reshape(-1, H, B)) for _, out in into)]
+            shape = next(_flat(tuples)).shape
+            values = [*tuples, *(tuple(out.reshape(-1, *shape)) for _, out in into)]
             arrays = list(_flat(values))
             kernel, traced = kernel_for(tuple(map(_nesting, values)), tuple(k for k, _ in into))
             made = kernel(*arrays)
@@ -140,6 +190,10 @@ class CuPyBackend(Backend):
             return _nested(traced["results"], results)
 
         return call
+
+    def fuse_with_mean(self, function: Function, H: int, dtype: Any) -> Function:
+        """Return a function that runs `function` as a single kernel."""
+        return compile_with_mean(self.xp, function, H)
 
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
         """Return a function that captures `step` as a CUDA graph after a warm-up, and then replays it."""
@@ -193,6 +247,15 @@ class CuPyBackend(Backend):
         """Return whether products use TF32, and whether capturing a step failed or is impossible."""
         captures = self.products is not None and not self.warnings
         return ", ".join(["TF32"] * self.tf32 + ["no CUDA graphs"] * (not captures))
+
+
+def onehot_of(dtype: str) -> Function:
+    """Return a function for `Backend.fuse` that returns whether ids equal a block's, as 0 or 1."""
+
+    def onehot(xp: ModuleType, ids: Array, block: Array) -> tuple[Array]:
+        return ((ids == block).astype(dtype),)
+
+    return onehot
 
 
 def _by_gate(value: Any) -> Any:

@@ -20,10 +20,11 @@ the pre-activations and of the squared deviations from the mean are exact below 
 
 from copy import copy
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-from minichar.devices.backend import Array, Backend
+from minichar.devices.backend import Array, Backend, Function
 from minichar.engine.parameters import Parameters
 
 SHIFT = 1.5 * 2.0**28
@@ -70,6 +71,10 @@ class ExactProducts(Backend):
         # Compute the whole product first: a library that adds terms to `out` one by one would round each sum.
         out += self.matmul(A, B)
         return out
+
+    def fuse_with_mean(self, function: Function, H: int, dtype: Any) -> Function:
+        """Compute means with exact matrix products, instead of with a fused kernel."""
+        return Backend.fuse_with_mean(self, function, H, dtype)
 
 
 def to_grid(s: Array) -> Array:

@@ -13,10 +13,7 @@ If a sequence contains several documents, the states can be reset to zero before
     dh_{t-1} ← keep_t ∘ dh_{t-1}            and likewise for the other states
 """
 
-from functools import reduce
-from operator import add
-
-from minichar.devices.backend import Array, Backend, Into
+from minichar.devices.backend import Array, Backend
 from minichar.engine.cell import Cell, Product
 from minichar.engine.layer_norm import LayerNorm
 from minichar.engine.layer_stage import LayerStage
@@ -46,9 +43,10 @@ class Layer:
         States at the start of the chunk, with the hidden state first.
     states : list of T+1 lists of S arrays, (H, B)
         Element t contains the states before step t, and element t+1 those after it.
-    inputs : list of T lists of (0, array)
-        ``inputs[t]`` contains views of x_t ``(D, B)`` in the operands of the matrix products. Pass
-        ``inputs[t]`` as the argument ``into`` of the fused function that computes x_t (`Backend.fuse`).
+    readers : list of Linear
+        The linear layers that use x; none if the inputs are ids. The first one's `dx` is the layer's.
+    above : list of arrays, (T, H, B)
+        The inputs of the next layer, in which h is also stored (`pass_on`).
     """
 
     def __init__(
@@ -82,7 +80,8 @@ class Layer:
         if cell.takes_h_prev:
             self.stages[-1].add_direct_gradient()
         self.linears = [linear for stage in self.stages for linear in stage.linears]
-        self.inputs = [[(0, linear.x[t]) for linear in self.linears if linear.reads_x] for t in range(T)]
+        self.readers = [linear for linear in self.linears if linear.reads_x]
+        self.above: list[Array] = []
         # h is an input to the matrix product of the next stage or, after the last stage, of the next step.
         first, *others = (stage.recurrent.h for stage in self.stages)
         self.into = [
@@ -90,13 +89,13 @@ class Layer:
         ]
         self.keeps_caches = True
         self.start = backend.zeros((len(cell.states), H, B), dtype)  # (S, H, B)
-        self.rows = self.start.reshape(-1, B)  # (S·H, B)
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
 
-    def pass_on(self, inputs: list[Into]) -> None:
+    def pass_on(self, inputs: list[Array]) -> None:
         """From now on, also store h in the `inputs` of the next layer at each step."""
-        for into, above in zip(self.into, inputs, strict=True):
-            into[-1].extend(above)
+        self.above = inputs
+        for t, into in enumerate(self.into):
+            into[-1].extend((0, x[t]) for x in inputs)
 
     def keep_caches(self, keep: bool) -> None:
         """Set whether to keep each step's cache, which only the backward pass needs."""
@@ -109,6 +108,16 @@ class Layer:
         """Store the inputs for m time steps: ids ``(m, B)`` if ``Wx`` exists, otherwise x ``(m, D, B)``."""
         for linear in self.linears:
             linear.read(steps, inputs)
+
+    def multiply_inputs(self, steps: slice) -> None:
+        """Compute the part of the pre-activations that depends only on the stored inputs."""
+        for linear in self.linears:
+            linear.multiply_inputs(steps)
+
+    def forward(self, steps: slice, keep: Array | None = None) -> None:
+        """Run consecutive steps on the stored inputs, after `multiply_inputs`. `keep` is ``(T, B)``."""
+        for t in range(steps.start, steps.stop):
+            self.step(t, None if keep is None else keep[t])
 
     def step(self, t: int, keep: Array | None = None) -> Array:
         """Run step t on the stored inputs. Return h ``(H, B)``.
@@ -131,39 +140,46 @@ class Layer:
         self.states[t + 1] = [h, *passed]
         return h
 
-    def backward(self, dh_above: Array, ids: Array, keep: Array | None = None) -> Array | None:
-        """Backpropagate through time. Fill the weight gradients; return dx, or None if the inputs are ids.
+    def backward(self, steps: slice, dh_above: Array, keep: Array | None = None) -> None:
+        """Backpropagate through consecutive steps, and store the gradients of the pre-activations.
+
+        The steps of a chunk can be divided among several calls, from the last steps to the first.
 
         Parameters
         ----------
         dh_above : array, (n, H, B)
-            Gradient of the loss with respect to h at each step, from the layers above; n ≤ T. Modified
-            in place, by adding the gradients from later steps.
-        ids : array of int, (n, B)
-            The *actual* input characters of the forward pass; used only if the layer has ``Wx``.
+            Gradient of the loss with respect to h at each of the chunk's n steps, from the layers above;
+            n ≤ T. Modified in place, by adding the gradients from later steps.
         keep : array, (T, B), optional
             The values of `keep` used in the forward pass.
         """
         n, first = len(dh_above), self.stages[0]
-        dpassed = list(self.xp.zeros_like(self.start))  # gradients are not carried across chunks
-        if not self.cell.takes_h_prev:
-            dpassed.pop(0)
-        for t in reversed(range(n)):
+        if steps.stop == n:  # gradients are not carried across chunks
+            self.dpassed = list(self.xp.zeros_like(self.start))[not self.cell.takes_h_prev :]
+        for t in reversed(range(steps.start, steps.stop)):
             dh = dh_above[t]
+            if t < n - 1:
+                first.recurrent.add_state_gradient(t + 1, dh, None if keep is None else keep[t + 1])
             for stage in reversed(self.stages):
-                gradients = stage.backward(dh, *dpassed, stage.caches[t], into=stage.das[t])
+                gradients = stage.backward(dh, *self.dpassed, stage.caches[t], into=stage.das[t])
                 for linear in stage.linears:
                     linear.normalise_backward(t)
-                dpassed = gradients[len(stage.linears) :]
+                self.dpassed = gradients[len(stage.linears) :]
                 if stage is not first:
                     dh = stage.recurrent.state_gradient(t)
             if keep is not None:
-                dpassed = [keep[t] * dstate for dstate in dpassed]
-            if t > 0:
-                first.recurrent.add_state_gradient(t, dh_above[t - 1], None if keep is None else keep[t])
-        gradients = [linear.backward(n, ids) for linear in self.linears]
-        dx = [gradient for gradient in gradients if gradient is not None]
-        return reduce(add, dx) if dx else None
+                self.dpassed = [keep[t] * dstate for dstate in self.dpassed]
+
+    def gradients(self, steps: slice, n: int, ids: Array) -> None:
+        """Compute ``dx[steps]`` after `backward` and, with a chunk's first steps, the weight gradients.
+
+        `ids` ``(n, B)`` are the *actual* input characters of the forward pass; used only if the layer has
+        ``Wx``.
+        """
+        for linear in self.linears:
+            linear.gradients(steps, n, ids)
+        for linear in self.readers[1:]:
+            self.readers[0].dx[steps] += linear.dx[steps]
 
     def values(self, t: int) -> dict[str, Array]:
         """Return a dict of the states after step t and the arrays cached at step t, each ``(H, B)``."""
@@ -174,5 +190,5 @@ class Layer:
 
     def carry(self, n: int) -> None:
         """Start the next chunk from the states after `n` steps."""
-        # Concatenate into a new array, because a cell may return a state unchanged, as a view of `start`.
-        self.rows[...] = self.xp.concatenate(self.states[n])  # (S·H, B)
+        # Stack into a new array, because a cell may return a state unchanged, as a view of `start`.
+        self.start[...] = self.xp.stack(self.states[n])  # (S, H, B)

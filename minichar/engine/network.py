@@ -5,13 +5,16 @@
     x_{l+1} = dropout(h_l)
     logits = W @ [dropout(h_L); 1]
 
-All layers process step t before any layer processes step t+1. Teacher forcing, scheduled sampling and
-generation therefore share the same code and differ only in their `Feed`, the source of the next character.
+Teacher forcing, scheduled sampling and generation share the same code. They differ only in their `Feed`, the
+source of the next character: all layers run on the characters that are known before the next is requested.
 """
+
+from functools import partial
+from itertools import pairwise
 
 import numpy as np
 
-from minichar.devices.backend import Array
+from minichar.devices.backend import Array, Column
 from minichar.devices.random import Uniform
 from minichar.engine import dropout
 from minichar.engine.config import Config
@@ -41,8 +44,6 @@ class Network:
         Input characters of the last chunk.
     masks : list of L arrays, (T, H, B), or None
         Dropout masks; None if dropout is inactive.
-    above : list of L lists of T lists of (0, array)
-        The arrays that store the output of each layer at each step (`Layer.inputs`).
     recurrent : list of Linear
         The linear layers whose input includes the hidden state. Only their weights use DropConnect.
     keep : array, (T, B), or None
@@ -67,10 +68,10 @@ class Network:
         self.recurrent = [linear for layer in self.layers for linear in layer.linears if linear.reads_h]
         self.keep: Array | None = None
         self.readout = ReadOut(parameters["readout.W"], self.gradient["readout.W"], T, B, backend)
-        self.above = [*(layer.inputs for layer in self.layers[1:]), [[(0, x_t)] for x_t in self.readout.x]]
-        for below, inputs in zip(self.layers, self.above, strict=True):
-            below.pass_on(inputs)
-        self.drop, self.n = backend.fuse(dropout.step), 0
+        for below, above in pairwise(self.layers):
+            below.pass_on([linear.x for linear in above.readers])
+        self.layers[-1].pass_on([self.readout.x])
+        self.n = 0
         self.fed: Array = None
 
     @property
@@ -114,19 +115,17 @@ class Network:
         for linear in self.recurrent if config.weight_drop else ():
             linear.draw_mask(config.weight_drop, generator.shared)
 
-    def read(self, t: int, ids: Array) -> None:
-        """Store the characters `ids` ``(m, B)`` as the inputs of steps t to t + m - 1."""
-        inputs = ids if self.embedding is None else self.embedding.forward(ids)
-        self.layers[0].read(slice(t, t + len(ids)), inputs)
-
-    def advance(self, t: int) -> None:
-        """Run step `t` of all layers on the stored input."""
-        self.n = t + 1
-        keep = None if self.keep is None else self.keep[t]
-        for layer, mask, above in zip(self.layers, self.masks, self.above, strict=True):
-            h = layer.step(t, keep)
+    def advance(self, t: int, ids: Array) -> None:
+        """Run m steps of all layers, from step `t`, on the characters `ids` ``(m, B)``."""
+        self.n = t + len(ids)
+        steps = slice(t, self.n)
+        self.layers[0].read(steps, ids if self.embedding is None else self.embedding.forward(ids))
+        columns: list[Column] = []
+        for layer, mask in zip(self.layers, self.masks, strict=True):
+            columns += [layer.multiply_inputs, partial(layer.forward, keep=self.keep)]
             if mask is not None:
-                self.drop(h, mask[t], into=above[t])
+                columns.append(partial(dropout.on_steps, dropout.forward, mask, layer.above))
+        self.parameters.backend.wavefront(columns, steps)
 
     def look(self) -> Array:
         """Return the logits of the last step, ``(V, B)``."""
@@ -134,8 +133,7 @@ class Network:
 
     def step(self, t: int, ids: Array) -> Array:
         """Feed the characters `ids` ``(B,)`` at step `t`; return the logits ``(V, B)``."""
-        self.read(t, ids[None])
-        self.advance(t)
+        self.advance(t, ids[None])
         return self.look()
 
     @np.errstate(over="ignore")  # if e⁻ᵃ overflows, σ(a) = 1 / (1 + e⁻ᵃ) evaluates to 0, which is correct
@@ -149,9 +147,7 @@ class Network:
             ids = feed(self.n, self.look)[: n - self.n]  # (m, B)
             if not len(ids):
                 raise ValueError(f"the feed has no characters for step {self.n} of {n}")
-            self.read(self.n, ids)
-            for t in range(self.n, self.n + len(ids)):
-                self.advance(t)
+            self.advance(self.n, ids)
 
     def forward(self, feed: Feed, n: int | None = None) -> Array:
         """Run `n` steps (default: T) from the carried state; return all logits, ``(n, V, B)``."""
@@ -171,10 +167,7 @@ class Network:
         return self.readout.measure(targets)
 
     def keep_caches(self, keep: bool) -> None:
-        """Set whether to keep each step's cache for the backward pass.
-
-        Without caches, the forward pass uses less memory and runs faster.
-        """
+        """Set whether to keep each step's cache, which only the backward pass needs."""
         for layer in self.layers:
             layer.keep_caches(keep)
 
@@ -187,12 +180,17 @@ class Network:
 
     def backward(self) -> None:
         """Backpropagate from the readout through all layers and time steps of the last forward pass."""
-        dx = self.readout.dx[: self.n]  # (n, H, B)
+        n, ids, columns = self.n, self.fed[: self.n], list[Column]()
+        dx: Array = self.readout.dx  # (T, H, B)
         for layer, mask in zip(reversed(self.layers), reversed(self.masks), strict=True):
-            dh = dx if mask is None else dropout.backward(dx, mask[: self.n])  # (n, H, B)
-            dx = layer.backward(dh, self.fed[: self.n], self.keep)  # (n, H, B)
+            if mask is not None:
+                columns.append(partial(dropout.on_steps, dropout.backward, mask, [dx]))
+            columns.append(partial(layer.backward, dh_above=dx[:n], keep=self.keep))
+            columns.append(partial(layer.gradients, n=n, ids=ids))
+            dx = layer.readers[0].dx if layer.readers else None  # (T, D, B)
+        self.parameters.backend.wavefront(columns, slice(0, n), backwards=True)
         if self.embedding is not None:
-            self.embedding.backward(dx, self.fed[: self.n])
+            self.embedding.backward(dx[:n], ids)
 
     def carry(self) -> None:
         """Start the next chunk from the state after the last step."""

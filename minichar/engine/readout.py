@@ -15,9 +15,8 @@ from collections.abc import Iterator
 from functools import cached_property
 from math import prod
 
-from minichar.devices.backend import Array, Backend
+from minichar.devices.backend import Array, Backend, as_columns
 from minichar.engine import loss
-from minichar.engine.linear import as_columns
 
 PIECE = 1 << 22
 """Maximum number of logits in memory at once, unless a single step has more."""
@@ -46,7 +45,7 @@ class ReadOut:
         self.xp, self.backend = backend.xp, backend
         self.W, self.dW, self.B = W, dW, B
         V, columns = W.shape
-        self.s = backend.zeros((T, columns, B), W.dtype)  # (T, H+1, B)
+        self.s = backend.zeros_of_steps((T, columns, B), W.dtype)  # (T, H+1, B)
         self.s[:, -1] = 1.0
         self.x = self.s[:, :-1]  # (T, H, B)
         self.piece = min(T, max(1, PIECE // (V * B)))
@@ -54,7 +53,7 @@ class ReadOut:
     @cached_property
     def dx(self) -> Array:
         """Gradient with respect to the inputs."""
-        return self.xp.zeros_like(self.x)  # (T, H, B)
+        return self.backend.zeros_of_steps(self.x.shape, self.W.dtype)  # (T, H, B)
 
     @cached_property
     def workspace(self) -> Array:
@@ -80,8 +79,7 @@ class ReadOut:
             total = total + piece_loss
             dlogits = loss.backward(xp, cache)  # (V, m·B)
             self.backend.add_matmul(dlogits, columns.T, out=self.dW)
-            dx = self.backend.matmul(self.W[:, :-1].T, dlogits)  # (H, m·B)
-            self.dx[steps] = dx.reshape(len(dx), -1, self.B).transpose(1, 0, 2)
+            self.backend.matmul_steps(self.W[:, :-1].T, dlogits, out=self.dx[steps])
         return total
 
     def measure(self, targets: Array) -> Array:

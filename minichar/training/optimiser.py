@@ -19,6 +19,7 @@ the learning rate:
 """
 
 from types import ModuleType
+from typing import Any
 
 from minichar.checks import at_least, checked
 from minichar.devices.backend import Array
@@ -62,22 +63,25 @@ class RMSprop:
     """
 
     def __init__(self, parameters: Parameters, decay: float, weight_decay: float = 0.0) -> None:
-        self.xp = parameters.backend.xp
         self.theta, self.decay = parameters.flat, decay
         self.weight_decay = checked("weight_decay", weight_decay, float, at_least(0))
-        self.mean_square = self.xp.zeros_like(self.theta)  # (size,)
+        self.mean_square = parameters.backend.xp.zeros_like(self.theta)  # (size,)
+        self.update = parameters.backend.fuse(self.rmsprop)
 
-    def step(self, g: Array, learning_rate: float | Array) -> None:
-        """Update the parameters with the gradient `g` ``(size,)`` and the learning rate η."""
-        m = self.mean_square
+    def step(self, g: Array, learning_rate: Array) -> None:
+        """Update the parameters with the gradient `g` ``(size,)`` and the learning rate η ``()``."""
+        self.update(self.theta, self.mean_square, g, learning_rate)
 
+    def rmsprop(self, xp: ModuleType, theta: Array, m: Array, g: Array, learning_rate: Array) -> Any:
+        """Update θ and m in place, with one kernel on a GPU."""
         # m ← α m + (1 - α) g∘g
         m *= self.decay
         m += g * g * (1.0 - self.decay)
 
         # θ ← (1 - η λ) θ
         if self.weight_decay:
-            self.theta *= 1.0 - learning_rate * self.weight_decay
+            theta *= 1.0 - learning_rate * self.weight_decay
 
         # θ ← θ - η g / (√m + ε)
-        self.theta -= g / (self.xp.sqrt(m) + EPSILON) * learning_rate
+        theta -= g / (xp.sqrt(m) + EPSILON) * learning_rate
+        return theta, m

@@ -40,7 +40,8 @@ PARTS = {
 
 @pytest.mark.parametrize("reads", PARTS.values(), ids=PARTS)
 @pytest.mark.parametrize("n", [T, 2])
-def test_the_matrix_product_and_its_gradients(reads, n, linear, text, backend, host, generator):
+@pytest.mark.parametrize("divided", [False, True])
+def test_the_matrix_product_and_its_gradients(reads, n, divided, linear, text, backend, host, generator):
     """Check the equations in ``linear.py`` for a full chunk and for the first `n` steps of a chunk."""
     layer, (h, x, ids) = linear(**reads), text
     W = host(layer.W)
@@ -67,11 +68,11 @@ def test_the_matrix_product_and_its_gradients(reads, n, linear, text, backend, h
             layer.add_state_gradient(t, dh, backend.to_device(keep))
             np.testing.assert_allclose(host(dh), h[t] + (1 + keep) * wanted, rtol=1e-12, atol=1e-14)
 
-    dx = layer.backward(n, backend.to_device(ids[:n]))  # (n, D, B)
-    if not layer.reads_x:
-        assert dx is None
-    else:
-        np.testing.assert_allclose(host(dx), W[:, -1 - D : -1].T @ da[:n], rtol=1e-12, atol=1e-14)
+    for steps in (slice(1, n), slice(0, 1)) if divided else (slice(0, n),):
+        layer.gradients(steps, n, backend.to_device(ids[:n]))
+    if layer.reads_x:
+        dx = host(layer.dx)[:n]  # (n, D, B)
+        np.testing.assert_allclose(dx, W[:, -1 - D : -1].T @ da[:n], rtol=1e-12, atol=1e-14)
     dW = sum(np.outer(da[t, :, b], s[t, :, b]) for t in range(n) for b in range(B))
     np.testing.assert_allclose(host(layer.dW), dW, rtol=1e-12, atol=1e-14)
     if layer.Wx is not None:

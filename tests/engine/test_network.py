@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from minichar.devices.cpu import CPU, NumPyBackend
 from minichar.engine.config import Config
 from minichar.engine.feed import Feed, teacher_forcing
 from minichar.engine.gradcheck import (
@@ -141,6 +142,40 @@ class TestChunks:
             equal(value, wanted)
         network.carry()
         assert (host(network.state) != host(before)).all()
+
+
+class Blocks(NumPyBackend):
+    """A CPU on which each layer runs over blocks of two steps, as on a GPU."""
+
+    def wavefront(self, columns, steps, backwards=False):
+        starts = range(steps.start, steps.stop, 2)
+        for start in reversed(starts) if backwards else starts:
+            for column in columns:
+                column(slice(start, min(start + 2, steps.stop)))
+
+
+@pytest.mark.parametrize("resets", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dropout": 0.4, "weight_drop": 0.4, "embedding": 4},
+        {"layer_norm": True, "embedding": H, "tied": True},
+    ],
+)
+def test_the_steps_can_be_divided_into_blocks(cell, options, resets, generator):
+    """The input's part of a matrix product is then computed for a whole block. T is odd."""
+    config = Config(V, cell, rnn_size=H, num_layers=2, **options)
+    inputs, targets = generator.integers(V, size=(2, T, B))
+    keep, found = generator.random((T, B)) < 0.6, []
+    for backend in (CPU, Blocks()):
+        network = toy_network(config, T, B, np.random.default_rng(1), backend)
+        network.set_keep(keep if resets else None)
+        loss = network.learn(teacher_forcing(inputs), targets)
+        network.carry()
+        found.append((loss, network.gradient.flat, network.state))
+    for wanted, value in zip(*found, strict=True):
+        np.testing.assert_allclose(value, wanted, rtol=1e-10, atol=1e-13)
 
 
 class TestCaches:

@@ -72,8 +72,8 @@ def engine(W, x, da):
     layer.x[:] = x
     a = np.array([layer.step(t)[0] for t in range(T)])
     layer.da[:] = da
-    dx = layer.backward(T, ids=None)
-    return a, dx, dW
+    layer.gradients(slice(0, T), T, ids=None)
+    return a, layer.dx, dW
 
 
 def engine_reading_characters(da):
@@ -84,7 +84,7 @@ def engine_reading_characters(da):
     layer.read(slice(0, T), ids)
     a = np.array([layer.step(t)[0] for t in range(T)])
     layer.da[:] = da
-    layer.backward(T, ids)
+    layer.gradients(slice(0, T), T, ids)
     return a, dWx
 
 

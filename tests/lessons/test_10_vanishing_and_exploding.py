@@ -81,8 +81,10 @@ def lengths(model, forget_bias=None, recurrent=None, o_reads_x=True):
     network.forward(teacher_forcing(generator.integers(V, size=(T, B))))
     dh_above = np.zeros((T, H, B))
     dh_above[-1] = generator.normal(size=(H, B))
-    dx = network.layers[1].backward(dh_above, ids=None)  # (T, H, B)
-    backwards = np.linalg.norm(dx, axis=(1, 2))[::-1]
+    layer = network.layers[1]
+    layer.backward(slice(0, T), dh_above)
+    layer.gradients(slice(0, T), T, ids=None)
+    backwards = np.linalg.norm(layer.readers[0].dx, axis=(1, 2))[::-1]
     return backwards / backwards[0]
 
 

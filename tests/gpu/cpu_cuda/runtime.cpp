@@ -21,6 +21,10 @@ const std::map<cudaError_t, const char*> NAMES{
     {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated"},
     {cudaErrorStreamCaptureIsolation, "cudaErrorStreamCaptureIsolation"},
     {cudaErrorStreamCaptureImplicit, "cudaErrorStreamCaptureImplicit"},
+    {cudaErrorStreamCaptureMerge, "cudaErrorStreamCaptureMerge"},
+    {cudaErrorStreamCaptureUnmatched, "cudaErrorStreamCaptureUnmatched"},
+    {cudaErrorStreamCaptureUnjoined, "cudaErrorStreamCaptureUnjoined"},
+    {cudaErrorCapturedEvent, "cudaErrorCapturedEvent"},
 };
 constexpr int MULTIPROCESSORS = 132, REGISTERS = 65536, SHARED_PER_BLOCK = 49152;
 

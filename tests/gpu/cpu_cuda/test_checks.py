@@ -1,6 +1,8 @@
 """The checks of ``first_hour.py`` pass, in both orders of the streams, and find errors that only CUDA has."""
 
 import inspect
+import re
+import sys
 import textwrap
 from dataclasses import replace
 
@@ -12,9 +14,9 @@ from cupy.cuda.runtime import CUDARuntimeError
 
 from minichar.bench import ours
 from minichar.bench.work import Work
-from minichar.devices import graph
 from minichar.devices.cpu import CPU
 from minichar.devices.cublas import Products
+from minichar.devices.cupy import CuPyBackend
 from minichar.devices.graph import CudaGraph
 
 WORK = Work(rnn_size=16, seq_length=8, batch_size=6, device="gpu", vocab_size=20)
@@ -64,20 +66,27 @@ def test_the_other_sections_of_first_hour(gpu, monkeypatch):
     assert (results["failed"], results["left out"], results["warnings"]) == ([], [], {})
 
 
-def without(line):
-    """Return `CudaGraph.__call__` without one line."""
-    source = textwrap.dedent(inspect.getsource(CudaGraph.__call__))
+def without(line, method):
+    """Return a method without one line."""
+    source = textwrap.dedent(inspect.getsource(method))
     assert line in source
-    scope = dict(vars(graph))
+    scope = dict(vars(sys.modules[method.__module__]))
     exec(source.replace(line, "pass"), scope)
-    return scope["__call__"]
+    return scope[method.__name__]
 
 
 BEGIN, END = "self.stream.wait_event(self.begin)", "current.wait_event(self.end)"
+BEFORE, AFTER = "stream.wait_event(before)", "caller.wait_event(before)"
 FAULTS = {
-    "the step does not wait for the caller": (CudaGraph, "__call__", without(BEGIN)),
-    "the caller does not wait for the step": (CudaGraph, "__call__", without(END)),
+    "the step does not wait for the caller": (CudaGraph, "__call__", without(BEGIN, CudaGraph.__call__)),
+    "the caller does not wait for the step": (CudaGraph, "__call__", without(END, CudaGraph.__call__)),
     "temporary arrays are in the default pool": (CudaGraph, "_run", lambda self, malloc: self.step()),
+    "a column does not wait for the one before": (
+        CuPyBackend,
+        "wavefront",
+        without(BEFORE, CuPyBackend.wavefront),
+    ),
+    "nothing waits for the last column": (CuPyBackend, "wavefront", without(AFTER, CuPyBackend.wavefront)),
     "products are on another stream": (Products, "use_current_stream", lambda self: None),
 }
 
@@ -94,12 +103,11 @@ def test_an_error_of_memory_or_order_is_found(fault, cuda, gpu, monkeypatch):
             gpu.products.stream = None
             try:
                 found, step = gpu_checks.training_losses(gpu, WORK, 8)
-            except CUDARuntimeError as error:
+            except (CUDARuntimeError, RuntimeWarning) as error:
                 differences.append(str(error))
             else:
                 captured = gpu_checks.is_captured(step.parts[0])
                 differences.append(np.abs(found - wanted).max() if captured else np.inf)
     assert any(isinstance(one, str) or not one <= gpu_checks.LIMIT for one in differences)  # NaN is an error
-    assert {one.partition(":")[0] for one in differences if isinstance(one, str)} <= {
-        "cudaErrorIllegalAddress"
-    }
+    known = re.compile("cudaError(IllegalAddress|StreamCaptureIsolation|StreamCaptureUnjoined)")
+    assert all(known.search(one) for one in differences if isinstance(one, str))

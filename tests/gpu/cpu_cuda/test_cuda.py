@@ -96,6 +96,54 @@ class TestCapture:
             Graph(stream, lambda: function(a))
         assert cupy.asnumpy(a + a).tolist() == [2.0] * 3
 
+    @pytest.mark.parametrize(("early", "seen"), [(0, 1.0), (1, 2.0)])
+    def test_the_nodes_of_two_streams_run_in_any_order_that_their_events_allow(
+        self, early, seen, stream, cuda
+    ):
+        """Without an event, `b` gets a value of `a` from before or after its change."""
+        a, b, other = cupy.ones(3), cupy.zeros(3), cupy.cuda.Stream(non_blocking=True)
+
+        def step(waits):
+            other.wait_event(stream.record())
+            a[...] = 2.0
+            if waits:
+                other.wait_event(stream.record())
+            with other:
+                b[...] = a
+            stream.wait_event(other.record())
+
+        cuda.set(early=early)
+        for waits, wanted in ((True, 2.0), (False, seen)):
+            graph = Graph(stream, lambda waits=waits: step(waits)).graph
+            assert cuda.last_graph() == (2, 1 + waits)
+            a[...] = 1.0
+            cupy.cuda.Device().synchronize()
+            graph.launch(stream)
+            stream.synchronize()
+            assert cupy.asnumpy(b).tolist() == [wanted] * 3
+
+    def test_a_capture_ends_with_an_error_unless_its_first_stream_waits_for_all(self, stream):
+        a, other = cupy.ones(3), cupy.cuda.Stream(non_blocking=True)
+        cupy.cuda.Device().synchronize()
+
+        def step():
+            other.wait_event(stream.record())
+            with other:
+                a[...] = 2.0
+
+        with pytest.raises(RuntimeError, match="CaptureUnjoined"):
+            Graph(stream, step)
+        with other:
+            a[...] = 3.0  # is no longer captured
+        cupy.cuda.Device().synchronize()
+        assert cupy.asnumpy(a).tolist() == [3.0] * 3
+
+    def test_events_of_a_graph_mean_nothing_outside_its_capture(self, stream):
+        event = []
+        Graph(stream, lambda: event.append(stream.record()))
+        with pytest.raises(RuntimeError, match="CapturedEvent"):
+            stream.wait_event(event[0])
+
     def test_work_on_the_default_stream_ends_the_capture_of_a_blocking_stream(self):
         stream, a = cupy.cuda.Stream(), cupy.ones(3)
 
@@ -149,6 +197,25 @@ class TestMemory:
         cuda.set(memory=cuda.used() + 4096)
         with pytest.raises(MemoryError):
             cupy.zeros(1 << 20)
+
+
+def test_each_stream_of_a_wavefront_has_its_own_workspace(gpu, monkeypatch):
+    """Otherwise, products that run at the same time would overwrite each other's."""
+    products, one, used = gpu.products, cupy.ones((1, 1)), []
+    call = products.call
+
+    def recording(name, *arguments):
+        if name == "cublasSetWorkspace_v2":
+            used.append(arguments[1])
+        call(name, *arguments)
+
+    monkeypatch.setattr(products, "call", recording)
+    streams = products.lanes(3)
+    for stream in (*streams, cupy.cuda.Stream(non_blocking=True)):
+        with stream:
+            products.matmul(one, one)
+    assert len({*used}) == len(used) == 4
+    assert products.lanes(2) == streams[:2]
 
 
 @pytest.mark.parametrize(("tf32", "error"), [(False, 1e-6), (True, 1e-2)])
