@@ -207,6 +207,39 @@ def test_each_stream_of_a_wavefront_has_its_own_workspace(gpu):
     assert not any(stream == cupy.cuda.get_current_stream() for stream in streams)
 
 
+EXCHANGE = """
+extern "C" __global__ void __cluster_dims__(C, 1, 1) exchange(int* out) {
+    extern __shared__ int own[];
+    __cluster_barrier_arrive(), __cluster_barrier_wait();
+    int other = 1 - blockIdx.x % 2;
+    static_cast<int*>(__cluster_map_shared_rank(own, other))[threadIdx.x] = 10 * blockIdx.x + threadIdx.x;
+    __cluster_barrier_arrive(), __cluster_barrier_wait();
+    out[blockIdx.x * blockDim.x + threadIdx.x] = own[blockDim.x - 1 - threadIdx.x];
+}
+"""
+
+
+class TestClusters:
+    @pytest.mark.usefixtures("first_thread")
+    def test_the_blocks_of_a_cluster_write_to_the_shared_memory_of_each_other(self):
+        out = cupy.zeros((4, 3), "int32")
+        cupy.RawKernel(EXCHANGE, "exchange", options=("-DC=2",))((4,), (3,), (out,), shared_mem=12)
+        assert cupy.asnumpy(out).tolist() == [[12, 11, 10], [2, 1, 0], [32, 31, 30], [22, 21, 20]]
+
+    def test_a_grid_contains_whole_clusters(self):
+        kernel = cupy.RawKernel(EXCHANGE, "exchange", options=("-DC=2",))
+        with pytest.raises(cupy.cuda.driver.CUDADriverError, match="InvalidClusterSize"):
+            kernel((3,), (3,), (cupy.zeros((3, 3), "int32"),), shared_mem=12)
+
+    def test_a_kernel_must_be_allowed_to_use_more_than_48_kib_of_shared_memory(self):
+        kernel, out = cupy.RawKernel(EXCHANGE, "exchange", options=("-DC=2",)), cupy.zeros((2, 3), "int32")
+        size = (48 << 10) + 4
+        with pytest.raises(cupy.cuda.driver.CUDADriverError, match="InvalidValue"):
+            kernel((2,), (3,), (out,), shared_mem=size)
+        kernel.max_dynamic_shared_size_bytes = size
+        kernel((2,), (3,), (out,), shared_mem=size)
+
+
 @pytest.mark.parametrize(("tf32", "error"), [(False, 1e-6), (True, 1e-2)])
 def test_tf32_rounds_the_operands_of_float32_products(tf32, error, generator):
     a = generator.normal(size=(2, 8, 8)).astype("float32")

@@ -1,0 +1,164 @@
+// A recurrent layer over consecutive steps in one kernel, forward and backward (docs/chunk-kernel.md).
+//
+//   forward     t = 0 … T-1      u = W_h @ h_{t-1} + bias;  h_t, cache_t = cell_forward(u, a_t)
+//   backward    t = T-1 … 0      dh_t = dh_above_t + W_hᵀ @ du_{t+1};  du_t, da_t = cell_backward(dh_t, cache_t)
+//
+// a_t = W_x @ x_t does not depend on h, so it has already been computed for all steps. W_h is read once, and
+// then stays in the registers and the shared memory of a block.
+//
+// Sequences are independent of each other, so each is computed by a block that never waits for another. With
+// H = 256, W_h is too large for a block. A cluster of C = 4 blocks then divides the units: each block has the
+// weights for H / C of them and sends what it computes to the others.
+//
+// The cell's file, which precedes this one, computes one unit of one sequence. minichar/devices/chunk_kernel.py
+// defines the names in capitals that are not defined here.
+
+constexpr int UNITS = H / C;                      // of a block
+constexpr int ROWS = GATES * UNITS;               // of W, for these units
+constexpr int OWN = H * ROWS / THREADS;           // weights of a thread
+constexpr int NEAR = OWN < NEAR_LIMIT ? OWN : NEAR_LIMIT;  // of which in registers
+constexpr int FAR = OWN > NEAR ? OWN - NEAR : 1;  // of which in shared memory; an array cannot be empty
+static_assert(OWN % 4 == 0 && UNITS <= THREADS, "the sizes do not suit the kernel");
+
+#if C > 1
+#define CLUSTER __cluster_dims__(C, 1, 1)
+__device__ void sync_cluster() { __cluster_barrier_arrive(), __cluster_barrier_wait(); }
+__device__ float* in_block(float* p, int rank) { return (float*)__cluster_map_shared_rank(p, rank); }
+#else
+#define CLUSTER
+__device__ void sync_cluster() { __syncthreads(); }
+__device__ float* in_block(float* p, int rank) { return p; }
+#endif
+
+__device__ float dot(float a, float b, float c, float d, float4 v) { return a * v.x + b * v.y + c * v.z + d * v.w; }
+
+// The matrix product M @ v for a vector v of LENGTH elements. The block computes R elements of the result.
+// THREADS / R threads share a row of M: each has OWN consecutive weights, a part of the row.
+template <int LENGTH, int R>
+struct Product {
+    struct Shared {
+        float v[2][LENGTH];  // for even and odd steps: a block may still read one while another sends the next
+        float sums[THREADS / R][R];
+        float far[FAR][THREADS];
+    };
+    static_assert(sizeof(Shared) <= SHARED, "the host must reserve more shared memory");
+
+    Shared& shared;
+    float near[NEAR], bias;
+    const int row = threadIdx.x % R, part = threadIdx.x / R;
+
+    __device__ Product(char* memory) : shared(*reinterpret_cast<Shared*>(memory)), bias(0.0f) {}
+
+    // Read the weights. `M` is the first element of the row, and `stride` the distance between its elements.
+    __device__ void load(const float* M, int stride) {
+        M += part * OWN * stride;
+#pragma unroll  // registers have no addresses, so each index must be a constant
+        for (int k = 0; k < NEAR; k++) near[k] = M[k * stride];
+#pragma unroll 1
+        for (int k = NEAR; k < OWN; k++) shared.far[k - NEAR][threadIdx.x] = M[k * stride];
+    }
+
+    // Multiply this thread's weights by the vector of step t. Shared memory delivers four elements at a time.
+    __device__ void multiply(int t) {
+        const float4* v = reinterpret_cast<float4*>(&shared.v[t % 2][part * OWN]);
+        float sum = bias;
+#pragma unroll
+        for (int k = 0; k < NEAR; k += 4) sum += dot(near[k], near[k + 1], near[k + 2], near[k + 3], v[k / 4]);
+#pragma unroll 2
+        for (int k = NEAR; k < OWN; k += 4) {
+            const float(*w)[THREADS] = shared.far + (k - NEAR);
+            const int i = threadIdx.x;
+            sum += dot(w[0][i], w[1][i], w[2][i], w[3][i], v[k / 4]);
+        }
+        shared.sums[part][row] = sum;
+    }
+
+    // An element of the result, after all threads have multiplied.
+    __device__ float result(int row) {
+        float sum = 0.0f;
+        for (int part = 0; part < THREADS / R; part++) sum += shared.sums[part][row];
+        return sum;
+    }
+
+    // Set an element of the vector of step t in all blocks of the cluster.
+    __device__ void send(int t, int k, float value) {
+        for (int rank = 0; rank < C; rank++) *in_block(&shared.v[t % 2][k], rank) = value;
+    }
+};
+
+// W (GATES·H, columns) has W_h in its first columns and the bias in the last, which is used if share > H;
+// a (T, GATES·H, B); states (T+1, STATES, H, B), of which those before step 0 are given; cache (T, CACHED, H, B)
+extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, 1)
+layer_forward(const float* W, int columns, int share, const float* a, float* states, float* cache, int T, int B) {
+    extern __shared__ __align__(16) char memory[];
+    const int rank = blockIdx.x % C, b = blockIdx.x / C, size = H * B;
+
+    Product<H, ROWS> product(memory);
+    const int row = product.row / UNITS * H + rank * UNITS + product.row % UNITS;
+    product.load(W + row * columns, 1);
+    if (product.part == 0 && share > H) product.bias = W[row * columns + columns - 1];
+    if (threadIdx.x < H) product.shared.v[0][threadIdx.x] = states[threadIdx.x * B + b];
+
+    // The first threads also compute a unit each.
+    const bool is_cell = threadIdx.x < UNITS;
+    const int unit = rank * UNITS + threadIdx.x, at = unit * B + b;
+    float state = is_cell ? states[(STATES - 1) * size + at] : 0.0f;
+    sync_cluster();
+
+    for (int t = 0; t < T; t++) {
+        float u[GATES], a_t[GATES], cache_t[CACHED];
+        if (is_cell)  // reading takes long, so begin before the product
+            for (int g = 0; g < GATES; g++) a_t[g] = a[(t * GATES + g) * size + at];
+
+        product.multiply(t);
+        __syncthreads();
+
+        if (is_cell) {
+            for (int g = 0; g < GATES; g++) u[g] = product.result(g * UNITS + threadIdx.x);
+            const float h = cell_forward(u, a_t, state, cache_t);
+            product.send(t + 1, unit, h);
+            states[(t + 1) * STATES * size + at] = h;
+            states[((t + 2) * STATES - 1) * size + at] = state;
+            for (int k = 0; k < CACHED; k++) cache[(t * CACHED + k) * size + at] = cache_t[k];
+        }
+        sync_cluster();
+    }
+}
+
+// W, states and cache as above; dh_above (T, H, B); dstate (H, B), from the later steps and for the earlier ones;
+// du and, if the cell has two products, da (T, GATES·H, B)
+extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, 1)
+layer_backward(const float* W, int columns, const float* dh_above, float* dstates, const float* states,
+               const float* cache, float* du, float* da, int T, int B) {
+    extern __shared__ __align__(16) char memory[];
+    const int rank = blockIdx.x % C, b = blockIdx.x / C, size = H * B;
+
+    Product<GATES * H, UNITS> product(memory);  // of W_hᵀ, whose rows are the columns of W_h
+    product.load(W + rank * UNITS + product.row, columns);
+
+    const bool is_cell = threadIdx.x < UNITS;
+    const int unit = rank * UNITS + threadIdx.x, at = unit * B + b;
+    float dstate = is_cell ? dstates[at] : 0.0f;
+    sync_cluster();
+
+    for (int t = T - 1; t >= 0; t--) {
+        if (is_cell) {
+            float du_t[GATES], da_t[GATES], cache_t[CACHED];
+            float dh = dh_above[t * size + at];
+            if (t < T - 1) dh += product.result(threadIdx.x);
+            for (int k = 0; k < CACHED; k++) cache_t[k] = cache[(t * CACHED + k) * size + at];
+            const float state_prev = states[((t + 1) * STATES - 1) * size + at];
+            cell_backward(dh, dstate, cache_t, state_prev, du_t, da_t);
+            for (int g = 0; g < GATES; g++) {
+                product.send(t, g * H + unit, du_t[g]);
+                du[(t * GATES + g) * size + at] = du_t[g];
+                if (PRODUCTS == 2) da[(t * GATES + g) * size + at] = da_t[g];
+            }
+        }
+        sync_cluster();
+
+        product.multiply(t);
+        __syncthreads();
+    }
+    if (is_cell) dstates[at] = dstate;
+}
