@@ -20,7 +20,7 @@ HOPPER = 90
 """Compute capability 9.0, times ten. Older GPUs do not support clusters of blocks."""
 THREADS = 512
 """Largest number of threads per block. With more, a thread would have fewer than 128 registers."""
-NEAR = 88
+NEAR = 84
 """Largest number of weights that a thread keeps in registers. With more, other values would not fit."""
 SHARED_LIMIT = 97
 """``cudaDevAttrMaxSharedMemoryPerBlockOptin``."""

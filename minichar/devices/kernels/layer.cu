@@ -18,7 +18,7 @@ constexpr int ROWS = GATES * UNITS;               // of W, for these units
 constexpr int OWN = H * ROWS / THREADS;           // weights of a thread
 constexpr int NEAR = OWN < NEAR_LIMIT ? OWN : NEAR_LIMIT;  // of which in registers
 constexpr int FAR = OWN > NEAR ? OWN - NEAR : 1;  // of which in shared memory; an array cannot be empty
-static_assert(OWN % 4 == 0 && UNITS <= THREADS, "the sizes do not suit the kernel");
+static_assert(OWN % 4 == 0 && H <= THREADS, "the sizes do not suit the kernel");
 
 #if C > 1
 #define CLUSTER __cluster_dims__(C, 1, 1)
@@ -139,15 +139,20 @@ layer_backward(const float* W, int columns, const float* dh_above, float* dstate
     const bool is_cell = threadIdx.x < UNITS;
     const int unit = rank * UNITS + threadIdx.x, at = unit * B + b;
     float dstate = is_cell ? dstates[at] : 0.0f;
+    float dh, state_prev, cache_t[CACHED];
+    auto read = [&](int t) {
+        if (!is_cell || t < 0) return;
+        dh = dh_above[t * size + at];
+        state_prev = states[((t + 1) * STATES - 1) * size + at];
+        for (int k = 0; k < CACHED; k++) cache_t[k] = cache[(t * CACHED + k) * size + at];
+    };
+    read(T - 1);
     sync_cluster();
 
     for (int t = T - 1; t >= 0; t--) {
         if (is_cell) {
-            float du_t[GATES], da_t[GATES], cache_t[CACHED];
-            float dh = dh_above[t * size + at];
+            float du_t[GATES], da_t[GATES];
             if (t < T - 1) dh += product.result(threadIdx.x);
-            for (int k = 0; k < CACHED; k++) cache_t[k] = cache[(t * CACHED + k) * size + at];
-            const float state_prev = states[((t + 1) * STATES - 1) * size + at];
             cell_backward(dh, dstate, cache_t, state_prev, du_t, da_t);
             for (int g = 0; g < GATES; g++) {
                 product.send(t, g * H + unit, du_t[g]);
@@ -157,6 +162,7 @@ layer_backward(const float* W, int columns, const float* dh_above, float* dstate
         }
         sync_cluster();
 
+        read(t - 1);
         product.multiply(t);
         __syncthreads();
     }
