@@ -16,40 +16,40 @@ from minichar.devices.backend import Array
 FOLDER = Path(__file__).parent / "kernels"
 CLUSTERS = {64: 1, 128: 1, 256: 4}
 """For each number of hidden units that the kernel supports, the number of blocks that share one sequence."""
-HOPPER = 90
-"""Compute capability 9.0, times ten. Older GPUs do not support clusters of blocks."""
+HOPPER = 9
+"""Major compute capability. Older GPUs do not support clusters of blocks."""
 THREADS = 512
 """Largest number of threads per block. With more, a thread would have fewer than 128 registers."""
 NEAR = 84
 """Largest number of weights that a thread keeps in registers. With more, other values would not fit."""
-SHARED_LIMIT = 97
-"""``cudaDevAttrMaxSharedMemoryPerBlockOptin``."""
+MAJOR_CAPABILITY, SHARED_LIMIT = 75, 97
+"""``cudaDevAttrComputeCapabilityMajor`` and ``cudaDevAttrMaxSharedMemoryPerBlockOptin``."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The numbers of arrays of a cell, for one unit of one sequence.
+    """The numbers of values of a cell, for one unit of one sequence.
 
     Attributes
     ----------
     gates, states, products : int
         See `minichar.engine.cell.Cell`.
-    cached : int
-        Number of values that the backward pass needs besides the states.
+    cache : tuple of str
+        The values that the backward pass needs besides the states before the step.
     """
 
     gates: int
     states: int
     products: int
-    cached: int
+    cache: tuple[str, ...]
 
 
 # A GRU that applies the reset gate before the matrix product has no kernel: its second product depends on the
 # first, but a step of layer.cu has only one product.
 KERNELS = {
-    "lstm": Counts(gates=4, states=2, products=1, cached=5),
-    "gru": Counts(gates=3, states=1, products=2, cached=4),
-    "rnn": Counts(gates=1, states=1, products=1, cached=1),
+    "lstm": Counts(gates=4, states=2, products=1, cache=("i", "f", "o", "g", "tanh_c")),
+    "gru": Counts(gates=3, states=1, products=2, cache=("r", "z", "n", "u_n")),
+    "rnn": Counts(gates=1, states=1, products=1, cache=("h",)),
 }
 """The cells that have a kernel, by name."""
 
@@ -90,7 +90,7 @@ class Shape:
             "GATES": self.counts.gates,
             "STATES": self.counts.states,
             "PRODUCTS": self.counts.products,
-            "CACHED": self.counts.cached,
+            "CACHED": len(self.counts.cache),
             "THREADS": self.threads,
             "NEAR_LIMIT": NEAR,
             "SHARED": self.shared,
@@ -107,9 +107,9 @@ def shape_of(cell: str, H: int) -> Shape | None:
 
 def runs_on(xp: ModuleType, index: int, shape: Shape) -> bool:
     """Return whether GPU `index` has the clusters and the shared memory that a kernel needs."""
-    capability = int(xp.cuda.Device(index).compute_capability)
-    limit = xp.cuda.runtime.deviceGetAttribute(SHARED_LIMIT, index)
-    return limit >= shape.shared and (shape.C == 1 or capability >= HOPPER)
+    attribute = xp.cuda.runtime.deviceGetAttribute
+    has_clusters = attribute(MAJOR_CAPABILITY, index) >= HOPPER
+    return attribute(SHARED_LIMIT, index) >= shape.shared and (shape.C == 1 or has_clusters)
 
 
 def source(cell: str) -> str:
@@ -146,8 +146,8 @@ class ChunkKernel:
     states : array, (T+1, S, H, B)
         The states before each step, with the hidden state first. Those before the first step must be set
         before `forward` is called.
-    cache : array, (T, cached, H, B)
-        What the backward pass needs besides the states.
+    cache : array, (T, CACHED, H, B)
+        The values of `Counts.cache` at each step.
     dstate : array, (H, B)
         Gradient with respect to the cell state of an LSTM, or the direct gradient with respect to the hidden
         state of a GRU, after the steps of `backward`. `backward` replaces it with the gradient before them.
@@ -157,7 +157,7 @@ class ChunkKernel:
         self.kernels, self.shape, self.B = compiled(xp, index, cell, shape), shape, B
         H, counts = shape.H, shape.counts
         self.states = xp.zeros((T + 1, counts.states, H, B), "float32")
-        self.cache = xp.zeros((T, counts.cached, H, B), "float32")
+        self.cache = xp.zeros((T, len(counts.cache), H, B), "float32")
         self.dstate = xp.zeros((H, B), "float32")
 
     def forward(self, steps: slice, W: Array, share: int, a: Array) -> None:

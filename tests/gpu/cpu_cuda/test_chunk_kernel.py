@@ -1,16 +1,28 @@
-"""The chunk kernel computes what the functions of the cells compute, in both orders of the threads."""
+"""The chunk kernel computes what the functions of the cells compute, in both orders of the threads.
+
+Networks that use it have the losses and gradients of the CPU.
+"""
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import cupy
+import gpu_checks
 import numpy as np
 import pytest
 
 from cpu_cuda import compiler
+from minichar.bench.ours import vocabulary
+from minichar.bench.work import Work
 from minichar.devices import chunk_kernel
 from minichar.devices.chunk_kernel import CLUSTERS, KERNELS, ChunkKernel, shape_of
+from minichar.devices.cpu import CPU
+from minichar.devices.philox import Philox, PhiloxUniform
+from minichar.engine.feed import Feed
+from minichar.engine.layer import Layer
 from minichar.engine.registry import CELLS
+from minichar.model import CharRNN
 
 LAYER = (chunk_kernel.FOLDER / "layer.cu").read_text()
 SYNCHRONISATION = re.compile(r"^ +(sync_cluster|__syncthreads)\(\);\n", re.MULTILINE)
@@ -149,3 +161,131 @@ def test_an_error_between_the_blocks_of_a_cluster_is_found(right, wrong, generat
     assert right in LAYER
     source = LAYER.replace(right, wrong)
     assert not all(map(agree, broken_differences(source, "lstm", 256, generator, cuda, monkeypatch)))
+
+
+@pytest.fixture
+def gpu(gpu):
+    gpu.uses_chunk_kernel = True
+    return gpu
+
+
+WORK = Work(rnn_size=64, seq_length=7, batch_size=5, device="gpu", vocab_size=20)
+OPTIONS = {
+    "ids": {},
+    "embedding": {"embedding": 6},
+    "tied": {"tied": True, "embedding": 64},
+    "masks": {"dropout": 0.4, "weight_drop": 0.4},
+    "masks of an embedding": {"dropout": 0.4, "weight_drop": 0.4, "embedding": 6},
+}
+
+
+class Blocks(Feed):
+    """A feed whose characters become known in blocks that end at given steps."""
+
+    def __init__(self, ids, *ends):
+        super().__init__(ids)
+        self.ends = ends
+
+    def __call__(self, t, look):
+        return self.ids[t : min(end for end in (*self.ends, len(self.ids)) if end > t)]
+
+
+def new_network(backend, work, dtype="float32", **options):
+    """Return a new network with random initial weights."""
+    config = replace(work.config(), **options)
+    model = CharRNN.new(config, vocabulary(work.vocab_size), 1, dtype, backend)
+    return model.network(work.seq_length, work.batch_size)
+
+
+def results(backend, work, ends=(), keep=None, **options):
+    """Return the losses of two chunks, the gradient of the second one, the state after it, and the layers."""
+    network, generator = new_network(backend, work, **options), PhiloxUniform((1,), Philox(backend))
+    ids, losses = backend.to_device(work.ids()), []  # (T+1, B)
+    for _ in range(2):
+        network.set_keep(keep)
+        network.draw_masks(generator)
+        losses.append(float(backend.to_host(network.learn(Blocks(ids[:-1], *ends), ids[1:]))))
+        network.carry()
+    return losses, backend.to_host(network.gradient.flat), backend.to_host(network.state), network.layers
+
+
+def compare(gpu, work, **changes):
+    """Compare a network that uses the kernel with one on the CPU, and return its layers."""
+    wanted, found = results(CPU, work, **changes), results(gpu, work, **changes)
+    np.testing.assert_allclose(found[0], wanted[0], atol=1e-6)
+    for one, other in zip(found[1:3], wanted[1:3], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5 * np.abs(other).max())
+    return found[3]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("model", KERNELS)
+def test_a_network_has_the_losses_and_gradients_of_the_cpu(model, options, gpu):
+    layers = compare(gpu, replace(WORK, model=model), **OPTIONS[options])
+    assert [layer.in_kernel for layer in layers] == [True, True]
+
+
+@pytest.mark.usefixtures("order")
+@pytest.mark.parametrize("H", CLUSTERS)
+def test_a_captured_step_has_the_losses_of_the_cpu(H, gpu):
+    work = replace(WORK, rnn_size=H)
+    wanted, _ = gpu_checks.training_losses(CPU, work, 8)
+    found, step = gpu_checks.training_losses(gpu, work, 8)
+    np.testing.assert_allclose(found, wanted, atol=2e-6)
+    assert gpu_checks.is_captured(step.parts[0])
+    assert [layer.in_kernel for layer in step.network.layers] == [True, True]
+
+
+@pytest.mark.parametrize("model", KERNELS)
+@pytest.mark.parametrize(
+    ("ends", "in_kernel"), [((3,), True), ((1,), False), ((3, 4), False)], ids=["blocks", "first", "later"]
+)
+def test_steps_that_are_given_one_at_a_time_run_without_the_kernel(model, ends, in_kernel, gpu):
+    layers = compare(gpu, replace(WORK, model=model), ends=ends)
+    assert [layer.in_kernel for layer in layers] == [in_kernel] * 2
+
+
+def test_steps_with_resets_run_without_the_kernel(gpu, generator):
+    keep = generator.random((WORK.seq_length, WORK.batch_size)) < 0.7
+    assert [layer.in_kernel for layer in compare(gpu, WORK, keep=keep)] == [False, False]
+
+
+def test_evaluation_uses_the_kernel(gpu):
+    losses = []
+    for backend in (CPU, gpu):
+        network, ids = new_network(backend, WORK), backend.to_device(WORK.ids())
+        losses.append(float(backend.to_host(network.measure(Feed(ids[:-1]), ids[1:]))))
+    assert network.layers[0].in_kernel
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "options"),
+    [
+        ({"rnn_size": 96}, {}),
+        ({"model": "gru-reset-before"}, {}),
+        ({"seq_length": 1}, {}),
+        ({}, {"layer_norm": True}),
+        ({}, {"dtype": "float64"}),
+    ],
+    ids=str,
+)
+def test_other_layers_have_no_kernel(change, options, gpu):
+    layers = new_network(gpu, replace(WORK, **change), **options).layers
+    assert [type(layer) for layer in layers] == [Layer, Layer]
+
+
+def test_layers_have_no_kernel_by_default(gpu):
+    gpu.uses_chunk_kernel = False
+    assert type(new_network(gpu, WORK).layers[0]) is Layer
+
+
+@pytest.mark.parametrize(
+    ("major", "shared", "sizes"),
+    [(7, 96, [64, 128]), (7, 64, [64]), (8, 99, [64, 128]), (12, 99, [64, 128, 256])],
+)
+def test_a_gpu_needs_shared_memory_and_clusters(major, shared, sizes, gpu, monkeypatch):
+    """The sizes of shared memory, in KiB, are those of Volta, Turing, Ada and Blackwell."""
+    known = {chunk_kernel.MAJOR_CAPABILITY: major, chunk_kernel.SHARED_LIMIT: shared << 10}
+    monkeypatch.setattr(cupy.cuda.runtime, "deviceGetAttribute", lambda attribute, index: known[attribute])
+    assert [H for H in CLUSTERS if gpu.chunk_kernel("lstm", H, 3, 2, "float32")] == sizes
