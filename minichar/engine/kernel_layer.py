@@ -6,7 +6,7 @@ The kernel computes the equations of `minichar.engine.layer` and of the cell.
 from typing import Any
 
 from minichar.devices.backend import Array, Backend
-from minichar.engine.cell import Cell
+from minichar.engine.config import Config
 from minichar.engine.layer import Layer, Weights
 
 
@@ -75,17 +75,11 @@ class KernelLayer(Layer):
 
 
 def new_layer(
-    cell: Cell,
-    weights: Weights,
-    gradients: Weights,
-    H: int,
-    T: int,
-    B: int,
-    backend: Backend,
-    layer_norm: bool = False,
+    config: Config, weights: Weights, gradients: Weights, T: int, B: int, backend: Backend
 ) -> Layer:
     """Return a `KernelLayer` if the device has a kernel for the layer, otherwise a `Layer`."""
-    arguments = cell, weights, gradients, H, T, B, backend, layer_norm
+    cell, H, norm = config.cell, config.rnn_size, config.layer_norm
+    arguments = cell, weights, gradients, H, T, B, backend, norm
     dtype = weights[cell.products[0].name].dtype
-    kernel = None if layer_norm or T == 1 else backend.chunk_kernel(cell.name, H, T, B, dtype)
+    kernel = None if norm or T == 1 else backend.chunk_kernel(cell.name, H, T, B, dtype)
     return Layer(*arguments) if kernel is None else KernelLayer(kernel, *arguments)

@@ -62,8 +62,7 @@ class Network:
 
         def layer(prefix: str) -> Layer:
             weights, gradients = parameters.under(prefix), self.gradient.under(prefix)
-            H, norm = config.rnn_size, config.layer_norm
-            return new_layer(config.cell, weights, gradients, H, T, B, backend, norm)
+            return new_layer(config, weights, gradients, T, B, backend)
 
         self.layers = [layer(f"layer{number}.") for number in range(1, config.num_layers + 1)]
         self.masks: list[Array | None] = [None] * config.num_layers

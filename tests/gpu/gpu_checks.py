@@ -226,7 +226,7 @@ def sampling(backend: Backend, work: Work, length: int = 20) -> dict[str, Any]:
     return {"passed": passed, "same characters": same, "captured as a CUDA graph": captured}
 
 
-def resuming(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
+def resuming(backend: Backend, work: Work, steps: int, use_ss: bool = True) -> dict[str, Any]:
     """Check that a run that is stopped and resumed gives the same weights as an uninterrupted one."""
     with TemporaryDirectory() as name:
         text = Path(name) / "input.txt"
@@ -237,7 +237,7 @@ def resuming(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
             rnn_size=work.rnn_size,
             dropout=0.3,
             weight_drop=0.2,
-            use_ss=True,
+            use_ss=use_ss,
             start_ss=0.8,
             min_ss=0.5,
             seq_length=work.seq_length,

@@ -43,6 +43,14 @@ def test_train_and_sample(run):
     assert texts[0] == texts[1]
 
 
+def test_train_with_the_chunk_kernel(run, cuda):
+    for options, used in ((["--chunk-kernel"], True), ([], False)):
+        cuda.operations()
+        stderr = run(*TRAIN, "--rnn-size", "64", "--model", "lstm", *options).stderr
+        assert ("kernel layer_backward" in cuda.operations()) == used
+        assert (", chunk kernel\n" in stderr) == ("chunk kernel" in stderr) == used
+
+
 def test_out_of_memory(run, cuda):
     cuda.set(memory=cuda.used() + (64 << 20))  # enough for the workspace of cuBLAS
     message = error_of(run, *TRAIN, "--rnn-size", "3000")
