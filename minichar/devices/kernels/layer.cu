@@ -3,21 +3,21 @@
 //   forward     t = 0 … T-1      u = W_h @ h_{t-1} + bias;  h_t, cache_t = cell_forward(u, a_t)
 //   backward    t = T-1 … 0      dh_t = dh_above_t + W_hᵀ @ du_{t+1};  du_t, da_t = cell_backward(dh_t, cache_t)
 //
-// a_t = W_x @ x_t does not depend on h, so it has already been computed for all steps. W_h is read once, and
-// then stays in the registers and the shared memory of a block.
+// a_t = W_x @ x_t does not depend on h, so it has already been computed for all steps. A block reads W_h once and
+// then keeps it in registers and shared memory.
 //
-// Sequences are independent of each other, so each is computed by a block that never waits for another. With
-// H = 256, W_h is too large for a block. A cluster of C = 4 blocks then divides the units: each block has the
-// weights for H / C of them and sends what it computes to the others.
+// Sequences are independent, so each is computed by a block that never waits for another. With H = 256, W_h is too
+// large for a block. A cluster of C = 4 blocks then divides the units: each block has the weights for H / C units,
+// and sends what it computes to the other blocks.
 //
-// The cell's file, which precedes this one, computes one unit of one sequence. minichar/devices/chunk_kernel.py
-// defines the names in capitals that are not defined here.
+// The cell's file precedes this one. It computes one unit of one sequence. minichar/devices/chunk_kernel.py defines
+// the names in capitals that are not defined here.
 
-constexpr int UNITS = H / C;                      // of a block
-constexpr int ROWS = GATES * UNITS;               // of W, for these units
-constexpr int OWN = H * ROWS / THREADS;           // weights of a thread
-constexpr int NEAR = OWN < NEAR_LIMIT ? OWN : NEAR_LIMIT;  // of which in registers
-constexpr int FAR = OWN > NEAR ? OWN - NEAR : 1;  // of which in shared memory; an array cannot be empty
+constexpr int UNITS = H / C;                               // units of a block
+constexpr int ROWS = GATES * UNITS;                        // rows of W for these units
+constexpr int OWN = H * ROWS / THREADS;                    // weights of a thread
+constexpr int NEAR = OWN < NEAR_LIMIT ? OWN : NEAR_LIMIT;  // those in registers
+constexpr int FAR = OWN > NEAR ? OWN - NEAR : 1;           // those in shared memory (an array cannot be empty)
 static_assert(OWN % 4 == 0 && H <= THREADS, "the sizes do not suit the kernel");
 
 #if C > 1
@@ -33,7 +33,7 @@ __device__ float* in_block(float* p, int rank) { return p; }
 __device__ float dot(float a, float b, float c, float d, float4 v) { return a * v.x + b * v.y + c * v.z + d * v.w; }
 
 // The matrix product M @ v for a vector v of LENGTH elements. The block computes R elements of the result.
-// THREADS / R threads share a row of M: each has OWN consecutive weights, a part of the row.
+// THREADS / R threads share a row of M: each multiplies a part of the row, OWN consecutive weights.
 template <int LENGTH, int R>
 struct Product {
     struct Shared {
@@ -49,7 +49,7 @@ struct Product {
 
     __device__ Product(char* memory) : shared(*reinterpret_cast<Shared*>(memory)), bias(0.0f) {}
 
-    // Read the weights. `M` is the first element of the row, and `stride` the distance between its elements.
+    // Read this thread's weights. The elements of the row are M[0], M[stride], M[2 * stride] and so on.
     __device__ void load(const float* M, int stride) {
         M += part * OWN * stride;
 #pragma unroll  // registers have no addresses, so each index must be a constant
@@ -58,7 +58,7 @@ struct Product {
         for (int k = NEAR; k < OWN; k++) shared.far[k - NEAR][threadIdx.x] = M[k * stride];
     }
 
-    // Multiply this thread's weights by the vector of step t. Shared memory delivers four elements at a time.
+    // Multiply this thread's weights by its part of v at step t, which is read four elements at a time.
     __device__ void multiply(int t) {
         const float4* v = reinterpret_cast<float4*>(&shared.v[t % 2][part * OWN]);
         float sum = bias;
@@ -73,14 +73,14 @@ struct Product {
         shared.sums[part][row] = sum;
     }
 
-    // An element of the result, after all threads have multiplied.
+    // Return an element of the result, after all threads have multiplied.
     __device__ float result(int row) {
         float sum = 0.0f;
         for (int part = 0; part < THREADS / R; part++) sum += shared.sums[part][row];
         return sum;
     }
 
-    // Set an element of the vector of step t in all blocks of the cluster.
+    // Set v[k] for step t in all blocks of the cluster.
     __device__ void send(int t, int k, float value) {
         for (int rank = 0; rank < C; rank++) *in_block(&shared.v[t % 2][k], rank) = value;
     }
@@ -99,7 +99,7 @@ layer_forward(const float* W, int columns, int share, const float* a, float* sta
     if (product.part == 0 && share > H) product.bias = W[row * columns + columns - 1];
     if (threadIdx.x < H) product.shared.v[0][threadIdx.x] = states[threadIdx.x * B + b];
 
-    // The first threads also compute a unit each.
+    // The first threads also compute one unit each.
     const bool is_cell = threadIdx.x < UNITS;
     const int unit = rank * UNITS + threadIdx.x, at = unit * B + b;
     float state = is_cell ? states[(STATES - 1) * size + at] : 0.0f;
@@ -107,7 +107,7 @@ layer_forward(const float* W, int columns, int share, const float* a, float* sta
 
     for (int t = 0; t < T; t++) {
         float u[GATES], a_t[GATES], cache_t[CACHED];
-        if (is_cell)  // reading takes long, so begin before the product
+        if (is_cell)  // memory is slow, so start reading before the product
             for (int g = 0; g < GATES; g++) a_t[g] = a[(t * GATES + g) * size + at];
 
         product.multiply(t);
@@ -146,7 +146,7 @@ layer_backward(const float* W, int columns, const float* dh_above, float* dstate
         state_prev = states[((t + 1) * STATES - 1) * size + at];
         for (int k = 0; k < CACHED; k++) cache_t[k] = cache[(t * CACHED + k) * size + at];
     };
-    read(T - 1);
+    read(T - 1);  // memory is slow, so each step is read before the product of the step that follows it
     sync_cluster();
 
     for (int t = T - 1; t >= 0; t--) {
