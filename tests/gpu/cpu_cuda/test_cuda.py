@@ -14,6 +14,13 @@ def stream():
     return cupy.cuda.Stream(non_blocking=True)
 
 
+@pytest.fixture
+def new_pool():
+    """Allocate from a new pool, because other tests have left free blocks in the default one."""
+    with cupy.cuda.using_allocator(cupy.cuda.MemoryPool().malloc):
+        yield
+
+
 class Graph:
     """A captured function. Its temporary arrays are kept."""
 
@@ -51,8 +58,8 @@ class TestOrder:
         b[...] = a
         assert cupy.asnumpy(b).tolist() == [2.0] * 3
 
+    @pytest.mark.usefixtures("new_pool")
     def test_new_memory_is_not_zero(self):
-        cupy.get_default_memory_pool().free_all_blocks()
         assert np.isnan(cupy.asnumpy(cupy.empty(1000))).all()
 
 
@@ -190,8 +197,8 @@ class TestMemory:
             cupy.cuda.Device().synchronize()
         cupy.cuda.Device().synchronize()
 
+    @pytest.mark.usefixtures("new_pool")
     def test_memory_is_limited(self, cuda):
-        cupy.get_default_memory_pool().free_all_blocks()
         cuda.set(memory=cuda.used() + 4096)
         with pytest.raises(MemoryError):
             cupy.zeros(1 << 20)
