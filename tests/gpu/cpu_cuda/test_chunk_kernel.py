@@ -125,6 +125,13 @@ def test_the_bias_is_used_only_if_it_is_not_in_the_other_product(generator):
     np.testing.assert_allclose(cupy.asnumpy(kernel.states), chunk.states, atol=LIMIT)
 
 
+def test_an_array_must_be_contiguous(gpu):
+    kernel = ChunkKernel(cupy, 0, "rnn", shape_of("rnn", 64), 3, 2)
+    W, a = gpu.zeros((64, 65), "float32"), gpu.zeros((64, 3, 2), "float32")
+    with pytest.raises(ValueError, match="layer_forward is not contiguous"):
+        kernel.forward(slice(0, 3), W, 65, a.transpose(1, 0, 2))
+
+
 def broken_differences(source, name, H, generator, cuda, monkeypatch):
     """Return the differences of a changed ``layer.cu`` in both orders of the threads."""
     right = chunk_kernel.source(name)
@@ -222,6 +229,19 @@ def compare(gpu, work, **changes):
 @pytest.mark.parametrize("model", KERNELS)
 def test_a_network_has_the_losses_and_gradients_of_the_cpu(model, options, gpu):
     layers = compare(gpu, replace(WORK, model=model), **OPTIONS[options])
+    assert [layer.in_kernel for layer in layers] == [True, True]
+
+
+@pytest.mark.parametrize("model", KERNELS)
+def test_both_passes_can_run_in_blocks_of_steps(model, gpu, monkeypatch):
+    def wavefront(columns, steps, backwards=False):
+        blocks = [slice(start, min(start + 3, steps.stop)) for start in range(steps.start, steps.stop, 3)]
+        for block in reversed(blocks) if backwards else blocks:
+            for column in columns:
+                column(block)
+
+    monkeypatch.setattr(gpu, "wavefront", wavefront)
+    layers = compare(gpu, replace(WORK, model=model, seq_length=8))
     assert [layer.in_kernel for layer in layers] == [True, True]
 
 
