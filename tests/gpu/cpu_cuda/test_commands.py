@@ -43,12 +43,20 @@ def test_train_and_sample(run):
     assert texts[0] == texts[1]
 
 
-def test_train_with_the_chunk_kernel(run, cuda):
-    for options, used in ((["--chunk-kernel"], True), ([], False)):
-        cuda.operations()
-        stderr = run(*TRAIN, "--rnn-size", "64", "--model", "lstm", *options).stderr
-        assert ("kernel layer_backward" in cuda.operations()) == used
-        assert (", chunk kernel\n" in stderr) == ("chunk kernel" in stderr) == used
+@pytest.mark.parametrize(
+    ("options", "used"),
+    [
+        (["--chunk-kernel"], True),
+        (["--chunk-kernel", "--reset-on", "sad"], False),
+        (["--no-chunk-kernel"], False),
+    ],
+)
+def test_train_with_the_chunk_kernel(options, used, run, cuda):
+    cuda.operations()
+    stderr = run(*TRAIN, "--rnn-size", "64", "--model", "lstm", *options).stderr
+    assert ("kernel layer_backward" in cuda.operations()) == used
+    assert (", chunk kernel\n" in stderr) == ("--chunk-kernel" in options)
+    assert ("chunk kernel is not used" in stderr) == ("--reset-on" in options)
 
 
 def test_out_of_memory(run, cuda):
