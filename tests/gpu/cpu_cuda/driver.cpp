@@ -19,7 +19,13 @@ namespace {
 constexpr size_t MOST_THREADS = 1024;
 constexpr size_t CONTEXT = 0x1000;  // context handle of device 0
 std::mutex running;                 // kernels keep their indices in global variables
+std::mutex allowing;
 std::map<CUfunction, size_t> allowed;  // sizes of dynamic shared memory above SHARED_MEMORY
+
+size_t most_shared_memory(CUfunction function) {
+    std::lock_guard<std::mutex> lock(allowing);
+    return allowed.count(function) ? std::max(allowed[function], SHARED_MEMORY) : SHARED_MEMORY;
+}
 }  // namespace
 
 API CUresult cuGetErrorName(CUresult error, const char** name) {
@@ -71,7 +77,7 @@ API CUresult cuFuncGetAttribute(int* value, CUfunction_attribute, CUfunction) {
 API CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int value) {
     if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES) return CUDA_ERROR_NOT_SUPPORTED;
     if (value < 0 || (size_t)value > MOST_SHARED_MEMORY) return CUDA_ERROR_INVALID_VALUE;
-    std::lock_guard<std::mutex> lock(running);
+    std::lock_guard<std::mutex> lock(allowing);
     allowed[function] = value;
     return CUDA_SUCCESS;
 }
@@ -79,8 +85,8 @@ API CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attrib
 API CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                             unsigned bz, unsigned shared, CUstream stream, void** arguments, void**) {
     auto* kernel = reinterpret_cast<const Kernel*>(function);
-    size_t most = allowed.count(function) ? std::max(allowed[function], SHARED_MEMORY) : SHARED_MEMORY;
-    if (!gx || !gy || !gz || !bx || !by || !bz || (size_t)bx * by * bz > MOST_THREADS || shared > most)
+    if (!gx || !gy || !gz || !bx || !by || !bz || (size_t)bx * by * bz > MOST_THREADS ||
+        shared > most_shared_memory(function))
         return CUDA_ERROR_INVALID_VALUE;
     if (gx % kernel->cluster) return CUDA_ERROR_INVALID_CLUSTER_SIZE;
     std::vector<std::vector<char>> copies;  // the caller's values may change before the kernel runs
