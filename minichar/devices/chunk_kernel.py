@@ -171,10 +171,10 @@ class ChunkKernel:
         share : int
             Number of columns of W that `a` does not contain: H if it contains the bias, otherwise more.
         a : array, (n, gates · H, B)
-            The part of the pre-activations that does not depend on h.
+            The part of the pre-activations that does not depend on h, from `Backend.zeros_of_steps`.
         """
         states, cache = self.states[steps.start :], self.cache[steps]
-        self._launch("forward", W, W.shape[1], share, a, states, cache, len(a), self.B)
+        self._launch("forward", W, W.shape[1], share, a, distance(a), states, cache, len(a), self.B)
 
     def backward(self, steps: slice, W: Array, dh_above: Array, du: Array, da: Array) -> None:
         """Compute the gradients of the pre-activations for n consecutive steps.
@@ -187,16 +187,25 @@ class ChunkKernel:
             Gradient with respect to h at each step, except for what comes from the later ones of these steps.
         du, da : array, (n, gates · H, B)
             The results: gradient of the product that multiplies h and, if the cell has two, of the other one.
+            These and `dh_above` are from `Backend.zeros_of_steps`, with the same T.
         """
         states, cache = self.states[steps.start :], self.cache[steps]
-        n = len(dh_above)
-        self._launch("backward", W, W.shape[1], dh_above, self.dstate, states, cache, du, da, n, self.B)
+        rows = {distance(array) for array in (dh_above, du, da)}
+        if len(rows) > 1:
+            raise ValueError(f"the distances between rows differ: {rows}")
+        end = (*rows, len(dh_above), self.B)
+        self._launch("backward", W, W.shape[1], dh_above, self.dstate, states, cache, du, da, *end)
 
     def _launch(self, name: str, *arguments: Array | int) -> None:
-        """Launch a kernel with contiguous arrays and int32 numbers."""
-        for argument in arguments:
-            if not isinstance(argument, int) and not argument.flags.c_contiguous:
-                raise ValueError(f"an argument of layer_{name} is not contiguous: {argument.strides}")
+        """Launch a kernel with arrays and int32 numbers."""
         values = tuple(np.int32(value) if isinstance(value, int) else value for value in arguments)
         shape = self.shape
         self.kernels[name]((shape.C * self.B,), (shape.threads,), values, shared_mem=shape.shared)
+
+
+def distance(array: Array) -> int:
+    """Return the distance in elements between the rows of an array ``(n, K, B)`` with adjacent steps."""
+    step, row, column = (stride // array.itemsize for stride in array.strides)
+    if (step, column) != (array.shape[2], 1):
+        raise ValueError(f"the steps of a row are not adjacent: strides {array.strides}")
+    return int(row)

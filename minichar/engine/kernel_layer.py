@@ -44,8 +44,6 @@ class KernelLayer(Layer):
             return
         recurrent, other, states = self.recurrent, self.other, self.kernel.states  # (T+1, S, H, B)
         states[start] = self.xp.stack(self.states[start])
-        if other is not recurrent and other.share:  # the bias, if the inputs are ids
-            other.a[steps] += other.W[:, -1:]
         self.kernel.forward(steps, recurrent.used, recurrent.share, other.a[steps])
         h = recurrent.h[start : stop + 1]  # (n+1, H, B), or (n, H, B) at the end
         h[...] = states[start : start + len(h), 0]

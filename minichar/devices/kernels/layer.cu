@@ -87,9 +87,12 @@ struct Product {
 };
 
 // W (GATES·H, columns) has W_h in its first columns and the bias in the last, which is used if share > H;
-// a (T, GATES·H, B); states (T+1, STATES, H, B), of which those before step 0 are given; cache (T, CACHED, H, B)
+// states (T+1, STATES, H, B), of which those before step 0 are given; cache (T, CACHED, H, B).
+// The steps of a row of a (T, GATES·H, B) are adjacent, as in the matrix products over all steps. `distance` is that
+// between rows.
 extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, 1)
-layer_forward(const float* W, int columns, int share, const float* a, float* states, float* cache, int T, int B) {
+layer_forward(const float* W, int columns, int share, const float* a, int distance, float* states, float* cache, int T,
+              int B) {
     extern __shared__ __align__(16) char memory[];
     const int rank = blockIdx.x % C, b = blockIdx.x / C, size = H * B;
 
@@ -108,7 +111,7 @@ layer_forward(const float* W, int columns, int share, const float* a, float* sta
     for (int t = 0; t < T; t++) {
         float u[GATES], a_t[GATES], cache_t[CACHED];
         if (is_cell)  // memory is slow, so start reading before the product
-            for (int g = 0; g < GATES; g++) a_t[g] = a[(t * GATES + g) * size + at];
+            for (int g = 0; g < GATES; g++) a_t[g] = a[(g * H + unit) * distance + t * B + b];
 
         product.multiply(t);
         __syncthreads();
@@ -125,11 +128,11 @@ layer_forward(const float* W, int columns, int share, const float* a, float* sta
     }
 }
 
-// W, states and cache as above; dh_above (T, H, B); dstate (H, B), from the later steps and for the earlier ones;
-// du and, if the cell has two products, da (T, GATES·H, B)
+// W, states and cache as above; dstates (H, B), from the later steps and for the earlier ones;
+// dh_above (T, H, B), du and, if the cell has two products, da (T, GATES·H, B), with the same distance between rows
 extern "C" __global__ void CLUSTER __launch_bounds__(THREADS, 1)
 layer_backward(const float* W, int columns, const float* dh_above, float* dstates, const float* states,
-               const float* cache, float* du, float* da, int T, int B) {
+               const float* cache, float* du, float* da, int distance, int T, int B) {
     extern __shared__ __align__(16) char memory[];
     const int rank = blockIdx.x % C, b = blockIdx.x / C, size = H * B;
 
@@ -142,7 +145,7 @@ layer_backward(const float* W, int columns, const float* dh_above, float* dstate
     float dh, state_prev, cache_t[CACHED];
     auto read = [&](int t) {
         if (!is_cell || t < 0) return;
-        dh = dh_above[t * size + at];
+        dh = dh_above[unit * distance + t * B + b];
         state_prev = states[((t + 1) * STATES - 1) * size + at];
         for (int k = 0; k < CACHED; k++) cache_t[k] = cache[(t * CACHED + k) * size + at];
     };
@@ -156,8 +159,9 @@ layer_backward(const float* W, int columns, const float* dh_above, float* dstate
             cell_backward(dh, dstate, cache_t, state_prev, du_t, da_t);
             for (int g = 0; g < GATES; g++) {
                 product.send(t, g * H + unit, du_t[g]);
-                du[(t * GATES + g) * size + at] = du_t[g];
-                if (PRODUCTS == 2) da[(t * GATES + g) * size + at] = da_t[g];
+                const int place = (g * H + unit) * distance + t * B + b;
+                du[place] = du_t[g];
+                if (PRODUCTS == 2) da[place] = da_t[g];
             }
         }
         sync_cluster();

@@ -80,11 +80,11 @@ class Chunk:
 
     def differences(self, cuts=()):
         """Return the differences to the results of the kernel. It is called once between successive cuts."""
-        there = {name: cupy.asarray(getattr(self, name)) for name in ("W", "a", "dh_above")}
+        there = {"W": cupy.asarray(self.W), "a": of_steps(self.a), "dh_above": of_steps(self.dh_above)}
         kernel = ChunkKernel(cupy, 0, self.name, shape_of(self.name, self.H), self.T, self.B)
         kernel.states[...], kernel.states[0] = np.nan, cupy.asarray(self.states[0])
         kernel.dstate[...] = cupy.asarray(self.dstate[0])
-        du, da = (cupy.full(self.a.shape, np.nan, "float32") for _ in range(2))
+        du, da = (of_steps(np.full(self.a.shape, np.nan, "float32")) for _ in range(2))
         ends = [0, *cuts, self.T]
         calls = [slice(*pair) for pair in pairwise(ends)]
         for steps in calls:
@@ -97,6 +97,11 @@ class Chunk:
         if KERNELS[self.name].products == 2:
             pairs.append((da, self.da))
         return [np.abs(cupy.asnumpy(found) - np.array(wanted)).max() for found, wanted in pairs]
+
+
+def of_steps(array):
+    """Copy an array ``(T, K, B)`` to the GPU, with adjacent steps."""
+    return cupy.asarray(np.ascontiguousarray(array.transpose(1, 0, 2))).transpose(1, 0, 2)
 
 
 def agree(differences):
@@ -121,15 +126,18 @@ def test_the_bias_is_used_only_if_it_is_not_in_the_other_product(generator):
     chunk = Chunk("lstm", 64, 3, 2, generator)
     kernel = ChunkKernel(cupy, 0, "lstm", shape_of("lstm", 64), 3, 2)
     kernel.states[0] = cupy.asarray(chunk.states[0])
-    kernel.forward(slice(0, 3), cupy.asarray(chunk.W), 64, cupy.asarray(chunk.a + chunk.W[:, -1:]))
+    kernel.forward(slice(0, 3), cupy.asarray(chunk.W), 64, of_steps(chunk.a + chunk.W[:, -1:]))
     np.testing.assert_allclose(cupy.asnumpy(kernel.states), chunk.states, atol=LIMIT)
 
 
-def test_an_array_must_be_contiguous(gpu):
+def test_the_steps_of_a_row_must_be_adjacent(gpu):
     kernel = ChunkKernel(cupy, 0, "rnn", shape_of("rnn", 64), 3, 2)
-    W, a = gpu.zeros((64, 65), "float32"), gpu.zeros((64, 3, 2), "float32")
-    with pytest.raises(ValueError, match="layer_forward is not contiguous"):
-        kernel.forward(slice(0, 3), W, 65, a.transpose(1, 0, 2))
+    W, steps, a = gpu.zeros((64, 65), "float32"), slice(0, 3), gpu.zeros((3, 64, 2), "float32")
+    with pytest.raises(ValueError, match="not adjacent"):
+        kernel.forward(steps, W, 65, a)
+    da, others = (gpu.zeros_of_steps((T, 64, 2), "float32")[:3] for T in (3, 4))
+    with pytest.raises(ValueError, match="distances between rows differ"):
+        kernel.backward(steps, W, da, da, others)
 
 
 def broken_differences(source, name, H, generator, cuda, monkeypatch):
