@@ -38,6 +38,8 @@ class Work:
         Number of threads used by BLAS and PyTorch; 0 for their defaults.
     device : str
         Device name, as for ``--device``.
+    chunk_kernel : bool
+        Whether minichar uses the chunk kernel, as with ``--chunk-kernel``.
 
     Raises
     ------
@@ -55,6 +57,7 @@ class Work:
     batch_size: int = 50
     threads: int = 0
     device: str = "cpu"
+    chunk_kernel: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.engine not in ENGINES:

@@ -338,6 +338,19 @@ tf32 = click.option(
     "it with --resume.",
 )
 """The ``--tf32`` option."""
+chunk_kernel = click.option(
+    "--chunk-kernel/--no-chunk-kernel",
+    cls=GroupedOption,
+    rare=True,
+    default=False,
+    show_default=True,
+    help="On an NVIDIA GPU, run all time steps of a layer in one kernel. This applies to the cells lstm, gru "
+    "and rnn with 64, 128 or 256 hidden units in float32, without layer normalisation, scheduled sampling "
+    "and state resets within the text. For 256 units, the GPU needs compute capability 9.0. The kernel has "
+    "been executed on the CPU only and never timed. Like --device, this option is not stored in checkpoints: "
+    "repeat it with --resume.",
+)
+"""The ``--chunk-kernel`` option."""
 
 storage = click.option(
     "--storage",

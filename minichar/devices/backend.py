@@ -53,6 +53,8 @@ class Backend(ABC):
     warm_up : int
         Number of initial calls of a step that may take longer than later calls, because they compile kernels
         or record the step (see `recorded`).
+    uses_chunk_kernel : bool
+        Whether an NVIDIA GPU runs all steps of a layer in one kernel where it can (see `chunk_kernel`).
     announce : callable
         Called with a one-line message before a long wait. By default, the message is ignored.
     """
@@ -61,6 +63,7 @@ class Backend(ABC):
     name: str
     samples_in_blocks = False
     warm_up = 1
+    uses_chunk_kernel = False
 
     def __init__(self, name: str, xp: ModuleType) -> None:
         self.name, self.xp = name, xp
@@ -227,6 +230,10 @@ class Backend(ABC):
                 step()
 
         return repeated
+
+    def chunk_kernel(self, cell: str, H: int, T: int, B: int, dtype: Any) -> Any:
+        """Return a `ChunkKernel` for a layer, or None if the device or the layer does not suit it."""
+        return None
 
     def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:
         """Return a function that sums device arrays over the ranks of an MPI communicator.

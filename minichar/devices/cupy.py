@@ -21,6 +21,7 @@ from minichar.devices.backend import (
     as_columns,
     unusable,
 )
+from minichar.devices.chunk_kernel import ChunkKernel, runs_on, shape_of
 from minichar.devices.cublas import REAL, Products, load_library
 from minichar.devices.failure import OPENED
 from minichar.devices.graph import WARM_UP, CudaGraph
@@ -92,9 +93,10 @@ class CuPyBackend(Backend):
         """Run each column over blocks of steps on its own stream.
 
         A column runs on a block while the column before it runs on the next block. A step that is part of a
-        network with L layers then takes about the time of one layer.
+        network with L layers then takes about the time of one layer. The chunk kernel runs all steps at once,
+        because it reads the weights in each call.
         """
-        if self.products is None or steps.stop - steps.start == 1:
+        if self.products is None or self.uses_chunk_kernel or steps.stop - steps.start == 1:
             for column in columns:
                 column(steps)
             return
@@ -195,6 +197,16 @@ class CuPyBackend(Backend):
         """Return a function that runs `function` as a single kernel."""
         return compile_with_mean(self.xp, function, H)
 
+    def chunk_kernel(self, cell: str, H: int, T: int, B: int, dtype: Any) -> ChunkKernel | None:
+        """Return a `ChunkKernel` for a layer, or None if the device or the layer does not suit it."""
+        shape = shape_of(cell, H)
+        if not self.uses_chunk_kernel or dtype != "float32" or shape is None:
+            return None
+        if not runs_on(self.xp, self.index, shape):
+            return None
+        self.announce_compilation()
+        return ChunkKernel(self.xp, self.index, cell, shape, T, B)
+
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
         """Return a function that captures `step` as a CUDA graph after a warm-up, and then replays it."""
         self.announce_compilation()
@@ -244,9 +256,13 @@ class CuPyBackend(Backend):
         )
 
     def mode(self) -> str:
-        """Return whether products use TF32, and whether capturing a step failed or is impossible."""
-        captures = self.products is not None and not self.warnings
-        return ", ".join(["TF32"] * self.tf32 + ["no CUDA graphs"] * (not captures))
+        """Return whether TF32 and the chunk kernel are used, and whether steps cannot be captured."""
+        modes = {
+            "TF32": self.tf32,
+            "chunk kernel": self.uses_chunk_kernel,
+            "no CUDA graphs": self.products is None or bool(self.warnings),
+        }
+        return ", ".join(mode for mode, active in modes.items() if active)
 
 
 def onehot_of(dtype: str) -> Function:

@@ -20,6 +20,7 @@ from minichar.engine import dropout
 from minichar.engine.config import Config
 from minichar.engine.embedding import Embedding
 from minichar.engine.feed import Feed
+from minichar.engine.kernel_layer import new_layer
 from minichar.engine.layer import Layer
 from minichar.engine.parameters import Parameters
 from minichar.engine.readout import ReadOut
@@ -61,7 +62,7 @@ class Network:
 
         def layer(prefix: str) -> Layer:
             weights, gradients = parameters.under(prefix), self.gradient.under(prefix)
-            return Layer(config.cell, weights, gradients, config.rnn_size, T, B, backend, config.layer_norm)
+            return new_layer(config, weights, gradients, T, B, backend)
 
         self.layers = [layer(f"layer{number}.") for number in range(1, config.num_layers + 1)]
         self.masks: list[Array | None] = [None] * config.num_layers

@@ -15,7 +15,9 @@ from minichar.checkpoints.naming import is_latest, latest_path
 from minichar.checkpoints.state import TrainingState
 from minichar.checks import AUTO
 from minichar.devices.backend import Backend
+from minichar.devices.chunk_kernel import CLUSTERS, KERNELS
 from minichar.devices.cpu import CPU
+from minichar.engine.kernel_layer import KernelLayer
 from minichar.errors import Completed, MinicharError, Option, brief, counted, plain
 from minichar.model import CharRNN
 from minichar.text.batches import Split
@@ -53,6 +55,13 @@ COUNTED_PER_SECOND = 400_000
 """Approximate number of characters that `yardstick` counts per second on an idle core."""
 REMOVED = {"learning_rate_schedule": "step"}
 """Settings that existed in earlier versions, with the values that correspond to the current behaviour."""
+
+NO_CHUNK_KERNEL = (
+    "the chunk kernel is not used on device {}: it requires an NVIDIA GPU, float32, one of the cells "
+    f"{', '.join(KERNELS)}, one of the sizes {', '.join(map(str, CLUSTERS))}, "
+    "and no layer normalisation or state resets within the text"
+)
+"""Note for a run that requests the chunk kernel without meeting its conditions."""
 
 
 @dataclass(frozen=True)
@@ -273,6 +282,15 @@ def with_tf32_note(run: Run) -> Run:
     """Return `run`, with a note added if the requested TF32 mode has no effect."""
     note = run.trainer.backend.tf32_note(run.trainer.settings.dtype)
     return replace(run, notes=(*run.notes, note)) if note else run
+
+
+def with_chunk_kernel_note(run: Run) -> Run:
+    """Return `run`, with a note added if the requested chunk kernel is never used."""
+    trainer = run.trainer
+    has_kernel = any(isinstance(layer, KernelLayer) for layer in trainer.step.network.layers)
+    if has_kernel and trainer.split.train.resets is None:
+        return run
+    return replace(run, notes=(*run.notes, NO_CHUNK_KERNEL.format(trainer.backend.name)))
 
 
 def identify(corpus: Corpus, settings: Settings, *more: Any) -> str:

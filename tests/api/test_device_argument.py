@@ -7,6 +7,7 @@ from toys import TEXT
 
 import minichar
 from minichar.devices.cpu import CPU, NumPyBackend
+from minichar.devices.cupy import CuPyBackend
 
 
 def test_unknown_device_raises(text, model):
@@ -77,3 +78,17 @@ def test_tf32_is_used_in_training_on_a_gpu_only(text, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
     minichar.train(text, tf32=True, **TOY)
     assert "note: TF32 has no effect on device cpu: it requires" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("requested", [True, False])
+def test_the_chunk_kernel_is_used_in_training_only(requested, text, monkeypatch, capsys):
+    """The double has no kernel for this size, but is asked for it."""
+    from cupy_double import DoubleOfCuPy
+
+    monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
+    asked = []
+    monkeypatch.setattr(CuPyBackend, "chunk_kernel", lambda gpu, *layer: asked.append(gpu.uses_chunk_kernel))
+    model = minichar.train(text, device="gpu", chunk_kernel=requested, **TOY)
+    assert set(asked) == {requested}
+    assert not model.parameters.backend.uses_chunk_kernel
+    assert ("chunk kernel is not used on device gpu:0" in capsys.readouterr().err) == requested

@@ -327,6 +327,12 @@ class TestTF32:
         assert NO_TF32.format("float64 matrix products") in stderr
 
 
+def test_the_chunk_kernel_requires_a_gpu(run):
+    for options, number in ((["--chunk-kernel"], 1), (["--no-chunk-kernel"], 0), ([], 0)):
+        stderr = run(*TRAIN, "--rnn-size", "64", *options).stderr
+        assert stderr.count("chunk kernel is not used on device cpu: it requires an NVIDIA GPU") == number
+
+
 class TestFirstStep:
     """The notice that the first training step compiles kernels."""
 

@@ -89,6 +89,7 @@ class Plan:
             "graphs": lambda: checks.graphs(backend, work),
             "sampling": lambda: checks.sampling(backend, work),
             "resuming": lambda: checks.resuming(backend, work, self.steps),
+            "chunk kernel": lambda: checks.chunk_kernel(backend, work, self.steps),
             "speed": lambda: print_table(measurements.speed(works, self.duration, self.out_of_time)),
             "launches": lambda: measurements.launches(work),
             "memory": lambda: measurements.memory(backend, replace(work, rnn_size=self.sizes[-1])),
@@ -122,7 +123,7 @@ def print_table(rows: Any) -> list[dict[str, Any]]:
     for row in rows:
         done.append(row)
         work = Work(**row["work"])
-        columns = dict.fromkeys(["cpu", work.device, *PYTORCH.values()])
+        columns = dict.fromkeys(["cpu", work.device, measurements.KERNEL, *PYTORCH.values()])
         if len(done) == 1:
             print(f"{'milliseconds':28}" + "".join(f"{column:>21}" for column in columns))
         found = {column: f"{time:.2f}" for column, time in row["milliseconds"].items()}
@@ -137,7 +138,7 @@ def has_failed(result: Any, device: str) -> bool:
     """Return whether a check failed or minichar could not be timed on the device."""
     if isinstance(result, dict):
         return not result.get("passed", True)
-    return any(device in row["errors"] for row in result)
+    return any({device, measurements.KERNEL} & row["errors"].keys() for row in result)
 
 
 def run(plan: Plan, save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:

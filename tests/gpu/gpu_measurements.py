@@ -12,7 +12,10 @@ from minichar.bench.compare import PYTORCH, opponents
 from minichar.bench.work import Work
 from minichar.bench.worker import SIDES, peak_memory, seconds
 from minichar.devices.backend import Backend
+from minichar.devices.chunk_kernel import CLUSTERS
 
+KERNEL = "chunk kernel"
+"""The column of times with the chunk kernel."""
 WARM_UP = 5
 """Number of untimed iterations on a GPU, which compile kernels and capture the graph."""
 LEAST = 3
@@ -37,10 +40,15 @@ def all_works(work: Work, sizes: Iterable[int]) -> list[Work]:
 def speed(
     works: Iterable[Work], duration: float, out_of_time: Callable[[], bool]
 ) -> Iterator[dict[str, Any]]:
-    """Time minichar on the CPU and on the device, and PyTorch. Yield one row of results per benchmark."""
+    """Time minichar on the CPU and on the device, with and without the chunk kernel, and PyTorch.
+
+    Yield one row of results per benchmark.
+    """
     for work in works:
         rivals = [rival for rival in opponents(work) if rival is not None and rival.engine in PYTORCH]
         columns = {"cpu": replace(work, device="cpu"), work.device: work}
+        if work.on_gpu and work.rnn_size in CLUSTERS and work.kind in ("train", "dropout", "evaluate"):
+            columns[KERNEL] = replace(work, chunk_kernel=True)
         columns |= {PYTORCH[rival.engine]: rival for rival in rivals}
         row: dict[str, Any] = {"work": work.describe(), "milliseconds": {}, "errors": {}, "left out": []}
         for column, one in columns.items():

@@ -13,7 +13,8 @@ from first_hour import DRY, main
 
 from minichar.devices.cpu import CPU
 
-NAMES = ["machine", "gradients", "losses", "graphs", "sampling", "resuming", "speed", "launches", "memory"]
+CHECKS = ["gradients", "losses", "graphs", "sampling", "resuming", "chunk kernel"]
+NAMES = ["machine", *CHECKS, "speed", "launches", "memory"]
 
 
 def sections(monkeypatch, **replaced):
@@ -35,7 +36,7 @@ def test_dry_run_measures_everything_that_a_cpu_can(tmp_path, capsys):
     assert results["dry"] is True
     assert results["failed"] == results["left out"] == []
     assert results["warnings"] == {}
-    assert all(results[name]["passed"] for name in ("gradients", "losses", "graphs", "sampling", "resuming"))
+    assert all(results[name]["passed"] for name in CHECKS)
     assert len(results["gradients"]["errors"]) == 6
     assert all(0 < error < 1e-12 for error in results["gradients"]["errors"].values())
     assert results["resuming"]["steps"] == [3, 6]

@@ -13,35 +13,51 @@ from minichar.bench import compare, ours
 
 class TestMeasurements:
     def test_columns(self, monkeypatch):
-        """Expect minichar on both devices and PyTorch on one, but not minichar's other baselines."""
+        """Expect minichar on both devices and PyTorch on one, but not minichar's other baselines.
+
+        Sizes and benchmarks without a chunk kernel have no column for it.
+        """
         monkeypatch.setattr(compare, "find_spec", lambda name: object())
         timed = []
         monkeypatch.setattr(
             gpu_measurements, "milliseconds", lambda work, duration: timed.append(work) or 1.0
         )
-        work = replace(DRY.work, device="gpu:1")
-        rows = list(gpu_measurements.speed([work, replace(work, kind="dropout")], 0, lambda: False))
+        work = replace(DRY.work, device="gpu:1", rnn_size=64)
+        changes = (
+            {},
+            {"kind": "dropout"},
+            {"kind": "scheduled-sampling"},
+            {"kind": "dropout", "rnn_size": 8},
+        )
+        works = [replace(work, **change) for change in changes]
+        rows = list(gpu_measurements.speed(works, 0, lambda: False))
         assert [list(row["milliseconds"]) for row in rows] == [
-            ["cpu", "gpu:1", "PyTorch", "PyTorch, CUDA graph"],
+            ["cpu", "gpu:1", "chunk kernel", "PyTorch", "PyTorch, CUDA graph"],
+            ["cpu", "gpu:1", "chunk kernel"],
+            ["cpu", "gpu:1"],
             ["cpu", "gpu:1"],
         ]
-        assert [(one.engine, one.device) for one in timed[:4]] == [
-            *(("minichar", "cpu"), ("minichar", "gpu:1")),
-            *(("pytorch", "gpu:1"), ("pytorch-graph", "gpu:1")),
+        assert [(one.engine, one.device, one.chunk_kernel) for one in timed[:5]] == [
+            *(("minichar", "cpu", False), ("minichar", "gpu:1", False), ("minichar", "gpu:1", True)),
+            *(("pytorch", "gpu:1", False), ("pytorch-graph", "gpu:1", False)),
         ]
 
-    @pytest.mark.parametrize(("broken", "failed"), [("pytorch-graph", False), ("minichar", True)])
+    @pytest.mark.parametrize(
+        ("broken", "failed"),
+        [(("pytorch-graph", False), False), (("minichar", False), True), (("minichar", True), True)],
+    )
     def test_only_errors_of_minichar_on_the_device_are_failures(self, monkeypatch, broken, failed):
         def failing(work, duration):
-            if (work.engine, work.device) == (broken, "gpu"):
+            if (work.engine, work.chunk_kernel, work.device) == (*broken, "gpu"):
                 raise RuntimeError("first line\nsecond line")
             return 1.0
 
         monkeypatch.setattr(compare, "find_spec", lambda name: object())
         monkeypatch.setattr(gpu_measurements, "milliseconds", failing)
-        (row,) = rows = list(gpu_measurements.speed([replace(DRY.work, device="gpu")], 0, lambda: False))
+        work = replace(DRY.work, device="gpu", rnn_size=64)
+        (row,) = rows = list(gpu_measurements.speed([work], 0, lambda: False))
         assert [*row["errors"].values()] == ["RuntimeError: first line"]
-        assert len(row["milliseconds"]) == 3
+        assert len(row["milliseconds"]) == 4
         assert has_failed(rows, "gpu") == failed
 
     def test_measurements_are_left_out_when_the_time_is_up(self, monkeypatch):

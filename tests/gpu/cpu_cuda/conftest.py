@@ -5,7 +5,7 @@ import pytest
 import cpu_cuda
 
 CUDA = cpu_cuda.install()
-DEFAULTS = {"devices": 2, "memory": 16 << 30, "early": 0, "driver": 12080}
+DEFAULTS = {"devices": 2, "memory": 16 << 30, "early": 0, "driver": 12080, "backwards": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +21,12 @@ def cuda():
 def order(request, cuda):
     """Run streams as late or as early as their events allow."""
     cuda.set(early=int(request.param == "early"))
+
+
+@pytest.fixture(params=["first", "last"])
+def first_thread(request, cuda):
+    """Run the first or the last thread of a block first."""
+    cuda.set(backwards=int(request.param == "last"))
 
 
 @pytest.fixture

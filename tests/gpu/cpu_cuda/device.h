@@ -69,6 +69,7 @@ struct Settings {
     long memory = 16L << 30;  // bytes per device
     long early = 0;           // order in which streams run (see push)
     long driver = 12080;      // version
+    long backwards = 0;       // whether the last thread of a block runs first
 };
 extern Settings settings;
 

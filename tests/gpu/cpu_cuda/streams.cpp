@@ -357,7 +357,8 @@ API int cpu_cuda_set(const char* name, long value) {
     std::map<std::string, long*> known{{"devices", &settings.devices},
                                        {"memory", &settings.memory},
                                        {"early", &settings.early},
-                                       {"driver", &settings.driver}};
+                                       {"driver", &settings.driver},
+                                       {"backwards", &settings.backwards}};
     auto found = known.find(name);
     if (found == known.end()) return 1;
     *found->second = value;

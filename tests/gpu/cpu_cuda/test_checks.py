@@ -55,6 +55,18 @@ def test_a_resumed_run_is_the_same_bit_for_bit(gpu):
     assert found == {"passed": True, "bit for bit": True, "steps": (10, 20)}
 
 
+@pytest.mark.parametrize("used", [True, False])
+def test_the_chunk_kernel(used, gpu, monkeypatch):
+    """The check fails if the kernel is never used."""
+    if not used:
+        monkeypatch.setattr(gpu, "chunk_kernel", lambda *layer: None)
+    found = gpu_checks.chunk_kernel(gpu, WORK, 10)
+    assert found["passed"] == used
+    assert len(found["without a kernel"]) == (0 if used else 9)
+    assert max(found["largest relative difference"].values()) < 1e-5
+    assert not gpu.uses_chunk_kernel
+
+
 def test_the_other_sections_of_first_hour(gpu, monkeypatch):
     monkeypatch.setattr(ours, "PIECE", 5)
     plan = replace(first_hour.DRY, device="gpu", sizes=(8,))

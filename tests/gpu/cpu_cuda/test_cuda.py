@@ -16,6 +16,13 @@ def stream():
     return cupy.cuda.Stream(non_blocking=True)
 
 
+@pytest.fixture
+def new_pool():
+    """Allocate from a new pool, because other tests have left free blocks in the default one."""
+    with cupy.cuda.using_allocator(cupy.cuda.MemoryPool().malloc):
+        yield
+
+
 class Graph:
     """A captured function. Its temporary arrays are kept."""
 
@@ -53,8 +60,8 @@ class TestOrder:
         b[...] = a
         assert cupy.asnumpy(b).tolist() == [2.0] * 3
 
+    @pytest.mark.usefixtures("new_pool")
     def test_new_memory_is_not_zero(self):
-        cupy.get_default_memory_pool().free_all_blocks()
         assert np.isnan(cupy.asnumpy(cupy.empty(1000))).all()
 
 
@@ -192,8 +199,8 @@ class TestMemory:
             cupy.cuda.Device().synchronize()
         cupy.cuda.Device().synchronize()
 
+    @pytest.mark.usefixtures("new_pool")
     def test_memory_is_limited(self, cuda):
-        cupy.get_default_memory_pool().free_all_blocks()
         cuda.set(memory=cuda.used() + 4096)
         with pytest.raises(MemoryError):
             cupy.zeros(1 << 20)
@@ -216,6 +223,39 @@ def test_each_stream_of_a_wavefront_has_its_own_workspace(gpu, monkeypatch):
             products.matmul(one, one)
     assert len({*used}) == len(used) == 4
     assert products.lanes(2) == streams[:2]
+
+
+EXCHANGE = """
+extern "C" __global__ void __cluster_dims__(C, 1, 1) exchange(int* out) {
+    extern __shared__ int own[];
+    __cluster_barrier_arrive(), __cluster_barrier_wait();
+    int other = 1 - blockIdx.x % 2;
+    static_cast<int*>(__cluster_map_shared_rank(own, other))[threadIdx.x] = 10 * blockIdx.x + threadIdx.x;
+    __cluster_barrier_arrive(), __cluster_barrier_wait();
+    out[blockIdx.x * blockDim.x + threadIdx.x] = own[blockDim.x - 1 - threadIdx.x];
+}
+"""
+
+
+class TestClusters:
+    @pytest.mark.usefixtures("first_thread")
+    def test_the_blocks_of_a_cluster_write_to_the_shared_memory_of_each_other(self):
+        out = cupy.zeros((4, 3), "int32")
+        cupy.RawKernel(EXCHANGE, "exchange", options=("-DC=2",))((4,), (3,), (out,), shared_mem=12)
+        assert cupy.asnumpy(out).tolist() == [[12, 11, 10], [2, 1, 0], [32, 31, 30], [22, 21, 20]]
+
+    def test_a_grid_contains_whole_clusters(self):
+        kernel = cupy.RawKernel(EXCHANGE, "exchange", options=("-DC=2",))
+        with pytest.raises(cupy.cuda.driver.CUDADriverError, match="InvalidClusterSize"):
+            kernel((3,), (3,), (cupy.zeros((3, 3), "int32"),), shared_mem=12)
+
+    def test_a_kernel_must_be_allowed_to_use_more_than_48_kib_of_shared_memory(self):
+        kernel, out = cupy.RawKernel(EXCHANGE, "exchange", options=("-DC=2",)), cupy.zeros((2, 3), "int32")
+        size = (48 << 10) + 4
+        with pytest.raises(cupy.cuda.driver.CUDADriverError, match="InvalidValue"):
+            kernel((2,), (3,), (out,), shared_mem=size)
+        kernel.max_dynamic_shared_size_bytes = size
+        kernel((2,), (3,), (out,), shared_mem=size)
 
 
 @pytest.mark.parametrize(("tf32", "error"), [(False, 1e-6), (True, 1e-2)])

@@ -24,8 +24,8 @@ T, H, B, V = 50, 8, 5, 65
 """The counts depend on T, but not on H and B, which are small to save time."""
 
 
-FUSED = ("lstm_", "gru_", "rnn_", "layer_norm_", "philox_")
-"""How the names of fused kernels begin."""
+FUSED = ("lstm_", "gru_", "rnn_", "layer_", "philox_")
+"""How the names of fused kernels and of the chunk kernel begin."""
 APART = ("event", "wait", "copy pinned to device")
 """What the counts leave out: the order of streams, and copies from the host."""
 
@@ -112,6 +112,17 @@ def test_a_third_layer_makes_the_chain_longer_by_one_block_in_each_direction(cha
     block = 2 * BLOCK + 1  # a product and a kernel per step, and the product with x or the one that gives dx
     ends = 5  # the states at the end of the chunk are copied layer by layer
     assert chain_of("lstm", num_layers=3) == chain_of("lstm") + 2 * block + ends
+
+
+@pytest.mark.parametrize(("model", "budget", "chain"), [("lstm", 63, 62), ("gru", 62, 61), ("rnn", 59, 58)])
+def test_with_the_chunk_kernel_a_layer_takes_two_kernels_per_chunk(
+    model, budget, chain, operations_of, chain_of, gpu
+):
+    gpu.uses_chunk_kernel = True
+    counts = operations_of(model, rnn_size=64)
+    assert sum(counts.values()) == budget
+    assert counts["fused kernel"] == 2 * 2
+    assert chain_of(model, rnn_size=64) == chain
 
 
 def test_operands_are_not_copied(gpu, cuda):
