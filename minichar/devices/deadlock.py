@@ -1,4 +1,4 @@
-"""Work around two deadlocks in dpnp.
+"""Work around two deadlocks in dpnp 0.20.0, the latest version on PyPI.
 
 When a device task finishes, it releases its arguments, which requires Python's global interpreter lock
 (GIL). Two dpnp functions hold the GIL while they wait for earlier tasks, so they can deadlock. Without this
@@ -19,14 +19,20 @@ def avoid_deadlocks(vector: Any, copying: Any) -> None:
     copying : module
         The module with the function that copies host arrays and scalars to the device. The copy
         function is replaced with one that first waits for all queued tasks, without holding the GIL.
+
+    Raises
+    ------
+    AttributeError
+        If a module does not have the function that causes the deadlock.
     """
-    vector._is_available = lambda: False
     copy = copying._copy_from_numpy_into
     if copy.__module__ == __name__:  # already patched
         return
+    vector._is_available  # noqa: B018 - raise an error if it does not exist
 
     def copy_when_idle(there: Any, array: Any) -> None:
         there.sycl_queue.wait()
         copy(there, array)
 
+    vector._is_available = lambda: False
     copying._copy_from_numpy_into = copy_when_idle

@@ -3,10 +3,10 @@
 import os
 import site
 import sys
-from contextlib import suppress
 from importlib import import_module
 from types import ModuleType
 from typing import Any
+from warnings import warn
 
 import numpy as np
 
@@ -14,7 +14,10 @@ from minichar.devices.backend import Array, Backend, DeviceFailure, unusable
 from minichar.devices.deadlock import avoid_deadlocks
 from minichar.devices.random import CountedUniform, Real, Uniform
 from minichar.errors import MinicharError
-from minichar.extras import install_command
+from minichar.extras import install_command, one_line
+
+VECTOR, COPYING = "dpnp.backend.extensions.vm._vm_impl", "dpnp.tensor._copy_utils"
+"""The private modules of dpnp that `avoid_deadlocks` patches."""
 
 
 class DpnpBackend(Backend):
@@ -73,9 +76,12 @@ def open_dpnp(index: int) -> DpnpBackend:
     if index >= len(devices):
         found = f"{len(devices)} found, numbered from 0"
         raise MinicharError(f"device opencl:{index}: no such device; {found}")
-    with suppress(ImportError):  # not all versions of dpnp have these modules
-        vector, copying = "dpnp.backend.extensions.vm._vm_impl", "dpnp.tensor._copy_utils"
-        avoid_deadlocks(import_module(vector), import_module(copying))
+    try:
+        vector, copying = map(import_module, (VECTOR, COPYING))
+        avoid_deadlocks(vector, copying)
+    except (ImportError, AttributeError) as error:
+        why = f"training can hang with dpnp {dpnp.__version__} ({one_line(error)})"
+        warn(f"device opencl: {why}: {install_command('opencl')}", RuntimeWarning, 2)
     try:
         # With out-of-order queues, Intel's OpenCL runtime for CPUs can deadlock
         # (github.com/IntelPython/dpctl/issues/1954).

@@ -14,6 +14,7 @@ import minichar
 from minichar.devices import doctor
 from minichar.devices.choose import open_backend
 from minichar.devices.deadlock import avoid_deadlocks
+from minichar.devices.opencl import COPYING, VECTOR
 from minichar.extras import install_command
 
 
@@ -144,6 +145,16 @@ class TestDeadlock:
         assert len(calls) == 1
         np.testing.assert_array_equal(opencl.to_host(array), [[0, 2, 0, 0]] * 3)
 
-    def test_a_dpnp_without_these_modules_can_be_opened(self, fake_opencl):
+    @pytest.mark.parametrize(
+        ("name", "module"),
+        [(VECTOR, None), (COPYING, None), (VECTOR, SimpleNamespace()), (COPYING, SimpleNamespace())],
+    )
+    def test_a_dpnp_without_these_functions_may_hang(self, name, module, fake_opencl, monkeypatch):
         fake_opencl(1)
-        assert open_backend("opencl").name == "opencl:0"
+        monkeypatch.setitem(sys.modules, name, module)
+        with pytest.warns(RuntimeWarning) as caught:
+            assert open_backend("opencl").name == "opencl:0"
+        (message,) = [str(warning.message) for warning in caught]
+        assert message.startswith("device opencl: training can hang with dpnp 0 (")
+        assert message.endswith(f": {install_command('opencl')}")
+        assert "\n" not in message
