@@ -5,10 +5,11 @@ When a device task finishes, it releases its arguments, which requires Python's 
 workaround, training on a CPU hangs after anywhere from a few hundred to tens of thousands of steps.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 
-def avoid_deadlocks(vector: Any, copying: Any) -> None:
+def avoid_deadlocks(vector: Any, copying: Any, asarray: Callable[[Any], Any]) -> None:
     """Patch two dpnp 0.20 modules so that no function holds the GIL while it waits for a running task.
 
     Parameters
@@ -17,8 +18,11 @@ def avoid_deadlocks(vector: Any, copying: Any) -> None:
         The module with oneMKL's vector functions, which are disabled. dpnp's own element-wise functions do
         not wait for earlier tasks and are just as fast in minichar.
     copying : module
-        The module with the function that copies host arrays and scalars to the device. The copy
-        function is replaced with one that first waits for all queued tasks, without holding the GIL.
+        The module with the function that copies host arrays and scalars to the device. Scalars are passed to
+        a kernel instead, which does not wait for earlier tasks. Before it copies an array, the function
+        that replaces it waits for all queued tasks, without holding the GIL.
+    asarray : callable
+        ``dpnp.asarray``.
 
     Raises
     ------
@@ -31,8 +35,11 @@ def avoid_deadlocks(vector: Any, copying: Any) -> None:
     vector._is_available  # noqa: B018 - raise an error if it does not exist
 
     def copy_when_idle(there: Any, array: Any) -> None:
-        there.sycl_queue.wait()
-        copy(there, array)
+        if array.ndim == 0:
+            asarray(there).fill(array.item())
+        else:
+            there.sycl_queue.wait()
+            copy(there, array)
 
     vector._is_available = lambda: False
     copying._copy_from_numpy_into = copy_when_idle

@@ -3,21 +3,39 @@
 import os
 import site
 import sys
+from functools import cache
 from importlib import import_module
+from math import prod
 from types import ModuleType
 from typing import Any
 from warnings import warn
 
 import numpy as np
 
-from minichar.devices.backend import Array, Backend, DeviceFailure, unusable
+from minichar.devices.backend import Array, Backend, DeviceFailure, Function, Into, unusable
 from minichar.devices.deadlock import avoid_deadlocks
+from minichar.devices.elementwise import Kernel, each, flat, translate
+from minichar.devices.opencl_kernels import REAL, Kernels
 from minichar.devices.random import CountedUniform, Real, Uniform
 from minichar.errors import MinicharError
 from minichar.extras import install_command, one_line
 
+Layouts = tuple[tuple[tuple[int, ...], np.dtype, bool], ...]
+"""The shape and dtype of each array, and whether it is contiguous."""
 VECTOR, COPYING = "dpnp.backend.extensions.vm._vm_impl", "dpnp.tensor._copy_utils"
 """The private modules of dpnp that `avoid_deadlocks` patches."""
+SUM_COLUMNS = """
+__kernel void run(
+    __global const real *columns, ulong first_column, __global const long *ids, ulong first_id,
+    __global real *sums, ulong first_sum, ulong N, ulong V
+) {
+    columns += first_column + get_global_id(0) * N;
+    sums += first_sum + get_global_id(0) * V;
+    for (ulong k = 0; k < V; k++) sums[k] = 0;
+    for (ulong j = 0; j < N; j++) sums[ids[first_id + j]] += columns[j];
+}
+"""
+"""Kernel for `DpnpBackend.sum_columns`. Each work item adds the elements of one row in order."""
 
 
 class DpnpBackend(Backend):
@@ -25,7 +43,76 @@ class DpnpBackend(Backend):
 
     def __init__(self, index: int, xp: ModuleType, queue: Any) -> None:
         super().__init__(f"opencl:{index}", xp)
-        self.queue = queue
+        self.queue, self.kernels = queue, Kernels(queue)
+        self.add = self.fuse(lambda xp, a, b: ((a + b,),))
+
+    def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
+        """Add the matrix product ``A @ B`` to `out`, and return `out`."""
+        self.add(out, self.xp.matmul(A, B), into=[(0, out)])
+        return out
+
+    def take_columns(self, W: Array, ids: Array, out: Array) -> None:
+        """Set ``out[t, :, b] = W[:, ids[t, b]]`` with one kernel."""
+        self.xp.take(W, ids, axis=1, out=out.transpose(1, 0, 2))
+
+    def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
+        """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k`` with one kernel."""
+        arrays, dtype = [columns, ids, out], columns.dtype.name
+        if dtype in REAL and all(array.flags.c_contiguous for array in arrays):
+            self.kernels.launch(SUM_COLUMNS, dtype, arrays, len(out), [len(ids), out.shape[1]])
+        else:
+            super().sum_columns(columns, ids, out)
+
+    def fuse(self, function: Function) -> Function:
+        """Return a function that runs `function` as a single kernel.
+
+        The arrays must be contiguous, and all float32 or all float64; otherwise, each operation is launched
+        separately. If `function` cannot be translated to OpenCL C, a warning says so.
+        """
+        separate = super().fuse(function)
+
+        @cache
+        def kernel_for(*layout: Any) -> Kernel | None:
+            try:
+                return self._kernel(function, *layout)
+            except Exception as error:  # drivers can raise any exception
+                name = f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
+                message = f"device {self.name}: each operation of {name} is launched separately"
+                warn(f"{message}, which is slower ({one_line(error)})", RuntimeWarning, 4)
+                return None
+
+        def call(*arguments: Any, into: Into | tuple[()] = ()) -> Any:
+            arrays = [*flat(arguments), *(out for _, out in into)]
+            kernel = kernel_for(
+                tuple(len(value) if isinstance(value, tuple) else None for value in arguments),
+                tuple(k for k, _ in into),
+                tuple((array.shape, array.dtype, array.flags.c_contiguous) for array in arrays),
+            )
+            if kernel is None:
+                return separate(*arguments, into=into)
+            shape, dtype = arrays[0].shape[-2:], arrays[0].dtype
+            arrays += [self.xp.empty(shape, dtype=dtype, sycl_queue=self.queue) for _ in range(kernel.new)]
+            self.kernels.launch(kernel.source, dtype.name, arrays, prod(shape))
+            return [each(lambda place: place.find(arrays), result) for result in kernel.results]
+
+        return call
+
+    def _kernel(
+        self, function: Function, nesting: tuple[int | None, ...], written: tuple[int, ...], layouts: Layouts
+    ) -> Kernel | None:
+        """Return a kernel for arrays with these layouts, or None if they must be processed separately."""
+        kinds = {(dtype.name, contiguous) for _, dtype, contiguous in layouts}
+        sizes = {shape[-2:] for shape, *_ in layouts[: len(layouts) - len(written)]}
+        if len(kinds) > 1 or len(sizes) > 1:
+            return None
+        ((dtype, contiguous),), ((H, _),) = kinds, sizes
+        if dtype not in REAL or not contiguous:
+            return None
+        blocks = iter(shape[0] if len(shape) == 3 else None for shape, *_ in layouts)
+        arguments = [next(blocks) if n is None else tuple(next(blocks) for _ in range(n)) for n in nesting]
+        kernel = translate(function, arguments, written, H)
+        self.kernels.kernel(kernel.source, dtype)  # compile
+        return kernel
 
     def uniform(self, *words: int) -> Uniform:
         """Return a uniform random number generator on the device, seeded with `words`."""
@@ -78,10 +165,13 @@ def open_dpnp(index: int) -> DpnpBackend:
         raise MinicharError(f"device opencl:{index}: no such device; {found}")
     try:
         vector, copying = map(import_module, (VECTOR, COPYING))
-        avoid_deadlocks(vector, copying)
+        avoid_deadlocks(vector, copying, dpnp.asarray)
     except (ImportError, AttributeError) as error:
-        why = f"training can hang with dpnp {dpnp.__version__} ({one_line(error)})"
-        warn(f"device opencl: {why}: {install_command('opencl')}", RuntimeWarning, 2)
+        remedy = install_command("opencl")
+        message = (
+            f"device opencl: training can hang with dpnp {dpnp.__version__} ({one_line(error)}): {remedy}"
+        )
+        warn(message, RuntimeWarning, 2)
     try:
         # With out-of-order queues, Intel's OpenCL runtime for CPUs can deadlock
         # (github.com/IntelPython/dpctl/issues/1954).
