@@ -45,6 +45,8 @@ class Backend(ABC):
     warm_up : int
         Number of initial calls of a step that may take longer than later calls, because they compile kernels
         or record the step (see `recorded`).
+    expectation : str
+        What to expect of the speed, for ``minichar doctor``; "" if the speed of matrix products says enough.
     announce : callable
         Called with a one-line message before a long wait. By default, the message is ignored.
     """
@@ -53,6 +55,7 @@ class Backend(ABC):
     name: str
     samples_in_blocks = False
     warm_up = 1
+    expectation = ""
 
     def __init__(self, name: str, xp: ModuleType) -> None:
         self.name, self.xp = name, xp

@@ -99,6 +99,15 @@ class TestDriver:
         open_backend("opencl")
         assert os.environ["OCL_ICD_FILENAMES"] == "/mine.so"
 
+    @pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
+    def test_compiled_kernels_are_cached_by_default(self, before, after, fake_opencl, monkeypatch):
+        fake_opencl(1)
+        monkeypatch.setenv("SYCL_CACHE_PERSISTENT", before or "")
+        if before is None:
+            monkeypatch.delenv("SYCL_CACHE_PERSISTENT")
+        open_backend("opencl")
+        assert os.environ["SYCL_CACHE_PERSISTENT"] == after
+
     def test_without_a_bundled_driver_the_variable_is_not_set(self, driver):
         driver.unlink()
         open_backend("opencl")
