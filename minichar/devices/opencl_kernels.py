@@ -1,15 +1,9 @@
-"""Compile kernels written in OpenCL C, and launch them without waiting for earlier tasks.
+"""Compile kernels written in OpenCL C, and launch them in order with dpnp's tasks."""
 
-To launch one of its own kernels, dpnp takes several times as long. It also submits a task that releases the
-kernel's arrays, which requires Python's global interpreter lock.
-"""
-
-from collections import deque
 from collections.abc import Sequence
 from ctypes import c_uint64
 from functools import cache
 from importlib import import_module
-from threading import Lock
 from typing import Any
 
 from minichar.devices.backend import Array
@@ -19,19 +13,10 @@ REAL = {"float32": "float", "float64": "double"}
 
 
 class Kernels:
-    """The kernels for one queue, which must be in order.
-
-    Attributes
-    ----------
-    launched : int
-        Number of kernels launched.
-    """
+    """The kernels for one queue, which must be in order."""
 
     def __init__(self, queue: Any) -> None:
-        self.queue, self.launched = queue, 0
-        self.kernel = cache(self._compile)
-        self.running: deque[tuple[Any, list[Any]]] = deque()
-        self.lock = Lock()
+        self.queue, self.kernel = queue, cache(self._compile)
 
     def _compile(self, source: str, dtype: str) -> Any:
         source = f"typedef {REAL[dtype]} real;\n{source}"
@@ -63,10 +48,7 @@ class Kernels:
             # __sycl_usm_array_interface__, which also contains the offset, would wait for the queue.
             arguments += there.usm_data, c_uint64(there._element_offset)
         arguments += map(c_uint64, numbers)
-        with self.lock:
-            event = self.queue.submit_async(self.kernel(source, dtype), arguments, [size])
-            self.launched += 1
-            # Keep the memory until the kernel has finished.
-            self.running.append((event, arguments))
-            while self.running and self.running[0][0].execution_status.name == "complete":
-                self.running.popleft()
+        event = self.queue.submit_async(self.kernel(source, dtype), arguments, [size])
+        release = self.queue._submit_keep_args_alive(arguments, [event])
+        # On a CPU, oneMKL's dot products ignore the order of the queue, and wait only for these events.
+        import_module("dpctl.utils").SequentialOrderManager[self.queue].add_event_pair(release, event)

@@ -1,14 +1,13 @@
 """Tests for the translation of element-wise functions to OpenCL C, and for the kernels on a device."""
 
-from types import SimpleNamespace
+import sys
 
 import numpy as np
 import pytest
 from cells import ODD, B, H, arguments_of
 from devices import open_device
 
-from minichar.devices.elementwise import Place, flat, translate
-from minichar.devices.opencl_kernels import Kernels
+from minichar.devices.elementwise import OPERATIONS, Place, flat, translate
 from minichar.engine.cells import CELLS
 
 
@@ -93,15 +92,12 @@ class TestKernels:
         return open_device("opencl")
 
     @pytest.fixture
-    def launched(self, opencl):
-        """Return a function that returns the number of kernels launched since the last call."""
-        counts = [opencl.kernels.launched]
-
-        def count():
-            counts.append(opencl.kernels.launched)
-            return counts[-1] - counts[-2]
-
-        return count
+    def launched(self, opencl, monkeypatch):
+        """Return a list that has one element for each launched kernel."""
+        kernels = []
+        launch = opencl.kernels.launch
+        monkeypatch.setattr(opencl.kernels, "launch", lambda *args: (kernels.append(args), launch(*args)))
+        return kernels
 
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     @pytest.mark.parametrize(("cell", "number", "way"), STAGES)
@@ -118,13 +114,21 @@ class TestKernels:
         wanted = function(np, *arguments)
         into = [(k, opencl.zeros(np.reshape(wanted[k], (-1, B)).shape, dtype)) for k in written]
         found = opencl.fuse(function)(*(on(opencl, argument) for argument in arguments), into=into)
-        assert launched() == 1
+        assert len(launched) == 1
         close = {"rtol": 0, "atol": 10 * np.finfo(dtype).eps}
         for one, other in zip(flat(found), flat(wanted), strict=True):
             assert (one.dtype, one.shape) == (dtype, (H, B))
             np.testing.assert_allclose(opencl.to_host(one), other, **close)
         for k, out in into:
             np.testing.assert_allclose(opencl.to_host(out), np.reshape(wanted[k], (-1, B)), **close)
+
+    @pytest.mark.parametrize("operation", OPERATIONS)
+    def test_each_operation(self, operation, opencl, launched, generator):
+        arguments = generator.uniform(0.1, 0.9, (operation.nin, H, B))
+        arguments[:, 0] = 0.5  # some elements are equal
+        (result,) = opencl.fuse(lambda xp, *arrays: (operation(*arrays),))(*map(opencl.to_device, arguments))
+        assert len(launched) == 1
+        np.testing.assert_allclose(opencl.to_host(result), operation(*arguments), rtol=1e-15)
 
     @pytest.mark.parametrize("columns", [1, 15, 64])
     def test_an_element_does_not_depend_on_its_position(self, columns, opencl):
@@ -145,7 +149,7 @@ class TestKernels:
         there, out = opencl.to_device(whole), opencl.zeros((3, 2 * H, B), "float64")
         double = opencl.fuse(lambda xp, block, a: ((block[0] * a, block[1] - a),))
         ((first, second),) = double(there[2:4], there[5], into=[(0, out[1])])
-        assert launched() == 1
+        assert len(launched) == 1
         expected = np.concatenate([whole[2] * whole[5], whole[3] - whole[5]])
         np.testing.assert_array_equal(opencl.to_host(out), [0 * expected, expected, 0 * expected])
         np.testing.assert_array_equal(opencl.to_host(first), expected[:H])
@@ -167,7 +171,7 @@ class TestKernels:
         if layout == "transposed":
             a, b, there = a.T, b.T, [array.T for array in there]
         (result,) = opencl.fuse(lambda xp, a, b: (a * b,))(*there)
-        assert launched() == 0
+        assert not launched
         np.testing.assert_allclose(opencl.to_host(result), a * b, rtol=1e-15)
 
     def test_an_untranslatable_function_uses_separate_operations(self, opencl, launched, generator):
@@ -181,27 +185,27 @@ class TestKernels:
             f"device {opencl.name}: each operation of test_elementwise_relu is launched separately, which is "
             "slower (TypeError: maximum cannot be translated)"
         ]
-        assert launched() == 0
+        assert not launched
         for result in results:
             np.testing.assert_array_equal(opencl.to_host(result), np.maximum(a, 0.0))
 
-
-def test_memory_is_kept_until_the_kernel_has_finished():
-    """The queue is in order, so the first unfinished kernel determines what is kept."""
-    events = []
-
-    def submit_async(kernel, arguments, sizes):
-        assert kernels.lock.locked()  # several threads can launch kernels
-        events.append(SimpleNamespace(execution_status=SimpleNamespace(name="submitted")))
-        return events[-1]
-
-    kernels = Kernels(SimpleNamespace(submit_async=submit_async))
-    kernels.kernel = lambda source, dtype: source
-    kept = []
-    for finished in ([], [0], [], [0, 2], [1]):
-        for k in finished:
-            events[k].execution_status.name = "complete"
-        memory = SimpleNamespace(usm_data=len(events), _element_offset=0)
-        kernels.launch("", "float32", [SimpleNamespace(get_array=lambda there=memory: there)], 1)
-        kept.append([arguments[0] for _, arguments in kernels.running])
-    assert kept == [[0], [1], [1, 2], [1, 2, 3], [3, 4]]
+    def test_later_tasks_and_the_memory_wait_until_a_kernel_has_finished(self, opencl):
+        """oneMKL's dot products ignore the order of the queue."""
+        source = """
+        __kernel void run(__global real *a, ulong first_a, __global volatile real *gate, ulong first_gate) {
+            for (ulong k = 0; k < 1000000000 && gate[first_gate] == 0; k++);
+            a[first_a] = 3;
+        }
+        """
+        a = opencl.zeros((1,), "float64")
+        gate = opencl.xp.zeros((1,), dtype="float64", usm_type="host", sycl_queue=opencl.queue)
+        memory = gate.get_array().usm_data
+        opencl.queue.wait()
+        references = sys.getrefcount(memory)
+        opencl.kernels.launch(source, "float64", [a, gate], 1)
+        product = opencl.xp.dot(a, a)
+        del gate
+        assert sys.getrefcount(memory) == references
+        np.frombuffer(memory)[0] = 1.0
+        assert opencl.to_host(product) == 9.0
+        assert sys.getrefcount(memory) < references
