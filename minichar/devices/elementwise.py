@@ -17,6 +17,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from minichar.devices.backend import Array, Function
+from minichar.devices.nesting import Nesting, flatten, nest, nesting_of
 
 OPERATIONS = {
     np.add: "{} + {}",
@@ -56,14 +57,17 @@ class Kernel:
     ----------
     source : str
         The code, in the form that `minichar.devices.opencl_kernels.Kernels.launch` expects.
-    results : list
-        The `Place` of each result, or a tuple of places.
+    places : list of Place
+        The place of each array in the results.
+    nesting : Nesting
+        The structure of the results.
     new : int
         Number of new arrays.
     """
 
     source: str
-    results: list[Any]
+    places: list[Place]
+    nesting: Nesting
     new: int
 
 
@@ -85,21 +89,6 @@ class Symbol(NDArrayOperatorsMixin):
 
     def __bool__(self) -> bool:
         raise TypeError("a condition cannot be translated")
-
-    @property
-    def real(self) -> "Symbol":
-        """The real part: the symbol itself."""
-        return self
-
-
-def each(function: Function, value: Any) -> Any:
-    """Apply `function` to an array or, if `value` is a tuple, to each of its elements."""
-    return tuple(map(function, value)) if isinstance(value, tuple) else function(value)
-
-
-def flat(values: Sequence[Any]) -> list[Any]:
-    """Return all arrays in a sequence of arrays and tuples of arrays."""
-    return [array for value in values for array in (value if isinstance(value, tuple) else (value,))]
 
 
 class Code:
@@ -159,15 +148,15 @@ def translate(function: Function, arguments: Sequence[Any], written: Sequence[in
         If the function cannot be translated.
     """
     code = Code()
-    values = [each(code.load, argument) for argument in arguments]
+    values = nest(nesting_of(arguments), map(code.load, flatten(arguments)))
     results = list(function(np, *values))
     for k in written:
-        array = code.store(flat([results[k]]))
+        array = code.store(list(flatten([results[k]])))
         for g, symbol in enumerate(results[k] if isinstance(results[k], tuple) else ()):
             code.places.setdefault(id(symbol), Place(array, slice(g * rows, (g + 1) * rows)))
     before = code.arrays
-    for symbol in flat(results):
+    for symbol in flatten(results):
         if id(symbol) not in code.places:
             code.places[id(symbol)] = Place(code.store([symbol]))
-    places = [each(lambda symbol: code.places[id(symbol)], result) for result in results]
-    return Kernel(str(code), places, code.arrays - before)
+    places = [code.places[id(symbol)] for symbol in flatten(results)]
+    return Kernel(str(code), places, nesting_of(results), code.arrays - before)

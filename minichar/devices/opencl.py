@@ -14,7 +14,8 @@ import numpy as np
 
 from minichar.devices.backend import Array, Backend, DeviceFailure, Function, Into, unusable
 from minichar.devices.deadlock import avoid_deadlocks
-from minichar.devices.elementwise import Kernel, each, flat, translate
+from minichar.devices.elementwise import Kernel, translate
+from minichar.devices.nesting import Nesting, flatten, nest, nesting_of
 from minichar.devices.opencl_kernels import REAL, Kernels
 from minichar.devices.random import CountedUniform, Real, Uniform
 from minichar.errors import MinicharError
@@ -41,11 +42,12 @@ __kernel void run(
 class DpnpBackend(Backend):
     """Backend for an OpenCL device, using dpnp."""
 
-    expectation = "each operation takes about 0.1 ms, so small networks train faster with --device cpu"
+    expectation = "on a CPU, small networks train much faster with --device cpu"
 
     def __init__(self, index: int, xp: ModuleType, queue: Any) -> None:
         super().__init__(f"opencl:{index}", xp)
         self.queue, self.kernels = queue, Kernels(queue)
+        # The result is a tuple because a tuple is written only to `into`, without a new array.
         self.add = self.fuse(lambda xp, a, b: ((a + b,),))
 
     def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
@@ -60,7 +62,8 @@ class DpnpBackend(Backend):
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k`` with one kernel."""
         arrays, dtype = [columns, ids, out], columns.dtype.name
-        if dtype in REAL and all(array.flags.c_contiguous for array in arrays):
+        contiguous = all(array.flags.c_contiguous for array in arrays)
+        if contiguous and dtype in REAL and ids.dtype.name == "int64":
             self.kernels.launch(SUM_COLUMNS, dtype, arrays, len(out), [len(ids), out.shape[1]])
         else:
             super().sum_columns(columns, ids, out)
@@ -78,15 +81,15 @@ class DpnpBackend(Backend):
             try:
                 return self._kernel(function, *layout)
             except Exception as error:  # drivers can raise any exception
-                name = f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
+                name = f"{function.__module__}.{function.__name__}"
                 message = f"device {self.name}: each operation of {name} is launched separately"
                 warn(f"{message}, which is slower ({one_line(error)})", RuntimeWarning, 4)
                 return None
 
         def call(*arguments: Any, into: Into | tuple[()] = ()) -> Any:
-            arrays = [*flat(arguments), *(out for _, out in into)]
+            arrays = [*flatten(arguments), *(out for _, out in into)]
             kernel = kernel_for(
-                tuple(len(value) if isinstance(value, tuple) else None for value in arguments),
+                nesting_of(arguments),
                 tuple(k for k, _ in into),
                 tuple((array.shape, array.dtype, array.flags.c_contiguous) for array in arrays),
             )
@@ -95,12 +98,12 @@ class DpnpBackend(Backend):
             shape, dtype = arrays[0].shape[-2:], arrays[0].dtype
             arrays += [self.xp.empty(shape, dtype=dtype, sycl_queue=self.queue) for _ in range(kernel.new)]
             self.kernels.launch(kernel.source, dtype.name, arrays, prod(shape))
-            return [each(lambda place: place.find(arrays), result) for result in kernel.results]
+            return nest(kernel.nesting, (place.find(arrays) for place in kernel.places))
 
         return call
 
     def _kernel(
-        self, function: Function, nesting: tuple[int | None, ...], written: tuple[int, ...], layouts: Layouts
+        self, function: Function, nesting: Nesting, written: tuple[int, ...], layouts: Layouts
     ) -> Kernel | None:
         """Return a kernel for arrays with these layouts, or None if they must be processed separately."""
         kinds = {(dtype.name, contiguous) for _, dtype, contiguous in layouts}
@@ -110,9 +113,8 @@ class DpnpBackend(Backend):
         ((dtype, contiguous),), ((H, _),) = kinds, sizes
         if dtype not in REAL or not contiguous:
             return None
-        blocks = iter(shape[0] if len(shape) == 3 else None for shape, *_ in layouts)
-        arguments = [next(blocks) if n is None else tuple(next(blocks) for _ in range(n)) for n in nesting]
-        kernel = translate(function, arguments, written, H)
+        blocks = (shape[0] if len(shape) == 3 else None for shape, *_ in layouts)
+        kernel = translate(function, nest(nesting, blocks), written, H)
         self.kernels.kernel(kernel.source, dtype)  # compile
         return kernel
 
@@ -170,11 +172,8 @@ def open_dpnp(index: int) -> DpnpBackend:
         vector, copying = map(import_module, (VECTOR, COPYING))
         avoid_deadlocks(vector, copying, dpnp.asarray)
     except (ImportError, AttributeError) as error:
-        remedy = install_command("opencl")
-        message = (
-            f"device opencl: training can hang with dpnp {dpnp.__version__} ({one_line(error)}): {remedy}"
-        )
-        warn(message, RuntimeWarning, 2)
+        what = f"training can hang with dpnp {dpnp.__version__}"
+        warn(str(unusable("opencl", what, error, install_command("opencl"))), RuntimeWarning, 2)
     try:
         # With out-of-order queues, Intel's OpenCL runtime for CPUs can deadlock
         # (github.com/IntelPython/dpctl/issues/1954).

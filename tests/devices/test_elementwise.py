@@ -7,7 +7,8 @@ import pytest
 from cells import ODD, B, H, arguments_of
 from devices import open_device
 
-from minichar.devices.elementwise import OPERATIONS, Place, flat, translate
+from minichar.devices.elementwise import OPERATIONS, Place, translate
+from minichar.devices.nesting import flatten, nest
 from minichar.engine.cells import CELLS
 
 
@@ -26,7 +27,7 @@ def test_each_operation_is_one_line():
         "const real v5 = (real)1.0 - v4;",
     ]
     assert kernel.source.startswith("#pragma OPENCL FP_CONTRACT OFF\n")
-    assert (kernel.results, kernel.new) == ([Place(2)], 1)
+    assert (kernel.places, kernel.nesting, kernel.new) == ([Place(2)], (None,), 1)
 
 
 def test_only_new_results_have_new_arrays():
@@ -38,7 +39,7 @@ def test_only_new_results_have_new_arrays():
 
     kernel = translate(function, [2, None, (None, None)], [0, 1], rows=3)
     # Arrays: block, a, pair[0], pair[1], the copy of `made`, the copy of the tuple, and `made`.
-    assert kernel.results == [
+    assert nest(kernel.nesting, kernel.places) == [
         Place(6),
         (Place(5, slice(0, 3)), Place(0, 1)),
         (Place(1), Place(0, 1), Place(2), Place(6)),
@@ -116,7 +117,7 @@ class TestKernels:
         found = opencl.fuse(function)(*(on(opencl, argument) for argument in arguments), into=into)
         assert len(launched) == 1
         close = {"rtol": 0, "atol": 10 * np.finfo(dtype).eps}
-        for one, other in zip(flat(found), flat(wanted), strict=True):
+        for one, other in zip(flatten(found), flatten(wanted), strict=True):
             assert (one.dtype, one.shape) == (dtype, (H, B))
             np.testing.assert_allclose(opencl.to_host(one), other, **close)
         for k, out in into:
@@ -182,7 +183,7 @@ class TestKernels:
         with pytest.warns(RuntimeWarning) as caught:
             results = [fused(opencl.to_device(a))[0] for _ in range(2)]
         assert [str(warning.message) for warning in caught] == [
-            f"device {opencl.name}: each operation of test_elementwise_relu is launched separately, which is "
+            f"device {opencl.name}: each operation of test_elementwise.relu is launched separately, which is "
             "slower (TypeError: maximum cannot be translated)"
         ]
         assert not launched
