@@ -1,4 +1,4 @@
-"""Work around two deadlocks in dpnp 0.20.0, the latest version on PyPI.
+"""Work around two deadlocks in dpnp 0.20.
 
 When a device task finishes, it releases its arguments, which requires Python's global interpreter lock
 (GIL). Two dpnp functions hold the GIL while they wait for earlier tasks, so they can deadlock. Without this
@@ -29,10 +29,9 @@ def avoid_deadlocks(vector: Any, copying: Any, asarray: Callable[[Any], Any]) ->
     AttributeError
         If a module does not have the function that causes the deadlock.
     """
-    copy = copying._copy_from_numpy_into
+    copy, _ = copying._copy_from_numpy_into, vector._is_available
     if copy.__module__ == __name__:  # already patched
         return
-    vector._is_available  # noqa: B018 - raise an error if it does not exist
 
     def copy_when_idle(there: Any, array: Any) -> None:
         if array.ndim == 0:

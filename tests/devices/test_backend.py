@@ -61,11 +61,13 @@ class TestColumns:
     G, V, N = 3, 7, 40
 
     @pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
-    @pytest.mark.parametrize("seen", [[0, 1, 2, 3, 4, 5, 6], [1, 4, 6], [2]])
-    def test_sum_columns(self, dtype, seen, backend, host, generator):
+    @pytest.mark.parametrize(
+        ("seen", "ids_dtype"), [([0, 1, 2, 3, 4, 5, 6], "int64"), ([1, 4, 6], "int32"), ([2], "int64")]
+    )
+    def test_sum_columns(self, dtype, seen, ids_dtype, backend, host, generator):
         """The arrays are parts of larger arrays. The output has nonzero initial values, as in a GRU."""
         columns = generator.normal(size=(self.G, self.N)).astype(dtype)
-        ids = generator.choice(seen, size=self.N)
+        ids = generator.choice(seen, size=self.N).astype(ids_dtype)
         expected = np.zeros((self.G, self.V), np.result_type(dtype, "float64"))
         for j, k in enumerate(ids):
             expected[:, k] += columns[:, j]
