@@ -55,6 +55,8 @@ class Backend(ABC):
         or record the step (see `recorded`).
     uses_chunk_kernel : bool
         Whether an NVIDIA GPU runs all steps of a layer in one kernel where it can (see `chunk_kernel`).
+    expectation : str
+        What to expect of the speed, for ``minichar doctor``; "" if the speed of matrix products says enough.
     announce : callable
         Called with a one-line message before a long wait. By default, the message is ignored.
     """
@@ -64,6 +66,7 @@ class Backend(ABC):
     samples_in_blocks = False
     warm_up = 1
     uses_chunk_kernel = False
+    expectation = ""
 
     def __init__(self, name: str, xp: ModuleType) -> None:
         self.name, self.xp = name, xp

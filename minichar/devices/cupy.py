@@ -1,10 +1,9 @@
 """The NVIDIA GPU backend, which uses CuPy."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
-from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,6 +26,7 @@ from minichar.devices.failure import OPENED
 from minichar.devices.graph import WARM_UP, CudaGraph
 from minichar.devices.means import compile_with_mean
 from minichar.devices.nccl import open_nccl
+from minichar.devices.nesting import Nesting, flatten, nest, nesting_of
 from minichar.devices.philox import Philox, PhiloxUniform
 from minichar.devices.random import Uniform
 from minichar.errors import MinicharError
@@ -44,8 +44,6 @@ ONEHOT = 16 << 20
 """Maximum size in bytes of the one-hot matrix in `CuPyBackend.sum_columns`, unless one column is larger."""
 MISSING = ("failure finding", "failed to load", "cannot open", "could not be found")
 """Lower-case substrings of error messages about a missing CUDA library or header."""
-Nesting = Sequence[int | None]
-"""The structure of a sequence of arrays and tuples: None for an array, and the length for a tuple."""
 
 
 class CuPyBackend(Backend):
@@ -161,27 +159,27 @@ class CuPyBackend(Backend):
             traced: dict[str, Any] = {}
 
             def flat(*arrays: Array) -> tuple[Array, ...] | None:
-                values = _nested(nesting, iter(arrays))
+                values = nest(nesting, arrays)
                 arguments, outs = values[: len(values) - len(written)], values[len(values) - len(written) :]
                 results = list(function(xp, *arguments))
                 for k, out in zip(written, outs, strict=True):
-                    for target, result in zip(out, _flat([results[k]]), strict=True):
+                    for target, result in zip(out, flatten([results[k]]), strict=True):
                         target[...] = result
                     if isinstance(results[k], tuple):
                         results[k] = out
                 known = {id(array): k for k, array in enumerate(arrays)}
-                traced["results"] = [_nesting(result) for result in results]
-                traced["sources"] = [known.get(id(result)) for result in _flat(results)]
-                return tuple(array for array in _flat(results) if id(array) not in known) or None
+                traced["results"] = nesting_of(results)
+                traced["sources"] = [known.get(id(result)) for result in flatten(results)]
+                return tuple(array for array in flatten(results) if id(array) not in known) or None
 
             return xp.fuse(kernel_name=where)(flat), traced
 
         def call(*arguments: Any, into: Into | tuple[()] = ()) -> list[Any]:
             tuples = [_by_gate(argument) for argument in arguments]
-            shape = next(_flat(tuples)).shape
+            shape = next(flatten(tuples)).shape
             values = [*tuples, *(tuple(out.reshape(-1, *shape)) for _, out in into)]
-            arrays = list(_flat(values))
-            kernel, traced = kernel_for(tuple(map(_nesting, values)), tuple(k for k, _ in into))
+            arrays = list(flatten(values))
+            kernel, traced = kernel_for(nesting_of(values), tuple(k for k, _ in into))
             made = kernel(*arrays)
             if getattr(kernel, "new_fusion", None) is not None and not traced.get("warned"):
                 traced["warned"] = True
@@ -189,7 +187,7 @@ class CuPyBackend(Backend):
                 warn(message, RuntimeWarning, 2)
             new = iter(made if isinstance(made, tuple) else (made,))
             results = (next(new) if k is None else arrays[k] for k in traced["sources"])
-            return _nested(traced["results"], results)
+            return nest(traced["results"], results)
 
         return call
 
@@ -277,22 +275,6 @@ def onehot_of(dtype: str) -> Function:
 def _by_gate(value: Any) -> Any:
     """Return a block ``(G, H, B)`` as a tuple of G arrays, and any other value unchanged."""
     return tuple(value) if getattr(value, "ndim", 0) == 3 else value
-
-
-def _flat(values: Iterable[Any]) -> Iterator[Array]:
-    """Yield all arrays in a sequence of arrays and tuples of arrays."""
-    for value in values:
-        yield from value if isinstance(value, tuple) else (value,)
-
-
-def _nesting(value: Any) -> int | None:
-    """Return the length of a tuple of arrays, or None for an array."""
-    return len(value) if isinstance(value, tuple) else None
-
-
-def _nested(nesting: Nesting, arrays: Iterator[Array]) -> list[Any]:
-    """Group arrays into tuples; the inverse of `_flat`."""
-    return [next(arrays) if n is None else tuple(islice(arrays, n)) for n in nesting]
 
 
 def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:

@@ -73,7 +73,8 @@ def examine_kind(kind: str) -> Iterator[Finding]:
 def time_device(name: str, backend: Backend) -> Finding:
     """Describe an open device and time a matrix product on it."""
     try:
-        return Finding(name, True, f"{backend.describe()}: {gigaflops(backend):,.0f} GFLOP/s")
+        speed = f"{backend.describe()}: {gigaflops(backend):,.0f} GFLOP/s"
+        return Finding(name, True, "; ".join(filter(None, [speed, backend.expectation])))
     except Exception as error:  # drivers and libraries can raise any exception
         return Finding(name, False, f"the device was opened but cannot be used: {one_line(error)}")
 
