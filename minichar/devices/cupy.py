@@ -1,7 +1,7 @@
 """The NVIDIA GPU backend, which uses CuPy."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
