@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import product
+from pathlib import Path
 from shutil import which
 from time import monotonic
 from typing import Any
@@ -31,34 +32,42 @@ ERROR = 9
 
 
 def sanitizer(work: Work, end: float) -> dict[str, Any]:
-    """Run this script with each tool, and return the last line that each prints.
+    """Run this script with each tool, return the last line of each, and print all lines after an error.
 
     A tool is stopped after `LIMIT` seconds, or when `time.monotonic` reaches `end`.
     """
-    program = find() if work.on_gpu else None
-    if program is None:
+    program = find() if work.on_gpu else []
+    if not program:
         return {"not run": "compute-sanitizer is not installed" if work.on_gpu else "requires a GPU"}
     found: dict[str, Any] = {"passed": True}
     for tool in TOOLS:
         options = ["--tool", tool, "--error-exitcode", str(ERROR)]
-        command = [program, *options, sys.executable, __file__, work.device]
+        command = [*program, *options, sys.executable, __file__, work.device]
         limit = max(min(LIMIT, end - monotonic()), 0.0)
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=limit)
         except subprocess.TimeoutExpired:
             found[tool] = f"stopped after {limit:.0f} s"
         else:
-            found["passed"] &= done.returncode == 0
-            found[tool] = (done.stdout + done.stderr).strip().rpartition("\n")[2].lstrip("= ")
+            text = (done.stdout + done.stderr).strip()
+            found[tool] = text.rpartition("\n")[2].lstrip("= ")
+            if done.returncode:
+                found["passed"] = False
+                print(text)
     return found
 
 
-def find() -> str | None:
-    """Return the path of compute-sanitizer, from NVIDIA's package or a CUDA toolkit, or None."""
+def find() -> list[str]:
+    """Return the command of compute-sanitizer in a CUDA toolkit or NVIDIA's package, or an empty list."""
+    if program := which("compute-sanitizer", path=os.pathsep.join([os.environ["PATH"], TOOLKIT])):
+        return [program]
     package = find_spec("nvidia")
-    installed = package.submodule_search_locations if package else []
-    folders = [*(f"{folder}/cuda_sanitizer_api/bin" for folder in installed), os.environ["PATH"], TOOLKIT]
-    return which("compute-sanitizer", path=os.pathsep.join(folders))
+    for folder in package.submodule_search_locations if package else []:
+        file = Path(folder, "cuda_sanitizer_api", "bin", "compute-sanitizer")
+        if file.exists():
+            file.chmod(0o755)  # the package does not mark it as executable, and has its libraries elsewhere
+            return [str(file), "--injection-path", str(file.parents[1] / "lib")]
+    return []
 
 
 def run_kernels(device: str) -> None:

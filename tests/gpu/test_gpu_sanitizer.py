@@ -17,11 +17,11 @@ def program(tmp_path, monkeypatch):
     """Return a function that installs a shell script as compute-sanitizer."""
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
 
-    def install(script, folder=tmp_path):
+    def install(script, folder=tmp_path, mode=0o755):
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "compute-sanitizer"
         path.write_text(f"#!/bin/sh\n{script}\n")
-        path.chmod(0o755)
+        path.chmod(mode)
 
     return install
 
@@ -35,10 +35,11 @@ def test_each_tool_runs_the_kernels(program):
     }
 
 
-def test_an_error_of_one_tool_is_a_failure(program):
-    program('if [ $2 = racecheck ]; then echo "1 hazard" >&2; exit 9; fi')
+def test_an_error_of_one_tool_is_a_failure_and_all_of_its_output_is_printed(program, capsys):
+    program('echo "$2"; if [ $2 = racecheck ]; then echo "1 hazard" >&2; exit 9; fi')
     found = gpu_sanitizer.sanitizer(WORK, monotonic() + 60)
-    assert (found["passed"], found["memcheck"], found["racecheck"]) == (False, "", "1 hazard")
+    assert (found["passed"], found["memcheck"], found["racecheck"]) == (False, "memcheck", "1 hazard")
+    assert capsys.readouterr().out == "racecheck\n1 hazard\n"
 
 
 def test_a_tool_is_stopped_at_the_end_of_the_time(program):
@@ -47,16 +48,22 @@ def test_a_tool_is_stopped_at_the_end_of_the_time(program):
     assert found == {"passed": True} | dict.fromkeys(gpu_sanitizer.TOOLS, "stopped after 0 s")
 
 
-def test_the_program_of_the_package_is_found(program, tmp_path, monkeypatch):
-    package = SimpleNamespace(submodule_search_locations=[str(tmp_path / "nvidia")])
+def test_the_program_of_the_package_is_used_if_there_is_no_toolkit(program, tmp_path, monkeypatch):
+    """The package does not mark it as executable."""
+    package = SimpleNamespace(submodule_search_locations=[str(tmp_path / "other"), str(tmp_path / "nvidia")])
     monkeypatch.setattr(gpu_sanitizer, "find_spec", lambda name: package)
-    program("", tmp_path / "nvidia" / "cuda_sanitizer_api" / "bin")
-    assert gpu_sanitizer.find() == f"{tmp_path}/nvidia/cuda_sanitizer_api/bin/compute-sanitizer"
+    monkeypatch.setattr(gpu_sanitizer, "TOOLKIT", str(tmp_path))
+    folder = tmp_path / "nvidia" / "cuda_sanitizer_api"
+    program('echo "$1 $2"', folder / "bin", 0o644)
+    found = gpu_sanitizer.sanitizer(WORK, monotonic() + 60)
+    assert found["memcheck"] == f"--injection-path {folder / 'lib'}"
+    program("echo toolkit")
+    assert gpu_sanitizer.sanitizer(WORK, monotonic() + 60)["memcheck"] == "toolkit"
 
 
 def test_without_the_program_or_a_gpu_nothing_is_run(program, monkeypatch):
     program("")
     assert gpu_sanitizer.sanitizer(DRY.work, monotonic() + 60) == {"not run": "requires a GPU"}
-    monkeypatch.setattr(gpu_sanitizer, "which", lambda name, path: None)
+    monkeypatch.setattr(gpu_sanitizer, "find", list)
     found = gpu_sanitizer.sanitizer(WORK, monotonic() + 60)
     assert found == {"not run": "compute-sanitizer is not installed"}
