@@ -21,7 +21,7 @@ SURROGATES = range(0xD800, 0xE000)
 
 def prepare(work: Work) -> Callable[[], None]:
     """Return a function that runs one iteration of the benchmark."""
-    backend = open_backend(work.device)
+    backend = open_backend(work.device, work.tf32)
     backend.uses_chunk_kernel = work.chunk_kernel
     backend.announce = lambda notice: print(f"\n{notice}", file=sys.stderr)  # after the progress bar
     model = CharRNN.new(work.config(), vocabulary(work.vocab_size), seed=1, backend=backend)

@@ -40,6 +40,8 @@ class Work:
         Device name, as for ``--device``.
     chunk_kernel : bool
         Whether minichar uses the chunk kernel, as with ``--chunk-kernel``.
+    tf32 : bool
+        Whether minichar uses TF32 on a GPU, as with ``--tf32``.
 
     Raises
     ------
@@ -58,6 +60,7 @@ class Work:
     threads: int = 0
     device: str = "cpu"
     chunk_kernel: bool = False
+    tf32: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.engine not in ENGINES:

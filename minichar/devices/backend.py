@@ -238,6 +238,10 @@ class Backend(ABC):
         """Return a `ChunkKernel` for a layer, or None if the device or the layer does not suit it."""
         return None
 
+    def suitable_size(self, H: int) -> int:
+        """Return the number of hidden units near H that suits a layer without layer normalisation best."""
+        return H
+
     def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:
         """Return a function that sums device arrays over the ranks of an MPI communicator.
 

@@ -20,7 +20,7 @@ from minichar.devices.backend import (
     as_columns,
     unusable,
 )
-from minichar.devices.chunk_kernel import ChunkKernel, runs_on, shape_of
+from minichar.devices.chunk_kernel import CLUSTERS, ChunkKernel, runs_on, shape_of
 from minichar.devices.cublas import REAL, Products, load_library
 from minichar.devices.failure import OPENED
 from minichar.devices.graph import WARM_UP, CudaGraph
@@ -204,6 +204,11 @@ class CuPyBackend(Backend):
             return None
         self.announce_compilation()
         return ChunkKernel(self.xp, self.index, cell, shape, T, B)
+
+    def suitable_size(self, H: int) -> int:
+        """Return the number of hidden units within a quarter of H that has a chunk kernel, or H."""
+        near = (size for size in CLUSTERS if abs(size - H) <= H / 4)
+        return next(near, H) if self.uses_chunk_kernel else H
 
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
         """Return a function that captures `step` as a CUDA graph after a warm-up, and then replays it."""

@@ -55,13 +55,16 @@ def plan(
     notes : list of str
         At most one note that explains the choice of device.
     """
-    nominal = time_left(settings, started)
+    budget = nominal = time_left(settings, started)
     chosen = choose(settings, corpus, from_scratch, nominal)
     split, config = lay_out_to_train(corpus, chosen), config_of(chosen, len(corpus.vocabulary))
     device, notes = fastest(devices, config, corpus.vocabulary, chosen, split)
     if nominal and AUTO in (settings.rnn_size, settings.max_epochs):
-        here = measured(nominal, settings, corpus, device, team, from_scratch)
-        chosen = choose(settings, corpus, from_scratch, here)
+        budget = measured(nominal, settings, corpus, device, team, from_scratch)
+        chosen = choose(settings, corpus, from_scratch, budget)
+    H = chosen.rnn_size if chosen.layer_norm else device.suitable_size(chosen.rnn_size)
+    if settings.rnn_size is AUTO and chosen.rnn_size != H:
+        chosen = choose(replace(settings, rnn_size=H), corpus, from_scratch, budget)
     return chosen, device, notes
 
 

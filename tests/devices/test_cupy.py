@@ -98,6 +98,21 @@ def test_kernels_are_counted_in_the_cache_of_cupy(fake_cupy, monkeypatch, tmp_pa
     assert open_backend("gpu").compile_notice().endswith(f" caches them in {folder}")
 
 
+@pytest.mark.parametrize(
+    ("H", "size"),
+    [
+        *((51, 51), (52, 64), (64, 64), (85, 64), (86, 86)),
+        *((102, 102), (103, 128), (170, 128), (171, 171), (204, 204), (205, 256), (341, 256), (342, 342)),
+    ],
+)
+def test_a_size_near_that_of_a_chunk_kernel_is_replaced_if_it_is_used(H, size, fake_cupy):
+    fake_cupy()
+    gpu = open_backend("gpu")
+    assert gpu.suitable_size(H) == CPU.suitable_size(H) == H
+    gpu.uses_chunk_kernel = True
+    assert gpu.suitable_size(H) == size
+
+
 class TestSumColumns:
     """Tests for the one-hot products, with the sizes of a chunk of Chinese text and a layer of 2 units."""
 

@@ -3,7 +3,7 @@
 Each returns a dict with the key ``passed``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -74,9 +74,8 @@ class Case:
     @property
     def title(self) -> str:
         """The name of the cell and the options."""
-        options = {"embedding": self.embedding, "tied": self.tied, "resets": self.resets, "masks": self.masks}
-        cell = self.config(Config(1)).cell
-        return ", ".join([cell.title, *(name for name, given in options.items() if given)])
+        options = ("layer_norm", "embedding", "tied", "resets", "masks")
+        return ", ".join([self.model, *(name for name in options if getattr(self, name))])
 
     @property
     def dtype(self) -> str:
@@ -133,13 +132,13 @@ def gradients(backend: Backend) -> dict[str, Any]:
     }
 
 
-def losses(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
+def losses(backend: Backend, work: Work, steps: int, cases: Iterable[Case] = CASES) -> dict[str, Any]:
     """Compare the losses of training steps on the device with those on the CPU.
 
     A step on a GPU must also have been captured as a CUDA graph.
     """
     differences, captured = {}, {}
-    for case in CASES:
+    for case in cases:
         expected, _ = training_losses(CPU, work, steps, case)
         found, step = training_losses(backend, work, steps, case)
         differences[case.title] = float(np.abs(found - expected).max())

@@ -92,6 +92,23 @@ def test_recipes_are_plans_for_the_nominal_machine(tmp_path, recipe, minutes):
     assert choose(settings, corpus) != choose(settings, corpus, budget=TimeBudget(60 * minutes + 30))
 
 
+@pytest.mark.parametrize(
+    ("options", "more"),
+    [({}, 3), ({"max_time": 0.0}, 3), ({"rnn_size": 40}, 0), ({"layer_norm": True}, 0)],
+)
+def test_the_size_suits_the_device_and_the_run_still_fits_into_the_time(
+    options, more, machine, tmp_path, monkeypatch
+):
+    """Sizes that suit a GPU are those of the chunk kernel, which does not normalise."""
+    settings = settings_for(tmp_path, **options)
+    usual = begin(settings, started=1000.0).trainer.settings.rnn_size
+    monkeypatch.setattr(type(CPU), "suitable_size", lambda device, H: H + 3)
+    run = begin(settings, started=1000.0)
+    assert run.trainer.settings.rnn_size == usual + more
+    speed, time = (SLOWER, 480) if settings.max_time else (NOMINAL, 180)
+    assert seconds(run, speed) == pytest.approx(time, rel=0.01)
+
+
 def test_options_given_explicitly_win(machine, tmp_path):
     given = {"rnn_size": 40, "embedding": 0, "tied": False, "dropout": 0.125, "learning_rate": 0.5}
     run = begin(settings_for(tmp_path, **given), started=1000.0)

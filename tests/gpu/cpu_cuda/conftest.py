@@ -1,5 +1,8 @@
 """Run the tests of this folder with a CUDA that computes on the CPU (see README.md)."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 import cpu_cuda
@@ -35,3 +38,11 @@ def gpu():
     from minichar.devices.choose import open_backend
 
     return open_backend("gpu")
+
+
+@pytest.fixture
+def new_processes(tmp_path, monkeypatch):
+    """Replace CUDA in new Python processes, too."""
+    (tmp_path / "sitecustomize.py").write_text("import cpu_cuda\n\ncpu_cuda.install()\n")
+    folders = str(tmp_path), str(Path(__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(folders))

@@ -4,15 +4,12 @@ import inspect
 import re
 import sys
 import textwrap
-from dataclasses import replace
 
-import first_hour
 import gpu_checks
 import numpy as np
 import pytest
 from cupy.cuda.runtime import CUDARuntimeError
 
-from minichar.bench import ours
 from minichar.bench.work import Work
 from minichar.devices.cpu import CPU
 from minichar.devices.cublas import Products
@@ -21,7 +18,6 @@ from minichar.devices.graph import CudaGraph
 
 WORK = Work(rnn_size=16, seq_length=8, batch_size=6, device="gpu", vocab_size=20)
 STEPS = 50
-NAMES = ("speed", "launches", "memory")
 
 
 def test_gradients_in_complex128(gpu):
@@ -65,17 +61,6 @@ def test_the_chunk_kernel(used, gpu, monkeypatch):
     assert len(found["without a kernel"]) == (0 if used else 9)
     assert max(found["largest relative difference"].values()) < 1e-5
     assert not gpu.uses_chunk_kernel
-
-
-def test_the_other_sections_of_first_hour(gpu, monkeypatch):
-    monkeypatch.setattr(ours, "PIECE", 5)
-    plan = replace(first_hour.DRY, device="gpu", sizes=(8,))
-    sections = plan.sections(gpu)
-    monkeypatch.setattr(
-        first_hour.Plan, "sections", lambda plan, backend: {name: sections[name] for name in NAMES}
-    )
-    results = first_hour.run(plan, lambda results: None)
-    assert (results["failed"], results["left out"], results["warnings"]) == ([], [], {})
 
 
 def without(line, method):
