@@ -37,7 +37,6 @@ __all__ = [
     "ngram_loss",
     "save",
     "split_text",
-    "teacher_forcing",
     "train",
 ]
 

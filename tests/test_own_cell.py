@@ -14,7 +14,6 @@ from minichar.cli import main
 from minichar.engine import lstm
 from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import check_network, toy_network
 from minichar.engine.registry import CELLS
 
@@ -75,7 +74,7 @@ def test_gradient_is_exact():
     generator = np.random.default_rng(3)
     network = toy_network(Config(7, "mgu", 5, 2, dropout=0.3), 6, 4, generator)
     inputs, targets = generator.integers(7, size=(2, 6, 4))
-    rows = check_network(network, teacher_forcing(inputs), targets)
+    rows = check_network(network, inputs, targets)
     assert [row.name for row in rows] == [
         *("layer1.W", "layer1.Wn", "layer1.Wx", "layer2.W", "layer2.Wn", "readout.W")
     ]
@@ -88,7 +87,7 @@ def test_forward_matches_the_equations_on_the_page():
     network = toy_network(Config(7, "mgu", 5, 1), 6, 4, generator)
     p, h = network.parameters, network.state[0, 0]  # (H, B)
     ids = generator.integers(7, size=(6, 4))
-    network.forward(teacher_forcing(ids))
+    network.forward(ids)
     for t in range(6):
         x = p["layer1.Wx"][:, ids[t]]  # (2H, B)
         ones = np.ones((1, 4))

@@ -6,7 +6,6 @@ from minichar.api.model import Model
 from minichar.api.ngram import ngram_loss
 from minichar.api.saving import save
 from minichar.api.training import train
-from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.sampling import generate as generation
@@ -34,7 +33,6 @@ __all__ = [
     "ngram_loss",
     "save",
     "split_text",
-    "teacher_forcing",
     "train",
 ]
 

@@ -14,7 +14,6 @@ from minichar.checks import checked
 from minichar.devices.choose import open_backend
 from minichar.devices.cpu import host_generator
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
@@ -252,7 +251,7 @@ class Model(CharRNN):
             m = len(targets)
             network.set_keep(resets.keep(start, m) if resets else None)
             inputs = backend.to_device(ids[start : start + m, None])  # (m, 1)
-            logits = backend.to_host(network.forward(teacher_forcing(inputs), m))[:, :, 0]  # (m, V)
+            logits = backend.to_host(network.forward(inputs, m))[:, :, 0]  # (m, V)
             network.carry()
             logits = logits.astype("float64")
             logits -= np.max(logits, axis=1, keepdims=True)  # so that exp cannot overflow

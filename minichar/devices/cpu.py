@@ -21,7 +21,8 @@ class NumPyBackend(Backend):
         """Describe NumPy, its BLAS library and the thread count."""
         return describe_numpy()
 
-    def _to_host(self, array: Array) -> np.ndarray:
+    def to_host(self, array: Array) -> np.ndarray:
+        """Return the array."""
         return np.asarray(array)
 
 

@@ -32,7 +32,8 @@ class DpnpBackend(Backend):
         """Describe the dpnp version and the device."""
         return f"dpnp {self.xp.__version__} on {self.name}, {self.queue.sycl_device.name}"
 
-    def _to_device(self, array: Array) -> Array:
+    def to_device(self, array: Array) -> Array:
+        """Copy a host array to the device, preserving its shape and dtype."""
         return self.xp.asarray(array, sycl_queue=self.queue)
 
     def _zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.sampling.choice import NOT_FINITE
@@ -103,7 +102,7 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
         n = len(chunk)
         network.set_keep(resets.keep(start, n) if resets else None)
         with np.errstate(over="ignore", invalid="ignore"):
-            logits = to_host(network.forward(teacher_forcing(to_device(chunk)), n))[:, :, 0]  # (n, V)
+            logits = to_host(network.forward(to_device(chunk), n))[:, :, 0]  # (n, V)
         if not np.isfinite(logits).all():
             raise MinicharError(NOT_FINITE)
         for layer, spread, state in zip(network.layers, spreads, states, strict=True):

@@ -3,7 +3,6 @@
 import numpy as np
 
 from minichar.devices.backend import Array
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.network import Network
 
 
@@ -11,10 +10,12 @@ class Measurement:
     """Measures the loss on successive chunks.
 
     Chunks of T steps are copied to a preallocated array so that a backend can capture and replay the forward
-    pass (`Backend.recorded`). The loss stays on the device, so that the host can prepare the next chunk.
+    pass (`Backend.recorded`). The loss stays on the device, so that the host can prepare the next chunk. The
+    network no longer keeps the caches of the backward pass.
     """
 
     def __init__(self, network: Network) -> None:
+        network.keep_caches(False)
         self.network, self.backend = network, network.parameters.backend
         self.chunk = self.backend.zeros((2, network.T, network.B), np.intp)  # (2, T, B): inputs and targets
         self.loss = self.backend.zeros((), "float64")
@@ -47,11 +48,9 @@ class Measurement:
             self._read(ids)
 
     def _read(self, inputs: Array) -> None:
-        self.network.keep_caches(False)
-        self.network.run(teacher_forcing(inputs), len(inputs))
-        self.network.keep_caches(True)
+        self.network.run(inputs, len(inputs))
         self.network.carry()
 
     def _measure(self, inputs: Array, targets: Array) -> None:
-        self.loss[...] = self.network.measure(teacher_forcing(inputs), targets)
+        self.loss[...] = self.network.measure(inputs, targets)
         self.network.carry()

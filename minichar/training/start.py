@@ -17,13 +17,12 @@ from minichar.checks import AUTO
 from minichar.devices.backend import Backend
 from minichar.devices.chunk_kernel import CLUSTERS, KERNELS
 from minichar.devices.cpu import CPU
-from minichar.engine.kernel_layer import KernelLayer
 from minichar.errors import Completed, MinicharError, Option, brief, counted, plain
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
 from minichar.text.datasets import older_pydocs
-from minichar.text.ngram import MOST, yardstick, yardstick_of
+from minichar.text.ngram import MOST, yardstick
 from minichar.training.choose import ARCHITECTURE, CHOOSERS, config_of, masking
 from minichar.training.device import same_kind
 from minichar.training.plan import extended, plan
@@ -287,8 +286,7 @@ def with_tf32_note(run: Run) -> Run:
 def with_chunk_kernel_note(run: Run) -> Run:
     """Return `run`, with a note added if the requested chunk kernel is never used."""
     trainer = run.trainer
-    has_kernel = any(isinstance(layer, KernelLayer) for layer in trainer.step.network.layers)
-    if has_kernel and trainer.split.train.resets is None:
+    if trainer.step.network.uses_kernel and trainer.split.train.resets is None:
         return run
     return replace(run, notes=(*run.notes, NO_CHUNK_KERNEL.format(trainer.backend.name)))
 
@@ -404,13 +402,10 @@ def _run(
     run_id: str = "",
     resumed: TrainingState | None = None,
 ) -> Run:
-    # Store the settings here: they are needed to generate text before the first checkpoint is saved.
-    model.details["settings"] = settings.to_json()
     texts = {name: {"path": text.path, "digest": text.digest} for name, text in corpus.texts.items()}
     origin = texts.pop("data") | texts
     run_id = run_id or identify(corpus, settings)
     trainer = Trainer(model, split, settings, origin, run_id, resumed, team)
-    trainer.yardstick = yardstick_of(model.details) if resumed else None
     resets = []
     if split.train.resets is not None:
         count = split.train.resets.count()
