@@ -16,6 +16,7 @@ from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import check_network, toy_network
 from minichar.engine.registry import CELLS
+from minichar.pictures import activity
 
 PAGE = (Path(__file__).parents[1] / "docs" / "howto" / "own-cell.md").read_text(encoding="utf-8")
 SMALL = "--rnn-size 8 --batch-size 5 --device cpu"
@@ -115,13 +116,20 @@ def test_sample_eval_and_resume():
 
 
 @pytest.mark.usefixtures("cv")
-def test_plot_and_inspect():
+def test_plot_and_inspect(monkeypatch):
     assert "validation" in minichar("plot").stdout
     assert "layer2.Wn" in minichar("inspect").stdout
     minichar("inspect --text data/pydocs --html mgu.html")
     page = Path("mgu.html").read_text(encoding="utf-8")
     gates = re.findall(r'"layer":(\d),"name":"(\w)"', page)
-    assert gates == [("1", "f"), ("2", "f")]
+    assert gates == [("1", "h"), ("2", "h")]
+    monkeypatch.setitem(activity.SHOWN, "mgu", "f")
+    minichar("inspect --text data/pydocs --html mgu.html")
+    page = Path("mgu.html").read_text(encoding="utf-8")
+    assert re.findall(r'"layer":(\d),"name":"(\w)"', page) == [("1", "f"), ("2", "f")]
+    monkeypatch.setitem(activity.SHOWN, "mgu", "o")
+    words = "Error: the cell has no 'o' to show; it has f, h, h_prev, n"
+    assert refusal("inspect --text data/pydocs --html mgu.html") == words
 
 
 @pytest.mark.usefixtures("cv")

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cells import IN_PYTORCH
 
 from minichar.engine.config import Config, initialise
 from minichar.engine.embedding import without_embedding
@@ -100,7 +101,7 @@ def test_tied_weights_are_initialised_like_the_readout():
 def test_the_model_in_other_formats_is_equivalent(config, suffix, tmp_path):
     if suffix == "pt":
         pytest.importorskip("torch")
-        if config.cell.torch is None:
+        if config.model not in IN_PYTORCH:
             pytest.skip("PyTorch has no equivalent cell")
     model = CharRNN.new(config, Vocabulary("\n abcde"), 3)
     model.parameters.flat[...] *= 4.0
