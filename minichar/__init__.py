@@ -30,7 +30,6 @@ __all__ = [
     "RMSprop",
     "Settings",
     "Vocabulary",
-    "generate",
     "generate_many",
     "load",
     "load_corpus",

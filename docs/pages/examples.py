@@ -29,14 +29,14 @@ print(result.loss, result.bits, result.perplexity)
     ),
     Group(
         "Generate text",
-        ("Choice", "generate", "generate_many"),
+        ("Choice", "generate_many"),
         """\
 import minichar
 
 model = minichar.load("cv-api")
 choice = minichar.Choice(temperature=0.7, top_p=0.9)
 
-for piece in minichar.generate(model, length=200, prime="The ", seed=1, choice=choice):
+for piece in model.stream("The ", length=200, temperature=0.7, top_p=0.9, seed=1):
     print(piece, end="", flush=True)
 
 samples = ["", "", ""]

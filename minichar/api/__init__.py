@@ -8,7 +8,7 @@ from minichar.api.saving import save
 from minichar.api.training import train
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
-from minichar.sampling import generate as generation
+from minichar.sampling import generate as sampling
 from minichar.sampling.choice import Choice
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
@@ -26,7 +26,6 @@ __all__ = [
     "RMSprop",
     "Settings",
     "Vocabulary",
-    "generate",
     "generate_many",
     "load",
     "load_corpus",
@@ -36,4 +35,4 @@ __all__ = [
     "train",
 ]
 
-generate, generate_many = suggesting(generation.generate), suggesting(generation.generate_many)
+generate_many = suggesting(sampling.generate_many)

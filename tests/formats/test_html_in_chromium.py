@@ -9,9 +9,10 @@ import optional
 import pytest
 from toys import toy_model
 
-from minichar import Choice, generate
+from minichar import Choice
 from minichar.formats.convert import save_model
 from minichar.pictures.activity import read_activity
+from minichar.sampling.generate import generate
 
 expect = optional.playwright().expect
 N = 500

@@ -7,11 +7,11 @@ import pytest
 from devices import open_device
 from toys import toy_model
 
-from minichar import CharRNN, Choice, MinicharError, generate, generate_many
+from minichar import CharRNN, Choice, MinicharError, generate_many
 from minichar.devices.backend import Backend
 from minichar.devices.cupy import CuPyBackend
 from minichar.sampling.blocks import BLOCK, BlockSampler, block_lengths
-from minichar.sampling.generate import sample_ids
+from minichar.sampling.generate import generate, sample_ids
 
 CHOICES = [
     Choice(argmax=True),

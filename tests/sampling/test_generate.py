@@ -7,9 +7,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from toys import scripted, toy_model
 
-from minichar import Choice, MinicharError, generate, generate_many
+from minichar import Choice, MinicharError, generate_many
 from minichar.model import CharRNN
-from minichar.sampling.generate import MAX_SAMPLES, STREAM, StopFilter, prime_ids, sample_ids
+from minichar.sampling.generate import MAX_SAMPLES, STREAM, StopFilter, generate, prime_ids, sample_ids
 from minichar.sampling.streams import BLOCK
 
 
