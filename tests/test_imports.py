@@ -129,7 +129,7 @@ def test_only_devices_distinguishes_devices():
 
 def test_engine_files_are_short():
     for path in (PACKAGE / "engine").glob("*.py"):
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= 200, place(path)
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 250, place(path)
 
 
 def test_command_line_does_not_import_numpy():

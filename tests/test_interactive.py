@@ -18,7 +18,7 @@ from optional import chromium
 
 from minichar.devices.cpu import CPU
 from minichar.devices.random import Uniform
-from minichar.engine import draw, dropout, functions, gradcheck, gru, loss, lstm
+from minichar.engine import draw, dropout, functions, gradcheck, gru, lstm, readout
 from minichar.engine.layer import Layer
 from minichar.engine.linear import Linear
 from minichar.engine.parameters import Parameters
@@ -176,11 +176,11 @@ def test_tanh_and_sigmoid(maths):
 def test_softmax_cross_entropy(maths, generator):
     call, logits = maths("softmax_cross_entropy"), generator.normal(size=4) * 3
     for target in range(4):
-        value, cache = loss.forward(np, logits[:, None] / 0.7, np.array([target]), 1)
+        value, cache = readout.loss_forward(np, logits[:, None] / 0.7, np.array([target]), 1)
         p = cache[0][:, 0].copy()
         found = call("forward", call("divided", logits, 0.7), target)
         close([*found["p"], found["loss"]], [*p, value])
-        close(call("backward", found["p"], target), loss.backward(np, cache)[:, 0])
+        close(call("backward", found["p"], target), readout.loss_backward(np, cache)[:, 0])
 
 
 def test_linear_layer(maths, generator):

@@ -13,6 +13,8 @@ KINDS = ("train", "dropout", "scheduled-sampling", "evaluate", "sample", "sample
 ENGINES = ("minichar", "pytorch", "pytorch-graph")
 MANY = 64
 """Number of streams that ``sample-many`` generates in parallel."""
+LAYERS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
+"""The class of PyTorch's layer for each cell that has one, by name."""
 PIECE = 200
 """Number of characters per stream in one sampling iteration."""
 

@@ -12,7 +12,6 @@ from warnings import warn
 from minichar.devices.backend import (
     Array,
     Backend,
-    Column,
     DeviceFailure,
     DeviceMissing,
     Function,
@@ -29,6 +28,7 @@ from minichar.devices.nccl import open_nccl
 from minichar.devices.nesting import Nesting, flatten, nest, nesting_of
 from minichar.devices.philox import Philox, PhiloxUniform
 from minichar.devices.random import Uniform
+from minichar.devices.wavefront import Lane, LayerInBlocks, LayerInKernel, Wavefront
 from minichar.errors import MinicharError
 from minichar.extras import install_command, one_line
 
@@ -38,8 +38,6 @@ AMPERE = 80
 """Compute capability 8.0, times ten. Older GPUs do not support TF32."""
 KERNELS = 16
 """Lower bound on the number of kernels in a training step. If fewer are cached, no step has been compiled."""
-BLOCK = 2
-"""Number of steps in a block of a wavefront. With fewer, columns overlap more, but need more operations."""
 ONEHOT = 16 << 20
 """Maximum size in bytes of the one-hot matrix in `CuPyBackend.sum_columns`, unless one column is larger."""
 MISSING = ("failure finding", "failed to load", "cannot open", "could not be found")
@@ -87,26 +85,32 @@ class CuPyBackend(Backend):
         """Write the matrix product ``W @ columns`` directly to `out`, which is from `zeros_of_steps`."""
         self.matmul(W, columns, out=as_columns(out))
 
-    def wavefront(self, columns: Sequence[Column], steps: slice, backwards: bool = False) -> None:
-        """Run each column over blocks of steps on its own stream.
+    def wavefront(self, layers: Sequence[Any], T: int) -> Wavefront:
+        """Return an object that runs the layers of a network on several streams, or with the chunk kernel."""
+        kernels = [self.chunk_kernel(layer, T) for layer in layers]
+        parts = [
+            LayerInBlocks(layer) if kernel is None else LayerInKernel(layer, kernel)
+            for layer, kernel in zip(layers, kernels, strict=True)
+        ]
+        # The chunk kernel runs all steps at once, because it reads the weights in each call.
+        several = self.products is not None and not self.uses_chunk_kernel
+        return Wavefront(parts, self.run_lanes if several else None)
 
-        A column runs on a block while the column before it runs on the next block. A step that is part of a
-        network with L layers then takes about the time of one layer. The chunk kernel runs all steps at once,
-        because it reads the weights in each call.
+    def run_lanes(self, lanes: Sequence[Lane], blocks: Sequence[slice]) -> None:
+        """Run each lane over the blocks on its own stream.
+
+        A lane runs on a block while the lane before it runs on the next block. A step that is part of a
+        network with L layers then takes about the time of one layer.
         """
-        if self.products is None or self.uses_chunk_kernel or steps.stop - steps.start == 1:
-            for column in columns:
-                column(steps)
-            return
-        caller, streams = self.xp.cuda.get_current_stream(), self.products.lanes(len(columns))
+        assert self.products is not None
+        caller, streams = self.xp.cuda.get_current_stream(), self.products.lanes(len(lanes))
         begin = self._record(caller)
-        starts = range(steps.start, steps.stop, BLOCK)
-        for start in reversed(starts) if backwards else starts:
+        for block in blocks:
             before = begin
-            for column, stream in zip(columns, streams, strict=True):
+            for lane, stream in zip(lanes, streams, strict=True):
                 stream.wait_event(before)
                 with stream:
-                    column(slice(start, min(start + BLOCK, steps.stop)))
+                    lane(block)
                 before = self._record(stream)
         caller.wait_event(before)
 
@@ -142,6 +146,10 @@ class CuPyBackend(Backend):
             del onehot  # free the memory before the next block is allocated
 
     def fuse(self, function: Function) -> Function:
+        """Return a function that runs `function` as a single kernel."""
+        return self.fuse_into(function)
+
+    def fuse_into(self, function: Function) -> Function:
         """Return a function that runs `function` as a single kernel.
 
         `cupy.fuse` supports only arrays, so tuples are flattened for each call and restored
@@ -174,7 +182,7 @@ class CuPyBackend(Backend):
 
             return xp.fuse(kernel_name=where)(flat), traced
 
-        def call(*arguments: Any, into: Into | tuple[()] = ()) -> list[Any]:
+        def call(*arguments: Any, into: Into = ()) -> list[Any]:
             tuples = [_by_gate(argument) for argument in arguments]
             shape = next(flatten(tuples)).shape
             values = [*tuples, *(tuple(out.reshape(-1, *shape)) for _, out in into)]
@@ -195,15 +203,26 @@ class CuPyBackend(Backend):
         """Return a function that runs `function` as a single kernel."""
         return compile_with_mean(self.xp, function, H)
 
-    def chunk_kernel(self, cell: str, H: int, T: int, B: int, dtype: Any) -> ChunkKernel | None:
+    def fuse_steps(self, function: Function, outputs: Sequence[Sequence[Array]]) -> Function:
+        """Like `fuse`, for a function that runs at each step t; the kernel writes directly to the outputs."""
+        fused = self.fuse_into(function)
+
+        def call(t: int, *arguments: Any) -> list[Any]:
+            into = [(k, steps[t]) for k, arrays in enumerate(outputs) for steps in arrays if t < len(steps)]
+            return fused(*arguments, into=into)
+
+        return call
+
+    def chunk_kernel(self, layer: Any, T: int) -> ChunkKernel | None:
         """Return a `ChunkKernel` for a layer, or None if the device or the layer does not suit it."""
-        shape = shape_of(cell, H)
-        if not self.uses_chunk_kernel or dtype != "float32" or shape is None:
+        _, H, B = layer.start.shape
+        shape = shape_of(layer.cell.name, H)
+        if not self.uses_chunk_kernel or layer.start.dtype != "float32" or layer.norms or shape is None:
             return None
         if not runs_on(self.xp, self.index, shape):
             return None
         self.announce_compilation()
-        return ChunkKernel(self.xp, self.index, cell, shape, T, B)
+        return ChunkKernel(self.xp, self.index, layer.cell.name, shape, T, B)
 
     def suitable_size(self, H: int) -> int:
         """Return the number of hidden units within a quarter of H that has a chunk kernel, or H."""
@@ -216,6 +235,13 @@ class CuPyBackend(Backend):
         if self.products is None:
             return super().recorded(step)
         return CudaGraph(self.xp, step, agree, self._warn_once)
+
+    def repeat(self, recorded: Function, times: int) -> None:
+        """Call a function from `recorded` several times."""
+        if isinstance(recorded, CudaGraph):
+            recorded(times)  # on the graph's stream, without an event for each call
+        else:
+            super().repeat(recorded, times)
 
     def _warn_once(self, message: str) -> None:
         if message not in self.warnings:  # all steps are likely to fail for the same reason
@@ -245,27 +271,24 @@ class CuPyBackend(Backend):
             return ""
         return f"compiling GPU kernels; this happens only once because CuPy caches them in {folder}"
 
-    def platform(self) -> str:
-        """Return the versions of CuPy and CUDA, and the name and memory of the GPU.
+    def describe(self) -> str:
+        """Return the versions of CuPy and CUDA, the name and memory of the GPU, and how steps are run.
 
         CUDA versions are given as 1000 · major + 10 · minor.
         """
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(self.index)
-        return (
-            f"CuPy {self.xp.__version__}, CUDA driver {runtime.driverGetVersion()}, runtime "
-            f"{runtime.runtimeGetVersion()}, on {self.name}: {properties['name'].decode()}, "
-            f"{properties['totalGlobalMem'] / 1e9:.0f} GB"
-        )
-
-    def mode(self) -> str:
-        """Return whether TF32 and the chunk kernel are used, and whether steps cannot be captured."""
         modes = {
             "TF32": self.tf32,
             "chunk kernel": self.uses_chunk_kernel,
             "no CUDA graphs": self.products is None or bool(self.warnings),
         }
-        return ", ".join(mode for mode, active in modes.items() if active)
+        hardware = (
+            f"CuPy {self.xp.__version__}, CUDA driver {runtime.driverGetVersion()}, runtime "
+            f"{runtime.runtimeGetVersion()}, on {self.name}: {properties['name'].decode()}, "
+            f"{properties['totalGlobalMem'] / 1e9:.0f} GB"
+        )
+        return ", ".join([hardware, *(mode for mode, active in modes.items() if active)])
 
 
 def onehot_of(dtype: str) -> Function:

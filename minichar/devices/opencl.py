@@ -122,11 +122,12 @@ class DpnpBackend(Backend):
         """Return a uniform random number generator on the device, seeded with `words`."""
         return DpnpUniform(words, self.xp, self.queue)
 
-    def platform(self) -> str:
+    def describe(self) -> str:
         """Describe the dpnp version and the device."""
         return f"dpnp {self.xp.__version__} on {self.name}, {self.queue.sycl_device.name}"
 
-    def _to_device(self, array: Array) -> Array:
+    def to_device(self, array: Array) -> Array:
+        """Copy a host array to the device, preserving its shape and dtype."""
         return self.xp.asarray(array, sycl_queue=self.queue)
 
     def _zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:

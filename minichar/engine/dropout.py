@@ -26,8 +26,8 @@ def forward(h: Array, mask: Array) -> Array:
     return mask * h
 
 
-def on_steps(function: Function, mask: Array, arrays: list[Array], steps: slice) -> None:
-    """Apply `forward` or `backward` to consecutive steps of arrays ``(T, H, B)``."""
+def on_steps(function: Function, mask: Array, arrays: list[Array], steps: int | slice) -> None:
+    """Apply `forward` or `backward` to one or more steps of arrays ``(T, H, B)``."""
     for array in arrays:
         array[steps] = function(array[steps], mask[steps])
 

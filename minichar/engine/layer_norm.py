@@ -16,7 +16,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from minichar.devices.backend import Array, Backend
+from minichar.devices.backend import Array, Backend, Function
 
 EPSILON = 1e-5
 """ε, which bounds r if all units have almost the same pre-activation."""
@@ -44,6 +44,10 @@ class LayerNorm:
         self.gradient = backend.fuse_with_mean(backward, H, dtype)
         self.keeps_caches = True
         self.caches: list[tuple[Array, ...]] = [()] * T
+
+    def after(self, product: Function) -> Function:
+        """Return a function that normalises the pre-activations ``product(t)``."""
+        return lambda t: self.forward(t, product(t))
 
     def forward(self, t: int, a: Array) -> Array:
         """Return the normalised pre-activations â at step t. Both a and â are ``(gates, H, B)``."""

@@ -134,24 +134,20 @@ class Streams:
             self._resize(2 * b)
         stream.recent = deque(maxlen=len(self.separator))
         self.streams.append(stream)
-        self._begin(b)
+        self.network.reset(b)
         if state is not None:
             stream.resume(state)
-            for layer, values in zip(self.network.layers, self.backend.to_device(state.layers), strict=True):
-                layer.start[:, :, b] = values
+            self.network.set_state_of(b, self.backend.to_device(state.layers))
 
     def state(self, stream: Stream) -> State:
         """Return a copy of the state of a stream."""
-        b = self.streams.index(stream)
-        columns = [layer.start[:, :, b] for layer in self.network.layers]
-        layers = self.backend.to_host(self.backend.xp.stack(columns))  # (L, S, H)
+        layers = self.backend.to_host(self.network.state_of(self.streams.index(stream)))  # (L, S, H)
         return State(layers, stream.length, tuple(stream.pending), tuple(stream.recent))
 
     def leave(self, stream: Stream) -> None:
         """Remove a stream and move the last stream to the freed column."""
         b, last = self.streams.index(stream), len(self.streams) - 1
-        for layer in self.network.layers:
-            layer.start[:, :, b] = layer.start[:, :, last]
+        self.network.set_state_of(b, self.network.state_of(last))
         self.streams[b] = self.streams[last]
         self.streams.pop()
         if 4 * max(last, 1) <= self.network.B:
@@ -184,7 +180,7 @@ class Streams:
             logits = network.step(0, self.backend.to_device(fed))  # (V, B)
         network.carry()
         for b in empty:  # without a prompt, the first character is drawn uniformly
-            self._begin(b)
+            self.network.reset(b)
             logits[:, b] = 0.0
         ready = [b for b, stream in enumerate(streams) if not stream.pending]
         sampled = [streams[b] for b in ready]
@@ -203,17 +199,12 @@ class Streams:
             if stream.pending:
                 stream.recent.append(stream.pending[0])
                 if stream.recent == self.separator:
-                    self._begin(b)
-
-    def _begin(self, b: int) -> None:
-        for layer in self.network.layers:
-            layer.start[:, :, b] = 0.0
+                    self.network.reset(b)
 
     def _resize(self, B: int) -> None:
         """Change the number of columns to `B`, keeping the states of all streams."""
-        network, n = self.model.network(1, B), min(B, self.network.B)
-        for layer, old in zip(network.layers, self.network.layers, strict=True):
-            layer.start[:, :, :n] = old.start[:, :, :n]
+        network, used = self.model.network(1, B), slice(min(B, self.network.B))
+        network.set_state_of(used, self.network.state_of(used))
         self.network = network
 
 

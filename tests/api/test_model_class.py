@@ -11,6 +11,7 @@ from toys import parts, toy_model
 import minichar
 from minichar.api.surprisal import Surprisal
 from minichar.engine.config import Config
+from minichar.sampling.generate import generate
 
 # Generation
 
@@ -22,7 +23,7 @@ def test_generate_returns_the_text_that_the_stream_yields(model):
     generated = model.generate("abc", 50)
     assert generated == "".join(pieces)
     assert len(generated) == 50
-    assert generated == "".join(minichar.generate(model, 50, "abc"))
+    assert generated == "".join(generate(model, 50, "abc"))
 
 
 @pytest.mark.parametrize(
@@ -41,9 +42,9 @@ def test_generate_returns_the_text_that_the_stream_yields(model):
     ],
 )
 def test_options_of_generate(model, options, equivalent):
-    """Each option has the same effect as in `minichar.generate`, and changes the text."""
+    """Each option has the same effect as in `sampling.generate`, and changes the text."""
     short = {"length": 100}
-    assert model.generate(**short | options) == "".join(minichar.generate(model, **short | equivalent))
+    assert model.generate(**short | options) == "".join(generate(model, **short | equivalent))
     assert model.generate(**short | options) != model.generate(**short)
 
 

@@ -164,7 +164,7 @@ def test_custom_loop_matches_train(text):
     for _ in range(2):
         network.reset()
         for inputs, targets in split.train:
-            network.learn(minichar.teacher_forcing(inputs), targets)
+            network.learn(inputs, targets)
             np.clip(gradient, -limit, limit, out=gradient)
             optimiser.step(gradient, learning_rate=2e-3)
             network.carry()

@@ -5,11 +5,12 @@ import numpy as np
 import pytest
 from toys import history_of, parts, put_together, toy_model
 
-from minichar import generate, load
+from minichar import load
 from minichar.checkpoints.checkpoint import save
 from minichar.engine import gradcheck, loss, lstm
 from minichar.engine.cells import CELLS
 from minichar.errors import LONGEST_PATH
+from minichar.sampling.generate import generate
 
 # inspect
 

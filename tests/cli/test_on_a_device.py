@@ -49,20 +49,20 @@ def opened(monkeypatch):
     return opened
 
 
-def test_computes_on_the_opened_device(cli, arguments, opened, device):
-    asked = opened(device)
+def test_computes_on_the_opened_device(cli, arguments, opened, device, count_copies):
+    asked, copies = opened(device), count_copies(device)
     cli(*arguments, "--device", "the best")
     assert asked == ["the best"]
-    assert device.crossings["to_device"]
-    assert device.crossings["to_host"]
+    assert copies["to_device"]
+    assert copies["to_host"]
 
 
-def test_default_device_is_auto(cli, arguments, opened):
+def test_default_device_is_auto(cli, arguments, opened, count_copies):
     backend = NumPyBackend()
-    asked = opened(backend)
+    asked, copies = opened(backend), count_copies(backend)
     cli(*arguments)
     assert asked == ["auto"]
-    assert backend.crossings["to_device"]
+    assert copies["to_device"]
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])

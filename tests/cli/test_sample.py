@@ -9,10 +9,10 @@ from click.testing import CliRunner
 from toys import ONE_THREAD, TEXT, listing, scripted, toy_model
 
 import minichar.cli.sample as sample_module
-from minichar import generate, load
+from minichar import load
 from minichar.checkpoints.checkpoint import save
 from minichar.cli.sample import command
-from minichar.sampling.generate import Choice
+from minichar.sampling.generate import Choice, generate
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cells import ODD, B, H, arguments_of
 
-from minichar.engine.cell import Cell, Counterpart, Product
+from minichar.engine.cell import Cell, Product
 from minichar.engine.config import Config
 from minichar.engine.registry import CELLS, register
 from minichar.errors import MinicharError
@@ -117,17 +117,7 @@ class TestRegistry:
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
-            ({"states": "sm"}, "unit of the cell 'odd' contains 'h'"),
-            ({"unit": "y"}, "unit of the cell 'odd' contains 'y'"),
-            ({"shown": "?"}, "shown of the cell 'odd' contains '?'"),
             ({"biases": {"q": 1.0}}, "biases of the cell 'odd' contains 'q'"),
-            ({"torch": Counterpart("LSTM", "ifgq")}, "torch.gates of the cell 'odd' contains 'q'"),
-            ({"torch": Counterpart("LSTM", "ifg")}, "torch.gates of the cell 'odd' lacks the gate 'o'"),
-            ({"onnx": Counterpart("LSTM", "iof")}, "onnx.gates of the cell 'odd' lacks the gate 'g'"),
-            ({"torch": Counterpart("LSTM", "ifgoo")}, "torch.gates of the cell 'odd': 'ifgoo' must contain"),
-            ({"onnx": Counterpart("LSTM", "iofgi")}, "onnx.gates of the cell 'odd': 'iofgi' must contain"),
-            ({"torch": Counterpart("MGU", "ifgo")}, "torch.name of the cell 'odd' contains 'MGU'"),
-            ({"onnx": Counterpart("MGU", "iofg")}, "onnx.name of the cell 'odd' contains 'MGU'"),
             ({"states": ""}, "states of the cell 'odd': '' must contain at least one letter and none twice"),
             ({"states": "hh"}, "states of the cell 'odd': 'hh' must contain"),
             ({"name": "a/b"}, "invalid cell name 'a/b': use only letters, digits, '-' and '_'"),
@@ -137,7 +127,7 @@ class TestRegistry:
     def test_a_reference_to_something_the_cell_does_not_define_is_rejected(self, changes, words):
         """Otherwise, training would succeed and ``convert`` or ``inspect --html`` would fail afterwards."""
         with pytest.raises(MinicharError, match=re.escape(words)):
-            register(replace(CELLS["lstm"], **{"name": "odd", "unit": "h", "shown": "", **changes}))
+            register(replace(CELLS["lstm"], **{"name": "odd", **changes}))
         assert {"odd", "a/b", "auto"}.isdisjoint(CELLS)
 
     def test_a_forward_function_that_returns_too_many_states_is_rejected(self):
@@ -148,7 +138,7 @@ class TestRegistry:
         (right,) = CELLS["lstm"].stages
         stages = (replace(right, forward=forward),)
         with pytest.raises(MinicharError, match="the cell 'odd' returns 3 states, but `states` has 2"):
-            register(replace(CELLS["lstm"], name="odd", unit="h", shown="", stages=stages))
+            register(replace(CELLS["lstm"], name="odd", stages=stages))
 
     @pytest.mark.parametrize(
         "forward",
@@ -165,14 +155,14 @@ class TestRegistry:
         with pytest.raises(
             MinicharError, match="must return a tuple that ends with a tuple of cached arrays"
         ):
-            register(replace(CELLS["lstm"], name="odd", unit="h", shown="", stages=stages))
+            register(replace(CELLS["lstm"], name="odd", stages=stages))
 
     @pytest.mark.parametrize("cache", ["i f o g c_prev", "i f o g c_prev tanh_c more"])
     def test_a_cached_array_without_a_name_or_a_name_without_an_array_is_rejected(self, cache):
         stage = replace(CELLS["lstm"].stages[0], cache=cache)
         words = f"stage 1 of the cell 'odd' caches 6 arrays, but `cache` contains {len(cache.split())} names"
         with pytest.raises(MinicharError, match=words):
-            register(replace(CELLS["lstm"], name="odd", unit="h", shown="", stages=(stage,)))
+            register(replace(CELLS["lstm"], name="odd", stages=(stage,)))
 
     @pytest.mark.parametrize(
         ("products", "words"),

@@ -5,7 +5,6 @@ import pytest
 
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import (
     CENTRAL_LIMIT,
     COMPLEX_LIMIT,
@@ -27,7 +26,7 @@ def toy(cell, generator, backend=CPU):
     """Return ``(network, feed, targets)`` for a two-layer network with dropout."""
     network = toy_network(Config(V, cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
     inputs, targets = backend.to_device(generator.integers(V, size=(2, T, B)))  # each (T, B)
-    return network, teacher_forcing(inputs), targets
+    return network, inputs, targets
 
 
 def spoil(monkeypatch, names, change):
@@ -133,7 +132,7 @@ def test_the_loss_function_does_not_change_when_the_network_runs(generator):
     loss, theta = loss_of(network, "float64", targets), network.parameters.flat
     before = loss(theta)
     network.carry()
-    network.run(teacher_forcing((network.fed + 1) % V))
+    network.run((network.fed + 1) % V)
     assert loss(theta) == before
 
 

@@ -6,7 +6,6 @@ import pytest
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.engine.dropout import backward, draw_mask, forward
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import toy_network
 from minichar.engine.network import Network
 
@@ -81,7 +80,7 @@ class TestDropConnect:
         plain = Network(replace(network.config, weight_drop=0.0), masked, 3, 2)
         plain.state = network.state
         inputs, targets = backend.to_device(generator.integers(5, size=(2, 3, 2)))  # (T, B) each
-        feed = teacher_forcing(inputs)
+        feed = inputs
         assert float(host(network.learn(feed, targets))) == float(host(plain.learn(feed, targets)))
 
     def test_masks_differ_between_layers_and_chunks_and_are_drawn_in_place(self, network, backend, host):

@@ -3,10 +3,10 @@ from operator import add, mul
 
 import numpy as np
 import pytest
+from cells import IN_PYTORCH
 
 from minichar.engine.config import Config, initialise
 from minichar.engine.embedding import Embedding, without_embedding
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import toy_network
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
@@ -43,7 +43,7 @@ def test_an_equivalent_network_without_embedding(config, generator, backend, hos
     other = Network(plain, parameters, T, B)
     other.state = network.state
     inputs, targets = backend.to_device(generator.integers(V, size=(2, T, B)))  # (T, B) each
-    losses = [float(host(net.measure(teacher_forcing(inputs), targets))) for net in (network, other)]
+    losses = [float(host(net.measure(inputs, targets))) for net in (network, other)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
 
 
@@ -75,7 +75,7 @@ def model(config):
 @pytest.mark.parametrize("suffix", ["npz", "pt", "safetensors"])
 def test_the_model_in_other_formats_is_equivalent(model, suffix, tmp_path):
     pytest.importorskip({"pt": "torch"}.get(suffix, suffix if suffix != "npz" else "numpy"))
-    if suffix != "npz" and model.config.cell.torch is None:
+    if suffix != "npz" and model.config.model not in IN_PYTORCH:
         pytest.skip("PyTorch has no equivalent cell")
     model.parameters.flat[...] *= 4.0
     save_model(model, tmp_path / f"model.{suffix}")
@@ -83,7 +83,7 @@ def test_the_model_in_other_formats_is_equivalent(model, suffix, tmp_path):
     assert loaded.config.embedding == (D if suffix == "npz" else 0)
     ids, again = np.random.default_rng(2).integers(V, size=(2, T, B)), []  # (2, T, B)
     for network in (model.network(T, B), loaded.network(T, B)):
-        again.append(float(network.measure(teacher_forcing(ids[0]), ids[1])))
+        again.append(float(network.measure(ids[0], ids[1])))
     assert again[0] == pytest.approx(again[1], rel=1e-5)
 
 

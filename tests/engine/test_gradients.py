@@ -5,7 +5,6 @@ import pytest
 
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config, initialise
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import (
     CENTRAL_LIMIT,
     COMPLEX_LIMIT,
@@ -30,9 +29,9 @@ def characters(generator, T=T, B=B, V=V, backend=CPU):
 
 
 def feed_of(inputs, ss_feed, backend):
-    """Return a `Feed`: teacher forcing if `ss_feed` is ``off``, and scheduled sampling otherwise."""
+    """Return a feed: teacher forcing if `ss_feed` is ``off``, and scheduled sampling otherwise."""
     if ss_feed == "off":
-        return teacher_forcing(inputs)
+        return inputs
     feed = ScheduledSampling(inputs, ss_feed, backend)
     feed.draw_mask(0.3, backend.uniform(1))
     return feed
@@ -74,7 +73,7 @@ def test_every_element_on_every_other_device(device, generator):
         *(T, B, generator, device),
     )
     inputs, targets = characters(generator, T, B, V, device)
-    assert_all_passed(network, check_network(network, teacher_forcing(inputs), targets))
+    assert_all_passed(network, check_network(network, inputs, targets))
 
 
 @pytest.mark.parametrize("ss_feed", ["sample", "argmax"])
@@ -92,8 +91,8 @@ def test_the_gradient_of_fewer_than_T_steps(cell, backend, host, generator):
     n = 3
     network = toy_network(Config(V, cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
     inputs, targets = characters(generator, backend=backend)
-    network.learn(teacher_forcing(inputs), targets)
-    network.learn(teacher_forcing(inputs), targets[:n])
+    network.learn(inputs, targets)
+    network.learn(inputs, targets[:n])
 
     short = Network(network.config, network.parameters, n, B)
     short.state, short.fed = network.state, inputs[:n]
@@ -113,7 +112,7 @@ def test_the_directional_derivative_at_realistic_sizes(cell, generator):
     network.draw_masks(CPU.uniform(1))
     inputs, targets = characters(generator, T, 10, 65)
     direction = generator.normal(size=parameters.size)  # (size,)
-    assert directional_error(network, teacher_forcing(inputs), targets, direction) <= 1e-11
+    assert directional_error(network, inputs, targets, direction) <= 1e-11
 
 
 def test_every_device_computes_the_same_gradient_as_the_cpu(every_cell, backend, generator):
@@ -128,7 +127,7 @@ def test_every_device_computes_the_same_gradient_as_the_cpu(every_cell, backend,
         parameters = Parameters(config.shapes(), dtype, there)
         parameters.flat[...] = there.to_device(exact.flat)
         network = Network(config, parameters, T, B=10)
-        network.learn(teacher_forcing(there.to_device(inputs)), there.to_device(targets))
+        network.learn(there.to_device(inputs), there.to_device(targets))
         assert network.gradient.dtype == dtype
         gradients.append({name: there.to_host(g) for name, g in network.gradient.items()})
     for name, g in gradients[0].items():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from minichar.engine.linear import Linear
+from minichar.engine.linear import CharacterLinear, Linear
 
 # H hidden units, D inputs, and two gates with H rows each.
 T, B, V, H, D = 5, 2, 8, 3, 4
@@ -17,7 +17,8 @@ def linear(backend, generator):
         W, Wx = generator.normal(size=(G, K + 1)), generator.normal(size=(G, V))
         arrays = [backend.to_device(array) for array in (W, np.full_like(W, 7.0), Wx, np.full_like(Wx, 7.0))]
         W, dW, Wx, dWx = arrays
-        return Linear(W, dW, 2, H * reads_h, T, B, backend, *((Wx, dWx) if reads_ids else ()))
+        arguments = W, dW, 2, H * reads_h, T, B, backend
+        return CharacterLinear(Wx, dWx, *arguments) if reads_ids else Linear(*arguments)
 
     return make
 
@@ -48,10 +49,11 @@ def test_the_matrix_product_and_its_gradients(reads, n, divided, linear, text, b
     parts = [part for part, read in ((h, layer.reads_h), (x, layer.reads_x)) if read]
     s = np.concatenate([*parts, np.ones((T, 1, B))], axis=1)  # (T, K+1, B)
     a = W @ s
-    if layer.Wx is not None:
+    reads_ids = isinstance(layer, CharacterLinear)
+    if reads_ids:
         a += host(layer.Wx)[:, ids].transpose(1, 0, 2)
     da = generator.normal(size=(T, G, B))
-    inputs = x if layer.Wx is None else ids
+    inputs = ids if reads_ids else x
     layer.read(slice(0, 2), backend.to_device(inputs[:2]))
     layer.read(slice(2, T), backend.to_device(inputs[2:]))
     for t in range(T):
@@ -75,7 +77,7 @@ def test_the_matrix_product_and_its_gradients(reads, n, divided, linear, text, b
         np.testing.assert_allclose(dx, W[:, -1 - D : -1].T @ da[:n], rtol=1e-12, atol=1e-14)
     dW = sum(np.outer(da[t, :, b], s[t, :, b]) for t in range(n) for b in range(B))
     np.testing.assert_allclose(host(layer.dW), dW, rtol=1e-12, atol=1e-14)
-    if layer.Wx is not None:
+    if reads_ids:
         dWx = sum(np.outer(da[t, :, b], np.eye(V)[ids[t, b]]) for t in range(n) for b in range(B))
         np.testing.assert_allclose(host(layer.dWx), dWx, rtol=1e-12, atol=1e-14)
 

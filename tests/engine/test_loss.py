@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from minichar.devices.cpu import CPU
-from minichar.engine import loss
+from minichar.engine.readout import loss_backward, loss_forward
 
 V, N = 8, 10
 
@@ -13,8 +13,8 @@ def both(backend):
 
     def run(logits, targets):
         device_logits, device_targets = backend.to_device(logits.copy()), backend.to_device(targets)
-        value, cache = loss.forward(backend.xp, device_logits, device_targets, N)
-        return float(backend.to_host(value)), backend.to_host(loss.backward(backend.xp, cache))
+        value, cache = loss_forward(backend.xp, device_logits, device_targets, N)
+        return float(backend.to_host(value)), backend.to_host(loss_backward(backend.xp, cache))
 
     return run
 
@@ -46,6 +46,6 @@ def test_the_gradient_overwrites_the_logits_but_not_the_targets(generator):
     """Overwriting saves memory: with a large vocabulary, the logits are by far the largest array."""
     logits, targets = generator.normal(size=(V, N)), generator.integers(V, size=N)
     kept = targets.copy()
-    _, cache = loss.forward(CPU.xp, logits, targets, N)
-    assert loss.backward(CPU.xp, cache) is logits
+    _, cache = loss_forward(CPU.xp, logits, targets, N)
+    assert loss_backward(CPU.xp, cache) is logits
     np.testing.assert_array_equal(targets, kept)

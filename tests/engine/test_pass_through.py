@@ -5,7 +5,6 @@ import pytest
 
 from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import toy_network
 from minichar.engine.network import Network
 from minichar.engine.registry import CELLS, register
@@ -30,7 +29,7 @@ def test_single_steps_equal_one_chunk(delay, generator):
     ids = generator.integers(5, size=(T, 2))
     single = Network(network.config, network.parameters, 1, 2)
     single.state = network.state
-    whole = network.forward(teacher_forcing(ids))
+    whole = network.forward(ids)
     for t in range(T):
         np.testing.assert_allclose(single.step(0, ids[t]), whole[t], rtol=1e-13)
         single.carry()

@@ -2,10 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from cells import IN_PYTORCH
 
 from minichar.engine.config import Config, initialise
 from minichar.engine.embedding import without_embedding
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import CENTRAL_LIMIT, COMPLEX_LIMIT, check_network, toy_network
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
@@ -42,7 +42,7 @@ def test_the_gradients_are_those_of_both_uses(config, generator, layer_norm):
     network = toy_network(config, T, B, generator)
     assert "embedding.E" not in network.parameters.shapes
     inputs, targets = generator.integers(V, size=(2, T, B))  # (T, B) each
-    for row in check_network(network, teacher_forcing(inputs), targets):
+    for row in check_network(network, inputs, targets):
         assert row.complex_error <= COMPLEX_LIMIT, row
         assert row.central_error <= CENTRAL_LIMIT, row
 
@@ -52,7 +52,7 @@ def test_the_loss_and_gradient_are_those_of_two_equal_matrices(config, generator
     untied = Network(replace(config, tied=False), _untied(tied.parameters, backend), T, B)
     untied.state = tied.state
     inputs, targets = backend.to_device(generator.integers(V, size=(2, T, B)))  # (T, B) each
-    losses = [float(host(net.learn(teacher_forcing(inputs), targets))) for net in (tied, untied)]
+    losses = [float(host(net.learn(inputs, targets))) for net in (tied, untied)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
     wanted = host(untied.gradient["readout.W"]).copy()
     wanted[:, :-1] += host(untied.gradient["embedding.E"]).T
@@ -76,7 +76,7 @@ def test_an_equivalent_network_without_embedding(config, generator, backend, hos
     other = Network(plain, parameters, T, B)
     other.state = network.state
     inputs, targets = backend.to_device(generator.integers(V, size=(2, T, B)))  # (T, B) each
-    losses = [float(host(net.measure(teacher_forcing(inputs), targets))) for net in (network, other)]
+    losses = [float(host(net.measure(inputs, targets))) for net in (network, other)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
 
 
@@ -101,7 +101,7 @@ def test_tied_weights_are_initialised_like_the_readout():
 def test_the_model_in_other_formats_is_equivalent(config, suffix, tmp_path):
     if suffix == "pt":
         pytest.importorskip("torch")
-        if config.cell.torch is None:
+        if config.model not in IN_PYTORCH:
             pytest.skip("PyTorch has no equivalent cell")
     model = CharRNN.new(config, Vocabulary("\n abcde"), 3)
     model.parameters.flat[...] *= 4.0
@@ -110,5 +110,5 @@ def test_the_model_in_other_formats_is_equivalent(config, suffix, tmp_path):
     assert loaded.config.tied == (suffix == "npz")
     ids, losses = np.random.default_rng(2).integers(V, size=(2, T, B)), []  # (2, T, B)
     for network in (model.network(T, B), loaded.network(T, B)):
-        losses.append(float(network.measure(teacher_forcing(ids[0]), ids[1])))
+        losses.append(float(network.measure(ids[0], ids[1])))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)

@@ -5,7 +5,6 @@ import pytest
 from cells import IN_PYTORCH
 
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import relative_error, toy_network
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -65,7 +64,7 @@ def test_loss_state_and_gradients_agree_with_pytorch(model, L, generator):
 
     for _ in range(2):  # two chunks, so the state is carried over
         inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
-        loss = float(network.learn(teacher_forcing(inputs), targets))
+        loss = float(network.learn(inputs, targets))
         network.carry()
 
         onehot = torch.nn.functional.one_hot(torch.from_numpy(inputs), V).to(torch.float64)  # (T, B, V)

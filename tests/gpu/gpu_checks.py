@@ -21,15 +21,13 @@ from minichar.devices.cpu import CPU, host_generator
 from minichar.devices.graph import WARM_UP
 from minichar.devices.philox import Philox, PhiloxUniform
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import check_network, toy_network
-from minichar.engine.kernel_layer import KernelLayer
-from minichar.engine.layer import Layer
+from minichar.engine.network import Network
 from minichar.model import CharRNN
 from minichar.sampling.blocks import BlockSampler
 from minichar.sampling.choice import Choice
 from minichar.sampling.generate import sample_ids
-from minichar.training.measurement import Measurement
+from minichar.training.evaluation import Measurement
 from minichar.training.scheduled_sampling import ScheduledSampling
 from minichar.training.settings import Settings
 from minichar.training.start import begin, resume
@@ -268,9 +266,9 @@ def chunk_kernel(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
     try:
         for model, H in product(KERNELS, CLUSTERS):
             one = replace(work, model=model, rnn_size=H)
-            (wanted, _), (found, layer) = gradient_of(CPU, one), gradient_of(backend, one)
+            (wanted, _), (found, network) = gradient_of(CPU, one), gradient_of(backend, one)
             differences[f"{model} {H}"] = float(np.abs(found - wanted).max() / np.abs(wanted).max())
-            if not isinstance(layer, KernelLayer):
+            if not network.uses_kernel:
                 without.append(f"{model} {H}")
         resumed = resuming(backend, replace(work, rnn_size=min(CLUSTERS)), steps, use_ss=False)
     finally:
@@ -285,12 +283,12 @@ def chunk_kernel(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
     }
 
 
-def gradient_of(backend: Backend, work: Work) -> tuple[np.ndarray, Layer]:
-    """Return the gradient of the loss of a chunk, ``(size,)``, and the first layer of the network."""
+def gradient_of(backend: Backend, work: Work) -> tuple[np.ndarray, Network]:
+    """Return the gradient of the loss of a chunk, ``(size,)``, and the network."""
     network = new_model(backend, work, Case(work.model)).network(work.seq_length, work.batch_size)
     ids = backend.to_device(work.ids())  # (T+1, B)
-    network.learn(teacher_forcing(ids[:-1]), ids[1:])
-    return backend.to_host(network.gradient.flat), network.layers[0]
+    network.learn(ids[:-1], ids[1:])
+    return backend.to_host(network.gradient.flat), network
 
 
 def train(trainer: Trainer, steps: int) -> Trainer:

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import toy_model
 
-from minichar import Choice, MinicharError, generate, generate_many
+from minichar import Choice, MinicharError, generate_many
 from minichar.api.model import Model
-from minichar.sampling.generate import prime_ids
+from minichar.sampling.generate import generate, prime_ids
 from minichar.sampling.streams import Stream, Streams
 
 

@@ -7,10 +7,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from toys import scripted, toy_model
 
-from minichar import Choice, MinicharError, generate, generate_many
-from minichar.engine.feed import teacher_forcing
+from minichar import Choice, MinicharError, generate_many
 from minichar.model import CharRNN
-from minichar.sampling.generate import MAX_SAMPLES, STREAM, StopFilter, prime_ids, sample_ids
+from minichar.sampling.generate import MAX_SAMPLES, STREAM, StopFilter, generate, prime_ids, sample_ids
 from minichar.sampling.streams import BLOCK
 
 
@@ -49,7 +48,7 @@ def naive_text(model, prime, seed, n, temperature=1.0):
     text = prime
     for u in numbers[:n]:
         ids = model.vocabulary.encode(text).astype(int)[:, None]  # (T, 1)
-        logits = model.network(len(ids), 1).forward(teacher_forcing(ids))[-1, :, 0]
+        logits = model.network(len(ids), 1).forward(ids)[-1, :, 0]
         weights = np.exp((logits - logits.max()) / temperature)
         text += model.vocabulary.characters[int((np.cumsum(weights) / weights.sum() <= u).sum())]
     return text[len(prime) :]

@@ -4,9 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import toy_model
 
-from minichar import CharRNN, Choice, MinicharError, Vocabulary, generate
+from minichar import CharRNN, Choice, MinicharError, Vocabulary
 from minichar.engine.config import Config
-from minichar.sampling.generate import STREAM, prime_ids
+from minichar.sampling.generate import STREAM, generate, prime_ids
 from minichar.sampling.streams import BLOCK, Stream, Streams, choose, uniform_numbers
 
 MODEL = toy_model(dtype="float32", rnn_size=33).exact()

@@ -5,16 +5,21 @@ import pytest
 from naive import read_chunk
 
 from minichar.devices.cpu import CPU
-from minichar.devices.graph import WARM_UP, CudaGraph
+from minichar.devices.graph import CudaGraph
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.text.batches import split_text
 from minichar.text.vocabulary import Vocabulary
 from minichar.training import evaluation
-from minichar.training.evaluation import Evaluation, evaluate, evaluate_blocks, evaluate_part, evaluate_whole
-from minichar.training.measurement import Measurement
+from minichar.training.evaluation import (
+    Evaluation,
+    Measurement,
+    evaluate,
+    evaluate_blocks,
+    evaluate_part,
+    evaluate_whole,
+)
 
 T, B, V, H = 5, 2, 8, 3
 VOCABULARY = Vocabulary("abcdefgh")
@@ -211,12 +216,12 @@ class TestEvaluatePart:
         monkeypatch.setattr(model, "network", lambda T, B: networks.append(build(T, B)) or networks[-1])
         evaluate_part(model, split, "val", "carried")
         (network,) = networks
-        assert not any(any(stage.caches) for layer in network.layers for stage in layer.stages)
+        assert not any(any(layer.caches) for layer in network.layers)
 
     def test_a_model_in_training_is_not_affected(self, model, split):
         before = model.parameters.flat.copy()
         network = model.network(T, B)
-        network.forward(teacher_forcing(split.train[0][0]))
+        network.forward(split.train[0][0])
         network.carry()
         state = network.state
         evaluate_part(model, split, "val", "carried")
@@ -269,14 +274,13 @@ class TestOnADevice:
 
     @pytest.mark.parametrize(("read", "copies"), [(64, 1), (3, 1), (2, 2), (1, 3)])
     def test_each_chunk_is_copied_once_and_a_block_of_losses_at_once(
-        self, read, copies, there, here, device, ids, monkeypatch
+        self, read, copies, there, here, device, ids, monkeypatch, count_copies
     ):
         monkeypatch.setattr("minichar.training.evaluation.READ", read)
         split = split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
         wanted = evaluate(Measurement(here.network(T, B)), split.train)
-        before = dict(device.crossings)
+        crossed = count_copies(device)
         found = evaluate(Measurement(there.network(T, B)), split.train)
-        crossed = {way: device.crossings[way] - before[way] for way in before}
         assert crossed == {"to_device": len(split.train), "to_host": copies}
         for name in ("loss", "first", "last", "characters"):
             assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=1e-12)
@@ -286,7 +290,7 @@ class TestOnADevice:
         inputs, targets = np.stack([ids[:60].reshape(4, 5, 3), ids[1:].reshape(4, 5, 3)])  # (4, T, B) each
         measure, network = Measurement(there.network(5, 3)), there.network(5, 3)
         for k in range(4):
-            loss = network.measure(teacher_forcing(device.to_device(inputs[k])), device.to_device(targets[k]))
+            loss = network.measure(device.to_device(inputs[k]), device.to_device(targets[k]))
             network.carry()
             assert device.to_host(measure(inputs[k], targets[k])) == device.to_host(loss)
         assert isinstance(measure.whole_chunk, CudaGraph) == (device.kind == "gpu")
@@ -294,13 +298,8 @@ class TestOnADevice:
             assert measure.whole_chunk.graph is not None
             assert measure.whole_input.graph is None
         for k in range(4):
-            kept = []
-            monkeypatch.setattr(measure.network, "keep_caches", kept.append)
             measure.read(inputs[k])
-            monkeypatch.undo()
-            replayed = device.kind == "gpu" and k > WARM_UP  # a replay does not run Python code
-            assert kept == ([] if replayed else [False, True])
-            network.run(teacher_forcing(device.to_device(inputs[k])))
+            network.run(device.to_device(inputs[k]))
             network.carry()
             np.testing.assert_array_equal(
                 device.to_host(measure.network.state), device.to_host(network.state)
@@ -308,5 +307,5 @@ class TestOnADevice:
         if device.kind == "gpu":
             assert measure.whole_input.graph is not None
         short = inputs[0][:2], targets[0][:2]
-        feed, wanted = teacher_forcing(device.to_device(short[0])), device.to_device(short[1])
+        feed, wanted = device.to_device(short[0]), device.to_device(short[1])
         assert measure(*short) == float(device.to_host(network.measure(feed, wanted)))

@@ -143,6 +143,7 @@ class TestTraining:
         model = toy_model()
         rates = {"start_ss": 0.0, "min_ss": 0.0, "learning_rate": 8e-3, "weight_decay": 0.0}
         step = TrainingStep(model, T, B, Settings(use_ss=True, **rates))
+        step.set_rates(8e-3, 0.0)
         ids = np.random.default_rng(1).integers(6, size=(T + 1, B))
         keep = np.array([[1, 1], [1, 0], [0, 1], [0, 0], [1, 1]], bool)
         step.learn(ids[:-1], ids[1:], CPU.uniform(1), keep)

@@ -13,6 +13,7 @@ from minichar.checkpoints.checkpoint import load, load_training, save
 from minichar.errors import MinicharError
 from minichar.text.pydocs import uncleaned_pydocs_text
 from minichar.training.choose import CHOOSERS
+from minichar.training.schedules import rates
 from minichar.training.start import ARCHITECTURE, begin, resume, settings_of
 
 
@@ -182,7 +183,7 @@ def test_settings_that_an_old_checkpoint_lacks_have_the_values_of_char_rnn(tmp_p
     run.trainer.model.details["settings"] = stored
     settings = settings_of(run.trainer.model, Path("old.npz"))
     assert (settings.recipe, settings.learning_rate) == ("", 0.01)
-    assert [settings.learning_rate_at(i, 2, 40) for i in (0, 30)] == [0.01, 0.01 * 0.97**6]
+    assert [rates(settings, i, 2, 40)[0] for i in (0, 30)] == [0.01, 0.01 * 0.97**6]
     assert (settings.patience, settings.epoch_reset) == (0, True)
     assert (settings.weight_decay, settings.layer_norm, settings.tied) == (0, False, False)
 

@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from minichar.training.evaluation import evaluate
+from minichar.training import schedules
+from minichar.training.evaluation import Measurement, evaluate
 from minichar.training.events import EndedEarly, Evaluated, Step
-from minichar.training.measurement import Measurement
 
 
 def watch(monkeypatch, thing, method, note):
@@ -162,7 +162,7 @@ def test_the_learning_rate_of_each_step_is_used_and_recorded(trainer_of, monkeyp
     watch(monkeypatch, trainer.step.optimiser, "step", lambda g, rate: rates.append(float(rate)))
     list(trainer.run())
     N = trainer.iterations
-    assert rates == [trainer.settings.learning_rate_at(i, len(trainer.split.train), N) for i in range(N)]
+    assert rates == [schedules.rates(trainer.settings, i, len(trainer.split.train), N)[0] for i in range(N)]
     assert rates[0] < rates[N // 4] > rates[-1] > 0
     assert [row["learning_rate"] for row in trainer.history] == [*rates[6::7], *rates[-1:] * (N % 7 > 0)]
 
@@ -221,6 +221,7 @@ def test_the_backward_pass_uses_the_characters_that_were_fed(trainer_of):
     """With a teacher-forcing ratio of 0, all inputs of a chunk except the first are predictions."""
     trainer = trainer_of(start_ss=0.0, min_ss=0.0, ss_feed="argmax", learning_rate=1e-30)
     inputs, _ = trainer.split.train[0]
+    trainer.set_rates()
     trainer.learn()
     fed = trainer.step.network.fed
     np.testing.assert_array_equal(fed[0], inputs[0])

@@ -78,12 +78,12 @@ FAULTS = {
     "the step does not wait for the caller": (CudaGraph, "__call__", without(BEGIN, CudaGraph.__call__)),
     "the caller does not wait for the step": (CudaGraph, "__call__", without(END, CudaGraph.__call__)),
     "temporary arrays are in the default pool": (CudaGraph, "_run", lambda self, malloc: self.step()),
-    "a column does not wait for the one before": (
+    "a lane does not wait for the one before": (
         CuPyBackend,
-        "wavefront",
-        without(BEFORE, CuPyBackend.wavefront),
+        "run_lanes",
+        without(BEFORE, CuPyBackend.run_lanes),
     ),
-    "nothing waits for the last column": (CuPyBackend, "wavefront", without(AFTER, CuPyBackend.wavefront)),
+    "nothing waits for the last lane": (CuPyBackend, "run_lanes", without(AFTER, CuPyBackend.run_lanes)),
     "products are on another stream": (Products, "use_current_stream", lambda self: None),
 }
 

@@ -19,8 +19,7 @@ from minichar.devices import chunk_kernel
 from minichar.devices.chunk_kernel import CLUSTERS, KERNELS, ChunkKernel, shape_of
 from minichar.devices.cpu import CPU
 from minichar.devices.philox import Philox, PhiloxUniform
-from minichar.engine.feed import Feed
-from minichar.engine.layer import Layer
+from minichar.devices.wavefront import Wavefront
 from minichar.engine.registry import CELLS
 from minichar.model import CharRNN
 
@@ -194,12 +193,11 @@ OPTIONS = {
 }
 
 
-class Blocks(Feed):
+class Blocks:
     """A feed whose characters become known in blocks that end at given steps."""
 
     def __init__(self, ids, *ends):
-        super().__init__(ids)
-        self.ends = ends
+        self.ids, self.ends = ids, ends
 
     def __call__(self, t, look):
         return self.ids[t : min(end for end in (*self.ends, len(self.ids)) if end > t)]
@@ -221,7 +219,8 @@ def results(backend, work, ends=(), keep=None, **options):
         network.draw_masks(generator)
         losses.append(float(backend.to_host(network.learn(Blocks(ids[:-1], *ends), ids[1:]))))
         network.carry()
-    return losses, backend.to_host(network.gradient.flat), backend.to_host(network.state), network.layers
+    parts = network.wavefront.parts if network.wavefront else []
+    return losses, backend.to_host(network.gradient.flat), backend.to_host(network.state), parts
 
 
 def compare(gpu, work, **changes):
@@ -242,13 +241,13 @@ def test_a_network_has_the_losses_and_gradients_of_the_cpu(model, options, gpu):
 
 @pytest.mark.parametrize("model", KERNELS)
 def test_both_passes_can_run_in_blocks_of_steps(model, gpu, monkeypatch):
-    def wavefront(columns, steps, backwards=False):
+    def run(wavefront, lanes, steps, backwards=False):
         blocks = [slice(start, min(start + 3, steps.stop)) for start in range(steps.start, steps.stop, 3)]
         for block in reversed(blocks) if backwards else blocks:
-            for column in columns:
-                column(block)
+            for lane in lanes:
+                lane(block)
 
-    monkeypatch.setattr(gpu, "wavefront", wavefront)
+    monkeypatch.setattr(Wavefront, "run", run)
     layers = compare(gpu, replace(WORK, model=model, seq_length=8))
     assert [layer.in_kernel for layer in layers] == [True, True]
 
@@ -261,7 +260,7 @@ def test_a_captured_step_has_the_losses_of_the_cpu(H, gpu):
     found, step = gpu_checks.training_losses(gpu, work, 8)
     np.testing.assert_allclose(found, wanted, atol=2e-6)
     assert gpu_checks.is_captured(step.parts[0])
-    assert [layer.in_kernel for layer in step.network.layers] == [True, True]
+    assert [layer.in_kernel for layer in step.network.wavefront.parts] == [True, True]
 
 
 @pytest.mark.parametrize("model", KERNELS)
@@ -288,8 +287,8 @@ def test_evaluation_uses_the_kernel(gpu):
     losses = []
     for backend in (CPU, gpu):
         network, ids = new_network(backend, WORK), backend.to_device(WORK.ids())
-        losses.append(float(backend.to_host(network.measure(Feed(ids[:-1]), ids[1:]))))
-    assert network.layers[0].in_kernel
+        losses.append(float(backend.to_host(network.measure(ids[:-1], ids[1:]))))
+    assert network.wavefront.parts[0].in_kernel
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
 
 
@@ -305,13 +304,12 @@ def test_evaluation_uses_the_kernel(gpu):
     ids=str,
 )
 def test_other_layers_have_no_kernel(change, options, gpu):
-    layers = new_network(gpu, replace(WORK, **change), **options).layers
-    assert [type(layer) for layer in layers] == [Layer, Layer]
+    assert not new_network(gpu, replace(WORK, **change), **options).uses_kernel
 
 
 def test_layers_have_no_kernel_by_default(gpu):
     gpu.uses_chunk_kernel = False
-    assert type(new_network(gpu, WORK).layers[0]) is Layer
+    assert not new_network(gpu, WORK).uses_kernel
 
 
 @pytest.mark.parametrize(
@@ -322,4 +320,5 @@ def test_a_gpu_needs_shared_memory_and_clusters(major, shared, sizes, gpu, monke
     """The sizes of shared memory, in KiB, are those of Volta, Turing, Ada and Blackwell."""
     known = {chunk_kernel.MAJOR_CAPABILITY: major, chunk_kernel.SHARED_LIMIT: shared << 10}
     monkeypatch.setattr(cupy.cuda.runtime, "deviceGetAttribute", lambda attribute, index: known[attribute])
-    assert [H for H in CLUSTERS if gpu.chunk_kernel("lstm", H, 3, 2, "float32")] == sizes
+    used = [new_network(gpu, replace(WORK, rnn_size=H)).uses_kernel for H in CLUSTERS]
+    assert [H for H, uses in zip(CLUSTERS, used, strict=True) if uses] == sizes

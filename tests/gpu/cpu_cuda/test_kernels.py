@@ -9,8 +9,8 @@ from cells import ODD, B, H, arguments_of
 from cupy._core import fusion
 
 from minichar.devices.cpu import CPU
+from minichar.engine.layer import with_direct_gradient
 from minichar.engine.layer_norm import LayerNorm
-from minichar.engine.layer_stage import LayerStage
 from minichar.engine.registry import CELLS
 
 STAGES = [
@@ -47,7 +47,7 @@ def test_one_kernel_computes_the_results_and_writes_them_to_other_arrays(
         *results, cache = stage.forward(np, *arguments)
         arguments = [*generator.normal(size=(len(results), *results[0].shape)).astype(dtype), cache]
         written = list(range(len(stage.products)))
-    wanted, fused = function(np, *arguments), gpu.fuse(function)
+    wanted, fused = function(np, *arguments), gpu.fuse_into(function)
     there = [on(gpu, argument) for argument in arguments]
     close = {"rtol": 1e-13 if dtype == "float64" else 1e-5, "atol": 1e-15 if dtype == "float64" else 1e-6}
     for into in ([], [(k, gpu.zeros(np.reshape(wanted[k], (-1, B)).shape, dtype)) for k in written]):
@@ -124,9 +124,9 @@ def test_a_warning_names_a_function_that_cupy_fuses_in_another_way(function, num
 
 def test_a_kernel_that_adds_two_terms_of_dh_is_named_after_the_function_of_the_cell(gpu, cuda):
     """Profilers show the name of the kernel."""
-    stage = LayerStage(CELLS["gru"].stages[0], [SimpleNamespace(reads_h=True)], 1, gpu)
-    stage.add_direct_gradient()
+    (stage,) = CELLS["gru"].stages
+    backward = gpu.fuse(with_direct_gradient(stage.backward))
     one = gpu.zeros((3, 2), "float64") + 1.0
     cuda.operations()
-    stage.backward(one, one, (one,) * 5)
+    backward(one, one, (one,) * 5)
     assert [kind for kind in cuda.operations() if kind.startswith("kernel gru")] == ["kernel gru_backward"]

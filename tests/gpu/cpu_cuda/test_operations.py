@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from minichar.devices.backend import as_columns
-from minichar.devices.cupy import BLOCK, ONEHOT
+from minichar.devices.cupy import ONEHOT
 from minichar.devices.graph import WARM_UP
 from minichar.devices.random import ColumnsOf
+from minichar.devices.wavefront import BLOCK
 from minichar.engine.config import Config
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
@@ -53,9 +54,9 @@ def learner(gpu, generator):
     def learner(model, keep=None, settings=None, **changes):
         config = replace(Config(V, model, H, 2), **changes)
         char_rnn = CharRNN.new(config, Vocabulary("".join(map(chr, range(33, 33 + V)))), 1, backend=gpu)
-        step = TrainingStep(
-            char_rnn, T, B, replace(settings or Settings(), learning_rate=8e-3, weight_decay=0.0)
-        )
+        settings = replace(settings or Settings(), learning_rate=8e-3, weight_decay=0.0)
+        step = TrainingStep(char_rnn, T, B, settings)
+        step.set_rates(8e-3, settings.start_ss if settings.use_ss else 1.0)
         inputs, targets = generator.integers(V, size=(2, T, B))
         return lambda: step.learn(inputs, targets, gpu.uniform(1), keep)
 

@@ -7,7 +7,7 @@ from redis_helpers import text_of, worker_in_thread
 from toys import toy_model
 from web_helpers import LONG, wait_for
 
-from minichar import generate
+from minichar.sampling.generate import generate
 from minichar.web import legacy, redis_queue
 from minichar.web.app import create_app
 from minichar.web.job import Busy
