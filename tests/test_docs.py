@@ -33,10 +33,11 @@ from minichar.cli.examples import EXAMPLES
 from minichar.text import datasets
 
 ROOT = Path(__file__).parents[1]
+READMES = ("README.md", "README.zh-CN.md")
 GENERATED = ("course", "commands", "api")
 """Directories of pages that the documentation build generates from the source."""
 DOCUMENTS = [
-    ROOT / "README.md",
+    *(ROOT / name for name in READMES),
     *sorted(
         path
         for path in (ROOT / "docs").rglob("*.md")
@@ -332,9 +333,9 @@ def test_rounded_speeds_are_those_of_the_benchmark():
     training, generation = (
         f"{round(rows[name], -3):,}" for name in ("train LSTM 128", "sample LSTM 128, one stream")
     )
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"| training, LSTM 2×128 | {training} characters/s" in readme
-    assert f"| generation, LSTM 2×128 | {generation} characters/s" in readme
+    english, chinese = (" ".join((ROOT / name).read_text(encoding="utf-8").split()) for name in READMES)
+    assert f"processes {training} characters/s, and generation {generation} in one stream" in english
+    assert f"每秒训练 {training} 个字符；生成单个文本时每秒 {generation} 个字符" in chinese
     assert f"**{training}**\n\ncharacters/s" in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
 
 
@@ -348,6 +349,34 @@ def test_the_loss_of_the_default_is_that_of_the_results():
     assert f"| LSTM {row['model']}, the default | 3 min (planned) | {row['loss']} |" in readme
     assert f"| {row['loss']} (LSTM {row['model']}, the default) |" in quality
     assert f"**{row['loss']}**" in index
+
+
+TRANSLATED = {
+    "README.md": "README.zh-CN.md",
+    "docs/start.md": "docs/zh/start.md",
+    "docs/howto/chinese.md": "docs/zh/chinese.md",
+}
+"""The pages that are also in Chinese."""
+
+
+@pytest.mark.parametrize("pages", TRANSLATED.items())
+@pytest.mark.parametrize("language", ["sh", "powershell", "text"])
+def test_chinese_pages_have_the_commands_and_samples_of_the_english_ones(language, pages):
+    english, chinese = (
+        [re.sub('"(The |山中)"', "PROMPT", block) for block in blocks(language, [ROOT / page])]
+        for page in pages
+    )
+    if language == "text":  # the Chinese pages have no output of commands
+        english = [block for block in english if block in chinese]
+    assert chinese == english
+
+
+def test_chinese_readme_has_the_numbers_of_the_english_one():
+    english, chinese = (
+        [re.findall(r"\d+\.\d{3}", line) for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
+        for name in READMES
+    )
+    assert [row for row in english if row] == [row for row in chinese if row]
 
 
 def test_linked_and_named_files_exist():
