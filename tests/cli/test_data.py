@@ -127,12 +127,6 @@ def test_different_file_is_overwritten_only_with_force(run, tmp_path):
     assert path.read_text() == "fourfive!"
 
 
-def test_unknown_name_is_a_usage_error(run):
-    result = run("get", "shakespear")
-    assert result.exit_code == 2
-    assert "tinyshakespeare" in result.stderr
-
-
 def test_a_missing_name_is_a_usage_error_of_at_most_five_lines(run):
     result = run("get")
     assert result.exit_code == 2

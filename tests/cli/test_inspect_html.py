@@ -237,17 +237,6 @@ def test_the_default_text_could_not_be_saved(cli, home):
     assert data["about"] == "toy.npz on pydocs (in memory)"
 
 
-def test_training_text_is_missing(cli, checkpoint, home):
-    (home / "input.txt").unlink()
-    before = listing(home)
-    result = cli("inspect", checkpoint, "--html", "x.html", status=1)
-    assert result.stderr == (
-        f"Error: {checkpoint} was trained on 'input.txt', which does not exist: "
-        "specify the text with --text\n"
-    )
-    assert listing(home) == before
-
-
 def test_training_text_is_unknown(cli, home):
     save("toy.npz", toy_model())
     result = cli("inspect", "toy.npz", "--html", "x.html", status=1)

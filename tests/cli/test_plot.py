@@ -2,7 +2,6 @@ import re
 import sys
 import xml.etree.ElementTree as ET
 
-import numpy as np
 import pytest
 from toys import history_of, listing, parts, put_together, toy_model
 
@@ -118,26 +117,6 @@ def test_too_many_runs(cli, checkpoint):
     cli("plot", *[checkpoint] * 26)
 
 
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (None, "no such checkpoint"),
-        (b"", "it is empty, truncated, or not a zip archive"),
-        (b"PK\x03\x04", "it is empty"),
-    ],
-)
-def test_invalid_checkpoint(cli, home, content, words):
-    if content is not None:
-        (home / "x.npz").write_bytes(content)
-    result = cli("plot", "x.npz", status=1)
-    assert words in result.stderr
-    assert result.stdout == ""
-
-
-def test_empty_directory(cli, home):
-    assert "no checkpoint in cv/: train one" in cli("plot", status=1).stderr
-
-
 def test_model_without_training_state(cli, home):
     save("toy.npz", toy_model())
     assert (
@@ -159,11 +138,3 @@ def test_run_without_evaluations(cli, checkpoint):
     header, arrays = parts(checkpoint)
     put_together("young.npz", header, arrays | {"history": arrays["history"][:0]})
     assert "stopped before the first evaluation" in cli("plot", "young.npz", status=1).stderr
-
-
-def test_corrupted_history(cli, checkpoint):
-    header, arrays = parts(checkpoint)
-    arrays["history"][0, 1] = np.nan
-    put_together("forged.npz", header, arrays)
-    result = cli("plot", "forged.npz", status=1)
-    assert "forged.npz is not a checkpoint that minichar can read: its history has values" in result.stderr

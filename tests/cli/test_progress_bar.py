@@ -92,16 +92,6 @@ def test_a_progress_bar_omits_what_does_not_fit(screen, clock, columns, line):
     assert shown.last() == line
 
 
-def test_the_progress_bar_of_a_resumed_run_begins_where_the_run_stopped(train, cli, monkeypatch):
-    path = train("--max-epochs", 3)
-    with CliRunner().isolation():
-        monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True)
-    stderr = cli("train", "--resume", path, "--max-epochs", 4).stderr
-    shown = [int(percent) for percent in re.findall(r"\] +(\d+)%", stderr)]
-    assert shown[0] == 75
-    assert shown[-1] == 100
-
-
 def test_the_time_left_is_estimated_from_the_steps_since_the_run_was_resumed(screen, clock):
     """The first 10 steps take 20 s, so the other 50 take 100 s."""
     shown, bar = screen(), Bar(100, first=40)

@@ -1,5 +1,4 @@
 import os
-import signal
 import subprocess
 import sys
 
@@ -78,12 +77,6 @@ def test_argmax(cli, toy):
     assert cli("sample", toy, "--sample", "--length", 30, "--seed", 123).stdout == text_of(toy, 30) + "\n"
 
 
-def test_help(cli):
-    text = cli("sample", "--help").stdout
-    assert [text.index(heading) for heading in ("Sampling:", "Prompt:", "Length:")]
-    assert all(parameter.opts[0] in text for parameter in command.params if parameter.name != "checkpoint")
-
-
 def test_default_is_the_best_checkpoint_in_cv(cli, home, train):
     train("--eval-val-every", 25, "--learning-rate", 0.01)
     train("--savefile", "worse", "--max-epochs", 1)
@@ -93,24 +86,6 @@ def test_default_is_the_best_checkpoint_in_cv(cli, home, train):
     result = cli("sample", "--seed", 123, "--length", 20)
     assert f"cv/{names[0]}: LSTM" in result.stderr
     assert result.stdout == text_of(f"cv/{names[0]}", 20) + "\n"
-
-
-def test_directory_uses_its_best_checkpoint(cli, train):
-    train()
-    best = train("--checkpoint-dir", "out", "--eval-val-every", 25)
-    assert len(os.listdir("out")) == 3
-    assert f"{best}: LSTM" in cli("sample", "out", "--length", 20).stderr
-    assert cli("eval", "out").stdout.startswith(f"model       {best}: LSTM")
-
-
-def test_no_checkpoint_in_cv(cli):
-    result = cli("sample", status=1)
-    assert result.stderr == "Error: no checkpoint in cv/: train one with `minichar train`\n"
-
-
-def test_the_same_seed_generates_the_same_text(cli, toy):
-    once, again, other = (cli("sample", toy, "--seed", seed).stdout for seed in (1, 1, 2))
-    assert once == again != other
 
 
 # The prompt
@@ -130,12 +105,6 @@ def test_empty_prompt_file_is_no_prompt(cli, toy):
     without = cli("sample", "--seed", 123, toy, "--length", 30).stdout
     assert cli("sample", "--seed", 123, toy, "--length", 30, "--primetext", "").stdout == without
     assert cli("sample", "--seed", 123, toy, "--length", 30, "--prime-file", "-", stdin="").stdout == without
-
-
-def test_prompt_from_a_pipe(process, toy):
-    child = process("sample", "--seed", 123, toy, "--prime-file", "-", "--length", 30, stdin=subprocess.PIPE)
-    stdout, _ = child.communicate("ab", timeout=600)
-    assert stdout == "ab" + text_of(toy, 30, "ab") + "\n"
 
 
 def test_a_prompt_from_a_terminal_is_asked_for(cli, toy, monkeypatch):
@@ -234,15 +203,6 @@ def test_unlimited_length_with_a_closed_pipe(toy):
         assert child.wait(timeout=600) == 141
     assert head.decode() == text_of(toy, 1000)
     assert stderr == f"toy.npz: {load(toy).summary()}, on cpu, seed 123\n"
-
-
-def test_text_is_streamed(process, toy):
-    child = process("sample", "--seed", 123, toy, "--length", 0, "--quiet")
-    assert child.stdout.read(10) == text_of(toy, 10)
-    child.send_signal(signal.SIGINT)
-    _, stderr = child.communicate(timeout=600)
-    assert "Traceback" not in stderr
-    assert child.returncode != 0
 
 
 def test_interrupted_batch(cli, toy, monkeypatch):
@@ -408,11 +368,3 @@ def test_novelty_without_the_training_text(cli, checkpoint, home):
 )
 def test_options_that_exclude_novelty(cli, options, words):
     assert cli("sample", "missing.npz", "--novelty", *options, status=2).stderr.endswith(words)
-
-
-@pytest.mark.parametrize("temperature", ["1e-300", "1e300", "0.001", "1000"])
-def test_extreme_temperatures(cli, toy, temperature):
-    text = cli("sample", toy, "--temperature", temperature, "--length", 100, "--seed", 1).stdout
-    assert len(text) == 101
-    if temperature == "1e-300":
-        assert text == text_of(toy, 100, choice=Choice(argmax=True)) + "\n"

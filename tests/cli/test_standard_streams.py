@@ -104,8 +104,10 @@ def test_closed_standard_error(shell, checkpoint):
 
 
 @needs_full
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["sample", "toy.npz", "--quiet"]])
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"),
+    [(["--help"], "1"), (["train", "--help"], ""), (["sample", "toy.npz", "--quiet"], "")],
+)
 def test_full_standard_output(shell, toy, arguments, unbuffered):
     result = shell('exec "$@" >/dev/full', "-m", "minichar", *arguments, PYTHONUNBUFFERED=unbuffered)
     assert result.returncode == 1
@@ -118,10 +120,7 @@ def test_full_standard_error(shell):
     assert (result.returncode, result.stdout) == (1, "")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    ["--help", "--version", "train --help", "data list", "sample", "eval", "inspect", "plot", "convert cv"],
-)
+@pytest.mark.parametrize("arguments", ["--help", "data list", "eval"])
 def test_abandoned_standard_output(process, checkpoint, arguments):
     child = process(*arguments.split(), env=ONE_THREAD | {"PYTHONUNBUFFERED": ""})
     child.stdout.close()
@@ -162,10 +161,7 @@ def test_generated_text_is_escaped_on_a_terminal_only(on_a_terminal, process, at
     [
         ("inspect {}", 0),
         ("convert {} --to html", 0),
-        ("convert {} --to html --quiet{}", 2),
         ("plot {}", 1),
-        ("eval {} --data missing{}", 1),
-        ("train --resume missing{}", 1),
         ("missing{}", 2),
     ],
 )

@@ -43,32 +43,6 @@ def test_advice_depends_on_the_size_of_the_model_and_on_the_number_of_steps(cli,
         assert said in cli(*arguments, "--rnn-size", size).stderr
 
 
-LEARNED = "the cat sat on the mat and the dog ate the rat " * 8 + "zebras jump vexed quick foxes"
-
-
-@pytest.mark.parametrize("options", [["--dropout", 0.5], ["--use-ss", "--start-ss", 0.5, "--min-ss", 0.5]])
-def test_dropout_and_scheduled_sampling_do_not_hide_overfitting(cli, home, options):
-    """Both options raise the training loss, but the advice compares losses measured without them."""
-    (home / "learned.txt").write_text(LEARNED)
-    arguments = [
-        "--data",
-        "learned.txt",
-        "--rnn-size",
-        40,
-        "--num-layers",
-        1,
-        "--batch-size",
-        2,
-        "--seq-length",
-        16,
-    ]
-    arguments += ["--learning-rate", 0.01, "--max-epochs", 25, "--patience", 0]
-    said = cli("train", *arguments, *options).stderr
-    losses = re.search(r"epoch 25.00  train (\S+)  validation (\S+) nats", said)
-    assert float(losses[1]) < float(losses[2])
-    assert "overfitting (gap " in said.split("epoch 25.00  train")[1]
-
-
 def test_advice_on_a_run_with_few_steps_because_of_long_sequences(cli):
     said = cli("train", "--data", "input.txt", *TOY, "--seq-length", 60, "--max-epochs", 1).stderr
     assert "training steps: increase --max-epochs or reduce --seq-length" in said

@@ -195,10 +195,6 @@ def test_help_lists_every_option_under_a_heading(cli):
     assert "  --model [auto|gru|gru-reset-before|lstm|rnn]\n" in text
 
 
-def test_text_without_the_data_option(cli):
-    assert "minichar train --data input.txt" in cli("train", "input.txt", status=2).stderr
-
-
 def test_a_recipe_is_used_and_stored(cli, begun):
     cli("train", "--data", "input.txt", "--recipe", "QUICK", "--rnn-size", 9, status=1)
     (settings,) = begun
