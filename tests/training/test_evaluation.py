@@ -29,8 +29,8 @@ def model_on(backend, cell, generator):
 
 
 @pytest.fixture
-def model(cell, generator):
-    return model_on(CPU, cell, generator)
+def model(generator):
+    return model_on(CPU, "lstm", generator)
 
 
 @pytest.fixture
@@ -113,12 +113,12 @@ class TestEvaluate:
 
 
 class TestEvaluateWhole:
-    @pytest.mark.parametrize("T", [1, 7, 149, 150, 151])
-    def test_the_result_does_not_depend_on_the_chunk_length(self, model, ids, T):
-        column = ids.astype(int)[:, None]
-        result = evaluate_whole(model, ids, T)
-        assert result.loss == pytest.approx(naive_loss(model, column[:-1], column[1:])[0], rel=1e-12)
-        assert result.characters == 150
+    def test_the_result_does_not_depend_on_the_chunk_length(self, cell, ids, generator):
+        model, column = model_on(CPU, cell, generator), ids.astype(int)[:, None]
+        for T in (1, 7, 149, 150, 151):
+            result = evaluate_whole(model, ids, T)
+            assert result.loss == pytest.approx(naive_loss(model, column[:-1], column[1:])[0], rel=1e-12)
+            assert result.characters == 150
 
     def test_two_characters_are_enough(self, model, ids):
         column = ids[:2].astype(int)[:, None]
@@ -140,7 +140,7 @@ class TestEvaluateWhole:
 
 
 class TestEvaluateBlocks:
-    @pytest.mark.parametrize("at_a_time", [1, 4, 64])
+    @pytest.mark.parametrize("at_a_time", [4, 64])
     def test_every_block_starts_from_a_zero_state(self, model, generator, monkeypatch, at_a_time):
         monkeypatch.setattr(evaluation, "BLOCKS", at_a_time)
         streams = generator.integers(V, size=(2, 23)).astype(np.uint8)  # 3 blocks of 7 characters per stream
@@ -154,10 +154,9 @@ class TestEvaluateBlocks:
         result = evaluate_blocks(model, ids[None], len(ids) - 1)
         assert result.loss == pytest.approx(evaluate_whole(model, ids).loss, rel=1e-12)
 
-    @pytest.mark.parametrize("M", [0, 1, 7])
-    def test_streams_that_are_too_short_are_rejected(self, model, M):
-        with pytest.raises(MinicharError, match=f"block=7 is too long: the streams have {M} characters"):
-            evaluate_blocks(model, np.zeros((2, M), int), 7)
+    def test_streams_that_are_too_short_are_rejected(self, model):
+        with pytest.raises(MinicharError, match="block=7 is too long: the streams have 7 characters"):
+            evaluate_blocks(model, np.zeros((2, 7), int), 7)
 
     def test_a_loss_that_is_not_finite_is_an_error(self, model, ids):
         model.parameters.flat[:] = np.nan
@@ -243,22 +242,21 @@ class TestOnADevice:
     """Tests that evaluation on a device gives the same losses as on the CPU."""
 
     @pytest.fixture
-    def there(self, cell, device):
+    def there(self, device):
         """Return a model on the device."""
-        return model_on(device, cell, np.random.default_rng(123))
+        return model_on(device, "lstm", np.random.default_rng(123))
 
     @pytest.fixture
-    def here(self, cell):
-        return model_on(CPU, cell, np.random.default_rng(123))
+    def here(self):
+        return model_on(CPU, "lstm", np.random.default_rng(123))
 
     @pytest.fixture
     def ids(self):
         return np.random.default_rng(5).integers(V, size=61).astype("uint8")
 
-    @pytest.mark.parametrize("start", ["zero", "carried"])
-    def test_a_part(self, there, here, ids, start):
+    def test_a_part(self, there, here, ids):
         split = split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
-        result, wanted = (evaluate_part(model, split, "val", start) for model in (there, here))
+        result, wanted = (evaluate_part(model, split, "val", "carried") for model in (there, here))
         for name in ("loss", "first", "last"):
             assert getattr(result, name) == pytest.approx(getattr(wanted, name), rel=1e-12)
         assert result.characters == wanted.characters
@@ -267,7 +265,7 @@ class TestOnADevice:
         wanted = evaluate_whole(here, ids, 50)
         assert evaluate_whole(there, ids, 25).loss == pytest.approx(wanted.loss, rel=1e-12)
 
-    @pytest.mark.parametrize(("read", "copies"), [(64, 1), (3, 1), (2, 2), (1, 3)])
+    @pytest.mark.parametrize(("read", "copies"), [(3, 1), (2, 2)])
     def test_each_chunk_is_copied_once_and_a_block_of_losses_at_once(
         self, read, copies, there, here, device, ids, monkeypatch
     ):

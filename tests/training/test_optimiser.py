@@ -117,9 +117,9 @@ def test_epsilon_is_1e_8_and_outside_the_root(parameters_of, backend, host):
     np.testing.assert_allclose(host(parameters["W"]), [-1.0], rtol=1e-12)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.95])
-@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
-@pytest.mark.parametrize("rate_is", ["a number", "an array"])
+@pytest.mark.parametrize(
+    ("decay", "weight_decay", "rate_is"), [(0.0, 0.0, "a number"), (0.95, 0.3, "an array")]
+)
 def test_three_steps_agree_with_a_loop_over_elements(
     decay, weight_decay, rate_is, parameters_of, backend, host, generator
 ):

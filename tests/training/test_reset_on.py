@@ -22,8 +22,8 @@ T, B = 5, 2
 
 
 @pytest.fixture
-def model(cell):
-    return with_reset_on("a", toy_model("abcd", rnn_size=3, model=cell))
+def model():
+    return with_reset_on("a", toy_model("abcd", rnn_size=3))
 
 
 @pytest.fixture

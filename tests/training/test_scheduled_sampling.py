@@ -30,30 +30,21 @@ def fed(backend):
 
 
 @pytest.mark.parametrize("feed", SS_FEEDS)
-class TestTheMask:
-    def test_a_ratio_of_one_feeds_the_text(self, feed, fed):
-        assert (fed(1.0, feed=feed) == TRUE).all()
-
-    def test_a_ratio_of_zero_feeds_the_model_after_the_first_character(self, feed, fed):
-        ids = fed(0.0, feed=feed)
-        assert (ids[0] == TRUE).all()
-        assert (ids[1:] == OTHER).all()
-
-    def test_the_fraction_of_true_characters_is_the_ratio(self, feed, fed):
-        true = fed(0.8, B=100, feed=feed)[1:] == TRUE
-        # The mean of 19 · 100 = 1900 draws has a standard deviation of √(0.8 · 0.2 / 1900) = 0.009.
-        assert true.mean() == pytest.approx(0.8, abs=0.036)
-
-    def test_each_character_is_drawn_independently(self, feed, fed):
-        """The mask is drawn independently for every step and sequence."""
-        true = fed(0.5, feed=feed)[1:] == TRUE  # (T-1, B)
-        for axis in (0, 1):
-            assert true.any(axis=axis).all()
-            assert not true.all(axis=axis).any()
-
-    def test_the_mask_depends_on_the_seed(self, feed, fed):
-        np.testing.assert_array_equal(fed(0.5, feed=feed, seed=7), fed(0.5, feed=feed, seed=7))
-        assert (fed(0.5, feed=feed, seed=7) != fed(0.5, feed=feed, seed=8)).any()
+def test_the_mask(feed, fed):
+    """Except for the first step, it is drawn independently for every step and sequence."""
+    assert (fed(1.0, feed=feed) == TRUE).all()
+    ids = fed(0.0, feed=feed)
+    assert (ids[0] == TRUE).all()
+    assert (ids[1:] == OTHER).all()
+    true = fed(0.8, B=100, feed=feed)[1:] == TRUE  # (T-1, B)
+    # The mean of 19 · 100 = 1900 draws has a standard deviation of √(0.8 · 0.2 / 1900) = 0.009.
+    assert true.mean() == pytest.approx(0.8, abs=0.036)
+    true = fed(0.5, feed=feed)[1:] == TRUE
+    for axis in (0, 1):
+        assert true.any(axis=axis).all()
+        assert not true.all(axis=axis).any()
+    np.testing.assert_array_equal(fed(0.5, feed=feed, seed=7), fed(0.5, feed=feed, seed=7))
+    assert (fed(0.5, feed=feed, seed=7) != fed(0.5, feed=feed, seed=8)).any()
 
 
 @pytest.mark.parametrize("feed", SS_FEEDS)

@@ -16,11 +16,17 @@ from minichar.training.transfer import copy_weights
 ALPHABET = "abcdefgh \n"
 
 
-@pytest.fixture(params=[{}, {"embedding": 3}, {"embedding": 8, "tied": True}], ids=str)
-def old(request, tmp_path, cell):
+MODELS = [
+    {"model": "lstm"},
+    {"model": "rnn", "embedding": 3},
+    {"model": "gru", "layer_norm": True, "embedding": 8, "tied": True},
+]
+
+
+@pytest.fixture(params=MODELS, ids=str)
+def old(request, tmp_path):
     """Save and return a model with a different vocabulary, with or without an embedding."""
-    config = {"rnn_size": 8, "num_layers": 2, "dropout": 0.4, **request.param}
-    model = toy_model("\n aceghxz", dtype="float32", **config, model=cell)
+    model = toy_model("\n aceghxz", dtype="float32", rnn_size=8, dropout=0.4, **request.param)
     save(tmp_path / "old.npz", model)
     return model
 
