@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from api_helpers import OVERFITTING, train
-from toys import history_with, parts, put_together
+from toys import history_with, parts
 
 import minichar
 from minichar.history import COLUMNS
@@ -70,11 +70,3 @@ def test_an_entry_of_the_details_is_not_the_history(model, tmp_path):
     model.details = {"history": 5}
     model.save(tmp_path / "model.npz")
     assert len(minichar.load(tmp_path / "model.npz").history) == 0
-
-
-def test_corrupted_history_raises(text):
-    train(text)
-    header, arrays = parts(next((text / "cv").glob("*.npz")))
-    corrupted = put_together(text / "corrupted.npz", header, arrays | {"history": np.zeros(3)})
-    with pytest.raises(minichar.MinicharError, match="history"):
-        minichar.load(corrupted)

@@ -80,19 +80,6 @@ def test_the_loss_keeps_its_precision_beside_gradients_in_single_precision(losse
             assert not np.isfinite(loss)
 
 
-def test_all_ranks_have_the_same_weights(tmp_path):
-    settings = toy_settings(tmp_path, **EVERYTHING | {"dtype": "float32"})
-
-    def weights(team):
-        trainer = begin(settings, team=team).trainer
-        losses_of(trainer, 20)
-        return trainer.step.theta.flat
-
-    first, *others = on_ranks(3, weights)
-    for other in others:
-        np.testing.assert_array_equal(other, first)
-
-
 def test_evaluations_and_checkpoints_are_those_of_one_process(tmp_path):
     settings = toy_settings(tmp_path, **EVERYTHING | {"max_epochs": 1})
     elsewhere = replace(settings, checkpoint_dir=tmp_path / "alone")
