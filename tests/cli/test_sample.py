@@ -14,13 +14,6 @@ from minichar.cli.sample import command
 from minichar.sampling.generate import Choice
 
 
-@pytest.fixture
-def toy(home):
-    """Save a toy model with a small vocabulary, and return its path."""
-    save("toy.npz", toy_model())
-    return "toy.npz"
-
-
 def text_of(path, *arguments, **options):
     return "".join(generate(load(path), *arguments, **options))
 

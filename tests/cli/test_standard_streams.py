@@ -36,13 +36,6 @@ def shell(home):
     return shell
 
 
-@pytest.fixture
-def toy(home):
-    """Save a small model."""
-    save("toy.npz", toy_model())
-    return "toy.npz"
-
-
 def test_console_script_and_python_m_have_the_same_entry_point():
     (script,) = entry_points(group="console_scripts", name="minichar")
     assert script.value == "minichar.__main__:main"

@@ -190,3 +190,18 @@ def test_suggested_commands_are_quoted(cli, home):
         "train", "--data", "input.txt", *TOY, "--max-epochs", 1, "--checkpoint-dir", "my models"
     ).stderr
     assert "generate text: minichar sample 'my models/lm_lstm_epoch1.00_" in said
+
+
+def test_best_checkpoint_may_precede_the_resumed_run(cli, train, measure):
+    best = train("--max-epochs", 1)
+    measure(3.9)
+    result = cli("train", "--resume", best, "--max-epochs", 2)
+    assert sorted(map(str, Path("cv").iterdir())) == [best, "cv/lm_lstm_epoch2.00_3.9000.npz"]
+    assert result.stdout.strip() == best
+    assert "(best so far)" not in result.stderr
+
+
+def test_prints_the_best_checkpoint_instead_of_the_last(train, measure):
+    measure(2.50001, 2.50002, 3.5)  # the first two are equal in file names, of which the newest is used
+    assert train("--eval-val-every", 25) == "cv/lm_lstm_epoch1.52_2.5000.npz"
+    assert len(list(Path("cv").iterdir())) == 3
