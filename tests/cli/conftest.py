@@ -41,6 +41,13 @@ def cli(home):
 
 
 @pytest.fixture
+def terminal(monkeypatch):
+    """Make standard error a terminal in commands that run in this process."""
+    with CliRunner().isolation():
+        monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True)
+
+
+@pytest.fixture
 def refused(cli, home):
     """Return a function that runs a command that must fail without changing files, and returns its error."""
 

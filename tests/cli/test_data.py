@@ -1,5 +1,4 @@
 import hashlib
-import sys
 import textwrap
 from dataclasses import replace
 
@@ -96,10 +95,7 @@ def test_get_saves_to_another_directory(run):
 
 
 @pytest.mark.usefixtures("toy")
-def test_progress_bar_is_shown_for_downloads_on_a_terminal(run, monkeypatch):
-    with CliRunner().isolation():
-        stream = type(sys.stderr)
-    monkeypatch.setattr(stream, "isatty", lambda self: True)
+def test_progress_bar_is_shown_for_downloads_on_a_terminal(run, terminal):
     first = run("get", "tang300")
     assert first.stdout == "data/tang300/input.txt\n"
     assert "Downloading tang300" in first.stderr

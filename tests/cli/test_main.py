@@ -114,12 +114,6 @@ def test_help_describes_every_parameter_in_a_section(cli, words, command):
     )
 
 
-def test_help_describes_arguments_in_their_own_section(cli):
-    text = cli("sample", "--help").stdout
-    assert re.search(r"^Arguments:\n  \[CHECKPOINT\]  A checkpoint or a directory", text, re.MULTILINE)
-    assert sections_of(text)["Arguments"] == ["[CHECKPOINT]"]
-
-
 @pytest.mark.parametrize(
     ("given", "words"),
     [

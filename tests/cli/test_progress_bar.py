@@ -5,7 +5,6 @@ import re
 import sys
 
 import pytest
-from click.testing import CliRunner
 from toys import TOY
 
 from minichar.cli.bar import Bar
@@ -128,15 +127,13 @@ def test_a_progress_bar_is_redrawn_at_most_ten_times_per_second(screen, clock):
 
 
 @pytest.fixture
-def bar(cli, clock, monkeypatch):
+def bar(cli, clock, terminal):
     """Return a function that runs `minichar train` and returns the percentages that the progress bar shows.
 
     Each step takes a second.
     """
 
     def run(*arguments):
-        with CliRunner().isolation():
-            monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True)
         stderr = cli("train", *arguments).stderr
         return [int(percent) for percent in re.findall(r"\] +(\d+)%", stderr)]
 

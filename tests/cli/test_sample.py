@@ -43,18 +43,8 @@ def test_without_a_seed_every_text_is_new(cli, toy):
 
 @pytest.mark.parametrize("joined", ["-", "_"])
 def test_options_match_the_function(cli, toy, joined):
-    options = [
-        f"--top{joined}k",
-        4,
-        f"--top{joined}p",
-        0.9,
-        "--temperature",
-        0.7,
-        "--seed",
-        5,
-        "--length",
-        60,
-    ]
+    options = [f"--top{joined}k", 4, f"--top{joined}p", 0.9]
+    options += ["--temperature", 0.7, "--seed", 5, "--length", 60]
     choice = Choice(0.7, 4, 0.9)
     expected = text_of(toy, 60, "ab", seed=5, choice=choice)
     assert cli("sample", toy, *options, "--primetext", "ab").stdout == f"ab{expected}\n"
@@ -179,11 +169,6 @@ def test_escape_sequences_in_stop_strings(cli, toy, monkeypatch):
     assert r"\d is not an escape sequence: use one of \n, \t, \\" in result.stderr
 
 
-def test_default_stop_string_is_five_newlines(cli, toy, monkeypatch):
-    with scripted(monkeypatch, load(toy).vocabulary.encode("ab\n\n\n\n\ncd")[:, None]):
-        assert cli("sample", toy).stdout == "ab\n"
-
-
 def test_unlimited_length_with_a_closed_pipe(toy):
     """Piping the output to `head -c 1000` must not print an error."""
     options = ["--length", "0", "--seed", "123", "--device", "cpu"]
@@ -235,22 +220,17 @@ def test_several_samples(cli, toy):
     assert cli("sample", toy, "--num-samples", 3, "--length", 9, "--quiet").stderr == ""
 
 
-@pytest.mark.parametrize("quiet", [False, True])
-def test_several_samples_show_progress_on_a_terminal(cli, toy, monkeypatch, quiet):
-    with CliRunner().isolation():
-        stream = type(sys.stderr)
-    monkeypatch.setattr(stream, "isatty", lambda self: True)
-    options = ["--quiet"] if quiet else []
-    result = cli("sample", toy, "--num-samples", 3, "--length", 9, *options)
-    assert ("100%" in result.stderr) is not quiet
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_several_samples_show_progress_on_a_terminal(cli, toy, terminal, quiet):
+    result = cli("sample", toy, "--num-samples", 3, "--length", 9, *quiet)
+    assert ("100%" in result.stderr) is not bool(quiet)
     assert "%" not in result.stdout
     assert result.stdout.count("\n\n") >= 3
 
 
-@pytest.mark.parametrize("embedding", [0, 9])
-def test_exact_samples_match_the_exact_model(cli, home, embedding):
+def test_exact_samples_match_the_exact_model(cli, home):
     """Large weights amplify rounding errors, so a float32 model generates different text."""
-    model = toy_model(dtype="float32", rnn_size=64, embedding=embedding)
+    model = toy_model(dtype="float32", rnn_size=64, embedding=9)
     model.parameters.flat[...] *= 20
     save("toy.npz", model)
     expected = "".join(generate(model.exact(), 200, seed=4))
@@ -274,13 +254,8 @@ def test_several_samples_need_a_length(cli):
             ["--temperature", 0],
             "--temperature is 0; it must be above 0 (for greedy decoding, use --argmax)",
         ),
-        (["--temperature", -1], "--temperature is -1;"),
-        (["--temperature", "nan"], "--temperature is nan"),
-        (["--temperature", "inf"], "--temperature is inf; it must be a finite number\n"),
         (["--top-k", -1], "--top-k is -1; it must be at least 0"),
-        (["--top-p", 0], "--top-p is 0;"),
         (["--top-p", 1.5], "--top-p is 1.5; it must be above 0 and at most 1"),
-        (["--length", -1], "--length is -1; it must be at least 0\n"),
         (["--length", 2**63], f"--length is {2**63}; it must be below 2**63\n"),
         (["--num-samples", 0], "--num-samples is 0"),
         (["--seed", -1], "--seed is -1"),

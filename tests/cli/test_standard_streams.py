@@ -268,25 +268,19 @@ def handler_in_block():
         return signal.getsignal(signal.SIGINT)
 
 
-def test_interrupt_action_is_restored():
-    before = signal.getsignal(signal.SIGINT)
+def test_interrupt_action_is_restored_and_a_handler_of_the_program_or_in_another_thread_is_kept():
+    before, handlers = signal.getsignal(signal.SIGINT), []
     assert handler_in_block() is signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_interrupt_action_in_another_thread():
-    handlers = []
     thread = threading.Thread(target=lambda: handlers.append(handler_in_block()))
     thread.start()
     thread.join()
-    assert handlers == [signal.getsignal(signal.SIGINT)]
+    assert handlers == [before]
 
-
-def test_interrupt_handler_of_the_program_is_kept():
     def handler(number, frame):
         pass
 
-    before = signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, handler)
     try:
         assert handler_in_block() is handler
     finally:

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 from click.shell_completion import ShellComplete
-from click.testing import CliRunner
 from toys import SMALL, TEXT
 
 from minichar.checkpoints.checkpoint import load
@@ -111,11 +110,10 @@ def test_each_note_about_the_trials_is_printed_once(cli, home, optuna):
         assert len([line for line in lines if note in line]) == 1
 
 
-def test_the_space_can_be_a_file_and_progress_is_shown_on_a_terminal(cli, home, optuna, monkeypatch):
+def test_the_space_can_be_a_file_and_progress_is_shown_on_a_terminal(
+    cli, home, optuna, terminal, monkeypatch
+):
     (home / "space.toml").write_text("rnn_size = [4, 8]\n")
-    with CliRunner().isolation():
-        stream = type(sys.stderr)
-    monkeypatch.setattr(stream, "isatty", lambda self: True)
     monkeypatch.setattr("minichar.cli.bar.REFRESH", 0.0)
     words = ("--data", "input.txt", *SMALL[2:], "--space", "space.toml", "--trials", 1)
     said = cli("sweep", *words).stderr

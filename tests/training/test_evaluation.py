@@ -52,13 +52,12 @@ class TestEvaluation:
         assert Evaluation(1.0, 0.0, 0.0, 1).perplexity == pytest.approx(e)
         assert Evaluation(1.0, 0.0, 0.0, 1).bits == pytest.approx(1.4426950408889634)  # 1 / ln 2
 
+        assert Evaluation(1e6, 0.0, 0.0, 1).perplexity == inf
+
     def test_repr(self):
         result = Evaluation(loss=2 * log(2), first=0.0, last=0.0, characters=1234)
         loss = "loss 1.3863 nats = 2.0000 bits per character"
         assert repr(result) == f"Evaluation: {loss}, perplexity 4.000, 1,234 characters"
-
-    def test_the_perplexity_of_a_huge_loss_is_infinite(self):
-        assert Evaluation(1e6, 0.0, 0.0, 1).perplexity == inf
 
 
 def test_corrupted_weights_are_named_as_the_cause_of_a_loss_that_is_not_finite(model, ids):
@@ -71,6 +70,8 @@ def test_corrupted_weights_are_named_as_the_cause_of_a_loss_that_is_not_finite(m
     for start in ("zero", "carried"):
         with pytest.raises(MinicharError, match="not finite: its weights are corrupted"):
             evaluate_part(model, split, "val", start)
+    with pytest.raises(MinicharError, match="not finite"):
+        evaluate_blocks(model, ids[None], 10)
 
 
 class TestEvaluate:
@@ -115,16 +116,11 @@ class TestEvaluate:
 class TestEvaluateWhole:
     def test_the_result_does_not_depend_on_the_chunk_length(self, cell, ids, generator):
         model, column = model_on(CPU, cell, generator), ids.astype(int)[:, None]
-        for T in (1, 7, 149, 150, 151):
-            result = evaluate_whole(model, ids, T)
-            assert result.loss == pytest.approx(naive_loss(model, column[:-1], column[1:])[0], rel=1e-12)
-            assert result.characters == 150
-
-    def test_two_characters_are_enough(self, model, ids):
-        column = ids[:2].astype(int)[:, None]
-        result = evaluate_whole(model, ids[:2])
-        assert result.loss == pytest.approx(naive_loss(model, column[:1], column[1:])[0], rel=1e-12)
-        assert result.characters == 1
+        for n, T in ((151, 1), (151, 7), (151, 149), (151, 150), (151, 151), (2, 1)):
+            result = evaluate_whole(model, ids[:n], T)
+            expected, _ = naive_loss(model, column[: n - 1], column[1:n])
+            assert result.loss == pytest.approx(expected, rel=1e-12)
+            assert result.characters == n - 1
 
     def test_the_watch_function_receives_one_item_per_chunk(self, model, ids):
         seen = []
@@ -158,11 +154,6 @@ class TestEvaluateBlocks:
         with pytest.raises(MinicharError, match="block=7 is too long: the streams have 7 characters"):
             evaluate_blocks(model, np.zeros((2, 7), int), 7)
 
-    def test_a_loss_that_is_not_finite_is_an_error(self, model, ids):
-        model.parameters.flat[:] = np.nan
-        with pytest.raises(MinicharError, match="not finite"):
-            evaluate_blocks(model, ids[None], 10)
-
 
 class TestEvaluatePart:
     @pytest.fixture
@@ -178,12 +169,12 @@ class TestEvaluatePart:
             losses.append(loss)
         return losses
 
-    @pytest.mark.parametrize("part", ["train", "val", "test"])
-    def test_from_a_zero_state_only_the_part_is_read(self, model, split, part):
-        chunks = getattr(split, part)
-        result = evaluate_part(model, split, part, "zero")
-        assert result.loss == pytest.approx(self.unbroken(model, chunks)[0], rel=1e-12)
-        assert result.characters == len(chunks) * T * B
+    def test_from_a_zero_state_only_the_part_is_read(self, model, split):
+        for part in ("train", "val", "test"):
+            chunks = getattr(split, part)
+            result = evaluate_part(model, split, part, "zero")
+            assert result.loss == pytest.approx(self.unbroken(model, chunks)[0], rel=1e-12)
+            assert result.characters == len(chunks) * T * B
 
     def test_from_a_carried_state_the_earlier_parts_are_read_first(self, model, split):
         losses = self.unbroken(model, split.train, split.val, split.test)

@@ -116,12 +116,14 @@ def test_a_high_first_loss_does_not_stop_the_run(trainer_of):
 
 
 def test_the_limit_is_three_times_the_first_loss(trainer_of):
+    with pytest.raises(MinicharError, match="training failed: loss nan at epoch 0"):
+        trainer_of().check(np.nan)
     trainer = trainer_of()
     trainer.check(5.0)
     trainer.check(15.0)
     trainer.check(0.1)
     for loss in (15.001, np.nan, np.inf, -np.inf):
-        with pytest.raises(MinicharError, match="training failed"):
+        with pytest.raises(MinicharError, match=r"training failed: .*No checkpoint was saved; try"):
             trainer.check(loss)
 
 
@@ -133,13 +135,6 @@ def test_the_limit_of_a_trained_model_is_three_times_the_uniform_baseline(traine
     trainer.check(2.9 * untrained)
     with pytest.raises(MinicharError, match="training failed"):
         trainer.check(3.1 * untrained)
-
-
-def test_the_error_says_if_no_checkpoint_was_saved(trainer_of):
-    trainer = trainer_of()
-    trainer.check(1.0)
-    with pytest.raises(MinicharError, match="No checkpoint was saved; try a learning_rate below "):
-        trainer.check(np.nan)
 
 
 def test_the_error_of_a_resumed_run_names_the_checkpoint_that_it_was_resumed_from(trainer_of):
@@ -157,11 +152,6 @@ def test_the_bad_parameter_is_found_in_the_weights_being_trained_and_not_in_thei
     assert np.isfinite(trainer.model.parameters.flat).all()
     with pytest.raises(MinicharError, match=r"Parameter readout\.W is no longer finite"):
         trainer.check(np.nan)
-
-
-def test_a_non_finite_first_loss(trainer_of):
-    with pytest.raises(MinicharError, match="training failed: loss nan at epoch 0"):
-        trainer_of().check(np.nan)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e9])

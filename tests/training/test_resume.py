@@ -155,7 +155,6 @@ def test_every_option_that_affects_training(settings_of, changes):
 
 
 def test_any_checkpoint_of_a_run_can_be_resumed(settings_of):
-    """Resume from an earlier checkpoint, not just the last one."""
     settings = settings_of(eval_val_every=15)
     whole = begin(settings).trainer
     list(whole.run())

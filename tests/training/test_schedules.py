@@ -28,10 +28,7 @@ def test_warmup_example():
     # The warm-up takes 0.4 of 7 steps, rounded to 3.
     factors = [warmup_factor(i, 7, 0.4) for i in range(7)]
     assert factors == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0, 1.0, 1.0, 1.0], rel=1e-15)
-
-
-def test_without_warmup_the_first_step_has_the_full_rate():
-    assert warmup_factor(0, 1, 0.0) == 1.0
+    assert warmup_factor(0, 1, 0.0) == 1.0, "without warm-up, the first step has the full rate"
 
 
 def test_linear_schedule_example():
