@@ -151,10 +151,8 @@ def test_format_version_1(old):
     "rows",
     [
         None,
-        3,
         [3],
         [{}],
-        ["x"],
         {"a": 1},
         [OLD | {"val": 3}],
         [OLD | {"val": {"loss": "low"}}],

@@ -101,11 +101,6 @@ def test_text_other_than_the_training_text(cli, train, home):
     assert_agrees(found, evaluate_part(model, split_of(model, path="other.txt"), "val", "zero"))
 
 
-def test_converted_model(cli, checkpoint):
-    converted = cli("convert", checkpoint).stdout.strip()
-    assert numbers(cli("eval", converted)) == numbers(cli("eval", checkpoint)) | {"path": converted}
-
-
 def test_a_model_without_a_record_of_its_training_text(cli, home):
     save("toy.npz", toy_model("".join(sorted(set(TEXT)))))
     error = cli("eval", "toy.npz", status=1).stderr

@@ -71,15 +71,6 @@ def test_the_inputs_are_read_at_each_step(backend, host):
         np.testing.assert_array_equal(host(mixed(t, lambda: logits)), [[2 * t, 2 * t + 1]])
 
 
-def test_a_true_character_is_the_input_at_the_same_position(backend, host, generator):
-    inputs = generator.integers(3, size=(20, 40))
-    next_ids = ScheduledSampling(backend.to_device(inputs), "argmax", backend)
-    next_ids.draw_mask(0.5, backend.uniform(1))
-    logits = backend.to_device(certain(OTHER, 40))
-    ids = np.concatenate([host(next_ids(t, lambda: logits)) for t in range(20)])
-    np.testing.assert_array_equal(ids[ids != OTHER], inputs[ids != OTHER])
-
-
 def test_sample_draws_from_the_distribution_of_the_model(backend, host):
     p, B = np.array([0.1, 0.2, 0.3, 0.4]), 10_000
     logits = backend.to_device(np.repeat(np.log(p)[:, None], B, axis=1))
@@ -92,23 +83,15 @@ def test_sample_draws_from_the_distribution_of_the_model(backend, host):
     assert (first != second).mean() == pytest.approx(1 - (p**2).sum(), abs=0.02)  # steps are independent
 
 
-def test_argmax_feeds_the_most_likely_character(backend, host, generator):
-    logits = generator.normal(size=(V, 40))
-    next_ids = ScheduledSampling(backend.zeros((2, 40), "int64"), "argmax", backend)
-    next_ids.draw_mask(0.0, backend.uniform(1))
-    (ids,) = host(next_ids(1, lambda: backend.to_device(logits)))
-    np.testing.assert_array_equal(ids, logits.argmax(axis=0))
-
-
 class TestInTheNetwork:
     T, B, V, H = 5, 2, 8, 3
 
     @pytest.fixture
-    def run(self, cell, backend, generator):
+    def run(self, backend, generator):
         """Return a function that runs a forward and a backward pass and returns ``(network, inputs)``."""
 
         def run(ratio):
-            config = Config(self.V, cell, rnn_size=self.H, num_layers=2)
+            config = Config(self.V, rnn_size=self.H, num_layers=2)
             network = toy_network(config, self.T, self.B, generator, backend)
             ids = backend.to_device(generator.integers(self.V, size=(2, self.T, self.B)))
             inputs, targets = ids  # each (T, B)

@@ -8,11 +8,6 @@ from minichar.training.schedules import SS_SCHEDULES, step_decay, teacher_forcin
 from minichar.training.settings import Settings
 
 
-def test_step_decay_example():
-    # The factor is 1 in epochs 1 to 3, and is halved after epoch 3 and each later epoch.
-    assert [step_decay(e, decay=0.5, after=3) for e in range(6)] == [1.0, 1.0, 1.0, 0.5, 0.25, 0.125]
-
-
 @pytest.mark.parametrize("after", [0, 1, 10])
 def test_step_decay_is_that_of_char_rnn(after):
     """char-rnn multiplies the rate at the end of each epoch, starting with epoch `after`."""
