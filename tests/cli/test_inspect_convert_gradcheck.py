@@ -165,6 +165,8 @@ def test_gradcheck_passes_for_every_parameter(cli, model):
         ["--dropout", 0],
         ["--weight-drop", 0],
         ["--layer-norm"],
+        ["--embedding", 2],
+        ["--tied"],
         ["--teacher-forcing-ratio", 1],
         ["--teacher-forcing-ratio", 0],
     ],
