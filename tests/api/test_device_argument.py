@@ -20,6 +20,7 @@ def test_unknown_device_raises(text, model):
             call()
 
 
+@pytest.mark.parametrize("device", ["cupy-double"], indirect=True)
 def test_models_compute_on_the_requested_device(text, device, monkeypatch):
     known = {device.name: device, "cpu": CPU}
     monkeypatch.setattr("minichar.api.loading.open_backend", known.__getitem__)

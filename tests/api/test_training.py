@@ -10,8 +10,7 @@ import minichar
 from minichar.training.events import Evaluated, Measured, Saved, Step
 
 
-@pytest.mark.parametrize("kind", [str, lambda path: path], ids=["str", "Path"])
-@pytest.mark.parametrize("data", [".", "input.txt"])
+@pytest.mark.parametrize(("kind", "data"), [(str, "."), (Path, "input.txt")])
 def test_data_is_a_file_or_a_directory(text, kind, data):
     events = []
     model = train(kind(text / data), on_event=events.append, checkpoint_dir=kind(text / "out"))

@@ -49,22 +49,17 @@ def opened(monkeypatch):
     return opened
 
 
-def test_computes_on_the_opened_device(cli, arguments, opened, device, count_copies):
-    asked, copies = opened(device), count_copies(device)
-    cli(*arguments, "--device", "the best")
-    assert asked == ["the best"]
+@pytest.mark.parametrize("given", ["auto", "the best"])
+def test_computes_on_the_opened_device(cli, arguments, opened, given, count_copies):
+    backend = NumPyBackend()
+    asked, copies = opened(backend), count_copies(backend)
+    cli(*arguments, *([] if given == "auto" else ["--device", given]))
+    assert asked == [given]
     assert copies["to_device"]
     assert copies["to_host"]
 
 
-def test_default_device_is_auto(cli, arguments, opened, count_copies):
-    backend = NumPyBackend()
-    asked, copies = opened(backend), count_copies(backend)
-    cli(*arguments)
-    assert asked == ["auto"]
-    assert copies["to_device"]
-
-
+@pytest.mark.parametrize("device", ["cupy-double"], indirect=True)
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 def test_model_in_another_format_is_moved_to_the_device(cli, home, opened, device, suffix):
     pytest.importorskip({".safetensors": "safetensors", ".pt": "torch"}[suffix])

@@ -55,7 +55,7 @@ def test_values_suit_the_text_and_the_time(N, V, minutes, chosen):
     st.floats(0.5, 3.8).map(lambda x: int(10**x)),
     st.floats(-0.5, 2).map(lambda x: 10**x),
 )
-@settings(max_examples=100)
+@settings(max_examples=25)
 def test_there_are_no_cliffs(N, longer, V, minutes):
     """For a slightly longer text, the values are slightly different."""
     V = min(V, N // 2)
@@ -212,8 +212,9 @@ def test_the_number_of_validation_chunks_is_reported_and_kept_when_a_run_is_resu
     assert resumed.trainer.settings.max_val_chunks == len(resumed.trainer.val) == 6
 
 
-def test_without_a_limit_all_validation_chunks_are_used(tmp_path):
-    run = begin(toy_settings(tmp_path, max_val_chunks=0, train_frac=0.8, val_frac=0.2))
+@pytest.mark.parametrize("most", [0, 7, 1000])
+def test_without_a_limit_below_their_number_all_validation_chunks_are_used(tmp_path, most):
+    run = begin(toy_settings(tmp_path, max_val_chunks=most, train_frac=0.8, val_frac=0.2))
     assert len(run.trainer.val) == len(run.trainer.split.val) == 7
     assert run.notes == ()
 

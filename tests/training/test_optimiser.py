@@ -32,15 +32,7 @@ def test_elements_are_clipped_at_the_limit(backend):
 def test_a_long_gradient_is_shortened(backend):
     # ‖(3, -4)‖ = √(9 + 16) = 5;  (3, -4) · 2/5 = (1.2, -1.6)
     np.testing.assert_allclose(clipped(clip_norm, [3.0, -4.0], 2.0, backend), [1.2, -1.6], rtol=1e-15)
-
-
-def test_a_short_gradient_is_not_changed(backend):
     np.testing.assert_array_equal(clipped(clip_norm, [3.0, -4.0], 6.0, backend), [3.0, -4.0])
-
-
-@pytest.mark.parametrize("clip", [clip_elements, clip_norm])
-def test_a_zero_gradient_stays_zero(clip):
-    np.testing.assert_array_equal(clipped(clip, np.zeros(3), 1.0), np.zeros(3))
 
 
 @pytest.mark.parametrize("clip", [clip_elements, clip_norm])
@@ -82,16 +74,6 @@ def parameters_of(backend):
     return parameters_of
 
 
-def test_the_first_step_worked_by_hand(parameters_of, backend, host):
-    parameters = parameters_of([1.0, -1.0])
-    optimiser = RMSprop(parameters, decay=0.75)
-    optimiser.step(backend.to_device(np.array([2.0, -4.0])), backend.to_device(np.array(0.1)))
-    # m = 0.75 · 0 + 0.25 · g²         = 0.25 · 4, 0.25 · 16 = 1, 4
-    # θ = θ - 0.1 · g / (√m + 1e-8)    = 1 - 0.1 · 2/1, -1 + 0.1 · 4/2 = 0.8, -0.8
-    np.testing.assert_array_equal(host(optimiser.mean_square), [1.0, 4.0])
-    np.testing.assert_allclose(host(parameters["W"]), [0.8, -0.8], rtol=1e-7)
-
-
 def test_weight_decay_shrinks_the_weights_before_the_step(parameters_of, backend, host):
     parameters = parameters_of([1.0, -2.0])
     optimiser = RMSprop(parameters, decay=0.75, weight_decay=2.5)
@@ -117,8 +99,7 @@ def test_epsilon_is_1e_8_and_outside_the_root(parameters_of, backend, host):
     np.testing.assert_allclose(host(parameters["W"]), [-1.0], rtol=1e-12)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.95])
-@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+@pytest.mark.parametrize(("decay", "weight_decay"), [(0.0, 0.0), (0.95, 0.3)])
 def test_three_steps_agree_with_a_loop_over_elements(
     decay, weight_decay, parameters_of, backend, host, generator
 ):
@@ -138,13 +119,6 @@ def test_three_steps_agree_with_a_loop_over_elements(
             theta = theta * (1 - rate * weight_decay) - rate * g / (sqrt(m) + 1e-8)
         assert host(parameters["W"])[j] == pytest.approx(theta, rel=1e-12)
         assert host(optimiser.mean_square)[j] == pytest.approx(m, rel=1e-12)
-
-
-def test_a_zero_gradient_changes_nothing(parameters_of, backend, host):
-    parameters = parameters_of([1.0, 2.0])
-    rate = backend.to_device(np.array(0.1))
-    RMSprop(parameters, decay=0.95).step(backend.zeros((2,), "float64"), rate)
-    np.testing.assert_array_equal(host(parameters["W"]), [1.0, 2.0])
 
 
 def test_a_step_keeps_the_gradient_and_the_dtype(parameters_of, backend, host, generator):

@@ -15,12 +15,6 @@ def learning_rates(n, per_epoch=1, **options):
     return [rates(settings, i, per_epoch, n)[0] for i in range(n)]
 
 
-def test_the_learning_rate_decays_at_the_end_of_epochs():
-    # The factor is 1 in epochs 1 to 3, and is halved after epoch 3 and each later epoch.
-    found = learning_rates(12, 2, learning_rate_decay=0.5, learning_rate_decay_after=3)
-    assert found == [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.125, 0.125]
-
-
 @pytest.mark.parametrize("after", [0, 1, 10])
 def test_step_decay_is_that_of_char_rnn(after):
     """char-rnn multiplies the rate at the end of each epoch, starting with epoch `after`."""
@@ -36,10 +30,7 @@ def test_step_decay_is_that_of_char_rnn(after):
 def test_warmup_example():
     # The warm-up takes 0.4 of 7 steps, rounded to 3.
     assert learning_rates(7, warmup=0.4) == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0, 1.0, 1.0, 1.0], rel=1e-15)
-
-
-def test_without_warmup_the_first_step_has_the_full_rate():
-    assert learning_rates(1) == [1.0]
+    assert learning_rates(1) == [1.0], "without warm-up, the first step has the full rate"
 
 
 def test_linear_schedule_example():

@@ -106,6 +106,7 @@ NAN, INF = float("nan"), float("inf")
         ("ss_feed", ("beam",)),
         ("dtype", ("float16", "int32")),
         ("savefile", ("a/b", "..\\a", "x" * 101, "汉" * 34)),
+        ("title", ("two\nlines", "x" * 101)),
     ],
 )
 def test_a_value_out_of_range_names_the_option(name, values):
@@ -210,13 +211,14 @@ def test_a_run_is_named_after_its_model(model):
     assert Settings(model=model, savefile="mine").run_name == "mine"
 
 
-def test_large_limits_are_printed_in_full():
-    with pytest.raises(MinicharError, match=r"rnn_size is 0; it must be from 1 to 1048576, or None$"):
-        Settings(rnn_size=0)
-
-
-def test_whole_numbers_out_of_range_have_no_decimal_point():
-    with pytest.raises(MinicharError, match=r"^max_epochs is -1; it must be above 0, or None$"):
-        Settings(max_epochs=-1.0)
-    with pytest.raises(MinicharError, match=r"^rnn_size is 8\.0; it must be an integer, or None$"):
-        Settings(rnn_size=8.0)
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"rnn_size": 0}, r"rnn_size is 0; it must be from 1 to 1048576, or None"),
+        ({"rnn_size": 8.0}, r"rnn_size is 8\.0; it must be an integer, or None"),
+        ({"max_epochs": -1.0}, "max_epochs is -1; it must be above 0, or None"),
+    ],
+)
+def test_numbers_are_printed_in_full_and_without_superfluous_decimal_points(option, message):
+    with pytest.raises(MinicharError, match=f"^{message}$"):
+        Settings(**option)
