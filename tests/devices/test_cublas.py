@@ -140,14 +140,6 @@ class TestStream:
         assert there() is not None
 
     @pytest.mark.parametrize(
-        "open_gpu",
-        [
-            lambda *tf32: open_backend("gpu", *tf32),
-            lambda *tf32: open_devices("gpu:0", *tf32)[0],
-            lambda *tf32: open_devices("auto", *tf32)[1],
-        ],
-    )
-    @pytest.mark.parametrize(
         ("capability", "tf32", "mode"),
         [
             ("80", (), DEFAULT_MATH),
@@ -157,11 +149,16 @@ class TestStream:
             ("75", (True,), DEFAULT_MATH),  # Turing has no TF32
         ],
     )
-    def test_float32_products_use_tf32_only_if_requested(self, open_gpu, capability, tf32, mode, fake_cupy):
-        cupy = fake_cupy(capability=capability)
-        gpu = open_gpu(*tf32)
-        assert [handle.math for handle in cupy.cublas.handles.values()] == [mode]
-        assert gpu.tf32 == gpu.describe().endswith(", TF32") == (mode == TF32_TENSOR_OP_MATH)
+    def test_float32_products_use_tf32_only_if_requested(self, capability, tf32, mode, fake_cupy):
+        for open_gpu in (
+            lambda: open_backend("gpu", *tf32),
+            lambda: open_devices("gpu:0", *tf32)[0],
+            lambda: open_devices("auto", *tf32)[1],
+        ):
+            cupy = fake_cupy(capability=capability)
+            gpu = open_gpu()
+            assert [handle.math for handle in cupy.cublas.handles.values()] == [mode]
+            assert gpu.tf32 == gpu.describe().endswith(", TF32") == (mode == TF32_TENSOR_OP_MATH)
 
     def test_the_handle_of_another_thread_uses_the_same_mode(self, fake_cupy):
         cupy = fake_cupy()

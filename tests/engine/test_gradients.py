@@ -104,18 +104,6 @@ def test_the_gradient_of_fewer_than_T_steps(cell, backend, host, generator):
     assert host(network.gradient.flat) @ direction == pytest.approx(slope, rel=COMPLEX_LIMIT)
 
 
-def test_the_directional_derivative_at_realistic_sizes(cell, generator):
-    T = 20
-    config = Config(65, cell, rnn_size=64, num_layers=2, dropout=0.4)
-    parameters = Parameters(config.shapes(), "float64")
-    initialise(config, parameters, generator)
-    network = Network(config, parameters, T, B=10)
-    network.draw_masks(CPU.uniform(1))
-    inputs, targets = characters(generator, T, 10, 65)
-    direction = generator.normal(size=parameters.size)  # (size,)
-    assert directional_error(network, teacher_forcing(inputs), targets, direction) <= 1e-11
-
-
 def test_every_device_computes_the_same_gradient_as_the_cpu(every_cell, backend, generator):
     """The tolerance is a multiple of each dtype's machine epsilon."""
     T = 4

@@ -52,12 +52,6 @@ def test_write_only_formats(tmp_path, suffix):
         load_model(path)
 
 
-def test_a_directory_is_not_overwritten(saved, tmp_path):
-    (tmp_path / "sub").mkdir()
-    with pytest.raises(MinicharError, match=r"cannot write .*sub: it is a directory"):
-        convert(saved()[1], tmp_path / "sub", to="npz", force=True)
-
-
 WRONG = {
     "missing": (["none.npz"], "no such checkpoint: 'none.npz'"),
     "directory": (["."], "no checkpoint in ./: train one"),
@@ -116,8 +110,10 @@ def test_user_errors_are_one_line_and_write_nothing(saved, cli, tmp_path, monkey
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
 
 
-def test_invalid_python_arguments_are_rejected(saved):
+def test_invalid_python_arguments_are_rejected(saved, tmp_path):
     _, path = saved()
+    with pytest.raises(MinicharError, match=r"cannot write .*: it is a directory"):
+        convert(path, tmp_path, to="npz", force=True)
     with pytest.raises(MinicharError, match="dtype is 'int8'"):
         convert(path, dtype="int8")
     with pytest.raises(MinicharError, match="to is 'h5'"):

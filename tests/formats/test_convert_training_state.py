@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from converting import contents, convert, text_of
+from converting import convert, text_of
 from toys import parts, put_together, toy_model
 
 import minichar
@@ -24,14 +24,6 @@ def test_training_state_is_copied_exactly(trained, dtype):
     assert copy.config == model.config
     assert training.progress == state.progress
     np.testing.assert_array_equal(training.mean_square, state.mean_square)
-
-
-def test_training_state_is_kept_only_on_request(trained, cli):
-    _, _, path = trained()
-    small, whole = path.with_name("small.npz"), path.with_name("whole.npz")
-    for target, options in ((small, []), (whole, ["--training"])):
-        assert cli("convert", path, target, *options).exit_code == 0
-        assert ("mean_square" in contents(target)) == (target == whole)
 
 
 @pytest.mark.parametrize("name", ["model.npz", "weights.npz"])

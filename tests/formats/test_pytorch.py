@@ -129,6 +129,7 @@ BAD = {
     "missing storage": (with_tensor(tensor(storage("7", FLOAT), (1,), (1,))), "a member is missing"),
     "a list": (zipped({"a/data.pkl": b"\x80\x02]."}), "not a state dict"),
     "a nested dict": (with_tensor(b"}"), "not a state dict"),
+    "a number": (with_tensor(b"K\x01"), "not a state dict"),
     "corrupted pickle": (zipped({"a/data.pkl": b"\x80\x02h\x07."}), "truncated or corrupted"),
     "code": (with_tensor(b"cos\nsystem\n" + text("x") + b"\x85R"), r"refers to 'os\.system'"),
     "one element too many": (stored_in((7,), (1,)), "larger than its data"),
@@ -213,12 +214,14 @@ def test_a_header_that_is_not_a_byte_tensor_or_too_large_is_rejected(tmp_path, m
 def test_every_truncated_or_changed_file_is_one_line(tmp_path, generator):
     data = handmade.pt({"w": np.arange(3.0)})
     path = tmp_path / "bad.pt"
+    bad = [data[:at] for at in range(0, len(data), 3)]
     for at in range(len(data)):
         changed = bytearray(data)
         changed[at] ^= generator.integers(1, 256)
-        for bad in (data[:at], bytes(changed)):
-            path.write_bytes(bad)
-            with pytest.raises(MinicharError, match=r"^[^\n]{1,300}$"):
-                load_model(path)
+        bad.append(bytes(changed))
+    for content in bad:
+        path.write_bytes(content)
+        with pytest.raises(MinicharError, match=r"^[^\n]{1,300}$"):
+            load_model(path)
     assert os.listdir(tmp_path) == ["bad.pt"]
     assert integers([1]) in data

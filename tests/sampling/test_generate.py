@@ -143,9 +143,9 @@ def test_an_empty_prime_means_a_line_break(lstm, prime):
 def test_without_a_line_break_the_first_character_is_drawn_uniformly():
     model = toy_model("abcde", unknown=True)
     assert len(prime_ids(model.vocabulary, "")) == 0
-    first = [text_of(model, 1, seed=seed) for seed in range(500)]
+    first = [text_of(model, 1, seed=seed) for seed in range(200)]
     assert set(first) == set("abcde")
-    assert min(first.count(c) for c in "abcde") > 60
+    assert min(first.count(c) for c in "abcde") > 20
 
 
 @pytest.mark.parametrize("unknown", ["skip", "unk"])

@@ -2,7 +2,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minichar.errors import MinicharError
@@ -68,6 +68,7 @@ def test_the_memory_use_does_not_depend_on_the_number_of_separators(tmp_path):
     assert peak < 4 << 20
 
 
+@settings(max_examples=40)
 @given(
     st.text("ab", min_size=60, max_size=300),
     st.text("ab", max_size=3),
