@@ -44,7 +44,7 @@ DOCUMENTS = [
 ]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SETUP = ("git clone", "python3 -m venv .venv", ". .venv/bin/activate", "pip install", "sphinx-build")
-TRAIN = re.compile(r"(cat \S+ \| |mpiexec -n \d+ )?(minichar|python mgu\.py) train")
+TRAIN = re.compile(r"([A-Z_]+=\S+ |cat \S+ \| |mpiexec -n \d+ )?(minichar|python mgu\.py) train")
 SMALL = " --rnn-size 8 --max-epochs 2"
 QUICK = " --rounds 1 --seq-length 8 --rnn-size 8"
 ELSEWHERE = ("python docs/char_rnn.py", "python tests/gpu/first_hour.py")
@@ -177,7 +177,7 @@ def shortened(command: str) -> str:
         options = STRESS_DEFAULTS.get(match[1], "")
         command += "" if options in command else options
     if command.startswith("python -m minichar.bench.load"):
-        command += " --seconds 1 --clients 1 2"
+        command = "python -m minichar.bench.load cv --pace 0 --seconds 1 --clients 1 2"
     if TRAIN.match(command) and "--resume" in command:  # the run is finished and must be extended
         command = re.sub(r" --max-epochs \d+", "", command) + " --max-epochs 3"
     elif TRAIN.match(command):

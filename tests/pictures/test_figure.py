@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from toys import history_with
 
+from minichar.pictures import figure
 from minichar.pictures.curves import Curve
-from minichar.pictures.figure import MARKED, save_figure
+from minichar.pictures.figure import save_figure
 from minichar.text.ngram import Yardstick
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -74,13 +75,14 @@ def test_each_run_with_validation_has_a_line_and_a_mark_and_a_single_measurement
     assert len(marks("training")) == 3 + 3 + 1
 
 
-@pytest.mark.parametrize("extra", [0, 1])
-def test_many_measurements_have_no_marks(drawn, extra):
+def test_many_measurements_have_no_marks(drawn, monkeypatch):
     """Otherwise, a figure of a million measurements has hundreds of megabytes."""
-    losses = 1.0 + np.arange(MARKED + extra) % 2
-    _, marks = drawn(Curve("long", history_with(train_loss=losses, val_loss=losses)))
-    for kind in ("training", "validation", "rate", "ratio"):
-        assert len(marks(kind)) == (0 if extra else MARKED)
+    monkeypatch.setattr(figure, "MARKED", 10)
+    for n, marked in ((10, 10), (11, 0)):
+        losses = 1.0 + np.arange(n) % 2
+        _, marks = drawn(Curve("long", history_with(train_loss=losses, val_loss=losses)))
+        for kind in LINES:
+            assert len(marks(kind)) == marked
 
 
 def test_the_yardstick_is_a_grey_line(tmp_path):

@@ -54,7 +54,7 @@ visit = st.fixed_dictionaries(
 event = st.one_of(visit, visit, st.integers(0, 40), st.just("steps"), st.just("steps"))
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(st.lists(event, max_size=40))
 def test_a_stream_does_not_depend_on_other_streams(events):
     batch = Batch(MODEL)
