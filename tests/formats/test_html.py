@@ -157,3 +157,11 @@ def test_the_forward_pass_is_short_and_the_same_in_every_browser():
         used = set(re.findall(r"Math\.(\w+)", code))
         assert used <= {"LN2", "ceil", "floor", "max", "min", "round", "sqrt"}, name
         assert len(source.splitlines()) <= 200
+
+
+def test_data_cannot_end_its_script_element():
+    text = "</script><!--\u2028"
+    written = html.as_script([text])
+    assert "<" not in written
+    assert written.isascii()
+    assert json.loads(written) == [text]
