@@ -49,11 +49,6 @@ def test_two_streams_are_independent(backend, host):
         second.random((9,))
 
 
-def test_consecutive_blocks_differ(backend, host):
-    uniform = backend.uniform(1)
-    assert (host(uniform.random((50,))) != host(uniform.random((50,)))).all()
-
-
 def test_a_state_restored_from_json_continues_the_stream(backend, host):
     uniform = backend.uniform(1)
     uniform.random((3, 2), "float32")

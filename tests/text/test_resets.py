@@ -37,17 +37,6 @@ def test_every_occurrence_is_found_in_blocks_of_any_size(text, separator, block)
         assert found(text, separator) == wanted(text, separator)
 
 
-def test_starts_of_files_are_resets_too():
-    assert found("aabab", "b", starts=np.array([0, 2, 3])) == [0, 2, 3, 4]
-    assert found("aaaa", "b", starts=[0, 3]) == [0, 3]
-
-
-def test_a_separator_cannot_start_before_the_text():
-    assert found("aab", "aa") == [1]
-    assert found("aab", "aaa") == []
-    assert found("abb", "ba") == []  # the text is not circular
-
-
 def test_without_a_separator_there_are_no_resets():
     assert find_resets(VOCABULARY.encode("ab"), VOCABULARY.encode("")) is None
     assert found("ab", "", starts=[1]) == [1]
