@@ -60,27 +60,6 @@ def test_a_column_after_a_reset_equals_an_independent_sequence(config, generator
                     np.testing.assert_array_equal(state[:, b], wanted[:, b])
 
 
-def test_a_chunk_with_a_reset_equals_two_chunks(config, generator):
-    """The chunk's loss and gradient are weighted means over the two documents."""
-    network = toy_network(config, T, B, generator)
-    network.masks = [None, None]
-    inputs, targets = generator.integers(V, size=(2, T, B))
-    keep = np.ones((T, B), bool)
-    keep[3] = False
-    state = network.state
-    network.set_keep(keep)
-    loss = network.learn(inputs, targets)
-    found = network.gradient.flat.copy()
-
-    network.set_keep()
-    loss_1, gradient_1 = network.learn(inputs, targets[:3]), network.gradient.flat.copy()
-    network.reset()
-    loss_2 = network.learn(inputs[3:], targets[3:])
-    assert float(loss) == pytest.approx(float(3 * loss_1 + 2 * loss_2) / 5, rel=1e-14)
-    np.testing.assert_allclose(found, (3 * gradient_1 + 2 * network.gradient.flat) / 5, atol=1e-14)
-    assert state.any()
-
-
 def test_a_chunk_without_resets_is_bitwise_the_same_as_before(config, generator):
     """If a chunk contains no separator, ``reset_on`` does not change the training step."""
     network = toy_network(config, T, B, generator)

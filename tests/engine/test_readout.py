@@ -44,13 +44,6 @@ def test_loss_and_gradient_do_not_depend_on_the_piece_size(steps, network, text,
         np.testing.assert_allclose(host(pieces.logits()), host(network.logits()), rtol=1e-13, atol=1e-15)
 
 
-def test_the_logits_are_a_matrix_product_plus_bias(network, text, host):
-    logits = host(network.forward(text[0]))
-    W, x = host(network.readout.W), host(network.readout.x)
-    for t in range(T):
-        np.testing.assert_allclose(logits[t], W[:, :-1] @ x[t] + W[:, -1:], rtol=1e-13)
-
-
 def test_the_memory_for_logits_does_not_grow_with_the_chunk_length(monkeypatch):
     monkeypatch.setattr(readout, "PIECE", 2 * V * B)
     network = toy_network(Config(V, "rnn", H, 1), 50, B, np.random.default_rng(1))

@@ -108,7 +108,7 @@ def test_stop_strings_end_each_sample(gpu):
     assert len({len(text) for text in here}) == 3
 
 
-@pytest.mark.parametrize("choice", CHOICES[1:], ids=str)
+@pytest.mark.parametrize("choice", [CHOICES[1], CHOICES[-1]], ids=str)
 def test_an_error_follows_the_same_characters_as_on_the_cpu(choice, gpu):
     """A character is chosen that another stream reaches before the first stream does, within a block."""
     model = toy_model()
@@ -123,7 +123,7 @@ def test_an_error_follows_the_same_characters_as_on_the_cpu(choice, gpu):
     assert texts(moved(model, gpu), choice=choice, seed=7) == here
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=str)
+@pytest.mark.parametrize("choice", [CHOICES[0], CHOICES[-1]], ids=str)
 def test_logits_that_overflow_are_an_error(choice, gpu):
     model = toy_model()
     model.parameters["readout.W"][...] = 1e308
@@ -169,7 +169,7 @@ def test_each_block_needs_one_copy_in_each_direction(reset_on, gpu, count_copies
 
 
 @pytest.mark.parametrize("reset_on", ["", "ab"])
-@pytest.mark.parametrize("choice", CHOICES, ids=str)
+@pytest.mark.parametrize("choice", [CHOICES[0], CHOICES[-1]], ids=str)
 def test_replayed_steps_sample_the_same_ids_as_unrecorded_steps(choice, reset_on, gpu, monkeypatch):
     model = moved(toy_model(unknown=True), gpu)
     model.details["settings"] = {"reset_on": reset_on}
