@@ -300,20 +300,7 @@ def test_novelty_compares_all_characters_of_the_training_text(cli, train, home):
 
 
 @pytest.mark.parametrize(
-    "option",
-    [
-        ["--split", "whole"],
-        ["--part", "val"],
-        ["--start", "zero"],
-        ["--block", 5],
-        ["--train-frac", 0.9],
-        ["--val-frac", 0.1],
-        ["--batch-size", 2],
-        ["--seq-length", 2],
-        ["--device", "cpu"],
-        ["--quiet"],
-    ],
-    ids=lambda option: option[0],
+    "option", [["--start", "zero"], ["--batch-size", 2], ["--device", "cpu"], ["--quiet"]], ids=str
 )
 def test_novelty_rejects_options_without_effect(cli, option):
     result = cli("eval", "missing.npz", "--novelty", "missing.txt", *option, status=2)
