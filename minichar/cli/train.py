@@ -137,7 +137,7 @@ def command(
         device.uses_chunk_kernel = chunk_kernel
     with all_ranks() as team, ExitStack() as undo:
         if team.size > 1 and len(devices) > 1:
-            devices = devices[:1]  # timings vary, so ranks might choose different devices
+            devices = devices[:1]  # all ranks would use the same GPU
             if team.rank == 0 and not quiet:
                 click.echo("device auto: cpu for several processes; to use GPUs, add --device gpu", err=True)
         if team.rank == 0:

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import numpy as np
 
-from minichar.devices.backend import Array
+from minichar.devices.backend import Array, Backend
 
 FOLDER = Path(__file__).parent / "kernels"
 CLUSTERS = {64: 1, 128: 1, 256: 4}
@@ -110,6 +110,15 @@ def runs_on(xp: ModuleType, index: int, shape: Shape) -> bool:
     attribute = xp.cuda.runtime.deviceGetAttribute
     has_clusters = attribute(MAJOR_CAPABILITY, index) >= HOPPER
     return attribute(SHARED_LIMIT, index) >= shape.shared and (shape.C == 1 or has_clusters)
+
+
+def unused_note(backend: Backend) -> str:
+    """Return a note for a run that requests the chunk kernel without meeting its conditions."""
+    return (
+        f"the chunk kernel is not used on device {backend.name}: it requires an NVIDIA GPU, float32, one of "
+        f"the cells {', '.join(KERNELS)}, one of the sizes {', '.join(map(str, CLUSTERS))}, "
+        "and no layer normalisation or state resets within the text"
+    )
 
 
 def source(cell: str) -> str:

@@ -48,7 +48,11 @@ def examine(folder: str = ".") -> Iterator[Finding]:
         yield from examine_kind(kind)
     devices, problem = open_auto()
     names = [device.name for device in devices]
-    choice = f"{' or '.join(names)}, whichever trains faster" if len(names) > 1 else f"the same as {names[0]}"
+    choice = (
+        f"{' or '.join(names)}, depending on the size of the network"
+        if len(names) > 1
+        else f"the same as {names[0]}"
+    )
     yield Finding("auto", not problem, f"cpu; {problem}" if problem else choice)
     free = shutil.disk_usage(folder).free
     enough = free >= LITTLE_DISK

@@ -15,7 +15,7 @@ from minichar.checkpoints.naming import is_latest, latest_path
 from minichar.checkpoints.state import TrainingState
 from minichar.checks import AUTO
 from minichar.devices.backend import Backend
-from minichar.devices.chunk_kernel import CLUSTERS, KERNELS
+from minichar.devices.chunk_kernel import unused_note
 from minichar.devices.cpu import CPU
 from minichar.errors import Completed, MinicharError, Option, brief, counted, plain
 from minichar.model import CharRNN
@@ -55,13 +55,6 @@ COUNTED_PER_SECOND = 400_000
 REMOVED = {"learning_rate_schedule": "step"}
 """Settings that existed in earlier versions, with the values that correspond to the current behaviour."""
 
-NO_CHUNK_KERNEL = (
-    "the chunk kernel is not used on device {}: it requires an NVIDIA GPU, float32, one of the cells "
-    f"{', '.join(KERNELS)}, one of the sizes {', '.join(map(str, CLUSTERS))}, "
-    "and no layer normalisation or state resets within the text"
-)
-"""Note for a run that requests the chunk kernel without meeting its conditions."""
-
 
 @dataclass(frozen=True)
 class Run:
@@ -90,7 +83,7 @@ class Run:
 def begin(settings: Settings, *devices: Backend, team: Team = ALONE, started: float | None = None) -> Run:
     """Start from random weights, which are identical on every device.
 
-    The run uses the fastest of the given devices, or the CPU by default. Like `begin_from` and `resume`, this
+    The run uses the device that suits its size, or the CPU by default. Like `begin_from` and `resume`, this
     function must be called by all processes in `team`. The time limit counts from `started`, as measured by
     `time.monotonic`; the default is now.
     """
@@ -123,7 +116,7 @@ def begin_from(
         Names of the settings specified by the user. Architecture settings that the user specified must
         match the model.
     *devices : Backend
-        The run uses the fastest of these devices. The default is the model's device.
+        The run uses the one of these devices that suits its size. The default is the model's device.
 
     Raises
     ------
@@ -288,7 +281,7 @@ def with_chunk_kernel_note(run: Run) -> Run:
     trainer = run.trainer
     if trainer.step.network.uses_kernel and trainer.split.train.resets is None:
         return run
-    return replace(run, notes=(*run.notes, NO_CHUNK_KERNEL.format(trainer.backend.name)))
+    return replace(run, notes=(*run.notes, unused_note(trainer.backend)))
 
 
 def identify(corpus: Corpus, settings: Settings, *more: Any) -> str:

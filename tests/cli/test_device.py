@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -100,7 +101,7 @@ def test_unavailable_device_is_an_error(run, tmp_path, monkeypatch, command, nam
 
 
 class TestAuto:
-    """Tests for ``--device auto`` on a machine with a fake GPU and predefined step times."""
+    """Tests for ``--device auto`` on a machine with a fake GPU."""
 
     @pytest.fixture(autouse=True)
     def double(self, monkeypatch, tmp_path):
@@ -111,95 +112,39 @@ class TestAuto:
         monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernels"))
 
     @pytest.fixture
-    def times(self, monkeypatch, tmp_path):
-        """Return a function that sets both devices' step times and returns a list of the devices timed."""
-        timed = []
-        monkeypatch.setenv("MINICHAR_CACHE", str(tmp_path / "cache"))
+    def large(self, monkeypatch):
+        """Return a function that sets how long a step of a large size takes, in seconds per time step."""
+        return partial(monkeypatch.setattr, "minichar.training.device.LARGE")
 
-        def times(cpu, gpu):
-            def time_step(device, *size):
-                timed.append(device.name)
-                return {"cpu": cpu, "gpu": gpu}[device.kind]
+    @pytest.mark.parametrize(("limit", "size", "name"), [(0, "large", "gpu:0"), (1, "small", "cpu")])
+    def test_trains_and_evaluates_on_the_device_for_the_size_and_says_why(
+        self, run, large, limit, size, name
+    ):
+        large(limit)
+        trained = run(*TRAIN)
+        note = f"device auto: {name}, because each step is {size}\n"
+        assert trained.stderr.count("device auto") == trained.stderr.count(note) == 1
+        assert (", on gpu:0: Double, 8 GB\n" in trained.stderr) == (name == "gpu:0")
+        evaluated = run("eval", trained.stdout.strip())
+        assert evaluated.stderr.count("device auto") == evaluated.stderr.count(note) == 1
+        assert f", on {name}\n" in evaluated.stdout
 
-            monkeypatch.setattr("minichar.training.device.time_step", time_step)
-            return timed
-
-        return times
-
-    def test_trains_on_the_faster_device_and_says_why(self, run, times):
-        times(18.04, 12.3)
-        stderr = run(*TRAIN).stderr
-        assert stderr.count("device auto") == 1
-        assert "device auto: gpu:0, 12.3 ms per step; cpu takes 18.0 ms\n" in stderr
-        assert ", on gpu:0: Double, 8 GB\n" in stderr
-
-    def test_evaluates_on_the_device_that_was_chosen_for_training(self, run, times):
-        times(18.0, 12.3)
-        path = run(*TRAIN).stdout.strip()
-        evaluated = run("eval", path, "--quiet")
-        chosen, *notices = evaluated.stderr.splitlines()
-        assert chosen == "device auto: gpu:0, 12.3 ms per step; cpu takes 18.0 ms (in training)"
-        assert [notice.partition(";")[0] for notice in notices] == ["compiling GPU kernels"]
-        assert ", on gpu:0\n" in evaluated.stdout
-        evaluated = run("eval", path, "--batch-size", "2")
-        assert evaluated.stderr.count("device auto") == 1
-        assert "device auto: cpu; no times are stored for training steps of this size\n" in evaluated.stderr
-        assert ", on cpu\n" in evaluated.stdout
-
-    def test_evaluation_after_training_with_tf32_uses_the_same_device(self, run, times):
-        """If there are times without TF32 as well, evaluation uses those."""
-        timed = times(18.0, 12.3)
-        path = run(*TRAIN, "--tf32").stdout.strip()
-        evaluated = run("eval", path, "--quiet")
-        note = "device auto: gpu:0 (TF32), 12.3 ms per step; cpu takes 18.0 ms (in training)\n"
-        assert note in evaluated.stderr
-        assert ", on gpu:0\n" in evaluated.stdout
-        times(18.0, 19.0)
-        run(*TRAIN)
-        evaluated = run("eval", path, "--quiet")
-        assert "device auto: cpu, 18.0 ms per step; gpu:0 takes 19.0 ms (in training)\n" in evaluated.stderr
-        assert timed == ["cpu", "gpu:0"] * 2
-
-    def test_the_doctor_shows_the_same_times(self, run, times, monkeypatch):
-        monkeypatch.setattr("minichar.devices.doctor.N", 32)
-        times(18.0, 12.3)
-        lstm = "--model", "lstm"
-        run(*TRAIN, *lstm)
-        run(*TRAIN, *lstm, "--tf32")
-        *_, auto, disk, plain, tf32 = run("doctor").stdout.splitlines()
-        assert auto == "auto     ok  cpu or gpu:0, whichever trains faster"
-        assert disk.startswith("disk")
-        timed = (
-            "timed    ok  LSTM, 1 layer of 4, 7 characters, chunks of 3×4, float32, tied embedding of 4, "
-            "dropout, scheduled sampling (sample): gpu:0{}, 12.3 ms per step; cpu takes 18.0 ms"
-        )
-        assert [plain, tf32] == [timed.format(""), timed.format(" (TF32)")]
-
-    def test_a_run_resumes_on_the_kind_of_device_on_which_it_was_saved(self, run, times):
-        timed = times(18.0, 12.3)
+    def test_a_run_resumes_on_the_kind_of_device_on_which_it_was_saved(self, run):
         for device, name, computes in (("cpu", "cpu", "NumPy"), ("gpu", "gpu:0", "CuPy")):
             path = run(*TRAIN, "--device", device, "--checkpoint-dir", device).stdout.strip()
             stderr = run("train", "--resume", path, "--max-epochs", "2", "--quiet").stderr
             assert f"device auto: {name}, because the checkpoint was saved on {device}\n" in stderr
             assert f"device     {computes}" in stderr
             assert "rounding will" not in stderr
-        assert timed == []
 
-    @pytest.mark.parametrize(("cpu", "name"), [(18.0, "on gpu:0: Double"), (2.0, "NumPy ")])
-    def test_init_from_chooses_too(self, run, times, cpu, name):
+    @pytest.mark.parametrize(("limit", "name"), [(0, "on gpu:0: Double"), (1, "NumPy ")])
+    def test_init_from_chooses_too(self, run, large, limit, name):
         path = run(*TRAIN, "--device", "cpu").stdout.strip()
-        times(cpu, 12.3)
+        large(limit)
         stderr = run(*TRAIN, "--init-from", path, "--checkpoint-dir", "other").stderr
         assert name in next(line for line in stderr.splitlines() if line.startswith("device "))
 
-    def test_tf32_has_times_of_its_own(self, run, times):
-        timed = times(18.0, 12.3)
-        for options in ([], ["--tf32"], [], ["--tf32"]):
-            run(*TRAIN, *options)
-        assert timed == ["cpu", "gpu:0"] * 2
-
-    def test_tf32_has_no_effect_if_the_cpu_is_faster(self, run, times):
-        times(12.3, 18.0)
+    def test_tf32_has_no_effect_if_steps_are_small(self, run):
         assert NO_TF32.format("device cpu: it requires an NVIDIA GPU")[:-1] in run(*TRAIN, "--tf32").stderr
 
     def test_several_processes_use_the_cpu_and_say_why(self, run, monkeypatch):
@@ -221,12 +166,11 @@ class TestAuto:
         team.rank = 1
         assert note not in run(*loud, status=1).stderr
 
-    def test_everything_else_uses_the_cpu(self, run, times, path):
-        timed = times(18.0, 12.3)
+    def test_everything_else_uses_the_cpu(self, run, large, path):
+        large(0)
         assert "; on cpu\n" in run(*GRADCHECK).stderr
         assert run("sample", path, "--length", "20", "--seed", "5").stderr.endswith(", on cpu, seed 5\n")
         assert ", on cpu\n" in run("eval", path, "--split", "whole").stdout
-        assert timed == []
 
     @pytest.fixture
     def path(self, run):
@@ -242,7 +186,7 @@ class TestAuto:
         ids=" ".join,
     )
     def command(self, request, path):
-        """A command for which ``auto`` selects the CPU without timing."""
+        """A command for which ``auto`` always selects the CPU."""
         name, *options = request.param
         return (name, path, *options)
 
@@ -276,8 +220,7 @@ class TestAuto:
 
 def test_auto_without_a_choice_times_and_prints_nothing(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    for name in ("time_step", "timings"):
-        monkeypatch.delattr(f"minichar.training.device.{name}")
+    monkeypatch.delattr("minichar.training.device.time_step")
     trained = run(*TRAIN)
     assert "device     NumPy" in trained.stderr
     path = trained.stdout.strip()
@@ -356,7 +299,7 @@ class TestFirstStep:
         assert notice == f"{self.NOTICE} because CuPy caches them in {tmp_path / 'kernels'}"
         assert not any(self.NOTICE in line for line in others)
 
-    def test_the_notice_is_printed_only_if_the_gpu_is_timed_or_used(self, run, monkeypatch, tmp_path):
+    def test_the_notice_is_printed_only_if_the_gpu_is_used(self, run, monkeypatch, tmp_path):
         from cupy_double import DoubleOfCuPy
 
         monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
@@ -365,7 +308,7 @@ class TestFirstStep:
         for device, count in (("auto", 0), ("gpu", 1)):
             resumed = run("train", "--resume", path, "--max-epochs", "2", "--device", device)
             assert resumed.stderr.count(self.NOTICE) == count
-        assert run(*TRAIN, "--device", "auto").stderr.count(self.NOTICE) == 1
+        assert run(*TRAIN, "--device", "auto").stderr.count(self.NOTICE) == 0
         wrong = run("train", "--data", "missing.txt", "--device", "gpu", status=1)
         assert self.NOTICE not in wrong.stderr
 

@@ -56,7 +56,7 @@ def test_reports_the_versions_and_memory_of_a_gpu(double):
     runtime = cupy.cuda.runtime.runtimeGetVersion()
     assert f"CuPy {cupy.__version__}, CUDA driver 12080, runtime {runtime}" in found["gpu"].found
     assert "on gpu:0: Double, 8 GB: " in found["gpu"].found
-    assert found["auto"].found == "cpu or gpu:0, whichever trains faster"
+    assert found["auto"].found == "cpu or gpu:0, depending on the size of the network"
 
 
 def test_checks_every_gpu(double):
