@@ -21,8 +21,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported
 import numpy as np
 
 from minichar.model import CharRNN
-from minichar.training.evaluation import evaluate
-from minichar.training.measurement import Measurement
+from minichar.training.evaluation import Measurement, evaluate
 from minichar.training.schedules import rates
 from minichar.training.settings import Settings
 from minichar.training.start import begin

@@ -2,9 +2,8 @@
 
 from minichar.api.keywords import suggesting
 from minichar.api.loading import load
-from minichar.api.model import Model
+from minichar.api.model import Model, save
 from minichar.api.ngram import ngram_loss
-from minichar.api.saving import save
 from minichar.api.training import train
 from minichar.errors import MinicharError
 from minichar.model import CharRNN

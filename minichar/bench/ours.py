@@ -11,7 +11,7 @@ from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
 from minichar.sampling.generate import sample_ids
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.measurement import Measurement
+from minichar.training.evaluation import Measurement
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 

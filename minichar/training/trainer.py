@@ -32,9 +32,8 @@ from minichar.history import LARGEST, History
 from minichar.model import CharRNN
 from minichar.text.batches import Chunks, Split
 from minichar.text.ngram import yardstick_of
-from minichar.training.evaluation import Chunk, Evaluation, evaluate
+from minichar.training.evaluation import Chunk, Evaluation, Measurement, evaluate
 from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
-from minichar.training.measurement import Measurement
 from minichar.training.saving import Saver
 from minichar.training.schedules import rates
 from minichar.training.settings import Settings

@@ -16,8 +16,8 @@ from minichar.bench.compare import Result, compare, opponents, table
 from minichar.bench.work import KINDS, Work
 from minichar.bench.worker import Worker, threads_limited
 from minichar.cli import main
-from minichar.devices.blas import THREAD_VARIABLES
 from minichar.devices.choose import open_backend
+from minichar.devices.cpu import THREAD_VARIABLES
 from minichar.devices.cublas import Products
 from minichar.errors import MinicharError
 from minichar.model import CharRNN

@@ -27,7 +27,7 @@ from minichar.model import CharRNN
 from minichar.sampling.blocks import BlockSampler
 from minichar.sampling.choice import Choice
 from minichar.sampling.generate import sample_ids
-from minichar.training.measurement import Measurement
+from minichar.training.evaluation import Measurement
 from minichar.training.scheduled_sampling import ScheduledSampling
 from minichar.training.settings import Settings
 from minichar.training.start import begin, resume

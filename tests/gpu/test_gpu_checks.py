@@ -15,7 +15,7 @@ from minichar.engine.layer_norm import LayerNorm
 from minichar.engine.network import Network
 from minichar.engine.tied_embedding import TiedEmbedding
 from minichar.sampling.choice import Choice
-from minichar.training.measurement import Measurement
+from minichar.training.evaluation import Measurement
 from minichar.training.scheduled_sampling import ScheduledSampling
 
 FAULTS = {

@@ -6,8 +6,7 @@ from toys import history_of, take, toy_settings
 
 from minichar.checkpoints.checkpoint import load, load_training, save
 from minichar.errors import MinicharError
-from minichar.training.evaluation import evaluate
-from minichar.training.measurement import Measurement
+from minichar.training.evaluation import Measurement, evaluate
 from minichar.training.schedules import rates
 from minichar.training.settings import Settings
 from minichar.training.start import begin, resume

@@ -12,8 +12,14 @@ from minichar.model import CharRNN
 from minichar.text.batches import split_text
 from minichar.text.vocabulary import Vocabulary
 from minichar.training import evaluation
-from minichar.training.evaluation import Evaluation, evaluate, evaluate_blocks, evaluate_part, evaluate_whole
-from minichar.training.measurement import Measurement
+from minichar.training.evaluation import (
+    Evaluation,
+    Measurement,
+    evaluate,
+    evaluate_blocks,
+    evaluate_part,
+    evaluate_whole,
+)
 
 T, B, V, H = 5, 2, 8, 3
 VOCABULARY = Vocabulary("abcdefgh")

@@ -17,7 +17,7 @@ from minichar import load
 from minichar.checkpoints.checkpoint import load_training
 from minichar.checkpoints.choosing import best_checkpoint, newest_in
 from minichar.cli.ranks import job_size, one_thread
-from minichar.devices.blas import THREAD_VARIABLES, threads
+from minichar.devices.cpu import THREAD_VARIABLES, threads
 
 MPIEXEC = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
 JOB = Path(__file__).with_name("mpi_job.py")

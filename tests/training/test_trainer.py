@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from minichar.training import schedules
-from minichar.training.evaluation import evaluate
+from minichar.training.evaluation import Measurement, evaluate
 from minichar.training.events import EndedEarly, Evaluated, Step
-from minichar.training.measurement import Measurement
 
 
 def watch(monkeypatch, thing, method, note):
