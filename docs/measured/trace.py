@@ -71,6 +71,13 @@ def trace(unit):
     return lines
 
 
+def count(lines):
+    """Return the numbers of files, functions and lines. A comprehension is part of its function."""
+    functions = {(file, name.partition(".<locals>.<")[0]) for file, name, _ in lines}
+    files = {file for file, *_ in lines}
+    return len(files), len(functions), len({(file, number) for file, _, number in lines})
+
+
 def kind_of(file, number):
     """Return the kind of a line."""
     line = getline(file, number).strip()
@@ -120,11 +127,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for title, unit in units(Path(folder)).items():
             lines = trace(unit)
-            functions = {(file, name.partition(".<locals>.<")[0]) for file, name, _ in lines}
             each = {(file, number) for file, _, number in lines}
             kinds = Counter(kind_of(*line) for line in each)
-            print(f"\n{title}: {len({file for file, _ in each})} files", end="")
-            print(f", {len(functions)} functions, {len(each)} lines")
+            print("\n{}: {} files, {} functions, {} lines".format(title, *count(lines)))
             for kind in (*(kind for kind, _ in KINDS), REST):
                 print(f"  {kinds[kind]:4}  {kind}")
             if "--lines" in sys.argv:

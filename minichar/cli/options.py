@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -13,8 +14,8 @@ import click
 from click.shell_completion import CompletionItem
 from click.types import OptionHelpExtra
 
+from minichar.checkpoints.choosing import all_checkpoints
 from minichar.checks import URL, did_you_mean
-from minichar.cli.completion import complete_model
 from minichar.cli.dashes import TwoDashes
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_devices
@@ -22,6 +23,30 @@ from minichar.devices.failure import device_errors
 from minichar.engine.cells import CELLS
 from minichar.errors import MinicharError, out_of_memory, plain, undashed
 from minichar.extras import on_interrupt, raise_interrupt
+
+SUFFIXES = (".npz", ".safetensors", ".pt")
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Return the models whose paths start with `incomplete`.
+
+    The list contains model files, checkpoint directories, and the checkpoints in each directory, best first.
+    """
+    folder, _ = os.path.split(incomplete)
+    found: list[str] = []
+    with suppress(OSError):  # the directory does not exist
+        for entry in sorted(os.listdir(os.path.expanduser(folder) or ".")):
+            name = os.path.join(folder, entry)
+            path = Path(name).expanduser()
+            if not name.startswith(incomplete):
+                continue
+            if path.is_dir():
+                with suppress(MinicharError):  # no checkpoint
+                    found += [name, *(os.path.join(name, best.name) for best in all_checkpoints(path))]
+            elif entry.endswith(SUFFIXES):
+                found.append(name)
+    return found
+
 
 Decorator = Callable[[Any], Any]
 SIZES = ("--rnn-size", "--batch-size", "--seq-length", "--num-samples", "--columns")

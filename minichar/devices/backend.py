@@ -255,16 +255,8 @@ class Backend(ABC):
         return "" if dtype == "float32" else f"TF32 has no effect on {dtype} matrix products"
 
     @abstractmethod
-    def platform(self) -> str:
-        """Return a one-line description of the library and the hardware."""
-
-    def mode(self) -> str:
-        """Return what else determines the speed of a training step, such as ``TF32``, or "" if nothing."""
-        return ""
-
     def describe(self) -> str:
         """Return a one-line description of the library, the hardware and the mode."""
-        return ", ".join(filter(None, [self.platform(), self.mode()]))
 
 
 class DeviceMissing(MinicharError):

@@ -34,7 +34,7 @@ class NumPyBackend(Backend):
         """Return a uniform random number generator, seeded with `words`."""
         return Uniform(words)
 
-    def platform(self) -> str:
+    def describe(self) -> str:
         """Describe NumPy, its BLAS library and the thread count."""
         return describe_numpy()
 

@@ -268,27 +268,24 @@ class CuPyBackend(Backend):
             return ""
         return f"compiling GPU kernels; this happens only once because CuPy caches them in {folder}"
 
-    def platform(self) -> str:
-        """Return the versions of CuPy and CUDA, and the name and memory of the GPU.
+    def describe(self) -> str:
+        """Return the versions of CuPy and CUDA, the name and memory of the GPU, and how steps are run.
 
         CUDA versions are given as 1000 · major + 10 · minor.
         """
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(self.index)
-        return (
-            f"CuPy {self.xp.__version__}, CUDA driver {runtime.driverGetVersion()}, runtime "
-            f"{runtime.runtimeGetVersion()}, on {self.name}: {properties['name'].decode()}, "
-            f"{properties['totalGlobalMem'] / 1e9:.0f} GB"
-        )
-
-    def mode(self) -> str:
-        """Return whether TF32 and the chunk kernel are used, and whether steps cannot be captured."""
         modes = {
             "TF32": self.tf32,
             "chunk kernel": self.uses_chunk_kernel,
             "no CUDA graphs": self.products is None or bool(self.warnings),
         }
-        return ", ".join(mode for mode, active in modes.items() if active)
+        hardware = (
+            f"CuPy {self.xp.__version__}, CUDA driver {runtime.driverGetVersion()}, runtime "
+            f"{runtime.runtimeGetVersion()}, on {self.name}: {properties['name'].decode()}, "
+            f"{properties['totalGlobalMem'] / 1e9:.0f} GB"
+        )
+        return ", ".join([hardware, *(mode for mode, active in modes.items() if active)])
 
 
 def onehot_of(dtype: str) -> Function:

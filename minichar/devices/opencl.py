@@ -28,7 +28,7 @@ class DpnpBackend(Backend):
         """Return a uniform random number generator on the device, seeded with `words`."""
         return DpnpUniform(words, self.xp, self.queue)
 
-    def platform(self) -> str:
+    def describe(self) -> str:
         """Describe the dpnp version and the device."""
         return f"dpnp {self.xp.__version__} on {self.name}, {self.queue.sycl_device.name}"
 

@@ -58,6 +58,8 @@ class Layer:
         Element t contains the states before step t, and element t+1 those after it.
     caches : list of T tuples of arrays
         The arrays cached by the cell at each step.
+    before : list of lists of S arrays, (H, B)
+        `states`, after any resets.
     keep : array, (T, B), or None
         0 for each sequence whose states are reset before a step, otherwise 1; None if there are no resets.
     above : list of arrays, (T, H, B)
@@ -97,7 +99,7 @@ class Layer:
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
         self.caches: list[Any] = [()] * T
         self.keeps_caches = True
-        self.keep: Array | None = None
+        self.set_keep(None)
         self.takes = slice(0 if cell.takes_h_prev else 1, None)  # the states that the cell takes
         self.above: list[Array] = []
         self.h_to = [self.recurrent.h[1:]]  # h is an input to the matrix product of the next step
@@ -125,6 +127,11 @@ class Layer:
         self.above = inputs
         self.h_to.extend(inputs)
 
+    def set_keep(self, keep: Array | None) -> None:
+        """Set where the states are reset; None to disable resets."""
+        self.keep = keep
+        self.before = self.states if keep is None else self.states.copy()
+
     def keep_caches(self, keep: bool) -> None:
         """Set whether to keep each step's cache, which only the backward pass needs."""
         self.keeps_caches = keep
@@ -138,22 +145,20 @@ class Layer:
 
     def step(self, t: int) -> Array:
         """Run step t on the stored inputs. Return h ``(H, B)``."""
-        states = self.before(t)
+        if t == 0 or self.keep is not None:  # otherwise, the previous step has already stored h
+            self.enter(t)
         a = [product(t) for product in self.products]
-        *states, cache = self.cell_forward(t, *a, *states[self.takes])
+        *states, cache = self.cell_forward(t, *a, *self.before[t][self.takes])
         if self.keeps_caches:
             self.caches[t] = cache
         self.states[t + 1] = states
         return states[0]
 
-    def before(self, t: int) -> list[Array]:
-        """Return the states before step t, after any reset. Store h for the matrix product if necessary."""
-        states = self.states[t]
+    def enter(self, t: int) -> None:
+        """Reset the states before step t where `keep` is 0, and store h for the matrix product."""
         if self.keep is not None:
-            states = [self.keep[t] * state for state in states]
-        if t == 0 or self.keep is not None:  # otherwise, the previous step has already stored h
-            self.recurrent.h[t] = states[0]
-        return states
+            self.before[t] = [self.keep[t] * state for state in self.states[t]]
+        self.recurrent.h[t] = self.before[t][0]
 
     def backward(self, steps: slice, dh_above: Array) -> None:
         """Backpropagate through consecutive steps, and store the gradients of the pre-activations.

@@ -123,7 +123,7 @@ class Network:
     @keep.setter
     def keep(self, keep: Array | None) -> None:
         for layer in self.layers:
-            layer.keep = keep
+            layer.set_keep(keep)
 
     def set_keep(self, keep: np.ndarray | None = None) -> None:
         """Specify where the states are reset in subsequent chunks, or disable resets.

@@ -45,7 +45,9 @@ class StagedLayer(Layer):
 
     def step(self, t: int) -> Array:
         """Run step t on the stored inputs. Return h ``(H, B)``."""
-        passed, caches = self.before(t)[self.takes], []
+        if t == 0 or self.keep is not None:  # otherwise, the previous step has already stored h
+            self.enter(t)
+        passed, caches = self.before[t][self.takes], []
         for own, forward in zip(self.own, self.forwards, strict=True):
             a = [product(t) for product in self.products[own]]
             h, *passed, cache = forward(t, *a, *passed)

@@ -70,6 +70,9 @@ class TrainingStep:
         self.network = replace(model, parameters=parameters).network(T, own)
         self.optimiser = RMSprop(parameters, settings.decay_rate, settings.weight_decay)
         self.chunk = self.backend.zeros((2, T, own), np.intp)  # (2, T, B): inputs and targets
+        # char-rnn clips the gradient summed over time; this one is averaged, so the limit is divided by T.
+        clips = [(clip_elements, settings.grad_clip / T), (clip_norm, settings.clip_norm)]
+        self.clips = [(clip, limit) for clip, limit in clips if limit]
         self.learning_rate = self.backend.zeros((), parameters.dtype)
         self.loss = self.backend.zeros((), "float64")
         self.total = self.backend.zeros((), "float64")
@@ -152,11 +155,8 @@ class TrainingStep:
         self.total += self.loss
         self.worst[...] = xp.maximum(self.worst, self.loss)  # NaN propagates
         g = self.network.gradient.flat  # (size,)
-        if settings.grad_clip:
-            # char-rnn clips the gradient summed over time; g is averaged, so the threshold is divided by T.
-            clip_elements(xp, g, settings.grad_clip / self.T)
-        if settings.clip_norm:
-            clip_norm(xp, g, settings.clip_norm)
+        for clip, limit in self.clips:
+            clip(xp, g, limit)
         valid = self.loss <= self.limit  # False for NaN
         xp.copyto(g, 0.0, where=xp.logical_not(valid))
         # A zero gradient leaves the parameters unchanged, unless they decay.

@@ -29,7 +29,7 @@ class Other(NumPyBackend):
         super().__init__()
         self.name = "gpu:0"
 
-    def platform(self):
+    def describe(self):
         return "another device"
 
 
