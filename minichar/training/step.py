@@ -10,7 +10,7 @@ Apart from that average, each chunk requires one copy to the device, or two if s
 is copied to the host until the loss is read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 
@@ -23,6 +23,12 @@ from minichar.training.optimiser import Average, RMSprop, clip_elements, clip_no
 from minichar.training.scheduled_sampling import ScheduledSampling
 from minichar.training.settings import Settings
 from minichar.training.team import ALONE, Team
+
+
+def run(parts: Iterable[Callable[[], None]]) -> None:
+    """Run the parts of a step in order."""
+    for part in parts:
+        part()
 
 
 class TrainingStep:
@@ -121,27 +127,17 @@ class TrainingStep:
             self.mixed.draw_mask(self.teacher_forcing_ratio, generator, self.network.keep)
         if self.drops:
             self.network.draw_masks(generator)
-        for part in self.parts:
-            part()
+        run(self.parts)
 
     def _parts(self, feed: Feed) -> list[Callable[[], None]]:
         """Return the parts of a step, merged into one if all of them can be captured."""
-        recorded, gradient = self.backend.recorded, partial(self._gradient, feed)
+        gradient, recorded = partial(self._gradient, feed), self.backend.recorded
         if self.team.size == 1:
-            return [recorded(partial(self._learn, feed))]
+            return [recorded(partial(run, [gradient, self._update]))]
         if self.team.on_device(self.backend):
-            whole = partial(self._learn_together, feed)
+            whole = partial(run, [gradient, self._average, self._update])
             return [recorded(whole, lambda captured: not any(self.team.largest(not captured)))]
         return [recorded(gradient), self._average, recorded(self._update)]
-
-    def _learn(self, feed: Feed) -> None:
-        self._gradient(feed)
-        self._update()
-
-    def _learn_together(self, feed: Feed) -> None:
-        self._gradient(feed)
-        self._average()
-        self._update()
 
     def _average(self) -> None:
         self.team.average(self.share, self.backend, self.network.gradient.flat, self.loss)

@@ -3,6 +3,7 @@
 import re
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -79,3 +80,14 @@ def test_prints_the_lesson_without_pytest(cli, monkeypatch):
     assert result.stdout.startswith("Lesson 1. One weight:")
     assert result.stderr.startswith("Error: lessons need pytest (")
     assert "pip install -e '.[test]'" in result.stderr
+
+
+def test_the_lines_that_lessons_ask_to_change_exist():
+    root, found = Path(__file__).parents[2], 0
+    pattern = r"In (minichar/\S+\.py), in \S+, change\n\n(.*?)\n\nto\n"
+    for lesson in sorted((root / "tests" / "lessons").glob("test_*.py")):
+        for file, old in re.findall(pattern, lesson.read_text("utf-8"), re.DOTALL):
+            code = [line.strip() for line in (root / file).read_text("utf-8").splitlines()]
+            assert all(line.strip() in code for line in old.splitlines()), (lesson.name, old)
+            found += 1
+    assert found >= 10

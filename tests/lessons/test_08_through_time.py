@@ -204,7 +204,7 @@ def test_stacked_layers_agree_with_the_complex_step(num_layers):
 EXERCISE = """
 In minichar/engine/layer.py, in Layer.backward, change
 
-    if t < n - 1:
+    if t < len(dh_above) - 1:
 
 to
 
