@@ -46,7 +46,7 @@ class TrainingStep:
 
     Attributes
     ----------
-    columns : slice
+    streams : slice
         The sequences that this process trains on.
     theta : Parameters
         The weights being trained.
@@ -63,8 +63,8 @@ class TrainingStep:
     """
 
     def __init__(self, model: CharRNN, T: int, B: int, settings: Settings, team: Team = ALONE) -> None:
-        self.team, self.columns = team, team.columns(B)
-        own = self.columns.stop - self.columns.start
+        self.team, self.streams = team, team.streams(B)
+        own = self.streams.stop - self.streams.start
         self.share = own / B
         self.theta, self.average = model.parameters, None
         if settings.ema:

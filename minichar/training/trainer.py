@@ -97,14 +97,14 @@ class Trainer:
         self.origin, self.run_id = origin, run_id
         self.backend = model.parameters.backend
         self.step = TrainingStep(model, split.T, split.B, settings, team)
-        self.train, self.val = split.train.of(self.step.columns), split.val.of(self.step.columns)
+        self.train, self.val = split.train.of(self.step.streams), split.val.of(self.step.streams)
         if settings.max_val_chunks > 0:
             self.val = self.val.first(settings.max_val_chunks)
         self.measure = Measurement(model.network(split.T, len(self.train.streams)))
         # Separate from the generators for weights and samples, so that training does not depend on them.
         self.generator = self.backend.uniform(settings.seed, 1)
         if team.size > 1:
-            self.generator = ColumnsOf(self.generator, self.step.columns, split.B, self.backend.zeros)
+            self.generator = ColumnsOf(self.generator, self.step.streams, split.B, self.backend.zeros)
         self.yardstick = yardstick_of(model.details) if resumed else None
         # The settings are needed to generate text before the first checkpoint is saved.
         model.details = {**model.details, "settings": settings.to_json()}
@@ -132,7 +132,7 @@ class Trainer:
         if resumed.theta is not None:
             step.theta.flat[...] = to_device(resumed.theta)
         step.optimiser.mean_square[...] = to_device(resumed.mean_square)
-        step.network.state = to_device(resumed.state[..., step.columns])
+        step.network.state = to_device(resumed.state[..., step.streams])
         step.total[...] = progress.total
         self.iteration, self.learned, self.history = progress.iteration, progress.learned, resumed.history
         self.begin_with(progress.first_loss)

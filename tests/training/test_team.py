@@ -393,6 +393,6 @@ def test_more_processes_than_streams(tmp_path):
 
 @pytest.mark.parametrize(("B", "size"), [(50, 3), (7, 7), (10, 4), (1, 1)])
 def test_the_streams_are_divided_evenly(B, size):
-    shares = on_ranks(size, lambda team: range(B)[team.columns(B)])
+    shares = on_ranks(size, lambda team: range(B)[team.streams(B)])
     assert [b for share in shares for b in share] == list(range(B))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
