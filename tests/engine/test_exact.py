@@ -57,6 +57,14 @@ def test_a_product_is_summed_before_it_is_added(generator):
     np.testing.assert_array_equal(backend.add_matmul(W, s, out=out), wanted)
 
 
+def test_products_over_several_steps_are_exact_too(generator):
+    W, backend = rounded(generator.normal(size=(32, 129)))
+    s, out = generator.uniform(-1, 1, (129, 2 * 7)), np.zeros((2, 32, 7))
+    wanted = backend.matmul(W, s.copy())
+    backend.matmul_steps(W, s, out=out)
+    np.testing.assert_array_equal(np.concatenate(out, axis=1), wanted)
+
+
 def test_rounding_to_the_grids_is_about_as_accurate_as_float32(generator):
     """The tolerance allows for float32 errors that vary by a factor of up to 1.6 between BLAS libraries."""
     exact_W = generator.normal(0, 0.3, (512, 257))
