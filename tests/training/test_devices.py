@@ -119,9 +119,9 @@ class TestRecording:
     class ConstantRate(TrainingStep):
         """A faulty step whose learning rate is a Python number instead of an array."""
 
-        def set_rates(self, learning_rate, ratio):
+        def set_rates(self, learning_rate, *others):
             self.rate = learning_rate
-            super().set_rates(learning_rate, ratio)
+            super().set_rates(learning_rate, *others)
 
         def _update(self):
             array, self.learning_rate = self.learning_rate, self.rate
