@@ -237,7 +237,7 @@ class TestFallback:
         np.testing.assert_allclose(gpu.to_host(gpu.matmul(A, B)), a @ b, rtol=1e-13)
         np.testing.assert_allclose(gpu.to_host(gpu.add_matmul(A, B, out=A + 0.0)), a + a @ b, rtol=1e-13)
         steps = []
-        gpu.recorded(lambda: steps.append(gpu))(7)
+        gpu.repeat(gpu.recorded(lambda: steps.append(gpu)), 7)
         assert len(steps) == 7
         assert open_backend("gpu").products is not None  # the failure is not remembered
 

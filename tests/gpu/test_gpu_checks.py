@@ -86,10 +86,10 @@ class TestChecks:
 
         gpu, right = open_double(), Layer.step
 
-        def waiting(layer, t, keep=None):
-            if keep is not None:
+        def waiting(layer, t):
+            if layer.keep is not None:
                 gpu.xp.cuda.get_current_stream().synchronize()
-            return right(layer, t, keep)
+            return right(layer, t)
 
         monkeypatch.setattr(Layer, "step", waiting)
         with pytest.warns(RuntimeWarning, match="cannot be captured"):
