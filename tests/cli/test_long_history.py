@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from toys import parts, put_together
 
-ROWS = 20_000
+ROWS = 50_000
 
 
 @pytest.fixture
