@@ -16,6 +16,7 @@ import operator
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from functools import cache
 from math import isfinite
 from numbers import Real
 from pathlib import Path
@@ -90,7 +91,7 @@ FILE_NAME = rule(
 )
 
 
-def check(instance: object) -> None:
+def check(instance: Any) -> None:
     """Check every field of a dataclass and convert each value to its declared type.
 
     NumPy integers become ints, ints become floats in float fields, and strings become `Path` objects
@@ -133,6 +134,7 @@ def wrong(name: str, value: object, words: str, *advice: str | Option) -> Minich
     return MinicharError(Option(name), f" is {shown}; it must be {words}", *advice)
 
 
+@cache  # evaluating the annotations takes milliseconds
 def declared(kind: type) -> dict[str, tuple[Any, tuple[Rule, ...]]]:
     """Return the type and rules of each field of a dataclass."""
     fields = {}

@@ -193,17 +193,13 @@ class Backend(ABC):
         """Like `fuse`, for a function that runs at each step t of a chunk.
 
         The returned function takes t as its first argument, and also stores result k in ``steps[t]`` for each
-        array `steps` in ``outputs[k]`` that has this step.
+        array `steps` in ``outputs[k]`` that has this step. A fused kernel writes directly to them.
         """
-        xp = self.xp
+        fused = self.fuse_into(function)
 
         def call(t: int, *arguments: Any) -> Any:
-            results = function(xp, *arguments)
-            for result, arrays in zip(results, outputs, strict=False):
-                for steps in arrays:
-                    if t < len(steps):
-                        store(xp, result, steps[t])
-            return results
+            into = [(k, steps[t]) for k, arrays in enumerate(outputs) for steps in arrays if t < len(steps)]
+            return fused(*arguments, into=into)
 
         return call
 

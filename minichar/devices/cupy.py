@@ -203,16 +203,6 @@ class CuPyBackend(Backend):
         """Return a function that runs `function` as a single kernel."""
         return compile_with_mean(self.xp, function, H)
 
-    def fuse_steps(self, function: Function, outputs: Sequence[Sequence[Array]]) -> Function:
-        """Like `fuse`, for a function that runs at each step t; the kernel writes directly to the outputs."""
-        fused = self.fuse_into(function)
-
-        def call(t: int, *arguments: Any) -> list[Any]:
-            into = [(k, steps[t]) for k, arrays in enumerate(outputs) for steps in arrays if t < len(steps)]
-            return fused(*arguments, into=into)
-
-        return call
-
     def chunk_kernel(self, layer: Any, T: int) -> ChunkKernel | None:
         """Return a `ChunkKernel` for a layer, or None if the device or the layer does not suit it."""
         _, H, B = layer.start.shape

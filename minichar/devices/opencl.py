@@ -48,7 +48,7 @@ class DpnpBackend(Backend):
         super().__init__(f"opencl:{index}", xp)
         self.queue, self.kernels = queue, Kernels(queue)
         # The result is a tuple because a tuple is written only to `into`, without a new array.
-        self.add = self.fuse(lambda xp, a, b: ((a + b,),))
+        self.add = self.fuse_into(lambda xp, a, b: ((a + b,),))
 
     def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
         """Add the matrix product ``A @ B`` to `out`, and return `out`."""
@@ -69,12 +69,16 @@ class DpnpBackend(Backend):
             super().sum_columns(columns, ids, out)
 
     def fuse(self, function: Function) -> Function:
+        """Return a function that runs `function` as a single kernel."""
+        return self.fuse_into(function)
+
+    def fuse_into(self, function: Function) -> Function:
         """Return a function that runs `function` as a single kernel.
 
         The arrays must be contiguous, and all float32 or all float64; otherwise, each operation is launched
         separately. If `function` cannot be translated to OpenCL C, a warning says so.
         """
-        separate = super().fuse(function)
+        separate = super().fuse_into(function)
 
         @cache
         def kernel_for(*layout: Any) -> Kernel | None:
@@ -86,7 +90,7 @@ class DpnpBackend(Backend):
                 warn(f"{message}, which is slower ({one_line(error)})", RuntimeWarning, 4)
                 return None
 
-        def call(*arguments: Any, into: Into | tuple[()] = ()) -> Any:
+        def call(*arguments: Any, into: Into = ()) -> Any:
             arrays = [*flatten(arguments), *(out for _, out in into)]
             kernel = kernel_for(
                 nesting_of(arguments),

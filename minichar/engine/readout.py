@@ -32,7 +32,9 @@ PIECE = 1 << 22
 Cache = tuple[Array, Array, int]
 
 
-def loss_forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple[Array, Cache]:
+def loss_forward(
+    xp: ModuleType, logits: Array, targets: Array, N: int, numbers: Array = None
+) -> tuple[Array, Cache]:
     """Return the loss as a scalar array in double precision, and the cache for `loss_backward`.
 
     The probabilities overwrite the logits to save memory: with a large vocabulary, the logits are by
@@ -45,9 +47,12 @@ def loss_forward(xp: ModuleType, logits: Array, targets: Array, N: int) -> tuple
     N : int
         Number of characters in the whole chunk. If the chunk is processed in blocks of m steps, the losses
         and weight gradients of the blocks add up to those of the chunk.
+    numbers : array of int, (m·B,), optional
+        The numbers 0, 1, 2, … of the columns, on the device of the logits.
     """
     columns = logits.shape[1]
-    at = targets * columns + xp.arange(columns)  # (m·B,): where the targets' logits are in memory
+    numbers = xp.arange(columns) if numbers is None else numbers
+    at = targets * columns + numbers  # (m·B,): where the targets' logits are in memory
 
     # Subtracting the largest logit does not change the softmax and prevents overflow in exp. The complex-step
     # check needs `.real` because complex numbers are not ordered.
@@ -96,6 +101,7 @@ class ReadOut:
         self.s[:, -1] = 1.0
         self.x = self.s[:, :-1]  # (T, H, B)
         self.piece = min(T, max(1, PIECE // (V * B)))
+        self.numbers = backend.to_device(np.arange(self.piece * B))  # (piece·B,)
 
     @cached_property
     def dx(self) -> Array:
@@ -144,4 +150,4 @@ class ReadOut:
         """Return a block's share of the mean loss over N characters, and the cache for `loss_backward`."""
         shape = self.W.shape[0], columns.shape[1]
         logits = self.backend.matmul(self.W, columns, out=self.workspace[: prod(shape)].reshape(shape))
-        return loss_forward(self.xp, logits, targets.reshape(-1), N)
+        return loss_forward(self.xp, logits, targets.reshape(-1), N, self.numbers[: shape[1]])
