@@ -91,7 +91,7 @@ FILE_NAME = rule(
 )
 
 
-def check(instance: Any) -> None:
+def check(instance: object) -> None:
     """Check every field of a dataclass and convert each value to its declared type.
 
     NumPy integers become ints, ints become floats in float fields, and strings become `Path` objects
@@ -102,7 +102,8 @@ def check(instance: Any) -> None:
     MinicharError
         If a field has the wrong type or an invalid value.
     """
-    for name, (kind, rules) in declared(type(instance)).items():
+    cls: Any = type(instance)
+    for name, (kind, rules) in declared(cls).items():
         object.__setattr__(instance, name, checked(name, getattr(instance, name), kind, *rules))
 
 
