@@ -193,7 +193,7 @@ class Backend(ABC):
         """Like `fuse`, for a function that runs at each step t of a chunk.
 
         The returned function takes t as its first argument, and also stores result k in ``steps[t]`` for each
-        array `steps` in ``outputs[k]`` that has this step. A fused kernel writes directly to them.
+        array `steps` in ``outputs[k]`` with more than t steps. A fused kernel writes directly to them.
         """
         fused = self.fuse_into(function)
 

@@ -106,7 +106,7 @@ class Layer:
         self.connect()
 
     def connect(self) -> None:
-        """Fuse the forward function of the cell."""
+        """Prepare the cell's forward function, which also stores h for the next step and the next layer."""
         (stage,) = self.cell.stages
         self.cell_forward = self.backend.fuse_steps(stage.forward, [self.h_to])
 

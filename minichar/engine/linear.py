@@ -88,9 +88,10 @@ class Linear:
             dh += keep * self.state_gradient(t)
 
     def gradients(self, steps: slice, n: int, ids: Array) -> None:
-        """Compute ``dx[steps]`` and, with the first steps of a chunk of `n` steps, `dW`.
+        """Compute ``dx[steps]``. The call for the first steps of a chunk of `n` steps also computes `dW`.
 
-        `ids` ``(n, B)`` are the input characters of the forward pass.
+        The blocks of a chunk are processed from the last to the first. `ids` ``(n, B)`` are the input
+        characters of the forward pass.
         """
         da = as_columns(self.da[steps])  # (G, m·B)
         if self.reads_x:

@@ -6,8 +6,8 @@
     logits = W @ [dropout(h_L); 1]
 
 Teacher forcing, scheduled sampling and generation share the same code. They differ only in their *feed*, the
-source of the next character. An array of ids is its own feed. A feed that chooses characters is a function
-``feed(t, look)`` that returns all ids known from step t onwards, ``(m, B)`` with m ≥ 1. They can depend on
+source of the next character: an array of ids, or a function that chooses characters. The function,
+``feed(t, look)``, returns all ids known from step t onwards, ``(m, B)`` with m ≥ 1. They can depend on
 ``look()``, the logits ``(V, B)`` of step t-1, which are undefined at t = 0. The array ``feed.ids`` ``(T, B)``
 then contains the ids for the backward pass.
 """

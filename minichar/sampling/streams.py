@@ -154,7 +154,7 @@ class Streams:
             self._resize(self.network.B // 2)
 
     def step(self) -> tuple[list[Stream], np.ndarray, np.ndarray]:
-        """Feed one character to each stream, then sample one in each stream that has no prompt left.
+        """Feed one character to each stream, and sample one in each that has reached the end of its prompt.
 
         Returns
         -------
