@@ -106,8 +106,9 @@ def home(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         (folder / "input.txt").write_text(line * 40, encoding="utf-8")
     penn_treebank = [f"ptb.{part}.txt" for part in ("train", "valid", "test")]
-    for name in ("my.txt", "valid.txt", "test.txt", "text8", *penn_treebank):
+    for name in ("valid.txt", "test.txt", "text8", *penn_treebank):
         (tmp_path / name).write_text(LINE * 40, encoding="utf-8")
+    (tmp_path / "my.txt").write_text((LINE + POEM) * 40, encoding="utf-8")
     (tmp_path / "novels").mkdir()
     (tmp_path / "novels" / "first.txt").write_text(LINE * 40, encoding="utf-8")
     (tmp_path / "novel.txt").write_text(POEM * 40, encoding="gb18030")

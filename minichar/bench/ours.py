@@ -34,7 +34,7 @@ def prepare(work: Work) -> Callable[[], None]:
 
 def describe(work: Work) -> str:
     """Describe the library and hardware that the benchmark uses."""
-    return open_backend(work.device).describe()
+    return open_backend(work.device, work.tf32).describe()
 
 
 def waiting(unit: Callable[[], None], backend: Backend) -> Callable[[], None]:

@@ -234,7 +234,7 @@ def command(
         what = f"{whole}, one stream from a zero state"
     else:
         laid_out = lay_out(corpus, settings)
-        device, chosen = suited(devices, model.config, laid_out)
+        device, chosen = suited(devices, model.config, laid_out.B)
         if device is not devices[0]:
             model = load_model(path, device)
         other = [Option(name).flag for name in LAYOUT if getattr(settings, name) != getattr(trained, name)]

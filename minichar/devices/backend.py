@@ -39,6 +39,16 @@ def store(xp: ModuleType, result: Any, out: Array) -> None:
         out[...] = result
 
 
+def into_steps(fused: Function, outputs: Sequence[Sequence[Array]]) -> Function:
+    """Return the function of `Backend.fuse_steps`, given that of `Backend.fuse_into`."""
+
+    def call(t: int, *arguments: Any) -> Any:
+        into = [(k, steps[t]) for k, arrays in enumerate(outputs) for steps in arrays if t < len(steps)]
+        return fused(*arguments, into=into)
+
+    return call
+
+
 class Backend(ABC):
     """Abstract base class for devices.
 
@@ -106,6 +116,10 @@ class Backend(ABC):
             raise MemoryError(f"an array of shape {brief(shape)} exceeds the address space")
         return self._zeros(shape, dtype)
 
+    def arange(self, n: int) -> Array:
+        """Return the integers 0, 1, …, n-1."""
+        return self.xp.arange(n)
+
     def zeros_of_steps(self, shape: tuple[int, int, int], dtype: Any) -> Array:
         """Return zeros ``(T, K, B)`` for T steps, in the memory layout that suits `matmul_steps`."""
         return self.zeros(shape, dtype)
@@ -167,8 +181,8 @@ class Backend(ABC):
 
         ``function(xp, *arguments)`` may change its arguments in place, but must have no other effects.
         Arguments and results are arrays (no numbers) of the same shape, such as ``(H, B)``, or tuples of such
-        arrays. An argument can also be a block ``(G, H, B)``, which is passed to the function unchanged or as
-        a tuple of G arrays.
+        arrays. An argument can also be an array that is broadcast to this shape, or a block ``(G, H, B)``,
+        which is passed to the function unchanged or as a tuple of G arrays.
         """
         return partial(function, self.xp)
 
@@ -195,11 +209,15 @@ class Backend(ABC):
         The returned function takes t as its first argument, and also stores result k in ``steps[t]`` for each
         array `steps` in ``outputs[k]`` with more than t steps. A fused kernel writes directly to them.
         """
-        fused = self.fuse_into(function)
+        xp = self.xp
 
         def call(t: int, *arguments: Any) -> Any:
-            into = [(k, steps[t]) for k, arrays in enumerate(outputs) for steps in arrays if t < len(steps)]
-            return fused(*arguments, into=into)
+            results = function(xp, *arguments)
+            for result, arrays in zip(results, outputs, strict=False):
+                for steps in arrays:
+                    if t < len(steps):
+                        store(xp, result, steps[t])
+            return results
 
         return call
 
@@ -239,8 +257,8 @@ class Backend(ABC):
         for _ in range(times):
             recorded()
 
-    def suitable_size(self, H: int) -> int:
-        """Return the number of hidden units near H that suits a layer without layer normalisation best."""
+    def suitable_size(self, cell: str, H: int) -> int:
+        """Return the number of hidden units near H that suits a layer of this cell best."""
         return H
 
     def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:

@@ -52,6 +52,8 @@ KERNELS = {
     "rnn": Counts(gates=1, states=1, products=1, cache=("h",)),
 }
 """The cells that have a kernel, by name."""
+MOST = 5
+"""Largest number of gates or cached values of these cells."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def unused_note(backend: Backend) -> str:
     return (
         f"the chunk kernel is not used on device {backend.name}: it requires an NVIDIA GPU, float32, one of "
         f"the cells {', '.join(KERNELS)}, one of the sizes {', '.join(map(str, CLUSTERS))}, "
-        "and no layer normalisation or state resets within the text"
+        "and no layer normalisation, scheduled sampling or state resets within the text"
     )
 
 

@@ -1,12 +1,10 @@
 """The CPU backend, which uses NumPy."""
 
 import os
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from minichar.devices.backend import Array, Backend, Function, store
+from minichar.devices.backend import Array, Backend
 from minichar.devices.random import Uniform
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
@@ -31,20 +29,6 @@ class NumPyBackend(Backend):
 
     def __init__(self) -> None:
         super().__init__("cpu", np)
-
-    def fuse_steps(self, function: Function, outputs: Sequence[Sequence[Array]]) -> Function:
-        """Return a function that stores the results, without the pairs that fused kernels take."""
-        xp = self.xp
-
-        def call(t: int, *arguments: Any) -> Any:
-            results = function(xp, *arguments)
-            for result, arrays in zip(results, outputs, strict=False):
-                for steps in arrays:
-                    if t < len(steps):
-                        store(xp, result, steps[t])
-            return results
-
-        return call
 
     def uniform(self, *words: int) -> Uniform:
         """Return a uniform random number generator, seeded with `words`."""

@@ -17,9 +17,10 @@ from minichar.devices.backend import (
     Function,
     Into,
     as_columns,
+    into_steps,
     unusable,
 )
-from minichar.devices.chunk_kernel import CLUSTERS, ChunkKernel, runs_on, shape_of
+from minichar.devices.chunk_kernel import CLUSTERS, MOST, ChunkKernel, Shape, runs_on, shape_of
 from minichar.devices.cublas import REAL, Products, load_library
 from minichar.devices.failure import OPENED
 from minichar.devices.graph import WARM_UP, CudaGraph
@@ -199,6 +200,10 @@ class CuPyBackend(Backend):
 
         return call
 
+    def fuse_steps(self, function: Function, outputs: Sequence[Sequence[Array]]) -> Function:
+        """Return a function that runs `function` as a single kernel, which writes directly to the outputs."""
+        return into_steps(self.fuse_into(function), outputs)
+
     def fuse_with_mean(self, function: Function, H: int, dtype: Any) -> Function:
         """Return a function that runs `function` as a single kernel."""
         return compile_with_mean(self.xp, function, H)
@@ -206,18 +211,23 @@ class CuPyBackend(Backend):
     def chunk_kernel(self, layer: Any, T: int) -> ChunkKernel | None:
         """Return a `ChunkKernel` for a layer, or None if the device or the layer does not suit it."""
         _, H, B = layer.start.shape
-        shape = shape_of(layer.cell.name, H)
-        if not self.uses_chunk_kernel or layer.start.dtype != "float32" or layer.norms or shape is None:
+        if not self.uses_chunk_kernel or layer.start.dtype != "float32" or layer.norms:
             return None
-        if not runs_on(self.xp, self.index, shape):
+        shape = self._shape_of(layer.cell.name, H)
+        if shape is None or T * B * H * MOST >= 1 << 31:  # the kernel has 32-bit indices
             return None
         self.announce_compilation()
         return ChunkKernel(self.xp, self.index, layer.cell.name, shape, T, B)
 
-    def suitable_size(self, H: int) -> int:
+    def suitable_size(self, cell: str, H: int) -> int:
         """Return the number of hidden units within a quarter of H that has a chunk kernel, or H."""
-        near = (size for size in CLUSTERS if abs(size - H) <= H / 4)
+        near = (size for size in CLUSTERS if abs(size - H) <= H / 4 and self._shape_of(cell, size))
         return next(near, H) if self.uses_chunk_kernel else H
+
+    def _shape_of(self, cell: str, H: int) -> Shape | None:
+        """Return the constants of the chunk kernel for this GPU, or None if there is none."""
+        shape = shape_of(cell, H)
+        return shape if shape and runs_on(self.xp, self.index, shape) else None
 
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
         """Return a function that captures `step` as a CUDA graph after a warm-up, and then replays it."""

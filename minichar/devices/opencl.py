@@ -3,6 +3,7 @@
 import os
 import site
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from math import prod
@@ -12,7 +13,7 @@ from warnings import warn
 
 import numpy as np
 
-from minichar.devices.backend import Array, Backend, DeviceFailure, Function, Into, unusable
+from minichar.devices.backend import Array, Backend, DeviceFailure, Function, Into, into_steps, unusable
 from minichar.devices.deadlock import avoid_deadlocks
 from minichar.devices.elementwise import Kernel, translate
 from minichar.devices.nesting import Nesting, flatten, nest, nesting_of
@@ -105,6 +106,14 @@ class DpnpBackend(Backend):
             return nest(kernel.nesting, (place.find(arrays) for place in kernel.places))
 
         return call
+
+    def fuse_steps(self, function: Function, outputs: Sequence[Sequence[Array]]) -> Function:
+        """Return a function that runs `function` as a single kernel, which writes directly to the outputs."""
+        return into_steps(self.fuse_into(function), outputs)
+
+    def arange(self, n: int) -> Array:
+        """Return the integers 0, 1, …, n-1."""
+        return self.xp.arange(n, sycl_queue=self.queue)
 
     def _kernel(
         self, function: Function, nesting: Nesting, written: tuple[int, ...], layouts: Layouts

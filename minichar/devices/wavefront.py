@@ -113,6 +113,8 @@ class ProductInBlocks:
     ----------
     a : array, (T, G, B)
         The part of the pre-activations that is known before a step.
+    multiplies : bool
+        Whether there are inputs to multiply before the steps.
     share : int
         Number of columns of the weights that `step` multiplies. `a` contains the product of the others.
     """
@@ -120,10 +122,12 @@ class ProductInBlocks:
     def __init__(self, linear: Any) -> None:
         self.linear, self.backend, self.all = linear, linear.backend, linear.W.shape[1]
         self.reads_ids, self.share = hasattr(linear, "Wx"), self.all
-        shape = len(linear.s), len(linear.W), linear.B
-        self.a = (
-            linear.a if self.reads_ids else self.backend.zeros_of_steps(shape, linear.W.dtype)
-        )  # (T, G, B)
+        self.multiplies = linear.reads_x or not linear.reads_h
+        if self.reads_ids:
+            self.a = linear.a
+        elif self.multiplies:
+            shape = len(linear.s), len(linear.W), linear.B
+            self.a = self.backend.zeros_of_steps(shape, linear.W.dtype)  # (T, G, B)
 
     def multiply_inputs(self, steps: slice) -> None:
         """Compute ``W_x @ [x; 1]`` for several steps with one matrix product.
@@ -131,7 +135,7 @@ class ProductInBlocks:
         A single step is left to `step`, which then needs only one product.
         """
         linear, several = self.linear, steps.stop - steps.start > 1
-        in_advance = several and (linear.reads_x or not linear.reads_h)
+        in_advance = several and self.multiplies
         self.share = linear.H if in_advance else self.all
         if in_advance and self.reads_ids:
             self.a[steps] += linear.used[:, -1:]

@@ -70,6 +70,8 @@ class ExactProducts:
         self.plain = plain
 
     def __getattr__(self, name: str) -> Any:
+        if name == "plain":  # a copy that has no attributes yet
+            raise AttributeError(name)
         return getattr(self.plain, name)
 
     def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:

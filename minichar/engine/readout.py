@@ -52,13 +52,15 @@ def loss_forward(
     """
     columns = logits.shape[1]
     numbers = xp.arange(columns) if numbers is None else numbers
-    at = targets * columns + numbers  # (m·B,): where the targets' logits are in memory
+    at = (
+        targets.astype(np.intp, copy=False) * columns + numbers
+    )  # (m·B,): the targets' places in order of rows
 
     # Subtracting the largest logit does not change the softmax and prevents overflow in exp. The complex-step
     # check needs `.real` because complex numbers are not ordered.
     largest = logits.real.max(axis=0)  # (m·B,)
     xp.subtract(logits, largest, out=logits)
-    target_logits = logits.reshape(-1).take(at)  # (m·B,)
+    target_logits = logits.take(at)  # (m·B,)
     p = xp.exp(logits, out=logits)  # (V, m·B)
     total = p.sum(axis=0)  # (m·B,)
     xp.divide(p, total, out=p)
@@ -69,8 +71,7 @@ def loss_forward(
 def loss_backward(xp: ModuleType, cache: Cache) -> Array:
     """Overwrite p with the gradient with respect to the logits, ``(V, m·B)``, and return it."""
     p, at, N = cache
-    flat = p.reshape(-1)  # (V·m·B,)
-    xp.put(flat, at, flat.take(at) - 1.0)
+    xp.put(p, at, p.take(at) - 1.0)
     return xp.divide(p, N, out=p)
 
 
@@ -101,7 +102,7 @@ class ReadOut:
         self.s[:, -1] = 1.0
         self.x = self.s[:, :-1]  # (T, H, B)
         self.piece = min(T, max(1, PIECE // (V * B)))
-        self.numbers = backend.to_device(np.arange(self.piece * B))  # (piece·B,)
+        self.numbers = backend.arange(self.piece * B)  # (piece·B,)
 
     @cached_property
     def dx(self) -> Array:

@@ -13,10 +13,11 @@ import numpy as np
 
 from minichar.devices.backend import Backend
 from minichar.engine.config import Config
+from minichar.extras import one_line
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.cost import NOMINAL
+from minichar.training.cost import CALLS, NOMINAL
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 
@@ -24,24 +25,41 @@ STEPS = 10
 """Number of timed steps, after the warm-up."""
 ENOUGH = 2.0
 """Total duration, in seconds, of the timed steps after which no further steps are timed."""
-LARGE = 2e-4
-"""Part of a training step per time step, in seconds on the nominal machine, from which a step is large.
-
-A GPU takes about a quarter of this time to launch the operations of a time step. This is an estimate, because
-no GPU has been measured.
+LARGE = 8e-5
+"""Time of the computations of a layer and a time step, in seconds on the nominal machine, from which a step
+is large. This is an estimate, because no GPU has been measured.
 """
 
 Chosen = tuple[Backend, list[str]]
 """The device, and a list of at most one note that explains the choice."""
 
 
-def suited(devices: Sequence[Backend], config: Config, split: Split) -> Chosen:
+def suited(devices: Sequence[Backend], config: Config, B: int) -> Chosen:
     """Return the first device or, if the training steps are large, the last one."""
     if len(devices) == 1:
         return devices[0], []
-    large = NOMINAL.step(config, split.B, split.T) >= LARGE * split.T
+    one, two = (NOMINAL.step(config, B, T) for T in (1, 2))
+    large = two - one - CALLS * config.num_layers >= LARGE * config.num_layers
     device = devices[-1 if large else 0]
     return device, [f"device auto: {device.name}, because each step is {'large' if large else 'small'}"]
+
+
+def tried(
+    chosen: Chosen,
+    devices: Sequence[Backend],
+    config: Config,
+    vocabulary: Vocabulary,
+    settings: Settings,
+    split: Split,
+) -> Chosen:
+    """Return the first device if a training step fails on the chosen one, for example for lack of memory."""
+    device, notes = chosen
+    if device is not devices[0]:
+        try:
+            time_step(device, config, vocabulary, settings, split)
+        except Exception as error:  # drivers and libraries can raise any exception
+            return devices[0], [f"device auto: {devices[0].name}; {device.name} failed ({one_line(error)})"]
+    return device, notes
 
 
 def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:

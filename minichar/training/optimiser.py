@@ -28,6 +28,7 @@ in training, θ̄ averages over about the last tenth of the steps so far. Later,
 1 / (1 - decay) steps.
 """
 
+from numbers import Real
 from types import ModuleType
 from typing import Any
 
@@ -76,10 +77,14 @@ class RMSprop:
         self.theta, self.decay = parameters.flat, decay
         self.weight_decay = checked("weight_decay", weight_decay, float, at_least(0))
         self.mean_square = parameters.backend.xp.zeros_like(self.theta)  # (size,)
+        self.rate = parameters.backend.zeros((), self.theta.dtype)
         self.update = parameters.backend.fuse(self.rmsprop)
 
-    def step(self, g: Array, learning_rate: Array) -> None:
-        """Update the parameters with the gradient `g` ``(size,)`` and the learning rate η ``()``."""
+    def step(self, g: Array, learning_rate: float | Array) -> None:
+        """Update the parameters with the gradient `g` ``(size,)`` and the learning rate η."""
+        if isinstance(learning_rate, Real):  # fused functions take only arrays
+            self.rate[...] = learning_rate
+            learning_rate = self.rate
         self.update(self.theta, self.mean_square, g, learning_rate)
 
     def rmsprop(self, xp: ModuleType, theta: Array, m: Array, g: Array, learning_rate: Array) -> Any:

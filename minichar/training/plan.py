@@ -10,7 +10,7 @@ from minichar.devices.backend import Backend
 from minichar.text.corpus import Corpus
 from minichar.training.choose import TimeBudget, choose, config_of
 from minichar.training.cost import speed_of
-from minichar.training.device import suited, time_step
+from minichar.training.device import suited, time_step, tried
 from minichar.training.settings import Settings
 from minichar.training.team import Team
 from minichar.training.text import lay_out, lay_out_to_train
@@ -58,11 +58,13 @@ def plan(
     budget = nominal = time_left(settings, started)
     chosen = choose(settings, corpus, from_scratch, nominal)
     split, config = lay_out_to_train(corpus, chosen), config_of(chosen, len(corpus.vocabulary))
-    device, notes = suited(devices, config, split)
+    best = suited(devices, config, split.B)
+    device, notes = tried(best, devices, config, corpus.vocabulary, chosen, split)
     if nominal and AUTO in (settings.rnn_size, settings.max_epochs):
         budget = measured(nominal, settings, corpus, device, team, from_scratch)
         chosen = choose(settings, corpus, from_scratch, budget)
-    H = chosen.rnn_size if chosen.layer_norm else device.suitable_size(chosen.rnn_size)
+    plain = not (chosen.layer_norm or chosen.reset_on or chosen.use_ss) and chosen.dtype == "float32"
+    H = device.suitable_size(chosen.model, chosen.rnn_size) if plain else chosen.rnn_size
     if settings.rnn_size is AUTO and chosen.rnn_size != H:
         chosen = choose(replace(settings, rnn_size=H), corpus, from_scratch, budget)
     return chosen, device, notes

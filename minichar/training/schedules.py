@@ -16,7 +16,7 @@ def rates(settings: Any, i: int, per_epoch: int, total: int) -> tuple[float, flo
     learning rate rises linearly. It is multiplied by `learning_rate_decay` at the end of every epoch,
     beginning with epoch `learning_rate_decay_after` (counted from 1, as in char-rnn)::
 
-        learning rate    η · min(1, (i + 1) / w) · decay^max(0, e + 1 - after)
+        learning rate    η · min(1, (i + 1) / w) · decay^max(0, e + 1 - max(after, 1))
         d                min(ema, (1 + i) / (10 + i))
 
     Parameters

@@ -278,8 +278,9 @@ def with_tf32_note(run: Run) -> Run:
 
 def with_chunk_kernel_note(run: Run) -> Run:
     """Return `run`, with a note added if the requested chunk kernel is never used."""
-    trainer = run.trainer
-    if trainer.step.network.uses_kernel and trainer.split.train.resets is None:
+    trainer, settings = run.trainer, run.trainer.settings
+    samples = settings.use_ss and settings.start_ss < 1.0
+    if trainer.step.network.uses_kernel and trainer.split.train.resets is None and not samples:
         return run
     return replace(run, notes=(*run.notes, unused_note(trainer.backend)))
 

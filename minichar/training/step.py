@@ -72,7 +72,7 @@ class TrainingStep:
             self.theta.flat[...] = model.parameters.flat
             self.average = Average(self.theta, model.parameters)
         parameters = self.theta
-        self.backend, self.settings, self.T = parameters.backend, settings, T
+        self.backend, self.settings = parameters.backend, settings
         self.network = replace(model, parameters=parameters).network(T, own)
         self.optimiser = RMSprop(parameters, settings.decay_rate, settings.weight_decay)
         self.chunk = self.backend.zeros((2, T, own), np.intp)  # (2, T, B): inputs and targets
@@ -89,6 +89,7 @@ class TrainingStep:
         self.forced_parts = self._parts(self.chunk[0])
         self.mixed_parts = self._parts(self.mixed)
         self.drops = self.network.config.dropout > 0 or self.network.config.weight_drop > 0
+        self.last_rate = 0.0
         self.set_rates(settings.learning_rate)
 
     @np.errstate(over="ignore")  # a learning rate that overflows becomes inf, which the loss check detects
@@ -97,7 +98,8 @@ class TrainingStep:
 
         A ratio of 1 disables scheduled sampling.
         """
-        self.learning_rate[...] = learning_rate
+        if learning_rate != self.last_rate:  # a copy to the device
+            self.learning_rate[...] = self.last_rate = learning_rate
         self.teacher_forcing_ratio = teacher_forcing_ratio
         self.parts = self.mixed_parts if teacher_forcing_ratio < 1.0 else self.forced_parts
         if self.average is not None:

@@ -99,12 +99,14 @@ def test_kernels_are_counted_in_the_cache_of_cupy(fake_cupy, monkeypatch, tmp_pa
         *((102, 102), (103, 128), (170, 128), (171, 171), (204, 204), (205, 256), (341, 256), (342, 342)),
     ],
 )
-def test_a_size_near_that_of_a_chunk_kernel_is_replaced_if_it_is_used(H, size, fake_cupy):
+def test_a_size_near_that_of_a_chunk_kernel_is_replaced_if_it_is_used(H, size, fake_cupy, monkeypatch):
     fake_cupy()
+    monkeypatch.setattr("minichar.devices.cupy.runs_on", lambda *arguments: True)
     gpu = open_backend("gpu")
-    assert gpu.suitable_size(H) == CPU.suitable_size(H) == H
+    assert gpu.suitable_size("lstm", H) == CPU.suitable_size("lstm", H) == H
     gpu.uses_chunk_kernel = True
-    assert gpu.suitable_size(H) == size
+    assert gpu.suitable_size("lstm", H) == size
+    assert gpu.suitable_size("gru-reset-before", H) == H
 
 
 class TestSumColumns:

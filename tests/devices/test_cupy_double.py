@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from cupy_double import CUDARuntimeError, DoubleOfCuPy, real
 
+from minichar.devices.cublas import Products
+
 H = np.ones((2, 3))
 
 
@@ -125,3 +127,38 @@ def test_an_operation_on_another_stream_cannot_be_captured(xp, a, captured):
 def test_only_element_wise_functions_can_be_fused(xp, a, function):
     with pytest.raises(TypeError, match="fused function"):
         xp.fuse(kernel_name="bad")(function)(a)
+
+
+def test_memory_used_by_a_captured_product_is_kept(xp, a, captured):
+    products, out = Products(xp, xp.cublas), xp.zeros((2, 2))
+    graph = captured(lambda: products.matmul(a * 2.0, (a * 3.0).T, out=out))
+    others = [a * 7.0 for _ in range(50)]
+    graph.launch()
+    np.testing.assert_array_equal(out.get(), 6 * (a.get() @ a.get().T))
+    assert len(others) == 50
+
+
+def test_a_product_needs_a_workspace_and_the_stream_of_the_capture(xp, a, captured, monkeypatch):
+    products = Products(xp, xp.cublas)
+    products.matmul(a, a.T)  # sets the default stream
+    with monkeypatch.context() as patch:
+        patch.setattr(products, "use_current_stream", lambda: None)
+        with pytest.raises(RuntimeError, match="product on a stream other than"):
+            captured(lambda: products.matmul(a, a.T))
+    xp.cublas.cublasSetStream_v2(products.handle, 0)  # discards the workspace
+    with pytest.raises(RuntimeError, match="workspace"):
+        products.matmul(a, a.T)
+
+
+def test_capture_requires_the_memory_pool_of_the_graph(xp, a):
+    stream, other = (xp.cuda.Stream(non_blocking=True) for _ in range(2))
+    pool = xp.cuda.MemoryPool()
+    with other, xp.cuda.using_allocator(pool.malloc):
+        kept = a * 2.0
+    with stream:
+        stream.begin_capture()
+        with pytest.raises(RuntimeError, match="default pool"):
+            kept * 2.0
+        with pytest.raises(RuntimeError, match="another graph"), xp.cuda.using_allocator(pool.malloc):
+            kept * 2.0
+        stream.end_capture()

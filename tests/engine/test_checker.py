@@ -147,3 +147,17 @@ def test_the_relative_error(one, other, error):
 def test_values_that_are_not_finite_exceed_every_limit(bad):
     assert not relative_error(np.array([bad, 1.0]), np.ones(2)) <= 1e300
     assert not relative_error(np.ones(2), np.array([bad, 1.0])) <= 1e300
+
+
+def test_the_error_of_the_central_difference_has_a_V_shape_and_that_of_the_complex_step_does_not(generator):
+    network, inputs, targets = toy("lstm", generator)
+    network.learn(inputs, targets)
+
+    def error(method, dtype, h):
+        reference = method(loss_of(network, dtype, targets), network.parameters.flat, h)
+        return relative_error(network.gradient.flat, reference)
+
+    too_large, best, too_small = (error(central_difference, "float64", h) for h in (1e-2, 1e-5, 1e-11))
+    assert best < 1e-8
+    assert min(too_large, too_small) > 100 * best
+    assert all(error(complex_step, "complex128", h) < 1e-14 for h in (1e-10, 1e-30, 1e-200))

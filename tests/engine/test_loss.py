@@ -27,6 +27,16 @@ def test_the_loss_is_the_mean_negative_log_softmax_and_its_gradient_is_p_minus_o
     np.testing.assert_allclose(dlogits, (p - np.eye(V)[targets].T) / N, rtol=1e-13)
 
 
+def test_targets_may_be_small_integers_and_logits_transposed(generator):
+    logits, targets = generator.normal(size=(N, 99)).T, generator.integers(V, size=N)  # (99, N)
+    results = []
+    for logits_, dtype in ((logits, "uint8"), (logits.copy(), "int64")):
+        value, cache = loss_forward(np, logits_.copy(order="K"), targets.astype(dtype), N)
+        results.append((value, loss_backward(np, cache)))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-14)
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-14)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_huge_logits_do_not_overflow(dtype, both):
     logits = np.zeros((V, N), dtype)

@@ -45,7 +45,7 @@ def test_an_error_of_one_tool_is_a_failure_and_all_of_its_output_is_printed(prog
 def test_a_tool_is_stopped_at_the_end_of_the_time(program):
     program("exec sleep 60")
     found = gpu_sanitizer.sanitizer(WORK, monotonic())
-    assert found == {"passed": True} | dict.fromkeys(gpu_sanitizer.TOOLS, "stopped after 0 s")
+    assert found == {"passed": False} | dict.fromkeys(gpu_sanitizer.TOOLS, "stopped after 0 s")
 
 
 def test_the_program_of_the_package_is_used_if_there_is_no_toolkit(program, tmp_path, monkeypatch):

@@ -1,7 +1,5 @@
 """Tests for ``--device auto``, which selects a device by the size of a step, and for timing a step."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from toys import TEXT, take, toy_settings
@@ -11,7 +9,7 @@ from minichar.engine.config import Config
 from minichar.text.batches import split_text
 from minichar.text.vocabulary import Vocabulary
 from minichar.training import device as choosing
-from minichar.training.device import same_kind, suited, time_step
+from minichar.training.device import same_kind, suited, time_step, tried
 from minichar.training.settings import Settings
 from minichar.training.start import begin
 from minichar.training.step import TrainingStep
@@ -35,26 +33,32 @@ class Other(NumPyBackend):
 
 def test_a_single_device_is_used_without_a_note():
     other = Other()
-    assert suited([other], CONFIG, SPLIT) == (other, [])
+    assert suited([other], CONFIG, SPLIT.B) == (other, [])
     assert same_kind([other], "opencl") == (other, [])
 
 
 def test_a_gpu_is_used_if_steps_are_large():
     other, found = Other(), []
-    for H in (32, 128, 1024):
-        device, (note,) = suited([CPU, other], Config(65, rnn_size=H), SimpleNamespace(B=20, T=50))
+    for H, layers in ((8, 9), (64, 2), (128, 2), (1024, 1)):
+        device, (note,) = suited([CPU, other], Config(65, rnn_size=H, num_layers=layers), 20)
         found.append(device)
         size = "large" if device is other else "small"
         assert note == f"device auto: {device.name}, because each step is {size}"
-    assert found == [CPU, other, other]
+    assert found == [CPU, CPU, other, other]
 
 
-def test_the_length_of_a_chunk_does_not_matter():
-    for H in (32, 128):
-        T_10, T_100 = (
-            suited([CPU, Other()], Config(9, rnn_size=H), SimpleNamespace(B=20, T=T)) for T in (10, 100)
-        )
-        assert T_10[1] == T_100[1]
+def test_a_gpu_that_fails_is_not_used(monkeypatch):
+    def fail(device, *size):
+        assert device.name == "gpu:0"
+        raise MemoryError("out of memory\nallocating 1 GB")
+
+    monkeypatch.setattr(choosing, "time_step", fail)
+    arguments = CONFIG, LETTERS, SETTINGS, SPLIT
+    chosen = tried((other := Other(), ["large"]), [CPU, other], *arguments)
+    assert chosen == (CPU, ["device auto: cpu; gpu:0 failed (MemoryError: out of memory)"])
+    assert tried((CPU, ["small"]), [CPU, other], *arguments) == (CPU, ["small"])
+    monkeypatch.setattr(choosing, "time_step", lambda *size: 1.0)
+    assert tried((other, ["large"]), [CPU, other], *arguments) == (other, ["large"])
 
 
 def test_a_resumed_run_uses_the_same_kind_of_device():

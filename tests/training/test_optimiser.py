@@ -99,9 +99,11 @@ def test_epsilon_is_1e_8_and_outside_the_root(parameters_of, backend, host):
     np.testing.assert_allclose(host(parameters["W"]), [-1.0], rtol=1e-12)
 
 
-@pytest.mark.parametrize(("decay", "weight_decay"), [(0.0, 0.0), (0.95, 0.3)])
+@pytest.mark.parametrize(
+    ("decay", "weight_decay", "rate_is"), [(0.0, 0.0, "a number"), (0.95, 0.3, "an array")]
+)
 def test_three_steps_agree_with_a_loop_over_elements(
-    decay, weight_decay, parameters_of, backend, host, generator
+    decay, weight_decay, rate_is, parameters_of, backend, host, generator
 ):
     start, gradients = generator.normal(size=5), generator.normal(size=(3, 5))
     rates = [0.1, 0.1, 0.01]
@@ -110,7 +112,7 @@ def test_three_steps_agree_with_a_loop_over_elements(
     on_device = backend.zeros((), "float64")
     for g, rate in zip(gradients, rates, strict=True):
         on_device[...] = rate
-        optimiser.step(backend.to_device(g), on_device)
+        optimiser.step(backend.to_device(g), rate if rate_is == "a number" else on_device)
 
     for j in range(5):
         theta, m = start[j], 0.0

@@ -88,11 +88,18 @@ def test_recipes_are_plans_for_the_nominal_machine(tmp_path, recipe, minutes):
     settings = settings_for(tmp_path, max_time=0.0, recipe=recipe)
     corpus = planning_text(300_000)
     assert choose(settings, corpus) == choose(settings, corpus, budget=TimeBudget(60 * minutes))
+    assert choose(settings, corpus) != choose(settings, corpus, budget=TimeBudget(60 * minutes + 30))
 
 
 @pytest.mark.parametrize(
     ("options", "more"),
-    [({}, 3), ({"max_time": 0.0}, 3), ({"rnn_size": 40}, 0), ({"layer_norm": True}, 0)],
+    [
+        ({}, 3),
+        ({"max_time": 0.0}, 3),
+        ({"rnn_size": 40}, 0),
+        ({"layer_norm": True}, 0),
+        ({"dtype": "float64"}, 0),
+    ],
 )
 def test_the_size_suits_the_device_and_the_run_still_fits_into_the_time(
     options, more, machine, tmp_path, monkeypatch
@@ -100,7 +107,7 @@ def test_the_size_suits_the_device_and_the_run_still_fits_into_the_time(
     """Sizes that suit a GPU are those of the chunk kernel, which does not normalise."""
     settings = settings_for(tmp_path, **options)
     usual = begin(settings, started=1000.0).trainer.settings.rnn_size
-    monkeypatch.setattr(type(CPU), "suitable_size", lambda device, H: H + 3)
+    monkeypatch.setattr(type(CPU), "suitable_size", lambda device, cell, H: H + 3)
     run = begin(settings, started=1000.0)
     assert run.trainer.settings.rnn_size == usual + more
     speed, time = (SLOWER, 480) if settings.max_time else (NOMINAL, 180)
