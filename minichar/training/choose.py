@@ -232,11 +232,11 @@ def choose_max_epochs(facts: Facts, settings: Settings) -> float:
 
 def choose_dropout(facts: Facts, settings: Settings) -> float:
     """Return the dropout probability, to two decimal places."""
+    complete = min(settings.max_epochs / facts.useful_epochs, 1.0)
     if facts.are_rare:
-        return RARE_DROPOUT
+        return round(RARE_DROPOUT * complete, 2)
     weights = sum(map(prod, config_of(settings, facts.V).shapes().values()))
     chance = DROPOUT + STEEPNESS * log(weights / facts.N * settings.max_epochs / READ)
-    complete = min(settings.max_epochs / facts.useful_epochs, 1.0)
     return round(min(max(chance, 0.0), MOST) * complete, 2)
 
 
