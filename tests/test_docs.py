@@ -106,9 +106,8 @@ def home(tmp_path, monkeypatch):
         folder.mkdir(parents=True)
         (folder / "input.txt").write_text(line * 40, encoding="utf-8")
     penn_treebank = [f"ptb.{part}.txt" for part in ("train", "valid", "test")]
-    for name in ("valid.txt", "test.txt", "text8", *penn_treebank):
+    for name in ("my.txt", "valid.txt", "test.txt", "text8", *penn_treebank):
         (tmp_path / name).write_text(LINE * 40, encoding="utf-8")
-    (tmp_path / "my.txt").write_text((LINE + POEM) * 40, encoding="utf-8")
     (tmp_path / "novels").mkdir()
     (tmp_path / "novels" / "first.txt").write_text(LINE * 40, encoding="utf-8")
     (tmp_path / "novel.txt").write_text(POEM * 40, encoding="gb18030")
@@ -174,6 +173,7 @@ def servers():
 def shortened(command: str) -> str:
     """Return a version of a command that takes little time."""
     command = re.sub(r" --device (cpu|gpu|opencl)$", "", command)  # other devices are tested separately
+    command = command.replace('cv-mine --primetext "山中"', 'cv-mine --primetext "The "')  # my.txt is English
     if match := re.search(r"tests/stress/(\S+)", command):
         command = re.sub(rf"--({'|'.join(STRESS)}) \d+", lambda m: f"--{m[1]} {STRESS[m[1]]}", command)
         options = STRESS_DEFAULTS.get(match[1], "")

@@ -128,11 +128,11 @@ def test_huge_logits_do_not_overflow():
 EXERCISE = """
 In minichar/engine/readout.py, in loss_backward, change
 
-    xp.put(flat, at, flat.take(at) - 1.0)
+    xp.put(p, at, p.take(at) - 1.0)
 
 to
 
-    xp.put(flat, at, flat.take(at) * 1.0)
+    xp.put(p, at, p.take(at) * 1.0)
 
 onehot(target) is no longer subtracted. What would a step against this gradient do to the logits?
 Which gradient test still passes?
