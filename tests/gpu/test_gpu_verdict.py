@@ -46,7 +46,7 @@ def test_times_are_compared_with_each_other_and_with_the_chain():
         "train lstm 2×128, speed-up by the chunk kernel": 4.0,
         "train lstm 2×128, speed relative to PyTorch": 1.5,
         "train lstm 2×128, speed relative to PyTorch, CUDA graph": 0.5,
-        "train lstm 2×128, relative to its chain": 2000 / (128 * 7.5),
+        "train lstm 2×128, relative to its chain": 2000 / (127.5 * 7.5),
     }
     assert found["train gru 2×128"] == 2.0
     assert "train gru 2×128, relative to its chain" not in found

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from gpu_verdict import CHAIN
 
 from minichar.devices.backend import as_columns
 from minichar.devices.cupy import ONEHOT
@@ -91,12 +92,12 @@ def chain_of(learner, cuda):
 
 
 def test_a_gru_that_resets_before_the_product_has_two_stages(operations_of, chain_of):
-    assert sum(operations_of("gru-reset-before").values()) == 976
-    assert chain_of("gru-reset-before") == 471
+    assert sum(operations_of("gru-reset-before").values()) == 975
+    assert chain_of("gru-reset-before") == 470
 
 
 @pytest.mark.parametrize(
-    ("model", "budget", "chain"), [("lstm", 497, 256), ("gru", 522, 257), ("rnn", 495, 254)]
+    ("model", "budget", "chain"), [("lstm", 496, CHAIN), ("gru", 521, 256), ("rnn", 494, 253)]
 )
 def test_a_training_step_stays_within_its_budget(model, budget, chain, operations_of, chain_of):
     """A layer takes four operations per step: a product and a kernel forward, and the same backward.
@@ -115,7 +116,7 @@ def test_a_third_layer_makes_the_chain_longer_by_one_block_in_each_direction(cha
     assert chain_of("lstm", num_layers=3) == chain_of("lstm") + 2 * block + ends
 
 
-@pytest.mark.parametrize(("model", "budget", "chain"), [("lstm", 63, 62), ("gru", 62, 61), ("rnn", 59, 58)])
+@pytest.mark.parametrize(("model", "budget", "chain"), [("lstm", 62, 61), ("gru", 61, 60), ("rnn", 58, 57)])
 def test_with_the_chunk_kernel_a_layer_takes_two_kernels_per_chunk(
     model, budget, chain, operations_of, chain_of, gpu
 ):
@@ -138,10 +139,10 @@ def test_operands_are_not_copied(gpu, cuda):
 @pytest.mark.parametrize(
     ("options", "budget", "chain"),
     [
-        ({"dropout": 0.5}, 699, 264),
-        ({"keep": np.ones((T, B), bool)}, 1092, 564),
-        ({"settings": Settings(use_ss=True, start_ss=0.9)}, 1161, 1038),
-        ({"layer_norm": True}, 697, 360),
+        ({"dropout": 0.5}, 698, 263),
+        ({"keep": np.ones((T, B), bool)}, 1091, 563),
+        ({"settings": Settings(use_ss=True, start_ss=0.9)}, 1160, 1037),
+        ({"layer_norm": True}, 696, 359),
     ],
     ids=["dropout", "resets", "scheduled sampling", "layer normalisation"],
 )
