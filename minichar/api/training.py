@@ -51,9 +51,9 @@ def train(
         A text file, or a directory containing ``input.txt`` or other ``.txt`` files (joined in file-name
         order). The default is Python's bundled help text or, with `resume`, the run's training text.
     device : str
-        Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (the
-        CPU or an NVIDIA GPU, whichever trains faster; with `resume`, the type of device that was used
-        before).
+        Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (an
+        NVIDIA GPU if training steps are large, otherwise the CPU; with `resume`, the type of device that
+        was used before).
     progress : bool
         Whether to print notes about the text, a progress line (losses in nats per character, speed and
         remaining time) and the losses on the files `val` and `test`, if any, to standard error.

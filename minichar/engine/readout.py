@@ -52,9 +52,8 @@ def loss_forward(
     """
     columns = logits.shape[1]
     numbers = xp.arange(columns) if numbers is None else numbers
-    at = (
-        targets.astype(np.intp, copy=False) * columns + numbers
-    )  # (m·B,): the targets' places in order of rows
+    # The targets' places in p, row after row. Small integers would overflow.
+    at = targets.astype(np.intp, copy=False) * columns + numbers  # (m·B,)
 
     # Subtracting the largest logit does not change the softmax and prevents overflow in exp. The complex-step
     # check needs `.real` because complex numbers are not ordered.

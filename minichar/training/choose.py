@@ -54,8 +54,8 @@ LARGE_V, D = 256, 64
 READ, DROPOUT, STEEPNESS, MOST = 8, 0.1, 0.1, 0.3
 """Models overfit more, the more weights they have per character of the text and the more often they read it.
 If that product is `READ`, the dropout probability is `DROPOUT`. It rises by `STEEPNESS` for every
-factor of e, to at most `MOST`. If a run has fewer epochs than are useful, it is lower in
-proportion."""
+factor of e, to at most `MOST`. If a run has fewer epochs than are useful, it is lower in proportion, also
+where characters are rare."""
 
 RATE, RATES = 8e-3, {"lstm": 2e-2, "rnn": 5e-3}
 """Learning rates. `RATES` are for models with at most two layers and without layer normalisation."""

@@ -1,6 +1,6 @@
 """Choose the device for ``--device auto``, and time training steps on a device.
 
-Which device is faster depends on the sizes of the network and the chunks, because each operation takes a GPU
+Which device is faster depends on the sizes of the network and the batch, because each operation takes a GPU
 a few microseconds, however small it is. A device other than the first is used if the steps are large.
 """
 
