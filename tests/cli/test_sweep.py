@@ -97,7 +97,7 @@ def test_values_can_be_automatic(cli, home, optuna):
     printed = shlex.split(result.stdout)
     assert printed[printed.index("--seq-length") + 1] == "auto"
     settings = load(best_checkpoint(home / "sweep" / "trial-0000")).details["settings"]
-    assert (settings["seq_length"], settings["dropout"]) == (50, 0.5), "as chosen by minichar"
+    assert (settings["seq_length"], settings["dropout"]) == (50, 0.01), "chosen for 2 epochs"
     assert " auto ┤" in cli("plot", "sweep").stdout
 
 
