@@ -1,12 +1,11 @@
 """Record the terminal session at the top of the README: ``python docs/measured/terminal.py``.
 
-The script runs ``minichar train`` and ``minichar sample``, which takes a few minutes, and writes their output
-to ``terminal.svg``. The training log is shortened and plays back at reading speed. The SVG is animated with
-CSS. Where CSS animations are unsupported or disabled, the whole session is shown at once.
+The script runs the commands in `COMMANDS`, which takes a few minutes, and writes their output to
+``terminal.svg``. The training log is shortened and plays back at reading speed. The SVG is animated with CSS.
+Where CSS animations are unsupported or disabled, the whole session is shown at once.
 """
 
 import re
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -16,6 +15,8 @@ from pathlib import Path
 COMMANDS = (
     "minichar train --max-epochs 6",
     'minichar sample --primetext "The " --length 600 --temperature 0.5 --seed 2',
+    "minichar sample -o story.txt",  # an error that says what to type
+    "minichar sample > story.txt",
 )
 COLUMNS, WIDTH, HEIGHT, MARGIN = 80, 8.4, 19, 16
 """Characters per line; size of a character and margin, in pixels."""
@@ -26,6 +27,7 @@ text {{ font: 14px ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }}
 text {{ white-space: pre; fill: #adbac7; }}
 .command {{ fill: #6bc46d; }}
 .generated {{ fill: #f0f3f6; }}
+.error {{ fill: #f69d50; }}
 text {{ animation: appear 1ms backwards; }}
 rect.cover {{ fill: #1c2128; transform: scaleX(0); transform-box: fill-box; transform-origin: right; }}
 rect.cover {{ animation: uncover {COLUMNS * CHARACTER}s steps({COLUMNS}) backwards; }}
@@ -37,8 +39,8 @@ rect.cover {{ animation: uncover {COLUMNS * CHARACTER}s steps({COLUMNS}) backwar
 
 def run(command: str, folder: str) -> subprocess.CompletedProcess[str]:
     """Run a command in `folder` and capture its output."""
-    words = [sys.executable, "-m", *shlex.split(command)]
-    return subprocess.run(words, cwd=folder, capture_output=True, check=True, encoding="utf-8")
+    command = f"{sys.executable} -m {command}"
+    return subprocess.run(command, shell=True, cwd=folder, capture_output=True, encoding="utf-8")
 
 
 def excerpt(log: str) -> list[str]:
@@ -91,16 +93,17 @@ class Screen:
 def main() -> None:
     """Run the commands in `COMMANDS` and record them in ``terminal.svg``."""
     with tempfile.TemporaryDirectory() as folder:
-        trained, sampled = (run(command, folder) for command in COMMANDS)
+        results = [run(command, folder) for command in COMMANDS]
     screen = Screen()
-    screen.add(f"$ {COMMANDS[0]}", "command", PAUSE)
-    for line in excerpt(trained.stderr):
-        screen.add(line.rstrip(), "training", LINE)
-    screen.time += PAUSE
-    screen.add(f"$ {COMMANDS[1]}", "command", PAUSE)
-    for line in sampled.stdout.splitlines():
-        for start in range(0, max(len(line), 1), COLUMNS):  # wrap as a terminal does
-            screen.add(line[start : start + COLUMNS], "generated", COLUMNS * CHARACTER)
+    for command, result in zip(COMMANDS, results, strict=True):
+        screen.time += PAUSE
+        screen.add(f"$ {command}", "command", PAUSE)
+        said = excerpt(result.stderr) if "train" in command else result.stderr.splitlines()
+        for line in said:
+            screen.add(line.rstrip(), "error" if result.returncode else "training", LINE)
+        for line in result.stdout.splitlines():
+            for start in range(0, max(len(line), 1), COLUMNS):  # wrap as a terminal does
+                screen.add(line[start : start + COLUMNS], "generated", COLUMNS * CHARACTER)
     Path(__file__).with_name("terminal.svg").write_text(screen.svg(), encoding="utf-8")
 
 
