@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from minichar.training.settings import Settings
+from minichar.training.start import begin
+
 DOCS = Path(__file__).parents[1] / "docs"
 SCRIPT = DOCS / "measured" / "trace.py"
 MOST = {
@@ -36,40 +39,52 @@ def test_what_runs_is_not_more_than_before(title, traced):
     assert all(n <= most for n, most in zip(traced[title], MOST[title], strict=True)), traced[title]
 
 
-def test_the_documented_call_tree_is_what_runs(script, tmp_path):
-    step, calls = script.units(tmp_path)["a training step"], []
-    step()
+def calls_of(unit, names):
+    """Call `unit`. Return the calls of functions in `names`, in order, each with its callers in `names`."""
+    calls = []
 
     def called(frame, event, argument):
-        name = frame.f_code.co_qualname
-        stem = Path(frame.f_code.co_filename).stem
-        name = f"{stem}.{name}" if stem == "lstm" else name
-        stack = [frame]
-        while stack[-1].f_back:
-            stack.append(stack[-1].f_back)
-        calls.append((name, {above.f_code.co_qualname for above in stack[1:]}))
+        cell = "lstm." * frame.f_code.co_filename.endswith("lstm.py")
+        name, callers = cell + frame.f_code.co_qualname, set()
+        while name in names and (frame := frame.f_back):
+            callers.add(frame.f_code.co_qualname)
+        calls.append((name, callers & names))
 
     before = sys.gettrace()
     sys.settrace(called)
     try:
-        step()
+        unit()
     finally:
         sys.settrace(before)
+    return calls
 
-    block = (DOCS / "source.md").read_text(encoding="utf-8").split("```text\n")[2].partition("```")[0]
+
+@pytest.fixture
+def steps(script, tmp_path):
+    (tmp_path / "input.txt").write_text("abcdefgh" * 200, encoding="utf-8")
+    return {
+        "begin": lambda: begin(Settings(data=tmp_path / "input.txt", checkpoint_dir=tmp_path / "cv")),
+        "Trainer.set_rates": script.units(tmp_path)["a training step"],
+    }
+
+
+@pytest.mark.parametrize("first", ["begin", "Trainer.set_rates"])
+def test_the_documented_call_trees_are_what_runs(first, steps):
+    text = (DOCS / "source.md").read_text(encoding="utf-8")
+    (block,) = re.findall(rf"^```text\n({first}\b.*?)```", text, re.MULTILINE | re.DOTALL)
     tree = re.findall(r"^( *)(?:(for .*:)|((?:\w+\.)?\w+)(?=  |$))", block, re.MULTILINE)
     names = {name for *_, name in tree}
+    calls = calls_of(steps[first], names)
     path, last = [], -1  # the functions and loops above, with their depths; the last call found
     for indent, loop, name in tree:
         path = [(depth, other) for depth, other in path if depth < len(indent)]
         above = {other for _, other in path if other}
         path.append((len(indent), name))
         if not loop:
-            found = [k for k, (other, stack) in enumerate(calls) if (other, stack & names) == (name, above)]
+            found = [k for k, call in enumerate(calls) if call == (name, above)]
             later = [k for k in found if k > last]
             assert later, name
             last = later[0]
-    assert last > 0
 
 
 def test_only_lines_of_the_package_that_run_are_counted(script):
