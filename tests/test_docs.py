@@ -317,7 +317,7 @@ def test_rounded_speeds_are_those_of_the_benchmark():
         f"{round(rows[name], -3):,}" for name in ("train LSTM 128", "sample LSTM 128, one stream")
     )
     english, chinese = (" ".join((ROOT / name).read_text(encoding="utf-8").split()) for name in READMES)
-    assert f"processes {training} characters/s, and generation {generation} in one stream" in english
+    assert f"at {training} characters/s and generates {generation} characters/s in one stream" in english
     assert f"每秒训练 {training} 个字符；生成单个文本时每秒 {generation} 个字符" in chinese
     assert f"**{training}**\n\ncharacters/s" in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
 
