@@ -4,6 +4,7 @@ import ipaddress
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -19,16 +20,18 @@ sharing = group("Workers and limits")
 watching = group("Log")
 
 
-def ip_address(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Validate an IP address and convert an IPv4-mapped IPv6 address to IPv4."""
-    if value is None:
-        return None
-    try:
-        address = ipaddress.ip_address(value)
-    except ValueError:
-        problem = f"{parameter.opts[0]} is {plain(value)}; it must be an IP address, such as 127.0.0.1"
-        raise click.UsageError(problem, ctx) from None
-    return str(getattr(address, "ipv4_mapped", None) or address)
+def networks(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[Any]:
+    """Validate IP addresses and networks, and convert IPv4-mapped IPv6 addresses to IPv4."""
+    found = []
+    for value in values:
+        try:
+            network = ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            problem = f"{parameter.opts[0]} is {plain(value)}; it must be an IP address or network"
+            raise click.UsageError(problem, ctx) from None
+        mapped = getattr(network.network_address, "ipv4_mapped", None)
+        found.append(ipaddress.ip_network(mapped) if mapped and network.num_addresses == 1 else network)
+    return found
 
 
 def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -71,6 +74,12 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     help="File that contains the Redis password.  [default: use $MINICHAR_REDIS_PASSWORD]",
 )
 @sharing(
+    "--workers",
+    default=1,
+    type=Integer(1, 64),
+    help="Number of worker processes, which generate the texts. Not used with --redis.",
+)
+@sharing(
     "--columns",
     default=256,
     type=Integer(1, 4096),
@@ -106,10 +115,12 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
 )
 @sharing(
     "--trusted-proxy",
-    "proxy",
+    "trusted",
+    multiple=True,
     metavar="ADDRESS",
-    callback=ip_address,
-    help="IP address of a trusted proxy that passes the client's address in the X-Forwarded-For header.",
+    callback=networks,
+    help="IP address or network of a trusted proxy that passes the client's address in the X-Forwarded-For "
+    "header. Can be repeated.",
 )
 @sharing(
     "--api-key-file",
@@ -133,12 +144,13 @@ def command(
     opened: bool,
     url: str | None,
     password_file: Path | None,
+    workers: int,
     columns: int,
     queue: int,
     memory: int,
     pace: float,
     per_client: int,
-    proxy: str | None,
+    trusted: list[Any],
     key_file: Path | None,
     log_level: str,
 ) -> None:
@@ -156,13 +168,16 @@ def command(
             raise click.UsageError(
                 "--redis cannot be combined with CHECKPOINT: pass the checkpoints to `minichar worker`"
             )
-        jobs = part("minichar.web.redis_queue").RedisQueue(with_password(url, password_file), queue)
-        warn_unless_reachable(jobs.problem())
+        url = with_password(url, password_file)
+        jobs = part("minichar.web.redis_queue").RedisQueue(url, queue)
+        warn_unless_reachable(part("minichar.web.store").problem(url))
     else:
         models = part("minichar.web.models").load_models(checkpoints)
-        jobs = part("minichar.web.queue").LocalQueue(models, columns, queue, pace, memory * 2**20)
-        for model in jobs.models():
-            say(f"{model.name}: {model.summary}")
+        jobs = part("minichar.web.local_queue").LocalQueue(
+            models, columns, queue, pace, memory * 2**20, workers
+        )
+        for name, model in models.items():
+            say(f"{name}: {model.summary()}")
     if not server.is_loopback(host):
         say(f"warning: anyone who can reach {host} can use this server")
 
@@ -172,6 +187,6 @@ def command(
             click.launch(address)
 
     streams = max(server.MIN_STREAMS, columns + queue)
-    application = app.create_app(jobs, per_client, keys, hosts, streams)
-    server.serve(application, host, port, streams, ready, jobs.close, proxy)
+    application = app.create_app(jobs, per_client, keys, hosts, streams, trusted)
+    server.serve(application, jobs, host, port, ready)
     say("stopped")

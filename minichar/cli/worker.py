@@ -52,7 +52,8 @@ def command(
     part("minichar.web.server").log("WARNING")
     url = with_password(url, password_file)
     models = part("minichar.web.models").load_models(checkpoints)
-    worker = part("minichar.web.worker").Worker(url, models, columns, pace)
+    link = part("minichar.web.redis_link").RedisLink(url)
+    worker = part("minichar.web.worker").Worker(link, models, columns, pace)
 
     def stop(number: int, frame: Any) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second signal stops the worker at once
@@ -64,6 +65,6 @@ def command(
         signal.signal(number, stop)
     for name in models:
         say(f"{name}: {models[name].summary()}")
-    warn_unless_reachable(worker.store.problem())
+    warn_unless_reachable(part("minichar.web.store").problem(url))
     worker.run(partial(say, "waiting for requests"))
     say("stopped")

@@ -2,21 +2,25 @@
 
 import json
 import math
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import flask
-from werkzeug.exceptions import InternalServerError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from minichar.web.body import json_body
 from minichar.web.delivery import Delivery
 from minichar.web.details import UNIT, Details
 from minichar.web.errors import error_body
-from minichar.web.job import Busy, Update, pieces
-from minichar.web.request import OPENAPI, Request, validate
+from minichar.web.parts import encode
+from minichar.web.request import OPENAPI, BadRequest, Request, validate
+from minichar.web.responses import json_body
 from minichar.web.sse import KEEP_ALIVE
+from minichar.web.update import Busy, Update, pieces
 
 PATH = "/v1/completions"
 COLDEST = OPENAPI["components"]["schemas"]["Generate"]["properties"]["temperature"]["minimum"]
@@ -39,12 +43,15 @@ class Form:
         Number of alternatives per character; None if no probabilities are requested.
     usage : bool
         Whether a stream ends with the token counts.
+    empty : bool
+        Whether no text is generated, so that the response contains only the prompt.
     """
 
     stream: bool
     echo: bool
     logprobs: int | None
     usage: bool
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,7 @@ class Completion:
     def document(self, update: Update) -> dict[str, Any]:
         """Return the response for a job that has ended, to be encoded by `minichar.web.parts.encode`."""
         if update.reason == "error":
-            raise InternalServerError(update.error)
+            raise HTTPException(500, update.error)
         if update.reason not in ("length", "stop"):
             raise Busy("generation was interrupted: try again later")
         lists = {name: map(values, pieces(update)) for name, values in self._logprobs().items()}
@@ -88,11 +95,8 @@ class Completion:
             return ""
         return self._event(Update(self.prefix, Details(), 0))
 
-    def events(self, update: Update | None, after: int) -> Iterator[str]:
+    def events(self, update: Update, after: int) -> Iterator[str]:
         """Yield the server-sent events for an update of the job."""
-        if update is None:
-            yield KEEP_ALIVE
-            return
         if update.reason not in (None, "length", "stop"):
             yield event(error_body(PATH, 500, update.error or "generation was interrupted"))
             return
@@ -151,27 +155,55 @@ class Completion:
         }
 
 
-def completion_routes(delivery: Delivery) -> flask.Blueprint:
-    """Return a blueprint with the routes ``/v1/completions`` and ``/v1/models``."""
-    routes = flask.Blueprint("completions", __name__)
+def completion_routes(delivery: Delivery) -> list[Route]:
+    """Return the routes ``/v1/completions`` and ``/v1/models``."""
 
-    @routes.post(PATH)
-    def complete() -> flask.Response:
-        wanted, form = parse(json_body())
-        slot, request = delivery.submit(wanted)
+    async def complete(http: HttpRequest) -> Response:
+        wanted, form = parse(await json_body(http))
+        if form.empty:
+            request, _ = await delivery.queue.resolve(wanted)
+            return nothing(Completion(secrets.token_urlsafe(12), request, form, int(time.time())))
+        slot, request = await delivery.submit(http, wanted)
         completion = Completion(slot.job_id, request, form, int(time.time()))
         if form.stream:
-            return delivery.stream(slot, 0, completion.begin(), completion.events)
-        return delivery.document(slot, request, completion.document)
+            return delivery.stream(slot, 0, completion.begin(), completion.events, keep_alive)
+        return await delivery.document(slot, request, completion.document)
 
-    @routes.get("/v1/models")
-    def models() -> flask.Response:
-        fields = {"object": "model", "created": 0, "owned_by": "minichar"}
-        return flask.jsonify(
-            object="list", data=[{"id": model.name, **fields} for model in delivery.queue.models()]
+    async def models(http: HttpRequest) -> Response:
+        return JSONResponse(
+            {"object": "list", "data": [card(model.name) for model in await delivery.queue.models()]}
         )
 
-    return routes
+    async def retrieve(http: HttpRequest) -> Response:
+        wanted = Request.from_json({}).with_model(http.path_params["model"])
+        _, model = await delivery.queue.resolve(wanted)
+        return JSONResponse(card(model.name))
+
+    return [
+        Route(PATH, complete, methods=["POST"]),
+        Route("/v1/models", models),
+        Route("/v1/models/{model}", retrieve),
+    ]
+
+
+def nothing(completion: Completion) -> Response:
+    """Return the response to a request for no text."""
+    update = Update("", Details(), 0, "length")
+    if completion.form.stream:
+        return Response(
+            completion.begin() + "".join(completion.events(update, 0)), media_type="text/event-stream"
+        )
+    return Response("".join(encode(completion.document(update))), media_type="application/json")
+
+
+def card(name: str) -> dict[str, Any]:
+    """Return the description of a model."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "minichar"}
+
+
+async def keep_alive(after: int) -> str:
+    """Return the event for a job without new text."""
+    return KEEP_ALIVE
 
 
 def parse(data: dict[str, Any]) -> tuple[Request, Form]:
@@ -181,15 +213,22 @@ def parse(data: dict[str, Any]) -> tuple[Request, Form]:
     vocabulary are skipped, because clients of OpenAI's API may send any text.
     """
     present = {name: value for name, value in data.items() if value is not None or name not in FIELDS}
+    if present.get("suffix"):
+        raise BadRequest(
+            "suffix is not supported: the models continue a text and cannot fill a gap", "suffix"
+        )
     given = validate(present, "Completion")
+    if given["max_tokens"] == 0 and not given["echo"]:
+        raise BadRequest("max_tokens: 0 returns nothing without echo", "max_tokens")
     prompt, stop, temperature = given["prompt"], given["stop"], given["temperature"]
     request = {
         "prime": prompt if isinstance(prompt, str) else prompt[0],
-        "length": given["max_tokens"],
+        "length": max(1, given["max_tokens"]),
         "temperature": max(temperature, COLDEST),
         "argmax": temperature < COLDEST,
         "top_p": given["top_p"],
         "stop": [stop] if isinstance(stop, str) else stop,
+        "bias": given.get("logit_bias", {}),
         "alternatives": "logprobs" in given,
         "unknown": "skip",
     }
@@ -200,6 +239,7 @@ def parse(data: dict[str, Any]) -> tuple[Request, Form]:
         echo=given["echo"],
         logprobs=None if logprobs is None else int(logprobs),  # 4.0 is a valid JSON Schema integer
         usage=given.get("stream_options", {}).get("include_usage") or False,
+        empty=given["max_tokens"] == 0,
     )
     return Request.from_json(request), form
 

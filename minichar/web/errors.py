@@ -2,16 +2,25 @@
 
 from typing import Any
 
-import flask
-from werkzeug.exceptions import HTTPException
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
 
-from minichar.web.job import Busy
-from minichar.web.rate_limit import RETRY_AFTER
 from minichar.web.request import BadRequest
+from minichar.web.update import Busy
 
 OPENAI_PREFIX = "/v1/"
 """Prefix of the paths that return errors in the format of OpenAI's API."""
 CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
+RETRY_AFTER = 2
+"""Seconds after which a rejected client may retry."""
+
+
+class TooManyRequests(HTTPException):
+    """Raised when a client has too many requests in progress."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(429, message, {"Retry-After": str(RETRY_AFTER)})
 
 
 def error_body(
@@ -38,27 +47,23 @@ def error_body(
     return {"error": {"message": message, "type": kind, "param": field, "code": code}}
 
 
-def handle_errors(app: flask.Flask) -> None:
-    """Make an application return errors as JSON."""
+def error_response(path: str, error: Exception) -> Response:
+    """Return the response to a request that caused an error."""
+    headers: dict[str, str] = {}
+    field = code = None
+    if isinstance(error, BadRequest):
+        status, message, field, code = error.status, str(error), error.field, error.code
+    elif isinstance(error, Busy):
+        status, message, code, headers = 503, str(error), error.code, {"Retry-After": str(RETRY_AFTER)}
+    elif isinstance(error, HTTPException):
+        status, message, headers = error.status_code, error.detail, dict(error.headers or {})
+        if status == 404 and path.startswith(OPENAI_PREFIX):
+            message = "no such route: the models continue a text, with /v1/completions"
+    else:
+        status, message = 500, "internal error: see the server log"
+    return JSONResponse(error_body(path, status, message, field, code), status, headers)
 
-    def body(status: int, message: str, **details: str | None) -> flask.Response:
-        return flask.jsonify(error_body(flask.request.path, status, message, **details))
 
-    @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> flask.Response:
-        response = flask.make_response(error.get_response())  # preserves headers such as Retry-After
-        response.data = body(response.status_code, error.description or error.name).data
-        response.mimetype = "application/json"
-        return response
-
-    @app.errorhandler(BadRequest)
-    def bad_request(error: BadRequest) -> tuple[flask.Response, int]:
-        return body(error.status, str(error), field=error.field, code=error.code), error.status
-
-    @app.errorhandler(Busy)
-    def busy(error: Busy) -> tuple[flask.Response, int, dict[str, str]]:
-        return body(503, str(error), code=error.code), 503, {"Retry-After": str(RETRY_AFTER)}
-
-    @app.errorhandler(KeyError)
-    def not_found(error: KeyError) -> tuple[flask.Response, int]:
-        return body(404, "no such job, or it has expired"), 404
+async def handle_error(request: HttpRequest, error: Exception) -> Response:
+    """Return the response to a request that caused an error. Starlette logs unexpected errors."""
+    return error_response(request.url.path, error)

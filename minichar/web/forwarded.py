@@ -1,35 +1,51 @@
 """Addresses of clients behind a trusted proxy."""
 
 import ipaddress
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
 from urllib.parse import urlsplit
 
-WSGIApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def behind_proxy(app: WSGIApp, proxy: str) -> WSGIApp:
-    """Wrap an application so that it receives the client's address instead of the proxy's.
+class Forwarded:
+    """Finds the address of a client whose request was forwarded by a proxy.
 
-    Waitress and Werkzeug can also replace the address. However, Waitress truncates IPv4-mapped addresses and
-    rejects requests with a malformed X-Forwarded-For header, even though clients control part of that header.
-    Werkzeug does not validate the address: if the proxy appends a port to the address, each connection counts
-    as a new client.
+    uvicorn can also replace the address. However, it trusts any name in the header, and clients control most
+    of it.
 
     Parameters
     ----------
-    app : WSGI application
-    proxy : str
-        IP address of a proxy whose X-Forwarded-For header is trusted.
+    trusted : sequence of networks
+        Addresses of the proxies whose X-Forwarded-For header is trusted.
     """
 
-    def forwarded(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["REMOTE_ADDR"] == proxy:
-            environ["REMOTE_ADDR"] = last_address(environ.get("HTTP_X_FORWARDED_FOR", "")) or proxy
-        return app(environ, start_response)
+    def __init__(self, trusted: Sequence[Network]) -> None:
+        self._trusted, self._warned = trusted, False
 
-    return forwarded
+    def client(self, peer: str, header: str | None) -> str:
+        """Return the address of a client.
+
+        Parameters
+        ----------
+        peer : str
+            The address from which the request came.
+        header : str or None
+            The X-Forwarded-For header, if there is one. Clients control all of it except the last address.
+        """
+        if header is None:
+            return peer
+        if any(ipaddress.ip_address(peer) in network for network in self._trusted):
+            return last_address(header) or peer
+        if not self._warned:
+            self._warned = True
+            logging.warning(
+                "%s sends X-Forwarded-For, which is ignored, so that all its clients count as one: "
+                "if it is your proxy, use --trusted-proxy",
+                peer,
+            )
+        return peer
 
 
 def last_address(header: str) -> str | None:

@@ -1,18 +1,19 @@
 """API keys."""
 
+import asyncio
 import hmac
 from collections.abc import Sequence
 from pathlib import Path
 
-import flask
-from werkzeug.datastructures import WWWAuthenticate
-from werkzeug.exceptions import Unauthorized
+from starlette.exceptions import HTTPException
 
 from minichar.errors import MinicharError
 from minichar.files import read_text
 
-PROTECTED = ("/api", "/plain", "/res", "/v1")
+PROTECTED = ("/api", "/metrics", "/plain", "/res", "/v1")
 """Paths that require a key, including all paths below them."""
+PENALTY = 1.0
+"""Seconds by which the response to a wrong key is delayed."""
 
 
 def read_keys(path: Path) -> list[str]:
@@ -31,22 +32,23 @@ def read_keys(path: Path) -> list[str]:
     return keys
 
 
-def checked_key(keys: Sequence[str]) -> str:
-    """Return the API key of the current request, or an empty string if no key is required.
+async def checked_key(path: str, authorization: str, keys: Sequence[str]) -> str:
+    """Return the API key of a request, or an empty string if no key is required.
 
     Raises
     ------
-    Unauthorized
+    HTTPException
         If a key is required and the request does not have a valid one.
     """
-    path = flask.request.path
     if not keys or not any(path == prefix or path.startswith(f"{prefix}/") for prefix in PROTECTED):
         return ""
-    given = flask.request.authorization
-    token = given.token if given is not None and given.type == "bearer" else None
+    scheme, _, given = authorization.partition(" ")
+    token = given.strip().encode() if scheme.lower() == "bearer" else b""
     # Compare with every key, so that the response time reveals nothing about the keys.
-    found = [key for key in keys if hmac.compare_digest(key.encode(), (token or "").encode())]
+    found = [key for key in keys if hmac.compare_digest(key.encode(), token)]
     if not found:
+        if token:
+            await asyncio.sleep(PENALTY)
         message = "missing or invalid API key: send the header Authorization: Bearer KEY"
-        raise Unauthorized(message, www_authenticate=WWWAuthenticate("bearer"))
+        raise HTTPException(401, message, {"WWW-Authenticate": "Bearer"})
     return found[0]

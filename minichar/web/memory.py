@@ -1,4 +1,4 @@
-"""Tune the C library's allocator for a process with hundreds of threads.
+"""Tune the C library's allocator for a process with several threads.
 
 By default, glibc spreads threads over up to eight arenas per core to reduce lock contention. Memory freed in
 one arena cannot be reused by threads that use another. In a Python process, many arenas cost memory and save

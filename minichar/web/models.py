@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from hashlib import sha256
 from math import log
 from pathlib import Path
@@ -68,7 +69,7 @@ class ModelInfo:
     unknown: bool
     reset_on: str = ""
 
-    @property
+    @cached_property
     def vocabulary(self) -> Vocabulary:
         """The vocabulary."""
         return Vocabulary(self.characters, self.unknown)

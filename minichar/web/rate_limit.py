@@ -2,19 +2,15 @@
 
 import ipaddress
 import math
-import threading
 import time
 from dataclasses import dataclass
 
-from werkzeug.exceptions import TooManyRequests
-
 from minichar.errors import counted
-from minichar.web.job import ABANDONED_AFTER, Busy
+from minichar.web.errors import TooManyRequests
+from minichar.web.update import ABANDONED_AFTER, Busy
 
 MARGIN = 2.0
 """Seconds allowed for cancelling an abandoned job, because a worker does so only after its next check."""
-RETRY_AFTER = 2
-"""Seconds after which a rejected client may retry."""
 
 
 @dataclass(eq=False)
@@ -67,7 +63,6 @@ class ConcurrencyLimit:
     def __init__(self, limit: int, total: int = 0) -> None:
         self.limit, self.total = limit, total
         self._slots: set[Slot] = set()
-        self._lock = threading.Lock()
 
     def acquire(self, client: str, job_id: str = "") -> Slot:
         """Count a new request from `client`. If `job_id` is given, the request is for an existing job.
@@ -80,27 +75,24 @@ class ConcurrencyLimit:
             If the limit on the total number of requests has been reached.
         """
         now = time.monotonic()
-        with self._lock:
-            self._slots = {slot for slot in self._slots if slot.expires > now}
-            slots = {slot for slot in self._slots if slot.client == client}
-            without_reader = {slot for slot in slots if slot.expires < math.inf}
-            resumed = {slot for slot in without_reader if job_id and slot.job_id == job_id}
-            if self.limit and len(slots - resumed) >= self.limit:
-                raise TooManyRequests(
-                    f"you already have {counted(self.limit, 'request')} in progress: wait for one to finish",
-                    retry_after=RETRY_AFTER,
-                )
-            if self.total and sum(slot.expires == math.inf for slot in self._slots) >= self.total:
-                raise Busy("too many requests are in progress: try again later")
-            self._slots -= resumed
-            slot = Slot(client, job_id=job_id)
-            self._slots.add(slot)
+        self._slots = {slot for slot in self._slots if slot.expires > now}
+        slots = {slot for slot in self._slots if slot.client == client}
+        without_reader = {slot for slot in slots if slot.expires < math.inf}
+        resumed = {slot for slot in without_reader if job_id and slot.job_id == job_id}
+        if self.limit and len(slots - resumed) >= self.limit:
+            raise TooManyRequests(
+                f"you already have {counted(self.limit, 'request')} in progress: wait for one to finish"
+            )
+        if self.total and sum(slot.expires == math.inf for slot in self._slots) >= self.total:
+            raise Busy("too many requests are in progress: try again later")
+        self._slots -= resumed
+        slot = Slot(client, job_id=job_id)
+        self._slots.add(slot)
         return slot
 
     def lingering(self, job_id: str) -> list[Slot]:
         """Return a list of a job's slots whose requests have ended."""
-        with self._lock:
-            return [slot for slot in self._slots if slot.job_id == job_id and slot.expires < math.inf]
+        return [slot for slot in self._slots if slot.job_id == job_id and slot.expires < math.inf]
 
 
 def client_name(address: str) -> str:

@@ -95,6 +95,7 @@ class Request:
     argmax: bool
     stop: tuple[str, ...]
     unknown: Unknown
+    bias: tuple[tuple[str, float], ...]
     branches: tuple[tuple[int, str], ...]
     start: int
     alternatives: bool
@@ -121,6 +122,7 @@ class Request:
             argmax=given["argmax"],
             stop=tuple(given["stop"]),
             unknown=given["unknown"],
+            bias=tuple((character, float(value)) for character, value in given["bias"].items()),
             branches=tuple((int(position), character) for position, character in given["branches"]),
             start=int(given["from"]),
             alternatives=given["alternatives"],
@@ -130,8 +132,8 @@ class Request:
     def load(cls, text: str) -> Self:
         """Restore a request serialised by `dump`."""
         data = json.loads(text)
-        branches = tuple((position, character) for position, character in data["branches"])
-        return cls(**data | {"stop": tuple(data["stop"]), "branches": branches})
+        pairs = {name: tuple(map(tuple, data[name])) for name in ("bias", "branches")}
+        return cls(**data | {"stop": tuple(data["stop"])} | pairs)
 
     def dump(self) -> str:
         """Serialise the request to JSON."""
@@ -150,7 +152,7 @@ class Request:
         reset_on : str
             The string at which the model's state is reset, if any.
         known : str
-            The text generated so far, if any.
+            The text generated so far, if any, without the first ``start`` characters.
 
         Raises
         ------
@@ -160,8 +162,10 @@ class Request:
         try:
             prime = prime_ids(vocabulary, self.prime, self.unknown, reset_on)
             given = {position: int(vocabulary.encode(character)[0]) for position, character in self.branches}
+            biased = [pair for pair in self.bias if self.unknown != "skip" or pair[0] in vocabulary]
+            bias = {int(vocabulary.encode(character)[0]): value for character, value in biased}
         except MinicharError as error:
             raise NotInVocabulary(str(error).partition("; remove them")[0]) from error
-        given |= dict(enumerate(vocabulary.encode(known).tolist()))
+        given |= dict(enumerate(vocabulary.encode(known).tolist(), self.start))
         choice = Choice(self.temperature, self.top_k, self.top_p, self.argmax)
-        return Stream(prime, choice, host_generator(self.seed, STREAM, 0), given)
+        return Stream(prime, choice, host_generator(self.seed, STREAM, 0), given, bias)

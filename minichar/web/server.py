@@ -1,5 +1,6 @@
-"""HTTP server based on Waitress, with limits suitable for a public demo."""
+"""HTTP server based on uvicorn, with limits suitable for a public demo."""
 
+import asyncio
 import ipaddress
 import logging
 import os
@@ -9,15 +10,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from waitress.adjustments import Adjustments
+import uvicorn
+from starlette.types import ASGIApp
 
 from minichar.errors import MinicharError
 from minichar.extras import on_interrupt
-from minichar.web.app import MAX_BODY
-from minichar.web.connections import MAX_UNSENT, Server
-from minichar.web.forwarded import WSGIApp, behind_proxy
+from minichar.web.connection import NO_DESCRIPTORS, TIMEOUT, Connection, Connections
 from minichar.web.memory import limit_arenas
-from minichar.web.threads import Threads
+from minichar.web.pipe import FORMAT
+from minichar.web.queue import JobQueue
 
 try:
     import resource
@@ -28,40 +29,106 @@ MAX_HEADER = 16 * 1024
 """Maximum size of the request headers, in bytes."""
 MAX_CONNECTIONS = 4096
 """Maximum number of connections. Near it, the oldest ones without a request in progress are closed."""
-CLEANUP_INTERVAL = 1
+SPARE_FILES = 64
+"""Number of open files that are not connections."""
+CHECK_INTERVAL = 1.0
 """Seconds between checks of all deadlines."""
+GRACE = 2
+"""Seconds for responses in progress to end after the server has been stopped."""
 MIN_STREAMS = 600
 """The server allows at least this many concurrent streams, regardless of `--columns` and `--queue`."""
-SPARE_THREADS = 64
-"""Maximum number of threads for other requests."""
 BACKLOG = 1024
 
 
-def serve(
-    app: WSGIApp,
-    host: str,
-    port: int,
-    streams: int,
-    on_ready: Callable[[str], None],
-    close: Callable[[], None],
-    proxy: str | None = None,
-) -> None:
+class Server(uvicorn.Server):
+    """Server with limits on its connections.
+
+    Parameters
+    ----------
+    app : ASGI application
+    queue : JobQueue
+        Closed when the server stops, so that all streams end.
+    sock : socket
+        The listening socket.
+    on_ready : callable
+        Called with the URL when the server accepts connections.
+    """
+
+    def __init__(
+        self, app: ASGIApp, queue: JobQueue, sock: socket.socket, on_ready: Callable[[str], None]
+    ) -> None:
+        self._queue, self._sock, self._on_ready = queue, sock, on_ready
+        most = allow_open_files(MAX_CONNECTIONS + SPARE_FILES) - SPARE_FILES
+        self.connections = connections = Connections(most)
+
+        class Limited(Connection):
+            """A connection of this server."""
+
+            all = connections
+
+        config = uvicorn.Config(
+            app,
+            http=Limited,
+            loop="asyncio",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            headers=[("Server", "minichar")],
+            server_header=False,
+            timeout_keep_alive=int(TIMEOUT) + 1,  # the connections have their own deadline
+            timeout_graceful_shutdown=GRACE,
+            h11_max_incomplete_event_size=MAX_HEADER,
+            backlog=BACKLOG,
+        )
+        super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to accept connections."""
+        asyncio.get_running_loop().set_exception_handler(self._handle)
+        await super().startup(sockets)
+        self._checking = asyncio.create_task(self._check_regularly())
+        host, port, *_ = self._sock.getsockname()
+        self._on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End all streams, and stop."""
+        self._checking.cancel()
+        await self._queue.close()
+        await super().shutdown(sockets)
+
+    def run_until_stopped(self) -> None:
+        """Serve requests until ``should_exit`` is set or, in the main thread, until a signal is received."""
+        self.run([self._sock])
+
+    async def _check_regularly(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL)
+            self.connections.check_deadlines()
+
+    def _handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Handle an error that asyncio reports. It tries again to accept connections after a second."""
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in NO_DESCRIPTORS:
+            self.connections.no_descriptors()
+        else:
+            loop.default_exception_handler(context)
+
+
+def serve(app: ASGIApp, queue: JobQueue, host: str, port: int, on_ready: Callable[[str], None]) -> None:
     """Serve an application until SIGINT or SIGTERM is received.
 
     Parameters
     ----------
-    app : WSGI application
+    app : ASGI application
+    queue : JobQueue
+        Closed when the server stops, so that all streams end.
     host : str
     port : int
         Port number; 0 for any free port.
-    streams : int
-        Maximum number of concurrent requests for new or already generated text.
     on_ready : callable
-        Called with the URL when the server is ready to accept connections.
-    close : callable
-        Called to end all streams when the server stops.
-    proxy : str or None
-        IP address of a proxy whose X-Forwarded-For header is trusted.
+        Called with the URL when the server accepts connections.
 
     Raises
     ------
@@ -70,61 +137,22 @@ def serve(
     """
     limit_arenas()
     with on_interrupt(signal.SIG_DFL):  # no server to stop yet
-        server = listen(app, host, port, streams, proxy)
+        server = Server(app, queue, listening_socket(host, port), on_ready)
     try:
         with interruptible():
-            on_ready(f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}/")
-            server.serve()
+            server.run_until_stopped()
     except KeyboardInterrupt:
         pass
-    finally:
-        close()
-        server.stop()
 
 
 def log(level: str) -> None:
     """Log messages of at least this level to standard error, with timestamps.
 
-    Level ``INFO`` includes the access log. Waitress's messages below ``WARNING`` are never logged, because
-    they contain job ids.
+    Level ``INFO`` includes the access log. uvicorn's messages below ``ERROR`` are never logged, because every
+    malformed request causes one.
     """
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("waitress").setLevel(max(logging.WARNING, getattr(logging, level)))
-
-
-def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None = None) -> Server:
-    """Return a listening server. To handle requests, call its ``serve`` method.
-
-    See `serve` for the parameters and errors.
-    """
-    threads = streams + SPARE_THREADS
-    allowed = allow_open_files(2 * threads + MAX_CONNECTIONS)
-    # The open-file limit may be too low for this many threads.
-    connections = max(allowed - 2 * threads, allowed // 2)
-    sock = listening_socket(host, port)
-    options = Adjustments(
-        sockets=[sock],
-        ident="minichar",
-        server_name="localhost",  # used for requests without a Host header
-        connection_limit=connections,
-        cleanup_interval=CLEANUP_INTERVAL,
-        log_socket_errors=False,
-        max_request_header_size=MAX_HEADER,
-        max_request_body_size=MAX_BODY,
-        outbuf_high_watermark=MAX_UNSENT,
-        clear_untrusted_proxy_headers=False,  # `behind_proxy` checks who sent them
-    )
-    info = (sock.family, sock.type, sock.proto, sock.getsockname())
-    application = behind_proxy(app, proxy) if proxy else app
-    return Server(
-        application,
-        map={},
-        _sock=sock,
-        dispatcher=Threads(threads),
-        adj=options,
-        sockinfo=info,
-        bind_socket=False,
-    )
+    logging.basicConfig(level=level, format=FORMAT)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

@@ -1,14 +1,13 @@
 """Convert job updates to server-sent events or a JSON document."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
-from minichar.web.job import Update, pieces
-from minichar.web.queue import JobQueue, Unavailable
+from minichar.web.queue import JobQueue
 from minichar.web.request import Request
+from minichar.web.update import Unavailable, Update, pieces
 
-Notice = dict[str, Any]
 KEEP_ALIVE = ": keep-alive\n\n"
 """An SSE comment, which is sent to find out whether the client has disconnected."""
 
@@ -18,15 +17,17 @@ def event(name: str, id: int, data: dict[str, Any]) -> str:
     return f"event: {name}\nid: {id}\ndata: {json.dumps(data)}\n\n"
 
 
-def notice(queue: JobQueue, job_id: str) -> Notice | None:
-    """Return a ``Notice`` explaining why a job makes no progress, or None if it is running or has expired."""
+async def idle(queue: JobQueue, job_id: str, after: int) -> str:
+    """Return the event for a job without new text: why it makes no progress, if that is known."""
     try:
-        position = queue.position(job_id)
+        position = await queue.position(job_id)
     except Unavailable:
-        return {"what": "no_worker"}
+        return event("notice", after, {"what": "no_worker"})
     except KeyError:  # expired
-        return None
-    return None if position is None else {"what": "waiting", "position": position}
+        return KEEP_ALIVE
+    return (
+        KEEP_ALIVE if position is None else event("notice", after, {"what": "waiting", "position": position})
+    )
 
 
 def begin(job_id: str, request: Request, after: int) -> str:
@@ -34,29 +35,8 @@ def begin(job_id: str, request: Request, after: int) -> str:
     return event("begin", after, {"job": job_id, "model": request.model, "seed": request.seed, "from": after})
 
 
-def events(
-    stalled: Callable[[str], Notice | None],
-    job_id: str,
-    request: Request,
-    update: Update | None,
-    after: int,
-) -> Iterator[str]:
-    """Yield the server-sent events for a job update.
-
-    Parameters
-    ----------
-    stalled : callable
-        Function that returns the notice for a job, or None; called only if there is no new text.
-    job_id : str
-    request : Request
-    update : Update or None
-    after : int
-        Number of characters that precede the update.
-    """
-    if update is None:
-        told = stalled(job_id)
-        yield event("notice", after, told) if told else KEEP_ALIVE
-        return
+def events(request: Request, update: Update, after: int) -> Iterator[str]:
+    """Yield the server-sent events for an update of a job."""
     if update.restarted:
         yield event("notice", update.end, {"what": "restarted"})
     if update.text:

@@ -1,10 +1,14 @@
 """Serve the web page's files, which are compressed once and cached by browsers."""
 
 import gzip
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import PurePath
 
-import flask
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route
 
 SCRIPTS = (
     "card",
@@ -31,31 +35,41 @@ PAGE = {"/": "index.html"} | {
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
-def static_routes() -> flask.Blueprint:
-    """Return a blueprint that serves the page's files.
+def static_routes() -> list[Route]:
+    """Return the routes of the page's files.
 
     Browsers revalidate a file each time they use it, so they never mix files from different versions.
     """
-    routes = flask.Blueprint("static", __name__)
+    found = []
     for path, name in PAGE.items():
         plain = files("minichar.web").joinpath("page", name).read_bytes()
-        routes.add_url_rule(path, name.replace(".", "_"), view(plain, TYPES[PurePath(name).suffix]))
-    return routes
+        found.append(Route(path, view(plain, TYPES[PurePath(name).suffix])))
+    return found
 
 
-def view(plain: bytes, kind: str) -> "flask.typing.RouteCallable":
-    """Return a view function for a file with the given content and MIME type."""
+def view(plain: bytes, kind: str) -> Callable[[HttpRequest], Awaitable[Response]]:
+    """Return an endpoint for a file with the given content and MIME type."""
     compressed = gzip.compress(plain, mtime=0)
 
-    def send() -> flask.Response:
-        small = flask.request.accept_encodings["gzip"] > 0
-        response = flask.Response(compressed if small else plain, mimetype=kind)
+    async def send(http: HttpRequest) -> Response:
+        small = accepts_gzip(http.headers.get("accept-encoding", ""))
+        content = compressed if small else plain
+        tag = f'"{sha256(content).hexdigest()[:32]}"'
+        headers = {"ETag": tag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
         if small:
-            response.content_encoding = "gzip"
-        response.vary.add("Accept-Encoding")
-        response.cache_control.no_cache = True
-        response.add_etag()
-        response.make_conditional(flask.request)
-        return response
+            headers["Content-Encoding"] = "gzip"
+        known = [each.strip().removeprefix("W/") for each in http.headers.get("if-none-match", "").split(",")]
+        if tag in known or "*" in known:
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=kind, headers=headers)
 
     return send
+
+
+def accepts_gzip(header: str) -> bool:
+    """Return whether an Accept-Encoding header allows gzip."""
+    for each in header.lower().replace(" ", "").split(","):
+        name, _, quality = each.partition(";q=")
+        if name in ("gzip", "*"):
+            return not quality or bool(quality.strip("0."))
+    return False

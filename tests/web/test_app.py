@@ -5,15 +5,17 @@ import sys
 from urllib.parse import urlencode
 
 import pytest
-from web_helpers import CHARACTERS, events_of, validate, wait_for
+from web_helpers import CHARACTERS, client_of, events_of, following, validate, wait_for
 
-from minichar.web.app import create_app
+from minichar.web.app import routes_of
 from minichar.web.details import Details
-from minichar.web.job import Busy, Update
+from minichar.web.metrics import Metrics
+from minichar.web.models import describe
 from minichar.web.plain import MAX_PROMPT
-from minichar.web.queue import JobQueue, Unavailable
+from minichar.web.queue import JobQueue
 from minichar.web.request import OPENAPI
 from minichar.web.static import PAGE
+from minichar.web.update import Busy, Unavailable, Update
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -27,12 +29,12 @@ def test_schemas_and_their_defaults_are_valid():
                 validate(field["default"], field)
 
 
-def test_openapi_lists_exactly_the_existing_routes(client):
+def test_openapi_lists_exactly_the_existing_routes(queue):
     served = {
-        (rule.rule.replace("<", "{").replace(">", "}"), method.lower())
-        for rule in client.application.url_map.iter_rules()
-        for method in rule.methods - {"HEAD", "OPTIONS"}
-        if rule.rule not in PAGE
+        (route.path, method.lower())
+        for route in routes_of(queue, Metrics(), 0, 0)
+        for method in route.methods - {"HEAD"}
+        if route.path not in PAGE
     }
     described = {
         (path, method)
@@ -86,10 +88,11 @@ def test_resuming_with_last_event_id(send, sampled):
     assert send("DELETE", "/api/generate/none", route=route).status_code == 204
 
 
-def test_models_health_and_metrics(send):
+def test_models_health_and_metrics(send, client):
     (model,) = send("GET", "/api/models").json["models"]
     assert (model["name"], model["vocabulary"]) == ("toy", CHARACTERS)
-    assert send("GET", "/healthz").json == {"status": "ok", "models": 1}
+    assert send("GET", "/healthz").json == {"status": "ok"}
+    assert send("GET", "/readyz").json == {"status": "ready"}
     assert send("GET", "/api/openapi.json").json == OPENAPI
     send("POST", "/api/generate", {"length": 30, "stream": False})
     metrics = send("GET", "/metrics").text
@@ -199,7 +202,7 @@ def test_page_without_javascript(send):
 def test_page_without_javascript_says_why_a_text_ended(send, queue, monkeypatch, reason, status, messages):
     error = "no memory" if reason == "error" else ""
     update = Update("山", Details(), 1, reason, error)
-    monkeypatch.setattr(queue, "follow", lambda job_id, after: iter([update]))
+    monkeypatch.setattr(queue, "follow", following(update))
     response = send("GET", "/plain")
     assert response.status_code == status
     assert "</span>山</div>" in response.text
@@ -224,44 +227,51 @@ class FailingQueue(JobQueue):
     def __init__(self, models, error):
         self.infos, self.error = models, error
 
-    def models(self):
+    async def start(self):
+        pass
+
+    close = start
+
+    async def models(self):
         if self.infos is None:
             raise self.error
         return self.infos
 
-    def submit(self, request):
-        self.resolve(request)
+    async def submit(self, request):
+        await self.resolve(request)
         raise self.error
 
-    def request(self, job_id):
+    async def request(self, job_id):
         raise self.error
 
     follow = cancel = position = leave = request
 
-    def job_counts(self):
+    async def check(self):
         raise self.error
 
-    def close(self):
-        pass
+    async def job_counts(self):
+        raise self.error
 
 
 @pytest.mark.parametrize("error", [Busy("full"), Unavailable("no Redis")])
-def test_busy_responses_include_retry_after(queue, error):
-    client = create_app(FailingQueue(queue.models(), error)).test_client()
-    requests = [
-        client.post("/api/generate", json={}),
-        client.get("/api/generate/x"),
-        client.delete("/api/generate/x"),
-        client.post("/res", json={"sid": "x"}),
-        create_app(FailingQueue(None, error)).test_client().get("/api/models"),
-    ]
-    for response in requests:
-        assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
-        assert response.json["error"] == str(error)
-        assert response.json.get("code") == error.code
-    assert client.post("/api", json={"primetext": ""}).json == {"sid": 0}
-    assert client.get("/metrics").status_code == 200
-    health = create_app(FailingQueue(None, error)).test_client().get("/healthz")
-    assert (health.status_code, health.json) == (503, {"status": "unavailable", "models": 0})
-    client = create_app(FailingQueue([], error)).test_client()
-    assert "no worker" in client.post("/api/generate", json={}).json["error"]
+def test_busy_responses_include_retry_after(queue, model, error):
+    with client_of(FailingQueue([describe("toy", model)], error), keys=["secret"]) as client:
+        key = {"headers": {"Authorization": "Bearer secret"}}
+        requests = [
+            client.post("/api/generate", json={}, **key),
+            client.get("/api/generate/x", **key),
+            client.delete("/api/generate/x", **key),
+            client.post("/res", json={"sid": "x"}, **key),
+            client.get("/readyz"),
+        ]
+        assert client.post("/api", json={"primetext": ""}, **key).json == {"sid": 0}
+        assert client.get("/metrics", **key).status_code == 200
+        assert client.get("/healthz").json == {"status": "ok"}  # restarting the server would not help
+        for response in requests:
+            assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
+            assert response.json["error"] == str(error)
+            assert response.json.get("code") == error.code
+    with client_of(FailingQueue(None, error)) as client:
+        assert client.get("/api/models").status_code == 503
+    with client_of(FailingQueue([], error)) as client:
+        assert "no worker" in client.post("/api/generate", json={}).json["error"]
