@@ -11,8 +11,8 @@ import threading
 import time
 from contextlib import contextmanager
 from http.client import HTTPConnection
-from multiprocessing.connection import Connection
 from importlib.util import find_spec
+from multiprocessing.connection import Connection
 
 import pytest
 from optional import missing
@@ -209,6 +209,9 @@ class Client:
         if content_type:
             headers["Content-Type"] = content_type
         connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT, source_address=(source, 0))
+        connection.connect()
+        # A client that does not read must not receive a whole text.
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
         body = data.encode() if isinstance(data, str) else data
         connection.request(method, path, body, {k: v.encode() for k, v in headers.items()})
         response = Response(connection, connection.getresponse())
@@ -298,7 +301,9 @@ def validate(value, schema):
 
 def events_of(response):
     """Return the server-sent events in a response."""
-    return Events(response.data.splitlines(keepends=True)).rest()
+    data = response.encode() if isinstance(response, str) else response.data
+    lines = (data + b"\n").splitlines(keepends=True)  # `Response.event` removes the empty line at the end
+    return Events(lines).rest()
 
 
 @contextmanager

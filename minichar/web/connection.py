@@ -32,6 +32,9 @@ NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 LOG_INTERVAL = 60.0
 """Minimum number of seconds between messages about running out of file descriptors."""
 
+CLOSE_INTERVAL = 0.5
+"""Minimum number of seconds between connections that are closed for lack of file descriptors."""
+
 
 class Connections:
     """All connections of a server.
@@ -46,7 +49,7 @@ class Connections:
         self.most = most
         self.incomplete = 0
         self._open: dict[Connection, None] = {}
-        self._logged = -math.inf
+        self._logged = self._closed = -math.inf
 
     def add(self, connection: "Connection") -> None:
         """Add a connection. If there are too many, close the oldest one without a request in progress."""
@@ -73,7 +76,9 @@ class Connections:
         if now - self._logged > LOG_INTERVAL:
             self._logged = now
             logging.error("cannot accept connections: too many open files; raise the limit (ulimit -n)")
-        self.close_oldest()
+        if now - self._closed > CLOSE_INTERVAL:
+            self._closed = now
+            self.close_oldest()
 
     def check_deadlines(self) -> None:
         """Close connections to slow clients. Call this method once a second."""
@@ -95,6 +100,8 @@ class Connection(H11Protocol):
         Number of unsent bytes at that check.
     incomplete : int
         Number of bytes received for the current request; 0 once it is complete.
+    head : bool
+        Whether the method of the current request is HEAD.
     """
 
     all: Connections
@@ -103,7 +110,7 @@ class Connection(H11Protocol):
         """Begin to wait for a request."""
         super().connection_made(transport)
         self.waiting_since = self.progress = time.monotonic()
-        self.unsent, self.incomplete = math.inf, 0
+        self.unsent, self.incomplete, self.head = math.inf, 0, False
         transport.set_write_buffer_limits(high=MAX_UNSENT)
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         self.all.add(self)
@@ -127,7 +134,7 @@ class Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Parse received data."""
         if not self.incomplete and not self.in_progress:
-            self.waiting_since = time.monotonic()
+            self.waiting_since, self.head = time.monotonic(), data.startswith(b"HEAD ")
         received = self.incomplete + len(data)
         super().data_received(data)
         self._count(received if self.is_waiting else 0)
@@ -178,12 +185,7 @@ class Connection(H11Protocol):
             path, self.cycle.disconnected = self.scope["path"], True
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            received, _ = self.conn.trailing_data
-            body = (
-                b""
-                if received.startswith(b"HEAD ")
-                else json.dumps(error_body(path, status, message)).encode()
-            )
+            body = b"" if self.head else json.dumps(error_body(path, status, message)).encode()
             headers = {"Content-Type": "application/json", "Connection": "close", **HEADERS}
             headers["Content-Length"] = str(len(body))
             response = h11.Response(

@@ -8,6 +8,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
@@ -33,6 +34,10 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 """Headers of every response, unless a route sets others."""
+MAX_HEADER = 16 * 1024
+"""Maximum size of the request headers, in bytes. uvicorn's own limit applies only to incomplete headers."""
+MAX_PATH = 200
+"""Maximum length of a path in the access log."""
 ACCESS = logging.getLogger("minichar.access")
 JOB = re.compile(r"(?<=^/api/generate/).+")
 """The id of a job in a path. It is not logged, because anyone who knows it can read the text."""
@@ -87,6 +92,11 @@ class Guard:
         address = self._forwarded.client(peer, headers.get("x-forwarded-for"))
         scope["client"] = (address, port)
         try:
+            if (
+                sum(map(len, (scope["raw_path"], scope["query_string"], *chain(*scope["headers"]))))
+                > MAX_HEADER
+            ):
+                raise HTTPException(431, "the request headers are too long", {"Connection": "close"})
             # Two ways to find the end of a body: a proxy may have chosen the other one.
             if "content-length" in headers and "transfer-encoding" in headers:
                 message = "the request has both Content-Length and Transfer-Encoding"
@@ -104,7 +114,7 @@ class Guard:
 
 def log_access(client: str, method: str, path: str, status: int, size: int, seconds: float) -> None:
     """Log a request in printable ASCII, without its query and job id."""
-    shown = quote(JOB.sub("JOB", path))
+    shown = quote(JOB.sub("JOB", path))[:MAX_PATH]
     ACCESS.info(
         "%s %s %s %s %d bytes %.3f s", quote(client, safe=":"), quote(method), shown, status, size, seconds
     )

@@ -100,13 +100,14 @@ class Scheduler:
                 return
             if idle:
                 due = now = time.monotonic()
-            if catching_up.streams and (credit > 0 or due > now or not paced.streams):
+            spare = due > now or not paced.streams
+            if catching_up.streams and (spare or credit > 0):
                 self._step(catching_up)
                 for stream in catching_up.streams.copy():
                     if not self._jobs[stream].catching_up:
                         catching_up.move(stream, paced)
                 before, now = now, time.monotonic()
-                credit -= now - before
+                credit -= 0.0 if spare else now - before
             elif due > now:
                 with self._changed:
                     if not self._new:
@@ -115,7 +116,7 @@ class Scheduler:
             else:
                 self._step(paced)
                 before, now = now, time.monotonic()
-                credit = max(credit, 0.0) + SHARE * (now - before) if catching_up.streams else 0.0
+                credit = credit + SHARE * (now - before) if catching_up.streams else 0.0
                 # Make up for slow steps, up to a limit.
                 due = max(due, now - PUBLISH_INTERVAL) + self.interval
             if now - published >= max(PUBLISH_INTERVAL, len(self._jobs) / MAX_UPDATES):

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from minichar.errors import MinicharError
 from minichar.extras import on_interrupt
 from minichar.web.connection import NO_DESCRIPTORS, TIMEOUT, Connection, Connections
+from minichar.web.guard import MAX_HEADER
 from minichar.web.memory import limit_arenas
 from minichar.web.pipe import FORMAT
 from minichar.web.queue import JobQueue
@@ -25,8 +26,6 @@ try:
 except ImportError:  # on Windows
     resource = None  # type: ignore[assignment]
 
-MAX_HEADER = 16 * 1024
-"""Maximum size of the request headers, in bytes."""
 MAX_CONNECTIONS = 4096
 """Maximum number of connections. Near it, the oldest ones without a request in progress are closed."""
 SPARE_FILES = 64
@@ -38,6 +37,10 @@ GRACE = 2
 MIN_STREAMS = 600
 """The server allows at least this many concurrent streams, regardless of `--columns` and `--queue`."""
 BACKLOG = 1024
+"""Maximum number of connections that wait to be accepted."""
+ACCEPTED = 32
+"""Maximum number of connections to accept before other events are handled. If there are no file descriptors,
+asyncio tries, and reports the error, as often."""
 
 
 class Server(uvicorn.Server):
@@ -80,7 +83,7 @@ class Server(uvicorn.Server):
             timeout_keep_alive=int(TIMEOUT) + 1,  # the connections have their own deadline
             timeout_graceful_shutdown=GRACE,
             h11_max_incomplete_event_size=MAX_HEADER,
-            backlog=BACKLOG,
+            backlog=ACCEPTED,
         )
         super().__init__(config)
 
@@ -88,6 +91,7 @@ class Server(uvicorn.Server):
         """Start to accept connections."""
         asyncio.get_running_loop().set_exception_handler(self._handle)
         await super().startup(sockets)
+        self._sock.listen(BACKLOG)  # asyncio has set the limit to `ACCEPTED`
         self._checking = asyncio.create_task(self._check_regularly())
         host, port, *_ = self._sock.getsockname()
         self._on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/")

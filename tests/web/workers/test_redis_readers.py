@@ -8,6 +8,7 @@ from itertools import islice
 from types import SimpleNamespace
 
 import pytest
+from minichar.web.task import Task
 from redis_helpers import text_of, worker_in_thread
 from web_helpers import LONG, wait_for
 
@@ -17,7 +18,6 @@ from minichar.web.details import Details
 from minichar.web.job import PIECE, Update
 from minichar.web.request import Request
 from minichar.web.store import CONNECTIONS, client, parse
-from minichar.web.task import Task
 
 
 def test_a_busy_server_has_longer_to_renew_its_readers(queue, running_worker):

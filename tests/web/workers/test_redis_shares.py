@@ -5,11 +5,11 @@ from contextlib import ExitStack
 from types import SimpleNamespace
 
 import pytest
+from minichar.web.jobs import KEEP
 from redis_helpers import worker_in_thread
 from web_helpers import LONG, wait_for
 
 from minichar.web import redis_queue, worker
-from minichar.web.jobs import KEEP
 from minichar.web.request import Request
 from minichar.web.worker import Worker
 
