@@ -91,8 +91,8 @@ class Tail:
 
     async def _deliver(self) -> None:
         positions: dict[str, str] = {}
-        for job_id, position in self._waiting:  # readers at several positions take turns
-            positions[key("text", job_id)] = position
+        for job_id, position in sorted(self._waiting, key=lambda each: order(each[1]), reverse=True):
+            positions[key("text", job_id)] = position  # the earliest one; other readers of the job are next
         with redis_errors():
             found = await self._client.xread(positions, count=MOST, block=milliseconds(INTERVAL))
         for stream, entries in found:
@@ -302,6 +302,11 @@ class RedisQueue(JobQueue):
                         pipeline.set(key("seen", job_id), "", px=milliseconds(UNSEEN_AFTER))
                     await pipeline.execute()
             await asyncio.sleep(ABANDONED_AFTER / 4)
+
+
+def order(position: str) -> tuple[int, ...]:
+    """Convert the id of a stream entry to a tuple, so that ids can be compared."""
+    return tuple(map(int, position.split("-")))
 
 
 @lru_cache(64)

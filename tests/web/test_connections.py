@@ -104,7 +104,8 @@ def test_silent_clients_do_not_block_others(model, monkeypatch):
 def test_incomplete_requests_take_up_limited_memory(model, monkeypatch):
     monkeypatch.setattr(module, "MAX_INCOMPLETE", 120_000)
     monkeypatch.setattr(module, "TIMEOUT", 60)
-    head = b"POST /res HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n"
+    head = b"POST /res HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    head += b"Content-Length: 60000\r\n\r\n"
 
     def closed(connections):
         return [connection for connection in connections if select.select([connection], [], [], 0)[0]]

@@ -4,13 +4,35 @@ import pytest
 
 
 @pytest.fixture
-def queue(redis_url):
+def db(redis_url):
+    """Client of the Redis server."""
+    redis = pytest.importorskip("redis")
+    with redis.Redis.from_url(redis_url, decode_responses=True, protocol=2) as client:
+        yield client
+
+
+@pytest.fixture
+def queue(redis_url, monkeypatch):
     """Job queue in Redis, with room for one waiting job."""
+    from redis_helpers import Sync
+    from web_helpers import loop_of
+
     from minichar.web.redis_queue import RedisQueue
 
-    queue = RedisQueue(redis_url, queue=1)
-    yield queue
-    queue.close()
+    monkeypatch.setattr("minichar.web.store.LOGGED", {})
+    with loop_of(RedisQueue(redis_url, queue=1)) as queue:
+        yield Sync(queue)
+
+
+@pytest.fixture
+def client(redis_url, running_worker):
+    """HTTP client of a server with another such queue."""
+    from web_helpers import client_of
+
+    from minichar.web.redis_queue import RedisQueue
+
+    with client_of(RedisQueue(redis_url, queue=1), per_client=4) as client:
+        yield client
 
 
 @pytest.fixture
@@ -18,5 +40,6 @@ def running_worker(redis_url, model, monkeypatch):
     from redis_helpers import worker_in_thread
 
     monkeypatch.setattr("minichar.web.worker.HEARTBEAT_INTERVAL", 0.2)
+    monkeypatch.setattr("minichar.web.worker.READ_TIMEOUT", 0.2)
     with worker_in_thread(redis_url, model) as one:
         yield one
