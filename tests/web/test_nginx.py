@@ -8,7 +8,6 @@ import pytest
 from optional import free_port, missing
 from web_helpers import Events, accepts_connections, local_queue, request, server_in_thread, wait_for
 
-
 CONFIGURATION = """
 daemon off;
 pid nginx.pid;

@@ -10,7 +10,6 @@ except ImportError:
     missing("openai")
 
 
-
 @pytest.fixture(scope="module")
 def client(model):
     queue = local_queue({"toy": model})
