@@ -17,7 +17,7 @@ from minichar.terminal import say
 part = partial(need, extra="web", what="the server")
 listening = group("Address")
 sharing = group("Workers and limits")
-watching = group("Log")
+watching = group("Log and metrics")
 
 
 def networks(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[Any]:
@@ -136,6 +136,13 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     type=OneOf(("error", "warning", "info")),
     help="Minimum level of the messages written to standard error. info: also log every request.",
 )
+@watching(
+    "--metrics-port",
+    type=Integer(1, 65535),
+    metavar="PORT",
+    show_default=False,
+    help="Additional port, on the same address, at which /metrics needs no API key.",
+)
 def command(
     checkpoints: tuple[Path, ...],
     host: str,
@@ -153,6 +160,7 @@ def command(
     trusted: list[Any],
     key_file: Path | None,
     log_level: str,
+    metrics_port: int | None,
 ) -> None:
     """Serve a web page and an HTTP API that generate text.
 
@@ -187,6 +195,6 @@ def command(
             click.launch(address)
 
     streams = max(server.MIN_STREAMS, columns + queue)
-    application = app.create_app(jobs, per_client, keys, hosts, streams, trusted)
-    server.serve(application, jobs, host, port, ready)
+    application = app.create_app(jobs, per_client, keys, hosts, streams, trusted, metrics_port)
+    server.serve(application, jobs, host, port, ready, metrics_port)
     say("stopped")

@@ -38,6 +38,7 @@ def create_app(
     hosts: Sequence[str] = (),
     total: int = 0,
     trusted: Sequence[Network] = (),
+    metrics_port: int | None = None,
 ) -> ASGIApp:
     """Create the application.
 
@@ -56,6 +57,8 @@ def create_app(
         Maximum number of concurrent requests for new or already generated text; 0 for no limit.
     trusted : sequence of networks
         Addresses of proxies whose X-Forwarded-For header is trusted.
+    metrics_port : int or None
+        Port at which ``/metrics`` needs no key. At other ports, it is not served without one.
     """
     metrics = Metrics()
     routes = routes_of(queue, metrics, per_client, total)
@@ -80,7 +83,7 @@ def create_app(
     )
     app.router.redirect_slashes = False
     paths = {route.endpoint: route.path for route in routes}
-    return Guard(app, paths, metrics.requests, keys, hosts, trusted)
+    return Guard(app, paths, metrics.requests, keys, hosts, trusted, metrics_port)
 
 
 def routes_of(queue: JobQueue, metrics: Metrics, per_client: int, total: int) -> list[Route]:

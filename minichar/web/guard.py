@@ -57,6 +57,8 @@ class Guard:
         See `minichar.web.app.create_app`.
     trusted : sequence of networks
         Addresses of trusted proxies.
+    metrics_port : int or None
+        Port at which ``/metrics`` needs no key. At other ports, it is not served without one.
     """
 
     def __init__(
@@ -67,9 +69,11 @@ class Guard:
         keys: Sequence[str],
         hosts: Sequence[str],
         trusted: Sequence[Network],
+        metrics_port: int | None = None,
     ) -> None:
         self._app, self._routes, self._responses = app, routes, responses
         self._keys, self._hosts, self._forwarded = keys, hosts, Forwarded(trusted)
+        self._metrics_port = metrics_port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -101,8 +105,12 @@ class Guard:
             if "content-length" in headers and "transfer-encoding" in headers:
                 message = "the request has both Content-Length and Transfer-Encoding"
                 raise HTTPException(400, message, {"Connection": "close"})
-            check_host(headers.get("host", "localhost"), self._hosts)
-            key = await checked_key(scope["path"], headers.get("authorization", ""), self._keys)
+            key = ""
+            if scope["path"] != "/metrics" or scope["server"][1] != self._metrics_port:
+                check_host(headers.get("host", "localhost"), self._hosts)
+                key = await checked_key(scope["path"], headers.get("authorization", ""), self._keys)
+                if scope["path"] == "/metrics" and not key:
+                    raise HTTPException(404, "metrics are served on --metrics-port, or with an API key")
             scope.setdefault("state", {})["client"] = key or client_name(address)
             await self._app(scope, receive, sending)
         except (BadRequest, HTTPException) as error:

@@ -95,7 +95,10 @@ def plain_routes(delivery: Delivery) -> list[Route]:
         # Browsers submit line breaks as CRLF.
         prime, model = given.get("prime", "").replace("\r\n", "\n"), given.get("model", "")
         temperature = given.get("temperature", DEFAULT)
-        text, status, error = await generate(http, prime, model, temperature)
+        if http.headers.get("sec-fetch-site") == "cross-site":  # another site must not start texts
+            text, status, error = "", 200, ""
+        else:
+            text, status, error = await generate(http, prime, model, temperature)
         try:
             models = await delivery.queue.models()
         except Busy:  # Redis is not responding

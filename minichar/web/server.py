@@ -55,12 +55,20 @@ class Server(uvicorn.Server):
         The listening socket.
     on_ready : callable
         Called with the URL when the server accepts connections.
+    metrics : socket, optional
+        Another listening socket, for metrics.
     """
 
     def __init__(
-        self, app: ASGIApp, queue: JobQueue, sock: socket.socket, on_ready: Callable[[str], None]
+        self,
+        app: ASGIApp,
+        queue: JobQueue,
+        sock: socket.socket,
+        on_ready: Callable[[str], None],
+        metrics: socket.socket | None = None,
     ) -> None:
         self._queue, self._sock, self._on_ready = queue, sock, on_ready
+        self._sockets = [sock, metrics] if metrics else [sock]
         most = allow_open_files(MAX_CONNECTIONS + SPARE_FILES) - SPARE_FILES
         self.connections = connections = Connections(most)
 
@@ -104,7 +112,7 @@ class Server(uvicorn.Server):
 
     def run_until_stopped(self) -> None:
         """Serve requests until ``should_exit`` is set or, in the main thread, until a signal is received."""
-        self.run([self._sock])
+        self.run(self._sockets)
 
     async def _check_regularly(self) -> None:
         while True:
@@ -120,7 +128,14 @@ class Server(uvicorn.Server):
             loop.default_exception_handler(context)
 
 
-def serve(app: ASGIApp, queue: JobQueue, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+def serve(
+    app: ASGIApp,
+    queue: JobQueue,
+    host: str,
+    port: int,
+    on_ready: Callable[[str], None],
+    metrics_port: int | None = None,
+) -> None:
     """Serve an application until SIGINT or SIGTERM is received.
 
     Parameters
@@ -133,6 +148,8 @@ def serve(app: ASGIApp, queue: JobQueue, host: str, port: int, on_ready: Callabl
         Port number; 0 for any free port.
     on_ready : callable
         Called with the URL when the server accepts connections.
+    metrics_port : int or None
+        Port for ``/metrics``, if any.
 
     Raises
     ------
@@ -141,7 +158,8 @@ def serve(app: ASGIApp, queue: JobQueue, host: str, port: int, on_ready: Callabl
     """
     limit_arenas()
     with on_interrupt(signal.SIG_DFL):  # no server to stop yet
-        server = Server(app, queue, listening_socket(host, port), on_ready)
+        metrics = None if metrics_port is None else listening_socket(host, metrics_port, "--metrics-port")
+        server = Server(app, queue, listening_socket(host, port), on_ready, metrics)
     try:
         with interruptible():
             server.run_until_stopped()
@@ -159,7 +177,7 @@ def log(level: str) -> None:
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
 
-def listening_socket(host: str, port: int) -> socket.socket:
+def listening_socket(host: str, port: int, option: str = "--port") -> socket.socket:
     """Return a socket that listens on an address.
 
     Raises
@@ -176,7 +194,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
         reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
         raise MinicharError(
             f"cannot listen on {host} port {port}: {reason}; "
-            "choose another --port (0: any free port) or --host"
+            f"choose another {option} (0: any free port) or --host"
         ) from error
 
 

@@ -5,7 +5,8 @@ import sys
 from urllib.parse import urlencode
 
 import pytest
-from web_helpers import CHARACTERS, client_of, events_of, following, validate, wait_for
+from optional import free_port
+from web_helpers import CHARACTERS, Client, client_of, events_of, following, validate, wait_for
 
 from minichar.web.app import routes_of
 from minichar.web.details import Details
@@ -88,21 +89,38 @@ def test_resuming_with_last_event_id(send, sampled):
     assert send("DELETE", "/api/generate/none", route=route).status_code == 204
 
 
-def test_models_health_and_metrics(send, client):
+def test_models_and_health(send):
     (model,) = send("GET", "/api/models").json["models"]
     assert (model["name"], model["vocabulary"]) == ("toy", CHARACTERS)
     assert send("GET", "/healthz").json == {"status": "ok"}
     assert send("GET", "/readyz").json == {"status": "ready"}
     assert send("GET", "/api/openapi.json").json == OPENAPI
-    send("POST", "/api/generate", {"length": 30, "stream": False})
-    metrics = send("GET", "/metrics").text
-    assert 'minichar_requests_total{route="/api/generate",status="200"} 1.0' in metrics
-    assert "minichar_characters_total 30.0" in metrics
-    assert "minichar_first_character_seconds_count 1.0" in metrics
-    assert 'minichar_jobs{state="waiting"} 0.0' in metrics
-    if sys.platform == "linux":
-        for name in ("resident_memory_bytes", "cpu_seconds_total", "open_fds", "start_time_seconds"):
-            assert float(re.search(rf"^process_{name} (.+)$", metrics, re.MULTILINE)[1]) > 0
+
+
+def test_metrics_have_a_port_of_their_own_or_require_a_key(queue):
+    """A proxy that forwards all paths must not publish them."""
+    port = free_port()
+    with client_of(queue, metrics=port, keys=["secret"]) as client:
+        key = {"Authorization": "Bearer secret"}
+        client.post("/api/generate", json={"length": 30, "stream": False}, headers=key)
+        assert client.get("/metrics").status_code == 401
+        texts = [client.get("/metrics", headers=key).text, Client(port).get("/metrics").text]
+        with Client(port).get("/metrics", headers={"Host": "minichar.internal"}) as response:
+            assert response.status_code == 200
+        with Client(port).get("/api/models") as response:
+            assert response.status_code == 401
+    for metrics in texts:
+        assert 'minichar_requests_total{route="/api/generate",status="200"} 1.0' in metrics
+        assert "minichar_characters_total 30.0" in metrics
+        assert "minichar_first_character_seconds_count 1.0" in metrics
+        assert 'minichar_jobs{state="waiting"} 0.0' in metrics
+        if sys.platform == "linux":
+            for name in ("resident_memory_bytes", "cpu_seconds_total", "open_fds", "start_time_seconds"):
+                assert float(re.search(rf"^process_{name} (.+)$", metrics, re.MULTILINE)[1]) > 0
+
+
+def test_metrics_are_not_published_without_keys(send):
+    assert "--metrics-port" in send("GET", "/metrics").json["error"]
 
 
 def test_legacy_routes(send, sampled):
@@ -188,6 +206,24 @@ def test_page_without_javascript(send):
     rejected = send("GET", "/plain?model=none&temperature=1.2&prime=a<", route="/plain").text
     assert '<option value="1.2" selected>' in rejected
     assert '">a&lt;</span>' in rejected
+
+
+@pytest.mark.parametrize(
+    ("site", "starts"), [("cross-site", 0), ("same-origin", 1), ("same-site", 1), ("none", 1)]
+)
+def test_a_link_from_another_site_starts_nothing(queue, monkeypatch, site, starts):
+    """It shows the form, so that the visitor can start it."""
+    submitted, submit = [], queue.submit
+
+    async def count(request):
+        submitted.append(request)
+        return await submit(request)
+
+    monkeypatch.setattr(queue, "submit", count)
+    with client_of(queue) as client:
+        page = client.get("/plain?prime=abc", headers={"Sec-Fetch-Site": site})
+        assert (page.status_code, len(submitted)) == (200, starts)
+        assert ">\nabc</textarea>" in page.text
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,15 @@ import socket
 import subprocess
 import sys
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from optional import free_port
 from toys import ONE_THREAD
 from web_helpers import LONG, TIMEOUT, Client, Events, request
 
+from minichar import MinicharError
 from minichar.cli import main
 from minichar.cli.redis_server import with_password
 from minichar.web import server
@@ -146,7 +149,7 @@ def test_port_in_use(folder):
 
 
 def test_public_address_warning_and_open_option(command, monkeypatch):
-    monkeypatch.setattr(server, "serve", lambda *arguments: arguments[-1]("http://there/"))
+    monkeypatch.setattr(server, "serve", lambda *arguments: arguments[4]("http://there/"))
     opened = []
     monkeypatch.setattr("click.launch", opened.append)
     assert "warning: anyone who can reach 0.0.0.0 can use" in command("serve", "--host", "0.0.0.0").stderr
@@ -180,7 +183,7 @@ def test_the_limits_given_as_options_apply(serve, folder):
 def test_trusted_proxies(command, monkeypatch, given, networks):
     found = []
     monkeypatch.setattr(
-        "minichar.web.app.create_app", lambda *arguments: found.extend(map(str, arguments[-1]))
+        "minichar.web.app.create_app", lambda *arguments: found.extend(map(str, arguments[5]))
     )
     monkeypatch.setattr(server, "serve", lambda *arguments: None)
     assert command("serve", "--trusted-proxy", given).exit_code == 0
@@ -281,6 +284,41 @@ def test_redis_password(redis_url, tmp_path, monkeypatch):
 def test_serve_lists_the_checkpoints_in_a_directory_best_first(serve, folder):
     names = models(serve("cv").found[1])
     assert [name.rpartition("-")[0] for name in names] == [p.stem for p in sorted(folder.iterdir())]
+
+
+def test_metrics_and_health_of_commands(serve, work, redis_url, folder):
+    first, second = free_port(), free_port()
+    serve("--metrics-port", first)
+    child = work("--metrics-port", second, "--log-level", "error", folder)
+
+    def get(port, path):
+        with request(port, "GET", path) as response:
+            return response.status, response.read().decode()
+
+    for port, state in ((first, "waiting"), (second, "running")):
+        status, metrics = get(port, "/metrics")
+        assert (status, f'minichar_jobs{{state="{state}"}} 0.0' in metrics) == (200, True)
+        assert "minichar_characters_total 0.0" in metrics
+        assert get(port, "/healthz")[0] == 200
+        assert get(port, "/other")[0] == 404
+    child.terminate()
+    assert child.wait(TIMEOUT) == 0
+
+
+def test_health_of_a_worker_that_cannot_publish(model):
+    from minichar.web.monitor import monitor
+
+    worker = SimpleNamespace(healthy=False, tasks={}, characters=0)
+    port = free_port()
+    server = monitor(worker, "127.0.0.1", port)
+    try:
+        with request(port, "GET", "/healthz") as response:
+            assert response.status == 503
+        with pytest.raises(MinicharError, match=f"cannot listen on 127.0.0.1 port {port}: Address already"):
+            monitor(worker, "127.0.0.1", port)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.parametrize("arguments", [["serve"], ["worker", "--redis", "redis://127.0.0.1:1/0"]])
