@@ -84,10 +84,14 @@ class Tail:
             except Exception as error:
                 if not isinstance(error, Unavailable):
                     logging.exception("unexpected error while reading from Redis")
-                for future in self._take(list(self._waiting)):
-                    future.set_exception(Unavailable("Redis is not responding: try again later"))
-                    future.exception()  # its readers may have left
+                self.end_readers()
             await asyncio.sleep(INTERVAL)
+
+    def end_readers(self) -> None:
+        """Raise `Unavailable` in all readers that wait."""
+        for future in self._take(list(self._waiting)):
+            future.set_exception(Unavailable("Redis is not responding: try again later"))
+            future.exception()  # its readers may have left
 
     async def _deliver(self) -> None:
         positions: dict[str, str] = {}
@@ -296,11 +300,14 @@ class RedisQueue(JobQueue):
     async def _keep_reading(self) -> None:
         """Record regularly that jobs have readers."""
         while True:
-            with suppress(Unavailable), redis_errors():
-                async with self.client.pipeline(transaction=False) as pipeline:
-                    for job_id in self._readers:
-                        pipeline.set(key("seen", job_id), "", px=milliseconds(UNSEEN_AFTER))
-                    await pipeline.execute()
+            try:
+                with redis_errors():
+                    async with self.client.pipeline(transaction=False) as pipeline:
+                        for job_id in self._readers:
+                            pipeline.set(key("seen", job_id), "", px=milliseconds(UNSEEN_AFTER))
+                        await pipeline.execute()
+            except Unavailable:  # workers cannot publish text either
+                self._tail.end_readers()
             await asyncio.sleep(ABANDONED_AFTER / 4)
 
 

@@ -107,10 +107,12 @@ def test_texts_continue_when_redis_has_memory_again(queue, client, db, running_w
         wait_for(lambda: "Redis: " in caplog.text)
         for method, path in (("POST", "/api/generate"), ("GET", "/readyz")):
             assert client.open(path, method, json={}).status_code == 503
+        *_, last = updates
+        assert last.reason == "closing"
     finally:
         db.config_set("maxmemory", 0)
     assert job_id not in caplog.text
-    assert next(updates).text
+    assert next(filter(None, queue.follow(job_id, last.end))).text
     queue.cancel(job_id)
 
 
