@@ -16,20 +16,20 @@ session state. To resume a text, even after a server restart or a worker failure
 same request with the number of characters to skip. If ``length`` has been reached, a larger ``length``
 extends the text. The id of a server-sent event is the total number of characters generated so far.
 
-**Batching.** A `Scheduler` runs all jobs for one model as columns of two batches. In one of them, a step takes
-at least ``1/pace`` seconds so that a single client cannot monopolise the CPU. A job that is processing its
-prompt or regenerating known text runs in the other one, which has a time budget of its own.
+**Batching.** A `Scheduler` runs all jobs for one model as columns of two batches. In one of them, a step
+takes at least ``1/pace`` seconds so that a single client cannot monopolise the CPU. A job that is processing
+its prompt or regenerating known text runs in the other one, which has a time budget of its own.
 
 **Streaming.** A worker publishes the first and last characters of a `Job` immediately, and the others every
 `PUBLISH_INTERVAL` seconds, or less often while many jobs are running (`MAX_UPDATES`). A reader specifies how
-many characters it already has and waits for more. A job is cancelled after `ABANDONED_AFTER` seconds without a
-reader.
+many characters it already has and waits for more. A job is cancelled after `ABANDONED_AFTER` seconds without
+a reader.
 
 **OpenAI's API.** ``completions.py`` only translates requests and responses. Every route that generates
 text uses `Delivery`, and therefore has the same queue, limits and metrics.
 
-**Failures.** A worker process that dies is started again. With Redis, the other workers take over the jobs of a
-worker without a heartbeat, which a consumer group's stream still lists as pending. In both cases, the new
+**Failures.** A worker process that dies is started again. With Redis, the other workers take over the jobs
+of a worker without a heartbeat, which its consumer group still lists as pending. In both cases, the new
 worker continues the text that has been published, and the client is notified.
 
 **Untrusted input.** Every request is validated against ``openapi.json``. Model names are looked up

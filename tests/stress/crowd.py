@@ -1,8 +1,8 @@
 """Load-test the server, and report its response times, errors, memory use and CPU time.
 
-The exit status is 1 if a request that should succeed fails, if texts with the same seed differ, if the server
-uses more than 250 MB of memory in all its processes or still uses 40 MiB more than at the start one minute after the load, or if
-loading the page among slow clients takes longer than ``--within``.
+The exit status is 1 if a request that should succeed fails, if texts with the same seed differ, if all
+processes of the server use more than 250 MB of memory or still use 40 MiB more than at the start one minute
+after the load, or if loading the page among slow clients takes longer than ``--within``.
 
     python tests/stress/crowd.py readers cv --clients 512              with Redis and two workers
     python tests/stress/crowd.py readers cv --clients 1024 --servers 2
@@ -310,7 +310,7 @@ def seed():
 
 
 def memory_of(process, field):
-    """Return the sum of a field over a server and its workers, such as resident memory (``VmRSS``), in MiB."""
+    """Return the sum of a field, such as ``VmRSS``, over a server and its workers, in MiB."""
     statuses = [Path(f"/proc/{pid}/status").read_text() for pid in tree(process.pid)]
     return sum(int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) for status in statuses) // 1024
 

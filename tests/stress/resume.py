@@ -2,8 +2,8 @@
 
     python tests/stress/resume.py cv [--position 19000] [--within 1]
 
-The server generates the text before the position again. The exit status is 1 if the first character takes longer
-than ``--within``.
+The server generates the text before the position again. The exit status is 1 if the first character takes
+longer than ``--within``.
 """
 
 import argparse

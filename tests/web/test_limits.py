@@ -87,28 +87,28 @@ def test_a_waiting_job_counts_towards_the_limit(model):
 
 
 def test_a_document_counts_towards_the_limit_until_it_has_been_sent(limited):
-    fields = {"length": 3000, "alternatives": True, "stream": False, "stop": []}
+    fields = {"length": 6000, "alternatives": True, "stream": False, "stop": []}
     sent = limited.post("/api/generate", json=fields)
     assert limited.post("/api/generate", json={}).status_code == 429
     page = limited.get("/plain")
     assert (page.status_code, page.mimetype, page.headers["Retry-After"]) == (429, "text/html", "2")
     assert "you already have 1 request in progress" in page.text
     assert "请求过多" in page.text
-    assert len(sent.json["details"]) == 3000
+    assert len(sent.json["details"]) == 6000
     wait_for(lambda: limited.post("/api/generate", json=DOCUMENT).status_code == 200)
 
 
 @pytest.mark.parametrize(
     ("path", "data"),
     [
-        ("/api/generate", {"length": 2000, "stop": [], "stream": False, "alternatives": True}),
-        ("/v1/completions", {"max_tokens": 2000, "logprobs": 5}),
+        ("/api/generate", {"length": 6000, "stop": [], "stream": False, "alternatives": True}),
+        ("/v1/completions", {"max_tokens": 6000, "logprobs": 5}),
     ],
 )
-def test_the_documents_of_all_clients_are_limited(queue, monkeypatch, path, data):
+def test_the_documents_of_all_clients_are_limited(model, monkeypatch, path, data):
     """Otherwise, many clients that read slowly could use up the memory."""
-    size = OVERHEAD + (4 + SIZE) * 2000
-    with client_of(queue) as client:
+    size = OVERHEAD + (4 + SIZE) * 6000
+    with client_of(local_queue({"toy": model}, pace=0)) as client:
         for limit in (size + 1, 2 * size):
             monkeypatch.setattr("minichar.web.delivery.MAX_DOCUMENTS", limit)
             held = [client.post(path, json=data | {"seed": 5}) for _ in range(3)]

@@ -263,14 +263,16 @@ def test_a_slow_reader_takes_little_memory(form, memory):
     rows = pack(np.random.default_rng(0).random((9, PIECE)), np.zeros(PIECE, int), np.arange(97, 106))
     update = Update("a" * PIECE, Details(b"".join(rows)), PIECE)
     request = Request.from_json({"alternatives": True})
-    before = memory()
-    if form == "document":
-        parts = encode(document(request, update))
-        next(parts)
-    else:
-        parts = events(request, update, 0)
-    assert len(next(parts)) > 8_000
-    assert memory() < before + 24_000
+    for _ in range(2):  # the first use initialises modules
+        before, parts = memory(), None
+        if form == "document":
+            parts = encode(document(request, update))
+            next(parts)
+        else:
+            parts = events(request, update, 0)
+        assert len(next(parts)) > 8_000
+        used = memory() - before
+    assert used < 24_000
 
 
 @pytest.mark.parametrize(("alternatives", "ends"), [(True, [100, 200, 230]), (False, [230])])
@@ -309,8 +311,8 @@ def test_alternatives_are_unpacked_in_pieces(send):
 @pytest.mark.parametrize(
     ("path", "data"),
     [
-        ("/api/generate", {"length": 3000, "alternatives": True, "stop": [], "stream": False}),
-        ("/v1/completions", {"max_tokens": 3000, "logprobs": 5}),
+        ("/api/generate", {"length": 6000, "alternatives": True, "stop": [], "stream": False}),
+        ("/v1/completions", {"max_tokens": 6000, "logprobs": 5}),
     ],
 )
 def test_alternatives_are_unpacked_while_the_document_is_sent(client, monkeypatch, path, data):
@@ -318,6 +320,7 @@ def test_alternatives_are_unpacked_while_the_document_is_sent(client, monkeypatc
     monkeypatch.setattr(Details, "__iter__", lambda self: unpacked.append(len(self)) or unpack(self))
     sent = client.post(path, json=data)
     time.sleep(0.2)  # until the buffers of both sockets are full
-    assert 100 <= sum(unpacked) < 9000
+    before = sum(unpacked)
     assert sent.json
+    assert 100 <= before < sum(unpacked)
     assert set(unpacked) == {100}
