@@ -271,7 +271,7 @@ class LocalQueue(JobQueue):
                 return
             job_id = waiting.popleft()
             text = self._texts[job_id]
-            text.attempts += 1
+            text.begin()
             worker.jobs[model].add(job_id)
             published = [text.so_far().dump()] if text.attempts > 1 else []
             worker.send("start", model, job_id, text.request.dump(), published, text.attempts)
@@ -302,7 +302,7 @@ class LocalQueue(JobQueue):
         for job_id in job_ids:
             if (text := self._texts.get(job_id)) is None or text.reason is not None:
                 continue
-            if text.attempts >= MAX_ATTEMPTS:
+            if text.attempts >= MAX_ATTEMPTS and not text.progressed:
                 text.finish("error", f"job failed: {MAX_ATTEMPTS} workers died while running it")
             else:
                 self._waiting[model].appendleft(job_id)

@@ -17,7 +17,6 @@ from minichar.errors import MinicharError
 from minichar.extras import on_interrupt
 from minichar.web.connection import NO_DESCRIPTORS, TIMEOUT, Connection, Connections
 from minichar.web.guard import MAX_HEADER
-from minichar.web.memory import limit_arenas
 from minichar.web.pipe import FORMAT
 from minichar.web.queue import JobQueue
 
@@ -156,7 +155,6 @@ def serve(
     MinicharError
         If the server cannot listen on the given address and port.
     """
-    limit_arenas()
     with on_interrupt(signal.SIG_DFL):  # no server to stop yet
         metrics = None if metrics_port is None else listening_socket(host, metrics_port, "--metrics-port")
         server = Server(app, queue, listening_socket(host, port), on_ready, metrics)

@@ -42,7 +42,7 @@ class Text:
     reason : str or None
         Why the job ended; None while it is in progress.
     attempts : int
-        Number of workers that have started the job.
+        Number of workers that have started the job. Those that made progress count as one.
     end : int
         Number of characters generated.
     readers : int
@@ -61,7 +61,7 @@ class Text:
         size = SIZE * length if request.alternatives else 0
         self._details: mmap | bytearray = mmap(-1, size) if size else bytearray()
         self._detailed = 0
-        self._restarts = 0
+        self._restarts, self._begun = 0, 0
         self._unread, self._delivered, self._ended = 0.0, False, math.inf
         self._changed = asyncio.Event()
 
@@ -79,6 +79,16 @@ class Text:
             self.reason, self._error, self._ended = update.reason, update.error, time.monotonic()
         self._changed.set()
         self._changed = asyncio.Event()
+
+    @property
+    def progressed(self) -> bool:
+        """Whether the job has more text than when the last worker started it."""
+        return self.end > self._begun
+
+    def begin(self) -> None:
+        """Count a worker that starts the job. Workers that make progress do not add up."""
+        self.attempts = 2 if self.attempts and self.progressed else self.attempts + 1
+        self._begun = self.end
 
     def finish(self, reason: str, error: str = "") -> None:
         """End the job, unless it has already ended."""

@@ -10,8 +10,10 @@ from web_helpers import LONG, InThread, ask, client_of, events_of, follow, loop_
 
 from minichar.web import local_queue as module
 from minichar.web import pipe
+from minichar.web.details import Details
 from minichar.web.local_queue import LocalQueue
 from minichar.web.request import Request
+from minichar.web.update import Update
 
 
 def test_full_queue_returns_503(client):
@@ -96,6 +98,27 @@ def test_a_job_that_kills_every_worker_ends_with_an_error(model, monkeypatch):
         "error",
         "job failed: 5 workers died while running it",
     )
+
+
+class Stumbling(InThread):
+    """Worker that dies after each character."""
+
+    def run(self):
+        pipe.send(self.pipe, "announce", "")
+        with suppress(EOFError):
+            _, model, job, _, published, _ = pipe.receive(self.pipe)
+            end = sum(len(update["text"]) for update in published) + 1
+            update = Update("abcdefgh"[end - 1], Details(), end, "length" if end == 8 else None)
+            pipe.send(self.pipe, "publish", model, {job: [update.dump()]}, [job] if end == 8 else [])
+        self.pipe.close()
+
+
+def test_a_job_that_makes_progress_survives_any_number_of_workers(model, monkeypatch):
+    monkeypatch.setattr(module, "RESTART_DELAY", 0.0)
+    with loop_of(LocalQueue({"toy": model}, 4, 4, 0, start=Stumbling)) as queue:
+        job = ask(queue, "submit", Request.from_json({"length": 8}))
+        updates = list(filter(None, follow(queue, job)))
+    assert ("".join(update.text for update in updates), updates[-1].reason) == ("abcdefgh", "length")
 
 
 def test_jobs_wait_while_no_worker_runs(model, sampled):
