@@ -1,6 +1,6 @@
 """Measure how long the first character takes if a reader resumes a text near its end.
 
-    python tests/stress/resume.py cv [--position 19000] [--within 1]
+    python tests/stress/resume.py cv [--position 19000] [--within 10]
 
 The server generates the text before the position again. The exit status is 1 if the first character takes
 longer than ``--within``.
