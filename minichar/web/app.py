@@ -122,6 +122,9 @@ def routes_of(queue: JobQueue, metrics: Metrics, per_client: int, total: int) ->
                 slot.release()
         return Response(status_code=204)
 
+    async def resume_or_cancel(http: HttpRequest) -> Response:
+        return await (cancel if http.method == "DELETE" else resume)(http)
+
     async def models(http: HttpRequest) -> Response:
         return JSONResponse({"models": [model.public() for model in await queue.models()]})
 
@@ -136,6 +139,8 @@ def routes_of(queue: JobQueue, metrics: Metrics, per_client: int, total: int) ->
         return JSONResponse({"status": "ready"})
 
     async def prometheus(http: HttpRequest) -> Response:
+        if not http.state.private:
+            raise HTTPException(404, "metrics are served on --metrics-port, or with an API key")
         try:
             jobs = await queue.job_counts()
         except Busy:
@@ -144,8 +149,7 @@ def routes_of(queue: JobQueue, metrics: Metrics, per_client: int, total: int) ->
 
     return [
         Route("/api/generate", generate, methods=["POST"]),
-        Route("/api/generate/{job}", resume),
-        Route("/api/generate/{job}", cancel, methods=["DELETE"]),
+        Route("/api/generate/{job}", resume_or_cancel, methods=["GET", "DELETE"]),
         Route("/api/models", models),
         Route("/api/openapi.json", openapi),
         Route("/healthz", health),

@@ -218,8 +218,6 @@ def parse(data: dict[str, Any]) -> tuple[Request, Form]:
             "suffix is not supported: the models continue a text and cannot fill a gap", "suffix"
         )
     given = validate(present, "Completion")
-    if given["max_tokens"] == 0 and not given["echo"]:
-        raise BadRequest("max_tokens: 0 returns nothing without echo", "max_tokens")
     prompt, stop, temperature = given["prompt"], given["stop"], given["temperature"]
     request = {
         "prime": prompt if isinstance(prompt, str) else prompt[0],

@@ -105,13 +105,11 @@ class Guard:
             if "content-length" in headers and "transfer-encoding" in headers:
                 message = "the request has both Content-Length and Transfer-Encoding"
                 raise HTTPException(400, message, {"Connection": "close"})
-            key = ""
-            if scope["path"] != "/metrics" or scope["server"][1] != self._metrics_port:
+            key, private = "", scope["server"][1] == self._metrics_port
+            if scope["path"] != "/metrics" or not private:
                 check_host(headers.get("host", "localhost"), self._hosts)
                 key = await checked_key(scope["path"], headers.get("authorization", ""), self._keys)
-                if scope["path"] == "/metrics" and not key:
-                    raise HTTPException(404, "metrics are served on --metrics-port, or with an API key")
-            scope.setdefault("state", {})["client"] = key or client_name(address)
+            scope["state"] |= {"client": key or client_name(address), "private": private or bool(key)}
             await self._app(scope, receive, sending)
         except (BadRequest, HTTPException) as error:
             await error_response(scope["path"], error)(scope, receive, sending)

@@ -104,13 +104,14 @@ class Stumbling(InThread):
     """Worker that dies after each character."""
 
     def run(self):
-        pipe.send(self.pipe, "announce", "")
-        with suppress(EOFError):
-            _, model, job, _, published, _ = pipe.receive(self.pipe)
-            end = sum(len(update["text"]) for update in published) + 1
-            update = Update("abcdefgh"[end - 1], Details(), end, "length" if end == 8 else None)
-            pipe.send(self.pipe, "publish", model, {job: [update.dump()]}, [job] if end == 8 else [])
-        self.pipe.close()
+        with self.pipe, suppress(EOFError):
+            pipe.send(self.pipe, "announce", "")
+            kind, *order = pipe.receive(self.pipe)
+            if kind == "start":
+                model, job, _, published, _ = order
+                end = sum(len(update["text"]) for update in published) + 1
+                update = Update("abcdefgh"[end - 1], Details(), end, "length" if end == 8 else None)
+                pipe.send(self.pipe, "publish", model, {job: [update.dump()]}, [job] if end == 8 else [])
 
 
 def test_a_job_that_makes_progress_survives_any_number_of_workers(model, monkeypatch):

@@ -34,7 +34,7 @@ def queue(model):
 def port(queue):
     """Port of a server shared by all tests. Each test also checks that the server is still running."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "TIMEOUT", 0.6)
+        patch.setattr(module, "TIMEOUT", 1.2)
         patch.setattr(server, "CHECK_INTERVAL", 0.05)
         patch.setattr(texts, "READ_TIMEOUT", 0.1)
         made = Connections.__init__

@@ -16,8 +16,11 @@ from minichar.web.update import Update
 
 
 def add(db, job_id, *updates):
-    for update in updates:
-        db.xadd(key("text", job_id), dump(update))
+    """Append updates to a text, all at the same time."""
+    with db.pipeline() as pipeline:
+        for update in updates:
+            pipeline.xadd(key("text", job_id), dump(update))
+        pipeline.execute()
 
 
 def test_a_busy_server_has_longer_to_renew_its_readers(queue, db, running_worker):
