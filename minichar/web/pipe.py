@@ -135,3 +135,5 @@ def run(pipe: Connection, models: dict[str, Packed], columns: int, pace: float, 
     threading.Thread(target=worker.run, args=(lambda: None,), daemon=True).start()
     link.closed.wait()
     worker.stopping.set()
+    for scheduler in worker.schedulers.values():
+        scheduler.close()
