@@ -76,11 +76,12 @@ class InThread(threading.Thread):
         pass
 
 
-def local_queue(models, columns=8, queue=4, pace=5000, **options):
-    """Return a job queue whose worker runs in a thread of this process."""
-    from minichar.web.local_queue import LocalQueue
+def local_queue(models, columns=8, queue=4, pace=5000, number=1, start=InThread):
+    """Return a job queue whose worker runs in a thread of this process, unless `start` is given."""
+    from minichar.web.processes import WorkerProcesses
+    from minichar.web.queue import JobQueue
 
-    return LocalQueue(models, columns, queue, pace, start=InThread, **options)
+    return JobQueue(WorkerProcesses(models, columns, pace, number, start), queue)
 
 
 LOOPS = {}

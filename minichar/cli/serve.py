@@ -177,15 +177,14 @@ def command(
                 "--redis cannot be combined with CHECKPOINT: pass the checkpoints to `minichar worker`"
             )
         url = with_password(url, password_file)
-        jobs = part("minichar.web.redis_queue").RedisQueue(url, queue)
+        running = part("minichar.web.redis_workers").RedisWorkers(url)
         warn_unless_reachable(part("minichar.web.store").problem(url))
     else:
         models = part("minichar.web.models").load_models(checkpoints)
-        jobs = part("minichar.web.local_queue").LocalQueue(
-            models, columns, queue, pace, memory * 2**20, workers
-        )
+        running = part("minichar.web.processes").WorkerProcesses(models, columns, pace, workers)
         for name, model in models.items():
             say(f"{name}: {model.summary()}")
+    jobs = part("minichar.web.queue").JobQueue(running, queue, memory * 2**20)
     if not server.is_loopback(host):
         say(f"warning: anyone who can reach {host} can use this server")
 

@@ -1,10 +1,11 @@
-"""The texts that a server without Redis keeps in its memory, within a budget."""
+"""The texts that a server keeps in its memory, within a budget."""
 
 import asyncio
+import ctypes
 import math
-import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import replace
 from mmap import mmap
 
@@ -124,7 +125,7 @@ class Text:
         """Return the whole text, for another worker that continues it."""
         return Update(self._text, Details(), self.end)
 
-    async def follow(self, after: int) -> AsyncIterator[Update | None]:
+    async def follow(self, after: int) -> AsyncGenerator[Update | None]:
         """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
         self.readers += 1
         told = self._restarts
@@ -185,8 +186,8 @@ class Texts:
         """Return a text, or None if there is no such job."""
         return self._texts.get(job_id)
 
-    def add(self, text: Text) -> str:
-        """Add a text and return the id of its job. Finished texts are removed if their memory is needed.
+    def add(self, job_id: str, text: Text) -> None:
+        """Add the text of a job. Finished texts are removed if their memory is needed.
 
         Texts without a reader are removed first, starting with the least recently read.
 
@@ -199,18 +200,21 @@ class Texts:
         excess = sum(other.size() for other in self._texts.values()) + text.size() - self.memory
         removable = [item for item in self._texts.items() if item[1].is_removable]
         chosen = []
-        for job_id, other in sorted(removable, key=lambda item: (item[1].readers > 0, item[1].last_read)):
+        for other_id, other in sorted(removable, key=lambda item: (item[1].readers > 0, item[1].last_read)):
             if excess <= 0:
                 break
             excess -= other.size()
-            chosen.append(job_id)
+            chosen.append(other_id)
         if excess > 0:
             raise Busy("too many long texts are in progress: try again later")
-        for job_id in chosen:
-            self._texts.pop(job_id).discard()
-        job_id = secrets.token_urlsafe(12)
+        for other_id in chosen:
+            self._texts.pop(other_id).discard()
         self._texts[job_id] = text
-        return job_id
+
+    def lose(self, job_id: str) -> None:
+        """Remove a text that cannot be completed. Any remaining readers receive the reason ``closing``."""
+        if text := self._texts.pop(job_id, None):
+            text.finish("closing")
 
     def expire(self) -> bool:
         """Remove expired texts and return whether there were any."""
@@ -220,10 +224,16 @@ class Texts:
                 self._texts.pop(job_id).discard()
         return len(self._texts) < before
 
-    def abandoned(self, elapsed: float) -> list[str]:
+    def abandoned(self, elapsed: float) -> dict[str, Text]:
         """Return the jobs that have had no reader for `ABANDONED_AFTER` seconds."""
-        return [job_id for job_id, text in self._texts.items() if text.is_abandoned(elapsed)]
+        return {job_id: text for job_id, text in self._texts.items() if text.is_abandoned(elapsed)}
 
-    def in_progress(self) -> list[str]:
+    def in_progress(self) -> dict[str, Text]:
         """Return the jobs that have not ended."""
-        return [job_id for job_id, text in self._texts.items() if text.reason is None]
+        return {job_id: text for job_id, text in self._texts.items() if text.reason is None}
+
+
+def return_memory() -> None:
+    """Give freed memory back. glibc would otherwise keep it for later use; other C libraries do not."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -51,7 +51,7 @@ def test_text_is_streamed_through_nginx(model, tmp_path, prefix):
                 assert response.status == 200
         with request(port, "POST", f"{prefix}/api/generate", {"length": 20000, "stop": []}) as response:
             events = Events(response)
-            text = queue._texts[events.until("begin")[2]["job"]]
+            text = queue.texts[events.until("begin")[2]["job"]]
             for _ in range(5):
                 events.until("text")
                 assert text.end - len(events.text) < 60

@@ -220,7 +220,7 @@ def test_stopping_or_leaving_cancels_the_job(visit, port, demo, leave, monkeypat
     page = visit(port)
     generate(page, "a", LONG)
     wait_for_characters(page, 10)
-    running = list(demo._texts._texts.values())[-1]
+    running = list(demo.texts._texts.values())[-1]
     assert running.reason is None
     leave(page)
     assert wait_for(lambda: running.reason) == "cancelled"

@@ -6,12 +6,22 @@ import time
 from contextlib import suppress
 
 import pytest
-from web_helpers import LONG, InThread, ask, client_of, events_of, follow, loop_of, validate, wait_for
+from web_helpers import (
+    LONG,
+    InThread,
+    ask,
+    client_of,
+    events_of,
+    follow,
+    local_queue,
+    loop_of,
+    validate,
+    wait_for,
+)
 
-from minichar.web import local_queue as module
 from minichar.web import pipe
+from minichar.web import processes as module
 from minichar.web.details import Details
-from minichar.web.local_queue import LocalQueue
 from minichar.web.request import Request
 from minichar.web.update import Update
 
@@ -54,9 +64,9 @@ def processes(model, monkeypatch):
         started.append(module.SPAWN(**options))
         return started[-1]
 
-    queue = LocalQueue({"toy": model}, columns=4, queue=4, pace=500, workers=2, start=start)
+    queue = local_queue({"toy": model}, columns=4, pace=500, number=2, start=start)
     with loop_of(queue):
-        wait_for(lambda: sum(worker.ready for worker in queue._workers) == 2)
+        wait_for(lambda: sum(worker.ready for worker in queue.workers.processes) == 2)
         queue.started = started
         yield queue
 
@@ -67,14 +77,14 @@ def test_jobs_of_a_killed_worker_are_continued(processes, sampled):
     jobs = [ask(queue, "submit", Request.from_json({"length": 1500, "seed": i})) for i in range(4)]
     readers = [filter(None, follow(queue, job)) for job in jobs]
     texts = [next(reader).text for reader in readers]
-    assert [len(worker.jobs["toy"]) for worker in queue._workers] == [2, 2]
+    assert [len(worker.jobs["toy"]) for worker in queue.workers.processes] == [2, 2]
     os.kill(queue.started[0].pid, signal.SIGKILL)
     rest = [list(reader) for reader in readers]
     for i, (text, updates) in enumerate(zip(texts, rest, strict=True)):
         assert text + "".join(update.text for update in updates) == sampled(1500, seed=i)
         assert updates[-1].reason == "length"
     assert sorted(sum(update.restarted for update in updates) for updates in rest) == [0, 0, 1, 1]
-    wait_for(lambda: sum(worker.ready for worker in queue._workers) == 2)
+    wait_for(lambda: sum(worker.ready for worker in queue.workers.processes) == 2)
     assert len(queue.started) == 3
 
 
@@ -90,7 +100,7 @@ class Dying(InThread):
 
 def test_a_job_that_kills_every_worker_ends_with_an_error(model, monkeypatch):
     monkeypatch.setattr(module, "RESTART_DELAY", 0.0)
-    with loop_of(LocalQueue({"toy": model}, 4, 4, 0, start=Dying)) as queue:
+    with loop_of(local_queue({"toy": model}, 4, 4, 0, start=Dying)) as queue:
         job = ask(queue, "submit", Request.from_json(LONG))
         updates = list(filter(None, follow(queue, job)))
     assert sum(update.restarted for update in updates) == 0
@@ -116,7 +126,7 @@ class Stumbling(InThread):
 
 def test_a_job_that_makes_progress_survives_any_number_of_workers(model, monkeypatch):
     monkeypatch.setattr(module, "RESTART_DELAY", 0.0)
-    with loop_of(LocalQueue({"toy": model}, 4, 4, 0, start=Stumbling)) as queue:
+    with loop_of(local_queue({"toy": model}, 4, 4, 0, start=Stumbling)) as queue:
         job = ask(queue, "submit", Request.from_json({"length": 8}))
         updates = list(filter(None, follow(queue, job)))
     assert ("".join(update.text for update in updates), updates[-1].reason) == ("abcdefgh", "length")
@@ -135,7 +145,7 @@ def test_jobs_wait_while_no_worker_runs(model, sampled):
         patch.setattr(module, "START_TIMEOUT", 0.1)
         patch.setattr(module, "RESTART_DELAY", 0.05)
         patch.setattr(module, "BROKEN_AFTER", 0.2)
-        with client_of(LocalQueue({"toy": model}, 4, 4, 0, start=start)) as client:
+        with client_of(local_queue({"toy": model}, 4, 4, 0, start=start)) as client:
             response = client.post("/api/generate", json={"length": 50, "seed": 5})
             response.event()
             assert events_of(response.event()).all[0][2] == {"what": "no_worker"}

@@ -6,6 +6,7 @@ import re
 import time
 import tracemalloc
 from pathlib import Path
+from secrets import token_hex
 
 import numpy as np
 import pytest
@@ -44,6 +45,12 @@ def fill(one, n, reason=None, error=""):
     one.add(Update(new, Details(packed), one.end + n, reason, error))
 
 
+def add(texts, one):
+    job_id = token_hex()
+    texts.add(job_id, one)
+    return job_id
+
+
 async def read(one, after=0):
     return [update async for update in one.follow(after)]
 
@@ -60,10 +67,10 @@ def test_ended_texts_expire(client, monkeypatch):
 
 
 def test_ended_texts_with_alternatives_expire_without_further_requests(queue, monkeypatch):
-    monkeypatch.setattr("minichar.web.local_queue.CHECK_INTERVAL", 0.02)
+    monkeypatch.setattr("minichar.web.queue.CHECK_INTERVAL", 0.02)
     monkeypatch.setattr(module, "KEEP_ALTERNATIVES", 0.05)
     returned = []
-    monkeypatch.setattr("minichar.web.local_queue.return_memory", lambda: returned.append(True))
+    monkeypatch.setattr("minichar.web.queue.return_memory", lambda: returned.append(True))
     with client_of(queue) as client:
         sent = [{"length": 5, "alternatives": wanted} for wanted in (True, False)]
         responses = [client.post("/api/generate", json=data) for data in sent]
@@ -78,16 +85,16 @@ def test_ended_texts_are_removed_oldest_first_when_the_memory_is_used_up():
         kind = {"alternatives": True}
         texts = Texts(cost(Request.from_json(kind), 900) + 3 * OVERHEAD)
         one, two, three = (text(length=300, **kind) for _ in range(3))
-        first, second, third = map(texts.add, (one, two, three))
+        first, second, third = (add(texts, each) for each in (one, two, three))
         with pytest.raises(Busy, match="long texts"):
-            texts.add(text(length=300, **kind))
+            add(texts, text(length=300, **kind))
         for each in (two, one, three):
             fill(each, 300 if each is two else 0, "length")
             assert await read(each)
         await read(two)  # most recently read
-        fourth = texts.add(text(length=100, **kind))
+        fourth = add(texts, text(length=100, **kind))
         assert all(map(texts.get, (first, second, third, fourth)))
-        fifth = texts.add(text(length=600, **kind))
+        fifth = add(texts, text(length=600, **kind))
         assert not any(map(texts.get, (first, third)))
         assert all(map(texts.get, (second, fourth, fifth)))
 
@@ -98,16 +105,16 @@ def test_a_text_is_kept_for_its_readers_but_not_for_long(monkeypatch):
     async def test():
         kind = {"alternatives": True}
         texts, one = Texts(cost(Request.from_json(kind), 600)), text(length=300, **kind)
-        job = texts.add(one)
+        job = add(texts, one)
         fill(one, 300, "error", "no memory")
         with pytest.raises(Busy):  # its reader has not started yet
-            texts.add(text(length=600, **kind))
+            add(texts, text(length=600, **kind))
         reader = one.follow(0)
         assert (await anext(reader)).end == PIECE
         with pytest.raises(Busy):
-            texts.add(text(length=600, **kind))
+            add(texts, text(length=600, **kind))
         monkeypatch.setattr(module, "KEEP_FOR_READERS", 0.0)
-        assert texts.add(text(length=600, **kind))
+        assert add(texts, text(length=600, **kind))
         assert texts.get(job) is None
         fill(one, 1)  # the worker has not noticed yet
         closing = [Update("", Details(), PIECE, "closing")]
@@ -123,7 +130,7 @@ def test_a_text_that_has_been_read_to_its_end_is_removed_at_once(leaves):
 
     async def test():
         texts, one = Texts(2 * OVERHEAD), text(length=300)
-        job, reader = texts.add(one), one.follow(0)
+        job, reader = add(texts, one), one.follow(0)
         fill(one, 5)
         assert (await anext(reader)).end == 5
         if leaves:
@@ -132,9 +139,9 @@ def test_a_text_that_has_been_read_to_its_end_is_removed_at_once(leaves):
         assert leaves or [update.reason async for update in reader] == ["cancelled"]
         if leaves:
             with pytest.raises(Busy):
-                texts.add(text(length=1000))
+                add(texts, text(length=1000))
         else:
-            assert texts.add(text(length=1000))
+            assert add(texts, text(length=1000))
         assert (texts.get(job) is not None) == leaves
 
     asyncio.run(test())
@@ -143,18 +150,18 @@ def test_a_text_that_has_been_read_to_its_end_is_removed_at_once(leaves):
 def test_a_rejected_text_removes_no_others_and_texts_without_readers_go_first():
     async def test():
         texts, one, two = Texts(3 * OVERHEAD + 4000), text(length=300), text(length=300)
-        first, second = texts.add(one), texts.add(two)
+        first, second = add(texts, one), add(texts, two)
         for each in (one, two):
             each.finish("cancelled")
             await read(each)
         with pytest.raises(Busy):
-            texts.add(text(length=20_000))
+            add(texts, text(length=20_000))
         assert all(map(texts.get, (first, second)))
         reader = one.follow(0)
         await anext(reader)
         one.last_read -= 60
         one._ended -= 60
-        assert texts.add(text(length=3000))
+        assert add(texts, text(length=3000))
         assert [texts.get(job) is None for job in (first, second)] == [False, True]
         await reader.aclose()
 

@@ -14,24 +14,21 @@ def db(redis_url):
 @pytest.fixture
 def queue(redis_url, monkeypatch):
     """Job queue in Redis, with room for one waiting job."""
-    from redis_helpers import Sync
+    from redis_helpers import Sync, redis_queue
     from web_helpers import loop_of
 
-    from minichar.web.redis_queue import RedisQueue
-
     monkeypatch.setattr("minichar.web.store.LOGGED", {})
-    with loop_of(RedisQueue(redis_url, queue=1)) as queue:
+    with loop_of(redis_queue(redis_url)) as queue:
         yield Sync(queue)
 
 
 @pytest.fixture
 def client(redis_url, running_worker):
     """HTTP client of a server with another such queue."""
+    from redis_helpers import redis_queue
     from web_helpers import client_of
 
-    from minichar.web.redis_queue import RedisQueue
-
-    with client_of(RedisQueue(redis_url, queue=1), per_client=4) as client:
+    with client_of(redis_queue(redis_url), per_client=4) as client:
         yield client
 
 

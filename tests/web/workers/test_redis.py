@@ -113,7 +113,7 @@ def test_waiting_jobs(queue, db, redis_url, model):
         reading.start()
         for _ in range(5):  # there is room for one waiting job
             job_id = queue.submit(Request.from_json(LONG))
-            queue.queue._positions.clear()
+            queue.queue.workers._queues.clear()
             assert [queue.position(each) for each in (running, job_id)] == [None, 1]
             assert queue.cancel(job_id)
             assert text_of(queue, job_id) == ("", "cancelled")

@@ -38,13 +38,13 @@ def test_an_unexpected_error_while_reading_ends_only_the_current_readers(
     long = queue.submit(Request.from_json(LONG))
     reader = filter(None, queue.follow(long))
     assert next(reader).text
-    tail, deliver = queue.queue._tail, queue.queue._tail._deliver
+    workers, read = queue.queue.workers, queue.queue.workers._read_once
 
     async def fail():
-        monkeypatch.setattr(tail, "_deliver", deliver)
+        monkeypatch.setattr(workers, "_read_once", read)
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(tail, "_deliver", fail)
+    monkeypatch.setattr(workers, "_read_once", fail)
     *_, last = reader
     assert last.reason == "closing"
     assert "boom" in caplog.text
@@ -134,7 +134,7 @@ def test_a_dead_worker_is_replaced(queue, db, redis_url, model, sampled, monkeyp
     with worker_in_thread(redis_url, model):  # `other` has died as well
         updates = list(filter(None, queue.follow("job")))
     assert "".join(update.text for update in updates) == sampled(300)
-    assert [update.end for update in updates if update.restarted] == [50]
+    assert sum(update.restarted for update in updates) == 1
 
 
 def test_heartbeats_keep_the_jobs_of_a_worker(db, redis_url, monkeypatch):

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import pytest
 from optional import free_port
-from redis_helpers import Sync, published, put, text_of, worker_in_thread
+from redis_helpers import Sync, published, put, redis_queue, text_of, worker_in_thread
 from web_helpers import (
     LONG,
     TIMEOUT,
@@ -20,10 +20,9 @@ from web_helpers import (
     wait_for,
 )
 
-from minichar.web import redis_queue, worker
+from minichar.web import worker
 from minichar.web.details import Details
 from minichar.web.redis_link import RedisLink
-from minichar.web.redis_queue import RedisQueue
 from minichar.web.request import Request
 from minichar.web.store import key
 from minichar.web.update import Unavailable, Update
@@ -57,7 +56,7 @@ def test_redis_may_start_after_the_server_and_the_worker(tmp_path, model, sample
     monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.1)
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
-    queue = RedisQueue(url, queue=1)
+    queue = redis_queue(url)
     with client_of(queue) as client:
         assert client.get("/").status_code == 200
         assert client.get("/readyz").status_code == 503
@@ -76,11 +75,11 @@ def test_redis_may_start_after_the_server_and_the_worker(tmp_path, model, sample
 
 
 def test_worker_and_server_reconnect_after_a_redis_restart(tmp_path, model, sampled, monkeypatch, caplog):
-    monkeypatch.setattr(redis_queue, "READ_TIMEOUT", 0.1)
+    monkeypatch.setattr("minichar.web.texts.READ_TIMEOUT", 0.1)
     monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.2)
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
-    with redis_server(port, tmp_path) as first, loop_of(RedisQueue(url, queue=1)) as one:
+    with redis_server(port, tmp_path) as first, loop_of(redis_queue(url)) as one:
         queue = Sync(one)
         with worker_in_thread(url, model):
             import redis
@@ -115,7 +114,7 @@ def available(queue):
 
 @pytest.fixture
 def port(redis_url):
-    with server_in_thread(RedisQueue(redis_url, queue=1)) as port:
+    with server_in_thread(redis_queue(redis_url)) as port:
         yield port
 
 
@@ -169,7 +168,7 @@ def test_worker_stops_with_unfinished_jobs_if_redis_is_gone(work, folder, tmp_pa
     url = f"redis://127.0.0.1:{port}/0"
     with redis_server(port, tmp_path) as redis:
         only = work("--pace", 100, folder / BEST, url=url)
-        with loop_of(RedisQueue(url, queue=1)) as queue:
+        with loop_of(redis_queue(url)) as queue:
             job_id = Sync(queue).submit(Request.from_json(LONG))
             assert next(filter(None, Sync(queue).follow(job_id))).text
         redis.send_signal(number)

@@ -1,4 +1,4 @@
-"""Job queue of a server that runs its own worker processes."""
+"""Worker processes that a server starts itself."""
 
 import asyncio
 import logging
@@ -6,7 +6,7 @@ import multiprocessing
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
@@ -14,25 +14,19 @@ from typing import Any, Protocol
 
 from minichar.model import CharRNN
 from minichar.web import pipe
-from minichar.web.details import Details
-from minichar.web.memory import return_memory
 from minichar.web.models import ModelInfo, describe
-from minichar.web.queue import JobQueue
+from minichar.web.queue import Workers
 from minichar.web.request import Request
 from minichar.web.texts import Text, Texts
-from minichar.web.update import READ_TIMEOUT, Busy, Unavailable, Update
+from minichar.web.update import Unavailable, Update
 from minichar.web.worker import MAX_ATTEMPTS
 
-MEMORY = 64 * 2**20
-"""Default memory budget for texts, in bytes."""
 START_TIMEOUT = 30.0
 """Maximum number of seconds to wait for the first worker before requests are accepted."""
 RESTART_DELAY = 1.0
 """Minimum number of seconds between starts of the same worker."""
 BROKEN_AFTER = 60.0
 """Seconds without any worker after which the server counts as broken."""
-CHECK_INTERVAL = 1.0
-"""Seconds between searches for abandoned and expired texts."""
 
 
 class Process(Protocol):
@@ -129,52 +123,37 @@ class WorkerProcess:
             self._closing = True
 
 
-class LocalQueue(JobQueue):
-    """Queue that runs jobs in worker processes that it starts itself.
+class WorkerProcesses(Workers):
+    """Runs jobs in worker processes, which share the columns.
 
     Parameters
     ----------
     models : dict of str to CharRNN
     columns : int
         Maximum number of concurrent jobs per model.
-    queue : int
-        Maximum number of waiting jobs per model.
     pace : float
         Maximum generation speed of each job (see `Scheduler`).
-    memory : int
-        Memory budget for texts, in bytes.
-    workers : int
-        Number of worker processes, which share the columns.
+    number : int
+        Number of processes.
     start : callable
-        Function that creates a worker process.
+        Function that creates a process.
     """
 
     def __init__(
-        self,
-        models: dict[str, CharRNN],
-        columns: int,
-        queue: int,
-        pace: float,
-        memory: int = MEMORY,
-        workers: int = 1,
-        start: Start = SPAWN,
+        self, models: dict[str, CharRNN], columns: int, pace: float, number: int = 1, start: Start = SPAWN
     ) -> None:
         self._infos = {name: describe(name, model) for name, model in models.items()}
-        self._columns, self._queue = -(-columns // workers), queue  # columns of each worker
-        self._number, self._start = workers, start
+        self._columns, self._number, self._start = -(-columns // number), number, start
         packed = {name: pipe.pack(model) for name, model in models.items()}
         self._args = (packed, self._columns, pace, logging.getLogger().level)
-        self._texts = Texts(memory)
         self._waiting: dict[str, deque[str]] = {name: deque() for name in models}
-        self._workers: list[WorkerProcess] = []
+        self.processes: list[WorkerProcess] = []
         self._served = time.monotonic()  # time when a worker was last ready
-        self._checking: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    async def start(self, texts: Texts) -> None:
         """Start the worker processes, and wait briefly until the first one is ready."""
-        self._ready = asyncio.Event()
-        self._workers = [WorkerProcess(self._start, self._args, self._received) for _ in range(self._number)]
-        self._checking = asyncio.create_task(self._check_regularly())
+        self._texts, self._ready = texts, asyncio.Event()
+        self.processes = [WorkerProcess(self._start, self._args, self._received) for _ in range(self._number)]
         with suppress(TimeoutError):
             async with asyncio.timeout(START_TIMEOUT):
                 await self._ready.wait()
@@ -183,89 +162,66 @@ class LocalQueue(JobQueue):
         """Return the available models, default first."""
         return list(self._infos.values())
 
-    async def submit(self, request: Request) -> str:
-        """Queue a request and return the id of its job."""
-        request, model = await self.resolve(request)
-        self._check_capacity(model.name)
-        request.stream(model.vocabulary)  # rejects unknown characters before the job is queued
-        job_id = self._texts.add(Text(request))
-        self._waiting[model.name].append(job_id)
-        self._assign(model.name)
-        return job_id
+    async def columns(self, model: str) -> int:
+        """Return how many of a model's jobs can run concurrently."""
+        return self._columns * self._number
 
-    async def check(self) -> None:
-        """Check whether a new request for the default model would be accepted."""
-        self._check_capacity(next(iter(self._infos)))
+    async def unfinished(self, model: str) -> int:
+        """Return how many of a model's jobs are running or waiting."""
+        return sum(len(worker.jobs.get(model, ())) for worker in self.processes) + len(self._waiting[model])
 
-    def _check_capacity(self, model: str) -> None:
-        running = sum(len(worker.jobs.get(model, ())) for worker in self._workers)
-        if running + len(self._waiting[model]) >= self._columns * self._number + self._queue:
-            raise Busy("too many requests are in progress: try again later")
-
-    async def request(self, job_id: str) -> Request:
-        """Return the request that started a job."""
-        return self._texts[job_id].request
-
-    async def follow(self, job_id: str, after: int) -> AsyncGenerator[Update | None]:
-        """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
-        if (text := self._texts.get(job_id)) is None:  # the text was removed after the call to `request`
-            yield Update("", Details(), after, "closing")
-            return
-        async for update in text.follow(after):
-            yield update
-
-    async def leave(self, job_id: str) -> None:
-        """Do nothing, because the queue counts the readers of its texts."""
-
-    async def position(self, job_id: str) -> int | None:
-        """Return the position of a waiting job in its model's queue, or None if it is not waiting."""
-        if not any(worker.ready for worker in self._workers):
+    async def waiting(self, model: str) -> list[str]:
+        """Return the jobs that wait for a worker, in order."""
+        if not any(worker.ready for worker in self.processes):
             raise Unavailable("no worker is available: generation continues when one is started")
-        waiting = self._waiting[self._texts[job_id].request.model]
-        return waiting.index(job_id) + 1 if job_id in waiting else None
+        return list(self._waiting[model])
 
-    async def cancel(self, job_id: str) -> bool:
-        """Cancel a job. Return False if there is no such job."""
-        if (text := self._texts.get(job_id)) is None:
-            return False
-        self._end(job_id, text, "cancelled")
-        return True
+    async def submit(self, job_id: str, text: Text) -> None:
+        """Give a new job to the workers."""
+        self._waiting[text.request.model].append(job_id)
+        self._assign(text.request.model)
 
-    def _end(self, job_id: str, text: Text, reason: str, error: str = "") -> None:
+    async def find(self, job_id: str) -> Request:
+        """Raise a KeyError, because there is no other server."""
+        raise KeyError(job_id)
+
+    async def cancel(self, job_id: str, text: Text) -> bool:
+        """Cancel a job."""
         model = text.request.model
-        text.finish(reason, error)
+        text.finish("cancelled")
         if job_id in self._waiting[model]:
             self._waiting[model].remove(job_id)
-        for worker in self._workers:
+        for worker in self.processes:
             if job_id in worker.jobs.get(model, ()):
                 worker.send("stop", job_id)
+        return True
 
-    async def job_counts(self) -> dict[str, int]:
+    async def abandon(self, job_id: str, text: Text) -> None:
+        """Cancel a job."""
+        await self.cancel(job_id, text)
+
+    async def counts(self) -> dict[str, int]:
         """Return the number of running and waiting jobs."""
-        running = sum(len(jobs) for worker in self._workers for jobs in worker.jobs.values())
+        running = sum(len(jobs) for worker in self.processes for jobs in worker.jobs.values())
         return {"running": running, "waiting": sum(map(len, self._waiting.values()))}
 
     @property
     def broken(self) -> bool:
         """Whether there has been no worker for a long time."""
-        if any(worker.ready for worker in self._workers):
+        if any(worker.ready for worker in self.processes):
             self._served = time.monotonic()
         return time.monotonic() - self._served > BROKEN_AFTER
 
     async def close(self) -> None:
-        """End all jobs and stop all workers."""
-        for job_id in self._texts.in_progress():
-            self._texts[job_id].finish("closing")
-        for worker in self._workers:
+        """Stop all workers."""
+        for worker in self.processes:
             worker.close()
-        if self._checking:
-            self._checking.cancel()
 
     def _assign(self, model: str) -> None:
         """Give waiting jobs to the workers that have free columns, the least busy one first."""
         waiting = self._waiting[model]
         while waiting:
-            free = [worker for worker in self._workers if worker.ready]
+            free = [worker for worker in self.processes if worker.ready]
             worker = min(free, key=lambda worker: len(worker.jobs[model]), default=None)
             if worker is None or len(worker.jobs[model]) >= self._columns:
                 return
@@ -307,16 +263,3 @@ class LocalQueue(JobQueue):
             else:
                 self._waiting[model].appendleft(job_id)
         self._assign(model)
-
-    async def _check_regularly(self) -> None:
-        """Cancel abandoned jobs and remove expired texts."""
-        checked = time.monotonic()
-        while True:
-            await asyncio.sleep(CHECK_INTERVAL)
-            # Cap the elapsed time so that no job is cancelled as abandoned because the machine was suspended.
-            now = time.monotonic()
-            for job_id in self._texts.abandoned(min(now - checked, READ_TIMEOUT)):
-                self._end(job_id, self._texts[job_id], "cancelled")
-            checked = now
-            if self._texts.expire():
-                return_memory()

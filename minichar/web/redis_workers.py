@@ -1,0 +1,225 @@
+"""Messages between servers and workers, over Redis: the server's side."""
+
+import asyncio
+import json
+import logging
+import time
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
+
+from minichar.web.details import Details
+from minichar.web.models import ModelInfo
+from minichar.web.queue import Workers
+from minichar.web.request import Request
+from minichar.web.store import (
+    GROUP,
+    UNSEEN_AFTER,
+    WORKERS,
+    address,
+    dump,
+    key,
+    milliseconds,
+    options,
+    parse,
+    redis_errors,
+)
+from minichar.web.texts import KEEP, Text, Texts
+from minichar.web.update import ABANDONED_AFTER, READ_TIMEOUT, Unavailable, Update
+
+INTERVAL = 0.02
+"""Minimum number of seconds between reads of the new text of all jobs."""
+MOST = 20
+"""Maximum number of entries of a job to read at once. An entry takes up to 6 KB."""
+
+
+class RedisWorkers(Workers):
+    """Workers that share Redis with this server.
+
+    Parameters
+    ----------
+    url : str
+        Redis URL.
+
+    Raises
+    ------
+    MinicharError
+        If the URL is invalid.
+    """
+
+    def __init__(self, url: str) -> None:
+        address(url)  # checks the URL
+        self._url = url
+        self._positions: dict[str, str] = {}  # the last entry that was read of each text in progress
+        self._queues: dict[str, tuple[float, dict[str, str]]] = {}  # when waiting jobs were read, and which
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, texts: Texts) -> None:
+        """Begin to add what workers publish to `texts`."""
+        self._texts = texts
+        retry = Retry(ExponentialBackoff(cap=2, base=0.05), 1)
+        pool = redis.asyncio.BlockingConnectionPool.from_url(self._url, **options(retry))
+        self.client: Any = redis.asyncio.Redis(connection_pool=pool)
+        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._keep_reading())]
+
+    async def close(self) -> None:
+        """Stop to read. Jobs that have a reader on another server continue to run."""
+        for task in self._tasks:
+            task.cancel()
+        await self.client.aclose()
+
+    async def models(self) -> list[ModelInfo]:
+        """Return the models of all live workers."""
+        models = [model for announcement in await self._workers() for model in models_of(announcement)]
+        return list({model.name: model for model in models}.values())
+
+    async def _workers(self) -> list[str]:
+        """Return the announcements of all live workers."""
+        with redis_errors():
+            ids = sorted(await self.client.smembers(WORKERS))
+            found = await self.client.mget([key("worker", each) for each in ids]) if ids else []
+            if dead := [each for each, text in zip(ids, found, strict=True) if text is None]:
+                await self.client.srem(WORKERS, *dead)
+        return [text for text in found if text is not None]
+
+    async def columns(self, model: str) -> int:
+        """Return how many of a model's jobs the live workers can run concurrently in total."""
+        workers = [json.loads(announcement) for announcement in await self._workers()]
+        return sum(
+            worker["columns"] for worker in workers if any(info["name"] == model for info in worker["models"])
+        )
+
+    async def unfinished(self, model: str) -> int:
+        """Return how many of a model's jobs are running or waiting."""
+        with redis_errors():
+            return await self.client.xlen(key("jobs", model))
+
+    async def counts(self) -> dict[str, int]:
+        """Return the number of unfinished jobs."""
+        return {"unfinished": sum([await self.unfinished(model.name) for model in await self.models()])}
+
+    async def waiting(self, model: str) -> list[str]:
+        """Return the jobs that no worker has taken, in order; read them at most once a second."""
+        if not await self.columns(model):
+            raise Unavailable("no worker is available: generation continues when one is started")
+        fetched, entries = self._queues.get(model, (-READ_TIMEOUT, {}))
+        if time.monotonic() - fetched >= READ_TIMEOUT:
+            entries = await self._waiting(model)
+            self._queues[model] = time.monotonic(), entries
+        return list(entries)
+
+    async def _waiting(self, model: str) -> dict[str, str]:
+        """Return the stream entry of each job that no worker has taken, in order."""
+        stream, last = key("jobs", model), "0"
+        with redis_errors():
+            if await self.client.exists(stream):
+                groups = await self.client.xinfo_groups(stream)
+                last = next((group["last-delivered-id"] for group in groups if group["name"] == GROUP), last)
+            entries = await self.client.xrange(stream, f"({last}")
+        return {fields["job"]: entry for entry, fields in entries}
+
+    async def submit(self, job_id: str, text: Text) -> None:
+        """Give a new job to the workers."""
+        stream = key("jobs", text.request.model)
+        with redis_errors():
+            async with self.client.pipeline() as pipeline:
+                pipeline.set(key("request", job_id), text.request.dump(), px=milliseconds(KEEP))
+                pipeline.set(key("seen", job_id), "", px=milliseconds(UNSEEN_AFTER))
+                pipeline.xadd(stream, {"job": job_id}).pexpire(stream, milliseconds(KEEP))
+                await pipeline.execute()
+
+    async def check(self) -> None:
+        """Write to Redis: if it is full, it answers, but rejects this."""
+        with redis_errors():
+            await self.client.set(key("check", ""), "", px=1000)
+
+    async def find(self, job_id: str) -> Request:
+        """Return the request of a job that another server has submitted."""
+        if not job_id.isascii():  # lone surrogates, which JSON allows, cannot be sent to Redis
+            raise KeyError(job_id)
+        with redis_errors():
+            text = await self.client.get(key("request", job_id))
+        if text is None:
+            raise KeyError(job_id)
+        return Request.load(text)
+
+    async def left(self, job_id: str) -> None:
+        """Let a job without readers on any server be cancelled after `ABANDONED_AFTER` seconds."""
+        with suppress(Unavailable), redis_errors():
+            await self.client.pexpire(key("seen", job_id), milliseconds(ABANDONED_AFTER))
+
+    async def abandon(self, job_id: str, text: Text) -> None:
+        """Stop to read a text. Its job is cancelled by a worker if no other server reads it either."""
+        self._texts.lose(job_id)
+
+    async def cancel(self, job_id: str, text: Text) -> bool:
+        """Cancel a job and return whether it was waiting. A running job stops within about a second."""
+        model = text.request.model
+        waiting = await self._waiting(model)
+        with redis_errors():
+            if job_id in waiting and await self.client.xdel(key("jobs", model), waiting[job_id]):
+                await self.client.xadd(key("text", job_id), dump(Update("", Details(), 0, "cancelled")))
+                await self.client.pexpire(key("text", job_id), milliseconds(KEEP))
+                return True
+            await self.client.set(key("cancelled", job_id), "", px=milliseconds(KEEP))
+        return False
+
+    async def _read(self) -> None:
+        """Add what workers publish to the texts in progress."""
+        while True:
+            behind = False
+            try:
+                behind = await self._read_once()
+            except Exception as error:
+                if not isinstance(error, Unavailable):
+                    logging.exception("unexpected error while reading from Redis")
+                self._lose_all()
+            await asyncio.sleep(0 if behind else INTERVAL)
+
+    async def _read_once(self) -> bool:
+        """Read the next entries of all texts in progress, and return whether there may be more."""
+        texts = {key("text", job_id): text for job_id, text in self._texts.in_progress().items()}
+        self._positions = {stream: self._positions.get(stream, "0") for stream in texts}
+        if not texts:
+            return False
+        with redis_errors():
+            found = await self.client.xread(self._positions, count=MOST, block=milliseconds(INTERVAL))
+        for stream, entries in found:
+            for self._positions[stream], fields in entries:
+                # A slow worker that was presumed dead may publish the same text as its successor.
+                texts[stream].add(parse(fields).after(texts[stream].end))
+        return any(len(entries) == MOST for _, entries in found)
+
+    def _lose_all(self) -> None:
+        for job_id in self._texts.in_progress():
+            self._texts.lose(job_id)
+
+    async def _keep_reading(self) -> None:
+        """Record regularly that jobs have readers, and lose jobs that Redis has lost."""
+        while True:
+            await asyncio.sleep(ABANDONED_AFTER / 4)
+            jobs = [job_id for job_id, text in self._texts.in_progress().items() if text.readers]
+            try:
+                with redis_errors():
+                    async with self.client.pipeline(transaction=False) as pipeline:
+                        for job_id in jobs:
+                            pipeline.exists(key("request", job_id))
+                        for job_id in jobs:
+                            pipeline.set(key("seen", job_id), "", px=milliseconds(UNSEEN_AFTER))
+                        found = await pipeline.execute()
+            except Unavailable:  # workers cannot publish text either
+                self._lose_all()
+                continue
+            for job_id, exists in zip(jobs, found, strict=False):
+                if not exists:
+                    self._texts.lose(job_id)
+
+
+@lru_cache(64)
+def models_of(announcement: str) -> list[ModelInfo]:
+    """Return the models in a worker's announcement."""
+    return [ModelInfo(**model) for model in json.loads(announcement)["models"]]
