@@ -77,7 +77,7 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     "--workers",
     default=1,
     type=Integer(1, 64),
-    help="Number of worker processes, which generate the texts. Not used with --redis.",
+    help="Number of worker processes, which generate the texts.",
 )
 @sharing(
     "--columns",
@@ -97,7 +97,7 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     type=Integer(1, 2**20),
     metavar="MIB",
     help="Memory for texts in progress and finished texts. Finished texts are removed if memory is needed; "
-    "if that is not enough, further requests are rejected with status 503. Not used with --redis.",
+    "if that is not enough, further requests are rejected with status 503.",
 )
 @sharing(
     "--pace",
@@ -170,7 +170,7 @@ def command(
         raise click.UsageError("--host is empty: to listen on all addresses, use 0.0.0.0 (IPv4) or :: (IPv6)")
     server, app = part("minichar.web.server"), part("minichar.web.app")
     server.log(log_level.upper())
-    keys = part("minichar.web.keys").read_keys(key_file) if key_file else []
+    keys = part("minichar.web.access").read_keys(key_file) if key_file else []
     if url is not None:
         if checkpoints:
             raise click.UsageError(

@@ -83,7 +83,7 @@ def command(
     worker = part("minichar.web.worker").Worker(link, models, columns, pace)
 
     if metrics_port is not None:
-        part("minichar.web.monitor").monitor(worker, metrics_host, metrics_port)
+        part("minichar.web.metrics").monitor(worker, metrics_host, metrics_port)
 
     def stop(number: int, frame: Any) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second signal stops the worker at once

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,23 +11,20 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from minichar.web.access import Network
 from minichar.web.completions import completion_routes
 from minichar.web.delivery import Delivery
 from minichar.web.errors import handle_error
-from minichar.web.forwarded import Network
+from minichar.web.generate import generate_routes
 from minichar.web.guard import Guard
 from minichar.web.legacy import legacy_routes
-from minichar.web.metrics import Metrics
+from minichar.web.metrics import ServerMetrics
 from minichar.web.plain import plain_routes
 from minichar.web.queue import JobQueue
-from minichar.web.rate_limit import ConcurrencyLimit, Slot
-from minichar.web.request import OPENAPI, BadRequest, Request
-from minichar.web.responses import Stream, json_body
-from minichar.web.sse import begin, document, events, idle
+from minichar.web.rate_limit import ConcurrencyLimit
+from minichar.web.request import OPENAPI, BadRequest
 from minichar.web.static import static_routes
 from minichar.web.update import Busy
-
-MAX_EVENT_ID = 2**31 - 1
 
 
 def create_app(
@@ -60,7 +56,7 @@ def create_app(
     metrics_port : int or None
         Port at which ``/metrics`` needs no key. At other ports, it is not served without one.
     """
-    metrics = Metrics()
+    metrics = ServerMetrics()
     routes = routes_of(queue, metrics, per_client, total)
 
     @asynccontextmanager
@@ -82,48 +78,12 @@ def create_app(
         exception_handlers={**handlers, KeyError: no_such_job, ClientDisconnect: nobody},
     )
     app.router.redirect_slashes = False
-    paths = {route.endpoint: route.path for route in routes}
-    return Guard(app, paths, metrics.requests, keys, hosts, trusted, metrics_port)
+    return Guard(app, metrics.requests, keys, hosts, trusted, metrics_port)
 
 
-def routes_of(queue: JobQueue, metrics: Metrics, per_client: int, total: int) -> list[Route]:
+def routes_of(queue: JobQueue, metrics: ServerMetrics, per_client: int, total: int) -> list[Route]:
     """Return all routes. See `create_app` for the parameters."""
     delivery = Delivery(queue, ConcurrencyLimit(per_client, total), metrics)
-
-    def stream(slot: Slot, request: Request, after: int) -> Stream:
-        first = begin(slot.job_id, request, after)
-        return delivery.stream(
-            slot, after, first, partial(events, request), partial(idle, queue, slot.job_id)
-        )
-
-    async def generate(http: HttpRequest) -> Response:
-        data = await json_body(http)
-        slot, request = await delivery.submit(http, Request.from_json(data))
-        if data.get("stream", True):
-            return stream(slot, request, request.start)
-        return await delivery.document(slot, request, partial(document, request))
-
-    async def resume(http: HttpRequest) -> Response:
-        job = http.path_params["job"]
-        given = http.headers.get("Last-Event-ID", "0")
-        try:
-            after = int(given)
-        except ValueError:
-            after = -1
-        if not 0 <= after <= MAX_EVENT_ID:
-            raise BadRequest(f"Last-Event-ID must be an integer from 0 to {MAX_EVENT_ID}")
-        request = await queue.request(job)
-        return stream(delivery.acquire(http, job), request, max(after, request.start))
-
-    async def cancel(http: HttpRequest) -> Response:
-        job = http.path_params["job"]
-        if await queue.cancel(job):
-            for slot in delivery.limit.lingering(job):
-                slot.release()
-        return Response(status_code=204)
-
-    async def resume_or_cancel(http: HttpRequest) -> Response:
-        return await (cancel if http.method == "DELETE" else resume)(http)
 
     async def models(http: HttpRequest) -> Response:
         return JSONResponse({"models": [model.public() for model in await queue.models()]})
@@ -148,8 +108,7 @@ def routes_of(queue: JobQueue, metrics: Metrics, per_client: int, total: int) ->
         return Response(metrics.text(jobs), media_type="text/plain; version=0.0.4")
 
     return [
-        Route("/api/generate", generate, methods=["POST"]),
-        Route("/api/generate/{job}", resume_or_cancel, methods=["GET", "DELETE"]),
+        *generate_routes(delivery),
         Route("/api/models", models),
         Route("/api/openapi.json", openapi),
         Route("/healthz", health),

@@ -13,13 +13,11 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from minichar.web.delivery import Delivery
+from minichar.web.delivery import Delivery, Form
 from minichar.web.details import UNIT, Details
 from minichar.web.errors import error_body
-from minichar.web.parts import encode
 from minichar.web.request import OPENAPI, BadRequest, Request, validate
-from minichar.web.responses import json_body
-from minichar.web.sse import KEEP_ALIVE
+from minichar.web.responses import encode, json_body
 from minichar.web.update import Busy, Update, pieces
 
 PATH = "/v1/completions"
@@ -31,12 +29,11 @@ SMALLEST = math.log(0.5 / UNIT)
 
 
 @dataclass(frozen=True)
-class Form:
+class Format:
     """The fields of a request that determine the format of the response.
 
     Attributes
     ----------
-    stream : bool
     echo : bool
         Whether the text begins with the prompt.
     logprobs : int or None
@@ -55,31 +52,21 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Completion:
-    """The completion of one prompt.
-
-    Attributes
-    ----------
-    job_id : str
-    request : Request
-        The request, with its model name filled in.
-    form : Form
-    created : int
-        Unix time of the request, in seconds.
-    """
+class Completion(Form):
+    """The completion of one prompt. `created` is the Unix time of the request, in seconds."""
 
     job_id: str
     request: Request
-    form: Form
+    format: Format
     created: int
 
     @property
     def prefix(self) -> str:
         """The prompt if the response echoes it, otherwise an empty string."""
-        return self.request.prime if self.form.echo else ""
+        return self.request.prime if self.format.echo else ""
 
     def document(self, update: Update) -> dict[str, Any]:
-        """Return the response for a job that has ended, to be encoded by `minichar.web.parts.encode`."""
+        """Return the response for a job that has ended, to be encoded by `minichar.web.responses.encode`."""
         if update.reason == "error":
             raise HTTPException(500, update.error)
         if update.reason not in ("length", "stop"):
@@ -101,7 +88,7 @@ class Completion:
             yield event(error_body(PATH, 500, update.error or "generation was interrupted"))
             return
         yield self._event(update)
-        if update.reason and self.form.usage:
+        if update.reason and self.format.usage:
             yield event(self._envelope() | {"usage": self._usage(update)})
         if update.reason:
             yield "data: [DONE]\n\n"
@@ -129,7 +116,7 @@ class Completion:
         The dict is empty if log probabilities were not requested. The fields cover only the
         generated characters, not the prompt.
         """
-        alternatives = self.form.logprobs
+        alternatives = self.format.logprobs
         if alternatives is None:
             return {}
 
@@ -166,8 +153,8 @@ def completion_routes(delivery: Delivery) -> list[Route]:
         slot, request = await delivery.submit(http, wanted)
         completion = Completion(slot.job_id, request, form, int(time.time()))
         if form.stream:
-            return delivery.stream(slot, 0, completion.begin(), completion.events, keep_alive)
-        return await delivery.document(slot, request, completion.document)
+            return delivery.stream(slot, 0, completion)
+        return await delivery.document(slot, request, completion)
 
     async def models(http: HttpRequest) -> Response:
         return JSONResponse(
@@ -189,7 +176,7 @@ def completion_routes(delivery: Delivery) -> list[Route]:
 def nothing(completion: Completion) -> Response:
     """Return the response to a request for no text."""
     update = Update("", Details(), 0, "length")
-    if completion.form.stream:
+    if completion.format.stream:
         return Response(
             completion.begin() + "".join(completion.events(update, 0)), media_type="text/event-stream"
         )
@@ -201,12 +188,7 @@ def card(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "minichar"}
 
 
-async def keep_alive(after: int) -> str:
-    """Return the event for a job without new text."""
-    return KEEP_ALIVE
-
-
-def parse(data: dict[str, Any]) -> tuple[Request, Form]:
+def parse(data: dict[str, Any]) -> tuple[Request, Format]:
     """Parse a request body (schema ``Completion``), and return the request and the response format.
 
     Schema fields that are null are treated as missing. Characters in the prompt that are not in the
@@ -232,7 +214,7 @@ def parse(data: dict[str, Any]) -> tuple[Request, Form]:
     }
     request |= {name: given[name] for name in ("model", "seed") if name in given}
     logprobs = given.get("logprobs")
-    form = Form(
+    form = Format(
         stream=given["stream"],
         echo=given["echo"],
         logprobs=None if logprobs is None else int(logprobs),  # 4.0 is a valid JSON Schema integer

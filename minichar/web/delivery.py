@@ -1,7 +1,8 @@
 """Send the text that a job generates to HTTP clients, either as a stream or all at once."""
 
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 from itertools import chain
@@ -10,36 +11,51 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 
 from minichar.web.details import Details
-from minichar.web.metrics import Metrics
-from minichar.web.parts import encode
+from minichar.web.metrics import ServerMetrics
 from minichar.web.queue import JobQueue
 from minichar.web.rate_limit import ConcurrencyLimit, Slot
 from minichar.web.request import Request
-from minichar.web.responses import Stream
+from minichar.web.responses import Stream, encode
 from minichar.web.texts import cost
 from minichar.web.update import Busy, Update, merge
 
-Form = Callable[[Update, int], Iterator[str]]
 PART = 32 * 1024
 """Number of characters of a document to send at a time."""
 MAX_DOCUMENTS = 32 * 2**20
 """No document is started while the texts of the documents in progress take up at least this many bytes. A
 text takes up less than 1.2 MiB, so a client with the default limit of 16 requests cannot reach this size."""
 
+KEEP_ALIVE = ": keep-alive\n\n"
+"""An SSE comment, which is sent to find out whether the client has disconnected."""
+
+
+class Form(ABC):
+    """How a route presents the text of a job."""
+
+    @abstractmethod
+    def begin(self) -> str:
+        """Return the server-sent events that precede the text; may be empty."""
+
+    @abstractmethod
+    def events(self, update: Update, after: int) -> Iterator[str]:
+        """Yield the server-sent events for an update, whose text follows the first `after` characters."""
+
+    async def idle(self, after: int) -> str:
+        """Return the server-sent event for a job without new text."""
+        return KEEP_ALIVE
+
+    @abstractmethod
+    def document(self, update: Update) -> dict[str, Any]:
+        """Return the whole text as an argument for `minichar.web.responses.encode`."""
+
 
 class Delivery:
     """A server's job queue, with its concurrency limit and metrics.
 
     All routes that generate text share one instance.
-
-    Parameters
-    ----------
-    queue : JobQueue
-    limit : ConcurrencyLimit
-    metrics : Metrics
     """
 
-    def __init__(self, queue: JobQueue, limit: ConcurrencyLimit, metrics: Metrics) -> None:
+    def __init__(self, queue: JobQueue, limit: ConcurrencyLimit, metrics: ServerMetrics) -> None:
         self.queue, self.limit, self.metrics = queue, limit, metrics
         self._documents = 0
 
@@ -62,26 +78,11 @@ class Delivery:
         slot.close()
         await self.queue.leave(slot.job_id)
 
-    def stream(
-        self, slot: Slot, after: int, begin: str, form: Form, idle: Callable[[int], Awaitable[str]]
-    ) -> Stream:
-        """Return a response that streams the text of a job after the first `after` characters.
-
-        Parameters
-        ----------
-        slot : Slot
-        after : int
-        begin : str
-            Server-sent events that precede the text; may be empty.
-        form : callable
-            ``form(update, after)`` converts an update to server-sent events. Its text, which may be empty,
-            follows the first `after` characters.
-        idle : callable
-            ``idle(after)`` returns the server-sent event to send if nothing is new.
-        """
+    def stream(self, slot: Slot, after: int, form: Form) -> Stream:
+        """Return a response that streams the text of a job after the first `after` characters."""
         # nginx would otherwise buffer several kilobytes.
         headers = {"X-Accel-Buffering": "no"}
-        parts = self._events(slot, after, begin, form, idle)
+        parts = self._events(slot, after, form)
         return Stream(parts, "text/event-stream", headers, partial(self.close, slot))
 
     async def whole(self, slot: Slot, after: int) -> Update:
@@ -91,20 +92,11 @@ class Delivery:
         slot.release()
         return update
 
-    async def document(
-        self, slot: Slot, request: Request, form: Callable[[Update], dict[str, Any]]
-    ) -> Stream:
+    async def document(self, slot: Slot, request: Request, form: Form) -> Stream:
         """Wait for a request's job to end, and return its text as a JSON response.
 
         Until the response has been sent, its text counts towards `MAX_DOCUMENTS`, and the request counts
         towards its client's limit.
-
-        Parameters
-        ----------
-        slot : Slot
-        request : Request
-        form : callable
-            Function that converts the text to an argument for `minichar.web.parts.encode`.
 
         Raises
         ------
@@ -123,7 +115,7 @@ class Delivery:
             async with aclosing(self._follow(slot, request.start)) as updates:
                 update = await merge(updates)
             cleanup.callback(slot.release)
-            parts, headers = chain(encode(form(update)), "\n"), {}
+            parts, headers = chain(encode(form.document(update)), "\n"), {}
             if not update.details:  # encode short texts up front, so that the Content-Length header is set
                 text = "".join(parts)
                 headers["Content-Length"] = str(len(text))
@@ -140,29 +132,27 @@ class Delivery:
                 count(update)
                 yield update
 
-    async def _events(
-        self, slot: Slot, after: int, begin: str, form: Form, idle: Callable[[int], Awaitable[str]]
-    ) -> AsyncGenerator[str]:
+    async def _events(self, slot: Slot, after: int, form: Form) -> AsyncGenerator[str]:
         """Yield server-sent events until the job ends.
 
         Errors are sent as events, because the HTTP status has already been sent.
         """
-        if begin:
+        if begin := form.begin():
             yield begin
         try:
             async with aclosing(self._follow(slot, after)) as updates:
                 async for update in updates:
                     if update is None:
-                        yield await idle(after)
+                        yield await form.idle(after)
                         continue
-                    for part in form(update, after):
+                    for part in form.events(update, after):
                         yield part
                     after = update.end
             slot.release()
         except Exception:
             logging.exception("a text cannot be sent")
             failure = Update("", Details(), after, "error", "internal error: see the server log")
-            for part in form(failure, after):
+            for part in form.events(failure, after):
                 yield part
 
 

@@ -32,8 +32,6 @@ def error_body(
     ----------
     path : str
         Path of the request.
-    status : int
-    message : str
     field : str or None
         The invalid field of the request, if there is one.
     code : str or None

@@ -7,9 +7,8 @@ responses, and one line in the access log.
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
-from typing import Any
 from urllib.parse import quote
 
 from prometheus_client import Counter
@@ -17,10 +16,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from minichar.web.access import Forwarded, Network, check_host, checked_key
 from minichar.web.errors import error_response
-from minichar.web.forwarded import Forwarded, Network
-from minichar.web.hosts import check_host
-from minichar.web.keys import checked_key
 from minichar.web.rate_limit import client_name
 from minichar.web.request import BadRequest
 
@@ -48,9 +45,6 @@ class Guard:
 
     Parameters
     ----------
-    app : ASGI application
-    routes : dict of callable to str
-        The path of each route, by endpoint, for the count of responses.
     responses : Counter
         Counter with the labels ``route`` and ``status``.
     keys, hosts : sequence of str
@@ -64,14 +58,13 @@ class Guard:
     def __init__(
         self,
         app: ASGIApp,
-        routes: Mapping[Any, str],
         responses: Counter,
         keys: Sequence[str],
         hosts: Sequence[str],
         trusted: Sequence[Network],
         metrics_port: int | None = None,
     ) -> None:
-        self._app, self._routes, self._responses = app, routes, responses
+        self._app, self._responses = app, responses
         self._keys, self._hosts, self._forwarded = keys, hosts, Forwarded(trusted)
         self._metrics_port = metrics_port
 
@@ -114,7 +107,8 @@ class Guard:
         except (BadRequest, HTTPException) as error:
             await error_response(scope["path"], error)(scope, receive, sending)
         finally:
-            self._responses.labels(self._routes.get(scope.get("endpoint"), "none"), str(status)).inc()
+            route = scope["route"].path if "route" in scope else "none"
+            self._responses.labels(route, str(status)).inc()
             log_access(address, scope["method"], scope["path"], status, size, time.monotonic() - start)
 
 

@@ -20,8 +20,6 @@ class Job:
 
     Parameters
     ----------
-    request : Request
-    stream : Stream
     published : int
         Number of characters that other workers have published.
 

@@ -15,9 +15,8 @@ from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
-from minichar.web.link import Link, Order
 from minichar.web.update import READ_TIMEOUT, Update
-from minichar.web.worker import Worker
+from minichar.web.worker import Link, Order, Worker
 
 FORMAT = "%(asctime)s %(levelname)s %(message)s"
 """Format of log messages."""

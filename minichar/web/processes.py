@@ -128,7 +128,6 @@ class WorkerProcesses(Workers):
 
     Parameters
     ----------
-    models : dict of str to CharRNN
     columns : int
         Maximum number of concurrent jobs per model.
     pace : float

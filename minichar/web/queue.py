@@ -87,7 +87,6 @@ class JobQueue:
 
     Parameters
     ----------
-    workers : Workers
     queue : int
         Maximum number of waiting jobs per model.
     memory : int

@@ -19,7 +19,6 @@ class Slot:
 
     Attributes
     ----------
-    client : str
     expires : float
         Time at which the request stops counting towards the limit, on the ``time.monotonic()`` clock.
     job_id : str

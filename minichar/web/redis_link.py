@@ -13,11 +13,10 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from minichar.web.details import Details
-from minichar.web.link import Link, Order
 from minichar.web.store import GROUP, WORKERS, address, dump, key, milliseconds, options, parse, redis_errors
 from minichar.web.texts import KEEP, KEEP_ALTERNATIVES
 from minichar.web.update import READ_TIMEOUT, Update
-from minichar.web.worker import HEARTBEAT_TIMEOUT
+from minichar.web.worker import HEARTBEAT_TIMEOUT, Link, Order
 
 
 class RedisLink(Link):

@@ -26,7 +26,6 @@ class BadRequest(MinicharError):
 
     Parameters
     ----------
-    message : str
     field : str or None
         The invalid field, if there is one.
 
@@ -148,7 +147,6 @@ class Request:
 
         Parameters
         ----------
-        vocabulary : Vocabulary
         reset_on : str
             The string at which the model's state is reset, if any.
         known : str

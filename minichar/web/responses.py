@@ -1,9 +1,11 @@
-"""Request bodies and responses that are longer than a client can take at once."""
+"""JSON bodies of requests, and responses that are longer than a client can take at once."""
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+import secrets
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -15,6 +17,7 @@ from minichar.web.request import BadRequest
 
 MAX_BODY = 64 * 1024
 """Maximum size of a request body, in bytes."""
+dumps = partial(json.dumps, separators=(",", ":"))
 
 
 async def json_body(http: HttpRequest) -> dict[str, Any]:
@@ -50,6 +53,40 @@ async def json_body(http: HttpRequest) -> dict[str, Any]:
     return data
 
 
+def encode(document: Any) -> Iterator[str]:
+    """Return an iterator over the parts of a document's JSON encoding.
+
+    An iterator in the document must yield short lists, which are encoded as one long JSON array. Each short
+    list is created only when its part of the JSON is requested, so the whole array is never in memory.
+
+    Raises
+    ------
+    TypeError
+        If the document contains an object that cannot be encoded. If an iterator yields the object, the
+        error is raised when that part of the JSON is requested.
+    """
+    placeholder, iterators = secrets.token_hex(), list[Iterator[list[Any]]]()
+
+    def default(value: object) -> list[str]:
+        if not isinstance(value, Iterator):
+            raise TypeError(f"{type(value).__name__} cannot be encoded as JSON")
+        iterators.append(value)
+        return [placeholder]
+
+    return _parts(dumps(document, default=default).split(f'"{placeholder}"'), iterators)
+
+
+def _parts(texts: list[str], iterators: list[Iterator[list[Any]]]) -> Iterator[str]:
+    """Yield the texts, interleaved with the encoded lists."""
+    yield texts.pop(0)
+    for sections in iterators:
+        comma = ""
+        for encoded in map(dumps, filter(None, sections)):
+            yield comma + encoded[1:-1]
+            comma = ","
+        yield texts.pop(0)
+
+
 class Stream(Response):
     """A response whose parts are generated while it is sent.
 
@@ -58,9 +95,6 @@ class Stream(Response):
 
     Parameters
     ----------
-    parts : async generator of str
-    media_type : str
-    headers : dict of str to str
     close : callable
         Called at the end of the response, even if it fails.
     """

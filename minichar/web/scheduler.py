@@ -33,7 +33,6 @@ class Scheduler:
 
     Parameters
     ----------
-    model : CharRNN
     pace : float
         Maximum generation speed of each job, in characters per second; 0 for no limit. Prompts are
         processed and known text is regenerated at full speed.

@@ -47,7 +47,6 @@ class Server(uvicorn.Server):
 
     Parameters
     ----------
-    app : ASGI application
     queue : JobQueue
         Closed when the server stops, so that all streams end.
     sock : socket
@@ -139,10 +138,8 @@ def serve(
 
     Parameters
     ----------
-    app : ASGI application
     queue : JobQueue
         Closed when the server stops, so that all streams end.
-    host : str
     port : int
         Port number; 0 for any free port.
     on_ready : callable

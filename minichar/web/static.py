@@ -10,28 +10,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-SCRIPTS = (
-    "card",
-    "characters",
-    "examples",
-    "generate",
-    "keyboard",
-    "language",
-    "link",
-    "models",
-    "page",
-    "pointer",
-    "settings",
-    "state",
-    "storage",
-    "stream",
-    "text",
-    "texts",
-    "words",
-)
-PAGE = {"/": "index.html"} | {
-    f"/{name}": name for name in ("page.css", "icon.svg", *(f"{name}.js" for name in SCRIPTS))
-}
+FOLDER = files("minichar.web").joinpath("page")
+PAGE = {f"/{file.name}".replace("/index.html", "/"): file for file in FOLDER.iterdir()}
+"""The file at each path."""
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
@@ -40,11 +21,9 @@ def static_routes() -> list[Route]:
 
     Browsers revalidate a file each time they use it, so they never mix files from different versions.
     """
-    found = []
-    for path, name in PAGE.items():
-        plain = files("minichar.web").joinpath("page", name).read_bytes()
-        found.append(Route(path, view(plain, TYPES[PurePath(name).suffix])))
-    return found
+    return [
+        Route(path, view(file.read_bytes(), TYPES[PurePath(file.name).suffix])) for path, file in PAGE.items()
+    ]
 
 
 def view(plain: bytes, kind: str) -> Callable[[HttpRequest], Awaitable[Response]]:

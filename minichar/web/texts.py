@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
-from dataclasses import replace
 from mmap import mmap
 
 from minichar.web.details import SIZE, Details
@@ -39,7 +38,6 @@ class Text:
 
     Attributes
     ----------
-    request : Request
     reason : str or None
         Why the job ended; None while it is in progress.
     attempts : int
@@ -162,8 +160,8 @@ class Text:
         end = min(self.end, after + PIECE) if self.request.alternatives else self.end
         start = self.request.start
         packed = self._details[(after - start) * SIZE : min((end - start) * SIZE, self._detailed)]
-        update = Update(self._text[after - start : end - start], Details(bytes(packed)), end)
-        return update if end < self.end else replace(update, reason=self.reason, error=self._error)
+        reason, error = (self.reason, self._error) if end == self.end else (None, "")
+        return Update(self._text[after - start : end - start], Details(bytes(packed)), end, reason, error)
 
 
 class Texts:

@@ -41,7 +41,6 @@ class Update:
 
     Attributes
     ----------
-    text : str
     details : Details
         Details of each character; empty if the request did not ask for alternatives.
     end : int
@@ -96,7 +95,7 @@ def pieces(update: Update) -> Iterator[Update]:
     """
     n = len(update.text)
     for start, end in pairwise([0, *range(PIECE, n if update.details else 0, PIECE), n]):
-        packed = update.details.packed[start * SIZE : end * SIZE]
-        piece = Update(update.text[start:end], Details(packed), update.end - n + end)
-        piece = replace(piece, restarted=update.restarted and start == 0)
-        yield replace(piece, reason=update.reason, error=update.error) if end == n else piece
+        details = Details(update.details.packed[start * SIZE : end * SIZE])
+        reason, error = (update.reason, update.error) if end == n else (None, "")
+        restarted = update.restarted and start == 0
+        yield Update(update.text[start:end], details, update.end - n + end, reason, error, restarted)

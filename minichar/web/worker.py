@@ -1,18 +1,29 @@
-"""Take jobs from servers, and publish the generated text."""
+"""Take jobs from servers, and publish the generated text.
+
+    server → worker    an `Order`: start a job, and continue the text that earlier workers published
+                       ids of jobs to stop
+    worker → server    an announcement: the worker's models and number of columns
+                       `Update`: the next part of a job's text; the last one contains the reason for its end
+
+A worker that `minichar serve` starts uses a pipe (`minichar.web.pipe`), the others use Redis
+(`minichar.web.redis_link`). Both transports carry the same messages in JSON.
+"""
 
 import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+
+from prometheus_client import Counter
 
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.web.details import Details
 from minichar.web.job import Job
-from minichar.web.link import Link, Order
 from minichar.web.models import describe
 from minichar.web.request import Request
 from minichar.web.scheduler import Scheduler
@@ -30,6 +41,57 @@ RETRY_DELAY = 0.5
 """Seconds before a failed operation is tried again."""
 MAX_ATTEMPTS = 5
 """Maximum number of attempts by all workers to run a job, and by one of them to publish its text."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job for a worker.
+
+    Attributes
+    ----------
+    request : str or None
+        The serialised request; None if it has expired.
+    published : list of Update
+        The text that earlier workers have published.
+    attempts : int
+        Number of workers that have started the job, including this one.
+    """
+
+    job_id: str
+    request: str | None
+    published: list[Update] = field(default_factory=list)
+    attempts: int = 1
+
+
+class Link(ABC):
+    """A worker's connection to the servers. Its methods may be called from several threads.
+
+    They raise `Unavailable` while the servers cannot be reached.
+    """
+
+    @abstractmethod
+    def announce(self, announcement: str, running: Mapping[str, Sequence[str]]) -> None:
+        """Announce a worker, and keep other workers from taking over its running jobs.
+
+        Called every `HEARTBEAT_INTERVAL` seconds. `announcement` is empty if the worker takes no more jobs.
+        `running` contains the ids of each model's jobs.
+        """
+
+    @abstractmethod
+    def withdraw(self) -> None:
+        """End the connection of a worker whose jobs have ended."""
+
+    @abstractmethod
+    def take(self, model: str) -> Order | None:
+        """Take a job. If there is none, wait for up to `READ_TIMEOUT` seconds, and return None."""
+
+    @abstractmethod
+    def publish(self, model: str, news: Mapping[str, Sequence[Update]], ended: Sequence[str]) -> None:
+        """Send updates, keyed by job id, and complete the jobs in `ended`."""
+
+    @abstractmethod
+    def unwanted(self, job_ids: Sequence[str]) -> list[str]:
+        """Return the jobs that have been cancelled or that nobody reads."""
 
 
 @contextmanager
@@ -53,7 +115,6 @@ class Task:
 
     Attributes
     ----------
-    job_id : str
     job : Job or None
         None if the job could not be started or has failed.
     notices : list of Update
@@ -83,8 +144,6 @@ class Worker:
 
     Parameters
     ----------
-    link : Link
-    models : dict of str to CharRNN
     columns : int
         Maximum number of concurrent jobs per model.
     pace : float
@@ -105,7 +164,7 @@ class Worker:
         self.infos = {name: describe(name, model) for name, model in models.items()}
         self.tasks: dict[str, dict[str, Task]] = {name: {} for name in models}
         self.stopping, self.ready = threading.Event(), threading.Event()
-        self.characters = 0
+        self.characters = Counter("minichar_characters", "Characters published.", registry=None)
         self._published = time.monotonic()  # time when publishing last succeeded
 
     def run(self, on_ready: Callable[[], None]) -> None:
@@ -270,6 +329,6 @@ class Worker:
                 task.notices = []
             if job and update:
                 job.take(update)
-                self.characters += len(update.text)
+                self.characters.inc(len(update.text))
         for task in ended:
             del self.tasks[model][task.job_id]

@@ -6,7 +6,7 @@ import pytest
 from web_helpers import LONG, client_of
 
 from minichar import MinicharError
-from minichar.web.keys import read_keys
+from minichar.web.access import read_keys
 
 
 def test_host_header(queue):
@@ -40,7 +40,7 @@ def test_api_keys(queue, tmp_path, monkeypatch):
     async def sleep(seconds):
         slept.append(seconds)
 
-    monkeypatch.setattr("minichar.web.keys.asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr("minichar.web.access.asyncio", SimpleNamespace(sleep=sleep))
     (tmp_path / "keys").write_text("secret\nother\n\n")
     with client_of(queue, per_client=1, keys=read_keys(tmp_path / "keys")) as client:
         for path in ("/", "/page.js", "/healthz", "/readyz"):

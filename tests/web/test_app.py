@@ -10,7 +10,7 @@ from web_helpers import CHARACTERS, Client, client_of, events_of, following, val
 
 from minichar.web.app import routes_of
 from minichar.web.details import Details
-from minichar.web.metrics import Metrics
+from minichar.web.metrics import ServerMetrics
 from minichar.web.models import describe
 from minichar.web.plain import MAX_PROMPT
 from minichar.web.queue import JobQueue, Workers
@@ -33,7 +33,7 @@ def test_schemas_and_their_defaults_are_valid():
 def test_openapi_lists_exactly_the_existing_routes(queue):
     served = {
         (route.path, method.lower())
-        for route in routes_of(queue, Metrics(), 0, 0)
+        for route in routes_of(queue, ServerMetrics(), 0, 0)
         for method in route.methods - {"HEAD"}
         if route.path not in PAGE
     }

@@ -136,7 +136,7 @@ def test_errors_have_the_form_of_openai(send, fields, status, param, code):
 
 
 def test_limit_and_key(queue, monkeypatch):
-    monkeypatch.setattr("minichar.web.keys.PENALTY", 0.0)
+    monkeypatch.setattr("minichar.web.access.PENALTY", 0.0)
     key = {"Authorization": "Bearer secret"}
     with client_of(queue, per_client=1, keys=["secret"]) as client:
         for path in (PATH, "/v1/models"):

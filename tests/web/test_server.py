@@ -16,8 +16,8 @@ from web_helpers import Events, ask, local_queue, request, server_in_thread, wai
 
 from minichar.web import connection as module
 from minichar.web import server, texts
+from minichar.web.access import last_address
 from minichar.web.connection import Connection, Connections
-from minichar.web.forwarded import last_address
 from minichar.web.guard import HEADERS
 
 POST = b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

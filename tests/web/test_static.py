@@ -4,10 +4,16 @@ import gzip
 import re
 
 import pytest
-import web_helpers  # noqa: F401  # skips these tests without minichar[web]
+from web_helpers import client_of
 
 from minichar.web.guard import HEADERS
 from minichar.web.static import PAGE
+
+
+@pytest.fixture(scope="module")
+def client(demo):
+    with client_of(demo) as client:
+        yield client
 
 
 def test_content_security_policy_allows_only_this_server(client):

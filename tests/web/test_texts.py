@@ -14,9 +14,9 @@ from web_helpers import client_of, events_of, wait_for
 
 from minichar.web import texts as module
 from minichar.web.details import SIZE, Details, pack
-from minichar.web.parts import encode
+from minichar.web.generate import Generation
 from minichar.web.request import Request
-from minichar.web.sse import document, events
+from minichar.web.responses import encode
 from minichar.web.texts import OVERHEAD, Text, Texts, cost
 from minichar.web.update import PIECE, Busy, Update, merge
 
@@ -269,14 +269,14 @@ def test_a_slow_reader_takes_little_memory(form, memory):
     """Encoded, these alternatives take up about 9 KB."""
     rows = pack(np.random.default_rng(0).random((9, PIECE)), np.zeros(PIECE, int), np.arange(97, 106))
     update = Update("a" * PIECE, Details(b"".join(rows)), PIECE)
-    request = Request.from_json({"alternatives": True})
+    generation = Generation(None, "", Request.from_json({"alternatives": True}), 0)
     for _ in range(2):  # the first use initialises modules
         before, parts = memory(), None
         if form == "document":
-            parts = encode(document(request, update))
+            parts = encode(generation.document(update))
             next(parts)
         else:
-            parts = events(request, update, 0)
+            parts = generation.events(update, 0)
         assert len(next(parts)) > 8_000
         used = memory() - before
     assert used < 24_000

@@ -8,12 +8,11 @@ from web_helpers import LONG, wait_for
 
 from minichar.web import redis_link, worker
 from minichar.web.details import Details
-from minichar.web.link import Order
 from minichar.web.redis_link import RedisLink
 from minichar.web.request import Request
 from minichar.web.store import GROUP, key
 from minichar.web.update import Update
-from minichar.web.worker import Worker
+from minichar.web.worker import Order, Worker
 
 
 def fail_once(error):
