@@ -194,6 +194,7 @@ def command(
             click.launch(address)
 
     streams = max(server.MIN_STREAMS, columns + queue)
-    application = app.create_app(jobs, per_client, keys, hosts, streams, trusted, metrics_port)
+    access = part("minichar.web.access").Access(keys, hosts, trusted, metrics_port)
+    application = app.create_app(jobs, access, per_client, streams)
     server.serve(application, jobs, host, port, ready, metrics_port)
     say("stopped")

@@ -1,6 +1,6 @@
 """Application for the web page and the HTTP API described in ``openapi.json``."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from minichar.web.access import Network
+from minichar.web.access import Access
 from minichar.web.completions import completion_routes
 from minichar.web.delivery import Delivery
 from minichar.web.errors import handle_error
@@ -27,34 +27,15 @@ from minichar.web.static import static_routes
 from minichar.web.update import Busy
 
 
-def create_app(
-    queue: JobQueue,
-    per_client: int = 0,
-    keys: Sequence[str] = (),
-    hosts: Sequence[str] = (),
-    total: int = 0,
-    trusted: Sequence[Network] = (),
-    metrics_port: int | None = None,
-) -> ASGIApp:
+def create_app(queue: JobQueue, access: Access, per_client: int = 0, total: int = 0) -> ASGIApp:
     """Create the application.
 
     Parameters
     ----------
     queue : JobQueue
-        The queue that runs the jobs.
-    per_client : int
-        Maximum number of concurrent requests per client; 0 for no limit.
-    keys : sequence of str
-        API keys, one of which every API request must include. If empty, no key is required. Each key
-        counts as one client.
-    hosts : sequence of str
-        Host names to accept, in addition to IP addresses and ``localhost``; ``*`` to accept any name.
-    total : int
-        Maximum number of concurrent requests for new or already generated text; 0 for no limit.
-    trusted : sequence of networks
-        Addresses of proxies whose X-Forwarded-For header is trusted.
-    metrics_port : int or None
-        Port at which ``/metrics`` needs no key. At other ports, it is not served without one.
+    access : Access
+    per_client, total : int
+        Maximum number of concurrent requests, per client and for text in total; 0 for no limit.
     """
     metrics = ServerMetrics()
     routes = routes_of(queue, metrics, per_client, total)
@@ -62,8 +43,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         await queue.start()
-        yield
-        await queue.close()
+        yield  # the server closes the queue before it waits for its responses to end
 
     async def no_such_job(http: HttpRequest, error: Exception) -> Response:
         return await handle_error(http, HTTPException(404, "no such job, or it has expired"))
@@ -78,7 +58,7 @@ def create_app(
         exception_handlers={**handlers, KeyError: no_such_job, ClientDisconnect: nobody},
     )
     app.router.redirect_slashes = False
-    return Guard(app, metrics.requests, keys, hosts, trusted, metrics_port)
+    return Guard(app, metrics.requests, access)
 
 
 def routes_of(queue: JobQueue, metrics: ServerMetrics, per_client: int, total: int) -> list[Route]:
@@ -92,7 +72,8 @@ def routes_of(queue: JobQueue, metrics: ServerMetrics, per_client: int, total: i
         return JSONResponse(OPENAPI)
 
     async def health(http: HttpRequest) -> Response:
-        return JSONResponse({"status": "broken" if queue.broken else "ok"}, 503 if queue.broken else 200)
+        broken = queue.workers.broken
+        return JSONResponse({"status": "broken" if broken else "ok"}, 503 if broken else 200)
 
     async def ready(http: HttpRequest) -> Response:
         await queue.check()

@@ -32,16 +32,8 @@ SMALLEST = math.log(0.5 / UNIT)
 class Format:
     """The fields of a request that determine the format of the response.
 
-    Attributes
-    ----------
-    echo : bool
-        Whether the text begins with the prompt.
-    logprobs : int or None
-        Number of alternatives per character; None if no probabilities are requested.
-    usage : bool
-        Whether a stream ends with the token counts.
-    empty : bool
-        Whether no text is generated, so that the response contains only the prompt.
+    `logprobs` is the number of alternatives per character, or None if no probabilities are requested. With
+    `usage`, a stream ends with the token counts. If `empty`, the response contains only the prompt.
     """
 
     stream: bool

@@ -37,13 +37,7 @@ CLOSE_INTERVAL = 0.5
 
 
 class Connections:
-    """All connections of a server.
-
-    Parameters
-    ----------
-    most : int
-        Maximum number of connections.
-    """
+    """All connections of a server, at most `most`."""
 
     def __init__(self, most: int) -> None:
         self.most = most

@@ -28,14 +28,8 @@ def error_body(
 ) -> dict[str, Any]:
     """Return the JSON body of an error response.
 
-    Parameters
-    ----------
-    path : str
-        Path of the request.
-    field : str or None
-        The invalid field of the request, if there is one.
-    code : str or None
-        Name of the error. For OpenAI's API, `CODES` contains the defaults for some statuses.
+    `path` is the path of the request, `field` its invalid field, if there is one, and `code` the name of the
+    error. For OpenAI's API, `CODES` contains the defaults for some statuses.
     """
     if not path.startswith(OPENAI_PREFIX):
         named = {"field": field, "code": code}

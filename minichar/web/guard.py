@@ -7,7 +7,6 @@ responses, and one line in the access log.
 import logging
 import re
 import time
-from collections.abc import Sequence
 from itertools import chain
 from urllib.parse import quote
 
@@ -16,9 +15,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from minichar.web.access import Forwarded, Network, check_host, checked_key
+from minichar.web.access import Access
 from minichar.web.errors import error_response
-from minichar.web.rate_limit import client_name
 from minichar.web.request import BadRequest
 
 HEADERS = {
@@ -41,32 +39,10 @@ JOB = re.compile(r"(?<=^/api/generate/).+")
 
 
 class Guard:
-    """Wraps an application.
+    """Wraps an application. `responses` is a counter with the labels ``route`` and ``status``."""
 
-    Parameters
-    ----------
-    responses : Counter
-        Counter with the labels ``route`` and ``status``.
-    keys, hosts : sequence of str
-        See `minichar.web.app.create_app`.
-    trusted : sequence of networks
-        Addresses of trusted proxies.
-    metrics_port : int or None
-        Port at which ``/metrics`` needs no key. At other ports, it is not served without one.
-    """
-
-    def __init__(
-        self,
-        app: ASGIApp,
-        responses: Counter,
-        keys: Sequence[str],
-        hosts: Sequence[str],
-        trusted: Sequence[Network],
-        metrics_port: int | None = None,
-    ) -> None:
-        self._app, self._responses = app, responses
-        self._keys, self._hosts, self._forwarded = keys, hosts, Forwarded(trusted)
-        self._metrics_port = metrics_port
+    def __init__(self, app: ASGIApp, responses: Counter, access: Access) -> None:
+        self._app, self._responses, self._access = app, responses, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request."""
@@ -86,23 +62,18 @@ class Guard:
             await send(message)
 
         peer, port = scope["client"] or ("", 0)
-        address = self._forwarded.client(peer, headers.get("x-forwarded-for"))
+        address = self._access.address(peer, headers.get("x-forwarded-for"))
         scope["client"] = (address, port)
         try:
-            if (
-                sum(map(len, (scope["raw_path"], scope["query_string"], *chain(*scope["headers"]))))
-                > MAX_HEADER
-            ):
+            head = (scope["raw_path"], scope["query_string"], *chain(*scope["headers"]))
+            if sum(map(len, head)) > MAX_HEADER:
                 raise HTTPException(431, "the request headers are too long", {"Connection": "close"})
             # Two ways to find the end of a body: a proxy may have chosen the other one.
             if "content-length" in headers and "transfer-encoding" in headers:
                 message = "the request has both Content-Length and Transfer-Encoding"
                 raise HTTPException(400, message, {"Connection": "close"})
-            key, private = "", scope["server"][1] == self._metrics_port
-            if scope["path"] != "/metrics" or not private:
-                check_host(headers.get("host", "localhost"), self._hosts)
-                key = await checked_key(scope["path"], headers.get("authorization", ""), self._keys)
-            scope["state"] |= {"client": key or client_name(address), "private": private or bool(key)}
+            client, private = await self._access.check(scope, address)
+            scope["state"] |= {"client": client, "private": private}
             await self._app(scope, receive, sending)
         except (BadRequest, HTTPException) as error:
             await error_response(scope["path"], error)(scope, receive, sending)

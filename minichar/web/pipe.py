@@ -28,24 +28,12 @@ def send(pipe: Connection, *message: Any) -> None:
 
 
 def receive(pipe: Connection) -> list[Any]:
-    """Wait for a message and return it.
-
-    Raises
-    ------
-    EOFError, OSError
-        If the other process has exited.
-    """
+    """Wait for a message and return it. Raise EOFError or OSError if the other process has exited."""
     return json.loads(pipe.recv_bytes())
 
 
 class PipeLink(Link):
-    """A worker's end of a pipe.
-
-    Attributes
-    ----------
-    closed : threading.Event
-        Set when the server has exited or has closed the worker.
-    """
+    """A worker's end of a pipe. `closed` is set when the server has exited or has closed the worker."""
 
     def __init__(self, pipe: Connection, models: Iterable[str]) -> None:
         self._pipe = pipe

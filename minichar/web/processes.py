@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
-from typing import Any, Protocol
+from typing import Any
 
 from minichar.model import CharRNN
 from minichar.web import pipe
@@ -29,21 +30,8 @@ BROKEN_AFTER = 60.0
 """Seconds without any worker after which the server counts as broken."""
 
 
-class Process(Protocol):
-    """A worker process."""
-
-    def start(self) -> None:
-        """Start the process."""
-
-    def terminate(self) -> None:
-        """End the process."""
-
-    def join(self, timeout: float | None = None) -> None:
-        """Wait for the process to end."""
-
-
 Outbox = SimpleQueue[tuple[Any, ...] | None]
-Start = Callable[..., Process]
+Start = Callable[..., BaseProcess]
 SPAWN: Start = multiprocessing.get_context("spawn").Process
 """Function that creates a process from ``target`` and ``args``, like ``multiprocessing.Process``."""
 
@@ -51,12 +39,7 @@ SPAWN: Start = multiprocessing.get_context("spawn").Process
 class WorkerProcess:
     """A worker process, which is started again whenever it ends.
 
-    Attributes
-    ----------
-    jobs : dict of str to set of str
-        The ids of the jobs that the worker runs, by model.
-    ready : bool
-        Whether the worker has announced itself.
+    `jobs` contains the ids of the jobs that it runs, by model. It is `ready` once it has announced itself.
     """
 
     def __init__(self, start: Start, args: tuple[Any, ...], on_message: Callable[..., None]) -> None:
@@ -124,18 +107,9 @@ class WorkerProcess:
 
 
 class WorkerProcesses(Workers):
-    """Runs jobs in worker processes, which share the columns.
+    """Runs jobs in a number of worker processes, which share the columns.
 
-    Parameters
-    ----------
-    columns : int
-        Maximum number of concurrent jobs per model.
-    pace : float
-        Maximum generation speed of each job (see `Scheduler`).
-    number : int
-        Number of processes.
-    start : callable
-        Function that creates a process.
+    `start` creates a process. See `minichar.web.worker.Worker` for the other parameters.
     """
 
     def __init__(

@@ -87,6 +87,7 @@ class JobQueue:
 
     Parameters
     ----------
+    workers : Workers
     queue : int
         Maximum number of waiting jobs per model.
     memory : int
@@ -203,11 +204,6 @@ class JobQueue:
     async def job_counts(self) -> dict[str, int]:
         """Return the number of unfinished jobs in each state."""
         return await self.workers.counts()
-
-    @property
-    def broken(self) -> bool:
-        """Whether the server can no longer work and must be restarted."""
-        return self.workers.broken
 
     async def close(self) -> None:
         """End all readers and release all resources."""

@@ -15,15 +15,7 @@ MARGIN = 2.0
 
 @dataclass(eq=False)
 class Slot:
-    """A request that counts towards its client's limit.
-
-    Attributes
-    ----------
-    expires : float
-        Time at which the request stops counting towards the limit, on the ``time.monotonic()`` clock.
-    job_id : str
-        Id of the request's job; empty if there is none.
-    """
+    """A request that counts towards its client's limit until the time `expires` (``time.monotonic()``)."""
 
     client: str
     expires: float = math.inf
@@ -47,16 +39,9 @@ class Slot:
 
 
 class ConcurrencyLimit:
-    """Limit on the number of concurrent requests, per client and in total.
+    """Limit on the number of concurrent requests, per client and in total; 0 for no limit.
 
     A job without a reader counts towards its client's limit until it is cancelled.
-
-    Parameters
-    ----------
-    limit : int
-        Maximum number of concurrent requests per client; 0 for no limit.
-    total : int
-        Maximum number of concurrent requests; 0 for no limit.
     """
 
     def __init__(self, limit: int, total: int = 0) -> None:

@@ -20,21 +20,10 @@ from minichar.web.worker import HEARTBEAT_TIMEOUT, Link, Order
 
 
 class RedisLink(Link):
-    """A worker's connection to Redis.
-
-    Parameters
-    ----------
-    url : str
-        Redis URL, such as ``redis://127.0.0.1:6379/0``.
-
-    Raises
-    ------
-    MinicharError
-        If the URL is invalid.
-    """
+    """A worker's connection to Redis. Raise `MinicharError` if the URL is invalid."""
 
     def __init__(self, url: str) -> None:
-        self.address = address(url)
+        address(url)  # checks the URL
         retry = Retry(ExponentialBackoff(cap=2, base=0.05), 3)
         pool = redis.BlockingConnectionPool.from_url(url, **options(retry))
         self.client: Any = redis.Redis(connection_pool=pool)

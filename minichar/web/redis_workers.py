@@ -38,18 +38,7 @@ MOST = 20
 
 
 class RedisWorkers(Workers):
-    """Workers that share Redis with this server.
-
-    Parameters
-    ----------
-    url : str
-        Redis URL.
-
-    Raises
-    ------
-    MinicharError
-        If the URL is invalid.
-    """
+    """Workers that share Redis with this server. Raise `MinicharError` if the URL is invalid."""
 
     def __init__(self, url: str) -> None:
         address(url)  # checks the URL

@@ -22,19 +22,9 @@ MAX_MESSAGE = 200
 
 
 class BadRequest(MinicharError):
-    """Raised when a request is invalid.
+    """Raised when a request, or a `field` of it, is invalid.
 
-    Parameters
-    ----------
-    field : str or None
-        The invalid field, if there is one.
-
-    Attributes
-    ----------
-    status : int
-        The HTTP status.
-    code : str or None
-        The error code in OpenAI's API, if there is one.
+    `status` is the HTTP status, and `code` the error code in OpenAI's API, if there is one.
     """
 
     status = 400

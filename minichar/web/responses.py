@@ -21,15 +21,7 @@ dumps = partial(json.dumps, separators=(",", ":"))
 
 
 async def json_body(http: HttpRequest) -> dict[str, Any]:
-    """Return the JSON object in the body of a request.
-
-    Raises
-    ------
-    HTTPException
-        If the body is too large or its Content-Type is not JSON.
-    BadRequest
-        If the body is not a JSON object.
-    """
+    """Return the JSON object in the body of a request. Raise an error if there is none."""
     kind = http.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not (kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json"))):
         raise HTTPException(415, "expected a JSON body with Content-Type: application/json")
@@ -91,12 +83,7 @@ class Stream(Response):
     """A response whose parts are generated while it is sent.
 
     Each part is generated when the client has taken most of the parts before it. If the client disconnects,
-    no further parts are generated.
-
-    Parameters
-    ----------
-    close : callable
-        Called at the end of the response, even if it fails.
+    no further parts are generated. `close` is called at the end, even if the response fails.
     """
 
     def __init__(

@@ -31,13 +31,8 @@ SHARE = 0.25
 class Scheduler:
     """Scheduler that runs the jobs for one model in a background thread.
 
-    Parameters
-    ----------
-    pace : float
-        Maximum generation speed of each job, in characters per second; 0 for no limit. Prompts are
-        processed and known text is regenerated at full speed.
-    on_news : callable
-        Called in the scheduler's thread when jobs have news.
+    Each job generates at most `pace` characters per second (0: no limit). Prompts and known
+    text are processed at full speed. `on_news` is called in the thread when jobs have news.
     """
 
     def __init__(self, model: CharRNN, pace: float, on_news: Callable[[], None]) -> None:

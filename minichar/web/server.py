@@ -45,16 +45,8 @@ asyncio tries, and reports the error, as often."""
 class Server(uvicorn.Server):
     """Server with limits on its connections.
 
-    Parameters
-    ----------
-    queue : JobQueue
-        Closed when the server stops, so that all streams end.
-    sock : socket
-        The listening socket.
-    on_ready : callable
-        Called with the URL when the server accepts connections.
-    metrics : socket, optional
-        Another listening socket, for metrics.
+    It closes the queue when it stops, so that all streams end, and calls `on_ready` with its URL when it
+    accepts connections. `metrics` is another listening socket, for metrics.
     """
 
     def __init__(
@@ -136,16 +128,7 @@ def serve(
 ) -> None:
     """Serve an application until SIGINT or SIGTERM is received.
 
-    Parameters
-    ----------
-    queue : JobQueue
-        Closed when the server stops, so that all streams end.
-    port : int
-        Port number; 0 for any free port.
-    on_ready : callable
-        Called with the URL when the server accepts connections.
-    metrics_port : int or None
-        Port for ``/metrics``, if any.
+    Port 0 is any free port. See `Server` for the other parameters.
 
     Raises
     ------
@@ -173,13 +156,7 @@ def log(level: str) -> None:
 
 
 def listening_socket(host: str, port: int, option: str = "--port") -> socket.socket:
-    """Return a socket that listens on an address.
-
-    Raises
-    ------
-    MinicharError
-        If the server cannot listen on this address and port.
-    """
+    """Return a socket that listens on an address, or raise `MinicharError`."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = found[0]

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -78,22 +77,13 @@ def options(retry: Any) -> dict[str, Any]:
 
 
 def address(url: str) -> str:
-    """Return the host, port and database of a Redis URL, without the password.
-
-    Raises
-    ------
-    MinicharError
-        If the URL is invalid.
-    """
+    """Return the address of a Redis URL, without the password. Raise `MinicharError` if it is invalid."""
     try:
-        parts = urlsplit(url)
-        if parts.scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("unknown scheme")
-        host = f"{parts.hostname or ''}:{parts.port}" if parts.port else parts.hostname or ""
-        redis.ConnectionPool.from_url(url)
+        found = redis.ConnectionPool.from_url(url).connection_kwargs
     except ValueError:  # the error message may contain the password
         raise MinicharError("invalid Redis URL: it must have the form redis://HOST:PORT/DATABASE") from None
-    return f"{parts.scheme}://{host}{parts.path}"
+    host, port, database = (found.get(name, "") for name in ("host", "port", "db"))
+    return found.get("path") or f"redis://{host}:{port or 6379}/{database or 0}"
 
 
 def problem(url: str) -> str | None:

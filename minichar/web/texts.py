@@ -111,10 +111,7 @@ class Text:
     def is_abandoned(self, elapsed: float) -> bool:
         """Return whether the job has had no reader for `ABANDONED_AFTER` seconds.
 
-        Parameters
-        ----------
-        elapsed : float
-            Seconds since this method was last called.
+        `elapsed` is the number of seconds since this method was last called.
         """
         self._unread = 0.0 if self.readers else self._unread + elapsed
         return self.reason is None and self._unread > ABANDONED_AFTER
@@ -165,13 +162,7 @@ class Text:
 
 
 class Texts:
-    """Texts in progress and finished texts, keyed by job id.
-
-    Parameters
-    ----------
-    memory : int
-        Memory budget in bytes.
-    """
+    """Texts in progress and finished texts, keyed by job id, within a memory budget in bytes."""
 
     def __init__(self, memory: int) -> None:
         self.memory = memory

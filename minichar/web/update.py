@@ -18,13 +18,7 @@ PIECE = 100
 
 
 class Busy(MinicharError):
-    """Raised when the server is too busy to handle a request.
-
-    Attributes
-    ----------
-    code : str or None
-        Error code to include in responses, if any.
-    """
+    """Raised when the server is too busy to handle a request. `code` names the error in responses."""
 
     code: str | None = None
 

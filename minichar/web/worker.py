@@ -16,7 +16,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from prometheus_client import Counter
 
@@ -113,14 +113,8 @@ def errors_logged() -> Iterator[None]:
 class Task:
     """A job that this worker has taken.
 
-    Attributes
-    ----------
-    job : Job or None
-        None if the job could not be started or has failed.
-    notices : list of Update
-        Updates to publish before the text.
-    failures : int
-        Number of unexpected errors since the job's text was last published.
+    `job` is None if it could not be started or has failed. `notices` are updates to publish before the text.
+    `failures` counts unexpected errors since the job's text was last published.
     """
 
     job_id: str
@@ -206,7 +200,7 @@ class Worker:
 
     def _send_heartbeats(self, on_ready: Callable[[], None], publisher: threading.Thread) -> None:
         """Announce this worker until it stops, and keep its jobs until they have ended."""
-        models = [info.dump() for info in self.infos.values()]
+        models = [asdict(info) for info in self.infos.values()]
         announcement = json.dumps({"models": models, "columns": self.columns})
         while publisher.is_alive():
             with errors_logged():

@@ -183,7 +183,7 @@ def test_the_limits_given_as_options_apply(serve, folder):
 def test_trusted_proxies(command, monkeypatch, given, networks):
     found = []
     monkeypatch.setattr(
-        "minichar.web.app.create_app", lambda *arguments: found.extend(map(str, arguments[5]))
+        "minichar.web.app.create_app", lambda *arguments: found.extend(map(str, arguments[1].trusted))
     )
     monkeypatch.setattr(server, "serve", lambda *arguments: None)
     assert command("serve", "--trusted-proxy", given).exit_code == 0
@@ -202,7 +202,7 @@ def test_serve_counts_the_clients_of_a_trusted_proxy(serve):
 def test_the_limit_on_streams(command, monkeypatch, queue, streams):
     """Several streams may read the same job."""
     found = []
-    monkeypatch.setattr("minichar.web.app.create_app", lambda *arguments: found.append(arguments[4]))
+    monkeypatch.setattr("minichar.web.app.create_app", lambda *arguments: found.append(arguments[3]))
     monkeypatch.setattr(server, "serve", lambda *arguments: None)
     assert command("serve", "--columns", 2, "--queue", queue).exit_code == 0
     assert found == [streams]
