@@ -6,8 +6,9 @@ Redis.
 
 **Processes.** Text is never generated in the server's process, so generation cannot keep a request waiting.
 ``minichar serve`` starts its own workers; ``minichar worker`` runs others. The messages between them are the
-same over both transports (`minichar.web.link`). The server's process runs one event loop: Starlette's routes
-on uvicorn, whose connections have additional limits (`minichar.web.connection`).
+same over both transports (`minichar.web.worker`). The server's process runs one event loop: Starlette's
+routes on uvicorn, whose connections have additional limits (`minichar.web.connection`). It keeps the texts
+that it generates or reads within a memory budget (`minichar.web.texts`).
 
 **Reproducible output.** The model, seed, prompt, settings and branches determine every generated
 character. The text does not depend on the machine or on other jobs, because the models use exact arithmetic

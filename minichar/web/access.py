@@ -16,8 +16,8 @@ from starlette.types import Scope
 
 from minichar.errors import MinicharError
 from minichar.files import read_text
+from minichar.web.errors import BadRequest
 from minichar.web.rate_limit import client_name
-from minichar.web.request import BadRequest
 
 PROTECTED = ("/api", "/metrics", "/plain", "/res", "/v1")
 """Paths that require a key, including all paths below them."""

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from minichar.web.access import Access
 from minichar.web.completions import completion_routes
 from minichar.web.delivery import Delivery
-from minichar.web.errors import handle_error
+from minichar.web.errors import Busy, Refused, handle_error
 from minichar.web.generate import generate_routes
 from minichar.web.guard import Guard
 from minichar.web.legacy import legacy_routes
@@ -22,9 +22,8 @@ from minichar.web.metrics import ServerMetrics
 from minichar.web.plain import plain_routes
 from minichar.web.queue import JobQueue
 from minichar.web.rate_limit import ConcurrencyLimit
-from minichar.web.request import OPENAPI, BadRequest
+from minichar.web.request import OPENAPI
 from minichar.web.static import static_routes
-from minichar.web.update import Busy
 
 
 def create_app(queue: JobQueue, access: Access, per_client: int = 0, total: int = 0) -> ASGIApp:
@@ -51,7 +50,7 @@ def create_app(queue: JobQueue, access: Access, per_client: int = 0, total: int 
     async def nobody(http: HttpRequest, error: Exception) -> Response:
         return Response()
 
-    handlers = dict.fromkeys((BadRequest, Busy, HTTPException, Exception), handle_error)
+    handlers = dict.fromkeys((Refused, HTTPException, Exception), handle_error)
     app = Starlette(
         routes=routes,
         lifespan=lifespan,

@@ -15,10 +15,10 @@ from starlette.routing import Route
 
 from minichar.web.delivery import Delivery, Form
 from minichar.web.details import UNIT, Details
-from minichar.web.errors import error_body
-from minichar.web.request import OPENAPI, BadRequest, Request, validate
+from minichar.web.errors import BadRequest, Busy, error_body
+from minichar.web.request import OPENAPI, Request, validate
 from minichar.web.responses import encode, json_body
-from minichar.web.update import Busy, Update, pieces
+from minichar.web.update import Update, pieces
 
 PATH = "/v1/completions"
 COLDEST = OPENAPI["components"]["schemas"]["Generate"]["properties"]["temperature"]["minimum"]

@@ -11,13 +11,14 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 
 from minichar.web.details import Details
+from minichar.web.errors import Busy
 from minichar.web.metrics import ServerMetrics
 from minichar.web.queue import JobQueue
 from minichar.web.rate_limit import ConcurrencyLimit, Slot
 from minichar.web.request import Request
 from minichar.web.responses import Stream, encode
 from minichar.web.texts import cost
-from minichar.web.update import Busy, Update, merge
+from minichar.web.update import Update, merge
 
 PART = 32 * 1024
 """Number of characters of a document to send at a time."""

@@ -1,4 +1,4 @@
-"""Error responses, in the format that the clients of each route expect."""
+"""Why requests are refused, and error responses in the format that the clients of each route expect."""
 
 from typing import Any
 
@@ -6,21 +6,61 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 
-from minichar.web.request import BadRequest
-from minichar.web.update import Busy
+from minichar.errors import MinicharError
 
 OPENAI_PREFIX = "/v1/"
 """Prefix of the paths that return errors in the format of OpenAI's API."""
 CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
-RETRY_AFTER = 2
-"""Seconds after which a rejected client may retry."""
+RETRY_AFTER = {"Retry-After": "2"}
+"""Header of responses to clients that may retry after this number of seconds."""
 
 
-class TooManyRequests(HTTPException):
+class Refused(MinicharError):
+    """Raised when a request, or a `field` of it, is refused.
+
+    `status` is the HTTP status, and `code` names the error, if it has a name.
+    """
+
+    status = 400
+    code: str | None = None
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class BadRequest(Refused):
+    """Raised when a request is invalid."""
+
+
+class UnknownModel(BadRequest):
+    """Raised when there is no model with the requested name."""
+
+    status, code = 404, "model_not_found"
+
+
+class NotInVocabulary(BadRequest):
+    """Raised when a character is not in the vocabulary of the model."""
+
+    status = 409
+
+
+class TooManyRequests(Refused):
     """Raised when a client has too many requests in progress."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(429, message, {"Retry-After": str(RETRY_AFTER)})
+    status = 429
+
+
+class Busy(Refused):
+    """Raised when the server is too busy to handle a request."""
+
+    status = 503
+
+
+class Unavailable(Busy):
+    """Raised when no worker is available or Redis cannot be reached."""
+
+    code = "unavailable"
 
 
 def error_body(
@@ -43,16 +83,16 @@ def error_response(path: str, error: Exception) -> Response:
     """Return the response to a request that caused an error."""
     headers: dict[str, str] = {}
     field = code = None
-    if isinstance(error, BadRequest):
+    if isinstance(error, Refused):
         status, message, field, code = error.status, str(error), error.field, error.code
-    elif isinstance(error, Busy):
-        status, message, code, headers = 503, str(error), error.code, {"Retry-After": str(RETRY_AFTER)}
     elif isinstance(error, HTTPException):
         status, message, headers = error.status_code, error.detail, dict(error.headers or {})
         if status == 404 and path.startswith(OPENAI_PREFIX):
             message = "no such route: the models continue a text, with /v1/completions"
     else:
         status, message = 500, "internal error: see the server log"
+    if status in (429, 503):
+        headers |= RETRY_AFTER
     return JSONResponse(error_body(path, status, message, field, code), status, headers)
 
 

@@ -10,10 +10,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from minichar.web.delivery import KEEP_ALIVE, Delivery, Form
+from minichar.web.errors import BadRequest, Unavailable
 from minichar.web.queue import JobQueue
-from minichar.web.request import BadRequest, Request
+from minichar.web.request import Request
 from minichar.web.responses import json_body
-from minichar.web.update import Unavailable, Update, pieces
+from minichar.web.update import Update, pieces
 
 MAX_EVENT_ID = 2**31 - 1
 

@@ -16,8 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from minichar.web.access import Access
-from minichar.web.errors import error_response
-from minichar.web.request import BadRequest
+from minichar.web.errors import Refused, error_response
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -75,7 +74,7 @@ class Guard:
             client, private = await self._access.check(scope, address)
             scope["state"] |= {"client": client, "private": private}
             await self._app(scope, receive, sending)
-        except (BadRequest, HTTPException) as error:
+        except (Refused, HTTPException) as error:
             await error_response(scope["path"], error)(scope, receive, sending)
         finally:
             route = scope["route"].path if "route" in scope else "none"

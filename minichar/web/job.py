@@ -10,9 +10,9 @@ from minichar.web.update import Update
 
 PUBLISH_INTERVAL = 0.05
 """Minimum number of seconds between updates of a job."""
-MAX_UPDATES = 2000
+MAX_UPDATES = 1000
 """Approximate maximum number of updates per second, for all jobs of a scheduler combined. Publishing an
-update takes longer than generating a character."""
+update takes two processes longer than generating a character."""
 
 
 class Job:

@@ -3,15 +3,15 @@
 import asyncio
 from contextlib import aclosing
 
-from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from minichar.web.delivery import Delivery
+from minichar.web.errors import Busy, Refused
 from minichar.web.request import Request, validate
 from minichar.web.responses import json_body
-from minichar.web.update import Busy, merge
+from minichar.web.update import merge
 
 LENGTH, STOP, ELLIPSIS = 1000, ["\n" * 5], "……"
 NOT_READY = "0"
@@ -51,7 +51,7 @@ def legacy_routes(delivery: Delivery) -> list[Route]:
             return None
         try:
             slot = delivery.acquire(http, job_id)
-        except (HTTPException, Busy):
+        except Refused:
             return None
         try:
             async with asyncio.timeout(WAIT), aclosing(delivery.queue.follow(job_id, 0)) as updates:

@@ -8,10 +8,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from minichar.web.delivery import Delivery
-from minichar.web.errors import RETRY_AFTER, TooManyRequests
+from minichar.web.errors import RETRY_AFTER, BadRequest, Busy, Refused
 from minichar.web.models import ModelInfo
-from minichar.web.request import BadRequest, Request
-from minichar.web.update import Busy
+from minichar.web.request import Request
 
 LENGTH = 500
 """Number of characters to generate."""
@@ -78,12 +77,8 @@ def plain_routes(delivery: Delivery) -> list[Route]:
                 update = await delivery.whole(slot, 0)
             finally:
                 await delivery.close(slot)
-        except BadRequest as error:
+        except Refused as error:
             return "", error.status, str(error)
-        except Busy as error:
-            return "", 503, str(error)
-        except TooManyRequests as error:
-            return "", 429, error.detail
         if update.reason in ("length", "stop"):
             return update.text, 200, ""
         if update.reason == "error":
@@ -103,7 +98,7 @@ def plain_routes(delivery: Delivery) -> list[Route]:
             models = await delivery.queue.models()
         except Busy:  # Redis is not responding
             models = []
-        headers = {"Retry-After": str(RETRY_AFTER)} if status in (429, 503) else None
+        headers = RETRY_AFTER if status in (429, 503) else None
         return HTMLResponse(page(models, prime, model, temperature, text, error, status), status, headers)
 
     return [Route("/plain", plain)]

@@ -15,11 +15,12 @@ from typing import Any
 
 from minichar.model import CharRNN
 from minichar.web import pipe
+from minichar.web.errors import Unavailable
 from minichar.web.models import ModelInfo, describe
 from minichar.web.queue import Workers
 from minichar.web.request import Request
 from minichar.web.texts import Text, Texts
-from minichar.web.update import Unavailable, Update
+from minichar.web.update import Update
 from minichar.web.worker import MAX_ATTEMPTS
 
 START_TIMEOUT = 30.0

@@ -8,10 +8,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from minichar.web.details import Details
+from minichar.web.errors import Busy, Unavailable, UnknownModel
 from minichar.web.models import ModelInfo
-from minichar.web.request import Request, UnknownModel
+from minichar.web.request import Request
 from minichar.web.texts import Text, Texts, return_memory
-from minichar.web.update import READ_TIMEOUT, Busy, Unavailable, Update
+from minichar.web.update import READ_TIMEOUT, Update
 
 MEMORY = 64 * 2**20
 """Default memory budget for texts, in bytes."""

@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 
 from minichar.errors import counted
-from minichar.web.errors import TooManyRequests
-from minichar.web.update import ABANDONED_AFTER, Busy
+from minichar.web.errors import Busy, TooManyRequests
+from minichar.web.update import ABANDONED_AFTER
 
 MARGIN = 2.0
 """Seconds allowed for cancelling an abandoned job, because a worker does so only after its next check."""

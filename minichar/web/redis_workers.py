@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
 from minichar.web.details import Details
+from minichar.web.errors import Unavailable
 from minichar.web.models import ModelInfo
 from minichar.web.queue import Workers
 from minichar.web.request import Request
@@ -29,7 +30,7 @@ from minichar.web.store import (
     redis_errors,
 )
 from minichar.web.texts import KEEP, Text, Texts
-from minichar.web.update import ABANDONED_AFTER, READ_TIMEOUT, Unavailable, Update
+from minichar.web.update import ABANDONED_AFTER, READ_TIMEOUT, Update
 
 INTERVAL = 0.02
 """Minimum number of seconds between reads of the new text of all jobs."""

@@ -15,36 +15,11 @@ from minichar.sampling.choice import Choice
 from minichar.sampling.generate import STREAM, Unknown, prime_ids
 from minichar.sampling.streams import Stream
 from minichar.text.vocabulary import Vocabulary
+from minichar.web.errors import BadRequest, NotInVocabulary
 
 OPENAPI: dict[str, Any] = json.loads(files("minichar.web").joinpath("openapi.json").read_text("utf-8"))
 MAX_MESSAGE = 200
 """Maximum length of a validation message, in characters. Longer messages are truncated."""
-
-
-class BadRequest(MinicharError):
-    """Raised when a request, or a `field` of it, is invalid.
-
-    `status` is the HTTP status, and `code` the error code in OpenAI's API, if there is one.
-    """
-
-    status = 400
-    code: str | None = None
-
-    def __init__(self, message: str, field: str | None = None) -> None:
-        super().__init__(message)
-        self.field = field
-
-
-class UnknownModel(BadRequest):
-    """Raised when there is no model with the requested name."""
-
-    status, code = 404, "model_not_found"
-
-
-class NotInVocabulary(BadRequest):
-    """Raised when a character is not in the vocabulary of the model."""
-
-    status = 409
 
 
 def validate(data: Any, schema: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from minichar.web.request import BadRequest
+from minichar.web.errors import BadRequest
 
 MAX_BODY = 64 * 1024
 """Maximum size of a request body, in bytes."""

@@ -23,7 +23,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from minichar.errors import MinicharError
-from minichar.web.update import ABANDONED_AFTER, Unavailable, Update
+from minichar.web.errors import Unavailable
+from minichar.web.update import ABANDONED_AFTER, Update
 
 NAMESPACE = "minichar:2"
 GROUP = "workers"

@@ -9,8 +9,9 @@ from contextlib import suppress
 from mmap import mmap
 
 from minichar.web.details import SIZE, Details
+from minichar.web.errors import Busy
 from minichar.web.request import Request
-from minichar.web.update import ABANDONED_AFTER, PIECE, READ_TIMEOUT, Busy, Update
+from minichar.web.update import ABANDONED_AFTER, PIECE, READ_TIMEOUT, Update
 
 KEEP = 600.0
 """Number of seconds that a finished text is kept after it was last read."""

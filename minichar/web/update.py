@@ -6,7 +6,6 @@ from io import StringIO
 from itertools import pairwise
 from typing import Any, Self
 
-from minichar.errors import MinicharError
 from minichar.web.details import SIZE, Details
 
 READ_TIMEOUT = 1.0
@@ -15,18 +14,6 @@ ABANDONED_AFTER = 10.0
 """Seconds without a reader after which a job is cancelled."""
 PIECE = 100
 """Maximum number of characters per piece when an update that includes character details is split."""
-
-
-class Busy(MinicharError):
-    """Raised when the server is too busy to handle a request. `code` names the error in responses."""
-
-    code: str | None = None
-
-
-class Unavailable(Busy):
-    """Raised when no worker is available or Redis cannot be reached."""
-
-    code = "unavailable"
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,12 @@ from prometheus_client import Counter
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.web.details import Details
+from minichar.web.errors import Unavailable
 from minichar.web.job import Job
 from minichar.web.models import describe
 from minichar.web.request import Request
 from minichar.web.scheduler import Scheduler
-from minichar.web.update import READ_TIMEOUT, Unavailable, Update, pieces
+from minichar.web.update import READ_TIMEOUT, Update, pieces
 
 HEARTBEAT_TIMEOUT = 5.0
 """Seconds without a heartbeat after which a worker is considered dead and its jobs are started again."""

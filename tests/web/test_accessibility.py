@@ -8,7 +8,7 @@ import pytest
 from page_helpers import LONG, expect_status, generate, show_surprisal, wait_for_characters
 from web_helpers import wait_for
 
-from minichar.web.update import Unavailable
+from minichar.web.errors import Unavailable
 
 expect = optional.playwright().expect
 

@@ -10,13 +10,14 @@ from web_helpers import CHARACTERS, Client, client_of, events_of, following, val
 
 from minichar.web.app import routes_of
 from minichar.web.details import Details
+from minichar.web.errors import Busy, Unavailable
 from minichar.web.metrics import ServerMetrics
 from minichar.web.models import describe
 from minichar.web.plain import MAX_PROMPT
 from minichar.web.queue import JobQueue, Workers
 from minichar.web.request import OPENAPI
 from minichar.web.static import PAGE
-from minichar.web.update import Busy, Unavailable, Update
+from minichar.web.update import Update
 
 jsonschema = pytest.importorskip("jsonschema")
 

@@ -11,7 +11,7 @@ from page_helpers import LONG, expect_status, generate, text_of, wait_for_charac
 from web_helpers import Events, local_queue, request, server_in_thread, wait_for
 
 from minichar.web import texts
-from minichar.web.update import Unavailable
+from minichar.web.errors import Unavailable
 
 expect = optional.playwright().expect
 

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from web_helpers import CHARACTERS
 
 from minichar.text.vocabulary import Vocabulary
-from minichar.web.request import OPENAPI, BadRequest, Request
+from minichar.web.errors import BadRequest
+from minichar.web.request import OPENAPI, Request
 
 PROPERTIES = OPENAPI["components"]["schemas"]["Generate"]["properties"]
 

@@ -14,11 +14,12 @@ from web_helpers import client_of, events_of, wait_for
 
 from minichar.web import texts as module
 from minichar.web.details import SIZE, Details, pack
+from minichar.web.errors import Busy
 from minichar.web.generate import Generation
 from minichar.web.request import Request
 from minichar.web.responses import encode
 from minichar.web.texts import OVERHEAD, Text, Texts, cost
-from minichar.web.update import PIECE, Busy, Update, merge
+from minichar.web.update import PIECE, Update, merge
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from web_helpers import LONG, wait_for
 from minichar import generate
 from minichar.web import legacy
 from minichar.web.details import Details
-from minichar.web.request import BadRequest, Request
+from minichar.web.errors import BadRequest, Busy, Unavailable
+from minichar.web.request import Request
 from minichar.web.store import key
-from minichar.web.update import Busy, Unavailable, Update
+from minichar.web.update import Update
 
 
 def test_output_equals_minichar_sample(queue, running_worker, sampled):

@@ -12,8 +12,8 @@ from minichar import MinicharError
 from minichar.cli import main
 from minichar.cli.redis_server import with_password
 from minichar.web import redis_link, redis_workers, store
+from minichar.web.errors import Unavailable
 from minichar.web.redis_link import RedisLink
-from minichar.web.update import Unavailable
 
 
 @pytest.mark.parametrize("given", ["redis://:x@h/0", "redis://h/0?db=1&password=x", "unix:///s?pass%77ord=x"])

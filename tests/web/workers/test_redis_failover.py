@@ -22,10 +22,11 @@ from web_helpers import (
 
 from minichar.web import worker
 from minichar.web.details import Details
+from minichar.web.errors import Unavailable
 from minichar.web.redis_link import RedisLink
 from minichar.web.request import Request
 from minichar.web.store import key
-from minichar.web.update import Unavailable, Update
+from minichar.web.update import Update
 from minichar.web.worker import Worker
 
 BEST = "lm_lstm_epoch1.00_1.2345.npz"
