@@ -13,7 +13,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from minichar.web.details import Details
-from minichar.web.store import GROUP, WORKERS, address, dump, key, milliseconds, options, parse, redis_errors
+from minichar.web.store import GROUP, WORKERS, dump, key, milliseconds, parse, pool, redis_errors
 from minichar.web.texts import KEEP, KEEP_ALTERNATIVES
 from minichar.web.update import READ_TIMEOUT, Update
 from minichar.web.worker import HEARTBEAT_TIMEOUT, Link, Order
@@ -23,10 +23,8 @@ class RedisLink(Link):
     """A worker's connection to Redis. Raise `MinicharError` if the URL is invalid."""
 
     def __init__(self, url: str) -> None:
-        address(url)  # checks the URL
         retry = Retry(ExponentialBackoff(cap=2, base=0.05), 3)
-        pool = redis.BlockingConnectionPool.from_url(url, **options(retry))
-        self.client: Any = redis.Redis(connection_pool=pool)
+        self.client: Any = redis.Redis(connection_pool=pool(redis.BlockingConnectionPool, url, retry))
         self.id = str(uuid4())
         self._entries: dict[str, str] = {}  # the stream entry of each job that was taken
         self._short_lived = set[str]()  # jobs with alternatives

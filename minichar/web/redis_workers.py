@@ -21,12 +21,11 @@ from minichar.web.store import (
     GROUP,
     UNSEEN_AFTER,
     WORKERS,
-    address,
     dump,
     key,
     milliseconds,
-    options,
     parse,
+    pool,
     redis_errors,
 )
 from minichar.web.texts import KEEP, Text, Texts
@@ -42,8 +41,9 @@ class RedisWorkers(Workers):
     """Workers that share Redis with this server. Raise `MinicharError` if the URL is invalid."""
 
     def __init__(self, url: str) -> None:
-        address(url)  # checks the URL
-        self._url = url
+        retry = Retry(ExponentialBackoff(cap=2, base=0.05), 1)
+        connections = pool(redis.asyncio.BlockingConnectionPool, url, retry)
+        self.client: Any = redis.asyncio.Redis(connection_pool=connections)
         self._positions: dict[str, str] = {}  # the last entry that was read of each text in progress
         self._queues: dict[str, tuple[float, dict[str, str]]] = {}  # when waiting jobs were read, and which
         self._tasks: list[asyncio.Task[None]] = []
@@ -51,9 +51,6 @@ class RedisWorkers(Workers):
     async def start(self, texts: Texts) -> None:
         """Begin to add what workers publish to `texts`."""
         self._texts = texts
-        retry = Retry(ExponentialBackoff(cap=2, base=0.05), 1)
-        pool = redis.asyncio.BlockingConnectionPool.from_url(self._url, **options(retry))
-        self.client: Any = redis.asyncio.Redis(connection_pool=pool)
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._keep_reading())]
 
     async def close(self) -> None:

@@ -61,40 +61,41 @@ def reason_of(error: redis.RedisError) -> str:
     return str(error).rpartition("caused error: ")[2] or type(error).__name__
 
 
-def options(retry: Any) -> dict[str, Any]:
-    """Return the options of a connection pool.
+def pool(kind: Any, url: str, retry: Any) -> Any:
+    """Return a pool of connections to Redis, of a class of redis-py.
 
     Without a limit on its connections, each thread or task would hold its own. With redis-py's default pool,
     they would get an error instead of waiting when the limit is reached.
+
+    Raises
+    ------
+    MinicharError
+        If the URL is invalid.
     """
-    return {
-        "max_connections": CONNECTIONS,
-        "timeout": POOL_TIMEOUT,
-        "socket_timeout": SOCKET_TIMEOUT,
-        "retry": retry,
-        "decode_responses": True,
-        "protocol": 2,  # the newer protocol has other types of replies
-    }
-
-
-def address(url: str) -> str:
-    """Return the address of a Redis URL, without the password. Raise `MinicharError` if it is invalid."""
     try:
-        found = redis.ConnectionPool.from_url(url).connection_kwargs
+        return kind.from_url(
+            url,
+            max_connections=CONNECTIONS,
+            timeout=POOL_TIMEOUT,
+            socket_timeout=SOCKET_TIMEOUT,
+            retry=retry,
+            decode_responses=True,
+            protocol=2,  # the newer protocol has other types of replies
+        )
     except ValueError:  # the error message may contain the password
         raise MinicharError("invalid Redis URL: it must have the form redis://HOST:PORT/DATABASE") from None
-    host, port, database = (found.get(name, "") for name in ("host", "port", "db"))
-    return found.get("path") or f"redis://{host}:{port or 6379}/{database or 0}"
 
 
 def problem(url: str) -> str | None:
     """Return the reason why Redis cannot be reached, or None if it can."""
-    where = address(url)
+    once = pool(redis.BlockingConnectionPool, url, Retry(NoBackoff(), 0))
+    given, scheme = once.connection_kwargs, url.partition(":")[0]
+    host = f"{given.get('host', 'localhost')}:{given.get('port', 6379)}/{given.get('db', 0)}"
     try:
-        retry = Retry(NoBackoff(), 0)
-        with redis.Redis.from_url(url, socket_timeout=SOCKET_TIMEOUT, retry=retry) as once:
-            once.ping()
+        with redis.Redis.from_pool(once) as client:
+            client.ping()
     except redis.RedisError as error:
+        where = f"{scheme}://{given.get('path', host)}"
         return f"cannot connect to Redis at {where}: {reason_of(error)}"
     return None
 

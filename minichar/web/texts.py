@@ -23,11 +23,6 @@ OVERHEAD = 8192
 """Approximate memory use of a job, excluding its text, in bytes."""
 
 
-def keep(request: Request) -> float:
-    """Return how many seconds a finished text is kept after it was last read."""
-    return KEEP_ALTERNATIVES if request.alternatives else KEEP
-
-
 def cost(request: Request, length: int) -> int:
     """Return the approximate memory use of a job with `length` characters, in bytes."""
     text = length * (4 + SIZE * request.alternatives)
@@ -210,7 +205,8 @@ class Texts:
         """Remove expired texts and return whether there were any."""
         now, before = time.monotonic(), len(self._texts)
         for job_id, text in list(self._texts.items()):
-            if text.reason is not None and now - text.last_read > keep(text.request):
+            kept = KEEP_ALTERNATIVES if text.request.alternatives else KEEP
+            if text.reason is not None and now - text.last_read > kept:
                 self._texts.pop(job_id).discard()
         return len(self._texts) < before
 

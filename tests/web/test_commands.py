@@ -271,7 +271,7 @@ def test_redis_password(redis_url, tmp_path, monkeypatch):
     with redis.Redis.from_url(redis_url) as client:
         client.config_set("requirepass", "p@ss:/word")
         try:
-            assert "authenticate" in problem(with_password(redis_url, None)).lower()
+            assert "authentication" in problem(with_password(redis_url, None)).lower()
             assert problem(with_password(redis_url, tmp_path / "password")) is None
             monkeypatch.setenv("MINICHAR_REDIS_PASSWORD", "p@ss:/word")
             assert problem(with_password(redis_url, None)) is None

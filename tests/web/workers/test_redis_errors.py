@@ -8,6 +8,7 @@ from web_helpers import LONG, wait_for
 
 from minichar.web import redis_link, worker
 from minichar.web.details import Details
+from minichar.web.errors import Busy
 from minichar.web.redis_link import RedisLink
 from minichar.web.request import Request
 from minichar.web.store import GROUP, key
@@ -106,6 +107,9 @@ def test_texts_continue_when_redis_has_memory_again(queue, client, db, running_w
         wait_for(lambda: "Redis: " in caplog.text)
         for method, path in (("POST", "/api/generate"), ("GET", "/readyz")):
             assert client.open(path, method, json={}).status_code == 503
+        with pytest.raises(Busy):
+            queue.submit(Request.from_json({}))
+        assert queue.queue.texts.in_progress().keys() <= {job_id}  # a refused text takes no memory
         *_, last = updates
         assert last.reason == "closing"
     finally:

@@ -41,17 +41,22 @@ def test_a_busy_server_has_longer_to_renew_its_readers(queue, db, running_worker
 
 
 def test_a_server_renews_its_readers_regularly(redis_url, db, monkeypatch):
+    """Without a reader, it also stops to read the text."""
     from redis_helpers import Sync
     from web_helpers import loop_of
 
     monkeypatch.setattr(redis_workers, "ABANDONED_AFTER", 0.1)
     put(db, "job")
+    monkeypatch.setattr("minichar.web.queue.CHECK_INTERVAL", 0.02)
     with loop_of(redis_queue(redis_url)) as queue:
         reader = Sync(queue).follow("job")
         assert next(reader) is None
         for _ in range(2):
             wait_for(lambda: db.delete(key("seen", "job")))
+        assert queue.texts.in_progress()
+        monkeypatch.setattr("minichar.web.texts.ABANDONED_AFTER", 0.1)
         reader.close()
+        wait_for(lambda: not queue.texts.in_progress(), 10)
 
 
 def test_a_client_that_leaves_before_it_reads_abandons_its_job_as_soon(client, queue, db, monkeypatch):
@@ -123,9 +128,15 @@ def test_readers_of_the_same_job_do_not_disturb_each_other(queue, db):
         assert list(reader) == [Update("c", Details(), 3, "length")]
 
 
-def test_a_late_reader_receives_all_entries(queue, db, monkeypatch):
-    """They are read in parts."""
+def test_a_late_reader_receives_all_entries_at_once(queue, db, monkeypatch):
+    """They are read in parts, without a pause between the parts."""
     monkeypatch.setattr(redis_workers, "MOST", 3)
+    monkeypatch.setattr("minichar.web.texts.READ_TIMEOUT", 10)
     updates = [Update("a", Details(), n) for n in range(1, 101)]
     put(db, "job", *updates, Update("", Details(), 100, "stop"))
-    assert text_of(queue, "job") == (100 * "a", "stop")
+    text = ""
+    for update in queue.follow("job"):
+        monkeypatch.setattr(redis_workers, "INTERVAL", 60)
+        assert update is not None
+        text += update.text
+    assert text == 100 * "a"
