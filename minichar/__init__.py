@@ -30,14 +30,12 @@ __all__ = [
     "RMSprop",
     "Settings",
     "Vocabulary",
-    "generate",
     "generate_many",
     "load",
     "load_corpus",
     "ngram_loss",
     "save",
     "split_text",
-    "teacher_forcing",
     "train",
 ]
 

@@ -8,9 +8,9 @@ initial biases in both stages.
 import numpy as np
 
 from minichar.engine.cell import Cell, Product, Stage
-from minichar.engine.cells import CELLS
+from minichar.formats.gates import TORCH
 
-IN_PYTORCH = [name for name, cell in CELLS.items() if cell.torch]
+IN_PYTORCH = list(TORCH)
 """Names of the registered cells that PyTorch implements."""
 
 

@@ -2,7 +2,7 @@
 
 from minichar.checkpoints import checkpoint
 from minichar.training import start
-from minichar.training.measurement import Measurement
+from minichar.training.evaluation import Measurement
 from minichar.training.trainer import Trainer
 
 USERS = ("training.timetable", "cli.bar", "cli.report", "cli.speed", "api.training")

@@ -2,10 +2,12 @@ import gc
 import os
 import signal
 import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import devices
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -140,3 +142,9 @@ def run(tmp_path, monkeypatch):
         return result
 
     return run
+
+
+@pytest.fixture
+def count_copies(monkeypatch):
+    """Return `devices.count_copies`, whose effect ends with the test."""
+    return partial(devices.count_copies, replace=monkeypatch.setattr)

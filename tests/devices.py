@@ -26,3 +26,19 @@ def open_device(name):
         if name == "opencl" and "CI" in os.environ:
             raise  # in CI, the OpenCL device is required
         pytest.skip(str(error))
+
+
+def count_copies(backend, replace=setattr):
+    """Count the arrays copied to and from a backend's device from now on, in the returned dict."""
+    counts = {"to_device": 0, "to_host": 0}
+
+    def counted(name, function):
+        def copy(array):
+            counts[name] += 1
+            return function(array)
+
+        return copy
+
+    for name in counts:
+        replace(backend, name, counted(name, getattr(backend, name)))
+    return counts

@@ -2,12 +2,14 @@
 
 import io
 import json
+import pickle
 import struct
 import zipfile
 
 import numpy as np
 
 STORAGES = {"float16": "Half", "float32": "Float", "float64": "Double", "uint8": "Byte", "int64": "Long"}
+PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 SAFETENSORS = {"float16": "F16", "float32": "F32", "float64": "F64", "uint8": "U8", "int64": "I64"}
 
 
@@ -83,3 +85,16 @@ def raw_safetensors(header, data=b""):
     """Return a ``.safetensors`` file with an arbitrary string as its header."""
     encoded = header.encode("utf-8", "surrogatepass")
     return len(encoded).to_bytes(8, "little") + encoded + data
+
+
+def same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].dtype == np.asarray(array).dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+def declared(shape, dtype=b"f4", data=b"\0" * 8):
+    """Return a pickle of an array with the given shape, dtype and data."""
+    start = b"\x80\x04cnumpy.core.numeric\n_frombuffer\n(C" + bytes([len(data)]) + data
+    return start + b"cnumpy\ndtype\nX\2\0\0\0" + dtype + b"\x85R" + shape + b"X\1\0\0\0CtR."

@@ -14,29 +14,29 @@ import string
 import subprocess
 import sys
 import tomllib
-from importlib import import_module
 from math import log
 from pathlib import Path
 from runpy import run_path
 
 import click
 import pytest
+from bench_worker import Worker
 from click.testing import CliRunner
 from optional import free_port
 
 import minichar
 from minichar.bench import compare
-from minichar.bench.worker import SIDES, answer
 from minichar.cli import COMMANDS, main
 from minichar.cli.dashes import options_of
 from minichar.cli.examples import EXAMPLES
 from minichar.text import datasets
 
 ROOT = Path(__file__).parents[1]
+READMES = ("README.md", "README.zh-CN.md")
 GENERATED = ("course", "commands", "api")
 """Directories of pages that the documentation build generates from the source."""
 DOCUMENTS = [
-    ROOT / "README.md",
+    *(ROOT / name for name in READMES),
     *sorted(
         path
         for path in (ROOT / "docs").rglob("*.md")
@@ -45,11 +45,11 @@ DOCUMENTS = [
 ]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SETUP = ("git clone", "python3 -m venv .venv", ". .venv/bin/activate", "pip install", "sphinx-build")
-TRAIN = re.compile(r"(cat \S+ \| |mpiexec -n \d+ )?(minichar|python mgu\.py) train")
+TRAIN = re.compile(r"([A-Z_]+=\S+ |cat \S+ \| |mpiexec -n \d+ )?(minichar|python mgu\.py) train")
 SMALL = " --rnn-size 8 --max-epochs 2"
-QUICK = " --rounds 1 --seq-length 8"
-PURE = re.compile("minichar (bench|convert|doctor|gradcheck|lessons)")
-"""Commands that run only once because repeating them is redundant or, for `convert`, an error."""
+QUICK = " --rounds 1 --seq-length 8 --rnn-size 8"
+ELSEWHERE = ("python docs/char_rnn.py", "python tests/gpu/first_hour.py")
+"""Commands that `test_one_file` and ``.ci/run`` run."""
 STRESS = {
     "clients": 20,
     "documents": 2,
@@ -70,6 +70,8 @@ STRESS = {
     "eval-val-every": 10,
 }
 """Values of the options of stress tests, which make them short."""
+STRESS_DEFAULTS = {"large_files.py": " --rows 20000 --gigabytes 0.5", "large_text.py": " --rounds 1"}
+"""Options that are added to commands that do not contain them."""
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"
 POEM = "山中一夜雨，樹杪百重泉。\n\n"
 
@@ -120,31 +122,6 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-class Worker:
-    """Benchmark worker without a subprocess, which takes longer to start than the benchmark takes to run."""
-
-    def __init__(self, work):
-        self.work, self.unit = work, import_module(SIDES[work.engine]).prepare(work)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        pass
-
-    def units(self, n):
-        return answer(n, self.unit, self.work)
-
-    def memory(self):
-        return answer("memory", self.unit, self.work)
-
-    def describe(self):
-        return answer("describe", self.unit, self.work)
-
-    def peak(self):
-        return 1.0
-
-
 READY = {
     "minichar serve": "serving at",
     "minichar worker": "waiting for requests",
@@ -193,16 +170,16 @@ def servers():
     servers.stop()
 
 
-def run(command: str) -> None:
-    """Run one command line. Simple ``minichar`` commands run in this process, which is faster."""
-    for path in ("tests/stress", "docs/char_rnn.py"):
-        command = command.replace(path, shlex.quote(str(ROOT / path)))
-    if "tests/stress" in command:
+def shortened(command: str) -> str:
+    """Return a version of a command that takes little time."""
+    command = re.sub(r" --device (cpu|gpu|opencl)$", "", command)  # other devices are tested separately
+    command = command.replace('cv-mine --primetext "山中"', 'cv-mine --primetext "The "')  # my.txt is English
+    if match := re.search(r"tests/stress/(\S+)", command):
         command = re.sub(rf"--({'|'.join(STRESS)}) \d+", lambda m: f"--{m[1]} {STRESS[m[1]]}", command)
-    if "tests/gpu" in command:
-        command = command.replace("tests/gpu", shlex.quote(str(ROOT / "tests" / "gpu"))) + " --dry"
+        options = STRESS_DEFAULTS.get(match[1], "")
+        command += "" if options in command else options
     if command.startswith("python -m minichar.bench.load"):
-        command += " --seconds 1 --clients 1 2"
+        command = "python -m minichar.bench.load cv --pace 0 --seconds 1 --clients 1 2"
     if TRAIN.match(command) and "--resume" in command:  # the run is finished and must be extended
         command = re.sub(r" --max-epochs \d+", "", command) + " --max-epochs 3"
     elif TRAIN.match(command):
@@ -213,10 +190,15 @@ def run(command: str) -> None:
         command += " --rnn-size 8" if "--search" in command and "rnn_size" not in command else ""
     if " --html " in command:
         command += " --length 200"
-    command = re.sub(r"--block \d+", "--block 8", command)
     if "minichar bench" in command:  # environment variables would have no effect in this process
+        command = re.sub(r" --rnn-size \d+", "", command)
         command = re.sub(r"^.*minichar bench", f"minichar bench{QUICK}", command)
-        command = re.sub(r"--rnn-size \d+", "--rnn-size 8", command)
+    return re.sub(r"--block \d+", "--block 8", command)
+
+
+def run(command: str) -> None:
+    """Run one command line. Simple ``minichar`` commands run in this process, which is faster."""
+    command = command.replace("tests/stress", shlex.quote(str(ROOT / "tests" / "stress")))
     alone, _, target = command.partition(" > ")
     program, *words = shlex.split(alone)
     if program == "minichar" and "|" not in words and words[0] != "lessons":  # `minichar lessons` runs pytest
@@ -248,30 +230,32 @@ IN_CI = pytest.mark.skipif(
 )
 
 
+COMMANDS_TO_RUN = list(dict.fromkeys(map(shortened, commands())))
+
+
 @IN_CI
-@pytest.mark.parametrize("command", [command for command in commands() if "tests/stress" in command])
+@pytest.mark.parametrize("command", [command for command in COMMANDS_TO_RUN if "tests/stress" in command])
 def test_stress_commands_run(command, home):
-    run("minichar train")
+    if " cv" in command:
+        run("minichar train" + SMALL)
     run(command)
 
 
 @IN_CI
 def test_other_commands_and_python_blocks_run(home, servers):
     """Python blocks run last because they read files written by the commands."""
-    run("minichar train")  # part of the first setup command
-    pure = set()
-    for command in commands():
+    # The first setup command trains a model, and some pages suppose that a server is running.
+    for command in ["minichar train" + SMALL, "minichar serve", *COMMANDS_TO_RUN]:
         if command.startswith(SETUP) or "tests/stress" in command:
+            continue
+        if command.startswith(ELSEWHERE):
+            assert (ROOT / command.split()[1]).exists()
             continue
         for name in re.findall(r"cv/\S*\.npz", command):
             if not Path(name).exists():
                 # The checkpoint names in the docs contain the epoch and loss of a longer run.
                 newest = max(Path("cv").glob("lm_*.npz"), key=lambda path: path.stat().st_mtime)
                 shutil.copy(newest, name)
-        command = re.sub(r" --device (cpu|gpu|opencl)$", "", command)  # other devices are tested separately
-        if command in pure:
-            continue
-        pure |= {command} if PURE.match(command) else set()
         command = servers.translate(command)
         if command.startswith(tuple(READY)):
             servers.start(command)
@@ -332,9 +316,9 @@ def test_rounded_speeds_are_those_of_the_benchmark():
     training, generation = (
         f"{round(rows[name], -3):,}" for name in ("train LSTM 128", "sample LSTM 128, one stream")
     )
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"| training, LSTM 2×128 | {training} characters/s" in readme
-    assert f"| generation, LSTM 2×128 | {generation} characters/s" in readme
+    english, chinese = (" ".join((ROOT / name).read_text(encoding="utf-8").split()) for name in READMES)
+    assert f"processes {training} characters/s, and generation {generation} in one stream" in english
+    assert f"每秒训练 {training} 个字符；生成单个文本时每秒 {generation} 个字符" in chinese
     assert f"**{training}**\n\ncharacters/s" in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
 
 
@@ -348,6 +332,34 @@ def test_the_loss_of_the_default_is_that_of_the_results():
     assert f"| LSTM {row['model']}, the default | 3 min (planned) | {row['loss']} |" in readme
     assert f"| {row['loss']} (LSTM {row['model']}, the default) |" in quality
     assert f"**{row['loss']}**" in index
+
+
+TRANSLATED = {
+    "README.md": "README.zh-CN.md",
+    "docs/start.md": "docs/zh/start.md",
+    "docs/howto/chinese.md": "docs/zh/chinese.md",
+}
+"""The pages that are also in Chinese."""
+
+
+@pytest.mark.parametrize("pages", TRANSLATED.items())
+@pytest.mark.parametrize("language", ["sh", "powershell", "text"])
+def test_chinese_pages_have_the_commands_and_samples_of_the_english_ones(language, pages):
+    english, chinese = (
+        [re.sub('"(The |山中)"', "PROMPT", block) for block in blocks(language, [ROOT / page])]
+        for page in pages
+    )
+    if language == "text":  # the Chinese pages have no output of commands
+        english = [block for block in english if block in chinese]
+    assert chinese == english
+
+
+def test_chinese_readme_has_the_numbers_of_the_english_one():
+    english, chinese = (
+        [re.findall(r"\d+\.\d{3}", line) for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
+        for name in READMES
+    )
+    assert [row for row in english if row] == [row for row in chinese if row]
 
 
 def test_linked_and_named_files_exist():

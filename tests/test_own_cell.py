@@ -14,9 +14,9 @@ from minichar.cli import main
 from minichar.engine import lstm
 from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import check_network, toy_network
 from minichar.engine.registry import CELLS
+from minichar.pictures import activity
 
 PAGE = (Path(__file__).parents[1] / "docs" / "howto" / "own-cell.md").read_text(encoding="utf-8")
 SMALL = "--rnn-size 8 --batch-size 5 --device cpu"
@@ -64,8 +64,8 @@ def minichar(command, exit_code=0):
 
 def refusal(command):
     """Run a command that must fail, and return its one-line error."""
-    (line,) = [line for line in minichar(command, 1).stderr.splitlines() if line.startswith("Error: ")]
-    assert minichar(command, 1).stderr.endswith(f"{line}\n")
+    *_, line = minichar(command, 1).stderr.splitlines()
+    assert line.startswith("Error: ")
     return line
 
 
@@ -73,9 +73,9 @@ def refusal(command):
 def test_gradient_is_exact():
     """Check every parameter of a two-layer network with dropout by complex-step differentiation."""
     generator = np.random.default_rng(3)
-    network = toy_network(Config(7, "mgu", 5, 2, dropout=0.3), 6, 4, generator)
-    inputs, targets = generator.integers(7, size=(2, 6, 4))
-    rows = check_network(network, teacher_forcing(inputs), targets)
+    network = toy_network(Config(7, "mgu", 3, 2, dropout=0.3), 4, 2, generator)
+    inputs, targets = generator.integers(7, size=(2, 4, 2))
+    rows = check_network(network, inputs, targets)
     assert [row.name for row in rows] == [
         *("layer1.W", "layer1.Wn", "layer1.Wx", "layer2.W", "layer2.Wn", "readout.W")
     ]
@@ -88,7 +88,7 @@ def test_forward_matches_the_equations_on_the_page():
     network = toy_network(Config(7, "mgu", 5, 1), 6, 4, generator)
     p, h = network.parameters, network.state[0, 0]  # (H, B)
     ids = generator.integers(7, size=(6, 4))
-    network.forward(teacher_forcing(ids))
+    network.forward(ids)
     for t in range(6):
         x = p["layer1.Wx"][:, ids[t]]  # (2H, B)
         ones = np.ones((1, 4))
@@ -116,13 +116,20 @@ def test_sample_eval_and_resume():
 
 
 @pytest.mark.usefixtures("cv")
-def test_plot_and_inspect():
+def test_plot_and_inspect(monkeypatch):
     assert "validation" in minichar("plot").stdout
     assert "layer2.Wn" in minichar("inspect").stdout
     minichar("inspect --text data/pydocs --html mgu.html")
     page = Path("mgu.html").read_text(encoding="utf-8")
     gates = re.findall(r'"layer":(\d),"name":"(\w)"', page)
-    assert gates == [("1", "f"), ("2", "f")]
+    assert gates == [("1", "h"), ("2", "h")]
+    monkeypatch.setitem(activity.SHOWN, "mgu", "f")
+    minichar("inspect --text data/pydocs --html mgu.html")
+    page = Path("mgu.html").read_text(encoding="utf-8")
+    assert re.findall(r'"layer":(\d),"name":"(\w)"', page) == [("1", "f"), ("2", "f")]
+    monkeypatch.setitem(activity.SHOWN, "mgu", "o")
+    words = "Error: the cell has no 'o' to show; it has f, h, h_prev, n"
+    assert refusal("inspect --text data/pydocs --html mgu.html") == words
 
 
 @pytest.mark.usefixtures("cv")

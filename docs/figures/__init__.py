@@ -14,6 +14,7 @@ SCRIPTS = (
     "cells",
     "cells_backward",
     "unrolled",
+    "chunk_kernel",
     "through_time",
     "truncation",
     "vanishing",

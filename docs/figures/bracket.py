@@ -13,7 +13,6 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from minichar.engine.config import Config, initialise
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 from minichar.pictures.traits import correlations
@@ -37,7 +36,7 @@ def main() -> None:
     parameters = train(generator)
     text = random_text(generator, 4000)
     network = Network(Config(len(ALPHABET), "lstm", H, num_layers=1), parameters, len(text), 1)
-    network.forward(teacher_forcing(encode(text)[:, None]))
+    network.forward(encode(text)[:, None])
     values = [network.layers[0].values(t) for t in range(len(text))]
     c, f, i = (np.array([value[name][:, 0] for value in values]) for name in "cfi")  # each (N, H)
 
@@ -92,7 +91,7 @@ def train(generator: np.random.Generator) -> Parameters:
     network, optimiser = Network(config, parameters, T, B), RMSprop(parameters, 0.95)
     for step in range(STEPS):
         chunk = ids[step * T : step * T + T + 1]
-        network.learn(teacher_forcing(chunk[:-1]), chunk[1:])
+        network.learn(chunk[:-1], chunk[1:])
         clip_elements(np, network.gradient.flat, CLIP)
         optimiser.step(network.gradient.flat, LEARNING_RATE * (1 - step / STEPS))
         network.carry()

@@ -8,7 +8,7 @@ STAGES = [
     ("text", "my.txt", GREEN),
     ("ids", "(N,) integers", GREEN),
     ("chunks", "inputs and targets, (T, B) ids", GREEN),
-    ("network", "logits (T, V, B)", BLUE),
+    ("network", "logits, V per character", BLUE),
     ("loss", "mean of −log p, nats per character", BLUE),
     ("gradient", "same shapes as the weights", ORANGE),
     ("clip", "each element to ±grad_clip / T", ORANGE),

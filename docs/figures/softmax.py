@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from minichar.engine import loss
+from minichar.engine.readout import loss_backward, loss_forward
 
 from .draw import BLUE, INK, ORANGE, figure, signed
 
@@ -13,9 +13,9 @@ LOGITS = np.array([[2.0], [1.0], [0.5], [0.0], [-1.0]])  # (V, 1)
 
 def main() -> None:
     """Plot p above dlogits."""
-    _, cache = loss.forward(np, LOGITS.copy(), np.array([TARGET]), 1)
+    _, cache = loss_forward(np, LOGITS.copy(), np.array([TARGET]), 1)
     p = cache[0][:, 0].copy()  # (V,)
-    dlogits = loss.backward(np, cache)[:, 0]  # (V,)
+    dlogits = loss_backward(np, cache)[:, 0]  # (V,)
 
     def draw(above: Axes, below: Axes) -> None:
         places = np.arange(len(CHARACTERS))

@@ -7,7 +7,6 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import central_difference, complex_step, loss_of, relative_error, toy_network
 
 from .draw import BLUE, GREEN, INK, ORANGE, figure, powers
@@ -20,7 +19,7 @@ def main() -> None:
     generator = np.random.default_rng(1)
     network = toy_network(Config(5, "lstm", 3, 1), T, B, generator)
     inputs, targets = generator.integers(5, size=(2, T, B))
-    network.learn(teacher_forcing(inputs), targets)
+    network.learn(inputs, targets)
     hand, theta = network.gradient.flat, network.parameters.flat
     steps = np.logspace(-15, 0, 46)
 

@@ -4,7 +4,6 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from minichar.engine.config import Config, initialise
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 
@@ -21,10 +20,13 @@ def gradient_norms(model: str) -> np.ndarray:
     parameters = Parameters(config.shapes(), "float64")
     initialise(config, parameters, generator)
     network = Network(config, parameters, T, B)
-    network.forward(teacher_forcing(generator.integers(V, size=(T, B))))
+    network.forward(generator.integers(V, size=(T, B)))
     dh_above = np.zeros((T, H, B))
     dh_above[-1] = generator.normal(size=(H, B))
-    dx = network.layers[1].backward(dh_above, None)  # (T, H, B)
+    layer, steps = network.layers[1], slice(0, T)
+    layer.backward(steps, dh_above)
+    layer.gradients(steps, T, ids=None)
+    dx = layer.readers[0].dx  # (T, H, B)
     norms = np.linalg.norm(dx, axis=(1, 2))[::-1]  # (T,)
     return norms / norms[0]
 

@@ -21,7 +21,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported
 import numpy as np
 from plan_trials import HELD_OUT, WARMUP, loss_of
 
-from minichar.training.averaging import decay_at
+from minichar.training.schedules import rates
 from minichar.training.settings import Settings
 from minichar.training.start import begin
 
@@ -41,8 +41,8 @@ def trial(text: str, row: Mapping[str, str]) -> tuple[float, float]:
         run = begin(Settings(data=path, model="lstm", layer_norm=False, **options, **whole))
     trainer, vocabulary = run.trainer, run.corpus.vocabulary
     for i in range(round(trainer.settings.max_epochs * len(trainer.train))):
-        trainer.step.set_rates(options["learning_rate"] * min(1, (i + 1) / WARMUP), 1.0)
-        trainer.step.average.decay[...] = decay_at(i, trainer.settings.ema)
+        decay = rates(trainer.settings, i, len(trainer.train), trainer.iterations)[2]
+        trainer.step.set_rates(options["learning_rate"] * min(1, (i + 1) / WARMUP), decay=decay)
         trainer.learn()
     end = "".join(character for character in text[-HELD_OUT:] if character in vocabulary)
     columns, _ = trainer.evaluate(trainer.val)

@@ -21,9 +21,8 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before NumPy is imported
 import numpy as np
 
 from minichar.model import CharRNN
-from minichar.training.averaging import decay_at
-from minichar.training.evaluation import evaluate
-from minichar.training.measurement import Measurement
+from minichar.training.evaluation import Measurement, evaluate
+from minichar.training.schedules import rates
 from minichar.training.settings import Settings
 from minichar.training.start import begin
 
@@ -63,8 +62,8 @@ def trial(folder: Path, row: dict[str, str], characters: list[int]) -> None:
         ids = np.asarray(run.corpus.ids[N:])
         for i in range(round(max(characters) / (B * T))):
             begun = process_time()
-            trainer.step.set_rates(rate * min(1, (i + 1) / WARMUP), 1.0)
-            trainer.step.average.decay[...] = decay_at(i, trainer.settings.ema)
+            decay = rates(trainer.settings, i, len(trainer.train), trainer.iterations)[2]
+            trainer.step.set_rates(rate * min(1, (i + 1) / WARMUP), decay=decay)
             trainer.learn()
             seconds += process_time() - begun
             if (i + 1) * B * T in characters:

@@ -59,7 +59,7 @@ def job() -> None:
         step = TrainingStep(
             model, work.seq_length, B, Settings(learning_rate=2e-3, ema=0.0, weight_decay=0.0), team
         )
-        ids, generator = work.ids()[:, step.columns], CPU.uniform(1)  # (T+1, B)
+        ids, generator = work.ids()[:, step.streams], CPU.uniform(1)  # (T+1, B)
         for _ in range(3):
             step.learn(ids[:-1], ids[1:], generator)
         MPI.COMM_WORLD.Barrier()

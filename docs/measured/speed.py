@@ -16,7 +16,7 @@ import numpy as np
 from minichar.bench import ours
 from minichar.bench.work import Work
 from minichar.devices.cpu import NumPyBackend
-from minichar.engine import loss
+from minichar.engine import readout
 from minichar.model import CharRNN
 from minichar.training.optimiser import RMSprop
 
@@ -92,9 +92,9 @@ class TimedBackend(NumPyBackend):
         self.clock, self.xp = clock, TimedNumPy(clock)
         self.sum_columns = clock.timed("gradient of Wx", self.sum_columns)
 
-    def fuse(self, function):
+    def fuse_steps(self, function, outputs):
         """Return a timed cell function."""
-        return self.clock.timed("cells", super().fuse(function))
+        return self.clock.timed("cells", super().fuse_steps(function, outputs))
 
 
 def shares(work, times=20):
@@ -107,8 +107,8 @@ def shares(work, times=20):
     model = CharRNN.new(work.config(), ours.vocabulary(work.vocab_size), seed=1, backend=backend)
     steps = []
     with (
-        patch.object(loss, "forward", clock.timed("loss", loss.forward)),
-        patch.object(loss, "backward", clock.timed("loss", loss.backward)),
+        patch.object(readout, "loss_forward", clock.timed("loss", readout.loss_forward)),
+        patch.object(readout, "loss_backward", clock.timed("loss", readout.loss_backward)),
         patch.object(RMSprop, "step", clock.timed("optimiser", RMSprop.step)),
     ):
         unit = ours.training(work, model, backend)

@@ -29,14 +29,14 @@ print(result.loss, result.bits, result.perplexity)
     ),
     Group(
         "Generate text",
-        ("Choice", "generate", "generate_many"),
+        ("Choice", "generate_many"),
         """\
 import minichar
 
 model = minichar.load("cv-api")
 choice = minichar.Choice(temperature=0.7, top_p=0.9)
 
-for piece in minichar.generate(model, length=200, prime="The ", seed=1, choice=choice):
+for piece in model.stream("The ", length=200, temperature=0.7, top_p=0.9, seed=1):
     print(piece, end="", flush=True)
 
 samples = ["", "", ""]
@@ -66,7 +66,7 @@ print(minichar.ngram_loss(text[:half], text[half:]))  # nats per character, with
     ),
     Group(
         "Train step by step",
-        ("Settings", "teacher_forcing", "RMSprop", "CharRNN", "save"),
+        ("Settings", "RMSprop", "CharRNN", "save"),
         """\
 import minichar
 
@@ -78,7 +78,7 @@ model: minichar.CharRNN = minichar.Model.create(corpus.vocabulary, rnn_size=32, 
 network = model.network(split.T, split.B)
 optimiser = minichar.RMSprop(model.parameters, settings.decay_rate)
 for inputs, targets in split.train:
-    loss = network.learn(minichar.teacher_forcing(inputs), targets)  # forward and backward pass
+    loss = network.learn(inputs, targets)  # forward and backward pass
     optimiser.step(network.gradient.flat, settings.learning_rate)
     network.carry()
 

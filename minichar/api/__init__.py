@@ -2,14 +2,12 @@
 
 from minichar.api.keywords import suggesting
 from minichar.api.loading import load
-from minichar.api.model import Model
+from minichar.api.model import Model, save
 from minichar.api.ngram import ngram_loss
-from minichar.api.saving import save
 from minichar.api.training import train
-from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
-from minichar.sampling import generate as generation
+from minichar.sampling import generate as sampling
 from minichar.sampling.choice import Choice
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
@@ -27,15 +25,13 @@ __all__ = [
     "RMSprop",
     "Settings",
     "Vocabulary",
-    "generate",
     "generate_many",
     "load",
     "load_corpus",
     "ngram_loss",
     "save",
     "split_text",
-    "teacher_forcing",
     "train",
 ]
 
-generate, generate_many = suggesting(generation.generate), suggesting(generation.generate_many)
+generate_many = suggesting(sampling.generate_many)

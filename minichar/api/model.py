@@ -3,19 +3,19 @@
 import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from minichar.api.keywords import suggesting
-from minichar.api.saving import save
 from minichar.api.surprisal import Surprisal
-from minichar.checks import checked
+from minichar.checks import FILE_NAME, checked, wrong
 from minichar.devices.choose import open_backend
 from minichar.devices.cpu import host_generator
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
+from minichar.formats.convert import save_model
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
 from minichar.sampling.generate import Unknown, checked_stop, generate, prime_ids
@@ -23,6 +23,34 @@ from minichar.sampling.streams import Stream, Streams
 from minichar.text.vocabulary import Vocabulary, checked_vocabulary
 from minichar.training.evaluation import Evaluation, evaluate_whole
 from minichar.training.settings import Settings
+
+
+@suggesting
+def save(path: str | os.PathLike[str], model: CharRNN, dtype: str | None = None) -> None:
+    """Save a model without its training state. An existing file is overwritten.
+
+    An ``.npz`` file also contains the model's training history.
+
+    Parameters
+    ----------
+    path : path-like
+        Output file. The suffix determines the format: ``.npz``, ``.safetensors``, ``.pt``, ``.onnx`` or
+        ``.html``.
+    model : CharRNN
+    dtype : {"float16", "float32", "float64"}, optional
+        Data type of the weights in the file; by default, the model's dtype. An ``.html`` page always
+        stores float16 weights.
+
+    Raises
+    ------
+    MinicharError
+        If an argument is invalid, the suffix is not supported, a package is missing, a weight is too large
+        for `dtype`, or the file cannot be written.
+    """
+    if not isinstance(model, CharRNN):
+        raise wrong("model", model, "a model")
+    save_model(model, checked("path", path, Path, FILE_NAME), dtype)
+
 
 CHUNK = 100  # time steps per forward pass in `surprisal`; does not affect the result
 
@@ -252,7 +280,7 @@ class Model(CharRNN):
             m = len(targets)
             network.set_keep(resets.keep(start, m) if resets else None)
             inputs = backend.to_device(ids[start : start + m, None])  # (m, 1)
-            logits = backend.to_host(network.forward(teacher_forcing(inputs), m))[:, :, 0]  # (m, V)
+            logits = backend.to_host(network.forward(inputs, m))[:, :, 0]  # (m, V)
             network.carry()
             logits = logits.astype("float64")
             logits -= np.max(logits, axis=1, keepdims=True)  # so that exp cannot overflow

@@ -37,6 +37,7 @@ def train(
     resume: PathLike | None = None,
     on_event: Callable[[Event], None] | None = None,
     tf32: bool = False,
+    chunk_kernel: bool = False,
     **options: Any,
 ) -> Model:
     """Train a model on text and return the model with the lowest validation loss.
@@ -50,9 +51,9 @@ def train(
         A text file, or a directory containing ``input.txt`` or other ``.txt`` files (joined in file-name
         order). The default is Python's bundled help text or, with `resume`, the run's training text.
     device : str
-        Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (the
-        CPU or an NVIDIA GPU, whichever trains faster; with `resume`, the type of device that was used
-        before).
+        Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (an
+        NVIDIA GPU if training steps are large, otherwise the CPU; with `resume`, the type of device that
+        was used before).
     progress : bool
         Whether to print notes about the text, a progress line (losses in nats per character, speed and
         remaining time) and the losses on the files `val` and `test`, if any, to standard error.
@@ -71,6 +72,10 @@ def train(
         mantissa. With TF32, losses differ from CPU losses by more than float32 rounding error. The
         returned model does not use TF32. Like `device`, `tf32` is not stored in checkpoints, so pass it
         again when you resume a run.
+    chunk_kernel : bool
+        Whether an NVIDIA GPU may run all time steps of a layer in one kernel, which has been executed on the
+        CPU only and never timed. ``minichar train --help-all`` lists the conditions. Like `device`,
+        `chunk_kernel` is not stored in checkpoints.
     **options
         Options of ``minichar train`` (the fields of `Settings`), for example ``model="gru"``,
         ``rnn_size=256`` or ``max_epochs=10``. Options that you do not pass take their values from the
@@ -105,8 +110,9 @@ def train(
     if isinstance(init_from, CharRNN):
         device = init_from.parameters.backend.name
     devices = open_devices(device, tf32)
-    if progress:
-        for one in devices:
+    for one in devices:
+        one.uses_chunk_kernel = chunk_kernel
+        if progress:
             one.announce = lambda notice: print(f"note: {notice}", file=sys.stderr)
     if resume is not None:
         path = checked("resume", resume, Path, FILE_NAME)
@@ -120,6 +126,8 @@ def train(
         run = start.begin(settings_from(options), *devices, started=started)
     if tf32:
         run = start.with_tf32_note(run)
+    if chunk_kernel:
+        run = start.with_chunk_kernel_note(run)
 
     trainer = run.trainer
     with Progress(run) if progress else nullcontext() as shown:
@@ -135,7 +143,8 @@ def train(
             f"this run's checkpoints no longer exist in {trainer.settings.checkpoint_dir}/: "
             "do not change the directory during training"
         )
-    model = load_on(open_backend(trainer.backend.name) if tf32 else trainer.backend, trainer.best)
+    has_modes = tf32 or chunk_kernel
+    model = load_on(open_backend(trainer.backend.name) if has_modes else trainer.backend, trainer.best)
     model.history = trainer.history
     return model
 

@@ -15,7 +15,7 @@ from statistics import median
 from time import sleep
 from typing import Any
 
-from minichar.bench.work import Work
+from minichar.bench.work import LAYERS, Work
 from minichar.bench.worker import Worker
 
 WARM_UP = 3
@@ -106,7 +106,7 @@ def opponents(work: Work) -> list[Work] | list[None]:
         return [replace(work, kind="train")]
     if work.kind == "sample-many":
         return [replace(work, kind="sample")]
-    if work.config().cell.torch is None or not find_spec("torch"):
+    if work.model not in LAYERS or not find_spec("torch"):
         return [None]
     graph = work.on_gpu and work.kind in ("train", "evaluate")
     return [replace(work, engine=engine) for engine in ("pytorch", *["pytorch-graph"] * graph)]

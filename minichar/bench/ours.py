@@ -11,7 +11,7 @@ from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
 from minichar.sampling.generate import sample_ids
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.measurement import Measurement
+from minichar.training.evaluation import Measurement
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 
@@ -21,7 +21,8 @@ SURROGATES = range(0xD800, 0xE000)
 
 def prepare(work: Work) -> Callable[[], None]:
     """Return a function that runs one iteration of the benchmark."""
-    backend = open_backend(work.device)
+    backend = open_backend(work.device, work.tf32)
+    backend.uses_chunk_kernel = work.chunk_kernel
     backend.announce = lambda notice: print(f"\n{notice}", file=sys.stderr)  # after the progress bar
     model = CharRNN.new(work.config(), vocabulary(work.vocab_size), seed=1, backend=backend)
     if work.trains:
@@ -33,7 +34,7 @@ def prepare(work: Work) -> Callable[[], None]:
 
 def describe(work: Work) -> str:
     """Describe the library and hardware that the benchmark uses."""
-    return open_backend(work.device).describe()
+    return open_backend(work.device, work.tf32).describe()
 
 
 def waiting(unit: Callable[[], None], backend: Backend) -> Callable[[], None]:

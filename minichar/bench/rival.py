@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from minichar.bench.graph import capture
-from minichar.bench.work import PIECE, Work
+from minichar.bench.work import LAYERS, PIECE, Work
 from minichar.errors import MinicharError
 
 LARGEST_ONEHOT = 256
@@ -103,10 +103,10 @@ class TorchModel:
         V, H = config.vocab_size, config.rnn_size
         device = device_of(torch, work)
         self.embedding = nn.Embedding(V, H).to(device) if V > LARGEST_ONEHOT else None
-        counterpart = config.cell.torch
-        if counterpart is None:
+        layer = LAYERS.get(config.model)
+        if layer is None:
             raise MinicharError(f"{config.cell.title} has no PyTorch counterpart to compare with")
-        layers = getattr(nn, counterpart.name)
+        layers = getattr(nn, layer)
         between = config.dropout if config.num_layers > 1 else 0.0
         inputs = V if self.embedding is None else H
         self.layers = layers(inputs, H, config.num_layers, dropout=between).to(device)
@@ -119,7 +119,7 @@ class TorchModel:
         self.inputs, self.targets = ids[:-1].contiguous(), ids[1:].contiguous()  # each (T, B)
         self.last = torch.zeros(work.streams, dtype=torch.long, device=device)  # (B,)
         self.state: Any = None
-        cell = getattr(nn, f"{counterpart.name}Cell")
+        cell = getattr(nn, f"{layer}Cell")
         self.cells = [cell(inputs if layer == 0 else H, H).to(device) for layer in range(config.num_layers)]
         self.states: list[Any] = [None] * config.num_layers
         if not work.trains:

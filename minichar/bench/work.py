@@ -13,6 +13,8 @@ KINDS = ("train", "dropout", "scheduled-sampling", "evaluate", "sample", "sample
 ENGINES = ("minichar", "pytorch", "pytorch-graph")
 MANY = 64
 """Number of streams that ``sample-many`` generates in parallel."""
+LAYERS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
+"""The class of PyTorch's layer for each cell that has one, by name."""
 PIECE = 200
 """Number of characters per stream in one sampling iteration."""
 
@@ -38,6 +40,10 @@ class Work:
         Number of threads used by BLAS and PyTorch; 0 for their defaults.
     device : str
         Device name, as for ``--device``.
+    chunk_kernel : bool
+        Whether minichar uses the chunk kernel, as with ``--chunk-kernel``.
+    tf32 : bool
+        Whether minichar uses TF32 on a GPU, as with ``--tf32``.
 
     Raises
     ------
@@ -55,6 +61,8 @@ class Work:
     batch_size: int = 50
     threads: int = 0
     device: str = "cpu"
+    chunk_kernel: bool = False
+    tf32: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.engine not in ENGINES:

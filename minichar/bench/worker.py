@@ -19,9 +19,8 @@ from typing import Any, Self
 
 from minichar.bench.work import Work
 from minichar.devices.backend import Backend
-from minichar.devices.blas import THREAD_VARIABLES
 from minichar.devices.choose import open_backend
-from minichar.devices.cpu import host_generator
+from minichar.devices.cpu import THREAD_VARIABLES, host_generator
 from minichar.engine.cell import Cell
 from minichar.engine.registry import CELLS
 from minichar.errors import MinicharError

@@ -9,7 +9,7 @@ from itertools import product
 import click
 
 from minichar.bench.compare import DISTURBED, compare, opponents, table
-from minichar.bench.work import KINDS, Work
+from minichar.bench.work import KINDS, LAYERS, Work
 from minichar.bench.worker import threads_limited
 from minichar.cli.bar import Bar
 from minichar.cli.options import CellName, GroupedCommand, Integer, OneOf, device, group
@@ -97,10 +97,10 @@ def command(
         for kind, cell, H in product(what, model, rnn_size)
     ]
     pairs = [(work, against) for work in works for against in opponents(work)]
-    alone = [work.config().cell for work, against in pairs if against is None]
-    for title in sorted({cell.title for cell in alone if cell.torch is None}):
+    alone = [work for work, against in pairs if against is None]
+    for title in sorted({work.config().cell.title for work in alone if work.model not in LAYERS}):
         click.echo(f"{title} has no PyTorch counterpart to compare with", err=True)
-    if any(cell.torch for cell in alone):
+    if any(work.model in LAYERS for work in alone):
         click.echo("PyTorch is not installed: run `pip install torch` to compare", err=True)
     with threads_limited(threads):
         sides = [backend.describe()]

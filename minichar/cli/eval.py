@@ -33,7 +33,7 @@ from minichar.terminal import say
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus, load_corpus
 from minichar.text.ngram import yardstick as best_ngram
-from minichar.training.device import fastest_known
+from minichar.training.device import suited
 from minichar.training.evaluation import (
     PART_NAMES,
     PARTS,
@@ -234,7 +234,7 @@ def command(
         what = f"{whole}, one stream from a zero state"
     else:
         laid_out = lay_out(corpus, settings)
-        device, chosen = fastest_known(devices, model.config, settings, laid_out)
+        device, chosen = suited(devices, model.config, laid_out.B)
         if device is not devices[0]:
             model = load_model(path, device)
         other = [Option(name).flag for name in LAYOUT if getattr(settings, name) != getattr(trained, name)]

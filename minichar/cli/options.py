@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -13,8 +14,8 @@ import click
 from click.shell_completion import CompletionItem
 from click.types import OptionHelpExtra
 
+from minichar.checkpoints.choosing import all_checkpoints
 from minichar.checks import URL, did_you_mean
-from minichar.cli.completion import complete_model
 from minichar.cli.dashes import TwoDashes
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_devices
@@ -22,6 +23,30 @@ from minichar.devices.failure import device_errors
 from minichar.engine.cells import CELLS
 from minichar.errors import MinicharError, out_of_memory, plain, undashed
 from minichar.extras import on_interrupt, raise_interrupt
+
+SUFFIXES = (".npz", ".safetensors", ".pt")
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Return the models whose paths start with `incomplete`.
+
+    The list contains model files, checkpoint directories, and the checkpoints in each directory, best first.
+    """
+    folder, _ = os.path.split(incomplete)
+    found: list[str] = []
+    with suppress(OSError):  # the directory does not exist
+        for entry in sorted(os.listdir(os.path.expanduser(folder) or ".")):
+            name = os.path.join(folder, entry)
+            path = Path(name).expanduser()
+            if not name.startswith(incomplete):
+                continue
+            if path.is_dir():
+                with suppress(MinicharError):  # no checkpoint
+                    found += [name, *(os.path.join(name, best.name) for best in all_checkpoints(path))]
+            elif entry.endswith(SUFFIXES):
+                found.append(name)
+    return found
+
 
 Decorator = Callable[[Any], Any]
 SIZES = ("--rnn-size", "--batch-size", "--seq-length", "--num-samples", "--columns")
@@ -323,7 +348,7 @@ devices = click.option(
     show_default=True,
     metavar="DEVICE",
     callback=open_for_training,
-    help="cpu, gpu, gpu:N, opencl or opencl:N. auto: the CPU or an NVIDIA GPU, whichever trains faster.",
+    help="cpu, gpu, gpu:N, opencl or opencl:N. auto: an NVIDIA GPU for large steps, else the CPU.",
 )
 """The ``--device`` option for commands that choose a device. They receive a tuple of open backends."""
 tf32 = click.option(
@@ -338,6 +363,19 @@ tf32 = click.option(
     "it with --resume.",
 )
 """The ``--tf32`` option."""
+chunk_kernel = click.option(
+    "--chunk-kernel/--no-chunk-kernel",
+    cls=GroupedOption,
+    rare=True,
+    default=False,
+    show_default=True,
+    help="On an NVIDIA GPU, run all time steps of a layer in one kernel. This applies to the cells lstm, gru "
+    "and rnn with 64, 128 or 256 hidden units in float32, without layer normalisation, scheduled sampling "
+    "and state resets within the text. For 256 units, the GPU needs compute capability 9.0. The kernel has "
+    "been executed on the CPU only and never timed. Like --device, this option is not stored in checkpoints: "
+    "repeat it with --resume.",
+)
+"""The ``--chunk-kernel`` option."""
 
 storage = click.option(
     "--storage",

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.exceptions import Exit
 
-from minichar.devices.blas import THREAD_VARIABLES
+from minichar.devices.cpu import THREAD_VARIABLES
 from minichar.devices.failure import device_errors
 from minichar.errors import MinicharError
 from minichar.extras import first_line, need

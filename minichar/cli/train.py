@@ -15,7 +15,7 @@ import click
 from minichar.checkpoints.choosing import checkpoints_in, open_checkpoint
 from minichar.cli.dashes import reject_typographic_dashes
 from minichar.cli.given import given_by_user
-from minichar.cli.options import MODEL, PATH, Integer, devices, tf32
+from minichar.cli.options import MODEL, PATH, Integer, chunk_kernel, devices, tf32
 from minichar.cli.planned import plan_lines
 from minichar.cli.ranks import Silent, all_ranks
 from minichar.cli.report import Report
@@ -29,7 +29,14 @@ from minichar.files import writing
 from minichar.formats.convert import check_resumable, load_model
 from minichar.training.recipes import settings_from
 from minichar.training.settings import Settings
-from minichar.training.start import begin, begin_from, resume, with_tf32_note, with_yardstick
+from minichar.training.start import (
+    begin,
+    begin_from,
+    resume,
+    with_chunk_kernel_note,
+    with_tf32_note,
+    with_yardstick,
+)
 
 STDIN = Path("-")
 NEWEST = "--newest"
@@ -87,6 +94,7 @@ NEWEST = "--newest"
 @output("--quiet", is_flag=True, show_default=False, help="Hide the progress bar.")
 @devices
 @tf32
+@chunk_kernel
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -99,6 +107,7 @@ def command(
     quiet: bool,
     devices: tuple[Backend, ...],
     tf32: bool,
+    chunk_kernel: bool,
     **options: Any,
 ) -> None:
     """Train a model on text, character by character.
@@ -124,9 +133,11 @@ def command(
         raise click.UsageError("--resume and --init-from are mutually exclusive")
     given = given_by_user(ctx, options)
     explicit = {name: options[name] for name in given}
+    for device in devices:
+        device.uses_chunk_kernel = chunk_kernel
     with all_ranks() as team, ExitStack() as undo:
         if team.size > 1 and len(devices) > 1:
-            devices = devices[:1]  # timings vary, so ranks might choose different devices
+            devices = devices[:1]  # all ranks would use the same GPU
             if team.rank == 0 and not quiet:
                 click.echo("device auto: cpu for several processes; to use GPUs, add --device gpu", err=True)
         if team.rank == 0:
@@ -152,6 +163,8 @@ def command(
         undo.pop_all()  # the run can start, so keep the text
         if tf32:
             run = with_tf32_note(run)
+        if chunk_kernel:
+            run = with_chunk_kernel_note(run)
         if yardstick:
             run = with_yardstick(run, team)
 

@@ -7,7 +7,8 @@ matrices, summing columns by character, fusing element-wise functions, and captu
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -21,8 +22,31 @@ from minichar.extras import one_line
 Array = Any
 """An array from the backend's array module. Comments in the code give the shape of each new array."""
 Function = Callable[..., Any]
-Into = list[tuple[int, Array]]
-"""Pairs of the index of a result and the array to write it to (see `Backend.fuse`)."""
+Into = Sequence[tuple[int, Array]]
+"""Pairs of the index of a result and the array to write it to (see `Backend.fuse_into`)."""
+
+
+def as_columns(steps: Array) -> Array:
+    """Rearrange n steps ``(n, K, B)`` into one matrix ``(K, n·B)`` with one column per character."""
+    return steps.transpose(1, 0, 2).reshape(steps.shape[1], -1)
+
+
+def store(xp: ModuleType, result: Any, out: Array) -> None:
+    """Write an array ``(H, B)`` to `out`, or a tuple of G arrays to `out` ``(G·H, B)``."""
+    if isinstance(result, tuple):
+        xp.concatenate(result, out=out)
+    else:
+        out[...] = result
+
+
+def into_steps(fused: Function, outputs: Sequence[Sequence[Array]]) -> Function:
+    """Return the function of `Backend.fuse_steps`, given that of `Backend.fuse_into`."""
+
+    def call(t: int, *arguments: Any) -> Any:
+        into = [(k, steps[t]) for k, arrays in enumerate(outputs) for steps in arrays if t < len(steps)]
+        return fused(*arguments, into=into)
+
+    return call
 
 
 class Backend(ABC):
@@ -34,8 +58,6 @@ class Backend(ABC):
         Value of ``--device``, such as ``cpu``, ``gpu:0`` or ``opencl:0``.
     xp : module
         The array module.
-    crossings : dict of str to int
-        Number of arrays copied to the device and to the host.
     plain : Backend
         The backend for the same device without exact matrix products (see `minichar.engine.exact`).
     tf32 : bool
@@ -45,6 +67,10 @@ class Backend(ABC):
     warm_up : int
         Number of initial calls of a step that may take longer than later calls, because they compile kernels
         or record the step (see `recorded`).
+    uses_chunk_kernel : bool
+        Whether an NVIDIA GPU runs all steps of a layer in one kernel where it can (see docs/chunk-kernel.md).
+    expectation : str
+        What to expect of the speed, for ``minichar doctor``; "" if the speed of matrix products says enough.
     announce : callable
         Called with a one-line message before a long wait. By default, the message is ignored.
     """
@@ -53,10 +79,11 @@ class Backend(ABC):
     name: str
     samples_in_blocks = False
     warm_up = 1
+    uses_chunk_kernel = False
+    expectation = ""
 
     def __init__(self, name: str, xp: ModuleType) -> None:
         self.name, self.xp = name, xp
-        self.crossings = {"to_device": 0, "to_host": 0}
         self.plain = self
         self.tf32 = False
         self.announce: Callable[[str], None] = lambda notice: None
@@ -68,18 +95,10 @@ class Backend(ABC):
 
     def to_device(self, array: Array) -> Array:
         """Copy a host array to the device, preserving its shape and dtype."""
-        self.crossings["to_device"] += 1
-        return self._to_device(array)
+        return self.xp.asarray(array)
 
     def to_host(self, array: Array) -> np.ndarray:
         """Copy a device array to the host, preserving its shape and dtype."""
-        self.crossings["to_host"] += 1
-        return self._to_host(array)
-
-    def _to_device(self, array: Array) -> Array:
-        return self.xp.asarray(array)
-
-    def _to_host(self, array: Array) -> np.ndarray:
         return self.xp.asnumpy(array)
 
     def _zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -97,6 +116,14 @@ class Backend(ABC):
             raise MemoryError(f"an array of shape {brief(shape)} exceeds the address space")
         return self._zeros(shape, dtype)
 
+    def arange(self, n: int) -> Array:
+        """Return the integers 0, 1, …, n-1."""
+        return self.xp.arange(n)
+
+    def zeros_of_steps(self, shape: tuple[int, int, int], dtype: Any) -> Array:
+        """Return zeros ``(T, K, B)`` for T steps, in the memory layout that suits `matmul_steps`."""
+        return self.zeros(shape, dtype)
+
     @abstractmethod
     def uniform(self, *words: int) -> Uniform:
         """Return a uniform random number generator on the device, seeded with `words`.
@@ -112,6 +139,18 @@ class Backend(ABC):
         """Add the matrix product ``A @ B`` to `out`, and return `out`."""
         out += self.xp.matmul(A, B)
         return out
+
+    def matmul_steps(self, W: Array, columns: Array, out: Array) -> None:
+        """Set `out` ``(n, G, B)``, for n steps, to the matrix product ``W @ columns`` ``(G, n·B)``."""
+        product = self.matmul(W, columns)  # (G, n·B)
+        out[...] = product.reshape(len(W), len(out), -1).transpose(1, 0, 2)
+
+    def wavefront(self, layers: Sequence[Any], T: int) -> Any:
+        """Return an object that runs the layers of a network, or None if it runs them step by step.
+
+        See `minichar.devices.wavefront.Wavefront` for its methods.
+        """
+        return None
 
     def take_columns(self, W: Array, ids: Array, out: Array) -> None:
         """Set ``out[t, :, b] = W[:, ids[t, b]]``.
@@ -129,10 +168,10 @@ class Backend(ABC):
         chunk contains few distinct characters.
         """
         xp = self.xp
-        occurs = self.zeros((out.shape[1],), bool)  # (V,)
+        occurs = self._zeros((out.shape[1],), bool)  # (V,)
         occurs[ids] = True
         seen, place = xp.flatnonzero(occurs), xp.cumsum(occurs) - 1  # (M,), (V,)
-        onehot = self.zeros((len(ids), len(seen)), columns.dtype)  # (N, M)
+        onehot = self._zeros((len(ids), len(seen)), columns.dtype)  # (N, M)
         xp.put_along_axis(onehot, place[ids][:, None], 1.0, axis=1)
         out[...] = 0.0
         out[:, seen] = self.matmul(columns, onehot)  # (G, M)
@@ -140,9 +179,15 @@ class Backend(ABC):
     def fuse(self, function: Function) -> Function:
         """Bind the first argument of an element-wise function to `xp`, and fuse the function if possible.
 
-        ``function(xp, *arguments)`` must be pure. Arguments and results are arrays of shape ``(H, B)``, or
-        tuples of such arrays. An argument can also be a block ``(G, H, B)``, which is passed to the function
-        unchanged or as a tuple of G arrays.
+        ``function(xp, *arguments)`` may change its arguments in place, but must have no other effects.
+        Arguments and results are arrays (no numbers) of the same shape, such as ``(H, B)``, or tuples of such
+        arrays. An argument can also be an array that is broadcast to this shape, or a block ``(G, H, B)``,
+        which is passed to the function unchanged or as a tuple of G arrays.
+        """
+        return partial(function, self.xp)
+
+    def fuse_into(self, function: Function) -> Function:
+        """Like `fuse`, and store results in other arrays.
 
         The returned function has a keyword argument ``into``, a sequence of pairs ``(k, out)``. For each
         pair, result k is also written to `out`, which has shape ``(H, B)``, or ``(G·H, B)`` if the result is
@@ -150,13 +195,51 @@ class Backend(ABC):
         """
         xp = self.xp
 
-        def call(*arguments: Any, into: Into | tuple[()] = ()) -> Any:
+        def call(*arguments: Any, into: Into = ()) -> Any:
             results = function(xp, *arguments)
             for k, out in into:
-                if isinstance(results[k], tuple):
-                    xp.concatenate(results[k], out=out)
-                else:
-                    out[...] = results[k]
+                store(xp, results[k], out)
+            return results
+
+        return call
+
+    def fuse_steps(self, function: Function, outputs: Sequence[Sequence[Array]]) -> Function:
+        """Like `fuse`, for a function that runs at each step t of a chunk.
+
+        The returned function takes t as its first argument, and also stores result k in ``steps[t]`` for each
+        array `steps` in ``outputs[k]`` with more than t steps. A fused kernel writes directly to them.
+        """
+        xp = self.xp
+
+        def call(t: int, *arguments: Any) -> Any:
+            results = function(xp, *arguments)
+            for result, arrays in zip(results, outputs, strict=False):
+                for steps in arrays:
+                    if t < len(steps):
+                        store(xp, result, steps[t])
+            return results
+
+        return call
+
+    def fuse_with_mean(self, function: Function, H: int, dtype: Any) -> Function:
+        """Bind the first arguments of a function to `xp` and the mean over H units, and fuse it if possible.
+
+        ``function(xp, mean, *arguments)`` must be pure, return a tuple, and use no functions other than
+        ``xp.sqrt`` and ``mean``. Arguments and results are arrays ``(gates, H, B)`` or ``(gates, 1, B)``,
+        and the first argument is ``(gates, H, B)``.
+
+        The returned function has a keyword argument ``out``, the arrays to which the results are written.
+        """
+        ones = self.zeros((1, H), dtype) + 1.0  # (1, H)
+
+        def mean(a: Array) -> Array:
+            # Faster than xp.mean. The sum is exact if the backend's matrix products are exact.
+            return self.matmul(ones, a) / H  # (gates, 1, B)
+
+        def call(*arguments: Array, out: Sequence[Array] = ()) -> Any:
+            results = function(self.xp, mean, *arguments)
+            for target, result in zip(out, results, strict=False):
+                target[...] = result
             return results
 
         return call
@@ -165,15 +248,18 @@ class Backend(ABC):
         """Return a function that runs `step`, or a faster equivalent that replays a recording of it.
 
         All arrays that `step` uses must have fixed addresses. `agree` is called with True if recording
-        succeeded, and with False otherwise. The recording is used only if `agree` returns True. The returned
-        function takes the number of times to run `step`, 1 by default.
+        succeeded, and with False otherwise. The recording is used only if `agree` returns True.
         """
+        return step
 
-        def repeated(times: int = 1) -> None:
-            for _ in range(times):
-                step()
+    def repeat(self, recorded: Function, times: int) -> None:
+        """Call a function from `recorded` several times."""
+        for _ in range(times):
+            recorded()
 
-        return repeated
+    def suitable_size(self, cell: str, H: int) -> int:
+        """Return the number of hidden units near H that suits a layer of this cell best."""
+        return H
 
     def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:
         """Return a function that sums device arrays over the ranks of an MPI communicator.
@@ -190,16 +276,8 @@ class Backend(ABC):
         return "" if dtype == "float32" else f"TF32 has no effect on {dtype} matrix products"
 
     @abstractmethod
-    def platform(self) -> str:
-        """Return a one-line description of the library and the hardware."""
-
-    def mode(self) -> str:
-        """Return what else determines the speed of a training step, such as ``TF32``, or "" if nothing."""
-        return ""
-
     def describe(self) -> str:
         """Return a one-line description of the library, the hardware and the mode."""
-        return ", ".join(filter(None, [self.platform(), self.mode()]))
 
 
 class DeviceMissing(MinicharError):

@@ -14,7 +14,7 @@ from minichar.errors import MinicharError
 NAME = re.compile(r"auto|cpu|(gpu|opencl)(:\d+)?")
 SYNONYMS = {"cuda": "gpu", "nvidia": "gpu"}
 AUTO_CPU = "device auto: cpu, because {}; to use a GPU, add --device gpu"
-"""Note that states why ``auto`` selects the CPU for a task that is not timed."""
+"""Note that states why ``auto`` selects the CPU, whatever the size of the model."""
 SMALL_STEPS = "each step is small"
 """Reason to generate or evaluate a single stream on the CPU.
 
@@ -52,7 +52,7 @@ def open_backend(name: str = "auto", tf32: bool = False) -> Backend:
 
 
 def open_devices(name: str = "auto", tf32: bool = False) -> tuple[Backend, ...]:
-    """Open the candidate devices for training. Training uses the fastest one.
+    """Open the candidate devices for training. Training uses the one that suits its size.
 
     ``auto`` selects the CPU and, if it is usable, the first CUDA GPU. If CuPy is installed but cannot be
     used, a warning states why, unless there is no driver or no GPU. Any other name selects a single device,

@@ -23,6 +23,8 @@ from minichar.devices.backend import Array
 
 WORKSPACE = 32 << 20
 """Workspace size in bytes. NVIDIA recommends 32 MiB for Hopper GPUs, and less for older ones."""
+LANE_WORKSPACE = 4 << 20
+"""Workspace size in bytes for each stream of a wavefront, of which there are several."""
 WORKSPACES: list[Any] = []
 """All workspaces, kept because a graph that uses a workspace can outlive the capturing thread."""
 STRICT, TF32 = 0, 3
@@ -85,11 +87,26 @@ class Products(local):
         self.call("cublasSetMathMode", self.handle, TF32 if tf32 else STRICT)
         self.workspace = xp.cuda.alloc(WORKSPACE)
         WORKSPACES.append(self.workspace)
+        self.streams: list[Any] = []
+        self.workspaces: dict[Any, Any] = {}
 
     def call(self, name: str, *arguments: Any) -> None:
         """Call a cuBLAS function, and raise an exception if it fails."""
         if status := getattr(self.library, name)(*arguments):
             raise CuBLASError(f"{name} returned {self.library.cublasGetStatusName(status).decode()}")
+
+    def lanes(self, n: int) -> list[Any]:
+        """Return the first n of this thread's streams, which may run concurrently.
+
+        Each has its own workspace, which is not allocated from the pool of the current graph.
+        """
+        cuda = self.xp.cuda
+        while len(self.streams) < n:
+            stream, memory = cuda.Stream(non_blocking=True), cuda.Memory(LANE_WORKSPACE)
+            self.streams.append(stream)
+            self.workspaces[stream.ptr] = memory
+            WORKSPACES.append(memory)
+        return self.streams[:n]
 
     def use_current_stream(self) -> None:
         """Make cuBLAS use the current stream.
@@ -100,7 +117,9 @@ class Products(local):
         stream = self.xp.cuda.get_current_stream()
         if stream != self.stream:
             self.call("cublasSetStream_v2", self.handle, stream.ptr)
-            self.call("cublasSetWorkspace_v2", self.handle, self.workspace.ptr, WORKSPACE)
+            memory = self.workspaces.get(stream.ptr)
+            workspace = (self.workspace.ptr, WORKSPACE) if memory is None else (memory.ptr, memory.size)
+            self.call("cublasSetWorkspace_v2", self.handle, *workspace)
             self.stream = stream  # kept alive, so that no other stream reuses the address
 
     def matmul(self, A: Array, B: Array, out: Array | None = None, add: bool = False) -> Array:

@@ -1,22 +1,35 @@
 """The NVIDIA GPU backend, which uses CuPy."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
-from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 from warnings import warn
 
-from minichar.devices.backend import Array, Backend, DeviceFailure, DeviceMissing, Function, Into, unusable
+from minichar.devices.backend import (
+    Array,
+    Backend,
+    DeviceFailure,
+    DeviceMissing,
+    Function,
+    Into,
+    as_columns,
+    into_steps,
+    unusable,
+)
+from minichar.devices.chunk_kernel import CLUSTERS, MOST, ChunkKernel, Shape, runs_on, shape_of
 from minichar.devices.cublas import REAL, Products, load_library
 from minichar.devices.failure import OPENED
 from minichar.devices.graph import WARM_UP, CudaGraph
+from minichar.devices.means import compile_with_mean
 from minichar.devices.nccl import open_nccl
+from minichar.devices.nesting import Nesting, flatten, nest, nesting_of
 from minichar.devices.philox import Philox, PhiloxUniform
 from minichar.devices.random import Uniform
+from minichar.devices.wavefront import Lane, LayerInBlocks, LayerInKernel, Wavefront
 from minichar.errors import MinicharError
 from minichar.extras import install_command, one_line
 
@@ -30,8 +43,6 @@ ONEHOT = 16 << 20
 """Maximum size in bytes of the one-hot matrix in `CuPyBackend.sum_columns`, unless one column is larger."""
 MISSING = ("failure finding", "failed to load", "cannot open", "could not be found")
 """Lower-case substrings of error messages about a missing CUDA library or header."""
-Nesting = Sequence[int | None]
-"""The structure of a sequence of arrays and tuples: None for an array, and the length for a tuple."""
 
 
 class CuPyBackend(Backend):
@@ -52,6 +63,7 @@ class CuPyBackend(Backend):
         self.index, self.products, self.philox = index, products, Philox(self)
         self.tf32 = products is not None and products.tf32
         self.warnings: set[str] = set()
+        self.onehots = {dtype: self.fuse(onehot_of(dtype)) for dtype in (*REAL, "complex128")}
 
     def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
         """Return the matrix product ``A @ B``, written to `out` if given."""
@@ -64,6 +76,49 @@ class CuPyBackend(Backend):
         if self.products is None or A.dtype.name not in REAL:
             return super().add_matmul(A, B, out)
         return self.products.matmul(A, B, out, add=True)
+
+    def zeros_of_steps(self, shape: tuple[int, int, int], dtype: Any) -> Array:
+        """Return zeros ``(T, K, B)``, of which `as_columns` returns a view, so products need no copies."""
+        T, K, B = shape
+        return self.zeros((K, T, B), dtype).transpose(1, 0, 2)
+
+    def matmul_steps(self, W: Array, columns: Array, out: Array) -> None:
+        """Write the matrix product ``W @ columns`` directly to `out`, which is from `zeros_of_steps`."""
+        self.matmul(W, columns, out=as_columns(out))
+
+    def wavefront(self, layers: Sequence[Any], T: int) -> Wavefront:
+        """Return an object that runs the layers of a network on several streams, or with the chunk kernel."""
+        kernels = [self.chunk_kernel(layer, T) for layer in layers]
+        parts = [
+            LayerInBlocks(layer) if kernel is None else LayerInKernel(layer, kernel)
+            for layer, kernel in zip(layers, kernels, strict=True)
+        ]
+        # The chunk kernel runs all steps at once, because it reads the weights in each call.
+        several = self.products is not None and not self.uses_chunk_kernel
+        return Wavefront(parts, self.run_lanes if several else None)
+
+    def run_lanes(self, lanes: Sequence[Lane], blocks: Sequence[slice]) -> None:
+        """Run each lane over the blocks on its own stream.
+
+        A lane runs on a block while the lane before it runs on the next block. A step that is part of a
+        network with L layers then takes about the time of one layer.
+        """
+        assert self.products is not None
+        caller, streams = self.xp.cuda.get_current_stream(), self.products.lanes(len(lanes))
+        begin = self._record(caller)
+        for block in blocks:
+            before = begin
+            for lane, stream in zip(lanes, streams, strict=True):
+                stream.wait_event(before)
+                with stream:
+                    lane(block)
+                before = self._record(stream)
+        caller.wait_event(before)
+
+    def _record(self, stream: Any) -> Any:
+        event = self.xp.cuda.Event(disable_timing=True)
+        stream.record(event)
+        return event
 
     def take_columns(self, W: Array, ids: Array, out: Array) -> None:
         """Set ``out[t, :, b] = W[:, ids[t, b]]`` with one kernel."""
@@ -86,12 +141,16 @@ class CuPyBackend(Backend):
         N, V = len(ids), out.shape[1]
         width = max(1, ONEHOT // (N * (1 + columns.itemsize)))
         for first in range(0, V, width):
-            occurs = ids[:, None] == self.xp.arange(first, min(first + width, V))  # (N, width)
-            onehot = occurs.astype(columns.dtype)  # (N, width)
+            block = self.xp.arange(first, min(first + width, V))  # (width,)
+            (onehot,) = self.onehots[columns.dtype.name](ids[:, None], block)  # (N, width)
             self.matmul(columns, onehot, out=out[:, first : first + width])
-            del occurs, onehot  # free the memory before the next block is allocated
+            del onehot  # free the memory before the next block is allocated
 
     def fuse(self, function: Function) -> Function:
+        """Return a function that runs `function` as a single kernel."""
+        return self.fuse_into(function)
+
+    def fuse_into(self, function: Function) -> Function:
         """Return a function that runs `function` as a single kernel.
 
         `cupy.fuse` supports only arrays, so tuples are flattened for each call and restored
@@ -109,27 +168,27 @@ class CuPyBackend(Backend):
             traced: dict[str, Any] = {}
 
             def flat(*arrays: Array) -> tuple[Array, ...] | None:
-                values = _nested(nesting, iter(arrays))
+                values = nest(nesting, arrays)
                 arguments, outs = values[: len(values) - len(written)], values[len(values) - len(written) :]
                 results = list(function(xp, *arguments))
                 for k, out in zip(written, outs, strict=True):
-                    for target, result in zip(out, _flat([results[k]]), strict=True):
+                    for target, result in zip(out, flatten([results[k]]), strict=True):
                         target[...] = result
                     if isinstance(results[k], tuple):
                         results[k] = out
                 known = {id(array): k for k, array in enumerate(arrays)}
-                traced["results"] = [_nesting(result) for result in results]
-                traced["sources"] = [known.get(id(result)) for result in _flat(results)]
-                return tuple(array for array in _flat(results) if id(array) not in known) or None
+                traced["results"] = nesting_of(results)
+                traced["sources"] = [known.get(id(result)) for result in flatten(results)]
+                return tuple(array for array in flatten(results) if id(array) not in known) or None
 
             return xp.fuse(kernel_name=where)(flat), traced
 
-        def call(*arguments: Any, into: Into | tuple[()] = ()) -> list[Any]:
+        def call(*arguments: Any, into: Into = ()) -> list[Any]:
             tuples = [_by_gate(argument) for argument in arguments]
-            H, B = next(_flat(tuples)).shape
-            values = [*tuples, *(tuple(out.reshape(-1, H, B)) for _, out in into)]
-            arrays = list(_flat(values))
-            kernel, traced = kernel_for(tuple(map(_nesting, values)), tuple(k for k, _ in into))
+            shape = next(flatten(tuples)).shape
+            values = [*tuples, *(tuple(out.reshape(-1, *shape)) for _, out in into)]
+            arrays = list(flatten(values))
+            kernel, traced = kernel_for(nesting_of(values), tuple(k for k, _ in into))
             made = kernel(*arrays)
             if getattr(kernel, "new_fusion", None) is not None and not traced.get("warned"):
                 traced["warned"] = True
@@ -137,9 +196,38 @@ class CuPyBackend(Backend):
                 warn(message, RuntimeWarning, 2)
             new = iter(made if isinstance(made, tuple) else (made,))
             results = (next(new) if k is None else arrays[k] for k in traced["sources"])
-            return _nested(traced["results"], results)
+            return nest(traced["results"], results)
 
         return call
+
+    def fuse_steps(self, function: Function, outputs: Sequence[Sequence[Array]]) -> Function:
+        """Return a function that runs `function` as a single kernel, which writes directly to the outputs."""
+        return into_steps(self.fuse_into(function), outputs)
+
+    def fuse_with_mean(self, function: Function, H: int, dtype: Any) -> Function:
+        """Return a function that runs `function` as a single kernel."""
+        return compile_with_mean(self.xp, function, H)
+
+    def chunk_kernel(self, layer: Any, T: int) -> ChunkKernel | None:
+        """Return a `ChunkKernel` for a layer, or None if the device or the layer does not suit it."""
+        _, H, B = layer.start.shape
+        if not self.uses_chunk_kernel or layer.start.dtype != "float32" or layer.norms:
+            return None
+        shape = self._shape_of(layer.cell.name, H)
+        if shape is None or T * B * H * MOST >= 1 << 31:  # the kernel has 32-bit indices
+            return None
+        self.announce_compilation()
+        return ChunkKernel(self.xp, self.index, layer.cell.name, shape, T, B)
+
+    def suitable_size(self, cell: str, H: int) -> int:
+        """Return the number of hidden units within a quarter of H that has a chunk kernel, or H."""
+        near = (size for size in CLUSTERS if abs(size - H) <= H / 4 and self._shape_of(cell, size))
+        return next(near, H) if self.uses_chunk_kernel else H
+
+    def _shape_of(self, cell: str, H: int) -> Shape | None:
+        """Return the constants of the chunk kernel for this GPU, or None if there is none."""
+        shape = shape_of(cell, H)
+        return shape if shape and runs_on(self.xp, self.index, shape) else None
 
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
         """Return a function that captures `step` as a CUDA graph after a warm-up, and then replays it."""
@@ -147,6 +235,13 @@ class CuPyBackend(Backend):
         if self.products is None:
             return super().recorded(step)
         return CudaGraph(self.xp, step, agree, self._warn_once)
+
+    def repeat(self, recorded: Function, times: int) -> None:
+        """Call a function from `recorded` several times."""
+        if isinstance(recorded, CudaGraph):
+            recorded(times)  # on the graph's stream, without an event for each call
+        else:
+            super().repeat(recorded, times)
 
     def _warn_once(self, message: str) -> None:
         if message not in self.warnings:  # all steps are likely to fail for the same reason
@@ -176,44 +271,38 @@ class CuPyBackend(Backend):
             return ""
         return f"compiling GPU kernels; this happens only once because CuPy caches them in {folder}"
 
-    def platform(self) -> str:
-        """Return the versions of CuPy and CUDA, and the name and memory of the GPU.
+    def describe(self) -> str:
+        """Return the versions of CuPy and CUDA, the name and memory of the GPU, and how steps are run.
 
         CUDA versions are given as 1000 · major + 10 · minor.
         """
         runtime = self.xp.cuda.runtime
         properties = runtime.getDeviceProperties(self.index)
-        return (
+        modes = {
+            "TF32": self.tf32,
+            "chunk kernel": self.uses_chunk_kernel,
+            "no CUDA graphs": self.products is None or bool(self.warnings),
+        }
+        hardware = (
             f"CuPy {self.xp.__version__}, CUDA driver {runtime.driverGetVersion()}, runtime "
             f"{runtime.runtimeGetVersion()}, on {self.name}: {properties['name'].decode()}, "
             f"{properties['totalGlobalMem'] / 1e9:.0f} GB"
         )
+        return ", ".join([hardware, *(mode for mode, active in modes.items() if active)])
 
-    def mode(self) -> str:
-        """Return whether products use TF32, and whether capturing a step failed or is impossible."""
-        captures = self.products is not None and not self.warnings
-        return ", ".join(["TF32"] * self.tf32 + ["no CUDA graphs"] * (not captures))
+
+def onehot_of(dtype: str) -> Function:
+    """Return a function for `Backend.fuse` that returns whether ids equal a block's, as 0 or 1."""
+
+    def onehot(xp: ModuleType, ids: Array, block: Array) -> tuple[Array]:
+        return ((ids == block).astype(dtype),)
+
+    return onehot
 
 
 def _by_gate(value: Any) -> Any:
     """Return a block ``(G, H, B)`` as a tuple of G arrays, and any other value unchanged."""
     return tuple(value) if getattr(value, "ndim", 0) == 3 else value
-
-
-def _flat(values: Iterable[Any]) -> Iterator[Array]:
-    """Yield all arrays in a sequence of arrays and tuples of arrays."""
-    for value in values:
-        yield from value if isinstance(value, tuple) else (value,)
-
-
-def _nesting(value: Any) -> int | None:
-    """Return the length of a tuple of arrays, or None for an array."""
-    return len(value) if isinstance(value, tuple) else None
-
-
-def _nested(nesting: Nesting, arrays: Iterator[Array]) -> list[Any]:
-    """Group arrays into tuples; the inverse of `_flat`."""
-    return [next(arrays) if n is None else tuple(islice(arrays, n)) for n in nesting]
 
 
 def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:

@@ -48,7 +48,11 @@ def examine(folder: str = ".") -> Iterator[Finding]:
         yield from examine_kind(kind)
     devices, problem = open_auto()
     names = [device.name for device in devices]
-    choice = f"{' or '.join(names)}, whichever trains faster" if len(names) > 1 else f"the same as {names[0]}"
+    choice = (
+        f"{' or '.join(names)}, depending on the size of the network"
+        if len(names) > 1
+        else f"the same as {names[0]}"
+    )
     yield Finding("auto", not problem, f"cpu; {problem}" if problem else choice)
     free = shutil.disk_usage(folder).free
     enough = free >= LITTLE_DISK
@@ -73,7 +77,8 @@ def examine_kind(kind: str) -> Iterator[Finding]:
 def time_device(name: str, backend: Backend) -> Finding:
     """Describe an open device and time a matrix product on it."""
     try:
-        return Finding(name, True, f"{backend.describe()}: {gigaflops(backend):,.0f} GFLOP/s")
+        speed = f"{backend.describe()}: {gigaflops(backend):,.0f} GFLOP/s"
+        return Finding(name, True, "; ".join(filter(None, [speed, backend.expectation])))
     except Exception as error:  # drivers and libraries can raise any exception
         return Finding(name, False, f"the device was opened but cannot be used: {one_line(error)}")
 

@@ -3,36 +3,144 @@
 import os
 import site
 import sys
-from contextlib import suppress
+from collections.abc import Sequence
+from functools import cache
 from importlib import import_module
+from math import prod
 from types import ModuleType
 from typing import Any
+from warnings import warn
 
 import numpy as np
 
-from minichar.devices.backend import Array, Backend, DeviceFailure, unusable
+from minichar.devices.backend import Array, Backend, DeviceFailure, Function, Into, into_steps, unusable
 from minichar.devices.deadlock import avoid_deadlocks
+from minichar.devices.elementwise import Kernel, translate
+from minichar.devices.nesting import Nesting, flatten, nest, nesting_of
+from minichar.devices.opencl_kernels import REAL, Kernels
 from minichar.devices.random import CountedUniform, Real, Uniform
 from minichar.errors import MinicharError
-from minichar.extras import install_command
+from minichar.extras import install_command, one_line
+
+Layouts = tuple[tuple[tuple[int, ...], np.dtype, bool], ...]
+"""The shape and dtype of each array, and whether it is contiguous."""
+VECTOR, COPYING = "dpnp.backend.extensions.vm._vm_impl", "dpnp.tensor._copy_utils"
+"""The private modules of dpnp that `avoid_deadlocks` patches."""
+SUM_COLUMNS = """
+__kernel void run(
+    __global const real *columns, ulong first_column, __global const long *ids, ulong first_id,
+    __global real *sums, ulong first_sum, ulong N, ulong V
+) {
+    columns += first_column + get_global_id(0) * N;
+    sums += first_sum + get_global_id(0) * V;
+    for (ulong k = 0; k < V; k++) sums[k] = 0;
+    for (ulong j = 0; j < N; j++) sums[ids[first_id + j]] += columns[j];
+}
+"""
+"""Kernel for `DpnpBackend.sum_columns`. Each work item adds the elements of one row in order."""
 
 
 class DpnpBackend(Backend):
     """Backend for an OpenCL device, using dpnp."""
 
+    expectation = "on a CPU, small networks train much faster with --device cpu"
+
     def __init__(self, index: int, xp: ModuleType, queue: Any) -> None:
         super().__init__(f"opencl:{index}", xp)
-        self.queue = queue
+        self.queue, self.kernels = queue, Kernels(queue)
+        # The result is a tuple because a tuple is written only to `into`, without a new array.
+        self.add = self.fuse_into(lambda xp, a, b: ((a + b,),))
+
+    def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
+        """Add the matrix product ``A @ B`` to `out`, and return `out`."""
+        self.add(out, self.xp.matmul(A, B), into=[(0, out)])
+        return out
+
+    def take_columns(self, W: Array, ids: Array, out: Array) -> None:
+        """Set ``out[t, :, b] = W[:, ids[t, b]]`` with one kernel."""
+        self.xp.take(W, ids, axis=1, out=out.transpose(1, 0, 2))
+
+    def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
+        """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k`` with one kernel."""
+        arrays, dtype = [columns, ids, out], columns.dtype.name
+        contiguous = all(array.flags.c_contiguous for array in arrays)
+        if contiguous and dtype in REAL and ids.dtype.name == "int64":
+            self.kernels.launch(SUM_COLUMNS, dtype, arrays, len(out), [len(ids), out.shape[1]])
+        else:
+            super().sum_columns(columns, ids, out)
+
+    def fuse(self, function: Function) -> Function:
+        """Return a function that runs `function` as a single kernel."""
+        return self.fuse_into(function)
+
+    def fuse_into(self, function: Function) -> Function:
+        """Return a function that runs `function` as a single kernel.
+
+        The arrays must be contiguous, and all float32 or all float64; otherwise, each operation is launched
+        separately. If `function` cannot be translated to OpenCL C, a warning says so.
+        """
+        separate = super().fuse_into(function)
+
+        @cache
+        def kernel_for(*layout: Any) -> Kernel | None:
+            try:
+                return self._kernel(function, *layout)
+            except Exception as error:  # drivers can raise any exception
+                name = f"{function.__module__}.{function.__name__}"
+                message = f"device {self.name}: each operation of {name} is launched separately"
+                warn(f"{message}, which is slower ({one_line(error)})", RuntimeWarning, 4)
+                return None
+
+        def call(*arguments: Any, into: Into = ()) -> Any:
+            arrays = [*flatten(arguments), *(out for _, out in into)]
+            kernel = kernel_for(
+                nesting_of(arguments),
+                tuple(k for k, _ in into),
+                tuple((array.shape, array.dtype, array.flags.c_contiguous) for array in arrays),
+            )
+            if kernel is None:
+                return separate(*arguments, into=into)
+            shape, dtype = arrays[0].shape[-2:], arrays[0].dtype
+            arrays += [self.xp.empty(shape, dtype=dtype, sycl_queue=self.queue) for _ in range(kernel.new)]
+            self.kernels.launch(kernel.source, dtype.name, arrays, prod(shape))
+            return nest(kernel.nesting, (place.find(arrays) for place in kernel.places))
+
+        return call
+
+    def fuse_steps(self, function: Function, outputs: Sequence[Sequence[Array]]) -> Function:
+        """Return a function that runs `function` as a single kernel, which writes directly to the outputs."""
+        return into_steps(self.fuse_into(function), outputs)
+
+    def arange(self, n: int) -> Array:
+        """Return the integers 0, 1, …, n-1."""
+        return self.xp.arange(n, sycl_queue=self.queue)
+
+    def _kernel(
+        self, function: Function, nesting: Nesting, written: tuple[int, ...], layouts: Layouts
+    ) -> Kernel | None:
+        """Return a kernel for arrays with these layouts, or None if they must be processed separately."""
+        kinds = {(dtype.name, contiguous) for _, dtype, contiguous in layouts}
+        sizes = {shape[-2:] for shape, *_ in layouts[: len(layouts) - len(written)]}
+        if len(kinds) > 1 or len(sizes) > 1:
+            return None
+        ((dtype, contiguous),), ((H, _),) = kinds, sizes
+        if dtype not in REAL or not contiguous:
+            return None
+        blocks = (shape[0] if len(shape) == 3 else None for shape, *_ in layouts)
+        kernel = translate(function, nest(nesting, blocks), written, H)
+        self.kernels.kernel(kernel.source, dtype)  # compile
+        return kernel
 
     def uniform(self, *words: int) -> Uniform:
         """Return a uniform random number generator on the device, seeded with `words`."""
         return DpnpUniform(words, self.xp, self.queue)
 
-    def platform(self) -> str:
+    def describe(self) -> str:
         """Describe the dpnp version and the device."""
         return f"dpnp {self.xp.__version__} on {self.name}, {self.queue.sycl_device.name}"
 
-    def _to_device(self, array: Array) -> Array:
+    def to_device(self, array: Array) -> Array:
+        """Copy a host array to the device, preserving its shape and dtype."""
         return self.xp.asarray(array, sycl_queue=self.queue)
 
     def _zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -60,6 +168,7 @@ def open_dpnp(index: int) -> DpnpBackend:
         driver = os.path.join(prefix, "lib", "libintelocl.so")
         if os.path.exists(driver):
             os.environ.setdefault("OCL_ICD_FILENAMES", driver)
+    os.environ.setdefault("SYCL_CACHE_PERSISTENT", "1")  # otherwise, each process compiles dpnp's kernels
     try:
         dpctl, dpnp = import_module("dpctl"), import_module("dpnp")
     except Exception as error:
@@ -73,9 +182,12 @@ def open_dpnp(index: int) -> DpnpBackend:
     if index >= len(devices):
         found = f"{len(devices)} found, numbered from 0"
         raise MinicharError(f"device opencl:{index}: no such device; {found}")
-    with suppress(ImportError):  # not all versions of dpnp have these modules
-        vector, copying = "dpnp.backend.extensions.vm._vm_impl", "dpnp.tensor._copy_utils"
-        avoid_deadlocks(import_module(vector), import_module(copying))
+    try:
+        vector, copying = map(import_module, (VECTOR, COPYING))
+        avoid_deadlocks(vector, copying, dpnp.asarray)
+    except (ImportError, AttributeError) as error:
+        what = f"training can hang with dpnp {dpnp.__version__}"
+        warn(str(unusable("opencl", what, error, install_command("opencl"))), RuntimeWarning, 2)
     try:
         # With out-of-order queues, Intel's OpenCL runtime for CPUs can deadlock
         # (github.com/IntelPython/dpctl/issues/1954).

@@ -64,25 +64,6 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Counterpart:
-    """The equivalent cell in another library.
-
-    Attributes
-    ----------
-    name : str
-        Class or operator name, such as ``LSTM``.
-    gates : str
-        Gate order in the other library, written with minichar's gate letters.
-    attributes : dict
-        Attributes that must be set to obtain the same results.
-    """
-
-    name: str
-    gates: str
-    attributes: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Cell:
     """The definition of a recurrent cell.
 
@@ -97,17 +78,8 @@ class Cell:
     stages : tuple of Stage
     takes_h_prev : bool
         Whether ``forward`` takes h_prev as well as the other states.
-    unit : str
-        State or cached array, with values in [-1, 1], that ``inspect --html`` shows for each unit.
-    shown : str
-        Gates in [0, 1] that ``inspect --html`` plots as histograms. If there are none, `unit` is
-        plotted instead.
     biases : dict of str to float
         Initial biases, keyed by gate. All other biases are initialised randomly.
-    torch, onnx : Counterpart, optional
-        The equivalent cells in PyTorch and ONNX, or None if there is no equivalent.
-    javascript : bool
-        Whether the ``.html`` format's ``model.js`` implements the cell.
     """
 
     name: str
@@ -115,12 +87,7 @@ class Cell:
     states: str
     stages: tuple[Stage, ...]
     takes_h_prev: bool = False
-    unit: str = "h"
-    shown: str = ""
     biases: Mapping[str, float] = field(default_factory=dict)
-    torch: Counterpart | None = None
-    onnx: Counterpart | None = None
-    javascript: bool = False
 
     @property
     def products(self) -> tuple[Product, ...]:

@@ -79,7 +79,7 @@ class Config:
         cell = CELLS[self.model]
         if not self.layer_norm:
             return cell
-        return replace(cell, title=f"{cell.title} with layer normalisation", torch=None, onnx=None)
+        return replace(cell, title=f"{cell.title} with layer normalisation")
 
     def shapes(self) -> Shapes:
         """Return the shapes of all parameters, keyed by names such as ``layer1.W`` and ``readout.W``."""

@@ -12,9 +12,7 @@ mask per chunk, DropConnect regularises the recurrence itself (Merity, Keskar & 
     dW_h = mask ∘ dW_h
 """
 
-from types import ModuleType
-
-from minichar.devices.backend import Array
+from minichar.devices.backend import Array, Function
 from minichar.devices.random import Uniform
 
 
@@ -28,9 +26,10 @@ def forward(h: Array, mask: Array) -> Array:
     return mask * h
 
 
-def step(xp: ModuleType, h: Array, mask: Array) -> tuple[Array]:
-    """Apply dropout to one time step, with the signature that `Backend.fuse` expects."""
-    return (forward(h, mask),)
+def on_steps(function: Function, mask: Array, arrays: list[Array], steps: int | slice) -> None:
+    """Apply `forward` or `backward` to one or more steps of arrays ``(T, H, B)``."""
+    for array in arrays:
+        array[steps] = function(array[steps], mask[steps])
 
 
 def backward(dy: Array, mask: Array) -> Array:

@@ -13,9 +13,8 @@ D·G weights replace the V·G weights. A trained embedding can be folded into `W
 
 from dataclasses import replace
 
-from minichar.devices.backend import Array, Backend
+from minichar.devices.backend import Array, Backend, as_columns
 from minichar.engine.config import Config
-from minichar.engine.linear import as_columns
 from minichar.engine.parameters import Parameters
 
 

@@ -18,8 +18,8 @@ Layer normalisation uses a matrix product with W = 1 to sum the pre-activations 
 the pre-activations and of the squared deviations from the mean are exact below 2^28.
 """
 
-from copy import copy
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def exact(parameters: Parameters) -> Parameters:
     The device must support float64. The character weights ``Wx`` are not rounded, because each
     character selects a single column and no sum is computed.
     """
-    backend = with_exact_products(parameters.backend)
+    backend: Any = ExactProducts(parameters.backend.plain)
     xp = backend.xp
     rounded = Parameters(parameters.shapes, "float64", backend)
     with np.errstate(over="ignore", invalid="ignore"):  # sampling reports non-finite logits
@@ -55,15 +55,28 @@ def on_grid(xp: ModuleType, W: Array) -> None:
     W[...] = xp.rint(W / grid) * grid
 
 
-class ExactProducts(Backend):
-    """Backend mixin that makes matrix products exact if the weights have been rounded by `exact`.
+class ExactProducts:
+    """A backend whose matrix products are exact if the weights have been rounded by `exact`.
 
     Do not use this backend for training: multiples of 2^-24 are too coarse for gradients.
+
+    Parameters
+    ----------
+    plain : Backend
+        Performs all other operations.
     """
+
+    def __init__(self, plain: Backend) -> None:
+        self.plain = plain
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "plain":  # a copy that has no attributes yet
+            raise AttributeError(name)
+        return getattr(self.plain, name)
 
     def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
         """Round B in place to multiples of 2^-24, and return ``A @ B``."""
-        return super().matmul(A, to_grid(B), out)
+        return self.plain.matmul(A, to_grid(B), out)
 
     def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
         """Round B in place to multiples of 2^-24, and add ``A @ B`` to `out`."""
@@ -71,20 +84,12 @@ class ExactProducts(Backend):
         out += self.matmul(A, B)
         return out
 
+    # These use the exact matrix products, rather than those of a library or of a fused kernel.
+    matmul_steps, fuse_with_mean = Backend.matmul_steps, Backend.fuse_with_mean
+
 
 def to_grid(s: Array) -> Array:
     """Round `s` in place to integer multiples of 2^-24."""
     s += SHIFT
     s -= SHIFT
     return s
-
-
-def with_exact_products(backend: Backend) -> Backend:
-    """Return a copy of the backend with exact matrix products."""
-    if isinstance(backend, ExactProducts):
-        return backend
-    kind = type(backend)
-    twin = copy(backend)
-    twin.plain = backend
-    twin.__class__ = type(f"Exact{kind.__name__}", (ExactProducts, kind), {})
-    return twin

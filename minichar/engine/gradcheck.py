@@ -23,8 +23,7 @@ import numpy as np
 from minichar.devices.backend import Array, Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
-from minichar.engine.feed import Feed, teacher_forcing
-from minichar.engine.network import Network
+from minichar.engine.network import Feed, Network
 from minichar.engine.parameters import Parameters
 
 COMPLEX_LIMIT = 1e-12
@@ -119,7 +118,7 @@ def loss_of(network: Network, dtype: str, targets: Array) -> Loss:
     twin.masks, twin.keep = network.masks, network.keep
     for mine, other in zip(twin.recurrent, network.recurrent, strict=True):
         mine.use_mask(other.mask)
-    feed = teacher_forcing(network.fed.copy())
+    feed = network.fed.copy()
 
     def loss(theta: Array) -> complex:
         parameters.flat[...] = backend.to_device(theta)

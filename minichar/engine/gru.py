@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from minichar.devices.backend import Array
-from minichar.engine.cell import Cell, Counterpart, Product, Stage
+from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.functions import sigmoid
 from minichar.engine.registry import register
 
@@ -59,9 +59,5 @@ GRU = register(
             ),
         ),
         takes_h_prev=True,
-        shown="rz",
-        torch=Counterpart("GRU", "rzn"),
-        onnx=Counterpart("GRU", "zrn", {"linear_before_reset": 1}),
-        javascript=True,
     )
 )

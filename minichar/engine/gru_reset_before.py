@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from minichar.devices.backend import Array
-from minichar.engine.cell import Cell, Counterpart, Product, Stage
+from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.functions import sigmoid
 from minichar.engine.registry import register
 
@@ -67,8 +67,5 @@ GRU_RESET_BEFORE = register(
             Stage((Product("Wn", "n"),), update, update_backward, cache="z n h_prev"),
         ),
         takes_h_prev=True,
-        shown="rz",
-        onnx=Counterpart("GRU", "zrn", {"linear_before_reset": 0}),
-        javascript=True,
     )
 )

@@ -13,14 +13,15 @@ If a sequence contains several documents, the states can be reset to zero before
     dh_{t-1} ← keep_t ∘ dh_{t-1}            and likewise for the other states
 """
 
-from functools import reduce
-from operator import add
+from collections.abc import Sequence
+from functools import cached_property, wraps
+from types import ModuleType
+from typing import Any
 
-from minichar.devices.backend import Array, Backend, Into
+from minichar.devices.backend import Array, Backend, Function
 from minichar.engine.cell import Cell, Product
 from minichar.engine.layer_norm import LayerNorm
-from minichar.engine.layer_stage import LayerStage
-from minichar.engine.linear import Linear
+from minichar.engine.linear import CharacterLinear, Linear
 
 Weights = dict[str, Array]
 """The arrays of a layer, keyed by short name, such as ``W``. Only the first layer can have ``Wx``."""
@@ -32,8 +33,9 @@ class Layer:
     Parameters
     ----------
     cell : Cell
+        A cell with one stage. For others, see `minichar.engine.staged_layer`.
     weights, gradients : dict of str to array
-        The layer's parameters, named as in `Cell.shapes`, and their gradients, filled by `backward`.
+        The layer's parameters, named as in `Cell.shapes`, and their gradients, filled by `gradients`.
     H, T, B : int
         Number of hidden units, maximum number of time steps in a chunk, and number of sequences.
     backend : Backend
@@ -42,13 +44,26 @@ class Layer:
 
     Attributes
     ----------
+    linears : list of Linear
+        One for each matrix product of the cell.
+    products : list of callables
+        For each of `linears`, the function that returns the pre-activations at step t (`use_products`).
+    readers : list of Linear
+        The linear layers that use x; none if the inputs are ids. The first one's `dx` is the layer's.
+    recurrent : Linear
+        The linear layer whose input is the hidden state.
     start : array, (S, H, B)
         States at the start of the chunk, with the hidden state first.
     states : list of T+1 lists of S arrays, (H, B)
         Element t contains the states before step t, and element t+1 those after it.
-    inputs : list of T lists of (0, array)
-        ``inputs[t]`` contains views of x_t ``(D, B)`` in the operands of the matrix products. Pass
-        ``inputs[t]`` as the argument ``into`` of the fused function that computes x_t (`Backend.fuse`).
+    caches : list of T tuples of arrays
+        The arrays cached by the cell at each step.
+    before : list of lists of S arrays, (H, B)
+        `states`, after any resets.
+    keep : array, (T, B), or None
+        0 for each sequence whose states are reset before a step, otherwise 1; None if there are no resets.
+    above : list of arrays, (T, H, B)
+        The inputs of the next layer, in which h is also stored (`pass_on`).
     """
 
     def __init__(
@@ -62,117 +77,145 @@ class Layer:
         backend: Backend,
         layer_norm: bool = False,
     ) -> None:
-        self.cell, self.xp = cell, backend.xp
-        dtype = weights[cell.products[0].name].dtype
+        self.cell, self.backend, self.xp = cell, backend, backend.xp
         rows = dict(cell.input_rows(H)) if "Wx" in weights else {}
 
         def linear(product: Product) -> Linear:
-            Wx, dWx = (
-                (arrays["Wx"][rows[product]] if product in rows else None) for arrays in (weights, gradients)
+            W, dW, inputs = weights[product.name], gradients[product.name], H * product.reads_state
+            arguments = W, dW, len(product.gates), inputs, T, B, backend
+            if product not in rows:
+                return Linear(*arguments)
+            return CharacterLinear(
+                *(arrays["Wx"][rows[product]] for arrays in (weights, gradients)), *arguments
             )
-            W, dW = weights[product.name], gradients[product.name]
-            norm = LayerNorm(H, T, dtype, backend) if layer_norm else None
-            inputs = H * product.reads_state
-            return Linear(W, dW, len(product.gates), inputs, T, B, backend, Wx, dWx, norm)
 
-        self.stages = [
-            LayerStage(stage, [linear(product) for product in stage.products], T, backend)
-            for stage in cell.stages
-        ]
-        if cell.takes_h_prev:
-            self.stages[-1].add_direct_gradient()
-        self.linears = [linear for stage in self.stages for linear in stage.linears]
-        self.inputs = [[(0, linear.x[t]) for linear in self.linears if linear.reads_x] for t in range(T)]
-        # h is an input to the matrix product of the next stage or, after the last stage, of the next step.
-        first, *others = (stage.recurrent.h for stage in self.stages)
-        self.into = [
-            [*([(0, h[t])] for h in others), [(0, h) for h in first[t + 1 : t + 2]]] for t in range(T)
-        ]
-        self.keeps_caches = True
+        self.linears = [linear(product) for product in cell.products]
+        self.readers = [linear for linear in self.linears if linear.reads_x]
+        self.recurrent = next(linear for linear in self.linears if linear.reads_h)
+        dtype = self.recurrent.W.dtype
+        self.norms = [LayerNorm(H, T, dtype, backend) for _ in self.linears if layer_norm]
+        self.use_products([linear.step for linear in self.linears])
         self.start = backend.zeros((len(cell.states), H, B), dtype)  # (S, H, B)
-        self.rows = self.start.reshape(-1, B)  # (S·H, B)
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
+        self.caches: list[Any] = [()] * T
+        self.keeps_caches = True
+        self.set_keep(None)
+        self.takes = slice(0 if cell.takes_h_prev else 1, None)  # the states that the cell takes
+        self.above: list[Array] = []
+        self.h_to = [self.recurrent.h[1:]]  # h is an input to the matrix product of the next step
+        self.connect()
 
-    def pass_on(self, inputs: list[Into]) -> None:
+    def connect(self) -> None:
+        """Prepare the cell's forward function, which also stores h for the next step and the next layer."""
+        (stage,) = self.cell.stages
+        self.cell_forward = self.backend.fuse_steps(stage.forward, [self.h_to])
+
+    @cached_property
+    def cell_backward(self) -> Function:
+        """The backward function of the cell, which stores the gradients of the pre-activations."""
+        (stage,) = self.cell.stages
+        function = with_direct_gradient(stage.backward) if self.cell.takes_h_prev else stage.backward
+        return self.backend.fuse_steps(function, [[linear.da] for linear in self.linears])
+
+    def use_products(self, products: Sequence[Function]) -> None:
+        """Compute the pre-activations at step t with these functions, followed by layer normalisation."""
+        normalised = [norm.after(product) for norm, product in zip(self.norms, products, strict=False)]
+        self.products = normalised or products
+
+    def pass_on(self, inputs: list[Array]) -> None:
         """From now on, also store h in the `inputs` of the next layer at each step."""
-        for into, above in zip(self.into, inputs, strict=True):
-            into[-1].extend(above)
+        self.above = inputs
+        self.h_to.extend(inputs)
+
+    def set_keep(self, keep: Array | None) -> None:
+        """Set where the states are reset; None to disable resets."""
+        self.keep = keep
+        self.before = self.states if keep is None else self.states.copy()
 
     def keep_caches(self, keep: bool) -> None:
         """Set whether to keep each step's cache, which only the backward pass needs."""
         self.keeps_caches = keep
-        for linear in self.linears:
-            if linear.norm is not None:
-                linear.norm.keeps_caches = keep
+        for norm in self.norms:
+            norm.keeps_caches = keep
 
     def read(self, steps: slice, inputs: Array) -> None:
         """Store the inputs for m time steps: ids ``(m, B)`` if ``Wx`` exists, otherwise x ``(m, D, B)``."""
         for linear in self.linears:
             linear.read(steps, inputs)
 
-    def step(self, t: int, keep: Array | None = None) -> Array:
-        """Run step t on the stored inputs. Return h ``(H, B)``.
+    def step(self, t: int) -> Array:
+        """Run step t on the stored inputs. Return h ``(H, B)``."""
+        if t == 0 or self.keep is not None:  # otherwise, the previous step has already stored h
+            self.enter(t)
+        a = [product(t) for product in self.products]
+        *states, cache = self.cell_forward(t, *a, *self.before[t][self.takes])
+        if self.keeps_caches:
+            self.caches[t] = cache
+        self.states[t + 1] = states
+        return states[0]
 
-        Parameters
-        ----------
-        keep : array, (B,), optional
-            0 for each sequence that is reset before the step, otherwise 1.
-        """
-        h, *passed = self.states[t] if keep is None else [keep * state for state in self.states[t]]
-        if t == 0 or keep is not None:  # otherwise, the previous step has already stored h
-            self.stages[0].recurrent.h[t] = h
-        if self.cell.takes_h_prev:
-            passed.insert(0, h)
-        for stage, into in zip(self.stages, self.into[t], strict=True):
-            a = [linear.step(t) for linear in stage.linears]
-            h, *passed, cache = stage.forward(*a, *passed, into=into)
-            if self.keeps_caches:
-                stage.caches[t] = cache
-        self.states[t + 1] = [h, *passed]
-        return h
+    def enter(self, t: int) -> None:
+        """Reset the states before step t where `keep` is 0, and store h for the matrix product."""
+        if self.keep is not None:
+            self.before[t] = [self.keep[t] * state for state in self.states[t]]
+        self.recurrent.h[t] = self.before[t][0]
 
-    def backward(self, dh_above: Array, ids: Array, keep: Array | None = None) -> Array | None:
-        """Backpropagate through time. Fill the weight gradients; return dx, or None if the inputs are ids.
+    def backward(self, steps: slice, dh_above: Array) -> None:
+        """Backpropagate through consecutive steps, and store the gradients of the pre-activations.
+
+        The steps of a chunk can be divided among several calls, from the last steps to the first.
 
         Parameters
         ----------
         dh_above : array, (n, H, B)
-            Gradient of the loss with respect to h at each step, from the layers above; n ≤ T. Modified
-            in place, by adding the gradients from later steps.
-        ids : array of int, (n, B)
-            The *actual* input characters of the forward pass; used only if the layer has ``Wx``.
-        keep : array, (T, B), optional
-            The values of `keep` used in the forward pass.
+            Gradient of the loss with respect to h at each of the chunk's n steps, from the layers above;
+            n ≤ T. Modified in place, by adding the gradients from later steps.
         """
-        n, first = len(dh_above), self.stages[0]
-        dpassed = list(self.xp.zeros_like(self.start))  # gradients are not carried across chunks
-        if not self.cell.takes_h_prev:
-            dpassed.pop(0)
-        for t in reversed(range(n)):
+        if steps.stop == len(dh_above):  # gradients are not carried across chunks
+            self.dstates = list(self.xp.zeros_like(self.start))[self.takes]
+        for t in reversed(range(steps.start, steps.stop)):
             dh = dh_above[t]
-            for stage in reversed(self.stages):
-                gradients = stage.backward(dh, *dpassed, stage.caches[t], into=stage.das[t])
-                for linear in stage.linears:
-                    linear.normalise_backward(t)
-                dpassed = gradients[len(stage.linears) :]
-                if stage is not first:
-                    dh = stage.recurrent.state_gradient(t)
-            if keep is not None:
-                dpassed = [keep[t] * dstate for dstate in dpassed]
-            if t > 0:
-                first.recurrent.add_state_gradient(t, dh_above[t - 1], None if keep is None else keep[t])
-        gradients = [linear.backward(n, ids) for linear in self.linears]
-        dx = [gradient for gradient in gradients if gradient is not None]
-        return reduce(add, dx) if dx else None
+            if t < len(dh_above) - 1:
+                self.recurrent.add_state_gradient(t + 1, dh, None if self.keep is None else self.keep[t + 1])
+            self.dstates = self.step_backward(t, dh)
+            if self.keep is not None:
+                self.dstates = [self.keep[t] * dstate for dstate in self.dstates]
+
+    def step_backward(self, t: int, dh: Array) -> list[Array]:
+        """Store ``da[t]`` of the matrix products; return the gradients of the states that the cell takes."""
+        gradients = self.cell_backward(t, dh, *self.dstates, self.caches[t])
+        for norm, linear in zip(self.norms, self.linears, strict=False):
+            norm.backward(t, linear.da[t].reshape(linear.gates, -1, linear.B))
+        return gradients[len(self.linears) :]
+
+    def gradients(self, steps: slice, n: int, ids: Array) -> None:
+        """Compute ``dx[steps]`` after `backward` and, with a chunk's first steps, the weight gradients.
+
+        `ids` ``(n, B)`` are the *actual* input characters of the forward pass; used only if the layer has
+        ``Wx``.
+        """
+        for linear in self.linears:
+            linear.gradients(steps, n, ids)
+        for linear in self.readers[1:]:
+            self.readers[0].dx[steps] += linear.dx[steps]
 
     def values(self, t: int) -> dict[str, Array]:
         """Return a dict of the states after step t and the arrays cached at step t, each ``(H, B)``."""
+        (stage,) = self.cell.stages
         values = dict(zip(self.cell.states, self.states[t + 1], strict=True))
-        for stage, kept in zip(self.cell.stages, self.stages, strict=True):
-            values |= zip(stage.cache.split(), kept.caches[t], strict=True)
-        return values
+        return values | dict(zip(stage.cache.split(), self.caches[t], strict=True))
 
     def carry(self, n: int) -> None:
         """Start the next chunk from the states after `n` steps."""
-        # Concatenate into a new array, because a cell may return a state unchanged, as a view of `start`.
-        self.rows[...] = self.xp.concatenate(self.states[n])  # (S·H, B)
+        # Stack into a new array, because a cell may return a state unchanged, as a view of `start`.
+        self.start[...] = self.xp.stack(self.states[n])  # (S, H, B)
+
+
+def with_direct_gradient(backward: Function) -> Function:
+    """Return `backward` with a second gradient of h, the dh_prev from the next step, which is added to dh."""
+
+    @wraps(backward)
+    def function(xp: ModuleType, dh: Array, dh_direct: Array, *others: Any) -> Any:
+        return backward(xp, dh + dh_direct, *others)
+
+    return function

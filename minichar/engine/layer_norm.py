@@ -12,38 +12,50 @@ The cell receives â instead of a. A bias that is the same for all units of a ga
 bias of an LSTM, cancels out.
 """
 
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
-from minichar.devices.backend import Array, Backend
+from minichar.devices.backend import Array, Backend, Function
 
 EPSILON = 1e-5
 """ε, which bounds r if all units have almost the same pre-activation."""
+
+
+def forward(xp: ModuleType, mean: Callable[[Array], Array], a: Array) -> tuple[Array, Array]:
+    """Compute â ``(gates, H, B)`` and r ``(gates, 1, B)`` from a."""
+    centred = a - mean(a)
+    r = 1.0 / xp.sqrt(mean(centred * centred) + EPSILON)
+    return centred * r, r
+
+
+def backward(
+    xp: ModuleType, mean: Callable[[Array], Array], da_hat: Array, a_hat: Array, r: Array
+) -> tuple[Array]:
+    """Compute da from dâ."""
+    return ((da_hat - mean(da_hat) - a_hat * mean(da_hat * a_hat)) * r,)
 
 
 class LayerNorm:
     """Layer normalisation of the pre-activations of H units at T time steps."""
 
     def __init__(self, H: int, T: int, dtype: Any, backend: Backend) -> None:
-        self.H, self.backend = H, backend
-        self.ones = backend.zeros((1, H), dtype) + 1.0  # (1, H)
+        self.normalise = backend.fuse_with_mean(forward, H, dtype)
+        self.gradient = backend.fuse_with_mean(backward, H, dtype)
         self.keeps_caches = True
         self.caches: list[tuple[Array, ...]] = [()] * T
 
-    def mean(self, a: Array) -> Array:
-        """Return the mean over the units, ``(gates, 1, B)``, of an array ``(gates, H, B)``."""
-        # Faster than xp.mean. The sum is exact if the backend's matrix products are exact.
-        return self.backend.matmul(self.ones, a) / self.H
+    def after(self, product: Function) -> Function:
+        """Return a function that normalises the pre-activations ``product(t)``."""
+        return lambda t: self.forward(t, product(t))
 
     def forward(self, t: int, a: Array) -> Array:
         """Return the normalised pre-activations â at step t. Both a and â are ``(gates, H, B)``."""
-        centred = a - self.mean(a)
-        r = 1.0 / self.backend.xp.sqrt(self.mean(centred * centred) + EPSILON)  # (gates, 1, B)
-        a_hat = r * centred
+        a_hat, r = self.normalise(a)
         if self.keeps_caches:
             self.caches[t] = a_hat, r
         return a_hat
 
-    def backward(self, t: int, da_hat: Array) -> Array:
-        """Return the gradient da at step t, given dâ. Both gradients are ``(gates, H, B)``."""
-        a_hat, r = self.caches[t]
-        return r * (da_hat - self.mean(da_hat) - a_hat * self.mean(da_hat * a_hat))
+    def backward(self, t: int, da_hat: Array) -> None:
+        """Overwrite dâ ``(gates, H, B)`` at step t with the gradient da."""
+        self.gradient(da_hat, *self.caches[t], out=[da_hat])

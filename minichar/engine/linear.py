@@ -13,11 +13,11 @@ each step only if the next step depends on its result.
 """
 
 from functools import cached_property
+from typing import Any
 
-from minichar.devices.backend import Array, Backend
+from minichar.devices.backend import Array, Backend, as_columns
 from minichar.devices.random import Uniform
 from minichar.engine import dropout
-from minichar.engine.layer_norm import LayerNorm
 
 
 class Linear:
@@ -26,7 +26,7 @@ class Linear:
     Parameters
     ----------
     W, dW : array, (G, K+1)
-        The weights, with the bias in the last column, and their gradient, computed by `backward`.
+        The weights, with the bias in the last column, and their gradient, computed by `gradients`.
     gates : int
         Number of gates; W has one block of rows per gate.
     H : int
@@ -34,10 +34,6 @@ class Linear:
     T, B : int
         Maximum number of time steps in a chunk, and number of sequences.
     backend : Backend
-    Wx, dWx : array, (G, V), optional
-        The character weights and their gradient, in the first layer of a network without an embedding.
-    norm : LayerNorm, optional
-        Applied to the pre-activations.
 
     Attributes
     ----------
@@ -48,48 +44,64 @@ class Linear:
     h : array, (T, H, B)
     x : array, (T, D, B)
         The inputs of each step.
-    looked_up : array, (T, G, B)
-        The columns of `Wx` for the characters of each step, later overwritten with the pre-activations.
     """
 
-    def __init__(
-        self,
-        W: Array,
-        dW: Array,
-        gates: int,
-        H: int,
-        T: int,
-        B: int,
-        backend: Backend,
-        Wx: Array | None = None,
-        dWx: Array | None = None,
-        norm: LayerNorm | None = None,
-    ) -> None:
-        self.xp, self.backend = backend.xp, backend
-        self.W, self.dW, self.Wx, self.dWx = W, dW, Wx, dWx
-        self.gates, self.H, self.T, self.B, self.norm = gates, H, T, B, norm
+    def __init__(self, W: Array, dW: Array, gates: int, H: int, T: int, B: int, backend: Backend) -> None:
+        self.W, self.dW, self.backend = W, dW, backend
+        self.gates, self.H, self.T, self.B = gates, H, T, B
         self.reads_h, self.reads_x = H > 0, W.shape[1] > H + 1
-        self.s = backend.zeros((T, W.shape[1], B), W.dtype)  # (T, K+1, B)
+        self.s = backend.zeros_of_steps((T, W.shape[1], B), W.dtype)  # (T, K+1, B)
         self.h, self.x = self.s[:, :H], self.s[:, H:-1]  # (T, H, B), (T, D, B)
         self.s[:, -1] = 1.0
         self.use_mask(None)
-
-    @cached_property
-    def looked_up(self) -> Array:
-        """The columns of `Wx` for each step, later overwritten with the pre-activations."""
-        return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
     # `da` is allocated in the first backward pass, because sampling does not need it. With shape (T, G, B),
     # each step writes one contiguous block. Writing a slice of each row of (G, T·B) is several times slower.
     @cached_property
     def da(self) -> Array:
         """The gradient with respect to the pre-activations at every step."""
-        return self.backend.zeros((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
+        return self.backend.zeros_of_steps((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
 
     @cached_property
     def dx(self) -> Array:
         """The gradient with respect to x at every step."""
-        return self.backend.xp.zeros_like(self.x)  # (T, D, B)
+        return self.backend.zeros_of_steps(self.x.shape, self.W.dtype)  # (T, D, B)
+
+    def read(self, steps: slice, inputs: Array) -> None:
+        """Store the inputs x ``(m, D, B)`` for m time steps, if the layer uses x."""
+        if self.reads_x:
+            self.x[steps] = inputs
+
+    def step(self, t: int) -> Array:
+        """Return the pre-activations at step t, ``(gates, H, B)``."""
+        return self.backend.matmul(self.used, self.s[t]).reshape(self.gates, -1, self.B)
+
+    def state_gradient(self, t: int) -> Array:
+        """Return the gradient with respect to h at step t, ``(H, B)``, computed from ``da[t]``."""
+        return self.backend.matmul(self.used[:, : self.H].T, self.da[t])
+
+    def add_state_gradient(self, t: int, dh: Array, keep: Array | None = None) -> None:
+        """Add the gradient with respect to h at step t to `dh` ``(H, B)``, except where `keep` is 0."""
+        if keep is None:
+            self.backend.add_matmul(self.used[:, : self.H].T, self.da[t], out=dh)
+        else:
+            dh += keep * self.state_gradient(t)
+
+    def gradients(self, steps: slice, n: int, ids: Array) -> None:
+        """Compute ``dx[steps]``. The call for the first steps of a chunk of `n` steps also computes `dW`.
+
+        The blocks of a chunk are processed from the last to the first. `ids` ``(n, B)`` are the input
+        characters of the forward pass.
+        """
+        da = as_columns(self.da[steps])  # (G, m·B)
+        if self.reads_x:
+            self.backend.matmul_steps(self.W[:, self.H : -1].T, da, out=self.dx[steps])
+        if steps.start == 0:
+            self.weight_gradients(da if steps.stop == n else as_columns(self.da[:n]), n, ids)
+
+    def weight_gradients(self, da: Array, n: int, ids: Array) -> None:
+        """Compute `dW` from da ``(G, n·B)``."""
+        self.backend.matmul(da, as_columns(self.s[:n]).T, out=self.dW)
 
     def use_mask(self, mask: Array | None) -> None:
         """Set the DropConnect mask ``(G, H)``, whose values may change between chunks; None for no mask."""
@@ -107,57 +119,42 @@ class Linear:
             self.used[...] = self.W
             self.used[:, : self.H] = dropout.forward(self.W[:, : self.H], self.mask)
 
-    def read(self, steps: slice, inputs: Array) -> None:
-        """Store the inputs for m time steps: ids ``(m, B)`` if `Wx` is given, otherwise x ``(m, D, B)``."""
-        if self.Wx is not None:
-            self.backend.take_columns(self.Wx, inputs, out=self.looked_up[steps])
-        elif self.reads_x:
-            self.x[steps] = inputs
-
-    def step(self, t: int) -> Array:
-        """Return the pre-activations at step t, ``(gates, H, B)``, normalised if `norm` is given."""
-        if self.Wx is None:
-            a = self.backend.matmul(self.used, self.s[t])  # (G, B)
-        else:
-            a = self.backend.add_matmul(self.used, self.s[t], out=self.looked_up[t])  # (G, B)
-        a = a.reshape(self.gates, -1, self.B)
-        return a if self.norm is None else self.norm.forward(t, a)
-
-    def normalise_backward(self, t: int) -> None:
-        """Backpropagate ``da[t]`` through the layer normalisation in place, if `norm` is given."""
-        if self.norm is not None:
-            da_hat = self.da[t].reshape(self.gates, -1, self.B)
-            da_hat[...] = self.norm.backward(t, da_hat)
-
-    def state_gradient(self, t: int) -> Array:
-        """Return the gradient with respect to h at step t, ``(H, B)``, computed from ``da[t]``."""
-        return self.backend.matmul(self.used[:, : self.H].T, self.da[t])
-
-    def add_state_gradient(self, t: int, dh: Array, keep: Array | None = None) -> None:
-        """Add the gradient with respect to h at step t to `dh` ``(H, B)``, except where `keep` is 0."""
-        if keep is None:
-            self.backend.add_matmul(self.used[:, : self.H].T, self.da[t], out=dh)
-        else:
-            dh += keep * self.state_gradient(t)
-
-    def backward(self, n: int, ids: Array) -> Array | None:
-        """Compute the weight gradients over `n` steps. Return dx ``(n, D, B)``, or None if there is no x.
-
-        `ids` ``(n, B)`` are the input characters of the forward pass, used only if `Wx` is given.
-        """
-        da = as_columns(self.da[:n])  # (G, n·B)
-        self.backend.matmul(da, as_columns(self.s[:n]).T, out=self.dW)
+    def mask_gradient(self) -> None:
+        """Apply the DropConnect mask to `dW`."""
         if self.mask is not None:
             self.dW[:, : self.H] = dropout.backward(self.dW[:, : self.H], self.mask)
-        if self.Wx is not None:
-            self.backend.sum_columns(da, ids.reshape(-1), out=self.dWx)
-        if not self.reads_x:
-            return None
-        dx = self.backend.matmul(self.W[:, self.H : -1].T, da)  # (D, n·B)
-        self.dx[:n] = dx.reshape(len(dx), n, self.B).transpose(1, 0, 2)
-        return self.dx[:n]
 
 
-def as_columns(run: Array) -> Array:
-    """Rearrange n steps ``(n, K, B)`` into one matrix ``(K, n·B)`` with one column per character."""
-    return run.transpose(1, 0, 2).reshape(run.shape[1], -1)
+class CharacterLinear(Linear):
+    """Linear layer whose x is a character k: ``a_t = Wx[:, k_t] + W @ [h_t; 1]``.
+
+    Parameters
+    ----------
+    Wx, dWx : array, (G, V)
+        The character weights and their gradient, in the first layer of a network without an embedding.
+    *arguments
+        See `Linear`.
+
+    Attributes
+    ----------
+    a : array, (T, G, B)
+        The columns of `Wx` for the characters of each step. `step` adds the rest in place.
+    """
+
+    def __init__(self, Wx: Array, dWx: Array, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.Wx, self.dWx = Wx, dWx
+        self.a = self.backend.zeros_of_steps((self.T, len(self.W), self.B), self.W.dtype)  # (T, G, B)
+
+    def read(self, steps: slice, ids: Array) -> None:
+        """Look up the character weights of the ids ``(m, B)`` for m time steps."""
+        self.backend.take_columns(self.Wx, ids, out=self.a[steps])
+
+    def step(self, t: int) -> Array:
+        """Return the pre-activations at step t, ``(gates, H, B)``."""
+        return self.backend.add_matmul(self.used, self.s[t], out=self.a[t]).reshape(self.gates, -1, self.B)
+
+    def weight_gradients(self, da: Array, n: int, ids: Array) -> None:
+        """Compute `dW` and `dWx` from da ``(G, n·B)`` and the ids ``(n, B)``."""
+        super().weight_gradients(da, n, ids)
+        self.backend.sum_columns(da, ids.reshape(-1), out=self.dWx)

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from minichar.devices.backend import Array
-from minichar.engine.cell import Cell, Counterpart, Product, Stage
+from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.functions import sigmoid
 from minichar.engine.registry import register
 
@@ -54,11 +54,6 @@ LSTM = register(
         title="LSTM",
         states="hc",
         stages=(Stage((Product("W", "ifog"),), forward, backward, cache="i f o g c_prev tanh_c"),),
-        unit="tanh_c",
-        shown="ifo",
         biases={"f": 1.0},
-        torch=Counterpart("LSTM", "ifgo"),
-        onnx=Counterpart("LSTM", "iofg"),
-        javascript=True,
     )
 )

@@ -5,9 +5,16 @@
     x_{l+1} = dropout(h_l)
     logits = W @ [dropout(h_L); 1]
 
-All layers process step t before any layer processes step t+1. Teacher forcing, scheduled sampling and
-generation therefore share the same code and differ only in their `Feed`, the source of the next character.
+Teacher forcing, scheduled sampling and generation share the same code. They differ only in their *feed*, the
+source of the next character: an array of ids, or a function that chooses characters. The function,
+``feed(t, look)``, returns all ids known from step t onwards, ``(m, B)`` with m ≥ 1. They can depend on
+``look()``, the logits ``(V, B)`` of step t-1, which are undefined at t = 0. The array ``feed.ids`` ``(T, B)``
+then contains the ids for the backward pass.
 """
+
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +23,14 @@ from minichar.devices.random import Uniform
 from minichar.engine import dropout
 from minichar.engine.config import Config
 from minichar.engine.embedding import Embedding
-from minichar.engine.feed import Feed
 from minichar.engine.layer import Layer
 from minichar.engine.parameters import Parameters
 from minichar.engine.readout import ReadOut
+from minichar.engine.staged_layer import StagedLayer
 from minichar.engine.tied_embedding import TiedEmbedding
+
+Feed = Any
+"""An array of ids ``(T, B)``, or a function that chooses them (see above)."""
 
 
 class Network:
@@ -41,12 +51,12 @@ class Network:
         Input characters of the last chunk.
     masks : list of L arrays, (T, H, B), or None
         Dropout masks; None if dropout is inactive.
-    above : list of L lists of T lists of (0, array)
-        The arrays that store the output of each layer at each step (`Layer.inputs`).
     recurrent : list of Linear
-        The linear layers whose input includes the hidden state. Only their weights use DropConnect.
-    keep : array, (T, B), or None
-        0 to reset the states before a step, otherwise 1 (`set_keep`); None if resets are disabled.
+        The linear layers whose input includes the hidden state.
+    dropped : list of Linear
+        Those whose weights use DropConnect: `recurrent`, or none.
+    wavefront : object or None
+        Runs the layers instead of this class, on a device that runs several of them at the same time.
     n : int
         Number of steps in the last forward pass.
     """
@@ -58,35 +68,62 @@ class Network:
         kind, name = (TiedEmbedding, "readout.W") if config.tied else (Embedding, "embedding.E")
         self.embedding = kind(parameters[name], self.gradient[name], backend) if config.embedding else None
 
+        cell, H = config.cell, config.rnn_size
+        kind_of_layer = Layer if len(cell.stages) == 1 else StagedLayer
+
         def layer(prefix: str) -> Layer:
             weights, gradients = parameters.under(prefix), self.gradient.under(prefix)
-            return Layer(config.cell, weights, gradients, config.rnn_size, T, B, backend, config.layer_norm)
+            return kind_of_layer(cell, weights, gradients, H, T, B, backend, config.layer_norm)
 
         self.layers = [layer(f"layer{number}.") for number in range(1, config.num_layers + 1)]
         self.masks: list[Array | None] = [None] * config.num_layers
         self.recurrent = [linear for layer in self.layers for linear in layer.linears if linear.reads_h]
-        self.keep: Array | None = None
+        self.dropped = self.recurrent if config.weight_drop else []
         self.readout = ReadOut(parameters["readout.W"], self.gradient["readout.W"], T, B, backend)
-        self.above = [*(layer.inputs for layer in self.layers[1:]), [[(0, x_t)] for x_t in self.readout.x]]
-        for below, inputs in zip(self.layers, self.above, strict=True):
-            below.pass_on(inputs)
-        self.drop, self.n = backend.fuse(dropout.step), 0
+        for below, above in pairwise(self.layers):
+            below.pass_on([linear.x for linear in above.readers])
+        self.layers[-1].pass_on([self.readout.x])
+        self.wavefront = backend.wavefront(self.layers, T) if T > 1 else None
+        self.n = 0
         self.fed: Array = None
 
     @property
     def state(self) -> Array:
         """A copy of the state at the start of the next chunk, with shape ``config.state_shape(B)``."""
-        return self.xp.stack([layer.start for layer in self.layers])
+        return self.state_of(slice(None))
 
     @state.setter
     def state(self, values: Array) -> None:
-        for layer, start in zip(self.layers, values, strict=True):
-            layer.start[...] = start
+        self.set_state_of(slice(None), values)
 
-    def reset(self) -> None:
-        """Set the state to zero, as at the start of a sequence."""
+    def state_of(self, b: int | slice) -> Array:
+        """Return a copy of the state of sequence `b`, ``(L, S, H)``, or of several, ``(L, S, H, n)``."""
+        return self.xp.stack([layer.start[:, :, b] for layer in self.layers])
+
+    def set_state_of(self, b: int | slice, values: Array) -> None:
+        """Set the state of sequence `b`, or of several, at the start of the next chunk."""
+        for layer, start in zip(self.layers, values, strict=True):
+            layer.start[:, :, b] = start
+
+    def reset(self, b: int | slice = slice(None)) -> None:
+        """Set the state of sequence `b`, or of all sequences, to zero, as at the start of a text."""
         for layer in self.layers:
-            layer.start[...] = 0.0
+            layer.start[:, :, b] = 0.0
+
+    @property
+    def uses_kernel(self) -> bool:
+        """Whether a kernel of the device runs all steps of at least one layer (docs/chunk-kernel.md)."""
+        return self.wavefront is not None and self.wavefront.uses_kernel
+
+    @property
+    def keep(self) -> Array | None:
+        """``(T, B)``: 0 to reset the states before a step, otherwise 1; None if resets are disabled."""
+        return self.layers[0].keep
+
+    @keep.setter
+    def keep(self, keep: Array | None) -> None:
+        for layer in self.layers:
+            layer.set_keep(keep)
 
     def set_keep(self, keep: np.ndarray | None = None) -> None:
         """Specify where the states are reset in subsequent chunks, or disable resets.
@@ -96,10 +133,10 @@ class Network:
         keep : array of bool, (n, B), on the host, optional
             False to reset the states of all layers to zero before a step; n ≤ T.
         """
+        backend, dtype = self.parameters.backend, self.parameters.dtype
         if keep is None:
             self.keep = None
             return
-        backend, dtype = self.parameters.backend, self.parameters.dtype
         if self.keep is None:  # allocated only once, because a CUDA graph uses a fixed address
             self.keep = backend.zeros((self.T, self.B), dtype)  # (T, B)
         self.keep[: len(keep)] = backend.to_device(keep.astype(dtype))
@@ -111,22 +148,22 @@ class Network:
             if mask is None:  # allocated only once, because a CUDA graph uses fixed addresses
                 mask = self.masks[k] = backend.zeros(shape, self.parameters.dtype)  # (T, H, B)
             dropout.draw_mask(config.dropout, generator, mask)
-        for linear in self.recurrent if config.weight_drop else ():
+        for linear in self.dropped:
             linear.draw_mask(config.weight_drop, generator.shared)
 
-    def read(self, t: int, ids: Array) -> None:
-        """Store the characters `ids` ``(m, B)`` as the inputs of steps t to t + m - 1."""
-        inputs = ids if self.embedding is None else self.embedding.forward(ids)
-        self.layers[0].read(slice(t, t + len(ids)), inputs)
-
-    def advance(self, t: int) -> None:
-        """Run step `t` of all layers on the stored input."""
-        self.n = t + 1
-        keep = None if self.keep is None else self.keep[t]
-        for layer, mask, above in zip(self.layers, self.masks, self.above, strict=True):
-            h = layer.step(t, keep)
-            if mask is not None:
-                self.drop(h, mask[t], into=above[t])
+    def advance(self, t: int, ids: Array) -> None:
+        """Run m steps of all layers, from step `t`, on the characters `ids` ``(m, B)``."""
+        self.n = t + len(ids)
+        steps = slice(t, self.n)
+        self.layers[0].read(steps, ids if self.embedding is None else self.embedding.forward(ids))
+        if self.wavefront is not None:
+            self.wavefront.forward(steps, self.masks, partial(dropout.on_steps, dropout.forward))
+            return
+        for step in range(t, self.n):
+            for layer, mask in zip(self.layers, self.masks, strict=True):
+                layer.step(step)
+                if mask is not None:
+                    dropout.on_steps(dropout.forward, mask, layer.above, step)
 
     def look(self) -> Array:
         """Return the logits of the last step, ``(V, B)``."""
@@ -134,24 +171,21 @@ class Network:
 
     def step(self, t: int, ids: Array) -> Array:
         """Feed the characters `ids` ``(B,)`` at step `t`; return the logits ``(V, B)``."""
-        self.read(t, ids[None])
-        self.advance(t)
+        self.advance(t, ids[None])
         return self.look()
 
     @np.errstate(over="ignore")  # if e⁻ᵃ overflows, σ(a) = 1 / (1 + e⁻ᵃ) evaluates to 0, which is correct
     def run(self, feed: Feed, n: int | None = None) -> None:
         """Run the layers for `n` steps (default: T) from the carried state."""
-        for linear in self.recurrent:
+        for linear in self.dropped:
             linear.apply_mask()
-        n = self.T if n is None else n
-        self.fed, self.n = feed.ids, 0
+        n, self.n = self.T if n is None else n, 0
+        self.fed = feed.ids if callable(feed) else feed
         while self.n < n:
-            ids = feed(self.n, self.look)[: n - self.n]  # (m, B)
+            ids = feed(self.n, self.look) if callable(feed) else feed[self.n :]
             if not len(ids):
                 raise ValueError(f"the feed has no characters for step {self.n} of {n}")
-            self.read(self.n, ids)
-            for t in range(self.n, self.n + len(ids)):
-                self.advance(t)
+            self.advance(self.n, ids[: n - self.n])  # (m, B)
 
     def forward(self, feed: Feed, n: int | None = None) -> Array:
         """Run `n` steps (default: T) from the carried state; return all logits, ``(n, V, B)``."""
@@ -165,16 +199,11 @@ class Network:
 
     def measure(self, feed: Feed, targets: Array) -> Array:
         """Run the network on a chunk and return its mean loss for `targets` ``(n, B)`` as a scalar array."""
-        self.keep_caches(False)
         self.run(feed, len(targets))
-        self.keep_caches(True)
         return self.readout.measure(targets)
 
     def keep_caches(self, keep: bool) -> None:
-        """Set whether to keep each step's cache for the backward pass.
-
-        Without caches, the forward pass uses less memory and runs faster.
-        """
+        """Set whether to keep each step's cache, which only the backward pass needs."""
         for layer in self.layers:
             layer.keep_caches(keep)
 
@@ -187,12 +216,22 @@ class Network:
 
     def backward(self) -> None:
         """Backpropagate from the readout through all layers and time steps of the last forward pass."""
-        dx = self.readout.dx[: self.n]  # (n, H, B)
-        for layer, mask in zip(reversed(self.layers), reversed(self.masks), strict=True):
-            dh = dx if mask is None else dropout.backward(dx, mask[: self.n])  # (n, H, B)
-            dx = layer.backward(dh, self.fed[: self.n], self.keep)  # (n, H, B)
+        n, ids = self.n, self.fed[: self.n]
+        steps, dx = slice(0, n), self.readout.dx  # (T, H, B)
+        if self.wavefront is not None:
+            drop = partial(dropout.on_steps, dropout.backward)
+            dx = self.wavefront.backward(n, self.masks, drop, dx, ids)
+        else:
+            for layer, mask in zip(reversed(self.layers), reversed(self.masks), strict=True):
+                if mask is not None:
+                    dropout.on_steps(dropout.backward, mask, [dx], steps)
+                layer.backward(steps, dx[:n])
+                layer.gradients(steps, n, ids)
+                dx = layer.readers[0].dx if layer.readers else None  # (T, D, B)
+        for linear in self.dropped:
+            linear.mask_gradient()
         if self.embedding is not None:
-            self.embedding.backward(dx, self.fed[: self.n])
+            self.embedding.backward(dx[:n], ids)
 
     def carry(self) -> None:
         """Start the next chunk from the state after the last step."""

@@ -8,8 +8,6 @@ import numpy as np
 from minichar.engine.cell import Cell
 from minichar.errors import AUTOMATIC, MinicharError, counted
 
-LAYERS = {"RNN", "LSTM", "GRU"}
-"""The recurrent layers of PyTorch and the recurrent operators of ONNX."""
 CELLS: dict[str, Cell] = {}
 """All registered cells, keyed by name: the values of ``--model``."""
 
@@ -35,8 +33,8 @@ def check_cell(cell: Cell) -> None:
     ------
     MinicharError
         If the name is invalid, a letter is missing or not unique, the products do not meet the requirements
-        of `Stage` and `Product`, the cell refers to a gate, state, cached array, PyTorch layer or ONNX
-        operator that does not exist, or a forward function returns the wrong number of arrays.
+        of `Stage` and `Product`, a bias is that of no gate, or a forward function returns the wrong number of
+        arrays.
     """
     if not fullmatch(r"[\w-]+", cell.name) or cell.name == AUTOMATIC.flag:  # used in file names
         raise MinicharError(
@@ -45,17 +43,14 @@ def check_cell(cell: Cell) -> None:
         )
     check_letters(cell)
     check_products(cell)
-    check_references(cell)
     check_forward(cell)
 
 
 def check_letters(cell: Cell) -> None:
     """Check that there is at least one state, and one gate per product, and that their letters are unique."""
-    counterparts = {"torch.gates": cell.torch, "onnx.gates": cell.onnx}
     for what, letters in (
         ("states", cell.states),
         *((f"gates of the product {product.name!r}", product.gates) for product in cell.products),
-        *((what, counterpart.gates) for what, counterpart in counterparts.items() if counterpart),
     ):
         if not letters or len({*letters}) < len(letters):
             raise MinicharError(
@@ -65,7 +60,7 @@ def check_letters(cell: Cell) -> None:
 
 
 def check_products(cell: Cell) -> None:
-    """Check that parameter names are unique and exactly one product per stage uses the hidden state."""
+    """Check names, biases, and that exactly one product per stage uses the hidden state."""
     for number, stage in enumerate(cell.stages, 1):
         count = sum(product.reads_state for product in stage.products)
         if count != 1:
@@ -73,6 +68,12 @@ def check_products(cell: Cell) -> None:
                 f"stage {number} of the cell {cell.name!r} has {count} products with reads_state=True; "
                 "it must have exactly one"
             )
+    gates = {gate for product in cell.products for gate in product.gates}
+    if unknown := sorted(cell.biases.keys() - gates):
+        raise MinicharError(
+            f"biases of the cell {cell.name!r} contains {unknown[0]!r}; "
+            f"it must be one of {', '.join(sorted(gates))}"
+        )
     names = ["Wx", *(product.name for product in cell.products)]
     for name in names:
         if names.count(name) > 1:
@@ -80,31 +81,6 @@ def check_products(cell: Cell) -> None:
                 f"the cell {cell.name!r} has several parameters named {name!r}; give each product a "
                 "unique name other than 'Wx'"
             )
-
-
-def check_references(cell: Cell) -> None:
-    """Raise a `MinicharError` if the cell refers to a gate, state, array or layer that does not exist.
-
-    Without this check, an invalid cell could be trained, but ``convert`` or ``inspect --html`` would fail.
-    """
-    values = {*cell.states, *(name for stage in cell.stages for name in stage.cache.split())}
-    gates = {gate for product in cell.products for gate in product.gates}
-    for attribute, names, known in (
-        ("unit", {cell.unit}, values),
-        ("shown", set(cell.shown), values),
-        ("biases", set(cell.biases), gates),
-        ("torch.gates", set(cell.torch.gates) if cell.torch else gates, gates),
-        ("onnx.gates", set(cell.onnx.gates) if cell.onnx else gates, gates),
-        ("torch.name", {cell.torch.name} if cell.torch else set(), LAYERS),
-        ("onnx.name", {cell.onnx.name} if cell.onnx else set(), LAYERS),
-    ):
-        if unknown := sorted(names - known):
-            raise MinicharError(
-                f"{attribute} of the cell {cell.name!r} contains {unknown[0]!r}; "
-                f"it must be one of {', '.join(sorted(known))}"
-            )
-        if attribute.endswith("gates") and (missing := sorted(gates - names)):
-            raise MinicharError(f"{attribute} of the cell {cell.name!r} lacks the gate {missing[0]!r}")
 
 
 @np.errstate(all="ignore")  # the values do not matter

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from minichar.devices.backend import Array
-from minichar.engine.cell import Cell, Counterpart, Product, Stage
+from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.registry import register
 
 
@@ -36,9 +36,5 @@ RNN = register(
         title="RNN",
         states="h",
         stages=(Stage((Product("W", "h"),), forward, backward, cache="h"),),
-        shown="h",
-        torch=Counterpart("RNN", "h"),
-        onnx=Counterpart("RNN", "h"),
-        javascript=True,
     )
 )

@@ -13,8 +13,7 @@ characters also train the embedding.
 
 from functools import cached_property
 
-from minichar.devices.backend import Array, Backend
-from minichar.engine.linear import as_columns
+from minichar.devices.backend import Array, Backend, as_columns
 
 
 class TiedEmbedding:

@@ -19,13 +19,52 @@ the inputs of each matrix product in a cell (`minichar.engine.cell`).
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
-from minichar.engine.cell import Counterpart
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters
+
+
+@dataclass(frozen=True)
+class Counterpart:
+    """The equivalent cell in another library.
+
+    Attributes
+    ----------
+    name : str
+        Class or operator name, such as ``LSTM``.
+    gates : str
+        Gate order in the other library, written with minichar's gate letters.
+    attributes : dict
+        Attributes that must be set to obtain the same results.
+    """
+
+    name: str
+    gates: str
+    attributes: Mapping[str, int] = field(default_factory=dict)
+
+
+TORCH = {
+    "rnn": Counterpart("RNN", "h"),
+    "lstm": Counterpart("LSTM", "ifgo"),
+    "gru": Counterpart("GRU", "rzn"),
+}
+"""The cells that have an equivalent layer in PyTorch, by name. Register yours here."""
+ONNX = {
+    "rnn": Counterpart("RNN", "h"),
+    "lstm": Counterpart("LSTM", "iofg"),
+    "gru": Counterpart("GRU", "zrn", {"linear_before_reset": 1}),
+    "gru-reset-before": Counterpart("GRU", "zrn", {"linear_before_reset": 0}),
+}
+"""The cells that have an equivalent operator in ONNX, by name. Register yours here."""
+
+
+def counterpart(config: Config, library: Mapping[str, Counterpart]) -> Counterpart | None:
+    """Return the equivalent of a network's cell in `TORCH` or `ONNX`, or None if there is none."""
+    return None if config.layer_norm else library.get(config.model)
 
 
 class Gates(NamedTuple):

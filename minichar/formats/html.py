@@ -26,6 +26,8 @@ from minichar.sampling.generate import prime_ids
 
 MAX_BYTES = 1 << 28
 """Maximum size of the weights. Their base64 must fit in a string; browsers allow 2^29 characters or more."""
+JAVASCRIPT = {"rnn", "lstm", "gru", "gru-reset-before"}
+"""The cells that model.js implements, by name."""
 SCRIPTS = ("model.js", "sampling.js", "reading.js", "view.js", "page.js")
 
 
@@ -38,7 +40,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> byte
         If model.js does not implement the cell, or the model is too large.
     """
     cell = model.config.cell
-    if not cell.javascript:
+    if model.config.model not in JAVASCRIPT:
         raise MinicharError(f"cannot convert to {path}: {cell.title} has no JavaScript counterpart; use .npz")
     if sum(array.nbytes for array in weights.values()) > MAX_BYTES:
         raise MinicharError(f"cannot write {path}: the model is too large for a web page; use .onnx")

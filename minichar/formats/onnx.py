@@ -25,11 +25,10 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from minichar.checkpoints.checkpoint import header_of
-from minichar.engine.cell import Counterpart
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.extras import need
-from minichar.formats.gates import split
+from minichar.formats.gates import ONNX, Counterpart, counterpart, split
 from minichar.formats.state_dict import without_layer_norm
 from minichar.model import CharRNN
 
@@ -48,7 +47,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequenc
     MinicharError
         If the cell has no ONNX counterpart, the onnx package is missing, or the model is too large.
     """
-    form = model.config.cell.onnx
+    form = counterpart(model.config, ONNX)
     if form is None:
         raise MinicharError(
             f"cannot convert to {path}: {model.config.cell.title} has no ONNX counterpart; use .npz",

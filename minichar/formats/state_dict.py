@@ -29,12 +29,11 @@ import numpy as np
 from minichar.checkpoints.archive import Corrupted, check_header_size, parse_header
 from minichar.checkpoints.checkpoint import check_arrays, header_of, read_header
 from minichar.devices.backend import Backend
-from minichar.engine.cell import Counterpart
-from minichar.engine.cells import CELLS
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters, Shapes
 from minichar.errors import MinicharError, Option
-from minichar.formats.gates import Gates, join, split
+from minichar.formats.gates import ONNX, TORCH, Counterpart, Gates, counterpart, join, split
+from minichar.formats.html import JAVASCRIPT
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
 
@@ -51,10 +50,10 @@ def torch_form(config: Config, path: Path) -> Counterpart:
     MinicharError
         If PyTorch has no equivalent module. The message contains `path`.
     """
-    form = config.cell.torch
+    form = counterpart(config, TORCH)
     if form is None:
-        formats = {".npz": True, ".onnx": config.cell.onnx, ".html": config.cell.javascript}
-        others = " or ".join(suffix for suffix, supported in formats.items() if supported)
+        in_onnx, in_javascript = counterpart(config, ONNX) is not None, config.model in JAVASCRIPT
+        others = " or ".join([".npz", *[".onnx"] * in_onnx, *[".html"] * in_javascript])
         raise MinicharError(
             f"cannot convert to or from {path}: {config.cell.title} has no PyTorch counterpart; use {others}",
             *without_layer_norm(config),
@@ -192,13 +191,11 @@ def has_vocabulary(path: Path) -> MinicharError:
 def config_of(found: Shapes, corrupted: Corrupted) -> Config:
     """Infer the configuration from the shapes in a state dict.
 
-    If several cells have the same number of gates, use the one registered first. Built-in cells
-    are registered before all others.
+    If several cells have the same number of gates, use the one that is first in `TORCH`.
     """
     try:
         (G, V), (_, H) = found["rnn.weight_ih_l0"], found["rnn.weight_hh_l0"]
-        forms = ((name, cell.torch) for name, cell in CELLS.items())
-        model = next(name for name, form in forms if form and len(form.gates) * H == G)
+        model = next(name for name, form in TORCH.items() if len(form.gates) * H == G)
         layers = sum(re.fullmatch(r"rnn\.weight_hh_l\d+", name) is not None for name in found)
         return Config(V, model, H, layers)
     except (KeyError, StopIteration, ValueError, MinicharError) as error:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.sampling.choice import NOT_FINITE
@@ -20,6 +19,11 @@ from minichar.sampling.choice import NOT_FINITE
 CHUNK = 100
 """Number of characters per chunk; does not affect the result."""
 ALTERNATIVES = 5
+UNITS = {"lstm": "tanh_c"}
+"""The state or cached array, with values in [-1, 1], that is shown for each unit, by cell; by default, h."""
+SHOWN = {"rnn": "h", "lstm": "ifo", "gru": "rz", "gru-reset-before": "rz"}
+"""The gates in [0, 1] that are plotted as histograms, by cell; by default, the value in `UNITS` is plotted.
+Register those of your cell here."""
 BINS = 20
 SATURATED = 0.1
 """A gate value this close to either end of its range counts as saturated, as in Karpathy et al. (2015)."""
@@ -103,7 +107,7 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
         n = len(chunk)
         network.set_keep(resets.keep(start, n) if resets else None)
         with np.errstate(over="ignore", invalid="ignore"):
-            logits = to_host(network.forward(teacher_forcing(to_device(chunk)), n))[:, :, 0]  # (n, V)
+            logits = to_host(network.forward(to_device(chunk), n))[:, :, 0]  # (n, V)
         if not np.isfinite(logits).all():
             raise MinicharError(NOT_FINITE)
         for layer, spread, state in zip(network.layers, spreads, states, strict=True):
@@ -111,7 +115,7 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
             values = {
                 name: np.stack([to_host(step[name])[:, 0] for step in steps], axis=1) for name in steps[0]
             }  # (H, n)
-            state[:, start : start + n] = values[config.cell.unit]
+            state[:, start : start + n] = values[UNITS.get(config.model, "h")]
             spread.add(values)
 
         # The logits after each character predict the next character.
@@ -137,8 +141,8 @@ class _Spread:
     """Histograms of a layer's gates."""
 
     def __init__(self, config: Config) -> None:
-        unit = config.cell.unit
-        self.names = list(config.cell.shown) or [unit]
+        unit = UNITS.get(config.model, "h")
+        self.names = list(SHOWN.get(config.model, [unit]))
         self.low = -1.0 if self.names == [unit] else 0.0
         self.counts = {name: np.zeros(BINS, dtype=np.int64) for name in self.names}
         self.left, self.right = dict.fromkeys(self.names, 0), dict.fromkeys(self.names, 0)
@@ -146,6 +150,8 @@ class _Spread:
     def add(self, values: dict[str, np.ndarray]) -> None:
         """Add the values at n time steps, a dict of ``(H, n)`` arrays, to the histograms."""
         for name in self.names:
+            if name not in values:
+                raise MinicharError(f"the cell has no {name!r} to show; it has {', '.join(sorted(values))}")
             self.counts[name] += np.histogram(values[name], BINS, (self.low, 1.0))[0]
             self.left[name] += int((values[name] < self.low + SATURATED).sum())
             self.right[name] += int((values[name] > 1.0 - SATURATED).sum())

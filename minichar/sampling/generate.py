@@ -8,7 +8,7 @@ Generation runs the same network as training, on a batch of streams (`minichar.s
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -167,49 +167,22 @@ def generate_many(
     unknown: Unknown = "error",
     choice: Choice = Choice(),
 ) -> Iterator[list[str]]:
-    """Generate several samples in one batch and yield the new text of every sample at each step.
+    """Generate samples in one batch, and yield the new text of every sample, without the prime, at each step.
 
     With the same seed, the first sample equals the output of `generate`: exactly for an exact model
-    (`CharRNN.exact`), otherwise up to rounding in the matrix products. For the other parameters and the
-    errors, see `generate`.
+    (`CharRNN.exact`), otherwise up to rounding in the matrix products.
 
     This example collects the complete texts of four samples (`length` must not be 0)::
 
         steps = generate_many(model, 4, length=200, choice=Choice(temperature=0.5))
         texts = ["".join(pieces) for pieces in zip(*steps)]
-    """
-    length, num_samples, seed, stop = check_options(length, num_samples, seed, stop)
-    characters = model.vocabulary.characters
-    generators = [host_generator(seed, STREAM, i) for i in range(num_samples)]
-    filters = [StopFilter(stop) for _ in range(num_samples)]
-    encoded = prime_ids(model.vocabulary, prime, unknown, model.reset_on)
-
-    def steps() -> Iterator[list[str]]:
-        for ids in sample_ids(model, encoded, choice, generators, length):
-            yield ["" if f.stopped else f.push(characters[k]) for f, k in zip(filters, ids, strict=True)]
-            if all(f.stopped for f in filters):
-                return
-        yield [f.end() for f in filters]
-
-    return steps()
-
-
-def generate(
-    model: CharRNN,
-    length: int = 2000,
-    prime: str = "",
-    seed: int = 123,
-    stop: Sequence[str] = (),
-    unknown: Unknown = "error",
-    choice: Choice = Choice(),
-) -> Iterator[str]:
-    """Yield text as it is generated, without the prime.
 
     Parameters
     ----------
     model : CharRNN
+    num_samples : int
     length : int
-        Number of characters to generate; 0 for no limit.
+        Number of characters per sample; 0 for no limit.
     prime : str
         Prompt to feed to the model first. If `prime` is empty, the model's ``reset_on`` string is used. If
         the model has no ``reset_on`` string, a newline is used or, if the vocabulary contains no newline,
@@ -227,4 +200,22 @@ def generate(
     MinicharError
         If `prime` contains unknown characters and `unknown` is ``error``, or a value is out of range.
     """
-    return (piece for (piece,) in generate_many(model, 1, length, prime, seed, stop, unknown, choice))
+    length, num_samples, seed, stop = check_options(length, num_samples, seed, stop)
+    characters = model.vocabulary.characters
+    generators = [host_generator(seed, STREAM, i) for i in range(num_samples)]
+    filters = [StopFilter(stop) for _ in range(num_samples)]
+    encoded = prime_ids(model.vocabulary, prime, unknown, model.reset_on)
+
+    def steps() -> Iterator[list[str]]:
+        for ids in sample_ids(model, encoded, choice, generators, length):
+            yield ["" if f.stopped else f.push(characters[k]) for f, k in zip(filters, ids, strict=True)]
+            if all(f.stopped for f in filters):
+                return
+        yield [f.end() for f in filters]
+
+    return steps()
+
+
+def generate(model: CharRNN, *arguments: Any, **options: Any) -> Iterator[str]:
+    """Yield the text of one sample as it is generated. For the other parameters, see `generate_many`."""
+    return (piece for (piece,) in generate_many(model, 1, *arguments, **options))

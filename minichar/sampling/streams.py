@@ -113,29 +113,27 @@ class Streams:
             self._resize(2 * b)
         stream.recent = deque(maxlen=len(self.separator))
         self.streams.append(stream)
-        self._begin(b)
+        self.network.reset(b)
 
     def move(self, stream: Stream, other: "Streams") -> None:
         """Move a stream with its state to another batch of the same model."""
         b, recent = self.streams.index(stream), stream.recent
         other.join(stream)
         stream.recent = recent
-        for layer, theirs in zip(self.network.layers, other.network.layers, strict=True):
-            theirs.start[:, :, len(other.streams) - 1] = layer.start[:, :, b]
+        other.network.set_state_of(len(other.streams) - 1, self.network.state_of(b))
         self.leave(stream)
 
     def leave(self, stream: Stream) -> None:
         """Remove a stream and move the last stream to the freed column."""
         b, last = self.streams.index(stream), len(self.streams) - 1
-        for layer in self.network.layers:
-            layer.start[:, :, b] = layer.start[:, :, last]
+        self.network.set_state_of(b, self.network.state_of(last))
         self.streams[b] = self.streams[last]
         self.streams.pop()
         if 4 * max(last, 1) <= self.network.B:
             self._resize(self.network.B // 2)
 
     def step(self) -> tuple[list[Stream], np.ndarray, np.ndarray]:
-        """Feed one character to each stream, then sample one in each stream that has no prompt left.
+        """Feed one character to each stream, and sample one in each that has reached the end of its prompt.
 
         Returns
         -------
@@ -161,7 +159,7 @@ class Streams:
             logits = network.step(0, self.backend.to_device(fed))  # (V, B)
         network.carry()
         for b in empty:  # without a prompt, the first character is drawn uniformly
-            self._begin(b)
+            self.network.reset(b)
             logits[:, b] = 0.0
         ready = [b for b, stream in enumerate(streams) if not stream.pending]
         sampled = [streams[b] for b in ready]
@@ -180,17 +178,12 @@ class Streams:
             if stream.pending:
                 stream.recent.append(stream.pending[0])
                 if stream.recent == self.separator:
-                    self._begin(b)
-
-    def _begin(self, b: int) -> None:
-        for layer in self.network.layers:
-            layer.start[:, :, b] = 0.0
+                    self.network.reset(b)
 
     def _resize(self, B: int) -> None:
         """Change the number of columns to `B`, keeping the states of all streams."""
-        network, n = self.model.network(1, B), min(B, self.network.B)
-        for layer, old in zip(network.layers, self.network.layers, strict=True):
-            layer.start[:, :, :n] = old.start[:, :, :n]
+        network, used = self.model.network(1, B), slice(min(B, self.network.B))
+        network.set_state_of(used, self.network.state_of(used))
         self.network = network
 
 

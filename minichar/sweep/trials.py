@@ -81,7 +81,7 @@ class Sweep:
     storage : str, optional
         URL of the database.
     devices : sequence of Backend
-        The available devices. New trials run on the fastest device.
+        The available devices. New trials run on the device that suits their size.
 
     Raises
     ------

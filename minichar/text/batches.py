@@ -53,10 +53,10 @@ class Chunks:
     def __len__(self) -> int:
         return max(self.streams.shape[1] - 1, 0) // self.T
 
-    def of(self, columns: slice) -> Chunks:
-        """Return the same chunks, restricted to the streams in `columns`."""
-        resets = self.resets and self.resets.at(self.resets.origins[columns])
-        return Chunks(self.streams[columns], self.T, resets)
+    def of(self, streams: slice) -> Chunks:
+        """Return the same chunks, restricted to some of the streams."""
+        resets = self.resets and self.resets.at(self.resets.origins[streams])
+        return Chunks(self.streams[streams], self.T, resets)
 
     def first(self, n: int) -> Chunks:
         """Return the first n chunks, or all of them if there are fewer."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import sys
 import sysconfig
@@ -16,7 +17,30 @@ from minichar.errors import MinicharError, Option
 from minichar.files import replacing
 from minichar.text.download import Progress, download
 from minichar.text.pydocs import pydocs_text, uncleaned_pydocs_text
-from minichar.text.sources import joined_text, names_text, poems_text
+
+
+def poems_text(sources: list[bytes]) -> str:
+    """Convert poems from JSON to text: one title or paragraph per line, with a blank line between poems."""
+    poems = [poem for source in sources for poem in json.loads(source)]
+    return "\n\n".join("\n".join([poem["title"], *poem["paragraphs"]]) for poem in poems) + "\n"
+
+
+def names_text(sources: list[bytes]) -> str:
+    """Convert tables with upper-case names in the first column to plain text, with one name per line.
+
+    The tables are sorted by frequency. Sorting the names by hash shuffles them reproducibly. Without
+    shuffling, the end of the text would be harder to predict than the rest.
+    """
+    rows = [line.split() for source in sources for line in source.decode().splitlines()]
+    names = {row[0].capitalize() for row in rows}
+    shuffled = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+    return "".join(f"{name}\n" for name in shuffled)
+
+
+def joined_text(sources: list[bytes]) -> str:
+    """Join text files with newlines."""
+    return "\n".join(source.decode() for source in sources)
+
 
 BASE_URL = "https://raw.githubusercontent.com"
 CHAR_RNN = "karpathy/char-rnn/6f9487a6fe5b420b7ca9afb0d7c078e37c1d1b4e"

@@ -47,15 +47,15 @@ RARE = 40
 normalisation then has a lower loss than an LSTM, and the following values apply."""
 RARE_UNITS, RARE_EPOCHS, RARE_WEIGHT_DECAY, RARE_DROPOUT = 304, 40, 0.4, 0.5
 OFTEN = 2500
-"""Mean number of occurrences of a character from which on tied embeddings raise the loss."""
+"""Mean number of occurrences of a character above which tied embeddings raise the loss."""
 LARGE_V, D = 256, 64
 """Vocabularies of more than `LARGE_V` characters use embeddings of size `D`, unless tied."""
 
 READ, DROPOUT, STEEPNESS, MOST = 8, 0.1, 0.1, 0.3
 """Models overfit more, the more weights they have per character of the text and the more often they read it.
-If that product is `READ`, the dropout probability is `DROPOUT`. It rises by `STEEPNESS` if the product
-becomes e times as large, up to `MOST`. If a run has fewer epochs than are useful, it is lower in
-proportion."""
+If that product is `READ`, the dropout probability is `DROPOUT`. It rises by `STEEPNESS` for every
+factor of e, to at most `MOST`. If a run has fewer epochs than are useful, it is lower in proportion, also
+where characters are rare."""
 
 RATE, RATES = 8e-3, {"lstm": 2e-2, "rnn": 5e-3}
 """Learning rates. `RATES` are for models with at most two layers and without layer normalisation."""
@@ -232,11 +232,11 @@ def choose_max_epochs(facts: Facts, settings: Settings) -> float:
 
 def choose_dropout(facts: Facts, settings: Settings) -> float:
     """Return the dropout probability, to two decimal places."""
+    complete = min(settings.max_epochs / facts.useful_epochs, 1.0)
     if facts.are_rare:
-        return RARE_DROPOUT
+        return round(RARE_DROPOUT * complete, 2)
     weights = sum(map(prod, config_of(settings, facts.V).shapes().values()))
     chance = DROPOUT + STEEPNESS * log(weights / facts.N * settings.max_epochs / READ)
-    complete = min(settings.max_epochs / facts.useful_epochs, 1.0)
     return round(min(max(chance, 0.0), MOST) * complete, 2)
 
 

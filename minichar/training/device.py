@@ -1,8 +1,7 @@
-"""Choose the training device for ``--device auto``.
+"""Choose the device for ``--device auto``, and time training steps on a device.
 
-Which device is fastest depends on the sizes of the network and the chunks, because GPUs are efficient
-only for large matrices. If there are several devices, each new combination of sizes is timed on all of them,
-using a few chunks of the text. The times are cached (`minichar.training.timings`).
+Which device is faster depends on the sizes of the network and the batch, because each operation takes a GPU
+a few microseconds, however small it is. A device other than the first is used if the steps are large.
 """
 
 import gc
@@ -18,60 +17,49 @@ from minichar.extras import one_line
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.vocabulary import Vocabulary
-from minichar.training import timings
+from minichar.training.cost import CALLS, NOMINAL
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
-from minichar.training.timings import Timing, describe_modes, describe_platforms, describe_size
 
 STEPS = 10
-"""Number of timed steps on each device, after the warm-up."""
+"""Number of timed steps, after the warm-up."""
 ENOUGH = 2.0
 """Total duration, in seconds, of the timed steps after which no further steps are timed."""
+LARGE = 8e-5
+"""Time of the computations of a layer and a time step, in seconds on the nominal machine, from which a step
+is large. This is an estimate, because no GPU has been measured.
+"""
 
 Chosen = tuple[Backend, list[str]]
 """The device, and a list of at most one note that explains the choice."""
 
 
-def fastest(
-    devices: Sequence[Backend], config: Config, vocabulary: Vocabulary, settings: Settings, split: Split
+def suited(devices: Sequence[Backend], config: Config, B: int) -> Chosen:
+    """Return the first device or, if the training steps are large, the last one."""
+    if len(devices) == 1:
+        return devices[0], []
+    one, two = (NOMINAL.step(config, B, T) for T in (1, 2))
+    large = two - one - CALLS * config.num_layers >= LARGE * config.num_layers
+    device = devices[-1 if large else 0]
+    return device, [f"device auto: {device.name}, because each step is {'large' if large else 'small'}"]
+
+
+def tried(
+    chosen: Chosen,
+    devices: Sequence[Backend],
+    config: Config,
+    vocabulary: Vocabulary,
+    settings: Settings,
+    split: Split,
 ) -> Chosen:
-    """Return the device with the fastest training step.
-
-    A device other than the first is skipped if it fails, for example because it runs out of memory.
-    """
-    if len(devices) == 1:
-        return devices[0], []
-    size = describe_size(config, settings, split)
-    timing = timings.find(size, devices)
-    failures = []
-    if timing is None:
-        milliseconds = {}
-        for device in devices:
-            try:
-                milliseconds[device.name] = time_step(device, config, vocabulary, settings, split)
-            except Exception as error:  # drivers and libraries can raise any exception
-                if device is devices[0]:
-                    raise
-                failures.append(f"; {device.name} failed ({one_line(error)})")
-        # Get the modes after timing, because they say whether steps could be captured.
-        timing = Timing(size, describe_platforms(devices), describe_modes(devices), milliseconds)
-        if not failures:
-            timings.save(timing)
-    return _named(timing.fastest, devices), [f"device auto: {timing}{''.join(failures)}"]
-
-
-def fastest_known(devices: Sequence[Backend], config: Config, settings: Settings, split: Split) -> Chosen:
-    """Return the fastest device for these sizes, or the first device if the cache has no times for them.
-
-    Times in other modes are used too, because evaluation never uses TF32, but training may have used it.
-    """
-    if len(devices) == 1:
-        return devices[0], []
-    timing = timings.find_in_any_mode(describe_size(config, settings, split), devices)
-    if timing is None:
-        why = "no times are stored for training steps of this size"
-        return devices[0], [f"device auto: {devices[0].name}; {why}"]
-    return _named(timing.fastest, devices), [f"device auto: {timing} (in training)"]
+    """Return the first device if a training step fails on the chosen one, for example for lack of memory."""
+    device, notes = chosen
+    if device is not devices[0]:
+        try:
+            time_step(device, config, vocabulary, settings, split)
+        except Exception as error:  # drivers and libraries can raise any exception
+            return devices[0], [f"device auto: {devices[0].name}; {device.name} failed ({one_line(error)})"]
+    return device, notes
 
 
 def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:
@@ -107,7 +95,3 @@ def time_step(
     del model, step
     gc.collect()  # free the device memory held by reference cycles
     return 1000.0 * median(seconds[device.warm_up :])
-
-
-def _named(name: str, devices: Sequence[Backend]) -> Backend:
-    return next(device for device in devices if device.name == name)

@@ -1,4 +1,4 @@
-"""Gradient clipping and the RMSprop optimiser, with decoupled weight decay.
+"""Gradient clipping, the RMSprop optimiser with decoupled weight decay, and weight averaging.
 
 Clipping by element (Mikolov 2012) or by norm (Pascanu, Mikolov & Bengio 2013):
 
@@ -16,9 +16,21 @@ Decoupled weight decay (Loshchilov & Hutter 2019), before each step. As in PyTor
 the learning rate:
 
     θ ← (1 - η λ) θ
+
+Weight averaging over training steps (Polyak & Juditsky 1992):
+
+    θ̄ ← d θ̄ + (1 - d) θ          after each step
+    d = min(decay, (1 + i) / (10 + i))          i = 0, 1, …, the number of earlier steps
+
+Training updates θ, but the model is evaluated and saved with the weights θ̄. A high learning rate amplifies
+the noise of individual steps. Averaging smooths out this noise, so less learning-rate decay is needed. Early
+in training, θ̄ averages over about the last tenth of the steps so far. Later, θ̄ averages over about the last
+1 / (1 - decay) steps.
 """
 
+from numbers import Real
 from types import ModuleType
+from typing import Any
 
 from minichar.checks import at_least, checked
 from minichar.devices.backend import Array
@@ -62,22 +74,62 @@ class RMSprop:
     """
 
     def __init__(self, parameters: Parameters, decay: float, weight_decay: float = 0.0) -> None:
-        self.xp = parameters.backend.xp
         self.theta, self.decay = parameters.flat, decay
         self.weight_decay = checked("weight_decay", weight_decay, float, at_least(0))
-        self.mean_square = self.xp.zeros_like(self.theta)  # (size,)
+        self.mean_square = parameters.backend.xp.zeros_like(self.theta)  # (size,)
+        self.rate = parameters.backend.zeros((), self.theta.dtype)
+        self.update = parameters.backend.fuse(self.rmsprop)
 
     def step(self, g: Array, learning_rate: float | Array) -> None:
         """Update the parameters with the gradient `g` ``(size,)`` and the learning rate η."""
-        m = self.mean_square
+        if isinstance(learning_rate, Real):  # fused functions take only arrays
+            self.rate[...] = learning_rate
+            learning_rate = self.rate
+        self.update(self.theta, self.mean_square, g, learning_rate)
 
+    def rmsprop(self, xp: ModuleType, theta: Array, m: Array, g: Array, learning_rate: Array) -> Any:
+        """Update θ and m in place, with one kernel on a GPU."""
         # m ← α m + (1 - α) g∘g
         m *= self.decay
         m += g * g * (1.0 - self.decay)
 
         # θ ← (1 - η λ) θ
         if self.weight_decay:
-            self.theta *= 1.0 - learning_rate * self.weight_decay
+            theta *= 1.0 - learning_rate * self.weight_decay
 
         # θ ← θ - η g / (√m + ε)
-        self.theta -= g / (self.xp.sqrt(m) + EPSILON) * learning_rate
+        theta -= g / (xp.sqrt(m) + EPSILON) * learning_rate
+        return theta, m
+
+
+class Average:
+    """The running average of the weights in a training run.
+
+    Parameters
+    ----------
+    theta : Parameters
+        θ, the weights being trained.
+    average : Parameters
+        θ̄, updated in place.
+
+    Attributes
+    ----------
+    decay : array, ()
+        The decay rate d, stored on the device.
+    """
+
+    def __init__(self, theta: Parameters, average: Parameters) -> None:
+        self.theta, self.average = theta.flat, average.flat
+        self.decay = theta.backend.zeros((), theta.dtype)
+        self.update = theta.backend.fuse(follow)
+
+    def step(self) -> None:
+        """Update the average with the current weights."""
+        self.update(self.average, self.theta, self.decay)
+
+
+def follow(xp: ModuleType, mean: Array, theta: Array, decay: Array) -> tuple[Array]:
+    """Update θ̄ in place, with one kernel on a GPU."""
+    # same as d θ̄ + (1 - d) θ, but with one fewer multiplication
+    mean += (theta - mean) * (1.0 - decay)
+    return (mean,)

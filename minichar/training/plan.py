@@ -10,7 +10,7 @@ from minichar.devices.backend import Backend
 from minichar.text.corpus import Corpus
 from minichar.training.choose import TimeBudget, choose, config_of
 from minichar.training.cost import speed_of
-from minichar.training.device import fastest, time_step
+from minichar.training.device import suited, time_step, tried
 from minichar.training.settings import Settings
 from minichar.training.team import Team
 from minichar.training.text import lay_out, lay_out_to_train
@@ -32,7 +32,7 @@ def plan(
     started: float,
     from_scratch: bool = True,
 ) -> tuple[Settings, Backend, list[str]]:
-    """Choose the options of a new run, and its device: the fastest of `devices`.
+    """Choose the options of a new run, and its device, for the sizes of its network and chunks.
 
     With a time limit, they are chosen for the time that is left on this device and otherwise for that of the
     recipe on the nominal machine.
@@ -55,13 +55,18 @@ def plan(
     notes : list of str
         At most one note that explains the choice of device.
     """
-    nominal = time_left(settings, started)
+    budget = nominal = time_left(settings, started)
     chosen = choose(settings, corpus, from_scratch, nominal)
     split, config = lay_out_to_train(corpus, chosen), config_of(chosen, len(corpus.vocabulary))
-    device, notes = fastest(devices, config, corpus.vocabulary, chosen, split)
+    best = suited(devices, config, split.B)
+    device, notes = tried(best, devices, config, corpus.vocabulary, chosen, split)
     if nominal and AUTO in (settings.rnn_size, settings.max_epochs):
-        here = measured(nominal, settings, corpus, device, team, from_scratch)
-        chosen = choose(settings, corpus, from_scratch, here)
+        budget = measured(nominal, settings, corpus, device, team, from_scratch)
+        chosen = choose(settings, corpus, from_scratch, budget)
+    plain = not (chosen.layer_norm or chosen.reset_on or chosen.use_ss) and chosen.dtype == "float32"
+    H = device.suitable_size(chosen.model, chosen.rnn_size) if plain else chosen.rnn_size
+    if settings.rnn_size is AUTO and chosen.rnn_size != H:
+        chosen = choose(replace(settings, rnn_size=H), corpus, from_scratch, budget)
     return chosen, device, notes
 
 

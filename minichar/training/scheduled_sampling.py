@@ -18,13 +18,12 @@ from collections.abc import Callable
 from minichar.devices.backend import Array, Backend
 from minichar.devices.random import Uniform
 from minichar.engine.draw import draw, likeliest
-from minichar.engine.feed import Feed
 
 SS_FEEDS = ("sample", "argmax")
 
 
-class ScheduledSampling(Feed):
-    """A feed that mixes true characters and predictions.
+class ScheduledSampling:
+    """A feed (`minichar.engine.network`) that mixes true characters and predictions.
 
     Parameters
     ----------
@@ -38,7 +37,7 @@ class ScheduledSampling(Feed):
     def __init__(self, inputs: Array, feed: str, backend: Backend) -> None:
         self.xp, self.inputs, self.feed = backend.xp, inputs, feed
         # Allocate the arrays once, because a captured step uses fixed memory addresses.
-        super().__init__(backend.zeros(inputs.shape, inputs.dtype))  # (T, B)
+        self.ids = backend.zeros(inputs.shape, inputs.dtype)  # (T, B), the characters that are fed
         self.mask = backend.zeros(inputs.shape, bool)  # (T, B)
         self.u = backend.zeros(inputs.shape, "float64")  # (T, B)
 

@@ -1,37 +1,33 @@
-"""Schedules for the learning rate and the teacher-forcing ratio.
+"""The values that change during training: learning rate, teacher-forcing ratio and averaging decay.
 
-Both schedules depend only on the number of completed steps, so they have no state to store in checkpoints.
+They depend only on the number of completed steps, so they have no state to store in checkpoints.
 """
 
 from math import exp
+from typing import Any
 
 SS_SCHEDULES = ("linear", "exponential", "inverse-sigmoid")
 
 
-def warmup_steps(total: int, warmup: float) -> int:
-    """Return the number of warm-up steps: `warmup` times `total`, rounded."""
-    return round(warmup * total)
+def rates(settings: Any, i: int, per_epoch: int, total: int) -> tuple[float, float, float]:
+    """Return the learning rate, the teacher-forcing ratio and the averaging decay d at step `i` of `total`.
 
+    i counts from 0, and e = i // `per_epoch` is the epoch. In the first w = round(warmup · total) steps, the
+    learning rate rises linearly. It is multiplied by `learning_rate_decay` at the end of every epoch,
+    beginning with epoch `learning_rate_decay_after` (counted from 1, as in char-rnn)::
 
-def warmup_factor(i: int, total: int, warmup: float) -> float:
-    """Return the learning-rate multiplier of the warm-up at step i = 0, 1, …, `total` - 1.
+        learning rate    η · min(1, (i + 1) / w) · decay^max(0, e + 1 - max(after, 1))
+        d                min(ema, (1 + i) / (10 + i))
 
-    It rises linearly during the warm-up and is then 1. With w = round(`warmup` · `total`)::
-
-        (i + 1) / w     for i < w
-        1               for i ≥ w
+    Parameters
+    ----------
+    settings : Settings
     """
-    w = warmup_steps(total, warmup)
-    return (i + 1) / w if i < w else 1.0
-
-
-def step_decay(e: int, decay: float, after: int) -> float:
-    """Return the learning-rate multiplier in epoch `e`, counting from 0.
-
-    The multiplier is 1 at first and is multiplied by `decay` at the end of every epoch, beginning with
-    epoch `after` (counted from 1, as in char-rnn).
-    """
-    return float(decay ** max(0, e + 1 - max(after, 1)))
+    s, e, w = settings, i // per_epoch, round(settings.warmup * total)
+    warmup = (i + 1) / w if i < w else 1.0
+    decay = float(s.learning_rate_decay ** max(0, e + 1 - max(s.learning_rate_decay_after, 1)))
+    ratio = teacher_forcing_ratio(e, s.ss_schedule, s.start_ss, s.decay_ss, s.min_ss) if s.use_ss else 1.0
+    return s.learning_rate * warmup * decay, ratio, min(s.ema, (1 + i) / (10 + i))
 
 
 def teacher_forcing_ratio(e: int, schedule: str, start: float, decay: float, minimum: float) -> float:

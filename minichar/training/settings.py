@@ -21,7 +21,7 @@ from minichar.engine.config import CellName, DropProbability, Size
 from minichar.history import LARGEST
 from minichar.model import MAX_TITLE
 from minichar.training.scheduled_sampling import SS_FEEDS
-from minichar.training.schedules import SS_SCHEDULES, step_decay, teacher_forcing_ratio, warmup_factor
+from minichar.training.schedules import SS_SCHEDULES
 
 HELD_OUT = {"val": "validation", "test": "test"}
 """Settings that name a text that is not used for training, and what it is called in messages."""
@@ -124,17 +124,6 @@ class Settings:
     def fractions(self) -> tuple[float, float]:
         """Fractions of `data` that are used for training and validation."""
         return (1.0, 0.0) if self.val else (self.train_frac, self.val_frac)
-
-    def learning_rate_at(self, i: int, per_epoch: int, total: int) -> float:
-        """Return the learning rate at step i = 0, 1, …, `total` - 1."""
-        decay = step_decay(i // per_epoch, self.learning_rate_decay, self.learning_rate_decay_after)
-        return self.learning_rate * warmup_factor(i, total, self.warmup) * decay
-
-    def teacher_forcing_ratio_at(self, e: int) -> float:
-        """Return the teacher-forcing ratio in epoch `e`, counting from 0."""
-        if not self.use_ss:
-            return 1.0
-        return teacher_forcing_ratio(e, self.ss_schedule, self.start_ss, self.decay_ss, self.min_ss)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON-compatible values; ``Settings(**values)`` restores them."""

@@ -15,13 +15,14 @@ from minichar.checkpoints.naming import is_latest, latest_path
 from minichar.checkpoints.state import TrainingState
 from minichar.checks import AUTO
 from minichar.devices.backend import Backend
+from minichar.devices.chunk_kernel import unused_note
 from minichar.devices.cpu import CPU
 from minichar.errors import Completed, MinicharError, Option, brief, counted, plain
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
 from minichar.text.datasets import older_pydocs
-from minichar.text.ngram import MOST, yardstick, yardstick_of
+from minichar.text.ngram import MOST, yardstick
 from minichar.training.choose import ARCHITECTURE, CHOOSERS, config_of, masking
 from minichar.training.device import same_kind
 from minichar.training.plan import extended, plan
@@ -82,7 +83,7 @@ class Run:
 def begin(settings: Settings, *devices: Backend, team: Team = ALONE, started: float | None = None) -> Run:
     """Start from random weights, which are identical on every device.
 
-    The run uses the fastest of the given devices, or the CPU by default. Like `begin_from` and `resume`, this
+    The run uses the device that suits its size, or the CPU by default. Like `begin_from` and `resume`, this
     function must be called by all processes in `team`. The time limit counts from `started`, as measured by
     `time.monotonic`; the default is now.
     """
@@ -115,7 +116,7 @@ def begin_from(
         Names of the settings specified by the user. Architecture settings that the user specified must
         match the model.
     *devices : Backend
-        The run uses the fastest of these devices. The default is the model's device.
+        The run uses the one of these devices that suits its size. The default is the model's device.
 
     Raises
     ------
@@ -275,6 +276,15 @@ def with_tf32_note(run: Run) -> Run:
     return replace(run, notes=(*run.notes, note)) if note else run
 
 
+def with_chunk_kernel_note(run: Run) -> Run:
+    """Return `run`, with a note added if the requested chunk kernel is never used."""
+    trainer, settings = run.trainer, run.trainer.settings
+    samples = settings.use_ss and settings.start_ss < 1.0
+    if trainer.step.network.uses_kernel and trainer.split.train.resets is None and not samples:
+        return run
+    return replace(run, notes=(*run.notes, unused_note(trainer.backend)))
+
+
 def identify(corpus: Corpus, settings: Settings, *more: Any) -> str:
     """Return a run's identifier: a hash of its texts, its settings at the start, and `more`."""
     return sha256(json.dumps([*corpus.digests.values(), settings.to_json(), *more]).encode()).hexdigest()[:16]
@@ -386,13 +396,10 @@ def _run(
     run_id: str = "",
     resumed: TrainingState | None = None,
 ) -> Run:
-    # Store the settings here: they are needed to generate text before the first checkpoint is saved.
-    model.details["settings"] = settings.to_json()
     texts = {name: {"path": text.path, "digest": text.digest} for name, text in corpus.texts.items()}
     origin = texts.pop("data") | texts
     run_id = run_id or identify(corpus, settings)
     trainer = Trainer(model, split, settings, origin, run_id, resumed, team)
-    trainer.yardstick = yardstick_of(model.details) if resumed else None
     resets = []
     if split.train.resets is not None:
         count = split.train.resets.count()

@@ -1,7 +1,7 @@
-"""One training step, in three parts.
+"""One training step.
 
     gradient    forward pass, loss, backward pass
-    average     of the gradients and losses of all processes (`minichar.training.team`)
+    average     of the gradients and losses of all processes, if there are several (`minichar.training.team`)
     update      clipping, RMSprop, averaging of the weights
 
 All arrays used in a step are allocated once, on the device, so that a backend can capture and replay the step
@@ -17,10 +17,9 @@ from functools import partial
 import numpy as np
 
 from minichar.devices.random import Uniform
-from minichar.engine.feed import Feed, teacher_forcing
+from minichar.engine.network import Feed
 from minichar.model import CharRNN
-from minichar.training.averaging import Average
-from minichar.training.optimiser import RMSprop, clip_elements, clip_norm
+from minichar.training.optimiser import Average, RMSprop, clip_elements, clip_norm
 from minichar.training.scheduled_sampling import ScheduledSampling
 from minichar.training.settings import Settings
 from minichar.training.team import ALONE, Team
@@ -47,7 +46,7 @@ class TrainingStep:
 
     Attributes
     ----------
-    columns : slice
+    streams : slice
         The sequences that this process trains on.
     theta : Parameters
         The weights being trained.
@@ -64,8 +63,8 @@ class TrainingStep:
     """
 
     def __init__(self, model: CharRNN, T: int, B: int, settings: Settings, team: Team = ALONE) -> None:
-        self.team, self.columns = team, team.columns(B)
-        own = self.columns.stop - self.columns.start
+        self.team, self.streams = team, team.streams(B)
+        own = self.streams.stop - self.streams.start
         self.share = own / B
         self.theta, self.average = model.parameters, None
         if settings.ema:
@@ -73,10 +72,13 @@ class TrainingStep:
             self.theta.flat[...] = model.parameters.flat
             self.average = Average(self.theta, model.parameters)
         parameters = self.theta
-        self.backend, self.settings, self.T = parameters.backend, settings, T
+        self.backend, self.settings = parameters.backend, settings
         self.network = replace(model, parameters=parameters).network(T, own)
         self.optimiser = RMSprop(parameters, settings.decay_rate, settings.weight_decay)
         self.chunk = self.backend.zeros((2, T, own), np.intp)  # (2, T, B): inputs and targets
+        # char-rnn clips the gradient summed over time; this one is averaged, so the limit is divided by T.
+        clips = [(clip_elements, settings.grad_clip / T), (clip_norm, settings.clip_norm)]
+        self.clips = [(clip, limit) for clip, limit in clips if limit]
         self.learning_rate = self.backend.zeros((), parameters.dtype)
         self.loss = self.backend.zeros((), "float64")
         self.total = self.backend.zeros((), "float64")
@@ -84,16 +86,24 @@ class TrainingStep:
         self.limit = self.backend.zeros((), parameters.dtype)
         self.limit[...] = float(np.finfo(parameters.dtype).max)
         self.mixed = ScheduledSampling(self.chunk[0], settings.ss_feed, self.backend)
-        self.forced_parts = self._parts(teacher_forcing(self.chunk[0]))
+        self.forced_parts = self._parts(self.chunk[0])
         self.mixed_parts = self._parts(self.mixed)
-        self.set_rates(settings.learning_rate, settings.teacher_forcing_ratio_at(0))
+        self.drops = self.network.config.dropout > 0 or self.network.config.weight_drop > 0
+        self.last_rate = 0.0
+        self.set_rates(settings.learning_rate)
 
     @np.errstate(over="ignore")  # a learning rate that overflows becomes inf, which the loss check detects
-    def set_rates(self, learning_rate: float, teacher_forcing_ratio: float) -> None:
-        """Set the learning rate and the teacher-forcing ratio. A ratio of 1 disables scheduled sampling."""
-        self.learning_rate[...] = learning_rate
+    def set_rates(self, learning_rate: float, teacher_forcing_ratio: float = 1.0, decay: float = 0.0) -> None:
+        """Set the learning rate, the teacher-forcing ratio and the decay rate of the weights' average.
+
+        A ratio of 1 disables scheduled sampling.
+        """
+        if learning_rate != self.last_rate:  # a copy to the device
+            self.learning_rate[...] = self.last_rate = learning_rate
         self.teacher_forcing_ratio = teacher_forcing_ratio
         self.parts = self.mixed_parts if teacher_forcing_ratio < 1.0 else self.forced_parts
+        if self.average is not None:
+            self.average.decay[...] = decay
 
     def learn(
         self,
@@ -117,12 +127,15 @@ class TrainingStep:
             self.network.set_keep(keep)
         if self.teacher_forcing_ratio < 1.0:
             self.mixed.draw_mask(self.teacher_forcing_ratio, generator, self.network.keep)
-        self.network.draw_masks(generator)
+        if self.drops:
+            self.network.draw_masks(generator)
         run(self.parts)
 
     def _parts(self, feed: Feed) -> list[Callable[[], None]]:
         """Return the parts of a step, merged into one if all of them can be captured."""
         gradient, recorded = partial(self._gradient, feed), self.backend.recorded
+        if self.team.size == 1:
+            return [recorded(partial(run, [gradient, self._update]))]
         if self.team.on_device(self.backend):
             whole = partial(run, [gradient, self._average, self._update])
             return [recorded(whole, lambda captured: not any(self.team.largest(not captured)))]
@@ -140,11 +153,8 @@ class TrainingStep:
         self.total += self.loss
         self.worst[...] = xp.maximum(self.worst, self.loss)  # NaN propagates
         g = self.network.gradient.flat  # (size,)
-        if settings.grad_clip:
-            # char-rnn clips the gradient summed over time; g is averaged, so the threshold is divided by T.
-            clip_elements(xp, g, settings.grad_clip / self.T)
-        if settings.clip_norm:
-            clip_norm(xp, g, settings.clip_norm)
+        for clip, limit in self.clips:
+            clip(xp, g, limit)
         valid = self.loss <= self.limit  # False for NaN
         xp.copyto(g, 0.0, where=xp.logical_not(valid))
         # A zero gradient leaves the parameters unchanged, unless they decay.

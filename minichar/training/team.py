@@ -38,7 +38,7 @@ class Team:
 
     rank, size = 0, 1
 
-    def columns(self, B: int) -> slice:
+    def streams(self, B: int) -> slice:
         """Return the slice of the B streams that this rank trains on.
 
         Raises

@@ -1,10 +1,9 @@
-"""Decide when to evaluate and when to stop, and compute the learning rate and teacher-forcing ratio."""
+"""Decide when to evaluate and when to stop."""
 
 from math import inf
 from time import monotonic
 
 from minichar.errors import counted
-from minichar.training.schedules import warmup_steps
 from minichar.training.settings import Settings
 
 AUTOMATIC = 120.0
@@ -17,7 +16,7 @@ RESERVED = 0.25
 
 
 class Timetable:
-    """The schedule of a training run: evaluations, early stopping, learning rate and teacher-forcing ratio.
+    """The schedule of a training run: evaluations and early stopping.
 
     Parameters
     ----------
@@ -53,7 +52,7 @@ class Timetable:
         self.settings, self.per_epoch, self.val_chunks = settings, per_epoch, val_chunks
         self.limit = 60 * settings.max_time or inf
         self.total = max(1, round(settings.max_epochs * per_epoch))
-        self.warmup = warmup_steps(self.total, settings.warmup)
+        self.warmup = round(settings.warmup * self.total)
         self.since_best, self.pause = 0, AUTOMATIC
         self.begin()
 
@@ -81,13 +80,6 @@ class Timetable:
         elif not self.measured:
             # An evaluation has two forward passes per validation chunk, which are faster than a step.
             self.evaluation = (1 + self.val_chunks) * (seconds - self.first_step_end) / (self.steps - 1)
-
-    def rates(self, i: int) -> tuple[float, float]:
-        """Return the learning rate and the teacher-forcing ratio at step `i`, counting from 0."""
-        return (
-            self.settings.learning_rate_at(i, self.per_epoch, self.total),
-            self.settings.teacher_forcing_ratio_at(i // self.per_epoch),
-        )
 
     def is_evaluation_due(self, iteration: int) -> bool:
         """Return whether to evaluate after `iteration` steps.

@@ -13,7 +13,7 @@ on its own streams, and rank 0 writes the checkpoints.
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
-from math import isfinite, log
+from math import isfinite, isnan, log
 from pathlib import Path
 from time import time
 from typing import Any
@@ -22,7 +22,7 @@ import numpy as np
 
 from minichar.checkpoints import checkpoint
 from minichar.checkpoints.choosing import Record
-from minichar.checkpoints.state import TrainingState
+from minichar.checkpoints.state import Progress, TrainingState
 from minichar.devices.backend import Array
 from minichar.devices.random import ColumnsOf
 from minichar.engine.parameters import Parameters
@@ -31,14 +31,12 @@ from minichar.files import check_directory, sharing
 from minichar.history import LARGEST, History
 from minichar.model import CharRNN
 from minichar.text.batches import Chunks, Split
-from minichar.text.ngram import Yardstick
-from minichar.training.averaging import decay_at
-from minichar.training.evaluation import Chunk, Evaluation, evaluate
+from minichar.text.ngram import yardstick_of
+from minichar.training.evaluation import Chunk, Evaluation, Measurement, evaluate
 from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
-from minichar.training.measurement import Measurement
 from minichar.training.saving import Saver
+from minichar.training.schedules import rates
 from minichar.training.settings import Settings
-from minichar.training.snapshot import restore, state_of
 from minichar.training.step import TrainingStep
 from minichar.training.team import ALONE, Team
 from minichar.training.timetable import Timetable
@@ -99,16 +97,17 @@ class Trainer:
         self.origin, self.run_id = origin, run_id
         self.backend = model.parameters.backend
         self.step = TrainingStep(model, split.T, split.B, settings, team)
-        self.train, self.val = split.train.of(self.step.columns), split.val.of(self.step.columns)
+        self.train, self.val = split.train.of(self.step.streams), split.val.of(self.step.streams)
         if settings.max_val_chunks > 0:
             self.val = self.val.first(settings.max_val_chunks)
-        self.rates: tuple[float, float] | None = None
         self.measure = Measurement(model.network(split.T, len(self.train.streams)))
         # Separate from the generators for weights and samples, so that training does not depend on them.
         self.generator = self.backend.uniform(settings.seed, 1)
         if team.size > 1:
-            self.generator = ColumnsOf(self.generator, self.step.columns, split.B, self.backend.zeros)
-        self.yardstick: Yardstick | None = None
+            self.generator = ColumnsOf(self.generator, self.step.streams, split.B, self.backend.zeros)
+        self.yardstick = yardstick_of(model.details) if resumed else None
+        # The settings are needed to generate text before the first checkpoint is saved.
+        model.details = {**model.details, "settings": settings.to_json()}
         self.iteration = 0
         self.first_loss: float | None = None
         self.learned = 0
@@ -117,7 +116,52 @@ class Trainer:
         self.stopping = self.is_saved = False
         self.timetable = Timetable(settings, len(split.train), len(self.val))
         if resumed is not None:
-            restore(self, resumed)
+            self.restore(resumed)
+
+    def restore(self, resumed: TrainingState) -> None:
+        """Restore a training state. Each process restores the recurrent states of only its own streams.
+
+        Raises
+        ------
+        MinicharError
+            If the state does not match the model or is corrupted.
+        """
+        progress, step, to_device = resumed.progress, self.step, self.backend.to_device
+        if resumed.state.shape != self.model.config.state_shape(self.split.B):
+            raise MinicharError("the checkpoint cannot be resumed: its carried state has the wrong shape")
+        if resumed.theta is not None:
+            step.theta.flat[...] = to_device(resumed.theta)
+        step.optimiser.mean_square[...] = to_device(resumed.mean_square)
+        step.network.state = to_device(resumed.state[..., step.streams])
+        step.total[...] = progress.total
+        self.iteration, self.learned, self.history = progress.iteration, progress.learned, resumed.history
+        self.begin_with(progress.first_loss)
+        for iteration, loss in zip(self.history["iteration"], self.history["val_loss"], strict=True):
+            if not isnan(loss):
+                self.timetable.count(int(iteration), self.saver.record(float(loss)))
+        if progress.device == self.backend.kind:
+            try:
+                self.generator.state = progress.random
+            except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+                raise MinicharError(
+                    f"the checkpoint cannot be resumed: its random state is corrupted ({error})"
+                ) from error
+
+    def training_state(self) -> TrainingState:
+        """Return the training state, including the recurrent states of all processes.
+
+        All processes must call this method.
+        """
+        assert self.first_loss is not None  # at least one step has been completed
+        step, to_host = self.step, self.backend.to_host
+        total, random = float(to_host(step.total)), self.generator.state
+        return TrainingState(
+            to_host(step.optimiser.mean_square),
+            self.team.gather(to_host(step.network.state)),
+            Progress(self.iteration, self.first_loss, self.learned, total, self.backend.kind, random),
+            self.history,
+            None if step.average is None else to_host(step.theta.flat),
+        )
 
     @property
     def iterations(self) -> int:
@@ -235,11 +279,9 @@ class Trainer:
 
     def set_rates(self) -> None:
         """Set the learning rate, teacher-forcing ratio and weight-averaging decay for the next step."""
-        if (rates := self.timetable.rates(self.iteration)) != self.rates:
-            self.step.set_rates(*rates)
-            self.rates = rates
-        if self.step.average is not None:
-            self.step.average.decay[...] = decay_at(self.iteration, self.settings.ema)
+        self.step.set_rates(
+            *rates(self.settings, self.iteration, len(self.split.train), self.timetable.total)
+        )
 
     def look(self, loss: Array) -> float:
         """Copy a loss to the host and check it.
@@ -277,7 +319,7 @@ class Trainer:
             train_loss,
             val,
             fit,
-            *self.timetable.rates(self.iteration - 1),
+            *rates(self.settings, self.iteration - 1, len(self.split.train), self.iterations)[:2],
             shortened,
         )
         self.step.total[...] = 0.0
@@ -358,7 +400,7 @@ class Trainer:
 
     def _saved(self, save: Callable[[], Saved]) -> Saved:
         self.is_saved = True
-        self.state = state_of(self)
+        self.state = self.training_state()
         saved = self.team.lead(save)
         self.timetable.saved()
         return saved

@@ -7,6 +7,7 @@ from toys import TEXT
 
 import minichar
 from minichar.devices.cpu import CPU, NumPyBackend
+from minichar.devices.cupy import CuPyBackend
 
 
 def test_unknown_device_raises(text, model):
@@ -19,6 +20,7 @@ def test_unknown_device_raises(text, model):
             call()
 
 
+@pytest.mark.parametrize("device", ["cupy-double"], indirect=True)
 def test_models_compute_on_the_requested_device(text, device, monkeypatch):
     known = {device.name: device, "cpu": CPU}
     monkeypatch.setattr("minichar.api.loading.open_backend", known.__getitem__)
@@ -39,15 +41,15 @@ def test_auto_chooses_a_device_for_a_run_but_keeps_the_device_of_a_model(text, m
             super().__init__()
             self.name = "gpu:0"
 
-    other, times = Other(), {"cpu": 18.0, "gpu:0": 12.3}
+    other = Other()
     monkeypatch.setattr(
         "minichar.api.training.open_devices", lambda name, tf32: (CPU, other) if name == "auto" else (CPU,)
     )
-    monkeypatch.setattr("minichar.training.device.time_step", lambda device, *size: times[device.name])
+    monkeypatch.setattr("minichar.training.device.LARGE", 0)
     run = {"device": "auto", **TOY}
     assert minichar.train(text, **run).parameters.backend is other
     assert minichar.load("cv").parameters.backend is CPU
-    assert "note: device auto: gpu:0, 12.3 ms per step; cpu takes 18.0 ms\n" in capsys.readouterr().err
+    assert "note: device auto: gpu:0, because each step is large\n" in capsys.readouterr().err
     minichar.train(text, init_from="cv", **run)
     assert "note: device auto: gpu:0" in capsys.readouterr().err
     minichar.train(text, init_from=minichar.load("cv"), **run)
@@ -77,3 +79,17 @@ def test_tf32_is_used_in_training_on_a_gpu_only(text, monkeypatch, capsys):
     assert capsys.readouterr().err == ""
     minichar.train(text, tf32=True, **TOY)
     assert "note: TF32 has no effect on device cpu: it requires" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("requested", [True, False])
+def test_the_chunk_kernel_is_used_in_training_only(requested, text, monkeypatch, capsys):
+    """The double has no kernel for this size, but is asked for it."""
+    from cupy_double import DoubleOfCuPy
+
+    monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
+    asked = []
+    monkeypatch.setattr(CuPyBackend, "chunk_kernel", lambda gpu, *layer: asked.append(gpu.uses_chunk_kernel))
+    model = minichar.train(text, device="gpu", chunk_kernel=requested, **TOY)
+    assert set(asked) == {requested}
+    assert not model.parameters.backend.uses_chunk_kernel
+    assert ("chunk kernel is not used on device gpu:0" in capsys.readouterr().err) == requested

@@ -51,7 +51,7 @@ def test_a_misspelt_keyword_of_a_method_suggests_the_nearest_one(model):
             "surprisal() has no option 'unknwon'; did you mean 'unknown'?",
         ),
         (
-            lambda: minichar.generate(model, lenght=5),
+            lambda: model.generate(lenght=5),
             "generate() has no option 'lenght'; did you mean 'length'?",
         ),
         (

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from api_helpers import OVERFITTING, train
-from toys import history_with, parts, put_together
+from toys import history_with, parts, toy_model
 
 import minichar
 from minichar.history import COLUMNS
@@ -21,6 +21,8 @@ def test_saved_and_loaded_model_is_equal(model, tmp_path, suffix):
     np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat)
     assert (type(back), back.config, back.vocabulary) == (minichar.Model, model.config, model.vocabulary)
     assert back.generate(length=30) == model.generate(length=30)
+    minichar.save(tmp_path / f"function{suffix}", model)
+    assert (tmp_path / f"function{suffix}").read_bytes() == (tmp_path / f"model{suffix}").read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -72,9 +74,21 @@ def test_an_entry_of_the_details_is_not_the_history(model, tmp_path):
     assert len(minichar.load(tmp_path / "model.npz").history) == 0
 
 
-def test_corrupted_history_raises(text):
-    train(text)
-    header, arrays = parts(next((text / "cv").glob("*.npz")))
-    corrupted = put_together(text / "corrupted.npz", header, arrays | {"history": np.zeros(3)})
-    with pytest.raises(minichar.MinicharError, match="history"):
-        minichar.load(corrupted)
+def test_a_model_without_methods_can_be_saved(tmp_path):
+    model = toy_model()
+    minichar.save(tmp_path / "own.npz", model)
+    np.testing.assert_array_equal(minichar.load(tmp_path / "own.npz").parameters.flat, model.parameters.flat)
+
+
+def test_the_model_must_be_a_model(model, tmp_path):
+    with pytest.raises(minichar.MinicharError, match="model is 'no'; it must be a model"):
+        minichar.save(tmp_path / "x.npz", "no")
+    with pytest.raises(minichar.MinicharError, match=r"^path is minichar\.Model.*; it must be a local path$"):
+        minichar.load(model)
+
+
+def test_file_names_that_are_not_valid_raise(model):
+    message = r"path is 'a\\x00b\.npz'; it must be text without characters that are invalid in file names"
+    for call in (lambda: minichar.save("a\0b.npz", model), lambda: model.save("a\0b.npz")):
+        with pytest.raises(minichar.MinicharError, match=message):
+            call()

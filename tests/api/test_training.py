@@ -10,8 +10,7 @@ import minichar
 from minichar.training.events import Evaluated, Measured, Saved, Step
 
 
-@pytest.mark.parametrize("kind", [str, lambda path: path], ids=["str", "Path"])
-@pytest.mark.parametrize("data", [".", "input.txt"])
+@pytest.mark.parametrize(("kind", "data"), [(str, "."), (Path, "input.txt")])
 def test_data_is_a_file_or_a_directory(text, kind, data):
     events = []
     model = train(kind(text / data), on_event=events.append, checkpoint_dir=kind(text / "out"))
@@ -164,7 +163,7 @@ def test_custom_loop_matches_train(text):
     for _ in range(2):
         network.reset()
         for inputs, targets in split.train:
-            network.learn(minichar.teacher_forcing(inputs), targets)
+            network.learn(inputs, targets)
             np.clip(gradient, -limit, limit, out=gradient)
             optimiser.step(gradient, learning_rate=2e-3)
             network.carry()

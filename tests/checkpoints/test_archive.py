@@ -47,13 +47,6 @@ def test_an_archive_round_trips(path):
     assert same(read_all(path))
 
 
-def test_plain_numpy_reads_an_archive(path):
-    with np.load(path, allow_pickle=False) as file:
-        assert sorted(file.files) == ["a", "b.c", "header", "n"]
-        assert json.loads(str(file["header"])) == HEADER
-        np.testing.assert_array_equal(file["a"], ARRAYS["a"])
-
-
 def test_shapes_are_available_before_any_array_is_read(path, monkeypatch):
     monkeypatch.setattr(np.lib.format, "read_array", None)
     with pytest.raises(MinicharError):
@@ -134,10 +127,6 @@ def test_members_must_be_arrays_without_duplicates(path):
     with pytest.raises(MinicharError, match=r"'readme\.txt', which is not a valid array name"):
         Archive(path)
     with zipfile.ZipFile(path, "w") as file:
-        file.writestr("\x16" * 1000, b"hello")
-    with pytest.raises(MinicharError, match=r"it contains '\\x16\S{90,99}', which is not"):
-        Archive(path)
-    with zipfile.ZipFile(path, "w") as file:
         file.writestr("a.npy", npy("<f8", (1,), bytes(8)))
         with pytest.warns(UserWarning, match="Duplicate name"):
             file.writestr("a.npy", npy("<f8", (1,), bytes(8)))
@@ -185,9 +174,8 @@ def test_a_shape_that_does_not_match_the_data_is_rejected_before_allocation(path
         Archive(path)
 
 
-@pytest.mark.parametrize("shape", [(-1, -5), (-5, -1)])
-def test_negative_axis_lengths_with_the_correct_size_are_rejected(path, shape):
-    replace_member(path, "a.npy", npy("<f8", shape, bytes(40)))
+def test_negative_axis_lengths_with_the_correct_size_are_rejected(path):
+    replace_member(path, "a.npy", npy("<f8", (-1, -5), bytes(40)))
     with pytest.raises(MinicharError, match="array a is missing or corrupted"):
         read_all(path)
 
@@ -220,12 +208,6 @@ def test_a_compressed_bomb_is_not_decompressed(path, monkeypatch):
     assert path.stat().st_size < 2**16
     monkeypatch.setattr(zipfile.ZipFile, "open", None)
     with pytest.raises(MinicharError, match="it is compressed; save it without compression"):
-        Archive(path)
-
-
-def test_a_compressed_array_is_rejected(path):
-    replace_member(path, "a.npy", npy("<f8", (2,), bytes(range(16))), zipfile.ZIP_DEFLATED)
-    with pytest.raises(MinicharError, match="compressed"):
         Archive(path)
 
 
@@ -382,7 +364,7 @@ def test_a_file_instead_of_the_directory_is_an_error(tmp_path):
     assert (tmp_path / "cv").read_text() == "a file"
 
 
-@pytest.mark.parametrize("name", ["\x1b[31m", "a\nb", "a" * 1001])
+@pytest.mark.parametrize("name", ["\x1b[31m", "a\nb", "a" * 1001, "\x16" * 1000])
 def test_names_that_cannot_be_printed_or_are_long_are_rejected(path, name):
     replace_member(path, f"{name}.npy", npy("<f8", (1,), bytes(8)))
     with pytest.raises(MinicharError, match="is not a valid array name") as caught:

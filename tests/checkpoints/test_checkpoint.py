@@ -1,6 +1,4 @@
 import json
-import random
-import zipfile
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -121,33 +119,6 @@ def test_a_weight_that_the_dtype_cannot_represent_is_rejected(path, value, dtype
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_flipped_bytes_never_change_a_model_silently(path):
-    """Loading a corrupted file either raises an error or returns the saved model and state."""
-    content, (good, state) = path.read_bytes(), load_training(path)
-    generator = random.Random(3)
-    with zipfile.ZipFile(path) as file:
-        directory = file.start_dir
-    reported = 0
-    for i in range(400):
-        corrupted = bytearray(content)
-        for _ in range(generator.choice([1, 1, 2, 5])):
-            place = (
-                generator.randrange(directory, len(content)) if i % 2 else generator.randrange(len(content))
-            )
-            corrupted[place] = generator.choice([0, 255, generator.randrange(256)])
-        path.write_bytes(corrupted)
-        try:
-            back, again = load_training(path)
-        except MinicharError:
-            reported += 1
-            continue
-        assert back.config == good.config
-        np.testing.assert_array_equal(back.parameters.flat, good.parameters.flat)
-        np.testing.assert_array_equal(again.mean_square, state.mean_square)
-        np.testing.assert_array_equal(again.state, state.state)
-    assert reported > 200
-
-
 def test_an_archive_without_a_minichar_header_is_rejected(tmp_path):
     np.savez(tmp_path / "theirs.npz", weights=np.zeros(3))
     with pytest.raises(MinicharError, match=f"{DAMAGED}: it has no minichar header"):
@@ -180,15 +151,8 @@ def test_other_format_versions_are_rejected(forge, version):
         load(path)
 
 
-@pytest.mark.parametrize("name", ["layer1.W", "layer1.Wx", "layer2.W", "readout.W"])
-def test_the_error_for_a_missing_weight_contains_its_name(forge, name):
-    path = forge(lambda header, arrays: arrays.pop(name))
-    with pytest.raises(MinicharError, match=f"array {name} is missing"):
-        load(path)
-
-
-@pytest.mark.parametrize("name", ["mean_square", "state"])
-def test_the_error_for_a_missing_training_array_contains_its_name(forge, name):
+@pytest.mark.parametrize("name", ["layer1.Wx", "readout.W", "mean_square", "state"])
+def test_the_error_for_a_missing_array_contains_its_name(forge, name):
     path = forge(lambda header, arrays: arrays.pop(name))
     with pytest.raises(MinicharError, match=f"array {name} is missing"):
         load_training(path)
@@ -210,20 +174,15 @@ def test_the_error_for_an_extra_array_contains_its_name(forge, name, shown):
         {"rnn_size": 2**40},
         {"rnn_size": 2**20},
         {"num_layers": 10**6},
-        {"num_layers": 2**20},
         {"vocab_size": 2**20},
         {"rnn_size": 0},
-        {"num_layers": -1},
         {"rnn_size": 4.0},
         {"rnn_size": True},
-        {"rnn_size": "4"},
         {"rnn_size": None},
         {"model": "transformer"},
         {"model": ["lstm"]},
         {"model": "gru"},
         {"dropout": float("nan")},
-        {"dropout": 1},
-        {"dropout": "0"},
     ],
     ids=str,
 )
@@ -259,24 +218,22 @@ def test_an_invalid_vocabulary_is_rejected(forge, characters):
         load(path)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["layer1.Wx", "mean_square", "state"])
+@pytest.mark.parametrize(
+    ("name", "value"), [("layer1.Wx", -np.inf), ("mean_square", np.inf), ("state", np.nan)]
+)
 def test_values_that_are_not_finite_are_rejected(forge, name, value):
     path = forge(lambda header, arrays: arrays[name].flat.__setitem__(3, value))
     with pytest.raises(MinicharError, match="not finite"):
         load_training(path)
 
 
-@pytest.mark.parametrize("dtype", ["int64", "uint8", ">f4", "longdouble"])
-def test_weights_with_an_unsupported_dtype_are_rejected(forge, dtype):
-    path = forge(lambda header, arrays: arrays.update({n: a.astype(dtype) for n, a in arrays.items()}))
-    with pytest.raises(MinicharError, match="its weights have dtypes"):
-        load(path)
-
-
-def test_weights_with_different_dtypes_are_rejected(forge):
+@pytest.mark.parametrize("dtype", ["int64", ">f4", "longdouble"])
+def test_weights_with_unsupported_or_different_dtypes_are_rejected(forge, dtype):
     path = forge(lambda header, arrays: arrays.update({"readout.W": arrays["readout.W"].astype("float32")}))
     with pytest.raises(MinicharError, match="its weights have dtypes float32, float64"):
+        load(path)
+    path = forge(lambda header, arrays: arrays.update({n: a.astype(dtype) for n, a in arrays.items()}))
+    with pytest.raises(MinicharError, match="its weights have dtypes"):
         load(path)
 
 
@@ -291,8 +248,7 @@ def test_a_training_state_that_does_not_match_the_model_is_rejected(forge, array
         load_training(path)
 
 
-@pytest.mark.parametrize("name", ["mean_square", "theta"])
-@pytest.mark.parametrize("dtype", ["float32", "int64"])
+@pytest.mark.parametrize(("name", "dtype"), [("mean_square", "float32"), ("theta", "int64")])
 def test_a_training_state_of_another_dtype_is_rejected(forge, name, dtype):
     path = forge(lambda header, arrays: arrays.update({name: arrays["mean_square"]}))
     load_training(path)

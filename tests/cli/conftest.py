@@ -7,8 +7,9 @@ from codecs import getincrementaldecoder
 
 import pytest
 from click.testing import CliRunner
-from toys import ONE_THREAD, TEXT, TOY, listing
+from toys import ONE_THREAD, TEXT, TOY, listing, toy_model
 
+from minichar.checkpoints.checkpoint import save
 from minichar.cli import INTERRUPTED, main
 from minichar.training.evaluation import Evaluation
 
@@ -37,6 +38,13 @@ def cli(home):
         return result
 
     return cli
+
+
+@pytest.fixture
+def terminal(monkeypatch):
+    """Make standard error a terminal in commands that run in this process."""
+    with CliRunner().isolation():
+        monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True)
 
 
 @pytest.fixture
@@ -102,6 +110,13 @@ def checkpoint(home, toy_run):
     """Copy the toy model to ``cv``, and return its path. Much faster than calling `train`."""
     shutil.copytree(toy_run.parents[1], home, dirs_exist_ok=True)
     return f"cv/{toy_run.name}"
+
+
+@pytest.fixture
+def toy(home):
+    """Save a toy model with a small vocabulary, and return its path."""
+    save("toy.npz", toy_model())
+    return "toy.npz"
 
 
 @pytest.fixture

@@ -1,52 +1,15 @@
 """Test that commands reject invalid and unsuitable checkpoints with a one-line error and change no files."""
 
-import io
 import os
 import shutil
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from toys import TEXT, TOY, npy, parts, put_together, replace_member
+from toys import TEXT, TOY, parts, put_together
 
 import minichar
 from minichar.checkpoints.naming import loss_in_name
-
-
-class Bomb:
-    def __reduce__(self):
-        return os.mkdir, ("boom",)
-
-
-def object_array():
-    file = io.BytesIO()
-    np.lib.format.write_array(file, np.array([Bomb()], dtype=object), allow_pickle=True)
-    return file.getvalue()
-
-
-def compress(path):
-    with zipfile.ZipFile(path) as file:
-        members = {name: file.read(name) for name in file.namelist()}
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, content in members.items():
-            file.writestr(name, content)
-
-
-def change(path, **changes):
-    header, arrays = parts(path)
-    put_together(path, header | changes, arrays)
-
-
-def change_config(path, **changes):
-    header, arrays = parts(path)
-    put_together(path, header | {"config": header["config"] | changes}, arrays)
-
-
-def change_array(path, name, array):
-    header, arrays = parts(path)
-    arrays = {n: a for n, a in arrays.items() if n != name} | ({} if array is None else {name: array})
-    put_together(path, header, arrays)
 
 
 def test_text_file_instead_of_a_checkpoint(refused, home):
@@ -73,29 +36,15 @@ def test_a_prompt_instead_of_a_checkpoint(refused):
     )
 
 
-def test_the_training_text_is_missing(refused, train, home):
-    train("--max-epochs", 1)
-    (home / "input.txt").unlink()
-    for command in (["train", "--resume", "cv"], ["eval"]):
-        error = refused(*command)
-        assert "was trained on 'input.txt', which does not exist: specify the text with --data" in error
-
-
-def test_a_dataset_that_is_missing_can_be_downloaded_again(refused, cli, home):
-    (home / "data" / "tang300").mkdir(parents=True)
-    text = home / "data" / "tang300" / "input.txt"
-    text.write_text(TEXT)
-    cli("train", "--data", "data/tang300", *TOY, "--max-epochs", 1)
-    text.unlink()
-    assert "get it with `minichar data get tang300`" in refused("eval")
-
-
 @pytest.mark.parametrize("absolute", [False, True])
-def test_the_directory_of_a_dataset_is_missing(refused, cli, home, absolute):
+def test_the_training_text_is_missing(refused, cli, home, absolute):
+    """It is a dataset, of which first the file and then the directory is deleted."""
     data = (home / "data" if absolute else Path("data")) / "tang300"
     data.mkdir(parents=True)
     (data / "input.txt").write_text(TEXT)
     cli("train", "--data", data, *TOY, "--max-epochs", 1)
+    (data / "input.txt").unlink()
+    assert "get it with `minichar data get tang300`" in refused("eval")
     shutil.rmtree(data)
     missing = f"was trained on {str(data)!r}, which does not exist: specify the text with --"
     options = {"eval": "data", "train --resume cv": "data", "inspect --html x.html": "text"}
@@ -111,43 +60,17 @@ def test_a_text_with_the_name_of_a_dataset_is_missing(refused, cli, home):
     assert refused("eval").endswith("'tang300', which does not exist: specify the text with --data")
 
 
+def change(path, header=(), **arrays):
+    old_header, old_arrays = parts(path)
+    put_together(path, old_header | dict(header), old_arrays | arrays)
+
+
 DAMAGE = {
     "missing": (lambda p: p.unlink(), "no such checkpoint: 'x.npz'"),
-    "empty": (lambda p: p.write_bytes(b""), "it is empty, truncated, or not a zip archive"),
-    "truncated": (
-        lambda p: p.write_bytes(p.read_bytes()[:-300]),
-        "it is empty, truncated, or not a zip archive",
-    ),
-    "text": (lambda p: p.write_text("hello"), "it is empty, truncated, or not a zip archive"),
+    "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-300]), "it is empty, truncated, or not a zip"),
     "not ours": (lambda p: np.savez(p, a=np.zeros(3)), "it has no minichar header"),
-    "a zip": (
-        lambda p: replace_member(p, "readme.txt", b"hello"),
-        "'readme.txt', which is not a valid array name",
-    ),
-    "later version": (
-        lambda p: change(p, version=3),
-        "it has format version 3, but this version of minichar reads only versions 1 to 2: upgrade",
-    ),
-    "no version": (lambda p: change(p, version=None), "it has format version None"),
-    "objects": (lambda p: replace_member(p, "layer1.W.npy", object_array()), "not pickled objects"),
-    "objects beside": (lambda p: replace_member(p, "x.npy", object_array()), "not pickled objects"),
-    "declared shape": (
-        lambda p: replace_member(p, "readout.W.npy", npy("<f4", (10**12,), bytes(96))),
-        "has shape (1000000000000,)",
-    ),
-    "units": (lambda p: change_config(p, rnn_size=2**40), "rnn_size is 1099511627776"),
-    "layers": (lambda p: change_config(p, num_layers=10**6), "layer1.W is unexpected"),
-    "missing array": (lambda p: change_array(p, "layer1.Wx", None), "layer1.Wx is missing"),
-    "extra array": (lambda p: change_array(p, "extra", np.zeros(2)), "extra is unexpected"),
-    "shape": (lambda p: change_array(p, "readout.W", np.zeros((2, 2))), "readout.W has shape (2, 2)"),
-    "NaN": (lambda p: change_array(p, "readout.W", np.full((27, 9), np.nan, "f4")), "not finite"),
-    "compressed": (compress, "save it without compression"),
-    "vocabulary": (
-        lambda p: change(p, vocabulary={"characters": "ab", "unknown": False}),
-        "2 characters but its config specifies",
-    ),
-    "header": (lambda p: change(p, config=None), "its header is incomplete or invalid"),
-    "deep header": (lambda p: put_together(p, '{"a":' * 9000, parts(p)[1]), "its header is not JSON"),
+    "header": (lambda p: change(p, {"config": None}), "its header is incomplete or invalid"),
+    "shape": (lambda p: change(p, **{"readout.W": np.zeros((2, 2))}), "readout.W has shape (2, 2)"),
 }
 
 
@@ -164,7 +87,6 @@ def test_invalid_checkpoint(refused, checkpoint, home, damage):
         assert words in refused("convert", "x.npz", "y.npz")
     assert words in refused("train", "--data", "input.txt", "--init-from", "x.npz")
     assert words in refused("train", "--resume", "x.npz")
-    assert not (home / "boom").exists()
 
 
 def test_directory_without_checkpoints(refused, home):
@@ -178,16 +100,6 @@ def test_directory_without_checkpoints(refused, home):
         ["train", "--data", "input.txt", "--init-from", "x"],
     ):
         assert "no checkpoint in x/: train one" in refused(*arguments)
-
-
-@pytest.mark.parametrize("name", ["mean_square", "state"])
-@pytest.mark.parametrize(
-    "array", [None, np.zeros(3), np.array(["a"]), np.full((1, 2, 8, 4), np.inf)], ids=str
-)
-def test_invalid_training_state(refused, train, home, name, array):
-    os.rename(train("--max-epochs", 1), "x.npz")
-    change_array(home / "x.npz", name, array)
-    refused("train", "--resume", "x.npz", "--max-epochs", 2)
 
 
 def test_a_directory_of_runs(refused, cli, train):

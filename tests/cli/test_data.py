@@ -1,5 +1,4 @@
 import hashlib
-import sys
 import textwrap
 from dataclasses import replace
 
@@ -96,10 +95,7 @@ def test_get_saves_to_another_directory(run):
 
 
 @pytest.mark.usefixtures("toy")
-def test_progress_bar_is_shown_for_downloads_on_a_terminal(run, monkeypatch):
-    with CliRunner().isolation():
-        stream = type(sys.stderr)
-    monkeypatch.setattr(stream, "isatty", lambda self: True)
+def test_progress_bar_is_shown_for_downloads_on_a_terminal(run, terminal):
     first = run("get", "tang300")
     assert first.stdout == "data/tang300/input.txt\n"
     assert "Downloading tang300" in first.stderr
@@ -125,12 +121,6 @@ def test_different_file_is_overwritten_only_with_force(run, tmp_path):
     assert forced.exit_code == 0
     assert "already exists" not in forced.stderr
     assert path.read_text() == "fourfive!"
-
-
-def test_unknown_name_is_a_usage_error(run):
-    result = run("get", "shakespear")
-    assert result.exit_code == 2
-    assert "tinyshakespeare" in result.stderr
 
 
 def test_a_missing_name_is_a_usage_error_of_at_most_five_lines(run):

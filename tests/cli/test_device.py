@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import nullcontext
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -25,7 +26,12 @@ GRADCHECK = [
 ]
 
 
-@pytest.fixture(params=["cpu", "opencl", "gpu", pytest.param("real gpu", marks=pytest.mark.gpu)])
+REAL_GPU = pytest.param("real gpu", marks=pytest.mark.gpu)
+NOT_OPENCL = pytest.mark.parametrize("device", ["cpu", "gpu", REAL_GPU], indirect=True)
+"""Omit OpenCL, on which compiling kernels takes seconds."""
+
+
+@pytest.fixture(params=["cpu", "opencl", "gpu", REAL_GPU])
 def device(request, monkeypatch):
     """Value of ``--device``. ``gpu`` uses the CuPy test double unless the test is marked ``gpu``."""
     if request.param == "gpu":
@@ -38,11 +44,22 @@ def device(request, monkeypatch):
 
 
 @pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    """Install the CuPy test double without compiled kernels, and return it."""
+    from cupy_double import DoubleOfCuPy
+
+    cupy = DoubleOfCuPy()
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernels"))
+    return cupy
+
+
+@pytest.fixture
 def shown(device):
     return device if device == "cpu" else f"{device}:0"
 
 
-def test_samples_during_training_are_generated_on_the_cpu(run, device, monkeypatch):
+def test_samples_during_training_are_generated_on_the_cpu(run, gpu, monkeypatch):
     used = []
 
     def generate(model, length, seed):
@@ -50,7 +67,7 @@ def test_samples_during_training_are_generated_on_the_cpu(run, device, monkeypat
         return "ab"
 
     monkeypatch.setattr(report, "generate", generate)
-    run(*(argument for argument in TRAIN if argument != "--quiet"), "--sample-every", "1", "--device", device)
+    run(*(argument for argument in TRAIN if argument != "--quiet"), "--sample-every", "1", "--device", "gpu")
     assert set(used) == {CPU}
 
 
@@ -70,6 +87,7 @@ def test_train_sample_and_eval_use_the_device(run, device, shown):
     assert f"loss        {path.removesuffix('.npz').rpartition('_')[2]} nats" in evaluated.stdout
 
 
+@NOT_OPENCL
 def test_gradcheck_passes_on_the_device(run, device, shown):
     result = run(*GRADCHECK, "--device", device)
     assert f"; on {shown}\n" in result.stderr
@@ -77,15 +95,13 @@ def test_gradcheck_passes_on_the_device(run, device, shown):
     assert verdicts == ["passed"] * 3
 
 
-@pytest.mark.parametrize("command", [TRAIN, ["sample"], ["eval"], GRADCHECK], ids=lambda command: command[0])
 @pytest.mark.parametrize(
-    ("name", "words"),
+    ("command", "name", "words"),
     [
-        ("gpu", 'pip install "cupy-cuda12x[ctk]>='),
-        ("gpu:1", 'pip install "cupy-cuda12x[ctk]>='),
-        ("opencl", 'pip install "dpnp'),
-        ("tpu", "unknown device 'tpu'"),
-        ("cpu:1", "unknown device 'cpu:1'"),
+        (TRAIN, "gpu:1", 'pip install "cupy-cuda12x[ctk]>='),
+        (["sample"], "gpu", 'pip install "cupy-cuda12x[ctk]>='),
+        (["eval"], "opencl", 'pip install "dpnp'),
+        (GRADCHECK, "cpu:1", "unknown device 'cpu:1'"),
     ],
 )
 def test_unavailable_device_is_an_error(run, tmp_path, monkeypatch, command, name, words):
@@ -99,107 +115,44 @@ def test_unavailable_device_is_an_error(run, tmp_path, monkeypatch, command, nam
     assert not (tmp_path / "cv").exists()
 
 
+@pytest.mark.usefixtures("gpu")
 class TestAuto:
-    """Tests for ``--device auto`` on a machine with a fake GPU and predefined step times."""
-
-    @pytest.fixture(autouse=True)
-    def double(self, monkeypatch, tmp_path):
-        """Install the CuPy test double, without compiled kernels."""
-        from cupy_double import DoubleOfCuPy
-
-        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
-        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernels"))
+    """Tests for ``--device auto`` on a machine with a fake GPU."""
 
     @pytest.fixture
-    def times(self, monkeypatch, tmp_path):
-        """Return a function that sets both devices' step times and returns a list of the devices timed."""
-        timed = []
-        monkeypatch.setenv("MINICHAR_CACHE", str(tmp_path / "cache"))
+    def large(self, monkeypatch):
+        """Return a function that sets how long a step of a large size takes, in seconds per time step."""
+        return partial(monkeypatch.setattr, "minichar.training.device.LARGE")
 
-        def times(cpu, gpu):
-            def time_step(device, *size):
-                timed.append(device.name)
-                return {"cpu": cpu, "gpu": gpu}[device.kind]
+    @pytest.mark.parametrize(("limit", "size", "name"), [(0, "large", "gpu:0"), (1, "small", "cpu")])
+    def test_trains_and_evaluates_on_the_device_for_the_size_and_says_why(
+        self, run, large, limit, size, name
+    ):
+        large(limit)
+        trained = run(*TRAIN)
+        note = f"device auto: {name}, because each step is {size}\n"
+        assert trained.stderr.count("device auto") == trained.stderr.count(note) == 1
+        assert (", on gpu:0: Double, 8 GB\n" in trained.stderr) == (name == "gpu:0")
+        evaluated = run("eval", trained.stdout.strip())
+        assert evaluated.stderr.count("device auto") == evaluated.stderr.count(note) == 1
+        assert f", on {name}\n" in evaluated.stdout
 
-            monkeypatch.setattr("minichar.training.device.time_step", time_step)
-            return timed
-
-        return times
-
-    def test_trains_on_the_faster_device_and_says_why(self, run, times):
-        times(18.04, 12.3)
-        stderr = run(*TRAIN).stderr
-        assert stderr.count("device auto") == 1
-        assert "device auto: gpu:0, 12.3 ms per step; cpu takes 18.0 ms\n" in stderr
-        assert ", on gpu:0: Double, 8 GB\n" in stderr
-
-    def test_evaluates_on_the_device_that_was_chosen_for_training(self, run, times):
-        times(18.0, 12.3)
-        path = run(*TRAIN).stdout.strip()
-        evaluated = run("eval", path, "--quiet")
-        chosen, *notices = evaluated.stderr.splitlines()
-        assert chosen == "device auto: gpu:0, 12.3 ms per step; cpu takes 18.0 ms (in training)"
-        assert [notice.partition(";")[0] for notice in notices] == ["compiling GPU kernels"]
-        assert ", on gpu:0\n" in evaluated.stdout
-        evaluated = run("eval", path, "--batch-size", "2")
-        assert evaluated.stderr.count("device auto") == 1
-        assert "device auto: cpu; no times are stored for training steps of this size\n" in evaluated.stderr
-        assert ", on cpu\n" in evaluated.stdout
-
-    def test_evaluation_after_training_with_tf32_uses_the_same_device(self, run, times):
-        """If there are times without TF32 as well, evaluation uses those."""
-        timed = times(18.0, 12.3)
-        path = run(*TRAIN, "--tf32").stdout.strip()
-        evaluated = run("eval", path, "--quiet")
-        note = "device auto: gpu:0 (TF32), 12.3 ms per step; cpu takes 18.0 ms (in training)\n"
-        assert note in evaluated.stderr
-        assert ", on gpu:0\n" in evaluated.stdout
-        times(18.0, 19.0)
-        run(*TRAIN)
-        evaluated = run("eval", path, "--quiet")
-        assert "device auto: cpu, 18.0 ms per step; gpu:0 takes 19.0 ms (in training)\n" in evaluated.stderr
-        assert timed == ["cpu", "gpu:0"] * 2
-
-    def test_the_doctor_shows_the_same_times(self, run, times, monkeypatch):
-        monkeypatch.setattr("minichar.devices.doctor.N", 32)
-        times(18.0, 12.3)
-        lstm = "--model", "lstm"
-        run(*TRAIN, *lstm)
-        run(*TRAIN, *lstm, "--tf32")
-        *_, auto, disk, plain, tf32 = run("doctor").stdout.splitlines()
-        assert auto == "auto     ok  cpu or gpu:0, whichever trains faster"
-        assert disk.startswith("disk")
-        timed = (
-            "timed    ok  LSTM, 1 layer of 4, 7 characters, chunks of 3×4, float32, tied embedding of 4, "
-            "dropout, scheduled sampling (sample): gpu:0{}, 12.3 ms per step; cpu takes 18.0 ms"
-        )
-        assert [plain, tf32] == [timed.format(""), timed.format(" (TF32)")]
-
-    def test_a_run_resumes_on_the_kind_of_device_on_which_it_was_saved(self, run, times):
-        timed = times(18.0, 12.3)
+    def test_a_run_resumes_on_the_kind_of_device_on_which_it_was_saved(self, run):
         for device, name, computes in (("cpu", "cpu", "NumPy"), ("gpu", "gpu:0", "CuPy")):
             path = run(*TRAIN, "--device", device, "--checkpoint-dir", device).stdout.strip()
             stderr = run("train", "--resume", path, "--max-epochs", "2", "--quiet").stderr
             assert f"device auto: {name}, because the checkpoint was saved on {device}\n" in stderr
             assert f"device     {computes}" in stderr
             assert "rounding will" not in stderr
-        assert timed == []
 
-    @pytest.mark.parametrize(("cpu", "name"), [(18.0, "on gpu:0: Double"), (2.0, "NumPy ")])
-    def test_init_from_chooses_too(self, run, times, cpu, name):
+    @pytest.mark.parametrize(("limit", "name"), [(0, "on gpu:0: Double"), (1, "NumPy ")])
+    def test_init_from_chooses_too(self, run, large, limit, name):
         path = run(*TRAIN, "--device", "cpu").stdout.strip()
-        times(cpu, 12.3)
+        large(limit)
         stderr = run(*TRAIN, "--init-from", path, "--checkpoint-dir", "other").stderr
         assert name in next(line for line in stderr.splitlines() if line.startswith("device "))
 
-    def test_tf32_has_times_of_its_own(self, run, times):
-        timed = times(18.0, 12.3)
-        for options in ([], ["--tf32"], [], ["--tf32"]):
-            run(*TRAIN, *options)
-        assert timed == ["cpu", "gpu:0"] * 2
-
-    def test_tf32_has_no_effect_if_the_cpu_is_faster(self, run, times):
-        times(12.3, 18.0)
+    def test_tf32_has_no_effect_if_steps_are_small(self, run):
         assert NO_TF32.format("device cpu: it requires an NVIDIA GPU")[:-1] in run(*TRAIN, "--tf32").stderr
 
     def test_several_processes_use_the_cpu_and_say_why(self, run, monkeypatch):
@@ -221,12 +174,11 @@ class TestAuto:
         team.rank = 1
         assert note not in run(*loud, status=1).stderr
 
-    def test_everything_else_uses_the_cpu(self, run, times, path):
-        timed = times(18.0, 12.3)
+    def test_everything_else_uses_the_cpu(self, run, large, path):
+        large(0)
         assert "; on cpu\n" in run(*GRADCHECK).stderr
         assert run("sample", path, "--length", "20", "--seed", "5").stderr.endswith(", on cpu, seed 5\n")
         assert ", on cpu\n" in run("eval", path, "--split", "whole").stdout
-        assert timed == []
 
     @pytest.fixture
     def path(self, run):
@@ -242,7 +194,7 @@ class TestAuto:
         ids=" ".join,
     )
     def command(self, request, path):
-        """A command for which ``auto`` selects the CPU without timing."""
+        """A command for which ``auto`` always selects the CPU."""
         name, *options = request.param
         return (name, path, *options)
 
@@ -267,17 +219,14 @@ class TestAuto:
         monkeypatch.delitem(sys.modules, "cupy")
         assert "device auto: cpu" in run("sample", path, "--length", "1").stderr
 
-    def test_evaluation_does_not_suggest_a_gpu_that_cannot_be_used(self, run, path, monkeypatch):
-        from cupy_double import DoubleOfCuPy
-
-        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy(count=0))
+    def test_evaluation_does_not_suggest_a_gpu_that_cannot_be_used(self, run, path, gpu):
+        gpu.device_.count = 0
         assert "auto" not in run("eval", path, "--split", "whole").stderr
 
 
 def test_auto_without_a_choice_times_and_prints_nothing(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    for name in ("time_step", "timings"):
-        monkeypatch.delattr(f"minichar.training.device.{name}")
+    monkeypatch.delattr("minichar.training.device.time_step")
     trained = run(*TRAIN)
     assert "device     NumPy" in trained.stderr
     path = trained.stdout.strip()
@@ -290,6 +239,7 @@ NO_TF32 = "           TF32 has no effect on {}\n"
 
 
 class TestTF32:
+    @NOT_OPENCL
     def test_only_a_gpu_uses_it(self, run, device, shown):
         """The device can be given before or after ``--tf32``."""
         for options in (["--device", device, "--tf32"], ["--tf32", "--device", device]):
@@ -300,46 +250,36 @@ class TestTF32:
             assert (note in stderr) == (device != "gpu")
             assert stderr.count("TF32") == 1
 
-    @pytest.fixture
-    def modes(self, monkeypatch):
-        """Return a function that returns the math modes of the cuBLAS products since its last call."""
-        from cupy_double import DoubleOfCuPy
-
-        cupy = DoubleOfCuPy()
-        monkeypatch.setitem(sys.modules, "cupy", cupy)
-
-        def modes():
-            found = cupy.cublas.modes.copy()
-            cupy.cublas.modes.clear()
-            return found
-
-        return modes
-
-    def test_a_resumed_run_uses_it_only_if_it_is_given_again(self, run, modes):
+    def test_a_resumed_run_uses_it_only_if_it_is_given_again(self, run, gpu):
         path = run(*TRAIN, "--device", "gpu", "--tf32").stdout.strip()
-        assert modes() == {3}
+        modes = gpu.cublas.modes
+        assert modes == {3}
         for epochs, option, mode in (("2", [], 0), ("3", ["--tf32"], 3)):
+            modes.clear()
             run("train", "--resume", path, "--max-epochs", epochs, "--device", "gpu", *option)
-            assert modes() == {mode}
+            assert modes == {mode}
 
-    def test_it_has_no_effect_on_float64(self, run, modes):
+    def test_it_has_no_effect_on_float64(self, run, gpu):
         stderr = run(*TRAIN, "--device", "gpu", "--tf32", "--dtype", "float64").stderr
         assert NO_TF32.format("float64 matrix products") in stderr
+
+
+def test_the_chunk_kernel_requires_a_gpu(run):
+    for options, number in ((["--chunk-kernel"], 1), (["--no-chunk-kernel"], 0), ([], 0)):
+        stderr = run(*TRAIN, "--rnn-size", "64", *options).stderr
+        assert stderr.count("chunk kernel is not used on device cpu: it requires an NVIDIA GPU") == number
 
 
 class TestFirstStep:
     """The notice that the first training step compiles kernels."""
 
     @pytest.fixture
-    def failing(self, run, monkeypatch, tmp_path):
+    def failing(self, run, gpu, monkeypatch):
         """Return a function that runs training that fails in its first step, and returns the output."""
-        from cupy_double import DoubleOfCuPy
 
         def learn(*arguments):
             raise MinicharError("no step")
 
-        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
-        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernels"))
         monkeypatch.setattr("minichar.training.step.TrainingStep.learn", learn)
         return lambda device: run(*TRAIN, "--device", device, status=1).stderr
 
@@ -350,33 +290,21 @@ class TestFirstStep:
         assert notice == f"{self.NOTICE} because CuPy caches them in {tmp_path / 'kernels'}"
         assert not any(self.NOTICE in line for line in others)
 
-    def test_the_notice_is_printed_only_if_the_gpu_is_timed_or_used(self, run, monkeypatch, tmp_path):
-        from cupy_double import DoubleOfCuPy
-
-        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
-        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernels"))
+    def test_the_notice_is_printed_only_if_the_gpu_is_used(self, run, gpu):
         path = run(*TRAIN, "--device", "cpu").stdout.strip()
         for device, count in (("auto", 0), ("gpu", 1)):
             resumed = run("train", "--resume", path, "--max-epochs", "2", "--device", device)
             assert resumed.stderr.count(self.NOTICE) == count
-        assert run(*TRAIN, "--device", "auto").stderr.count(self.NOTICE) == 1
+        assert run(*TRAIN, "--device", "auto").stderr.count(self.NOTICE) == 0
         wrong = run("train", "--data", "missing.txt", "--device", "gpu", status=1)
         assert self.NOTICE not in wrong.stderr
 
-    def test_sampling_prints_the_notice_unless_it_is_quiet(self, run, monkeypatch, tmp_path):
-        from cupy_double import DoubleOfCuPy
-
-        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
-        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernels"))
+    def test_sampling_prints_the_notice_unless_it_is_quiet(self, run, gpu):
         sample = ("sample", run(*TRAIN, "--device", "cpu").stdout.strip(), "--device", "gpu", "--length", "5")
         assert run(*sample).stderr.count(self.NOTICE) == 1
         assert run(*sample, "--quiet").stderr == ""
 
-    def test_the_gradient_check_prints_the_notice(self, run, monkeypatch, tmp_path):
-        from cupy_double import DoubleOfCuPy
-
-        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
-        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernels"))
+    def test_the_gradient_check_prints_the_notice(self, run, gpu):
         assert run(*GRADCHECK, "--device", "gpu").stderr.count(self.NOTICE) == 1
         assert self.NOTICE not in run(*GRADCHECK).stderr
 
@@ -394,19 +322,15 @@ class TestFailure:
     """Tests for errors of CUDA and cuBLAS after a GPU has been opened."""
 
     @pytest.fixture
-    def failing(self, monkeypatch, tmp_path):
+    def failing(self, gpu, monkeypatch):
         """Return a function that makes the training step fail on a fake GPU."""
-        from cupy_double import DoubleOfCuPy
-
-        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy(count=2))
-        monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path / "kernels"))
+        gpu.device_.count = 2
 
         def failing(error):
             def learn(*arguments):
                 raise error
 
             monkeypatch.setattr("minichar.training.step.TrainingStep.learn", learn)
-            return sys.modules["cupy"]
 
         return failing
 
@@ -420,9 +344,9 @@ class TestFailure:
         cause = "CUDARuntimeError: cudaErrorIllegalAddress: an illegal memory access was encountered"
         assert stderr.endswith("\n" + self.MESSAGE.format(cause))
 
-    def test_an_error_of_cublas_is_one_line(self, run, failing):
-        cupy = failing(None)
-        cupy.cublas.cublasDgemm_v2.function = lambda *arguments: 7
+    def test_an_error_of_cublas_is_one_line(self, run, gpu):
+        gpu.device_.count = 2
+        gpu.cublas.cublasDgemm_v2.function = lambda *arguments: 7
         stderr = run(*GRADCHECK, "--device", "gpu:1", status=1).stderr
         cause = "CuBLASError: cublasDgemm_v2 returned CUBLAS_STATUS_INVALID_VALUE"
         assert stderr.endswith("\n" + self.MESSAGE.format(cause))
@@ -437,28 +361,20 @@ class TestFailure:
         assert CliRunner().invoke(main, [*TRAIN, "--device", "gpu:1"]).exception is bug
 
 
-class TestResume:
-    @pytest.fixture
-    def path(self, run):
-        return run(*TRAIN, "--device", "cpu").stdout.strip()
-
-    def resume(self, run, path, device):
-        return run("train", "--resume", path, "--max-epochs", "2", "--quiet", "--device", device).stderr
-
-    def test_resuming_on_another_device_prints_a_note(self, run, path, device):
-        note = (
-            "the checkpoint was saved on cpu: rounding will differ; "
-            "dropout, DropConnect and scheduled sampling will draw different random numbers"
-        )
-        stderr = self.resume(run, path, device)
+@pytest.mark.parametrize(
+    ("options", "differ"),
+    [
+        (TRAIN, "; dropout, DropConnect and scheduled sampling will draw different random numbers\n"),
+        ((*WITHOUT_SS, "--dropout", "0"), "\n"),
+    ],
+)
+def test_resuming_on_another_device_prints_a_note(run, gpu, options, differ):
+    path = run(*options, "--device", "cpu").stdout.strip()
+    for epochs, device, note in (
+        ("2", "gpu", f"the checkpoint was saved on cpu: rounding will differ{differ}"),
+        ("3", "cpu", ""),
+    ):
+        stderr = run("train", "--resume", path, "--max-epochs", epochs, "--quiet", "--device", device).stderr
         assert "resumed    at epoch 1.00" in stderr
-        assert (note in stderr) == (device != "cpu")
-
-    def test_note_omits_random_numbers_if_none_are_used(self, run, device):
-        path = run(*WITHOUT_SS, "--dropout", "0", "--device", "cpu").stdout.strip()
-        note = "the checkpoint was saved on cpu: rounding will differ\n"
-        assert (note in self.resume(run, path, device)) == (device != "cpu")
-
-    def test_resuming_on_the_same_device_prints_no_note(self, run, device):
-        path = run(*TRAIN, "--device", device).stdout.strip()
-        assert "the checkpoint was saved on" not in self.resume(run, path, device)
+        assert note in stderr
+        assert stderr.count("the checkpoint was saved on") == bool(note)

@@ -1,8 +1,8 @@
 import re
+import shutil
 from math import exp, log
 from pathlib import Path
 
-import numpy as np
 import pytest
 from toys import TEXT, listing, parts, put_together, toy_model
 
@@ -53,8 +53,7 @@ def test_default_loss_matches_the_checkpoint_name(cli, checkpoint):
     assert numbers(cli("eval")) == found
 
 
-@pytest.mark.parametrize("part", ["train", "val", "test"])
-@pytest.mark.parametrize("split", ["columns", "tail"])
+@pytest.mark.parametrize(("part", "split"), [("train", "tail"), ("val", "columns"), ("test", "tail")])
 def test_parts_and_splits(cli, checkpoint, part, split):
     model = load(checkpoint)
     fractions = ["--train-frac", 0.6, "--val-frac", 0.2]
@@ -84,7 +83,7 @@ def test_prints_how_much_of_the_text_is_in_no_chunk(cli, checkpoint, block):
     assert "left out" not in cli("eval", checkpoint, "--split", "whole", "--block", block).stderr
 
 
-@pytest.mark.parametrize("length", [2, 3, 100, 101, 102, 250])
+@pytest.mark.parametrize("length", [2, 250])
 def test_whole_text(cli, checkpoint, home, length):
     (home / "other.txt").write_text(TEXT[5 : 5 + length])
     found = numbers(cli("eval", checkpoint, "--data", "other.txt", "--split", "whole"))
@@ -95,13 +94,6 @@ def test_whole_text(cli, checkpoint, home, length):
     assert found["what"] == "whole text, one stream from a zero state"
 
 
-def test_batch_size_and_seq_length(cli, checkpoint):
-    model = load(checkpoint)
-    found = numbers(cli("eval", checkpoint, "--batch-size", 2, "--seq_length", 9))
-    assert_agrees(found, evaluate_part(model, split_of(model, B=2, T=9), "val", "zero"))
-    assert "2 streams" in found["what"]
-
-
 def test_text_other_than_the_training_text(cli, train, home):
     path = train("--min-freq", 2)
     (home / "other.txt").write_text("the moon ☃ " * 60)
@@ -110,23 +102,15 @@ def test_text_other_than_the_training_text(cli, train, home):
     assert_agrees(found, evaluate_part(model, split_of(model, path="other.txt"), "val", "zero"))
 
 
-def test_converted_model(cli, checkpoint):
-    converted = cli("convert", checkpoint).stdout.strip()
-    assert numbers(cli("eval", converted)) == numbers(cli("eval", checkpoint)) | {"path": converted}
-
-
 def test_a_model_without_a_record_of_its_training_text(cli, home):
     save("toy.npz", toy_model("".join(sorted(set(TEXT)))))
-    said = cli("eval", "toy.npz", "--data", "input.txt").stderr
-    said += cli("eval", "toy.npz", "--data", "input.txt", "--split", "whole").stderr
+    error = cli("eval", "toy.npz", status=1).stderr
+    assert "has no record of its training text: specify the text with --data" in error
+    result = cli("eval", "toy.npz", "--data", "input.txt")
+    assert NUMBERS.fullmatch(result.stdout)
+    said = result.stderr + cli("eval", "toy.npz", "--data", "input.txt", "--split", "whole").stderr
     assert "trained on" not in said
     assert "warning" not in said
-
-
-def test_text_with_unknown_characters(cli, checkpoint, home):
-    (home / "other.txt").write_text("the moon ☃ " * 60)
-    result = cli("eval", checkpoint, "--data", "other.txt", status=1)
-    assert "'☃' (U+2603) 60 times" in result.stderr
 
 
 def test_notes_are_printed_to_standard_error(cli, checkpoint, home):
@@ -140,7 +124,10 @@ def test_notes_are_printed_to_standard_error(cli, checkpoint, home):
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (["--part", "test"], 1, "the test split is empty"),
+        (["--part", "test"], 1, "the test split is empty: choose another --part"),
+        (["--part", "test", "--block", 5], 1, "the test split is empty: choose another --part"),
+        (["--block", 5, "--start", "carried"], 2, "--block always starts"),
+        (["--block", 999], 1, "--block 999 is too long: the streams have"),
         (["--train-frac", 1.0, "--val-frac", 0.0], 1, "the validation split is empty"),
         (["--split", "tail", "--start", "carried"], 1, "--start carried requires --split columns"),
         (["--split", "whole", "--start", "carried"], 2, "always starts from a zero state"),
@@ -164,14 +151,7 @@ def test_invalid_options(cli, checkpoint, arguments, status, words):
     assert result.stderr.count("Error: ") == 1
 
 
-def test_model_without_a_training_record(cli, home):
-    save("toy.npz", toy_model("".join(sorted(set(TEXT)))))
-    result = cli("eval", "toy.npz", status=1)
-    assert "has no record of its training text: specify the text with --data" in result.stderr
-    assert NUMBERS.fullmatch(cli("eval", "toy.npz", "--data", "input.txt", "--batch-size", 4).stdout)
-
-
-@pytest.mark.parametrize("settings", [None, 3, [], {"data": 3}, {"unheard_of": 1}], ids=str)
+@pytest.mark.parametrize("settings", [None, [], {"data": 3}, {"unheard_of": 1}], ids=str)
 def test_corrupted_settings(cli, checkpoint, settings):
     header, arrays = parts(checkpoint)
     header["details"]["settings"] = settings
@@ -188,7 +168,9 @@ def test_huge_loss(cli, checkpoint):
 
 
 def test_note_if_the_training_text_has_changed(cli, checkpoint, home):
-    assert "is not the text" not in cli("eval", checkpoint).stderr
+    shutil.copy("input.txt", "copy.txt")
+    for options in ([], ["--data", "copy.txt"]):
+        assert "is not the text" not in cli("eval", checkpoint, *options).stderr
     (home / "input.txt").write_text(TEXT + TEXT[:50])
     assert f"input.txt is not the text that {checkpoint} was trained on" in cli("eval", checkpoint).stderr
 
@@ -228,12 +210,6 @@ def test_other_split_of_another_text_does_not_warn(cli, checkpoint, home):
     assert "changed since training" not in result.stderr
 
 
-def test_training_text_is_recognised_by_content(cli, checkpoint, home):
-    (home / "input.txt").rename(home / "moved.txt")
-    result = cli("eval", checkpoint, "--data", "moved.txt")
-    assert "is not the text" not in result.stderr
-
-
 def test_warns_if_the_whole_text_includes_the_training_text(cli, checkpoint, home):
     assert "includes the training text" in cli("eval", checkpoint, "--split", "whole").stderr
     (home / "other.txt").write_text(TEXT[::-1])
@@ -246,15 +222,6 @@ def test_the_tail_does_not_overlap_the_training_text_with_another_batch_size(cli
     assert "warning" not in cli("eval", path, "--batch-size", 1, "--seq-length", 7).stderr
     result = cli("eval", path, "--batch-size", 2, "--split", "columns")
     assert "warning: --split and --batch-size changed since training" in result.stderr
-
-
-def test_overflowing_logits_are_a_one_line_error(cli, home):
-    model = toy_model()
-    model.parameters.flat[...] = 50
-    readout = model.parameters["readout.W"]
-    readout[...] = np.finfo(readout.dtype).max
-    save("toy.npz", model)
-    assert "the model's logits are not finite" in cli("sample", "toy.npz", status=1).stderr
 
 
 def test_blocks_start_from_a_zero_state(cli, checkpoint):
@@ -271,23 +238,6 @@ def test_blocks_start_from_a_zero_state(cli, checkpoint):
     assert "blocks of 1 character, each" in cli("eval", checkpoint, "--block", 1).stdout
     split = split_text(ids, 4, 6)
     assert f"{evaluate_blocks(load(checkpoint), split.train.streams, 10).loss:.4f} nats" in found
-
-
-def test_blocks_cannot_continue_or_be_longer_than_the_streams(cli, checkpoint):
-    assert (
-        "--block always starts"
-        in cli("eval", checkpoint, "--block", 5, "--start", "carried", status=2).stderr
-    )
-    assert (
-        "--block 999 is too long: the streams have"
-        in cli("eval", checkpoint, "--block", 999, status=1).stderr
-    )
-
-
-def test_an_empty_part_has_no_blocks(cli, checkpoint):
-    for options in ([], ["--block", 5]):
-        error = cli("eval", checkpoint, "--part", "test", *options, status=1).stderr
-        assert "the test split is empty: choose another --part" in error
 
 
 def test_all_chunks_are_evaluated_even_if_training_used_only_some(cli, train):
@@ -350,20 +300,7 @@ def test_novelty_compares_all_characters_of_the_training_text(cli, train, home):
 
 
 @pytest.mark.parametrize(
-    "option",
-    [
-        ["--split", "whole"],
-        ["--part", "val"],
-        ["--start", "zero"],
-        ["--block", 5],
-        ["--train-frac", 0.9],
-        ["--val-frac", 0.1],
-        ["--batch-size", 2],
-        ["--seq-length", 2],
-        ["--device", "cpu"],
-        ["--quiet"],
-    ],
-    ids=lambda option: option[0],
+    "option", [["--start", "zero"], ["--batch-size", 2], ["--device", "cpu"], ["--quiet"]], ids=str
 )
 def test_novelty_rejects_options_without_effect(cli, option):
     result = cli("eval", "missing.npz", "--novelty", "missing.txt", *option, status=2)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from toys import TEXT, TOY
 
-from minichar import load, train
+from minichar import load
 from minichar.formats.convert import convert
 from minichar.formats.state_dict import to_state_dict
 
@@ -78,12 +78,6 @@ def test_the_vocabulary_is_that_of_the_folder(trained, folder):
     weights = {name: np.asarray(view) for name, view in model.parameters.items()}
     Path("foreign.pt").write_bytes(handmade.pt(to_state_dict(model.config, weights, Path("model"))))
     assert load(convert("foreign.pt", "new.npz", vocab_from="folder")).vocabulary == model.vocabulary
-
-
-def test_the_function_accepts_a_folder(folder):
-    options = {"rnn_size": 8, "num_layers": 1, "batch_size": 4, "seq_length": 6, "max_epochs": 0.1}
-    model = train("folder", progress=False, **options)
-    assert model.details["origin"]["path"] == "folder"
 
 
 def test_a_folder_with_an_undecodable_file(cli, folder):

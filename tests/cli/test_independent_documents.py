@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from toys import TEXT, TOY, parts
+from toys import TEXT, parts
 
 from minichar import load
 from minichar.pictures.activity import read_activity
@@ -76,19 +76,3 @@ def test_unknown_escape_sequences(cli, given):
     error = cli("train", "--data", "input.txt", "--reset-on", given, status=2).stderr
     assert error.splitlines()[-1].endswith(r"is not an escape sequence: use one of \n, \t, \\")
     assert "'--reset-on'" in error.splitlines()[-1]
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        (r"\n\n", r"--reset-on is '\n\n', which does not occur in input.txt: choose a string"),
-        (r"\t", r"--reset-on is '\t', but '\t' is not in the vocabulary: choose a string"),
-        (r"\\", r"--reset-on is '\\', but '\\' is not in the vocabulary"),
-        ("☃" * 1000, "..."),
-    ],
-)
-def test_separators_that_do_not_occur(cli, given, words):
-    error = cli("train", "--data", "input.txt", *TOY, "--reset-on", given, status=1).stderr
-    assert words in error
-    assert len(error.splitlines()) == 1
-    assert len(error) < 250

@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
@@ -221,39 +222,21 @@ def trained_on_the_default_text():
     return model
 
 
-def test_a_model_of_the_default_text_in_another_directory(cli, home):
+def test_a_model_of_the_default_text(cli, home):
+    """In another directory, the text is saved; it cannot be saved if ``data`` is a file."""
     save("toy.npz", trained_on_the_default_text())
-    cli("inspect", "toy.npz", "--html", "a.html")
-    data = Reader((home / "a.html").read_text(encoding="utf-8")).data
-    assert data["about"] == f"toy.npz on {load_corpus().path}"
+    for path in (load_corpus().path, "pydocs (in memory)"):
+        cli("inspect", "toy.npz", "--html", "a.html")
+        data = Reader((home / "a.html").read_text(encoding="utf-8")).data
+        assert data["text"] == pydocs_text()[: len(data["text"])]
+        assert data["about"] == f"toy.npz on {path}"
+        shutil.rmtree(home / "data", ignore_errors=True)
+        (home / "data").write_text("not a directory")
 
 
-def test_the_default_text_could_not_be_saved(cli, home):
-    (home / "data").write_text("not a directory")
-    save("toy.npz", trained_on_the_default_text())
-    cli("inspect", "toy.npz", "--html", "a.html")
-    data = Reader((home / "a.html").read_text(encoding="utf-8")).data
-    assert data["text"] == pydocs_text()[: len(data["text"])]
-    assert data["about"] == "toy.npz on pydocs (in memory)"
-
-
-def test_training_text_is_missing(cli, checkpoint, home):
-    (home / "input.txt").unlink()
-    before = listing(home)
-    result = cli("inspect", checkpoint, "--html", "x.html", status=1)
-    assert result.stderr == (
-        f"Error: {checkpoint} was trained on 'input.txt', which does not exist: "
-        "specify the text with --text\n"
-    )
-    assert listing(home) == before
-
-
-def test_training_text_is_unknown(cli, home):
-    save("toy.npz", toy_model())
-    result = cli("inspect", "toy.npz", "--html", "x.html", status=1)
-    assert result.stderr == (
-        "Error: toy.npz has no record of its training text: specify the text with --text\n"
-    )
+def test_training_text_is_unknown(cli, toy):
+    error = cli("inspect", toy, "--html", "x.html", status=1).stderr
+    assert error == "Error: toy.npz has no record of its training text: specify the text with --text\n"
 
 
 @pytest.mark.parametrize("path", ["a\0b", "\ud800", "x" * 5000, "/", "", "\x1b[2J"])

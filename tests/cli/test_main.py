@@ -5,12 +5,13 @@ import shlex
 import subprocess
 import sys
 import warnings
+from functools import partial
 from importlib import import_module
 from itertools import product
 
 import click
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import ONE_THREAD
 
@@ -95,6 +96,7 @@ def test_help_describes_every_parameter_in_a_section(cli, words, command):
     assert text.startswith(f"Usage: minichar {' '.join(words[:-1])} ")
     assert command.help
     assert all(len(line) <= 100 for line in text.splitlines())
+    assert not re.search(r"default:\s+-?\d+\.0[;\]]", text), "a default has a superfluous fraction"
     text, _, examples = text.partition("\n  Examples:\n")
     assert examples.startswith("    minichar ") == (len(words) == 2)
     sections = sections_of(text)
@@ -110,12 +112,6 @@ def test_help_describes_every_parameter_in_a_section(cli, words, command):
     assert all(row.startswith("-") for rows in sections.values() for row in rows), (
         "an argument is listed as an option"
     )
-
-
-def test_help_describes_arguments_in_their_own_section(cli):
-    text = cli("sample", "--help").stdout
-    assert re.search(r"^Arguments:\n  \[CHECKPOINT\]  A checkpoint or a directory", text, re.MULTILINE)
-    assert sections_of(text)["Arguments"] == ["[CHECKPOINT]"]
 
 
 @pytest.mark.parametrize(
@@ -335,6 +331,7 @@ def test_the_command_to_use_has_no_unknown_option():
 
 
 @pytest.mark.parametrize("name", ["train", "sample", "plot", "data"])
+@settings(max_examples=50)
 @given(data=st.data())
 def test_translation_finds_the_options_that_the_parser_does_not_know(name, data):
     """Values, such as the -1 in ``--seed -1``, are told from options exactly as in Click."""
@@ -369,20 +366,15 @@ def test_translation_finds_the_options_that_the_parser_does_not_know(name, data)
         assert not found
 
 
-@pytest.mark.parametrize(
-    "command", ["train", "sample", "eval", "inspect", "convert", "plot", "sweep", "serve"]
-)
-@pytest.mark.parametrize(
-    "option",
-    [
+@pytest.mark.parametrize("command", ["train", "sample", "serve"])
+def test_no_suggestion_is_better_than_a_wrong_one(cli, command):
+    for option in (
         *("--momentum", "--adam", "--json", "--color", "--stream", "--quantize", "--size", "--shuffle"),
         *("--repetition-penalty", "--attention", "--tokenizer", "--gamma", "--heads", "--fp16", "--se"),
         *("--help-me", "-x", "-V2"),
-    ],
-)
-def test_no_suggestion_is_better_than_a_wrong_one(cli, command, option):
-    stderr = cli(command, option, "3", status=2).stderr
-    assert stderr.splitlines()[-1] == f"Error: No such option {option!r}."
+    ):
+        stderr = cli(command, option, "3", status=2).stderr
+        assert stderr.splitlines()[-1] == f"Error: No such option {option!r}."
 
 
 @pytest.mark.parametrize(
@@ -441,11 +433,6 @@ def test_ranges_are_described_in_words(cli):
 )
 def test_number_out_of_range(cli, arguments, words):
     assert cli(*arguments.split(), status=2).stderr.splitlines()[-1] == f"Error: {words}"
-
-
-@pytest.mark.parametrize(("words", "command"), ALL_HELP)
-def test_help_shows_defaults_without_a_superfluous_fraction(cli, words, command):
-    assert not re.search(r"default:\s+-?\d+\.0[;\]]", cli(*words).stdout)
 
 
 def test_commands_are_imported_lazily():
@@ -508,15 +495,16 @@ def test_user_error_is_one_line_with_status_1(cli, failing, error, words):
         ("serve", ": reduce --columns"),
     ],
 )
-@pytest.mark.parametrize("details", ["", "Unable to allocate 15 TiB"])
-def test_out_of_memory(refused, monkeypatch, command, advice, details):
-    def fail(*arguments, **options):
-        raise MemoryError(*filter(None, [details]))
+def test_out_of_memory(refused, monkeypatch, command, advice):
+    errors = {"": MemoryError(), " (Unable to allocate 15 TiB)": MemoryError("Unable to allocate 15 TiB")}
+    called = import_module(f"minichar.cli.{command.split()[0]}").command
+    for shown, error in errors.items():
+        monkeypatch.setattr(called, "callback", partial(fail, error))
+        assert refused(*command.split()) == f"Error: out of memory{shown}{advice}"
 
-    name = command.split()[0]
-    monkeypatch.setattr(import_module(f"minichar.cli.{name}").command, "callback", fail)
-    shown = f" ({details})" if details else ""
-    assert refused(*command.split()) == f"Error: out of memory{shown}{advice}"
+
+def fail(error, *arguments, **options):
+    raise error
 
 
 def test_ctrl_c_exits_with_status_130(cli, failing):
@@ -545,12 +533,6 @@ def test_network_larger_than_memory(cli, home, arguments):
     assert result.stderr.startswith("Error: out of memory (")
     assert result.stderr.count("\n") == 1
     assert os.listdir(home) == before
-
-
-def test_python_m_minichar(process):
-    stdout, stderr = process("--version").communicate(timeout=600)
-    assert stdout.startswith("minichar, version ")
-    assert stderr == ""
 
 
 def test_console_script(home):

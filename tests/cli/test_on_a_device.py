@@ -49,22 +49,17 @@ def opened(monkeypatch):
     return opened
 
 
-def test_computes_on_the_opened_device(cli, arguments, opened, device):
-    asked = opened(device)
-    cli(*arguments, "--device", "the best")
-    assert asked == ["the best"]
-    assert device.crossings["to_device"]
-    assert device.crossings["to_host"]
-
-
-def test_default_device_is_auto(cli, arguments, opened):
+@pytest.mark.parametrize("given", ["auto", "the best"])
+def test_computes_on_the_opened_device(cli, arguments, opened, given, count_copies):
     backend = NumPyBackend()
-    asked = opened(backend)
-    cli(*arguments)
-    assert asked == ["auto"]
-    assert backend.crossings["to_device"]
+    asked, copies = opened(backend), count_copies(backend)
+    cli(*arguments, *([] if given == "auto" else ["--device", given]))
+    assert asked == [given]
+    assert copies["to_device"]
+    assert copies["to_host"]
 
 
+@pytest.mark.parametrize("device", ["cupy-double"], indirect=True)
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 def test_model_in_another_format_is_moved_to_the_device(cli, home, opened, device, suffix):
     pytest.importorskip({".safetensors": "safetensors", ".pt": "torch"}[suffix])

@@ -1,12 +1,15 @@
-"""Test that unusable output paths are rejected and that the printed path names the output file."""
+"""Test that output that cannot be written is an error, and that the printed path names the output file."""
 
 import os
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
-from toys import TEXT, TOY, listing, toy_model
+from toys import ONE_THREAD, TEXT, TOY, listing, toy_model
 
+from minichar import load
 from minichar.checkpoints.checkpoint import save
 
 WRITING = {
@@ -30,8 +33,7 @@ def toy(home):
 
 
 @pytest.mark.usefixtures("toy")
-@pytest.mark.parametrize("path", [".", "..", "/", "folder", "folder/"])
-@pytest.mark.parametrize("command", WRITING)
+@pytest.mark.parametrize(("command", "path"), [("convert", ".."), ("inspect", "/"), ("plot", "folder/")])
 def test_output_path_is_a_directory(cli, home, command, path):
     before = listing(home)
     result = cli(*WRITING[command](path), status=2)
@@ -58,15 +60,6 @@ def test_path_is_too_long(cli, home, command):
     assert result.stderr.startswith("Error: ")
     assert result.stderr.count("\n") == 1, "the error is reported before anything else"
     assert "File name too long" in result.stderr
-    assert listing(home) == before
-
-
-@pytest.mark.usefixtures("toy")
-def test_a_checkpoint_directory_that_is_a_file_is_reported_before_training(cli, home):
-    before = listing(home)
-    error = cli(*EVERY_PATH["checkpoint-dir"]("input.txt"), status=1).stderr
-    assert error.startswith("Error: cannot write to 'input.txt': it is not a directory; choose another one")
-    assert error.count("\n") == 1
     assert listing(home) == before
 
 
@@ -182,3 +175,78 @@ def test_printed_paths_and_commands_work_in_directories_that_look_like_options(c
 def test_invalid_bytes_in_a_path_are_escaped_on_a_terminal(on_a_terminal, weird):
     shown, *_ = on_a_terminal("data", "get", "pydocs", "--dir", weird)
     assert r"caf\xe9/pydocs/input.txt" in shown.splitlines()
+
+
+# Output that cannot be written is reported, before training if possible
+
+
+def test_checkpoint_dir_is_a_file(refused, home):
+    (home / "cv").write_text("mine")
+    assert "cannot write to 'cv': it is not a directory; choose another one with --checkpoint-dir" in refused(
+        "train", "--data", "input.txt", *TOY
+    )
+    assert "cannot write" in refused("train", "--data", "input.txt", *TOY, "--checkpoint-dir", "cv/deep")
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="requires /proc")
+def test_checkpoint_dir_is_not_writable(refused):
+    error = refused("train", "--data", "input.txt", *TOY, "--checkpoint-dir", "/proc/self/cv")
+    assert "cannot write to /proc/self/cv/: No such file or directory" in error
+
+
+def test_log_is_not_writable(refused):
+    assert "cannot write to log file nowhere/x.jsonl" in refused(
+        "train", "--data", "input.txt", *TOY, "--log", "nowhere/x.jsonl"
+    )
+
+
+def test_the_log_is_another_file(refused, home):
+    error = refused("train", "--data", "input.txt", *TOY, "--log", "input.txt")
+    assert error == "Error: log file input.txt is not a JSON Lines file: choose another name"
+    assert (home / "input.txt").read_text(encoding="utf-8") == TEXT
+
+
+FULL = """
+import resource, signal, sys
+from minichar.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)),) * 2)
+main()
+"""
+
+
+def on_a_full_disk(room, *arguments):
+    """Run a command with a file size limit of `room` bytes to simulate a full disk."""
+    # Python 3.11 would truncate the .pyc files that it writes, and other tests would fail to import them.
+    command = [sys.executable, "-B", "-c", FULL, str(room), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=ONE_THREAD, timeout=600)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file size limits on Windows")
+@pytest.mark.parametrize("room", [9000, 13000])  # 13000 bytes hold the weights but not the headers
+def test_a_disk_without_room_for_a_checkpoint_is_detected_before_training(checkpoint, home, room):
+    arguments = ["train", "--data", "input.txt", *TOY]
+    before = listing(home)
+    result = on_a_full_disk(room, *arguments)
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert (
+        last == "Error: cannot write to cv/: File too large; choose another directory with --checkpoint-dir"
+    )
+    assert "initial" not in result.stderr
+    assert result.stderr.count("Error") == 1
+    assert "Traceback" not in result.stderr
+    assert "ignored" not in result.stderr
+    assert listing(home) == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file size limits on Windows")
+def test_full_disk_during_conversion(checkpoint, home):
+    save("there.npz", toy_model())
+    before = listing(home)
+    result = on_a_full_disk(3000, "convert", checkpoint, "there.npz", "--force")
+    assert result.returncode == 1
+    assert result.stderr.startswith("Error: cannot write there.npz: File too large")
+    assert result.stderr.count("\n") == 1
+    assert listing(home) == before
+    assert load("there.npz")

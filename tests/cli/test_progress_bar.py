@@ -5,7 +5,6 @@ import re
 import sys
 
 import pytest
-from click.testing import CliRunner
 from toys import TOY
 
 from minichar.cli.bar import Bar
@@ -92,16 +91,6 @@ def test_a_progress_bar_omits_what_does_not_fit(screen, clock, columns, line):
     assert shown.last() == line
 
 
-def test_the_progress_bar_of_a_resumed_run_begins_where_the_run_stopped(train, cli, monkeypatch):
-    path = train("--max-epochs", 3)
-    with CliRunner().isolation():
-        monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True)
-    stderr = cli("train", "--resume", path, "--max-epochs", 4).stderr
-    shown = [int(percent) for percent in re.findall(r"\] +(\d+)%", stderr)]
-    assert shown[0] == 75
-    assert shown[-1] == 100
-
-
 def test_the_time_left_is_estimated_from_the_steps_since_the_run_was_resumed(screen, clock):
     """The first 10 steps take 20 s, so the other 50 take 100 s."""
     shown, bar = screen(), Bar(100, first=40)
@@ -138,15 +127,13 @@ def test_a_progress_bar_is_redrawn_at_most_ten_times_per_second(screen, clock):
 
 
 @pytest.fixture
-def bar(cli, clock, monkeypatch):
+def bar(cli, clock, terminal):
     """Return a function that runs `minichar train` and returns the percentages that the progress bar shows.
 
     Each step takes a second.
     """
 
     def run(*arguments):
-        with CliRunner().isolation():
-            monkeypatch.setattr(type(sys.stderr), "isatty", lambda self: True)
         stderr = cli("train", *arguments).stderr
         return [int(percent) for percent in re.findall(r"\] +(\d+)%", stderr)]
 
@@ -154,6 +141,11 @@ def bar(cli, clock, monkeypatch):
 
 
 ENDLESS = ["--max-epochs", 1e6, "--eval-val-every", 1000]
+
+
+def test_the_bar_of_a_resumed_run_begins_where_the_run_stopped(bar, train):
+    shown = bar("--resume", train("--max-epochs", 3), "--max-epochs", 4)
+    assert (shown[0], shown[-1]) == (75, 100)
 
 
 def test_with_a_time_limit_the_bar_ends_at_the_limit(bar):

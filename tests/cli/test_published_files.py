@@ -118,10 +118,6 @@ def test_eval_reads_another_text_as_a_whole(cli, trained, home):
     assert warning in cli("eval", "--data", "input.txt", *options).stderr
 
 
-def test_novelty_is_that_of_the_training_text(cli, trained):
-    assert f"training    input.txt: {len(TEXT)} characters\n" in cli("eval", "--novelty", "test.txt").stdout
-
-
 @pytest.mark.parametrize(
     "option", [["--split", "tail"], ["--batch-size", 2], ["--train-frac", 0.9], ["--start", "carried"]]
 )

@@ -1,5 +1,4 @@
 import os
-import signal
 import subprocess
 import sys
 
@@ -9,17 +8,10 @@ from click.testing import CliRunner
 from toys import ONE_THREAD, TEXT, listing, scripted, toy_model
 
 import minichar.cli.sample as sample_module
-from minichar import generate, load
+from minichar import load
 from minichar.checkpoints.checkpoint import save
 from minichar.cli.sample import command
-from minichar.sampling.generate import Choice
-
-
-@pytest.fixture
-def toy(home):
-    """Save a toy model with a small vocabulary, and return its path."""
-    save("toy.npz", toy_model())
-    return "toy.npz"
+from minichar.sampling.generate import Choice, generate
 
 
 def text_of(path, *arguments, **options):
@@ -51,18 +43,8 @@ def test_without_a_seed_every_text_is_new(cli, toy):
 
 @pytest.mark.parametrize("joined", ["-", "_"])
 def test_options_match_the_function(cli, toy, joined):
-    options = [
-        f"--top{joined}k",
-        4,
-        f"--top{joined}p",
-        0.9,
-        "--temperature",
-        0.7,
-        "--seed",
-        5,
-        "--length",
-        60,
-    ]
+    options = [f"--top{joined}k", 4, f"--top{joined}p", 0.9]
+    options += ["--temperature", 0.7, "--seed", 5, "--length", 60]
     choice = Choice(0.7, 4, 0.9)
     expected = text_of(toy, 60, "ab", seed=5, choice=choice)
     assert cli("sample", toy, *options, "--primetext", "ab").stdout == f"ab{expected}\n"
@@ -78,12 +60,6 @@ def test_argmax(cli, toy):
     assert cli("sample", toy, "--sample", "--length", 30, "--seed", 123).stdout == text_of(toy, 30) + "\n"
 
 
-def test_help(cli):
-    text = cli("sample", "--help").stdout
-    assert [text.index(heading) for heading in ("Sampling:", "Prompt:", "Length:")]
-    assert all(parameter.opts[0] in text for parameter in command.params if parameter.name != "checkpoint")
-
-
 def test_default_is_the_best_checkpoint_in_cv(cli, home, train):
     train("--eval-val-every", 25, "--learning-rate", 0.01)
     train("--savefile", "worse", "--max-epochs", 1)
@@ -93,24 +69,6 @@ def test_default_is_the_best_checkpoint_in_cv(cli, home, train):
     result = cli("sample", "--seed", 123, "--length", 20)
     assert f"cv/{names[0]}: LSTM" in result.stderr
     assert result.stdout == text_of(f"cv/{names[0]}", 20) + "\n"
-
-
-def test_directory_uses_its_best_checkpoint(cli, train):
-    train()
-    best = train("--checkpoint-dir", "out", "--eval-val-every", 25)
-    assert len(os.listdir("out")) == 3
-    assert f"{best}: LSTM" in cli("sample", "out", "--length", 20).stderr
-    assert cli("eval", "out").stdout.startswith(f"model       {best}: LSTM")
-
-
-def test_no_checkpoint_in_cv(cli):
-    result = cli("sample", status=1)
-    assert result.stderr == "Error: no checkpoint in cv/: train one with `minichar train`\n"
-
-
-def test_the_same_seed_generates_the_same_text(cli, toy):
-    once, again, other = (cli("sample", toy, "--seed", seed).stdout for seed in (1, 1, 2))
-    assert once == again != other
 
 
 # The prompt
@@ -130,12 +88,6 @@ def test_empty_prompt_file_is_no_prompt(cli, toy):
     without = cli("sample", "--seed", 123, toy, "--length", 30).stdout
     assert cli("sample", "--seed", 123, toy, "--length", 30, "--primetext", "").stdout == without
     assert cli("sample", "--seed", 123, toy, "--length", 30, "--prime-file", "-", stdin="").stdout == without
-
-
-def test_prompt_from_a_pipe(process, toy):
-    child = process("sample", "--seed", 123, toy, "--prime-file", "-", "--length", 30, stdin=subprocess.PIPE)
-    stdout, _ = child.communicate("ab", timeout=600)
-    assert stdout == "ab" + text_of(toy, 30, "ab") + "\n"
 
 
 def test_a_prompt_from_a_terminal_is_asked_for(cli, toy, monkeypatch):
@@ -217,11 +169,6 @@ def test_escape_sequences_in_stop_strings(cli, toy, monkeypatch):
     assert r"\d is not an escape sequence: use one of \n, \t, \\" in result.stderr
 
 
-def test_default_stop_string_is_five_newlines(cli, toy, monkeypatch):
-    with scripted(monkeypatch, load(toy).vocabulary.encode("ab\n\n\n\n\ncd")[:, None]):
-        assert cli("sample", toy).stdout == "ab\n"
-
-
 def test_unlimited_length_with_a_closed_pipe(toy):
     """Piping the output to `head -c 1000` must not print an error."""
     options = ["--length", "0", "--seed", "123", "--device", "cpu"]
@@ -234,15 +181,6 @@ def test_unlimited_length_with_a_closed_pipe(toy):
         assert child.wait(timeout=600) == 141
     assert head.decode() == text_of(toy, 1000)
     assert stderr == f"toy.npz: {load(toy).summary()}, on cpu, seed 123\n"
-
-
-def test_text_is_streamed(process, toy):
-    child = process("sample", "--seed", 123, toy, "--length", 0, "--quiet")
-    assert child.stdout.read(10) == text_of(toy, 10)
-    child.send_signal(signal.SIGINT)
-    _, stderr = child.communicate(timeout=600)
-    assert "Traceback" not in stderr
-    assert child.returncode != 0
 
 
 def test_interrupted_batch(cli, toy, monkeypatch):
@@ -282,22 +220,17 @@ def test_several_samples(cli, toy):
     assert cli("sample", toy, "--num-samples", 3, "--length", 9, "--quiet").stderr == ""
 
 
-@pytest.mark.parametrize("quiet", [False, True])
-def test_several_samples_show_progress_on_a_terminal(cli, toy, monkeypatch, quiet):
-    with CliRunner().isolation():
-        stream = type(sys.stderr)
-    monkeypatch.setattr(stream, "isatty", lambda self: True)
-    options = ["--quiet"] if quiet else []
-    result = cli("sample", toy, "--num-samples", 3, "--length", 9, *options)
-    assert ("100%" in result.stderr) is not quiet
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_several_samples_show_progress_on_a_terminal(cli, toy, terminal, quiet):
+    result = cli("sample", toy, "--num-samples", 3, "--length", 9, *quiet)
+    assert ("100%" in result.stderr) is not bool(quiet)
     assert "%" not in result.stdout
     assert result.stdout.count("\n\n") >= 3
 
 
-@pytest.mark.parametrize("embedding", [0, 9])
-def test_exact_samples_match_the_exact_model(cli, home, embedding):
+def test_exact_samples_match_the_exact_model(cli, home):
     """Large weights amplify rounding errors, so a float32 model generates different text."""
-    model = toy_model(dtype="float32", rnn_size=64, embedding=embedding)
+    model = toy_model(dtype="float32", rnn_size=64, embedding=9)
     model.parameters.flat[...] *= 20
     save("toy.npz", model)
     expected = "".join(generate(model.exact(), 200, seed=4))
@@ -321,13 +254,8 @@ def test_several_samples_need_a_length(cli):
             ["--temperature", 0],
             "--temperature is 0; it must be above 0 (for greedy decoding, use --argmax)",
         ),
-        (["--temperature", -1], "--temperature is -1;"),
-        (["--temperature", "nan"], "--temperature is nan"),
-        (["--temperature", "inf"], "--temperature is inf; it must be a finite number\n"),
         (["--top-k", -1], "--top-k is -1; it must be at least 0"),
-        (["--top-p", 0], "--top-p is 0;"),
         (["--top-p", 1.5], "--top-p is 1.5; it must be above 0 and at most 1"),
-        (["--length", -1], "--length is -1; it must be at least 0\n"),
         (["--length", 2**63], f"--length is {2**63}; it must be below 2**63\n"),
         (["--num-samples", 0], "--num-samples is 0"),
         (["--seed", -1], "--seed is -1"),
@@ -408,11 +336,3 @@ def test_novelty_without_the_training_text(cli, checkpoint, home):
 )
 def test_options_that_exclude_novelty(cli, options, words):
     assert cli("sample", "missing.npz", "--novelty", *options, status=2).stderr.endswith(words)
-
-
-@pytest.mark.parametrize("temperature", ["1e-300", "1e300", "0.001", "1000"])
-def test_extreme_temperatures(cli, toy, temperature):
-    text = cli("sample", toy, "--temperature", temperature, "--length", 100, "--seed", 1).stdout
-    assert len(text) == 101
-    if temperature == "1e-300":
-        assert text == text_of(toy, 100, choice=Choice(argmax=True)) + "\n"

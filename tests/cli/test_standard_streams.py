@@ -36,13 +36,6 @@ def shell(home):
     return shell
 
 
-@pytest.fixture
-def toy(home):
-    """Save a small model."""
-    save("toy.npz", toy_model())
-    return "toy.npz"
-
-
 def test_console_script_and_python_m_have_the_same_entry_point():
     (script,) = entry_points(group="console_scripts", name="minichar")
     assert script.value == "minichar.__main__:main"
@@ -104,8 +97,10 @@ def test_closed_standard_error(shell, checkpoint):
 
 
 @needs_full
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["sample", "toy.npz", "--quiet"]])
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"),
+    [(["--help"], "1"), (["train", "--help"], ""), (["sample", "toy.npz", "--quiet"], "")],
+)
 def test_full_standard_output(shell, toy, arguments, unbuffered):
     result = shell('exec "$@" >/dev/full', "-m", "minichar", *arguments, PYTHONUNBUFFERED=unbuffered)
     assert result.returncode == 1
@@ -118,10 +113,7 @@ def test_full_standard_error(shell):
     assert (result.returncode, result.stdout) == (1, "")
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    ["--help", "--version", "train --help", "data list", "sample", "eval", "inspect", "plot", "convert cv"],
-)
+@pytest.mark.parametrize("arguments", ["--help", "data list", "eval"])
 def test_abandoned_standard_output(process, checkpoint, arguments):
     child = process(*arguments.split(), env=ONE_THREAD | {"PYTHONUNBUFFERED": ""})
     child.stdout.close()
@@ -162,10 +154,7 @@ def test_generated_text_is_escaped_on_a_terminal_only(on_a_terminal, process, at
     [
         ("inspect {}", 0),
         ("convert {} --to html", 0),
-        ("convert {} --to html --quiet{}", 2),
         ("plot {}", 1),
-        ("eval {} --data missing{}", 1),
-        ("train --resume missing{}", 1),
         ("missing{}", 2),
     ],
 )
@@ -279,25 +268,19 @@ def handler_in_block():
         return signal.getsignal(signal.SIGINT)
 
 
-def test_interrupt_action_is_restored():
-    before = signal.getsignal(signal.SIGINT)
+def test_interrupt_action_is_restored_and_a_handler_of_the_program_or_in_another_thread_is_kept():
+    before, handlers = signal.getsignal(signal.SIGINT), []
     assert handler_in_block() is signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) is before
-
-
-def test_interrupt_action_in_another_thread():
-    handlers = []
     thread = threading.Thread(target=lambda: handlers.append(handler_in_block()))
     thread.start()
     thread.join()
-    assert handlers == [signal.getsignal(signal.SIGINT)]
+    assert handlers == [before]
 
-
-def test_interrupt_handler_of_the_program_is_kept():
     def handler(number, frame):
         pass
 
-    before = signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, handler)
     try:
         assert handler_in_block() is handler
     finally:

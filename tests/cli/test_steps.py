@@ -54,7 +54,6 @@ def test_the_number_of_epochs_depends_on_the_layout(refused, home, steps, option
         ["--data", "input.txt", "--steps", "many"],
         ["--data", "input.txt", "--steps", 0],
         ["--data", "input.txt", "--data", "input.txt", "--steps", 9],
-        ["--data", "input.txt", "--batch-size", "x", "--steps", 9],
         ["--data", "input.txt", "--batch-size", -1, "--steps", 9],
         ["--data", "input.txt", "--recipe", "list", "--steps", 9],
         ["--data", "input.txt", "--steps", 9, "--xyzzy"],

@@ -1,17 +1,24 @@
-"""Test that training survives the loss of its terminal or log, and can resume after being killed."""
+"""Test that signals stop training after a step, that it survives the loss of its terminal, and resumes."""
 
 import os
 import pty
+import re
 import signal
 import sys
 from pathlib import Path
-from time import sleep
+from types import SimpleNamespace
 
 import pytest
-from toys import ONE_THREAD, TOY, history_of, parts
+from toys import ONE_THREAD, TOY, history_of, parts, toy_settings
 
+from minichar.checkpoints import checkpoint
 from minichar.checkpoints.checkpoint import load_training
-from minichar.checkpoints.naming import is_latest
+from minichar.checkpoints.choosing import best_checkpoint
+from minichar.cli.report import Report
+from minichar.cli.stopping import stopping
+from minichar.training.events import Step
+from minichar.training.start import begin
+from minichar.training.trainer import Trainer
 
 LONG = ("--max-epochs", "100000", "--print-every", "5", "--eval-val-every", "100000000")
 SHORT = ("--print-every", "5", "--eval-val-every", "20")
@@ -27,16 +34,6 @@ def checkpoint_of(home):
     (path,) = (home / "cv").glob("*_interrupted.npz")
     load_training(path)
     return path
-
-
-@pytest.mark.parametrize(("number", "status"), [("SIGHUP", 129), ("SIGTERM", 143), ("SIGINT", 130)])
-def test_a_signal_saves_a_checkpoint(started, home, number, status):
-    child = started(*LONG)
-    assert any("characters/s" in line for line in child.stderr)
-    child.send_signal(getattr(signal, number))
-    child.communicate()
-    assert child.returncode == status
-    checkpoint_of(home)
 
 
 def test_sighup_is_ignored_under_nohup(started, home):
@@ -99,38 +96,25 @@ def test_a_log_that_cannot_be_written_is_reported_once(cli, home):
     load_training(Path(result.stdout.strip()))
 
 
-def test_a_log_in_a_missing_directory_is_reported_before_training(cli, home):
-    arguments = ("train", "--data", "input.txt", *TOY, "--log", "missing/log.jsonl")
-    assert "cannot write to log file missing/log.jsonl: No such file" in cli(*arguments, status=1).stderr
-    assert not (home / "cv").exists()
-
-
 class TestResumeWithoutAPath:
     @pytest.fixture
-    def interrupted(self, started, home):
-        """Kill a run after it has saved a checkpoint between evaluations."""
-        child = started(*LONG, "--checkpoint-every", "0.05")
-        while not list((home / "cv").glob("*_latest.npz")):
-            assert child.poll() is None
-            sleep(0.02)
-        child.kill()
-        child.communicate()
-        (path,) = filter(is_latest, (home / "cv").glob("lm_*"))
-        return path
+    def interrupted(self, home):
+        """Return a checkpoint saved between evaluations, in step 40, by a run that was then killed."""
+        trainer = begin(toy_settings(".", num_layers=1)).trainer
+        for event in trainer.run():
+            if isinstance(event, Step) and event.iteration == 40:
+                return trainer.save_latest().path
 
     def test_it_uses_the_newest_checkpoint(self, cli, home, interrupted):
-        done = parts(interrupted)[0]["training"]["iteration"]
-        epochs = done // 33 + 2
-        result = cli("train", "--resume", "--max-epochs", epochs, "--eval-val-every", 100)
-        assert f"resumed    at epoch {done / 33:.2f}" in result.stderr
-        assert parts(Path(result.stdout.strip()))[0]["training"]["iteration"] <= 33 * epochs
+        result = cli("train", "--resume", "--max-epochs", 3, "--eval-val-every", 100)
+        assert f"resumed    at epoch {40 / 33:.2f}" in result.stderr
+        assert parts(Path(result.stdout.strip()))[0]["training"]["iteration"] == 3 * 33
         assert not interrupted.exists()
 
     def test_it_uses_the_checkpoint_directory(self, cli, home, interrupted):
         (home / "cv").rename(home / "elsewhere")
         assert "no checkpoint in cv/" in cli("train", "--resume", status=1).stderr
-        epochs = parts(home / "elsewhere" / interrupted.name)[0]["training"]["iteration"] // 33 + 1
-        result = cli("train", "--resume", "--checkpoint-dir", "elsewhere", "--max-epochs", epochs)
+        result = cli("train", "--resume", "--checkpoint-dir", "elsewhere")
         assert result.stdout.startswith("elsewhere/lm_lstm_epoch")
 
     def test_a_corrupted_newest_checkpoint_is_skipped(self, cli, home, interrupted):
@@ -138,10 +122,9 @@ class TestResumeWithoutAPath:
         newest.write_bytes(interrupted.read_bytes()[:-100])
         later = interrupted.stat().st_mtime + 10
         os.utime(newest, (later, later))
-        done = parts(interrupted)[0]["training"]["iteration"]
-        result = cli("train", "--resume", "--max-epochs", done // 33 + 1)
+        result = cli("train", "--resume")
         assert f"skipped: cv/{newest.name} is not a checkpoint" in result.stderr
-        assert f"resumed    at epoch {done / 33:.2f}" in result.stderr
+        assert f"resumed    at epoch {40 / 33:.2f}" in result.stderr
 
     def test_if_all_are_corrupted_the_error_names_the_newest(self, cli, home, interrupted):
         interrupted.write_bytes(b"")
@@ -154,3 +137,119 @@ def test_temporary_files_of_killed_runs_are_deleted_at_the_start(cli, home):
     (home / "cv" / ".lm_lstm_latest.npz.0123abcd.tmp").write_bytes(b"half")
     cli("train", "--data", "input.txt", *TOY)
     assert not list((home / "cv").glob(".*"))
+
+
+# Signals
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def interrupt_at(monkeypatch, iteration, number):
+    """Send a signal to this process during a training step."""
+    learn = Trainer.learn
+
+    def interrupted(self):
+        if self.iteration == iteration:
+            os.kill(os.getpid(), number)
+        return learn(self)
+
+    monkeypatch.setattr(Trainer, "learn", interrupted)
+
+
+@pytest.fixture
+def handlers():
+    """Make an uncaught signal fail the test instead of ending the test session."""
+
+    def uncaught(number, frame):
+        raise AssertionError("uncaught signal")
+
+    before = {number: signal.signal(number, uncaught) for number in SIGNALS}
+    yield uncaught
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_signal_saves_and_prints_how_to_resume(cli, home, monkeypatch, number, handlers):
+    interrupt_at(monkeypatch, 9, number)
+    result = cli("train", "--data", "input.txt", *TOY, status=128 + number)
+    (path,) = (home / "cv").iterdir()
+    assert path.name == "lm_lstm_epoch0.30_interrupted.npz"
+    assert "stopped at epoch 0.30; resume with:\n  minichar train --resume cv/" + path.name in result.stderr
+    assert result.stdout == f"cv/{path.name}\n"
+    assert parts(path)[0]["training"]["iteration"] == 10
+    assert {signal.getsignal(each) for each in SIGNALS} == {handlers}
+
+
+def test_interrupted_run_prints_the_best_checkpoint(cli, home, monkeypatch):
+    interrupt_at(monkeypatch, 25, signal.SIGINT)
+    result = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 10, status=130)
+    assert Path(result.stdout.strip()) == best_checkpoint(Path("cv"))
+    assert re.search(r"--resume cv/lm_lstm_epoch0\.\d\d_interrupted\.npz", result.stderr)
+
+
+@pytest.mark.parametrize("patience", [0, 60])
+def test_second_signal_exits_at_once_after_the_patience(cli, home, monkeypatch, patience):
+    monkeypatch.setattr("minichar.cli.stopping.PATIENCE", patience)
+    learn = Trainer.learn
+
+    def impatient(self):
+        if self.iteration == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return learn(self)
+
+    monkeypatch.setattr(Trainer, "learn", impatient)
+    stderr = cli("train", "--data", "input.txt", *TOY, status=130).stderr
+    assert ("\nstopped without saving\n" in stderr) == (patience == 0)
+    assert len(list((home / "cv").iterdir())) == (patience > 0)
+
+
+@pytest.mark.parametrize("during", ["save", "finish"])
+def test_signals_during_the_last_save_and_the_closing_messages_are_ignored(
+    cli, home, monkeypatch, handlers, during
+):
+    monkeypatch.setattr("minichar.cli.stopping.PATIENCE", 0)
+    interrupt_at(monkeypatch, 9, signal.SIGINT)
+    owner, name = {"save": (checkpoint, "save"), "finish": (Report, "finish")}[during]
+    original = getattr(owner, name)
+
+    def interrupted(*arguments):
+        os.kill(os.getpid(), signal.SIGINT)
+        original(*arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(owner, name, interrupted)
+    result = cli("train", "--data", "input.txt", *TOY, status=130)
+    (path,) = (home / "cv").iterdir()
+    assert f"resume with:\n  minichar train --resume cv/{path.name}\n" in result.stderr
+    assert result.stdout == f"cv/{path.name}\n"
+
+
+def test_only_the_second_of_many_signals_raises_an_exception(monkeypatch, handlers):
+    """The next one would interrupt the clean-up, such as showing the cursor again."""
+    monkeypatch.setattr("minichar.cli.stopping.PATIENCE", 0)
+    said, raised = [], []
+    work = SimpleNamespace(stop=lambda: None, is_saved=False)
+    with stopping(work, said.append):
+        for n in range(4):
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt as error:
+                raised.append((n, str(error)))
+    assert raised == [(1, "stopped without saving")]
+    assert said == ["stopping (press Ctrl-C again to stop at once without saving)"]
+
+
+def test_a_signal_after_the_last_chunk_does_not_suggest_resuming(cli, home, monkeypatch, handlers):
+    finish = Report.finish
+
+    def interrupted(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        finish(self)
+
+    monkeypatch.setattr(Report, "finish", interrupted)
+    result = cli("train", "--data", "input.txt", *TOY, status=130)
+    assert "resume with" not in result.stderr
+    assert f"generate text: minichar sample {result.stdout}" in result.stderr

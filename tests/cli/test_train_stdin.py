@@ -27,16 +27,18 @@ def test_standard_input_that_is_empty_or_would_replace_another_text(cli, home, t
     assert os.listdir(home / "cv") == ["input.txt"]
 
 
+TRAIN = "train --checkpoint-dir a/b"
+SWEEP = "sweep --search learning_rate=0.01,0.02 --sweep-dir a/b"
+
+
 @pytest.mark.parametrize(
-    "command", ["train --checkpoint-dir a/b", "sweep --search learning_rate=0.01,0.02 --sweep-dir a/b"]
-)
-@pytest.mark.parametrize(
-    ("text", "words"),
+    ("command", "text", "words"),
     [
-        ("", "is empty"),
-        (b"\xff", "is not utf-8 text"),
-        ("short", "too few"),
-        (TEXT, "which does not occur in"),
+        (TRAIN, "", "is empty"),
+        (TRAIN, b"\xff", "is not utf-8 text"),
+        (TRAIN, "short", "too few"),
+        (TRAIN, TEXT, "which does not occur in"),
+        (SWEEP, TEXT, "which does not occur in"),
     ],
 )
 def test_unusable_standard_input_leaves_no_files(cli, home, command, text, words):

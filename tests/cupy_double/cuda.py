@@ -69,6 +69,9 @@ class Cuda(Known):
         memory = np.empty(size, "uint8")
         return SimpleNamespace(ptr=memory.__array_interface__["data"][0], memory=memory)
 
+    def Memory(self, size):
+        return SimpleNamespace(ptr=self.alloc(size).ptr, size=size)
+
     def MemoryPool(self, allocator=None):
         return MemoryPool(self._device)
 
@@ -127,6 +130,8 @@ class Stream(Known):
     def wait_event(self, event):
         if event._capture is not self._device.capture:
             raise CUDARuntimeError(CAPTURE_ISOLATION)
+        if event._capture is not None:
+            event._capture.streams.add(self)
 
     def begin_capture(self, mode=None):
         if self._device.stream is not self:
@@ -165,12 +170,13 @@ class MemoryPool(Known):
 
     def __init__(self, device):
         super().__init__(device, real.cuda.MemoryPool)
-        self._stream = None
+        self._streams = set()
 
     def malloc(self, size):
         device = self._device
-        self._stream = self._stream or device.stream  # a pool serves one stream
-        if device.capture is not None and self._stream is not device.capture.stream:
+        if device.capture is None or not self._streams:
+            self._streams.add(device.stream)
+        elif device.capture.stream not in self._streams:
             raise RuntimeError("a captured step allocated memory from the pool of another graph")
 
     def total_bytes(self):

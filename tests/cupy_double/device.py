@@ -41,7 +41,8 @@ class Device:
     @np.errstate(over="ignore")  # a GPU does not report overflow
     def call(self, function, *args, **kwargs):
         """Call a NumPy function on device arrays, and record the call during capture."""
-        if self.fusing and (not isinstance(function, np.ufunc) or function.signature):
+        elementwise = isinstance(function, np.ufunc) and not function.signature
+        if self.fusing and not elementwise and function is not np.ndarray.astype:
             raise TypeError(f"a fused function called {function}, which is not element-wise")
         if self.capture is not None and getattr(function, "__name__", None) in PRODUCTS:
             raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
@@ -90,9 +91,9 @@ class Device:
             self.capture.undo.append((array, array.copy()))
 
     def record(self, call):
-        """Record a call during capture, which must be on the captured stream."""
+        """Record a call during capture, which must be on a captured stream."""
         if self.capture is not None:
-            if self.stream is not self.capture.stream:
+            if self.stream not in self.capture.streams:
                 raise RuntimeError("an operation on a stream other than the captured one")
             self.capture.calls.append(call)
 
@@ -104,7 +105,7 @@ class Capture:
     """The calls and writes between `begin_capture` and `end_capture`."""
 
     def __init__(self, stream):
-        self.stream, self.valid = stream, True
+        self.stream, self.streams, self.valid = stream, {stream}, True
         self.calls, self.undo, self.fresh, self.used = [], [], {}, []
 
     def end(self):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from minichar.devices.choose import open_backend
+from minichar.devices.opencl import COPYING, VECTOR
 from minichar.errors import MinicharError
 
 
@@ -61,6 +62,10 @@ def fake_opencl(monkeypatch):
             SyclQueue=lambda device, property: SimpleNamespace(sycl_device=device),
         )
         monkeypatch.setitem(sys.modules, "dpctl", dpctl)
-        monkeypatch.setitem(sys.modules, "dpnp", SimpleNamespace(__version__="0"))
+        monkeypatch.setitem(sys.modules, "dpnp", SimpleNamespace(__version__="0", asarray=None))
+        vector = SimpleNamespace(_is_available=lambda: True)
+        monkeypatch.setitem(sys.modules, VECTOR, vector)
+        copying = SimpleNamespace(_copy_from_numpy_into=lambda there, array: None)
+        monkeypatch.setitem(sys.modules, COPYING, copying)
 
     return install

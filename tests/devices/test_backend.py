@@ -21,17 +21,9 @@ class TestArrays:
         assert back.dtype == dtype
         np.testing.assert_array_equal(back, array)
 
-    def test_copies_are_counted(self, backend):
-        assert backend.crossings == {"to_device": 0, "to_host": 0}
-        there = backend.to_device(np.ones(3))
-        backend.to_host(there)
-        backend.to_host(there.sum())
-        assert backend.crossings == {"to_device": 1, "to_host": 2}
-
     @pytest.mark.parametrize("dtype", ["float32", "int64"])
     def test_zeros_are_allocated_on_the_device(self, dtype, backend):
         zeros = backend.zeros((2, 3), dtype)
-        assert backend.crossings["to_device"] == 0
         assert str(zeros.dtype) == dtype
         np.testing.assert_array_equal(backend.to_host(zeros), np.zeros((2, 3)))
 
@@ -51,8 +43,7 @@ class TestArrays:
                 use()
 
     def test_the_description_is_one_line_and_contains_the_name(self, backend):
-        assert backend.mode() == ""
-        assert backend.platform() == (description := backend.describe())
+        description = backend.describe()
         assert (backend.name if backend.kind != "cpu" else f"NumPy {np.__version__} with ") in description
         assert "\n" not in description
 
@@ -60,17 +51,20 @@ class TestArrays:
 class TestColumns:
     G, V, N = 3, 7, 40
 
-    @pytest.mark.parametrize("dtype", ["float32", "float64"])
-    @pytest.mark.parametrize("seen", [[0, 1, 2, 3, 4, 5, 6], [1, 4, 6], [2]])
-    def test_sum_columns(self, dtype, seen, backend, host, generator):
-        """The output is a row slice with nonzero initial values, as in a GRU."""
+    @pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+    @pytest.mark.parametrize(
+        ("seen", "ids_dtype"), [([0, 1, 2, 3, 4, 5, 6], "int64"), ([1, 4, 6], "int32"), ([2], "int64")]
+    )
+    def test_sum_columns(self, dtype, seen, ids_dtype, backend, host, generator):
+        """The arrays are parts of larger arrays. The output has nonzero initial values, as in a GRU."""
         columns = generator.normal(size=(self.G, self.N)).astype(dtype)
-        ids = generator.choice(seen, size=self.N)
-        expected = np.zeros((self.G, self.V))
+        ids = generator.choice(seen, size=self.N).astype(ids_dtype)
+        expected = np.zeros((self.G, self.V), np.result_type(dtype, "float64"))
         for j, k in enumerate(ids):
             expected[:, k] += columns[:, j]
         whole = backend.to_device(np.full((self.G + 2, self.V), 7.0, dtype))
-        backend.sum_columns(backend.to_device(columns), backend.to_device(ids), whole[1:-1])
+        rows, after = backend.to_device(np.vstack([columns + 1, columns]))[self.G :], np.pad(ids, (5, 0))
+        backend.sum_columns(rows, backend.to_device(after)[5:], whole[1:-1])
         result = host(whole)
         np.testing.assert_allclose(result[1:-1], expected, rtol=0, atol=100 * np.finfo(dtype).eps)
         assert (result[[0, -1]] == 7.0).all()
@@ -94,7 +88,7 @@ SOURCES = sorted(Path(minichar.__file__).parent.rglob("*.py"))
 def test_only_the_backend_modules_import_cupy_and_dpnp():
     pattern = re.compile(r"""(^ *(import|from) +|import_module\(["'])(cupy|dpnp|dpctl)\b""", re.MULTILINE)
     found = [path.name for path in SOURCES if pattern.search(path.read_text("utf-8"))]
-    assert found == ["cupy.py", "nccl.py", "opencl.py"]
+    assert found == ["cupy.py", "nccl.py", "opencl.py", "opencl_kernels.py"]
 
 
 def test_engine_and_training_do_not_check_the_kind_of_device():

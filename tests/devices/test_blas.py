@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from minichar.devices.blas import THREAD_VARIABLES, describe_numpy
-from minichar.devices.cpu import CPU
+from minichar.devices.cpu import CPU, THREAD_VARIABLES, describe_numpy
 
 
 @pytest.mark.parametrize("variable", THREAD_VARIABLES)

@@ -1,6 +1,5 @@
 """Tests for matrix products through a fake cuBLAS that reads memory at the pointers it receives."""
 
-import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
@@ -8,7 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cupy_double import DoubleOfCuPy, open_double
+from cupy_double import open_double
 from cupy_double.cublas import INVALID_VALUE
 
 from minichar.devices import cublas
@@ -140,14 +139,6 @@ class TestStream:
         assert there() is not None
 
     @pytest.mark.parametrize(
-        "open_gpu",
-        [
-            lambda *tf32: open_backend("gpu", *tf32),
-            lambda *tf32: open_devices("gpu:0", *tf32)[0],
-            lambda *tf32: open_devices("auto", *tf32)[1],
-        ],
-    )
-    @pytest.mark.parametrize(
         ("capability", "tf32", "mode"),
         [
             ("80", (), DEFAULT_MATH),
@@ -157,11 +148,16 @@ class TestStream:
             ("75", (True,), DEFAULT_MATH),  # Turing has no TF32
         ],
     )
-    def test_float32_products_use_tf32_only_if_requested(self, open_gpu, capability, tf32, mode, fake_cupy):
-        cupy = fake_cupy(capability=capability)
-        gpu = open_gpu(*tf32)
-        assert [handle.math for handle in cupy.cublas.handles.values()] == [mode]
-        assert gpu.tf32 == gpu.describe().endswith(", TF32") == (mode == TF32_TENSOR_OP_MATH)
+    def test_float32_products_use_tf32_only_if_requested(self, capability, tf32, mode, fake_cupy):
+        for open_gpu in (
+            lambda: open_backend("gpu", *tf32),
+            lambda: open_devices("gpu:0", *tf32)[0],
+            lambda: open_devices("auto", *tf32)[1],
+        ):
+            cupy = fake_cupy(capability=capability)
+            gpu = open_gpu()
+            assert [handle.math for handle in cupy.cublas.handles.values()] == [mode]
+            assert gpu.tf32 == gpu.describe().endswith(", TF32") == (mode == TF32_TENSOR_OP_MATH)
 
     def test_the_handle_of_another_thread_uses_the_same_mode(self, fake_cupy):
         cupy = fake_cupy()
@@ -182,44 +178,68 @@ def test_backends_of_the_same_gpu_share_a_handle_and_its_workspace(fake_cupy):
     assert len({first, *others}) == len(cupy.cublas.handles) == len(cublas.WORKSPACES) - before == 3
 
 
+def no_library(cupy, patch):
+    def load():
+        raise ModuleNotFoundError("No module named 'cuda'\nmore")
+
+    patch.setattr("minichar.devices.cupy.load_library", load)
+
+
+def no_functions(cupy, patch):
+    patch.setattr("minichar.devices.cupy.load_library", SimpleNamespace)
+
+
+def no_products(cupy, patch):
+    """Without a test product, the first training step would fail."""
+    patch.setattr(cupy.cublas.cublasSgemm_v2, "function", lambda *arguments: INVALID_VALUE)
+
+
+def no_results(cupy, patch):
+    right = cupy.asnumpy
+
+    def asnumpy(array):
+        if array.dtype == "float32":
+            raise RuntimeError("an asynchronous error")
+        return right(array)
+
+    patch.setattr(cupy, "asnumpy", asnumpy)
+
+
+def no_memory(cupy, patch):
+    def alloc(size):
+        raise MemoryError("Out of memory allocating 33,554,432 bytes")
+
+    patch.setattr(cupy.cuda, "alloc", alloc)
+
+
 class TestFallback:
-    def open(self, monkeypatch, load):
-        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
-        monkeypatch.setattr("minichar.devices.cupy.load_library", load)
-        return open_backend("gpu")
-
-    def test_without_cublas_cupy_computes_the_products_and_no_step_is_captured(self, monkeypatch, generator):
-        def load():
-            raise ModuleNotFoundError("No module named 'cuda'\nmore")
-
-        with pytest.warns(
-            RuntimeWarning,
-            match=r"^cuBLAS cannot be used directly, so .* \(ModuleNotFoundError: No module named 'cuda'\)$",
-        ) as warned:
-            gpu = self.open(monkeypatch, load)
+    @pytest.mark.parametrize(
+        ("broken", "cause"),
+        [
+            (no_library, r".* \(ModuleNotFoundError: No module named 'cuda'\)$"),
+            (no_functions, r".*\(AttributeError"),
+            (no_products, ".* cublasSgemm_v2 returned CUBLAS_STATUS_INVALID"),
+            (no_results, ".* an asynchronous error"),
+            (no_memory, ".* Out of memory"),
+        ],
+    )
+    def test_cupy_computes_the_products_and_no_step_is_captured(self, broken, cause, fake_cupy, generator):
+        cupy = fake_cupy()
+        with pytest.MonkeyPatch.context() as patch:
+            broken(cupy, patch)
+            with pytest.warns(RuntimeWarning, match=f"^cuBLAS cannot be used directly, so {cause}") as warned:
+                gpu = open_backend("gpu")
         assert len(warned) == 1
+        assert gpu.products is None
+        assert gpu.tf32_note("float32") == "TF32 has no effect because cuBLAS cannot be used directly"
         a, b = generator.normal(size=(2, 3, 3))
         A, B = gpu.to_device(a), gpu.to_device(b)
         np.testing.assert_allclose(gpu.to_host(gpu.matmul(A, B)), a @ b, rtol=1e-13)
         np.testing.assert_allclose(gpu.to_host(gpu.add_matmul(A, B, out=A + 0.0)), a + a @ b, rtol=1e-13)
-
         steps = []
-        gpu.recorded(lambda: steps.append(gpu))(7)
+        gpu.repeat(gpu.recorded(lambda: steps.append(gpu)), 7)
         assert len(steps) == 7
-
-    def test_a_library_without_one_of_the_functions(self, monkeypatch):
-        with pytest.warns(RuntimeWarning, match="AttributeError"):
-            gpu = self.open(monkeypatch, SimpleNamespace)
-        assert gpu.products is None
-        assert gpu.tf32_note("float32") == "TF32 has no effect because cuBLAS cannot be used directly"
-
-    def test_a_library_that_cannot_multiply(self, fake_cupy):
-        """Without a test product, the first training step would fail."""
-        fake_cupy().cublas.cublasSgemm_v2.function = lambda *arguments: INVALID_VALUE
-        with pytest.warns(RuntimeWarning, match="directly, .* cublasSgemm_v2 returned CUBLAS_STATUS_INVALID"):
-            gpu = open_backend("gpu")
-        one = gpu.zeros((1, 1), "float32") + 1.0
-        assert float(gpu.matmul(one, one)) == 1.0
+        assert open_backend("gpu").products is not None  # the failure is not remembered
 
     def test_a_library_that_cannot_be_used_in_another_thread(self, fake_cupy):
         """Each thread has its own handle."""
@@ -231,34 +251,11 @@ class TestFallback:
             gpu = thread.submit(open_backend, "gpu").result()
         assert gpu.products is None
 
-    def test_an_error_after_the_launch_of_the_product(self, fake_cupy):
-        cupy = fake_cupy()
-        right = cupy.asnumpy
-
-        def asnumpy(array):
-            if array.dtype == "float32":
-                raise RuntimeError("an asynchronous error")
-            return right(array)
-
-        cupy.asnumpy = asnumpy
-        with pytest.warns(RuntimeWarning, match="directly, .* an asynchronous error"):
-            assert open_backend("gpu").products is None
-        cupy.asnumpy = right
-        assert open_backend("gpu").products is not None
-
     def test_an_error_of_cublas_is_raised(self, gpu, monkeypatch):
         monkeypatch.setattr(cublas, "layout", lambda X: (0, 1))
         A, B = gpu.zeros((M, K), "float64"), gpu.zeros((K, N), "float64")
         with pytest.raises(RuntimeError, match="cublasDgemm_v2 returned CUBLAS_STATUS_INVALID_VALUE"):
             gpu.matmul(A, B)
-
-    def test_a_gpu_without_enough_free_memory_for_the_workspace(self, fake_cupy):
-        def alloc(size):
-            raise MemoryError("Out of memory allocating 33,554,432 bytes")
-
-        fake_cupy().cuda.alloc = alloc
-        with pytest.warns(RuntimeWarning, match="cannot be used directly, .* Out of memory"):
-            assert open_backend("gpu").products is None
 
 
 def test_each_thread_has_its_own_handle(gpu):

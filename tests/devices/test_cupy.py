@@ -26,12 +26,6 @@ def test_a_missing_or_old_driver_or_a_missing_gpu(status, why, remedy, fake_cupy
     assert message.endswith(remedy)
 
 
-@pytest.mark.usefixtures("broken_cupy")
-def test_a_failing_import(error_of):
-    message = error_of("gpu")
-    assert "requires CuPy (AttributeError: NumPy has no such attribute): pip install" in message
-
-
 INSTALL, INSPECT = install_command("gpu"), "check the GPU with nvidia-smi"
 
 
@@ -96,6 +90,23 @@ def test_kernels_are_counted_in_the_cache_of_cupy(fake_cupy, monkeypatch, tmp_pa
     monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path))
     folder = cache.DiskKernelCacheBackend()._cache_dir
     assert open_backend("gpu").compile_notice().endswith(f" caches them in {folder}")
+
+
+@pytest.mark.parametrize(
+    ("H", "size"),
+    [
+        *((51, 51), (52, 64), (64, 64), (85, 64), (86, 86)),
+        *((102, 102), (103, 128), (170, 128), (171, 171), (204, 204), (205, 256), (341, 256), (342, 342)),
+    ],
+)
+def test_a_size_near_that_of_a_chunk_kernel_is_replaced_if_it_is_used(H, size, fake_cupy, monkeypatch):
+    fake_cupy()
+    monkeypatch.setattr("minichar.devices.cupy.runs_on", lambda *arguments: True)
+    gpu = open_backend("gpu")
+    assert gpu.suitable_size("lstm", H) == CPU.suitable_size("lstm", H) == H
+    gpu.uses_chunk_kernel = True
+    assert gpu.suitable_size("lstm", H) == size
+    assert gpu.suitable_size("gru-reset-before", H) == H
 
 
 class TestSumColumns:

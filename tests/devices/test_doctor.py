@@ -34,29 +34,20 @@ def findings():
     return {finding.what: finding for finding in doctor.examine()}
 
 
-def test_checks_every_device(double):
-    double()
-    assert list(findings()) == ["Python", "cpu", "gpu", "opencl", "auto", "disk"]
-
-
-def test_reports_python_numpy_blas_and_speed(double):
-    double()
+def test_a_machine_with_a_gpu(double):
+    cupy = double()
     found = findings()
+    assert list(found) == ["Python", "cpu", "gpu", "opencl", "auto", "disk"]
     assert platform.python_version() in found["Python"].found
     assert found["cpu"].ok
     assert f"NumPy {np.__version__} with " in found["cpu"].found
     assert " thread" in found["cpu"].found
     assert found["cpu"].found.endswith(" GFLOP/s")
-
-
-def test_reports_the_versions_and_memory_of_a_gpu(double):
-    cupy = double()
-    found = findings()
     assert found["gpu"].ok
     runtime = cupy.cuda.runtime.runtimeGetVersion()
     assert f"CuPy {cupy.__version__}, CUDA driver 12080, runtime {runtime}" in found["gpu"].found
     assert "on gpu:0: Double, 8 GB: " in found["gpu"].found
-    assert found["auto"].found == "cpu or gpu:0, whichever trains faster"
+    assert found["auto"].found == "cpu or gpu:0, depending on the size of the network"
 
 
 def test_checks_every_gpu(double):
@@ -106,17 +97,6 @@ def test_a_broken_package_is_reported_once_and_as_the_reason_why_auto_uses_the_c
     assert lines[4].startswith("auto     no  cpu; device gpu: requires CuPy (AttributeError: too old)")
 
 
-def test_an_unavailable_device_is_reported_with_a_remedy(double):
-    double(error=35)
-    found = findings()
-    assert found["cpu"].ok
-    assert not found["gpu"].ok
-    assert "install or update the driver" in found["gpu"].found
-    assert not found["opencl"].ok
-    assert found["opencl"].found.endswith(install_command("opencl"))
-    assert found["auto"].found == "the same as cpu"
-
-
 def test_a_device_that_fails_after_opening_is_reported_in_one_line(double, monkeypatch):
     """CuPy raises this kind of error if a CUDA library is missing."""
     double()
@@ -141,14 +121,14 @@ def test_a_nearly_full_disk(free, ok, found, double, monkeypatch):
     assert (disk.ok, disk.found) == (ok, found)
 
 
-def test_the_speed_is_the_median_over_several_matrix_products(monkeypatch):
+def test_the_speed_is_the_median_over_several_matrix_products(monkeypatch, count_copies):
     """Multiplying two N × N matrices takes 2 N³ floating-point operations."""
     backend = doctor.open_backend("cpu")
     ticks = iter([0.0, 9.0, 0.0, 1.0, 0.0, 2.0, 0.0, 3.0, 0.0, 4.0, 0.0, 5.0])
     monkeypatch.setattr(doctor, "perf_counter", lambda: next(ticks))
-    before = backend.crossings["to_host"]
+    copies = count_copies(backend)
     assert doctor.gigaflops(backend) == pytest.approx(2 * 32**3 / 3.0 / 1e9)
-    assert backend.crossings["to_host"] - before == 6  # copying the result waits for the device
+    assert copies["to_host"] == 6  # copying the result waits for the device
 
 
 def test_the_command_prints_one_line_per_finding_and_exits_with_0(double):
@@ -156,11 +136,14 @@ def test_the_command_prints_one_line_per_finding_and_exits_with_0(double):
     double(error=35)
     result = CliRunner().invoke(main, ["doctor"])
     assert result.exit_code == 0
-    lines = result.stdout.splitlines()
-    assert len(lines) == 6
-    assert lines[0].startswith("Python   ok  ")
-    assert lines[2].startswith("gpu      no  device gpu:0: CuPy ")
-    assert lines[4] == "auto     ok  the same as cpu"
+    python, cpu, gpu, opencl, auto, _disk = result.stdout.splitlines()
+    assert python.startswith("Python   ok  ")
+    assert cpu.startswith("cpu      ok  ")
+    assert gpu.startswith("gpu      no  device gpu:0: CuPy ")
+    assert "install or update the driver" in gpu
+    assert opencl.startswith("opencl   no  ")
+    assert opencl.endswith(install_command("opencl"))
+    assert auto == "auto     ok  the same as cpu"
 
 
 def test_a_real_opencl_device(double, monkeypatch):
@@ -170,4 +153,4 @@ def test_a_real_opencl_device(double, monkeypatch):
     finding = findings()["opencl"]
     assert finding.ok, finding
     assert f"on opencl:0, {dpctl.get_devices(backend='opencl')[0].name}: " in finding.found
-    assert finding.found.endswith(" GFLOP/s")
+    assert finding.found.endswith(" GFLOP/s; on a CPU, small networks train much faster with --device cpu")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,7 +15,13 @@ import minichar
 from minichar.devices import doctor
 from minichar.devices.choose import open_backend
 from minichar.devices.deadlock import avoid_deadlocks
+from minichar.devices.opencl import COPYING, VECTOR
+from minichar.engine.config import Config
 from minichar.extras import install_command
+from minichar.model import CharRNN
+from minichar.text.vocabulary import Vocabulary
+from minichar.training.settings import Settings
+from minichar.training.step import TrainingStep
 
 
 def test_without_a_device(fake_opencl, error_of):
@@ -92,6 +99,15 @@ class TestDriver:
         open_backend("opencl")
         assert os.environ["OCL_ICD_FILENAMES"] == "/mine.so"
 
+    @pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
+    def test_compiled_kernels_are_cached_by_default(self, before, after, fake_opencl, monkeypatch):
+        fake_opencl(1)
+        monkeypatch.setenv("SYCL_CACHE_PERSISTENT", before or "")
+        if before is None:
+            monkeypatch.delenv("SYCL_CACHE_PERSISTENT")
+        open_backend("opencl")
+        assert os.environ["SYCL_CACHE_PERSISTENT"] == after
+
     def test_without_a_bundled_driver_the_variable_is_not_set(self, driver):
         driver.unlink()
         open_backend("opencl")
@@ -112,38 +128,97 @@ def test_random_numbers_depend_on_32_bits_of_the_seed(monkeypatch):
         assert (numbers != first).all()
 
 
+@pytest.mark.parametrize(
+    ("cell", "tasks", "kernels"),
+    [("lstm", 202, 70), ("gru", 226, 70), ("rnn", 200, 70), ("gru-reset-before", 322, 121)],
+)
+def test_a_training_step_stays_within_its_budget(cell, tasks, kernels, monkeypatch):
+    """On a CPU, each task takes about as long as the product of two small matrices.
+
+    Per time step, a layer has two products, and one copy of the transposed weights. Each of its cell's
+    functions and each sum with a product is one kernel. The number of other tasks does not depend on T.
+    Only the copy of the characters waits for earlier tasks.
+    """
+    opencl = open_device("opencl")
+    manager = type(pytest.importorskip("dpctl.utils").SequentialOrderManager[opencl.queue])
+    copying, counts = sys.modules[COPYING], Counter()
+    add, copy, launch = manager.add_event_pair, copying._copy_from_numpy_into, opencl.kernels.launch
+
+    def counted_add(self, *events):
+        counts["tasks"] += 1
+        return add(self, *events)
+
+    def counted_copy(there, array):
+        counts["waits"] += array.ndim > 0
+        return copy(there, array)
+
+    def counted_launch(*args):
+        counts["kernels"] += 1
+        return launch(*args)
+
+    vocabulary = Vocabulary("abcde")
+    model = CharRNN.new(Config(5, cell, rnn_size=4, num_layers=2), vocabulary, seed=1, backend=opencl)
+    step = TrainingStep(model, 10, 3, Settings(learning_rate=0.01, weight_decay=0.0, ema=0.0))
+    inputs, targets = np.arange(60).reshape(2, 10, 3) % 5
+    step.learn(inputs, targets, opencl.uniform(1))
+    monkeypatch.setattr(manager, "add_event_pair", counted_add)
+    monkeypatch.setattr(copying, "_copy_from_numpy_into", counted_copy)
+    monkeypatch.setattr(opencl.kernels, "launch", counted_launch)
+    step.learn(inputs, targets, opencl.uniform(1))
+    assert counts == {"tasks": tasks, "kernels": kernels, "waits": 1}
+
+
 class TestDeadlock:
     """Tests that blocking functions release the GIL, which the task that they wait for may need."""
 
     def test_copies_wait_exactly_once_even_if_the_device_is_opened_several_times(self):
         events = []
         vector = SimpleNamespace(_is_available=lambda: True)
-        copying = SimpleNamespace(_copy_from_numpy_into=lambda there, array: events.append(("copy", array)))
+        copying = SimpleNamespace(_copy_from_numpy_into=lambda there, array: events.append("copy"))
         for _ in range(3):
-            avoid_deadlocks(vector, copying)
-        there = SimpleNamespace(sycl_queue=SimpleNamespace(wait=lambda: events.append("wait")))
-        copying._copy_from_numpy_into(there, 5)
-        assert events == ["wait", ("copy", 5)]
+            avoid_deadlocks(vector, copying, lambda there: there)
+        there = SimpleNamespace(
+            sycl_queue=SimpleNamespace(wait=lambda: events.append("wait")),
+            fill=lambda value: events.append(f"fill {value}"),
+        )
+        copying._copy_from_numpy_into(there, np.ones(1))
+        assert events == ["wait", "copy"]
+        copying._copy_from_numpy_into(there, np.array(2.5, "float32"))
+        assert events == ["wait", "copy", "fill 2.5"]
         assert not vector._is_available()
 
     def test_dpnp_does_not_use_blocking_vector_functions(self):
         open_device("opencl")
-        vector = pytest.importorskip("dpnp.backend.extensions.vm._vm_impl", exc_type=ImportError)
-        assert not vector._is_available()
+        assert not sys.modules[VECTOR]._is_available()
 
-    def test_dpnp_assigns_scalars_with_the_patched_copy_function(self, monkeypatch):
+    @pytest.mark.parametrize("value", [2.0, np.float64(2), True])
+    @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "complex128", "bool"])
+    def test_dpnp_does_not_wait_to_assign_a_scalar(self, value, dtype, monkeypatch):
         opencl = open_device("opencl")
-        copying = pytest.importorskip("dpnp.tensor._copy_utils", exc_type=ImportError)
-        copy, calls = copying._copy_from_numpy_into, []
+        copying, calls = sys.modules[COPYING], []
+        copy = copying._copy_from_numpy_into
         assert copy.__module__ == "minichar.devices.deadlock"
         monkeypatch.setattr(
             copying, "_copy_from_numpy_into", lambda *args: (calls.append(args), copy(*args))[1]
         )
-        array = opencl.zeros((3, 4), "float32")
-        array[:, 1] = 2.0
-        assert len(calls) == 1
-        np.testing.assert_array_equal(opencl.to_host(array), [[0, 2, 0, 0]] * 3)
+        array = opencl.zeros((3, 4), dtype)
+        array[:, 1] = value
+        ((_, copied),) = calls
+        assert copied.ndim == 0
+        expected = np.zeros((3, 4), dtype)
+        expected[:, 1] = value
+        np.testing.assert_array_equal(opencl.to_host(array), expected)
 
-    def test_a_dpnp_without_these_modules_can_be_opened(self, fake_opencl):
+    @pytest.mark.parametrize(
+        ("name", "module"),
+        [(VECTOR, None), (COPYING, None), (VECTOR, SimpleNamespace()), (COPYING, SimpleNamespace())],
+    )
+    def test_a_dpnp_without_these_functions_may_hang(self, name, module, fake_opencl, monkeypatch):
         fake_opencl(1)
-        assert open_backend("opencl").name == "opencl:0"
+        monkeypatch.setitem(sys.modules, name, module)
+        with pytest.warns(RuntimeWarning) as caught:
+            assert open_backend("opencl").name == "opencl:0"
+        (message,) = [str(warning.message) for warning in caught]
+        assert message.startswith("device opencl: training can hang with dpnp 0 (")
+        assert message.endswith(f": {install_command('opencl')}")
+        assert "\n" not in message

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from cells import ODD, B, H, arguments_of
 
-from minichar.engine.cell import Cell, Counterpart, Product
+from minichar.engine.cell import Product
 from minichar.engine.config import Config
 from minichar.engine.registry import CELLS, register
 from minichar.errors import MinicharError
@@ -75,10 +75,6 @@ def test_each_stage_accepts_the_results_of_the_previous_one(cell, generator):
     assert len(results) == len(cell.states)
 
 
-def test_every_gate_of_a_product_has_its_own_letter(cell):
-    assert all(sorted(product.gates) == sorted(set(product.gates)) for product in cell.products)
-
-
 class TestShapes:
     def test_shapes_of_the_weights(self):
         """The layer has H = 3, and its input is either a vector of size D = 5 or one of V = 11 characters."""
@@ -89,10 +85,42 @@ class TestShapes:
         rows = [(product.name, there.start, there.stop) for product, there in ODD.input_rows(3)]
         assert rows == [("R", 0, 6), ("Wn", 6, 9)]
 
-    def test_the_rows_of_Wx_are_contiguous_and_match_its_shape(self, cell):
-        rows = [there for _, there in cell.input_rows(H)]
-        assert [there.start for there in rows] == [0, *(there.stop for there in rows[:-1])]
-        assert rows[-1].stop == cell.shapes(H, 0, 8)["Wx"][0]
+
+def with_stage(**changes):
+    """Return changes to a cell that replace attributes of the LSTM's only stage."""
+    return {"stages": (replace(CELLS["lstm"].stages[0], **changes),)}
+
+
+def too_many_states(xp, a, c_prev):
+    h, c, cache = CELLS["lstm"].stages[0].forward(xp, a, c_prev)
+    return h, c, c, cache
+
+
+CACHED = "stage 1 of the cell 'odd' caches 6 arrays, but `cache` contains {} names"
+NO_CACHE = "must return a tuple that ends with a tuple of cached arrays"
+INVALID = [
+    ({"biases": {"q": 1.0}}, "biases of the cell 'odd' contains 'q'"),
+    ({"states": ""}, "states of the cell 'odd': '' must contain at least one letter and none twice"),
+    ({"states": "hh"}, "states of the cell 'odd': 'hh' must contain"),
+    ({"name": "a/b"}, "invalid cell name 'a/b': use only letters, digits, '-' and '_'"),
+    ({"name": "auto"}, "invalid cell name 'auto'"),
+    (with_stage(forward=too_many_states), "the cell 'odd' returns 3 states, but `states` has 2"),
+    (with_stage(forward=lambda xp, a, c_prev: a[0]), NO_CACHE),
+    (with_stage(forward=lambda xp, a, c_prev: ((a[0],),)), NO_CACHE),
+    (with_stage(forward=lambda xp, a, c_prev: (a[0], c_prev, a[0])), NO_CACHE),
+    (with_stage(forward=lambda xp, a, c_prev: (a[0], c_prev, None)), NO_CACHE),
+    (with_stage(cache="i f o g c_prev"), CACHED.format(5)),
+    (with_stage(cache="i f o g c_prev tanh_c more"), CACHED.format(7)),
+    (with_stage(products=(Product("W", "ifog", reads_state=False),)), "'odd' has 0 products with"),
+    (with_stage(products=(Product("W", "if"), Product("U", "og"))), "'odd' has 2 products with"),
+    (
+        with_stage(products=(Product("W", "if"), Product("W", "og", reads_state=False))),
+        "the cell 'odd' has several parameters named 'W'",
+    ),
+    (with_stage(products=(Product("W", ""),)), "gates of the product 'W' of the cell 'odd': '' must contain"),
+    (with_stage(products=(Product("W", "ifoo"),)), "product 'W' of the cell 'odd': 'ifoo' must contain"),
+    (with_stage(products=(Product("Wx", "ifog"),)), "the cell 'odd' has several parameters named 'Wx'"),
+]
 
 
 class TestRegistry:
@@ -114,89 +142,9 @@ class TestRegistry:
         assert CELLS["lstm"] is first
         assert register(first) is first
 
-    @pytest.mark.parametrize(
-        ("changes", "words"),
-        [
-            ({"states": "sm"}, "unit of the cell 'odd' contains 'h'"),
-            ({"unit": "y"}, "unit of the cell 'odd' contains 'y'"),
-            ({"shown": "?"}, "shown of the cell 'odd' contains '?'"),
-            ({"biases": {"q": 1.0}}, "biases of the cell 'odd' contains 'q'"),
-            ({"torch": Counterpart("LSTM", "ifgq")}, "torch.gates of the cell 'odd' contains 'q'"),
-            ({"torch": Counterpart("LSTM", "ifg")}, "torch.gates of the cell 'odd' lacks the gate 'o'"),
-            ({"onnx": Counterpart("LSTM", "iof")}, "onnx.gates of the cell 'odd' lacks the gate 'g'"),
-            ({"torch": Counterpart("LSTM", "ifgoo")}, "torch.gates of the cell 'odd': 'ifgoo' must contain"),
-            ({"onnx": Counterpart("LSTM", "iofgi")}, "onnx.gates of the cell 'odd': 'iofgi' must contain"),
-            ({"torch": Counterpart("MGU", "ifgo")}, "torch.name of the cell 'odd' contains 'MGU'"),
-            ({"onnx": Counterpart("MGU", "iofg")}, "onnx.name of the cell 'odd' contains 'MGU'"),
-            ({"states": ""}, "states of the cell 'odd': '' must contain at least one letter and none twice"),
-            ({"states": "hh"}, "states of the cell 'odd': 'hh' must contain"),
-            ({"name": "a/b"}, "invalid cell name 'a/b': use only letters, digits, '-' and '_'"),
-            ({"name": "auto"}, "invalid cell name 'auto'"),
-        ],
-    )
-    def test_a_reference_to_something_the_cell_does_not_define_is_rejected(self, changes, words):
+    @pytest.mark.parametrize(("changes", "words"), INVALID)
+    def test_an_invalid_cell_is_rejected(self, changes, words):
         """Otherwise, training would succeed and ``convert`` or ``inspect --html`` would fail afterwards."""
         with pytest.raises(MinicharError, match=re.escape(words)):
-            register(replace(CELLS["lstm"], **{"name": "odd", "unit": "h", "shown": "", **changes}))
+            register(replace(CELLS["lstm"], **{"name": "odd", **changes}))
         assert {"odd", "a/b", "auto"}.isdisjoint(CELLS)
-
-    def test_a_forward_function_that_returns_too_many_states_is_rejected(self):
-        def forward(xp, a, c_prev):
-            h, c, cache = right.forward(xp, a, c_prev)
-            return h, c, c, cache
-
-        (right,) = CELLS["lstm"].stages
-        stages = (replace(right, forward=forward),)
-        with pytest.raises(MinicharError, match="the cell 'odd' returns 3 states, but `states` has 2"):
-            register(replace(CELLS["lstm"], name="odd", unit="h", shown="", stages=stages))
-
-    @pytest.mark.parametrize(
-        "forward",
-        [
-            lambda xp, a, c_prev: a[0],
-            lambda xp, a, c_prev: ((a[0],),),
-            lambda xp, a, c_prev: (a[0], c_prev, a[0]),
-            lambda xp, a, c_prev: (a[0], c_prev, None),
-        ],
-        ids=["an array", "a cache only", "an array as the cache", "no cache"],
-    )
-    def test_a_forward_function_that_does_not_return_a_cache_is_rejected(self, forward):
-        stages = (replace(CELLS["lstm"].stages[0], forward=forward),)
-        with pytest.raises(
-            MinicharError, match="must return a tuple that ends with a tuple of cached arrays"
-        ):
-            register(replace(CELLS["lstm"], name="odd", unit="h", shown="", stages=stages))
-
-    @pytest.mark.parametrize("cache", ["i f o g c_prev", "i f o g c_prev tanh_c more"])
-    def test_a_cached_array_without_a_name_or_a_name_without_an_array_is_rejected(self, cache):
-        stage = replace(CELLS["lstm"].stages[0], cache=cache)
-        words = f"stage 1 of the cell 'odd' caches 6 arrays, but `cache` contains {len(cache.split())} names"
-        with pytest.raises(MinicharError, match=words):
-            register(replace(CELLS["lstm"], name="odd", unit="h", shown="", stages=(stage,)))
-
-    @pytest.mark.parametrize(
-        ("products", "words"),
-        [
-            ([Product("W", "ifog", reads_state=False)], "stage 1 of the cell 'odd' has 0 products with"),
-            ([Product("W", "if"), Product("U", "og")], "stage 1 of the cell 'odd' has 2 products with"),
-            (
-                [Product("W", "if"), Product("W", "og", reads_state=False)],
-                "the cell 'odd' has several parameters named 'W'",
-            ),
-            ([Product("W", "")], "gates of the product 'W' of the cell 'odd': '' must contain"),
-            ([Product("W", "ifoo")], "gates of the product 'W' of the cell 'odd': 'ifoo' must contain"),
-            ([Product("Wx", "ifog")], "the cell 'odd' has several parameters named 'Wx'"),
-        ],
-    )
-    def test_matrix_products_that_the_layer_cannot_compute_are_rejected(self, products, words):
-        lstm = CELLS["lstm"]
-        stage = replace(lstm.stages[0], products=tuple(products))
-        with pytest.raises(MinicharError, match=re.escape(words)):
-            register(replace(lstm, name="odd", stages=(stage,)))
-        assert "odd" not in CELLS
-
-
-def test_by_default_a_product_reads_state_and_input():
-    product = Product("W", "h")
-    assert (product.reads_state, product.reads_x) == (True, True)
-    assert Cell("x", "x", "h", ()).products == ()

@@ -28,14 +28,6 @@ def test_evenly_spaced_numbers_draw_each_character_in_proportion_to_its_probabil
     assert (np.diff(ids) >= 0).all()  # a larger u never draws an earlier character
 
 
-def test_random_numbers_draw_characters_from_the_softmax(draw, generator):
-    logits, N = generator.normal(size=6), 20_000
-    ids = draw(np.repeat(logits[:, None], N, axis=1), generator.random(N))
-    expected = N * softmax(logits)
-    chi_square = ((np.bincount(ids, minlength=6) - expected) ** 2 / expected).sum()
-    assert chi_square < 20.5  # the 99.9th percentile for 5 degrees of freedom
-
-
 def test_each_column_has_a_different_distribution(draw):
     logits = np.log(np.array([[0.1, 0.7], [0.2, 0.2], [0.7, 0.1]]))  # (V, B)
     np.testing.assert_array_equal(draw(logits, np.array([0.65, 0.65])), [2, 0])
@@ -43,14 +35,9 @@ def test_each_column_has_a_different_distribution(draw):
     np.testing.assert_array_equal(draw(logits, np.array([0.15, 0.75])), [1, 1])
 
 
-def test_a_column_with_large_logits_does_not_affect_a_column_with_small_logits(draw):
+def test_huge_logits_neither_overflow_nor_affect_a_column_with_small_logits(draw):
     logits = np.array([[1e4, -1e4], [0.0, 0.0]])  # (V, B)
     np.testing.assert_array_equal(draw(logits, np.array([0.5, 0.5])), [0, 1])
-
-
-def test_a_number_just_below_1_draws_the_last_character_even_if_it_is_rare(draw):
-    """The test runs only in float64 because `JUST_BELOW_1` rounds to 1 in float32."""
-    assert draw(np.log(np.array([[1.0], [1e-9]])), np.array([JUST_BELOW_1])) == [1]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -74,11 +61,6 @@ def test_a_logit_of_minus_infinity_is_never_drawn_from_a_large_vocabulary(dtype,
     u = np.where(np.arange(200) % 2, JUST_BELOW_1, generator.random(200))
     ids = draw(logits, u)
     assert np.isfinite(logits[ids, np.arange(200)]).all()
-
-
-def test_huge_logits_do_not_overflow(draw):
-    logits = np.array([[1e4], [0.0], [-1e4]])
-    assert draw(logits, np.array([JUST_BELOW_1])) == [0]
 
 
 def test_likeliest_is_the_argmax_of_each_column(backend, host):

@@ -5,8 +5,7 @@ import pytest
 
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
-from minichar.engine.dropout import backward, draw_mask, forward
-from minichar.engine.feed import teacher_forcing
+from minichar.engine.dropout import draw_mask
 from minichar.engine.gradcheck import toy_network
 from minichar.engine.network import Network
 
@@ -29,13 +28,6 @@ def test_adjacent_steps_units_and_sequences_have_different_masks():
     for axis in range(3):
         ahead = np.moveaxis(mask, axis, 0)
         assert (ahead[1:] != ahead[:-1]).reshape(len(ahead) - 1, -1).any(axis=1).all()
-
-
-def test_forward_and_backward_multiply_by_the_mask(generator):
-    mask = np.array([0.0, 2.0])
-    h, dy = generator.normal(size=(2, 5, 2))
-    np.testing.assert_array_equal(forward(h, mask), h * [0, 2])
-    np.testing.assert_array_equal(backward(dy, mask), dy * [0, 2])
 
 
 class TestInTheNetwork:
@@ -81,7 +73,7 @@ class TestDropConnect:
         plain = Network(replace(network.config, weight_drop=0.0), masked, 3, 2)
         plain.state = network.state
         inputs, targets = backend.to_device(generator.integers(5, size=(2, 3, 2)))  # (T, B) each
-        feed = teacher_forcing(inputs)
+        feed = inputs
         assert float(host(network.learn(feed, targets))) == float(host(plain.learn(feed, targets)))
 
     def test_masks_differ_between_layers_and_chunks_and_are_drawn_in_place(self, network, backend, host):

@@ -1,15 +1,20 @@
+"""Tests for embeddings: separate matrices, and those that share the weights of the readout ("tied")."""
+
+from dataclasses import replace
 from functools import reduce
 from operator import add, mul
 
 import numpy as np
 import pytest
+from cells import IN_PYTORCH
 
 from minichar.engine.config import Config, initialise
 from minichar.engine.embedding import Embedding, without_embedding
-from minichar.engine.feed import teacher_forcing
-from minichar.engine.gradcheck import toy_network
+from minichar.engine.gradcheck import CENTRAL_LIMIT, COMPLEX_LIMIT, check_network, toy_network
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
+from minichar.engine.tied_embedding import TiedEmbedding
+from minichar.errors import MinicharError
 from minichar.formats.convert import load_model, save_model
 from minichar.model import CharRNN
 from minichar.sampling.generate import generate, generate_many
@@ -18,9 +23,17 @@ from minichar.text.vocabulary import Vocabulary
 T, B, V, H, D = 4, 2, 7, 3, 5
 
 
-@pytest.fixture
-def config(cell):
+def separate(cell):
     return Config(V, cell, rnn_size=H, num_layers=2, embedding=D)
+
+
+def tied(cell):
+    return Config(V, cell, rnn_size=H, num_layers=2, embedding=H, tied=True)
+
+
+@pytest.fixture(params=[separate, tied])
+def config(request, cell):
+    return request.param(cell)
 
 
 def test_each_character_is_its_column_and_the_gradient_sums_over_its_occurrences(backend, host):
@@ -34,21 +47,44 @@ def test_each_character_is_its_column_and_the_gradient_sums_over_its_occurrences
     np.testing.assert_array_equal(host(dE), [[1, 0, 6, 7], [3, 0, 10, 9], [5, 0, 14, 11]])
 
 
+def test_if_tied_each_character_is_its_row_and_its_gradient_is_added(backend, host):
+    W = backend.to_device(np.arange(16.0).reshape(4, 4))  # (V, H+1)
+    dW = backend.zeros((4, 4), "float64") + 100.0
+    embedding = TiedEmbedding(W, dW, backend)
+    ids = backend.to_device(np.array([[2, 0], [2, 3]]))  # (n, B)
+    x = [[[8, 0], [9, 1], [10, 2]], [[8, 12], [9, 13], [10, 14]]]
+    np.testing.assert_array_equal(host(embedding.forward(ids)), x)
+    dx = np.arange(12.0).reshape(2, 3, 2)  # (n, H, B)
+    embedding.backward(backend.to_device(dx), ids)
+    added = [[1, 3, 5, 0], [0, 0, 0, 0], [6, 10, 14, 0], [7, 9, 11, 0]]
+    np.testing.assert_array_equal(host(dW), np.add(added, 100))
+
+
+def test_if_tied_the_gradients_are_those_of_both_uses(cell, generator):
+    config = replace(tied(cell), dropout=0.4, weight_drop=0.4)
+    network = toy_network(config, T, B, generator)
+    assert "embedding.E" not in network.parameters.shapes
+    inputs, targets = generator.integers(V, size=(2, T, B))  # (T, B) each
+    for row in check_network(network, inputs, targets):
+        assert row.complex_error <= COMPLEX_LIMIT, row
+        assert row.central_error <= CENTRAL_LIMIT, row
+
+
 def test_an_equivalent_network_without_embedding(config, generator, backend, host):
     network = toy_network(config, T, B, generator, backend)
-    assert network.parameters["embedding.E"].shape == (D, V)
     assert "layer1.Wx" not in network.parameters.shapes
     plain, parameters = without_embedding(config, network.parameters)
-    assert (plain.embedding, parameters.shapes) == (0, plain.shapes())
+    assert (plain.embedding, plain.tied, parameters.shapes) == (0, False, plain.shapes())
     other = Network(plain, parameters, T, B)
     other.state = network.state
     inputs, targets = backend.to_device(generator.integers(V, size=(2, T, B)))  # (T, B) each
-    losses = [float(host(net.measure(teacher_forcing(inputs), targets))) for net in (network, other)]
+    losses = [float(host(net.measure(inputs, targets))) for net in (network, other)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-12)
 
 
-def test_the_weights_without_an_embedding_are_summed_in_a_fixed_order(config, generator, backend, host):
+def test_the_weights_without_an_embedding_are_summed_in_a_fixed_order(cell, generator, backend, host):
     """An exact model has the same weights on every machine, regardless of the BLAS summation order."""
+    config = separate(cell)
     network = toy_network(config, T, B, generator, backend)
     _, parameters = without_embedding(config, network.parameters)
     E, Wx = host(network.parameters["embedding.E"]), host(parameters["layer1.Wx"])
@@ -59,36 +95,50 @@ def test_the_weights_without_an_embedding_are_summed_in_a_fixed_order(config, ge
         np.testing.assert_array_equal(Wx[rows], wanted)
 
 
-def test_embeddings_are_initialised_on_the_scale_of_hidden_states():
-    config = Config(500, rnn_size=20, num_layers=1, embedding=40)
+@pytest.mark.parametrize("tied", [False, True])
+def test_initial_weights(tied):
+    """Embeddings are initialised on the scale of hidden states, and tied weights like the readout."""
+    config = Config(500, rnn_size=20, num_layers=1, embedding=20 if tied else 40, tied=tied)
     parameters = Parameters(config.shapes(), "float64")
     initialise(config, parameters, np.random.default_rng(1))
     largest = {name: abs(view).max() for name, view in parameters.items() if name != "layer1.W"}
-    assert largest == {"embedding.E": pytest.approx(1, abs=1e-3), "readout.W": pytest.approx(0.08, abs=1e-4)}
+    wanted = {} if tied else {"embedding.E": pytest.approx(1, abs=1e-3)}
+    assert largest == wanted | {"readout.W": pytest.approx(0.08, abs=1e-4)}
+
+
+@pytest.mark.parametrize("embedding", [0, 4])
+def test_a_tied_embedding_must_have_the_size_of_the_hidden_state(embedding):
+    with pytest.raises(MinicharError) as error:
+        Config(V, rnn_size=H, embedding=embedding, tied=True)
+    assert error.value.with_flags == (
+        f"--tied requires --embedding to equal --rnn-size (3), not {embedding}: specify --embedding 3"
+    )
 
 
 @pytest.fixture
 def model(config):
-    return CharRNN.new(config, Vocabulary("\n abcde"), 3)
-
-
-@pytest.mark.parametrize("suffix", ["npz", "pt", "safetensors"])
-def test_the_model_in_other_formats_is_equivalent(model, suffix, tmp_path):
-    pytest.importorskip({"pt": "torch"}.get(suffix, suffix if suffix != "npz" else "numpy"))
-    if suffix != "npz" and model.config.cell.torch is None:
-        pytest.skip("PyTorch has no equivalent cell")
+    model = CharRNN.new(config, Vocabulary("\n abcde"), 3)
     model.parameters.flat[...] *= 4.0
+    return model
+
+
+@pytest.mark.parametrize("suffix", ["npz", "pt"])
+def test_the_model_in_other_formats_is_equivalent(model, suffix, tmp_path):
+    if suffix == "pt":
+        pytest.importorskip("torch")
+        if model.config.model not in IN_PYTORCH:
+            pytest.skip("PyTorch has no equivalent cell")
     save_model(model, tmp_path / f"model.{suffix}")
     loaded = load_model(tmp_path / f"model.{suffix}")
-    assert loaded.config.embedding == (D if suffix == "npz" else 0)
+    kept = (model.config.embedding, model.config.tied) if suffix == "npz" else (0, False)
+    assert (loaded.config.embedding, loaded.config.tied) == kept
     ids, again = np.random.default_rng(2).integers(V, size=(2, T, B)), []  # (2, T, B)
     for network in (model.network(T, B), loaded.network(T, B)):
-        again.append(float(network.measure(teacher_forcing(ids[0]), ids[1])))
+        again.append(float(network.measure(ids[0], ids[1])))
     assert again[0] == pytest.approx(again[1], rel=1e-5)
 
 
 def test_exact_samples_do_not_depend_on_the_batch(model):
-    model.parameters.flat[...] *= 4.0
     exact = model.exact()
     assert exact.config.embedding == 0
     several = zip(*generate_many(exact, 5, 50, seed=1), strict=True)

@@ -43,18 +43,3 @@ def test_tanh_is_called_only_if_it_is_faster_and_only_in_float32(dtype, monkeypa
 def test_large_arguments_give_the_limits(backend, host):
     a = backend.to_device(np.array([-1000.0, 0.0, 1000.0]))
     np.testing.assert_array_equal(host(sigmoid(backend.xp, a)), [0.0, 0.5, 1.0])
-
-
-def test_a_tuple_of_gates_and_a_block_give_the_same_result(generator):
-    """Fused cell functions receive the gates as a tuple of arrays instead of one block."""
-    block = generator.normal(size=(3, 4, 2))
-    gates = sigmoid(np, tuple(block))
-    assert isinstance(gates, tuple)
-    np.testing.assert_array_equal(gates, sigmoid(np, block))
-
-
-def test_the_argument_is_not_changed(generator):
-    a = generator.normal(size=(3, 4, 2))
-    kept = a.copy()
-    sigmoid(np, a)
-    np.testing.assert_array_equal(a, kept)

@@ -5,7 +5,6 @@ import pytest
 
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config, initialise
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import (
     CENTRAL_LIMIT,
     COMPLEX_LIMIT,
@@ -17,6 +16,7 @@ from minichar.engine.gradcheck import (
 )
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
+from minichar.engine.registry import CELLS
 from minichar.training.scheduled_sampling import ScheduledSampling
 
 # No two axes have the same length, so a transposed matrix always has the wrong shape: T·B is 10, H+1 and
@@ -30,9 +30,9 @@ def characters(generator, T=T, B=B, V=V, backend=CPU):
 
 
 def feed_of(inputs, ss_feed, backend):
-    """Return a `Feed`: teacher forcing if `ss_feed` is ``off``, and scheduled sampling otherwise."""
+    """Return a feed: teacher forcing if `ss_feed` is ``off``, and scheduled sampling otherwise."""
     if ss_feed == "off":
-        return teacher_forcing(inputs)
+        return inputs
     feed = ScheduledSampling(inputs, ss_feed, backend)
     feed.draw_mask(0.3, backend.uniform(1))
     return feed
@@ -47,12 +47,15 @@ def assert_all_passed(network, rows):
         assert row.central_error <= CENTRAL_LIMIT, row
 
 
+EVERY_OPTION = {"dropout": 0.4, "weight_drop": 0.4, "embedding": 4, "layer_norm": True}
+
+
 @pytest.mark.parametrize(
-    ("L", "options", "ss_feed"),
+    ("cell", "L", "options", "ss_feed"),
     [
-        (1, {}, "off"),
-        (2, {"dropout": 0.4, "weight_drop": 0.4, "embedding": 4, "layer_norm": True}, "argmax"),
-        (3, {"dropout": 0.4}, "sample"),
+        ("lstm", 1, {}, "off"),
+        ("gru", 3, {"dropout": 0.4}, "sample"),
+        *((cell, 2, EVERY_OPTION, "argmax") for cell in CELLS),
     ],
 )
 def test_every_element_of_every_gradient(cell, L, options, ss_feed, generator):
@@ -66,15 +69,13 @@ def test_every_element_of_every_gradient(cell, L, options, ss_feed, generator):
     assert_all_passed(network, rows)
 
 
-def test_every_element_on_every_other_device(device, generator):
-    """Use a tiny network: small operations are slow on these devices."""
+def test_the_gradient_with_every_option_on_every_other_device(device, generator):
+    """The loss is differentiated in one random direction: small operations are slow on these devices."""
     T, B, V, H = 2, 1, 3, 3
-    network = toy_network(
-        Config(V, "rnn", H, 1, dropout=0.4, weight_drop=0.4, embedding=4, layer_norm=True),
-        *(T, B, generator, device),
-    )
+    network = toy_network(Config(V, "rnn", H, 1, **EVERY_OPTION), T, B, generator, device)
     inputs, targets = characters(generator, T, B, V, device)
-    assert_all_passed(network, check_network(network, teacher_forcing(inputs), targets))
+    direction = generator.normal(size=network.parameters.size)  # (size,)
+    assert directional_error(network, inputs, targets, direction) <= COMPLEX_LIMIT
 
 
 @pytest.mark.parametrize("ss_feed", ["sample", "argmax"])
@@ -92,8 +93,8 @@ def test_the_gradient_of_fewer_than_T_steps(cell, backend, host, generator):
     n = 3
     network = toy_network(Config(V, cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
     inputs, targets = characters(generator, backend=backend)
-    network.learn(teacher_forcing(inputs), targets)
-    network.learn(teacher_forcing(inputs), targets[:n])
+    network.learn(inputs, targets)
+    network.learn(inputs, targets[:n])
 
     short = Network(network.config, network.parameters, n, B)
     short.state, short.fed = network.state, inputs[:n]
@@ -104,16 +105,13 @@ def test_the_gradient_of_fewer_than_T_steps(cell, backend, host, generator):
     assert host(network.gradient.flat) @ direction == pytest.approx(slope, rel=COMPLEX_LIMIT)
 
 
-def test_the_directional_derivative_at_realistic_sizes(cell, generator):
+def test_the_directional_derivative_at_realistic_sizes(generator):
     T = 20
-    config = Config(65, cell, rnn_size=64, num_layers=2, dropout=0.4)
-    parameters = Parameters(config.shapes(), "float64")
-    initialise(config, parameters, generator)
-    network = Network(config, parameters, T, B=10)
-    network.draw_masks(CPU.uniform(1))
+    config = Config(65, "lstm", rnn_size=64, num_layers=2, dropout=0.4)
+    network = toy_network(config, T, 10, generator)
     inputs, targets = characters(generator, T, 10, 65)
-    direction = generator.normal(size=parameters.size)  # (size,)
-    assert directional_error(network, teacher_forcing(inputs), targets, direction) <= 1e-11
+    direction = generator.normal(size=network.parameters.size)  # (size,)
+    assert directional_error(network, inputs, targets, direction) <= 1e-11
 
 
 def test_every_device_computes_the_same_gradient_as_the_cpu(every_cell, backend, generator):
@@ -128,7 +126,7 @@ def test_every_device_computes_the_same_gradient_as_the_cpu(every_cell, backend,
         parameters = Parameters(config.shapes(), dtype, there)
         parameters.flat[...] = there.to_device(exact.flat)
         network = Network(config, parameters, T, B=10)
-        network.learn(teacher_forcing(there.to_device(inputs)), there.to_device(targets))
+        network.learn(there.to_device(inputs), there.to_device(targets))
         assert network.gradient.dtype == dtype
         gradients.append({name: there.to_host(g) for name, g in network.gradient.items()})
     for name, g in gradients[0].items():

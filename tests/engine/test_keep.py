@@ -5,7 +5,6 @@ import pytest
 from cells import ODD
 
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import COMPLEX_LIMIT, check_network, directional_error, toy_network
 from minichar.engine.network import Network
 from minichar.engine.registry import CELLS
@@ -25,10 +24,10 @@ def config(request, monkeypatch):
 def test_every_element_of_every_gradient(config, generator):
     network = toy_network(config, T, B, generator)
     inputs, targets = generator.integers(V, size=(2, T, B))
-    network.learn(teacher_forcing(inputs), targets)
+    network.learn(inputs, targets)
     without = network.gradient.flat.copy()
     network.set_keep(KEEP)
-    rows = check_network(network, teacher_forcing(inputs), targets)
+    rows = check_network(network, inputs, targets)
     assert [row.name for row in rows] == list(config.shapes())
     assert all(row.passed for row in rows), rows
     assert (network.gradient.flat != without).any()
@@ -39,7 +38,7 @@ def test_the_gradient_on_every_device(backend, generator):
     network.set_keep(KEEP)
     inputs, targets = backend.to_device(generator.integers(V, size=(2, T, B)))
     direction = generator.normal(size=network.parameters.size)  # (size,)
-    assert directional_error(network, teacher_forcing(inputs), targets, direction) <= COMPLEX_LIMIT
+    assert directional_error(network, inputs, targets, direction) <= COMPLEX_LIMIT
 
 
 def test_a_column_after_a_reset_equals_an_independent_sequence(config, generator):
@@ -51,45 +50,24 @@ def test_a_column_after_a_reset_equals_an_independent_sequence(config, generator
     keep = np.ones((T, B), bool)
     keep[starts, range(B)] = False
     network.set_keep(keep)
-    network.forward(teacher_forcing(inputs))
+    network.forward(inputs)
     for b, start in enumerate(starts):
         fresh = Network(config, network.parameters, T, B)
-        fresh.forward(teacher_forcing(inputs[start:]), T - start)
+        fresh.forward(inputs[start:], T - start)
         for layer, other in zip(network.layers, fresh.layers, strict=True):
             for t in range(T - start):
                 for state, wanted in zip(layer.states[start + t + 1], other.states[t + 1], strict=True):
                     np.testing.assert_array_equal(state[:, b], wanted[:, b])
 
 
-def test_a_chunk_with_a_reset_equals_two_chunks(config, generator):
-    """The chunk's loss and gradient are weighted means over the two documents."""
-    network = toy_network(config, T, B, generator)
-    network.masks = [None, None]
-    inputs, targets = generator.integers(V, size=(2, T, B))
-    keep = np.ones((T, B), bool)
-    keep[3] = False
-    state = network.state
-    network.set_keep(keep)
-    loss = network.learn(teacher_forcing(inputs), targets)
-    found = network.gradient.flat.copy()
-
-    network.set_keep()
-    loss_1, gradient_1 = network.learn(teacher_forcing(inputs), targets[:3]), network.gradient.flat.copy()
-    network.reset()
-    loss_2 = network.learn(teacher_forcing(inputs[3:]), targets[3:])
-    assert float(loss) == pytest.approx(float(3 * loss_1 + 2 * loss_2) / 5, rel=1e-14)
-    np.testing.assert_allclose(found, (3 * gradient_1 + 2 * network.gradient.flat) / 5, atol=1e-14)
-    assert state.any()
-
-
 def test_a_chunk_without_resets_is_bitwise_the_same_as_before(config, generator):
     """If a chunk contains no separator, ``reset_on`` does not change the training step."""
     network = toy_network(config, T, B, generator)
     inputs, targets = generator.integers(V, size=(2, T, B))
-    network.learn(teacher_forcing(inputs), targets)
+    network.learn(inputs, targets)
     gradient = network.gradient.flat.copy()
     network.set_keep(np.ones((T, B), bool))
-    network.learn(teacher_forcing(inputs), targets)
+    network.learn(inputs, targets)
     np.testing.assert_array_equal(network.gradient.flat, gradient)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from minichar.engine.linear import Linear
+from minichar.engine.linear import CharacterLinear, Linear
 
 # H hidden units, D inputs, and two gates with H rows each.
 T, B, V, H, D = 5, 2, 8, 3, 4
@@ -17,7 +17,8 @@ def linear(backend, generator):
         W, Wx = generator.normal(size=(G, K + 1)), generator.normal(size=(G, V))
         arrays = [backend.to_device(array) for array in (W, np.full_like(W, 7.0), Wx, np.full_like(Wx, 7.0))]
         W, dW, Wx, dWx = arrays
-        return Linear(W, dW, 2, H * reads_h, T, B, backend, *((Wx, dWx) if reads_ids else ()))
+        arguments = W, dW, 2, H * reads_h, T, B, backend
+        return CharacterLinear(Wx, dWx, *arguments) if reads_ids else Linear(*arguments)
 
     return make
 
@@ -40,17 +41,19 @@ PARTS = {
 
 @pytest.mark.parametrize("reads", PARTS.values(), ids=PARTS)
 @pytest.mark.parametrize("n", [T, 2])
-def test_the_matrix_product_and_its_gradients(reads, n, linear, text, backend, host, generator):
+@pytest.mark.parametrize("divided", [False, True])
+def test_the_matrix_product_and_its_gradients(reads, n, divided, linear, text, backend, host, generator):
     """Check the equations in ``linear.py`` for a full chunk and for the first `n` steps of a chunk."""
     layer, (h, x, ids) = linear(**reads), text
     W = host(layer.W)
     parts = [part for part, read in ((h, layer.reads_h), (x, layer.reads_x)) if read]
     s = np.concatenate([*parts, np.ones((T, 1, B))], axis=1)  # (T, K+1, B)
     a = W @ s
-    if layer.Wx is not None:
+    reads_ids = isinstance(layer, CharacterLinear)
+    if reads_ids:
         a += host(layer.Wx)[:, ids].transpose(1, 0, 2)
     da = generator.normal(size=(T, G, B))
-    inputs = x if layer.Wx is None else ids
+    inputs = ids if reads_ids else x
     layer.read(slice(0, 2), backend.to_device(inputs[:2]))
     layer.read(slice(2, T), backend.to_device(inputs[2:]))
     for t in range(T):
@@ -67,14 +70,14 @@ def test_the_matrix_product_and_its_gradients(reads, n, linear, text, backend, h
             layer.add_state_gradient(t, dh, backend.to_device(keep))
             np.testing.assert_allclose(host(dh), h[t] + (1 + keep) * wanted, rtol=1e-12, atol=1e-14)
 
-    dx = layer.backward(n, backend.to_device(ids[:n]))  # (n, D, B)
-    if not layer.reads_x:
-        assert dx is None
-    else:
-        np.testing.assert_allclose(host(dx), W[:, -1 - D : -1].T @ da[:n], rtol=1e-12, atol=1e-14)
+    for steps in (slice(1, n), slice(0, 1)) if divided else (slice(0, n),):
+        layer.gradients(steps, n, backend.to_device(ids[:n]))
+    if layer.reads_x:
+        dx = host(layer.dx)[:n]  # (n, D, B)
+        np.testing.assert_allclose(dx, W[:, -1 - D : -1].T @ da[:n], rtol=1e-12, atol=1e-14)
     dW = sum(np.outer(da[t, :, b], s[t, :, b]) for t in range(n) for b in range(B))
     np.testing.assert_allclose(host(layer.dW), dW, rtol=1e-12, atol=1e-14)
-    if layer.Wx is not None:
+    if reads_ids:
         dWx = sum(np.outer(da[t, :, b], np.eye(V)[ids[t, b]]) for t in range(n) for b in range(B))
         np.testing.assert_allclose(host(layer.dWx), dWx, rtol=1e-12, atol=1e-14)
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from minichar.devices.cpu import CPU, NumPyBackend
+from minichar.devices.wavefront import LayerInBlocks, Wavefront
 from minichar.engine.config import Config
-from minichar.engine.feed import Feed, teacher_forcing
 from minichar.engine.gradcheck import (
     COMPLEX_LIMIT,
     check_network,
@@ -48,7 +49,7 @@ def another(network, T=T, B=B):
 
 def loss_and_gradient(network, inputs, targets):
     """Run a forward and a backward pass, and return copies of ``(loss, logits, gradient)``."""
-    loss = network.learn(teacher_forcing(inputs), targets)
+    loss = network.learn(inputs, targets)
     return loss, network.logits().copy(), network.gradient.flat.copy()
 
 
@@ -59,11 +60,11 @@ class TestChunks:
         inputs, targets = text
         long = another(network, 2 * T)
         long.state = network.state
-        whole = host(long.measure(teacher_forcing(inputs), targets))
+        whole = host(long.measure(inputs, targets))
 
         losses, logits = [], []
         for chunk in (slice(0, T), slice(T, 2 * T)):
-            losses.append(host(network.measure(teacher_forcing(inputs[chunk]), targets[chunk])))
+            losses.append(host(network.measure(inputs[chunk], targets[chunk])))
             logits.append(network.logits().copy())
             network.carry()
         assert np.mean(losses) == pytest.approx(float(whole), rel=1e-13)
@@ -75,11 +76,11 @@ class TestChunks:
         inputs, _ = text
         long = another(network, 2 * T)
         long.state = network.state
-        whole = long.forward(teacher_forcing(inputs))
+        whole = long.forward(inputs)
         long.carry()
         for chunk in (slice(0, 2), slice(2, 7), slice(7, 10)):
             n = chunk.stop - chunk.start
-            logits = network.forward(teacher_forcing(inputs[chunk]), n)
+            logits = network.forward(inputs[chunk], n)
             assert network.n == n
             same(logits, whole[chunk])
             network.carry()
@@ -89,12 +90,12 @@ class TestChunks:
         inputs, targets = text
         first, second = slice(0, T), slice(T, 2 * T)
         start = network.state
-        network.forward(teacher_forcing(inputs[first]))
+        network.forward(inputs[first])
         network.carry()
 
         # The second chunk's gradient treats its initial state as a constant.
         direction = generator.normal(size=network.parameters.size)  # (size,)
-        feed = teacher_forcing(inputs[second])
+        feed = inputs[second]
         assert directional_error(network, feed, targets[second], direction) <= COMPLEX_LIMIT
         if network.parameters.backend.kind == "cpu":
             assert all(row.passed for row in check_network(network, feed, targets[second]))
@@ -102,7 +103,7 @@ class TestChunks:
         # If both chunks were processed as one sequence, the gradient of the second loss would differ.
         long = another(network, 2 * T)
         long.state = start
-        long.learn(teacher_forcing(inputs), targets)
+        long.learn(inputs, targets)
         long.readout.dx[second] *= 2  # because the chunk's own loss is a mean over half as many characters
         long.readout.dx[first] = 0.0
         long.backward()
@@ -143,25 +144,61 @@ class TestChunks:
         assert (host(network.state) != host(before)).all()
 
 
+class Blocks(NumPyBackend):
+    """A CPU on which each layer runs over blocks of two steps, as on a GPU."""
+
+    def wavefront(self, layers, T):
+        return Wavefront([LayerInBlocks(layer) for layer in layers], self.run_lanes)
+
+    def run_lanes(self, lanes, blocks):
+        for block in blocks:
+            for lane in lanes:
+                lane(block)
+
+
+@pytest.mark.parametrize("resets", [False, True])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dropout": 0.4, "weight_drop": 0.4, "embedding": 4},
+        {"layer_norm": True, "embedding": H, "tied": True},
+    ],
+)
+def test_the_steps_can_be_divided_into_blocks(cell, options, resets, generator):
+    """The input's part of a matrix product is then computed for a whole block. T is odd."""
+    config = Config(V, cell, rnn_size=H, num_layers=2, **options)
+    inputs, targets = generator.integers(V, size=(2, T, B))
+    keep, found = generator.random((T, B)) < 0.6, []
+    for backend in (CPU, Blocks()):
+        network = toy_network(config, T, B, np.random.default_rng(1), backend)
+        network.set_keep(keep if resets else None)
+        loss = network.learn(inputs, targets)
+        network.carry()
+        found.append((loss, network.gradient.flat, network.state))
+    for wanted, value in zip(*found, strict=True):
+        np.testing.assert_allclose(value, wanted, rtol=1e-10, atol=1e-13)
+
+
 class TestCaches:
     def test_an_evaluation_stores_no_caches(self, network, text):
-        network.measure(teacher_forcing(text[0, :T]), text[1, :T])
-        assert [stage.caches for layer in network.layers for stage in layer.stages] == [
-            [()] * T for layer in network.layers for _ in layer.stages
-        ]
+        network.keep_caches(False)
+        network.measure(text[0, :T], text[1, :T])
+        assert [layer.caches for layer in network.layers] == [[()] * T for _ in network.layers]
 
     def test_an_evaluation_stores_no_caches_of_layer_norm(self, generator, backend, text):
         network = toy_network(Config(V, rnn_size=H, layer_norm=True), T, B, generator, backend)
-        network.measure(teacher_forcing(text[0, :T]), text[1, :T])
-        assert [linear.norm.caches for layer in network.layers for linear in layer.linears] == [[()] * T] * 2
+        network.keep_caches(False)
+        network.measure(text[0, :T], text[1, :T])
+        assert [norm.caches for layer in network.layers for norm in layer.norms] == [[()] * T] * 2
 
     def test_an_evaluation_does_not_affect_a_later_backward_pass(self, network, text, same):
         inputs, targets = text
         fresh = another(network)
         fresh.state = network.state
         expected = loss_and_gradient(fresh, inputs[T:], targets[T:])
-        loss = network.learn(teacher_forcing(inputs[:T]), targets[:T])  # leaves stale values in the caches
-        same(network.measure(teacher_forcing(inputs[:T]), targets[:T]), loss)
+        loss = network.learn(inputs[:T], targets[:T])  # leaves stale values in the caches
+        same(network.measure(inputs[:T], targets[:T]), loss)
         for value, wanted in zip(loss_and_gradient(network, inputs[T:], targets[T:]), expected, strict=True):
             same(value, wanted)
 
@@ -183,28 +220,28 @@ class TestState:
         network.reset()
         assert not host(network.state).any()
         inputs = text[0, :T]
-        same(network.forward(teacher_forcing(inputs)), another(network).forward(teacher_forcing(inputs)))
+        same(network.forward(inputs), another(network).forward(inputs))
 
     def test_another_network_can_continue_from_the_state(self, network, text, same):
         inputs, _ = text
-        network.forward(teacher_forcing(inputs[:T]))
+        network.forward(inputs[:T])
         network.carry()
         other = another(network)
         other.state = network.state
-        feed = teacher_forcing(inputs[T:])
+        feed = inputs[T:]
         same(other.forward(feed), network.forward(feed))
 
     def test_the_carried_state_is_the_state_after_the_last_pass(self, network, text, same):
         """After a full chunk and two single steps, the state after the second single step is carried over."""
         inputs, _ = text
         start = network.state
-        network.forward(teacher_forcing(inputs[:T]))
+        network.forward(inputs[:T])
         for t in range(2):
             network.step(t, inputs[T + t])
         network.carry()
         other = another(network)
         other.state = start
-        other.forward(teacher_forcing(inputs[T:]), 2)
+        other.forward(inputs[T:], 2)
         other.carry()
         same(network.state, other.state)
 
@@ -213,13 +250,20 @@ class TestState:
             network.state = network.state[:1]
 
 
+class Chosen:
+    """A feed that chooses characters."""
+
+    def __init__(self, ids):
+        self.ids = ids
+
+
 class TestFeed:
     def test_single_steps_and_a_whole_chunk_give_the_same_logits(self, network, text, same):
         """Generation uses a network with T = 1, and training uses entire chunks."""
         inputs = text[0, :T]
         single = another(network, 1)
         single.state = network.state
-        whole = network.forward(teacher_forcing(inputs))
+        whole = network.forward(inputs)
         for t in range(T):
             same(single.step(0, inputs[t]), whole[t])
             single.carry()
@@ -228,7 +272,7 @@ class TestFeed:
         inputs = text[0, :T]
         seen = []
 
-        class Watching(Feed):
+        class Watching(Chosen):
             def __call__(self, t, look):
                 seen.append((t, look().copy() if t else None))
                 return self.ids[t : t + 1]
@@ -241,22 +285,22 @@ class TestFeed:
     def test_a_feed_can_return_the_characters_of_several_steps(self, network, text, equal):
         calls = []
 
-        class Pairs(Feed):
+        class Pairs(Chosen):
             def __call__(self, t, look):
                 calls.append(t)
                 return self.ids[t : t + 2]
 
-        state, whole = network.state, network.forward(teacher_forcing(text[0, :T]), 3).copy()
+        state, whole = network.state, network.forward(text[0, :T], 3).copy()
         network.state = state
         equal(network.forward(Pairs(text[0, :T]), 3), whole)
         assert calls == [0, 2]
 
     def test_a_feed_that_ends_too_early_is_an_error(self, network, text):
         with pytest.raises(ValueError, match=f"no characters for step 2 of {T}$"):
-            network.forward(teacher_forcing(text[0, :2]))
+            network.forward(text[0, :2])
 
     def test_a_feed_can_return_the_predictions_of_the_model(self, network, backend, host):
-        class Predictions(Feed):
+        class Predictions(Chosen):
             def __call__(self, t, look):
                 if t > 0:
                     self.ids[t] = look().argmax(axis=0)
@@ -275,19 +319,19 @@ class TestBatch:
         inputs = generator.integers(V, size=(T, B))
         permuted = another(network, B=B)
         permuted.state = backend.to_device(host(network.state)[..., order])
-        logits = host(network.forward(teacher_forcing(backend.to_device(inputs))))
-        result = permuted.forward(teacher_forcing(backend.to_device(inputs[:, order])))
+        logits = host(network.forward(backend.to_device(inputs)))
+        result = permuted.forward(backend.to_device(inputs[:, order]))
         np.testing.assert_allclose(host(result), logits[..., order], rtol=1e-12, atol=1e-14)
 
     def test_a_sequence_does_not_affect_its_neighbour(self, network, text, backend, host):
         inputs = host(text)[0, :T]
-        logits = host(network.forward(teacher_forcing(backend.to_device(inputs)))).copy()
+        logits = host(network.forward(backend.to_device(inputs))).copy()
         changed = inputs.copy()
         changed[:, 1] = (changed[:, 1] + 1) % V
         state = network.state
         state[..., 1] += 0.1
         network.state = state
-        again = host(network.forward(teacher_forcing(backend.to_device(changed))))
+        again = host(network.forward(backend.to_device(changed)))
         np.testing.assert_array_equal(again[..., 0], logits[..., 0])
         assert (again[..., 1] != logits[..., 1]).all()
 
@@ -320,14 +364,14 @@ class TestDropoutInTheNetwork:
         for mask in dropping.masks:
             mask[...] = 0.0
         for network in (dropping, undropped):
-            network.forward(teacher_forcing(inputs[:T]))
+            network.forward(inputs[:T])
             network.carry()
         same(dropping.state[0], undropped.state[0])
         assert (host(dropping.state[1]) != host(undropped.state[1])).all()
 
     def test_before_masks_are_drawn_dropout_is_inactive(self, dropping, text, same):
         fresh = another(dropping)
-        feed = teacher_forcing(text[0, :T])
+        feed = text[0, :T]
         without = Network(Config(V, fresh.config.model, H, 2), fresh.parameters, T, B)
         same(fresh.forward(feed), without.forward(feed))
 
@@ -335,4 +379,4 @@ class TestDropoutInTheNetwork:
 def test_closed_gates_cause_no_overflow_warning(network, text):
     network.parameters.flat[...] = -1000.0
     with np.errstate(over="raise"):
-        network.run(teacher_forcing(text[0, :T]))
+        network.run(text[0, :T])

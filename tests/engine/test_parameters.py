@@ -36,14 +36,6 @@ class TestParameters:
     def test_repr_lists_the_arrays(self):
         assert repr(Parameters(SHAPES)) == "Parameters: 12 values, float32\n  b (2, 3)\n  a (4,)\n  c (1, 2)"
 
-    def test_parameters_are_stored_contiguously_in_the_given_order(self):
-        parameters = Parameters(SHAPES)
-        assert [name for name, _ in parameters.items()] == ["b", "a", "c"]
-        assert parameters.size == 6 + 4 + 2
-        np.testing.assert_array_equal(
-            np.concatenate([view.ravel() for _, view in parameters.items()]), parameters.flat
-        )
-
     def test_parameters_are_initially_zero_in_float32(self, backend, host):
         parameters = Parameters(SHAPES, backend=backend)
         assert parameters.dtype == "float32"

@@ -5,7 +5,6 @@ import pytest
 
 from minichar.engine import readout
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import toy_network
 from minichar.engine.network import Network
 
@@ -36,7 +35,7 @@ def test_loss_and_gradient_do_not_depend_on_the_piece_size(steps, network, text,
     pieces = again(network, monkeypatch, steps * V * B + 1)
     assert pieces.readout.piece == steps
     for n in (T, 4):
-        feed = teacher_forcing(inputs)
+        feed = inputs
         wanted = float(host(network.learn(feed, targets[:n])))
         assert float(host(pieces.learn(feed, targets[:n]))) == pytest.approx(wanted, rel=1e-14)
         assert float(host(pieces.measure(feed, targets[:n]))) == pytest.approx(wanted, rel=1e-14)
@@ -45,24 +44,17 @@ def test_loss_and_gradient_do_not_depend_on_the_piece_size(steps, network, text,
         np.testing.assert_allclose(host(pieces.logits()), host(network.logits()), rtol=1e-13, atol=1e-15)
 
 
-def test_the_logits_are_a_matrix_product_plus_bias(network, text, host):
-    logits = host(network.forward(teacher_forcing(text[0])))
-    W, x = host(network.readout.W), host(network.readout.x)
-    for t in range(T):
-        np.testing.assert_allclose(logits[t], W[:, :-1] @ x[t] + W[:, -1:], rtol=1e-13)
-
-
 def test_the_memory_for_logits_does_not_grow_with_the_chunk_length(monkeypatch):
     monkeypatch.setattr(readout, "PIECE", 2 * V * B)
     network = toy_network(Config(V, "rnn", H, 1), 50, B, np.random.default_rng(1))
     ids = np.zeros((50, B), dtype=int)
-    network.learn(teacher_forcing(ids), ids)
+    network.learn(ids, ids)
     assert network.readout.workspace.size == 2 * V * B
 
 
 def test_logits_are_not_computed_early_for_a_feed_that_does_not_use_them(network, text, monkeypatch):
     monkeypatch.setattr(network.readout, "logits", None)
-    network.learn(teacher_forcing(text[0]), text[1])
+    network.learn(text[0], text[1])
 
 
 def test_memory_for_training_is_not_allocated_during_generation(network, text):

@@ -17,7 +17,6 @@ from minichar.checkpoints.checkpoint import save
 from minichar.checkpoints.state import Progress, TrainingState
 from minichar.cli import main
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.formats.arrays import read_pickled
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
@@ -97,7 +96,7 @@ def run():
     def run(model, ids, state):
         network = model.network(T, B)
         network.state = state
-        logits = network.forward(teacher_forcing(ids))
+        logits = network.forward(ids)
         network.carry()
         return logits, network.state
 

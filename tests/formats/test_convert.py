@@ -1,17 +1,19 @@
-"""Test conversion between all formats, from Python and from the command line."""
+"""Test conversion between all formats: models, arrays that are not a model, training states and errors."""
 
 import json
-import subprocess
-import sys
+import pickle
+import zipfile
 from pathlib import Path
 
 import handmade
 import numpy as np
 import pytest
 from converting import Converted, contents, convert, text_of
+from toys import parts, put_together, toy_model
 
 import minichar
 import minichar.extras as extras
+from minichar.checkpoints.archive import write_archive
 from minichar.checkpoints.checkpoint import header_of, load, load_training
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model, save_model
@@ -101,37 +103,6 @@ def test_weights_are_written_in_float32_by_default(trained, package):
     assert {str(half[name].dtype) for name in model.parameters.shapes} == {"float16"}
 
 
-def test_npz_conversion_needs_no_optional_package(trained):
-    _, _, path = trained()
-    program = (
-        "import sys\n"
-        "for name in ('cupy', 'dpnp', 'torch', 'onnx', 'safetensors'):\n"
-        "    sys.modules[name] = None\n"
-        "import runpy\n"
-        f"sys.argv = ['minichar', 'convert', {str(path)!r}]\n"
-        "runpy.run_module('minichar', run_name='__main__')\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert Path(done.stdout.strip()).exists()
-
-
-@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
-def test_reading_needs_no_package(make, tmp_path, monkeypatch, suffix):
-    def missing(name):
-        raise AssertionError(f"{name} was imported")
-
-    monkeypatch.setattr(extras, "import_module", missing)
-    model, path = make(), tmp_path / f"model{suffix}"
-    tensors = to_state_dict(model.config, dict(model.parameters.items()), path)
-    header = json.dumps(header_of(model))
-    if suffix == ".pt":
-        path.write_bytes(handmade.pt(tensors | {"minichar.json": np.frombuffer(header.encode(), "u1")}))
-    else:
-        path.write_bytes(handmade.safetensors(tensors, header))
-    np.testing.assert_array_equal(load_model(path).parameters.flat, model.parameters.flat)
-
-
 def test_to_selects_the_format_for_an_unknown_suffix(saved, tmp_path):
     model, path = saved()
     (tmp_path / "model.bin").write_bytes(b"mine")
@@ -139,3 +110,271 @@ def test_to_selects_the_format_for_an_unknown_suffix(saved, tmp_path):
         tmp_path / "model.bin", ()
     )
     assert text_of(load_model(tmp_path / "model.bin")) == text_of(model)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt"])
+def test_reading_and_writing_npz_need_no_package(saved, monkeypatch, suffix):
+    def missing(name):
+        raise AssertionError(f"{name} was imported")
+
+    monkeypatch.setattr(extras, "import_module", missing)
+    model, path = saved()
+    tensors = to_state_dict(model.config, dict(model.parameters.items()), path)
+    header = json.dumps(header_of(model))
+    path = path.with_suffix(suffix)
+    if suffix == ".pt":
+        path.write_bytes(handmade.pt(tensors | {"minichar.json": np.frombuffer(header.encode(), "u1")}))
+    elif suffix == ".safetensors":
+        path.write_bytes(handmade.safetensors(tensors, header))
+    converted = convert(path, path.with_name("converted.npz")).path
+    np.testing.assert_array_equal(load_model(converted).parameters.flat, model.parameters.flat)
+
+
+def test_plain_arrays_are_converted(tmp_path):
+    arrays = {
+        "W": np.arange(6.0).reshape(2, 3),
+        "k": np.arange(3),
+        "mask": np.array([True]),
+        "z": np.array(1j),
+    }
+    path = tmp_path / "weights.npz"
+    np.savez(path, **arrays)  # cupy.savez calls this
+    same = convert(path, tmp_path / "same.npz").path
+    half = convert(path, tmp_path / "half.npz", dtype="float16").path
+    assert {name: (array.dtype, array.tolist()) for name, array in contents(same).items()} == {
+        name: (array.dtype, array.tolist()) for name, array in arrays.items()
+    }
+    assert {name: str(array.dtype) for name, array in contents(half).items()} == {
+        "W": "float16",
+        "k": "int64",
+        "mask": "bool",
+        "z": "complex128",
+    }
+
+
+def test_plain_arrays_too_large_for_the_dtype_are_rejected(tmp_path):
+    path = tmp_path / "weights.npz"
+    np.savez(path, W=np.array([np.inf, 1.0]))
+    convert(path, tmp_path / "half.npz", dtype="float16")  # infinity is also infinity in float16
+    for name, shown in (("W", ": W"), ("x" * 1000, r": x{48}\.\.\.x{49}")):
+        np.savez(path, **{name: np.array([1e6])})
+        with pytest.raises(MinicharError, match=f"{shown} has values that float16 cannot represent"):
+            convert(path, tmp_path / "other.npz", dtype="float16")
+    assert not (tmp_path / "other.npz").exists()
+
+
+def test_a_vocabulary_for_plain_arrays_is_rejected(tmp_path):
+    np.savez(tmp_path / "plain.npz", W=np.arange(3))
+    (tmp_path / "plain.pkl").write_bytes(pickle.dumps({"W": 3.5}))
+    for name in ("plain.npz", "plain.pkl"):
+        with pytest.raises(MinicharError, match=rf"{name} contains arrays but no model: omit vocab_from$"):
+            convert(tmp_path / name, tmp_path / "new.npz", vocab_from="nothing")
+    assert not (tmp_path / "new.npz").exists()
+
+
+def test_an_array_cannot_be_named_header(tmp_path):
+    """It would be read as minichar's header."""
+    np.savez(tmp_path / "plain.npz", header=np.arange(3), W=np.arange(3))
+    (tmp_path / "plain.pkl").write_bytes(pickle.dumps({"header": 3.5}))
+    for name in ("plain.npz", "plain.pkl"):
+        with pytest.raises(MinicharError, match=r"an array named header, a name reserved .*: rename it$"):
+            convert(tmp_path / name, tmp_path / "new.npz")
+    assert not (tmp_path / "new.npz").exists()
+    (tmp_path / "plain.pkl").write_bytes(pickle.dumps({"header": "skipped", "a": {"header": 3.5}}))
+    assert contents(convert(tmp_path / "plain.pkl", tmp_path / "new.npz").path).keys() == {"a.header"}
+
+
+def test_array_names_are_not_restricted(tmp_path):
+    """`numpy.savez` rejects these names because they clash with its own parameters."""
+    path = tmp_path / "odd.npz"
+    write_archive(path, {}, {"file": np.arange(2), "allow_pickle": np.arange(3)})
+    copy = contents(convert(path, tmp_path / "copy.npz").path)
+    assert {name: array.tolist() for name, array in copy.items()} == {
+        "file": [0, 1],
+        "allow_pickle": [0, 1, 2],
+    }
+
+
+def test_a_name_that_cannot_be_printed_is_escaped(tmp_path):
+    path = tmp_path / "arrays.npz"
+    np.savez(path, **{"\x1b[31m": [1e9]})
+    with pytest.raises(MinicharError, match=r"contains '\\x1b\[31m\.npy', which is not a valid array name"):
+        convert(path, tmp_path / "half.npz", dtype="float16")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_training_state_is_copied_exactly(trained, dtype):
+    model, state, path = trained(dtype, dropout=0.5)
+    for options in ({}, {"dtype": dtype}):
+        converted = convert(path, path.with_name("copy.npz"), force=True, training=True, **options)
+        assert converted.notes == ()
+        assert converted.path.read_bytes() == path.read_bytes()
+    copy, training = load_training(converted.path)
+    assert copy.config == model.config
+    assert training.progress == state.progress
+    np.testing.assert_array_equal(training.mean_square, state.mean_square)
+
+
+@pytest.mark.parametrize("name", ["model.npz", "weights.npz"])
+def test_training_state_must_exist_to_be_kept(tmp_path, name):
+    path = tmp_path / name
+    if name == "model.npz":
+        minichar.save(path, toy_model())
+    else:
+        np.savez(path, W=np.zeros((2, 3)))
+    with pytest.raises(MinicharError, match=r"npz has no training state: omit training=True$"):
+        convert(path, tmp_path / "copy.npz", training=True)
+
+
+def test_a_note_reports_dropped_training_state(trained, package):
+    package("onnx")
+    _, _, path = trained()
+    dropped = "dropped the training state: only a float32 .npz file can store it"
+    assert convert(path, to="onnx").notes == (dropped,)
+    assert convert(path, path.with_name("small.npz")).notes == ()
+
+
+@pytest.mark.parametrize("to", ["html", "safetensors", "npz"])
+def test_a_corrupted_training_state_does_not_prevent_an_export_without_it(trained, package, to):
+    if to == "safetensors":
+        package("safetensors")
+    model, _, path = trained()
+    header, arrays = parts(path)
+    put_together(path, header, arrays | {"mean_square": np.zeros(3), "history": np.zeros(3)})
+    converted = convert(path, path.with_name(f"new.{to}"))
+    assert any("dropped the training state" in note for note in converted.notes) == (to != "npz")
+    if to != "html":
+        assert text_of(load_model(converted.path)) == text_of(model)
+    with pytest.raises(MinicharError, match="history"):
+        convert(path, path.with_name("whole.npz"), training=True)
+
+
+@pytest.mark.parametrize("options", [("half.npz", "--dtype", "float16"), ("model.html",)], ids=str)
+def test_training_state_that_cannot_be_kept_is_an_error(trained, cli, tmp_path, monkeypatch, options):
+    _, _, path = trained()
+    monkeypatch.chdir(tmp_path)
+    result = cli("convert", path, *options, "--training")
+    assert result.exit_code == 1
+    assert result.stderr == (
+        "Error: --training requires an .npz file with the model's own dtype, float32: omit --training, or "
+        "convert to .npz without --dtype\n"
+    )
+    assert not Path(options[0]).exists()
+    with pytest.raises(MinicharError, match=r"training=True requires an \.npz file"):
+        convert(path, "half.npz", dtype="float16", training=True)
+
+
+def test_a_trained_model_is_evaluated_and_resumed_after_conversion(tmp_path, monkeypatch, cli, package):
+    package("safetensors")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my.txt").write_text("Sing, quick brown fox, of 26 letters; the lazy dog sleeps on.\n" * 40)
+    options = ["--max-epochs", 1, "--rnn-size", 8, "--batch-size", 2, "--seq-length", 10, "--quiet"]
+    path = cli("train", "--data", "my.txt", *options).stdout.strip()
+    result = cli("convert", path, "my.safetensors")
+    assert "dropped the training state" in result.stderr
+    assert cli("eval", "my.safetensors").stdout.splitlines()[1:] == cli("eval", path).stdout.splitlines()[1:]
+    assert cli("convert", path, "copy.npz", "--training").exit_code == 0
+    assert cli("train", "--resume", "copy.npz", "--max-epochs", 2, "--quiet").exit_code == 0
+
+
+@pytest.mark.parametrize("to", ["safetensors", "pt", "onnx"])
+def test_a_missing_package_is_a_one_line_error(saved, cli, monkeypatch, to):
+    def missing(name):
+        raise ModuleNotFoundError(f"No module named {name!r}\nand more")
+
+    monkeypatch.setattr(extras, "import_module", missing)
+    _, path = saved()
+    package = {"pt": "torch"}.get(to, to)
+    result = cli("convert", path, "--to", to)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(
+        f"Error: {path.with_suffix('.' + to)} needs a package that cannot be imported (No module named "
+    )
+    _, _, command = result.stderr.partition("'): ")
+    assert command.startswith(f'pip install "{package}>=')
+
+
+def test_the_header_of_a_state_dict_cannot_describe_an_embedding(make, tmp_path):
+    model, path = make(), tmp_path / "model.safetensors"
+    tensors = to_state_dict(model.config, dict(model.parameters.items()), path)
+    header = header_of(model)
+    header["config"]["embedding"] = 5
+    path.write_bytes(handmade.safetensors(tensors, json.dumps(header)))
+    with pytest.raises(MinicharError, match="its header describes an embedding, which a state dict cannot"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "html"])
+def test_write_only_formats(tmp_path, suffix):
+    path = tmp_path / f"model.{suffix}"
+    path.write_bytes(b"\x08\x08")
+    with pytest.raises(MinicharError, match=rf"cannot read .*model\.{suffix}: \.{suffix} is write-only"):
+        load_model(path)
+
+
+WRONG = {
+    "missing": (["none.npz"], "no such checkpoint: 'none.npz'"),
+    "directory": (["."], "no checkpoint in ./: train one"),
+    "missing pickle": (["none.pkl"], "cannot read none.pkl: No such file"),
+    "itself": (["model.npz", "model.npz", "--force"], "model.npz is both the source and the target"),
+    "itself by another name": (
+        ["model.npz", "./sub/../model.npz", "--force"],
+        "both the source and the target",
+    ),
+    "exists": (
+        ["model.npz", "other.npz"],
+        "other.npz already exists: choose another name, or use --force to",
+    ),
+    "suffix": (
+        ["model.npz", "model.bin"],
+        "the suffix of model.bin is not one of .npz, .safetensors, .pt, .onnx, .html: choose the format with",
+    ),
+    "llama.cpp": (
+        ["model.npz", "model.GGUF"],
+        "cannot write model.GGUF: .gguf is for llama.cpp, which cannot run these networks; use .onnx or",
+    ),
+    "no suffix": (["model.npz", "model"], "the suffix of model is not one of"),
+    "contradiction": (
+        ["model.npz", "model.pt", "--to", "onnx"],
+        "--to onnx conflicts with the suffix of model.pt",
+    ),
+    "pickle": (["model.npz", "model.pkl"], "pickles are read-only"),
+    "sequence": (["model.npz", "new.npz", "--sequence"], "--sequence is for .onnx only"),
+    "vocabulary known": (
+        ["model.npz", "new.npz", "--vocab-from", "none.txt"],
+        "already contains its vocabulary: omit --vocab-from",
+    ),
+    "empty": (["empty.npz", "new.npz"], "empty, truncated, or not a zip archive"),
+    "empty archive": (["nothing.npz", "new.npz"], "it is an empty archive"),
+    "foreign header": (["foreign.npz", "new.npz"], "it has no minichar header"),
+    "file as directory": (["model.npz", "other.npz/model.npz"], "; choose another directory"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG.keys())
+def test_user_errors_are_one_line_and_write_nothing(saved, cli, tmp_path, monkeypatch, case):
+    arguments, message = case
+    monkeypatch.chdir(tmp_path)
+    saved()
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "other.npz").write_bytes(b"mine")
+    (tmp_path / "empty.npz").write_bytes(b"")
+    zipfile.ZipFile(tmp_path / "nothing.npz", "w").close()
+    write_archive(Path("foreign.npz"), {"format": "other"}, {"a": np.arange(2)})
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    result = cli("convert", *arguments)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+
+
+def test_invalid_python_arguments_are_rejected(saved, tmp_path):
+    _, path = saved()
+    with pytest.raises(MinicharError, match=r"cannot write .*: it is a directory"):
+        convert(path, tmp_path, to="npz", force=True)
+    with pytest.raises(MinicharError, match="dtype is 'int8'"):
+        convert(path, dtype="int8")
+    with pytest.raises(MinicharError, match="to is 'h5'"):
+        convert(path, to="h5")

@@ -8,7 +8,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from pickle_helpers import PROTOCOLS, declared, same, text
+from handmade import PROTOCOLS, declared, same, text
 
 from minichar.errors import MinicharError
 from minichar.formats import pickle_program, pickles

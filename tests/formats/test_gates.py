@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from minichar.engine.cell import Cell, Counterpart, Product, Stage
+from minichar.engine.cell import Cell, Product, Stage
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters
 from minichar.engine.registry import CELLS
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model, save_model
-from minichar.formats.gates import join, split
+from minichar.formats.gates import TORCH, Counterpart, join, split
 from minichar.formats.state_dict import config_of
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
@@ -84,6 +84,7 @@ def test_layer_normalisation_has_no_counterpart(make, tmp_path, suffix, others):
 def test_a_custom_cell_is_not_used_instead_of_a_pytorch_cell(monkeypatch):
     """The shapes in a state dict reveal only the number of gates, which the custom cell shares with LSTM."""
     stage = Stage((Product("W", "abcd"),), unusable, unusable, cache="")
-    monkeypatch.setitem(CELLS, "own", Cell("own", "Own", "h", (stage,), torch=Counterpart("Own", "abcd")))
+    monkeypatch.setitem(CELLS, "own", Cell("own", "Own", "h", (stage,)))
+    monkeypatch.setitem(TORCH, "own", Counterpart("Own", "abcd"))
     shapes = {"rnn.weight_ih_l0": (12, 7), "rnn.weight_hh_l0": (12, 3)}
     assert config_of(shapes, MinicharError) == Config(7, "lstm", 3, 1)

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from pickle_helpers import declared, same
+from handmade import declared, same
 
 from minichar.errors import MinicharError
 

@@ -45,9 +45,8 @@ def test_a_step_agrees_with_the_engine(saved, run, ids, state, onnx, session, ce
         np.testing.assert_allclose(states[name], values, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("layers", [1, 2])
-def test_a_sequence_agrees_with_the_engine(saved, run, ids, state, onnx, session, cell, layers):
-    model, path = saved(layers=layers, model=cell)
+def test_a_sequence_agrees_with_the_engine(saved, run, ids, state, onnx, session, cell):
+    model, path = saved(model=cell)
     opened = session(convert(path, to="onnx", sequence=True).path)
     begin = state(model).astype("float32")
     expected, last = run(model, ids, begin)
@@ -92,8 +91,8 @@ def test_float16_weights_are_stored_and_cast_to_float32(saved, run, ids, state, 
     np.testing.assert_allclose(logits, expected.transpose(0, 2, 1), rtol=0, atol=2e-2)
 
 
-def test_the_metadata_contains_vocabulary_and_configuration(saved, onnx, cell):
-    model, path = saved(dropout=0.25, unknown=True, model=cell)
+def test_the_metadata_contains_vocabulary_and_configuration(saved, onnx):
+    model, path = saved(dropout=0.25, unknown=True)
     converted = convert(path, to="onnx")
     made = onnx.load(str(converted.path))
     onnx.checker.check_model(made, full_check=True)

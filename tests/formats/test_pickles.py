@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 from converting import convert
-from pickle_helpers import PROTOCOLS, declared, same, text
+from handmade import PROTOCOLS, declared, same, text
 
 from minichar.errors import MinicharError
 from minichar.formats import arrays as arrays_format

@@ -3,13 +3,14 @@
     python tests/gpu/first_hour.py --json first_hour.json
     python tests/gpu/first_hour.py --dry
 
-Prints the results and, with ``--json``, saves them after each section. The checks run before the
-measurements. After nine minutes (``--minutes``), no further section or measurement is started. If a section
-fails, the others still run, and the exit status is 1. On a GPU, PyTorch with CUDA is required, for the
-comparison and the count of launches.
+Prints the results and, with ``--json``, saves them after each section. Kernels are compiled first. Checks run
+before measurements, and measurements for which there are goals before the others. At the end, the results are
+compared with the estimates and goals. After nine minutes (``--minutes``), no further section or measurement
+is started. If a section fails, the others still run, and the exit status is 1. On a GPU, PyTorch with CUDA is
+required, for the comparison and the count of launches.
 
-``--dry`` tests this script on the CPU, with tiny sizes. It runs everything that does not require a GPU, but
-its timings are meaningless.
+``--dry`` tests this script with tiny sizes, on the CPU unless a device is given. It runs everything that the
+device can, but its timings are meaningless.
 """
 
 import argparse
@@ -22,12 +23,16 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import gpu_checks as checks
 import gpu_measurements as measurements
+from gpu_calibration import calibration
+from gpu_sanitizer import sanitizer
+from gpu_verdict import lines, verdict
 
 from minichar.bench.compare import PYTORCH, opponents
 from minichar.bench.work import Work
@@ -51,9 +56,11 @@ class Plan:
     ----------
     device : str
     sizes : tuple of int
-        Values of H.
+        Values of H. There are goals for all but the last.
     chunk : int
-        Value of both T and B.
+        Value of T, and of B unless stated otherwise.
+    batch_sizes : tuple of int
+        Further values of B.
     steps : int
         Number of losses to compare, and number of steps in the resumed run.
     duration : float
@@ -65,6 +72,7 @@ class Plan:
     device: str = "gpu"
     sizes: tuple[int, ...] = (128, 256, 512, 1024)
     chunk: int = 50
+    batch_sizes: tuple[int, ...] = (128, 512)
     steps: int = 50
     duration: float = 2.0
     end: float = float("inf")
@@ -80,22 +88,35 @@ class Plan:
 
     def sections(self, backend: Backend) -> dict[str, Callable[[], Any]]:
         """Return the sections in order of importance, keyed by name."""
-        work = self.work
-        works = measurements.all_works(work, self.sizes)
+        work, steps, sizes, late = self.work, self.steps, self.sizes, self.out_of_time
+        large, largest = (replace(work, rnn_size=H) for H in sizes[-2:])
+        goals = measurements.deciding(work, sizes[:-1])
+        others = measurements.others(work, sizes, self.batch_sizes)
         return {
             "machine": lambda: machine(backend, work),
+            "first step": lambda: first_step(backend, work),
             "gradients": lambda: checks.gradients(backend),
-            "losses": lambda: checks.losses(backend, work, self.steps),
+            "losses": lambda: checks.losses(backend, work, steps),
+            "losses of a large network": lambda: checks.losses(backend, large, steps, [checks.PLAIN]),
             "graphs": lambda: checks.graphs(backend, work),
             "sampling": lambda: checks.sampling(backend, work),
-            "resuming": lambda: checks.resuming(backend, work, self.steps),
-            "speed": lambda: print_table(measurements.speed(works, self.duration, self.out_of_time)),
+            "resuming": lambda: checks.resuming(backend, work, steps),
+            "chunk kernel": lambda: checks.chunk_kernel(backend, work, steps),
+            "calibration": lambda: calibration(backend, work, sizes),
+            "speed": lambda: print_table(measurements.speed(goals, self.duration, late)),
+            "sanitizer": lambda: sanitizer(work, self.end),
+            "memory": lambda: measurements.memory(backend, largest),
+            "TF32": lambda: measurements.tf32(backend, large, steps, self.duration),
             "launches": lambda: measurements.launches(work),
-            "memory": lambda: measurements.memory(backend, replace(work, rnn_size=self.sizes[-1])),
+            "other speeds": lambda: print_table(measurements.speed(others, self.duration, late)),
         }
 
 
-DRY = Plan("cpu", sizes=(8, 12), chunk=6, steps=6, duration=0.0)
+DRY = Plan("cpu", sizes=(8, 10, 12), chunk=6, batch_sizes=(7, 9), steps=6, duration=0.0)
+COLUMNS = {"chunk kernel": "kernel", "PyTorch, CUDA graph": "graph"}
+"""Short names of columns."""
+WIDTH = 42
+"""Width of the first column."""
 
 
 def machine(backend: Backend, work: Work) -> dict[str, Any]:
@@ -116,18 +137,31 @@ def machine(backend: Backend, work: Work) -> dict[str, Any]:
     }
 
 
+def first_step(backend: Backend, work: Work) -> dict[str, Any]:
+    """Compile the kernels of all cells and options, and measure the time to the first training step.
+
+    That time is measured in a new process, before and after.
+    """
+    found, begun = {"first step": measurements.first_step(work)}, monotonic()
+    for case in checks.CASES:
+        checks.training_losses(backend, work, 1, case)
+    found["first step of other networks"] = monotonic() - begun
+    return {"seconds": found | {"first step with cached kernels": measurements.first_step(work)}}
+
+
 def print_table(rows: Any) -> list[dict[str, Any]]:
     """Print each row of times once it is measured, in milliseconds per iteration, and return all rows."""
     done = []
     for row in rows:
         done.append(row)
         work = Work(**row["work"])
-        columns = dict.fromkeys(["cpu", work.device, *PYTORCH.values()])
+        columns = dict.fromkeys(["cpu", work.device, measurements.KERNEL, *PYTORCH.values()])
         if len(done) == 1:
-            print(f"{'milliseconds':28}" + "".join(f"{column:>21}" for column in columns))
-        found = {column: f"{time:.2f}" for column, time in row["milliseconds"].items()}
-        times = "".join(f"{found.get(column, '–'):>21}" for column in columns)
-        print(f"{f'{work.kind} {work.model} {work.num_layers}×{work.rnn_size}':28}{times}", flush=True)
+            names = "".join(f"{COLUMNS.get(column, column):>9}" for column in columns)
+            print(f"{'milliseconds':33}{names}")
+        found = {column: f"{time:.3g}" for column, time in row["milliseconds"].items()}
+        times = "".join(f"{found.get(column, '–'):>9}" for column in columns)
+        print(f"{measurements.title(work):33}{times}", flush=True)
         for column, error in row["errors"].items():
             print(f"    {column}: {error}")
     return done
@@ -137,7 +171,7 @@ def has_failed(result: Any, device: str) -> bool:
     """Return whether a check failed or minichar could not be timed on the device."""
     if isinstance(result, dict):
         return not result.get("passed", True)
-    return any(device in row["errors"] for row in result)
+    return any({device, measurements.KERNEL} & row["errors"].keys() for row in result)
 
 
 def run(plan: Plan, save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
@@ -166,12 +200,34 @@ def run(plan: Plan, save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
                 print(f"\n== {name}", flush=True)
                 results[name] = result = run_section(section)
                 if isinstance(result, dict):
-                    for key, value in result.items():
-                        print(f"{key:28}{value}")
+                    print_values(result)
                 if has_failed(result, plan.device):
                     results["failed"].append(name)
             save(results)
+    results["verdict"] = verdict(results)
+    save(results)
+    print("\n== verdict: estimates and goals for an H100", *lines(results["verdict"]), sep="\n")
     return results
+
+
+def print_values(result: dict[str, Any]) -> None:
+    """Print the values of a section, and those that are dicts as the columns of a table."""
+    columns = {key: value for key, value in result.items() if isinstance(value, dict)}
+    for key, value in result.items():
+        if key not in columns:
+            print(f"{key:{WIDTH}}{shown(value)}")
+    if columns:
+        print(" " * WIDTH + "".join(f"{name:>{len(name) + 2}}" for name in columns))
+    for row in dict.fromkeys(chain(*columns.values())):
+        cells = (f"{shown(column.get(row)):>{len(name) + 2}}" for name, column in columns.items())
+        print(f"{row:{WIDTH}}{''.join(cells)}")
+
+
+def shown(value: Any) -> str:
+    """Return a value as text: a number with three digits, or the elements of a list."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)
 
 
 def open_device(name: str) -> Backend:
@@ -195,13 +251,14 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the script and return its exit status."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--device", default="gpu", help="gpu or gpu:N")
+    parser.add_argument("--device", help="gpu, the default, or gpu:N")
     parser.add_argument("--minutes", type=float, default=9.0, help="start nothing after this time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="save the results to FILE")
-    parser.add_argument("--dry", action="store_true", help="run on the CPU with tiny sizes")
+    parser.add_argument("--dry", action="store_true", help="use tiny sizes, by default on the CPU")
     given = parser.parse_args(arguments)
     begun = monotonic()
-    plan = replace(DRY if given.dry else Plan(given.device), end=begun + 60.0 * given.minutes)
+    plan = DRY if given.dry else Plan()
+    plan = replace(plan, device=given.device or plan.device, end=begun + 60.0 * given.minutes)
 
     def save(results: dict[str, Any]) -> None:
         if given.json:

@@ -3,8 +3,9 @@
 Each returns a dict with the key ``passed``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -15,16 +16,18 @@ import numpy as np
 from minichar.bench.ours import vocabulary
 from minichar.bench.work import Work
 from minichar.devices.backend import Backend
+from minichar.devices.chunk_kernel import CLUSTERS, KERNELS
 from minichar.devices.cpu import CPU, host_generator
 from minichar.devices.graph import WARM_UP
 from minichar.devices.philox import Philox, PhiloxUniform
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import check_network, toy_network
+from minichar.engine.network import Network
 from minichar.model import CharRNN
 from minichar.sampling.blocks import BlockSampler
 from minichar.sampling.choice import Choice
 from minichar.sampling.generate import sample_ids
-from minichar.training.measurement import Measurement
+from minichar.training.evaluation import Measurement
 from minichar.training.scheduled_sampling import ScheduledSampling
 from minichar.training.settings import Settings
 from minichar.training.start import begin, resume
@@ -69,9 +72,8 @@ class Case:
     @property
     def title(self) -> str:
         """The name of the cell and the options."""
-        options = {"embedding": self.embedding, "tied": self.tied, "resets": self.resets, "masks": self.masks}
-        cell = self.config(Config(1)).cell
-        return ", ".join([cell.title, *(name for name, given in options.items() if given)])
+        options = ("layer_norm", "embedding", "tied", "resets", "masks")
+        return ", ".join([self.model, *(name for name in options if getattr(self, name))])
 
     @property
     def dtype(self) -> str:
@@ -128,13 +130,13 @@ def gradients(backend: Backend) -> dict[str, Any]:
     }
 
 
-def losses(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
+def losses(backend: Backend, work: Work, steps: int, cases: Iterable[Case] = CASES) -> dict[str, Any]:
     """Compare the losses of training steps on the device with those on the CPU.
 
     A step on a GPU must also have been captured as a CUDA graph.
     """
     differences, captured = {}, {}
-    for case in CASES:
+    for case in cases:
         expected, _ = training_losses(CPU, work, steps, case)
         found, step = training_losses(backend, work, steps, case)
         differences[case.title] = float(np.abs(found - expected).max())
@@ -226,7 +228,7 @@ def sampling(backend: Backend, work: Work, length: int = 20) -> dict[str, Any]:
     return {"passed": passed, "same characters": same, "captured as a CUDA graph": captured}
 
 
-def resuming(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
+def resuming(backend: Backend, work: Work, steps: int, use_ss: bool = True) -> dict[str, Any]:
     """Check that a run that is stopped and resumed gives the same weights as an uninterrupted one."""
     with TemporaryDirectory() as name:
         text = Path(name) / "input.txt"
@@ -237,7 +239,7 @@ def resuming(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
             rnn_size=work.rnn_size,
             dropout=0.3,
             weight_drop=0.2,
-            use_ss=True,
+            use_ss=use_ss,
             start_ss=0.8,
             min_ss=0.5,
             seq_length=work.seq_length,
@@ -252,6 +254,41 @@ def resuming(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
         weights = [backend.to_host(trainer.step.theta.flat) for trainer in (whole, resumed, half)]
     same, different = np.array_equal(*weights[:2]), not np.array_equal(*weights[1:])
     return {"passed": same and different, "bit for bit": same, "steps": (half.iteration, resumed.iteration)}
+
+
+def chunk_kernel(backend: Backend, work: Work, steps: int) -> dict[str, Any]:
+    """Check the gradients and a resumed run with the chunk kernel, for each cell and size that it supports.
+
+    On a GPU, the kernel must have been used for at least one size.
+    """
+    differences, without = {}, []
+    backend.uses_chunk_kernel = True
+    try:
+        for model, H in product(KERNELS, CLUSTERS):
+            one = replace(work, model=model, rnn_size=H)
+            (wanted, _), (found, network) = gradient_of(CPU, one), gradient_of(backend, one)
+            differences[f"{model} {H}"] = float(np.abs(found - wanted).max() / np.abs(wanted).max())
+            if not network.uses_kernel:
+                without.append(f"{model} {H}")
+        resumed = resuming(backend, replace(work, rnn_size=min(CLUSTERS)), steps, use_ss=False)
+    finally:
+        backend.uses_chunk_kernel = False
+    agree = all(difference <= LIMIT for difference in differences.values())  # false for NaN
+    used = backend.kind != "gpu" or len(without) < len(differences)
+    return {
+        "passed": agree and used and resumed["passed"],
+        "largest relative difference": differences,
+        "without a kernel": without,
+        "resumed bit for bit": resumed["bit for bit"],
+    }
+
+
+def gradient_of(backend: Backend, work: Work) -> tuple[np.ndarray, Network]:
+    """Return the gradient of the loss of a chunk, ``(size,)``, and the network."""
+    network = new_model(backend, work, Case(work.model)).network(work.seq_length, work.batch_size)
+    ids = backend.to_device(work.ids())  # (T+1, B)
+    network.learn(ids[:-1], ids[1:])
+    return backend.to_host(network.gradient.flat), network
 
 
 def train(trainer: Trainer, steps: int) -> Trainer:

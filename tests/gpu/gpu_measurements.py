@@ -1,46 +1,70 @@
 """Measurements of ``minichar bench``: executed on the CPU (cpu_cuda), latency never measured on a card."""
 
 import gc
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib import import_module
 from statistics import median
 from time import monotonic
 from typing import Any
 
+import gpu_checks as checks
+
 from minichar.bench.compare import PYTORCH, opponents
 from minichar.bench.work import Work
-from minichar.bench.worker import SIDES, peak_memory, seconds
+from minichar.bench.worker import SIDES, Worker, peak_memory, seconds
 from minichar.devices.backend import Backend
+from minichar.devices.choose import open_backend
+from minichar.devices.chunk_kernel import CLUSTERS
+from minichar.devices.graph import free_retired
 
+SPEED = ("speed", "other speeds")
+"""The sections with rows from `speed`."""
+KERNEL = "chunk kernel"
+"""The column of times with the chunk kernel."""
 WARM_UP = 5
 """Number of untimed iterations on a GPU, which compile kernels and capture the graph."""
 LEAST = 3
 """Minimum number of timed iterations."""
+DROPPED, MOST_LEFT = 5, 0.1
+"""Number of training steps to drop, and how much memory they may leave in use, relative to that of a step."""
 
 
-def all_works(work: Work, sizes: Iterable[int]) -> list[Work]:
-    """Return the benchmarks: training with every H, and variants with the first H, the last H or both."""
-    sizes = tuple(sizes)
+def title(work: Work) -> str:
+    """Return the name of a benchmark."""
+    B = "" if work.batch_size == work.seq_length else f", B = {work.batch_size}"
+    return f"{work.kind} {work.model} {work.num_layers}×{work.rnn_size}{B}"
+
+
+def deciding(work: Work, sizes: Iterable[int]) -> list[Work]:
+    """Return the benchmarks for which there are goals: training and, with the first H, evaluation."""
+    return [*(replace(work, rnn_size=H) for H in sizes), replace(work, kind="evaluate")]
+
+
+def others(work: Work, sizes: Sequence[int], batch_sizes: Iterable[int]) -> list[Work]:
+    """Return the other benchmarks: training with other B, H and options, evaluation and sampling."""
+    large, largest = (replace(work, rnn_size=H) for H in sizes[-2:])
     return [
-        *(replace(work, rnn_size=H) for H in sizes),
+        *(replace(one, batch_size=B) for one in (work, large) for B in batch_sizes),
+        largest,
         *(replace(work, model=model) for model in ("gru", "rnn")),
-        *(replace(work, kind=kind) for kind in ("dropout", "scheduled-sampling")),
-        *(
-            replace(work, kind=kind, rnn_size=H)
-            for kind in ("evaluate", "sample")
-            for H in (sizes[0], sizes[-1])
-        ),
+        *(replace(work, kind=kind) for kind in ("dropout", "scheduled-sampling", "sample")),
+        *(replace(largest, kind=kind) for kind in ("evaluate", "sample")),
     ]
 
 
 def speed(
     works: Iterable[Work], duration: float, out_of_time: Callable[[], bool]
 ) -> Iterator[dict[str, Any]]:
-    """Time minichar on the CPU and on the device, and PyTorch. Yield one row of results per benchmark."""
+    """Time minichar on the CPU and on the device, with and without the chunk kernel, and PyTorch.
+
+    Yield one row of results per benchmark.
+    """
     for work in works:
         rivals = [rival for rival in opponents(work) if rival is not None and rival.engine in PYTORCH]
         columns = {"cpu": replace(work, device="cpu"), work.device: work}
+        if work.on_gpu and work.rnn_size in CLUSTERS and work.kind in ("train", "dropout", "evaluate"):
+            columns[KERNEL] = replace(work, chunk_kernel=True)
         columns |= {PYTORCH[rival.engine]: rival for rival in rivals}
         row: dict[str, Any] = {"work": work.describe(), "milliseconds": {}, "errors": {}, "left out": []}
         for column, one in columns.items():
@@ -72,6 +96,14 @@ def warmed_up(work: Work) -> Callable[[], None]:
     return unit
 
 
+def first_step(work: Work) -> float:
+    """Return the time until a new process has run its first iteration, in seconds."""
+    begun = monotonic()
+    with Worker(work) as worker:
+        worker.units(1)
+        return monotonic() - begun
+
+
 def launches(work: Work) -> dict[str, Any]:
     """Count the launches in one iteration with PyTorch's profiler, which also records CuPy's kernels."""
     if not work.on_gpu:
@@ -96,23 +128,50 @@ def count_launches(events: Iterable[Any]) -> dict[str, Any]:
     return {"launches": len(by_host), "operations": len(on_gpu), "busy milliseconds": busy}
 
 
+def tf32(backend: Backend, work: Work, steps: int, duration: float) -> dict[str, Any]:
+    """Compare training in TF32 with training in float32."""
+    reduced = open_backend(work.device, tf32=True)
+    exact, rounded = (checks.training_losses(one, work, steps)[0] for one in (backend, reduced))
+    times = {tf32: milliseconds(replace(work, tf32=tf32), duration) for tf32 in (False, True)}
+    return {
+        "H": work.rnn_size,
+        "TF32 is used": reduced.tf32,
+        "largest difference of losses": float(abs(rounded - exact).max()),
+        "milliseconds in float32": times[False],
+        "milliseconds in TF32": times[True],
+    }
+
+
 def memory(backend: Backend, work: Work) -> dict[str, Any]:
     """Measure the memory used by a training step on a GPU, or the process's peak memory on the CPU.
 
-    Excludes cuBLAS's workspace of 32 MiB, which is allocated when the GPU is opened.
+    On a GPU, the memory must be free again after the step is dropped. The measurement excludes cuBLAS's
+    workspace of 32 MiB, which is allocated when the GPU is opened.
     """
     if not work.on_gpu:
         warmed_up(work)
         return {"H": work.rnn_size, "process megabytes": peak_memory() / 1e6}
-    gc.collect()
-    backend.xp.get_default_memory_pool().free_all_blocks()
-    before, total = backend.xp.cuda.runtime.memGetInfo()
+    before, total = free_memory(backend), backend.xp.cuda.runtime.memGetInfo()[1]
     unit = warmed_up(work)
-    after, _ = backend.xp.cuda.runtime.memGetInfo()
+    used = before - backend.xp.cuda.runtime.memGetInfo()[0]
     del unit  # keeps the arrays alive until here
+    first = free_memory(backend)  # the driver may keep memory that it has allocated for the first step
+    for _ in range(DROPPED):
+        warmed_up(work)
+    left = first - free_memory(backend)
     return {
+        "passed": left <= MOST_LEFT * used,
         "H": work.rnn_size,
-        "megabytes": (before - after) / 1e6,
+        "megabytes": used / 1e6,
+        f"left by {DROPPED} dropped steps": left / 1e6,
         "available": before / 1e6,
         "of": total / 1e6,
     }
+
+
+def free_memory(backend: Backend) -> int:
+    """Free the memory of all that no longer exists, and return the number of free bytes of a GPU."""
+    gc.collect()
+    free_retired()
+    backend.xp.get_default_memory_pool().free_all_blocks()
+    return backend.xp.cuda.runtime.memGetInfo()[0]

@@ -10,10 +10,19 @@ import first_hour
 import gpu_measurements
 import pytest
 from first_hour import DRY, main
+from gpu_measurements import title
 
+from minichar.bench.work import Work
 from minichar.devices.cpu import CPU
 
-NAMES = ["machine", "gradients", "losses", "graphs", "sampling", "resuming", "speed", "launches", "memory"]
+CHECKS = [
+    *("gradients", "losses", "losses of a large network", "graphs"),
+    *("sampling", "resuming", "chunk kernel"),
+]
+NAMES = [
+    *("machine", "first step", *CHECKS, "calibration", "speed"),
+    *("sanitizer", "memory", "TF32", "launches", "other speeds"),
+]
 
 
 def sections(monkeypatch, **replaced):
@@ -24,37 +33,49 @@ def sections(monkeypatch, **replaced):
 def test_sizes_on_a_gpu():
     plan = first_hour.Plan()
     assert plan.sizes == (128, 256, 512, 1024)
-    assert (plan.chunk, plan.steps) == (50, 50)
+    assert (plan.chunk, plan.batch_sizes, plan.steps) == (50, (128, 512), 50)
 
 
 def test_dry_run_measures_everything_that_a_cpu_can(tmp_path, capsys):
     path = tmp_path / "first_hour.json"
     assert main(["--dry", "--json", str(path)]) == 0
     results = json.loads(path.read_text("utf-8"))
-    assert list(results) == ["dry", "seconds", "failed", "left out", "warnings", *NAMES]
+    assert list(results) == ["dry", "seconds", "failed", "left out", "warnings", *NAMES, "verdict"]
     assert results["dry"] is True
     assert results["failed"] == results["left out"] == []
     assert results["warnings"] == {}
-    assert all(results[name]["passed"] for name in ("gradients", "losses", "graphs", "sampling", "resuming"))
+    assert all(results[name]["passed"] for name in CHECKS)
     assert len(results["gradients"]["errors"]) == 6
     assert all(0 < error < 1e-12 for error in results["gradients"]["errors"].values())
     assert results["resuming"]["steps"] == [3, 6]
-    works = [(row["work"]["kind"], row["work"]["model"], row["work"]["rnn_size"]) for row in results["speed"]]
-    assert works == [
-        *(("train", "lstm", H) for H in (8, 12)),
-        *(
-            ("train", "gru", 8),
-            ("train", "rnn", 8),
-            ("dropout", "lstm", 8),
-            ("scheduled-sampling", "lstm", 8),
-        ),
-        *((kind, "lstm", H) for kind in ("evaluate", "sample") for H in (8, 12)),
+    works = {
+        name: [title(Work(**row["work"])) for row in results[name]] for name in ("speed", "other speeds")
+    }
+    assert works == {
+        "speed": ["train lstm 2×8", "train lstm 2×10", "evaluate lstm 2×8"],
+        "other speeds": [
+            *(f"train lstm 2×{H}, B = {B}" for H in (8, 10) for B in (7, 9)),
+            *("train lstm 2×12", "train gru 2×8", "train rnn 2×8"),
+            *("dropout lstm 2×8", "scheduled-sampling lstm 2×8", "sample lstm 2×8"),
+            *("evaluate lstm 2×12", "sample lstm 2×12"),
+        ],
+    }
+    rows = [*results["speed"], *results["other speeds"]]
+    assert all(row["milliseconds"]["cpu"] > 0 and not row["errors"] for row in rows)
+    assert [*results["calibration"]["microseconds"]] == [
+        *(f"{operation}, H = {H}" for H in (8, 10, 12) for operation in ("matrix product", "fused kernel")),
+        *("launch of a graph", "launch of a kernel without a graph", "host time per chunk"),
     ]
-    assert all(row["milliseconds"]["cpu"] > 0 and not row["errors"] for row in results["speed"])
+    assert all(seconds > 0 for seconds in results["first step"]["seconds"].values())
+    assert results["losses of a large network"]["largest difference"] == {"lstm": 0.0}
     assert results["memory"]["process megabytes"] > 1
+    assert (results["memory"]["H"], results["TF32"]["H"]) == (12, 10)
     lines = capsys.readouterr().out.splitlines()
     (row,) = (line for line in lines if line.startswith("scheduled-sampling lstm 2×8"))
     assert row.split()[-2:] == ["–", "–"]  # PyTorch's columns
+    assert f"{'lstm, layer_norm, embedding':42}{'0':>20}{'False':>26}" in lines
+    _, row = (line for line in lines if line.startswith("launch of a graph   "))
+    assert row.split()[-1] in ("lower", "higher", "estimated")
 
 
 def test_without_a_gpu_the_error_names_the_dry_run(monkeypatch, capsys):
@@ -104,6 +125,19 @@ def test_results_are_saved_after_each_section_even_if_the_run_is_killed(monkeypa
     assert third["left out"] == ["two"]
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.123456, "0.123"), (True, "True"), (12345, "12345"), ((3, 6), "3, 6"), ([], "none"), ("a b", "a b")],
+)
+def test_how_values_are_printed(value, text, capsys):
+    first_hour.print_values({"x": value, "column": {"y": value}})
+    assert [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()] == [
+        ["x", text],
+        ["column"],
+        ["y", text],
+    ]
+
+
 def test_the_results_are_replaced_atomically(monkeypatch, tmp_path):
     path = tmp_path / "results.json"
     path.write_text("earlier results")
@@ -124,6 +158,10 @@ def test_nothing_is_started_after_nine_minutes(monkeypatch):
         first_hour, "run", lambda plan, save: plans.append(plan) or {"failed": [], "left out": []}
     )
     assert main(["--dry"]) == 0
+    assert main(["--dry", "--device", "gpu:1"]) == 0
+    assert [replace(plan, end=0.0) for plan in plans] == [
+        replace(DRY, device=name, end=0.0) for name in ("cpu", "gpu:1")
+    ]
     now = 100.0 + 9 * 60 - 0.1
     assert not plans[0].out_of_time()
     now = 100.0 + 9 * 60
@@ -198,7 +236,9 @@ def test_without_pytorch_the_launches_are_not_measured(monkeypatch):
 
 def test_what_is_left_when_the_time_is_up_is_left_out(capsys):
     assert main(["--dry", "--minutes", "0"]) == 0
-    assert capsys.readouterr().out.endswith(f"left out: {', '.join(NAMES)}\n")
+    out = capsys.readouterr().out
+    assert out.endswith(f"left out: {', '.join(NAMES)}\n")
+    assert out.count("not measured") == 26
 
 
 def test_full_precision_applies_to_the_sections_only(monkeypatch):

@@ -15,7 +15,7 @@ from minichar.engine.layer_norm import LayerNorm
 from minichar.engine.network import Network
 from minichar.engine.tied_embedding import TiedEmbedding
 from minichar.sampling.choice import Choice
-from minichar.training.measurement import Measurement
+from minichar.training.evaluation import Measurement
 from minichar.training.scheduled_sampling import ScheduledSampling
 
 FAULTS = {
@@ -86,10 +86,10 @@ class TestChecks:
 
         gpu, right = open_double(), Layer.step
 
-        def waiting(layer, t, keep=None):
-            if keep is not None:
+        def waiting(layer, t):
+            if layer.keep is not None:
                 gpu.xp.cuda.get_current_stream().synchronize()
-            return right(layer, t, keep)
+            return right(layer, t)
 
         monkeypatch.setattr(Layer, "step", waiting)
         with pytest.warns(RuntimeWarning, match="cannot be captured"):

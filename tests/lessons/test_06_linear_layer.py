@@ -40,7 +40,7 @@ import numpy as np
 
 from minichar.devices.cpu import CPU
 from minichar.engine.gradcheck import complex_step
-from minichar.engine.linear import Linear
+from minichar.engine.linear import CharacterLinear, Linear
 
 G, K, T, B, V = 4, 3, 2, 5, 6  # all different, so that a transposed matrix has the wrong shape
 generator = np.random.default_rng(6)
@@ -72,19 +72,19 @@ def engine(W, x, da):
     layer.x[:] = x
     a = np.array([layer.step(t)[0] for t in range(T)])
     layer.da[:] = da
-    dx = layer.backward(T, ids=None)
-    return a, dx, dW
+    layer.gradients(slice(0, T), T, ids=None)
+    return a, layer.dx, dW
 
 
 def engine_reading_characters(da):
     """Run a first layer, whose W contains only the bias column, and return ``(a, dWx)``."""
     dWx = np.zeros_like(Wx)
     bias, dbias = np.zeros((G, 1)), np.zeros((G, 1))
-    layer = Linear(bias, dbias, gates=1, H=0, T=T, B=B, backend=CPU, Wx=Wx, dWx=dWx)
+    layer = CharacterLinear(Wx, dWx, bias, dbias, 1, 0, T, B, CPU)
     layer.read(slice(0, T), ids)
     a = np.array([layer.step(t)[0] for t in range(T)])
     layer.da[:] = da
-    layer.backward(T, ids)
+    layer.gradients(slice(0, T), T, ids)
     return a, dWx
 
 

@@ -34,7 +34,6 @@ import pytest
 from minichar.devices.cpu import CPU
 from minichar.engine import dropout
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import check_network, complex_step, toy_network
 
 p, H, T, B, V = 0.3, 4, 5, 2, 7
@@ -94,7 +93,7 @@ def test_the_gradient_passes_through_the_same_mask(generator, uniform):
 def test_the_state_passed_to_the_next_step_is_never_dropped(generator, uniform):
     """The first layer's states therefore do not depend on its mask."""
     network = toy_network(Config(V, "rnn", H, num_layers=2, dropout=0.9), T, B, generator)
-    feed = teacher_forcing(generator.integers(V, size=(T, B)))
+    feed = generator.integers(V, size=(T, B))
     states, logits = [], []
     for _ in range(2):
         network.draw_masks(uniform)
@@ -108,7 +107,7 @@ def test_the_state_passed_to_the_next_step_is_never_dropped(generator, uniform):
 def test_with_fixed_masks_the_complex_step_agrees(model, generator):
     network = toy_network(Config(V, model, H, num_layers=2, dropout=p), T, B, generator)
     inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
-    for row in check_network(network, teacher_forcing(inputs), targets):
+    for row in check_network(network, inputs, targets):
         assert row.complex_error < 1e-13, row.name
 
 

@@ -39,7 +39,6 @@ import pytest
 from minichar.devices.cpu import CPU
 from minichar.engine import draw
 from minichar.engine.config import Config
-from minichar.engine.feed import teacher_forcing
 from minichar.engine.gradcheck import check_network, complex_step, toy_network
 from minichar.engine.network import Network
 from minichar.training.scheduled_sampling import ScheduledSampling
@@ -123,7 +122,7 @@ def test_the_computed_and_omitted_parts_add_up_to_the_gradient_of_the_expected_l
         parameters.flat[...] = theta
         p, L = np.zeros(V, "complex128"), np.zeros(V, "complex128")
         for k in range(V):
-            L[k] = twin.measure(teacher_forcing(np.array([[2], [k]])), targets)
+            L[k] = twin.measure(np.array([[2], [k]]), targets)
             exp = np.exp(twin.logits()[0, :, 0])  # (V,)
             p[k] = exp[k] / exp.sum()
         return p, L
@@ -133,7 +132,7 @@ def test_the_computed_and_omitted_parts_add_up_to_the_gradient_of_the_expected_l
     left_out = complex_step(lambda theta: (outcomes(theta)[0] * L).sum(), theta)
     computed = np.zeros(theta.size)
     for k in range(V):
-        network.learn(teacher_forcing(np.array([[2], [k]])), targets)
+        network.learn(np.array([[2], [k]]), targets)
         computed += p[k].real * network.gradient.flat
     np.testing.assert_allclose(computed + left_out, whole, rtol=0, atol=1e-14)
     assert abs(left_out).max() > 0.01 * abs(whole).max()

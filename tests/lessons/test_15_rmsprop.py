@@ -140,13 +140,13 @@ def test_rmsprop_does_not_settle_at_the_minimum():
 
 
 EXERCISE = """
-In minichar/training/optimiser.py, in RMSprop.step, change
+In minichar/training/optimiser.py, in RMSprop.rmsprop, change
 
-    self.theta -= g / (self.xp.sqrt(m) + EPSILON) * learning_rate
+    theta -= g / (xp.sqrt(m) + EPSILON) * learning_rate
 
 to
 
-    self.theta -= g / (m + EPSILON) * learning_rate
+    theta -= g / (m + EPSILON) * learning_rate
 
 This omits the square root. Consider the units of g, m and θ. How would a loss that is a thousand
 times larger affect the steps now? Then run the tests.

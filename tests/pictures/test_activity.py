@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 from toys import toy_model
 
-from minichar.engine.feed import teacher_forcing
 from minichar.errors import MinicharError
 from minichar.pictures import activity
 from minichar.pictures.activity import read_activity
@@ -31,7 +30,7 @@ def test_the_mean_surprise_is_the_loss(model, ids, reset_on):
 def test_states_and_alternatives_equal_those_from_a_single_forward_pass(model, ids):
     found = read_activity(model, ids)
     network = model.network(len(ids), 1)
-    logits = network.forward(teacher_forcing(ids[:, None].astype("int64")))[:-1, :, 0]  # (N-1, V)
+    logits = network.forward(ids[:, None].astype("int64"))[:-1, :, 0]  # (N-1, V)
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     best = p.argsort(axis=1)[:, ::-1][:, :5]
     assert (found.likeliest[1:] == best).all()

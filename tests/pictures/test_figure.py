@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from toys import history_with
 
+from minichar.pictures import figure
 from minichar.pictures.curves import Curve
-from minichar.pictures.figure import MARKED, save_figure
+from minichar.pictures.figure import save_figure
 from minichar.text.ngram import Yardstick
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -45,48 +46,43 @@ def drawn(tmp_path):
     return drawn
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [
-        ("training", "train_loss"),
-        ("validation", "val_loss"),
-        ("rate", "learning_rate"),
-        ("ratio", "teacher_forcing_ratio"),
-    ],
-)
-def test_lines_are_proportional_to_the_values(drawn, kind, name):
-    (line,), values = drawn(CURVE)[0](kind), VALUES[name]
-    xs, ys = zip(*line, strict=True)
-    assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1])
-    assert ys[1] - ys[0] == pytest.approx((ys[2] - ys[0]) * (values[1] - values[0]) / (values[2] - values[0]))
-    assert (ys[1] < ys[0]) == (values[1] < values[0])
+LINES = {
+    "training": "train_loss",
+    "validation": "val_loss",
+    "rate": "learning_rate",
+    "ratio": "teacher_forcing_ratio",
+}
 
 
-def test_both_losses_share_one_scale_and_the_best_loss_is_marked(drawn):
+def test_lines_are_proportional_to_the_values_and_the_best_loss_is_marked(drawn):
     points, marks = drawn(CURVE)
+    for kind, name in LINES.items():
+        (line,), values = points(kind), VALUES[name]
+        xs, ys = zip(*line, strict=True)
+        assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1])
+        share = (values[1] - values[0]) / (values[2] - values[0])
+        assert ys[1] - ys[0] == pytest.approx((ys[2] - ys[0]) * share)
+        assert (ys[1] < ys[0]) == (values[1] < values[0])
     (training,), (validation,) = points("training"), points("validation")
-    unit = (training[0][1] - training[1][1]) / 2
+    unit = (training[0][1] - training[1][1]) / 2  # both losses share one scale
     assert training[0][1] - validation[0][1] == pytest.approx(unit, rel=1e-4)
     assert marks("best") == [pytest.approx(validation[1])]
 
 
-def test_each_run_with_validation_has_a_line_and_a_mark(drawn):
+def test_each_run_with_validation_has_a_line_and_a_mark_and_a_single_measurement_is_visible(drawn):
     points, marks = drawn(CURVE, CURVE, SHORT)
     assert (len(points("validation")), len(marks("best"))) == (2, 2)
+    assert len(marks("training")) == 3 + 3 + 1
 
 
-def test_a_single_measurement_is_visible(drawn):
-    _, marks = drawn(SHORT)
-    assert len(marks("training")) == 1
-
-
-@pytest.mark.parametrize("extra", [0, 1])
-def test_many_measurements_have_no_marks(drawn, extra):
+def test_many_measurements_have_no_marks(drawn, monkeypatch):
     """Otherwise, a figure of a million measurements has hundreds of megabytes."""
-    losses = 1.0 + np.arange(MARKED + extra) % 2
-    _, marks = drawn(Curve("long", history_with(train_loss=losses, val_loss=losses)))
-    for kind in ("training", "validation", "rate", "ratio"):
-        assert len(marks(kind)) == (0 if extra else MARKED)
+    monkeypatch.setattr(figure, "MARKED", 10)
+    for n, marked in ((10, 10), (11, 0)):
+        losses = 1.0 + np.arange(n) % 2
+        _, marks = drawn(Curve("long", history_with(train_loss=losses, val_loss=losses)))
+        for kind in LINES:
+            assert len(marks(kind)) == marked
 
 
 def test_the_yardstick_is_a_grey_line(tmp_path):

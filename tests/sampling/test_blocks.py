@@ -7,11 +7,11 @@ import pytest
 from devices import open_device
 from toys import toy_model
 
-from minichar import CharRNN, Choice, MinicharError, generate, generate_many
+from minichar import CharRNN, Choice, MinicharError, generate_many
 from minichar.devices.backend import Backend
 from minichar.devices.cupy import CuPyBackend
 from minichar.sampling.blocks import BLOCK, BlockSampler, block_lengths
-from minichar.sampling.generate import sample_ids
+from minichar.sampling.generate import generate, sample_ids
 
 CHOICES = [
     Choice(argmax=True),
@@ -108,7 +108,7 @@ def test_stop_strings_end_each_sample(gpu):
     assert len({len(text) for text in here}) == 3
 
 
-@pytest.mark.parametrize("choice", CHOICES[1:], ids=str)
+@pytest.mark.parametrize("choice", [CHOICES[1], CHOICES[-1]], ids=str)
 def test_an_error_follows_the_same_characters_as_on_the_cpu(choice, gpu):
     """A character is chosen that another stream reaches before the first stream does, within a block."""
     model = toy_model()
@@ -123,7 +123,7 @@ def test_an_error_follows_the_same_characters_as_on_the_cpu(choice, gpu):
     assert texts(moved(model, gpu), choice=choice, seed=7) == here
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=str)
+@pytest.mark.parametrize("choice", [CHOICES[0], CHOICES[-1]], ids=str)
 def test_logits_that_overflow_are_an_error(choice, gpu):
     model = toy_model()
     model.parameters["readout.W"][...] = 1e308
@@ -145,31 +145,31 @@ def test_blocks_double_up_to_the_limit_and_end_at_the_length(length, gpu, monkey
     assert lengths == list(block_lengths(length))
 
 
-def test_without_a_limit_blocks_are_sampled_only_when_they_are_requested(gpu):
+def test_without_a_limit_blocks_are_sampled_only_when_they_are_requested(gpu, count_copies):
     model = moved(toy_model(), gpu)
-    pieces, before = generate(model, 0), dict(gpu.crossings)
+    pieces, copies = generate(model, 0), count_copies(gpu)
     for requested, blocks in ((1, 1), (2, 2), (60, 6), (64, 7), (2, 8)):
         text = list(islice(pieces, requested))
         assert len(text) == requested
-        assert gpu.crossings["to_host"] - before["to_host"] == blocks
+        assert copies["to_host"] == blocks
 
 
 @pytest.mark.parametrize("reset_on", ["", "ab"])
-def test_each_block_needs_one_copy_in_each_direction(reset_on, gpu):
+def test_each_block_needs_one_copy_in_each_direction(reset_on, gpu, count_copies):
     model = moved(toy_model(), gpu)
     model.details["settings"] = {"reset_on": reset_on}
     pieces = generate_many(model, 3, 0)
     list(islice(pieces, 2 * BLOCK - 1))
-    before = dict(gpu.crossings)
+    copies = count_copies(gpu)
     list(islice(pieces, 3 * BLOCK))
-    assert {way: gpu.crossings[way] - before[way] for way in before} == {"to_device": 3, "to_host": 3}
+    assert copies == {"to_device": 3, "to_host": 3}
 
 
 # The recorded step
 
 
 @pytest.mark.parametrize("reset_on", ["", "ab"])
-@pytest.mark.parametrize("choice", CHOICES, ids=str)
+@pytest.mark.parametrize("choice", [CHOICES[0], CHOICES[-1]], ids=str)
 def test_replayed_steps_sample_the_same_ids_as_unrecorded_steps(choice, reset_on, gpu, monkeypatch):
     model = moved(toy_model(unknown=True), gpu)
     model.details["settings"] = {"reset_on": reset_on}

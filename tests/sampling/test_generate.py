@@ -7,10 +7,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from toys import scripted, toy_model
 
-from minichar import Choice, MinicharError, generate, generate_many
-from minichar.engine.feed import teacher_forcing
+from minichar import Choice, MinicharError, generate_many
 from minichar.model import CharRNN
-from minichar.sampling.generate import MAX_SAMPLES, STREAM, StopFilter, prime_ids, sample_ids
+from minichar.sampling.generate import MAX_SAMPLES, STREAM, StopFilter, generate, prime_ids, sample_ids
 from minichar.sampling.streams import BLOCK
 
 
@@ -49,7 +48,7 @@ def naive_text(model, prime, seed, n, temperature=1.0):
     text = prime
     for u in numbers[:n]:
         ids = model.vocabulary.encode(text).astype(int)[:, None]  # (T, 1)
-        logits = model.network(len(ids), 1).forward(teacher_forcing(ids))[-1, :, 0]
+        logits = model.network(len(ids), 1).forward(ids)[-1, :, 0]
         weights = np.exp((logits - logits.max()) / temperature)
         text += model.vocabulary.characters[int((np.cumsum(weights) / weights.sum() <= u).sum())]
     return text[len(prime) :]
@@ -70,12 +69,6 @@ def test_generated_text_depends_only_on_the_seed(lstm):
 def test_argmax_selects_the_most_likely_character_for_every_seed(lstm):
     texts = {text_of(lstm, 50, "ab", seed=seed, choice=Choice(argmax=True)) for seed in (1, 2)}
     assert texts == {naive_text(lstm, "ab", 1, 50, temperature=1e-300)}
-
-
-def test_generated_text_can_be_fed_back_as_the_prime(lstm):
-    choice = Choice(argmax=True)
-    text = text_of(lstm, 20, "ab", choice=choice)
-    assert text_of(lstm, 13, "ab" + text[:7], choice=choice) == text[7:]
 
 
 def test_length_0_means_no_limit(lstm):
@@ -143,9 +136,9 @@ def test_an_empty_prime_means_a_line_break(lstm, prime):
 def test_without_a_line_break_the_first_character_is_drawn_uniformly():
     model = toy_model("abcde", unknown=True)
     assert len(prime_ids(model.vocabulary, "")) == 0
-    first = [text_of(model, 1, seed=seed) for seed in range(500)]
+    first = [text_of(model, 1, seed=seed) for seed in range(200)]
     assert set(first) == set("abcde")
-    assert min(first.count(c) for c in "abcde") > 60
+    assert min(first.count(c) for c in "abcde") > 20
 
 
 @pytest.mark.parametrize("unknown", ["skip", "unk"])
@@ -228,16 +221,11 @@ def pushed(text, stops):
     return out + gate.end()
 
 
-@given(st.text("ab\n", max_size=30), st.text("ab\n", min_size=1, max_size=4))
-@example("aab" * 3, "aabaabb")
-@example("aaab", "aab")
-@example("ababac", "abac")
-@example("\n" * 9, "\n" * 5)
-def test_text_ends_where_the_stop_string_begins(text, stop):
-    assert pushed(text, [stop]) == text.split(stop)[0]
-
-
 @given(st.text("abc", max_size=30), st.lists(st.text("abc", max_size=4), max_size=4))
+@example("aab" * 3, ["aabaabb"])
+@example("aaab", ["aab"])
+@example("ababac", ["abac"])
+@example("\n" * 9, ["\n" * 5])
 @example("abc", ["bc", "abc"])
 @example("bca", ["ca", "bca"])
 @example("cab", ["ab", "cab"])

@@ -35,13 +35,6 @@ def test_a_text_file_is_encoded(text_file):
     assert corpus.notes == ()
 
 
-def test_input_txt_is_read_from_a_directory(tmp_path, text_file):
-    text_file.rename(tmp_path / "input.txt")
-    corpus = load_corpus(tmp_path)
-    assert text_of(corpus) == VERSE
-    assert corpus.path == str(tmp_path / "input.txt")
-
-
 def test_the_encoding_can_be_chosen(tmp_path):
     novel = tmp_path / "novel.txt"
     novel.write_bytes(VERSE.encode("gb18030"))

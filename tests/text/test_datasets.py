@@ -6,9 +6,8 @@ import pytest
 
 import minichar.text.datasets as datasets
 from minichar.errors import MinicharError
-from minichar.text.datasets import BASE_URL, DATASETS, Dataset, fetch, pystdlib_text
+from minichar.text.datasets import BASE_URL, DATASETS, Dataset, fetch, names_text, poems_text, pystdlib_text
 from minichar.text.pydocs import pydocs_text
-from minichar.text.sources import names_text, poems_text
 
 POEMS = [
     [

@@ -1,5 +1,4 @@
 import gc
-import hashlib
 import re
 import threading
 import urllib.error
@@ -12,7 +11,6 @@ import pytest
 
 import minichar.text.download as download_module
 from minichar.errors import MinicharError
-from minichar.text.datasets import DATASETS, Dataset, fetch
 from minichar.text.download import download
 
 
@@ -180,38 +178,3 @@ def test_a_redirect_from_https_to_http_is_rejected():
     assert (
         handler.redirect_request(*arguments, "https://example.org/new").full_url == "https://example.org/new"
     )
-
-
-@pytest.mark.parametrize(
-    ("content", "announced", "words"),
-    [
-        (b"the right text", None, None),
-        (b"the wrong text", None, "SHA-256 differs"),
-        (b"the", 14, "connection was closed early"),
-    ],
-)
-def test_a_data_set_is_downloaded_verified_and_written(
-    server, monkeypatch, tmp_path, content, announced, words
-):
-    """A failed download must not leave a file behind."""
-    toy = Dataset(
-        name="toy",
-        description="a toy",
-        language="English",
-        source="here",
-        licence="none",
-        characters=14,
-        make=lambda sources: sources[0].decode(),
-        files=("a b/text.txt",),
-        download_bytes=14,
-        sha256=hashlib.sha256(b"the right text").hexdigest(),
-    )
-    monkeypatch.setitem(DATASETS, "toy", toy)
-    monkeypatch.setattr("minichar.text.datasets.BASE_URL", server.url)
-    server.answers["/a b/text.txt"] = sends(content, announced)
-    if words is None:
-        assert fetch("toy", tmp_path).read_bytes() == content
-    else:
-        with pytest.raises(MinicharError, match=words):
-            fetch("toy", tmp_path)
-        assert not list(tmp_path.iterdir())

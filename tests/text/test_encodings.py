@@ -102,9 +102,9 @@ def test_the_number_of_suggestions_is_limited():
 
 
 @pytest.mark.parametrize("encoding", ["gb18030", "utf-16-le", "utf-16-be"])
-@pytest.mark.parametrize("head", ["", "a\n" * SAMPLE, "b" * SAMPLE + "\n", "c" * SAMPLE])
+@pytest.mark.parametrize("head", ["", "a\n" * SAMPLE, "c" * SAMPLE], ids=["none", "lines", "one line"])
 def test_the_text_from_the_undecodable_line_on_is_considered(encoding, head):
-    raw = (head + SIMPLIFIED * 2000).encode(encoding)
+    raw = (head + SIMPLIFIED * 500).encode(encoding)
     offset = len(head.encode(encoding)) + len("春天".encode(encoding))
     first, excerpt = suggest(raw, offset, "utf-8")[0]
     assert first == encoding

@@ -191,15 +191,6 @@ def test_the_total_length_is_checked(folder):
     assert text_of(load_corpus(folder)) == "bc"
 
 
-def test_a_given_vocabulary_is_used(folder):
-    vocabulary = Vocabulary("defhinorst", unknown=True)
-    corpus = load_corpus(folder, vocabulary=vocabulary)
-    assert text_of(corpus) == "first\ufffd\ufffdse\ufffdond\ufffd\ufffdthird"
-    assert corpus.starts.tolist() == [0, 7, 15]
-    line = error_of(folder, vocabulary=Vocabulary("a"))
-    assert f"{str(folder)!r} contains characters that are not in the vocabulary" in line
-
-
 @pytest.mark.parametrize("change", ["first, f", "first", "1st, !!"])
 def test_a_change_after_counting_is_an_error(folder, text_cache, monkeypatch, change):
     count = Text.count

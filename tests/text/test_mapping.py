@@ -8,7 +8,7 @@ import pytest
 from text_helpers import text_of
 
 from minichar.errors import MinicharError
-from minichar.text import batches, cache, mapping, reading
+from minichar.text import batches, cache, mapping, reading, resets
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
 from minichar.text.novelty import measure_novelty
@@ -125,19 +125,19 @@ def resident(name):
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="requires Linux")
 @pytest.mark.parametrize("how", ["columns", "tail"])
 def test_used_pages_are_released(tmp_path, monkeypatch, how):
-    N = 24_000_000
+    N = 6_000_000
     (tmp_path / "ids").write_bytes(bytes(N))
     with open(tmp_path / "ids", "rb") as file:
         ids = mapping.read(file, np.dtype(np.uint8), N)
 
     def most(release_after):
         monkeypatch.setattr(batches, "RELEASE", release_after)
-        sizes = [resident("/ids") for _ in split_text(ids, 4, 300_000, how=how).train]
+        sizes = [resident("/ids") for _ in split_text(ids, 4, 150_000, how=how).train]
         mapping.release(ids)
         return max(sizes)
 
-    assert most(1 << 60) > 18e6
-    assert most(1 << 20) < 10e6
+    assert most(1 << 60) > 4.5e6
+    assert most(1 << 18) < 2.5e6
     assert resident("/ids") == 0
 
 
@@ -145,24 +145,26 @@ def test_used_pages_are_released(tmp_path, monkeypatch, how):
 def test_verified_pages_are_released(tmp_path, text_cache, monkeypatch):
     """Check the memory use before each block of the cached ids is verified."""
     path = tmp_path / "text.txt"
-    path.write_bytes(b"the quick brown fox\n" * 500_000)  # 10 MB
+    path.write_bytes(b"the quick brown fox\n" * 50_000)  # 1 MB
     load_corpus(path)
     sizes = []
+    monkeypatch.setattr(cache, "BLOCK", 1 << 18)
     monkeypatch.setattr(cache, "crc32", lambda *args: sizes.append(resident(".ids")) or crc32(*args))
     load_corpus(path)
-    assert len(sizes) > 10
+    assert len(sizes) > 3
     assert max(sizes) == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="requires Linux")
 def test_searched_pages_are_released(tmp_path, monkeypatch):
     """Check the memory use whenever a block has been searched."""
-    N = 24_000_000
+    monkeypatch.setattr(resets, "BLOCK", 1 << 18)
+    N = 2_000_000
     (tmp_path / "ids").write_bytes(bytes(N))
     with open(tmp_path / "ids", "rb") as file:
         ids = mapping.read(file, np.dtype(np.uint8), N)
     sizes = [resident("/ids") for _ in count_separators(ids, np.array([1, 1]))]
-    assert len(sizes) > 20
+    assert len(sizes) > 5
     assert max(sizes) == 0
 
 

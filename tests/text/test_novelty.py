@@ -88,13 +88,6 @@ def test_the_number_of_searches_is_logarithmic(searches, N, most):
     assert len(searches) <= most
 
 
-def test_a_copy_is_found_across_blocks(monkeypatch):
-    monkeypatch.setattr(module, "BLOCK", 1 << 10)
-    training = random_ids(0, 60, 5_000)
-    text = np.concatenate([random_ids(60, 120, 50), training[1_000:3_500], random_ids(60, 120, 50)])
-    assert measure_novelty(text, training) == Novelty(50, 2_500, 2_500)
-
-
 @pytest.mark.parametrize("M", [1_000, 100_000])
 def test_memory_use(tmp_path, monkeypatch, M):
     """The memory use is proportional to the length of the text and does not depend on the training text's."""

@@ -86,10 +86,10 @@ def test_the_error_for_a_wrong_encoding_suggests_a_likely_encoding(tmp_path):
     assert unknown.endswith("(invalid start byte): set encoding to the correct encoding")
 
 
-@pytest.mark.parametrize("encoding", ["gb18030", "utf-16-le", "utf-16-be"])
-@pytest.mark.parametrize("head", ["a\n" * 90_000, "b" * 90_000 + "\n", "c" * 90_001])
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16-le"])
+@pytest.mark.parametrize("head", ["a\n" * 90_000, "c" * 90_001], ids=["lines", "one line"])
 def test_the_suggestion_does_not_depend_on_what_is_far_from_the_error(tmp_path, encoding, head):
-    raw = (head + "春天来了，河边的树都绿了。\n" * 9000).encode(encoding)
+    raw = (head + "春天来了，河边的树都绿了。\n" * 6000).encode(encoding)
     with pytest.raises(UnicodeDecodeError) as expected:
         raw.decode()
     (name, excerpt), *_ = suggest(raw, expected.value.start, "utf-8")

@@ -6,9 +6,9 @@ from toys import history_of, take, toy_settings
 
 from minichar.checkpoints.checkpoint import load, load_training, save
 from minichar.errors import MinicharError
-from minichar.training.averaging import decay_at
-from minichar.training.evaluation import evaluate
-from minichar.training.measurement import Measurement
+from minichar.training.evaluation import Measurement, evaluate
+from minichar.training.schedules import rates
+from minichar.training.settings import Settings
 from minichar.training.start import begin, resume
 
 
@@ -22,7 +22,7 @@ def settings_of(tmp_path):
     [(0, 0.99, 0.1), (8, 0.99, 0.5), (90, 0.99, 0.91), (5000, 0.99, 0.99), (90, 0.5, 0.5)],
 )
 def test_the_decay_rises_to_its_limit(i, decay, d):
-    assert decay_at(i, decay) == pytest.approx(d)
+    assert rates(Settings(ema=decay, learning_rate=1e-3, warmup=0.0), i, 1, 1)[2] == pytest.approx(d)
 
 
 def test_the_model_is_the_average_of_the_weights_in_training(settings_of):

@@ -1,4 +1,4 @@
-"""Tests for ``--device auto``, which selects the device that trains fastest on a few chunks."""
+"""Tests for ``--device auto``, which selects a device by the size of a step, and for timing a step."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,7 @@ from minichar.engine.config import Config
 from minichar.text.batches import split_text
 from minichar.text.vocabulary import Vocabulary
 from minichar.training import device as choosing
-from minichar.training import timings
-from minichar.training.device import fastest, fastest_known, same_kind, time_step
+from minichar.training.device import same_kind, suited, time_step, tried
 from minichar.training.settings import Settings
 from minichar.training.start import begin
 from minichar.training.step import TrainingStep
@@ -28,130 +27,38 @@ class Other(NumPyBackend):
         super().__init__()
         self.name = "gpu:0"
 
-    def platform(self):
+    def describe(self):
         return "another device"
 
 
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """Use an empty cache of timings, and return its path."""
-    monkeypatch.setenv("MINICHAR_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "timings.json"
-
-
-@pytest.fixture
-def timed(monkeypatch):
-    """Patch `time_step`; return ``(times, calls)``: the time of each device, and the devices timed so far.
-
-    Tests may replace a time with an exception for `time_step` to raise.
-    """
-    times, calls = {"cpu": 12.3, "gpu:0": 18.0}, []
-
-    def measured(device, *size):
-        calls.append(device.name)
-        if isinstance(times[device.name], Exception):
-            raise times[device.name]
-        return times[device.name]
-
-    monkeypatch.setattr(choosing, "time_step", measured)
-    return times, calls
-
-
-def choose(devices, config=CONFIG, settings=SETTINGS, split=SPLIT):
-    return fastest(devices, config, LETTERS, settings, split)
-
-
-def test_a_single_device_costs_nothing(cache, timed, monkeypatch):
-    monkeypatch.delattr(choosing, "timings")
+def test_a_single_device_is_used_without_a_note():
     other = Other()
-    assert choose([other]) == (other, [])
-    assert fastest_known([other], CONFIG, SETTINGS, SPLIT) == (other, [])
+    assert suited([other], CONFIG, SPLIT.B) == (other, [])
     assert same_kind([other], "opencl") == (other, [])
-    assert timed[1] == []
 
 
-@pytest.mark.usefixtures("cache")
-def test_the_faster_device_is_chosen(timed):
-    other = Other()
-    assert choose([CPU, other]) == (CPU, ["device auto: cpu, 12.3 ms per step; gpu:0 takes 18.0 ms"])
+def test_a_gpu_is_used_if_steps_are_large():
+    other, found = Other(), []
+    for H, layers in ((8, 9), (64, 2), (128, 2), (1024, 1)):
+        device, (note,) = suited([CPU, other], Config(65, rnn_size=H, num_layers=layers), 20)
+        found.append(device)
+        size = "large" if device is other else "small"
+        assert note == f"device auto: {device.name}, because each step is {size}"
+    assert found == [CPU, CPU, other, other]
 
 
-@pytest.mark.usefixtures("cache")
-def test_the_first_device_is_chosen_if_both_are_equally_fast(timed):
-    timed[0]["gpu:0"] = timed[0]["cpu"]
-    assert choose([CPU, Other()])[0] is CPU
+def test_a_gpu_that_fails_is_not_used(monkeypatch):
+    def fail(device, *size):
+        assert device.name == "gpu:0"
+        raise MemoryError("out of memory\nallocating 1 GB")
 
-
-def test_devices_are_timed_once(cache, timed):
-    other = Other()
-    first = choose([CPU, other])
-    timed[0]["gpu:0"] = 1.0
-    assert choose([CPU, other]) == first
-    assert timed[1] == ["cpu", "gpu:0"]
-    cache.unlink()
-    assert choose([CPU, other]) == (other, ["device auto: gpu:0, 1.0 ms per step; cpu takes 12.3 ms"])
-
-
-def test_a_device_that_fails_is_not_chosen_and_is_timed_again(cache, timed):
-    timed[0]["gpu:0"] = RuntimeError("out of memory\nallocated so far: ...")
-    other = Other()
-    note = "device auto: cpu, 12.3 ms per step; gpu:0 failed (RuntimeError: out of memory)"
-    assert choose([CPU, other]) == (CPU, [note])
-    assert not cache.exists()
-    timed[0]["gpu:0"] = 1.0
-    assert choose([CPU, other])[0] is other
-
-
-@pytest.mark.usefixtures("cache")
-@pytest.mark.parametrize(
-    "fault",
-    [
-        ("minichar.devices.cupy.load_library", "cuBLAS cannot be used"),
-        ("cupy_double.cuda.Stream.begin_capture", "cannot be captured"),
-    ],
-)
-def test_a_gpu_that_cannot_capture_steps_is_timed_again_when_it_can(fault, monkeypatch):
-    double = pytest.importorskip("cupy_double")
-
-    def fail(*arguments):
-        raise RuntimeError("a fault of the driver")
-
-    def open_and_choose():
-        devices = CPU, double.open_double()
-        choose(devices)
-        return devices
-
-    with monkeypatch.context() as patch:
-        patch.setattr(fault[0], fail)
-        with pytest.warns(RuntimeWarning, match=fault[1]):
-            devices = open_and_choose()
-        assert fastest_known(devices, CONFIG, SETTINGS, SPLIT)[1][0].endswith("(in training)")
-    (slow,) = timings.load()
-    assert "gpu:0 (no CUDA graphs)" in str(slow)
-    assert fastest_known((CPU, double.open_double()), CONFIG, SETTINGS, SPLIT)[1] == [
-        f"device auto: {slow} (in training)"
-    ]
-    devices = open_and_choose()
-    assert timings.load() == [slow, timings.find(slow.size, devices)]
-
-
-@pytest.mark.usefixtures("cache")
-def test_an_error_on_the_cpu_is_raised(timed):
-    timed[0]["cpu"] = MemoryError()
-    with pytest.raises(MemoryError):
-        choose([CPU, Other()])
-
-
-@pytest.mark.usefixtures("cache")
-def test_evaluation_uses_the_choice_of_training(timed):
-    other = Other()
-    note = "device auto: cpu; no times are stored for training steps of this size"
-    assert fastest_known([CPU, other], CONFIG, SETTINGS, SPLIT) == (CPU, [note])
-    timed[0]["gpu:0"] = 1.0
-    choose([CPU, other])
-    note = "device auto: gpu:0, 1.0 ms per step; cpu takes 12.3 ms (in training)"
-    assert fastest_known([CPU, other], CONFIG, SETTINGS, SPLIT) == (other, [note])
-    assert timed[1] == ["cpu", "gpu:0"]
+    monkeypatch.setattr(choosing, "time_step", fail)
+    arguments = CONFIG, LETTERS, SETTINGS, SPLIT
+    chosen = tried((other := Other(), ["large"]), [CPU, other], *arguments)
+    assert chosen == (CPU, ["device auto: cpu; gpu:0 failed (MemoryError: out of memory)"])
+    assert tried((CPU, ["small"]), [CPU, other], *arguments) == (CPU, ["small"])
+    monkeypatch.setattr(choosing, "time_step", lambda *size: 1.0)
+    assert tried((other, ["large"]), [CPU, other], *arguments) == (other, ["large"])
 
 
 def test_a_resumed_run_uses_the_same_kind_of_device():
@@ -227,19 +134,10 @@ class TestTime:
         assert happened == ["clock", "wait", "clock"] * (1 + choosing.STEPS)
 
 
-@pytest.mark.usefixtures("cache")
-def test_timing_does_not_change_the_run(tmp_path):
+def test_a_run_on_the_chosen_device_is_the_same(tmp_path):
     settings = toy_settings(tmp_path, dropout=0.5)
     alone, chosen = begin(settings).trainer, begin(settings, CPU, Other()).trainer
     take(alone, 5)
     take(chosen, 5)
     np.testing.assert_array_equal(alone.model.parameters.flat, chosen.model.parameters.flat)
-
-
-@pytest.mark.usefixtures("cache")
-def test_real_times_are_positive_and_reported(tmp_path):
-    run = begin(toy_settings(tmp_path), CPU, Other())
-    (timing,) = timings.load()
-    assert all(milliseconds > 0 for milliseconds in timing.milliseconds.values())
-    assert run.notes[-1] == f"device auto: {timing}"
-    assert run.trainer.backend.name == timing.fastest
+    assert begin(settings, CPU, Other()).notes[-1] == "device auto: cpu, because each step is small"

@@ -39,7 +39,8 @@ NAMES = ("model", "rnn_size", "batch_size", "max_epochs", "dropout", "weight_dec
         (1_000_000, 80, 15, ("lstm", 336, 48, 9.7, 0.08, 0.048, 0.0097)),
         (1_000_000, 80, 60, ("lstm", 544, 48, 15.9, 0.26, 0.048, 0.0068)),
         (10_000_000, 80, 3, ("lstm", 176, 48, 0.597, 0.0, 0.012, 0.016)),
-        (30_000, 2_500, 3, ("gru", 240, 6, 34.5, 0.5, 0.4, 0.008)),
+        (30_000, 2_500, 3, ("gru", 240, 6, 34.5, 0.49, 0.4, 0.008)),
+        (100_000, 3_000, 1, ("gru", 96, 20, 14.2, 0.29, 0.4, 0.008)),
         (600_000, 4_000, 3, ("lstm", 128, 48, 5.23, 0.02, 0.065, 0.02)),
     ],
 )
@@ -55,7 +56,7 @@ def test_values_suit_the_text_and_the_time(N, V, minutes, chosen):
     st.floats(0.5, 3.8).map(lambda x: int(10**x)),
     st.floats(-0.5, 2).map(lambda x: 10**x),
 )
-@settings(max_examples=100)
+@settings(max_examples=25)
 def test_there_are_no_cliffs(N, longer, V, minutes):
     """For a slightly longer text, the values are slightly different."""
     V = min(V, N // 2)
@@ -212,8 +213,9 @@ def test_the_number_of_validation_chunks_is_reported_and_kept_when_a_run_is_resu
     assert resumed.trainer.settings.max_val_chunks == len(resumed.trainer.val) == 6
 
 
-def test_without_a_limit_all_validation_chunks_are_used(tmp_path):
-    run = begin(toy_settings(tmp_path, max_val_chunks=0, train_frac=0.8, val_frac=0.2))
+@pytest.mark.parametrize("most", [0, 7, 1000])
+def test_without_a_limit_below_their_number_all_validation_chunks_are_used(tmp_path, most):
+    run = begin(toy_settings(tmp_path, max_val_chunks=most, train_frac=0.8, val_frac=0.2))
     assert len(run.trainer.val) == len(run.trainer.split.val) == 7
     assert run.notes == ()
 

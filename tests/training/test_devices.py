@@ -15,7 +15,6 @@ from minichar.model import CharRNN
 from minichar.text.batches import split_text
 from minichar.text.resets import find_resets
 from minichar.text.vocabulary import Vocabulary
-from minichar.training import trainer as trainer_module
 from minichar.training.events import Evaluated, Saved, Step
 from minichar.training.settings import Settings
 from minichar.training.start import masking
@@ -107,26 +106,9 @@ class TestParity:
         assert len(there.split.train) == 7
         np.testing.assert_allclose(losses_of(there, 15), losses_of(here, 15), rtol=0, atol=1e-5)
 
-    @BOTH_KINDS
-    def test_a_different_seed_gives_different_losses(self, backend):
-        first, second = (losses_of(trainer_on(backend, replace(EVERYTHING, seed=seed)), 3) for seed in (1, 2))
-        assert abs(np.array(first) - second).max() > 1e-3
-
 
 class TestRecording:
     """Tests that a captured step uses the current inputs and rates at every replay."""
-
-    class ConstantRate(TrainingStep):
-        """A faulty step whose learning rate is a Python number instead of an array."""
-
-        def set_rates(self, learning_rate, ratio):
-            self.rate = learning_rate
-            super().set_rates(learning_rate, ratio)
-
-        def _update(self):
-            array, self.learning_rate = self.learning_rate, self.rate
-            super()._update()
-            self.learning_rate = array
 
     @pytest.fixture
     def gpu(self):
@@ -135,17 +117,10 @@ class TestRecording:
 
         return open_double()
 
-    def difference(self, gpu):
+    def test_each_epoch_uses_its_learning_rate(self, gpu):
         settings = replace(EVERYTHING, dropout=0.0, weight_drop=0.0, use_ss=False)
         here, there = (trainer_on(backend, settings) for backend in (CPU, gpu))
-        return abs(np.array(losses_of(here, 20)) - losses_of(there, 20))
-
-    def test_a_constant_learning_rate_in_the_recording_would_be_detected(self, gpu, monkeypatch):
-        assert self.difference(gpu).max() < 1e-5
-        monkeypatch.setattr(trainer_module, "TrainingStep", self.ConstantRate)
-        difference = self.difference(gpu)
-        assert difference[:8].max() < 1e-5  # the first epoch and the first loss of the second
-        assert difference[8:].min() > 1e-4
+        np.testing.assert_allclose(losses_of(there, 20), losses_of(here, 20), rtol=0, atol=1e-5)
 
     def test_a_recorded_step_is_replayed(self, gpu, monkeypatch):
         calls = []
@@ -213,29 +188,17 @@ class TestRecording:
         assert not isinstance(trainer.step.forced_parts[0], CudaGraph)
         np.testing.assert_allclose(losses, losses_of(trainer_on(gpu, settings), 10), rtol=0, atol=1e-5)
 
-    def test_reading_a_value_inside_a_recorded_step_would_be_detected(self, gpu, monkeypatch):
-        right = TrainingStep._gradient
-
-        def wrong(step, feed):
-            right(step, feed)
-            float(step.loss)
-
-        monkeypatch.setattr(TrainingStep, "_gradient", wrong)
-        trainer = trainer_on(gpu, EVERYTHING)
-        with pytest.warns(RuntimeWarning, match="cannot be captured.*StreamCaptureUnsupported"):
-            losses_of(trainer, 3)
-
 
 @pytest.mark.parametrize(
     ("dropout", "ratio", "ss_feed"), [(0.0, 1.0, "sample"), (0.3, 0.5, "sample"), (0.3, 0.5, "argmax")]
 )
 def test_a_step_copies_one_array_to_the_device_and_none_back_until_the_loss_is_read(
-    dropout, ratio, ss_feed, backend
+    dropout, ratio, ss_feed, backend, count_copies
 ):
     """Inputs and targets are copied as one array, and masks are drawn on the device."""
     settings = replace(EVERYTHING, dropout=dropout, start_ss=ratio, min_ss=ratio, ss_feed=ss_feed)
     trainer = trainer_on(backend, settings)
-    counts = [backend.crossings]
+    counts = [count_copies(backend)]
     if hasattr(backend.xp, "crossings"):  # the test double also counts copies itself
         counts.append(backend.xp.crossings)
     steps = 2 if backend.kind == "opencl" else 5  # on a GPU, enough for warm-up, capture and replay
@@ -252,14 +215,14 @@ def test_a_step_copies_one_array_to_the_device_and_none_back_until_the_loss_is_r
             assert {way: count[way] - start[way] for way in count} == {"to_device": 1, "to_host": 1}
 
 
-def test_a_run_whose_losses_are_not_read_copies_only_the_first_loss_back(backend, tmp_path):
+def test_a_run_whose_losses_are_not_read_copies_only_the_first_loss_back(backend, tmp_path, count_copies):
     """The trainer reads the first loss because it compares later losses with it."""
     settings = replace(EVERYTHING, checkpoint_dir=str(tmp_path), max_epochs=1, eval_val_every=99)
     trainer = trainer_on(backend, settings)
-    start = backend.crossings["to_host"]
+    copies = count_copies(backend)
     for event, _ in zip(trainer.run(), range(4), strict=False):
         assert isinstance(event, Step)
-    assert backend.crossings["to_host"] - start == 1
+    assert copies["to_host"] == 1
     assert trainer.first_loss == pytest.approx(np.log(len(VOCABULARY)), rel=0.05)
 
 
@@ -301,14 +264,6 @@ class TestRun:
             # blocks for scheduled sampling.
             assert whole.generator.state == {"blocks": 4 * 14 + 2 * 7}
         assert list(resumed.history) == list(whole.history)
-
-    @BOTH_KINDS
-    def test_a_different_generator_state_would_be_detected(self, run, backend, monkeypatch):
-        _, losses, paths = run("whole", max_epochs=1)
-        kind = type(backend.uniform(1))
-        monkeypatch.setattr(kind, "state", property(kind.state.fget, lambda uniform, state: None))
-        _, rest, _ = run("resumed", resumed=paths[0], max_epochs=1)
-        assert abs(rest[0] - losses[-len(rest)]) > 1e-6
 
     def test_a_checkpoint_loads_on_every_device(self, run, backend, host):
         trainer, _, paths = run("saved", dtype="float32", max_epochs=1)

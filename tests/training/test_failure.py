@@ -32,9 +32,15 @@ def sabotage(trainer, iteration, name, change, watched=False):
     raise AssertionError("the run did not fail")
 
 
-@pytest.mark.parametrize("watched", [True, False])
-@pytest.mark.parametrize("value", [np.nan, -np.inf])
-@pytest.mark.parametrize("name", ["layer1.W", "readout.W"])
+@pytest.mark.parametrize(
+    ("name", "value", "watched"),
+    [
+        ("layer1.W", np.nan, True),
+        ("readout.W", np.nan, False),
+        ("readout.W", -np.inf, True),
+        ("layer1.W", -np.inf, False),
+    ],
+)
 def test_a_non_finite_weight_stops_the_run(trainer_of, value, name, watched):
     """If losses are read, NaN stops the run at the next chunk, and infinity at most one chunk later.
 
@@ -49,15 +55,6 @@ def test_a_non_finite_weight_stops_the_run(trainer_of, value, name, watched):
     assert len(checkpoints) == 2
     for path in trainer.saver.saved:
         assert np.isfinite(load(path).parameters.flat).all()
-
-
-@pytest.mark.parametrize("name", ["layer1.W", "layer2.W", "readout.W"])
-def test_the_non_finite_parameter_is_named(trainer_of, name):
-    trainer = trainer_of()
-    trainer.learn()
-    trainer.model.parameters[name][1, 2] = np.nan
-    with pytest.raises(MinicharError, match=rf"training failed: .*Parameter {name} is no longer finite"):
-        trainer.look(trainer.backend.xp.asarray(np.nan))
 
 
 @pytest.mark.parametrize("watched", [True, False])
@@ -119,12 +116,14 @@ def test_a_high_first_loss_does_not_stop_the_run(trainer_of):
 
 
 def test_the_limit_is_three_times_the_first_loss(trainer_of):
+    with pytest.raises(MinicharError, match="training failed: loss nan at epoch 0"):
+        trainer_of().check(np.nan)
     trainer = trainer_of()
     trainer.check(5.0)
     trainer.check(15.0)
     trainer.check(0.1)
     for loss in (15.001, np.nan, np.inf, -np.inf):
-        with pytest.raises(MinicharError, match="training failed"):
+        with pytest.raises(MinicharError, match=r"training failed: .*No checkpoint was saved; try"):
             trainer.check(loss)
 
 
@@ -136,13 +135,6 @@ def test_the_limit_of_a_trained_model_is_three_times_the_uniform_baseline(traine
     trainer.check(2.9 * untrained)
     with pytest.raises(MinicharError, match="training failed"):
         trainer.check(3.1 * untrained)
-
-
-def test_the_error_says_if_no_checkpoint_was_saved(trainer_of):
-    trainer = trainer_of()
-    trainer.check(1.0)
-    with pytest.raises(MinicharError, match="No checkpoint was saved; try a learning_rate below "):
-        trainer.check(np.nan)
 
 
 def test_the_error_of_a_resumed_run_names_the_checkpoint_that_it_was_resumed_from(trainer_of):
@@ -160,11 +152,6 @@ def test_the_bad_parameter_is_found_in_the_weights_being_trained_and_not_in_thei
     assert np.isfinite(trainer.model.parameters.flat).all()
     with pytest.raises(MinicharError, match=r"Parameter readout\.W is no longer finite"):
         trainer.check(np.nan)
-
-
-def test_a_non_finite_first_loss(trainer_of):
-    with pytest.raises(MinicharError, match="training failed: loss nan at epoch 0"):
-        trainer_of().check(np.nan)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e9])

@@ -112,16 +112,15 @@ class TestChunks:
         split, V = trainer.split, trainer.model.config.vocab_size
         assert trainer.yardstick == yardstick(split.train.streams, split.val.first(2).streams, V)
 
-    def test_a_short_validation_file_reduces_the_batch_size(self, settings_of):
+    def test_a_short_file_reduces_the_batch_size_of_both(self, settings_of, tmp_path):
         run = begin(settings_of(val=VAL[:20]))
         split = run.trainer.split
         assert (split.B, split.T, len(split.val)) == (2, 6, 1)
         assert len(split.train) == (len(TEXT) - 1) // 12
         (note,) = run.notes
         assert note.endswith("val.txt' has only 20 characters: reduced the batch size from 4 to 2")
-
-    def test_a_short_training_file_reduces_the_batch_size_of_both(self, settings_of):
-        split = begin(settings_of(text=TEXT[:20])).trainer.split
+        (tmp_path / "input.txt").write_text(TEXT[:20])
+        split = begin(settings_of()).trainer.split
         assert (split.B, len(split.train), len(split.val.streams)) == (2, 1, 2)
 
     @pytest.mark.parametrize("name", ["val", "input"])
@@ -225,13 +224,10 @@ class TestTheEnd:
             assert each.result == evaluate_whole(model, text.ids, resets=resets_of(text, settings))
             assert each.result.characters == len(text.ids) - 1
 
-    @pytest.mark.parametrize("name", ["val", "test"])
-    def test_only_files_are_measured(self, settings_of, name):
-        run = self.run(settings_of(**dict.fromkeys({"val", "test"} - {name}, "")))
-        assert [each.part for each in measure_files(run)] == [name]
-
-    def test_a_run_without_such_files_measures_nothing(self, settings_of):
-        assert [*measure_files(self.run(settings_of(val="", test="")))] == []
+    @pytest.mark.parametrize("names", [[], ["val"], ["test"]])
+    def test_only_files_are_measured(self, settings_of, names):
+        run = self.run(settings_of(**dict.fromkeys({"val", "test"} - {*names}, "")))
+        assert [each.part for each in measure_files(run)] == names
 
     @pytest.mark.parametrize("chunks", [1, 3, 4, 5, 6])
     def test_it_ends_before_the_time_limit(self, settings_of, clock, chunks):

@@ -4,14 +4,12 @@ Any change that affects training changes the expected values. If you update them
 the commit message.
 """
 
-import numpy as np
 import pytest
 
 from minichar.engine.config import Config
 from minichar.model import CharRNN
 from minichar.text.batches import split_text
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.evaluation import evaluate_part
 from minichar.training.recipes import settings_from
 from minichar.training.trainer import Trainer
 
@@ -84,26 +82,6 @@ def test_the_first_ten_losses(name):
         trainer.set_rates()
         losses.append(float(trainer.learn()))
     assert losses == pytest.approx(EXPECTED[name], rel=1e-9)
-
-
-def test_the_first_loss_is_near_the_uniform_baseline(cell):
-    """The initial weights are small, so all V logits are nearly equal and the loss is near ln V."""
-    trainer = trainer_of(TEXT, cell, seq_length=10, batch_size=4)
-    V = trainer.model.config.vocab_size
-    assert V == 16
-    assert float(trainer.learn()) == pytest.approx(np.log(V), rel=0.02)
-
-
-def test_every_epoch_reads_the_text_once_from_a_zero_state(cell):
-    """With a negligible learning rate, each epoch gives the same losses as an evaluation."""
-    trainer = trainer_of(TEXT, cell, seq_length=10, batch_size=4, learning_rate=1e-12, use_ss=False)
-    trainer.model.parameters.flat[...] *= 10  # so that the loss depends on the state
-    wanted = evaluate_part(trainer.model, trainer.split, "train", "zero")
-    for _ in range(2):
-        losses = [float(trainer.learn()) for _ in range(6)]
-        assert losses[0] == pytest.approx(wanted.first, rel=1e-7)
-        assert losses[-1] == pytest.approx(wanted.last, rel=1e-7)
-        assert np.mean(losses) == pytest.approx(wanted.loss, rel=1e-7)
 
 
 def test_a_short_repeated_phrase_is_memorised(cell):

@@ -2,6 +2,7 @@ import pytest
 
 from minichar.errors import MinicharError
 from minichar.training.recipes import RECIPES, settings_from, table
+from minichar.training.schedules import rates
 from minichar.training.settings import Settings
 
 
@@ -89,7 +90,7 @@ def test_the_recipe_of_char_rnn_has_its_original_defaults():
     assert (settings.train_frac, settings.val_frac) == (0.95, 0.05)
     assert (settings.eval_val_every, settings.max_val_chunks, settings.keep) == (1000, 0, 0)
     assert settings.seed == 123
-    assert settings.teacher_forcing_ratio_at(40) == 1.0
+    assert rates(settings, 40, 1, 50)[1] == 1.0
 
 
 def test_an_unknown_recipe_suggests_a_known_one():

@@ -22,8 +22,8 @@ T, B = 5, 2
 
 
 @pytest.fixture
-def model(cell):
-    return with_reset_on("a", toy_model("abcd", rnn_size=3, model=cell))
+def model():
+    return with_reset_on("a", toy_model("abcd", rnn_size=3))
 
 
 @pytest.fixture
@@ -143,6 +143,7 @@ class TestTraining:
         model = toy_model()
         rates = {"start_ss": 0.0, "min_ss": 0.0, "learning_rate": 8e-3, "weight_decay": 0.0}
         step = TrainingStep(model, T, B, Settings(use_ss=True, **rates))
+        step.set_rates(8e-3, 0.0)
         ids = np.random.default_rng(1).integers(6, size=(T + 1, B))
         keep = np.array([[1, 1], [1, 0], [0, 1], [0, 0], [1, 1]], bool)
         step.learn(ids[:-1], ids[1:], CPU.uniform(1), keep)
@@ -182,13 +183,21 @@ class TestStart:
         positions = [k + 2 for k in range(len(TEXT)) if TEXT.startswith("the", k)]
         assert np.flatnonzero(~resets.keep(0, len(TEXT))[:, 0]).tolist() == positions
 
-    def test_a_separator_that_does_not_occur(self, tmp_path):
+    @pytest.mark.parametrize(
+        ("separator", "problem"),
+        [
+            ("\n\n", r"'\n\n', which does not occur in {}: choose a string that separates its documents"),
+            ("\t", r"'\t', but '\t' is not in the vocabulary: choose a string"),
+            ("\\", r"'\\', but '\\' is not in the vocabulary: choose a string"),
+            ("☃" * 1000, "'☃☃☃"),
+        ],
+    )
+    def test_a_separator_that_does_not_occur(self, tmp_path, separator, problem):
         with pytest.raises(MinicharError) as caught:
-            begin(toy_settings(tmp_path, reset_on="\n\n"))
-        assert caught.value.with_flags == (
-            rf"--reset-on is '\n\n', which does not occur in {tmp_path / 'input.txt'}: choose a string that "
-            "separates its documents"
-        )
+            begin(toy_settings(tmp_path, reset_on=separator))
+        path = tmp_path / "input.txt"
+        assert caught.value.with_flags.startswith(f"--reset-on is {problem.format(path)}")
+        assert len(caught.value.with_flags) < 250 + len(str(path))
 
     def test_a_rare_character_that_is_not_in_the_vocabulary(self, tmp_path):
         with pytest.raises(MinicharError) as caught:

@@ -154,20 +154,7 @@ def test_every_option_that_affects_training(settings_of, changes):
     assert_same(whole, in_two(settings, total // 2, total)[0])
 
 
-def test_a_run_can_be_stopped_several_times(settings_of):
-    settings = settings_of()
-    whole = begin(settings).trainer
-    take(whole, 60)
-    trainer = begin(settings).trainer
-    for n in (5, 6, 31, 45, 60):
-        take(trainer, n)
-        if n < 60:
-            trainer = resume(trainer.saver.saved[-1], {}).trainer
-    assert_same(whole, trainer)
-
-
 def test_any_checkpoint_of_a_run_can_be_resumed(settings_of):
-    """Resume from an earlier checkpoint, not just the last one."""
     settings = settings_of(eval_val_every=15)
     whole = begin(settings).trainer
     list(whole.run())

@@ -82,6 +82,9 @@ def test_without_a_validation_part_there_is_no_validation_loss(trainer_of):
 
 def test_stopping_saves_a_checkpoint_immediately(trainer_of):
     trainer = trainer_of()
+    trainer.stop()
+    assert list(trainer.run()) == names(trainer) == [], "before the first chunk, there is nothing to save"
+    trainer = trainer_of()
     events = take(trainer, 7)
     assert [type(event) for event in events] == [Step] * 7 + [Saved]
     assert names(trainer) == [f"lm_lstm_epoch{7 / len(trainer.split.train):.2f}_interrupted.npz"]
@@ -104,31 +107,18 @@ def test_stopping_right_after_an_evaluation_saves_once(trainer_of):
     assert loss_in_name(trainer.saver.saved[0]) < 10
 
 
-def test_stopping_before_the_first_chunk_saves_nothing(trainer_of):
-    trainer = trainer_of()
-    trainer.stop()
-    assert list(trainer.run()) == []
-    assert names(trainer) == []
-
-
 @pytest.mark.parametrize("keep", [0, 1, 3])
-def test_keep_keeps_the_best_checkpoints_and_the_last_one(trainer_of, keep):
-    trainer = trainer_of(keep=keep, eval_val_every=4, learning_rate=0.02, max_epochs=1)
-    written = [event.path for event in trainer.run() if isinstance(event, Saved)]
-    assert len(written) > 6
-    best = sorted(written, key=loss_in_name)[:keep] if keep else written
-    assert names(trainer) == sorted({path.name for path in [*best, written[-1]]})
-    assert sorted(trainer.saver.saved) == sorted({*best, written[-1]})
-
-
-def test_keep_does_not_delete_other_files(trainer_of, tmp_path):
+def test_keep_keeps_the_best_checkpoints_and_the_last_one_and_other_files(trainer_of, tmp_path, keep):
     (tmp_path / "cv").mkdir()
     others = ["lm_other_epoch1.00_9.0000.npz", "README.md"]
     for name in others:
         (tmp_path / "cv" / name).touch()
-    trainer = trainer_of(keep=1, eval_val_every=4, max_epochs=1)
-    list(trainer.run())
-    assert set(others) < set(names(trainer))
+    trainer = trainer_of(keep=keep, eval_val_every=4, learning_rate=0.02, max_epochs=1)
+    written = [event.path for event in trainer.run() if isinstance(event, Saved)]
+    assert len(written) > 6
+    best = sorted(written, key=loss_in_name)[:keep] if keep else written
+    assert names(trainer) == sorted({*others, *(path.name for path in [*best, written[-1]])})
+    assert sorted(trainer.saver.saved) == sorted({*best, written[-1]})
 
 
 def test_a_checkpoint_may_be_deleted_during_training(trainer_of):
@@ -231,13 +221,9 @@ class TestBetweenEvaluations:
         assert len(at) > 3
         assert len(names(trainer)) == 1, "the last checkpoint replaces the one saved between evaluations"
 
-    def test_it_is_not_saved_if_evaluations_are_more_frequent(self, trainer_of, clock):
-        trainer = trainer_of(checkpoint_every=5, eval_val_every=4, max_epochs=1)
-        assert not [event for event in trainer.run() if isinstance(event, Saved) and event.latest]
-
-    @pytest.mark.parametrize("every", [0, 1000])
-    def test_it_can_be_disabled(self, trainer_of, clock, every):
-        trainer = trainer_of(checkpoint_every=every, eval_val_every=1000, max_epochs=1)
+    @pytest.mark.parametrize(("every", "evaluations"), [(5, 4), (0, 1000), (1000, 1000)])
+    def test_it_is_not_saved_if_evaluations_are_more_frequent(self, trainer_of, clock, every, evaluations):
+        trainer = trainer_of(checkpoint_every=every, eval_val_every=evaluations, max_epochs=1)
         assert not [event for event in trainer.run() if isinstance(event, Saved) and event.latest]
 
     def test_it_does_not_replace_another_run_s_checkpoint(self, trainer_of, clock, tmp_path):
@@ -249,13 +235,7 @@ class TestBetweenEvaluations:
         assert (tmp_path / "cv" / "lm_lstm_latest.npz").read_text() == "another run"
 
     def test_a_run_resumed_from_it_is_bitwise_identical_and_replaces_it(self, trainer_of, clock):
-        options = {
-            "dropout": 0.3,
-            "start_ss": 0.5,
-            "min_ss": 0.5,
-            "checkpoint_every": 7,
-            "eval_val_every": 16,
-        }
+        options = {"dropout": 0.3, "start_ss": 0.5, "checkpoint_every": 7, "eval_val_every": 16}
         whole = trainer_of(**options)
         list(whole.run())
         weights, history = whole.model.parameters.flat.copy(), list(whole.history)
@@ -339,18 +319,11 @@ class TestStaleLatest:
         take(resume(measured, {}).trainer, 20)
         assert not latest.exists()
 
-    def test_a_newer_one_is_not_deleted(self, killed):
-        """If a run resumes from an earlier checkpoint, it must not delete a newer one."""
+    @pytest.mark.parametrize("another", [False, True])
+    def test_a_newer_one_or_that_of_another_run_is_not_deleted(self, killed, trainer_of, another):
         trainer, measured, latest = killed
+        trainer = trainer_of(seed=5) if another else trainer
         trainer.look(trainer.learn())
         latest.write_bytes(trainer.save_latest().path.read_bytes())
-        take(resume(measured, {}).trainer, 20)
-        assert latest.exists()
-
-    def test_that_of_another_run_is_not_deleted(self, killed, trainer_of):
-        _, measured, latest = killed
-        other = trainer_of(seed=5)
-        other.look(other.learn())
-        latest.write_bytes(other.save_latest().path.read_bytes())
         take(resume(measured, {}).trainer, 20)
         assert latest.exists()

@@ -30,30 +30,21 @@ def fed(backend):
 
 
 @pytest.mark.parametrize("feed", SS_FEEDS)
-class TestTheMask:
-    def test_a_ratio_of_one_feeds_the_text(self, feed, fed):
-        assert (fed(1.0, feed=feed) == TRUE).all()
-
-    def test_a_ratio_of_zero_feeds_the_model_after_the_first_character(self, feed, fed):
-        ids = fed(0.0, feed=feed)
-        assert (ids[0] == TRUE).all()
-        assert (ids[1:] == OTHER).all()
-
-    def test_the_fraction_of_true_characters_is_the_ratio(self, feed, fed):
-        true = fed(0.8, B=100, feed=feed)[1:] == TRUE
-        # The mean of 19 · 100 = 1900 draws has a standard deviation of √(0.8 · 0.2 / 1900) = 0.009.
-        assert true.mean() == pytest.approx(0.8, abs=0.036)
-
-    def test_each_character_is_drawn_independently(self, feed, fed):
-        """The mask is drawn independently for every step and sequence."""
-        true = fed(0.5, feed=feed)[1:] == TRUE  # (T-1, B)
-        for axis in (0, 1):
-            assert true.any(axis=axis).all()
-            assert not true.all(axis=axis).any()
-
-    def test_the_mask_depends_on_the_seed(self, feed, fed):
-        np.testing.assert_array_equal(fed(0.5, feed=feed, seed=7), fed(0.5, feed=feed, seed=7))
-        assert (fed(0.5, feed=feed, seed=7) != fed(0.5, feed=feed, seed=8)).any()
+def test_the_mask(feed, fed):
+    """Except for the first step, it is drawn independently for every step and sequence."""
+    assert (fed(1.0, feed=feed) == TRUE).all()
+    ids = fed(0.0, feed=feed)
+    assert (ids[0] == TRUE).all()
+    assert (ids[1:] == OTHER).all()
+    true = fed(0.8, B=100, feed=feed)[1:] == TRUE  # (T-1, B)
+    # The mean of 19 · 100 = 1900 draws has a standard deviation of √(0.8 · 0.2 / 1900) = 0.009.
+    assert true.mean() == pytest.approx(0.8, abs=0.036)
+    true = fed(0.5, feed=feed)[1:] == TRUE
+    for axis in (0, 1):
+        assert true.any(axis=axis).all()
+        assert not true.all(axis=axis).any()
+    np.testing.assert_array_equal(fed(0.5, feed=feed, seed=7), fed(0.5, feed=feed, seed=7))
+    assert (fed(0.5, feed=feed, seed=7) != fed(0.5, feed=feed, seed=8)).any()
 
 
 @pytest.mark.parametrize("feed", SS_FEEDS)
@@ -80,15 +71,6 @@ def test_the_inputs_are_read_at_each_step(backend, host):
         np.testing.assert_array_equal(host(mixed(t, lambda: logits)), [[2 * t, 2 * t + 1]])
 
 
-def test_a_true_character_is_the_input_at_the_same_position(backend, host, generator):
-    inputs = generator.integers(3, size=(20, 40))
-    next_ids = ScheduledSampling(backend.to_device(inputs), "argmax", backend)
-    next_ids.draw_mask(0.5, backend.uniform(1))
-    logits = backend.to_device(certain(OTHER, 40))
-    ids = np.concatenate([host(next_ids(t, lambda: logits)) for t in range(20)])
-    np.testing.assert_array_equal(ids[ids != OTHER], inputs[ids != OTHER])
-
-
 def test_sample_draws_from_the_distribution_of_the_model(backend, host):
     p, B = np.array([0.1, 0.2, 0.3, 0.4]), 10_000
     logits = backend.to_device(np.repeat(np.log(p)[:, None], B, axis=1))
@@ -101,23 +83,15 @@ def test_sample_draws_from_the_distribution_of_the_model(backend, host):
     assert (first != second).mean() == pytest.approx(1 - (p**2).sum(), abs=0.02)  # steps are independent
 
 
-def test_argmax_feeds_the_most_likely_character(backend, host, generator):
-    logits = generator.normal(size=(V, 40))
-    next_ids = ScheduledSampling(backend.zeros((2, 40), "int64"), "argmax", backend)
-    next_ids.draw_mask(0.0, backend.uniform(1))
-    (ids,) = host(next_ids(1, lambda: backend.to_device(logits)))
-    np.testing.assert_array_equal(ids, logits.argmax(axis=0))
-
-
 class TestInTheNetwork:
     T, B, V, H = 5, 2, 8, 3
 
     @pytest.fixture
-    def run(self, cell, backend, generator):
+    def run(self, backend, generator):
         """Return a function that runs a forward and a backward pass and returns ``(network, inputs)``."""
 
         def run(ratio):
-            config = Config(self.V, cell, rnn_size=self.H, num_layers=2)
+            config = Config(self.V, rnn_size=self.H, num_layers=2)
             network = toy_network(config, self.T, self.B, generator, backend)
             ids = backend.to_device(generator.integers(self.V, size=(2, self.T, self.B)))
             inputs, targets = ids  # each (T, B)

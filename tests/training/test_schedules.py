@@ -1,24 +1,27 @@
+from dataclasses import replace
 from math import exp
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minichar.training.schedules import SS_SCHEDULES, step_decay, teacher_forcing_ratio, warmup_factor
+from minichar.training.schedules import SS_SCHEDULES, rates, teacher_forcing_ratio
 from minichar.training.settings import Settings
 
 
-def test_step_decay_example():
-    # The factor is 1 in epochs 1 to 3, and is halved after epoch 3 and each later epoch.
-    assert [step_decay(e, decay=0.5, after=3) for e in range(6)] == [1.0, 1.0, 1.0, 0.5, 0.25, 0.125]
+def learning_rates(n, per_epoch=1, **options):
+    """Return the learning rates of a run of n steps."""
+    settings = Settings(**{"learning_rate": 1.0, "warmup": 0.0} | options)
+    return [rates(settings, i, per_epoch, n)[0] for i in range(n)]
 
 
 @pytest.mark.parametrize("after", [0, 1, 10])
 def test_step_decay_is_that_of_char_rnn(after):
     """char-rnn multiplies the rate at the end of each epoch, starting with epoch `after`."""
     factor, decay = 1.0, 0.97
+    found = learning_rates(30, learning_rate_decay=decay, learning_rate_decay_after=after)
     for e in range(30):
-        assert step_decay(e, decay, after) == pytest.approx(factor, rel=1e-12)
+        assert found[e] == pytest.approx(factor, rel=1e-12)
         epoch = e + 1  # char-rnn counts epochs from 1
         if epoch >= after:
             factor = factor * decay
@@ -26,12 +29,8 @@ def test_step_decay_is_that_of_char_rnn(after):
 
 def test_warmup_example():
     # The warm-up takes 0.4 of 7 steps, rounded to 3.
-    factors = [warmup_factor(i, 7, 0.4) for i in range(7)]
-    assert factors == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0, 1.0, 1.0, 1.0], rel=1e-15)
-
-
-def test_without_warmup_the_first_step_has_the_full_rate():
-    assert warmup_factor(0, 1, 0.0) == 1.0
+    assert learning_rates(7, warmup=0.4) == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0, 1.0, 1.0, 1.0], rel=1e-15)
+    assert learning_rates(1) == [1.0], "without warm-up, the first step has the full rate"
 
 
 def test_linear_schedule_example():
@@ -82,7 +81,7 @@ def test_settings_pass_their_values_to_the_schedules():
         min_ss=0.15,
     )
     # The run has 8 steps, 2 per epoch, and the warm-up takes 2 steps.
-    rates = [0.4, 0.8, 0.8, 0.8, 0.8, 0.8, 0.4, 0.4]
-    assert [settings.learning_rate_at(i, 2, 8) for i in range(8)] == pytest.approx(rates)
-    assert [settings.teacher_forcing_ratio_at(e) for e in range(4)] == pytest.approx([0.8, 0.4, 0.2, 0.15])
-    assert Settings(use_ss=False, start_ss=0.5).teacher_forcing_ratio_at(3) == 1.0
+    learning_rates, ratios, _ = zip(*(rates(settings, i, 2, 8) for i in range(8)), strict=True)
+    assert learning_rates == pytest.approx([0.4, 0.8, 0.8, 0.8, 0.8, 0.8, 0.4, 0.4])
+    assert ratios[::2] == ratios[1::2] == pytest.approx([0.8, 0.4, 0.2, 0.15])
+    assert rates(replace(settings, use_ss=False), 6, 2, 8)[1] == 1.0

@@ -106,6 +106,7 @@ NAN, INF = float("nan"), float("inf")
         ("ss_feed", ("beam",)),
         ("dtype", ("float16", "int32")),
         ("savefile", ("a/b", "..\\a", "x" * 101, "汉" * 34)),
+        ("title", ("two\nlines", "x" * 101)),
     ],
 )
 def test_a_value_out_of_range_names_the_option(name, values):
@@ -210,26 +211,14 @@ def test_a_run_is_named_after_its_model(model):
     assert Settings(model=model, savefile="mine").run_name == "mine"
 
 
-def test_the_learning_rate_decays_after_an_epoch():
-    settings = Settings(learning_rate=0.5, learning_rate_decay=0.5, learning_rate_decay_after=2, warmup=0.0)
-    assert [settings.learning_rate_at(2 * e + 1, 2, 10) for e in range(5)] == [0.5, 0.5, 0.25, 0.125, 0.0625]
-
-
-def test_the_teacher_forcing_ratio_decays_each_epoch():
-    settings = Settings(use_ss=True, start_ss=0.75, decay_ss=0.25, min_ss=0.125)
-    assert [settings.teacher_forcing_ratio_at(e) for e in range(4)] == [0.75, 0.5, 0.25, 0.125]
-    assert Settings(start_ss=0.75, use_ss=False).teacher_forcing_ratio_at(3) == 1.0
-    exponential = {"start_ss": 0.5, "decay_ss": 0.5, "min_ss": 0, "ss_schedule": "exponential"}
-    assert Settings(use_ss=True, **exponential).teacher_forcing_ratio_at(2) == 0.125
-
-
-def test_large_limits_are_printed_in_full():
-    with pytest.raises(MinicharError, match=r"rnn_size is 0; it must be from 1 to 1048576, or None$"):
-        Settings(rnn_size=0)
-
-
-def test_whole_numbers_out_of_range_have_no_decimal_point():
-    with pytest.raises(MinicharError, match=r"^max_epochs is -1; it must be above 0, or None$"):
-        Settings(max_epochs=-1.0)
-    with pytest.raises(MinicharError, match=r"^rnn_size is 8\.0; it must be an integer, or None$"):
-        Settings(rnn_size=8.0)
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"rnn_size": 0}, r"rnn_size is 0; it must be from 1 to 1048576, or None"),
+        ({"rnn_size": 8.0}, r"rnn_size is 8\.0; it must be an integer, or None"),
+        ({"max_epochs": -1.0}, "max_epochs is -1; it must be above 0, or None"),
+    ],
+)
+def test_numbers_are_printed_in_full_and_without_superfluous_decimal_points(option, message):
+    with pytest.raises(MinicharError, match=f"^{message}$"):
+        Settings(**option)

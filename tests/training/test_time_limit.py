@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 from toys import history_of
 
-from minichar.training.evaluation import evaluate
+from minichar.training.evaluation import Measurement, evaluate
 from minichar.training.events import EndedEarly, Evaluated, Saved, Step
-from minichar.training.measurement import Measurement
 from minichar.training.start import resume
 
 LIMIT = {"max_time": 1.0, "max_epochs": 1e6, "train_frac": 0.8, "val_frac": 0.2}

@@ -5,10 +5,14 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from toys import toy_model
 
-from minichar.training.evaluation import evaluate
+from minichar.devices.cpu import CPU
+from minichar.training import schedules
+from minichar.training.evaluation import Measurement, evaluate
 from minichar.training.events import EndedEarly, Evaluated, Step
-from minichar.training.measurement import Measurement
+from minichar.training.settings import Settings
+from minichar.training.step import TrainingStep
 
 
 def watch(monkeypatch, thing, method, note):
@@ -35,8 +39,9 @@ def test_each_epoch_trains_on_every_chunk_once_and_in_order(trainer_of, monkeypa
     assert [step.epoch for step in steps] == [i / n for i in range(1, 2 * n + 1)]
 
 
-def test_the_state_is_carried_within_an_epoch_and_reset_at_its_start(trainer_of, monkeypatch):
-    trainer = trainer_of(max_epochs=3, epoch_reset=True)
+@pytest.mark.parametrize("reset", [True, False])
+def test_the_state_is_carried_within_an_epoch_and_reset_at_its_start(trainer_of, monkeypatch, reset):
+    trainer = trainer_of(max_epochs=3, epoch_reset=reset)
     network, before, after = trainer.step.network, [], []
     watch(monkeypatch, network, "learn", lambda feed, targets: before.append(network.state))
     n = len(trainer.split.train)
@@ -44,20 +49,11 @@ def test_the_state_is_carried_within_an_epoch_and_reset_at_its_start(trainer_of,
         if isinstance(event, Step):
             after.append(network.state)
     for i, state in enumerate(before):
-        if i % n == 0:
+        if i % n == 0 and (reset or i == 0):
             assert not state.any()
         else:
             assert state.any()
             np.testing.assert_array_equal(state, after[i - 1])
-
-
-def test_without_a_reset_the_state_is_carried_across_epochs(trainer_of, monkeypatch):
-    trainer = trainer_of(max_epochs=3, epoch_reset=False)
-    network, before = trainer.step.network, []
-    watch(monkeypatch, network, "learn", lambda feed, targets: before.append(network.state))
-    after = [network.state for event in trainer.run() if isinstance(event, Step)]
-    assert not before[0].any()
-    np.testing.assert_array_equal(before[1:], after[:-1])
 
 
 def test_with_constant_weights_the_losses_are_those_of_an_evaluation(trainer_of):
@@ -71,13 +67,6 @@ def test_with_constant_weights_the_losses_are_those_of_an_evaluation(trainer_of)
     assert losses[:n] == losses[n:]
 
 
-def test_the_loss_decreases(trainer_of):
-    trainer = trainer_of(max_epochs=15, learning_rate=0.02)
-    losses = [event.loss for event in trainer.run() if isinstance(event, Step)]
-    assert losses[0] == pytest.approx(np.log(len(trainer.model.vocabulary)), abs=0.1)
-    assert np.mean(losses[-10:]) < 0.6 * losses[0]
-
-
 def test_the_order_of_events(trainer_of):
     trainer = trainer_of(eval_val_every=25, max_epochs=2)
     kinds = [type(event).__name__ for event in trainer.run()]
@@ -89,7 +78,8 @@ def test_the_order_of_events(trainer_of):
 
 def test_the_contents_of_an_evaluation_event(trainer_of):
     settings = {"eval_val_every": 20, "learning_rate_decay_after": 1, "start_ss": 0.9, "min_ss": 0.5}
-    trainer = trainer_of(**settings, learning_rate=0.01, learning_rate_decay=0.5, decay_ss=0.1)
+    settings |= {"learning_rate": 0.01, "learning_rate_decay": 0.5, "decay_ss": 0.1, "dropout": 0.5}
+    trainer = trainer_of(**settings)
     events = list(trainer.run())
     losses = [event.loss for event in events if isinstance(event, Step)]
     evaluated = [event for event in events if isinstance(event, Evaluated)]
@@ -118,13 +108,6 @@ def test_evaluating_does_not_affect_the_run(trainer_of):
     assert often.generator.state == never.generator.state
     assert len(often.history) == (often.iterations + 1) // 2
     assert len(never.history) == 1
-
-
-def test_dropout_is_inactive_during_validation(trainer_of):
-    trainer = trainer_of(dropout=0.5, eval_val_every=30)
-    evaluated = next(event for event in trainer.run() if isinstance(event, Evaluated))
-    network = trainer.model.network(trainer.split.T, trainer.split.B)
-    assert evaluated.val == evaluate(Measurement(network), trainer.split.val)
 
 
 def test_the_learning_rate_and_the_ratio_of_each_epoch_are_used(trainer_of, monkeypatch):
@@ -162,7 +145,7 @@ def test_the_learning_rate_of_each_step_is_used_and_recorded(trainer_of, monkeyp
     watch(monkeypatch, trainer.step.optimiser, "step", lambda g, rate: rates.append(float(rate)))
     list(trainer.run())
     N = trainer.iterations
-    assert rates == [trainer.settings.learning_rate_at(i, len(trainer.split.train), N) for i in range(N)]
+    assert rates == [schedules.rates(trainer.settings, i, len(trainer.split.train), N)[0] for i in range(N)]
     assert rates[0] < rates[N // 4] > rates[-1] > 0
     assert [row["learning_rate"] for row in trainer.history] == [*rates[6::7], *rates[-1:] * (N % 7 > 0)]
 
@@ -217,41 +200,12 @@ def test_masks_are_drawn_from_the_generator_of_the_run(trainer_of, changes):
     assert trainer.generator.state != before
 
 
-def test_the_backward_pass_uses_the_characters_that_were_fed(trainer_of):
-    """With a teacher-forcing ratio of 0, all inputs of a chunk except the first are predictions."""
-    trainer = trainer_of(start_ss=0.0, min_ss=0.0, ss_feed="argmax", learning_rate=1e-30)
-    inputs, _ = trainer.split.train[0]
-    trainer.learn()
-    fed = trainer.step.network.fed
-    np.testing.assert_array_equal(fed[0], inputs[0])
-    np.testing.assert_array_equal(fed[1:], trainer.step.network.logits()[:-1].argmax(axis=1))
-
-
 def first_gradient(trainer):
     """Return the gradient passed to RMSprop for the first chunk."""
     seen, step = [], trainer.step.optimiser.step
     trainer.step.optimiser.step = lambda g, rate: (seen.append(g.copy()), step(g, rate))
     trainer.learn()
     return seen[0]
-
-
-def test_grad_clip_has_the_same_scale_as_in_char_rnn(trainer_of):
-    """`grad_clip` limits the gradient summed over time, so minichar clips the mean at ``grad_clip / T``."""
-    trainer = trainer_of(grad_clip=0)
-    T, free = trainer.split.T, first_gradient(trainer)
-    limit = float(np.median(abs(free[free != 0])))
-    clipped = first_gradient(trainer_of(grad_clip=limit * T))
-    np.testing.assert_allclose(clipped, np.clip(free, -limit, limit), rtol=1e-6)
-    assert (abs(free) > 2 * limit).any()
-
-
-def test_clip_norm_shortens_the_gradient(trainer_of):
-    free = first_gradient(trainer_of(grad_clip=0))
-    length = np.linalg.norm(free)
-    shortened = first_gradient(trainer_of(grad_clip=0, clip_norm=float(length) / 4))
-    np.testing.assert_allclose(shortened, free / 4, rtol=1e-5, atol=1e-9)
-    left = first_gradient(trainer_of(grad_clip=0, clip_norm=float(length) * 4))
-    np.testing.assert_allclose(left, free, rtol=1e-6)
 
 
 def test_grad_clip_is_applied_before_clip_norm(trainer_of):
@@ -283,11 +237,24 @@ def test_every_evaluation_uses_the_same_chunks_if_their_number_is_limited(traine
     assert len(trainer.history) > 3
 
 
-def test_a_large_limit_does_not_affect_the_evaluations(trainer_of):
-    rows = []
-    for most in (0, 7, 1000):
-        trainer = trainer_of(max_val_chunks=most, eval_val_every=10, train_frac=0.8, val_frac=0.2)
-        assert len(trainer.split.val) == 7
-        list(trainer.run())
-        rows.append(list(trainer.history))
-    assert rows[0] == rows[1] == rows[2]
+# A single step
+
+
+def step_of(model, **settings):
+    step = TrainingStep(model, 8, 3, Settings(**{"learning_rate": 8e-3, "weight_decay": 0.0, **settings}))
+    ids = np.random.default_rng(1).integers(len(model.vocabulary), size=(9, 3))
+    return step, ids
+
+
+def test_grad_clip_is_divided_by_the_steps_of_the_chunk():
+    """Chunks of a short text are shorter than `seq_length`."""
+    step, ids = step_of(toy_model(), seq_length=50, grad_clip=0.008)
+    step.learn(ids[:-1], ids[1:], CPU.uniform(1))
+    assert abs(step.network.gradient.flat).max() == 0.001
+
+
+def test_a_small_loss_is_not_lost_in_a_large_float32_sum():
+    step, ids = step_of(toy_model(dtype="float32"))
+    step.total[...] = 2.0**25
+    step.learn(ids[:-1], ids[1:], CPU.uniform(1))
+    np.testing.assert_allclose(float(step.total) - 2.0**25, float(step.loss), rtol=1e-6)

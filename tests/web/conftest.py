@@ -9,8 +9,9 @@ import threading
 import pytest
 from toys import ONE_THREAD, toy_model
 
-from minichar import Choice, generate
+from minichar import Choice
 from minichar.checkpoints.checkpoint import save
+from minichar.sampling.generate import generate
 
 FAST_FAILOVER = (
     "from minichar.web import redis_link; redis_link.HEARTBEAT_TIMEOUT = 1.0; "

@@ -3,9 +3,9 @@ from math import log
 import pytest
 from toys import toy_model
 
-from minichar import generate
 from minichar.checkpoints.checkpoint import save
 from minichar.errors import MinicharError
+from minichar.sampling.generate import generate
 from minichar.training.start import FIXED
 from minichar.web.models import SHARED, describe, load_models
 

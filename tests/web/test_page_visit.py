@@ -161,7 +161,7 @@ def refuse(status, route):
 def test_errors_are_shown_in_the_language_of_the_page(visit, port):
     page = visit(port, locale="zh-CN")
     generate(page, "a☃")
-    expect_status(page, "模型的字符表中没有以下字符：☃ (U+2603)")
+    expect_status(page, "模型的词表中没有以下字符：☃ (U+2603)")
     page.click("#language")
     expect_status(page, "The model does not know these characters: ☃ (U+2603).")
     for status, chinese in (

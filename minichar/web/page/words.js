@@ -137,7 +137,7 @@ export const words = {
     failed: "服务器出错，生成失败。",
     key_required: "此服务器需要 API 密钥，本页面无法提供。",
     model_gone: "该模型已不可用，请重新加载页面。",
-    not_in_vocabulary: "模型的字符表中没有以下字符：{unknown}。请删除这些字符，或勾选“跳过未知字符”。",
+    not_in_vocabulary: "模型的词表中没有以下字符：{unknown}。请删除这些字符，或勾选“跳过未知字符”。",
     invalid: "链接或设置无效：{field}。",
     missing_model: "链接中的模型不可用，已改用默认模型。{status}",
     copied: "已复制到剪贴板。",

@@ -120,6 +120,15 @@ class CPUCUDA:
         rows = (line.split("\t") for line in text.value.decode().splitlines())
         return Counter({kind: int(number) for kind, number in rows})
 
+    def last_graph(self):
+        """Return the number of nodes of the last captured graph, and the length of its longest chain.
+
+        In a chain, each node needs the one before it. The chain is the time that a graph takes at least.
+        """
+        nodes, chain = ctypes.c_long(), ctypes.c_long()
+        self.cuda.cpu_cuda_graph(ctypes.byref(nodes), ctypes.byref(chain))
+        return nodes.value, chain.value
+
     def used(self):
         """Return the number of bytes of device memory in use."""
         return self.cuda.cpu_cuda_used()

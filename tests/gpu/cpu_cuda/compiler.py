@@ -18,9 +18,10 @@ COMPILER = [
     *("g++", "-std=c++20", "-O1", "-march=native", "-fPIC", "-w", "-fpermissive"),
     "-ffp-contract=fast",  # NVRTC also contracts a * b + c
 ]
-KERNEL = re.compile(r"__global__\s+(?:__\w+__\([^)]*\)\s*)*void\s+(?:__\w+__\([^)]*\)\s*)*(\w+)\s*\(")
+KERNEL = re.compile(r"__global__[^;{}]*?\b(?!__)(\w+)\s*\(")
+CLUSTER = re.compile(r"__cluster_dims__\((\w+)")
 DYNAMIC = re.compile(r"extern\s+__shared__\s+(?:__align__\(\d+\)\s*)?([\w ]+?)\s+(\w+)\s*\[\s*\]\s*;")
-SYNCHRONISATION = ("__syncthreads", "__syncwarp")
+SYNCHRONISATION = ("__syncthreads", "__syncwarp", "__cluster_barrier_wait")
 
 
 class CompileError(Exception):
@@ -69,10 +70,11 @@ def library(source, options):
     """Return the contents of a shared library with the kernels of a source file."""
     names = KERNEL.findall(source)
     synchronises = str(any(word in source for word in SYNCHRONISATION)).lower()
+    cluster = [*CLUSTER.findall(source), "1"][0]  # a number or a macro
     defined = [option[2:].replace("=", " ", 1) for option in options if option.startswith("-D")]
     text = "".join(f"#define {definition}\n" for definition in defined)
     text += DYNAMIC.sub(r"\1* \2 = reinterpret_cast<\1*>(shared_memory);", source)
-    text += "".join(f"\nCPU_CUDA_KERNEL({name}, {synchronises})" for name in names)
+    text += "".join(f"\nCPU_CUDA_KERNEL({name}, {synchronises}, {cluster})" for name in names)
     folder = Path(os.environ["CUPY_CACHE_DIR"])
     keep(folder / "sources", names, source, options)
     with TemporaryDirectory() as scratch:
@@ -86,11 +88,10 @@ def library(source, options):
 def keep(folder, names, source, options):
     """Keep the source of a kernel and its options."""
     folder.mkdir(exist_ok=True)
-    key = hashlib.sha256(source.encode()).hexdigest()[:16]
-    content = {"names": names, "options": [*options], "source": source}
-    path = folder / f"{key}.json"
+    content = json.dumps({"names": names, "options": [*options], "source": source})
+    path = folder / f"{hashlib.sha256(content.encode()).hexdigest()[:16]}.json"
     written = temporary(path)
-    written.write_text(json.dumps(content))
+    written.write_text(content)
     written.rename(path)
 
 

@@ -1,11 +1,14 @@
 """Run the tests of this folder with a CUDA that computes on the CPU (see README.md)."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 import cpu_cuda
 
 CUDA = cpu_cuda.install()
-DEFAULTS = {"devices": 2, "memory": 16 << 30, "early": 0, "driver": 12080}
+DEFAULTS = {"devices": 2, "memory": 16 << 30, "early": 0, "driver": 12080, "backwards": 0}
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +26,23 @@ def order(request, cuda):
     cuda.set(early=int(request.param == "early"))
 
 
+@pytest.fixture(params=["first", "last"])
+def first_thread(request, cuda):
+    """Run the first or the last thread of a block first."""
+    cuda.set(backwards=int(request.param == "last"))
+
+
 @pytest.fixture
 def gpu():
     """Return a backend for the GPU."""
     from minichar.devices.choose import open_backend
 
     return open_backend("gpu")
+
+
+@pytest.fixture
+def new_processes(tmp_path, monkeypatch):
+    """Replace CUDA in new Python processes, too."""
+    (tmp_path / "sitecustomize.py").write_text("import cpu_cuda\n\ncpu_cuda.install()\n")
+    folders = str(tmp_path), str(Path(__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(folders))

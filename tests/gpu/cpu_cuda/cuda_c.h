@@ -1,5 +1,6 @@
 // CUDA C for g++. The blocks of a grid run one after another, and so do the threads of a block. If a kernel
-// synchronises threads, each is a fiber that runs up to the next synchronisation.
+// synchronises threads, each is a fiber that runs up to the next synchronisation. The blocks of a cluster also run
+// one after another, each up to the next synchronisation of the cluster.
 #pragma once
 #include <pmmintrin.h>
 #include <setjmp.h>
@@ -27,6 +28,7 @@
 #undef __forceinline__
 #undef __noinline__
 #undef __launch_bounds__
+#undef __cluster_dims__
 #undef __restrict__
 #define __global__
 #define __device__
@@ -36,6 +38,7 @@
 #define __forceinline__ inline
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
+#define __cluster_dims__(...)
 
 static dim3 gridDim, blockDim;
 static uint3 threadIdx, blockIdx;
@@ -48,15 +51,18 @@ struct Fiber {
     ucontext_t context;
     jmp_buf resumed;
     std::unique_ptr<char[]> stack;
-    bool entered, done;
-    uint3 index;
+    bool entered;
+    enum { READY, AT_CLUSTER_BARRIER, DONE } state;
+    uint3 thread, block;
+    char* shared;
 };
 constexpr size_t STACK = 64 << 10;
 static jmp_buf scheduler;
 static Fiber* running;
 static void (*body)(void**);
 static void** values;
-alignas(256) static char shared_memory[SHARED_MEMORY];
+static char* shared_memory;  // of the running block
+static unsigned cluster = 1;  // number of blocks of a cluster
 
 static void pause_fiber() {
     if (!_setjmp(running->resumed)) _longjmp(scheduler, 1);
@@ -64,7 +70,7 @@ static void pause_fiber() {
 
 static void resume_fiber(Fiber& fiber) {
     running = &fiber;
-    threadIdx = fiber.index;
+    threadIdx = fiber.thread, blockIdx = fiber.block, shared_memory = fiber.shared;
     if (_setjmp(scheduler)) return;
     if (fiber.entered) _longjmp(fiber.resumed, 1);
     fiber.entered = true;
@@ -74,13 +80,18 @@ static void resume_fiber(Fiber& fiber) {
 static void enter_fiber() {
     for (;;) {
         body(values);
-        running->done = true;
+        running->state = Fiber::DONE;
         pause_fiber();  // until it runs a thread of another block
     }
 }
 
 static void __syncthreads() { pause_fiber(); }
 static void __syncwarp(unsigned = 0) { pause_fiber(); }  // waits for more threads than it must
+static void __cluster_barrier_arrive() { running->state = Fiber::AT_CLUSTER_BARRIER; }
+static void __cluster_barrier_wait() { pause_fiber(); }
+static void* __cluster_map_shared_rank(const void* p, unsigned rank) {
+    return (char*)p + ((long)rank - (long)(blockIdx.x % cluster)) * (long)MOST_SHARED_MEMORY;
+}
 static void __threadfence() {}
 static void __threadfence_block() {}
 
@@ -98,33 +109,60 @@ static Fiber& fiber(unsigned i) {
     return *fibers[i];
 }
 
-static void run_fibers(unsigned threads) {
-    for (unsigned i = 0; i < threads; i++) {
-        fiber(i).done = false;
-        fiber(i).index = make_uint3(i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y);
-    }
+// Run the threads of a block, each up to its next synchronisation, until all have reached a barrier of the cluster
+// or the end.
+static void run_block(unsigned rank, unsigned threads, bool backwards) {
     for (bool left = true; left;) {
         left = false;
         for (unsigned i = 0; i < threads; i++) {
-            if (!fiber(i).done) resume_fiber(fiber(i));
-            left |= !fiber(i).done;
+            Fiber& next = fiber(rank * threads + (backwards ? threads - 1 - i : i));
+            if (next.state == Fiber::READY) resume_fiber(next);
+            left |= next.state == Fiber::READY;
         }
     }
 }
 
-static void run_grid(void (*function)(void**), void** arguments, bool synchronises, dim3 grid, dim3 block) {
+// Run the blocks of a cluster, each up to the next synchronisation of the cluster. A block that starts fills its
+// shared memory with NaN, because no other block may use it before.
+static void run_cluster(uint3 first, const Launch& launch) {
+    alignas(256) static char shared[MOST_BLOCKS][MOST_SHARED_MEMORY];
+    unsigned threads = launch.block.x * launch.block.y * launch.block.z;
+    for (unsigned i = 0; i < cluster * threads; i++) {
+        unsigned x = i % threads, rank = i / threads;
+        Fiber& made = fiber(i);
+        made.state = Fiber::READY;
+        made.thread = make_uint3(x % blockDim.x, x / blockDim.x % blockDim.y, x / blockDim.x / blockDim.y);
+        made.block = make_uint3(first.x + rank, first.y, first.z);
+        made.shared = shared[rank];
+    }
+    for (bool left = true, started = false; left; started = true) {
+        left = false;
+        for (unsigned i = 0; i < cluster; i++) {
+            unsigned rank = launch.backwards ? cluster - 1 - i : i;
+            if (!started) memset(shared[rank], 0xFF, launch.shared);
+            run_block(rank, threads, launch.backwards);
+        }
+        for (unsigned i = 0; i < cluster * threads; i++) {
+            if (fiber(i).state != Fiber::AT_CLUSTER_BARRIER) continue;
+            fiber(i).state = Fiber::READY;
+            left = true;
+        }
+    }
+}
+
+static void run_grid(void (*function)(void**), void** arguments, bool synchronises, const Launch& launch) {
     unsigned mode = _mm_getcsr();
     _mm_setcsr(mode | _MM_FLUSH_ZERO_ON | _MM_DENORMALS_ZERO_ON);  // CuPy compiles with -ftz=true
+    const dim3 grid = launch.grid, block = launch.block;
     gridDim = grid, blockDim = block, body = function, values = arguments;
     for (unsigned z = 0; z < grid.z; z++)
         for (unsigned y = 0; y < grid.y; y++)
-            for (unsigned x = 0; x < grid.x; x++) {
-                blockIdx = make_uint3(x, y, z);
+            for (unsigned x = 0; x < grid.x; x += cluster) {
                 if (synchronises) {
-                    memset(shared_memory, 0xFF, sizeof shared_memory);
-                    run_fibers(block.x * block.y * block.z);
+                    run_cluster(make_uint3(x, y, z), launch);
                     continue;
                 }
+                blockIdx = make_uint3(x, y, z);
                 for (unsigned c = 0; c < block.z; c++)
                     for (unsigned b = 0; b < block.y; b++)
                         for (unsigned a = 0; a < block.x; a++) {
@@ -154,12 +192,13 @@ template <class... A>
 static void call(void (*kernel)(A...), void** values) {
     call(kernel, values, std::index_sequence_for<A...>());
 }
-#define CPU_CUDA_KERNEL(NAME, SYNCHRONISES)                                                           \
-    extern "C" const Kernel cpu_cuda_kernel_##NAME;                                                   \
-    const Kernel cpu_cuda_kernel_##NAME = {                                                           \
-        #NAME, decltype(signature(&NAME))::count, decltype(signature(&NAME))::sizes,                  \
-        [](void** values, dim3 grid, dim3 block) {                                                    \
-            run_grid([](void** values) { call(&NAME, values); }, values, SYNCHRONISES, grid, block);  \
+#define CPU_CUDA_KERNEL(NAME, SYNCHRONISES, CLUSTER_SIZE)                                      \
+    extern "C" const Kernel cpu_cuda_kernel_##NAME;                                            \
+    const Kernel cpu_cuda_kernel_##NAME = {                                                    \
+        #NAME, decltype(signature(&NAME))::count, decltype(signature(&NAME))::sizes,           \
+        CLUSTER_SIZE, [](void** values, const Launch& launch) {                                \
+            cluster = CLUSTER_SIZE;                                                            \
+            run_grid([](void** values) { call(&NAME, values); }, values, SYNCHRONISES, launch);  \
         }};
 
 // ---- CUDA's functions that CuPy's kernels use

@@ -16,10 +16,15 @@ using Lock = std::unique_lock<std::recursive_mutex>;
 struct Device;
 struct Stream;
 
+struct Graph;
+using Shared = std::shared_ptr<Graph>;  // by streams, events, the graph, its executable graphs and their launches
+
 struct Event {
     Stream* stream = nullptr;
     unsigned long recorded = 0;   // number of the last record
     unsigned long completed = 0;  // number of the last record that its stream has reached
+    Shared capture;               // if the last record was captured
+    std::vector<size_t> last;     // the nodes that it waits for
 };
 
 // A work item of a stream: an operation, a record of an event, or a wait for one.
@@ -30,15 +35,23 @@ struct Work {
     unsigned long awaited = 0;  // number of the record to wait for
 };
 
+struct Node {
+    Operation run;
+    std::vector<size_t> needs;  // the nodes that run before
+    long stream, depth;         // number of the stream within the graph; length of the longest chain that ends here
+};
+
 struct Graph {
-    std::vector<Operation> operations;
+    std::vector<Node> nodes;
+    std::vector<Stream*> streams;  // in the order in which they joined the capture
 };
 
 struct Stream {
     Device* device;
     bool blocking = true;  // waits for the default stream, and vice versa
     std::deque<Work> queue;
-    std::unique_ptr<Graph> capture;
+    Shared capture;
+    std::vector<size_t> last;  // the captured nodes that the next one needs
     bool invalidated = false;  // a call that cannot be captured was made during capture
 };
 
@@ -56,6 +69,7 @@ struct Settings {
     long memory = 16L << 30;  // bytes per device
     long early = 0;           // order in which streams run (see push)
     long driver = 12080;      // version
+    long backwards = 0;       // whether the last thread of a block runs first
 };
 extern Settings settings;
 

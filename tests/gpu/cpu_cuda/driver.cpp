@@ -5,8 +5,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <map>
 
 #include "device.h"
 #include "kernel.h"
@@ -17,6 +19,13 @@ namespace {
 constexpr size_t MOST_THREADS = 1024;
 constexpr size_t CONTEXT = 0x1000;  // context handle of device 0
 std::mutex running;                 // kernels keep their indices in global variables
+std::mutex allowing;
+std::map<CUfunction, size_t> allowed;  // sizes of dynamic shared memory above SHARED_MEMORY
+
+size_t most_shared_memory(CUfunction function) {
+    std::lock_guard<std::mutex> lock(allowing);
+    return allowed.count(function) ? std::max(allowed[function], SHARED_MEMORY) : SHARED_MEMORY;
+}
 }  // namespace
 
 API CUresult cuGetErrorName(CUresult error, const char** name) {
@@ -65,11 +74,21 @@ API CUresult cuFuncGetAttribute(int* value, CUfunction_attribute, CUfunction) {
     return CUDA_SUCCESS;
 }
 
+API CUresult cuFuncSetAttribute(CUfunction function, CUfunction_attribute attribute, int value) {
+    if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES) return CUDA_ERROR_NOT_SUPPORTED;
+    if (value < 0 || (size_t)value > MOST_SHARED_MEMORY) return CUDA_ERROR_INVALID_VALUE;
+    std::lock_guard<std::mutex> lock(allowing);
+    allowed[function] = value;
+    return CUDA_SUCCESS;
+}
+
 API CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
                             unsigned bz, unsigned shared, CUstream stream, void** arguments, void**) {
     auto* kernel = reinterpret_cast<const Kernel*>(function);
-    if (!gx || !gy || !gz || !bx || !by || !bz || (size_t)bx * by * bz > MOST_THREADS || shared > SHARED_MEMORY)
+    if (!gx || !gy || !gz || !bx || !by || !bz || (size_t)bx * by * bz > MOST_THREADS ||
+        shared > most_shared_memory(function))
         return CUDA_ERROR_INVALID_VALUE;
+    if (gx % kernel->cluster) return CUDA_ERROR_INVALID_CLUSTER_SIZE;
     std::vector<std::vector<char>> copies;  // the caller's values may change before the kernel runs
     for (int i = 0; i < kernel->arguments; i++) {
         auto* value = static_cast<char*>(arguments[i]);
@@ -79,7 +98,7 @@ API CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsig
         std::vector<void*> values;
         for (auto& copy : copies) values.push_back(copy.data());
         std::lock_guard<std::mutex> lock(running);
-        kernel->run(values.data(), {gx, gy, gz}, {bx, by, bz});
+        kernel->run(values.data(), {{gx, gy, gz}, {bx, by, bz}, shared, settings.backwards != 0});
     });
     return static_cast<CUresult>(error);
 }

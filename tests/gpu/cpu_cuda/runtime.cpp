@@ -4,6 +4,7 @@
 #include <map>
 
 #include "device.h"
+#include "kernel.h"
 
 #define API extern "C" __attribute__((visibility("default")))
 
@@ -17,12 +18,17 @@ const std::map<cudaError_t, const char*> NAMES{
     {cudaErrorIllegalState, "cudaErrorIllegalState"},
     {cudaErrorIllegalAddress, "cudaErrorIllegalAddress"},
     {cudaErrorNotSupported, "cudaErrorNotSupported"},
+    {cudaErrorInvalidClusterSize, "cudaErrorInvalidClusterSize"},
     {cudaErrorStreamCaptureUnsupported, "cudaErrorStreamCaptureUnsupported"},
     {cudaErrorStreamCaptureInvalidated, "cudaErrorStreamCaptureInvalidated"},
     {cudaErrorStreamCaptureIsolation, "cudaErrorStreamCaptureIsolation"},
     {cudaErrorStreamCaptureImplicit, "cudaErrorStreamCaptureImplicit"},
+    {cudaErrorStreamCaptureMerge, "cudaErrorStreamCaptureMerge"},
+    {cudaErrorStreamCaptureUnmatched, "cudaErrorStreamCaptureUnmatched"},
+    {cudaErrorStreamCaptureUnjoined, "cudaErrorStreamCaptureUnjoined"},
+    {cudaErrorCapturedEvent, "cudaErrorCapturedEvent"},
 };
-constexpr int MULTIPROCESSORS = 132, REGISTERS = 65536, SHARED_PER_BLOCK = 49152;
+constexpr int MULTIPROCESSORS = 132, REGISTERS = 65536;
 
 std::string kind_of_copy(const void* to, const void* from) {
     auto place = [](const void* at) { return on_device(at) ? "device" : is_pinned(at) ? "pinned" : "pageable"; };
@@ -66,8 +72,9 @@ API cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int
         {cudaDevAttrMultiProcessorCount, MULTIPROCESSORS},
         {cudaDevAttrMaxThreadsPerBlock, 1024},
         {cudaDevAttrWarpSize, 32},
-        {cudaDevAttrMaxSharedMemoryPerBlock, SHARED_PER_BLOCK},
+        {cudaDevAttrMaxSharedMemoryPerBlock, SHARED_MEMORY},
         {cudaDevAttrMaxRegistersPerBlock, REGISTERS},
+        {cudaDevAttrMaxSharedMemoryPerBlockOptin, MOST_SHARED_MEMORY},
     };
     auto found = values.find(attribute);
     if (found == values.end()) return failed(cudaErrorNotSupported);
@@ -85,7 +92,7 @@ API cudaError_t cudaGetDeviceProperties_v2(cudaDeviceProp* properties, int index
     *properties = {};
     strcpy(properties->name, "CPU as a GPU");
     properties->totalGlobalMem = settings.memory;
-    properties->sharedMemPerBlock = SHARED_PER_BLOCK;
+    properties->sharedMemPerBlock = SHARED_MEMORY;
     properties->regsPerBlock = REGISTERS;
     properties->warpSize = 32;
     properties->maxThreadsPerBlock = 1024;

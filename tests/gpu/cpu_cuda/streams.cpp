@@ -2,9 +2,11 @@
 // streams is the worst that CUDA allows, so that a missing event gives wrong results.
 #include "device.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <map>
+#include <set>
 
 #define API extern "C" __attribute__((visibility("default")))
 
@@ -12,12 +14,12 @@ Settings settings;
 
 namespace {
 constexpr int MAXIMUM = 8;
-using Shared = std::shared_ptr<Graph>;  // by the graph, its executable graphs and their queued launches
 std::atomic<unsigned long> numbers{0};
 thread_local int current = 0;
 thread_local cudaError_t error_of_thread = cudaSuccess;
 std::mutex counting;
 std::map<std::string, long> counts;
+long nodes_of_last = 0, chain_of_last = 0;  // of the last graph
 
 Device* make_device(int index) {
     auto* device = new Device{};
@@ -58,6 +60,44 @@ cudaError_t refuse(Stream& stream) {
     stream.invalidated = true;
     return failed(cudaErrorStreamCaptureUnsupported);
 }
+
+void join(Stream& stream, const Shared& graph) {
+    stream.capture = graph;
+    stream.invalidated = false;
+    graph->streams.push_back(&stream);
+}
+
+// Return whether the last nodes of the first stream need all others, directly or not.
+bool joined(const Graph& graph) {
+    std::vector<bool> needed(graph.nodes.size());
+    for (size_t node : graph.streams[0]->last) needed[node] = true;
+    for (size_t node = graph.nodes.size(); node--;)
+        for (size_t other : graph.nodes[node].needs)
+            if (needed[node]) needed[other] = true;
+    return std::ranges::find(needed, false) == needed.end();
+}
+
+// Run the nodes of a graph. Of those whose needs have run, that of the first stream is next, or of the last one.
+void run(const Graph& graph) {
+    std::vector<std::vector<size_t>> waiting(graph.nodes.size());
+    std::vector<size_t> missing;
+    std::set<std::pair<long, size_t>> ready;
+    auto add = [&](size_t node) {
+        long stream = graph.nodes[node].stream;
+        ready.emplace(settings.early ? stream : -stream, node);
+    };
+    for (size_t node = 0; node < graph.nodes.size(); node++) {
+        missing.push_back(graph.nodes[node].needs.size());
+        for (size_t other : graph.nodes[node].needs) waiting[other].push_back(node);
+        if (!missing[node]) add(node);
+    }
+    while (!ready.empty()) {
+        size_t node = ready.extract(ready.begin()).value().second;
+        graph.nodes[node].run();
+        for (size_t other : waiting[node])
+            if (!--missing[other]) add(other);
+    }
+}
 }  // namespace
 
 int current_device() { return current; }
@@ -95,7 +135,11 @@ cudaError_t push(cudaStream_t handle, const std::string& kind, Operation run) {
     count(kind);
     if (!stream.capture) return add(stream, {0, std::move(run)});
     if (stream.invalidated) return failed(cudaErrorStreamCaptureInvalidated);
-    stream.capture->operations.push_back(std::move(run));
+    Graph& graph = *stream.capture;
+    long depth = 0, number = std::ranges::find(graph.streams, &stream) - graph.streams.begin();
+    for (size_t other : stream.last) depth = std::max(depth, graph.nodes[other].depth);
+    graph.nodes.push_back({std::move(run), std::move(stream.last), number, depth + 1});
+    stream.last = {graph.nodes.size() - 1};
     return cudaSuccess;
 }
 
@@ -203,6 +247,14 @@ API cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t waited, uns
     Stream& stream = stream_of(handle);
     auto* event = reinterpret_cast<Event*>(waited);
     Lock lock(stream.device->mutex);
+    if (Shared graph = event->capture) {
+        if (!graph->streams[0]->capture) return failed(cudaErrorCapturedEvent);
+        if (!stream.capture) join(stream, graph);
+        if (stream.capture != graph) return failed(cudaErrorStreamCaptureMerge);
+        for (size_t node : event->last)
+            if (std::ranges::find(stream.last, node) == stream.last.end()) stream.last.push_back(node);
+        return cudaSuccess;
+    }
     if (!event->stream) return cudaSuccess;
     if (!stream.capture) return add(stream, {0, nullptr, event, event->recorded});
     stream.invalidated = true;  // the event was recorded outside the capture
@@ -222,8 +274,10 @@ API cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
 API cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t on) {
     Stream& stream = stream_of(on);
     Lock lock(stream.device->mutex);
-    if (stream.capture) return refuse(stream);  // CUDA allows it, but minichar does not use it
-    return add(stream, {0, nullptr, reinterpret_cast<Event*>(handle)});
+    auto* event = reinterpret_cast<Event*>(handle);
+    event->capture = stream.capture;
+    event->last = stream.last;
+    return stream.capture ? cudaSuccess : add(stream, {0, nullptr, event});
 }
 
 API cudaError_t cudaEventSynchronize(cudaEvent_t handle) {
@@ -242,8 +296,7 @@ API cudaError_t cudaStreamBeginCapture(cudaStream_t handle, cudaStreamCaptureMod
     Lock lock(stream.device->mutex);
     if (&stream == &stream.device->standard) return refuse(stream);
     if (stream.capture) return failed(cudaErrorIllegalState);
-    stream.capture = std::make_unique<Graph>();
-    stream.invalidated = false;
+    join(stream, std::make_shared<Graph>());
     return cudaSuccess;
 }
 
@@ -252,9 +305,19 @@ API cudaError_t cudaStreamEndCapture(cudaStream_t handle, cudaGraph_t* graph) {
     Lock lock(stream.device->mutex);
     *graph = nullptr;
     if (!stream.capture) return failed(cudaErrorIllegalState);
-    std::unique_ptr<Graph> captured = std::move(stream.capture);
-    if (stream.invalidated) return failed(cudaErrorStreamCaptureInvalidated);
-    *graph = reinterpret_cast<cudaGraph_t>(new Shared(std::move(captured)));
+    Shared captured = stream.capture;
+    if (captured->streams[0] != &stream) return failed(cudaErrorStreamCaptureUnmatched);
+    bool invalidated = false, complete = joined(*captured);
+    for (Stream* other : captured->streams) {
+        invalidated |= other->invalidated;
+        other->capture = nullptr;
+        other->last.clear();
+    }
+    if (invalidated) return failed(cudaErrorStreamCaptureInvalidated);
+    if (!complete) return failed(cudaErrorStreamCaptureUnjoined);
+    nodes_of_last = captured->nodes.size(), chain_of_last = 0;
+    for (Node& node : captured->nodes) chain_of_last = std::max(chain_of_last, node.depth);
+    *graph = reinterpret_cast<cudaGraph_t>(new Shared(captured));
     return cudaSuccess;
 }
 
@@ -285,9 +348,7 @@ API cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
 
 API cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t handle) {
     Shared graph = *reinterpret_cast<Shared*>(executable);
-    return push(handle, "graph", [graph] {
-        for (Operation& operation : graph->operations) operation();
-    });
+    return push(handle, "graph", [graph] { run(*graph); });
 }
 
 // ---- For tests
@@ -296,7 +357,8 @@ API int cpu_cuda_set(const char* name, long value) {
     std::map<std::string, long*> known{{"devices", &settings.devices},
                                        {"memory", &settings.memory},
                                        {"early", &settings.early},
-                                       {"driver", &settings.driver}};
+                                       {"driver", &settings.driver},
+                                       {"backwards", &settings.backwards}};
     auto found = known.find(name);
     if (found == known.end()) return 1;
     *found->second = value;
@@ -311,5 +373,8 @@ API void cpu_cuda_counts(char* text, size_t size) {
     counts.clear();
     strncpy(text, lines.c_str(), size);
 }
+
+// Return the number of nodes of the last captured graph, and the length of its longest chain of dependent nodes.
+API void cpu_cuda_graph(long* nodes, long* chain) { *nodes = nodes_of_last, *chain = chain_of_last; }
 
 API long cpu_cuda_used() { return used_bytes(current); }

@@ -27,6 +27,22 @@ def test_train_and_sample(run):
     assert texts[0] == texts[1]
 
 
+@pytest.mark.parametrize(
+    ("options", "used"),
+    [
+        (["--chunk-kernel"], True),
+        (["--chunk-kernel", "--reset-on", "sad"], False),
+        (["--no-chunk-kernel"], False),
+    ],
+)
+def test_train_with_the_chunk_kernel(options, used, run, cuda):
+    cuda.operations()
+    stderr = run(*TRAIN, "--rnn-size", "64", "--model", "lstm", *options).stderr
+    assert ("kernel layer_backward" in cuda.operations()) == used
+    assert (", chunk kernel\n" in stderr) == ("--chunk-kernel" in options)
+    assert ("chunk kernel is not used" in stderr) == ("--reset-on" in options)
+
+
 def test_out_of_memory(run, cuda):
     cuda.set(memory=cuda.used() + (64 << 20))  # enough for the workspace of cuBLAS
     message = error_of(run, *TRAIN, "--rnn-size", "3000")

@@ -9,7 +9,8 @@ from cells import ODD, B, H, arguments_of
 from cupy._core import fusion
 
 from minichar.devices.cpu import CPU
-from minichar.engine.layer_stage import LayerStage
+from minichar.engine.layer import with_direct_gradient
+from minichar.engine.layer_norm import LayerNorm
 from minichar.engine.registry import CELLS
 
 STAGES = [
@@ -46,7 +47,7 @@ def test_one_kernel_computes_the_results_and_writes_them_to_other_arrays(
         *results, cache = stage.forward(np, *arguments)
         arguments = [*generator.normal(size=(len(results), *results[0].shape)).astype(dtype), cache]
         written = list(range(len(stage.products)))
-    wanted, fused = function(np, *arguments), gpu.fuse(function)
+    wanted, fused = function(np, *arguments), gpu.fuse_into(function)
     there = [on(gpu, argument) for argument in arguments]
     close = {"rtol": 1e-13 if dtype == "float64" else 1e-5, "atol": 1e-15 if dtype == "float64" else 1e-6}
     for into in ([], [(k, gpu.zeros(np.reshape(wanted[k], (-1, B)).shape, dtype)) for k in written]):
@@ -60,6 +61,32 @@ def test_one_kernel_computes_the_results_and_writes_them_to_other_arrays(
             np.testing.assert_allclose(one, other, **close)
         for k, out in into:
             np.testing.assert_allclose(gpu.to_host(out), np.reshape(wanted[k], (-1, B)), **close)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
+@pytest.mark.parametrize("H", [1, 6, 300, 700, 2500])
+def test_one_kernel_normalises_the_units_of_all_gates_and_sequences(H, dtype, gpu, cuda, generator):
+    """A thread has one unit or several, and a block 8 sequences or fewer. dâ is not contiguous."""
+    gates, B = 3, 11
+    a, da_hat = (generator.normal(size=(gates, H, B)).astype(dtype) for _ in range(2))
+    norm, wanted = LayerNorm(H, 2, dtype, CPU), da_hat.copy()
+    wanted_hat = norm.forward(1, a)
+    norm.backward(1, wanted)
+    on_gpu, there = LayerNorm(H, 2, dtype, gpu), gpu.to_device(a)
+    steps = gpu.zeros_of_steps((2, gates * H, B), dtype)
+    steps[1] = gpu.to_device(da_hat.reshape(-1, B))
+    cuda.operations()
+    a_hat = on_gpu.forward(1, there)
+    on_gpu.backward(1, steps[1].reshape(gates, H, B))
+    launched = cuda.operations()
+    assert {kind: n for kind, n in launched.items() if kind.startswith(("kernel", "product"))} == {
+        "kernel layer_norm_forward": 1,
+        "kernel layer_norm_backward": 1,
+    }
+    close = {"rtol": 1e-11, "atol": 1e-13} if dtype != "float32" else {"rtol": 1e-4, "atol": 1e-5}
+    np.testing.assert_allclose(gpu.to_host(a_hat), wanted_hat, **close)
+    np.testing.assert_allclose(gpu.to_host(steps[1]), wanted.reshape(-1, B), **close)
+    assert not gpu.to_host(steps[0]).any()
 
 
 def softmax(xp, a):
@@ -97,9 +124,9 @@ def test_a_warning_names_a_function_that_cupy_fuses_in_another_way(function, num
 
 def test_a_kernel_that_adds_two_terms_of_dh_is_named_after_the_function_of_the_cell(gpu, cuda):
     """Profilers show the name of the kernel."""
-    stage = LayerStage(CELLS["gru"].stages[0], [SimpleNamespace(reads_h=True)], 1, gpu)
-    stage.add_direct_gradient()
+    (stage,) = CELLS["gru"].stages
+    backward = gpu.fuse(with_direct_gradient(stage.backward))
     one = gpu.zeros((3, 2), "float64") + 1.0
     cuda.operations()
-    stage.backward(one, one, (one,) * 5)
+    backward(one, one, (one,) * 5)
     assert [kind for kind in cuda.operations() if kind.startswith("kernel gru")] == ["kernel gru_backward"]

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from devices import count_copies
 from ranks import Communicator, on_ranks
 from toys import losses_of, toy_settings
 
@@ -40,9 +41,9 @@ def train(settings, steps=STEPS, opened=lambda backend: None):
         backend = open_backend(f"gpu:{team.rank}")
         opened(backend)
         trainer = begin(settings, backend, team=team).trainer
-        before = dict(backend.crossings)
+        copies = count_copies(backend)
         losses = losses_on(trainer, steps)
-        return losses, {way: n - before[way] for way, n in backend.crossings.items()}
+        return losses, copies
 
     return on_ranks(2, run)
 

@@ -7,7 +7,7 @@ from redis_helpers import DEFAULTS, published, put, text_of, worker_in_thread
 from toys import toy_model
 from web_helpers import LONG, wait_for
 
-from minichar import generate
+from minichar.sampling.generate import generate
 from minichar.web import legacy
 from minichar.web.details import Details
 from minichar.web.errors import BadRequest, Busy, Unavailable

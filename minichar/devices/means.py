@@ -1,0 +1,131 @@
+"""Compile element-wise functions that also use means over the units to one kernel each.
+
+A function is traced once with a `Value` in place of each array. Each operation adds one line of CUDA C,
+which computes the value for the N units of a thread. The threads of a block share the units of one gate and
+`tile` sequences, and add up their sums in shared memory.
+"""
+
+from collections.abc import Callable
+from itertools import count
+from types import ModuleType, SimpleNamespace
+from typing import Any, Self
+
+from minichar.devices.backend import Array, Function
+
+THREADS = 256
+"""Maximum number of threads in a block, so that each can use the maximum of 255 registers."""
+UNITS = 8
+"""Preferred maximum of N, so that the values of a thread fit into its registers."""
+
+MEAN = """
+template <typename T>
+__device__ void mean(const T (&a)[N], T (&result)[N]) {
+    __shared__ double2 memory[ROWS * TILE];  // complex numbers are not allowed in shared memory
+    T* sums = reinterpret_cast<T*>(memory);
+    const int thread = threadIdx.x, row = thread / TILE;
+    T sum(0);
+    for (int k = 0; k < N; k++) if (row + k * ROWS < H) sum += a[k];
+    __syncthreads();  // until all threads have read the result of an earlier mean
+    sums[thread] = sum;
+    for (int half = ROWS / 2; half; half /= 2) {
+        __syncthreads();
+        if (row < half) sums[thread] += sums[thread + half * TILE];
+    }
+    __syncthreads();
+    for (int k = 0; k < N; k++) result[k] = sums[thread % TILE] / T(H);
+}
+"""
+
+BODY = """
+const int row = threadIdx.x / TILE;
+const ptrdiff_t B = {first}.shape()[2], tiles = (B + TILE - 1) / TILE;
+const ptrdiff_t gate = blockIdx.x / tiles, b = blockIdx.x % tiles * TILE + threadIdx.x % TILE;
+{lines}
+"""
+LOAD = """for (int k = 0; k < N; k++) {{
+    const ptrdiff_t unit = row + k * ROWS, at[] = {{gate, {array}.shape()[1] == 1 ? 0 : unit, b}};
+    if (unit < H && b < B) {value}[k] = {array}[at];
+}}"""
+STORE = """for (int k = 0; k < N; k++) {{
+    const ptrdiff_t unit = row + k * ROWS, at[] = {{gate, unit, b}};
+    if (unit < {array}.shape()[1] && b < B) {array}[at] = {value}[k];
+}}"""
+
+
+class Value:
+    """The values of an array for the units of one thread, as lines of CUDA C.
+
+    Attributes
+    ----------
+    same : bool
+        Whether the values are the same for all units of a gate and sequence.
+    """
+
+    def __init__(self, lines: list[str], same: bool) -> None:
+        self.lines, self.same, self.name = lines, same, f"v{len(lines)}"
+        lines.append(f"T {self.name}[N] = {{}};")
+
+    def computed(self, code: str, *others: Any) -> "Value":
+        """Return the value of an expression, in which ``{}`` stands for each operand at unit k."""
+        operands = (self, *others)
+        result = Value(self.lines, all(getattr(one, "same", True) for one in operands))
+        names = (f"{one.name}[k]" if isinstance(one, Value) else f"T({one!r})" for one in operands)
+        self.lines.append(f"for (int k = 0; k < N; k++) {result.name}[k] = {code.format(*names)};")
+        return result
+
+    def __add__(self, other: Self | float) -> "Value":
+        return self.computed("{} + {}", other)
+
+    def __sub__(self, other: Self | float) -> "Value":
+        return self.computed("{} - {}", other)
+
+    def __mul__(self, other: Self | float) -> "Value":
+        return self.computed("{} * {}", other)
+
+    def __rtruediv__(self, other: float) -> "Value":
+        return self.computed("{1} / {0}", other)
+
+
+def sqrt(value: Value) -> Value:
+    """Return the square root."""
+    return value.computed("sqrt({})")
+
+
+def mean(value: Value) -> Value:
+    """Return the mean over the units."""
+    result = Value(value.lines, True)
+    value.lines.append(f"mean({value.name}, {result.name});")
+    return result
+
+
+def compile_with_mean(xp: ModuleType, function: Function, H: int) -> Callable[..., list[Array]]:
+    """Return a function for `Backend.fuse_with_mean` that runs `function` as one kernel."""
+    tile = next(tile for tile in (8, 4, 2, 1) if tile == 1 or H * tile <= UNITS * THREADS)
+    rows = next(rows for k in count() if (rows := 1 << k) >= min(H, THREADS // tile))
+    lines: list[str] = []
+    arguments = [Value(lines, False) for _ in range(function.__code__.co_argcount - 2)]
+    inputs = [f"in{k}" for k in range(len(arguments))]
+    for name, value in zip(inputs, arguments, strict=True):
+        lines.append(LOAD.format(array=name, value=value.name))
+    results = function(SimpleNamespace(sqrt=sqrt), mean, *arguments)
+    outputs = [f"out{k}" for k in range(len(results))]
+    for name, value in zip(outputs, results, strict=True):
+        lines.append(STORE.format(array=name, value=value.name))
+    sizes = {"H": H, "TILE": tile, "ROWS": rows, "N": -(-H // rows)}
+    kernel = xp.ElementwiseKernel(
+        ", ".join(f"raw T {name}" for name in inputs),
+        ", ".join(f"raw T {name}" for name in outputs),
+        BODY.format(first=inputs[0], lines="\n".join(lines)),
+        f"{function.__module__.rpartition('.')[2]}_{function.__name__}",
+        preamble="".join(f"constexpr int {name} = {size};\n" for name, size in sizes.items()) + MEAN,
+    )
+
+    def call(*arrays: Array, out: list[Array] | None = None) -> list[Array]:
+        gates, _, B = arrays[0].shape
+        if out is None:
+            out = [xp.empty((gates, 1 if one.same else H, B), arrays[0].dtype) for one in results]
+        threads = tile * rows
+        kernel(*arrays, *out, size=gates * -(-B // tile) * threads, block_size=threads)
+        return out
+
+    return call

@@ -1,0 +1,78 @@
+"""A layer whose cell has several stages: a matrix product depends on the result of another one.
+
+    s_1, passed_1, cache_1 = forward_1(W_1 @ [h_prev; x; 1])
+    h, c, cache_2 = forward_2(W_2 @ [s_1; x; 1], passed_1)
+
+The GRU that applies its reset gate before the matrix product (`minichar.engine.gru_reset_before`) is the only
+registered cell with two stages.
+"""
+
+from functools import cached_property
+from itertools import accumulate, pairwise
+
+from minichar.devices.backend import Array, Function
+from minichar.engine.layer import Layer, with_direct_gradient
+
+
+class StagedLayer(Layer):
+    """A `Layer` that runs the stages of its cell one after another.
+
+    Attributes
+    ----------
+    own : list of slice
+        For each stage, its part of `linears`, `products` and `norms`.
+    inputs : list of Linear
+        For each stage, the linear layer whose input is the hidden state or the result of the stage before.
+    """
+
+    def connect(self) -> None:
+        """Fuse the forward functions of the stages, each of which stores its result for the next one."""
+        ends = accumulate((len(stage.products) for stage in self.cell.stages), initial=0)
+        self.own = [slice(*pair) for pair in pairwise(ends)]
+        self.inputs = [next(linear for linear in self.linears[own] if linear.reads_h) for own in self.own]
+        h_to = [*([linear.h] for linear in self.inputs[1:]), self.h_to]
+        stages = zip(self.cell.stages, h_to, strict=True)
+        self.forwards = [self.backend.fuse_steps(stage.forward, [steps]) for stage, steps in stages]
+
+    @cached_property
+    def backwards(self) -> list[Function]:
+        """The backward functions of the stages."""
+        functions = [stage.backward for stage in self.cell.stages]
+        if self.cell.takes_h_prev:
+            functions[-1] = with_direct_gradient(functions[-1])
+        das = [[[linear.da] for linear in self.linears[own]] for own in self.own]
+        return [self.backend.fuse_steps(*each) for each in zip(functions, das, strict=True)]
+
+    def step(self, t: int) -> Array:
+        """Run step t on the stored inputs. Return h ``(H, B)``."""
+        if t == 0 or self.keep is not None:  # otherwise, the previous step has already stored h
+            self.enter(t)
+        passed, caches = self.before[t][self.takes], []
+        for own, forward in zip(self.own, self.forwards, strict=True):
+            a = [product(t) for product in self.products[own]]
+            h, *passed, cache = forward(t, *a, *passed)
+            caches.append(cache)
+        if self.keeps_caches:
+            self.caches[t] = caches
+        self.states[t + 1] = [h, *passed]
+        return h
+
+    def step_backward(self, t: int, dh: Array) -> list[Array]:
+        """Store ``da[t]`` of the matrix products; return the gradients of the states that the cell takes."""
+        dpassed = self.dstates
+        for k, backward in reversed(list(enumerate(self.backwards))):
+            linears = self.linears[self.own[k]]
+            gradients = backward(t, dh, *dpassed, self.caches[t][k])
+            for norm, linear in zip(self.norms[self.own[k]], linears, strict=False):
+                norm.backward(t, linear.da[t].reshape(linear.gates, -1, linear.B))
+            dpassed = gradients[len(linears) :]
+            if k > 0:
+                dh = self.inputs[k].state_gradient(t)
+        return dpassed
+
+    def values(self, t: int) -> dict[str, Array]:
+        """Return a dict of the states after step t and the arrays cached at step t, each ``(H, B)``."""
+        values = dict(zip(self.cell.states, self.states[t + 1], strict=True))
+        for stage, cache in zip(self.cell.stages, self.caches[t], strict=True):
+            values |= zip(stage.cache.split(), cache, strict=True)
+        return values
