@@ -6,9 +6,8 @@ from contextlib import contextmanager
 
 from web_helpers import TIMEOUT, ask, follow
 
-from minichar.web.queue import JobQueue
 from minichar.web.redis_link import RedisLink
-from minichar.web.redis_workers import RedisWorkers
+from minichar.web.redis_queue import RedisQueue
 from minichar.web.request import Request
 from minichar.web.store import dump, key, parse
 from minichar.web.worker import Worker
@@ -18,7 +17,7 @@ DEFAULTS = {"model": "toy", "seed": 5}
 
 def redis_queue(url):
     """Return a job queue in Redis, with room for one waiting job."""
-    return JobQueue(RedisWorkers(url), queue=1)
+    return RedisQueue(url, queue=1)
 
 
 class Sync:

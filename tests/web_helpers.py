@@ -78,10 +78,9 @@ class InThread(threading.Thread):
 
 def local_queue(models, columns=8, queue=4, pace=5000, number=1, start=InThread):
     """Return a job queue whose worker runs in a thread of this process, unless `start` is given."""
-    from minichar.web.processes import WorkerProcesses
-    from minichar.web.queue import JobQueue
+    from minichar.web.processes import ProcessQueue
 
-    return JobQueue(WorkerProcesses(models, columns, pace, number, start), queue)
+    return ProcessQueue(models, columns, queue, pace, number, start=start)
 
 
 LOOPS = {}

@@ -177,14 +177,14 @@ def command(
                 "--redis cannot be combined with CHECKPOINT: pass the checkpoints to `minichar worker`"
             )
         url = with_password(url, password_file)
-        running = part("minichar.web.redis_workers").RedisWorkers(url)
+        jobs = part("minichar.web.redis_queue").RedisQueue(url, queue, memory * 2**20)
         warn_unless_reachable(part("minichar.web.store").problem(url))
     else:
         models = part("minichar.web.models").load_models(checkpoints)
-        running = part("minichar.web.processes").WorkerProcesses(models, columns, pace, workers)
+        processes = part("minichar.web.processes")
+        jobs = processes.ProcessQueue(models, columns, queue, pace, workers, memory * 2**20)
         for name, model in models.items():
             say(f"{name}: {model.summary()}")
-    jobs = part("minichar.web.queue").JobQueue(running, queue, memory * 2**20)
     if not server.is_loopback(host):
         say(f"warning: anyone who can reach {host} can use this server")
 

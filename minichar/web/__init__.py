@@ -2,7 +2,7 @@
 Redis.
 
     page.js ── HTTP, SSE ── app.py ── JobQueue ─┬─ processes.py ────── pipe ─── Worker ── Scheduler
-                               (Texts)          └─ redis_workers.py ── Redis ── Worker ── (one per model)
+                               (Texts)          └─ redis_queue.py ──── Redis ── Worker ── (one per model)
 
 **Processes.** Text is never generated in the server's process, so generation cannot keep a request waiting.
 ``minichar serve`` starts its own workers; ``minichar worker`` runs others. The messages between them are the

@@ -71,7 +71,7 @@ def routes_of(queue: JobQueue, metrics: ServerMetrics, per_client: int, total: i
         return JSONResponse(OPENAPI)
 
     async def health(http: HttpRequest) -> Response:
-        broken = queue.workers.broken
+        broken = queue.broken
         return JSONResponse({"status": "broken" if broken else "ok"}, 503 if broken else 200)
 
     async def ready(http: HttpRequest) -> Response:

@@ -75,7 +75,7 @@ class Connections:
             self.close_oldest()
 
     def check_deadlines(self) -> None:
-        """Close connections to slow clients. Call this method once a second."""
+        """Close connections to slow clients. Call this method regularly."""
         now = time.monotonic()
         for connection in list(self._open):
             connection.check_deadline(now)

@@ -88,7 +88,7 @@ def monitor(worker: Worker, host: str, port: int) -> WSGIServer:
         If the address cannot be used.
     """
     worker_metrics = Metrics()
-    worker_metrics.jobs.labels("running").set_function(lambda: sum(map(len, worker.tasks.values())))
+    worker_metrics.jobs.labels("running").set_function(lambda: sum(map(len, worker.jobs.values())))
     worker_metrics.registry.register(worker.characters)
     metrics = make_wsgi_app(worker_metrics.registry)
 

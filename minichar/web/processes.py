@@ -17,9 +17,9 @@ from minichar.model import CharRNN
 from minichar.web import pipe
 from minichar.web.errors import Unavailable
 from minichar.web.models import ModelInfo, describe
-from minichar.web.queue import Workers
+from minichar.web.queue import MEMORY, JobQueue
 from minichar.web.request import Request
-from minichar.web.texts import Text, Texts
+from minichar.web.texts import Text
 from minichar.web.update import Update
 from minichar.web.worker import MAX_ATTEMPTS
 
@@ -107,26 +107,35 @@ class WorkerProcess:
             self._closing = True
 
 
-class WorkerProcesses(Workers):
-    """Runs jobs in a number of worker processes, which share the columns.
+class ProcessQueue(JobQueue):
+    """Job queue that runs jobs in a number of worker processes, which share the columns.
 
-    `start` creates a process. See `minichar.web.worker.Worker` for the other parameters.
+    `start` creates a process. See `JobQueue` and `minichar.web.worker.Worker` for the other parameters.
     """
 
     def __init__(
-        self, models: dict[str, CharRNN], columns: int, pace: float, number: int = 1, start: Start = SPAWN
+        self,
+        models: dict[str, CharRNN],
+        columns: int,
+        queue: int,
+        pace: float,
+        number: int = 1,
+        memory: int = MEMORY,
+        start: Start = SPAWN,
     ) -> None:
+        super().__init__(queue, memory)
         self._infos = {name: describe(name, model) for name, model in models.items()}
-        self._columns, self._number, self._start = -(-columns // number), number, start
+        self._per_worker, self._number, self._start = -(-columns // number), number, start
         packed = {name: pipe.pack(model) for name, model in models.items()}
-        self._args = (packed, self._columns, pace, logging.getLogger().level)
-        self._waiting: dict[str, deque[str]] = {name: deque() for name in models}
+        self._args = (packed, self._per_worker, pace, logging.getLogger().level)
+        self._jobs: dict[str, deque[str]] = {name: deque() for name in models}
         self.processes: list[WorkerProcess] = []
         self._served = time.monotonic()  # time when a worker was last ready
 
-    async def start(self, texts: Texts) -> None:
+    async def start(self) -> None:
         """Start the worker processes, and wait briefly until the first one is ready."""
-        self._texts, self._ready = texts, asyncio.Event()
+        await super().start()
+        self._ready = asyncio.Event()
         self.processes = [WorkerProcess(self._start, self._args, self._received) for _ in range(self._number)]
         with suppress(TimeoutError):
             async with asyncio.timeout(START_TIMEOUT):
@@ -136,48 +145,41 @@ class WorkerProcesses(Workers):
         """Return the available models, default first."""
         return list(self._infos.values())
 
-    async def columns(self, model: str) -> int:
-        """Return how many of a model's jobs can run concurrently."""
-        return self._columns * self._number
+    async def _columns(self, model: str) -> int:
+        return self._per_worker * self._number
 
-    async def unfinished(self, model: str) -> int:
-        """Return how many of a model's jobs are running or waiting."""
-        return sum(len(worker.jobs.get(model, ())) for worker in self.processes) + len(self._waiting[model])
+    async def _unfinished(self, model: str) -> int:
+        return sum(len(worker.jobs.get(model, ())) for worker in self.processes) + len(self._jobs[model])
 
-    async def waiting(self, model: str) -> list[str]:
-        """Return the jobs that wait for a worker, in order."""
+    async def _waiting(self, model: str) -> list[str]:
         if not any(worker.ready for worker in self.processes):
             raise Unavailable("no worker is available: generation continues when one is started")
-        return list(self._waiting[model])
+        return list(self._jobs[model])
 
-    async def submit(self, job_id: str, text: Text) -> None:
-        """Give a new job to the workers."""
-        self._waiting[text.request.model].append(job_id)
+    async def _give(self, job_id: str, text: Text) -> None:
+        self._jobs[text.request.model].append(job_id)
         self._assign(text.request.model)
 
-    async def find(self, job_id: str) -> Request:
-        """Raise a KeyError, because there is no other server."""
-        raise KeyError(job_id)
+    async def _find(self, job_id: str) -> Request:
+        raise KeyError(job_id)  # there is no other server
 
-    async def cancel(self, job_id: str, text: Text) -> bool:
-        """Cancel a job."""
+    async def _cancel(self, job_id: str, text: Text) -> bool:
         model = text.request.model
         text.finish("cancelled")
-        if job_id in self._waiting[model]:
-            self._waiting[model].remove(job_id)
+        if job_id in self._jobs[model]:
+            self._jobs[model].remove(job_id)
         for worker in self.processes:
             if job_id in worker.jobs.get(model, ()):
                 worker.send("stop", job_id)
         return True
 
-    async def abandon(self, job_id: str, text: Text) -> None:
-        """Cancel a job."""
-        await self.cancel(job_id, text)
+    async def _abandon(self, job_id: str, text: Text) -> None:
+        await self._cancel(job_id, text)
 
-    async def counts(self) -> dict[str, int]:
+    async def job_counts(self) -> dict[str, int]:
         """Return the number of running and waiting jobs."""
         running = sum(len(jobs) for worker in self.processes for jobs in worker.jobs.values())
-        return {"running": running, "waiting": sum(map(len, self._waiting.values()))}
+        return {"running": running, "waiting": sum(map(len, self._jobs.values()))}
 
     @property
     def broken(self) -> bool:
@@ -187,20 +189,21 @@ class WorkerProcesses(Workers):
         return time.monotonic() - self._served > BROKEN_AFTER
 
     async def close(self) -> None:
-        """Stop all workers."""
+        """Stop all workers, and end all readers."""
         for worker in self.processes:
             worker.close()
+        await super().close()
 
     def _assign(self, model: str) -> None:
         """Give waiting jobs to the workers that have free columns, the least busy one first."""
-        waiting = self._waiting[model]
+        waiting = self._jobs[model]
         while waiting:
             free = [worker for worker in self.processes if worker.ready]
             worker = min(free, key=lambda worker: len(worker.jobs[model]), default=None)
-            if worker is None or len(worker.jobs[model]) >= self._columns:
+            if worker is None or len(worker.jobs[model]) >= self._per_worker:
                 return
             job_id = waiting.popleft()
-            text = self._texts[job_id]
+            text = self.texts[job_id]
             text.begin()
             worker.jobs[model].add(job_id)
             published = [text.so_far().dump()] if text.attempts > 1 else []
@@ -216,7 +219,7 @@ class WorkerProcesses(Workers):
         elif kind == "publish":
             model, news, ended = content
             for job_id, updates in news.items():
-                if text := self._texts.get(job_id):
+                if text := self.texts.get(job_id):
                     for fields in updates:
                         text.add(Update.load(fields))
             worker.jobs[model].difference_update(ended)
@@ -230,10 +233,10 @@ class WorkerProcesses(Workers):
     def _resume(self, model: str, job_ids: set[str]) -> None:
         """Put the jobs of a worker that has died at the front of the queue."""
         for job_id in job_ids:
-            if (text := self._texts.get(job_id)) is None or text.reason is not None:
+            if (text := self.texts.get(job_id)) is None or text.reason is not None:
                 continue
             if text.attempts >= MAX_ATTEMPTS and not text.progressed:
                 text.finish("error", f"job failed: {MAX_ATTEMPTS} workers died while running it")
             else:
-                self._waiting[model].appendleft(job_id)
+                self._jobs[model].appendleft(job_id)
         self._assign(model)

@@ -25,17 +25,10 @@ class Slot:
         """Stop counting the request."""
         self.expires = 0.0
 
-    def linger(self) -> None:
-        """Keep counting the request until its job is cancelled for lack of a reader."""
-        self.expires = time.monotonic() + ABANDONED_AFTER + MARGIN
-
     def close(self) -> None:
-        """End the request, but keep counting it (`linger`) if its job may still be running."""
+        """End the request, but keep counting it until its job is cancelled for lack of a reader."""
         if self.expires == math.inf:
-            if self.job_id:
-                self.linger()
-            else:
-                self.release()
+            self.expires = time.monotonic() + ABANDONED_AFTER + MARGIN if self.job_id else 0.0
 
 
 class ConcurrencyLimit:

@@ -1,7 +1,5 @@
 """Messages between workers and servers, over Redis: the worker's side."""
 
-import json
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,6 +11,7 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from minichar.web.details import Details
+from minichar.web.request import Request
 from minichar.web.store import GROUP, WORKERS, dump, key, milliseconds, parse, pool, redis_errors
 from minichar.web.texts import KEEP, KEEP_ALTERNATIVES
 from minichar.web.update import READ_TIMEOUT, Update
@@ -26,10 +25,9 @@ class RedisLink(Link):
         retry = Retry(ExponentialBackoff(cap=2, base=0.05), 3)
         self.client: Any = redis.Redis(connection_pool=pool(redis.BlockingConnectionPool, url, retry))
         self.id = str(uuid4())
-        self._entries: dict[str, str] = {}  # the stream entry of each job that was taken
-        self._short_lived = set[str]()  # jobs with alternatives
+        # The stream entry of each job that was taken, and how long its text is kept.
+        self._taken: dict[str, tuple[str, float]] = {}
         self._checked: dict[str, float] = {}
-        self._lock = threading.Lock()
 
     def announce(self, announcement: str, running: Mapping[str, Sequence[str]]) -> None:
         """Announce the worker, keep its jobs, and remove waiting jobs that nobody reads."""
@@ -43,7 +41,7 @@ class RedisLink(Link):
                 pipeline.execute()
             for model, job_ids in running.items():
                 self._create_group(model)
-                if entries := [self._entries[job_id] for job_id in job_ids if job_id in self._entries]:
+                if entries := [self._taken[job_id][0] for job_id in job_ids if job_id in self._taken]:
                     # Taking its own jobs again resets the time after which another worker takes them.
                     self.client.xclaim(key("jobs", model), GROUP, self.id, 0, entries, justid=True)
                 self.client.pexpire(key("jobs", model), milliseconds(KEEP))
@@ -80,10 +78,8 @@ class RedisLink(Link):
             job_id = fields["job"]
             request = self.client.get(key("request", job_id))
             published = [parse(fields) for _, fields in self.client.xrange(key("text", job_id))]
-        with self._lock:
-            self._entries[job_id] = entry
-            if request and json.loads(request)["alternatives"]:
-                self._short_lived.add(job_id)
+        alternatives = request and Request.load(request).alternatives
+        self._taken[job_id] = entry, KEEP_ALTERNATIVES if alternatives else KEEP
         return Order(job_id, request, published, attempts + 1)
 
     def _take_over(self, model: str) -> tuple[str, dict[str, str], int] | None:
@@ -92,11 +88,11 @@ class RedisLink(Link):
         if now - self._checked.get(model, -READ_TIMEOUT) < READ_TIMEOUT:
             return None
         self._checked[model] = now
-        for pending in self.client.xpending_range(stream, GROUP, "-", "+", 1, idle=idle):
-            for entry, fields in self.client.xclaim(stream, GROUP, self.id, idle, [pending["message_id"]]):
-                self._checked[model] = 0.0  # there may be more
-                if fields:
-                    return entry, fields, pending["times_delivered"]
+        _, claimed, _ = self.client.xautoclaim(stream, GROUP, self.id, idle, count=1)
+        for entry, fields in claimed:
+            self._checked[model] = 0.0  # there may be more
+            (pending,) = self.client.xpending_range(stream, GROUP, entry, entry, 1)
+            return entry, fields, pending["times_delivered"] - 1
         return None
 
     def publish(self, model: str, news: Mapping[str, Sequence[Update]], ended: Sequence[str]) -> None:
@@ -105,17 +101,17 @@ class RedisLink(Link):
             for job_id, updates in news.items():
                 for update in updates:
                     pipeline.xadd(key("text", job_id), dump(update))
-                # Keep the text of an unfinished job longer, because another worker may have to continue it.
-                short = job_id in ended and job_id in self._short_lived
+                # Another worker may have to continue the text of an unfinished job.
+                kept = self._taken[job_id][1] if job_id in ended and job_id in self._taken else KEEP
                 for kind in ("text", "request"):
-                    pipeline.pexpire(key(kind, job_id), milliseconds(KEEP_ALTERNATIVES if short else KEEP))
-            for entry in (self._entries[job_id] for job_id in ended if job_id in self._entries):
-                pipeline.xack(key("jobs", model), GROUP, entry).xdel(key("jobs", model), entry)
-            pipeline.execute()
-        with self._lock:
+                    pipeline.pexpire(key(kind, job_id), milliseconds(kept))
             for job_id in ended:
-                self._entries.pop(job_id, None)
-                self._short_lived.discard(job_id)
+                if job_id in self._taken:
+                    entry = self._taken[job_id][0]
+                    pipeline.xack(key("jobs", model), GROUP, entry).xdel(key("jobs", model), entry)
+            pipeline.execute()
+        for job_id in ended:
+            self._taken.pop(job_id, None)
 
     def unwanted(self, job_ids: Sequence[str]) -> list[str]:
         """Return the jobs that have been cancelled or that nobody reads."""

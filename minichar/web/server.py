@@ -6,8 +6,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -29,8 +28,8 @@ MAX_CONNECTIONS = 4096
 """Maximum number of connections. Near it, the oldest ones without a request in progress are closed."""
 SPARE_FILES = 64
 """Number of open files that are not connections."""
-CHECK_INTERVAL = 1.0
-"""Seconds between checks of all deadlines."""
+CHECK_TICKS = 10
+"""Number of uvicorn's ticks, of 0.1 s, between checks of all deadlines."""
 GRACE = 2
 """Seconds for responses in progress to end after the server has been stopped."""
 MIN_STREAMS = 600
@@ -90,13 +89,11 @@ class Server(uvicorn.Server):
         asyncio.get_running_loop().set_exception_handler(self._handle)
         await super().startup(sockets)
         self._sock.listen(BACKLOG)  # asyncio has set the limit to `ACCEPTED`
-        self._checking = asyncio.create_task(self._check_regularly())
         host, port, *_ = self._sock.getsockname()
         self._on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End all streams, and stop."""
-        self._checking.cancel()
         await self._queue.close()
         await super().shutdown(sockets)
 
@@ -104,10 +101,11 @@ class Server(uvicorn.Server):
         """Serve requests until ``should_exit`` is set or, in the main thread, until a signal is received."""
         self.run(self._sockets)
 
-    async def _check_regularly(self) -> None:
-        while True:
-            await asyncio.sleep(CHECK_INTERVAL)
+    async def on_tick(self, counter: int) -> bool:
+        """Check all deadlines. uvicorn calls this method regularly, with the number of calls so far."""
+        if counter % CHECK_TICKS == 0:
             self.connections.check_deadlines()
+        return await super().on_tick(counter)
 
     def _handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Handle an error that asyncio reports. It tries again to accept connections after a second."""
@@ -138,11 +136,9 @@ def serve(
     with on_interrupt(signal.SIG_DFL):  # no server to stop yet
         metrics = None if metrics_port is None else listening_socket(host, metrics_port, "--metrics-port")
         server = Server(app, queue, listening_socket(host, port), on_ready, metrics)
-    try:
-        with interruptible():
-            server.run_until_stopped()
-    except KeyboardInterrupt:
-        pass
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)  # uvicorn raises the signal again after it has stopped
+    server.run_until_stopped()
 
 
 def log(level: str) -> None:
@@ -179,21 +175,6 @@ def allow_open_files(wanted: int) -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return wanted if soft == resource.RLIM_INFINITY else min(wanted, soft)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGINT and SIGTERM, even if the process inherited SIG_IGN."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def is_loopback(host: str) -> bool:

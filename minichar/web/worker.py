@@ -41,7 +41,7 @@ TICK = 0.01
 RETRY_DELAY = 0.5
 """Seconds before a failed operation is tried again."""
 MAX_ATTEMPTS = 5
-"""Maximum number of attempts by all workers to run a job, and by one of them to publish its text."""
+"""Maximum number of workers that try to run a job."""
 
 
 @dataclass(frozen=True)
@@ -110,28 +110,6 @@ def errors_logged() -> Iterator[None]:
         time.sleep(RETRY_DELAY)
 
 
-@dataclass(eq=False)
-class Task:
-    """A job that this worker has taken.
-
-    `job` is None if it could not be started or has failed. `notices` are updates to publish before the text.
-    `failures` counts unexpected errors since the job's text was last published.
-    """
-
-    job_id: str
-    job: Job | None = None
-    notices: list[Update] = field(default_factory=list)
-    failures: int = 0
-
-    def fail(self, error: str) -> None:
-        """End the job and replace its pending updates with an error."""
-        end = 0
-        if self.job:
-            self.job.finish("error")
-            end = self.job.end
-        self.job, self.notices = None, [Update("", Details(), end, "error", error)]
-
-
 class Worker:
     """Worker that runs jobs until it is stopped.
 
@@ -157,7 +135,7 @@ class Worker:
         self._news = threading.Event()
         self.schedulers = {name: Scheduler(model, pace, self._news.set) for name, model in models.items()}
         self.infos = {name: describe(name, model) for name, model in models.items()}
-        self.tasks: dict[str, dict[str, Task]] = {name: {} for name in models}
+        self.jobs: dict[str, dict[str, Job]] = {name: {} for name in models}
         self.stopping, self.ready = threading.Event(), threading.Event()
         self.characters = Counter("minichar_characters", "Characters published.", registry=None)
         self._published = time.monotonic()  # time when publishing last succeeded
@@ -181,7 +159,7 @@ class Worker:
         for thread in (*takers, publisher, heart):
             thread.start()
         while publisher.is_alive() or heart.is_alive():
-            if self.stopping.is_set() and not self.ready.is_set() and not any(self.tasks.values()):
+            if self.stopping.is_set() and not self.ready.is_set() and not any(self.jobs.values()):
                 raise MinicharError("stopped before Redis could be reached")
             if self.stopping.is_set() and not self.healthy:
                 logging.error("Redis is not responding: leaving the running jobs to other workers")
@@ -197,7 +175,7 @@ class Worker:
 
     def running(self) -> dict[str, list[str]]:
         """Return the ids of the running jobs of each model."""
-        return {name: list(tasks) for name, tasks in self.tasks.items()}
+        return {name: list(jobs) for name, jobs in self.jobs.items()}
 
     def _send_heartbeats(self, on_ready: Callable[[], None], publisher: threading.Thread) -> None:
         """Announce this worker until it stops, and keep its jobs until they have ended."""
@@ -215,115 +193,94 @@ class Worker:
 
     def _take_jobs(self, model: str) -> None:
         """Take jobs of a model and start them."""
-        tasks = self.tasks[model]
+        jobs = self.jobs[model]
         while not self.stopping.is_set():
             with errors_logged():
-                if len(tasks) >= self.columns:
+                if len(jobs) >= self.columns:
                     time.sleep(TICK)
                 elif order := self.link.take(model):
                     self.start(model, order)
                     # Workers that are less busy take the next jobs of a burst.
-                    self.stopping.wait(CROWDED * len(tasks) / self.columns)
+                    self.stopping.wait(CROWDED * len(jobs) / self.columns)
 
     def start(self, model: str, order: Order) -> None:
         """Start a job, continuing from the end of the text that previous workers published."""
-        if order.job_id in self.tasks[model]:
+        if order.job_id in self.jobs[model]:
             return  # taken again because heartbeats failed
-        task = Task(order.job_id)
+        news = list[Update]()
         try:
-            self._start(model, task, order)
+            if order.request is not None and not any(update.reason for update in order.published):
+                self._start(model, order)
+                return
         except Unavailable:
             raise  # the job is not completed, so that it is taken again
-        except MinicharError as error:
-            task.fail(str(error))
-        except Exception:
-            logging.exception("a job cannot be started")
-            task.fail("internal error: see the worker log")
-        self.tasks[model][task.job_id] = task
-        self._news.set()
+        except Exception as error:
+            message = str(error)
+            if not isinstance(error, MinicharError):
+                logging.exception("a job cannot be started")
+                message = "internal error: see the worker log"
+            end = order.published[-1].end if order.published else 0
+            news = [Update("", Details(), end, "error", message)]
+        self.link.publish(model, {order.job_id: news}, [order.job_id])
 
-    def _start(self, model: str, task: Task, order: Order) -> None:
-        if order.request is None or any(update.reason for update in order.published):
-            return  # expired or already completed
-        info, request = self.infos[model], Request.load(order.request)
+    def _start(self, model: str, order: Order) -> None:
+        if order.attempts > MAX_ATTEMPTS:
+            raise MinicharError(f"job failed: {MAX_ATTEMPTS} workers died while running it")
+        info, request = self.infos[model], Request.load(order.request or "")
         text = ""
         for update in order.published:  # a slow worker and its successor may have published the same text
             text += update.after(request.start + len(text)).text
         job = Job(request, request.stream(info.vocabulary, info.reset_on, text), request.start + len(text))
-        if order.attempts > MAX_ATTEMPTS:
-            task.job = job  # for the number of characters
-            raise MinicharError(f"job failed: {MAX_ATTEMPTS} workers died while running it")
         if order.attempts > 1:
-            task.notices = [Update("", Details(), job.end, restarted=True)]
-        if self.link.unwanted([task.job_id]):
+            notice = Update("", Details(), job.end, restarted=True)
+            self.link.publish(model, {order.job_id: [notice]}, [])
+        if self.link.unwanted([order.job_id]):
             job.finish("cancelled")
         else:
             self.schedulers[model].submit(job)
-        task.job = job
+        self.jobs[model][order.job_id] = job
+        self._news.set()
 
     def _publish(self, takers: list[threading.Thread]) -> None:
         """Publish the text of all jobs until the worker stops taking jobs and all jobs have ended."""
         checked = time.monotonic()
-        while any(self.tasks.values()) or any(taker.is_alive() for taker in takers):
+        while any(self.jobs.values()) or any(taker.is_alive() for taker in takers):
             self._news.wait(READ_TIMEOUT / 10)
             self._news.clear()
             with errors_logged():
-                for model in self.tasks:
-                    self._publish_tasks(model)
+                for model in self.jobs:
+                    self._publish_jobs(model)
                 self._published = time.monotonic()
                 if self._published - checked > READ_TIMEOUT:
                     checked = self._published
-                    jobs = {i: task.job for tasks in self.tasks.values() for i, task in tasks.copy().items()}
-                    for job_id in self.link.unwanted(list(jobs)):
-                        if job := jobs[job_id]:
-                            job.finish("cancelled")
-                            self._news.set()
+                    self._cancel_unwanted()
             time.sleep(TICK)
 
-    def _publish_tasks(self, model: str) -> None:
-        """Publish the new text of a model's jobs.
-
-        If a task keeps causing an unexpected error, only its job fails. If the failure cannot be published
-        either, the worker drops the job.
-        """
-        tasks = list(self.tasks[model].copy().values())
+    def _publish_jobs(self, model: str) -> None:
+        """Publish the new text of a model's jobs. An unexpected error ends them."""
+        jobs = self.jobs[model].copy()
+        news = {job_id: update for job_id, job in jobs.items() if (update := job.news())}
+        if not news:
+            return
+        ended = [job_id for job_id, update in news.items() if update.reason]
         try:
-            self._publish_together(model, tasks)
+            self.link.publish(model, {job_id: list(pieces(update)) for job_id, update in news.items()}, ended)
         except Unavailable:
             raise
         except Exception:
-            logging.exception("unexpected error while publishing: trying again")
-            time.sleep(RETRY_DELAY)
-            for task in tasks:
-                try:
-                    self._publish_together(model, [task])
-                except Unavailable:
-                    raise
-                except Exception:
-                    task.failures += 1
-                    if task.failures == MAX_ATTEMPTS:
-                        logging.error("a job failed, because its text cannot be published")
-                        task.fail("internal error: see the worker log")
-                    elif task.failures == 2 * MAX_ATTEMPTS:
-                        del self.tasks[model][task.job_id]
+            for job_id, job in jobs.items():
+                if job.reason is not None:  # its end cannot be published either
+                    del self.jobs[model][job_id]
+                job.finish("error", "internal error: see the worker log")
+            raise
+        for job_id, update in news.items():
+            jobs[job_id].take(update)
+            self.characters.inc(len(update.text))
+        for job_id in ended:
+            del self.jobs[model][job_id]
 
-    def _publish_together(self, model: str, tasks: list[Task]) -> None:
-        fresh = {task: (task.job, task.job.news() if task.job else None) for task in tasks}
-        news = {
-            task.job_id: [*task.notices, *(pieces(update) if update else ())]
-            for task, (_, update) in fresh.items()
-            if update or task.notices
-        }
-        ended = [task for task, (job, update) in fresh.items() if job is None or (update and update.reason)]
-        if not news and not ended:
-            return
-        self.link.publish(model, news, [task.job_id for task in ended])
-        for task, (job, update) in fresh.items():
-            task.failures = 0
-            if update or task.notices:
-                task.notices = []
-            if job and update:
-                job.take(update)
-                self.characters.inc(len(update.text))
-        for task in ended:
-            del self.tasks[model][task.job_id]
+    def _cancel_unwanted(self) -> None:
+        jobs = {job_id: job for running in self.jobs.values() for job_id, job in running.copy().items()}
+        for job_id in self.link.unwanted(list(jobs)):
+            jobs[job_id].finish("cancelled")
+            self._news.set()

@@ -48,10 +48,18 @@ PART, PAUSE = 2**15, 2.0
 
 
 @contextmanager
-def minichar(*arguments, ready):
-    """Run a command, and yield its process once a line of its output matches `ready`."""
-    command = [sys.executable, "-m", "minichar", *map(str, arguments)]
-    with tempfile.TemporaryFile("w+") as log, subprocess.Popen(command, stderr=log) as child:
+def minichar(*arguments, ready, python=sys.executable, tree=None):
+    """Run a command, and yield its process once a line of its output matches `ready`.
+
+    `tree` is the directory of the version to run; the default is the installed one.
+    """
+    command = [python, "-m", "minichar", *map(str, arguments)]
+    paths = {"PYTHONPATH": str(tree)} if tree else {}
+    environment = os.environ | paths
+    with (
+        tempfile.TemporaryFile("w+") as log,
+        subprocess.Popen(command, stderr=log, env=environment) as child,
+    ):
         try:
             end = time.monotonic() + 60
             while not (found := re.search(ready, output(log))):
@@ -69,8 +77,9 @@ def output(log):
     return log.read()
 
 
-def serve(*arguments):
-    return minichar("serve", "--port", 0, "--per-client", 0, *arguments, ready=r"serving at .*:(\d+)/")
+def serve(*arguments, **version):
+    ready = r"serving at .*:(\d+)/"
+    return minichar("serve", "--port", 0, "--per-client", 0, *arguments, ready=ready, **version)
 
 
 def port_of(server):

@@ -14,7 +14,7 @@ from minichar.web.errors import Busy, Unavailable
 from minichar.web.metrics import ServerMetrics
 from minichar.web.models import describe
 from minichar.web.plain import MAX_PROMPT
-from minichar.web.queue import JobQueue, Workers
+from minichar.web.queue import JobQueue
 from minichar.web.request import OPENAPI
 from minichar.web.static import PAGE
 from minichar.web.update import Update
@@ -258,17 +258,12 @@ def test_the_address_of_a_long_prompt_is_not_too_long_for_nginx(client):
     assert len(f"GET /minichar/plain?{query} HTTP/1.1\r\n") < 8192
 
 
-class FailingWorkers(Workers):
-    """Workers whose methods all raise an error, except `models` if models are given."""
+class FailingQueue(JobQueue):
+    """Job queue whose methods all raise an error, except `models` if models are given."""
 
     def __init__(self, models, error):
+        super().__init__(1)
         self.infos, self.error = models, error
-
-    async def start(self, texts):
-        pass
-
-    async def close(self):
-        pass
 
     async def models(self):
         if self.infos is None:
@@ -278,12 +273,12 @@ class FailingWorkers(Workers):
     async def fail(self, *arguments):
         raise self.error
 
-    columns = unfinished = waiting = submit = find = cancel = abandon = counts = left = check = fail
+    _columns = _unfinished = _waiting = _give = _find = _cancel = _abandon = job_counts = fail
 
 
 @pytest.mark.parametrize("error", [Busy("full"), Unavailable("no Redis")])
 def test_busy_responses_include_retry_after(queue, model, error):
-    with client_of(JobQueue(FailingWorkers([describe("toy", model)], error), 1), keys=["secret"]) as client:
+    with client_of(FailingQueue([describe("toy", model)], error), keys=["secret"]) as client:
         key = {"headers": {"Authorization": "Bearer secret"}}
         requests = [
             client.post("/api/generate", json={}, **key),
@@ -299,7 +294,7 @@ def test_busy_responses_include_retry_after(queue, model, error):
             assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
             assert response.json["error"] == str(error)
             assert response.json.get("code") == error.code
-    with client_of(JobQueue(FailingWorkers(None, error), 1)) as client:
+    with client_of(FailingQueue(None, error)) as client:
         assert client.get("/api/models").status_code == 503
-    with client_of(JobQueue(FailingWorkers([], error), 1)) as client:
+    with client_of(FailingQueue([], error)) as client:
         assert "no worker" in client.post("/api/generate", json={}).json["error"]

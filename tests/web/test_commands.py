@@ -308,7 +308,7 @@ def test_metrics_and_health_of_commands(serve, work, redis_url, folder):
 def test_health_of_a_worker_that_cannot_publish(model):
     from minichar.web.metrics import monitor
 
-    worker = SimpleNamespace(healthy=False, tasks={}, characters=0)
+    worker = SimpleNamespace(healthy=False, jobs={}, characters=0)
     port = free_port()
     server = monitor(worker, "127.0.0.1", port)
     try:

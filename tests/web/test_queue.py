@@ -66,7 +66,7 @@ def processes(model, monkeypatch):
 
     queue = local_queue({"toy": model}, columns=4, pace=500, number=2, start=start)
     with loop_of(queue):
-        wait_for(lambda: sum(worker.ready for worker in queue.workers.processes) == 2)
+        wait_for(lambda: sum(worker.ready for worker in queue.processes) == 2)
         queue.started = started
         yield queue
 
@@ -77,14 +77,14 @@ def test_jobs_of_a_killed_worker_are_continued(processes, sampled):
     jobs = [ask(queue, "submit", Request.from_json({"length": 1500, "seed": i})) for i in range(4)]
     readers = [filter(None, follow(queue, job)) for job in jobs]
     texts = [next(reader).text for reader in readers]
-    assert [len(worker.jobs["toy"]) for worker in queue.workers.processes] == [2, 2]
+    assert [len(worker.jobs["toy"]) for worker in queue.processes] == [2, 2]
     os.kill(queue.started[0].pid, signal.SIGKILL)
     rest = [list(reader) for reader in readers]
     for i, (text, updates) in enumerate(zip(texts, rest, strict=True)):
         assert text + "".join(update.text for update in updates) == sampled(1500, seed=i)
         assert updates[-1].reason == "length"
     assert sorted(sum(update.restarted for update in updates) for updates in rest) == [0, 0, 1, 1]
-    wait_for(lambda: sum(worker.ready for worker in queue.workers.processes) == 2)
+    wait_for(lambda: sum(worker.ready for worker in queue.processes) == 2)
     assert len(queue.started) == 3
 
 

@@ -35,7 +35,7 @@ def port(queue):
     """Port of a server shared by all tests. Each test also checks that the server is still running."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "TIMEOUT", 1.2)
-        patch.setattr(server, "CHECK_INTERVAL", 0.05)
+        patch.setattr(server, "CHECK_TICKS", 1)
         patch.setattr(texts, "READ_TIMEOUT", 0.1)
         made = Connections.__init__
         patch.setattr(

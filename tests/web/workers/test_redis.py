@@ -109,12 +109,12 @@ def test_requests_without_a_worker_and_invalid_requests(queue, db, redis_url, mo
 def test_waiting_jobs(queue, db, redis_url, model):
     with worker_in_thread(redis_url, model, columns=1) as one:
         running = queue.submit(Request.from_json(LONG))
-        wait_for(lambda: one.tasks["toy"])
+        wait_for(lambda: one.jobs["toy"])
         reading = threading.Thread(target=text_of, args=(queue, running))
         reading.start()
         for _ in range(5):  # there is room for one waiting job
             job_id = queue.submit(Request.from_json(LONG))
-            queue.queue.workers._queues.clear()
+            queue.queue._queues.clear()
             assert [queue.position(each) for each in (running, job_id)] == [None, 1]
             assert queue.cancel(job_id)
             assert text_of(queue, job_id) == ("", "cancelled")
@@ -159,7 +159,7 @@ def test_every_key_expires(queue, db, running_worker):
     text_of(queue, queue.submit(Request.from_json({"length": 5})))
     queue.check()
     jobs = [queue.submit(Request.from_json(LONG)) for _ in range(3)]
-    wait_for(lambda: len(running_worker.tasks["toy"]) == 2 and db.exists(key("text", jobs[0])))
+    wait_for(lambda: len(running_worker.jobs["toy"]) == 2 and db.exists(key("text", jobs[0])))
     queue.cancel(jobs[0])
     found = [*db.scan_iter()]
     assert [name for name in found if not 0 < db.pttl(name) <= 600_000 and db.exists(name)] == []
@@ -185,8 +185,8 @@ def test_workers_take_equal_parts_of_a_burst(db, redis_url, model):
             for i in range(16):
                 put(pipeline, f"job{i}", length=20000, queued=True)
             pipeline.execute()
-        wait_for(lambda: len(one.tasks["toy"]) + len(other.tasks["toy"]) == 16)
-        assert max(len(one.tasks["toy"]), len(other.tasks["toy"])) <= 11
+        wait_for(lambda: len(one.jobs["toy"]) + len(other.jobs["toy"]) == 16)
+        assert max(len(one.jobs["toy"]), len(other.jobs["toy"])) <= 11
         for i in range(16):
             db.set(key("cancelled", f"job{i}"), "", px=60_000)
 

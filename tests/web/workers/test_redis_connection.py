@@ -2,6 +2,7 @@
 
 import socket
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,7 @@ from click.testing import CliRunner
 from minichar import MinicharError
 from minichar.cli import main
 from minichar.cli.redis_server import with_password
-from minichar.web import redis_link, redis_workers, store
+from minichar.web import redis_link, redis_queue, store
 from minichar.web.errors import Unavailable
 from minichar.web.redis_link import RedisLink
 
@@ -39,7 +40,7 @@ def test_commands_use_the_password(folder, monkeypatch, command):
         raise MinicharError("refused")
 
     monkeypatch.setattr(redis_link, "RedisLink", refuse)
-    monkeypatch.setattr(redis_workers, "RedisWorkers", refuse)
+    monkeypatch.setattr(redis_queue, "RedisQueue", refuse)
     monkeypatch.chdir(folder.parent)
     (folder.parent / "password").write_text("secret\n")
     options = ["--redis", "redis://h/0", "--redis-password-file", "password"]
@@ -62,7 +63,7 @@ def test_commands_fail_if_redis_does_not_reply(monkeypatch):
 
 @pytest.mark.parametrize("url", ["redis://:secret@127.0.0.1:99999x/0", "redis://[", "http://:secret@x", "x"])
 def test_invalid_url(url):
-    for used in (RedisLink, redis_workers.RedisWorkers):
+    for used in (RedisLink, partial(redis_queue.RedisQueue, queue=1)):
         with pytest.raises(MinicharError, match=r"^invalid Redis URL: .*$") as caught:
             used(url)
         assert "secret" not in str(caught.value)

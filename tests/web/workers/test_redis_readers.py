@@ -6,7 +6,8 @@ from collections import Counter
 from redis_helpers import put, redis_queue, text_of, worker_in_thread
 from web_helpers import LONG, wait_for
 
-from minichar.web import legacy, redis_workers
+from minichar.web import legacy
+from minichar.web import redis_queue as module
 from minichar.web.details import Details
 from minichar.web.request import Request
 from minichar.web.store import CONNECTIONS, dump, key
@@ -45,7 +46,7 @@ def test_a_server_renews_its_readers_regularly(redis_url, db, monkeypatch):
     from redis_helpers import Sync
     from web_helpers import loop_of
 
-    monkeypatch.setattr(redis_workers, "ABANDONED_AFTER", 0.1)
+    monkeypatch.setattr(module, "ABANDONED_AFTER", 0.1)
     put(db, "job")
     monkeypatch.setattr("minichar.web.queue.CHECK_INTERVAL", 0.02)
     with loop_of(redis_queue(redis_url)) as queue:
@@ -77,7 +78,7 @@ def test_a_client_that_leaves_before_it_reads_abandons_its_job_as_soon(client, q
 
 
 def test_readers_end_if_their_job_is_lost(queue, db, monkeypatch):
-    monkeypatch.setattr(redis_workers, "ABANDONED_AFTER", 0.1)
+    monkeypatch.setattr(module, "ABANDONED_AFTER", 0.1)
     put(db, "job")
     updates = queue.follow("job", 7)
     assert next(updates) is None
@@ -130,13 +131,13 @@ def test_readers_of_the_same_job_do_not_disturb_each_other(queue, db):
 
 def test_a_late_reader_receives_all_entries_at_once(queue, db, monkeypatch):
     """They are read in parts, without a pause between the parts."""
-    monkeypatch.setattr(redis_workers, "MOST", 3)
+    monkeypatch.setattr(module, "MOST", 3)
     monkeypatch.setattr("minichar.web.texts.READ_TIMEOUT", 10)
     updates = [Update("a", Details(), n) for n in range(1, 101)]
     put(db, "job", *updates, Update("", Details(), 100, "stop"))
     text = ""
     for update in queue.follow("job"):
-        monkeypatch.setattr(redis_workers, "INTERVAL", 60)
+        monkeypatch.setattr(module, "INTERVAL", 60)
         assert update is not None
         text += update.text
     assert text == 100 * "a"

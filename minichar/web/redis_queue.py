@@ -15,7 +15,7 @@ from redis.backoff import ExponentialBackoff
 from minichar.web.details import Details
 from minichar.web.errors import Unavailable
 from minichar.web.models import ModelInfo
-from minichar.web.queue import Workers
+from minichar.web.queue import MEMORY, JobQueue
 from minichar.web.request import Request
 from minichar.web.store import (
     GROUP,
@@ -28,7 +28,7 @@ from minichar.web.store import (
     pool,
     redis_errors,
 )
-from minichar.web.texts import KEEP, Text, Texts
+from minichar.web.texts import KEEP, Text
 from minichar.web.update import ABANDONED_AFTER, READ_TIMEOUT, Update
 
 INTERVAL = 0.02
@@ -37,10 +37,11 @@ MOST = 20
 """Maximum number of entries of a job to read at once. An entry takes up to 6 KB."""
 
 
-class RedisWorkers(Workers):
-    """Workers that share Redis with this server. Raise `MinicharError` if the URL is invalid."""
+class RedisQueue(JobQueue):
+    """Job queue whose workers share Redis with this server. Raise `MinicharError` if the URL is invalid."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, queue: int, memory: int = MEMORY) -> None:
+        super().__init__(queue, memory)
         retry = Retry(ExponentialBackoff(cap=2, base=0.05), 1)
         connections = pool(redis.asyncio.BlockingConnectionPool, url, retry)
         self.client: Any = redis.asyncio.Redis(connection_pool=connections)
@@ -48,15 +49,16 @@ class RedisWorkers(Workers):
         self._queues: dict[str, tuple[float, dict[str, str]]] = {}  # when waiting jobs were read, and which
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def start(self, texts: Texts) -> None:
+    async def start(self) -> None:
         """Begin to add what workers publish to `texts`."""
-        self._texts = texts
+        await super().start()
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._keep_reading())]
 
     async def close(self) -> None:
-        """Stop to read. Jobs that have a reader on another server continue to run."""
+        """End all readers. Jobs that have a reader on another server continue to run."""
         for task in self._tasks:
             task.cancel()
+        await super().close()
         await self.client.aclose()
 
     async def models(self) -> list[ModelInfo]:
@@ -73,33 +75,30 @@ class RedisWorkers(Workers):
                 await self.client.srem(WORKERS, *dead)
         return [text for text in found if text is not None]
 
-    async def columns(self, model: str) -> int:
-        """Return how many of a model's jobs the live workers can run concurrently in total."""
+    async def _columns(self, model: str) -> int:
         workers = [json.loads(announcement) for announcement in await self._workers()]
         return sum(
             worker["columns"] for worker in workers if any(info["name"] == model for info in worker["models"])
         )
 
-    async def unfinished(self, model: str) -> int:
-        """Return how many of a model's jobs are running or waiting."""
+    async def _unfinished(self, model: str) -> int:
         with redis_errors():
             return await self.client.xlen(key("jobs", model))
 
-    async def counts(self) -> dict[str, int]:
+    async def job_counts(self) -> dict[str, int]:
         """Return the number of unfinished jobs."""
-        return {"unfinished": sum([await self.unfinished(model.name) for model in await self.models()])}
+        return {"unfinished": sum([await self._unfinished(model.name) for model in await self.models()])}
 
-    async def waiting(self, model: str) -> list[str]:
-        """Return the jobs that no worker has taken, in order; read them at most once a second."""
-        if not await self.columns(model):
+    async def _waiting(self, model: str) -> list[str]:
+        if not await self._columns(model):
             raise Unavailable("no worker is available: generation continues when one is started")
         fetched, entries = self._queues.get(model, (-READ_TIMEOUT, {}))
         if time.monotonic() - fetched >= READ_TIMEOUT:
-            entries = await self._waiting(model)
+            entries = await self._entries(model)
             self._queues[model] = time.monotonic(), entries
         return list(entries)
 
-    async def _waiting(self, model: str) -> dict[str, str]:
+    async def _entries(self, model: str) -> dict[str, str]:
         """Return the stream entry of each job that no worker has taken, in order."""
         stream, last = key("jobs", model), "0"
         with redis_errors():
@@ -109,8 +108,7 @@ class RedisWorkers(Workers):
             entries = await self.client.xrange(stream, f"({last}")
         return {fields["job"]: entry for entry, fields in entries}
 
-    async def submit(self, job_id: str, text: Text) -> None:
-        """Give a new job to the workers."""
+    async def _give(self, job_id: str, text: Text) -> None:
         stream = key("jobs", text.request.model)
         with redis_errors():
             async with self.client.pipeline() as pipeline:
@@ -120,12 +118,12 @@ class RedisWorkers(Workers):
                 await pipeline.execute()
 
     async def check(self) -> None:
-        """Write to Redis: if it is full, it answers, but rejects this."""
+        """Also write to Redis: if it is full, it answers, but rejects this."""
+        await super().check()
         with redis_errors():
             await self.client.set(key("check", ""), "", px=1000)
 
-    async def find(self, job_id: str) -> Request:
-        """Return the request of a job that another server has submitted."""
+    async def _find(self, job_id: str) -> Request:
         if not job_id.isascii():  # lone surrogates, which JSON allows, cannot be sent to Redis
             raise KeyError(job_id)
         with redis_errors():
@@ -134,19 +132,20 @@ class RedisWorkers(Workers):
             raise KeyError(job_id)
         return Request.load(text)
 
-    async def left(self, job_id: str) -> None:
+    async def leave(self, job_id: str) -> None:
         """Let a job without readers on any server be cancelled after `ABANDONED_AFTER` seconds."""
+        if (text := self.texts.get(job_id)) and text.readers:
+            return
         with suppress(Unavailable), redis_errors():
             await self.client.pexpire(key("seen", job_id), milliseconds(ABANDONED_AFTER))
 
-    async def abandon(self, job_id: str, text: Text) -> None:
-        """Stop to read a text. Its job is cancelled by a worker if no other server reads it either."""
-        self._texts.lose(job_id)
+    async def _abandon(self, job_id: str, text: Text) -> None:
+        self.texts.lose(job_id)  # a worker cancels the job if no other server reads it either
 
-    async def cancel(self, job_id: str, text: Text) -> bool:
-        """Cancel a job and return whether it was waiting. A running job stops within about a second."""
+    async def _cancel(self, job_id: str, text: Text) -> bool:
+        # A running job stops within about a second.
         model = text.request.model
-        waiting = await self._waiting(model)
+        waiting = await self._entries(model)
         with redis_errors():
             if job_id in waiting and await self.client.xdel(key("jobs", model), waiting[job_id]):
                 await self.client.xadd(key("text", job_id), dump(Update("", Details(), 0, "cancelled")))
@@ -169,7 +168,7 @@ class RedisWorkers(Workers):
 
     async def _read_once(self) -> bool:
         """Read the next entries of all texts in progress, and return whether there may be more."""
-        texts = {key("text", job_id): text for job_id, text in self._texts.in_progress().items()}
+        texts = {key("text", job_id): text for job_id, text in self.texts.in_progress().items()}
         self._positions = {stream: self._positions.get(stream, "0") for stream in texts}
         if not texts:
             return False
@@ -182,14 +181,14 @@ class RedisWorkers(Workers):
         return any(len(entries) == MOST for _, entries in found)
 
     def _lose_all(self) -> None:
-        for job_id in self._texts.in_progress():
-            self._texts.lose(job_id)
+        for job_id in self.texts.in_progress():
+            self.texts.lose(job_id)
 
     async def _keep_reading(self) -> None:
         """Record regularly that jobs have readers, and lose jobs that Redis has lost."""
         while True:
             await asyncio.sleep(ABANDONED_AFTER / 4)
-            jobs = [job_id for job_id, text in self._texts.in_progress().items() if text.readers]
+            jobs = [job_id for job_id, text in self.texts.in_progress().items() if text.readers]
             try:
                 with redis_errors():
                     async with self.client.pipeline(transaction=False) as pipeline:
@@ -203,7 +202,7 @@ class RedisWorkers(Workers):
                 continue
             for job_id, exists in zip(jobs, found, strict=False):
                 if not exists:
-                    self._texts.lose(job_id)
+                    self.texts.lose(job_id)
 
 
 @lru_cache(64)
