@@ -51,10 +51,12 @@ def generate_routes(delivery: Delivery) -> list[Route]:
                 slot.release()
         return Response(status_code=204)
 
+    async def one(http: HttpRequest) -> Response:
+        return await (cancel if http.method == "DELETE" else resume)(http)
+
     return [
         Route("/api/generate", generate, methods=["POST"]),
-        Route("/api/generate/{job}", resume, methods=["GET"]),
-        Route("/api/generate/{job}", cancel, methods=["DELETE"]),
+        Route("/api/generate/{job}", one, methods=["GET", "DELETE"]),
     ]
 
 

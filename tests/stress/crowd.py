@@ -51,15 +51,10 @@ PART, PAUSE = 2**15, 2.0
 def minichar(*arguments, ready, python=sys.executable, tree=None):
     """Run a command, and yield its process once a line of its output matches `ready`.
 
-    `tree` is the directory of the version to run; the default is the installed one.
+    `tree` is the directory with the version to run; by default, it is the installed one.
     """
     command = [python, "-m", "minichar", *map(str, arguments)]
-    paths = {"PYTHONPATH": str(tree)} if tree else {}
-    environment = os.environ | paths
-    with (
-        tempfile.TemporaryFile("w+") as log,
-        subprocess.Popen(command, stderr=log, env=environment) as child,
-    ):
+    with tempfile.TemporaryFile("w+") as log, subprocess.Popen(command, stderr=log, cwd=tree) as child:
         try:
             end = time.monotonic() + 60
             while not (found := re.search(ready, output(log))):

@@ -179,8 +179,14 @@ def test_invalid_bodies_are_rejected_with_one_line_errors(send, options, status)
 
 
 def test_unknown_methods_and_paths_are_rejected(client):
-    assert client.get("/api/generate").status_code == 405
-    assert client.post("/healthz").status_code == 405
+    for path, methods in (
+        ("/api/generate", "POST"),
+        ("/healthz", "GET HEAD"),
+        ("/api/generate/x", "DELETE GET HEAD"),
+    ):
+        refused = client.open(path, "PUT")
+        assert refused.status_code == 405
+        assert " ".join(sorted(refused.headers["Allow"].split(", "))) == methods
     for path in ("/page/../app.py", "/..%2f..%2fapp.py", "/page.js/", "/nothing", "/./etc/passwd"):
         response = client.get(path)
         assert response.status_code in (404, 308)
