@@ -61,9 +61,13 @@ class Text:
         self._changed = asyncio.Event()
 
     def add(self, update: Update) -> None:
-        """Append an update from a worker."""
+        """Append an update from a worker.
+
+        A slow worker that was presumed dead may generate the same text as its successor.
+        """
         if self.reason is not None:
             return
+        update = update.after(self.end)
         self._text += update.text
         packed = update.details.packed
         self._details[self._detailed : self._detailed + len(packed)] = packed

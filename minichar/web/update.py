@@ -43,7 +43,9 @@ class Update:
 
     def after(self, n: int) -> Self:
         """Return the update without the characters that are among the first `n` of the whole text."""
-        start = min(len(self.text), max(0, n - self.end + len(self.text)))
+        start = n - self.end + len(self.text)
+        if start <= 0:
+            return self
         return replace(self, text=self.text[start:], details=self.details.after(start), end=max(self.end, n))
 
     def dump(self) -> dict[str, Any]:

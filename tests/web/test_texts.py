@@ -252,6 +252,20 @@ def test_a_text_that_has_ended_ignores_further_updates():
     asyncio.run(test())
 
 
+def test_characters_that_two_workers_have_generated_are_added_once():
+    async def test():
+        one = text(length=20, alternatives=True)
+        for new, end in (("abc", 3), ("bcd", 4), ("ab", 2), ("", 0), ("ef", 6)):
+            packed = b"".join(character.encode() * SIZE for character in new)
+            one.add(Update(new, Details(packed), end))
+        one.finish("cancelled")
+        (whole,) = await read(one)
+        assert (whole.text, whole.end) == ("abcdef", 6)
+        assert whole.details.packed == b"".join(character.encode() * SIZE for character in "abcdef")
+
+    asyncio.run(test())
+
+
 def test_a_document_in_progress_takes_little_more_memory_than_its_text(memory):
     async def updates():
         for end in range(10, 10_001, 10):
