@@ -16,7 +16,7 @@ from starlette.types import Scope
 
 from minichar.errors import MinicharError
 from minichar.files import read_text
-from minichar.web.errors import BadRequest
+from minichar.web.errors import Refused
 from minichar.web.rate_limit import client_name
 
 PROTECTED = ("/api", "/metrics", "/plain", "/res", "/v1")
@@ -53,7 +53,7 @@ class Access:
 
         Raises
         ------
-        BadRequest, HTTPException
+        Refused, HTTPException
             If the request is rejected.
         """
         headers, key = Headers(scope=scope), ""
@@ -76,7 +76,7 @@ class Access:
             name = ""
         allowed = ("localhost", *(other.lower() for other in self.hosts))
         if "*" not in allowed and name not in allowed and not is_address(name):
-            raise BadRequest(f"the server does not serve the host {name!r}: allow it with --allow-host")
+            raise Refused(f"the server does not serve the host {name!r}: allow it with --allow-host")
 
     async def _check_key(self, path: str, authorization: str) -> str:
         """Return the API key of a request, or an empty string if no key is required."""

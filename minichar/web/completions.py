@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from minichar.web.delivery import Delivery, Form
 from minichar.web.details import UNIT, Details
-from minichar.web.errors import BadRequest, Busy, error_body
+from minichar.web.errors import Busy, Refused, error_body
 from minichar.web.request import OPENAPI, Request, validate
 from minichar.web.responses import encode, json_body
 from minichar.web.update import Update, pieces
@@ -188,9 +188,7 @@ def parse(data: dict[str, Any]) -> tuple[Request, Format]:
     """
     present = {name: value for name, value in data.items() if value is not None or name not in FIELDS}
     if present.get("suffix"):
-        raise BadRequest(
-            "suffix is not supported: the models continue a text and cannot fill a gap", "suffix"
-        )
+        raise Refused("suffix is not supported: the models continue a text and cannot fill a gap", "suffix")
     given = validate(present, "Completion")
     prompt, stop, temperature = given["prompt"], given["stop"], given["temperature"]
     request = {

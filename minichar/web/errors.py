@@ -21,46 +21,25 @@ class Refused(MinicharError):
     `status` is the HTTP status, and `code` names the error, if it has a name.
     """
 
-    status = 400
-    code: str | None = None
-
-    def __init__(self, message: str, field: str | None = None) -> None:
+    def __init__(
+        self, message: str, field: str | None = None, status: int = 400, code: str | None = None
+    ) -> None:
         super().__init__(message)
-        self.field = field
-
-
-class BadRequest(Refused):
-    """Raised when a request is invalid."""
-
-
-class UnknownModel(BadRequest):
-    """Raised when there is no model with the requested name."""
-
-    status, code = 404, "model_not_found"
-
-
-class NotInVocabulary(BadRequest):
-    """Raised when a character is not in the vocabulary of the model."""
-
-    status = 409
-
-
-class TooManyRequests(Refused):
-    """Raised when a client has too many requests in progress."""
-
-    status = 429
+        self.field, self.status, self.code = field, status, code
 
 
 class Busy(Refused):
     """Raised when the server is too busy to handle a request."""
 
-    status = 503
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message, status=503, code=code)
 
 
 class Unavailable(Busy):
     """Raised when no worker is available or Redis cannot be reached."""
 
-    code = "unavailable"
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "unavailable")
 
 
 def error_body(

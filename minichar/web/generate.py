@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from minichar.web.delivery import KEEP_ALIVE, Delivery, Form
-from minichar.web.errors import BadRequest, Unavailable
+from minichar.web.errors import Refused, Unavailable
 from minichar.web.queue import JobQueue
 from minichar.web.request import Request
 from minichar.web.responses import json_body
@@ -39,7 +39,7 @@ def generate_routes(delivery: Delivery) -> list[Route]:
         except ValueError:
             after = -1
         if not 0 <= after <= MAX_EVENT_ID:
-            raise BadRequest(f"Last-Event-ID must be an integer from 0 to {MAX_EVENT_ID}")
+            raise Refused(f"Last-Event-ID must be an integer from 0 to {MAX_EVENT_ID}")
         request = await queue.request(job)
         after = max(after, request.start)
         return delivery.stream(delivery.acquire(http, job), after, Generation(queue, job, request, after))

@@ -8,7 +8,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from minichar.web.delivery import Delivery
-from minichar.web.errors import RETRY_AFTER, BadRequest, Busy, Refused
+from minichar.web.errors import RETRY_AFTER, Busy, Refused
 from minichar.web.models import ModelInfo
 from minichar.web.request import Request
 
@@ -67,9 +67,9 @@ def plain_routes(delivery: Delivery) -> list[Route]:
         """Return the generated text, the HTTP status and the error message."""
         try:
             if len(prime) > MAX_PROMPT:
-                raise BadRequest(f"prime is longer than {MAX_PROMPT:,} characters", "prime")
+                raise Refused(f"prime is longer than {MAX_PROMPT:,} characters", "prime")
             if temperature not in TEMPERATURES:
-                raise BadRequest(f"temperature must be one of {', '.join(TEMPERATURES)}", "temperature")
+                raise Refused(f"temperature must be one of {', '.join(TEMPERATURES)}", "temperature")
             fixed = {"length": LENGTH, "temperature": float(temperature), "unknown": "skip"}
             request = Request.from_json({"model": model, "prime": prime, **fixed})
             slot, _ = await delivery.submit(http, request)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from minichar.web.details import Details
-from minichar.web.errors import Busy, Unavailable, UnknownModel
+from minichar.web.errors import Busy, Refused, Unavailable
 from minichar.web.models import ModelInfo
 from minichar.web.request import Request
 from minichar.web.texts import Text, Texts, return_memory
@@ -92,16 +92,15 @@ class JobQueue(ABC):
         for model in models:
             if model.name == wanted:
                 return request.with_model(wanted), model
-        raise UnknownModel(
-            f"no model named {wanted!r}: see /api/models for the available models", field="model"
-        )
+        message = f"no model named {wanted!r}: see /api/models for the available models"
+        raise Refused(message, "model", 404, "model_not_found")
 
     async def submit(self, request: Request) -> str:
         """Queue a request and return the id of its job.
 
         Raises
         ------
-        BadRequest
+        Refused
             If the requested model does not exist, or a character is not in the model's vocabulary.
         Busy
             If the queue is full.

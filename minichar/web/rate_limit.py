@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from minichar.errors import counted
-from minichar.web.errors import Busy, TooManyRequests
+from minichar.web.errors import Busy, Refused
 from minichar.web.update import ABANDONED_AFTER
 
 MARGIN = 2.0
@@ -46,7 +46,7 @@ class ConcurrencyLimit:
 
         Raises
         ------
-        TooManyRequests
+        Refused
             If the client has reached its limit.
         Busy
             If the limit on the total number of requests has been reached.
@@ -57,9 +57,8 @@ class ConcurrencyLimit:
         without_reader = {slot for slot in slots if slot.expires < math.inf}
         resumed = {slot for slot in without_reader if job_id and slot.job_id == job_id}
         if self.limit and len(slots - resumed) >= self.limit:
-            raise TooManyRequests(
-                f"you already have {counted(self.limit, 'request')} in progress: wait for one to finish"
-            )
+            held = counted(self.limit, "request")
+            raise Refused(f"you already have {held} in progress: wait for one to finish", status=429)
         if self.total and sum(slot.expires == math.inf for slot in self._slots) >= self.total:
             raise Busy("too many requests are in progress: try again later")
         self._slots -= resumed

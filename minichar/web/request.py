@@ -15,7 +15,7 @@ from minichar.sampling.choice import Choice
 from minichar.sampling.generate import STREAM, Unknown, prime_ids
 from minichar.sampling.streams import Stream
 from minichar.text.vocabulary import Vocabulary
-from minichar.web.errors import BadRequest, NotInVocabulary
+from minichar.web.errors import Refused
 
 OPENAPI: dict[str, Any] = json.loads(files("minichar.web").joinpath("openapi.json").read_text("utf-8"))
 MAX_MESSAGE = 200
@@ -27,19 +27,19 @@ def validate(data: Any, schema: str) -> dict[str, Any]:
 
     Raises
     ------
-    BadRequest
+    Refused
         If `data` does not match the schema.
     """
     expected = OPENAPI["components"]["schemas"][schema]
     try:
         error = best_match(Draft202012Validator(expected).iter_errors(data))
     except RecursionError:  # jsonschema's error messages contain the value's repr
-        raise BadRequest("the request is nested too deeply") from None
+        raise Refused("the request is nested too deeply") from None
     if error is not None:
         field, message = ".".join(map(str, error.absolute_path)) or None, error.message
         if len(message) > MAX_MESSAGE:  # keep the end of the message, which gives the reason
             message = f"…{message[-MAX_MESSAGE:]}"
-        raise BadRequest(f"{field or 'the request'}: {message}", field)
+        raise Refused(f"{field or 'the request'}: {message}", field)
     return {
         name: field["default"] for name, field in expected["properties"].items() if "default" in field
     } | data
@@ -70,7 +70,7 @@ class Request:
 
         Raises
         ------
-        BadRequest
+        Refused
             If the value does not match the schema.
         """
         given = validate(data, "Generate")
@@ -119,7 +119,7 @@ class Request:
 
         Raises
         ------
-        NotInVocabulary
+        Refused
             If a character is not in the vocabulary.
         """
         try:
@@ -128,7 +128,7 @@ class Request:
             biased = [pair for pair in self.bias if self.unknown != "skip" or pair[0] in vocabulary]
             bias = {int(vocabulary.encode(character)[0]): value for character, value in biased}
         except MinicharError as error:
-            raise NotInVocabulary(str(error).partition("; remove them")[0]) from error
+            raise Refused(str(error).partition("; remove them")[0], status=409) from error
         given |= dict(enumerate(vocabulary.encode(known).tolist(), self.start))
         choice = Choice(self.temperature, self.top_k, self.top_p, self.argmax)
         return Stream(prime, choice, host_generator(self.seed, STREAM, 0), given, bias)

@@ -13,7 +13,7 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from minichar.web.errors import BadRequest
+from minichar.web.errors import Refused
 
 MAX_BODY = 64 * 1024
 """Maximum size of a request body, in bytes."""
@@ -39,9 +39,9 @@ async def json_body(http: HttpRequest) -> dict[str, Any]:
         # NaN and Infinity are not valid JSON; replacing them with None makes validation fail.
         data = json.loads(bytes(body), parse_constant=lambda name: None)
     except (ValueError, RecursionError):
-        raise BadRequest("the body is not valid JSON") from None
+        raise Refused("the body is not valid JSON") from None
     if not isinstance(data, dict):
-        raise BadRequest("the body is not a JSON object")
+        raise Refused("the body is not a JSON object")
     return data
 
 

@@ -107,6 +107,7 @@ def test_a_document_counts_towards_the_limit_until_it_has_been_sent(limited):
 )
 def test_the_documents_of_all_clients_are_limited(model, monkeypatch, path, data):
     """Otherwise, many clients that read slowly could use up the memory."""
+    monkeypatch.setattr("minichar.web.connection.TIMEOUT", 600)  # on a busy machine, texts take long
     size = OVERHEAD + (4 + SIZE) * 6000
     with client_of(local_queue({"toy": model}, pace=0)) as client:
         for limit in (size + 1, 2 * size):

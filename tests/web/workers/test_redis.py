@@ -10,7 +10,7 @@ from web_helpers import LONG, wait_for
 from minichar.sampling.generate import generate
 from minichar.web import legacy
 from minichar.web.details import Details
-from minichar.web.errors import BadRequest, Busy, Unavailable
+from minichar.web.errors import Busy, Refused, Unavailable
 from minichar.web.request import Request
 from minichar.web.store import key
 from minichar.web.update import Update
@@ -98,7 +98,7 @@ def test_requests_without_a_worker_and_invalid_requests(queue, db, redis_url, mo
     with worker_in_thread(redis_url, model):
         assert [model.name for model in queue.models()] == ["toy"]
         for invalid in ({"model": "other"}, {"prime": "☃"}):
-            with pytest.raises(BadRequest):
+            with pytest.raises(Refused):
                 queue.submit(Request.from_json(invalid))
         with pytest.raises(KeyError):
             queue.request("none")
