@@ -1,17 +1,43 @@
 """Helpers for tests of servers and workers that share a Redis server."""
 
+import inspect
 import threading
 from contextlib import contextmanager
 
-from web_helpers import TIMEOUT
+from web_helpers import TIMEOUT, ask, follow
 
+from minichar.web.redis_link import RedisLink
+from minichar.web.redis_queue import RedisQueue
+from minichar.web.request import Request
+from minichar.web.store import dump, key, parse
 from minichar.web.worker import Worker
+
+DEFAULTS = {"model": "toy", "seed": 5}
+
+
+def redis_queue(url):
+    """Return a job queue in Redis, with room for one waiting job."""
+    return RedisQueue(url, queue=1)
+
+
+class Sync:
+    """Job queue whose methods can be called without an event loop."""
+
+    def __init__(self, queue):
+        self.queue = queue
+
+    def follow(self, job_id, after=0):
+        return follow(self.queue, job_id, after)
+
+    def __getattr__(self, name):
+        value = getattr(self.queue, name)
+        return (lambda *given: ask(self.queue, name, *given)) if inspect.iscoroutinefunction(value) else value
 
 
 @contextmanager
-def worker_in_thread(url, model, columns=2):
+def worker_in_thread(url, model, columns=2, pace=3000.0):
     """Run a worker in a thread of this process."""
-    one, ready = Worker(url, {"toy": model}, columns, pace=3000.0), threading.Event()
+    one, ready = Worker(RedisLink(url), {"toy": model}, columns, pace), threading.Event()
     thread = threading.Thread(target=one.run, args=(ready.set,))
     thread.start()
     try:
@@ -29,8 +55,17 @@ def text_of(queue, job_id, after=0):
     return "".join(update.text for update in updates), updates[-1].reason
 
 
-def run(worker, job_id):
-    """Run a job whose request is in Redis but which is not in the queue."""
-    done = threading.Event()
-    worker.start("toy", job_id, acknowledge=done.set)
-    assert done.wait(TIMEOUT)
+def put(db, job_id, *updates, seen=True, queued=False, **fields):
+    """Store a job in Redis, with the text that workers have published. Queue it if `queued`."""
+    db.set(key("request", job_id), Request.from_json(DEFAULTS | fields).dump(), px=60_000)
+    if seen:
+        db.set(key("seen", job_id), "", px=60_000)
+    for update in updates:
+        db.xadd(key("text", job_id), dump(update))
+    if queued:
+        db.xadd(key("jobs", "toy"), {"job": job_id})
+
+
+def published(db, job_id):
+    """Return all updates of a job."""
+    return [parse(fields) for _, fields in db.xrange(key("text", job_id))]

@@ -40,14 +40,13 @@ OTHERS = {
     "cli": {"click", "mpi4py", "threadpoolctl"},
     "devices": {"cupy", "dpnp"},
     "web": {
-        "flask",
-        "werkzeug",
-        "waitress",
+        "starlette",
+        "uvicorn",
+        "h11",
         "jsonschema",
         "prometheus_client",
         "threadpoolctl",
         "redis",
-        "dramatiq",
     },
 }
 """Third-party packages that each package may import besides NumPy."""

@@ -1,5 +1,7 @@
-"""Helpers for web tests: an HTTP client, a server in a thread and a Redis server."""
+"""Helpers for web tests: an HTTP client, servers and workers in threads, and a Redis server."""
 
+import asyncio
+import ipaddress
 import json
 import os
 import shutil
@@ -10,11 +12,13 @@ import time
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from importlib.util import find_spec
+from multiprocessing.connection import Connection
 
 import pytest
 from optional import missing
 
-PACKAGES = ("flask", "waitress", "jsonschema", "prometheus_client", "threadpoolctl", "redis", "dramatiq")
+PACKAGES = ("starlette", "uvicorn", "h11", "jsonschema", "prometheus_client", "threadpoolctl", "redis")
+dumps = json.dumps
 CHARACTERS = "".join(sorted("\n ,.</>abcdeghilmnoprst一中夜山雨。"))
 TIMEOUT = 30
 LONG = {"length": 20000, "seed": 5}
@@ -56,25 +60,198 @@ def accepts_connections(port):
     return True
 
 
-@contextmanager
-def server_in_thread(queue, port=0, per_client=0, proxy=None, keys=(), streams=12):
-    """Serve a job queue in a thread of this process and yield the port."""
-    from minichar.web.app import create_app
-    from minichar.web.server import listen
+class InThread(threading.Thread):
+    """Worker in a thread of this process, in place of a worker process."""
 
-    app = create_app(queue, per_client, keys, total=streams)
-    server = listen(app, "127.0.0.1", port, streams, proxy)
-    thread = threading.Thread(target=server.serve)
+    def __init__(self, target, args, daemon):
+        pipe, *others = args
+        self.pipe = Connection(os.dup(pipe.fileno()))
+        super().__init__(target=target, args=(self.pipe, *others), daemon=daemon)
+
+    def run(self):
+        super().run()
+        self.pipe.close()
+
+    def terminate(self):
+        pass
+
+
+def local_queue(models, columns=8, queue=4, pace=5000, number=1, start=InThread):
+    """Return a job queue whose worker runs in a thread of this process, unless `start` is given."""
+    from minichar.web.processes import ProcessQueue
+
+    return ProcessQueue(models, columns, queue, pace, number, start=start)
+
+
+LOOPS = {}
+"""The event loop of each job queue."""
+
+
+def ask(queue, method, *arguments):
+    """Call an asynchronous method of a job queue that is in use by a server."""
+    return asyncio.run_coroutine_threadsafe(getattr(queue, method)(*arguments), LOOPS[queue]).result(TIMEOUT)
+
+
+def follow(queue, job_id, after=0):
+    """Yield the updates of a job."""
+    updates = queue.follow(job_id, after)
+
+    def call(coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, LOOPS[queue]).result(TIMEOUT)
+
+    try:
+        while True:
+            try:
+                yield call(anext(updates))
+            except StopAsyncIteration:
+                return
+    finally:
+        call(updates.aclose())
+
+
+@contextmanager
+def loop_of(queue):
+    """Use a job queue without a server."""
+    loop = LOOPS[queue] = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
-        yield int(server.effective_port)
+        ask(queue, "start")
+        yield queue
+        ask(queue, "close")
     finally:
-        queue.close()
-        server.stopping = True
-        server.pull_trigger()  # wakes the thread, which may still be sending
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(TIMEOUT)
+        loop.close()
+
+
+@contextmanager
+def server_in_thread(queue, port=0, per_client=0, proxy=None, keys=(), streams=12, hosts=(), metrics=None):
+    """Serve a job queue in a thread of this process and yield the port."""
+    from minichar.web.access import Access
+    from minichar.web.app import create_app
+    from minichar.web.server import Server, listening_socket
+
+    ready, started = threading.Event(), []
+
+    def on_ready(address):
+        LOOPS[queue] = asyncio.get_running_loop()
+        started.append(int(address.rstrip("/").rpartition(":")[2]))
+        ready.set()
+
+    trusted = [ipaddress.ip_network(proxy)] if proxy else []
+    app = create_app(queue, Access(keys, hosts, trusted, metrics), per_client, streams)
+    other = None if metrics is None else listening_socket("127.0.0.1", metrics)
+    server = Server(app, queue, listening_socket("127.0.0.1", port), on_ready, other)
+    thread = threading.Thread(target=server.run_until_stopped)
+    thread.start()
+    try:
+        assert ready.wait(TIMEOUT)
+        yield started[0]
+    finally:
+        server.should_exit = True
         thread.join(20)
         assert not thread.is_alive()
-        server.stop()
+
+
+class Response:
+    """Response whose body is read when it is needed."""
+
+    def __init__(self, connection, response):
+        self.connection, self.raw = connection, response
+        self.status_code, self.headers = response.status, response.headers
+        self.mimetype = response.headers.get_content_type() if "Content-Type" in response.headers else ""
+        self._data = None
+
+    @property
+    def data(self):
+        if self._data is None:
+            self._data = self.raw.read()
+            self.close()
+        return self._data
+
+    @property
+    def text(self):
+        return self.data.decode()
+
+    @property
+    def json(self):
+        return json.loads(self.data)
+
+    def event(self):
+        """Read one server-sent event, or comment, without the empty line after it."""
+        lines = []
+        while (line := self.raw.readline().decode()) not in ("\n", ""):
+            lines.append(line)
+        return "".join(lines)
+
+    def close(self):
+        self.raw.close()
+        self.connection.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Client:
+    """HTTP client. Each request has its own connection, which may come from any address of this machine."""
+
+    def __init__(self, port):
+        self.port, self.responses = port, []
+
+    def open(
+        self, path, method="GET", json=None, data=None, content_type=None, headers=(), source="127.0.0.1"
+    ):
+        headers = dict(headers)
+        if json is not None:
+            data, content_type = dumps(json), "application/json"
+        if content_type:
+            headers["Content-Type"] = content_type
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT, source_address=(source, 0))
+        connection.connect()
+        # A client that does not read must not receive a whole text.
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        body = data.encode() if isinstance(data, str) else data
+        connection.request(method, path, body, {k: v.encode() for k, v in headers.items()})
+        response = Response(connection, connection.getresponse())
+        self.responses.append(response)
+        return response
+
+    def get(self, path, **options):
+        return self.open(path, "GET", **options)
+
+    def post(self, path, **options):
+        return self.open(path, "POST", **options)
+
+    def delete(self, path, **options):
+        return self.open(path, "DELETE", **options)
+
+
+@contextmanager
+def client_of(queue, **options):
+    """Serve a job queue and yield a client."""
+    with server_in_thread(queue, **{"streams": 0} | options) as port:
+        client = Client(port)
+        try:
+            yield client
+        finally:
+            for response in client.responses:
+                response.close()
+
+
+def following(*updates):
+    """Return a replacement for a job queue's `follow`."""
+
+    async def follow(job_id, after):
+        for update in updates:
+            if isinstance(update, Exception):
+                raise update
+            yield update
+
+    return follow
 
 
 class Events:
@@ -126,7 +303,9 @@ def validate(value, schema):
 
 def events_of(response):
     """Return the server-sent events in a response."""
-    return Events(response.data.splitlines(keepends=True)).rest()
+    data = response.encode() if isinstance(response, str) else response.data
+    lines = (data + b"\n").splitlines(keepends=True)  # `Response.event` removes the empty line at the end
+    return Events(lines).rest()
 
 
 @contextmanager
@@ -143,8 +322,18 @@ def request(port, method, path, data=None, **headers):
         connection.close()
 
 
-def text_of(job, after=0):
-    """Return the text of a job after some characters, and why the job ended."""
-    updates = [update for update in job.follow(after) if update is not None]
-    assert [update.reason for update in updates[:-1]] == [None] * (len(updates) - 1)
-    return "".join(update.text for update in updates), updates[-1].reason
+def run_job(scheduler, job):
+    """Run a job, and return its text, its packed details, and the update that ends it."""
+    scheduler.submit(job)
+    return read(job)
+
+
+def read(job):
+    """Read a job to its end as a worker does."""
+    text, packed = "", b""
+    while True:
+        update = wait_for(job.news)
+        job.take(update)
+        text, packed = text + update.text, packed + update.details.packed
+        if update.reason:
+            return text, packed, update

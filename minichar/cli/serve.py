@@ -4,6 +4,7 @@ import ipaddress
 import re
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,19 +17,21 @@ from minichar.terminal import say
 part = partial(need, extra="web", what="the server")
 listening = group("Address")
 sharing = group("Workers and limits")
-watching = group("Log")
+watching = group("Log and metrics")
 
 
-def ip_address(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Validate an IP address and convert an IPv4-mapped IPv6 address to IPv4."""
-    if value is None:
-        return None
-    try:
-        address = ipaddress.ip_address(value)
-    except ValueError:
-        problem = f"{parameter.opts[0]} is {plain(value)}; it must be an IP address, such as 127.0.0.1"
-        raise click.UsageError(problem, ctx) from None
-    return str(getattr(address, "ipv4_mapped", None) or address)
+def networks(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[Any]:
+    """Validate IP addresses and networks, and convert IPv4-mapped IPv6 addresses to IPv4."""
+    found = []
+    for value in values:
+        try:
+            network = ipaddress.ip_network(value, strict=False)
+        except ValueError:
+            problem = f"{parameter.opts[0]} is {plain(value)}; it must be an IP address or network"
+            raise click.UsageError(problem, ctx) from None
+        mapped = getattr(network.network_address, "ipv4_mapped", None)
+        found.append(ipaddress.ip_network(mapped) if mapped and network.num_addresses == 1 else network)
+    return found
 
 
 def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
@@ -71,6 +74,12 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     help="File that contains the Redis password.  [default: use $MINICHAR_REDIS_PASSWORD]",
 )
 @sharing(
+    "--workers",
+    default=1,
+    type=Integer(1, 64),
+    help="Number of worker processes, which generate the texts.",
+)
+@sharing(
     "--columns",
     default=256,
     type=Integer(1, 4096),
@@ -88,7 +97,7 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     type=Integer(1, 2**20),
     metavar="MIB",
     help="Memory for texts in progress and finished texts. Finished texts are removed if memory is needed; "
-    "if that is not enough, further requests are rejected with status 503. Not used with --redis.",
+    "if that is not enough, further requests are rejected with status 503.",
 )
 @sharing(
     "--pace",
@@ -106,10 +115,12 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
 )
 @sharing(
     "--trusted-proxy",
-    "proxy",
+    "trusted",
+    multiple=True,
     metavar="ADDRESS",
-    callback=ip_address,
-    help="IP address of a trusted proxy that passes the client's address in the X-Forwarded-For header.",
+    callback=networks,
+    help="IP address or network of a trusted proxy that passes the client's address in the X-Forwarded-For "
+    "header. Can be repeated.",
 )
 @sharing(
     "--api-key-file",
@@ -125,6 +136,13 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     type=OneOf(("error", "warning", "info")),
     help="Minimum level of the messages written to standard error. info: also log every request.",
 )
+@watching(
+    "--metrics-port",
+    type=Integer(1, 65535),
+    metavar="PORT",
+    show_default=False,
+    help="Additional port, on the same address, at which /metrics needs no API key.",
+)
 def command(
     checkpoints: tuple[Path, ...],
     host: str,
@@ -133,14 +151,16 @@ def command(
     opened: bool,
     url: str | None,
     password_file: Path | None,
+    workers: int,
     columns: int,
     queue: int,
     memory: int,
     pace: float,
     per_client: int,
-    proxy: str | None,
+    trusted: list[Any],
     key_file: Path | None,
     log_level: str,
+    metrics_port: int | None,
 ) -> None:
     """Serve a web page and an HTTP API that generate text.
 
@@ -150,19 +170,21 @@ def command(
         raise click.UsageError("--host is empty: to listen on all addresses, use 0.0.0.0 (IPv4) or :: (IPv6)")
     server, app = part("minichar.web.server"), part("minichar.web.app")
     server.log(log_level.upper())
-    keys = part("minichar.web.keys").read_keys(key_file) if key_file else []
+    keys = part("minichar.web.access").read_keys(key_file) if key_file else []
     if url is not None:
         if checkpoints:
             raise click.UsageError(
                 "--redis cannot be combined with CHECKPOINT: pass the checkpoints to `minichar worker`"
             )
-        jobs = part("minichar.web.redis_queue").RedisQueue(with_password(url, password_file), queue)
-        warn_unless_reachable(jobs.problem())
+        url = with_password(url, password_file)
+        jobs = part("minichar.web.redis_queue").RedisQueue(url, queue, memory * 2**20)
+        warn_unless_reachable(part("minichar.web.store").problem(url))
     else:
         models = part("minichar.web.models").load_models(checkpoints)
-        jobs = part("minichar.web.queue").LocalQueue(models, columns, queue, pace, memory * 2**20)
-        for model in jobs.models():
-            say(f"{model.name}: {model.summary}")
+        processes = part("minichar.web.processes")
+        jobs = processes.ProcessQueue(models, columns, queue, pace, workers, memory * 2**20)
+        for name, model in models.items():
+            say(f"{name}: {model.summary()}")
     if not server.is_loopback(host):
         say(f"warning: anyone who can reach {host} can use this server")
 
@@ -172,6 +194,7 @@ def command(
             click.launch(address)
 
     streams = max(server.MIN_STREAMS, columns + queue)
-    application = app.create_app(jobs, per_client, keys, hosts, streams)
-    server.serve(application, host, port, streams, ready, jobs.close, proxy)
+    access = part("minichar.web.access").Access(keys, hosts, trusted, metrics_port)
+    application = app.create_app(jobs, access, per_client, streams)
+    server.serve(application, jobs, host, port, ready, metrics_port)
     say("stopped")

@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import PATH, GroupedCommand, Integer, Number, checkpoints, group
+from minichar.cli.options import PATH, GroupedCommand, Integer, Number, OneOf, checkpoints, group
 from minichar.cli.redis_server import warn_unless_reachable, with_password
 from minichar.extras import need
 from minichar.terminal import say
 
 part = partial(need, extra="web", what="a worker")
 working = group("Jobs")
+watching = group("Log and metrics")
 
 
 @click.command("worker", cls=GroupedCommand)
@@ -41,18 +42,48 @@ working = group("Jobs")
     metavar="N",
     help="Maximum speed per request, in characters per second. 0: no limit.",
 )
+@watching(
+    "--log-level",
+    default="warning",
+    type=OneOf(("error", "warning", "info")),
+    help="Minimum level of the messages written to standard error.",
+)
+@watching(
+    "--metrics-port",
+    type=Integer(1, 65535),
+    metavar="PORT",
+    show_default=False,
+    help="Port for /metrics and /healthz.",
+)
+@watching(
+    "--metrics-host",
+    default="127.0.0.1",
+    metavar="ADDRESS",
+    help="Address for --metrics-port.",
+)
 def command(
-    checkpoints: tuple[Path, ...], url: str, password_file: Path | None, columns: int, pace: float
+    checkpoints: tuple[Path, ...],
+    url: str,
+    password_file: Path | None,
+    columns: int,
+    pace: float,
+    log_level: str,
+    metrics_port: int | None,
+    metrics_host: str,
 ) -> None:
     """Run a worker that generates text for `minichar serve --redis`.
 
     You can run any number of workers on any number of machines. Ctrl-C stops a worker after it finishes
     its running jobs. If a worker dies, another one takes over its jobs.
     """
-    part("minichar.web.server").log("WARNING")
+    part("minichar.web.server").log(log_level.upper())
     url = with_password(url, password_file)
     models = part("minichar.web.models").load_models(checkpoints)
-    worker = part("minichar.web.worker").Worker(url, models, columns, pace)
+    link = part("minichar.web.redis_link").RedisLink(url)
+    worker = part("minichar.web.worker").Worker(link, models, columns, pace)
+
+    if metrics_port is not None:
+        part("minichar.web.metrics").monitor(worker, metrics_host, metrics_port)
 
     def stop(number: int, frame: Any) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second signal stops the worker at once
@@ -64,6 +95,6 @@ def command(
         signal.signal(number, stop)
     for name in models:
         say(f"{name}: {models[name].summary()}")
-    warn_unless_reachable(worker.store.problem())
+    warn_unless_reachable(part("minichar.web.store").problem(url))
     worker.run(partial(say, "waiting for requests"))
     say("stopped")

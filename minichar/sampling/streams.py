@@ -14,8 +14,8 @@ of each separator (`minichar.text.resets`), both in the prompt and in generated 
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from itertools import chain, islice, repeat
+from dataclasses import replace
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -25,24 +25,6 @@ from minichar.sampling.choice import NOT_FINITE, Choice
 
 BLOCK = 256
 """Number of random numbers that a stream draws at once."""
-
-
-@dataclass(frozen=True)
-class State:
-    """The state of a stream between two steps, from which a stream with the same parameters can resume.
-
-    Attributes
-    ----------
-    layers : array of float64 or float32, (L, S, H), on the host
-        The states of all layers.
-    length, pending, recent
-        See `Stream`.
-    """
-
-    layers: np.ndarray
-    length: int
-    pending: tuple[int, ...]
-    recent: tuple[int, ...]
 
 
 class Stream:
@@ -59,6 +41,8 @@ class Stream:
         sampled id.
     given : mapping of int to int, optional
         Ids that replace the sampled ids, keyed by zero-based position.
+    bias : mapping of int to float, optional
+        Values to add to the logits before sampling, keyed by id.
 
     Attributes
     ----------
@@ -74,13 +58,14 @@ class Stream:
         choice: Choice,
         generator: np.random.Generator,
         given: Mapping[int, int] | None = None,
+        bias: Mapping[int, float] | None = None,
     ) -> None:
         self.pending = deque(int(k) for k in prime)
         self.temperature, self.choice = choice.temperature, replace(choice, temperature=1.0)
         # Streams in the same group are sampled together. The key is a str because a str caches its hash.
         self.group = repr(self.choice)
         self.numbers = uniform_numbers(generator)
-        self.given = dict(given or {})
+        self.given, self.bias = dict(given or {}), dict(bias or {})
         self.length = 0
         self.recent: deque[int] = deque()
 
@@ -91,12 +76,6 @@ class Stream:
         self.pending.append(k)
         self.length += 1
         return k
-
-    def resume(self, state: State) -> None:
-        """Continue from the state of another stream with the same parameters."""
-        deque(islice(self.numbers, state.length), maxlen=0)  # skip the random numbers that were already used
-        self.pending, self.length = deque(state.pending), state.length
-        self.recent.extend(state.recent)
 
 
 def uniform_numbers(generator: np.random.Generator) -> Iterator[float]:
@@ -127,22 +106,22 @@ class Streams:
         self.streams: list[Stream] = []
         self.network = self.model.network(1, columns)
 
-    def join(self, stream: Stream, state: State | None = None) -> None:
-        """Add a stream in a new column, starting from `state` or, by default, from a zero state."""
+    def join(self, stream: Stream) -> None:
+        """Add a stream in a new column, starting from a zero state."""
         b = len(self.streams)
         if b == self.network.B:
             self._resize(2 * b)
         stream.recent = deque(maxlen=len(self.separator))
         self.streams.append(stream)
         self.network.reset(b)
-        if state is not None:
-            stream.resume(state)
-            self.network.set_state_of(b, self.backend.to_device(state.layers))
 
-    def state(self, stream: Stream) -> State:
-        """Return a copy of the state of a stream."""
-        layers = self.backend.to_host(self.network.state_of(self.streams.index(stream)))  # (L, S, H)
-        return State(layers, stream.length, tuple(stream.pending), tuple(stream.recent))
+    def move(self, stream: Stream, other: "Streams") -> None:
+        """Move a stream with its state to another batch of the same model."""
+        b, recent = self.streams.index(stream), stream.recent
+        other.join(stream)
+        stream.recent = recent
+        other.network.set_state_of(len(other.streams) - 1, self.network.state_of(b))
+        self.leave(stream)
 
     def leave(self, stream: Stream) -> None:
         """Remove a stream and move the last stream to the freed column."""
@@ -210,6 +189,10 @@ class Streams:
 
 def choose(streams: list[Stream], scores: np.ndarray) -> list[int]:
     """Return an id for each stream, sampled from its column of scores ``(V, n)``."""
+    if any(stream.bias for stream in streams):
+        scores = scores.copy()  # (V, n)
+        for j, stream in enumerate(streams):
+            scores[list(stream.bias), j] += list(stream.bias.values())
     u = np.array([next(stream.numbers) for stream in streams])  # (n,)
     temperature = np.array([stream.temperature for stream in streams])  # (n,)
     groups: dict[str, list[int]] = {}

@@ -1,8 +1,14 @@
 """Text generation over HTTP, with a single server or with several servers and workers connected through
 Redis.
 
-    page.js ── HTTP, SSE ── app.py ── JobQueue ─┬─ queue.py ─────── Scheduler (one per model)
-                                                └─ redis_queue.py ── Redis ── worker.py ── Scheduler
+    page.js ── HTTP, SSE ── app.py ── JobQueue ─┬─ processes.py ────── pipe ─── Worker ── Scheduler
+                               (Texts)          └─ redis_queue.py ──── Redis ── Worker ── (one per model)
+
+**Processes.** Text is never generated in the server's process, so generation cannot keep a request waiting.
+``minichar serve`` starts its own workers; ``minichar worker`` runs others. The messages between them are the
+same over both transports (`minichar.web.worker`). The server's process runs one event loop: Starlette's
+routes on uvicorn, whose connections have additional limits (`minichar.web.connection`). It keeps the texts
+that it generates or reads within a memory budget (`minichar.web.texts`).
 
 **Reproducible output.** The model, seed, prompt, settings and branches determine every generated
 character. The text does not depend on the machine or on other jobs, because the models use exact arithmetic
@@ -11,25 +17,21 @@ session state. To resume a text, even after a server restart or a worker failure
 same request with the number of characters to skip. If ``length`` has been reached, a larger ``length``
 extends the text. The id of a server-sent event is the total number of characters generated so far.
 
-**Batching.** A `Scheduler` runs all jobs for one model as columns of one batch. A new job joins the
-batch at the next step and leaves the batch when it is finished. The job's prompt is processed before any of
-its text is generated. Except while a job is processing its prompt or regenerating text, a step takes at
-least ``1/pace`` seconds so that a single client cannot monopolise the CPU.
+**Batching.** A `Scheduler` runs all jobs for one model as columns of two batches. In one of them, a step
+takes at least ``1/pace`` seconds so that a single client cannot monopolise the CPU. A job that is processing
+its prompt or regenerating known text runs in the other one, which has a time budget of its own.
 
-**Resuming.** Text that a client already has is regenerated without a speed limit, starting from the
-last suitable snapshot. Workers share their snapshots through Redis.
-
-**Streaming.** A `Job` generates the text for one request. A reader specifies how many characters it
-already has and waits for more. The first and last characters are published immediately, and the
-others every `PUBLISH_INTERVAL` seconds, or less often while many jobs are running (`MAX_UPDATES`). A job is
-cancelled after `ABANDONED_AFTER` seconds without a reader.
+**Streaming.** A worker publishes the first and last characters of a `Job` immediately, and the others every
+`PUBLISH_INTERVAL` seconds, or less often while many jobs are running (`MAX_UPDATES`). A reader specifies how
+many characters it already has and waits for more. A job is cancelled after `ABANDONED_AFTER` seconds without
+a reader.
 
 **OpenAI's API.** ``completions.py`` only translates requests and responses. Every route that generates
 text uses `Delivery`, and therefore has the same queue, limits and metrics.
 
-**Redis.** Dramatiq provides the queue and the worker heartbeats, and redelivers the jobs of dead
-workers. Generated text is stored in Redis streams. A worker that takes over a job continues from the end of
-the stored text and notifies the client.
+**Failures.** A worker process that dies is started again. With Redis, the other workers take over the jobs
+of a worker without a heartbeat, which its consumer group still lists as pending. In both cases, the new
+worker continues the text that has been published, and the client is notified.
 
 **Untrusted input.** Every request is validated against ``openapi.json``. Model names are looked up
 among the models loaded at startup, so a request cannot specify a file path.

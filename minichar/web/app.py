@@ -1,138 +1,101 @@
-"""Flask application for the web page and the HTTP API described in ``openapi.json``."""
+"""Application for the web page and the HTTP API described in ``openapi.json``."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
-import flask
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
 
-from minichar.web.body import json_body
+from minichar.web.access import Access
 from minichar.web.completions import completion_routes
 from minichar.web.delivery import Delivery
-from minichar.web.errors import handle_errors
-from minichar.web.hosts import check_host
-from minichar.web.job import Busy
-from minichar.web.keys import checked_key
+from minichar.web.errors import Busy, Refused, handle_error
+from minichar.web.generate import generate_routes
+from minichar.web.guard import Guard
 from minichar.web.legacy import legacy_routes
-from minichar.web.metrics import Metrics
+from minichar.web.metrics import ServerMetrics
 from minichar.web.plain import plain_routes
 from minichar.web.queue import JobQueue
-from minichar.web.rate_limit import ConcurrencyLimit, Slot
-from minichar.web.request import OPENAPI, BadRequest, Request
-from minichar.web.sse import begin, document, events, notice
+from minichar.web.rate_limit import ConcurrencyLimit
+from minichar.web.request import OPENAPI
 from minichar.web.static import static_routes
 
-MAX_BODY = 64 * 1024
-"""Maximum size of a request body, in bytes."""
-MAX_EVENT_ID = 2**31 - 1
-HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
-        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 
-
-def create_app(
-    queue: JobQueue,
-    per_client: int = 0,
-    keys: Sequence[str] = (),
-    hosts: Sequence[str] = (),
-    total: int = 0,
-) -> flask.Flask:
-    """Create the Flask application.
+def create_app(queue: JobQueue, access: Access, per_client: int = 0, total: int = 0) -> ASGIApp:
+    """Create the application.
 
     Parameters
     ----------
     queue : JobQueue
-        The queue that runs the jobs.
-    per_client : int
-        Maximum number of concurrent requests per client; 0 for no limit.
-    keys : sequence of str
-        API keys, one of which every API request must include. If empty, no key is required. Each key
-        counts as one client.
-    hosts : sequence of str
-        Host names to accept, in addition to IP addresses and ``localhost``; ``*`` to accept any name.
-    total : int
-        Maximum number of concurrent requests for new or already generated text; 0 for no limit.
+    access : Access
+    per_client, total : int
+        Maximum number of concurrent requests, per client and for text in total; 0 for no limit.
     """
-    app = flask.Flask("minichar", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY
-    metrics = Metrics(queue)
-    stalled = partial(notice, queue)
+    metrics = ServerMetrics()
+    routes = routes_of(queue, metrics, per_client, total)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        await queue.start()
+        yield  # the server closes the queue before it waits for its responses to end
+
+    async def no_such_job(http: HttpRequest, error: Exception) -> Response:
+        return await handle_error(http, HTTPException(404, "no such job, or it has expired"))
+
+    async def nobody(http: HttpRequest, error: Exception) -> Response:
+        return Response()
+
+    handlers = dict.fromkeys((Refused, HTTPException, Exception), handle_error)
+    app = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        exception_handlers={**handlers, KeyError: no_such_job, ClientDisconnect: nobody},
+    )
+    app.router.redirect_slashes = False
+    return Guard(app, metrics.requests, access)
+
+
+def routes_of(queue: JobQueue, metrics: ServerMetrics, per_client: int, total: int) -> list[Route]:
+    """Return all routes. See `create_app` for the parameters."""
     delivery = Delivery(queue, ConcurrencyLimit(per_client, total), metrics)
 
-    @app.before_request
-    def check_host_and_key() -> None:
-        check_host(flask.request.host, hosts)
-        flask.g.key = checked_key(keys)
+    async def models(http: HttpRequest) -> Response:
+        return JSONResponse({"models": [model.public() for model in await queue.models()]})
 
-    def stream(slot: Slot, request: Request, after: int) -> flask.Response:
-        form = partial(events, stalled, slot.job_id, request)
-        return delivery.stream(slot, after, begin(slot.job_id, request, after), form)
+    async def openapi(http: HttpRequest) -> Response:
+        return JSONResponse(OPENAPI)
 
-    @app.post("/api/generate")
-    def generate() -> flask.Response:
-        data = json_body()
-        slot, request = delivery.submit(Request.from_json(data))
-        if data.get("stream", True):
-            return stream(slot, request, request.start)
-        return delivery.document(slot, request, partial(document, request))
+    async def health(http: HttpRequest) -> Response:
+        broken = queue.broken
+        return JSONResponse({"status": "broken" if broken else "ok"}, 503 if broken else 200)
 
-    @app.get("/api/generate/<job>")
-    def resume(job: str) -> flask.Response:
-        given = flask.request.headers.get("Last-Event-ID", "0")
+    async def ready(http: HttpRequest) -> Response:
+        await queue.check()
+        return JSONResponse({"status": "ready"})
+
+    async def prometheus(http: HttpRequest) -> Response:
+        if not http.state.private:
+            raise HTTPException(404, "metrics are served on --metrics-port, or with an API key")
         try:
-            after = int(given)
-        except ValueError:
-            after = -1
-        if not 0 <= after <= MAX_EVENT_ID:
-            raise BadRequest(f"Last-Event-ID must be an integer from 0 to {MAX_EVENT_ID}")
-        request = queue.request(job)
-        after = max(after, request.start)
-        return stream(delivery.acquire(job), request, after)
-
-    @app.delete("/api/generate/<job>")
-    def cancel(job: str) -> tuple[str, int]:
-        if queue.cancel(job):
-            for slot in delivery.limit.lingering(job):
-                slot.release()
-        return "", 204
-
-    @app.get("/api/models")
-    def models() -> flask.Response:
-        return flask.jsonify(models=[model.public() for model in queue.models()])
-
-    @app.get("/api/openapi.json")
-    def openapi() -> flask.Response:
-        return flask.jsonify(OPENAPI)
-
-    @app.get("/healthz")
-    def health() -> tuple[flask.Response, int]:
-        try:
-            number = len(queue.models())
+            jobs = await queue.job_counts()
         except Busy:
-            number = 0
-        return flask.jsonify(status="ok" if number else "unavailable", models=number), 200 if number else 503
+            jobs = {}
+        return Response(metrics.text(jobs), media_type="text/plain; version=0.0.4")
 
-    @app.get("/metrics")
-    def prometheus() -> flask.Response:
-        return flask.Response(metrics.text(), content_type="text/plain; version=0.0.4")
-
-    app.register_blueprint(legacy_routes(delivery))
-    app.register_blueprint(completion_routes(delivery))
-    app.register_blueprint(plain_routes(delivery))
-    app.register_blueprint(static_routes())
-
-    @app.after_request
-    def finish(response: flask.Response) -> flask.Response:
-        route = flask.request.url_rule.rule if flask.request.url_rule else "none"
-        metrics.requests.labels(route, str(response.status_code)).inc()
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
-        return response
-
-    handle_errors(app)
-    return app
+    return [
+        *generate_routes(delivery),
+        Route("/api/models", models),
+        Route("/api/openapi.json", openapi),
+        Route("/healthz", health),
+        Route("/readyz", ready),
+        Route("/metrics", prometheus),
+        *legacy_routes(delivery),
+        *completion_routes(delivery),
+        *plain_routes(delivery),
+        *static_routes(),
+    ]

@@ -2,21 +2,23 @@
 
 import json
 import math
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import flask
-from werkzeug.exceptions import InternalServerError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from minichar.web.body import json_body
-from minichar.web.delivery import Delivery
+from minichar.web.delivery import Delivery, Form
 from minichar.web.details import UNIT, Details
-from minichar.web.errors import error_body
-from minichar.web.job import Busy, Update, pieces
+from minichar.web.errors import Busy, Refused, error_body
 from minichar.web.request import OPENAPI, Request, validate
-from minichar.web.sse import KEEP_ALIVE
+from minichar.web.responses import encode, json_body
+from minichar.web.update import Update, pieces
 
 PATH = "/v1/completions"
 COLDEST = OPENAPI["components"]["schemas"]["Generate"]["properties"]["temperature"]["minimum"]
@@ -27,54 +29,38 @@ SMALLEST = math.log(0.5 / UNIT)
 
 
 @dataclass(frozen=True)
-class Form:
+class Format:
     """The fields of a request that determine the format of the response.
 
-    Attributes
-    ----------
-    stream : bool
-    echo : bool
-        Whether the text begins with the prompt.
-    logprobs : int or None
-        Number of alternatives per character; None if no probabilities are requested.
-    usage : bool
-        Whether a stream ends with the token counts.
+    `logprobs` is the number of alternatives per character, or None if no probabilities are requested. With
+    `usage`, a stream ends with the token counts. If `empty`, the response contains only the prompt.
     """
 
     stream: bool
     echo: bool
     logprobs: int | None
     usage: bool
+    empty: bool = False
 
 
 @dataclass(frozen=True)
-class Completion:
-    """The completion of one prompt.
-
-    Attributes
-    ----------
-    job_id : str
-    request : Request
-        The request, with its model name filled in.
-    form : Form
-    created : int
-        Unix time of the request, in seconds.
-    """
+class Completion(Form):
+    """The completion of one prompt. `created` is the Unix time of the request, in seconds."""
 
     job_id: str
     request: Request
-    form: Form
+    format: Format
     created: int
 
     @property
     def prefix(self) -> str:
         """The prompt if the response echoes it, otherwise an empty string."""
-        return self.request.prime if self.form.echo else ""
+        return self.request.prime if self.format.echo else ""
 
     def document(self, update: Update) -> dict[str, Any]:
-        """Return the response for a job that has ended, to be encoded by `minichar.web.parts.encode`."""
+        """Return the response for a job that has ended, to be encoded by `minichar.web.responses.encode`."""
         if update.reason == "error":
-            raise InternalServerError(update.error)
+            raise HTTPException(500, update.error)
         if update.reason not in ("length", "stop"):
             raise Busy("generation was interrupted: try again later")
         lists = {name: map(values, pieces(update)) for name, values in self._logprobs().items()}
@@ -88,16 +74,13 @@ class Completion:
             return ""
         return self._event(Update(self.prefix, Details(), 0))
 
-    def events(self, update: Update | None, after: int) -> Iterator[str]:
+    def events(self, update: Update, after: int) -> Iterator[str]:
         """Yield the server-sent events for an update of the job."""
-        if update is None:
-            yield KEEP_ALIVE
-            return
         if update.reason not in (None, "length", "stop"):
             yield event(error_body(PATH, 500, update.error or "generation was interrupted"))
             return
         yield self._event(update)
-        if update.reason and self.form.usage:
+        if update.reason and self.format.usage:
             yield event(self._envelope() | {"usage": self._usage(update)})
         if update.reason:
             yield "data: [DONE]\n\n"
@@ -125,7 +108,7 @@ class Completion:
         The dict is empty if log probabilities were not requested. The fields cover only the
         generated characters, not the prompt.
         """
-        alternatives = self.form.logprobs
+        alternatives = self.format.logprobs
         if alternatives is None:
             return {}
 
@@ -151,55 +134,82 @@ class Completion:
         }
 
 
-def completion_routes(delivery: Delivery) -> flask.Blueprint:
-    """Return a blueprint with the routes ``/v1/completions`` and ``/v1/models``."""
-    routes = flask.Blueprint("completions", __name__)
+def completion_routes(delivery: Delivery) -> list[Route]:
+    """Return the routes ``/v1/completions`` and ``/v1/models``."""
 
-    @routes.post(PATH)
-    def complete() -> flask.Response:
-        wanted, form = parse(json_body())
-        slot, request = delivery.submit(wanted)
+    async def complete(http: HttpRequest) -> Response:
+        wanted, form = parse(await json_body(http))
+        if form.empty:
+            request, _ = await delivery.queue.resolve(wanted)
+            return nothing(Completion(secrets.token_urlsafe(12), request, form, int(time.time())))
+        slot, request = await delivery.submit(http, wanted)
         completion = Completion(slot.job_id, request, form, int(time.time()))
         if form.stream:
-            return delivery.stream(slot, 0, completion.begin(), completion.events)
-        return delivery.document(slot, request, completion.document)
+            return delivery.stream(slot, 0, completion)
+        return await delivery.document(slot, request, completion)
 
-    @routes.get("/v1/models")
-    def models() -> flask.Response:
-        fields = {"object": "model", "created": 0, "owned_by": "minichar"}
-        return flask.jsonify(
-            object="list", data=[{"id": model.name, **fields} for model in delivery.queue.models()]
+    async def models(http: HttpRequest) -> Response:
+        return JSONResponse(
+            {"object": "list", "data": [card(model.name) for model in await delivery.queue.models()]}
         )
 
-    return routes
+    async def retrieve(http: HttpRequest) -> Response:
+        wanted = Request.from_json({}).with_model(http.path_params["model"])
+        _, model = await delivery.queue.resolve(wanted)
+        return JSONResponse(card(model.name))
+
+    return [
+        Route(PATH, complete, methods=["POST"]),
+        Route("/v1/models", models),
+        Route("/v1/models/{model}", retrieve),
+    ]
 
 
-def parse(data: dict[str, Any]) -> tuple[Request, Form]:
+def nothing(completion: Completion) -> Response:
+    """Return the response to a request for no text."""
+    update = Update("", Details(), 0, "length")
+    if completion.format.stream:
+        return Response(
+            completion.begin() + "".join(completion.events(update, 0)), media_type="text/event-stream"
+        )
+    return Response("".join(encode(completion.document(update))), media_type="application/json")
+
+
+def card(name: str) -> dict[str, Any]:
+    """Return the description of a model."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "minichar"}
+
+
+def parse(data: dict[str, Any]) -> tuple[Request, Format]:
     """Parse a request body (schema ``Completion``), and return the request and the response format.
 
     Schema fields that are null are treated as missing. Characters in the prompt that are not in the
     vocabulary are skipped, because clients of OpenAI's API may send any text.
     """
     present = {name: value for name, value in data.items() if value is not None or name not in FIELDS}
+    if present.get("suffix"):
+        raise Refused("suffix is not supported: the models continue a text and cannot fill a gap", "suffix")
     given = validate(present, "Completion")
     prompt, stop, temperature = given["prompt"], given["stop"], given["temperature"]
     request = {
         "prime": prompt if isinstance(prompt, str) else prompt[0],
-        "length": given["max_tokens"],
+        "length": max(1, given["max_tokens"]),
         "temperature": max(temperature, COLDEST),
         "argmax": temperature < COLDEST,
         "top_p": given["top_p"],
         "stop": [stop] if isinstance(stop, str) else stop,
+        "bias": given.get("logit_bias", {}),
         "alternatives": "logprobs" in given,
         "unknown": "skip",
     }
     request |= {name: given[name] for name in ("model", "seed") if name in given}
     logprobs = given.get("logprobs")
-    form = Form(
+    form = Format(
         stream=given["stream"],
         echo=given["echo"],
         logprobs=None if logprobs is None else int(logprobs),  # 4.0 is a valid JSON Schema integer
         usage=given.get("stream_options", {}).get("include_usage") or False,
+        empty=given["max_tokens"] == 0,
     )
     return Request.from_json(request), form
 

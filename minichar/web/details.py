@@ -23,11 +23,8 @@ Detail = tuple[float, list[tuple[str, float]]]
 class Details:
     """An immutable sequence of `Detail`.
 
-    Parameters
-    ----------
-    packed : bytes
-        For each character, its probability, the code points of the alternatives and their probabilities,
-        as 32-bit integers.
+    `packed` contains, for each character, its probability, the code points of the alternatives and their
+    probabilities, as 32-bit integers.
     """
 
     def __init__(self, packed: bytes = b"") -> None:

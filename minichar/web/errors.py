@@ -1,17 +1,45 @@
-"""Error responses, in the format that the clients of each route expect."""
+"""Why requests are refused, and error responses in the format that the clients of each route expect."""
 
 from typing import Any
 
-import flask
-from werkzeug.exceptions import HTTPException
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
 
-from minichar.web.job import Busy
-from minichar.web.rate_limit import RETRY_AFTER
-from minichar.web.request import BadRequest
+from minichar.errors import MinicharError
 
 OPENAI_PREFIX = "/v1/"
 """Prefix of the paths that return errors in the format of OpenAI's API."""
 CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
+RETRY_AFTER = {"Retry-After": "2"}
+"""Header of responses to clients that may retry after this number of seconds."""
+
+
+class Refused(MinicharError):
+    """Raised when a request, or a `field` of it, is refused.
+
+    `status` is the HTTP status, and `code` names the error, if it has a name.
+    """
+
+    def __init__(
+        self, message: str, field: str | None = None, status: int = 400, code: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.field, self.status, self.code = field, status, code
+
+
+class Busy(Refused):
+    """Raised when the server is too busy to handle a request."""
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message, status=503, code=code)
+
+
+class Unavailable(Busy):
+    """Raised when no worker is available or Redis cannot be reached."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "unavailable")
 
 
 def error_body(
@@ -19,16 +47,8 @@ def error_body(
 ) -> dict[str, Any]:
     """Return the JSON body of an error response.
 
-    Parameters
-    ----------
-    path : str
-        Path of the request.
-    status : int
-    message : str
-    field : str or None
-        The invalid field of the request, if there is one.
-    code : str or None
-        Name of the error. For OpenAI's API, `CODES` contains the defaults for some statuses.
+    `path` is the path of the request, `field` its invalid field, if there is one, and `code` the name of the
+    error. For OpenAI's API, `CODES` contains the defaults for some statuses.
     """
     if not path.startswith(OPENAI_PREFIX):
         named = {"field": field, "code": code}
@@ -38,27 +58,23 @@ def error_body(
     return {"error": {"message": message, "type": kind, "param": field, "code": code}}
 
 
-def handle_errors(app: flask.Flask) -> None:
-    """Make an application return errors as JSON."""
+def error_response(path: str, error: Exception) -> Response:
+    """Return the response to a request that caused an error."""
+    headers: dict[str, str] = {}
+    field = code = None
+    if isinstance(error, Refused):
+        status, message, field, code = error.status, str(error), error.field, error.code
+    elif isinstance(error, HTTPException):
+        status, message, headers = error.status_code, error.detail, dict(error.headers or {})
+        if status == 404 and path.startswith(OPENAI_PREFIX):
+            message = "no such route: the models continue a text, with /v1/completions"
+    else:
+        status, message = 500, "internal error: see the server log"
+    if status in (429, 503):
+        headers |= RETRY_AFTER
+    return JSONResponse(error_body(path, status, message, field, code), status, headers)
 
-    def body(status: int, message: str, **details: str | None) -> flask.Response:
-        return flask.jsonify(error_body(flask.request.path, status, message, **details))
 
-    @app.errorhandler(HTTPException)
-    def http_error(error: HTTPException) -> flask.Response:
-        response = flask.make_response(error.get_response())  # preserves headers such as Retry-After
-        response.data = body(response.status_code, error.description or error.name).data
-        response.mimetype = "application/json"
-        return response
-
-    @app.errorhandler(BadRequest)
-    def bad_request(error: BadRequest) -> tuple[flask.Response, int]:
-        return body(error.status, str(error), field=error.field, code=error.code), error.status
-
-    @app.errorhandler(Busy)
-    def busy(error: Busy) -> tuple[flask.Response, int, dict[str, str]]:
-        return body(503, str(error), code=error.code), 503, {"Retry-After": str(RETRY_AFTER)}
-
-    @app.errorhandler(KeyError)
-    def not_found(error: KeyError) -> tuple[flask.Response, int]:
-        return body(404, "no such job, or it has expired"), 404
+async def handle_error(request: HttpRequest, error: Exception) -> Response:
+    """Return the response to a request that caused an error. Starlette logs unexpected errors."""
+    return error_response(request.url.path, error)

@@ -1,15 +1,17 @@
 """Polling routes that support front ends written for the char-rnn-chinese demo."""
 
-import time
-from collections.abc import Iterator
+import asyncio
+from contextlib import aclosing
 
-import flask
-from werkzeug.exceptions import TooManyRequests
+from starlette.requests import Request as HttpRequest
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from minichar.web.body import json_body
 from minichar.web.delivery import Delivery
-from minichar.web.job import Busy, Update, merge
+from minichar.web.errors import Busy, Refused
 from minichar.web.request import Request, validate
+from minichar.web.responses import json_body
+from minichar.web.update import merge
 
 LENGTH, STOP, ELLIPSIS = 1000, ["\n" * 5], "……"
 NOT_READY = "0"
@@ -17,13 +19,11 @@ WAIT = 0.2
 """Seconds to wait for the rest of a text."""
 
 
-def legacy_routes(delivery: Delivery) -> flask.Blueprint:
-    """Return a blueprint with the routes ``/api``, which submits a job, and ``/res``, which polls it."""
-    routes = flask.Blueprint("legacy", __name__)
+def legacy_routes(delivery: Delivery) -> list[Route]:
+    """Return the routes ``/api``, which submits a job, and ``/res``, which polls it."""
 
-    @routes.post("/api")
-    def submit() -> flask.Response:
-        data = validate(json_body(), "Legacy")
+    async def submit(http: HttpRequest) -> Response:
+        data = validate(await json_body(http), "Legacy")
         settings = {
             "temperature": float(data.get("temperature", 1)),
             "seed": int(data.get("seed", 0)),
@@ -32,45 +32,38 @@ def legacy_routes(delivery: Delivery) -> flask.Blueprint:
             "unknown": "skip",
         }
         try:
-            slot, _ = delivery.submit(Request.from_json(settings | {"prime": data["primetext"]}))
+            slot, _ = await delivery.submit(http, Request.from_json(settings | {"prime": data["primetext"]}))
         except Busy:
-            return flask.jsonify(sid=0)
-        delivery.close(slot)
-        return flask.jsonify(sid=slot.job_id)
+            return JSONResponse({"sid": 0})
+        await delivery.close(slot)
+        return JSONResponse({"sid": slot.job_id})
 
-    @routes.post("/res")
-    def poll() -> flask.Response:
-        job_id = validate(json_body(), "Poll")["sid"]
-        if not isinstance(job_id, str):
-            return flask.jsonify(responds=NOT_READY)
+    async def poll(http: HttpRequest) -> Response:
+        job_id = validate(await json_body(http), "Poll")["sid"]
+        text = await finished(http, job_id) if isinstance(job_id, str) else None
+        return JSONResponse({"responds": NOT_READY if text is None else text})
+
+    async def finished(http: HttpRequest, job_id: str) -> str | None:
+        """Return the prompt and the text of a job, or None if it does not end within `WAIT` seconds."""
         try:
-            request = delivery.queue.request(job_id)
+            request = await delivery.queue.request(job_id)
         except KeyError:
-            return flask.jsonify(responds=NOT_READY)
+            return None
         try:
-            slot = delivery.acquire(job_id)
-        except (TooManyRequests, Busy):
-            return flask.jsonify(responds=NOT_READY)
+            slot = delivery.acquire(http, job_id)
+        except Refused:
+            return None
         try:
-            update = whole(delivery.queue.follow(job_id, 0))
-            if update is None or update.reason == "closing":  # another server may continue the text
-                return flask.jsonify(responds=NOT_READY)
+            async with asyncio.timeout(WAIT), aclosing(delivery.queue.follow(job_id, 0)) as updates:
+                update = await merge(updates)
+        except TimeoutError:
+            return None
+        else:
+            if update.reason == "closing":  # another server may continue the text
+                return None
             slot.release()
+            return request.prime + update.text + (ELLIPSIS if update.reason == "length" else "")
         finally:
-            delivery.close(slot)
-        ellipsis = ELLIPSIS if update.reason == "length" else ""
-        return flask.jsonify(responds=request.prime + update.text + ellipsis)
+            await delivery.close(slot)
 
-    return routes
-
-
-def whole(updates: Iterator[Update | None]) -> Update | None:
-    """Return all updates of a job, merged into one, or None if the job does not end within `WAIT` seconds."""
-    received, end = list[Update](), time.monotonic() + WAIT
-    for update in updates:  # with Redis, even a finished text arrives in many updates
-        if update is None:
-            return None
-        received.append(update)
-        if update.reason is None and time.monotonic() > end:
-            return None
-    return merge(received)
+    return [Route("/api", submit, methods=["POST"]), Route("/res", poll, methods=["POST"])]

@@ -1,47 +1,42 @@
-"""Prometheus metrics, served at ``/metrics``."""
+"""Prometheus metrics of servers and workers, and the health of workers."""
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+    make_wsgi_app,
+)
 
-from minichar.web.job import Busy, Update
-from minichar.web.queue import JobQueue
+from minichar.errors import MinicharError
+from minichar.web.update import Update
+from minichar.web.worker import Worker
 
 BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
 
 
-class JobGauge(Collector):
-    """Gauge that reads the number of unfinished jobs from the queue at scrape time."""
-
-    def __init__(self, queue: JobQueue) -> None:
-        self.queue = queue
-
-    def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the gauge, which has no values while Redis is unreachable."""
-        gauge = GaugeMetricFamily("minichar_jobs", "Unfinished jobs.", labels=["state"])
-        try:
-            for state, number in self.queue.job_counts().items():
-                gauge.add_metric([state], number)
-        except Busy:
-            pass
-        yield gauge
-
-
 class Metrics:
-    """Metrics for one server.
+    """Metrics of one server or worker."""
 
-    Parameters
-    ----------
-    queue : JobQueue
-    """
-
-    def __init__(self, queue: JobQueue) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.registry.register(JobGauge(queue))
         ProcessCollector(registry=self.registry)  # memory, CPU time, open files and start time, on Linux
+        self.jobs = Gauge("minichar_jobs", "Unfinished jobs.", ["state"], registry=self.registry)
+
+
+class ServerMetrics(Metrics):
+    """Metrics of one server."""
+
+    def __init__(self) -> None:
+        super().__init__()
         self.requests = Counter(
             "minichar_requests", "HTTP responses sent.", ["route", "status"], registry=self.registry
         )
@@ -53,17 +48,63 @@ class Metrics:
             buckets=BUCKETS,
         )
 
-    def count(self, updates: Iterator[Update | None]) -> Iterator[Update | None]:
-        """Yield `updates` unchanged, counting their characters and timing the first character."""
+    def counter(self) -> Callable[[Update | None], None]:
+        """Return a function that counts the characters of a job's updates and times the first one."""
         start, waiting = time.monotonic(), True
-        for update in updates:
+
+        def count(update: Update | None) -> None:
+            nonlocal waiting
             if update is not None and update.text:
                 self.characters.inc(len(update.text))
                 if waiting:
                     self.first.observe(time.monotonic() - start)
                 waiting = False
-            yield update
 
-    def text(self) -> bytes:
-        """Return all metrics in the Prometheus text format."""
+        return count
+
+    def text(self, jobs: dict[str, int]) -> bytes:
+        """Return all metrics in the Prometheus text format. `jobs` contains the number of jobs per state."""
+        self.jobs.clear()
+        for state, number in jobs.items():
+            self.jobs.labels(state).set(number)
         return generate_latest(self.registry)
+
+
+class Quiet(WSGIRequestHandler):
+    """Request handler without a log."""
+
+    def log_message(self, *arguments: Any) -> None:
+        """Log nothing."""
+
+
+def monitor(worker: Worker, host: str, port: int) -> WSGIServer:
+    """Serve ``/healthz`` and ``/metrics`` of a worker in another thread until ``shutdown`` is called.
+
+    ``/healthz`` returns 503 while the worker cannot publish text.
+
+    Raises
+    ------
+    MinicharError
+        If the address cannot be used.
+    """
+    worker_metrics = Metrics()
+    worker_metrics.jobs.labels("running").set_function(lambda: sum(map(len, worker.jobs.values())))
+    worker_metrics.registry.register(worker.characters)
+    metrics = make_wsgi_app(worker_metrics.registry)
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/metrics":
+            return metrics(environ, start_response)
+        known = environ["PATH_INFO"] == "/healthz"
+        status = ("200 OK" if worker.healthy else "503 Service Unavailable") if known else "404 Not Found"
+        start_response(status, [("Content-Type", "text/plain")])
+        return [status.encode()]
+
+    try:
+        server = make_server(host, port, app, handler_class=Quiet)
+    except OSError as error:
+        raise MinicharError(
+            f"cannot listen on {host} port {port}: {error.strerror}; choose another --metrics-port"
+        ) from error
+    threading.Thread(target=server.serve_forever, name="monitor", daemon=True).start()
+    return server

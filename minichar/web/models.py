@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from hashlib import sha256
 from math import log
 from pathlib import Path
@@ -38,18 +39,10 @@ class ModelInfo:
     name : str
         The file name without its suffix, followed by the first 8 hexadecimal digits of the file's
         SHA-256 hash, so that a shared link identifies a specific file.
-    summary : str
-        The cell type and the numbers of layers, units and parameters, for display.
     title : str
         The title of the training run or the name of its text; empty if unknown.
-    cell : str
-        Cell type, such as ``lstm``.
-    layers, units, parameters : int
-        Numbers of layers, units per layer and parameters.
     loss : float or None
         Validation loss in nats per character, if measured.
-    characters : str
-        The characters in the vocabulary.
     unknown : bool
         Whether the vocabulary has an unknown token.
     reset_on : str
@@ -68,7 +61,7 @@ class ModelInfo:
     unknown: bool
     reset_on: str = ""
 
-    @property
+    @cached_property
     def vocabulary(self) -> Vocabulary:
         """The vocabulary."""
         return Vocabulary(self.characters, self.unknown)
@@ -83,37 +76,15 @@ class ModelInfo:
 
     def public(self) -> dict[str, Any]:
         """Return the fields of the API's ``Model`` schema."""
-        return {
-            "name": self.name,
-            "summary": self.summary,
-            "title": self.title,
-            "cell": self.cell,
-            "layers": self.layers,
-            "units": self.units,
-            "parameters": self.parameters,
-            "loss": self.loss,
-            "entropy": self.entropy,
-            "vocabulary": self.characters,
-        }
-
-    def dump(self) -> dict[str, Any]:
-        """Return all fields as a dictionary; ``ModelInfo(**info.dump())`` restores the object."""
-        return asdict(self)
+        fields = asdict(self) | {"entropy": self.entropy, "vocabulary": self.characters}
+        return {name: fields[name] for name in fields.keys() - {"characters", "unknown", "reset_on"}}
 
 
 def load_models(paths: Sequence[Path]) -> dict[str, CharRNN]:
-    """Load models from files and directories.
+    """Load models from files and directories, and return them by name, starting with the default model.
 
-    Parameters
-    ----------
-    paths : sequence of Path
-        Files and directories. For a directory, the best checkpoint of each run is loaded, in order of
-        increasing validation loss. If `paths` is empty, the best checkpoint in ``cv`` is loaded.
-
-    Returns
-    -------
-    dict of str to CharRNN
-        Models by name, starting with the default model.
+    For a directory, the best checkpoint of each run is loaded, in order of increasing validation loss. If
+    `paths` is empty, the best checkpoint in ``cv`` is loaded.
 
     Raises
     ------

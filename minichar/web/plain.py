@@ -3,14 +3,14 @@
 from html import escape
 from string import Template
 
-import flask
-from werkzeug.exceptions import TooManyRequests
+from starlette.requests import Request as HttpRequest
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
 
 from minichar.web.delivery import Delivery
-from minichar.web.job import Busy
+from minichar.web.errors import RETRY_AFTER, Busy, Refused
 from minichar.web.models import ModelInfo
-from minichar.web.rate_limit import RETRY_AFTER
-from minichar.web.request import BadRequest, Request
+from minichar.web.request import Request
 
 LENGTH = 500
 """Number of characters to generate."""
@@ -60,50 +60,48 @@ $prime</textarea></label>
 """)
 
 
-def plain_routes(delivery: Delivery) -> flask.Blueprint:
-    """Return a blueprint with the route ``/plain``, which generates text from a submitted form."""
-    routes = flask.Blueprint("plain", __name__)
+def plain_routes(delivery: Delivery) -> list[Route]:
+    """Return the route ``/plain``, which generates text from a submitted form."""
 
-    def generate(prime: str, model: str, temperature: str) -> tuple[str, int, str]:
+    async def generate(http: HttpRequest, prime: str, model: str, temperature: str) -> tuple[str, int, str]:
         """Return the generated text, the HTTP status and the error message."""
         try:
             if len(prime) > MAX_PROMPT:
-                raise BadRequest(f"prime is longer than {MAX_PROMPT:,} characters", "prime")
+                raise Refused(f"prime is longer than {MAX_PROMPT:,} characters", "prime")
             if temperature not in TEMPERATURES:
-                raise BadRequest(f"temperature must be one of {', '.join(TEMPERATURES)}", "temperature")
+                raise Refused(f"temperature must be one of {', '.join(TEMPERATURES)}", "temperature")
             fixed = {"length": LENGTH, "temperature": float(temperature), "unknown": "skip"}
-            slot, _ = delivery.submit(Request.from_json({"model": model, "prime": prime, **fixed}))
-            update = delivery.whole(slot, 0)
-        except BadRequest as error:
+            request = Request.from_json({"model": model, "prime": prime, **fixed})
+            slot, _ = await delivery.submit(http, request)
+            try:
+                update = await delivery.whole(slot, 0)
+            finally:
+                await delivery.close(slot)
+        except Refused as error:
             return "", error.status, str(error)
-        except Busy as error:
-            return "", 503, str(error)
-        except TooManyRequests as error:
-            return "", 429, error.description or ""
         if update.reason in ("length", "stop"):
             return update.text, 200, ""
         if update.reason == "error":
             return update.text, 500, update.error
         return update.text, 503, "generation was interrupted: try again"
 
-    @routes.get("/plain")
-    def plain() -> flask.Response:
-        given = flask.request.args
+    async def plain(http: HttpRequest) -> Response:
+        given = http.query_params
         # Browsers submit line breaks as CRLF.
         prime, model = given.get("prime", "").replace("\r\n", "\n"), given.get("model", "")
         temperature = given.get("temperature", DEFAULT)
-        text, status, error = generate(prime, model, temperature)
+        if http.headers.get("sec-fetch-site") == "cross-site":  # another site must not start texts
+            text, status, error = "", 200, ""
+        else:
+            text, status, error = await generate(http, prime, model, temperature)
         try:
-            models = delivery.queue.models()
+            models = await delivery.queue.models()
         except Busy:  # Redis is not responding
             models = []
-        shown = page(models, prime, model, temperature, text, error, status)
-        response = flask.Response(shown, status, mimetype="text/html")
-        if status in (429, 503):
-            response.headers["Retry-After"] = str(RETRY_AFTER)
-        return response
+        headers = RETRY_AFTER if status in (429, 503) else None
+        return HTMLResponse(page(models, prime, model, temperature, text, error, status), status, headers)
 
-    return routes
+    return [Route("/plain", plain)]
 
 
 def page(

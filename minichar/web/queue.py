@@ -1,189 +1,194 @@
-"""The job-queue interface used by the HTTP server, and an in-process implementation."""
+"""A server's queue of jobs: their texts, and the workers that generate them."""
 
-import threading
+import asyncio
+import secrets
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
-from minichar.model import CharRNN
 from minichar.web.details import Details
-from minichar.web.job import Busy, Job, Update
-from minichar.web.jobs import Jobs
-from minichar.web.models import ModelInfo, describe
-from minichar.web.request import Request, UnknownModel
-from minichar.web.scheduler import Scheduler
-from minichar.web.snapshots import LocalSnapshots
+from minichar.web.errors import Busy, Refused, Unavailable
+from minichar.web.models import ModelInfo
+from minichar.web.request import Request
+from minichar.web.texts import Text, Texts, return_memory
+from minichar.web.update import READ_TIMEOUT, Update
 
 MEMORY = 64 * 2**20
 """Default memory budget for texts, in bytes."""
-
-
-class Unavailable(Busy):
-    """Raised when no worker is available or Redis cannot be reached."""
-
-    code = "unavailable"
+CHECK_INTERVAL = 1.0
+"""Seconds between searches for abandoned and expired texts."""
 
 
 class JobQueue(ABC):
-    """Interface for queues that accept requests and stream the generated text."""
+    """Queue that accepts requests and streams the generated text.
+
+    A subclass passes the jobs to workers, and adds what they generate to `texts`. Workers are processes of
+    the server (`minichar.web.processes`), or share Redis with it (`minichar.web.redis_queue`). Without Redis
+    or a worker, all methods may raise `Unavailable`.
+
+    Parameters
+    ----------
+    queue : int
+        Maximum number of waiting jobs per model.
+    memory : int
+        Memory budget for texts, in bytes.
+    """
+
+    def __init__(self, queue: int, memory: int = MEMORY) -> None:
+        self.texts, self._queue = Texts(memory), queue
 
     @abstractmethod
-    def models(self) -> list[ModelInfo]:
+    async def models(self) -> list[ModelInfo]:
         """Return the available models, default first."""
 
     @abstractmethod
-    def submit(self, request: Request) -> str:
-        """Queue a request and return the id of its job.
-
-        Raises
-        ------
-        BadRequest
-            If the requested model does not exist, or a character is not in the model's vocabulary.
-        Busy
-            If the queue is full.
-        """
-
-    @abstractmethod
-    def request(self, job_id: str) -> Request:
-        """Return the request that started a job.
-
-        Raises
-        ------
-        KeyError
-            If there is no such job.
-        """
-
-    @abstractmethod
-    def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
-        """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
-
-    @abstractmethod
-    def leave(self, job_id: str) -> None:
-        """Record that a client has stopped reading a job's text.
-
-        A job without readers is cancelled after a few seconds.
-        """
-
-    @abstractmethod
-    def position(self, job_id: str) -> int | None:
-        """Return the position of a waiting job in its model's queue, counting from 1.
-
-        Return None if the job is not waiting.
-
-        Raises
-        ------
-        Unavailable
-            If there is no worker for the requested model.
-        """
-
-    @abstractmethod
-    def cancel(self, job_id: str) -> bool:
-        """Cancel a job; do nothing if the id is unknown.
-
-        Return True only if the job has ended and therefore no longer occupies a worker.
-        """
-
-    @abstractmethod
-    def job_counts(self) -> dict[str, int]:
+    async def job_counts(self) -> dict[str, int]:
         """Return the number of unfinished jobs in each state."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Release all resources."""
+    async def _columns(self, model: str) -> int:
+        """Return how many of a model's jobs can run concurrently."""
 
-    def resolve(self, request: Request) -> tuple[Request, ModelInfo]:
+    @abstractmethod
+    async def _unfinished(self, model: str) -> int:
+        """Return how many of a model's jobs are running or waiting."""
+
+    @abstractmethod
+    async def _waiting(self, model: str) -> list[str]:
+        """Return the jobs that wait for a worker, in order. Raise `Unavailable` if there is no worker."""
+
+    @abstractmethod
+    async def _give(self, job_id: str, text: Text) -> None:
+        """Give a new job to the workers."""
+
+    @abstractmethod
+    async def _find(self, job_id: str) -> Request:
+        """Return the request of a job that another server has submitted, or raise a KeyError."""
+
+    @abstractmethod
+    async def _cancel(self, job_id: str, text: Text) -> bool:
+        """Cancel a job, and return whether it no longer occupies a worker."""
+
+    @abstractmethod
+    async def _abandon(self, job_id: str, text: Text) -> None:
+        """Cancel a job unless it has a reader on another server."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether the server can no longer work and must be restarted."""
+        return False
+
+    async def start(self) -> None:
+        """Start background tasks in the running event loop."""
+        self._checking = asyncio.create_task(self._check_regularly())
+
+    async def resolve(self, request: Request) -> tuple[Request, ModelInfo]:
         """Return the request with its model name filled in, and the model's description."""
-        models = self.models()
+        models = await self.models()
         if not models:
             raise Unavailable("no worker is available: try again later")
         wanted = request.model or models[0].name
         for model in models:
             if model.name == wanted:
                 return request.with_model(wanted), model
-        raise UnknownModel(
-            f"no model named {wanted!r}: see /api/models for the available models", field="model"
-        )
+        message = f"no model named {wanted!r}: see /api/models for the available models"
+        raise Refused(message, "model", 404, "model_not_found")
 
+    async def submit(self, request: Request) -> str:
+        """Queue a request and return the id of its job.
 
-class LocalQueue(JobQueue):
-    """Queue that runs jobs in threads of this process.
-
-    Parameters
-    ----------
-    models : dict of str to CharRNN
-    columns, queue, pace
-        Arguments for the `Scheduler` of each model.
-    memory : int
-        Memory budget for texts, in bytes.
-    """
-
-    def __init__(
-        self, models: dict[str, CharRNN], columns: int, queue: int, pace: float, memory: int = MEMORY
-    ) -> None:
-        self._models, self._options = models, (columns, queue, pace)
-        self._infos = [describe(name, model) for name, model in models.items()]
-        self._schedulers: dict[str, Scheduler] = {}
-        self._jobs = Jobs(memory)
-        self._lock = threading.Lock()
-
-    def models(self) -> list[ModelInfo]:
-        """Return the available models, default first."""
-        return self._infos
-
-    def submit(self, request: Request) -> str:
-        """Queue a request and return the id of its job."""
-        request, model = self.resolve(request)
-        job = Job(request, request.stream(model.vocabulary, model.reset_on))
-        with self._lock:
-            if model.name not in self._schedulers:
-                self._schedulers[model.name] = Scheduler(
-                    self._models[model.name], *self._options, LocalSnapshots()
-                )
-            scheduler = self._schedulers[model.name]
-        job_id = self._jobs.add(job)
+        Raises
+        ------
+        Refused
+            If the requested model does not exist, or a character is not in the model's vocabulary.
+        Busy
+            If the queue is full.
+        """
+        request, model = await self.resolve(request)
+        request.stream(model.vocabulary)  # rejects unknown characters before the job is queued
+        await self._check_capacity(model.name)
+        job_id, text = secrets.token_urlsafe(12), Text(request)
+        self.texts.add(job_id, text)
         try:
-            scheduler.submit(job)
+            await self._give(job_id, text)
         except BaseException:
-            self._jobs.remove(job_id)
+            self.texts.lose(job_id)
             raise
         return job_id
 
-    def request(self, job_id: str) -> Request:
-        """Return the request that started a job."""
-        return self._jobs[job_id].request
+    async def check(self) -> None:
+        """Raise `Busy` if a new request for the default model would be rejected."""
+        _, model = await self.resolve(Request.from_json({}))
+        await self._check_capacity(model.name)
 
-    def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
+    async def _check_capacity(self, model: str) -> None:
+        if await self._unfinished(model) >= await self._columns(model) + self._queue:
+            raise Busy("too many requests are in progress: try again later")
+
+    async def _text(self, job_id: str) -> Text:
+        """Return the text of a job, or raise a KeyError."""
+        if self.texts.get(job_id) is None:
+            request = await self._find(job_id)
+            if self.texts.get(job_id) is None:
+                self.texts.add(job_id, Text(request))
+        return self.texts[job_id]
+
+    async def request(self, job_id: str) -> Request:
+        """Return the request that started a job, or raise a KeyError if there is no such job."""
+        return (await self._text(job_id)).request
+
+    async def follow(self, job_id: str, after: int) -> AsyncGenerator[Update | None]:
         """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
-        if (job := self._jobs.get(job_id)) is None:  # the job was removed after the call to `request`
-            return iter([Update("", Details(), after, "closing")])
-        return job.follow(after)
+        try:
+            text = await self._text(job_id)
+        except (KeyError, Busy):  # the text was removed after the call to `request`
+            yield Update("", Details(), after, "closing")
+            return
+        async with aclosing(text.follow(after)) as updates:
+            async for update in updates:
+                yield update
 
-    def leave(self, job_id: str) -> None:
-        """Do nothing, because the scheduler itself detects and cancels jobs without readers."""
+    async def leave(self, job_id: str) -> None:  # noqa: B027
+        """Note that a client has stopped to read a job's text, which is cancelled if it has no other reader.
 
-    def position(self, job_id: str) -> int | None:
-        """Return the position of a waiting job in its model's queue, or None if it is not waiting."""
-        job = self._jobs.get(job_id)
-        waiting = [list(scheduler.waiting) for scheduler in list(self._schedulers.values())]
-        return next((jobs.index(job) + 1 for jobs in waiting if job in jobs), None)
+        By default, `_check_regularly` finds such jobs.
+        """
 
-    def cancel(self, job_id: str) -> bool:
-        """Cancel a job. Return False if there is no such job."""
-        if job := self._jobs.get(job_id):
-            job.finish("cancelled")
-        return job is not None
+    async def position(self, job_id: str) -> int | None:
+        """Return the position of a waiting job in its model's queue, or None if the job is not waiting.
 
-    def job_counts(self) -> dict[str, int]:
-        """Return the number of running and waiting jobs."""
-        schedulers = list(self._schedulers.values())
-        return {
-            "running": sum(len(scheduler.running) for scheduler in schedulers),
-            "waiting": sum(len(scheduler.waiting) for scheduler in schedulers),
-        }
+        Positions are counted from 1. If there is no worker for the model, raise `Unavailable`.
+        """
+        waiting = await self._waiting((await self._text(job_id)).request.model)
+        return waiting.index(job_id) + 1 if job_id in waiting else None
 
-    def close(self) -> None:
-        """Stop all schedulers and end their jobs."""
-        with self._lock:
-            schedulers = list(self._schedulers.values())
-        for scheduler in schedulers:
-            scheduler.close()
-        self._jobs.close()
+    async def cancel(self, job_id: str) -> bool:
+        """Cancel a job; do nothing if the id is unknown.
+
+        Return True only if the job has ended and therefore no longer occupies a worker.
+        """
+        try:
+            text = await self._text(job_id)
+        except KeyError:
+            return False
+        return await self._cancel(job_id, text)
+
+    async def close(self) -> None:
+        """End all readers and release all resources."""
+        self._checking.cancel()
+        for text in self.texts.in_progress().values():
+            text.finish("closing")
+
+    async def _check_regularly(self) -> None:
+        """Cancel abandoned jobs and remove expired texts."""
+        checked = time.monotonic()
+        while True:
+            await asyncio.sleep(CHECK_INTERVAL)
+            # Cap the elapsed time so that no job is cancelled as abandoned because the machine was suspended.
+            now = time.monotonic()
+            for job_id, text in self.texts.abandoned(min(now - checked, READ_TIMEOUT)).items():
+                await self._abandon(job_id, text)
+            checked = now
+            if self.texts.expire():
+                return_memory()

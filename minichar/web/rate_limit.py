@@ -2,33 +2,20 @@
 
 import ipaddress
 import math
-import threading
 import time
 from dataclasses import dataclass
 
-from werkzeug.exceptions import TooManyRequests
-
 from minichar.errors import counted
-from minichar.web.job import ABANDONED_AFTER, Busy
+from minichar.web.errors import Busy, Refused
+from minichar.web.update import ABANDONED_AFTER
 
 MARGIN = 2.0
 """Seconds allowed for cancelling an abandoned job, because a worker does so only after its next check."""
-RETRY_AFTER = 2
-"""Seconds after which a rejected client may retry."""
 
 
 @dataclass(eq=False)
 class Slot:
-    """A request that counts towards its client's limit.
-
-    Attributes
-    ----------
-    client : str
-    expires : float
-        Time at which the request stops counting towards the limit, on the ``time.monotonic()`` clock.
-    job_id : str
-        Id of the request's job; empty if there is none.
-    """
+    """A request that counts towards its client's limit until the time `expires` (``time.monotonic()``)."""
 
     client: str
     expires: float = math.inf
@@ -38,69 +25,50 @@ class Slot:
         """Stop counting the request."""
         self.expires = 0.0
 
-    def linger(self) -> None:
-        """Keep counting the request until its job is cancelled for lack of a reader."""
-        self.expires = time.monotonic() + ABANDONED_AFTER + MARGIN
-
     def close(self) -> None:
-        """End the request, but keep counting it (`linger`) if its job may still be running."""
+        """End the request, but keep counting it until its job is cancelled for lack of a reader."""
         if self.expires == math.inf:
-            if self.job_id:
-                self.linger()
-            else:
-                self.release()
+            self.expires = time.monotonic() + ABANDONED_AFTER + MARGIN if self.job_id else 0.0
 
 
 class ConcurrencyLimit:
-    """Limit on the number of concurrent requests, per client and in total.
+    """Limit on the number of concurrent requests, per client and in total; 0 for no limit.
 
     A job without a reader counts towards its client's limit until it is cancelled.
-
-    Parameters
-    ----------
-    limit : int
-        Maximum number of concurrent requests per client; 0 for no limit.
-    total : int
-        Maximum number of concurrent requests; 0 for no limit.
     """
 
     def __init__(self, limit: int, total: int = 0) -> None:
         self.limit, self.total = limit, total
         self._slots: set[Slot] = set()
-        self._lock = threading.Lock()
 
     def acquire(self, client: str, job_id: str = "") -> Slot:
         """Count a new request from `client`. If `job_id` is given, the request is for an existing job.
 
         Raises
         ------
-        TooManyRequests
+        Refused
             If the client has reached its limit.
         Busy
             If the limit on the total number of requests has been reached.
         """
         now = time.monotonic()
-        with self._lock:
-            self._slots = {slot for slot in self._slots if slot.expires > now}
-            slots = {slot for slot in self._slots if slot.client == client}
-            without_reader = {slot for slot in slots if slot.expires < math.inf}
-            resumed = {slot for slot in without_reader if job_id and slot.job_id == job_id}
-            if self.limit and len(slots - resumed) >= self.limit:
-                raise TooManyRequests(
-                    f"you already have {counted(self.limit, 'request')} in progress: wait for one to finish",
-                    retry_after=RETRY_AFTER,
-                )
-            if self.total and sum(slot.expires == math.inf for slot in self._slots) >= self.total:
-                raise Busy("too many requests are in progress: try again later")
-            self._slots -= resumed
-            slot = Slot(client, job_id=job_id)
-            self._slots.add(slot)
+        self._slots = {slot for slot in self._slots if slot.expires > now}
+        slots = {slot for slot in self._slots if slot.client == client}
+        without_reader = {slot for slot in slots if slot.expires < math.inf}
+        resumed = {slot for slot in without_reader if job_id and slot.job_id == job_id}
+        if self.limit and len(slots - resumed) >= self.limit:
+            held = counted(self.limit, "request")
+            raise Refused(f"you already have {held} in progress: wait for one to finish", status=429)
+        if self.total and sum(slot.expires == math.inf for slot in self._slots) >= self.total:
+            raise Busy("too many requests are in progress: try again later")
+        self._slots -= resumed
+        slot = Slot(client, job_id=job_id)
+        self._slots.add(slot)
         return slot
 
     def lingering(self, job_id: str) -> list[Slot]:
         """Return a list of a job's slots whose requests have ended."""
-        with self._lock:
-            return [slot for slot in self._slots if slot.job_id == job_id and slot.expires < math.inf]
+        return [slot for slot in self._slots if slot.job_id == job_id and slot.expires < math.inf]
 
 
 def client_name(address: str) -> str:

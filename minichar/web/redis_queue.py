@@ -1,151 +1,210 @@
-"""Job queue in Redis, for workers on any number of machines."""
+"""Messages between servers and workers, over Redis: the server's side."""
 
-import secrets
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+import asyncio
+import json
+import logging
+import time
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
 
-import redis
-from dramatiq import Message
+import redis.asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialBackoff
 
 from minichar.web.details import Details
-from minichar.web.job import Busy, Update
-from minichar.web.jobs import KEEP
+from minichar.web.errors import Unavailable
 from minichar.web.models import ModelInfo
-from minichar.web.queue import JobQueue, Unavailable
+from minichar.web.queue import MEMORY, JobQueue
 from minichar.web.request import Request
-from minichar.web.store import Store, parse, queue_name
-from minichar.web.subscriber import MOST, MOST_PLAIN, Subscriber
+from minichar.web.store import (
+    GROUP,
+    UNSEEN_AFTER,
+    WORKERS,
+    dump,
+    key,
+    milliseconds,
+    parse,
+    pool,
+    redis_errors,
+)
+from minichar.web.texts import KEEP, Text
+from minichar.web.update import ABANDONED_AFTER, READ_TIMEOUT, Update
 
-
-@contextmanager
-def redis_errors() -> Iterator[None]:
-    """Convert Redis errors to `Unavailable`."""
-    try:
-        yield
-    except redis.RedisError as error:
-        raise Unavailable("Redis is not responding: try again later") from error
+INTERVAL = 0.02
+"""Minimum number of seconds between reads of the new text of all jobs."""
+MOST = 20
+"""Maximum number of entries of a job to read at once. An entry takes up to 6 KB."""
 
 
 class RedisQueue(JobQueue):
-    """Queue that sends jobs to workers through Redis.
+    """Job queue whose workers share Redis with this server. Raise `MinicharError` if the URL is invalid."""
 
-    Parameters
-    ----------
-    url : str
-        Redis URL.
-    queue : int
-        Maximum number of waiting jobs per model.
-    """
+    def __init__(self, url: str, queue: int, memory: int = MEMORY) -> None:
+        super().__init__(queue, memory)
+        retry = Retry(ExponentialBackoff(cap=2, base=0.05), 1)
+        connections = pool(redis.asyncio.BlockingConnectionPool, url, retry)
+        self.client: Any = redis.asyncio.Redis(connection_pool=connections)
+        self._positions: dict[str, str] = {}  # the last entry that was read of each text in progress
+        self._queues: dict[str, tuple[float, dict[str, str]]] = {}  # when waiting jobs were read, and which
+        self._tasks: list[asyncio.Task[None]] = []
 
-    def __init__(self, url: str, queue: int) -> None:
-        self._store, self._queue = Store(url, retries=1), queue
-        self._subscriber = Subscriber(self._store)
+    async def start(self) -> None:
+        """Begin to add what workers publish to `texts`."""
+        await super().start()
+        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._keep_reading())]
 
-    def problem(self) -> str | None:
-        """Return the reason why Redis cannot be reached, or None if it can."""
-        return self._store.problem()
+    async def close(self) -> None:
+        """End all readers. Jobs that have a reader on another server continue to run."""
+        for task in self._tasks:
+            task.cancel()
+        await super().close()
+        await self.client.aclose()
 
-    def models(self) -> list[ModelInfo]:
+    async def models(self) -> list[ModelInfo]:
         """Return the models of all live workers."""
-        with redis_errors():
-            workers = self._store.workers()
-        models = [ModelInfo(**model) for worker in workers for model in worker["models"]]
+        models = [model for announcement in await self._workers() for model in models_of(announcement)]
         return list({model.name: model for model in models}.values())
 
-    def submit(self, request: Request) -> str:
-        """Queue a request and return the id of its job."""
-        request, model = self.resolve(request)
-        request.stream(model.vocabulary)  # rejects unknown characters before the job is queued
-        store, queue, job_id = self._store, queue_name(model.name), secrets.token_urlsafe(12)
+    async def _workers(self) -> list[str]:
+        """Return the announcements of all live workers."""
         with redis_errors():
-            if store.unfinished(queue) >= store.columns(model.name) + self._queue:
-                raise Busy("too many requests are in progress: try again later")
-            store.put("request", job_id, request.dump(), KEEP)
-            store.keep_reading([job_id])
-            message = store.broker.enqueue(Message(queue, queue, (job_id,), {}, {}))
-            store.put("message", job_id, message.options["redis_message_id"], KEEP)
-            store.expire_queue(queue)
-        return job_id
+            ids = sorted(await self.client.smembers(WORKERS))
+            found = await self.client.mget([key("worker", each) for each in ids]) if ids else []
+            if dead := [each for each, text in zip(ids, found, strict=True) if text is None]:
+                await self.client.srem(WORKERS, *dead)
+        return [text for text in found if text is not None]
 
-    def request(self, job_id: str) -> Request:
-        """Return the request that started a job."""
+    async def _columns(self, model: str) -> int:
+        workers = [json.loads(announcement) for announcement in await self._workers()]
+        return sum(
+            worker["columns"] for worker in workers if any(info["name"] == model for info in worker["models"])
+        )
+
+    async def _unfinished(self, model: str) -> int:
+        with redis_errors():
+            return await self.client.xlen(key("jobs", model))
+
+    async def job_counts(self) -> dict[str, int]:
+        """Return the number of unfinished jobs."""
+        return {"unfinished": sum([await self._unfinished(model.name) for model in await self.models()])}
+
+    async def _waiting(self, model: str) -> list[str]:
+        if not await self._columns(model):
+            raise Unavailable("no worker is available: generation continues when one is started")
+        fetched, entries = self._queues.get(model, (-READ_TIMEOUT, {}))
+        if time.monotonic() - fetched >= READ_TIMEOUT:
+            entries = await self._entries(model)
+            self._queues[model] = time.monotonic(), entries
+        return list(entries)
+
+    async def _entries(self, model: str) -> dict[str, str]:
+        """Return the stream entry of each job that no worker has taken, in order."""
+        stream, last = key("jobs", model), "0"
+        with redis_errors():
+            if await self.client.exists(stream):
+                groups = await self.client.xinfo_groups(stream)
+                last = next((group["last-delivered-id"] for group in groups if group["name"] == GROUP), last)
+            entries = await self.client.xrange(stream, f"({last}")
+        return {fields["job"]: entry for entry, fields in entries}
+
+    async def _give(self, job_id: str, text: Text) -> None:
+        stream = key("jobs", text.request.model)
+        with redis_errors():
+            async with self.client.pipeline() as pipeline:
+                pipeline.set(key("request", job_id), text.request.dump(), px=milliseconds(KEEP))
+                pipeline.set(key("seen", job_id), "", px=milliseconds(UNSEEN_AFTER))
+                pipeline.xadd(stream, {"job": job_id}).pexpire(stream, milliseconds(KEEP))
+                await pipeline.execute()
+
+    async def check(self) -> None:
+        """Also write to Redis: if it is full, it answers, but rejects this."""
+        await super().check()
+        with redis_errors():
+            await self.client.set(key("check", ""), "", px=1000)
+
+    async def _find(self, job_id: str) -> Request:
         if not job_id.isascii():  # lone surrogates, which JSON allows, cannot be sent to Redis
             raise KeyError(job_id)
         with redis_errors():
-            text = self._store.get("request", job_id)
+            text = await self.client.get(key("request", job_id))
         if text is None:
             raise KeyError(job_id)
         return Request.load(text)
 
-    def follow(self, job_id: str, after: int) -> Iterator[Update | None]:
-        """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
-        with closing(self._subscriber.follow(job_id, self._most(job_id))) as batches:
-            for entries in batches:
-                if not entries:
-                    if not self._exists(job_id):
-                        break
-                    yield None
-                for _, text in entries:
-                    update = parse(text)
-                    # A slow worker that was presumed dead may publish the same characters as its successor.
-                    start = len(update.text) - max(0, min(len(update.text), update.end - after))
-                    after = max(after, update.end)
-                    new, details = update.text[start:], update.details.after(start)
-                    if new or update.reason or update.restarted:
-                        yield Update(new, details, after, update.reason, update.error, update.restarted)
-                    if update.reason:
-                        return
-        yield Update("", Details(), after, "closing")
+    async def leave(self, job_id: str) -> None:
+        """Let a job without readers on any server be cancelled after `ABANDONED_AFTER` seconds."""
+        if (text := self.texts.get(job_id)) and text.readers:
+            return
+        with suppress(Unavailable), redis_errors():
+            await self.client.pexpire(key("seen", job_id), milliseconds(ABANDONED_AFTER))
 
-    def _most(self, job_id: str) -> int:
-        """Return the maximum number of stream entries to read at a time for a job."""
-        try:
-            return MOST if self.request(job_id).alternatives else MOST_PLAIN
-        except (KeyError, Unavailable):
-            return MOST
+    async def _abandon(self, job_id: str, text: Text) -> None:
+        self.texts.lose(job_id)  # a worker cancels the job if no other server reads it either
 
-    def _exists(self, job_id: str) -> bool:
-        """Return False if a job no longer exists in Redis, for example because it has expired."""
-        try:
-            return self._store.get("request", job_id) is not None
-        except redis.RedisError:
-            return True  # assume that the job exists; the subscriber stops the reader if Redis is down
-
-    def leave(self, job_id: str) -> None:
-        """Record that a client is no longer reading the text of a job.
-
-        A job without readers on any server is cancelled after `ABANDONED_AFTER` seconds.
-        """
-        if not self._subscriber.has_reader(job_id):
-            with suppress(redis.RedisError):
-                self._store.stop_reading(job_id)
-
-    def position(self, job_id: str) -> int | None:
-        """Return a job's position in its model's queue, or None if the job is not waiting."""
-        model = self.request(job_id).model
+    async def _cancel(self, job_id: str, text: Text) -> bool:
+        # A running job stops within about a second.
+        model = text.request.model
+        waiting = await self._entries(model)
         with redis_errors():
-            if not self._store.columns(model):
-                raise Unavailable("no worker is available: generation continues when one is started")
-            return self._store.position(queue_name(model), job_id)
-
-    def cancel(self, job_id: str) -> bool:
-        """Cancel a job and return whether it was waiting. A running job stops within about a second."""
-        try:
-            model = self.request(job_id).model
-        except KeyError:
-            return False  # store nothing for unknown ids, because clients can send arbitrary ones
-        with redis_errors():
-            if self._store.remove_waiting(queue_name(model), job_id):
+            if job_id in waiting and await self.client.xdel(key("jobs", model), waiting[job_id]):
+                await self.client.xadd(key("text", job_id), dump(Update("", Details(), 0, "cancelled")))
+                await self.client.pexpire(key("text", job_id), milliseconds(KEEP))
                 return True
-            self._store.put("cancelled", job_id, "", KEEP)
+            await self.client.set(key("cancelled", job_id), "", px=milliseconds(KEEP))
+        return False
+
+    async def _read(self) -> None:
+        """Add what workers publish to the texts in progress."""
+        while True:
+            behind = False
+            try:
+                behind = await self._read_once()
+            except Exception as error:
+                if not isinstance(error, Unavailable):
+                    logging.exception("unexpected error while reading from Redis")
+                self._lose_all()
+            await asyncio.sleep(0 if behind else INTERVAL)
+
+    async def _read_once(self) -> bool:
+        """Read the next entries of all texts in progress, and return whether there may be more."""
+        texts = {key("text", job_id): text for job_id, text in self.texts.in_progress().items()}
+        self._positions = {stream: self._positions.get(stream, "0") for stream in texts}
+        if not texts:
             return False
-
-    def job_counts(self) -> dict[str, int]:
-        """Return the number of unfinished jobs."""
         with redis_errors():
-            queues = [queue_name(model.name) for model in self.models()]
-            return {"unfinished": sum(self._store.unfinished(queue) for queue in queues)}
+            found = await self.client.xread(self._positions, count=MOST, block=milliseconds(INTERVAL))
+        for stream, entries in found:
+            for self._positions[stream], fields in entries:
+                texts[stream].add(parse(fields))
+        return any(len(entries) == MOST for _, entries in found)
 
-    def close(self) -> None:
-        """Stop all readers on this server. Jobs that have a reader on another server continue to run."""
-        self._subscriber.close()
+    def _lose_all(self) -> None:
+        for job_id in self.texts.in_progress():
+            self.texts.lose(job_id)
+
+    async def _keep_reading(self) -> None:
+        """Record regularly that jobs have readers, and lose jobs that Redis has lost."""
+        while True:
+            await asyncio.sleep(ABANDONED_AFTER / 4)
+            jobs = [job_id for job_id, text in self.texts.in_progress().items() if text.readers]
+            try:
+                with redis_errors():
+                    async with self.client.pipeline(transaction=False) as pipeline:
+                        for job_id in jobs:
+                            pipeline.exists(key("request", job_id))
+                        for job_id in jobs:
+                            pipeline.set(key("seen", job_id), "", px=milliseconds(UNSEEN_AFTER))
+                        found = await pipeline.execute()
+            except Unavailable:  # workers cannot publish text either
+                self._lose_all()
+                continue
+            for job_id, exists in zip(jobs, found, strict=False):
+                if not exists:
+                    self.texts.lose(job_id)
+
+
+@lru_cache(64)
+def models_of(announcement: str) -> list[ModelInfo]:
+    """Return the models in a worker's announcement."""
+    return [ModelInfo(**model) for model in json.loads(announcement)["models"]]

@@ -15,47 +15,11 @@ from minichar.sampling.choice import Choice
 from minichar.sampling.generate import STREAM, Unknown, prime_ids
 from minichar.sampling.streams import Stream
 from minichar.text.vocabulary import Vocabulary
+from minichar.web.errors import Refused
 
 OPENAPI: dict[str, Any] = json.loads(files("minichar.web").joinpath("openapi.json").read_text("utf-8"))
 MAX_MESSAGE = 200
 """Maximum length of a validation message, in characters. Longer messages are truncated."""
-
-
-class BadRequest(MinicharError):
-    """Raised when a request is invalid.
-
-    Parameters
-    ----------
-    message : str
-    field : str or None
-        The invalid field, if there is one.
-
-    Attributes
-    ----------
-    status : int
-        The HTTP status.
-    code : str or None
-        The error code in OpenAI's API, if there is one.
-    """
-
-    status = 400
-    code: str | None = None
-
-    def __init__(self, message: str, field: str | None = None) -> None:
-        super().__init__(message)
-        self.field = field
-
-
-class UnknownModel(BadRequest):
-    """Raised when there is no model with the requested name."""
-
-    status, code = 404, "model_not_found"
-
-
-class NotInVocabulary(BadRequest):
-    """Raised when a character is not in the vocabulary of the model."""
-
-    status = 409
 
 
 def validate(data: Any, schema: str) -> dict[str, Any]:
@@ -63,19 +27,19 @@ def validate(data: Any, schema: str) -> dict[str, Any]:
 
     Raises
     ------
-    BadRequest
+    Refused
         If `data` does not match the schema.
     """
     expected = OPENAPI["components"]["schemas"][schema]
     try:
         error = best_match(Draft202012Validator(expected).iter_errors(data))
     except RecursionError:  # jsonschema's error messages contain the value's repr
-        raise BadRequest("the request is nested too deeply") from None
+        raise Refused("the request is nested too deeply") from None
     if error is not None:
         field, message = ".".join(map(str, error.absolute_path)) or None, error.message
         if len(message) > MAX_MESSAGE:  # keep the end of the message, which gives the reason
             message = f"…{message[-MAX_MESSAGE:]}"
-        raise BadRequest(f"{field or 'the request'}: {message}", field)
+        raise Refused(f"{field or 'the request'}: {message}", field)
     return {
         name: field["default"] for name, field in expected["properties"].items() if "default" in field
     } | data
@@ -95,6 +59,7 @@ class Request:
     argmax: bool
     stop: tuple[str, ...]
     unknown: Unknown
+    bias: tuple[tuple[str, float], ...]
     branches: tuple[tuple[int, str], ...]
     start: int
     alternatives: bool
@@ -105,7 +70,7 @@ class Request:
 
         Raises
         ------
-        BadRequest
+        Refused
             If the value does not match the schema.
         """
         given = validate(data, "Generate")
@@ -121,6 +86,7 @@ class Request:
             argmax=given["argmax"],
             stop=tuple(given["stop"]),
             unknown=given["unknown"],
+            bias=tuple((character, float(value)) for character, value in given["bias"].items()),
             branches=tuple((int(position), character) for position, character in given["branches"]),
             start=int(given["from"]),
             alternatives=given["alternatives"],
@@ -130,8 +96,8 @@ class Request:
     def load(cls, text: str) -> Self:
         """Restore a request serialised by `dump`."""
         data = json.loads(text)
-        branches = tuple((position, character) for position, character in data["branches"])
-        return cls(**data | {"stop": tuple(data["stop"]), "branches": branches})
+        pairs = {name: tuple(map(tuple, data[name])) for name in ("bias", "branches")}
+        return cls(**data | {"stop": tuple(data["stop"])} | pairs)
 
     def dump(self) -> str:
         """Serialise the request to JSON."""
@@ -146,22 +112,23 @@ class Request:
 
         Parameters
         ----------
-        vocabulary : Vocabulary
         reset_on : str
             The string at which the model's state is reset, if any.
         known : str
-            The text generated so far, if any.
+            The text generated so far, if any, without the first ``start`` characters.
 
         Raises
         ------
-        NotInVocabulary
+        Refused
             If a character is not in the vocabulary.
         """
         try:
             prime = prime_ids(vocabulary, self.prime, self.unknown, reset_on)
             given = {position: int(vocabulary.encode(character)[0]) for position, character in self.branches}
+            biased = [pair for pair in self.bias if self.unknown != "skip" or pair[0] in vocabulary]
+            bias = {int(vocabulary.encode(character)[0]): value for character, value in biased}
         except MinicharError as error:
-            raise NotInVocabulary(str(error).partition("; remove them")[0]) from error
-        given |= dict(enumerate(vocabulary.encode(known).tolist()))
+            raise Refused(str(error).partition("; remove them")[0], status=409) from error
+        given |= dict(enumerate(vocabulary.encode(known).tolist(), self.start))
         choice = Choice(self.temperature, self.top_k, self.top_p, self.argmax)
-        return Stream(prime, choice, host_generator(self.seed, STREAM, 0), given)
+        return Stream(prime, choice, host_generator(self.seed, STREAM, 0), given, bias)

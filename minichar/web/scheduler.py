@@ -1,9 +1,16 @@
-"""Run all jobs for a model in one thread, as columns of one batch."""
+"""Run all jobs for a model in one thread, as columns of two batches.
+
+Jobs are generated at a steady pace in one batch. A job that is still reading its prompt or generating text
+that its readers already have runs in the other one, as fast as possible. That batch uses the time that the
+first one leaves, and at least `SHARE` of the time that the first one takes. Jobs that catch up therefore
+neither speed up nor hold up the others.
+"""
 
 import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -13,85 +20,54 @@ from minichar.model import CharRNN
 from minichar.sampling.streams import Stream, Streams
 from minichar.text.vocabulary import code_points
 from minichar.web.details import pack
-from minichar.web.job import BLANK, MAX_UPDATES, PUBLISH_INTERVAL, READ_TIMEOUT, Busy, Job
-from minichar.web.snapshots import INTERVAL, Snapshots
+from minichar.web.job import MAX_UPDATES, PUBLISH_INTERVAL, Job
 
 RETRY_DELAY = 0.1
 """Seconds to wait after an unexpected error, which may occur again at once."""
+SHARE = 0.25
+"""Time for jobs that catch up, relative to the time for the others, if both want to use the whole core."""
 
 
 class Scheduler:
     """Scheduler that runs the jobs for one model in a background thread.
 
-    Parameters
-    ----------
-    model : CharRNN
-    columns : int
-        Maximum number of jobs that run concurrently.
-    queue : int
-        Maximum number of waiting jobs.
-    pace : float
-        Maximum generation speed of each job, in characters per second; 0 for no limit. Prompts are
-        processed and known text is regenerated at full speed.
-    snapshots : Snapshots
-        The store of snapshots from which jobs resume.
-
-    Attributes
-    ----------
-    running : dict of Stream to Job
-    waiting : deque of Job
+    Each job generates at most `pace` characters per second (0: no limit). Prompts and known
+    text are processed at full speed. `on_news` is called in the thread when jobs have news.
     """
 
-    def __init__(self, model: CharRNN, columns: int, queue: int, pace: float, snapshots: Snapshots) -> None:
-        self.model, self.columns, self.capacity = model, columns, columns + queue
-        self.interval = 1 / pace if pace else 0.0
+    def __init__(self, model: CharRNN, pace: float, on_news: Callable[[], None]) -> None:
+        self.model, self.interval, self._on_news = model, 1 / pace if pace else 0.0, on_news
         vocabulary = model.vocabulary
         self.points = code_points(vocabulary.characters + "\ufffd" * vocabulary.unknown)  # (V,)
-        self.snapshots = snapshots
-        self.running: dict[Stream, Job] = {}
-        self.waiting: deque[Job] = deque()
-        self.closing = False
+        self._jobs: dict[Stream, Job] = {}
+        self._new: deque[Job] = deque()
+        self._closing = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
         self._thread.start()
 
     def submit(self, job: Job) -> None:
-        """Queue a job, unless a stop string occurs in the text that its readers already have.
-
-        Raises
-        ------
-        Busy
-            If the queue is full or the scheduler is closed.
-        """
-        self._check_capacity()  # before doing any work
-        self.snapshots.resume(job)
-        if job.reason is not None:
-            return
+        """Start a job. It joins its batch at the next step."""
         with self._changed:
-            self._check_capacity()  # other jobs may have been submitted in the meantime
-            self.waiting.append(job)
+            self._new.append(job)
             self._changed.notify()
 
-    def _check_capacity(self) -> None:
-        if self.closing or len(self.running) + len(self.waiting) >= self.capacity:
-            raise Busy("too many requests are in progress: try again later")
-
     def close(self) -> None:
-        """End all jobs and stop the scheduler's thread."""
+        """Stop the scheduler's thread and end all jobs."""
         with self._changed:
-            self.closing = True
+            self._closing = True
             self._changed.notify()
         self._thread.join()
 
     def _run(self) -> None:
         # Use one BLAS thread: on busy cores, BLAS threads spend milliseconds waiting for each other.
         with threadpool_limits(1, "blas"):
-            while not self.closing:
+            while not self._closing:
                 try:
                     self._generate()
                 except MinicharError as error:
                     self._finish_all("error", str(error))
-                except Exception:  # a request that triggers a bug must not stop the server
+                except Exception:  # a request that triggers a bug must not stop the worker
                     logging.exception("generation failed")
                     self._finish_all("error", "internal error: see the server log")
                     time.sleep(RETRY_DELAY)
@@ -99,105 +75,97 @@ class Scheduler:
 
     def _finish_all(self, reason: str, error: str = "") -> None:
         with self._changed:
-            jobs = [*self.running.values(), *self.waiting]
-            self.running.clear()
-            self.waiting.clear()
+            jobs = [*self._jobs.values(), *self._new]
+            self._jobs.clear()
+            self._new.clear()
         for job in jobs:
             job.finish(reason, error)
+        self._on_news()
 
     def _generate(self) -> None:
         """Generate text for all jobs until the scheduler is closed."""
-        streams = Streams(self.model.exact())
-        published = due = time.monotonic()
-        while self._admit(streams):
-            generating, ids, scores = streams.step()
-            catching_up = len(generating) < len(streams.streams)  # reading a prompt
-            catching_up |= self._dispatch(streams, generating, ids, scores)
-            now = time.monotonic()
-            if now - published >= max(PUBLISH_INTERVAL, len(self.running) / MAX_UPDATES):
-                # Cap the elapsed time so that no job is cancelled as abandoned because the machine was
-                # suspended.
-                self._publish(streams, min(now - published, READ_TIMEOUT))
+        model = self.model.exact()
+        paced, catching_up = Streams(model), Streams(model)
+        published = due = now = time.monotonic()
+        credit = 0.0  # seconds that `catching_up` may use although `paced` is due
+        while True:
+            idle = not paced.streams
+            if not self._admit(paced, catching_up):
+                return
+            if idle:
+                due = now = time.monotonic()
+            spare = due > now or not paced.streams
+            if catching_up.streams and (spare or credit > 0):
+                self._step(catching_up)
+                for stream in catching_up.streams.copy():
+                    if not self._jobs[stream].catching_up:
+                        catching_up.move(stream, paced)
+                before, now = now, time.monotonic()
+                credit -= 0.0 if spare else now - before
+            elif due > now:
+                with self._changed:
+                    if not self._new:
+                        self._changed.wait(due - now)
+                now = time.monotonic()
+            else:
+                self._step(paced)
+                before, now = now, time.monotonic()
+                credit = credit + SHARE * (now - before) if catching_up.streams else 0.0
+                # Make up for slow steps, up to a limit.
+                due = max(due, now - PUBLISH_INTERVAL) + self.interval
+            if now - published >= max(PUBLISH_INTERVAL, len(self._jobs) / MAX_UPDATES):
                 published = now
-            # Sleep less to make up for slow steps, up to a limit. Do not sleep longer to make up for fast
-            # steps, such as those that process a prompt.
-            due = min(max(due, now - PUBLISH_INTERVAL), now) + self.interval
-            if streams.streams and not catching_up and due > now:
-                time.sleep(due - now)
+                for batch in (paced, catching_up):
+                    for stream in batch.streams.copy():
+                        self._publish(batch, stream)
+                self._on_news()
 
-    def _admit(self, streams: Streams) -> bool:
-        """Assign waiting jobs to free columns; block while there are no jobs. Return False once closed."""
+    def _admit(self, paced: Streams, catching_up: Streams) -> bool:
+        """Add new jobs to the batches; block while there are no jobs. Return False once closed."""
         with self._changed:
-            while not self.closing:
-                while self.waiting and len(self.running) < self.columns:
-                    job = self.waiting.popleft()
-                    self.running[job.stream] = job
-                    streams.join(job.stream, job.state)
-                    job.state = None  # no longer needed
-                if self.running:
+            while not self._closing:
+                while self._new:
+                    job = self._new.popleft()
+                    self._jobs[job.stream] = job
+                    (catching_up if job.catching_up else paced).join(job.stream)
+                if self._jobs:
                     return True
                 self._changed.wait()
             return False
 
-    def _dispatch(
-        self, streams: Streams, generating: list[Stream], ids: np.ndarray, scores: np.ndarray
-    ) -> bool:
-        """Append each generated character to its job and remove completed jobs.
-
-        Returns
-        -------
-        bool
-            Whether any job is still regenerating text that its readers already have.
-        """
-        characters = self.model.vocabulary.characters
+    def _step(self, batch: Streams) -> None:
+        """Generate a character of each job in a batch, and remove completed jobs."""
+        generating, ids, scores = batch.step()
+        characters, news = self.model.vocabulary.characters, False
         details = self._details(generating, ids, scores)
-        catching_up = False
         for j, (stream, k) in enumerate(zip(generating, ids.tolist(), strict=True)):
-            job = self.running[stream]
-            complete = job.append(characters[k], details.get(j, BLANK))
-            if stream.length % INTERVAL == 0 and not job.stopped and job.reason is None:
-                self.snapshots.add(job, streams.state(stream))
-            if complete or not job.text or stream.length == job.known + 1:
-                job.publish()
-            if complete:
-                self._remove(streams, stream)
-            elif 0 < stream.length <= job.known:
-                catching_up = True
-        return catching_up
+            job = self._jobs[stream]
+            complete = job.append(characters[k], details.get(j, b""))
+            if complete or stream.length == job.known + 1:
+                news |= self._publish(batch, stream)
+        if news:
+            self._on_news()
+
+    def _publish(self, batch: Streams, stream: Stream) -> bool:
+        """Publish a job's text, remove the job if it has ended, and return whether there is any news."""
+        job = self._jobs[stream]
+        news = job.publish()
+        if job.reason is not None:
+            batch.leave(stream)
+            del self._jobs[stream]
+        return news
 
     def _details(self, generating: list[Stream], ids: np.ndarray, scores: np.ndarray) -> dict[int, bytes]:
         """Return a packed `Detail` for each job whose readers need one.
 
         The dict is keyed by column of `scores` ``(V, n)``.
         """
-        wanted = [
-            j
-            for j, stream in enumerate(generating)
-            if (job := self.running[stream]).request.alternatives and stream.length > job.known
-        ]
+        wanted = [j for j, stream in enumerate(generating) if self._jobs[stream].wants_details]
         if not wanted:
             return {}
         return dict(
             zip(wanted, pack(probabilities(scores[:, wanted]), ids[wanted], self.points), strict=True)
         )
-
-    def _publish(self, streams: Streams, elapsed: float) -> None:
-        """Publish new text and remove finished jobs. `elapsed` is the capped time since the last call."""
-        for stream, job in list(self.running.items()):
-            job.publish()
-            job.cancel_if_abandoned(elapsed)
-            if job.reason is not None:
-                self._remove(streams, stream)
-        with self._changed:
-            for job in list(self.waiting):
-                job.cancel_if_abandoned(elapsed)
-                if job.reason is not None:
-                    self.waiting.remove(job)
-
-    def _remove(self, streams: Streams, stream: Stream) -> None:
-        streams.leave(stream)
-        with self._changed:
-            del self.running[stream]
 
 
 def probabilities(scores: np.ndarray) -> np.ndarray:

@@ -1,140 +1,158 @@
-"""HTTP server based on Waitress, with limits suitable for a public demo."""
+"""HTTP server based on uvicorn, with limits suitable for a public demo."""
 
+import asyncio
 import ipaddress
 import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-from waitress.adjustments import Adjustments
+import uvicorn
+from starlette.types import ASGIApp
 
 from minichar.errors import MinicharError
 from minichar.extras import on_interrupt
-from minichar.web.app import MAX_BODY
-from minichar.web.connections import MAX_UNSENT, Server
-from minichar.web.forwarded import WSGIApp, behind_proxy
-from minichar.web.memory import limit_arenas
-from minichar.web.threads import Threads
+from minichar.web.connection import NO_DESCRIPTORS, TIMEOUT, Connection, Connections
+from minichar.web.guard import MAX_HEADER
+from minichar.web.pipe import FORMAT
+from minichar.web.queue import JobQueue
 
 try:
     import resource
 except ImportError:  # on Windows
     resource = None  # type: ignore[assignment]
 
-MAX_HEADER = 16 * 1024
-"""Maximum size of the request headers, in bytes."""
 MAX_CONNECTIONS = 4096
 """Maximum number of connections. Near it, the oldest ones without a request in progress are closed."""
-CLEANUP_INTERVAL = 1
-"""Seconds between checks of all deadlines."""
+SPARE_FILES = 64
+"""Number of open files that are not connections."""
+CHECK_TICKS = 10
+"""Number of uvicorn's ticks, of 0.1 s, between checks of all deadlines."""
+GRACE = 2
+"""Seconds for responses in progress to end after the server has been stopped."""
 MIN_STREAMS = 600
 """The server allows at least this many concurrent streams, regardless of `--columns` and `--queue`."""
-SPARE_THREADS = 64
-"""Maximum number of threads for other requests."""
 BACKLOG = 1024
+"""Maximum number of connections that wait to be accepted."""
+ACCEPTED = 32
+"""Maximum number of connections to accept before other events are handled. If there are no file descriptors,
+asyncio tries, and reports the error, as often."""
+
+
+class Server(uvicorn.Server):
+    """Server with limits on its connections.
+
+    It closes the queue when it stops, so that all streams end, and calls `on_ready` with its URL when it
+    accepts connections. `metrics` is another listening socket, for metrics.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        queue: JobQueue,
+        sock: socket.socket,
+        on_ready: Callable[[str], None],
+        metrics: socket.socket | None = None,
+    ) -> None:
+        self._queue, self._sock, self._on_ready = queue, sock, on_ready
+        self._sockets = [sock, metrics] if metrics else [sock]
+        most = allow_open_files(MAX_CONNECTIONS + SPARE_FILES) - SPARE_FILES
+        self.connections = connections = Connections(most)
+
+        class Limited(Connection):
+            """A connection of this server."""
+
+            all = connections
+
+        config = uvicorn.Config(
+            app,
+            http=Limited,
+            loop="asyncio",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            proxy_headers=False,
+            headers=[("Server", "minichar")],
+            server_header=False,
+            timeout_keep_alive=int(TIMEOUT) + 1,  # the connections have their own deadline
+            timeout_graceful_shutdown=GRACE,
+            h11_max_incomplete_event_size=MAX_HEADER,
+            backlog=ACCEPTED,
+        )
+        super().__init__(config)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to accept connections."""
+        asyncio.get_running_loop().set_exception_handler(self._handle)
+        await super().startup(sockets)
+        self._sock.listen(BACKLOG)  # asyncio has set the limit to `ACCEPTED`
+        host, port, *_ = self._sock.getsockname()
+        self._on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End all streams, and stop."""
+        await self._queue.close()
+        await super().shutdown(sockets)
+
+    def run_until_stopped(self) -> None:
+        """Serve requests until ``should_exit`` is set or, in the main thread, until a signal is received."""
+        self.run(self._sockets)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Check all deadlines. uvicorn calls this method regularly, with the number of calls so far."""
+        if counter % CHECK_TICKS == 0:
+            self.connections.check_deadlines()
+        return await super().on_tick(counter)
+
+    def _handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Handle an error that asyncio reports. It tries again to accept connections after a second."""
+        error = context.get("exception")
+        if isinstance(error, OSError) and error.errno in NO_DESCRIPTORS:
+            self.connections.no_descriptors()
+        else:
+            loop.default_exception_handler(context)
 
 
 def serve(
-    app: WSGIApp,
+    app: ASGIApp,
+    queue: JobQueue,
     host: str,
     port: int,
-    streams: int,
     on_ready: Callable[[str], None],
-    close: Callable[[], None],
-    proxy: str | None = None,
+    metrics_port: int | None = None,
 ) -> None:
     """Serve an application until SIGINT or SIGTERM is received.
 
-    Parameters
-    ----------
-    app : WSGI application
-    host : str
-    port : int
-        Port number; 0 for any free port.
-    streams : int
-        Maximum number of concurrent requests for new or already generated text.
-    on_ready : callable
-        Called with the URL when the server is ready to accept connections.
-    close : callable
-        Called to end all streams when the server stops.
-    proxy : str or None
-        IP address of a proxy whose X-Forwarded-For header is trusted.
+    Port 0 is any free port. See `Server` for the other parameters.
 
     Raises
     ------
     MinicharError
         If the server cannot listen on the given address and port.
     """
-    limit_arenas()
     with on_interrupt(signal.SIG_DFL):  # no server to stop yet
-        server = listen(app, host, port, streams, proxy)
-    try:
-        with interruptible():
-            on_ready(f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}/")
-            server.serve()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        close()
-        server.stop()
+        metrics = None if metrics_port is None else listening_socket(host, metrics_port, "--metrics-port")
+        server = Server(app, queue, listening_socket(host, port), on_ready, metrics)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, server.handle_exit)  # uvicorn raises the signal again after it has stopped
+    server.run_until_stopped()
 
 
 def log(level: str) -> None:
     """Log messages of at least this level to standard error, with timestamps.
 
-    Level ``INFO`` includes the access log. Waitress's messages below ``WARNING`` are never logged, because
-    they contain job ids.
+    Level ``INFO`` includes the access log. uvicorn's messages below ``ERROR`` are never logged, because every
+    malformed request causes one.
     """
-    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("waitress").setLevel(max(logging.WARNING, getattr(logging, level)))
+    logging.basicConfig(level=level, format=FORMAT)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
 
 
-def listen(app: WSGIApp, host: str, port: int, streams: int, proxy: str | None = None) -> Server:
-    """Return a listening server. To handle requests, call its ``serve`` method.
-
-    See `serve` for the parameters and errors.
-    """
-    threads = streams + SPARE_THREADS
-    allowed = allow_open_files(2 * threads + MAX_CONNECTIONS)
-    # The open-file limit may be too low for this many threads.
-    connections = max(allowed - 2 * threads, allowed // 2)
-    sock = listening_socket(host, port)
-    options = Adjustments(
-        sockets=[sock],
-        ident="minichar",
-        server_name="localhost",  # used for requests without a Host header
-        connection_limit=connections,
-        cleanup_interval=CLEANUP_INTERVAL,
-        log_socket_errors=False,
-        max_request_header_size=MAX_HEADER,
-        max_request_body_size=MAX_BODY,
-        outbuf_high_watermark=MAX_UNSENT,
-        clear_untrusted_proxy_headers=False,  # `behind_proxy` checks who sent them
-    )
-    info = (sock.family, sock.type, sock.proto, sock.getsockname())
-    application = behind_proxy(app, proxy) if proxy else app
-    return Server(
-        application,
-        map={},
-        _sock=sock,
-        dispatcher=Threads(threads),
-        adj=options,
-        sockinfo=info,
-        bind_socket=False,
-    )
-
-
-def listening_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that listens on an address.
-
-    Raises
-    ------
-    MinicharError
-        If the server cannot listen on this address and port.
-    """
+def listening_socket(host: str, port: int, option: str = "--port") -> socket.socket:
+    """Return a socket that listens on an address, or raise `MinicharError`."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = found[0]
@@ -144,7 +162,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
         reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
         raise MinicharError(
             f"cannot listen on {host} port {port}: {reason}; "
-            "choose another --port (0: any free port) or --host"
+            f"choose another {option} (0: any free port) or --host"
         ) from error
 
 
@@ -157,21 +175,6 @@ def allow_open_files(wanted: int) -> int:
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     return wanted if soft == resource.RLIM_INFINITY else min(wanted, soft)
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGINT and SIGTERM, even if the process inherited SIG_IGN."""
-
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def is_loopback(host: str) -> bool:

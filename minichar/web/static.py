@@ -1,61 +1,44 @@
 """Serve the web page's files, which are compressed once and cached by browsers."""
 
 import gzip
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import PurePath
 
-import flask
+from starlette.requests import Request as HttpRequest
+from starlette.responses import Response
+from starlette.routing import Route
 
-SCRIPTS = (
-    "card",
-    "characters",
-    "examples",
-    "generate",
-    "keyboard",
-    "language",
-    "link",
-    "models",
-    "page",
-    "pointer",
-    "settings",
-    "state",
-    "storage",
-    "stream",
-    "text",
-    "texts",
-    "words",
-)
-PAGE = {"/": "index.html"} | {
-    f"/{name}": name for name in ("page.css", "icon.svg", *(f"{name}.js" for name in SCRIPTS))
-}
+FOLDER = files("minichar.web").joinpath("page")
+PAGE = {f"/{file.name}".replace("/index.html", "/"): file for file in FOLDER.iterdir()}
+"""The file at each path."""
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
 
-def static_routes() -> flask.Blueprint:
-    """Return a blueprint that serves the page's files.
+def static_routes() -> list[Route]:
+    """Return the routes of the page's files.
 
     Browsers revalidate a file each time they use it, so they never mix files from different versions.
     """
-    routes = flask.Blueprint("static", __name__)
-    for path, name in PAGE.items():
-        plain = files("minichar.web").joinpath("page", name).read_bytes()
-        routes.add_url_rule(path, name.replace(".", "_"), view(plain, TYPES[PurePath(name).suffix]))
-    return routes
+    return [
+        Route(path, view(file.read_bytes(), TYPES[PurePath(file.name).suffix])) for path, file in PAGE.items()
+    ]
 
 
-def view(plain: bytes, kind: str) -> "flask.typing.RouteCallable":
-    """Return a view function for a file with the given content and MIME type."""
+def view(plain: bytes, kind: str) -> Callable[[HttpRequest], Awaitable[Response]]:
+    """Return an endpoint for a file with the given content and MIME type."""
     compressed = gzip.compress(plain, mtime=0)
 
-    def send() -> flask.Response:
-        small = flask.request.accept_encodings["gzip"] > 0
-        response = flask.Response(compressed if small else plain, mimetype=kind)
+    async def send(http: HttpRequest) -> Response:
+        small = "gzip" in http.headers.get("accept-encoding", "")
+        content = compressed if small else plain
+        tag = f'"{sha256(content).hexdigest()[:32]}"'
+        headers = {"ETag": tag, "Cache-Control": "no-cache", "Vary": "Accept-Encoding"}
         if small:
-            response.content_encoding = "gzip"
-        response.vary.add("Accept-Encoding")
-        response.cache_control.no_cache = True
-        response.add_etag()
-        response.make_conditional(flask.request)
-        return response
+            headers["Content-Encoding"] = "gzip"
+        if tag in http.headers.get("if-none-match", ""):
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=kind, headers=headers)
 
     return send

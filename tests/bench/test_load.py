@@ -1,15 +1,14 @@
 import pytest
 from optional import free_port
 from toys import toy_model
-from web_helpers import CHARACTERS, server_in_thread
+from web_helpers import CHARACTERS, local_queue, server_in_thread
 
 from minichar.bench.load import Load, Measurement, measure, percentile, row
-from minichar.web.queue import LocalQueue
 
 
 def test_clients_measure_what_they_receive():
     model = toy_model("".join(sorted(set(CHARACTERS + "The "))), rnn_size=12)
-    with server_in_thread(LocalQueue({"toy": model}, columns=8, queue=4, pace=0)) as port:
+    with server_in_thread(local_queue({"toy": model}, pace=0)) as port:
         measured = measure(port, 2, 1, Load(40, True))
     texts = len(measured.first)
     assert measured.dropped == []

@@ -320,6 +320,6 @@ def test_interrupt_while_the_server_starts(monkeypatch):
     def listen(*arguments):
         raise MinicharError(repr(signal.getsignal(signal.SIGINT)))
 
-    monkeypatch.setattr(server, "listen", listen)
+    monkeypatch.setattr(server, "listening_socket", listen)
     with pytest.raises(MinicharError, match="SIG_DFL"):
-        server.serve(None, "127.0.0.1", 0, 1, None, None)
+        server.serve(None, None, "127.0.0.1", 0, None)

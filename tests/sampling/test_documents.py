@@ -121,27 +121,25 @@ def test_a_model_without_the_setting_is_never_reset(settings):
 
 
 @pytest.mark.parametrize("separator", ["", "b", "aba"])
-def test_a_stream_resumes_from_a_state_at_any_position(separator, cell):
+def test_a_stream_moves_to_another_batch_at_any_position(separator, cell):
     """The stream generates the same characters, even if the position is within a separator."""
     model = model_of(separator, model=cell)
 
-    def new_stream():
-        return Stream([1, 2], Choice(0.9), np.random.default_rng(1), {3: 0, 24: 2})
+    def generated(position):
+        stream = Stream([1, 2], Choice(0.9), np.random.default_rng(1), {3: 0, 24: 2})
+        here, there = Streams(model), Streams(model)
+        here.join(stream)
+        there.join(Stream([0], Choice(), np.random.default_rng(2)))
+        there.step()
+        ids = []
+        while stream.length < 32:
+            if len(ids) == position and stream in here.streams:
+                here.move(stream, there)
+            (here if stream in here.streams else there).step()
+            ids += [stream.pending[0]] * (stream.length > len(ids))
+        return ids
 
-    def ids(streams, n):
-        return [int(k) for _ in range(n) for k in streams.step()[1]]
-
-    stream, streams, states = new_stream(), Streams(model), []
-    streams.join(stream)
-    whole = ids(streams, 2)
-    for _ in range(30):
-        states.append(streams.state(stream))
-        whole += ids(streams, 1)
-    for state in states:
-        streams = Streams(model)
-        streams.join(Stream([0], Choice(), np.random.default_rng(2)))  # another stream in the batch
-        continued = new_stream()
-        streams.join(continued, state)
-        while continued.length < len(whole):
-            streams.step()
-            assert continued.pending[0] == whole[continued.length - 1]
+    whole = generated(None)
+    assert len(whole) == 32
+    for position in range(32):
+        assert generated(position) == whole

@@ -113,28 +113,26 @@ def test_streams_in_a_batch_on_a_device_equal_single_streams(device):
     batch.check()
 
 
-def test_a_stream_continues_from_its_state():
-    """The state is taken from one batch and used in another column of another one."""
-    batch, kept, continued = Batch(MODEL), stream(MODEL, "ab", 2), stream(MODEL, "ab", 2)
-    for seed in (0, 1, 3):
-        batch.join(seed=seed)
-    batch.texts[kept] = ("", {})
-    batch.streams.join(kept)
-    batch.streams.leave(batch.streams.streams[1])
-    for _ in range(30):
-        batch.step()
-    before = len(batch.texts[kept][0])
-    state = batch.streams.state(kept)
-    other = Batch(MODEL)
-    other.join(seed=5)
-    other.step()
-    other.texts[continued] = ("", {})
-    other.streams.join(continued, state)
-    for one in (batch, other):
-        for _ in range(20):
-            one.step()
-    assert batch.texts[kept][0][before:] == other.texts[continued][0]
-    assert continued.length == kept.length
+@pytest.mark.parametrize("separator", ["", "ab"])
+def test_a_stream_continues_in_another_batch(separator):
+    """With a separator, the stream is also moved between its two characters."""
+    model = toy_model("\nab", rnn_size=9, scale=20.0).exact()
+    model.details["settings"] = {"reset_on": separator}
+    batches = [Batch(model), Batch(model)]
+    for seed in (0, 1):
+        batches[0].join(seed=seed, prime="b")
+    batches[1].join(seed=2, prime="aba")
+    one = batches[0].streams.streams[1]
+    for step in range(200):
+        here, there = batches if step % 2 == 0 else batches[::-1]
+        here.step()
+        here.streams.move(one, there.streams)
+        there.texts[one] = here.texts.pop(one)
+    for batch in batches:
+        batch.check()
+    text = next(batch.texts[one][0] for batch in batches if one in batch.texts)
+    assert len(text) == 200
+    assert text.count("ab") > 5
 
 
 def test_the_number_of_columns_grows_and_shrinks():
@@ -150,6 +148,22 @@ def test_the_number_of_columns_grows_and_shrinks():
         widths.append(streams.network.B)
     assert widths == [32] * 11 + [16] * 4 + [8] * 2 + [4] + [2] * 2
     assert streams.streams == []
+
+
+def test_a_bias_is_added_to_the_logits_of_its_stream_only():
+    def generated_with(bias):
+        one, other = stream(MODEL, "ab", 1), stream(MODEL, "ab", 2)
+        one.bias, streams, text = bias, Streams(MODEL), ""
+        for each in (one, other):
+            streams.join(each)
+        for _ in range(30):
+            found, ids, scores = streams.step()
+            if len(found) == 2:
+                text += MODEL.vocabulary.characters[ids[1]]
+                assert (scores < 100).all()
+        return text, one
+
+    assert generated_with({0: 1e3})[0] == generated_with({})[0] == alone(MODEL, 29, "ab", seed=2)[:29]
 
 
 def test_a_given_character_replaces_the_sampled_character():

@@ -14,7 +14,9 @@ from minichar.checkpoints.checkpoint import save
 from minichar.sampling.generate import generate
 
 FAST_FAILOVER = (
-    "from minichar.web import store; store.HEARTBEAT_TIMEOUT = 1.0; from minichar.cli import main; main()"
+    "from minichar.web import redis_link; redis_link.HEARTBEAT_TIMEOUT = 1.0; "
+    "from minichar.web import worker; worker.HEARTBEAT_INTERVAL = 0.2; "
+    "from minichar.cli import main; main()"
 )
 
 
@@ -39,12 +41,11 @@ def sampled(model):
 def scheduler(model):
     """Return a function that starts a scheduler, which is closed after the test."""
     from minichar.web.scheduler import Scheduler
-    from minichar.web.snapshots import LocalSnapshots
 
     made = []
 
-    def scheduler(columns=8, queue=0, pace=0.0):
-        made.append(Scheduler(model, columns, queue, pace, LocalSnapshots()))
+    def scheduler(pace=0.0, model=model, on_news=lambda: None):
+        made.append(Scheduler(model, pace, on_news))
         return made[-1]
 
     yield scheduler
@@ -58,28 +59,27 @@ def job_of(model):
     from minichar.web.job import Job
     from minichar.web.request import Request
 
-    def job_of(model=model, **data):
+    def job_of(model=model, known="", **data):
         request = Request.from_json({"seed": 5, "stop": []} | data)
-        return Job(request, request.stream(model.vocabulary))
+        return Job(request, request.stream(model.vocabulary, known=known), request.start + len(known))
 
     return job_of
 
 
 @pytest.fixture
 def queue(model):
-    """Job queue with a speed limit, so that long jobs take seconds."""
-    from minichar.web.queue import LocalQueue
+    """Job queue with a speed limit, so that long jobs take seconds. It is started by the first server."""
+    from web_helpers import local_queue
 
-    queue = LocalQueue({"toy": model}, columns=8, queue=4, pace=5000)
-    yield queue
-    queue.close()
+    return local_queue({"toy": model})
 
 
 @pytest.fixture
 def client(queue):
-    from minichar.web.app import create_app
+    from web_helpers import client_of
 
-    return create_app(queue).test_client()
+    with client_of(queue) as client:
+        yield client
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def send(client):
     """Return a function that sends a request and checks the response against the OpenAPI document."""
     from web_helpers import events_of, validate
 
-    from minichar.web.app import HEADERS
+    from minichar.web.guard import HEADERS
     from minichar.web.request import OPENAPI
 
     def send(method, path, value=None, route=None, **options):
@@ -210,10 +210,10 @@ def chromium():
 @pytest.fixture(scope="module")
 def demo(model):
     """Job queue of the page, with two models."""
-    from minichar.web.queue import LocalQueue
+    from web_helpers import local_queue
 
     models = {"toy": model, "other": toy_model("\n abc", rnn_size=5)}
-    return LocalQueue(models, 8, 4, pace=1000)
+    return local_queue(models, pace=1000)
 
 
 @pytest.fixture(scope="module")

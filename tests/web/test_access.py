@@ -1,16 +1,16 @@
 """Test who may use a server: the Host header and API keys."""
 
+from types import SimpleNamespace
+
 import pytest
-from web_helpers import LONG
+from web_helpers import LONG, client_of
 
 from minichar import MinicharError
-from minichar.web.app import create_app
-from minichar.web.keys import read_keys
+from minichar.web.access import read_keys
 
 
 def test_host_header(queue):
     """A page of another site must not be able to use a server on this machine under its own name."""
-    client = create_app(queue, hosts=["Demo.example.org"]).test_client()
     allowed = (
         "localhost",
         "LOCALHOST:8080",
@@ -19,37 +19,50 @@ def test_host_header(queue):
         "192.168.1.9",
         "demo.example.org:443",
     )
-    for host in allowed:
-        assert client.get("/", headers={"Host": host}).status_code == 200
-    for host in ("evil.example", "demo.example.org.evil", "localhost.evil:80", "127.0.0.1.evil"):
-        for path in ("/", "/plain"):
-            response = client.get(path, headers={"Host": host})
-            assert response.status_code == 400
-            assert "--allow-host" in response.json["error"]
-    client = create_app(queue, hosts=["*"]).test_client()
-    assert client.get("/", headers={"Host": "evil.example"}).status_code == 200
+    with client_of(queue, hosts=["Demo.example.org"]) as client:
+        for host in allowed:
+            assert client.get("/", headers={"Host": host}).status_code == 200
+        for host in ("evil.example", "demo.example.org.evil", "localhost.evil:80", "127.0.0.1.evil"):
+            for path in ("/", "/plain"):
+                response = client.get(path, headers={"Host": host})
+                assert response.status_code == 400
+                assert "--allow-host" in response.json["error"]
 
 
-def test_api_keys(queue, tmp_path):
+def test_any_host_can_be_allowed(queue):
+    with client_of(queue, hosts=["*"]) as client:
+        assert client.get("/", headers={"Host": "evil.example"}).status_code == 200
+
+
+def test_api_keys(queue, tmp_path, monkeypatch):
+    slept = []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    monkeypatch.setattr("minichar.web.access.asyncio", SimpleNamespace(sleep=sleep))
     (tmp_path / "keys").write_text("secret\nother\n\n")
-    client = create_app(queue, per_client=1, keys=read_keys(tmp_path / "keys")).test_client()
-    for path in ("/", "/page.js", "/healthz", "/metrics"):
-        assert client.get(path).status_code == 200
-    for wrong in ({}, *({"Authorization": value} for value in ("Bearer x", "Basic c2VjcmV0", "Bearer", "é"))):
-        for method, path in (
-            ("GET", "/api/models"),
-            ("POST", "/api"),
-            ("POST", "/res"),
-            ("GET", "/plain"),
-            ("GET", "/api/generate/x"),
-        ):
-            response = client.open(path, method=method, headers=wrong)
-            assert response.status_code == 401
-            assert response.headers["WWW-Authenticate"] == "Bearer"
-            assert "API key" in response.json["error"]
-    for key, status in (("secret", 200), ("secret", 429), ("other", 200)):
-        response = client.post("/api/generate", json=LONG, headers={"Authorization": f"Bearer {key}"})
-        assert response.status_code == status
+    with client_of(queue, per_client=1, keys=read_keys(tmp_path / "keys")) as client:
+        for path in ("/", "/page.js", "/healthz", "/readyz"):
+            assert client.get(path).status_code == 200
+        wrong = ("Bearer x", "Basic c2VjcmV0", "Bearer", "é")
+        for headers in ({}, *({"Authorization": value} for value in wrong)):
+            for method, path in (
+                ("GET", "/api/models"),
+                ("POST", "/api"),
+                ("POST", "/res"),
+                ("GET", "/plain"),
+                ("GET", "/api/generate/x"),
+                ("GET", "/metrics"),
+            ):
+                response = client.open(path, method=method, headers=headers)
+                assert response.status_code == 401
+                assert response.headers["WWW-Authenticate"] == "Bearer"
+                assert "API key" in response.json["error"]
+        assert slept == [1.0] * 6  # only a wrong key is a guess
+        for key, status in (("secret", 200), ("secret", 429), ("other", 200)):
+            response = client.post("/api/generate", json=LONG, headers={"Authorization": f"Bearer {key}"})
+            assert response.status_code == status
 
 
 @pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff"])

@@ -8,7 +8,7 @@ import pytest
 from page_helpers import LONG, expect_status, generate, show_surprisal, wait_for_characters
 from web_helpers import wait_for
 
-from minichar.web.queue import Unavailable
+from minichar.web.errors import Unavailable
 
 expect = optional.playwright().expect
 
@@ -65,7 +65,7 @@ def test_no_state_has_violations(visit, port, demo, monkeypatch, variant):
     page.click("#generate")
     expect(page.locator("#status")).to_have_class("error")
     check(page)
-    monkeypatch.setattr(demo._schedulers["toy"], "columns", 0)
+    monkeypatch.setattr(demo, "_per_worker", 0)
     generate(page)
     expect_status(page, {"en": "Position in the queue: 1.", "zh-CN": "第 1 位"}[locale])
     check(page)

@@ -5,15 +5,19 @@ import sys
 from urllib.parse import urlencode
 
 import pytest
-from web_helpers import CHARACTERS, events_of, validate, wait_for
+from optional import free_port
+from web_helpers import CHARACTERS, Client, client_of, events_of, following, validate, wait_for
 
-from minichar.web.app import create_app
+from minichar.web.app import routes_of
 from minichar.web.details import Details
-from minichar.web.job import Busy, Update
+from minichar.web.errors import Busy, Unavailable
+from minichar.web.metrics import ServerMetrics
+from minichar.web.models import describe
 from minichar.web.plain import MAX_PROMPT
-from minichar.web.queue import JobQueue, Unavailable
+from minichar.web.queue import JobQueue
 from minichar.web.request import OPENAPI
 from minichar.web.static import PAGE
+from minichar.web.update import Update
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -27,12 +31,12 @@ def test_schemas_and_their_defaults_are_valid():
                 validate(field["default"], field)
 
 
-def test_openapi_lists_exactly_the_existing_routes(client):
+def test_openapi_lists_exactly_the_existing_routes(queue):
     served = {
-        (rule.rule.replace("<", "{").replace(">", "}"), method.lower())
-        for rule in client.application.url_map.iter_rules()
-        for method in rule.methods - {"HEAD", "OPTIONS"}
-        if rule.rule not in PAGE
+        (route.path, method.lower())
+        for route in routes_of(queue, ServerMetrics(), 0, 0)
+        for method in route.methods - {"HEAD"}
+        if route.path not in PAGE
     }
     described = {
         (path, method)
@@ -86,20 +90,38 @@ def test_resuming_with_last_event_id(send, sampled):
     assert send("DELETE", "/api/generate/none", route=route).status_code == 204
 
 
-def test_models_health_and_metrics(send):
+def test_models_and_health(send):
     (model,) = send("GET", "/api/models").json["models"]
     assert (model["name"], model["vocabulary"]) == ("toy", CHARACTERS)
-    assert send("GET", "/healthz").json == {"status": "ok", "models": 1}
+    assert send("GET", "/healthz").json == {"status": "ok"}
+    assert send("GET", "/readyz").json == {"status": "ready"}
     assert send("GET", "/api/openapi.json").json == OPENAPI
-    send("POST", "/api/generate", {"length": 30, "stream": False})
-    metrics = send("GET", "/metrics").text
-    assert 'minichar_requests_total{route="/api/generate",status="200"} 1.0' in metrics
-    assert "minichar_characters_total 30.0" in metrics
-    assert "minichar_first_character_seconds_count 1.0" in metrics
-    assert 'minichar_jobs{state="waiting"} 0.0' in metrics
-    if sys.platform == "linux":
-        for name in ("resident_memory_bytes", "cpu_seconds_total", "open_fds", "start_time_seconds"):
-            assert float(re.search(rf"^process_{name} (.+)$", metrics, re.MULTILINE)[1]) > 0
+
+
+def test_metrics_have_a_port_of_their_own_or_require_a_key(queue):
+    """A proxy that forwards all paths must not publish them."""
+    port = free_port()
+    with client_of(queue, metrics=port, keys=["secret"]) as client:
+        key = {"Authorization": "Bearer secret"}
+        client.post("/api/generate", json={"length": 30, "stream": False}, headers=key)
+        assert client.get("/metrics").status_code == 401
+        texts = [client.get("/metrics", headers=key).text, Client(port).get("/metrics").text]
+        with Client(port).get("/metrics", headers={"Host": "minichar.internal"}) as response:
+            assert response.status_code == 200
+        with Client(port).get("/api/models") as response:
+            assert response.status_code == 401
+    for metrics in texts:
+        assert 'minichar_requests_total{route="/api/generate",status="200"} 1.0' in metrics
+        assert "minichar_characters_total 30.0" in metrics
+        assert "minichar_first_character_seconds_count 1.0" in metrics
+        assert 'minichar_jobs{state="waiting"} 0.0' in metrics
+        if sys.platform == "linux":
+            for name in ("resident_memory_bytes", "cpu_seconds_total", "open_fds", "start_time_seconds"):
+                assert float(re.search(rf"^process_{name} (.+)$", metrics, re.MULTILINE)[1]) > 0
+
+
+def test_metrics_are_not_published_without_keys(send):
+    assert "--metrics-port" in send("GET", "/metrics").json["error"]
 
 
 def test_legacy_routes(send, sampled):
@@ -157,8 +179,14 @@ def test_invalid_bodies_are_rejected_with_one_line_errors(send, options, status)
 
 
 def test_unknown_methods_and_paths_are_rejected(client):
-    assert client.get("/api/generate").status_code == 405
-    assert client.post("/healthz").status_code == 405
+    for path, methods in (
+        ("/api/generate", "POST"),
+        ("/healthz", "GET HEAD"),
+        ("/api/generate/x", "DELETE GET HEAD"),
+    ):
+        refused = client.open(path, "PUT")
+        assert refused.status_code == 405
+        assert " ".join(sorted(refused.headers["Allow"].split(", "))) == methods
     for path in ("/page/../app.py", "/..%2f..%2fapp.py", "/page.js/", "/nothing", "/./etc/passwd"):
         response = client.get(path)
         assert response.status_code in (404, 308)
@@ -188,6 +216,24 @@ def test_page_without_javascript(send):
 
 
 @pytest.mark.parametrize(
+    ("site", "starts"), [("cross-site", 0), ("same-origin", 1), ("same-site", 1), ("none", 1)]
+)
+def test_a_link_from_another_site_starts_nothing(queue, monkeypatch, site, starts):
+    """It shows the form, so that the visitor can start it."""
+    submitted, submit = [], queue.submit
+
+    async def count(request):
+        submitted.append(request)
+        return await submit(request)
+
+    monkeypatch.setattr(queue, "submit", count)
+    with client_of(queue) as client:
+        page = client.get("/plain?prime=abc", headers={"Sec-Fetch-Site": site})
+        assert (page.status_code, len(submitted)) == (200, starts)
+        assert ">\nabc</textarea>" in page.text
+
+
+@pytest.mark.parametrize(
     ("reason", "status", "messages"),
     [
         ("stop", 200, []),
@@ -199,7 +245,7 @@ def test_page_without_javascript(send):
 def test_page_without_javascript_says_why_a_text_ended(send, queue, monkeypatch, reason, status, messages):
     error = "no memory" if reason == "error" else ""
     update = Update("山", Details(), 1, reason, error)
-    monkeypatch.setattr(queue, "follow", lambda job_id, after: iter([update]))
+    monkeypatch.setattr(queue, "follow", following(update))
     response = send("GET", "/plain")
     assert response.status_code == status
     assert "</span>山</div>" in response.text
@@ -219,49 +265,42 @@ def test_the_address_of_a_long_prompt_is_not_too_long_for_nginx(client):
 
 
 class FailingQueue(JobQueue):
-    """Queue whose methods all raise an error, except `models` if models are given."""
+    """Job queue whose methods all raise an error, except `models` if models are given."""
 
     def __init__(self, models, error):
+        super().__init__(1)
         self.infos, self.error = models, error
 
-    def models(self):
+    async def models(self):
         if self.infos is None:
             raise self.error
         return self.infos
 
-    def submit(self, request):
-        self.resolve(request)
+    async def fail(self, *arguments):
         raise self.error
 
-    def request(self, job_id):
-        raise self.error
-
-    follow = cancel = position = leave = request
-
-    def job_counts(self):
-        raise self.error
-
-    def close(self):
-        pass
+    _columns = _unfinished = _waiting = _give = _find = _cancel = _abandon = job_counts = fail
 
 
 @pytest.mark.parametrize("error", [Busy("full"), Unavailable("no Redis")])
-def test_busy_responses_include_retry_after(queue, error):
-    client = create_app(FailingQueue(queue.models(), error)).test_client()
-    requests = [
-        client.post("/api/generate", json={}),
-        client.get("/api/generate/x"),
-        client.delete("/api/generate/x"),
-        client.post("/res", json={"sid": "x"}),
-        create_app(FailingQueue(None, error)).test_client().get("/api/models"),
-    ]
-    for response in requests:
-        assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
-        assert response.json["error"] == str(error)
-        assert response.json.get("code") == error.code
-    assert client.post("/api", json={"primetext": ""}).json == {"sid": 0}
-    assert client.get("/metrics").status_code == 200
-    health = create_app(FailingQueue(None, error)).test_client().get("/healthz")
-    assert (health.status_code, health.json) == (503, {"status": "unavailable", "models": 0})
-    client = create_app(FailingQueue([], error)).test_client()
-    assert "no worker" in client.post("/api/generate", json={}).json["error"]
+def test_busy_responses_include_retry_after(queue, model, error):
+    with client_of(FailingQueue([describe("toy", model)], error), keys=["secret"]) as client:
+        key = {"headers": {"Authorization": "Bearer secret"}}
+        requests = [
+            client.post("/api/generate", json={}, **key),
+            client.get("/api/generate/x", **key),
+            client.delete("/api/generate/x", **key),
+            client.post("/res", json={"sid": "x"}, **key),
+            client.get("/readyz"),
+        ]
+        assert client.post("/api", json={"primetext": ""}, **key).json == {"sid": 0}
+        assert client.get("/metrics", **key).status_code == 200
+        assert client.get("/healthz").json == {"status": "ok"}  # restarting the server would not help
+        for response in requests:
+            assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
+            assert response.json["error"] == str(error)
+            assert response.json.get("code") == error.code
+    with client_of(FailingQueue(None, error)) as client:
+        assert client.get("/api/models").status_code == 503
+    with client_of(FailingQueue([], error)) as client:
+        assert "no worker" in client.post("/api/generate", json={}).json["error"]

@@ -1,18 +1,22 @@
 """Test ``minichar serve`` and ``minichar worker``, in subprocesses where necessary."""
 
 import json
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
+from optional import free_port
 from toys import ONE_THREAD
-from web_helpers import LONG, TIMEOUT, request
+from web_helpers import LONG, TIMEOUT, Client, Events, request
 
+from minichar import MinicharError
 from minichar.cli import main
 from minichar.cli.redis_server import with_password
 from minichar.web import server
@@ -114,9 +118,9 @@ def test_serve_two_models_and_end_streams_on_sigterm(serve, folder):
             (
                 ["serve", "no.npz", "--trusted-proxy", address],
                 2,
-                f"--trusted-proxy is {address}; it must be an IP address",
+                f"--trusted-proxy is {address}; it must be an IP address or network",
             )
-            for address in ("localhost", "*", "10.0.0.0/8")
+            for address in ("localhost", "*", "10.0.0.0/33")
         ),
         (["serve", "no.npz", "--api-key-file", "none"], 1, "cannot read none: No such file or directory"),
         (["serve", "--api-key-file", "cv"], 1, "cannot read cv: Is a directory"),
@@ -155,31 +159,35 @@ def test_public_address_warning_and_open_option(command, monkeypatch):
     assert opened == ["http://there/"]
 
 
-def test_the_limits_given_as_options_apply(command, monkeypatch, folder):
+def test_the_limits_given_as_options_apply(serve, folder):
     (folder.parent / "keys").write_text("one\ntwo\n")
+    names = ("--allow-host", "demo.example", "--trusted-proxy", "127.0.0.0/8", "--api-key-file", "keys")
+    client = Client(int(serve(*names, "--memory", 1, "--per-client", 1).found[1]))
+
+    def status(key, host="demo.example"):
+        headers = {"Authorization": f"Bearer {key}", "Host": host, "X-Forwarded-For": "10.0.0.1"}
+        # One such text takes up most of the memory.
+        fields = {"length": 20000, "alternatives": True}
+        return client.post("/api/generate", json=fields, headers=headers).status_code
+
+    found = [status(key) for key in ("one", "one", "two", "three")]
+    assert [*found, status("two", host="evil.example")] == [200, 429, 503, 401, 400]
+    for response in client.responses:
+        response.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "networks"),
+    [("0:0::9", ["::9/128"]), ("::ffff:127.0.0.1", ["127.0.0.1/32"]), ("10.0.0.1/8", ["10.0.0.0/8"])],
+)
+def test_trusted_proxies(command, monkeypatch, given, networks):
     found = []
-
-    def check(app, *others):
-        client = app.test_client()
-
-        def status(key, host="demo.example"):
-            headers = {"Authorization": f"Bearer {key}", "Host": host}
-            # One such text takes up most of the memory.
-            fields = {"length": 20000, "alternatives": True}
-            return client.post("/api/generate", json=fields, headers=headers).status_code
-
-        found.extend(status(key) for key in ("one", "one", "two", "three"))
-        *_, close, proxy = others
-        found.extend((status("two", host="evil.example"), proxy))
-        close()
-
-    monkeypatch.setattr(server, "serve", check)
-    names = ("--allow-host", "demo.example", "--trusted-proxy", "0:0::9", "--api-key-file", "keys")
-    assert command("serve", *names, "--memory", 1, "--per-client", 1).exit_code == 0
-    assert found == [200, 429, 503, 401, 400, "::9"]
-    names = ("--trusted-proxy", "::ffff:127.0.0.1", "--per-client", 1, "--memory", 1)
-    assert command("serve", *names).exit_code == 0
-    assert found[-1] == "127.0.0.1"
+    monkeypatch.setattr(
+        "minichar.web.app.create_app", lambda *arguments: found.extend(map(str, arguments[1].trusted))
+    )
+    monkeypatch.setattr(server, "serve", lambda *arguments: None)
+    assert command("serve", "--trusted-proxy", given).exit_code == 0
+    assert found == networks
 
 
 def test_serve_counts_the_clients_of_a_trusted_proxy(serve):
@@ -190,26 +198,37 @@ def test_serve_counts_the_clients_of_a_trusted_proxy(serve):
             assert stack.enter_context(sent).status == status
 
 
-@pytest.mark.parametrize(("queue", "minimum", "streams"), [(0, 3, 3), (2, 3, 4), (0, 1024, 1024)])
-def test_the_limit_on_streams(command, monkeypatch, queue, minimum, streams):
-    """Each stream occupies a thread, even if several read the same job."""
-
-    def check(app, host, port, threads, ready, close, proxy):
-        assert threads == streams
-        client = app.test_client()
-        first = client.post("/api/generate", json=LONG)
-        job = json.loads(next(first.response).decode().partition("data: ")[2])["job"]
-        held = [client.get(f"/api/generate/{job}") for _ in range(4)]
-        assert [response.status_code for response in held] == [
-            200 if n < streams else 503 for n in range(1, 5)
-        ]
-        for response in (first, *held):
-            response.close()
-        close()
-
-    monkeypatch.setattr(server, "MIN_STREAMS", minimum)
-    monkeypatch.setattr(server, "serve", check)
+@pytest.mark.parametrize(("queue", "streams"), [(0, 600), (700, 702)])
+def test_the_limit_on_streams(command, monkeypatch, queue, streams):
+    """Several streams may read the same job."""
+    found = []
+    monkeypatch.setattr("minichar.web.app.create_app", lambda *arguments: found.append(arguments[3]))
+    monkeypatch.setattr(server, "serve", lambda *arguments: None)
     assert command("serve", "--columns", 2, "--queue", queue).exit_code == 0
+    assert found == [streams]
+
+
+def test_workers_are_started_again(serve, folder):
+    """The log names no job, no text and no address."""
+    child = serve("--workers", 2, "--pace", 200)
+    port = child.found[1]
+    with request(port, "POST", "/api/generate", LONG | {"length": 1000, "prime": "secret"}) as response:
+        events = Events(response)
+        job = events.until("begin")[2]["job"]
+        events.until("text")
+        listing = ["ps", "-ww", "--ppid", str(child.pid), "-o", "pid=,args="]
+        lines = subprocess.run(listing, capture_output=True, text=True).stdout.splitlines()
+        pids = [int(line.split()[0]) for line in lines if "spawn_main" in line]
+        assert len(pids) == 2
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        assert events.until("notice")[2]["what"] in ("restarted", "no_worker")
+        assert events.rest().all[-1][1:] == (1000, {"reason": "length"})
+    child.terminate()
+    assert child.wait(TIMEOUT) == 0
+    child.reader.join()
+    assert child.output.count("a worker process ended; starting another one") == 2
+    assert not {job, "secret", "Traceback"} & set(re.split(r"[^\w-]", child.output))
 
 
 def test_serve_and_worker_wait_for_redis(serve, start):
@@ -236,7 +255,7 @@ def test_a_worker_that_is_stopped_before_it_reaches_redis(start):
     child.terminate()
     assert child.wait(TIMEOUT) == 1
     child.reader.join()
-    last = "Error: stopped before Redis at redis://127.0.0.1:1/0 could be reached\n"
+    last = "Error: stopped before Redis could be reached\n"
     assert child.output.endswith(last)
     assert "running jobs" not in child.output
     assert "Traceback" not in child.output
@@ -246,29 +265,60 @@ def test_redis_password(redis_url, tmp_path, monkeypatch):
     """The URL in the command line needs no password."""
     import redis
 
-    from minichar.web.store import Store
+    from minichar.web.store import problem
 
     (tmp_path / "password").write_text("p@ss:/word\n")
     with redis.Redis.from_url(redis_url) as client:
         client.config_set("requirepass", "p@ss:/word")
         try:
-            assert "authenticate" in Store(with_password(redis_url, None), 0).problem()
-            assert Store(with_password(redis_url, tmp_path / "password"), 0).problem() is None
+            assert "authentication" in problem(with_password(redis_url, None)).lower()
+            assert problem(with_password(redis_url, tmp_path / "password")) is None
             monkeypatch.setenv("MINICHAR_REDIS_PASSWORD", "p@ss:/word")
-            assert Store(with_password(redis_url, None), 0).problem() is None
+            assert problem(with_password(redis_url, None)) is None
             assert with_password("redis://me:x@h/0", None) == "redis://me:x@h/0"
             assert with_password("redis://me@h:1/0", None) == "redis://me:p%40ss%3A%2Fword@h:1/0"
         finally:
             client.config_set("requirepass", "")
 
 
-def test_serve_lists_the_checkpoints_in_a_directory_best_first(command, monkeypatch, folder):
-    names = []
-    monkeypatch.setattr(
-        server, "serve", lambda app, *_: names.extend(app.test_client().get("/api/models").json["models"])
-    )
-    command("serve", "cv")
-    assert [model["name"].rpartition("-")[0] for model in names] == [p.stem for p in sorted(folder.iterdir())]
+def test_serve_lists_the_checkpoints_in_a_directory_best_first(serve, folder):
+    names = models(serve("cv").found[1])
+    assert [name.rpartition("-")[0] for name in names] == [p.stem for p in sorted(folder.iterdir())]
+
+
+def test_metrics_and_health_of_commands(serve, work, redis_url, folder):
+    first, second = free_port(), free_port()
+    serve("--metrics-port", first)
+    child = work("--metrics-port", second, "--log-level", "error", folder)
+
+    def get(port, path):
+        with request(port, "GET", path) as response:
+            return response.status, response.read().decode()
+
+    for port, state in ((first, "waiting"), (second, "running")):
+        status, metrics = get(port, "/metrics")
+        assert (status, f'minichar_jobs{{state="{state}"}} 0.0' in metrics) == (200, True)
+        assert "minichar_characters_total 0.0" in metrics
+        assert get(port, "/healthz")[0] == 200
+        assert get(port, "/other")[0] == 404
+    child.terminate()
+    assert child.wait(TIMEOUT) == 0
+
+
+def test_health_of_a_worker_that_cannot_publish(model):
+    from minichar.web.metrics import monitor
+
+    worker = SimpleNamespace(healthy=False, jobs={}, characters=0)
+    port = free_port()
+    server = monitor(worker, "127.0.0.1", port)
+    try:
+        with request(port, "GET", "/healthz") as response:
+            assert response.status == 503
+        with pytest.raises(MinicharError, match=f"cannot listen on 127.0.0.1 port {port}: Address already"):
+            monitor(worker, "127.0.0.1", port)
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @pytest.mark.parametrize("arguments", [["serve"], ["worker", "--redis", "redis://127.0.0.1:1/0"]])
@@ -277,5 +327,5 @@ def test_missing_package_error_names_the_packages(folder, arguments):
     done = run(folder, "-c", without, *arguments)
     assert done.returncode == 1
     _, _, command = done.stderr.splitlines()[-1].partition("): ")
-    assert command.startswith('pip install "flask>=')
+    assert command.startswith('pip install "starlette>=')
     assert ' "jsonschema>=' in command

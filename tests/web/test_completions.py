@@ -4,12 +4,11 @@ import json
 from math import exp, log
 
 import pytest
-from web_helpers import validate
+from web_helpers import client_of, following, validate
 
-from minichar.web.app import create_app
 from minichar.web.completions import parse
 from minichar.web.details import Details
-from minichar.web.job import Update
+from minichar.web.update import Update
 
 PATH = "/v1/completions"
 
@@ -117,12 +116,14 @@ def test_models(send):
         ({"n": 2}, 400, "n", None),
         ({"colour": None}, 400, None, None),
         ({"presence_penalty": 0.5}, 400, "presence_penalty", None),
-        ({"max_tokens": 0}, 400, "max_tokens", None),
+        ({"max_tokens": -1}, 400, "max_tokens", None),
+        ({"logit_bias": {"ab": 1}}, 400, "logit_bias", None),
+        ({"logit_bias": {"a": 101}}, 400, "logit_bias.a", None),
         ({"logprobs": 6}, 400, "logprobs", None),
         ({"prompt": [1, 2]}, 400, "prompt.0", None),
         ({"prompt": ["a", "b"]}, 400, "prompt", None),
         ({"stop": [""]}, 400, "stop.0", None),
-        ({"suffix": "x"}, 400, None, None),
+        ({"suffix": "x"}, 400, "suffix", None),
         ({"prompt": "x" * 70000}, 413, None, None),
     ],
 )
@@ -134,18 +135,18 @@ def test_errors_have_the_form_of_openai(send, fields, status, param, code):
     assert "\n" not in error["message"]
 
 
-def test_limit_and_key(queue):
-    client = create_app(queue, per_client=1, keys=["secret"]).test_client()
-    for path in (PATH, "/v1/models"):
-        response = client.open(path, method="POST" if path == PATH else "GET", json={})
-        assert response.status_code == 401
-        assert response.json["error"]["code"] == "invalid_api_key"
+def test_limit_and_key(queue, monkeypatch):
+    monkeypatch.setattr("minichar.web.access.PENALTY", 0.0)
     key = {"Authorization": "Bearer secret"}
-    stream = client.post(PATH, json={"max_tokens": 20000, "stream": True}, headers=key)
-    for path in (PATH, "/api/generate"):
-        assert client.post(path, json={}, headers=key).status_code == 429
-    assert client.post(PATH, json={}, headers=key).json["error"]["code"] == "rate_limit_exceeded"
-    stream.close()
+    with client_of(queue, per_client=1, keys=["secret"]) as client:
+        for path in (PATH, "/v1/models"):
+            response = client.open(path, "POST" if path == PATH else "GET", json={})
+            assert response.status_code == 401
+            assert response.json["error"]["code"] == "invalid_api_key"
+        client.post(PATH, json={"max_tokens": 20000, "stream": True}, headers=key)
+        for path in (PATH, "/api/generate"):
+            assert client.post(path, json={}, headers=key).status_code == 429
+        assert client.post(PATH, json={}, headers=key).json["error"]["code"] == "rate_limit_exceeded"
 
 
 def test_full_queue(client):
@@ -168,12 +169,43 @@ def test_full_queue(client):
 )
 def test_a_text_that_does_not_end_normally_is_an_error(queue, monkeypatch, reason, error, status, message):
     updates = [None, Update("ab", Details(), 2), Update("", Details(), 2, reason, error)]
-    monkeypatch.setattr(queue, "follow", lambda job, after: iter(updates))
-    client = create_app(queue).test_client()
-    response = client.post(PATH, json={})
-    assert response.status_code == status
-    assert message in response.json["error"]["message"]
-    *_, text, last, end = client.post(PATH, json={"stream": True}).text.split("\n\n")
-    assert json.loads(text.removeprefix("data: "))["choices"][0]["text"] == "ab"
-    assert message in json.loads(last.removeprefix("data: "))["error"]["message"]
-    assert end == ""
+    monkeypatch.setattr(queue, "follow", following(*updates))
+    with client_of(queue) as client:
+        response = client.post(PATH, json={})
+        assert response.status_code == status
+        assert message in response.json["error"]["message"]
+        *_, text, last, end = client.post(PATH, json={"stream": True}).text.split("\n\n")
+        assert json.loads(text.removeprefix("data: "))["choices"][0]["text"] == "ab"
+        assert message in json.loads(last.removeprefix("data: "))["error"]["message"]
+        assert end == ""
+
+
+def test_an_empty_completion_echoes_the_prompt(complete):
+    whole, _ = complete(prompt="a☃", max_tokens=0, echo=True, logprobs=1, seed=5)
+    choice = whole["choices"][0]
+    assert (choice["text"], choice["finish_reason"], choice["logprobs"]["tokens"]) == ("a☃", "length", [])
+    assert whole["usage"]["completion_tokens"] == 0
+
+
+def test_bias_changes_how_likely_a_character_is_but_not_its_log_probability(complete, sampled):
+    whole, _ = complete(seed=5, max_tokens=30, logit_bias={"山": 100, "☃": 1}, logprobs=1)
+    choice = whole["choices"][0]
+    assert choice["text"] == "山" * 30
+    assert min(choice["logprobs"]["token_logprobs"]) < log(0.5)
+    whole, _ = complete(seed=5, max_tokens=300, logit_bias=dict.fromkeys("aeio", -100))
+    assert not set(whole["choices"][0]["text"]) & set("aeio")
+    assert set(sampled(300, stop=())) & set("aeio")
+
+
+def test_models_can_be_retrieved(send):
+    route = "/v1/models/{model}"
+    assert send("GET", "/v1/models/toy", route=route).json["id"] == "toy"
+    missing = send("GET", "/v1/models/other", route=route)
+    assert (missing.status_code, missing.json["error"]["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "responses", "embeddings"])
+def test_other_routes_of_openai_name_the_one_that_exists(client, path):
+    response = client.post(f"/v1/{path}", json={"model": "toy", "messages": []})
+    assert response.status_code == 404
+    assert "/v1/completions" in response.json["error"]["message"]

@@ -15,10 +15,10 @@ from optional import free_port
 from toys import ONE_THREAD
 from web_helpers import accepts_connections, wait_for
 
-from minichar.cli.serve import command
+from minichar.cli import serve, worker
 
 ROOT = Path(__file__).parents[2]
-UNIT = ROOT / "docs" / "minichar.service"
+UNITS = {"serve": ROOT / "docs" / "minichar.service", "worker": ROOT / "docs" / "minichar-worker.service"}
 INSTALLED = "/opt/minichar"
 PROGRAM = f"{INSTALLED}/bin/minichar"
 
@@ -41,14 +41,14 @@ def copied():
     return [path for *paths, _ in found for path in paths if not paths[0].startswith("--from")]
 
 
-def check_serve(words):
+def check(words, expected="serve"):
     program, name, *arguments = words
-    assert (program, name) == (PROGRAM, "serve")
-    return command.make_context("serve", arguments).params
+    assert (program, name) == (PROGRAM, expected)
+    return {"serve": serve, "worker": worker}[name].command.make_context(name, arguments).params
 
 
 def test_containerfile():
-    params = check_serve(words("ENTRYPOINT") + words("CMD"))
+    params = check(words("ENTRYPOINT") + words("CMD"))
     assert (params["host"], params["port"]) == ("0.0.0.0", int(instructions("EXPOSE")[0]))
     assert instructions("USER")[0].split(":")[0] not in ("0", "root")
     ignored, *kept = (ROOT / ".containerignore").read_text().split()
@@ -84,20 +84,37 @@ def test_commands_of_the_containerfile(tmp_path, folder):
     assert server.returncode == 0
 
 
-def test_systemd_unit():
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_unit(name):
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str
-    unit.read(UNIT)
+    unit.read(UNITS[name])
     service = unit["Service"]
-    check_serve(shlex.split(service["ExecStart"]))
+    check(shlex.split(service["ExecStart"]), name)
     assert service["DynamicUser"] == service["NoNewPrivileges"] == service["PrivateDevices"] == "yes"
     assert service["ProtectSystem"] == "strict"
     assert service["CapabilityBoundingSet"] == ""
+    assert {"MemoryMax", "TasksMax"} <= set(service)
 
 
-def test_systemd_accepts_the_unit(tmp_path):
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_accepts_the_unit(tmp_path, name):
     program = shutil.which("systemd-analyze") or pytest.skip("systemd is not installed")
-    copy = tmp_path / UNIT.name  # systemd checks that the program exists
-    copy.write_text(UNIT.read_text().replace(PROGRAM, sys.executable))
+    copy = tmp_path / UNITS[name].name  # systemd checks that the program exists
+    copy.write_text(UNITS[name].read_text().replace(PROGRAM, sys.executable))
     checked = subprocess.run([program, "verify", copy], capture_output=True, text=True)
     assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_commands_on_the_page_about_running_a_server():
+    """The container of a worker uses the same image."""
+    page = (ROOT / "docs" / "operating.md").read_text()
+    lines = [line for line in page.splitlines() if "--entrypoint" in line]
+    words = shlex.split(lines[0])
+    start = words.index("--entrypoint") + 1
+    image = words.index("minichar", start)
+    params = check([words[start], *words[image + 1 :]], "worker")
+    assert params["metrics_host"] == "0.0.0.0"
+    snippet = page.partition("```nginx")[2].partition("```")[0]
+    assert "X-Forwarded-For" in snippet
+    assert "/metrics" in snippet

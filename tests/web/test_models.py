@@ -48,18 +48,13 @@ def test_the_description_of_a_model_contains_no_path_of_the_server():
 
 def test_without_a_prompt_text_starts_at_the_beginning_of_a_document():
     pytest.importorskip("jsonschema")
-    from minichar.web.queue import LocalQueue
-    from minichar.web.request import Request
+    from web_helpers import client_of, events_of, local_queue
 
     model = toy_model("\nab", scale=40.0)
     model.details["settings"] = {"reset_on": "a"}
-    queue = LocalQueue({"toy": model}, columns=2, queue=0, pace=0.0)
-    try:
+    with client_of(local_queue({"toy": model}, pace=0)) as client:
         data = {"prime": "", "length": 60, "seed": 5, "stop": []}
-        job = queue.submit(Request.from_json(data))
-        text = "".join(update.text for update in queue.follow(job, 0) if update is not None)
-    finally:
-        queue.close()
+        text = events_of(client.post("/api/generate", json=data)).text
     assert text == "".join(generate(model.exact(), 60, seed=5))
     assert text != "".join(generate(model.exact(), 60, prime="\n", seed=5))
 

@@ -6,9 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 from optional import free_port, missing
-from web_helpers import Events, accepts_connections, request, server_in_thread, wait_for
-
-from minichar.web.queue import LocalQueue
+from web_helpers import Events, accepts_connections, local_queue, request, server_in_thread, wait_for
 
 CONFIGURATION = """
 daemon off;
@@ -46,17 +44,17 @@ def nginx(server, folder, prefix):
 @pytest.mark.parametrize("prefix", ["", "/a/prefix"])
 def test_text_is_streamed_through_nginx(model, tmp_path, prefix):
     """nginx buffers 4 KiB of a response, about 50 events, unless the response forbids it."""
-    queue = LocalQueue({"toy": model}, columns=8, queue=4, pace=200)
+    queue = local_queue({"toy": model}, pace=200)
     with server_in_thread(queue) as server, nginx(server, tmp_path, prefix) as port:
         for name in ("", "page.js", "page.css", "api/models"):
             with request(port, "GET", f"{prefix}/{name}") as response:
                 assert response.status == 200
         with request(port, "POST", f"{prefix}/api/generate", {"length": 20000, "stop": []}) as response:
             events = Events(response)
-            job = queue._jobs[events.until("begin")[2]["job"]]
+            text = queue.texts[events.until("begin")[2]["job"]]
             for _ in range(5):
                 events.until("text")
-                assert len(job.text) - len(events.text) < 60
+                assert text.end - len(events.text) < 60
 
 
 def test_page_works_below_a_prefix_with_and_without_javascript(visit, chromium, demo, tmp_path):

@@ -2,19 +2,17 @@
 
 import pytest
 from optional import missing
-from web_helpers import server_in_thread
+from web_helpers import local_queue, server_in_thread
 
 try:
     import openai
 except ImportError:
     missing("openai")
 
-from minichar.web.queue import LocalQueue
-
 
 @pytest.fixture(scope="module")
 def client(model):
-    queue = LocalQueue({"toy": model}, columns=8, queue=4, pace=5000)
+    queue = local_queue({"toy": model})
     with (
         server_in_thread(queue, keys=["secret"]) as port,
         openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="secret", max_retries=0) as client,

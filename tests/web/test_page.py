@@ -6,11 +6,10 @@ import optional
 import pytest
 from optional import free_port
 from page_helpers import LONG, expect_status, generate, show_surprisal, text_of, wait_for_characters
-from web_helpers import server_in_thread, wait_for
+from web_helpers import local_queue, server_in_thread, wait_for
 
-from minichar.web import job
+from minichar.web import texts
 from minichar.web.models import load_models
-from minichar.web.queue import LocalQueue
 
 expect = optional.playwright().expect
 
@@ -217,11 +216,11 @@ def test_server_errors_and_notices_are_shown(visit, port):
     "leave", [lambda page: page.click("#stop"), lambda page: page.close(run_before_unload=True)]
 )
 def test_stopping_or_leaving_cancels_the_job(visit, port, demo, leave, monkeypatch):
-    monkeypatch.setattr(job, "ABANDONED_AFTER", 1e9)
+    monkeypatch.setattr(texts, "ABANDONED_AFTER", 1e9)
     page = visit(port)
     generate(page, "a", LONG)
     wait_for_characters(page, 10)
-    running = list(demo._jobs._jobs.values())[-1]
+    running = list(demo.texts._texts.values())[-1]
     assert running.reason is None
     leave(page)
     assert wait_for(lambda: running.reason) == "cancelled"
@@ -254,6 +253,6 @@ def test_page_recovers_from_a_server_restart(visit, serve, folder, sampled):
     server.wait()
     expect_status(page, "Connection lost")
     models = load_models([folder / "lm_lstm_epoch1.00_1.2345.npz"])
-    with server_in_thread(LocalQueue(models, 8, 4, pace=0), port):
+    with server_in_thread(local_queue(models, pace=0), port):
         expect_status(page)
     assert text_of(page) == sampled(2000, "山", temperature=0.8)

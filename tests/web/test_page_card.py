@@ -4,9 +4,7 @@ import optional
 import pytest
 from page_helpers import expect_status, generate, show_surprisal
 from toys import toy_model
-from web_helpers import server_in_thread
-
-from minichar.web.queue import LocalQueue
+from web_helpers import local_queue, server_in_thread
 
 expect = optional.playwright().expect
 
@@ -26,7 +24,7 @@ def open_card(page, i):
 
 def test_invisible_characters_have_a_sign_on_the_card(visit):
     characters = "\n\r\xa0\u200b\u3000"
-    with server_in_thread(LocalQueue({"blank": toy_model(characters)}, 8, 4, pace=0)) as port:
+    with server_in_thread(local_queue({"blank": toy_model(characters)}, pace=0)) as port:
         page = coloured(visit, port, "", 30)
         open_card(page, 20)
         signs = page.locator("#card button .char").all_text_contents()
@@ -49,7 +47,7 @@ def test_characters_are_named_for_screen_readers(visit, port):
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_card_is_beside_the_character_on_a_low_screen(visit, side):
     model = toy_model("abcd")  # without newlines, all lines are full
-    with server_in_thread(LocalQueue({"abcd": model}, 8, 4, pace=0)) as port:
+    with server_in_thread(local_queue({"abcd": model}, pace=0)) as port:
         page = coloured(visit, port, "", viewport={"width": 844, "height": 390})
     page.evaluate("scrollTo(0, 0)")
     area = page.locator("#text").bounding_box()

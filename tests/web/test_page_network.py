@@ -8,10 +8,10 @@ from functools import partial
 import optional
 import pytest
 from page_helpers import LONG, expect_status, generate, text_of, wait_for_characters
-from web_helpers import Events, request, server_in_thread, wait_for
+from web_helpers import Events, local_queue, request, server_in_thread, wait_for
 
-from minichar.web import job
-from minichar.web.queue import LocalQueue, Unavailable
+from minichar.web import texts
+from minichar.web.errors import Unavailable
 
 expect = optional.playwright().expect
 
@@ -77,8 +77,8 @@ def test_text_goes_on_after_a_gap_in_which_the_server_has_cancelled_the_job(
     page = visit(network.port)
     generate(page, "山", 5000)
     wait_for_characters(page, 100)
-    running = list(demo._jobs._jobs.values())[-1]
-    monkeypatch.setattr(job, "ABANDONED_AFTER", 0.2)
+    running = list(demo.texts._texts.values())[-1]
+    monkeypatch.setattr(texts, "ABANDONED_AFTER", 0.2)
     network.lose()
     expect_status(page, "Connection lost")
     assert wait_for(lambda: running.reason) == "cancelled"
@@ -89,11 +89,11 @@ def test_text_goes_on_after_a_gap_in_which_the_server_has_cancelled_the_job(
 
 
 def test_text_that_ends_during_a_gap_is_shown_in_full(visit, network, demo, sampled, monkeypatch):
-    monkeypatch.setattr(job, "ABANDONED_AFTER", 1e9)
+    monkeypatch.setattr(texts, "ABANDONED_AFTER", 1e9)
     page = visit(network.port)
     generate(page, "山", 1000)
     wait_for_characters(page, 100)
-    running = list(demo._jobs._jobs.values())[-1]
+    running = list(demo.texts._texts.values())[-1]
     network.lose()
     assert running.reason is None
     assert wait_for(lambda: running.reason) == "length"
@@ -163,7 +163,7 @@ def test_page_says_why_it_cannot_load_the_models(visit, port, demo, monkeypatch)
 @contextmanager
 def busy_server(model):
     """Serve with one column, taken by a long text. Yield the queue, the port and the id of its job."""
-    queue = LocalQueue({"toy": model}, columns=1, queue=4, pace=1000)
+    queue = local_queue({"toy": model}, columns=1, pace=1000)
     with ExitStack() as stack:
         port = stack.enter_context(server_in_thread(queue))
         response = stack.enter_context(request(port, "POST", "/api/generate", {"length": LONG}))

@@ -8,9 +8,7 @@ import optional
 import pytest
 from page_helpers import LONG, expect_status, generate, show_surprisal, text_of, wait_for_characters
 from toys import toy_model
-from web_helpers import CHARACTERS, request, server_in_thread, wait_for
-
-from minichar.web.queue import LocalQueue
+from web_helpers import CHARACTERS, local_queue, request, server_in_thread, wait_for
 
 expect = optional.playwright().expect
 LEVELS = ".s1", ".s2", ".s3", ".s4", ".s5"
@@ -26,7 +24,7 @@ def trained(loss):
 def test_surprisal_is_scaled_to_the_entropy_of_the_model(visit):
     losses = {"english": 1.4, "chinese": 4.5}
     models = {name: trained(loss) for name, loss in losses.items()}
-    with server_in_thread(LocalQueue(models, 8, 4, pace=0)) as port:
+    with server_in_thread(local_queue(models, pace=0)) as port:
         page = visit(port)
         for name, loss in losses.items():
             page.select_option("#model", name)
@@ -259,7 +257,7 @@ POSITIONS = """() => {
 @pytest.mark.parametrize("characters", [" abcdeghilmnoprst", "。一中夜山雨，"])
 def test_a_text_without_newlines_is_split_where_it_wraps(visit, characters):
     model = toy_model(characters, rnn_size=12, scale=14.0)
-    with server_in_thread(LocalQueue({"toy": model}, 8, 4, pace=0)) as port:
+    with server_in_thread(local_queue({"toy": model}, pace=0)) as port:
         page = visit(port, "#s=5&n=3000&u=[]")
         expect_status(page, "3000 characters")
         blocks = page.locator("#text > div")

@@ -9,9 +9,7 @@ import optional
 import pytest
 from page_helpers import expect_status, generate, text_of, wait_for_characters
 from toys import toy_model
-from web_helpers import CHARACTERS, server_in_thread
-
-from minichar.web.queue import LocalQueue
+from web_helpers import CHARACTERS, local_queue, server_in_thread
 
 expect = optional.playwright().expect
 
@@ -29,7 +27,7 @@ def test_models_are_listed_by_title_in_groups_without_paths(visit):
         "c": trained("Shakespeare", 1.4, model="gru"),
         "d": trained("Shakespeare", 1.4, model="gru", seed=2),
     }
-    with server_in_thread(LocalQueue(models, 8, 4, pace=0)) as port:
+    with server_in_thread(local_queue(models, pace=0)) as port:
         page = visit(port)
         names = page.locator("#model option").all_text_contents()
         assert names == [

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from web_helpers import CHARACTERS
 
 from minichar.text.vocabulary import Vocabulary
-from minichar.web.request import OPENAPI, BadRequest, Request
+from minichar.web.errors import Refused
+from minichar.web.request import OPENAPI, Request
 
 PROPERTIES = OPENAPI["components"]["schemas"]["Generate"]["properties"]
 
@@ -45,7 +46,7 @@ def test_missing_seed_is_drawn_at_random():
 )
 def test_errors_for_invalid_values_name_the_field(name, values):
     for value in values:
-        with pytest.raises(BadRequest, match=name) as caught:
+        with pytest.raises(Refused, match=name) as caught:
             Request.from_json({name: value})
         assert len(str(caught.value)) < 300
         assert "\n" not in str(caught.value).replace("\\n", "")
@@ -62,7 +63,7 @@ def test_values_that_are_nested_too_deeply(nest):
     value = "a"
     for _ in range(50_000):
         value = nest(value)
-    with pytest.raises(BadRequest, match="the request is nested too deeply"):
+    with pytest.raises(Refused, match="the request is nested too deeply"):
         Request.from_json({"prime": value})
 
 
@@ -77,7 +78,7 @@ json_values = st.recursive(
 def test_requests_can_be_serialized_and_restored(data):
     try:
         request = Request.from_json(data)
-    except BadRequest:
+    except Refused:
         return
     assert Request.load(request.dump()) == request
 
@@ -98,6 +99,6 @@ def test_integers_may_have_a_decimal_point():
     ],
 )
 def test_errors_for_unknown_characters_mention_no_command_line_options(data, message):
-    with pytest.raises(BadRequest, match=message) as caught:
+    with pytest.raises(Refused, match=message) as caught:
         Request.from_json(data).stream(Vocabulary(CHARACTERS))
     assert "--unknown" not in str(caught.value)

@@ -1,50 +1,42 @@
 import threading
+import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from toys import toy_model
-from web_helpers import CHARACTERS, TIMEOUT, text_of, wait_for
+from web_helpers import CHARACTERS, TIMEOUT, read, run_job, wait_for
 
-from minichar.web import job as job_module
 from minichar.web import scheduler as module
 from minichar.web.details import Details, pack
-from minichar.web.job import Busy, Job
-from minichar.web.request import Request
 from minichar.web.scheduler import Scheduler
-from minichar.web.snapshots import LocalSnapshots
 
 
-def test_output_of_concurrent_jobs_equals_minichar_sample(job_of, sampled):
+def test_output_of_concurrent_jobs_equals_minichar_sample(job_of, scheduler, sampled):
     """Without exact arithmetic, the batch size would affect the output of a float32 model of this size."""
     model = toy_model(CHARACTERS, dtype="float32", rnn_size=96, scale=10.0)
-    one = Scheduler(model, 16, 100, 0.0, LocalSnapshots())
+    one = scheduler(model=model)
     settings = [
         {"seed": i, "length": 150 + 17 * (i % 7), "temperature": 0.5 + 0.1 * (i % 3), "prime": "ab"[: i % 3]}
         for i in range(24)
     ]
-    jobs = [job_of(model, **setting) for setting in settings]
+    jobs = [job_of(model, **setting, **{"from": 50 * (i % 2)}) for i, setting in enumerate(settings)]
     for job in jobs:
         one.submit(job)
-    for job, setting in zip(jobs, settings, strict=True):
+    for i, (job, setting) in enumerate(zip(jobs, settings, strict=True)):
         n = setting.pop("length")
-        assert text_of(job) == (sampled(n, stop=(), model=model, **setting), "length")
-    one.close()
-
-
-def test_follow_skips_the_characters_already_read(job_of, scheduler):
-    job = job_of(length=300)
-    scheduler().submit(job)
-    whole, _ = text_of(job)
-    for n in (123, 300, 900):
-        assert text_of(job, n) == (whole[n:], "length")
+        text, _, end = read(job)
+        assert (text, end.reason) == (sampled(n, stop=(), model=model, **setting)[50 * (i % 2) :], "length")
 
 
 def test_stop_string_ends_the_job(job_of, scheduler, sampled):
-    job = job_of(length=2000, stop=["a", "中"], alternatives=True)
-    scheduler().submit(job)
-    text, reason = text_of(job)
-    assert (text, reason) == (sampled(2000, stop=["a", "中"]), "stop")
-    assert len(job.news(0).details) == len(text)
+    stop = ["a", "中"]
+    whole = sampled(2000, stop=stop)
+    for start in (0, 1, len(whole), len(whole) + 9):
+        job = job_of(length=2000, stop=stop, alternatives=True, **{"from": start})
+        text, packed, end = run_job(scheduler(), job)
+        assert (text, end.reason, len(Details(packed))) == (whole[start:], "stop", len(text))
+        assert end.end == max(start, len(whole))
 
 
 def test_details_are_buffered_with_a_possible_stop_string(job_of):
@@ -53,132 +45,170 @@ def test_details_are_buffered_with_a_possible_stop_string(job_of):
     job.append("x", first)
     job.append("a", second)
     job.publish()
-    assert (job.text, list(job.news(0).details)) == ("x", [(0.1, [("a", 0.1)])])
+    update = job.news()
+    assert (update.text, list(update.details)) == ("x", [(0.1, [("a", 0.1)])])
+    job.take(update)
     job.append("c", third)
     job.publish()
-    assert (job.text, [p for p, _ in job.news(0).details]) == ("xac", [0.1, 0.2, 0.3])
+    update = job.news()
+    assert (update.text, update.end, [p for p, _ in update.details]) == ("ac", 3, [0.2, 0.3])
+
+
+def test_news_is_kept_until_it_is_taken(job_of):
+    job = job_of(length=100)
+    for text in ("a", "ab"):
+        job.append(text[-1])
+        job.publish()
+        update = job.news()
+        assert (update.text, update.end, update.reason) == (text, len(text), None)
+    job.append("c")
+    job.publish()
+    job.take(update)
+    assert (job.news().text, job.news().end) == ("c", 3)
+    job.append("d")  # not published in time
+    job.finish("cancelled")
+    job.publish()
+    job.finish("error", "too late")
+    assert (job.news().text, job.news().reason, job.news().error) == ("c", "cancelled", "")
 
 
 def test_first_character_is_published_immediately(job_of, scheduler, monkeypatch):
     monkeypatch.setattr(module, "PUBLISH_INTERVAL", 1e9)
+    called = threading.Event()
     job = job_of(length=20000)
-    scheduler(pace=50).submit(job)
-    wait_for(lambda: job.text)
-    assert len(job.text) == 1
+    scheduler(pace=50, on_news=called.set).submit(job)
+    assert called.wait(TIMEOUT)
+    assert len(job.news().text) == 1
 
 
-def test_updates_are_less_frequent_with_more_jobs(job_of, scheduler, monkeypatch):
-    intervals = {1: [], 8: []}
-
-    class Recording(Scheduler):
-        def _publish(self, streams, elapsed):
-            if len(self.running) in intervals:
-                intervals[len(self.running)].append(elapsed)
-            super()._publish(streams, elapsed)
-
+def test_updates_are_less_frequent_with_more_jobs(job_of, model, monkeypatch):
     monkeypatch.setattr(module, "PUBLISH_INTERVAL", 0.002)
     monkeypatch.setattr(module, "MAX_UPDATES", 100)
-    one = Recording(scheduler().model, 8, 0, 1e4, LocalSnapshots())
-    for n in (8, 1):
-        jobs = [job_of(length=2000, seed=i) for i in range(n)]
+    for n, interval in ((8, 8 / 100), (1, 1 / 100)):
+        times, jobs = [], [job_of(length=2000, seed=i, temperature=1e-1) for i in range(n)]
+        one = Scheduler(model, 1e4, lambda times=times: times.append(time.monotonic()))
         for job in jobs:
             one.submit(job)
         for job in jobs:
-            text_of(job)
-    one.close()
-    assert min(intervals[8]) >= 8 / 100
-    assert 1 / 100 <= min(intervals[1]) < 8 / 100
+            read(job)
+        one.close()
+        between = sorted(b - a for a, b in pairwise(times))
+        assert between[len(between) // 2] >= 0.9 * interval or len(between) < 2 * n
 
 
 def test_details_are_the_model_probabilities(model, job_of, scheduler):
     """Temperature and top-k do not affect the details."""
     one = scheduler()
-    for options in ({}, {"temperature": 0.3, "top_k": 2}):
-        job = job_of(length=40, prime="ab", alternatives=True, **options)
-        one.submit(job)
-        text, _ = text_of(job)
+    for options in ({}, {"temperature": 0.3, "top_k": 2}, {"bias": {"b": 3.0}}):
+        text, packed, _ = run_job(one, job_of(length=40, prime="ab", alternatives=True, **options))
         network = model.network(1, 1)
         for c in "ab" + text[:-1]:
             logits = network.step(0, model.vocabulary.encode(c).astype(int))[:, 0]
             network.carry()
         p = np.exp(logits) / np.exp(logits).sum()
         k = model.vocabulary.encode(text[-1])[0]
-        *_, (probability, most_likely) = job.news(0).details
+        *_, (probability, most_likely) = Details(packed)
         assert probability == pytest.approx(p[k], abs=2e-5)
         assert [q for _, q in most_likely] == pytest.approx(sorted(p, reverse=True)[:5], abs=2e-5)
         assert most_likely[0][0] == model.vocabulary.characters[p.argmax()]
-        assert len(job.news(0).details) == 40
+        assert len(Details(packed)) == 40
 
 
 def test_branch_changes_only_the_text_after_it(job_of, scheduler, sampled):
     plain = sampled(60, stop=())
     character = next(c for c in "abc" if c != plain[20])
-    job = job_of(length=60, branches=[[20, character]])
-    scheduler().submit(job)
-    text, _ = text_of(job)
+    text, _, _ = run_job(scheduler(), job_of(length=60, branches=[[20, character]]))
     assert text[:21] == plain[:20] + character
     assert text[21:] != plain[21:]
 
 
-def test_full_queue_rejects_jobs_until_others_are_cancelled(job_of, scheduler, sampled):
-    one = scheduler(columns=1, queue=1)
-    running, waiting = job_of(length=20000), job_of(length=19999)
-    one.submit(running)
-    one.submit(waiting)
-    with pytest.raises(Busy, match="try again"):
-        one.submit(job_of())
-    for job in (waiting, running):
-        job.finish("cancelled")
-        assert text_of(job)[1] == "cancelled"
-    wait_for(lambda: not one.running and not one.waiting)
-    next_job = job_of(length=30)
-    one.submit(next_job)
-    assert text_of(next_job) == (sampled(30, stop=()), "length")
-
-
-def test_job_without_a_reader_is_cancelled(job_of, scheduler, sampled, monkeypatch):
-    one = scheduler(columns=1, queue=1, pace=1000)
-    read, running, waiting = (job_of(length=n) for n in (400, 20000, 20000))
-    with monkeypatch.context() as patch:
-        patch.setattr(job_module, "ABANDONED_AFTER", 0.15)
-        one.submit(running)
-        one.submit(waiting)
-        wait_for(lambda: running.reason and waiting.reason)
-    assert running.reason == waiting.reason == "cancelled"
-    assert 0 < len(running.text) < 20000
-    one.submit(read)
-    assert text_of(read) == (sampled(400, stop=()), "length")
-
-
-def test_pace_limits_generation_but_not_reading_the_prompt(job_of, scheduler, monkeypatch):
-    slept = []
-    monkeypatch.setattr(module.time, "sleep", slept.append)
-    job = job_of(prime="ab" * 100, length=3)
-    scheduler(pace=1e-3).submit(job)
-    assert text_of(job)[1] == "length"
-    assert len(slept) == 2  # after each character except the last
-
-
-def test_text_that_readers_already_have_is_generated_without_a_pace(job_of, scheduler, sampled, monkeypatch):
-    slept = []
-    monkeypatch.setattr(module.time, "sleep", slept.append)
-    monkeypatch.setattr(module, "PUBLISH_INTERVAL", 1e9)
-    one = scheduler(pace=1e-3)
-    job = job_of(length=303, **{"from": 300})
+def test_a_cancelled_job_leaves_the_batch(job_of, scheduler, sampled):
+    one = scheduler()
+    job = job_of(length=20000)
     one.submit(job)
-    wait_for(lambda: len(job.text) >= 301)  # the first new character is published immediately
-    assert text_of(job, 300) == (sampled(303, stop=())[300:], "length")
-    assert len([seconds for seconds in slept if seconds > 1]) == 2
-    request = Request.from_json({"seed": 5, "stop": [], "length": 303})
+    wait_for(job.news)
+    job.finish("cancelled")
+    text, _, end = read(job)
+    assert (text, end.reason) == (sampled(len(text), stop=()), "cancelled")
+    assert len(text) < 20000
+    wait_for(lambda: not one._jobs)
+    assert run_job(one, job_of(length=30))[0] == sampled(30, stop=())
+
+
+class Clock:
+    """Clock that advances only while a scheduler waits and, by `step`, with each step of a batch."""
+
+    def __init__(self, monkeypatch, step):
+        self.now, self.step, self.steps = 0.0, step, []
+        monkeypatch.setattr(module, "time", self)
+        original = Scheduler._step
+
+        def stepped(scheduler, batch):
+            generated = {stream: stream.length for stream in batch.streams}
+            original(scheduler, batch)
+            self.now += self.step
+            self.steps.append((self.now, generated))
+
+        monkeypatch.setattr(Scheduler, "_step", stepped)
+        wait = threading.Condition.wait
+
+        def waited(condition, timeout=None):
+            if threading.current_thread().name != "scheduler" or timeout is None:
+                return wait(condition, timeout)
+            self.now += timeout
+            return True
+
+        monkeypatch.setattr(threading.Condition, "wait", waited)
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+    def times(self, job):
+        """Return the times of the steps in which a job took part."""
+        return [now for now, generated in self.steps if job.stream in generated]
+
+
+def gaps(times):
+    return [round(b - a, 6) for a, b in pairwise(times)]
+
+
+def test_pace_limits_generation_but_not_the_prompt_or_known_text(job_of, scheduler, sampled, monkeypatch):
+    clock = Clock(monkeypatch, step=0.001)
+    for job in (job_of(prime="ab" * 100, length=5), job_of(length=305, **{"from": 300})):
+        text, _, _ = run_job(scheduler(pace=10), job)
+        assert len(text) == 5
+        known, new = gaps(clock.times(job))[:-5], gaps(clock.times(job))[-4:]
+        assert set(known) == {0.001}
+        assert new == [pytest.approx(0.1, abs=0.002)] * 4
     published = sampled(300, stop=())  # by another worker
-    continued = Job(request, request.stream(one.model.vocabulary), published)
-    one.submit(continued)
-    assert text_of(continued, 300)[1] == "length"
-    assert len([seconds for seconds in slept if seconds > 1]) == 4
-    assert max(slept) < 1001  # the time saved while catching up is not made up for
+    continued = job_of(length=305, known=published)
+    assert run_job(scheduler(pace=10), continued)[0] == sampled(305, stop=())[300:]
+    assert gaps(clock.times(continued))[-4:] == [pytest.approx(0.1, abs=0.002)] * 4
 
 
-def test_text_that_readers_already_have_needs_no_details(job_of, scheduler, sampled, monkeypatch):
+@pytest.mark.parametrize(("pace", "expected"), [(50, 0.02), (0, 0.001 * (1 + module.SHARE))])
+def test_a_job_that_catches_up_neither_speeds_up_nor_holds_up_the_others(
+    job_of, scheduler, monkeypatch, pace, expected
+):
+    """Without a pace, both want to use the whole core."""
+    clock = Clock(monkeypatch, step=0.001)
+    one, steady = scheduler(pace=pace), job_of(length=20000)
+    late = job_of(length=305, seed=6, **{"from": 300})
+    with one._changed:  # both start at the same time
+        one._new.extend([steady, late])
+        one._changed.notify()
+    read(late)
+    end = clock.times(late)[-1]
+    steady.finish("cancelled")
+    times = [now for now in clock.times(steady) if now <= end]
+    assert np.mean(gaps(times)) == pytest.approx(expected, rel=0.1)
+    assert max(gaps(times)) <= expected + 0.002
+
+
+def test_text_that_readers_already_have_needs_no_details(job_of, scheduler, monkeypatch):
     packed = []
 
     def counted(p, ids, points):
@@ -186,57 +216,31 @@ def test_text_that_readers_already_have_needs_no_details(job_of, scheduler, samp
         return pack(p, ids, points)
 
     monkeypatch.setattr(module, "pack", counted)
-    one, whole, known = scheduler(), job_of(length=400, alternatives=True), 350
-    one.submit(whole)
-    text, _ = text_of(whole)
+    one = scheduler()
+    text, details, _ = run_job(one, job_of(length=400, alternatives=True))
     assert len(packed) == 400
-    job = job_of(length=400, alternatives=True, **{"from": known})
-    one.submit(job)
-    updates = [update for update in job.follow(known) if update]
-    assert "".join(update.text for update in updates) == text[known:]
-    assert Details(b"".join(update.details.packed for update in updates)) == whole.news(known).details
+    rest, late, _ = run_job(one, job_of(length=400, alternatives=True, **{"from": 350}))
+    assert (rest, late) == (text[350:], Details(details).after(350).packed)
     assert len(packed) == 450
 
 
-def test_a_full_or_closed_scheduler_rejects_jobs_before_it_looks_for_snapshots(
-    job_of, scheduler, monkeypatch
-):
-    one = scheduler(columns=1, pace=100)
-    one.submit(job_of(length=20000))
-    monkeypatch.setattr(one.snapshots, "resume", None)
-    with pytest.raises(Busy):
-        one.submit(job_of())
-    one.close()
-    with pytest.raises(Busy):
-        one.submit(job_of())
-
-
 def test_closing_ends_all_jobs(job_of, scheduler):
-    one = scheduler(columns=1, queue=1, pace=100)
-    jobs = [job_of(length=20000) for _ in range(2)]
+    one = scheduler(pace=100)
+    jobs = [job_of(length=20000), job_of(length=20000, **{"from": 19000})]
     for job in jobs:
         one.submit(job)
-    readers = [threading.Thread(target=text_of, args=(job,)) for job in jobs]
-    for reader in readers:
-        reader.start()
     one.close()
-    for reader in readers:
-        reader.join(TIMEOUT)
-    assert [job.reason for job in jobs] == ["closing", "closing"]
-    with pytest.raises(Busy):
-        one.submit(job_of())
+    assert [read(job)[2].reason for job in jobs] == ["closing", "closing"]
 
 
-def test_model_error_ends_the_job(model, job_of):
+def test_model_error_ends_the_job(model, job_of, scheduler):
     corrupted = type(model)(model.config, model.vocabulary, model.parameters.twin())
     corrupted.parameters.flat[...] = 1e308
-    one = Scheduler(corrupted, 2, 0, 0.0, LocalSnapshots())
+    one = scheduler(model=corrupted)
     for _ in range(2):  # the scheduler is still running after the first error
-        job = job_of(corrupted)
-        one.submit(job)
-        assert text_of(job) == ("", "error")
-        assert "not finite" in job.error
-    one.close()
+        _, _, end = run_job(one, job_of(corrupted))
+        assert end.reason == "error"
+        assert "not finite" in end.error
 
 
 def test_unexpected_exception_ends_the_job_but_not_the_scheduler(
@@ -248,11 +252,8 @@ def test_unexpected_exception_ends_the_job_but_not_the_scheduler(
     one = scheduler()
     with monkeypatch.context() as patch:
         patch.setattr(module, "probabilities", fail)
-        job = job_of(alternatives=True)
-        one.submit(job)
-        assert text_of(job) == ("", "error")
-    assert "boom" not in job.error
+        text, _, end = run_job(one, job_of(alternatives=True))
+        assert (text, end.reason) == ("", "error")
+    assert "boom" not in end.error
     assert "boom" in caplog.text
-    after = job_of(length=20)
-    one.submit(after)
-    assert text_of(after) == (sampled(20, stop=()), "length")
+    assert run_job(one, job_of(length=20))[0] == sampled(20, stop=())

@@ -1,20 +1,28 @@
 """Test exceptions and notices while text is streamed."""
 
 import pytest
-from web_helpers import events_of
+from web_helpers import client_of, events_of, following
 
-from minichar.web.app import create_app
 from minichar.web.details import Details
-from minichar.web.job import Update
+from minichar.web.update import Update
 
 
-def test_any_exception_while_generating_reaches_the_reader(queue, monkeypatch, caplog):
-    def fail(job, after):
-        yield Update("ab", Details(), 2)
-        raise RuntimeError("boom")
+@pytest.fixture
+def post(queue):
+    """Return a function that sends a request to a server, and returns the response with its whole text."""
 
-    monkeypatch.setattr(queue, "follow", fail)
-    last = events_of(create_app(queue).test_client().post("/api/generate", json={})).all[-1]
+    def post(path="/api/generate", data=()):
+        with client_of(queue) as client:
+            response = client.post(path, json=dict(data))
+            assert response.data
+            return response
+
+    return post
+
+
+def test_any_exception_while_generating_reaches_the_reader(queue, post, monkeypatch, caplog):
+    monkeypatch.setattr(queue, "follow", following(Update("ab", Details(), 2), RuntimeError("boom")))
+    last = events_of(post()).all[-1]
     assert last == ("end", 2, {"reason": "error", "error": "internal error: see the server log"})
     assert "boom" in caplog.text
 
@@ -26,47 +34,49 @@ def test_any_exception_while_generating_reaches_the_reader(queue, monkeypatch, c
         ("/v1/completions", {"logprobs": 1, "stream": True, "prompt": "a", "echo": True}),
     ],
 )
-def test_any_exception_while_formatting_events_reaches_the_reader(queue, monkeypatch, caplog, path, data):
+def test_any_exception_while_formatting_events_reaches_the_reader(post, monkeypatch, caplog, path, data):
     """Otherwise, the connection would break, and the page would reconnect for ever."""
     monkeypatch.setattr(Details, "__iter__", lambda self: 1 / 0 if self.packed else iter(()))
-    response = create_app(queue).test_client().post(path, json=data)
-    first, last = response.text.rstrip("\n").split("\n\n")
+    first, last = post(path, data).text.rstrip("\n").split("\n\n")
     assert '"job"' in first or '"text": "a"' in first
     assert "internal error: see the server log" in last
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_an_exception_while_a_job_waits_reaches_the_reader(queue, monkeypatch, caplog):
-    monkeypatch.setattr(queue, "follow", lambda job, after: iter([Update("ab", Details(), 2), None]))
-    monkeypatch.setattr(queue, "position", lambda job: 1 / 0)
-    last = events_of(create_app(queue).test_client().post("/api/generate", json={})).all[-1]
+def test_an_exception_while_a_job_waits_reaches_the_reader(queue, post, monkeypatch, caplog):
+    async def fail(job):
+        return 1 / 0
+
+    monkeypatch.setattr(queue, "follow", following(Update("ab", Details(), 2), None))
+    monkeypatch.setattr(queue, "position", fail)
+    last = events_of(post()).all[-1]
     assert last == ("end", 2, {"reason": "error", "error": "internal error: see the server log"})
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_job_that_expires_has_no_notice(queue, monkeypatch):
-    def expired(job):
+def test_a_job_that_expires_has_no_notice(queue, post, monkeypatch):
+    async def expired(job):
         raise KeyError(job)
 
-    updates = [None, Update("", Details(), 0, "closing")]
-    monkeypatch.setattr(queue, "follow", lambda job, after: iter(updates))
+    monkeypatch.setattr(queue, "follow", following(None, Update("", Details(), 0, "closing")))
     monkeypatch.setattr(queue, "position", expired)
-    response = create_app(queue).test_client().post("/api/generate", json={})
-    assert ": keep-alive\n\nevent: end\n" in response.text
+    assert ": keep-alive\n\nevent: end\n" in post().text
 
 
 def test_failover_notices_and_errors_are_sent_to_the_client(queue, monkeypatch):
+    async def running(job):
+        return None
+
     failed, restarted = Update("", Details(), 2, "error", "damaged"), Update("", Details(), 2, restarted=True)
-    updates = [None, Update("ab", Details(), 2), restarted, failed]
-    monkeypatch.setattr(queue, "follow", lambda job, after: iter(updates))
-    monkeypatch.setattr(queue, "position", lambda job: None)
-    client = create_app(queue).test_client()
-    response = client.post("/api/generate", json={"seed": 1})
-    assert b"\n: keep-alive\n\n" in response.data  # reveals whether the client has disconnected
-    assert [(name, data) for name, _, data in events_of(response).all[1:]] == [
-        ("text", {"text": "ab"}),
-        ("notice", {"what": "restarted"}),
-        ("end", {"reason": "error", "error": "damaged"}),
-    ]
-    document = client.post("/api/generate", json={"seed": 1, "stream": False}).json
+    monkeypatch.setattr(queue, "follow", following(None, Update("ab", Details(), 2), restarted, failed))
+    monkeypatch.setattr(queue, "position", running)
+    with client_of(queue) as client:
+        response = client.post("/api/generate", json={"seed": 1})
+        assert b"\n: keep-alive\n\n" in response.data  # reveals whether the client has disconnected
+        assert [(name, data) for name, _, data in events_of(response).all[1:]] == [
+            ("text", {"text": "ab"}),
+            ("notice", {"what": "restarted"}),
+            ("end", {"reason": "error", "error": "damaged"}),
+        ]
+        document = client.post("/api/generate", json={"seed": 1, "stream": False}).json
     assert (document["text"], document["reason"], document["error"]) == ("ab", "error", "damaged")

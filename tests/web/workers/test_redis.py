@@ -3,46 +3,44 @@
 import threading
 
 import pytest
-from redis_helpers import text_of, worker_in_thread
+from redis_helpers import DEFAULTS, published, put, text_of, worker_in_thread
 from toys import toy_model
 from web_helpers import LONG, wait_for
 
 from minichar.sampling.generate import generate
-from minichar.web import legacy, redis_queue
-from minichar.web.app import create_app
-from minichar.web.job import Busy
-from minichar.web.queue import Unavailable
-from minichar.web.request import BadRequest, Request
+from minichar.web import legacy
+from minichar.web.details import Details
+from minichar.web.errors import Busy, Refused, Unavailable
+from minichar.web.request import Request
+from minichar.web.store import key
+from minichar.web.update import Update
 
 
 def test_output_equals_minichar_sample(queue, running_worker, sampled):
     job_id = queue.submit(Request.from_json({"length": 500, "seed": 5, "alternatives": True}))
     whole = sampled(500)
     assert text_of(queue, job_id) == (whole, "length")
-    assert text_of(queue, job_id, 123) == (whole[123:], "length")
-    assert text_of(queue, job_id, 500) == ("", "length")
-    assert sum(len(update.details) for update in queue.follow(job_id, 0) if update) == 500
+    for after in (123, 500, 900):
+        assert text_of(queue, job_id, after) == (whole[after:], "length")
+    assert sum(len(update.details) for update in queue.follow(job_id) if update) == 500
     assert queue.request(job_id).seed == 5
     wait_for(lambda: queue.job_counts() == {"unfinished": 0})
+    late = queue.submit(Request.from_json({"length": 500, "seed": 5, "from": 490}))
+    assert text_of(queue, late, 490) == (whole[490:], "length")
 
 
-def test_cancelled_and_abandoned_jobs_stop(queue, running_worker, monkeypatch):
-    job_id = queue.submit(Request.from_json(LONG))
-    assert any(queue.follow(job_id, 0))
-    queue.cancel(job_id)
-    text, reason = text_of(queue, job_id)
-    assert reason == "cancelled"
-    assert len(text) < 20000
-
-    monkeypatch.setattr("minichar.web.store.UNSEEN_AFTER", 0.3)
-    monkeypatch.setattr("minichar.web.subscriber.ABANDONED_AFTER", 0.3)
-    job_id = queue.submit(Request.from_json(LONG))
-    next(queue.follow(job_id, 0))
-    wait_for(lambda: any(u.reason == "cancelled" for u in running_worker.store.updates(job_id)))
+def test_cancelled_and_abandoned_jobs_stop(queue, db, running_worker):
+    for abandon in (queue.cancel, lambda job_id: db.delete(key("seen", job_id))):
+        job_id = queue.submit(Request.from_json(LONG))
+        reader = filter(None, queue.follow(job_id))
+        assert next(reader).text
+        abandon(job_id)
+        *_, last = reader
+        assert last.reason == "cancelled"
+        assert last.end < 20000
 
 
-def test_polling_returns_the_whole_text(queue, running_worker, sampled):
-    client = create_app(queue).test_client()
+def test_polling(client, db, sampled):
     job_id = client.post("/api", json={"primetext": "山中", "seed": 5}).json["sid"]
 
     def poll(sid=job_id):
@@ -50,30 +48,28 @@ def test_polling_returns_the_whole_text(queue, running_worker, sampled):
         return responds != "0" and responds
 
     assert wait_for(poll) == "山中" + sampled(1000, "山中") + "……"
-    assert len(queue._store.updates(job_id)) > 1
+    assert len(published(db, job_id)) > 1
     assert poll("\ud800") is False  # cannot be encoded
 
 
-def test_polling_a_running_job(queue, running_worker, monkeypatch):
+def test_polling_a_running_job(client, queue, monkeypatch):
     monkeypatch.setattr(legacy, "LENGTH", 20000)
-    client = create_app(queue).test_client()
     job_id = client.post("/api", json={"primetext": ""}).json["sid"]
-    next(filter(None, queue.follow(job_id, 0)))
+    assert next(filter(None, queue.follow(job_id))).text
     assert client.post("/res", json={"sid": job_id}).json["responds"] == "0"
-    assert running_worker.tasks["toy"]
-    threading.Timer(0.3, queue.close).start()  # another server may continue the text
-    assert client.post("/res", json={"sid": job_id}).json["responds"] == "0"
-    running_worker.store.put("cancelled", job_id, "", 60)
+    # The job occupies a worker until the worker has ended it.
+    monkeypatch.setattr("minichar.web.app.ConcurrencyLimit", None)
+    assert client.delete(f"/api/generate/{job_id}").status_code == 204
 
 
-def test_alternatives_expire_soon_after_the_end_but_not_before(queue, running_worker):
+def test_alternatives_expire_soon_after_the_end_but_not_before(queue, db, running_worker):
     """While a job is running, another worker may have to continue its text."""
 
     def left(job_id):
-        return [queue._store.client.pttl(f"minichar:{kind}:{job_id}") / 1000 for kind in ("request", "text")]
+        return [db.pttl(key(kind, job_id)) / 1000 for kind in ("request", "text")]
 
     job_id = queue.submit(Request.from_json(LONG | {"alternatives": True}))
-    updates = filter(None, queue.follow(job_id, 0))
+    updates = filter(None, queue.follow(job_id))
     assert next(updates).details
     assert min(left(job_id)) > 30
     queue.cancel(job_id)
@@ -83,117 +79,92 @@ def test_alternatives_expire_soon_after_the_end_but_not_before(queue, running_wo
 
 def test_full_queue_rejects_jobs(queue, redis_url, model):
     with worker_in_thread(redis_url, model, columns=1):
+        queue.check()
         jobs = [queue.submit(Request.from_json(LONG)) for _ in range(2)]
-        with pytest.raises(Busy, match="too many"):
-            queue.submit(Request.from_json(LONG))
+        for rejected in (lambda: queue.submit(Request.from_json(LONG)), queue.check):
+            with pytest.raises(Busy, match="too many"):
+                rejected()
         for job_id in jobs:
             queue.cancel(job_id)
         wait_for(lambda: queue.job_counts() == {"unfinished": 0})
         assert queue.submit(Request.from_json({"length": 5}))
 
 
-def test_requests_without_a_worker_and_invalid_requests(queue, redis_url, model):
-    with pytest.raises(Unavailable, match="no worker"):
-        queue.submit(Request.from_json({}))
+def test_requests_without_a_worker_and_invalid_requests(queue, db, redis_url, model):
+    for rejected in (lambda: queue.submit(Request.from_json({})), queue.check):
+        with pytest.raises(Unavailable, match="no worker"):
+            rejected()
     assert queue.models() == []
     with worker_in_thread(redis_url, model):
         assert [model.name for model in queue.models()] == ["toy"]
         for invalid in ({"model": "other"}, {"prime": "☃"}):
-            with pytest.raises(BadRequest):
+            with pytest.raises(Refused):
                 queue.submit(Request.from_json(invalid))
         with pytest.raises(KeyError):
             queue.request("none")
     assert queue.models() == []
-    assert not queue._store.client.exists("minichar:workers")
+    assert not db.exists("minichar:2:workers")
 
 
-def test_position_of_a_waiting_job(queue, redis_url, model):
+def test_waiting_jobs(queue, db, redis_url, model):
     with worker_in_thread(redis_url, model, columns=1) as one:
         running = queue.submit(Request.from_json(LONG))
-        wait_for(lambda: one.tasks["toy"])
-        waiting = queue.submit(Request.from_json(LONG))
-        assert [queue.position(job_id) for job_id in (running, waiting)] == [None, 1]
-        for job_id in (running, waiting):
-            queue.cancel(job_id)
-    with pytest.raises(Unavailable, match="no worker"):
-        queue.position(waiting)
-
-
-def test_cancelled_and_abandoned_jobs_leave_the_queue(queue, redis_url, model):
-    """Otherwise, one client could fill the queue by submitting and cancelling jobs."""
-    with worker_in_thread(redis_url, model, columns=1) as one:
-        running = queue.submit(Request.from_json(LONG))
-        wait_for(lambda: one.tasks["toy"])
+        wait_for(lambda: one.jobs["toy"])
         reading = threading.Thread(target=text_of, args=(queue, running))
         reading.start()
         for _ in range(5):  # there is room for one waiting job
             job_id = queue.submit(Request.from_json(LONG))
+            queue.queue._queues.clear()
+            assert [queue.position(each) for each in (running, job_id)] == [None, 1]
             assert queue.cancel(job_id)
             assert text_of(queue, job_id) == ("", "cancelled")
+            assert not db.exists(key("cancelled", job_id))
         abandoned = queue.submit(Request.from_json(LONG))
-        queue._store.client.delete(f"minichar:seen:{abandoned}")
-        assert wait_for(lambda: queue._store.updates(abandoned))[-1].reason == "cancelled"
-        assert queue._store.updates(running)[-1].reason is None
+        db.delete(key("seen", abandoned))
+        assert wait_for(lambda: published(db, abandoned))[-1].reason == "cancelled"
+        assert published(db, running)[-1].reason is None
         assert queue.submit(Request.from_json(LONG))
         assert not queue.cancel(running)
         reading.join()
+    with pytest.raises(Unavailable, match="no worker"):
+        queue.position(abandoned)
 
 
-def test_cancelling_a_waiting_job_does_not_mark_it_for_removal_by_a_worker(queue, redis_url, model):
-    """If a worker removed the job first, `cancel` would report that it was not waiting."""
-    with worker_in_thread(redis_url, model, columns=1) as one:
-        running = queue.submit(Request.from_json(LONG))
-        wait_for(lambda: one.tasks["toy"])
-        waiting = queue.submit(Request.from_json(LONG))
-        assert [queue.cancel(waiting), queue.cancel(running)] == [True, False]
-        assert [queue._store.get("cancelled", job_id) for job_id in (waiting, running)] == [None, ""]
-
-
-def test_cancelling_an_unknown_job_stores_nothing(queue):
+def test_cancelling_an_unknown_job_stores_nothing(client, db, queue):
     """Otherwise, anyone could fill Redis."""
-    client = create_app(queue).test_client()
-    for job_id in ("unknown", "x" * 16000, "%ED%A0%80", "山"):
-        assert client.delete(f"/api/generate/{job_id}").status_code == 204
-    assert [*queue._store.client.scan_iter("minichar:cancelled:*")] == []
+    for job_id in ("unknown", "x" * 16000, "%ED%A0%80", "%E5%B1%B1"):
+        assert client.delete(f"/api/generate/{job_id}").status_code in (204, 431)
+    assert [*db.scan_iter("minichar:2:cancelled:*")] == []
     assert not queue.cancel("unknown")
     assert not queue.cancel("\ud800")
 
 
-def test_a_worker_does_not_start_a_job_that_was_cancelled(queue, running_worker, monkeypatch):
+def test_a_worker_does_not_start_a_job_that_was_cancelled(queue, db, running_worker, monkeypatch):
     monkeypatch.setattr(running_worker.schedulers["toy"], "submit", lambda job: pytest.fail("called"))
-    for job_id, kind in (("cancelled", "cancelled"), ("unread", "attempts")):
-        running_worker.store.put("request", job_id, Request.from_json({"model": "toy"}).dump(), 60)
-        running_worker.store.put(kind, job_id, "0", 60)
-        running_worker.start("toy", job_id, acknowledge=lambda: None)
+    db.set(key("cancelled", "cancelled"), "", px=60_000)
+    for job_id in ("cancelled", "unread"):
+        put(db, job_id, seen=job_id == "cancelled", queued=True)
         assert text_of(queue, job_id) == ("", "cancelled")
 
 
-def test_cancelling_a_running_job_does_not_lift_the_limit_at_once(queue, running_worker):
-    """The job occupies a worker until the worker has ended it."""
-    client = create_app(queue, per_client=1).test_client()
-    job_id = client.post("/api", json={"primetext": ""}).json["sid"]
-    wait_for(lambda: running_worker.tasks["toy"])
-    assert client.delete(f"/api/generate/{job_id}").status_code == 204
-    assert client.post("/api", json={"primetext": ""}).status_code == 429
+def test_jobs_of_another_version_end(client, db):
+    """They are dropped, and their readers receive an error that is not temporary."""
+    db.set("minichar:request:old", Request.from_json(DEFAULTS).dump(), px=60_000)
+    response = client.get("/api/generate/old")
+    assert (response.status_code, response.json["error"]) == (404, "no such job, or it has expired")
 
 
-def test_every_key_expires(queue, running_worker):
-    """The worker runs two jobs, of which one is made a dead letter, and a third one waits."""
-    job_id = queue.submit(Request.from_json({"length": 1001}))
-    text_of(queue, job_id)
-    queue.cancel(job_id)
-    wait_for(lambda: queue.job_counts() == {"unfinished": 0})
-    store = running_worker.store
+def test_every_key_expires(queue, db, running_worker):
+    """A job has ended, two are running, one of which is cancelled, and a third one waits."""
+    text_of(queue, queue.submit(Request.from_json({"length": 5})))
+    queue.check()
     jobs = [queue.submit(Request.from_json(LONG)) for _ in range(3)]
-    wait_for(lambda: len(running_worker.tasks["toy"]) == 2)
-    name = redis_queue.queue_name("toy")
-    store.broker.do_nack(name, store.get("message", jobs[0]))
-    wait_for(lambda: all(0 < store.client.pttl(key) <= 600_000 for key in store.client.scan_iter()))
-    of_jobs = {"request", "message", "text", "seen", "cancelled", "attempts", "snapshot"}
-    of_workers = {"worker", "workers", "__heartbeats__", f"__acks__.{store.broker.broker_id}.{name}"}
-    of_queue = {name, f"{name}.msgs", f"{name}.XQ", f"{name}.XQ.msgs"}
-    names = {key.split(":")[1] for key in store.client.scan_iter()}
-    assert names == of_jobs | of_workers | of_queue
+    wait_for(lambda: len(running_worker.jobs["toy"]) == 2 and db.exists(key("text", jobs[0])))
+    queue.cancel(jobs[0])
+    found = [*db.scan_iter()]
+    assert [name for name in found if not 0 < db.pttl(name) <= 600_000 and db.exists(name)] == []
+    kinds = {name.removeprefix("minichar:2:").partition(":")[0] for name in found}
+    assert kinds == {"jobs", "request", "text", "seen", "cancelled", "worker", "workers", "check"}
     for job_id in jobs:
         queue.cancel(job_id)
 
@@ -206,3 +177,24 @@ def test_without_a_prompt_a_worker_starts_at_the_beginning_of_a_document(queue, 
         text, _ = text_of(queue, job_id)
     assert text == "".join(generate(model.exact(), 60, seed=5))
     assert text != "".join(generate(model.exact(), 60, prime="\n", seed=5))
+
+
+def test_workers_take_equal_parts_of_a_burst(db, redis_url, model):
+    with worker_in_thread(redis_url, model, 16) as one, worker_in_thread(redis_url, model, 16) as other:
+        with db.pipeline() as pipeline:
+            for i in range(16):
+                put(pipeline, f"job{i}", length=20000, queued=True)
+            pipeline.execute()
+        wait_for(lambda: len(one.jobs["toy"]) + len(other.jobs["toy"]) == 16)
+        assert max(len(one.jobs["toy"]), len(other.jobs["toy"])) <= 11
+        for i in range(16):
+            db.set(key("cancelled", f"job{i}"), "", px=60_000)
+
+
+def test_characters_published_twice_are_read_once(queue, db):
+    """A slow worker may continue publishing after another worker has taken over its job."""
+    updates = [Update(text, Details(), end) for text, end in (("abc", 3), ("de", 5), ("bcd", 4), ("defg", 7))]
+    last = Update("h", Details(), 8), Update("", Details(), 8, "length"), Update("x", Details(), 9)
+    put(db, "job", *updates, *last)
+    assert text_of(queue, "job") == ("abcdefgh", "length")
+    assert text_of(queue, "job", 4) == ("efgh", "length")

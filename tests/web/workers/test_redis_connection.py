@@ -1,7 +1,9 @@
-"""Test passwords in Redis URLs, and the timeouts of commands."""
+"""Test Redis URLs and passwords, and what is logged if Redis cannot be used."""
 
 import socket
 import time
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import web_helpers  # noqa: F401  # skips these tests without minichar[web]
@@ -10,8 +12,9 @@ from click.testing import CliRunner
 from minichar import MinicharError
 from minichar.cli import main
 from minichar.cli.redis_server import with_password
-from minichar.web import store
-from minichar.web.store import Store
+from minichar.web import redis_link, redis_queue, store
+from minichar.web.errors import Unavailable
+from minichar.web.redis_link import RedisLink
 
 
 @pytest.mark.parametrize("given", ["redis://:x@h/0", "redis://h/0?db=1&password=x", "unix:///s?pass%77ord=x"])
@@ -32,11 +35,12 @@ def test_the_url_keeps_its_user_name_and_options(monkeypatch, capsys):
 def test_commands_use_the_password(folder, monkeypatch, command):
     urls = []
 
-    def refuse(self, url, retries):
+    def refuse(url, *others):
         urls.append(url)
         raise MinicharError("refused")
 
-    monkeypatch.setattr(Store, "__init__", refuse)
+    monkeypatch.setattr(redis_link, "RedisLink", refuse)
+    monkeypatch.setattr(redis_queue, "RedisQueue", refuse)
     monkeypatch.chdir(folder.parent)
     (folder.parent / "password").write_text("secret\n")
     options = ["--redis", "redis://h/0", "--redis-password-file", "password"]
@@ -46,13 +50,62 @@ def test_commands_use_the_password(folder, monkeypatch, command):
 
 
 def test_commands_fail_if_redis_does_not_reply(monkeypatch):
-    """Without a timeout, the threads of servers and workers would wait forever."""
+    """Without a timeout, servers and workers would wait forever."""
     monkeypatch.setattr(store, "SOCKET_TIMEOUT", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts connections
-        one = Store(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", retries=0)
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
         start = time.monotonic()
-        assert "imeout" in one.problem()
-        for command in (one.client.ping, one.broker.client.ping):
-            with pytest.raises(store.redis.TimeoutError):
-                command()
-        assert time.monotonic() - start < 4.0  # redis-py's default is at least 5 seconds
+        assert "imeout" in store.problem(url)
+        with pytest.raises(Unavailable):
+            RedisLink(url).unwanted(["job"])
+        assert time.monotonic() - start < 5.0  # redis-py's default is at least 5 seconds
+
+
+@pytest.mark.parametrize("url", ["redis://:secret@127.0.0.1:99999x/0", "redis://[", "http://:secret@x", "x"])
+def test_invalid_url(url):
+    for used in (RedisLink, partial(redis_queue.RedisQueue, queue=1)):
+        with pytest.raises(MinicharError, match=r"^invalid Redis URL: .*$") as caught:
+            used(url)
+        assert "secret" not in str(caught.value)
+
+
+def test_problem_names_the_server_but_not_the_password(redis_url):
+    problem = store.problem("redis://:secret@127.0.0.1:1/0")
+    assert problem.startswith("cannot connect to Redis at redis://127.0.0.1:1/0: ")
+    assert "secret" not in problem
+    assert store.problem(redis_url) is None
+
+
+def test_a_problem_is_logged_again_every_minute(db, redis_url, monkeypatch, caplog):
+    clock = [1000.0]
+    monkeypatch.setattr(store, "LOGGED", {})
+    monkeypatch.setattr(store, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    db.config_set("requirepass", "right")
+    try:
+        for _ in range(4):
+            with pytest.raises(Unavailable), store.redis_errors():
+                store.redis.Redis.from_url(redis_url.replace("//", "//:wrong@")).ping()
+            clock[0] += 20
+    finally:
+        db.config_set("requirepass", "")
+    assert len(caplog.messages) == 2
+    assert all("password" in message for message in caplog.messages)
+    assert "wrong" not in caplog.text
+
+
+def test_what_is_logged_of_a_full_redis(db, redis_url, monkeypatch, caplog):
+    """The command that failed contains a text and the id of a job."""
+    from redis_helpers import put
+
+    monkeypatch.setattr(store, "LOGGED", {})
+    db.config_set("maxmemory", 1)
+    try:
+        with db.pipeline() as pipeline:
+            put(pipeline, "secret", prime="山中")
+            with pytest.raises(Unavailable), store.redis_errors():
+                pipeline.execute()
+    finally:
+        db.config_set("maxmemory", 0)
+    assert "Redis: " in caplog.messages[0]
+    for hidden in ("secret", "山", "5c71", "minichar:", "SET"):
+        assert hidden not in caplog.text

@@ -1,18 +1,19 @@
-"""Test invalid Redis URLs, jobs that fail, and errors in the threads of servers and workers."""
+"""Test jobs that fail, dead workers, and errors in the threads of workers."""
 
-import time
-from functools import partial
-from types import SimpleNamespace
+import threading
 
 import pytest
-from redis_helpers import run, text_of, worker_in_thread
+from redis_helpers import published, put, text_of, worker_in_thread
 from web_helpers import LONG, wait_for
 
-from minichar import MinicharError
-from minichar.web import subscriber, worker
-from minichar.web.app import create_app
+from minichar.web import redis_link, worker
+from minichar.web.details import Details
+from minichar.web.errors import Busy
+from minichar.web.redis_link import RedisLink
 from minichar.web.request import Request
-from minichar.web.store import Store
+from minichar.web.store import GROUP, key
+from minichar.web.update import Update
+from minichar.web.worker import Order, Worker
 
 
 def fail_once(error):
@@ -34,123 +35,154 @@ def fail_once(error):
 def test_an_unexpected_error_while_reading_ends_only_the_current_readers(
     queue, running_worker, sampled, monkeypatch, caplog
 ):
-    slept, read = [], queue._store.read
     long = queue.submit(Request.from_json(LONG))
+    reader = filter(None, queue.follow(long))
+    assert next(reader).text
+    workers, read = queue.queue, queue.queue._read_once
 
-    def fail(positions, **options):
-        if "wait" in options:  # called by the thread, for readers that wait
-            monkeypatch.setattr(queue._store, "read", read)
-            raise RuntimeError("boom")
-        return read(positions, **options)
+    async def fail():
+        monkeypatch.setattr(workers, "_read_once", read)
+        raise RuntimeError("boom")
 
-    def sleep(seconds):
-        slept.append(seconds)
-        time.sleep(0.01)
-
-    monkeypatch.setattr(subscriber, "time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
-    monkeypatch.setattr(queue._store, "read", fail)
-    assert text_of(queue, long)[1] == "closing"
+    monkeypatch.setattr(workers, "_read_once", fail)
+    *_, last = reader
+    assert last.reason == "closing"
     assert "boom" in caplog.text
     queue.cancel(long)
     request = Request.from_json({"length": 300, "seed": 5})
     assert text_of(queue, queue.submit(request)) == (sampled(300), "length")
-    assert max(slept) == 1.0  # a persistent error must not fill the log
 
 
-@pytest.mark.parametrize("method", ["add", "unfinished", "expire_queue", "abandoned"])
+@pytest.mark.parametrize("method", ["announce", "take", "publish", "unwanted"])
 def test_a_worker_survives_unexpected_errors(queue, redis_url, model, sampled, monkeypatch, caplog, method):
     """Each method is called in one of the threads of a worker."""
     monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.2)
     monkeypatch.setattr(worker, "READ_TIMEOUT", 0.1)
+    monkeypatch.setattr(worker, "RETRY_DELAY", 0.01)
     with worker_in_thread(redis_url, model) as one:
-        store = one.store
-        monkeypatch.setattr(store, method, fail_once(RuntimeError("boom"))(getattr(store, method)))
-        wait_for(lambda: "boom" in caplog.text or method == "add")
-        job_id = queue.submit(Request.from_json({"length": 300, "seed": 5}))
-        assert text_of(queue, job_id) == (sampled(300), "length")
-        assert "boom" in caplog.text
+        monkeypatch.setattr(one.link, method, fail_once(RuntimeError("boom"))(getattr(one.link, method)))
+        request = Request.from_json({"length": 300, "seed": 5})
+        text, reason = text_of(queue, queue.submit(request))
+        wait_for(lambda: "boom" in caplog.text)
+        # An error while a job starts, or its text is published, ends the job.
+        assert (text, reason) == (sampled(300), "length") or reason == "error"
+        assert text_of(queue, queue.submit(request)) == (sampled(300), "length")
 
 
-@pytest.mark.parametrize("published", [True, False])
-def test_a_lasting_error_while_publishing_ends_only_its_job(
-    queue, running_worker, sampled, monkeypatch, caplog, published
+@pytest.mark.parametrize("errors", [1, 2])
+def test_an_unexpected_error_while_publishing_ends_the_current_jobs(
+    queue, running_worker, sampled, monkeypatch, errors
 ):
     """If the error message cannot be published either, the worker gives up on the job."""
     monkeypatch.setattr(worker, "RETRY_DELAY", 0.01)
+    publish, left = running_worker.link.publish, [RuntimeError("boom")] * errors
+
+    def fail(model, news, ended):
+        if left and any(news.values()):
+            raise left.pop()
+        publish(model, news, ended)
+
+    monkeypatch.setattr(running_worker.link, "publish", fail)
     request = Request.from_json({"length": 300, "seed": 5})
-    add, bad = running_worker.store.add, []
-
-    def fail(news, alternatives):
-        bad[:] = bad or [*news][:1]  # the first job
-        if any(job_id in bad and not (published and updates[0].error) for job_id, updates in news.items()):
-            raise RuntimeError("boom")
-        add(news, alternatives)
-
-    monkeypatch.setattr(running_worker.store, "add", fail)
-    jobs = {queue.submit(request), queue.submit(request)}
-    wait_for(lambda: bad)
-    (good,) = jobs - {*bad}
-    assert text_of(queue, good) == (sampled(300), "length")
-    if published:
-        update = list(filter(None, queue.follow(bad[0], 0)))[-1]
-        assert (update.reason, update.error) == ("error", "internal error: see the worker log")
-    wait_for(lambda: not running_worker.tasks["toy"])
-    assert caplog.text.count(f"job {bad[0]} failed") == 1
-    assert queue.job_counts() == {"unfinished": 0 if published else 1}
+    job_id = queue.submit(request)
+    if errors == 1:
+        last = list(filter(None, queue.follow(job_id)))[-1]
+        assert (last.reason, last.error) == ("error", "internal error: see the worker log")
+    wait_for(lambda: not left and not running_worker.jobs["toy"])
+    assert queue.job_counts() == {"unfinished": errors - 1}  # another worker would take it
+    assert text_of(queue, queue.submit(request)) == (sampled(300), "length")
 
 
-def test_texts_continue_when_redis_has_memory_again(queue, running_worker, caplog):
-    client, connection = create_app(queue).test_client(), queue._store.client
+def test_texts_continue_when_redis_has_memory_again(queue, client, db, running_worker, caplog):
     job_id = queue.submit(Request.from_json(LONG))
-    updates = filter(None, queue.follow(job_id, 0))
+    updates = filter(None, queue.follow(job_id))
     assert next(updates).text
-    connection.config_set("maxmemory", 1)
+    db.config_set("maxmemory", 1)
     try:
-        wait_for(lambda: "Redis rejected a command" in caplog.text)
-        assert client.post("/api/generate", json={}).status_code == 503
+        wait_for(lambda: "Redis: " in caplog.text)
+        for method, path in (("POST", "/api/generate"), ("GET", "/readyz")):
+            assert client.open(path, method, json={}).status_code == 503
+        with pytest.raises(Busy):
+            queue.submit(Request.from_json({}))
+        assert queue.queue.texts.in_progress().keys() <= {job_id}  # a refused text takes no memory
         *_, last = updates
         assert last.reason == "closing"
     finally:
-        connection.config_set("maxmemory", 0)
+        db.config_set("maxmemory", 0)
+    assert job_id not in caplog.text
     assert next(filter(None, queue.follow(job_id, last.end))).text
     queue.cancel(job_id)
 
 
-def test_a_job_that_is_delivered_again_to_the_same_worker_runs_once(running_worker):
-    """This happens if Redis was unreachable, so that other workers considered this one dead."""
-    store, acknowledged = running_worker.store, []
-    store.put("request", "job", Request.from_json(LONG | {"model": "toy"}).dump(), 60)
-    store.put("seen", "job", "", 60)
-    for k in range(2):
-        running_worker.start("toy", "job", partial(acknowledged.append, k))
-    assert len(running_worker.tasks["toy"]) == 1
-    store.put("cancelled", "job", "", 60)
-    wait_for(lambda: acknowledged == [1])
+def test_a_dead_worker_is_replaced(queue, db, redis_url, model, sampled, monkeypatch):
+    """It took a job and died. Others take the job if it has sent no heartbeat for long enough."""
+    dead = RedisLink(redis_url)
+    dead.announce('{"models": [], "columns": 1}', {"toy": []})
+    put(db, "job", length=300, queued=True)
+    assert dead.take("toy").job_id == "job"
+    dead.publish("toy", {"job": [Update(sampled(300)[:50], Details(), 50)]}, [])
+    other = RedisLink(redis_url)
+    monkeypatch.setattr(redis_link, "READ_TIMEOUT", 0.01)
+    assert other.take("toy") is None
+    monkeypatch.setattr(redis_link, "HEARTBEAT_TIMEOUT", 0.2)
+    assert wait_for(lambda: other.take("toy")) == Order(
+        "job", db.get(key("request", "job")), published(db, "job"), 2
+    )
+    monkeypatch.setattr(redis_link, "READ_TIMEOUT", 1.0)
+    with worker_in_thread(redis_url, model):  # `other` has died as well
+        updates = list(filter(None, queue.follow("job")))
+    assert "".join(update.text for update in updates) == sampled(300)
+    assert sum(update.restarted for update in updates) == 1
 
 
-def test_jobs_that_cannot_be_completed_end_with_an_error(queue, running_worker):
-    store = running_worker.store
-    store.put("request", "deadly", Request.from_json({"model": "toy"}).dump(), 60)
-    for _ in range(worker.MAX_ATTEMPTS):
-        store.increment("attempts", "deadly")
-    run(running_worker, "deadly")
-    (update,) = (update for update in queue.follow("deadly", 0) if update)
-    assert (update.reason, "5 workers died" in update.error) == ("error", True)
+def test_heartbeats_keep_the_jobs_of_a_worker(db, redis_url, monkeypatch):
+    monkeypatch.setattr(redis_link, "READ_TIMEOUT", 0.01)
+    one, other = RedisLink(redis_url), RedisLink(redis_url)
+    one.announce("{}", {"toy": []})
+    put(db, "job", queued=True)
+    assert one.take("toy")
+    monkeypatch.setattr(redis_link, "HEARTBEAT_TIMEOUT", 0.4)
+    for _ in range(10):
+        one.announce("{}", {"toy": ["job"]})
+        assert other.take("toy") is None
+        threading.Event().wait(0.1)
+    assert wait_for(lambda: other.take("toy")).attempts == 2
 
-    store.put("request", "last", Request.from_json({"model": "toy", "length": 5}).dump(), 60)
-    store.put("seen", "last", "", 60)
-    for _ in range(worker.MAX_ATTEMPTS - 1):
-        store.increment("attempts", "last")
-    run(running_worker, "last")
-    assert text_of(queue, "last")[1] == "length"
 
-    store.put("request", "unknown", Request.from_json({"model": "toy", "prime": "☃"}).dump(), 60)
-    run(running_worker, "unknown")
-    (update,) = (update for update in queue.follow("unknown", 0) if update)
-    assert "not in the vocabulary" in update.error
+def test_a_job_that_is_taken_again_by_the_same_worker_runs_once(db, running_worker):
+    """This happens if Redis was unreachable, so that the worker seemed to be dead."""
+    put(db, "job", length=20000, queued=True)
+    wait_for(lambda: "job" in running_worker.jobs["toy"])
+    task = running_worker.jobs["toy"]["job"]
+    running_worker.start("toy", Order("job", db.get(key("request", "job")), [], 2))
+    assert running_worker.jobs["toy"]["job"] is task
+    db.set(key("cancelled", "job"), "", px=60_000)
+    wait_for(lambda: not running_worker.jobs["toy"])
 
-    run(running_worker, "expired")
-    assert store.updates("expired") == []
+
+def test_a_worker_creates_the_group_again_if_redis_has_lost_it(queue, db, running_worker, sampled):
+    db.flushall()
+    wait_for(queue.models)
+    assert text_of(queue, queue.submit(Request.from_json({"length": 50, "seed": 5}))) == (
+        sampled(50),
+        "length",
+    )
+    assert db.xinfo_groups(key("jobs", "toy"))[0]["name"] == GROUP
+
+
+def test_jobs_that_cannot_be_completed_end_with_an_error(queue, db, running_worker):
+    def run(job_id, attempts=1, **fields):
+        put(db, job_id, **fields)
+        running_worker.start("toy", Order(job_id, db.get(key("request", job_id)), [], attempts))
+        return list(filter(None, queue.follow(job_id)))[-1]
+
+    last = run("deadly", worker.MAX_ATTEMPTS + 1)
+    assert (last.reason, last.error) == ("error", "job failed: 5 workers died while running it")
+    assert run("last", worker.MAX_ATTEMPTS, length=5).reason == "length"
+    assert "not in the vocabulary" in run("unknown", prime="☃").error
+    running_worker.start("toy", Order("expired", None))
+    wait_for(lambda: not running_worker.jobs["toy"])
+    assert published(db, "expired") == []
 
 
 def test_any_exception_in_a_worker_reaches_the_reader(queue, running_worker, monkeypatch, caplog):
@@ -158,21 +190,19 @@ def test_any_exception_in_a_worker_reaches_the_reader(queue, running_worker, mon
         raise RuntimeError("boom")
 
     monkeypatch.setattr(running_worker.schedulers["toy"], "submit", fail)
-    updates = queue.follow(queue.submit(Request.from_json({})), 0)
-    update = wait_for(lambda: next(updates))
+    *_, update = filter(None, queue.follow(queue.submit(Request.from_json({}))))
     assert (update.reason, "internal error" in update.error) == ("error", True)
     assert "boom" in caplog.text
 
 
-@pytest.mark.parametrize("url", ["redis://:secret@127.0.0.1:99999x/0", "redis://[", "http://:secret@x", "x"])
-def test_invalid_url(url):
-    with pytest.raises(MinicharError, match=r"^invalid Redis URL: .*$") as caught:
-        Store(url, retries=0)
-    assert "secret" not in str(caught.value)
-
-
-def test_problem_names_the_server_but_not_the_password(redis_url):
-    problem = Store("redis://:secret@127.0.0.1:1/0", retries=0).problem()
-    assert problem.startswith("cannot connect to Redis at redis://127.0.0.1:1/0: ")
-    assert "secret" not in problem
-    assert Store(redis_url, retries=0).problem() is None
+def test_a_worker_takes_no_more_jobs_than_it_has_columns(db, redis_url, model):
+    with worker_in_thread(redis_url, model, columns=3) as one:
+        for i in range(5):
+            put(db, f"job{i}", length=20000, queued=True)
+        wait_for(lambda: len(one.jobs["toy"]) == 3)
+        threading.Event().wait(0.3)
+        assert len(one.jobs["toy"]) == 3
+        for i in range(5):
+            db.set(key("cancelled", f"job{i}"), "", px=60_000)
+        wait_for(lambda: not db.xlen(key("jobs", "toy")))
+    assert isinstance(one, Worker)

@@ -3,79 +3,90 @@
 import re
 import signal
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 import pytest
 from optional import free_port
-from redis_helpers import run, text_of, worker_in_thread
-from web_helpers import LONG, TIMEOUT, Events, redis_server, request, server_in_thread, wait_for
+from redis_helpers import Sync, published, put, redis_queue, text_of, worker_in_thread
+from web_helpers import (
+    LONG,
+    TIMEOUT,
+    Events,
+    client_of,
+    loop_of,
+    redis_server,
+    request,
+    server_in_thread,
+    wait_for,
+)
 
-from minichar.web import subscriber, worker
-from minichar.web.app import create_app
+from minichar.web import worker
 from minichar.web.details import Details
-from minichar.web.job import Update
-from minichar.web.queue import Unavailable
-from minichar.web.redis_queue import RedisQueue
+from minichar.web.errors import Unavailable
+from minichar.web.redis_link import RedisLink
 from minichar.web.request import Request
+from minichar.web.store import key
+from minichar.web.update import Update
 from minichar.web.worker import Worker
 
 BEST = "lm_lstm_epoch1.00_1.2345.npz"
 
 
-def test_worker_continues_the_published_text(queue, running_worker, sampled):
+@pytest.mark.parametrize("start", [0, 30])
+def test_worker_continues_the_published_text(queue, db, running_worker, sampled, start):
     """The published text is kept even if this worker would have generated different text."""
     plain = sampled(300)
     other = next(c for c in "abc" if c != plain[89])
-    branched = Request.from_json({"length": 300, "seed": 5, "branches": [[89, other]]})
-    whole, _ = text_of(queue, queue.submit(branched))
-    store = running_worker.store
-    store.put("request", "left", Request.from_json({"model": "toy", "length": 300, "seed": 5}).dump(), 60)
-    store.put("seen", "left", "", 60)
-    store.increment("attempts", "left")
-    for start, end in ((0, 50), (40, 90)):  # published by two workers
-        store.add({"left": [Update(whole[start:end], Details(), end)]})
-    run(running_worker, "left")
-    updates = [update for update in queue.follow("left", 0) if update]
+    branched = Request.from_json({"length": 300, "seed": 5, "branches": [[89, other]], "from": start})
+    whole, _ = text_of(queue, queue.submit(branched), start)
+    parts = [  # published by two workers
+        Update(whole[: 50 - start], Details(), 50),
+        Update(whole[40 - start : 90 - start], Details(), 90),
+    ]
+    put(db, "left", *parts, length=300, **{"from": start})
+    db.xadd(key("jobs", "toy"), {"job": "left"})
+    updates = [update for update in queue.follow("left", start) if update]
     assert "".join(update.text for update in updates) == whole
-    assert [update.end for update in updates if update.restarted] == [90]
-    before = store.updates("left")
-    run(running_worker, "left")  # no effect, because the job has ended
-    assert store.updates("left") == before
+    before = published(db, "left")
+    db.xadd(key("jobs", "toy"), {"job": "left"})  # taken again, without effect, because the job has ended
+    wait_for(lambda: not db.xlen(key("jobs", "toy")))
+    assert published(db, "left") == before
 
 
 def test_redis_may_start_after_the_server_and_the_worker(tmp_path, model, sampled, monkeypatch):
     monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.1)
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
-    queue = RedisQueue(url, queue=1)
-    health = create_app(queue).test_client()
-    assert health.get("/").status_code == 200
-    assert health.get("/healthz").status_code == 503
-    one, ready = Worker(url, {"toy": model}, 2, pace=0.0), threading.Event()
-    thread = threading.Thread(target=one.run, args=(ready.set,))
-    thread.start()
-    assert not ready.wait(0.5)
-    with redis_server(port, tmp_path):
-        assert ready.wait(TIMEOUT)
-        assert wait_for(lambda: health.get("/healthz").status_code == 200)
-        assert text_of(queue, queue.submit(Request.from_json({"length": 50, "seed": 5}))) == (
-            sampled(50),
-            "length",
-        )
-        one.stopping.set()
-        thread.join(20)
-    queue.close()
+    queue = redis_queue(url)
+    with client_of(queue) as client:
+        assert client.get("/").status_code == 200
+        assert client.get("/readyz").status_code == 503
+        assert client.get("/healthz").status_code == 200
+        one, ready = Worker(RedisLink(url), {"toy": model}, 2, pace=0.0), threading.Event()
+        thread = threading.Thread(target=one.run, args=(ready.set,))
+        thread.start()
+        assert not ready.wait(0.5)
+        with redis_server(port, tmp_path):
+            assert ready.wait(TIMEOUT)
+            wait_for(lambda: client.get("/readyz").status_code == 200)
+            job_id = Sync(queue).submit(Request.from_json({"length": 50, "seed": 5}))
+            assert text_of(Sync(queue), job_id) == (sampled(50), "length")
+            one.stopping.set()
+            thread.join(20)
 
 
 def test_worker_and_server_reconnect_after_a_redis_restart(tmp_path, model, sampled, monkeypatch, caplog):
-    monkeypatch.setattr(subscriber, "READ_TIMEOUT", 0.1)
+    monkeypatch.setattr("minichar.web.texts.READ_TIMEOUT", 0.1)
     monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.2)
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
-    with redis_server(port, tmp_path) as first, ExitStack() as second:
-        queue = RedisQueue(url, queue=1)
+    with redis_server(port, tmp_path) as first, loop_of(redis_queue(url)) as one:
+        queue = Sync(one)
         with worker_in_thread(url, model):
-            queue._store.put("request", "job", Request.from_json({"model": "toy"}).dump(), 60)
+            import redis
+
+            with redis.Redis.from_url(url) as db:
+                put(db, "job")
             updates = queue.follow("job", 7)
             assert next(updates) is None
             first.kill()
@@ -84,22 +95,27 @@ def test_worker_and_server_reconnect_after_a_redis_restart(tmp_path, model, samp
             for call in (
                 queue.models,
                 queue.job_counts,
+                queue.check,
                 lambda: queue.request("x"),
                 lambda: queue.cancel("x"),
             ):
                 with pytest.raises(Unavailable, match="Redis is not responding"):
                     call()
-            second.enter_context(redis_server(port, tmp_path))
-            wait_for(queue.models)
-            job_id = queue.submit(Request.from_json({"length": 50, "seed": 5}))
-            assert text_of(queue, job_id) == (sampled(50), "length")
-        queue.close()
+            with redis_server(port, tmp_path):
+                wait_for(lambda: available(queue))
+                job_id = queue.submit(Request.from_json({"length": 50, "seed": 5}))
+                assert text_of(queue, job_id) == (sampled(50), "length")
     assert "unexpected error" not in caplog.text
 
 
+def available(queue):
+    with suppress(Unavailable):
+        return queue.models()
+
+
 @pytest.fixture
-def port(queue):
-    with server_in_thread(queue) as port:
+def port(redis_url):
+    with server_in_thread(redis_queue(redis_url)) as port:
         yield port
 
 
@@ -129,20 +145,20 @@ def test_stopped_worker_completes_its_jobs(port, work, folder, sampled):
     only.reader.join()
     assert "finishing the running jobs" in only.output
     assert only.output.endswith("stopped\n")
-    with request(port, "GET", "/healthz") as response:
+    with request(port, "GET", "/readyz") as response:
         assert response.status == 503
 
 
 def test_stopped_worker_does_not_lose_its_jobs_to_another_one(queue, redis_url, model, monkeypatch):
     """Completing the jobs takes longer than the heartbeat timeout."""
-    monkeypatch.setattr("minichar.web.store.HEARTBEAT_TIMEOUT", 1.0)
+    monkeypatch.setattr("minichar.web.redis_link.HEARTBEAT_TIMEOUT", 1.0)
     monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.1)
     with worker_in_thread(redis_url, model) as first:
         job_id = queue.submit(Request.from_json({"length": 9000, "seed": 5}))
-        wait_for(lambda: first.tasks["toy"])
+        wait_for(lambda: first.jobs["toy"])
         with worker_in_thread(redis_url, model):
             first.stopping.set()
-            updates = [update for update in queue.follow(job_id, 0) if update]
+            updates = [update for update in queue.follow(job_id) if update]
     assert (updates[-1].end, updates[-1].reason) == (9000, "length")
     assert not any(update.restarted for update in updates)
 
@@ -152,18 +168,19 @@ def test_worker_stops_with_unfinished_jobs_if_redis_is_gone(work, folder, tmp_pa
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
     with redis_server(port, tmp_path) as redis:
-        queue, only = RedisQueue(url, queue=1), work("--pace", 100, folder / BEST, url=url)
-        assert next(filter(None, queue.follow(queue.submit(Request.from_json(LONG)), 0))).text
+        only = work("--pace", 100, folder / BEST, url=url)
+        with loop_of(redis_queue(url)) as queue:
+            job_id = Sync(queue).submit(Request.from_json(LONG))
+            assert next(filter(None, Sync(queue).follow(job_id))).text
         redis.send_signal(number)
         only.send_signal(signal.SIGTERM)
         try:
             assert only.wait(TIMEOUT) == 0
         finally:
             redis.kill()
-    queue.close()
     only.reader.join()
-    finishing, error, stopped = only.output.splitlines()[-3:]
-    assert finishing == "finishing the running jobs (press Ctrl-C again to stop at once)"
+    assert "finishing the running jobs (press Ctrl-C again to stop at once)\n" in only.output
+    error, stopped = only.output.splitlines()[-2:]
     time, _, error = error.partition(" ERROR ")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}", time)
     assert error == "Redis is not responding: leaving the running jobs to other workers"

@@ -1,36 +1,37 @@
 """Test readers of jobs in Redis: what they read, when they end, and the connections they need."""
 
 import threading
-import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from types import SimpleNamespace
 
-import pytest
-from redis_helpers import text_of, worker_in_thread
+from redis_helpers import put, redis_queue, text_of, worker_in_thread
 from web_helpers import LONG, wait_for
 
-from minichar.web import legacy, subscriber
-from minichar.web.app import create_app
+from minichar.web import legacy
+from minichar.web import redis_queue as module
 from minichar.web.details import Details
-from minichar.web.job import PIECE, Update
 from minichar.web.request import Request
-from minichar.web.store import CONNECTIONS, client, parse
-from minichar.web.task import Task
+from minichar.web.store import CONNECTIONS, dump, key
+from minichar.web.update import Update
 
 
-def test_a_busy_server_has_longer_to_renew_its_readers(queue, running_worker):
-    """With hundreds of readers, its threads can wait for each other for more than ten seconds."""
+def add(db, job_id, *updates):
+    """Append updates to a text, all at the same time."""
+    with db.pipeline() as pipeline:
+        for update in updates:
+            pipeline.xadd(key("text", job_id), dump(update))
+        pipeline.execute()
+
+
+def test_a_busy_server_has_longer_to_renew_its_readers(queue, db, running_worker):
+    """A starved server can take more than ten seconds to do so."""
     job_id = queue.submit(Request.from_json(LONG))
 
     def left():
-        return queue._store.client.pttl(f"minichar:seen:{job_id}") / 1000
+        return db.pttl(key("seen", job_id)) / 1000
 
     assert 10 < left() <= 30
-    reader, other = queue.follow(job_id, 0), queue.follow(job_id, 0)
+    reader, other = queue.follow(job_id), queue.follow(job_id)
     next(reader), next(other)
-    assert left() > 10
     reader.close()
     queue.leave(job_id)
     assert left() > 10
@@ -40,172 +41,103 @@ def test_a_busy_server_has_longer_to_renew_its_readers(queue, running_worker):
     queue.cancel(job_id)
 
 
-def test_a_server_renews_its_readers_long_before_their_jobs_are_abandoned(queue, monkeypatch):
-    clock = [100.0]
-    monkeypatch.setattr(subscriber, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=time.sleep))
-    reader = queue._subscriber.follow("job", 1)
-    assert next(reader) == []
-    for _ in range(2):
-        wait_for(lambda: queue._store.client.delete("minichar:seen:job"), seconds=10)
-        clock[0] += 3.0
-    reader.close()
+def test_a_server_renews_its_readers_regularly(redis_url, db, monkeypatch):
+    """Without a reader, it also stops to read the text."""
+    from redis_helpers import Sync
+    from web_helpers import loop_of
+
+    monkeypatch.setattr(module, "ABANDONED_AFTER", 0.1)
+    put(db, "job")
+    monkeypatch.setattr("minichar.web.queue.CHECK_INTERVAL", 0.02)
+    with loop_of(redis_queue(redis_url)) as queue:
+        reader = Sync(queue).follow("job")
+        assert next(reader) is None
+        for _ in range(2):
+            wait_for(lambda: db.delete(key("seen", "job")))
+        assert queue.texts.in_progress()
+        monkeypatch.setattr("minichar.web.texts.ABANDONED_AFTER", 0.1)
+        reader.close()
+        wait_for(lambda: not queue.texts.in_progress(), 10)
 
 
-def test_a_client_that_leaves_before_it_reads_abandons_its_job_as_soon(queue, running_worker, monkeypatch):
+def test_a_client_that_leaves_before_it_reads_abandons_its_job_as_soon(client, queue, db, monkeypatch):
     """Otherwise, a client could have more running jobs than it is allowed requests."""
     monkeypatch.setattr(legacy, "LENGTH", 20000)
-    client, store = create_app(queue).test_client(), queue._store
 
     def left():
-        keys = [*store.client.scan_iter("minichar:seen:*")]
-        return [store.client.pttl(key) / 1000 for key in keys]
+        return [db.pttl(name) / 1000 for name in db.scan_iter("minichar:2:seen:*")]
 
-    client.post("/api", json={"primetext": "a", "temperature": 1})
+    first = client.post("/api", json={"primetext": "a", "temperature": 1}).json["sid"]
+    assert max(left()) <= 10
     client.post("/api/generate", json=LONG).close()
-    assert len(left()) == 2
+    wait_for(lambda: len(left()) == 2 and max(left()) <= 10)
+    assert client.post("/res", json={"sid": first}).json["responds"] == "0"
     assert max(left()) <= 10
-    job_id = client.post("/api", json={"primetext": "a", "temperature": 1}).json["sid"]
-    assert client.post("/res", json={"sid": job_id}).json["responds"] == "0"
-    assert len(left()) == 3
-    assert max(left()) <= 10
-    for task in running_worker.tasks["toy"].copy():
-        queue.cancel(task.job_id)
+    for name in db.scan_iter("minichar:2:seen:*"):
+        queue.cancel(name.rpartition(":")[2])
 
 
-def test_readers_end_if_their_job_is_lost(queue, monkeypatch):
-    monkeypatch.setattr(subscriber, "READ_TIMEOUT", 0.1)
-    queue._store.put("request", "job", Request.from_json({"model": "toy"}).dump(), 60)
+def test_readers_end_if_their_job_is_lost(queue, db, monkeypatch):
+    monkeypatch.setattr(module, "ABANDONED_AFTER", 0.1)
+    put(db, "job")
     updates = queue.follow("job", 7)
     assert next(updates) is None
-    queue._store.client.flushall()
+    db.flushall()
     assert list(filter(None, updates)) == [Update("", Details(), 7, "closing")]
+    assert text_of(queue, "none") == ("", "closing")
 
 
-def test_readers_end_when_the_server_stops(queue, running_worker):
-    job_id = queue.submit(Request.from_json(LONG))
-    updates = filter(None, queue.follow(job_id, 0))
-    assert next(updates).text
+def test_readers_end_when_the_server_stops(queue, db):
+    put(db, "job", Update("ab", Details(), 2))
+    updates = queue.follow("job")
+    assert next(updates).text == "ab"
     queue.close()
-    *_, last = updates
-    assert (last.end < 20000, last.reason) == (True, "closing")
-    assert text_of(queue, job_id) == ("", "closing")  # begins to read after the subscriber has stopped
-    running_worker.store.put("cancelled", job_id, "", 60)
+    assert list(filter(None, updates)) == [Update("", Details(), 2, "closing")]
 
 
-def test_characters_published_twice_are_read_once(queue):
-    """A slow worker may continue publishing after another worker has taken over its job."""
-    store = queue._store
-    for text, end in (("abc", 3), ("de", 5), ("bcd", 4), ("defg", 7), ("h", 8)):
-        store.add({"job": [Update(text, Details(), end)]})
-    store.add({"job": [Update("", Details(), 8, "length"), Update("x", Details(), 9)]})
-    assert text_of(queue, "job") == ("abcdefgh", "length")
-    assert text_of(queue, "job", 4) == ("efgh", "length")
-
-
-def test_the_number_of_connections_does_not_depend_on_the_number_of_readers(queue, redis_url, model, sampled):
-    """Each of 240 jobs has two readers; one of them starts after the job has ended."""
-    whole, read = sampled(60), []
-    with worker_in_thread(redis_url, model, columns=240) as one:
+def test_the_number_of_connections_does_not_depend_on_the_number_of_readers(
+    queue, db, redis_url, model, sampled
+):
+    """Each of 100 jobs has two readers; one of them starts after the job has ended."""
+    whole, read, before = sampled(60), [], db.info("clients")["connected_clients"]
+    with worker_in_thread(redis_url, model, columns=240):
 
         def read_twice():
             job_id = queue.submit(Request.from_json({"length": 60, "seed": 5}))
             read.append(text_of(queue, job_id))
             read.append(text_of(queue, job_id, 20))
 
-        threads = [threading.Thread(target=read_twice) for _ in range(240)]
+        threads = [threading.Thread(target=read_twice) for _ in range(100)]
         for thread in threads:
             thread.start()
         wait_for(lambda: len(read) > 50)
-        assert queue.models()
-        # Two pools in the worker and two in the server.
-        assert one.store.client.info("clients")["connected_clients"] <= 4 * CONNECTIONS + 10
+        # The pools of the worker and the server.
+        assert db.info("clients")["connected_clients"] <= before + 2 * CONNECTIONS
         for thread in threads:
             thread.join()
-    assert Counter(read) == {(whole, "length"): 240, (whole[20:], "length"): 240}
+    assert Counter(read) == {(whole, "length"): 100, (whole[20:], "length"): 100}
 
 
-def test_threads_wait_for_a_free_connection(queue, redis_url, monkeypatch):
-    monkeypatch.setattr("minichar.web.store.CONNECTIONS", 1)
-    one = client(redis_url, retries=0)
-    newest = max(int(client["id"]) for client in queue._store.client.client_list())
-    with ThreadPoolExecutor(20) as pool:
-        assert list(pool.map(lambda i: one.incr("n"), range(200)))[-1]
-    assert sum(int(client["id"]) > newest for client in queue._store.client.client_list()) == 1
-    one.close()
-
-
-def test_readers_of_the_same_job_do_not_disturb_each_other(queue):
-    store = queue._store
-    store.add({"job": [Update("ab", Details(), 2), Update("", Details(), 2, restarted=True)]})
-    first = filter(None, queue.follow("job", 0))
-    assert [next(first).text, next(first).restarted] == ["ab", True]
-    second = filter(None, queue.follow("job", 0))
+def test_readers_of_the_same_job_do_not_disturb_each_other(queue, db):
+    put(db, "job", Update("ab", Details(), 2), Update("", Details(), 2, restarted=True))
+    first = filter(None, queue.follow("job"))
+    assert [next(first).restarted, next(first).text] == [True, "ab"]
+    second = filter(None, queue.follow("job"))
     assert next(second).text == "ab"
-    store.add({"job": [Update("c", Details(), 3, "length")]})
-    assert list(first) == [Update("c", Details(), 3, "length")]
-    assert [update.text for update in second] == ["", "c"]
+    add(db, "job", Update("c", Details(), 3, "length"))
+    for reader in (first, second):
+        assert list(reader) == [Update("c", Details(), 3, "length")]
 
 
-def test_a_slow_reader_holds_only_a_part_of_the_text(queue, monkeypatch):
-    """The slow reader waits once, then takes nothing while another one reads the rest of the text."""
-    monkeypatch.setattr(subscriber, "MOST", 2)
-    monkeypatch.setattr(subscriber, "READ_TIMEOUT", 0.1)
-    queue._store.put("request", "job", Request.from_json({}).dump(), 60)
-    slow = queue._subscriber.follow("job", 2)
-    assert next(slow) == []
-    (inbox,) = queue._subscriber._inboxes["job"]
-    other = queue.follow("job", 0)
-    assert next(other) is None
-    for n, character in enumerate("abcdef", 1):
-        queue._store.add({"job": [Update(character, Details(), n, "length" if n == 6 else None)]})
-        assert next(filter(None, other)).text == character
-    assert inbox.batches.qsize() == 1
-    batches = list(islice(filter(None, slow), 4))
-    assert [len(batch) for batch in batches] == [1, 2, 2, 1]
-    assert "".join(parse(update).text for batch in batches for _, update in batch) == "abcdef"
-
-
-def test_readers_wait_at_different_positions(queue, monkeypatch):
-    monkeypatch.setattr(subscriber, "MOST", 2)
-    queue._store.add({"job": [Update(character, Details(), n) for n, character in enumerate("abcdef", 1)]})
-    entries = queue._store.entries("job")
-    first, second, behind = (subscriber.Inbox(entries[k][0]) for k in (1, 2, 0))
-    behind.position = None
-    queue._subscriber._deliver({"job": [first, second, behind]})
-    assert [first.batches.get_nowait(), second.batches.get_nowait()] == [entries[2:4]] * 2
-    assert [first.position, second.position] == [None, None]
-    assert behind.batches.empty()
-
-
-def test_no_entry_holds_the_alternatives_of_a_long_text(job_of):
-    job = job_of(length=2 * PIECE + 50, alternatives=True)
-    for _ in range(2 * PIECE + 50):
-        job.append("a")
-    job.publish()
-    updates = Task("job", lambda: None, job).updates()
-    assert [update.end for update in updates] == [PIECE, 2 * PIECE, 2 * PIECE + 50]
-
-
-@pytest.mark.parametrize(("alternatives", "reads"), [(False, 3), (True, 51)])
-def test_a_late_reader_needs_few_commands(queue, monkeypatch, alternatives, reads):
-    store, counted = queue._store, []
-    store.put("request", "job", Request.from_json({"alternatives": alternatives}).dump(), 60)
-    updates = [Update("a", Details(), n) for n in range(1, 1001)]
-    store.add({"job": [*updates, Update("", Details(), 1000, "stop")]})
-    entries = store.entries
-    monkeypatch.setattr(store, "entries", lambda *arguments: counted.append(1) or entries(*arguments))
-    assert text_of(queue, "job") == (1000 * "a", "stop")
-    assert len(counted) == reads
-
-
-def test_a_reader_ignores_entries_that_it_knows(monkeypatch):
-    """Another reader may have needed them."""
-    monkeypatch.setattr(subscriber, "READ_TIMEOUT", 0.1)
-    inbox = subscriber.Inbox()
-    inbox.batches.put([("9-1", "a")])
-    inbox.batches.put([("9-1", "a"), ("10-0", "b"), ("10-1", "c")])
-    assert inbox.wait("10-0") == [("10-1", "c")]
-    inbox.batches.put([("10-1", "c")])
-    assert inbox.wait("10-1") == []
-    inbox.batches.put(None)
-    assert inbox.wait("10-1") is None
+def test_a_late_reader_receives_all_entries_at_once(queue, db, monkeypatch):
+    """They are read in parts, without a pause between the parts."""
+    monkeypatch.setattr(module, "MOST", 3)
+    monkeypatch.setattr("minichar.web.texts.READ_TIMEOUT", 10)
+    updates = [Update("a", Details(), n) for n in range(1, 101)]
+    put(db, "job", *updates, Update("", Details(), 100, "stop"))
+    text = ""
+    for update in queue.follow("job"):
+        monkeypatch.setattr(module, "INTERVAL", 60)
+        assert update is not None
+        text += update.text
+    assert text == 100 * "a"

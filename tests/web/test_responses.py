@@ -3,7 +3,7 @@ from secrets import token_hex
 
 import pytest
 
-from minichar.web.parts import encode
+from minichar.web.responses import encode
 
 
 def decoded(document):

@@ -1,0 +1,126 @@
+"""Messages between `minichar serve` and its own workers, over a pipe to each worker process."""
+
+import json
+import logging
+import signal
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from multiprocessing.connection import Connection
+from queue import Empty, SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from minichar.engine.config import Config
+from minichar.engine.parameters import Parameters
+from minichar.model import CharRNN
+from minichar.text.vocabulary import Vocabulary
+from minichar.web.update import READ_TIMEOUT, Update
+from minichar.web.worker import Link, Order, Worker
+
+FORMAT = "%(asctime)s %(levelname)s %(message)s"
+"""Format of log messages."""
+
+
+def send(pipe: Connection, *message: Any) -> None:
+    """Send a message: its kind, and its content."""
+    pipe.send_bytes(json.dumps(message).encode())
+
+
+def receive(pipe: Connection) -> list[Any]:
+    """Wait for a message and return it. Raise EOFError or OSError if the other process has exited."""
+    return json.loads(pipe.recv_bytes())
+
+
+class PipeLink(Link):
+    """A worker's end of a pipe. `closed` is set when the server has exited or has closed the worker."""
+
+    def __init__(self, pipe: Connection, models: Iterable[str]) -> None:
+        self._pipe = pipe
+        self._orders: dict[str, SimpleQueue[Order]] = {model: SimpleQueue() for model in models}
+        self._stop = set[str]()
+        self._announcement = ""
+        self._sending = threading.Lock()
+        self.closed = threading.Event()
+        threading.Thread(target=self._receive, name="pipe", daemon=True).start()
+
+    def _receive(self) -> None:
+        try:
+            while True:
+                kind, *content = receive(self._pipe)
+                if kind == "close":
+                    break
+                if kind == "start":
+                    model, job_id, request, published, attempts = content
+                    updates = [Update.load(fields) for fields in published]
+                    self._orders[model].put(Order(job_id, request, updates, attempts))
+                elif kind == "stop":
+                    self._stop.add(*content)
+        except (EOFError, OSError):
+            pass
+        self.closed.set()
+
+    def _send(self, *message: Any) -> None:
+        with self._sending:
+            try:
+                send(self._pipe, *message)
+            except OSError:
+                self.closed.set()
+
+    def announce(self, announcement: str, running: Mapping[str, Sequence[str]]) -> None:
+        """Announce the worker once. Its process is its heartbeat."""
+        if announcement != self._announcement:
+            self._announcement = announcement
+            self._send("announce", announcement)
+
+    def withdraw(self) -> None:
+        """Do nothing: the server stops its workers."""
+
+    def take(self, model: str) -> Order | None:
+        """Take a job. If there is none, wait for up to `READ_TIMEOUT` seconds, and return None."""
+        try:
+            return self._orders[model].get(timeout=READ_TIMEOUT)
+        except Empty:
+            return None
+
+    def publish(self, model: str, news: Mapping[str, Sequence[Update]], ended: Sequence[str]) -> None:
+        """Send updates, keyed by job id, and complete the jobs in `ended`."""
+        dumped = {job_id: [update.dump() for update in updates] for job_id, updates in news.items()}
+        self._send("publish", model, dumped, ended)
+
+    def unwanted(self, job_ids: Sequence[str]) -> list[str]:
+        """Return the jobs that have been cancelled or that nobody reads."""
+        found = self._stop.intersection(job_ids)
+        self._stop.difference_update(found)
+        return list(found)
+
+
+Packed = tuple[Config, Vocabulary, np.ndarray, dict[str, Any]]
+"""A model that can be passed to another process."""
+
+
+def pack(model: CharRNN) -> Packed:
+    """Return the parts of a model on the CPU."""
+    return model.config, model.vocabulary, model.parameters.flat, model.details
+
+
+def unpack(packed: Packed) -> CharRNN:
+    """Return the model whose parts `pack` has returned."""
+    config, vocabulary, flat, details = packed
+    parameters = Parameters(config.shapes(), str(flat.dtype))
+    parameters.flat[...] = flat
+    return CharRNN(config, vocabulary, parameters, details)
+
+
+def run(pipe: Connection, models: dict[str, Packed], columns: int, pace: float, level: int) -> None:
+    """Run a worker until the server closes it or exits. Ctrl-C is left to the server."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        logging.basicConfig(level=level, format=FORMAT)
+    link = PipeLink(pipe, models)
+    worker = Worker(link, {name: unpack(packed) for name, packed in models.items()}, columns, pace)
+    threading.Thread(target=worker.run, args=(lambda: None,), daemon=True).start()
+    link.closed.wait()
+    worker.stopping.set()
+    for scheduler in worker.schedulers.values():
+        scheduler.close()

@@ -1,0 +1,229 @@
+"""The texts that a server keeps in its memory, within a budget."""
+
+import asyncio
+import ctypes
+import math
+import time
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from mmap import mmap
+
+from minichar.web.details import SIZE, Details
+from minichar.web.errors import Busy
+from minichar.web.request import Request
+from minichar.web.update import ABANDONED_AFTER, PIECE, READ_TIMEOUT, Update
+
+KEEP = 600.0
+"""Number of seconds that a finished text is kept after it was last read."""
+KEEP_ALTERNATIVES = 30.0
+"""Like `KEEP`, but for texts with alternatives, which take up 20 times as much memory."""
+KEEP_FOR_READERS = 10.0
+"""Seconds after the end of a job during which its text is kept for readers that have not received it."""
+OVERHEAD = 8192
+"""Approximate memory use of a job, excluding its text, in bytes."""
+
+
+def cost(request: Request, length: int) -> int:
+    """Return the approximate memory use of a job with `length` characters, in bytes."""
+    text = length * (4 + SIZE * request.alternatives)
+    return OVERHEAD + text + 10 * len(request.prime) + 130 * len(request.branches)
+
+
+class Text:
+    """The text of one job, without the characters that its request skips.
+
+    Attributes
+    ----------
+    reason : str or None
+        Why the job ended; None while it is in progress.
+    attempts : int
+        Number of workers that have started the job. Those that made progress count as one.
+    end : int
+        Number of characters generated.
+    readers : int
+        Number of iterators returned by `follow` that are in use.
+    last_read : float
+        Time at which a reader last asked for an update, as measured by ``time.monotonic()``.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self.request, self.attempts = request, 0
+        self.reason: str | None = None
+        self.end, self.readers, self.last_read = request.start, 0, time.monotonic()
+        self._text, self._error = "", ""
+        # Mapped memory is allocated only when written to, and is returned to the operating system when freed.
+        length = max(0, request.length - request.start)
+        size = SIZE * length if request.alternatives else 0
+        self._details: mmap | bytearray = mmap(-1, size) if size else bytearray()
+        self._detailed = 0
+        self._restarts, self._begun = 0, 0
+        self._unread, self._delivered, self._ended = 0.0, False, math.inf
+        self._changed = asyncio.Event()
+
+    def add(self, update: Update) -> None:
+        """Append an update from a worker.
+
+        A slow worker that was presumed dead may generate the same text as its successor.
+        """
+        if self.reason is not None:
+            return
+        update = update.after(self.end)
+        self._text += update.text
+        packed = update.details.packed
+        self._details[self._detailed : self._detailed + len(packed)] = packed
+        self._detailed += len(packed)
+        self.end = update.end
+        self._restarts += update.restarted
+        if update.reason is not None:
+            self.reason, self._error, self._ended = update.reason, update.error, time.monotonic()
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    @property
+    def progressed(self) -> bool:
+        """Whether the job has more text than when the last worker started it."""
+        return self.end > self._begun
+
+    def begin(self) -> None:
+        """Count a worker that starts the job. Workers that make progress do not add up."""
+        self.attempts = 2 if self.attempts and self.progressed else self.attempts + 1
+        self._begun = self.end
+
+    def finish(self, reason: str, error: str = "") -> None:
+        """End the job, unless it has already ended."""
+        self.add(Update("", Details(), self.end, reason, error))
+
+    def discard(self) -> None:
+        """Release the text of a job that has ended. Any remaining readers receive the reason ``closing``."""
+        self._text, self._error, self._details, self._detailed = "", "", bytearray(), 0
+        self.reason, self.end = "closing", self.request.start
+
+    def size(self) -> int:
+        """Return the approximate memory use, in bytes. A job in progress reserves it for its whole text."""
+        return cost(self.request, self.request.length if self.reason is None else len(self._text))
+
+    @property
+    def is_removable(self) -> bool:
+        """Whether the job has ended and its text has either been read or been kept long enough."""
+        was_read = self._delivered and not self.readers
+        return was_read or time.monotonic() - self._ended > KEEP_FOR_READERS
+
+    def is_abandoned(self, elapsed: float) -> bool:
+        """Return whether the job has had no reader for `ABANDONED_AFTER` seconds.
+
+        `elapsed` is the number of seconds since this method was last called.
+        """
+        self._unread = 0.0 if self.readers else self._unread + elapsed
+        return self.reason is None and self._unread > ABANDONED_AFTER
+
+    def so_far(self) -> Update:
+        """Return the whole text, for another worker that continues it."""
+        return Update(self._text, Details(), self.end)
+
+    async def follow(self, after: int) -> AsyncGenerator[Update | None]:
+        """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
+        self.readers += 1
+        told = self._restarts
+        try:
+            while True:
+                changed, update = self._changed, self._news(after, told)
+                if update is None:
+                    try:
+                        async with asyncio.timeout(READ_TIMEOUT):
+                            await changed.wait()
+                    except TimeoutError:
+                        yield None
+                    continue
+                yield update
+                after, told = update.end, told + update.restarted
+                if update.reason is not None:
+                    self._delivered = True
+                    return
+        finally:
+            self.readers -= 1
+            self._unread = 0.0
+
+    def _news(self, after: int, told: int) -> Update | None:
+        """Return the next update for a reader that has been told of some of the restarts, if there is one.
+
+        If the request asks for alternatives, the update is limited to `PIECE` characters, because its details
+        take up much more memory while they are sent to a slow client.
+        """
+        self.last_read = time.monotonic()
+        if self._restarts > told:
+            return Update("", Details(), after, restarted=True)
+        if self.end <= after:
+            return None if self.reason is None else Update("", Details(), after, self.reason, self._error)
+        end = min(self.end, after + PIECE) if self.request.alternatives else self.end
+        start = self.request.start
+        packed = self._details[(after - start) * SIZE : min((end - start) * SIZE, self._detailed)]
+        reason, error = (self.reason, self._error) if end == self.end else (None, "")
+        return Update(self._text[after - start : end - start], Details(bytes(packed)), end, reason, error)
+
+
+class Texts:
+    """Texts in progress and finished texts, keyed by job id, within a memory budget in bytes."""
+
+    def __init__(self, memory: int) -> None:
+        self.memory = memory
+        self._texts: dict[str, Text] = {}
+
+    def __getitem__(self, job_id: str) -> Text:
+        return self._texts[job_id]
+
+    def get(self, job_id: str) -> Text | None:
+        """Return a text, or None if there is no such job."""
+        return self._texts.get(job_id)
+
+    def add(self, job_id: str, text: Text) -> None:
+        """Add the text of a job. Finished texts are removed if their memory is needed.
+
+        Texts without a reader are removed first, starting with the least recently read.
+
+        Raises
+        ------
+        Busy
+            If the text would exceed the memory budget even after all removable texts are removed.
+        """
+        self.expire()
+        excess = sum(other.size() for other in self._texts.values()) + text.size() - self.memory
+        removable = [item for item in self._texts.items() if item[1].is_removable]
+        chosen = []
+        for other_id, other in sorted(removable, key=lambda item: (item[1].readers > 0, item[1].last_read)):
+            if excess <= 0:
+                break
+            excess -= other.size()
+            chosen.append(other_id)
+        if excess > 0:
+            raise Busy("too many long texts are in progress: try again later")
+        for other_id in chosen:
+            self._texts.pop(other_id).discard()
+        self._texts[job_id] = text
+
+    def lose(self, job_id: str) -> None:
+        """Remove a text that cannot be completed. Any remaining readers receive the reason ``closing``."""
+        if text := self._texts.pop(job_id, None):
+            text.finish("closing")
+
+    def expire(self) -> bool:
+        """Remove expired texts and return whether there were any."""
+        now, before = time.monotonic(), len(self._texts)
+        for job_id, text in list(self._texts.items()):
+            kept = KEEP_ALTERNATIVES if text.request.alternatives else KEEP
+            if text.reason is not None and now - text.last_read > kept:
+                self._texts.pop(job_id).discard()
+        return len(self._texts) < before
+
+    def abandoned(self, elapsed: float) -> dict[str, Text]:
+        """Return the jobs that have had no reader for `ABANDONED_AFTER` seconds."""
+        return {job_id: text for job_id, text in self._texts.items() if text.is_abandoned(elapsed)}
+
+    def in_progress(self) -> dict[str, Text]:
+        """Return the jobs that have not ended."""
+        return {job_id: text for job_id, text in self._texts.items() if text.reason is None}
+
+
+def return_memory() -> None:
+    """Give freed memory back. glibc would otherwise keep it for later use; other C libraries do not."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -1,0 +1,84 @@
+"""Updates: the messages in which a worker sends the text of its jobs."""
+
+from collections.abc import AsyncIterable, Iterator
+from dataclasses import dataclass, replace
+from io import StringIO
+from itertools import pairwise
+from typing import Any, Self
+
+from minichar.web.details import SIZE, Details
+
+READ_TIMEOUT = 1.0
+"""Seconds that a reader waits for an update before it gets None instead."""
+ABANDONED_AFTER = 10.0
+"""Seconds without a reader after which a job is cancelled."""
+PIECE = 100
+"""Maximum number of characters per piece when an update that includes character details is split."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """New text for a reader.
+
+    Attributes
+    ----------
+    details : Details
+        Details of each character; empty if the request did not ask for alternatives.
+    end : int
+        Total number of characters generated, including this update.
+    reason : str or None
+        Why generation ended (``Reason`` in ``openapi.json``); None while it is in progress.
+    error : str
+        The error message, if the reason is ``error``.
+    restarted : bool
+        Whether another worker has taken over the job.
+    """
+
+    text: str
+    details: Details
+    end: int
+    reason: str | None = None
+    error: str = ""
+    restarted: bool = False
+
+    def after(self, n: int) -> Self:
+        """Return the update without the characters that are among the first `n` of the whole text."""
+        start = n - self.end + len(self.text)
+        if start <= 0:
+            return self
+        return replace(self, text=self.text[start:], details=self.details.after(start), end=max(self.end, n))
+
+    def dump(self) -> dict[str, Any]:
+        """Return the fields as values that can be encoded as JSON."""
+        return vars(self) | {"details": self.details.dump()}
+
+    @classmethod
+    def load(cls, fields: dict[str, Any]) -> Self:
+        """Restore an update from the result of `dump`."""
+        return cls(**fields | {"details": Details.load(fields["details"])})
+
+
+async def merge(updates: AsyncIterable[Update | None]) -> Update:
+    """Read a job to its end, and merge all of its updates into one."""
+    # Append to buffers: lists of the many short updates from a busy server would use a lot of memory.
+    text, packed = StringIO(), bytearray()
+    last = Update("", Details(), 0)
+    async for update in updates:
+        if update is not None:
+            text.write(update.text)
+            packed += update.details.packed
+            last = update
+    return replace(last, text=text.getvalue(), details=Details(bytes(packed)))
+
+
+def pieces(update: Update) -> Iterator[Update]:
+    """Split an update that includes character details into pieces that can be unpacked one at a time.
+
+    Details take up 20 times as much memory when unpacked.
+    """
+    n = len(update.text)
+    for start, end in pairwise([0, *range(PIECE, n if update.details else 0, PIECE), n]):
+        details = Details(update.details.packed[start * SIZE : end * SIZE])
+        reason, error = (update.reason, update.error) if end == n else (None, "")
+        restarted = update.restarted and start == 0
+        yield Update(update.text[start:end], details, update.end - n + end, reason, error, restarted)

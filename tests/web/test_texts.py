@@ -1,0 +1,348 @@
+"""Test how long texts are kept, and how much memory they take."""
+
+import asyncio
+import gc
+import re
+import time
+import tracemalloc
+from pathlib import Path
+from secrets import token_hex
+
+import numpy as np
+import pytest
+from web_helpers import client_of, events_of, wait_for
+
+from minichar.web import texts as module
+from minichar.web.details import SIZE, Details, pack
+from minichar.web.errors import Busy
+from minichar.web.generate import Generation
+from minichar.web.request import Request
+from minichar.web.responses import encode
+from minichar.web.texts import OVERHEAD, Text, Texts, cost
+from minichar.web.update import PIECE, Update, merge
+
+
+@pytest.fixture
+def memory():
+    """Return a function that returns the memory allocated since the start of the test, in bytes."""
+
+    def memory():
+        gc.collect()  # also clears Python's free lists
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    yield memory
+    tracemalloc.stop()
+
+
+def text(**fields):
+    return Text(Request.from_json(fields))
+
+
+def fill(one, n, reason=None, error=""):
+    """Append `n` characters to a text."""
+    packed = b"".join(bytes([k % 256]) * SIZE for k in range(n)) if one.request.alternatives else b""
+    new = "".join("abc"[k % 3] for k in range(n))
+    one.add(Update(new, Details(packed), one.end + n, reason, error))
+
+
+def add(texts, one):
+    job_id = token_hex()
+    texts.add(job_id, one)
+    return job_id
+
+
+async def read(one, after=0):
+    return [update async for update in one.follow(after)]
+
+
+def test_ended_texts_expire(client, monkeypatch):
+    first, second = (
+        events_of(client.post("/api/generate", json={"length": 5})).all[0][2]["job"] for _ in "ab"
+    )
+    assert client.get(f"/api/generate/{first}").status_code == 200
+    monkeypatch.setattr(module, "KEEP", 0)
+    assert client.post("/api/generate", json={"length": 5}).status_code == 200
+    for job in (first, second):
+        assert client.get(f"/api/generate/{job}").status_code == 404
+
+
+def test_ended_texts_with_alternatives_expire_without_further_requests(queue, monkeypatch):
+    monkeypatch.setattr("minichar.web.queue.CHECK_INTERVAL", 0.02)
+    monkeypatch.setattr(module, "KEEP_ALTERNATIVES", 0.05)
+    returned = []
+    monkeypatch.setattr("minichar.web.queue.return_memory", lambda: returned.append(True))
+    with client_of(queue) as client:
+        sent = [{"length": 5, "alternatives": wanted} for wanted in (True, False)]
+        responses = [client.post("/api/generate", json=data) for data in sent]
+        large, small = (events_of(response).all[0][2]["job"] for response in responses)
+        wait_for(lambda: returned)
+        assert client.get(f"/api/generate/{large}").status_code == 404
+        assert client.get(f"/api/generate/{small}").status_code == 200
+
+
+def test_ended_texts_are_removed_oldest_first_when_the_memory_is_used_up():
+    async def test():
+        kind = {"alternatives": True}
+        texts = Texts(cost(Request.from_json(kind), 900) + 3 * OVERHEAD)
+        one, two, three = (text(length=300, **kind) for _ in range(3))
+        first, second, third = (add(texts, each) for each in (one, two, three))
+        with pytest.raises(Busy, match="long texts"):
+            add(texts, text(length=300, **kind))
+        for each in (two, one, three):
+            fill(each, 300 if each is two else 0, "length")
+            assert await read(each)
+        await read(two)  # most recently read
+        fourth = add(texts, text(length=100, **kind))
+        assert all(map(texts.get, (first, second, third, fourth)))
+        fifth = add(texts, text(length=600, **kind))
+        assert not any(map(texts.get, (first, third)))
+        assert all(map(texts.get, (second, fourth, fifth)))
+
+    asyncio.run(test())
+
+
+def test_a_text_is_kept_for_its_readers_but_not_for_long(monkeypatch):
+    async def test():
+        kind = {"alternatives": True}
+        texts, one = Texts(cost(Request.from_json(kind), 600)), text(length=300, **kind)
+        job = add(texts, one)
+        fill(one, 300, "error", "no memory")
+        with pytest.raises(Busy):  # its reader has not started yet
+            add(texts, text(length=600, **kind))
+        reader = one.follow(0)
+        assert (await anext(reader)).end == PIECE
+        with pytest.raises(Busy):
+            add(texts, text(length=600, **kind))
+        monkeypatch.setattr(module, "KEEP_FOR_READERS", 0.0)
+        assert add(texts, text(length=600, **kind))
+        assert texts.get(job) is None
+        fill(one, 1)  # the worker has not noticed yet
+        closing = [Update("", Details(), PIECE, "closing")]
+        assert [update async for update in reader] == closing
+        assert await read(one, PIECE) == closing
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_text_that_has_been_read_to_its_end_is_removed_at_once(leaves):
+    """If its reader has left earlier, it may read the text again, for example with ``/res``."""
+
+    async def test():
+        texts, one = Texts(2 * OVERHEAD), text(length=300)
+        job, reader = add(texts, one), one.follow(0)
+        fill(one, 5)
+        assert (await anext(reader)).end == 5
+        if leaves:
+            await reader.aclose()
+        one.finish("cancelled")
+        assert leaves or [update.reason async for update in reader] == ["cancelled"]
+        if leaves:
+            with pytest.raises(Busy):
+                add(texts, text(length=1000))
+        else:
+            assert add(texts, text(length=1000))
+        assert (texts.get(job) is not None) == leaves
+
+    asyncio.run(test())
+
+
+def test_a_rejected_text_removes_no_others_and_texts_without_readers_go_first():
+    async def test():
+        texts, one, two = Texts(3 * OVERHEAD + 4000), text(length=300), text(length=300)
+        first, second = add(texts, one), add(texts, two)
+        for each in (one, two):
+            each.finish("cancelled")
+            await read(each)
+        with pytest.raises(Busy):
+            add(texts, text(length=20_000))
+        assert all(map(texts.get, (first, second)))
+        reader = one.follow(0)
+        await anext(reader)
+        one.last_read -= 60
+        one._ended -= 60
+        assert add(texts, text(length=3000))
+        assert [texts.get(job) is None for job in (first, second)] == [False, True]
+        await reader.aclose()
+
+    asyncio.run(test())
+
+
+def test_readers_wait_for_updates_and_are_told_of_restarts(monkeypatch):
+    monkeypatch.setattr(module, "READ_TIMEOUT", 0.01)
+
+    async def test():
+        one = text(length=20, **{"from": 5})
+        reader = one.follow(7)
+        assert await anext(reader) is None
+        waiting = asyncio.create_task(anext(reader))
+        await asyncio.sleep(0)
+        fill(one, 4)
+        assert await waiting == Update("ca", Details(), 9)
+        one.add(Update("", Details(), 9, restarted=True))
+        fill(one, 1, "stop")
+        assert [update async for update in reader] == [
+            Update("", Details(), 9, restarted=True),
+            Update("a", Details(), 10, "stop"),
+        ]
+        assert await read(one, 5) == [Update("abcaa", Details(), 10, "stop")]
+        for after in (10, 19):
+            assert await read(one, after) == [Update("", Details(), after, "stop")]
+
+    asyncio.run(test())
+
+
+def test_a_job_is_abandoned_after_ten_seconds_without_a_reader():
+    async def test():
+        one, other = text(), text()
+        assert not any(each.is_abandoned(9) for each in (one, other))
+        reader = one.follow(0)
+        fill(one, 1)
+        await anext(reader)
+        assert [each.is_abandoned(2) for each in (one, other)] == [False, True]
+        assert not one.is_abandoned(60)
+        await reader.aclose()
+        assert [one.is_abandoned(5.1) for _ in range(2)] == [False, True]
+        one.finish("cancelled")
+        assert not one.is_abandoned(60)
+
+    asyncio.run(test())
+
+
+ROLLUP = Path("/proc/self/smaps_rollup")
+
+
+def resident():
+    """Return the resident memory of this process, in bytes."""
+    gc.collect()
+    return 1024 * int(re.search(r"^Rss: +(\d+) kB", ROLLUP.read_text(), re.MULTILINE)[1])
+
+
+@pytest.mark.skipif(not ROLLUP.exists(), reason="requires /proc")
+def test_the_memory_of_alternatives_is_used_when_needed_and_returned():
+    async def test():
+        text()  # the first one initialises the validation of requests
+        bytearray(2**24)  # glibc may keep what is freed from now on
+        before, size = resident(), 10_000 * SIZE
+        texts = [text(length=20_000, alternatives=True) for _ in range(10)]
+        assert resident() < before + size
+        for each in texts:
+            for _ in range(100):
+                each.add(Update("a" * 100, Details(b"d" * 100 * SIZE), each.end + 100))
+        full = resident()
+        assert before + 9 * size < full < before + 18 * size
+        for each in texts:
+            each.finish("cancelled")
+            each.discard()
+        assert resident() < full - 9 * size
+
+    asyncio.run(test())
+
+
+def test_a_text_that_has_ended_ignores_further_updates():
+    async def test():
+        one = text(length=1000, alternatives=True)
+        fill(one, 50)
+        one.finish("cancelled")
+        before = await read(one)
+        fill(one, 1, "length")
+        assert await read(one) == before
+
+    asyncio.run(test())
+
+
+def test_characters_that_two_workers_have_generated_are_added_once():
+    async def test():
+        one = text(length=20, alternatives=True)
+        for new, end in (("abc", 3), ("bcd", 4), ("ab", 2), ("", 0), ("ef", 6)):
+            packed = b"".join(character.encode() * SIZE for character in new)
+            one.add(Update(new, Details(packed), end))
+        one.finish("cancelled")
+        (whole,) = await read(one)
+        assert (whole.text, whole.end) == ("abcdef", 6)
+        assert whole.details.packed == b"".join(character.encode() * SIZE for character in "abcdef")
+
+    asyncio.run(test())
+
+
+def test_a_document_in_progress_takes_little_more_memory_than_its_text(memory):
+    async def updates():
+        for end in range(10, 10_001, 10):
+            yield Update("a" * 10, Details(bytes(10 * SIZE)), end)
+        used.append(memory())
+        yield None
+
+    used = []
+    whole = asyncio.run(merge(updates()))
+    assert (len(whole.text), len(whole.details), whole.end) == (10_000, 10_000, 10_000)
+    assert used[0] < 1.5 * 10_000 * SIZE
+
+
+@pytest.mark.parametrize("form", ["document", "event"])
+def test_a_slow_reader_takes_little_memory(form, memory):
+    """Encoded, these alternatives take up about 9 KB."""
+    rows = pack(np.random.default_rng(0).random((9, PIECE)), np.zeros(PIECE, int), np.arange(97, 106))
+    update = Update("a" * PIECE, Details(b"".join(rows)), PIECE)
+    generation = Generation(None, "", Request.from_json({"alternatives": True}), 0)
+    for _ in range(2):  # the first use initialises modules
+        before, parts = memory(), None
+        if form == "document":
+            parts = encode(generation.document(update))
+            next(parts)
+        else:
+            parts = generation.events(update, 0)
+        assert len(next(parts)) > 8_000
+        used = memory() - before
+    assert used < 24_000
+
+
+@pytest.mark.parametrize(("alternatives", "ends"), [(True, [100, 200, 230]), (False, [230])])
+def test_a_reader_holds_part_of_a_text_with_alternatives(alternatives, ends):
+    """Otherwise, each slow reader of a finished text would hold a copy of its alternatives."""
+
+    async def test():
+        one = text(length=230, alternatives=alternatives)
+        fill(one, 230, "error", "no memory")
+        updates = await read(one)
+        assert [update.end for update in updates] == ends
+        assert [update.reason for update in updates] == [None] * (len(ends) - 1) + ["error"]
+        assert [update.error for update in updates] == [""] * (len(ends) - 1) + ["no memory"]
+        whole = await merge(one.follow(0))
+        assert whole.text == "".join("abc"[k % 3] for k in range(230))
+        assert whole.details.packed == b"".join(bytes([k]) * SIZE for k in range(230 * alternatives))
+
+    asyncio.run(test())
+
+
+def test_alternatives_are_unpacked_in_pieces(send):
+    """Otherwise, 16 readers of one long text would need 400 MB."""
+    data = {"length": 250, "alternatives": True, "stop": [], "seed": 5}
+    whole = events_of(send("POST", "/api/generate", data))
+    path = f"/api/generate/{whole.all[0][2]['job']}"
+    again = events_of(send("GET", path, route="/api/generate/{job}", headers={"Last-Event-ID": "20"}))
+    assert (again.text, again.details) == (whole.text[20:], whole.details[20:])
+    assert [(name, end) for name, end, _ in again.all[1:]] == [
+        ("text", 120),
+        ("text", 220),
+        ("text", 250),
+        ("end", 250),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("/api/generate", {"length": 6000, "alternatives": True, "stop": [], "stream": False}),
+        ("/v1/completions", {"max_tokens": 6000, "logprobs": 5}),
+    ],
+)
+def test_alternatives_are_unpacked_while_the_document_is_sent(client, monkeypatch, path, data):
+    unpacked, unpack = [], Details.__iter__
+    monkeypatch.setattr(Details, "__iter__", lambda self: unpacked.append(len(self)) or unpack(self))
+    sent = client.post(path, json=data)
+    time.sleep(0.2)  # until the buffers of both sockets are full
+    before = sum(unpacked)
+    assert sent.json
+    assert 100 <= before < sum(unpacked)
+    assert set(unpacked) == {100}
