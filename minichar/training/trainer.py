@@ -410,7 +410,9 @@ class Trainer:
         self.model.details = {
             "val_loss": val_loss,
             "epoch": self.epoch,
-            "seconds": None if self.earlier_seconds is None else self.earlier_seconds + self.timetable.elapsed(),
+            "seconds": None
+            if self.earlier_seconds is None
+            else self.earlier_seconds + self.timetable.elapsed(),
             "origin": self.origin,
             "settings": self.settings.to_json(),
             "run": asdict(Record(self.run_id, self.iteration, time())),
