@@ -407,12 +407,11 @@ class Trainer:
         return saved
 
     def _write(self, path: Path, val_loss: float | None) -> None:
+        earlier = self.earlier_seconds
         self.model.details = {
             "val_loss": val_loss,
             "epoch": self.epoch,
-            "seconds": None
-            if self.earlier_seconds is None
-            else self.earlier_seconds + self.timetable.elapsed(),
+            "seconds": None if earlier is None else earlier + self.timetable.elapsed(),
             "origin": self.origin,
             "settings": self.settings.to_json(),
             "run": asdict(Record(self.run_id, self.iteration, time())),

@@ -21,7 +21,7 @@ function glyphs(context, colour) {
   return [...prime, ...text];
 }
 
-// Break into lines at newlines, and after the last space where a line is full.
+// Break into lines at newlines and, where a line is full, after the last space, unless it is in the first half.
 function broken(all, width, most) {
   const lines = [];
   let line = [];
@@ -30,7 +30,7 @@ function broken(all, width, most) {
     const end = glyph.character === "\n";
     const full = line.reduce((sum, each) => sum + each.width, glyph.width) > width;
     const space = full && !end ? line.findLastIndex(({ character }) => character === " ") : -1;
-    const rest = space < 0 ? [] : line.splice(space + 1);
+    const rest = space < line.length / 2 ? [] : line.splice(space + 1);
     if (end || full) {
       lines.push(line);
       line = rest;

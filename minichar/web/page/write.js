@@ -1,7 +1,7 @@
 // Lets the visitor write inside the text. What they write replaces the rest of it, and what the model suggests after a
 // pause is how the text goes on: Tab accepts the suggestion, Escape dismisses it.
 
-import { keepOnly, lengthened, replaceFrom, run, stop } from "./generate.js";
+import { fillDetails, keepOnly, lengthened, replaceFrom, run, stop } from "./generate.js";
 import { $, state, t } from "./state.js";
 import { closeEditor, explain, openEditor, redrawAfterEditor } from "./text.js";
 import { keepText, newText } from "./texts.js";
@@ -77,9 +77,9 @@ function finish() {
   explain();
   if (!changed) return;
   keepText();
-  if (timer === null) return;
   clearTimeout(timer);
-  suggest();
+  if (timer !== null) suggest();
+  else if (!state.running && $("surprisal").checked) fillDetails(); // of what is written
 }
 
 editor.addEventListener("input", ({ isComposing }) => isComposing || change());
