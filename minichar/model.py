@@ -14,7 +14,7 @@ from minichar.engine.exact import exact
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 from minichar.errors import LONGEST_PATH, brief, counted
-from minichar.history import History
+from minichar.history import LARGEST, History
 from minichar.text.resets import Resets, find_resets, separator_ids
 from minichar.text.vocabulary import Vocabulary
 
@@ -123,6 +123,12 @@ class CharRNN:
         name = PureWindowsPath(path)  # also splits at forward slashes
         shown = name.parent.name if name.stem == "input" and name.parent.name else name.stem
         return shown[:MAX_TITLE] if shown.isprintable() else ""
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds spent in training, including the runs that were resumed; None if unknown."""
+        seconds = self.details.get("seconds")
+        return seconds if isinstance(seconds, float) and 0 < seconds < LARGEST else None
 
     @property
     def reset_on(self) -> str:

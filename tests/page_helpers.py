@@ -9,15 +9,16 @@ LONG = 20000
 
 
 def generate(page, prime="", length=300, seed=5, **others):
-    page.evaluate("document.getElementById('more').open = true")
+    page.evaluate("document.getElementById('fold').open = document.getElementById('more').open = true")
     for name, value in {"prime": prime, "length": length, "seed": seed, **others}.items():
         page.fill(f"#{name}", str(value))
     page.click("#generate")
 
 
 def text_of(page):
-    """Return the generated text, without the prompt."""
-    return page.locator("#text").text_content().removeprefix(page.locator("#text .prime").text_content())
+    """Return the generated text, without the prompt and without the end of the editor."""
+    text = page.locator("#text").text_content().replace("\u200b", "")
+    return text.removeprefix(page.locator("#text .prime").text_content())
 
 
 def wait_for_characters(page, n):

@@ -10,6 +10,7 @@ from minichar.checkpoints.checkpoint import is_resumable, load_history
 from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli.given import reject, reject_argument
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
+from minichar.cli.speed import duration
 from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, one_line, plain
 from minichar.files import writing
 from minichar.formats.convert import load_model
@@ -133,6 +134,8 @@ def show(model: CharRNN, path: Path) -> None:
     click.echo(f"model      {model.summary()}")
     unknown = " and the unknown token" if model.vocabulary.unknown else ""
     click.echo(f"vocabulary {model.vocabulary.characters!r}{unknown}")
+    if model.seconds is not None:
+        click.echo(f"trained    {duration(model.seconds)}")
     click.echo(f"resumable  {'yes, with `minichar train --resume`' if resumable else 'no, inference only'}")
     click.echo("parameters")
     for name, shape in model.parameters.shapes.items():

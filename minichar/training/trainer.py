@@ -106,6 +106,7 @@ class Trainer:
         if team.size > 1:
             self.generator = ColumnsOf(self.generator, self.step.streams, split.B, self.backend.zeros)
         self.yardstick = yardstick_of(model.details) if resumed else None
+        self.earlier_seconds = model.seconds if resumed else 0.0  # None: an older version did not measure it
         # The settings are needed to generate text before the first checkpoint is saved.
         model.details = {**model.details, "settings": settings.to_json()}
         self.iteration = 0
@@ -406,9 +407,11 @@ class Trainer:
         return saved
 
     def _write(self, path: Path, val_loss: float | None) -> None:
+        earlier = self.earlier_seconds
         self.model.details = {
             "val_loss": val_loss,
             "epoch": self.epoch,
+            "seconds": None if earlier is None else earlier + self.timetable.elapsed(),
             "origin": self.origin,
             "settings": self.settings.to_json(),
             "run": asdict(Record(self.run_id, self.iteration, time())),

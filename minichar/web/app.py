@@ -26,7 +26,9 @@ from minichar.web.request import OPENAPI
 from minichar.web.static import static_routes
 
 
-def create_app(queue: JobQueue, access: Access, per_client: int = 0, total: int = 0) -> ASGIApp:
+def create_app(
+    queue: JobQueue, access: Access, per_client: int = 0, total: int = 0, public_url: str = ""
+) -> ASGIApp:
     """Create the application.
 
     Parameters
@@ -35,9 +37,11 @@ def create_app(queue: JobQueue, access: Access, per_client: int = 0, total: int 
     access : Access
     per_client, total : int
         Maximum number of concurrent requests, per client and for text in total; 0 for no limit.
+    public_url : str
+        Address of the page on the web, for link previews; empty if there is none.
     """
     metrics = ServerMetrics()
-    routes = routes_of(queue, metrics, per_client, total)
+    routes = routes_of(queue, metrics, per_client, total, public_url)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
@@ -60,7 +64,9 @@ def create_app(queue: JobQueue, access: Access, per_client: int = 0, total: int 
     return Guard(app, metrics.requests, access)
 
 
-def routes_of(queue: JobQueue, metrics: ServerMetrics, per_client: int, total: int) -> list[Route]:
+def routes_of(
+    queue: JobQueue, metrics: ServerMetrics, per_client: int, total: int, public_url: str = ""
+) -> list[Route]:
     """Return all routes. See `create_app` for the parameters."""
     delivery = Delivery(queue, ConcurrencyLimit(per_client, total), metrics)
 
@@ -97,5 +103,5 @@ def routes_of(queue: JobQueue, metrics: ServerMetrics, per_client: int, total: i
         *legacy_routes(delivery),
         *completion_routes(delivery),
         *plain_routes(delivery),
-        *static_routes(),
+        *static_routes(public_url),
     ]

@@ -43,6 +43,8 @@ class ModelInfo:
         The title of the training run or the name of its text; empty if unknown.
     loss : float or None
         Validation loss in nats per character, if measured.
+    seconds : float or None
+        Time spent in training, if known.
     unknown : bool
         Whether the vocabulary has an unknown token.
     reset_on : str
@@ -60,6 +62,7 @@ class ModelInfo:
     characters: str
     unknown: bool
     reset_on: str = ""
+    seconds: float | None = None
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -130,4 +133,5 @@ def describe(name: str, model: CharRNN) -> ModelInfo:
         vocabulary.characters,
         vocabulary.unknown,
         model.reset_on,
+        model.seconds,
     )

@@ -49,9 +49,9 @@ $prime</textarea></label>
 <select name="temperature">$temperatures</select></label>
 <p class="wide buttons"><button class="main">Generate <span lang="zh">生成</span></button></p>
 </form>
-<p id="status" role="status" class="error">$error</p>
 <section><h2 id="heading">Output <span lang="zh">生成结果</span></h2>
-<div id="text" tabindex="0" role="document" aria-labelledby="heading"
+<p id="status" role="status" class="error">$error</p>
+<div id="text" class="text" tabindex="0" role="document" aria-labelledby="heading"
 ><div><span class="prime">$prime</span>$text</div></div>
 </section>
 </main>

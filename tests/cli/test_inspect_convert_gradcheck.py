@@ -47,6 +47,18 @@ def test_inspect_shows_the_title(cli, train):
     assert "title      The cats\n" in cli("inspect", train("--title", "The cats")).stdout
 
 
+def test_inspect_shows_the_time_spent_in_training(cli, home):
+    for seconds, shown in ((3.4, "trained    3 s\n"), (5000.0, "trained    83 min\n")):
+        model = toy_model("ab")
+        model.details["seconds"] = seconds
+        save("timed.npz", model)
+        assert shown in cli("inspect", "timed.npz").stdout
+    for unknown in (None, "90", -1.0, float("inf"), True):
+        model.details["seconds"] = unknown
+        save("timed.npz", model)
+        assert "\ntrained " not in cli("inspect", "timed.npz").stdout
+
+
 def test_inspect_run_without_validation(cli, train):
     shown = cli("inspect", train("--val-frac", 0, "--train-frac", 1)).stdout
     assert re.search(r"^     2\.00 +\d\.\d{4} +- ", shown, re.MULTILINE)

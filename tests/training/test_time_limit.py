@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from toys import history_of
 
+from minichar.checkpoints.checkpoint import load, load_training, save
 from minichar.training.evaluation import Measurement, evaluate
 from minichar.training.events import EndedEarly, Evaluated, Saved, Step
 from minichar.training.start import resume
@@ -127,7 +128,7 @@ def test_a_run_that_reached_the_limit_is_resumed_exactly(trainer_of, clock):
     options = {"max_epochs": 3, "dropout": 0.3, "start_ss": 0.8, "max_time": 0.5}
     whole, trainer = trainer_of(**options | {"max_time": 0.0}), trainer_of(**options)
     list(whole.run())
-    counts = []
+    counts, begun = [], clock.now
     while trainer.iteration < trainer.iterations:
         before = trainer.iteration
         list(trainer.run())
@@ -138,3 +139,17 @@ def test_a_run_that_reached_the_limit_is_resumed_exactly(trainer_of, clock):
     assert len({*counts[:-1]}) == 1
     np.testing.assert_array_equal(trainer.model.parameters.flat, whole.model.parameters.flat)
     assert trainer.generator.state == whole.generator.state
+    assert load(trainer.saver.last).seconds == clock.now - begun, "the time of all runs"
+
+
+def test_a_run_whose_first_part_was_not_timed_does_not_say_how_long_it_took(trainer_of, clock):
+    trainer = trainer_of(**LIMIT | {"max_time": 0.1})
+    list(trainer.run())
+    path = trainer.saver.last
+    model, state = load_training(path)
+    assert model.seconds > 0
+    del model.details["seconds"]  # as in checkpoints of older versions
+    save(path, model, state)
+    later = resume(path, {}).trainer
+    list(later.run())
+    assert load(later.saver.last).seconds is None

@@ -1,5 +1,6 @@
 """Check every state of the page with axe-core, light and dark, in both languages, from 320 to 1280 pixels."""
 
+import re
 from importlib.resources import files
 from importlib.util import find_spec
 
@@ -58,8 +59,17 @@ def test_no_state_has_violations(visit, port, demo, monkeypatch, variant):
     check(page)
     page.locator("#card button").nth(1).click()
     expect_status(page, reached)
+    page.check("#compare")
+    expect(page.locator("#other-status")).to_contain_text(reached)
+    check(page)
+    page.click("#text [data-i='20']")
+    page.keyboard.type("rain")
+    expect(page.locator("#reading")).to_have_text(re.compile("Suggestion|续写建议"))
+    check(page)
+    page.keyboard.press("Tab")
+    page.uncheck("#compare")
     page.click("#history summary")
-    expect(page.locator("#texts button")).to_have_count(3)
+    expect(page.locator("#texts button")).to_have_count(4)
     check(page)
     page.fill("#prime", "☃")
     page.click("#generate")
@@ -81,7 +91,6 @@ def test_no_state_has_violations(visit, port, demo, monkeypatch, variant):
 def test_interrupted_states_have_no_violations(visit, port, variant):
     options = VARIANTS[variant]
     page, locale = visit(port, **options), options["locale"]
-    page.check("#surprisal")
     generate(page, "山", LONG, temperature=1)
     expect(page.locator("#text .known").nth(50)).to_be_attached()
     page.click("#text [data-i='20']")
@@ -101,7 +110,7 @@ def test_interrupted_states_have_no_violations(visit, port, variant):
     check(page)
     page.reload()
     expect(page.locator("#model option")).not_to_have_count(0)
-    check(page)  # a returning visitor, without a text
+    check(page)
     page.evaluate("location.hash = 's=1&u=null'")
     expect_status(page, {"en": "The link or a setting is invalid", "zh-CN": "无效"}[locale])
     check(page)

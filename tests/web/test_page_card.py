@@ -1,5 +1,7 @@
 """Test in Chromium where the card of alternatives is shown, when it closes, and how characters are named."""
 
+import re
+
 import optional
 import pytest
 from page_helpers import expect_status, generate, show_surprisal
@@ -67,6 +69,40 @@ def test_card_is_beside_the_character_on_a_low_screen(visit, side):
     assert card["y"] + card["height"] <= 390
 
 
+def test_bars_are_in_the_colours_of_the_page_and_as_long_as_the_probability(visit, port):
+    page = coloured(visit, port)
+    open_card(page, 20)
+    accent = page.locator("#generate").evaluate("each => getComputedStyle(each).backgroundColor")
+    for button in page.locator("#card button:has(.percent)").all():
+        p = float(button.locator(".percent").text_content().rstrip("%"))
+        bar = button.locator(".part").evaluate("each => getComputedStyle(each).backgroundImage")
+        colour, length = re.search(r"(rgb\([\d, ]+\)) ([\d.]+)%", bar).groups()
+        assert colour == accent
+        assert float(length) == pytest.approx(p, abs=0.06)
+
+
+def test_a_probability_that_rounds_to_zero_is_shown_as_a_limit(visit, port):
+    page = visit(port)
+    shown = page.evaluate(
+        "async all => all.map((await import('./card.js')).percent)", [0, 9e-5, 1e-4, 0.05, 0.5, 1]
+    )
+    assert shown == ["<0.01%", "<0.01%", "0.01%", "5.00%", "50.0%", "100.0%"]
+
+
+@pytest.mark.parametrize("i", [0, 150, 399])
+def test_on_a_phone_the_card_covers_neither_the_character_nor_the_header_of_the_text(visit, port, i):
+    page = coloured(visit, port, viewport={"width": 390, "height": 844}, has_touch=True)
+    page.locator("#hint").scroll_into_view_if_needed()
+    page.tap(f"#text [data-i='{i}']")
+    card = page.locator("#card")
+    expect(card).to_be_visible()
+    top = card.bounding_box()["y"]
+    assert top + card.bounding_box()["height"] <= 844
+    for covered in (f"#text [data-i='{i}']", "#hint", "#status"):
+        box = page.locator(covered).bounding_box()
+        assert box["y"] + box["height"] < top
+
+
 def test_card_closes_when_the_focus_leaves_the_text(visit, port):
     page = coloured(visit, port)
     card = page.locator("#card")
@@ -81,7 +117,7 @@ def test_card_closes_when_the_focus_leaves_the_text(visit, port):
     expect(card).to_be_visible()
     page.focus("#text [data-i='1']")
     page.keyboard.press("Tab")
-    expect(page.locator("#copy")).to_be_focused()
+    expect(page.locator("#picture")).to_be_focused()
     expect(card).to_be_hidden()
     expect(page.locator("#text .selected")).to_have_attribute("data-i", "1")
 
@@ -98,7 +134,7 @@ def test_reading_is_punctuated_in_the_language_of_the_page(visit, port):
     page.focus("#text")
     page.keyboard.press("ArrowRight")
     reading = page.locator("#reading").text_content()
-    assert "。惊异度 " in reading
+    assert "。意外程度 " in reading
     assert "。候选字符：" in reading
     assert ": " not in reading
     assert ". " not in reading

@@ -118,6 +118,22 @@ def test_text_goes_on_if_a_connection_falls_silent(visit, network, sampled):
     assert text_of(page) == sampled(3000, "山", temperature=0.8)
 
 
+def test_page_says_that_it_is_offline(visit, network, sampled):
+    page = visit(network.port)
+    generate(page, "山", 3000)
+    wait_for_characters(page, 100)
+    page.context.set_offline(True)
+    network.lose()
+    expect(page.locator("#status")).to_have_text(
+        "You are offline. The page goes on when you are connected again."
+    )
+    expect(page.locator("#status")).to_have_class("error")
+    page.context.set_offline(False)
+    network.open.set()
+    expect_status(page, "3000 characters")
+    assert text_of(page) == sampled(3000, "山", temperature=0.8)
+
+
 def test_link_is_opened_when_the_first_worker_has_started(visit, port, sampled):
     page = visit(port)
     page.route("**/api/models", lambda route: route.fulfill(json={"models": []}))

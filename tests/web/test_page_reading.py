@@ -202,8 +202,24 @@ def test_a_stopped_text_does_not_go_on_when_surprisal_is_shown(visit, port):
     assert text_of(page) == stopped
 
 
+def test_a_finished_text_stays_finished_while_details_are_loaded(visit, port):
+    page = visit(port)
+    page.uncheck("#surprisal")
+    generate(page, "a", 30)
+    expect_status(page, "30 characters")
+    held = []
+    page.route("**/api/generate", lambda route: held.append(route), times=1)
+    page.check("#surprisal")
+    wait_for(lambda: held or page.wait_for_timeout(20))
+    expect(page.locator("#status")).to_have_text("Length limit reached: 30 characters, seed 5.")
+    expect(page.locator("#stop")).to_be_disabled()
+    held[0].continue_()
+    expect(page.locator("#text [data-i].known")).to_have_count(30)
+
+
 def test_details_arrive_after_a_busy_server_although_surprisal_was_hidden(visit, port):
     page = visit(port)
+    page.uncheck("#surprisal")
     generate(page, "a", 30)
     expect_status(page, "30 characters")
     page.route("**/api/generate", lambda route: route.fulfill(status=503, body="x"), times=1)
@@ -216,6 +232,7 @@ def test_details_arrive_after_a_busy_server_although_surprisal_was_hidden(visit,
 
 def test_an_error_is_not_replaced_when_details_are_given_up(visit, port):
     page = visit(port)
+    page.uncheck("#surprisal")
     generate(page, "a", 30)
     expect_status(page, "30 characters")
     held = []

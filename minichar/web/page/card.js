@@ -4,8 +4,9 @@ import { visible } from "./characters.js";
 import { branch } from "./generate.js";
 import { $, state, t } from "./state.js";
 import { elementOf, surprisal } from "./text.js";
+import { writeAt } from "./write.js";
 
-export const percent = (p) => `${(100 * p).toFixed(p < 0.1 ? 2 : 1)}%`;
+export const percent = (p) => (p < 0.0001 ? "<0.01%" : `${(100 * p).toFixed(p < 0.1 ? 2 : 1)}%`);
 export const describe = (p) => t("probability", { nats: surprisal(p).toFixed(2), p: percent(p) });
 
 let pinned = false; // opened by a click or key press, not by hovering
@@ -27,7 +28,8 @@ export function open(i, pin) {
   select(i);
   const line = document.createElement("p");
   line.textContent = `${visible(state.text[i])} - ${describe(p)}`;
-  $("card").replaceChildren(line, ...alternatives.map(([character, q]) => alternativeElement(i, character, q)));
+  const buttons = alternatives.map(([character, q]) => alternativeElement(i, character, q));
+  $("card").replaceChildren(line, ...buttons, writeElement(i));
   $("card").hidden = false;
   pinned = pin;
   place($("card"), elementOf(i).getBoundingClientRect());
@@ -43,11 +45,11 @@ export function close() {
 function alternativeElement(i, character, p) {
   const button = document.createElement("button");
   button.type = "button";
-  const parts = [document.createElement("span"), document.createElement("meter"), document.createElement("span")];
+  const parts = ["span", "i", "span"].map((name) => document.createElement(name));
   parts[0].className = "char";
   parts[0].textContent = visible(character);
-  parts[1].value = p;
-  parts[1].setAttribute("aria-hidden", "true"); // the percentage says the same
+  parts[1].className = "part";
+  parts[1].style.setProperty("--part", p);
   parts[2].className = "percent";
   parts[2].textContent = percent(p);
   button.append(...parts);
@@ -59,14 +61,26 @@ function alternativeElement(i, character, p) {
   return button;
 }
 
+function writeElement(i) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "write";
+  button.textContent = t("write");
+  button.addEventListener("click", () => {
+    close();
+    writeAt(i);
+  });
+  return button;
+}
+
 // Place the card below or above the character, or beside it if neither fits, so that a click still reaches the character.
-// On a phone, place it in the half of the screen without the character.
+// On a phone, it is at the bottom of the screen, and the page scrolls until the character is above it.
 function place(card, box) {
   const { width, height } = card.getBoundingClientRect();
   const screen = document.documentElement;
   if (getComputedStyle(card).position === "fixed") {
     card.style.left = card.style.top = "";
-    card.classList.toggle("above", box.top > screen.clientHeight / 2);
+    scrollBy(0, Math.max(0, box.bottom + 8 - card.getBoundingClientRect().top));
     return;
   }
   const right = screen.clientWidth - width - 8;

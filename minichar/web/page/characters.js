@@ -11,6 +11,9 @@ const codeOf = (character) => `U+${character.codePointAt(0).toString(16).toUpper
 // Return a visible sign for an invisible character; otherwise, the character.
 export const visible = (character) => SIGNS[character] ?? (INVISIBLE.test(character) ? codeOf(character) : character);
 
+// Return the number of letters of a script in a text.
+export const lettersOf = (script, text) => text.match(new RegExp(`\\p{Script=${script}}`, "gu"))?.length ?? 0;
+
 export const spoken = (character) => (character in NAMES ? t(NAMES[character]) : visible(character));
 
 // Return the visible sign with the code point, if the sign is not the code point itself.

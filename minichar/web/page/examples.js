@@ -1,5 +1,6 @@
 // Beginnings to try, in the script of the model.
 
+import { lettersOf } from "./characters.js";
 import { chosenModel } from "./models.js";
 import { $, t } from "./state.js";
 
@@ -22,7 +23,7 @@ const BY_SCRIPT = [
 export function examplesFor({ title, vocabulary }) {
   const known = new Set(vocabulary);
   const titled = BY_TITLE.filter(([pattern]) => pattern.test(title)).flatMap(([, texts]) => texts);
-  const letters = (script) => vocabulary.match(new RegExp(`\\p{Script=${script}}`, "gu"))?.length ?? 0;
+  const letters = (script) => lettersOf(script, vocabulary);
   const scripts = BY_SCRIPT.toSorted(([a], [b]) => letters(b) - letters(a)).filter(([script]) => letters(script));
   const candidates = [...titled, ...scripts.flatMap(([, texts]) => texts)];
   const found = candidates.filter((text) => [...text].every((character) => known.has(character)));

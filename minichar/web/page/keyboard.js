@@ -4,6 +4,7 @@ import { close, describe, isOpen, isPinned, open, percent, select, selected } fr
 import { spoken } from "./characters.js";
 import { $, state, t } from "./state.js";
 import { elementOf } from "./text.js";
+import { writeAt } from "./write.js";
 
 // Move to the character at position i: focus it, open its card and read it.
 export function moveTo(i) {
@@ -46,10 +47,15 @@ const MOVES = {
 };
 
 $("text").addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.shiftKey) return;
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  const current = selected() && Number(selected().dataset.i);
+  if ([...event.key].length === 1 && (current !== null || event.key !== " ")) {
+    close();
+    return writeAt(current ?? state.text.length); // it receives the key press
+  }
+  if (event.shiftKey) return;
   if (event.key === "Escape") return close();
   if (!$("surprisal").checked || !state.text.length) return;
-  const current = selected() && Number(selected().dataset.i);
   if (event.key in MOVES) {
     event.preventDefault();
     const i = current === null ? 0 : MOVES[event.key](current);

@@ -1,9 +1,10 @@
 // The language of the page.
 
+import { describeOther } from "./compare.js";
 import { showModels } from "./models.js";
 import { describeTemperature } from "./settings.js";
 import { $, showStatus, state, t } from "./state.js";
-import { describeScale } from "./text.js";
+import { explain } from "./text.js";
 import { showTexts } from "./texts.js";
 import { words } from "./words.js";
 
@@ -23,7 +24,8 @@ export function setLanguage(language) {
   [$("language").textContent, $("language").lang] = OTHER[state.language];
   showModels();
   describeTemperature();
-  describeScale();
+  explain();
   showTexts();
   showStatus();
+  describeOther();
 }

@@ -2,15 +2,17 @@
 
 import { close } from "./card.js";
 import { examplesFor, showExamples } from "./examples.js";
-import { begin, continueText, fillDetails, leave, resume, run, stop } from "./generate.js";
+import { begin, compareBoth, continueText, fillDetails, leave, resume, run, stop } from "./generate.js";
 import "./keyboard.js";
 import { setLanguage } from "./language.js";
 import { linkTo, readLink } from "./link.js";
 import { chosenModel, describeModel, loadModels, modelNamed } from "./models.js";
+import { savePicture } from "./picture.js";
 import "./pointer.js";
-import { describeTemperature, readSettings, rememberSettings, restoreSettings, showSettings } from "./settings.js";
+import { describeHeat, describeTemperature, readSettings, rememberSettings, restoreSettings, showSettings } from "./settings.js";
 import { $, setError, setStatus, state } from "./state.js";
 import { remember, remembered } from "./storage.js";
+import { explain } from "./text.js";
 import { onChooseText, takeText, textWithId } from "./texts.js";
 
 function openLink({ request, invalid }) {
@@ -54,14 +56,12 @@ function useExample(prime) {
 }
 
 function toggleSurprisal() {
-  const on = $("surprisal").checked;
-  $("text").classList.toggle("coloured", on);
-  $("scale").hidden = !on;
+  explain();
   close();
+  compareBoth();
   rememberSettings();
-  if (!on) return;
-  const unfinished = state.running && !state.reason;
-  if (unfinished) run(); // restart with details; details for earlier characters are requested at the end
+  if (!$("surprisal").checked) return;
+  if (state.running) run(); // restart with details; details for earlier characters are requested at the end
   else fillDetails();
 }
 
@@ -85,7 +85,7 @@ $("model").addEventListener("change", () => {
   showExamples(useExample);
 });
 $("temperature").addEventListener("input", describeTemperature);
-$("settings").addEventListener("invalid", () => ($("more").open = true), true);
+$("settings").addEventListener("invalid", () => ($("fold").open = $("more").open = true), true);
 $("stop").addEventListener("click", stop);
 $("continue").addEventListener("click", continueText);
 $("language").addEventListener("click", () => {
@@ -93,8 +93,12 @@ $("language").addEventListener("click", () => {
   remember({ language: state.language });
   showExamples(useExample);
 });
+$("compare").addEventListener("change", compareBoth);
+for (const id of ["other-model", "other-temperature"]) $(id).addEventListener("change", compareBoth);
+$("other-temperature").addEventListener("input", () => describeHeat("other-temperature", "other-heat"));
 $("surprisal").addEventListener("change", toggleSurprisal);
 $("copy").addEventListener("click", () => copy(state.request.prime + state.text.join(""), "copied", "copy_failed"));
+$("picture").addEventListener("click", savePicture);
 $("share").addEventListener("click", () => {
   const link = linkTo(state.request, state.text.length);
   history.replaceState(history.state, "", link);
@@ -113,15 +117,18 @@ window.addEventListener("pageshow", ({ persisted }) => {
 });
 window.addEventListener("popstate", openAddress);
 
-const firstVisit = remembered().model === undefined;
-setLanguage(remembered().language ?? ((navigator.language ?? "en").startsWith("zh") ? "zh" : "en"));
+// On a phone, the settings fold away, so that the text is on the first screen.
+const phone = matchMedia("(max-width: 50rem)");
+const fold = () => ($("fold").open = !phone.matches);
+phone.addEventListener("change", fold);
+fold();
+
 restoreSettings();
-$("text").classList.toggle("coloured", $("surprisal").checked);
-$("scale").hidden = !$("surprisal").checked;
+setLanguage(remembered().language ?? ((navigator.language ?? "en").startsWith("zh") ? "zh" : "en"));
 await loadModels();
 showExamples(useExample);
 // The visitor may have started a text or written a prompt in the meantime.
-if (!state.request && !openAddress() && firstVisit && state.models.length && !$("prime").value) {
+if (!state.request && !openAddress() && state.models.length && !$("prime").value) {
   [$("prime").value] = examplesFor(chosenModel());
   begin(readSettings(), { replace: true });
 }

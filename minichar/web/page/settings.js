@@ -45,13 +45,16 @@ function setTemperature(temperature) {
   describeTemperature();
 }
 
-export function describeTemperature() {
-  const temperature = Number($("temperature").value);
+// Say what a slider is set to.
+export function describeHeat(slider, output) {
+  const temperature = Number($(slider).value);
   const heat = HEATS.find(([, limit]) => temperature < limit)[0];
   const words = `${number(temperature, { maximumFractionDigits: 2 })}${t("comma")}${t(heat)}`;
-  $("heat").textContent = words;
-  $("temperature").setAttribute("aria-valuetext", words);
+  $(output).textContent = words;
+  $(slider).setAttribute("aria-valuetext", words);
 }
+
+export const describeTemperature = () => describeHeat("temperature", "heat");
 
 // The prompt and the seed belong to one text, and are not remembered.
 export function rememberSettings() {
@@ -70,6 +73,6 @@ export function restoreSettings() {
   if (valid(top_p, 0.01, 1)) $("topp").value = top_p;
   if (typeof stop?.[0] === "string" && stop[0] !== FIVE_BREAKS) $("until").value = stop[0].replaceAll("\n", "\\n");
   $("skip").checked = unknown === "skip";
-  $("surprisal").checked = surprisal === true;
+  $("surprisal").checked = surprisal !== false;
   describeTemperature();
 }

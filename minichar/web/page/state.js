@@ -15,6 +15,7 @@ export const state = {
   text: [], // the characters received so far
   details: [], // [probability, [[character, probability], …]] for each character, if known
   job: null, // the job id on the server
+  say: setStatus,
   reason: undefined, // why generation ended
   running: null, // AbortController of the current connection
   status: { key: "", values: {}, error: false },
@@ -30,6 +31,13 @@ export const pause = (seconds) => new Promise((resolve) => setTimeout(resolve, 1
 
 export const number = (value, options) => new Intl.NumberFormat(state.language, options).format(value);
 
+// Return a duration in words.
+export function duration(seconds) {
+  if (seconds < 120) return t("seconds", { n: Math.max(1, Math.round(seconds)) });
+  if (seconds < 7200) return t("minutes", { n: Math.round(seconds / 60) });
+  return t("hours", { n: number(seconds / 3600, { maximumFractionDigits: 1 }) });
+}
+
 export function setStatus(key, values = {}, error = false) {
   state.status = { key, values, error };
   showStatus();
@@ -37,12 +45,10 @@ export function setStatus(key, values = {}, error = false) {
 
 export const setError = (key, values = {}) => setStatus(key, values, true);
 
-// Show why the server could not answer a request that the page sends again.
-export function setServerError(status, code) {
-  if (code === "unavailable") setError("unavailable");
-  else if (status === 429) setError("too_many");
-  else if (status === 503) setError("busy");
-  else setError("server_error", { status });
+// Return the string that says why the server could not answer a request that the page sends again.
+export function serverProblem(status, code) {
+  if (code === "unavailable") return "unavailable";
+  return { 429: "too_many", 503: "busy" }[status] ?? "server_error";
 }
 
 // Fields of the API whose label on the page has another name.
@@ -54,12 +60,14 @@ function labelOf(field) {
   return label.replace(/ ?[(（].*/, "");
 }
 
-export function showStatus() {
-  const { key, values, error } = state.status;
+// Show the string of a status in an element.
+export function showMessage(element, { key, values, error }, missing = false) {
   const shown = values.field ? { ...values, field: labelOf(values.field) } : values;
   const status = key ? t(key, shown) : "";
   const aboutText = /^(waiting|queued|generating|ended)/.test(key);
-  const text = state.missing && aboutText ? t("missing_model", { status }) : status;
-  if ($("status").textContent !== text) $("status").textContent = text; // screen readers announce each change
-  $("status").classList.toggle("error", error);
+  const text = missing && aboutText ? t("missing_model", { status }) : status;
+  if (element.textContent !== text) element.textContent = text; // screen readers announce each change
+  element.classList.toggle("error", error);
 }
+
+export const showStatus = () => showMessage($("status"), state.status, state.missing);

@@ -2,10 +2,13 @@
 //
 // The output of a request is reproducible. After an interruption, the page asks for the same job or, if the
 // server no longer has it, sends the same request again, and skips the characters it already has.
+//
+// A reader is {running, job, say}: the AbortController of its connection or null, the id of its job, and a function
+// that is called with the key and the values of a string, and whether the string is about an error.
 
 import { named } from "./characters.js";
 import { unknownCharacters } from "./models.js";
-import { pause, setError, setServerError, setStatus, state } from "./state.js";
+import { pause, serverProblem } from "./state.js";
 
 const SILENCE = 10; // seconds; the server sends at least a comment every second
 
@@ -26,7 +29,7 @@ async function* readEvents(response, onData) {
   }
 }
 
-export const jobUrl = (job) => `api/generate/${encodeURIComponent(job)}`;
+const jobUrl = (job) => `api/generate/${encodeURIComponent(job)}`;
 
 function send(request, job, have, signal) {
   if (job) return fetch(jobUrl(job), { headers: { "Last-Event-ID": String(have) }, signal });
@@ -47,38 +50,46 @@ function silenceSignal(signal) {
 }
 
 // Show why the server rejected a request. Return the time after which to try again in seconds, or null.
-async function showRejection(response, request, signal) {
+async function showRejection(say, response, request, signal) {
   const { code, field } = await response.json().catch(() => ({}));
   if (signal.aborted) return null; // the page shows something else by now
   const again = Number(response.headers.get("Retry-After")) || 2;
   const { status } = response;
   if (status === 429 || status >= 500) {
-    setServerError(status, code);
+    say(serverProblem(status, code), { status }, true);
     return again;
   }
   const unknown = status === 409 ? unknownCharacters(request).map(named).join(" ") : "";
-  if (unknown) setError("not_in_vocabulary", { unknown });
-  else if (code === "model_not_found") setError("model_gone");
-  else if (status === 401) setError("key_required");
-  else setError("invalid", { field: field ?? `HTTP ${status}` });
+  if (unknown) say("not_in_vocabulary", { unknown }, true);
+  else if (code === "model_not_found") say("model_gone", {}, true);
+  else if (status === 401) say("key_required", {}, true);
+  else say("invalid", { field: field ?? `HTTP ${status}` }, true);
   return null;
 }
 
-function showNotice({ what, position }) {
-  if (what === "restarted") setStatus("restarted");
-  if (what === "waiting") setStatus("queued", { position });
-  if (what === "no_worker") setError("no_worker");
+function showNotice(say, { what, position }) {
+  if (what === "restarted") say("restarted");
+  if (what === "waiting") say("queued", { position });
+  if (what === "no_worker") say("no_worker", {}, true);
+}
+
+// Give up what a reader is reading.
+export function cancel(reader) {
+  reader.running?.abort();
+  reader.running = null;
+  if (reader.job) fetch(jobUrl(reader.job), { method: "DELETE", keepalive: true }).catch(() => {});
+  reader.job = null;
 }
 
 // Stream the text after the first `have` characters. Return the data of the end event, or null if the
 // request was rejected or superseded.
-export async function follow(request, have, onText) {
-  state.running?.abort();
-  const running = (state.running = new AbortController());
+export async function follow(reader, request, have, onText) {
+  cancel(reader);
+  const running = (reader.running = new AbortController());
   let job = null;
   let failures = 0;
-  setStatus("waiting");
-  while (state.running === running) {
+  reader.say("waiting");
+  while (reader.running === running) {
     const [signal, heard, done] = silenceSignal(running.signal);
     try {
       const response = await send(request, job, have, signal);
@@ -88,23 +99,23 @@ export async function follow(request, have, onText) {
         continue;
       }
       if (!response.ok) {
-        const again = await showRejection(response, request, running.signal);
+        const again = await showRejection(reader.say, response, request, running.signal);
         if (again === null) break;
         await pause(again);
         continue;
       }
       for await (const { name, id, data } of readEvents(response, heard)) {
-        if (state.running !== running) return null;
+        if (reader.running !== running) return null;
         failures = 0;
-        if (name === "begin") state.job = job = data.job;
-        if (name === "notice") showNotice(data);
+        if (name === "begin") reader.job = job = data.job;
+        if (name === "notice") showNotice(reader.say, data);
         if (name === "text") {
           onText(data.text, have, data.details);
           have = id;
         }
         if (name === "end" && data.reason === "cancelled") job = null; // the server missed its reader: again
         else if (name === "end" && data.reason !== "closing") {
-          state.running = null;
+          reader.running = reader.job = null;
           return data;
         }
       }
@@ -113,10 +124,11 @@ export async function follow(request, have, onText) {
     } finally {
       done();
     }
-    if (state.running !== running) return null;
-    setStatus("lost");
+    if (reader.running !== running) return null;
+    if (navigator.onLine) reader.say("lost");
+    else reader.say("offline", {}, true);
     await pause(Math.min(5, 0.3 * 2 ** failures++));
   }
-  if (state.running === running) state.running = null;
+  if (reader.running === running) reader.running = reader.job = null;
   return null;
 }

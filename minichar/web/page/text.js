@@ -16,14 +16,24 @@ let elements = []; // of the characters rendered so far
 let inBlock = 0; // characters in the last block
 let width = 0; // of the text area
 let frame = 0;
+let editor = null; // the element in which the visitor writes, if it is in the text
+let [from, to] = [0, 0]; // positions of the first character that is written in it, and of the one after the last
 
 export const surprisal = (p) => -Math.log(Math.max(p, 1e-5));
 
 // Surprisal of a typical character in nats. It is higher for Chinese, which has thousands of characters.
-const typical = () => modelNamed(state.request.model)?.entropy ?? 2;
+export const typical = (model = state.request.model) => modelNamed(model)?.entropy ?? 2;
 
-export function describeScale() {
+// The colour of a character with a probability, from 0 to 5.
+export const levelOf = (p, unit = typical()) => LEVELS.filter((multiple) => surprisal(p) >= multiple * unit).length;
+
+// Explain the colours, or how to show them.
+export function explain() {
+  const coloured = $("surprisal").checked;
+  $("text").classList.toggle("coloured", coloured);
+  $("scale").hidden = !coloured;
   $("typical").textContent = state.request ? t("typical", { nats: typical().toFixed(1) }) : "";
+  $("hint").textContent = t(editor ? "hint_writing" : coloured ? "hint_coloured" : "hint_plain");
 }
 
 function characterElement(i, unit) {
@@ -36,11 +46,10 @@ function characterElement(i, unit) {
 
 function setClasses(element, i, unit) {
   const detail = state.details[i];
-  const level = detail ? LEVELS.filter((multiple) => surprisal(detail[0]) >= multiple * unit).length : null;
   const branch = state.request.branches.some(([position]) => position === i) ? ["branch"] : [];
   const line = state.text[i] === "\n" ? ["line"] : [];
   const chosen = element.classList.contains("selected") ? ["selected"] : [];
-  element.className = [...(detail ? ["known", `s${level}`] : []), ...branch, ...line, ...chosen].join(" ");
+  element.className = [...(detail ? ["known", `s${levelOf(detail[0], unit)}`] : []), ...branch, ...line, ...chosen].join(" ");
 }
 
 function addBlock(...contents) {
@@ -93,11 +102,12 @@ function render(limit) {
       else splitBlock();
     }
     elements.push(characterElement(i, unit));
+    if (editor && i < to) continue; // the editor shows it
     batch.append(elements[i]);
     inBlock++;
   }
   area.lastChild.append(batch);
-  if (atEnd && state.running) area.scrollTop = area.scrollHeight;
+  if (atEnd && state.running && !editor) area.scrollTop = area.scrollHeight;
 }
 
 function renderSoon() {
@@ -116,11 +126,11 @@ export function redraw() {
   prime.className = "prime";
   prime.textContent = state.request.prime;
   $("text").replaceChildren();
-  elements = [];
+  [elements, editor] = [[], null];
   addBlock(prime);
   render(BATCH);
   renderSoon();
-  describeScale();
+  explain();
 }
 
 // Append text.
@@ -138,6 +148,31 @@ export function setDetails(start, details) {
     state.details[start + j] = detail;
     if (elements[start + j]) setClasses(elements[start + j], start + j, unit);
   });
+}
+
+// Put an editor before the character at position i, or at the end.
+export function openEditor(element, i) {
+  renderAll();
+  [editor, from, to] = [element, i, i];
+  if (i < elements.length) elements[i].before(editor);
+  else $("text").lastChild.append(editor);
+}
+
+// Render the text after the first `n` characters of the editor again.
+export function redrawAfterEditor(n) {
+  for (const part of [editor, editor.parentElement]) while (part.nextSibling) part.nextSibling.remove();
+  elements.length = from;
+  to = from + n;
+  inBlock = 0;
+  renderSoon();
+}
+
+// Show the characters that are written in the editor like all others.
+export function closeEditor() {
+  if (!editor) return;
+  renderAll();
+  editor.replaceWith(...elements.slice(from, to));
+  editor = null;
 }
 
 // The element of the character at position i, if there is such a character.
