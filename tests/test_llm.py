@@ -1,9 +1,12 @@
+import subprocess
+import sys
+
 import pytest
 from click.testing import CliRunner
 from optional import missing
-from toys import toy_model
+from toys import ONE_THREAD, toy_model
 
-from minichar import load
+from minichar import Model, load
 from minichar.checkpoints.checkpoint import save
 
 try:
@@ -42,17 +45,24 @@ def test_only_directories_of_checkpoints_are_listed(home):
 
 
 def test_it_streams(home):
-    """An unlimited text could otherwise not begin."""
-    pieces = iter(llm.get_model(MODEL).prompt("abc", length=0, seed=1))
-    first = "".join(next(pieces) for _ in range(40))
-    assert load("cv-toy").generate("abc", 40, seed=1) == first
+    """Otherwise, a text without an end would not begin."""
+    command = [sys.executable, "-m", "llm", "-m", MODEL, "abc", "-o", "length", "0", "-o", "seed", "1"]
+    environment = ONE_THREAD | {"LLM_USER_PATH": str(home / "llm")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment, encoding="utf-8") as process:
+        first = process.stdout.read(40)
+        process.kill()
+    assert first == load("cv-toy").generate("abc", 40, seed=1)
 
 
-def test_a_conversation_is_continued(home):
+def test_a_conversation_is_continued(home, monkeypatch):
+    primes, stream = [], Model.stream
+    monkeypatch.setattr(
+        Model, "stream", lambda self, prime, **options: primes.append(prime) or stream(self, prime, **options)
+    )
     conversation = llm.get_model(MODEL).conversation()
-    first = conversation.prompt("abc", length=20, seed=1).text()
-    second = conversation.prompt("d", length=20, seed=2).text()
-    assert second == load("cv-toy").generate(f"abc{first}d", 20, seed=2)
+    first = conversation.prompt("ab", length=20).text()
+    conversation.prompt("d", length=20).text()
+    assert primes == ["ab", f"ab{first}d"]
 
 
 @pytest.mark.parametrize(
