@@ -34,6 +34,8 @@ class Record:
         Number of completed training steps.
     saved : float
         Time at which the checkpoint was saved, in seconds since 1970.
+    minutes : float
+        Time that the run had taken, including the processes that it was resumed from; 0 if unknown.
 
     Raises
     ------
@@ -44,6 +46,7 @@ class Record:
     id: str
     iteration: Annotated[int, between(0, LARGEST)]
     saved: Annotated[float, between(0, LARGEST)]
+    minutes: Annotated[float, between(0, LARGEST)] = 0.0
 
     def __post_init__(self) -> None:
         check(self)

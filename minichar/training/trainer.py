@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from minichar.checkpoints import checkpoint
-from minichar.checkpoints.choosing import Record
+from minichar.checkpoints.choosing import Record, record_of
 from minichar.checkpoints.state import Progress, TrainingState
 from minichar.devices.backend import Array
 from minichar.devices.random import ColumnsOf
@@ -106,6 +106,8 @@ class Trainer:
         if team.size > 1:
             self.generator = ColumnsOf(self.generator, self.step.streams, split.B, self.backend.zeros)
         self.yardstick = yardstick_of(model.details) if resumed else None
+        record = record_of(model.details) if resumed else None
+        self.minutes_before = record.minutes if record else 0.0
         # The settings are needed to generate text before the first checkpoint is saved.
         model.details = {**model.details, "settings": settings.to_json()}
         self.iteration = 0
@@ -172,6 +174,11 @@ class Trainer:
     def epoch(self) -> float:
         """Number of completed epochs, including the fraction of the current epoch."""
         return self.iteration / len(self.split.train)
+
+    @property
+    def minutes(self) -> float:
+        """Time that the run has taken, in minutes, including the processes that it was resumed from."""
+        return self.minutes_before + self.timetable.now / 60
 
     @property
     def best(self) -> Path | None:
@@ -411,7 +418,7 @@ class Trainer:
             "epoch": self.epoch,
             "origin": self.origin,
             "settings": self.settings.to_json(),
-            "run": asdict(Record(self.run_id, self.iteration, time())),
+            "run": asdict(Record(self.run_id, self.iteration, time(), self.minutes)),
             "yardstick": self.yardstick and asdict(self.yardstick),
         }
         checkpoint.save(path, self.model, self.state)
