@@ -9,6 +9,7 @@ import numpy as np
 
 from minichar.checkpoints.checkpoint import load_history
 from minichar.cli.planned import train_command
+from minichar.cli.sample import STOP
 from minichar.formats.naming import may_have_state
 from minichar.history import History
 from minichar.model import CharRNN
@@ -20,8 +21,6 @@ from minichar.training.settings import TEXTS, Settings
 from minichar.training.start import settings_of
 
 SAMPLE = {"length": 400, "temperature": 0.5, "seed": 1}
-STOP = ("\n" * 5,)
-"""The default of ``minichar sample``."""
 ROWS = 10
 """Maximum number of evaluations in the table of losses."""
 PRIVATE = (
@@ -111,7 +110,7 @@ def training(settings: Settings | None, history: History) -> str:
 def sample(model: CharRNN) -> str:
     """Return the text that the card's ``minichar sample`` command prints."""
     choice = Choice(SAMPLE["temperature"])
-    return "".join(generate(model, int(SAMPLE["length"]), seed=SAMPLE["seed"], stop=STOP, choice=choice))
+    return "".join(generate(model, int(SAMPLE["length"]), seed=SAMPLE["seed"], stop=[STOP], choice=choice))
 
 
 def licence(model: CharRNN, settings: Settings | None) -> str:
