@@ -1,5 +1,6 @@
 """Import optional packages on first use, with one-line errors and correct handling of Ctrl-C."""
 
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -52,8 +53,8 @@ def install_command(extra: str) -> str:
         required = requires("minichar") or []
     except PackageNotFoundError:  # minichar is imported from its source directory without being installed
         return f'pip install ".[{extra}]"'
-    suffix = f'; extra == "{extra}"'
-    packages = [line.removesuffix(suffix) for line in required if line.endswith(suffix)]
+    of_extra = re.compile(rf"(.+); extra == ['\"]{extra}['\"]")
+    packages = [match[1] for match in map(of_extra.fullmatch, required) if match]
     return " ".join(["pip install", *(f'"{package}"' for package in packages)])
 
 

@@ -120,12 +120,7 @@ def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
 
     def shared() -> bool:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return False
-        except BlockingIOError:
-            return True
-        except OSError:  # some file systems do not support locks
-            return False
+            return _is_locked(descriptor)
         finally:
             with suppress(OSError):
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
@@ -135,6 +130,34 @@ def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
         yield shared
     finally:
         os.close(descriptor)
+
+
+def is_shared(directory: Path) -> bool:
+    """Return whether a process has marked a directory as in use (`sharing`).
+
+    False if the directory does not exist, or file locks are not supported.
+    """
+    if fcntl is None:
+        return False
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return _is_locked(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_locked(descriptor: int) -> bool:
+    """Return whether another process has locked an open directory; otherwise, lock it exclusively."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:  # some file systems do not support locks
+        return False
 
 
 @contextmanager

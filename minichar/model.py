@@ -1,5 +1,6 @@
 """A model with its configuration, weights and vocabulary."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PureWindowsPath
 from typing import Any, Self
@@ -127,8 +128,7 @@ class CharRNN:
     @property
     def seconds(self) -> float | None:
         """Seconds spent in training, including the runs that were resumed; None if unknown."""
-        seconds = self.details.get("seconds")
-        return seconds if isinstance(seconds, float) and 0 < seconds < LARGEST else None
+        return seconds_of(self.details)
 
     @property
     def reset_on(self) -> str:
@@ -151,3 +151,9 @@ class CharRNN:
     def network(self, T: int, B: int) -> Network:
         """Return a network with the model's weights and with buffers for `T` time steps of `B` sequences."""
         return Network(self.config, self.parameters, T, B)
+
+
+def seconds_of(details: Mapping[str, Any]) -> float | None:
+    """Return the seconds spent in training from the details of a checkpoint, or None if unknown."""
+    seconds = details.get("seconds")
+    return seconds if isinstance(seconds, float) and 0 < seconds < LARGEST else None

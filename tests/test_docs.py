@@ -343,7 +343,7 @@ TRANSLATED = {
 
 
 @pytest.mark.parametrize("pages", TRANSLATED.items())
-@pytest.mark.parametrize("language", ["sh", "powershell", "text"])
+@pytest.mark.parametrize("language", ["sh", "console", "powershell", "text"])
 def test_chinese_pages_have_the_commands_and_samples_of_the_english_ones(language, pages):
     english, chinese = (
         [re.sub('"(The |山中)"', "PROMPT", block) for block in blocks(language, [ROOT / page])]
@@ -391,7 +391,7 @@ def test_options_in_the_docs_exist():
     options = " ".join(name for command in commands for name in options_of(click.Context(command)))
     for path in DOCUMENTS:
         text = re.sub(
-            r"^.*(?:pip|pytest|bench.load|redis-server|tests/stress|tests/gpu|twine|podman|systemctl|#SBATCH).*$"
+            r"^.*(?:pip|uvx|pytest|bench.load|redis-server|tests/stress|tests/gpu|twine|podman|systemctl|#SBATCH).*$"
             r"|srun --mpi|--kill-on-bad-exit",
             "",
             path.read_text(encoding="utf-8"),

@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "web": {"formats", "checkpoints", "sampling", *MODEL},
     "cli": {"bench", "web", "sweep", "pictures", "formats", "training", "sampling", "checkpoints", *MODEL},
     "api": {"formats", "training", "sampling", "checkpoints", *MODEL},
+    "llm": {"checkpoints", "api"},
     "__init__": {"api"},
     "__main__": {"cli"},
 }
@@ -39,6 +40,7 @@ MAY_IMPORT = {
 OTHERS = {
     "cli": {"click", "mpi4py", "threadpoolctl"},
     "devices": {"cupy", "dpnp"},
+    "llm": {"llm"},
     "web": {
         "starlette",
         "uvicorn",

@@ -13,6 +13,9 @@ from .examples import GROUPS, Group
 
 PACKAGES = ("devices", "engine", "text", "checkpoints", "sampling", "training", "formats", "pictures")
 
+LEFT_OUT = ("__main__", "llm")
+"""The command line's entry point, and a plugin that requires an optional package."""
+
 INDEX = """\
 # Python API
 
@@ -36,7 +39,7 @@ def write_api(folder: Path) -> None:
         modules = [f"minichar.{name}.{module.name}" for module in iter_modules(package.__path__)]
         (folder / f"{name}.md").write_text(page(f"minichar.{name}", modules), encoding="utf-8")
     others = [module.name for module in iter_modules(minichar.__path__) if not module.ispkg]
-    top = page("Other modules", [f"minichar.{name}" for name in others if name != "__main__"])
+    top = page("Other modules", [f"minichar.{name}" for name in others if name not in LEFT_OUT])
     (folder / "others.md").write_text(top, encoding="utf-8")
     packages = ", ".join(f"[{name}]({name}.md)" for name in PACKAGES) + " and [other modules](others.md)"
     groups = "\n\n".join(map(section, GROUPS))

@@ -14,7 +14,8 @@ INDEX = """\
 # Commands
 
 These pages reproduce the output of `minichar COMMAND --help` or, for `train` and `sweep`,
-`--help-all`. Options can also be spelt with underscores, as in `--rnn_size`.
+`--help-all`. Options can also be spelt with underscores, as in `--rnn_size`. The source distribution
+contains the same reference as man pages, for example `man/minichar-train.1`.
 
 | command | description |
 |---|---|

@@ -4,15 +4,15 @@ import sys
 from datetime import timedelta
 from time import monotonic
 
-from minichar.terminal import columns, fitting, say
+from minichar.terminal import can_redraw, columns, fitting, say
 from minichar.training.events import EndedEarly, Evaluated, Event, Measured, Step
 from minichar.training.settings import HELD_OUT
 from minichar.training.start import Run
 
 REFRESH = 0.1
-"""Minimum time between updates on a terminal, in seconds; each update copies the loss from the device."""
+"""Minimum time between updates of the line, in seconds; each update copies the loss from the device."""
 INTERVAL = 10.0
-"""Maximum time between lines if the output is not a terminal, in seconds."""
+"""Maximum time between lines if none is updated, in seconds."""
 FOREVER = 10**13
 """Upper limit on the remaining steps and seconds, so that `datetime.timedelta` does not overflow."""
 
@@ -20,7 +20,7 @@ FOREVER = 10**13
 class Progress:
     """Context manager that shows the epoch, losses, speed and remaining time.
 
-    On a terminal, one line is updated in place. If the output is not a terminal, a line is printed after each
+    On a terminal and in a notebook, one line is updated in place. Elsewhere, a line is printed after each
     evaluation, and every `INTERVAL` seconds between evaluations.
 
     Parameters
@@ -31,7 +31,7 @@ class Progress:
 
     def __init__(self, run: Run) -> None:
         self.trainer, self.first = run.trainer, run.trainer.iteration
-        self.live = sys.stderr.isatty()
+        self.live = can_redraw(sys.stderr)
         self.begun = self.shown_at = monotonic()
         self.validation: list[str] = []
         self.shown = False

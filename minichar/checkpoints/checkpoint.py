@@ -23,6 +23,7 @@ Format version 1 stored the history in the header.
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,18 @@ def load_details(path: Path) -> dict[str, Any]:
     with Archive(path) as archive:
         details = archive.header.get("details")
         return details if isinstance(details, dict) else {}
+
+
+def count_parameters(path: Path) -> int:
+    """Return the number of parameters of a model without reading its weights.
+
+    Raises
+    ------
+    MinicharError
+        If the file is missing or corrupted.
+    """
+    with Archive(path) as archive:
+        return sum(prod(shape) for name, shape in archive.shapes.items() if name not in TRAINING_ARRAYS)
 
 
 def is_resumable(path: Path) -> bool:

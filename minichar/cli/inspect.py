@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import click
 
 from minichar.checkpoints.checkpoint import is_resumable, load_history
 from minichar.checkpoints.choosing import open_checkpoint
+from minichar.cli.card import model_card
 from minichar.cli.given import reject, reject_argument
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
 from minichar.cli.speed import duration
@@ -46,6 +48,13 @@ looking = group("Page")
     help="Write a self-contained HTML page that shows how each unit responds to the text.",
 )
 @looking(
+    "--open",
+    "opened",
+    is_flag=True,
+    show_default=False,
+    help="Open the page in a browser. Without --html, the page is a temporary file.",
+)
+@looking(
     "--length",
     default=3000,
     metavar="N",
@@ -57,38 +66,69 @@ looking = group("Page")
     show_default=False,
     help="Encoding of the text.  [default: utf-8; for the training text, as in training]",
 )
+@click.option(
+    "--card",
+    metavar="OUT.md",
+    type=OUTPUT,
+    help="Write a model card, in Markdown: text, losses, sample, options and a note on the licence.",
+)
+@click.option("--force", is_flag=True, show_default=False, help="Let --card overwrite an existing file.")
 @click.pass_context
 def command(
     ctx: click.Context,
     checkpoint: Path | None,
     text: Path | None,
     html: Path | None,
+    opened: bool,
     length: int,
     encoding: str | None,
+    card: Path | None,
+    force: bool,
 ) -> None:
     """Show the contents of a checkpoint: configuration, parameters and loss history.
 
-    With --html, write an HTML page and print its path. The page colours the text by a hidden unit's
+    With --html or --open, write an HTML page and print its path. The page colours the text by a hidden unit's
     activation and ranks the units by their correlation with features such as position in the line or
     whether a character is inside quotes. It also shows the surprisal of each character, the most likely
     alternatives, and the distribution of gate values.
     """
     reject_argument(ctx, "use `{command} --text {argument} --html inside.html`")
-    if html is None:
+    if html is None and not opened:
         why = "requires --html: specify an output file, such as --html page.html"
         reject(ctx, ["text", "length", "encoding"], why)
-    elif html.suffix.lower() not in SUFFIXES and (html.is_file() or not html.exists()):
-        raise MinicharError(f"cannot write the page to {html}: its name must end in {SUFFIXES[0]}")
+    elif html is not None:
+        check_name(html, SUFFIXES, "the page")
+    if card is None:
+        reject(ctx, ["force"], "requires --card")
+    else:
+        check_name(card, (".md",), "the card")
+        if card.is_file() and not force:
+            raise MinicharError(f"{card} already exists: choose another name, or use --force")
     path, model = open_checkpoint(checkpoint, load_model)
-    if html is None:
-        show(model, path)
+    if card is not None:
+        with writing(card) as file:
+            file.write(model_card(model, path).encode())
+        print_path(card)
+    if html is None and not opened:
+        if card is None:
+            show(model, path)
         return
     digest = None
     if text is None:
         settings = settings_with_text(model, path, ("specify the text with ", Option("text")))
         text, digest = settings.data, model.text_digest
         encoding = encoding or settings.encoding
+    if html is None:
+        html = Path(mkdtemp(prefix="minichar-")) / "inside.html"
     write_page(model, path, text, html, length, encoding or "utf-8", digest)
+    if opened and click.launch(str(html)):
+        say(f"no browser was found: open {html} in one")
+
+
+def check_name(path: Path, suffixes: tuple[str, ...], what: str) -> None:
+    """Raise a `MinicharError` if the name of a new or regular file has the wrong suffix."""
+    if path.suffix.lower() not in suffixes and (path.is_file() or not path.exists()):
+        raise MinicharError(f"cannot write {what} to {path}: its name must end in {suffixes[0]}")
 
 
 def write_page(

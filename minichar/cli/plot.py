@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from minichar.checkpoints.choosing import open_checkpoint
+from minichar.cli.follow import follow
 from minichar.cli.options import MODEL, OUTPUT, GroupedCommand, argument, print_path, storage
 from minichar.errors import MinicharError, quoted
 from minichar.pictures.curves import read_curve
@@ -33,8 +34,15 @@ from minichar.sweep.study import importance, is_sweep, open_study, results
     help="Save the plot as an .svg or .png file (requires Matplotlib: `pip install matplotlib`).  "
     "[default: print as text]",
 )
+@click.option(
+    "--follow",
+    "followed",
+    is_flag=True,
+    show_default=False,
+    help="Redraw the plot, with a sample, whenever the run saves a checkpoint, until the run ends.",
+)
 @storage
-def command(checkpoints: tuple[Path, ...], output: Path | None, storage: str | None) -> None:
+def command(checkpoints: tuple[Path, ...], output: Path | None, followed: bool, storage: str | None) -> None:
     """Plot loss versus epoch for one or more training runs, or the trials of a sweep.
 
     Shows the training loss and the validation loss, and marks the lowest validation loss. The learning
@@ -44,6 +52,8 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, storage: str | N
     options of the completed trials. In a text plot, each trial is a letter, and "a" is the best
     one. In a figure, each trial is a line.
 
+    For several runs, a table compares their losses, numbers of parameters and times.
+
     Without -o, the plot is printed as text. With -o, it is saved as a figure, and the path is printed.
     """
     if figures := [path for path in checkpoints if path.suffix.lower() in FORMATS]:
@@ -51,6 +61,12 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, storage: str | N
         raise click.UsageError(f"{name!r} is not a checkpoint: to save the plot, use -o {quoted(name)}")
     if len(checkpoints) > len(MARKS):
         raise click.UsageError(f"a plot can show at most {len(MARKS)} runs")
+    if followed:
+        folder, *others = checkpoints or (Path("cv"),)
+        if others or output or folder.is_file() or is_sweep(folder):
+            raise click.UsageError("--follow plots one run as text: specify only its directory")
+        follow(folder, columns())
+        return
     if any(map(is_sweep, checkpoints)):
         plot_sweep(checkpoints, output, storage)
         return

@@ -23,6 +23,7 @@ from minichar.cli.speed import Speed, duration, expected_end
 from minichar.cli.text_advice import text_advice
 from minichar.devices.cpu import CPU
 from minichar.errors import AUTOMATIC, Option, quoted
+from minichar.model import CharRNN
 from minichar.sampling.generate import generate
 from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
 from minichar.training.final import measure_files
@@ -38,6 +39,12 @@ If other programs use the same cores, the time of a single chunk can be many tim
 """
 SAMPLE_AFTER = 10.0
 """Time in seconds after which a line of text is generated even if the model has not been evaluated yet."""
+
+
+def sample_line(model: CharRNN, seed: int) -> str:
+    """Return some generated text on one line."""
+    text = "".join(generate(model, SAMPLE_LENGTH, seed=seed))
+    return text.replace("\n", " / ")[:SAMPLE_LENGTH]
 
 
 class Report:
@@ -241,8 +248,7 @@ class Report:
         """Print a line of generated text."""
         self.sampled = True
         model = self.trainer.model.on(CPU)  # each step is small (see `SMALL_STEPS`)
-        text = "".join(generate(model, SAMPLE_LENGTH, seed=self.trainer.iteration))
-        self.say(f"           sample: {text.replace(chr(10), ' / ')[:SAMPLE_LENGTH]}")
+        self.say(f"           sample: {sample_line(model, self.trainer.iteration)}")
         self.speed.resume()
 
     def show_evaluated(self, evaluated: Evaluated) -> None:

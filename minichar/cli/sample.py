@@ -38,6 +38,8 @@ from minichar.training.text import note_on_change
 
 SEEDS = 1_000_000
 """Number of possible random seeds, kept small so that seeds are easy to type."""
+STOP = "\n" * 5
+"""The default stop string."""
 ELSEWHERE = ("save the sample, and use `minichar eval --novelty FILE --data TEXT`",)
 """What to do if the training text is not found."""
 
@@ -102,7 +104,7 @@ ending = group("Length")
     type=Escaped(),
     multiple=True,
     metavar="STR",
-    default=["\n" * 5],
+    default=[STOP],
     show_default=False,
     help=r"Stop before this string. Can be repeated. Use \n for a newline, \t for a tab and \\ for a "
     "backslash. --stop '' disables stop strings.  [default: five newlines]",

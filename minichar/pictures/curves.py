@@ -4,19 +4,35 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from minichar.checkpoints.checkpoint import load_details, load_history
+from minichar.checkpoints.checkpoint import count_parameters, load_details, load_history
 from minichar.errors import MinicharError
 from minichar.formats.naming import may_have_state
 from minichar.history import History
+from minichar.model import seconds_of
 from minichar.text.ngram import Yardstick, yardstick_of
 
 
 class Curve(NamedTuple):
-    """The history of a run, the run's name in the legend and, if it was measured, the yardstick."""
+    """The history of a run, and what is compared with it.
+
+    Attributes
+    ----------
+    name : str
+        The run's name in the legend.
+    history : History
+    yardstick : Yardstick or None
+        None if it was not measured.
+    parameters : int
+        Number of parameters of the model.
+    seconds : float or None
+        Time spent in training; None if unknown.
+    """
 
     name: str
     history: History
     yardstick: Yardstick | None = None
+    parameters: int = 0
+    seconds: float | None = None
 
 
 def read_curve(path: Path, name: str) -> Curve:
@@ -36,7 +52,8 @@ def read_curve(path: Path, name: str) -> Curve:
         )
     if not history:
         raise MinicharError(f"{path} has no history to plot: its run stopped before the first evaluation")
-    return Curve(name, history, yardstick_of(load_details(path)))
+    details = load_details(path)
+    return Curve(name, history, yardstick_of(details), count_parameters(path), seconds_of(details))
 
 
 def yardsticks(curves: Iterable[Curve]) -> list[Yardstick]:

@@ -1,6 +1,7 @@
 """Plot loss curves as text for a terminal."""
 
 from collections.abc import Sequence
+from math import inf
 
 import numpy as np
 
@@ -16,7 +17,7 @@ MAX_DIGITS = 17
 
 
 def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str:
-    """Return a plot of the curves as text.
+    """Return a plot of the curves as text, with a legend and, for several runs, a table.
 
     Each run is represented by a letter: lowercase for its validation losses and uppercase for the lowest
     one. Training losses are plotted as dots, and yardsticks as dashed lines. Where marks overlap, uppercase
@@ -29,6 +30,13 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
     width, height : int
         Width of the plot in columns, and height of the plotting area in lines.
     """
+    legend = [*map(_legend, MARKS, curves), *(f"-  yardstick {each}" for each in yardsticks(curves))]
+    table = ["", *comparison(curves)] if len(curves) > 1 else []
+    return "\n".join([*chart(curves, width, height), "", *legend, *table]) + "\n"
+
+
+def chart(curves: Sequence[Curve], width: int, height: int) -> list[str]:
+    """Return the lines of a plot without its legend. For the parameters, see `text_plot`."""
     losses = [c.history[name] for c in curves for name in ("train_loss", "val_loss")]
     losses.append(np.array([line.loss for line in yardsticks(curves)]))
     # If no validation loss was measured, they are all NaN, which fmin and fmax ignore without a warning.
@@ -64,8 +72,20 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
         lines.append(f"{label:>{axis}}{''.join(cells).rstrip()}")
     lines.append(f"{'└':>{axis}}{'─' * columns}")
     lines.append(f"{'0':>{axis + 1}}{f'epoch {round(last, 2):g}':>{columns - 1}}")
-    legend = [*map(_legend, MARKS, curves), *(f"-  yardstick {each}" for each in yardsticks(curves))]
-    return "\n".join([*lines, "", *legend]) + "\n"
+    return lines
+
+
+def comparison(curves: Sequence[Curve]) -> list[str]:
+    """Return the lines of a table that compares the runs, the one with the lowest loss first."""
+    rows = []
+    for mark, curve in zip(MARKS, curves, strict=False):
+        best = curve.history.best
+        loss = f"{best['val_loss']:.4f}" if best else "-"
+        minutes = f"{curve.seconds / 60:.1f}" if curve.seconds else "-"
+        line = f"{mark}  {loss:>9}  {curve.parameters:>12,}  {minutes:>7}  {one_line(curve.name)}"
+        rows.append((best["val_loss"] if best else inf, line))
+    heading = f"   {'best loss':>9}  {'parameters':>12}  {'minutes':>7}  run"
+    return [heading, *(line for _, line in sorted(rows))]
 
 
 def _ticks(low: float, high: float, height: int) -> dict[int, str]:

@@ -20,6 +20,13 @@ class Terminal(io.StringIO):
         return True
 
 
+class Notebook(io.StringIO):
+    """Stream with the name of the one that Jupyter's Python kernel uses, which is not a terminal."""
+
+
+Notebook.__module__ = "ipykernel.iostream"
+
+
 def test_without_progress_nothing_is_printed(text, capfd):
     train(text)
     assert capfd.readouterr() == ("", "")
@@ -37,10 +44,11 @@ def test_progress_without_a_terminal_prints_one_line_per_evaluation(text, monkey
     assert lines[-1].endswith(" 0:00:00 left")
 
 
-def test_progress_on_a_terminal_rewrites_one_line(text, monkeypatch):
+@pytest.mark.parametrize("stream", [Terminal, Notebook])
+def test_progress_on_a_terminal_and_in_a_notebook_rewrites_one_line(stream, text, monkeypatch):
     monkeypatch.setattr(progress_module, "REFRESH", 0.0)
     monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(sys, "stderr", Terminal())
+    monkeypatch.setattr(sys, "stderr", stream())
     model = minichar.train(text, **TOY | {"max_epochs": 3})
     printed = sys.stderr.getvalue()
     assert printed.count("\n") == 1

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from itertools import pairwise
@@ -110,14 +109,6 @@ def test_exercises_break_exactly_the_tests_named_in_the_answers(tmp_path):
         failed = pool.map(lambda lesson: failing_tests(lesson, tmp_path / str(lesson.number)), LESSONS)
         for lesson, names in zip(LESSONS, failed, strict=True):
             assert names == set(re.findall(r"\btest_\w+", lesson.answer)), lesson.title
-
-
-def test_wheel_contains_every_lesson():
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
-    (patterns,) = settings["data-files"].values()
-    assert sorted(path.name for pattern in patterns for path in ROOT.glob(pattern)) == [
-        lesson.path.name for lesson in LESSONS
-    ]
 
 
 def test_lesson_number_may_be_padded():

@@ -1,11 +1,20 @@
 import re
 import sys
 import xml.etree.ElementTree as ET
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from toys import history_of, listing, parts, put_together
 
+from minichar import load
+from minichar.cli import INTERRUPTED
+from minichar.cli.follow import cut, draw
+from minichar.training.events import Saved
+from minichar.training.recipes import settings_from
+from minichar.training.start import begin
+
+FRAMES = re.compile(r"^cv: epoch (\S+), .*, (\S+) parameters\ntraining .*\nsample: (.*)$", re.MULTILINE)
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -122,3 +131,84 @@ def test_files_without_history(cli, checkpoint, toy):
         Path(name).write_bytes(b"x")
         error = cli("plot", name, status=1).stderr
         assert error == f"Error: {name} has no training history: only .npz checkpoints have one\n"
+
+
+def test_runs_are_compared_by_parameters_and_minutes(cli, train, clock):
+    clock.step = lambda i: 6.0
+    for folder, size in (("one", 8), ("two", 16)):
+        train("--checkpoint-dir", folder, "--rnn-size", size)
+    cli("train", "--resume", "two", "--max-epochs", 3)
+    rows = cli("plot", "one", "two").stdout.split("\n\n")[-1].splitlines()[1:]
+    for row in rows:
+        _, loss, parameters, minutes, name = row.split()
+        model = load(name)
+        assert loss == f"{model.details['val_loss']:.4f}"
+        assert parameters == f"{model.parameters.size:,}"
+        assert minutes == f"{model.details['run']['iteration'] / 10:.1f}"
+    assert sorted(row.split()[-1] for row in rows) == ["one", "two"]
+
+
+def is_saved(event):
+    return isinstance(event, Saved)
+
+
+@pytest.fixture
+def events(home):
+    """Return the events of a run that is in progress, but has not been evaluated yet."""
+    options = {"data": "input.txt", "rnn_size": 8, "seq_length": 8, "batch_size": 4, "max_epochs": 3}
+    events = begin(settings_from(options)).trainer.run()
+    next(events)
+    yield events
+    events.close()
+
+
+def test_follow_redraws_until_the_run_ends(cli, events, measure, monkeypatch):
+    """Each look at the directory is followed by training up to the next checkpoint. The first is the best."""
+    saved = []
+    measure(2.0, 3.0, 4.0)
+    monkeypatch.setenv("COLUMNS", "60")
+
+    def sleep(seconds):
+        saved.extend(event for event in [next(filter(is_saved, events), None)] if event)
+
+    monkeypatch.setattr("minichar.cli.follow.sleep", sleep)
+    result = cli("plot", "--follow")
+    assert result.stdout.startswith("waiting for the first evaluation\n\nnats per character\n")
+    frames = FRAMES.findall(result.stdout)
+    assert [epoch for epoch, *_ in frames] == ["1.00", "2.00", "3.00"]
+    assert len(saved) == 3
+    model = load(saved[-1].path)
+    assert frames[-1][1] == f"{model.parameters.size:,}"
+    text = model.generate(length=60, seed=model.history[-1]["iteration"])
+    assert f"sample: {text}".replace("\n", " / ")[:59] == f"sample: {frames[-1][2]}"
+    assert result.stderr == "no run is saving to cv/\n"
+    assert max(map(len, result.stdout.splitlines())) == 59
+
+
+def test_follow_ends_at_ctrl_c(cli, events, monkeypatch):
+    def sleep(seconds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("minichar.cli.follow.sleep", sleep)
+    assert cli("plot", "--follow", "cv", status=INTERRUPTED).stdout == "waiting for the first evaluation\n"
+
+
+def test_follow_without_a_run(cli, refused, checkpoint):
+    assert FRAMES.search(cli("plot", "--follow").stdout)
+    assert "no such checkpoint: 'nowhere'" in refused("plot", "--follow", "nowhere")
+    for arguments in (["cv", "cv"], [checkpoint], ["-o", "x.svg"]):
+        error = refused("plot", "--follow", *arguments, status=2)
+        assert error.endswith("--follow plots one run as text: specify only its directory")
+
+
+def test_a_plot_on_a_terminal_replaces_the_one_before(monkeypatch):
+    screen = StringIO()
+    screen.isatty = lambda: True
+    monkeypatch.setattr("sys.stdout", screen)
+    draw(["a", "b"], 0)
+    draw(["c"], 2)
+    assert screen.getvalue() == "a\nb\n\x1b[2A\x1b[Jc\n"
+
+
+def test_lines_are_cut_at_the_width_of_the_terminal():
+    assert [cut("a山b", width) for width in range(5)] == ["", "a", "a", "a山", "a山b"]

@@ -110,7 +110,26 @@ def test_the_yardstick_is_a_dashed_line():
     assert {row for row, _ in place(plot, "-")} == {4}
     assert len(place(plot, "-")) == 26
     assert plot.count("yardstick") == 1
-    assert plot.endswith("-  yardstick 3.000 (6-gram)\n")
+    assert "\n-  yardstick 3.000 (6-gram)\n" in plot
     lower = text_plot([runs[0]._replace(yardstick=Yardstick(6, 0.5, 9))], height=9)
     assert {row for row, _ in place(lower, "-")} == {8}, "the axis includes it"
     assert "-" not in text_plot([curve("x", (5.0,), (4.0,))]).replace("teacher-forcing", "")
+
+
+def test_several_runs_are_compared():
+    runs = [
+        curve("slow", (3.0,), (2.0,))._replace(parameters=12345, seconds=3675.0),
+        curve("none", (3.0,), (None,))._replace(parameters=7),
+        curve("山", (3.0,), (1.5,))._replace(parameters=2000, seconds=30.0),
+    ]
+    table = text_plot(runs).split("\n\n")[-1].splitlines()
+    assert [line.split() for line in table[1:]] == [
+        ["c", "1.5000", "2,000", "0.5", "山"],
+        ["a", "2.0000", "12,345", "61.2", "slow"],
+        ["b", "-", "7", "-", "none"],
+    ]
+    ends = [
+        [match.end() for match in re.finditer(r"\S+", line)][-4:-1] for line in (table[0][4:], table[2][4:])
+    ]
+    assert ends[0][1:] == ends[1][1:], "numbers are below their headings"
+    assert "minutes" not in text_plot(runs[:1])

@@ -1,0 +1,138 @@
+"""Model cards: what a trained model is, as Markdown to publish with it."""
+
+import re
+from math import log
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minichar.checkpoints.checkpoint import load_history
+from minichar.cli.planned import train_command
+from minichar.cli.sample import STOP
+from minichar.formats.naming import may_have_state
+from minichar.history import History
+from minichar.model import CharRNN
+from minichar.sampling.choice import Choice
+from minichar.sampling.generate import generate
+from minichar.text.datasets import DATASETS
+from minichar.text.ngram import yardstick_of
+from minichar.training.settings import TEXTS, Settings
+from minichar.training.start import settings_of
+
+SAMPLE = {"length": 400, "temperature": 0.5, "seed": 1}
+ROWS = 10
+"""Maximum number of evaluations in the table of losses."""
+PRIVATE = (
+    "recipe",
+    *TEXTS,
+    "checkpoint_dir",
+    "savefile",
+    "title",
+    "keep",
+    "checkpoint_every",
+    "sample_every",
+)
+"""Settings that do not affect the model, and paths, which the card does not reveal."""
+
+CARD = """\
+# {title}
+
+A character-level language model, trained with [minichar](https://github.com/minichar/minichar).
+
+| | |
+|---|---|
+{facts}
+
+## Sample
+
+```sh
+{command}
+```
+
+{sample}
+
+## Training
+{training}
+## Licence
+
+{licence}
+"""
+
+
+def model_card(model: CharRNN, path: Path) -> str:
+    """Return the card of the model in `path`: its text, options, losses and a sample."""
+    settings = settings_of(model, path) if "settings" in model.details else None
+    history = (load_history(path) if may_have_state(path) else None) or History()
+    options = " ".join(f"--{name} {value}" for name, value in SAMPLE.items())
+    return CARD.format(
+        title=escaped(model.title or path.stem),
+        facts="\n".join(f"| {name} | {value} |" for name, value in facts(model)),
+        command=f"minichar sample {path.name} {options}",
+        sample=fenced(sample(model)),
+        training=training(settings, history),
+        licence=licence(model, settings),
+    )
+
+
+def facts(model: CharRNN) -> list[tuple[str, str]]:
+    """Return the rows of the first table."""
+    rows = [("Model", escaped(model.summary())), ("Text", escaped(model.title or "unknown"))]
+    loss = model.details.get("val_loss")
+    if isinstance(loss, float):
+        rows.append(("Validation loss", f"{loss:.4f} nats = {loss / log(2):.3f} bits per character"))
+    if yardstick := yardstick_of(model.details):
+        rows.append(("Best n-gram model", f"{yardstick} nats"))
+    return [*rows, ("Uniform baseline", f"{log(len(model.vocabulary)):.3f} nats")]
+
+
+def training(settings: Settings | None, history: History) -> str:
+    """Return the command that trains a model with the same options, and a table of the losses."""
+    parts = []
+    if settings:
+        defaults = Settings().to_json()
+        options: dict[str, Any] = {"data": "my.txt"} | {
+            name: value
+            for name, value in settings.to_json().items()
+            if name not in PRIVATE and value != defaults[name]
+        }
+        parts.append(f"```sh\n{train_command(options)}\n```\n")
+    if history:
+        rows = [history[int(i)] for i in np.unique(np.linspace(0, len(history) - 1, ROWS).round())]
+        lines = ["| epoch | training loss | validation loss |", "|---|---|---|"]
+        for row in rows:
+            val = "-" if row["val_loss"] is None else f"{row['val_loss']:.4f}"
+            lines.append(f"| {row['epoch']:.2f} | {row['train_loss']:.4f} | {val} |")
+        parts.append("\n".join([*lines, "", "Losses are in nats per character."]) + "\n")
+    return "".join(f"\n{part}" for part in parts) or "\nThe file has no record of the training.\n\n"
+
+
+def sample(model: CharRNN) -> str:
+    """Return the text that the card's ``minichar sample`` command prints."""
+    choice = Choice(SAMPLE["temperature"])
+    return "".join(generate(model, int(SAMPLE["length"]), seed=SAMPLE["seed"], stop=[STOP], choice=choice))
+
+
+def licence(model: CharRNN, settings: Settings | None) -> str:
+    """Return a note on the licence of the training text."""
+    known = [each for each in DATASETS.values() if each.sha256 and each.sha256 == model.text_digest]
+    if settings and settings.data is None:
+        known = [DATASETS["pydocs"]]
+    for dataset in known:
+        return f"The training text, {dataset.name} ({dataset.source}), has the licence: {dataset.licence}."
+    return (
+        "The model can reproduce passages of its training text, whose licence minichar does not know. "
+        "Replace this paragraph with the licences of the text and of the model before you publish it."
+    )
+
+
+def fenced(text: str) -> str:
+    """Return a code block with the text. The fence is longer than any run of backticks in the text."""
+    longest = max(map(len, re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}text\n{text}\n{fence}"
+
+
+def escaped(text: str) -> str:
+    """Escape characters that have a meaning in Markdown."""
+    return re.sub(r"([\\`*_\[\]<>|#~&])", r"\\\1", text)

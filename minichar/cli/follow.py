@@ -1,0 +1,109 @@
+"""Plot a run in progress, and redraw the plot whenever the run saves a checkpoint."""
+
+import sys
+from contextlib import suppress
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from time import sleep
+from unicodedata import east_asian_width
+
+import click
+
+from minichar.checkpoints.checkpoint import load
+from minichar.checkpoints.choosing import open_checkpoint
+from minichar.cli import INTERRUPTED
+from minichar.cli.report import sample_line
+from minichar.errors import MinicharError, one_line
+from minichar.files import is_shared
+from minichar.model import CharRNN
+from minichar.pictures.curves import Curve, read_curve
+from minichar.pictures.terminal import chart
+from minichar.terminal import say, unescaped
+
+INTERVAL = 1.0
+"""Time between two checks for new checkpoints, in seconds."""
+HEIGHT = 12
+"""Height of the plotting area in lines. The whole plot fits a terminal with 24 lines."""
+
+
+def follow(folder: Path, width: int) -> None:
+    """Plot the newest run in a directory until no process saves checkpoints there any more, or until Ctrl-C.
+
+    Raises
+    ------
+    MinicharError
+        If there is nothing to plot and no run in progress.
+    """
+    drawn, before = 0, None
+    try:
+        while True:
+            running = is_shared(folder)  # before the check for checkpoints, so that the last one is drawn
+            if (now := listing(folder)) != before:
+                lines = picture(folder, width, running)
+                draw(lines, drawn)
+                drawn, before = len(lines), now
+            if not running:
+                break
+            sleep(INTERVAL)
+    except KeyboardInterrupt as error:
+        raise click.exceptions.Exit(INTERRUPTED) from error
+    say(f"no run is saving to {folder}/")
+
+
+def listing(folder: Path) -> list[tuple[Path, int]]:
+    """Return the checkpoints in a directory and their modification times."""
+    found = []
+    for path in sorted(folder.glob("*.npz")):
+        with suppress(FileNotFoundError):  # the run has deleted it
+            found.append((path, path.stat().st_mtime_ns))
+    return found
+
+
+def picture(folder: Path, width: int, running: bool) -> list[str]:
+    """Return the lines of the plot, followed by the losses and a sample of the newest model."""
+    try:
+        _, (curve, model) = open_checkpoint(folder, partial(read, name=str(folder)), newest=True)
+    except MinicharError:
+        if running:
+            return ["waiting for the first evaluation"]
+        raise
+    return [cut(line, width - 1) for line in (*chart([curve], width - 1, HEIGHT), "", *status(curve, model))]
+
+
+def read(path: Path, name: str) -> tuple[Curve, CharRNN]:
+    """Return the history and the model in a checkpoint."""
+    return read_curve(path, name), load(path)
+
+
+def status(curve: Curve, model: CharRNN) -> list[str]:
+    """Return lines with the progress of a run, its losses and a sample."""
+    last, best, epoch = curve.history[-1], curve.history.best, model.details.get("epoch")
+    progress = [f"epoch {epoch if isinstance(epoch, float) else last['epoch']:.2f}"]
+    if curve.seconds:
+        progress.append(f"{curve.seconds / 60:.1f} min")
+    losses = [f"training {last['train_loss']:.4f}"]
+    if best:
+        losses += [f"validation {curve.history['val_loss'][-1]:.4f}", f"best {best['val_loss']:.4f}"]
+    if curve.yardstick:
+        losses.append(f"yardstick {curve.yardstick}")
+    return [
+        one_line(f"{curve.name}: {', '.join([*progress, f'{curve.parameters:,} parameters'])}"),
+        ", ".join(losses),
+        one_line(f"sample: {sample_line(model, last['iteration'])}"),
+    ]
+
+
+def cut(line: str, width: int) -> str:
+    """Return the start of a line that fits `width` columns. A line that wraps could not be redrawn."""
+    ends = accumulate(1 + (east_asian_width(character) in "WF") for character in line)
+    return line[: sum(end <= width for end in ends)]
+
+
+def draw(lines: list[str], drawn: int) -> None:
+    """Print lines and, on a terminal, replace the `drawn` lines that were printed last."""
+    if drawn and sys.stdout.isatty():
+        print(f"\x1b[{drawn}A\x1b[J", end="", file=unescaped(sys.stdout), flush=True)
+    elif drawn:
+        print()
+    print("\n".join(lines), flush=True)
