@@ -16,6 +16,10 @@ from pages.equations import BLOCK, prose, typeset
 from .interactive import INTERACTIVE
 from .terms import index_terms
 
+MARKER = re.compile(r"^\[figure: ([\w.]+)\]$", re.MULTILINE)
+"""The place of a figure in a lesson, such as ``[figure: lstm]``. The drawing that has the same name as an
+interactive figure is ``lstm.svg``.
+"""
 SHOWN_BELOW = ("EXERCISE", "ANSWER")
 PACKAGES = ("engine", "training")
 
@@ -68,7 +72,9 @@ FIGURES = {
         "ravine": "25 steps of each method. The negative gradient −g points across the ravine.",
     },
 }
-"""Figures and captions, by lesson name."""
+"""Drawings and their captions, by the lesson that shows them if it does not place any figure."""
+
+DRAWINGS = {name: caption for figures in FIGURES.values() for name, caption in figures.items()}
 
 ACRONYMS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "rmsprop": "RMSprop"}
 CODE = re.compile(r"(?:minichar|tests)/[\w/]+\.py|\btest_\w+|(?<=, in )[\w.]+(?=, change)")
@@ -101,6 +107,10 @@ prints the answer to its exercise. Instead of a number, you can use a word, as i
 """
 
 
+class UnknownFigure(Exception):
+    """A lesson places a figure that does not exist."""
+
+
 def write_course(lessons: Path, package: Path, folder: Path) -> None:
     """Write ``folder/index.md`` and one page per ``test_*.py`` file in `lessons`."""
     paths = sorted(lessons.glob("test_*.py"))
@@ -121,13 +131,15 @@ def chapter(path: Path, package: Path) -> str:
     body = ast.parse(source).body
     _, _, key = page_name(path).partition("_")
     page = [f"# {lesson.number}. {lesson.title}", *index_terms(key)]
-    page += [
-        f"*{prose(lesson.summary[0].upper() + lesson.summary[1:])}.*",
-        linked(typeset(lesson.story.partition("\n")[2].strip("\n")), path.parent),
-    ]
-    page += [f"```{{picture}} {name}\n{typeset(words)}\n```" for name, words in FIGURES.get(key, {}).items()]
-    if key in INTERACTIVE:
-        page.append(f"```{{interactive}} {key}\n{typeset(INTERACTIVE[key])}\n```")
+    page.append(f"*{prose(lesson.summary[0].upper() + lesson.summary[1:])}.*")
+    story = lesson.story.partition("\n")[2]
+    text, *placed = MARKER.split(story)
+    page.append(paragraphs(text, path))
+    for name, text in zip(placed[::2], placed[1::2], strict=True):
+        page += [figure(name, path), paragraphs(text, path)]
+    if not placed:
+        page += [figure(f"{name}.svg", path) for name in FIGURES.get(key, ())]
+        page += [figure(key, path)] if key in INTERACTIVE else []
     files = source_files(body)
     shown = {name: used_definitions(package / name, body, files) for name in dict.fromkeys(files.values())}
     if any(shown.values()):
@@ -147,7 +159,23 @@ def chapter(path: Path, package: Path) -> str:
     page += ["## Exercise", with_code(lesson.exercise), again, answer, "## Source files"]
     for name in shown:
         page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
-    return "\n\n".join(page) + "\n"
+    return "\n\n".join(filter(None, page)) + "\n"
+
+
+def paragraphs(text: str, path: Path) -> str:
+    """Return a part of a lesson's text as Markdown, with equations and with links to other lessons."""
+    return linked(typeset(text.strip("\n") + "\n"), path.parent).rstrip("\n")
+
+
+def figure(name: str, path: Path) -> str:
+    """Return the directive for an interactive figure or a drawing, with its caption."""
+    drawing = name.removesuffix(".svg")
+    if name in INTERACTIVE:
+        return f"```{{interactive}} {name}\n{typeset(INTERACTIVE[name])}\n```"
+    if drawing in DRAWINGS:
+        return f"```{{picture}} {drawing}\n{typeset(DRAWINGS[drawing])}\n```"
+    names = ", ".join(sorted({*INTERACTIVE, *DRAWINGS}))
+    raise UnknownFigure(f"{path.name}: there is no figure {name!r}: choose one of {names}")
 
 
 def pieces(source: str) -> list[tuple[ast.FunctionDef | None, str]]:
