@@ -126,11 +126,11 @@ def test_every_chapter_contains_its_figures_and_terms(pages):
 
 def test_a_lesson_places_its_figures(pages, tmp_path):
     path = tmp_path / "test_11_lstm.py"
-    marked = "[figure: lstm.svg]\n\nMore text (lesson 8)\n\n[figure: train]\n\n[figure: vanishing]\n\nis"
+    marked = "[figure: gru.svg]\n\nMore text (lesson 8)\n\n[figure: train]\n\n[figure: vanishing]\n\nis"
     path.write_text(LESSON.replace("More text (lesson 8), as", marked))
     chapter = pages[1].chapter(path, PACKAGE)
     in_order = [
-        "backward</td></tr>\n</table>\n</div>\n\n```{picture} lstm\nOne step of an LSTM.",
+        "backward</td></tr>\n</table>\n</div>\n\n```{picture} gru\nOne step of a GRU",
         "```\n\nMore text (lesson 8)\n\n```{interactive} train\nPress Train.",
         "```\n\n```{picture} vanishing\n",
         "```\n\nis in lesson 9.",

@@ -17,8 +17,8 @@ from .interactive import INTERACTIVE
 from .terms import index_terms
 
 MARKER = re.compile(r"^\[figure: ([\w.]+)\]$", re.MULTILINE)
-"""The place of a figure in a lesson, such as ``[figure: lstm]``. The drawing that has the same name as an
-interactive figure is ``lstm.svg``.
+"""The place of a figure in a lesson, such as ``[figure: gru]``. The drawing that has the same name as an
+interactive figure is ``gru.svg``.
 """
 SHOWN_BELOW = ("EXERCISE", "ANSWER")
 PACKAGES = ("engine", "training")
@@ -53,8 +53,6 @@ FIGURES = {
         "vanishing": "Measured gradients with respect to earlier inputs, in untrained networks.",
     },
     "lstm": {
-        "lstm": "One step of an LSTM. ∘ denotes element-wise multiplication.",
-        "lstm_backward": "Its backward pass. As in lesson 4, σ′ is s ∘ (1 - s), and tanh′ is 1 - y ∘ y.",
         "bracket": "One unit of a trained LSTM, from an opening bracket to the closing bracket. The last "
         "row shows the gradient along the cell state, relative to its value before the closing bracket.",
     },
@@ -139,7 +137,7 @@ def chapter(path: Path, package: Path) -> str:
         page += [figure(name, path), paragraphs(text, path)]
     if not placed:
         page += [figure(f"{name}.svg", path) for name in FIGURES.get(key, ())]
-        page += [figure(key, path)] if key in INTERACTIVE else []
+        page += [figure(name, path) for name in (f"{key}_step", key) if name in INTERACTIVE]
     files = source_files(body)
     shown = {name: used_definitions(package / name, body, files) for name in dict.fromkeys(files.values())}
     if any(shown.values()):
