@@ -8,9 +8,11 @@ the source, so a chapter always matches the code.
 
 import ast
 import re
+from math import ceil
 from pathlib import Path
 
-from minichar.cli.course import read_lesson
+from minichar.cli.course import Lesson, read_lesson
+from pages import lstm_step
 from pages.equations import BLOCK, prose, typeset
 
 from .interactive import INTERACTIVE
@@ -20,6 +22,9 @@ MARKER = re.compile(r"^\[figure: ([\w.]+)\]$", re.MULTILINE)
 """The place of a figure in a lesson, such as ``[figure: gru]``. The drawing that has the same name as an
 interactive figure is ``gru.svg``.
 """
+FOLDER = Path(__file__).parents[1] / "figures"
+WORDS_A_MINUTE, EXERCISE = 120, 6
+"""An estimate of how fast equations are read, and of the minutes that an exercise takes."""
 SHOWN_BELOW = ("EXERCISE", "ANSWER")
 PACKAGES = ("engine", "training")
 
@@ -97,12 +102,20 @@ directory, so that your changes to the source take effect. `minichar lessons` li
 `minichar lessons 1` prints the first one and runs its tests, and `minichar lessons 1 --answer`
 prints the answer to its exercise. Instead of a number, you can use a word, as in `minichar lessons lstm`.
 
+```{{raw}} html
+<div class="cards">
+{cards}
+</div>
+```
+
 ```{{toctree}}
-:maxdepth: 1
+:hidden:
 
 {entries}
 ```
 """
+CARD = """\
+<a href="{page}.html">{picture}<b>{title}</b> <span>{summary}</span> <small>{minutes} minutes</small></a>"""
 
 
 class UnknownFigure(Exception):
@@ -114,8 +127,37 @@ def write_course(lessons: Path, package: Path, folder: Path) -> None:
     paths = sorted(lessons.glob("test_*.py"))
     for path in paths:
         (folder / f"{page_name(path)}.md").write_text(chapter(path, package), encoding="utf-8")
-    index = INDEX.format(entries="\n".join(map(page_name, paths)))
+    index = INDEX.format(cards="\n".join(map(card, paths)), entries="\n".join(map(page_name, paths)))
     (folder / "index.md").write_text(index, encoding="utf-8")
+
+
+def card(path: Path) -> str:
+    """Return the card of a lesson on the course's index page: its drawing, title, summary and minutes."""
+    lesson = read_lesson(path)
+    return CARD.format(
+        page=page_name(path),
+        picture=thumbnail(lesson),
+        title=f"{lesson.number}. {lesson.title}",
+        summary=prose(lesson.summary[0].upper() + lesson.summary[1:]),
+        minutes=5 * ceil((len(lesson.story.split()) / WORDS_A_MINUTE + EXERCISE) / 5),
+    )
+
+
+def thumbnail(lesson: Lesson) -> str:
+    """Return the first drawing of a lesson as SVG, or nothing if there is none."""
+    _, _, key = page_name(lesson.path).partition("_")
+    names = [name.removesuffix(".svg") for name in MARKER.findall(lesson.story)] or [*FIGURES.get(key, ())]
+    if "lstm_step" in names or key == "lstm":
+        return f'<i class="interactive"><i class="drawing">{without_label(lstm_step.forward())}</i></i>'
+    files = [FOLDER / f"{name}.svg" for name in names]
+    drawing = next((file for file in files if file.exists()), None)
+    return without_label(drawing.read_text(encoding="utf-8")) if drawing else ""
+
+
+def without_label(svg: str) -> str:
+    """Hide a drawing from screen readers, for which a card's title is enough."""
+    svg = re.sub(r"<metadata>.*?</metadata>|\n\s*", " ", svg, flags=re.DOTALL)
+    return re.sub(r' role="img" aria-label="[^"]*"', "", svg).replace("<svg ", '<svg aria-hidden="true" ', 1)
 
 
 def page_name(path: Path) -> str:

@@ -167,6 +167,12 @@ def add_dark_images(app: Sphinx, doctree: nodes.document) -> None:
             light.parent.insert(light.parent.index(light) + 1, dark)
 
 
+def plain_captions(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Remove the role from the captions in the sidebar: Sphinx makes them headings without a level."""
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace(' role="heading"', "")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives, the maths renderer and the event handlers."""
     app.add_directive("picture", Picture)
@@ -178,4 +184,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-read", add_dark_images, priority=400)  # before Sphinx collects the images
     app.connect("autodoc-process-docstring", fix_docstring, priority=100)  # before Napoleon
     app.connect("autodoc-process-docstring", restore_value, priority=900)  # after Napoleon
+    app.connect("html-page-context", plain_captions, priority=900)  # after Furo
     return {"parallel_read_safe": True}
