@@ -56,7 +56,8 @@ def visit(browser):
         page.on("pageerror", lambda error: problems.append(error))
         page.on("console", lambda message: is_favicon(message) or problems.append(message.text))
         page.on(
-            "request", lambda request: request.url.startswith((base, "data:")) or problems.append(request.url)
+            "request",
+            lambda request: request.url.startswith((base, "data:", "blob:")) or problems.append(request.url),
         )
         page.goto(f"{base}/{name}")
         return page
@@ -70,24 +71,33 @@ def visit(browser):
 def test_landing_page(base, visit):
     page = visit(base, "index.html", **PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    frames = page.locator("iframe").all()
-    assert [one.get_attribute("loading") for one in frames] == ["lazy", "lazy"]
-    page.frame_locator("iframe[src^=model]").get_by_text("400 characters, seed 1").wait_for()
-    frames[1].scroll_into_view_if_needed()
-    page.frame_locator("iframe[src^=inside]").get_by_text("inside quotes").first.wait_for(state="attached")
-    for one in page.frames:
-        assert one.evaluate("document.documentElement.scrollWidth") <= 390, one.url
+    tagline = page.locator("h1 + p").inner_text()
+    assert len(tagline.split()) == 9
+    links = [link.get_attribute("href") for link in page.locator(".buttons a").all()]
+    assert links == ["start.html", "course/index.html"]
+    page.locator("#interactive-train .sample span").first.wait_for()  # the worker has started
+    frame = page.locator("iframe")
+    frame.scroll_into_view_if_needed()
+    page.frame_locator("iframe").get_by_text("inside quotes").first.wait_for(state="attached")
+    assert page.frames[1].evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_model_runs_in_a_page_of_the_site(base, visit):
+    page = visit(base, "howto/one-page.html", **PHONE)
+    page.locator("iframe").scroll_into_view_if_needed()
+    page.frame_locator("iframe").get_by_text("400 characters, seed 1").wait_for()
+    assert page.frames[1].evaluate("document.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
-def test_pages_within_the_landing_page_have_its_theme(address, visit, theme, color_scheme):
-    page = visit(address, "index.html", color_scheme=color_scheme)
-    page.frame_locator("iframe[src^=model]").locator("#generate").wait_for()
-    frames = [one for one in page.frames if "inside" not in one.url]
-    frames[1].wait_for_load_state()
+def test_a_page_within_a_page_has_its_theme(address, visit, theme, color_scheme):
+    page = visit(address, "howto/one-page.html", color_scheme=color_scheme)
+    page.locator("iframe").scroll_into_view_if_needed()
+    page.frame_locator("iframe").locator("#generate").wait_for()
+    page.frames[1].wait_for_load_state()
     page.evaluate(f"document.body.dataset.theme = '{theme}'")
-    colours = [one.evaluate(BACKGROUND) for one in frames]
+    colours = [one.evaluate(BACKGROUND) for one in page.frames]
     assert [sum(map(int, colour[4:-1].split(","))) < 100 for colour in colours] == [theme == "dark"] * 2
 
 

@@ -6,15 +6,20 @@ chapters of the site in that directory. In CI, they are tested only in the site.
 
 import os
 import re
+import sys
 from cmath import tanh as complex_tanh
+from collections import Counter
 from functools import cache
-from math import tanh
+from itertools import pairwise
+from math import log, tanh
 from pathlib import Path
 from runpy import run_path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
-from optional import chromium
+from optional import chromium, playwright
+from toys import TEXT, toy_model
 
 from minichar.devices.cpu import CPU
 from minichar.devices.random import Uniform
@@ -23,24 +28,30 @@ from minichar.engine.layer import Layer
 from minichar.engine.linear import Linear
 from minichar.engine.parameters import Parameters
 from minichar.engine.rnn import RNN
+from minichar.text.batches import split_text
 from minichar.training import optimiser
 from minichar.training.scheduled_sampling import ScheduledSampling
+from minichar.training.settings import Settings
+from minichar.training.step import TrainingStep
 
 if "CI" in os.environ and "SITE" not in os.environ:
     pytest.skip("these tests run after the site is built", allow_module_level=True)
 ROOT = Path(__file__).parents[1]
 LESSONS = {path.stem[8:]: path for path in sorted((ROOT / "tests" / "lessons").glob("test_*.py"))}
-PAGES = run_path(str(ROOT / "docs" / "pages" / "interactive.py"))
+with patch.object(sys, "path", [str(ROOT / "docs"), *sys.path]):
+    PAGES = run_path(str(ROOT / "docs" / "pages" / "interactive.py"))
+    STEP = run_path(str(ROOT / "docs" / "pages" / "lstm_step.py"))
 CAPTIONS, markup = PAGES["INTERACTIVE"], PAGES["markup"]
+CSS = (ROOT / "docs" / "static" / "interactive.css").read_text(encoding="utf-8")
 PAGE = """<!doctype html><meta charset="utf-8"><title>{name}</title>
-<figure>{markup}<figcaption>{caption}</figcaption></figure>"""
-SHOWN = "document.querySelector('.stage').innerHTML"
-SWEEP = """() => {
-  const inputs = [...document.querySelectorAll('.controls input')];
+<style>{css} figure {{ padding: 100vh 0 }}</style>
+<figure class="interactive">{markup}<figcaption>{caption}</figcaption></figure>"""
+SWEEP = """(stage) => {
+  const inputs = [...stage.querySelectorAll('.controls input')];
   return inputs.flatMap((input) => [input.min, input.max].map((end) => {
     input.value = end;
     input.dispatchEvent(new Event('input', { bubbles: true }));
-    return document.querySelector('.stage').innerHTML;
+    return stage.innerHTML;
   }));
 }"""
 
@@ -61,20 +72,28 @@ def open_page(browser, tmp_path_factory):
     @cache
     def open_page(name):
         if "SITE" in os.environ:
-            path = Path(os.environ["SITE"]).resolve() / "course" / f"{LESSONS[name].stem[5:]}.html"
+            lesson = LESSONS.get(name.removesuffix("_step") if name == "lstm_step" else name)
+            page = f"course/{lesson.stem[5:]}.html" if lesson else "index.html"
+            path = Path(os.environ["SITE"]).resolve() / page
         else:
             path = folder / f"{name}.html"
-            page = PAGE.format(name=name, markup=markup(name), caption=CAPTIONS[name])
+            page = PAGE.format(name=name, markup=markup(name), caption=CAPTIONS[name], css=CSS)
             path.write_text(page, encoding="utf-8")
         page = browser.new_page()
         page.on("pageerror", lambda error: problems.append((name, error)))
         page.on("console", lambda message: problems.append((name, message.text)))
-        page.on("request", lambda request: request.url.startswith("file:") or problems.append(request.url))
+        local = ("file:", "blob:")
+        page.on("request", lambda request: request.url.startswith(local) or problems.append(request.url))
         page.goto(path.as_uri())
         return page
 
     yield open_page
     assert problems == []
+
+
+@pytest.fixture(scope="module")
+def expect():
+    return playwright().expect
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +135,7 @@ def column(values):
 
 
 def test_every_lesson_has_a_figure():
-    assert list(CAPTIONS) == list(LESSONS)
+    assert [name for name in CAPTIONS if name in LESSONS] == list(LESSONS)
 
 
 def test_one_weight(maths):
@@ -350,23 +369,203 @@ def test_rmsprop(maths):
     close(call("lossAt", path[3]), 0.5 * (slopes * path[3] ** 2).sum())
 
 
-@pytest.mark.parametrize("name", LESSONS)
+LEARN = """([{ W, Wx, R }, inputs, targets, B, H, limit, eta]) => {
+  const { network } = interactive.maths.train;
+  const parameters = { W: Float64Array.from(W), Wx: Float64Array.from(Wx), R: Float64Array.from(R) };
+  const squares = Object.fromEntries(Object.entries(parameters).map(([name, q]) => [name, q.map(() => 0)]));
+  let [h, c] = [new Float64Array(B * H), new Float64Array(B * H)];
+  const plain = (arrays) => Object.fromEntries(Object.entries(arrays).map(([name, q]) => [name, [...q]]));
+  return inputs.map((ids, k) => {
+    const learned = network.learn(parameters, ids, targets[k], h, c, { B, H });
+    [h, c] = [learned.h, learned.c];
+    const norm = network.update(parameters, learned.gradients, squares, { eta, limit });
+    return { loss: learned.loss, norm, gradients: plain(learned.gradients), parameters: plain(parameters) };
+  });
+}"""
+SIZES = {"T": 5, "B": 3, "H": 6}  # no multiples of the blocks in which products are computed
+
+
+def in_the_page(arrays):
+    """Return the engine's arrays by the names in the page, in its layout."""
+    names = {"W": "layer1.W", "Wx": "layer1.Wx", "R": "readout.W"}
+    found = {name: arrays[theirs] for name, theirs in names.items()}
+    return {**{name: q.ravel().tolist() for name, q in found.items()}, "Wx": found["Wx"].T.ravel().tolist()}
+
+
+def test_training_in_the_page_computes_what_the_engine_computes(open_page):
+    """Three chunks: the losses, the gradients, clipping by norm, RMSprop, and the carried states."""
+    T, B, H = SIZES.values()
+    eta, limit, model = 0.02, 0.4, toy_model("".join(sorted(set(TEXT))), rnn_size=H, num_layers=1)
+    ids = model.vocabulary.encode(TEXT)
+    chunks = list(split_text(ids, B, T, train_frac=1.0, val_frac=0.0).train)[:3]
+    settings = Settings(
+        grad_clip=0, clip_norm=limit, learning_rate=eta, decay_rate=0.95, weight_decay=0, ema=0
+    )
+    start, engine = in_the_page(model.parameters), TrainingStep(model, T, B, settings)
+    inputs, targets = ([chunk[k].ravel().tolist() for chunk in chunks] for k in (0, 1))
+    steps = open_page("train").evaluate(LEARN, [start, inputs, targets, B, H, limit, eta])
+    network, norms = model.network(T, B), []
+    for chunk, found in zip(chunks, steps, strict=True):
+        close(found["loss"], network.learn(*chunk))
+        for name, expected in in_the_page(network.gradient).items():
+            close(found["gradients"][name], expected)
+        close(found["norm"], np.linalg.norm(network.gradient.flat))
+        norms.append(found["norm"])
+        network.carry()
+        engine.learn(*chunk, CPU.uniform(1))
+        for name, expected in in_the_page(model.parameters).items():
+            close(found["parameters"][name], expected)
+    assert min(norms) < limit < max(norms)  # one chunk is clipped, and another is not
+
+
+def test_training_in_the_page_is_soon_better_than_bigrams(open_page, record_property):
+    """After 300 steps, its loss is below that of a predictor that has counted all pairs in the text."""
+    found = open_page("train").evaluate("""() => {
+      const { Training, bigramLoss } = interactive.maths.train.training;
+      const text = document.getElementById("script-text").textContent.trim();
+      const [run, begun] = [new Training(text), performance.now()];
+      const losses = interactive.range(300, () => run.step({ eta: 0.02 }).loss);
+      const seconds = (performance.now() - begun) / 1000;
+      const sample = run.sample(100, 0.6).characters.join("");
+      return { text, losses, seconds, sample, bigram: bigramLoss(run.ids) };
+    }""")
+    pairs, singles = Counter(pairwise(found["text"])), Counter(found["text"][:-1])
+    bigram = -sum(n * log(n / singles[pair[0]]) for pair, n in pairs.items()) / pairs.total()
+    close(found["bigram"], bigram)
+    assert found["losses"][0] == pytest.approx(log(len(set(found["text"]))), abs=0.05)
+    assert np.mean(found["losses"][-50:]) < bigram - 0.3
+    words = set(re.findall("[a-z]+", found["text"]))
+    written = re.findall("[a-z]{3,}", found["sample"])[:-1]
+    assert sum(word in words for word in written) > len(written) / 2 > 3
+    record_property("seconds for 300 steps", round(found["seconds"], 1))
+
+
+def test_without_gradients_through_time_each_step_is_alone(open_page):
+    """`cut` gives the gradients of chunks of one step that start from the same states."""
+    whole, alone = open_page("train").evaluate("""() => {
+      const { network } = interactive.maths.train;
+      const [B, H, random] = [2, 3, interactive.uniform(1)];
+      const parameters = network.initialWeights(4, H, random);
+      const zero = () => new Float64Array(B * H);
+      const [inputs, targets] = [[0, 1, 2, 3], [3, 2, 1, 0]];
+      const cut = network.learn(parameters, inputs, targets, zero(), zero(), { B, H, cut: true });
+      const learn = (k, h, c) => {
+        return network.learn(parameters, inputs.slice(k, k + B), targets.slice(k, k + B), h, c, { B, H });
+      };
+      const first = learn(0, zero(), zero());
+      const last = learn(B, first.h, first.c);
+      const mean = [...first.gradients.W].map((g, n) => (g + last.gradients.W[n]) / 2);
+      return [[...cut.gradients.W], mean];
+    }""")
+    close(whole, alone)
+
+
+def test_the_page_trains_on_a_pasted_text(open_page, expect):
+    page = open_page("train")
+    figure = page.locator("figure", has=page.locator("#interactive-train"))
+    sample, button = figure.locator(".sample"), figure.get_by_role("button").first
+    expect(sample).not_to_be_empty()
+    figure.locator("summary").click()
+    figure.locator("textarea").fill("too short")
+    figure.get_by_role("button", name="Start again").click()
+    expect(figure.locator("output")).to_contain_text("at least 200 characters")
+    figure.locator("textarea").fill("ab😀" * 100)
+    figure.get_by_role("button", name="Start again").click()
+    expect(sample).to_contain_text("ab😀ab😀ab😀ab😀")
+    expect(figure.locator("svg")).to_contain_text("uniform 1.10")
+    expect(figure.locator("svg")).to_contain_text("bigram 0.00")
+    button.click()
+    expect(button).to_have_text("Train")
+    unit = figure.get_by_role("slider", name="unit")
+    tints = sample.locator("span").first.get_attribute("style")
+    unit.fill("2")
+    assert sample.locator("span").first.get_attribute("style") != tints
+    figure.get_by_label("forget bias 0").check()  # starts again with other weights, but does not train
+    expect(sample).not_to_contain_text("ab😀ab😀ab😀ab😀")
+    expect(button).to_have_text("Train")
+
+
+def test_the_training_figure_is_small():
+    assert len(markup("train").encode()) < 60_000
+
+
+@pytest.mark.parametrize("name", [name for name in CAPTIONS if name != "train"])
 def test_every_control_changes_the_figure(open_page, name):
     """Operate the controls with the keyboard, and then move the sliders to both ends."""
     page = open_page(name)
-    controls = page.locator(".controls input, .controls select, .controls button").all()
+    stage = page.locator(f"#interactive-{name}")
+    controls = stage.locator(".controls input, .controls select, .controls button").all()
     assert controls
     for control in controls:
-        kind, before = control.get_attribute("type"), page.evaluate(SHOWN)
+        kind, before = control.get_attribute("type"), stage.inner_html()
         control.focus()
         keys = {"range": ["ArrowLeft", "ArrowRight"], "button": ["Enter"]}.get(kind, ["ArrowDown"])
         drawn = []
         for key in keys:
             page.keyboard.press(key)
-            drawn.append(page.evaluate(SHOWN))
+            drawn.append(stage.inner_html())
         assert any(shown != before for shown in drawn), control.evaluate("control => control.outerHTML")
-    for shown in page.evaluate(SWEEP):
+    for shown in stage.evaluate(SWEEP):
         assert not re.search("NaN|Infinity|undefined", shown)
+
+
+@pytest.mark.parametrize("name", CAPTIONS)
+def test_sliders_are_large_enough_to_touch(open_page, name):
+    for control in open_page(name).locator(f"#interactive-{name} input[type=range]").all():
+        assert control.bounding_box()["height"] >= 24
+
+
+def test_the_equations_of_the_step_are_those_of_the_engine(generator):
+    """Evaluate the equations that the diagram shows."""
+    a, (c_prev, dh, dc) = generator.normal(size=(4, 3)), generator.normal(size=(3, 3))
+    values = dict(zip(("a_i", "a_f", "a_o", "a_g"), a, strict=True), c_prev=c_prev, dh=dh, dc=dc)
+    values |= {"σ": lambda a: functions.sigmoid(np, a), "tanh": np.tanh}
+    _, *forward = STEP["FORWARD"]
+    *backward, _ = STEP["BACKWARD"]
+    for equations, _ in (*forward, *backward):
+        code = re.sub(r"tanh²(\(\w+\))", r"tanh\1 ** 2", equations.replace("∘", "*"))
+        exec(code.replace("do ", "d_o "), values)
+    h, c, cache = lstm.forward(np, a, c_prev)
+    da, dc_prev = lstm.backward(np, dh, dc, cache)
+    close([values["h"], values["c"], values["dc_prev"]], [h, c, dc_prev])
+    close([values[f"da_{gate}"] for gate in "ifog"], da)
+
+
+PARTS = """() => {
+  const numbers = (selector) => [...document.querySelectorAll(`#interactive-lstm_step ${selector}`)]
+    .filter((element) => getComputedStyle(element).visibility === "visible" && element.checkVisibility())
+    .map((element) => Number(element.dataset.step));
+  return { parts: numbers("g"), lit: numbers("g.current"), equations: numbers("li") };
+}"""
+
+
+def test_the_step_is_built_by_scrolling_and_lit_by_its_equations(open_page):
+    page = open_page("lstm_step")
+    everything = list(range(1, 15))
+    for n in (3, 7, 8, 14, 5):
+        item = page.locator(f"#interactive-lstm_step li[data-step='{n}']")
+        item.evaluate("item => scrollBy(0, item.getBoundingClientRect().top + 20 - 0.6 * innerHeight)")
+        page.wait_for_function(
+            "n => document.querySelector('#interactive-lstm_step .value').textContent === `${n} of 14`", arg=n
+        )
+        shown = page.evaluate(PARTS)
+        assert shown == {"parts": everything[:n], "lit": [n], "equations": everything}
+    page.locator("#interactive-lstm_step li[data-step='2']").focus()
+    assert page.evaluate(PARTS)["lit"] == [2]
+    page.locator("#interactive-lstm_step g[data-step='1'] rect").hover()
+    assert page.evaluate(PARTS)["lit"] == [1]
+    assert page.locator("#interactive-lstm_step li.current").get_attribute("data-step") == "1"
+
+
+def test_the_step_is_complete_without_javascript(browser):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.set_content(markup("lstm_step"))
+    for what in ("g", "li"):
+        steps = [part.get_attribute("data-step") for part in page.locator(f"{what}[data-step]:visible").all()]
+        assert steps == [str(n) for n in range(1, 15)]
+    assert "requires JavaScript" not in page.inner_text("body")
+    context.close()
 
 
 def test_drawn_numbers_are_the_values(open_page):

@@ -124,12 +124,36 @@ def test_every_chapter_contains_its_figures_and_terms(pages):
         assert "\n\n```{index} ! " in chapter, path.name
 
 
+def test_a_lesson_places_its_figures(pages, tmp_path):
+    path = tmp_path / "test_11_lstm.py"
+    marked = "[figure: gru.svg]\n\nMore text (lesson 8)\n\n[figure: train]\n\n[figure: vanishing]\n\nis"
+    path.write_text(LESSON.replace("More text (lesson 8), as", marked))
+    chapter = pages[1].chapter(path, PACKAGE)
+    in_order = [
+        "backward</td></tr>\n</table>\n</div>\n\n```{picture} gru\nOne step of a GRU",
+        "```\n\nMore text (lesson 8)\n\n```{interactive} train\nPress Train.",
+        "```\n\n```{picture} vanishing\n",
+        "```\n\nis in lesson 9.",
+    ]
+    places = [chapter.find(piece) for piece in in_order]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert chapter.count("```{") == 4  # with the index
+    path.write_text(LESSON.replace("More text", "[figure: nothing]\n\nMore text"))
+    with pytest.raises(
+        pages[1].UnknownFigure, match=r"^test_11_lstm.py: there is no figure 'nothing': .*, lstm,"
+    ):
+        pages[1].chapter(path, PACKAGE)
+
+
 def test_a_lesson_becomes_a_notebook_that_runs_its_tests(pages, tmp_path):
     from pages import notebooks
 
     path = tmp_path / "test_07_step.py"
-    path.write_text(LESSON.replace("\n\nEXERCISE", FIXTURES + "\n\nEXERCISE"))
+    lesson = LESSON.replace("More text", "[figure: train]\n\nMore text")
+    path.write_text(lesson.replace("\n\nEXERCISE", FIXTURES + "\n\nEXERCISE"))
     script = notebooks.script(path)
+    assert "# [figure" not in script
     assert script.count("# %% [markdown]\n") == 5  # the text, three tests and the exercise
     assert "#     dw = dy x        backward\n" in script
     assert "@pytest" not in script

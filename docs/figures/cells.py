@@ -1,4 +1,4 @@
-"""Diagrams of one time step of the RNN, LSTM and GRU cells."""
+"""Diagrams of one time step of the RNN and GRU cells."""
 
 from matplotlib.axes import Axes
 
@@ -6,9 +6,8 @@ from .draw import BLUE, GREEN, INK, ORANGE, box, canvas, dot, figure, path
 
 
 def main() -> None:
-    """Draw all three diagrams."""
+    """Draw both diagrams."""
     figure(rnn, 5, 2.2, "rnn")
-    figure(lstm, 5.4, 4.3, "lstm")
     figure(gru, 5.4, 4.0, "gru")
 
 
@@ -27,42 +26,6 @@ def rnn(ax: Axes) -> None:
     ax.text(9.4, 3, "h", va="center_baseline")
     path(ax, (8.2, 3), (8.2, 1.4))
     ax.text(8.2, 0.9, "to the layer above", ha="center", va="center_baseline")
-
-
-def lstm(ax: Axes) -> None:
-    """Draw an LSTM cell: ``c = f ∘ c_prev + i ∘ g``, ``h = o ∘ tanh(c)``."""
-    canvas(ax, 11, 8.6)
-    # The cell state.
-    ax.text(0, 7.6, "c_prev", va="center_baseline")
-    path(ax, (1.5, 7.6), (2.65, 7.6), colour=GREEN)
-    dot(ax, 3, 7.6, "∘")
-    path(ax, (3.35, 7.6), (5.25, 7.6), colour=GREEN)
-    dot(ax, 5.6, 7.6, "+")
-    path(ax, (5.95, 7.6), (10.2, 7.6), colour=GREEN)
-    ax.text(10.35, 7.6, "c", va="center_baseline")
-    # Gates and candidate.
-    for x, gate, function in ((3, "f", "σ"), (4.8, "i", "σ"), (6.4, "g", "tanh"), (8.4, "o", "σ")):
-        box(ax, x, 3.7, function, ORANGE, w=1.25)
-        ax.text(x + 0.15, 4.4, gate)
-        path(ax, (x, 2.35), (x, 3.3))
-    box(ax, 5.7, 1.95, "W @ [h_prev; x; 1]", BLUE, w=7.2)
-    path(ax, (3, 4.1), (3, 7.25))
-    dot(ax, 5.6, 5.9, "∘")
-    path(ax, (4.8, 4.1), (4.8, 5.9), (5.25, 5.9))
-    path(ax, (6.4, 4.1), (6.4, 5.9), (5.95, 5.9))
-    path(ax, (5.6, 6.25), (5.6, 7.25))
-    # The output gate.
-    box(ax, 9.4, 6.2, "tanh", ORANGE, w=1.25)
-    path(ax, (9.4, 7.6), (9.4, 6.6))
-    dot(ax, 9.4, 4.9, "∘")
-    path(ax, (9.4, 5.8), (9.4, 5.25))
-    path(ax, (8.4, 4.1), (8.4, 4.9), (9.05, 4.9))
-    path(ax, (9.75, 4.9), (10.2, 4.9), colour=GREEN)
-    ax.text(10.35, 4.9, "h", va="center_baseline")
-    ax.text(0, 1.95, "h_prev", va="center_baseline")
-    path(ax, (1.5, 1.95), (2.1, 1.95), colour=GREEN)
-    path(ax, (5.7, 0.7), (5.7, 1.55))
-    ax.text(5.7, 0.3, "x", ha="center", va="center_baseline")
 
 
 def gru(ax: Axes) -> None:

@@ -50,6 +50,7 @@ def figure(draw: Callable[..., None], width: float, height: float, name: str, ro
     # Prefix all ids with the figure's name, because a page may inline several figures.
     svg = re.sub(r'(id="|url\(#|xlink:href="#)', rf"\1{name}-", svg)
     svg = re.sub(">[^<>]*</text>", lambda text: lowered(text[0]), svg)
+    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is less than can be seen
     path.write_text(svg[svg.index("<svg") :], encoding="utf-8")
 
 

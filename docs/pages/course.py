@@ -8,14 +8,23 @@ the source, so a chapter always matches the code.
 
 import ast
 import re
+from math import ceil
 from pathlib import Path
 
-from minichar.cli.course import read_lesson
+from minichar.cli.course import Lesson, read_lesson
+from pages import lstm_step
 from pages.equations import BLOCK, prose, typeset
 
 from .interactive import INTERACTIVE
 from .terms import index_terms
 
+MARKER = re.compile(r"^\[figure: ([\w.]+)\]$", re.MULTILINE)
+"""The place of a figure in a lesson, such as ``[figure: gru]``. The drawing that has the same name as an
+interactive figure is ``gru.svg``.
+"""
+FOLDER = Path(__file__).parents[1] / "figures"
+WORDS_A_MINUTE, EXERCISE = 120, 6
+"""An estimate of how fast equations are read, and of the minutes that an exercise takes."""
 SHOWN_BELOW = ("EXERCISE", "ANSWER")
 PACKAGES = ("engine", "training")
 
@@ -49,8 +58,6 @@ FIGURES = {
         "vanishing": "Measured gradients with respect to earlier inputs, in untrained networks.",
     },
     "lstm": {
-        "lstm": "One step of an LSTM. ∘ denotes element-wise multiplication.",
-        "lstm_backward": "Its backward pass. As in lesson 4, σ′ is s ∘ (1 - s), and tanh′ is 1 - y ∘ y.",
         "bracket": "One unit of a trained LSTM, from an opening bracket to the closing bracket. The last "
         "row shows the gradient along the cell state, relative to its value before the closing bracket.",
     },
@@ -68,7 +75,9 @@ FIGURES = {
         "ravine": "25 steps of each method. The negative gradient −g points across the ravine.",
     },
 }
-"""Figures and captions, by lesson name."""
+"""Drawings and their captions, by the lesson that shows them if it does not place any figure."""
+
+DRAWINGS = {name: caption for figures in FIGURES.values() for name, caption in figures.items()}
 
 ACRONYMS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "rmsprop": "RMSprop"}
 CODE = re.compile(r"(?:minichar|tests)/[\w/]+\.py|\btest_\w+|(?<=, in )[\w.]+(?=, change)")
@@ -93,12 +102,24 @@ directory, so that your changes to the source take effect. `minichar lessons` li
 `minichar lessons 1` prints the first one and runs its tests, and `minichar lessons 1 --answer`
 prints the answer to its exercise. Instead of a number, you can use a word, as in `minichar lessons lstm`.
 
+```{{raw}} html
+<div class="cards">
+{cards}
+</div>
+```
+
 ```{{toctree}}
-:maxdepth: 1
+:hidden:
 
 {entries}
 ```
 """
+CARD = """\
+<a href="{page}.html">{picture}<b>{title}</b> <span>{summary}</span> <small>{minutes} minutes</small></a>"""
+
+
+class UnknownFigure(Exception):
+    """A lesson places a figure that does not exist."""
 
 
 def write_course(lessons: Path, package: Path, folder: Path) -> None:
@@ -106,8 +127,37 @@ def write_course(lessons: Path, package: Path, folder: Path) -> None:
     paths = sorted(lessons.glob("test_*.py"))
     for path in paths:
         (folder / f"{page_name(path)}.md").write_text(chapter(path, package), encoding="utf-8")
-    index = INDEX.format(entries="\n".join(map(page_name, paths)))
+    index = INDEX.format(cards="\n".join(map(card, paths)), entries="\n".join(map(page_name, paths)))
     (folder / "index.md").write_text(index, encoding="utf-8")
+
+
+def card(path: Path) -> str:
+    """Return the card of a lesson on the course's index page: its drawing, title, summary and minutes."""
+    lesson = read_lesson(path)
+    return CARD.format(
+        page=page_name(path),
+        picture=thumbnail(lesson),
+        title=f"{lesson.number}. {lesson.title}",
+        summary=prose(lesson.summary[0].upper() + lesson.summary[1:]),
+        minutes=5 * ceil((len(lesson.story.split()) / WORDS_A_MINUTE + EXERCISE) / 5),
+    )
+
+
+def thumbnail(lesson: Lesson) -> str:
+    """Return the first drawing of a lesson as SVG, or nothing if there is none."""
+    _, _, key = page_name(lesson.path).partition("_")
+    names = [name.removesuffix(".svg") for name in MARKER.findall(lesson.story)] or [*FIGURES.get(key, ())]
+    if "lstm_step" in names or key == "lstm":
+        return f'<i class="interactive"><i class="drawing">{without_label(lstm_step.forward())}</i></i>'
+    files = [FOLDER / f"{name}.svg" for name in names]
+    drawing = next((file for file in files if file.exists()), None)
+    return without_label(drawing.read_text(encoding="utf-8")) if drawing else ""
+
+
+def without_label(svg: str) -> str:
+    """Hide a drawing from screen readers, for which a card's title is enough."""
+    svg = re.sub(r"<metadata>.*?</metadata>|\n\s*", " ", svg, flags=re.DOTALL)
+    return re.sub(r' role="img" aria-label="[^"]*"', "", svg).replace("<svg ", '<svg aria-hidden="true" ', 1)
 
 
 def page_name(path: Path) -> str:
@@ -121,13 +171,15 @@ def chapter(path: Path, package: Path) -> str:
     body = ast.parse(source).body
     _, _, key = page_name(path).partition("_")
     page = [f"# {lesson.number}. {lesson.title}", *index_terms(key)]
-    page += [
-        f"*{prose(lesson.summary[0].upper() + lesson.summary[1:])}.*",
-        linked(typeset(lesson.story.partition("\n")[2].strip("\n")), path.parent),
-    ]
-    page += [f"```{{picture}} {name}\n{typeset(words)}\n```" for name, words in FIGURES.get(key, {}).items()]
-    if key in INTERACTIVE:
-        page.append(f"```{{interactive}} {key}\n{typeset(INTERACTIVE[key])}\n```")
+    page.append(f"*{prose(lesson.summary[0].upper() + lesson.summary[1:])}.*")
+    story = lesson.story.partition("\n")[2]
+    text, *placed = MARKER.split(story)
+    page.append(paragraphs(text, path))
+    for name, text in zip(placed[::2], placed[1::2], strict=True):
+        page += [figure(name, path), paragraphs(text, path)]
+    if not placed:
+        page += [figure(f"{name}.svg", path) for name in FIGURES.get(key, ())]
+        page += [figure(name, path) for name in (f"{key}_step", key) if name in INTERACTIVE]
     files = source_files(body)
     shown = {name: used_definitions(package / name, body, files) for name in dict.fromkeys(files.values())}
     if any(shown.values()):
@@ -147,7 +199,23 @@ def chapter(path: Path, package: Path) -> str:
     page += ["## Exercise", with_code(lesson.exercise), again, answer, "## Source files"]
     for name in shown:
         page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
-    return "\n\n".join(page) + "\n"
+    return "\n\n".join(filter(None, page)) + "\n"
+
+
+def paragraphs(text: str, path: Path) -> str:
+    """Return a part of a lesson's text as Markdown, with equations and with links to other lessons."""
+    return linked(typeset(text.strip("\n") + "\n"), path.parent).rstrip("\n")
+
+
+def figure(name: str, path: Path) -> str:
+    """Return the directive for an interactive figure or a drawing, with its caption."""
+    drawing = name.removesuffix(".svg")
+    if name in INTERACTIVE:
+        return f"```{{interactive}} {name}\n{typeset(INTERACTIVE[name])}\n```"
+    if drawing in DRAWINGS:
+        return f"```{{picture}} {drawing}\n{typeset(DRAWINGS[drawing])}\n```"
+    names = ", ".join(sorted({*INTERACTIVE, *DRAWINGS}))
+    raise UnknownFigure(f"{path.name}: there is no figure {name!r}: choose one of {names}")
 
 
 def pieces(source: str) -> list[tuple[ast.FunctionDef | None, str]]:

@@ -59,10 +59,14 @@ class Interactive(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the figure node."""
         (name,) = self.arguments
-        for stem in ("shared", name):
-            self.env.note_dependency(str(FOLDER / f"{stem}.js"))
+        for path in (FOLDER / "shared.js", FOLDER / f"{name}.js", *(FOLDER / name).glob("*.js")):
+            self.env.note_dependency(str(path))
+        first = "interactive" not in self.env.temp_data  # of this page
+        self.env.temp_data["interactive"] = True
         caption, messages = self.parse_inline(" ".join(self.content), lineno=self.lineno)
-        figure = nodes.figure("", nodes.raw("", markup(name), format="html"), nodes.caption("", "", *caption))
+        figure = nodes.figure(
+            "", nodes.raw("", markup(name, shared=first), format="html"), nodes.caption("", "", *caption)
+        )
         figure["classes"].append("interactive")
         return [figure, *messages]
 
@@ -163,6 +167,12 @@ def add_dark_images(app: Sphinx, doctree: nodes.document) -> None:
             light.parent.insert(light.parent.index(light) + 1, dark)
 
 
+def plain_captions(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Remove the role from the captions in the sidebar: Sphinx makes them headings without a level."""
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace(' role="heading"', "")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives, the maths renderer and the event handlers."""
     app.add_directive("picture", Picture)
@@ -174,4 +184,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-read", add_dark_images, priority=400)  # before Sphinx collects the images
     app.connect("autodoc-process-docstring", fix_docstring, priority=100)  # before Napoleon
     app.connect("autodoc-process-docstring", restore_value, priority=900)  # after Napoleon
+    app.connect("html-page-context", plain_captions, priority=900)  # after Furo
     return {"parallel_read_safe": True}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from minichar.cli.course import read_lesson
 
-from .course import details, page_name, pieces, sentence, with_code
+from .course import MARKER, details, page_name, pieces, sentence, with_code
 
 SETUP = """\
 import subprocess
@@ -39,7 +39,7 @@ def write_notebooks(lessons: Path, folder: Path) -> None:
 def script(path: Path) -> str:
     """Return a lesson as a Python script with cells marked by comments (Jupytext's percent format)."""
     lesson, source = read_lesson(path), path.read_text(encoding="utf-8")
-    _, _, story = lesson.story.partition("\n")
+    _, _, story = MARKER.sub("", lesson.story).partition("\n")
     cells = [text(f"# {lesson.number}. {lesson.title}\n\n{story.strip()}"), code(SETUP)]
     if "__doc__" in source:  # some tests check numbers in the lesson's docstring
         cells.append(code(f"__doc__ = {ast.get_docstring(ast.parse(source), clean=False)!r}", HIDDEN))
