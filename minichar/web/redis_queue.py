@@ -121,7 +121,7 @@ class RedisQueue(JobQueue):
         """Also write to Redis: if it is full, it answers, but rejects this."""
         await super().check()
         with redis_errors():
-            await self.client.set(key("check", ""), "", px=1000)
+            await self.client.set(key("check", ""), "", px=milliseconds(KEEP))
 
     async def _find(self, job_id: str) -> Request:
         if not job_id.isascii():  # lone surrogates, which JSON allows, cannot be sent to Redis

@@ -21,6 +21,7 @@ from minichar.sampling.streams import Stream, Streams
 from minichar.text.vocabulary import code_points
 from minichar.web.details import pack
 from minichar.web.job import MAX_UPDATES, PUBLISH_INTERVAL, Job
+from minichar.web.texts import return_memory
 
 RETRY_DELAY = 0.1
 """Seconds to wait after an unexpected error, which may occur again at once."""
@@ -130,6 +131,7 @@ class Scheduler:
                     (catching_up if job.catching_up else paced).join(job.stream)
                 if self._jobs:
                     return True
+                return_memory()
                 self._changed.wait()
             return False
 

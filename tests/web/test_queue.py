@@ -156,6 +156,18 @@ def test_jobs_wait_while_no_worker_runs(model, sampled):
             assert client.get("/healthz").status_code == 200
 
 
+def test_readers_end_when_the_server_stops_without_a_worker(model, monkeypatch):
+    def start(**options):
+        raise OSError("out of memory")
+
+    monkeypatch.setattr(module, "START_TIMEOUT", 0.0)
+    with loop_of(local_queue({"toy": model}, start=start)) as queue:
+        reader = follow(queue, ask(queue, "submit", Request.from_json(LONG)))
+        assert next(reader) is None
+        ask(queue, "close")
+        assert [update.reason for update in reader] == ["closing"]
+
+
 def test_workers_end_with_the_server(processes):
     started = processes.started
     ask(processes, "close")

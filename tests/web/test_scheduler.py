@@ -224,6 +224,15 @@ def test_text_that_readers_already_have_needs_no_details(job_of, scheduler, monk
     assert len(packed) == 450
 
 
+def test_memory_is_returned_when_all_jobs_have_ended(job_of, scheduler, monkeypatch):
+    returned = []
+    monkeypatch.setattr(module, "return_memory", lambda: returned.append(True))
+    one = scheduler()
+    wait_for(lambda: returned)
+    run_job(one, job_of(length=5))
+    wait_for(lambda: len(returned) == 2)
+
+
 def test_closing_ends_all_jobs(job_of, scheduler):
     one = scheduler(pace=100)
     jobs = [job_of(length=20000), job_of(length=20000, **{"from": 19000})]
