@@ -69,6 +69,7 @@ def test_a_text_is_generated_at_every_visit_and_in_every_tab(visit, port):
     page = visit(port)
     expect_status(page)
     texts = [text_of(page)]
+    page.select_option("#model", "english")  # remembered, so that later visits are not the first
     for tab in (page.context.new_page(), page):
         tab.goto(f"http://127.0.0.1:{port}/api/models")
         tab.goto(f"http://127.0.0.1:{port}/")

@@ -259,6 +259,7 @@ def test_page_without_javascript_generates_text(chromium, port, prime):
     visible().click()
     expect(page.locator("#text .prime")).to_have_text(prime)
     assert len(text_of(page)) == 500
+    assert page.locator("#text").bounding_box()["width"] > 600
     assert page.locator("script").count() == 0
     assert page.locator("[name=model] option").all_text_contents() == ["LSTM 2×12", "LSTM 2×5"]
     page.select_option("[name=model]", "other")

@@ -10,9 +10,9 @@ from web_helpers import request
 expect = optional.playwright().expect
 
 
-def continued(port, prime, n, start, written, before=()):
+def continued(port, prime, n, start, written):
     """Return the text of `n` characters that has the characters of `written` from `start` on."""
-    branches = [*before, *([start + i, character] for i, character in enumerate(written))]
+    branches = [[start + i, character] for i, character in enumerate(written)]
     data = {"prime": prime, "length": n, "seed": 5, "temperature": 0.8, "branches": branches, "stop": []}
     with request(port, "POST", "/api/generate", data | {"stream": False}) as response:
         return json.load(response)["text"]

@@ -64,7 +64,8 @@ export async function compare() {
     temperature: Number($("other-temperature").value),
     alternatives: $("surprisal").checked,
   };
-  if (same(request, shown) && (other.running || n >= request.length)) return;
+  const { length } = request;
+  if (same(request, shown) && (n >= length || (other.running && shown.length === length))) return;
   if (!same(request, shown)) {
     const prime = document.createElement("span");
     prime.className = "prime";

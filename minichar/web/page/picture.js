@@ -26,7 +26,6 @@ function broken(all, width, most) {
   const lines = [];
   let line = [];
   for (const glyph of all) {
-    if (lines.length === most) return lines;
     const end = glyph.character === "\n";
     const full = line.reduce((sum, each) => sum + each.width, glyph.width) > width;
     const space = full && !end ? line.findLastIndex(({ character }) => character === " ") : -1;
