@@ -111,6 +111,22 @@ def test_search_finds_the_chapter_and_quotes_the_phrase(base, visit):
         assert "forget gate" in first.locator(".context").inner_text()
 
 
+@pytest.mark.parametrize(
+    ("query", "title"),
+    [
+        ("--reset-on", "Poems, names and messages"),
+        ("reset-on", "Poems, names and messages"),
+        ("--follow", "Interpreting the loss"),
+        ("--temperature", "Generating text"),
+    ],
+)
+def test_search_finds_the_guide_to_an_option_first(visit, query, title):
+    page = visit(SITE.as_uri(), f"search.html?q={query}")
+    first = page.locator("#search-results li a").first
+    first.wait_for()
+    assert first.inner_text() == title
+
+
 @pytest.mark.parametrize("query", ["safetensors", "dropout", "generate"])
 def test_search_finds_other_pages_before_the_api_reference(visit, query):
     page = visit(SITE.as_uri(), f"search.html?q={query}")

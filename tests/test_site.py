@@ -262,3 +262,22 @@ def test_the_picture_of_the_benchmark_shows_each_row_of_its_data(figures, tmp_pa
     assert len(drawn) == len(ratios)
     assert np.corrcoef(drawn, np.log(ratios))[0, 1] > 0.999999
     assert draw.INK not in svg
+
+
+def test_the_api_reference_shows_the_arguments_of_train_but_not_all_options(docs_pages):
+    shown = docs_pages("api").public("train")
+    assert ".. autofunction:: minichar.train(data=None, *, device='cpu', progress=True, " in shown
+    assert shown.splitlines()[0].endswith(", chunk_kernel=False, **options)")
+    assert "rnn_size" not in shown
+
+
+def test_each_option_is_indexed_in_the_guide_that_mentions_it_most(docs_pages, tmp_path):
+    pages = {
+        "a": "`--one` and `--two`, `--two`",
+        "b": "`--one`, `--one`: --three-x",
+        "coming-from": "--two " * 9,
+    }
+    for name, text in pages.items():
+        (tmp_path / f"{name}.md").write_text(text, encoding="utf-8")
+    found = docs_pages("terms").options_of_guides(tmp_path)
+    assert found == {"a": ["--two"], "b": ["--one", "--three-x"]}

@@ -79,9 +79,13 @@ def public(name: str) -> str:
 
 
 def own_signature(what: Any) -> str:
-    """Return an object's ``__signature__`` as text. By default, autodoc uses the signature in the source."""
+    """Return the signature in the source of a function whose ``__signature__`` lists every option.
+
+    Autodoc would show that list, which is too long to read; the commands' pages describe the options.
+    """
     if not hasattr(what, "__signature__"):
         return ""
-    signature = inspect.signature(what)
-    parameters = [one.replace(annotation=one.empty) for one in signature.parameters.values()]
-    return str(signature.replace(parameters=parameters, return_annotation=signature.empty))
+    code, listed = what.__code__, inspect.signature(what).parameters
+    *names, options = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + 1]
+    parameters = [listed[name].replace(annotation=inspect.Parameter.empty) for name in names]
+    return str(inspect.Signature([*parameters, inspect.Parameter(options, inspect.Parameter.VAR_KEYWORD)]))

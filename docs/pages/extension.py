@@ -13,6 +13,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from pages.equations import BLOCK, TYPESET, table
 from pages.interactive import FOLDER, markup
+from pages.terms import directive, options_of_guides
 
 VALUES = ("data", "attribute", "property")
 SHORT = 24
@@ -140,6 +141,14 @@ def link_measurements(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = MEASURED.sub(rf"]({REPOSITORY}/\1", source[0])
 
 
+def index_options(app: Sphinx, name: str, source: list[str]) -> None:
+    """Index the options that a guide explains, below its title, so that the search finds the guide first."""
+    folder, _, guide = name.rpartition("/")
+    if folder == "howto" and (options := options_of_guides(Path(app.srcdir) / folder).get(guide)):
+        title, _, rest = source[0].partition("\n")
+        source[0] = f"{title}\n\n{directive(options)}\n{rest}"
+
+
 def keep_together(app: Sphinx, doctree: nodes.document) -> None:
     """Mark short inline code, such as options, so that it is not broken across lines."""
     for literal in doctree.findall(nodes.literal):
@@ -179,6 +188,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("interactive", Interactive)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.connect("source-read", link_measurements)
+    app.connect("source-read", index_options)
     app.connect("doctree-read", keep_together)
     app.connect("doctree-read", omit_long_values)
     app.connect("doctree-read", add_dark_images, priority=400)  # before Sphinx collects the images

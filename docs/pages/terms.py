@@ -1,4 +1,10 @@
-"""Search terms that should lead to a chapter of the course, even if other pages also contain them."""
+"""Search terms that should lead to a chapter or a guide, even if other pages also contain them."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
 
 TERMS = {
     "one_weight": ("chain rule", "gradient descent"),
@@ -18,11 +24,27 @@ TERMS = {
     "rmsprop": ("RMSprop", "learning rate"),
 }
 """Search terms, by lesson name."""
+OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+TABLE = "coming-from"
+"""A guide that mentions most options, but explains none."""
 
 
 def index_terms(name: str) -> list[str]:
     """Return a list with a lesson's index directive, or an empty list if the lesson has no terms."""
-    if name not in TERMS:
-        return []
-    terms = ", ".join(f"! {term}" for term in TERMS[name])
-    return [f"```{{index}} {terms}\n```"]
+    return [directive(TERMS[name])] if name in TERMS else []
+
+
+@cache
+def options_of_guides(folder: Path) -> dict[str, list[str]]:
+    """Return the options for which each guide in `folder`, by name, is the one that mentions them most."""
+    paths = sorted(path for path in folder.glob("*.md") if path.stem != TABLE)
+    counts = {path.stem: Counter(OPTION.findall(path.read_text(encoding="utf-8"))) for path in paths}
+    found: dict[str, list[str]] = {name: [] for name in counts}
+    for option in sorted(set().union(*counts.values())):
+        found[max(counts, key=lambda name: counts[name][option])].append(option)
+    return found
+
+
+def directive(terms: Iterable[str]) -> str:
+    """Return an index directive. The search ranks index entries above all other matches."""
+    return "```{index} " + ", ".join(f"! {term}" for term in terms) + "\n```"

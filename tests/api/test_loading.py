@@ -55,7 +55,7 @@ def test_history_is_saved_and_loaded(text):
     assert model.exact().history == model.history
     model.save("saved.npz")
     assert minichar.load("saved.npz").history == model.history
-    assert read_curve(Path("saved.npz"), "saved") == ("saved", model.history, None)
+    assert read_curve(Path("saved.npz"), "saved")[:3] == ("saved", model.history, None)
 
 
 def test_a_saved_history_is_an_array(model, tmp_path):
