@@ -101,6 +101,53 @@ def test_a_page_within_a_page_has_its_theme(address, visit, theme, color_scheme)
     assert [sum(map(int, colour[4:-1].split(","))) < 100 for colour in colours] == [theme == "dark"] * 2
 
 
+AXE_PAGES = (
+    "index",
+    "course/index",
+    "course/11_lstm",
+    "howto/loss",
+    "one-file",
+    "api/engine",
+    "commands/train",
+    "search",
+)
+"""Pages that together have every kind of content."""
+
+
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", AXE_PAGES)
+def test_pages_are_accessible(visit, name, color_scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = visit(SITE.as_uri(), f"{name}.html", color_scheme=color_scheme)
+    page.evaluate("document.fonts.ready")
+    result = axe.Axe().run(page)
+    assert result.violations_count == 0, result.generate_report()
+
+
+@pytest.mark.parametrize("width", [390, 768, 1440])
+def test_a_line_of_text_has_65_to_75_characters_unless_the_window_is_narrower(visit, width):
+    page = visit(SITE.as_uri(), "course/01_one_weight.html", viewport={"width": width, "height": 900})
+    longest = page.evaluate("""async () => {
+      await document.fonts.ready;
+      const lines = [];
+      for (const p of document.querySelectorAll("article p:not(:has(math, code))")) {
+        const height = parseFloat(getComputedStyle(p).lineHeight);
+        const count = Math.round(p.clientHeight / height);
+        if (count >= 3) lines.push(p.textContent.length / (count - 0.5));
+      }
+      return lines.reduce((total, line) => total + line, 0) / lines.length;
+    }""")
+    assert longest <= 75
+    assert longest >= 65 or width == 390
+
+
+def test_chapters_are_small():
+    chapters = [*(SITE / "course").glob("*.html")]
+    assert len(chapters) > 15
+    for chapter in chapters:
+        assert chapter.stat().st_size <= 300_000, chapter.name
+
+
 def test_search_finds_the_chapter_and_quotes_the_phrase(base, visit):
     page = visit(base, "search.html?q=forget+gate")
     first = page.locator("#search-results li").first

@@ -43,7 +43,7 @@ FIGURES = {
     },
     "linear_layer": {
         "outer_product": "The gradient of each weight is the product of da for its row and the input for its "
-        "column. Negative values are orange.",
+        "column. Values are blue, and gradients are orange.",
     },
     "rnn_step": {
         "rnn": "One step of an RNN.",
