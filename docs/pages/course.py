@@ -157,7 +157,7 @@ def thumbnail(lesson: Lesson) -> str:
 def without_label(svg: str) -> str:
     """Hide a drawing from screen readers, for which a card's title is enough."""
     svg = re.sub(r"<metadata>.*?</metadata>|\n\s*", " ", svg, flags=re.DOTALL)
-    return re.sub(r' role="img" aria-label="[^"]*"', "", svg).replace("<svg ", '<svg aria-hidden="true" ', 1)
+    return re.sub(r' role="img" aria-label="[^"]*"', "", svg).replace("<svg", '<svg aria-hidden="true"', 1)
 
 
 def page_name(path: Path) -> str:
