@@ -116,9 +116,9 @@ AXE_PAGES = (
 
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", AXE_PAGES)
-def test_pages_are_accessible(visit, name, color_scheme):
+def test_pages_are_accessible(address, visit, name, color_scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    page = visit(SITE.as_uri(), f"{name}.html", color_scheme=color_scheme)
+    page = visit(address, f"{name}.html", color_scheme=color_scheme)
     page.evaluate("document.fonts.ready")
     result = axe.Axe().run(page)
     assert result.violations_count == 0, result.generate_report()
