@@ -101,6 +101,60 @@ def test_a_page_within_a_page_has_its_theme(address, visit, theme, color_scheme)
     assert [sum(map(int, colour[4:-1].split(","))) < 100 for colour in colours] == [theme == "dark"] * 2
 
 
+AXE_PAGES = (
+    "index",
+    "course/index",
+    "course/11_lstm",
+    "howto/loss",
+    "one-file",
+    "api/engine",
+    "commands/train",
+    "search",
+)
+"""Pages that together have every kind of content."""
+
+
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", AXE_PAGES)
+def test_pages_are_accessible(address, visit, name, color_scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = visit(address, f"{name}.html", color_scheme=color_scheme)
+    page.evaluate("document.fonts.ready")
+    result = axe.Axe().run(page)
+    assert result.violations_count == 0, result.generate_report()
+
+
+LINES = """async () => {
+  await document.fonts.ready;
+  const lines = [];
+  for (const { firstChild } of document.querySelectorAll("article p:not(:has(*))")) {
+    const [tops, range] = [{}, document.createRange()];
+    for (let k = 0; k < firstChild.length; k++) {
+      range.setStart(firstChild, k);
+      range.setEnd(firstChild, k + 1);
+      const { top } = range.getBoundingClientRect();
+      tops[top] = (tops[top] ?? 0) + 1;
+    }
+    lines.push(...Object.values(tops).slice(0, -1)); // all but the last line
+  }
+  return lines;
+}"""
+
+
+def test_a_line_of_text_has_65_to_75_characters(visit):
+    page = visit(SITE.as_uri(), "design.html", viewport={"width": 1440, "height": 900})
+    lines = page.evaluate(LINES)
+    assert len(lines) > 5
+    assert 65 <= sum(lines) / len(lines) <= 75
+
+
+def test_chapters_are_small():
+    chapters = [*(SITE / "course").glob("*.html")]
+    assert len(chapters) > 15
+    for chapter in chapters:
+        assert chapter.stat().st_size <= 300_000, chapter.name
+
+
 def test_search_finds_the_chapter_and_quotes_the_phrase(base, visit):
     page = visit(base, "search.html?q=forget+gate")
     first = page.locator("#search-results li").first

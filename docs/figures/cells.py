@@ -1,8 +1,8 @@
-"""Diagrams of one time step of the RNN and GRU cells."""
+"""Diagrams of one time step of the RNN and GRU cells: values are blue, and states are green."""
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, GREEN, INK, ORANGE, box, canvas, dot, figure, path
+from .draw import BLUE, GREEN, INK, box, canvas, dot, figure, path
 
 
 def main() -> None:
@@ -17,14 +17,14 @@ def rnn(ax: Axes) -> None:
     ax.text(0.1, 3, "h_prev", va="center_baseline")
     path(ax, (1.5, 3), (2.6, 3), colour=GREEN)
     ax.text(3.5, 0.3, "x", ha="center", va="center_baseline")
-    path(ax, (3.5, 0.7), (3.5, 2.55))
-    box(ax, 3.5, 3, "W", BLUE, w=1.8)
-    path(ax, (4.4, 3), (5.6, 3))
+    path(ax, (3.5, 0.7), (3.5, 2.55), colour=BLUE)
+    box(ax, 3.5, 3, "W", INK, w=1.8)
+    path(ax, (4.4, 3), (5.6, 3), colour=BLUE)
     ax.text(5.0, 3.35, "a", ha="center")
-    box(ax, 6.5, 3, "tanh", ORANGE, w=1.8)
+    box(ax, 6.5, 3, "tanh", INK, w=1.8)
     path(ax, (7.4, 3), (9.2, 3), colour=GREEN)
     ax.text(9.4, 3, "h", va="center_baseline")
-    path(ax, (8.2, 3), (8.2, 1.4))
+    path(ax, (8.2, 3), (8.2, 1.4), colour=BLUE)
     ax.text(8.2, 0.9, "to the layer above", ha="center", va="center_baseline")
 
 
@@ -40,32 +40,32 @@ def gru(ax: Axes) -> None:
     path(ax, (9.95, 7.1), (10.4, 7.1), colour=GREEN)
     ax.text(10.55, 7.1, "h", va="center_baseline")
     # The matrix products.
-    box(ax, 3.1, 2.6, "U @ [h_prev; 1]", BLUE, w=3.4)
+    box(ax, 3.1, 2.6, "U @ [h_prev; 1]", INK, w=3.4)
     path(ax, (2, 7.1), (2, 3.0), colour=GREEN)
-    box(ax, 6.8, 1.1, "W @ [x; 1]", BLUE, w=5.2)
-    path(ax, (10.4, 1.1), (9.4, 1.1))
+    box(ax, 6.8, 1.1, "W @ [x; 1]", INK, w=5.2)
+    path(ax, (10.4, 1.1), (9.4, 1.1), colour=BLUE)
     ax.text(10.6, 1.1, "x", va="center_baseline")
     # The gates.
     for x, gate in ((5.0, "r"), (8.4, "z")):
-        box(ax, x, 3.9, "σ", ORANGE, w=1.1)
+        box(ax, x, 3.9, "σ", INK, w=1.1)
         ax.text(x + 0.15, 4.4, gate)
-        path(ax, (x, 1.5), (x, 3.5))
-        ax.plot([4.8, x], [2.6, 2.6], color=INK, lw=1.4)
-    path(ax, (8.4, 4.3), (8.4, 6.75))
+        path(ax, (x, 1.5), (x, 3.5), colour=BLUE)
+        ax.plot([4.8, x], [2.6, 2.6], color=BLUE, lw=1.4)
+    path(ax, (8.4, 4.3), (8.4, 6.75), colour=BLUE)
     # The candidate.
     dot(ax, 3.9, 5.2, "∘")
-    path(ax, (3.9, 3.0), (3.9, 4.85))
-    path(ax, (5.0, 4.3), (5.0, 5.2), (4.25, 5.2))
+    path(ax, (3.9, 3.0), (3.9, 4.85), colour=BLUE)
+    path(ax, (5.0, 4.3), (5.0, 5.2), (4.25, 5.2), colour=BLUE)
     ax.text(3.7, 3.9, "u_n", ha="right", va="center_baseline")
-    path(ax, (3.9, 5.55), (3.9, 6.1), (5.85, 6.1))
+    path(ax, (3.9, 5.55), (3.9, 6.1), (5.85, 6.1), colour=BLUE)
     dot(ax, 6.2, 6.1, "+")
-    path(ax, (6.2, 1.5), (6.2, 5.75))
+    path(ax, (6.2, 1.5), (6.2, 5.75), colour=BLUE)
     ax.text(6.35, 4.9, "a_n", va="center_baseline")
-    path(ax, (6.55, 6.1), (6.85, 6.1))
-    box(ax, 7.4, 6.1, "tanh", ORANGE, w=1.1)
-    path(ax, (7.95, 6.1), (9.25, 6.1))
+    path(ax, (6.55, 6.1), (6.85, 6.1), colour=BLUE)
+    box(ax, 7.4, 6.1, "tanh", INK, w=1.1)
+    path(ax, (7.95, 6.1), (9.25, 6.1), colour=BLUE)
     dot(ax, 9.6, 6.1, "∘")
     ax.text(8.6, 6.25, "n")
-    path(ax, (8.4, 5.0), (9.6, 5.0), (9.6, 5.75))
+    path(ax, (8.4, 5.0), (9.6, 5.0), (9.6, 5.75), colour=BLUE)
     ax.text(9.75, 5.2, "1 − z", va="center_baseline")
-    path(ax, (9.6, 6.45), (9.6, 6.75))
+    path(ax, (9.6, 6.45), (9.6, 6.75), colour=BLUE)

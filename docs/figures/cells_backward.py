@@ -2,7 +2,7 @@
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, ORANGE, box, canvas, dot, figure, path
+from .draw import INK, ORANGE, box, canvas, dot, figure, path
 
 
 def main() -> None:
@@ -18,10 +18,10 @@ def rnn(ax: Axes) -> None:
     path(ax, (2.6, 3), (1.7, 3), colour=ORANGE)
     ax.text(3.5, 0.3, "dx", ha="center", va="center_baseline")
     path(ax, (3.5, 2.6), (3.5, 0.7), colour=ORANGE)
-    box(ax, 3.5, 3, "Wᵀ", BLUE, w=1.8)
+    box(ax, 3.5, 3, "Wᵀ", INK, w=1.8)
     path(ax, (5.4, 3), (4.4, 3), colour=ORANGE)
     ax.text(4.9, 3.35, "da", ha="center")
-    box(ax, 6.5, 3, "∘ (1 − h ∘ h)", ORANGE, w=2.2)
+    box(ax, 6.5, 3, "∘ (1 − h ∘ h)", INK, w=2.2)
     path(ax, (8.05, 3), (7.6, 3), colour=ORANGE)
     ax.text(7.85, 3.35, "dh", ha="center")
     dot(ax, 8.4, 3, "+")
@@ -44,14 +44,14 @@ def gru(ax: Axes) -> None:
     path(ax, (10.4, 8.2), (8.75, 8.2), colour=ORANGE)
     ax.text(10.5, 8.2, "dh", va="center_baseline")
     # The matrix products.
-    box(ax, 3.1, 2.6, "Uᵀ @ du", BLUE, w=3.4)
+    box(ax, 3.1, 2.6, "Uᵀ @ du", INK, w=3.4)
     path(ax, (2.6, 3.0), (2.6, 7.85), colour=ORANGE)
-    box(ax, 6.8, 1.1, "Wᵀ @ da", BLUE, w=5.2)
+    box(ax, 6.8, 1.1, "Wᵀ @ da", INK, w=5.2)
     path(ax, (9.4, 1.1), (10.4, 1.1), colour=ORANGE)
     ax.text(10.5, 1.1, "dx", va="center_baseline")
     # The gates.
     for x, gate in ((5.0, "r"), (8.4, "z")):
-        box(ax, x, 3.9, "σ′", ORANGE, w=1.1)
+        box(ax, x, 3.9, "σ′", INK, w=1.1)
         path(ax, (x, 3.5), (x, 1.5), colour=ORANGE)
         ax.text(x + 0.15, 1.85, f"da_{gate}", va="center_baseline")
     path(ax, (8.4, 2.6), (4.8, 2.6), colour=ORANGE)
@@ -61,7 +61,7 @@ def gru(ax: Axes) -> None:
     # The candidate.
     path(ax, (9.6, 8.2), (9.6, 6.9), (8.15, 6.9), colour=ORANGE)
     ax.text(9.75, 7.5, "∘ (1 − z)", va="center_baseline")
-    box(ax, 7.4, 6.9, "tanh′", ORANGE, w=1.3)
+    box(ax, 7.4, 6.9, "tanh′", INK, w=1.3)
     ax.plot([6.2, 6.75], [6.9, 6.9], color=ORANGE, lw=1.4)
     path(ax, (6.2, 6.9), (6.2, 1.5), colour=ORANGE)
     ax.text(6.35, 5.6, "da_n", va="center_baseline")

@@ -58,7 +58,7 @@ INTERACTIVE = {
     "dropout": "Draw several masks. Where the mask is 0, y and dh are both 0. Elsewhere, both are scaled by "
     "the same factor. The dots show the mean of y over all masks so far, which approaches h.",
     "scheduled_sampling": "Each dot is a random number. If it is below the ratio, the network reads the "
-    "character from the text (blue); otherwise, it reads its own prediction (green). Lower the ratio: one "
+    "character from the text (blue); otherwise, it reads its own prediction (purple). Lower the ratio: one "
     "wrong prediction leads to another, because each depends on the character read before it.",
     "train": "Press Train. The loss falls from that of the uniform baseline to below that of bigrams, which "
     "know only the previous character, and the sample changes from noise to words. Break it: raise η to 0.1, "

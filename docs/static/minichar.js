@@ -35,7 +35,7 @@ function focusScrollable() {
 document.addEventListener("DOMContentLoaded", () => {
   document.querySelector(".sidebar-drawer").ariaLabel = "Pages";
   document.querySelector(".toc-drawer").ariaLabel = "This page";
-  focusScrollable();
+  addEventListener("load", () => document.fonts.ready.then(focusScrollable)); // their widths depend on the fonts
   addEventListener("resize", focusScrollable);
   // Comments are not copied with commands, because zsh, the default on macOS, would pass them as arguments.
   for (const comment of document.querySelectorAll(".highlight-sh .c1")) comment.classList.add("shell-comment");
