@@ -44,7 +44,7 @@ SWEEP = """() => {
   }));
 }"""
 
-w, x, target = 0.4, 1.2, 0.6  # the values in lessons 1 to 3
+w, x, target = 0.4, 1.2, 0.6  # the values in lessons 1, 2 and 4
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import numpy as np
@@ -149,6 +150,19 @@ def test_index_lists_chapters_in_order(pages, tmp_path):
     pages[1].write_course(tmp_path, PACKAGE, folder)
     assert (folder / "index.md").read_text(encoding="utf-8").endswith("\n\n02_step\n10_step\n```\n")
     assert {path.name for path in folder.iterdir()} == {"index.md", "02_step.md", "10_step.md"}
+
+
+def test_the_old_address_of_a_chapter_leads_to_the_chapter(docs_pages, tmp_path):
+    pytest.importorskip("sphinx")
+    pytest.importorskip("latex2mathml")
+    (tmp_path / "course").mkdir()
+    docs_pages("extension").redirect_chapters(SimpleNamespace(outdir=tmp_path), None)
+    moved = docs_pages("course").MOVED
+    chapters = {path.stem.removeprefix("test_") for path in (ROOT / "tests" / "lessons").glob("test_*.py")}
+    assert {*moved.values()} <= chapters
+    assert chapters.isdisjoint(moved)
+    for old, new in moved.items():
+        assert f'content="0; url={new}.html"' in (tmp_path / "course" / f"{old}.html").read_text("utf-8")
 
 
 def test_command_pages_contain_every_option(pages, tmp_path):

@@ -17,17 +17,25 @@ from .interactive import INTERACTIVE
 from .terms import index_terms
 
 SHOWN_BELOW = ("EXERCISE", "ANSWER")
+MOVED = {
+    "03_complex_step": "04_complex_step",
+    "04_tanh_and_sigmoid": "03_tanh_and_sigmoid",
+    "13_dropout": "14_dropout",
+    "14_scheduled_sampling": "15_scheduled_sampling",
+    "15_rmsprop": "16_rmsprop",
+}
+"""Chapters whose number has changed: old and new page name."""
 PACKAGES = ("engine", "training")
 
 FIGURES = {
     "one_weight": {"one_weight": "The worked example, with forward values and backward derivatives."},
     "gradient_check": {"v_shape": "Measured error of a small LSTM's numerical gradient."},
+    "tanh_and_sigmoid": {
+        "nonlinearities": "The two functions and their derivatives, by which the gradient is multiplied.",
+    },
     "complex_step": {
         "tiny_steps": "Measured errors for the loss from lesson 1. The complex step loses no digits as h "
         "shrinks.",
-    },
-    "tanh_and_sigmoid": {
-        "nonlinearities": "The two functions and their derivatives, by which the gradient is multiplied.",
     },
     "softmax_cross_entropy": {
         "softmax": "Probabilities, and the gradient p - onehot(target): it is negative only at the target.",
@@ -50,7 +58,7 @@ FIGURES = {
     },
     "lstm": {
         "lstm": "One step of an LSTM. ∘ denotes element-wise multiplication.",
-        "lstm_backward": "Its backward pass. As in lesson 4, σ′ is s ∘ (1 - s), and tanh′ is 1 - y ∘ y.",
+        "lstm_backward": "Its backward pass. As in lesson 3, σ′ is s ∘ (1 - s), and tanh′ is 1 - y ∘ y.",
         "bracket": "One unit of a trained LSTM, from an opening bracket to the closing bracket. The last "
         "row shows the gradient along the cell state, relative to its value before the closing bracket.",
     },

@@ -11,6 +11,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from pages.course import MOVED
 from pages.equations import BLOCK, TYPESET, table
 from pages.interactive import FOLDER, markup
 
@@ -163,6 +164,17 @@ def add_dark_images(app: Sphinx, doctree: nodes.document) -> None:
             light.parent.insert(light.parent.index(light) + 1, dark)
 
 
+def redirect_chapters(app: Sphinx, exception: Exception | None) -> None:
+    """Write a page that redirects to the chapter for each old name of a chapter."""
+    for old, new in MOVED.items():
+        (Path(app.outdir) / "course" / f"{old}.html").write_text(
+            f"<!doctype html><html lang=en><title>Moved</title>"
+            f'<meta http-equiv=refresh content="0; url={new}.html">'
+            f'<p>This chapter is now <a href="{new}.html">here</a>.</p></html>\n',
+            encoding="utf-8",
+        )
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives, the maths renderer and the event handlers."""
     app.add_directive("picture", Picture)
@@ -172,6 +184,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-read", keep_together)
     app.connect("doctree-read", omit_long_values)
     app.connect("doctree-read", add_dark_images, priority=400)  # before Sphinx collects the images
+    app.connect("build-finished", redirect_chapters)
     app.connect("autodoc-process-docstring", fix_docstring, priority=100)  # before Napoleon
     app.connect("autodoc-process-docstring", restore_value, priority=900)  # after Napoleon
     return {"parallel_read_safe": True}

@@ -3,8 +3,8 @@
 TERMS = {
     "one_weight": ("chain rule", "gradient descent"),
     "gradient_check": ("central difference", "numerical gradient"),
-    "complex_step": ("complex-step differentiation", "complex-step derivative"),
     "tanh_and_sigmoid": ("tanh", "sigmoid"),
+    "complex_step": ("complex-step differentiation", "complex-step derivative"),
     "softmax_cross_entropy": ("softmax", "cross-entropy"),
     "linear_layer": ("matrix product", "linear layer"),
     "rnn_step": ("RNN", "hidden state"),

@@ -30,7 +30,7 @@ class Lesson:
     path : Path
         The test file.
     number : int
-        Lesson number, starting at 1.
+        Lesson number, starting at 0.
     title, summary : str
         Taken from the first line of the docstring.
     story : str
@@ -103,7 +103,7 @@ def get_lesson(name: str) -> Lesson:
         If `name` matches no lesson or more than one lesson.
     """
     lessons = find_lessons()
-    found = [lesson for lesson in lessons if str(lesson.number) == name.lstrip("0")]
+    found = [lesson for lesson in lessons if name.isdecimal() and lesson.number == int(name)]
     if not found and re.search("[A-Za-z]", name):
         found = [lesson for lesson in lessons if name.lower() in lesson.heading.lower()]
     if len(found) == 1:
@@ -112,7 +112,8 @@ def get_lesson(name: str) -> Lesson:
         choices = ", ".join(f"{lesson.number} ({lesson.title})" for lesson in found)
         raise MinicharError(f"several lessons match {name!r}: {choices}; choose one by its number")
     raise MinicharError(
-        f"there is no lesson {name!r}: choose one from 1 to {len(lessons)}; `minichar lessons` lists them"
+        f"there is no lesson {name!r}: choose one from {lessons[0].number} to {lessons[-1].number}; "
+        "`minichar lessons` lists them"
     )
 
 

@@ -2,7 +2,7 @@
 
 Training asks one question about every weight: if this weight were slightly larger, how much would
 the loss change? The answer is the derivative of the loss with respect to the weight, and almost all
-of the fifteen lessons are about computing it. Start with the smallest possible network: one input
+of this course are about computing it. Start with the smallest possible network: one input
 x, one weight w, and a target for its output y.
 
     forward (read down)              backward (read up)
@@ -18,7 +18,7 @@ differentiates the line beside it, starting at the bottom. This is the chain rul
     dw = da · a'(w)                  derivative with respect to the output × local derivative
 
 The *local derivative* is the derivative of a line's output with respect to its input:
-2 (y - target) for the loss, 1 - tanh²(a) = 1 - y² for tanh (lesson 4 derives it), and x for w x as
+2 (y - target) for the loss, 1 - tanh²(a) = 1 - y² for tanh (lesson 3 derives it), and x for w x as
 a function of w.
 
 Each line of the backward pass needs only two things: the derivative from the line below it, and

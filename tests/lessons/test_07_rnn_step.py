@@ -8,7 +8,7 @@ computes the next state from the previous state and an input x (Elman 1990):
 
 W has H rows. Its columns are W_h for h_prev, W_x for x, and the bias.
 
-This is the linear layer from lesson 6 followed by the tanh from lesson 4. The backward pass starts
+This is the linear layer from lesson 6 followed by the tanh from lesson 3. The backward pass starts
 at the last line, with dh, the gradient of the loss with respect to the new state:
 
     h = tanh(a)

@@ -1,4 +1,4 @@
-"""Lesson 3. The complex step: a derivative accurate to the last digit, because nothing cancels.
+"""Lesson 4. The complex step: a derivative accurate to the last digit, because nothing cancels.
 
 The V-shape in lesson 2 has a left branch because digits cancel in f(w + h) - f(w - h). To avoid the
 subtraction, take the step along the imaginary axis instead. By Taylor's theorem, with i² = -1,
@@ -110,7 +110,7 @@ def test_on_a_whole_network_the_complex_step_is_ten_thousand_times_more_accurate
 
 
 EXERCISE = """
-In tests/lessons/test_03_complex_step.py, in f, change
+In tests/lessons/test_04_complex_step.py, in f, change
 
     return (tanh(w * x) - target) ** 2
 

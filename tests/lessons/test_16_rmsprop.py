@@ -1,4 +1,4 @@
-"""Lesson 15. RMSprop in a ravine: a step size for every weight.
+"""Lesson 16. RMSprop in a ravine: a step size for every weight.
 
 The gradient is correct, but how large should a step be? Plain gradient descent has one learning
 rate η for all weights:

@@ -1,4 +1,4 @@
-"""Lesson 4. Tanh and sigmoid: two derivatives that depend only on the function's value.
+"""Lesson 3. Tanh and sigmoid: two derivatives that depend only on the function's value.
 
 A network needs a nonlinearity between its matrix products. The cells in this engine use two: tanh,
 with values between -1 and 1, for content, and the sigmoid σ, with values between 0 and 1, for

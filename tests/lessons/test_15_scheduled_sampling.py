@@ -1,4 +1,4 @@
-"""Lesson 14. Scheduled sampling: training on the model's own predictions, and a biased gradient.
+"""Lesson 15. Scheduled sampling: training on the model's own predictions, and a biased gradient.
 
 During training, the network normally reads the characters of the text. This is *teacher forcing*.
 During generation, it reads its own predictions. It was never trained on its own mistakes, so one

@@ -1,4 +1,4 @@
-"""Lesson 13. Dropout: the same mask forward and backward, and no rescaling after training.
+"""Lesson 14. Dropout: the same mask forward and backward, and no rescaling after training.
 
 A network with more weights than there are characters in the training text can memorise the text.
 *Dropout* (Srivastava et al. 2014) makes memorising harder. In training, it sets each unit to 0 with
