@@ -1,22 +1,25 @@
 """The course: one chapter per lesson, generated from the lesson's test file.
 
-A chapter starts with the lesson's docstring, in which indented blocks are equations and diagrams. Next
-come the engine functions that the lesson uses, followed by the lesson's code and tests, with the test
-names as headings. The exercise, its answer and the complete source files come last. Everything is read from
-the source, so a chapter always matches the code.
+A chapter starts with the lesson's docstring, in which indented blocks are equations and diagrams, and
+``[output: NAME]`` is replaced by what the lesson's function returns. The exercise comes next, followed by
+the engine's functions that the lesson uses. Tests and source files are folded. Everything is read from the
+source, so a chapter always matches the code.
 """
 
 import ast
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from minichar.cli.course import read_lesson
+from minichar.cli.course import OUTPUT, Lesson, output, read_lesson
 from pages.equations import BLOCK, prose, typeset
 
 from .interactive import INTERACTIVE
 from .terms import index_terms
 
 SHOWN_BELOW = ("EXERCISE", "ANSWER")
+OUTPUTS = Path(__file__).parents[1] / "live"
+"""Directory for the text that the lessons' models write, which takes seconds per lesson to generate."""
 MOVED = {
     "03_complex_step": "04_complex_step",
     "04_tanh_and_sigmoid": "03_tanh_and_sigmoid",
@@ -25,7 +28,7 @@ MOVED = {
     "15_rmsprop": "16_rmsprop",
 }
 """Chapters whose number has changed: old and new page name."""
-PACKAGES = ("engine", "training")
+PACKAGES = ("engine", "training", "text", "sampling")
 
 FIGURES = {
     "one_weight": {"one_weight": "The worked example, with forward values and backward derivatives."},
@@ -113,9 +116,17 @@ def write_course(lessons: Path, package: Path, folder: Path) -> None:
     """Write ``folder/index.md`` and one page per ``test_*.py`` file in `lessons`."""
     paths = sorted(lessons.glob("test_*.py"))
     for path in paths:
-        (folder / f"{page_name(path)}.md").write_text(chapter(path, package), encoding="utf-8")
+        (folder / f"{page_name(path)}.md").write_text(chapter(path, package, kept_output), encoding="utf-8")
     index = INDEX.format(entries="\n".join(map(page_name, paths)))
     (folder / "index.md").write_text(index, encoding="utf-8")
+
+
+def kept_output(lesson: Lesson, name: str) -> str:
+    """Return the output of a lesson's function, which is computed only if the lesson has changed."""
+    kept = OUTPUTS / f"{page_name(lesson.path)}.txt"
+    if not kept.exists() or kept.stat().st_mtime < lesson.path.stat().st_mtime:
+        kept.write_text(output(lesson, name), encoding="utf-8")
+    return kept.read_text(encoding="utf-8")
 
 
 def page_name(path: Path) -> str:
@@ -123,45 +134,56 @@ def page_name(path: Path) -> str:
     return path.stem.removeprefix("test_")
 
 
-def chapter(path: Path, package: Path) -> str:
-    """Return a lesson's page as Markdown."""
+def chapter(path: Path, package: Path, output: Callable[[Lesson, str], str]) -> str:
+    """Return a lesson's page as Markdown. ``output(lesson, name)`` is the text that a function returns."""
     lesson, source = read_lesson(path), path.read_text(encoding="utf-8")
     body = ast.parse(source).body
     _, _, key = page_name(path).partition("_")
     page = [f"# {lesson.number}. {lesson.title}", *index_terms(key)]
+    story = linked(typeset(lesson.story.partition("\n")[2].strip("\n")), path.parent)
     page += [
         f"*{prose(lesson.summary[0].upper() + lesson.summary[1:])}.*",
-        linked(typeset(lesson.story.partition("\n")[2].strip("\n")), path.parent),
+        OUTPUT.sub(lambda match: written(output(lesson, match[1])), story),
     ]
     page += [f"```{{picture}} {name}\n{typeset(words)}\n```" for name, words in FIGURES.get(key, {}).items()]
     if key in INTERACTIVE:
         page.append(f"```{{interactive}} {key}\n{typeset(INTERACTIVE[key])}\n```")
+    again = f"Run `minichar lessons {lesson.number}` again, and then undo your change."
+    page += [
+        "## Exercise",
+        with_code(lesson.exercise),
+        again,
+        details("The answer", with_code(lesson.answer)),
+    ]
     files = source_files(body)
     shown = {name: used_definitions(package / name, body, files) for name in dict.fromkeys(files.values())}
     if any(shown.values()):
-        page.append("## In the source")
+        page.append("## What the engine does")
         for name, definitions in shown.items():
             page += [f"`minichar/{name}`:", *map(fenced, definitions)] if definitions else []
     page += [
         "## Tests",
-        f"This is the code in `tests/lessons/{path.name}`. Run it with `minichar lessons {lesson.number}`, "
-        f"or download the chapter as a {{download}}`notebook <../notebooks/{page_name(path)}.ipynb>`.",
+        f"Each sentence is a test in `tests/lessons/{path.name}`. Run them with `minichar lessons "
+        f"{lesson.number}`, or download the chapter as a "
+        f"{{download}}`notebook <../notebooks/{page_name(path)}.ipynb>`.",
     ]
     for test, code in pieces(source):
-        page += [f"### {sentence(test.name)}"] if test else []
-        page.append(fenced(code))
-    again = f"Run `minichar lessons {lesson.number}` again, and then undo your change."
-    answer = details("The answer", with_code(lesson.answer))
-    page += ["## Exercise", with_code(lesson.exercise), again, answer, "## Source files"]
+        page.append(details(sentence(test.name) if test else "Definitions", fenced(code)))
+    page.append("## Source files")
     for name in shown:
         page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
     return "\n\n".join(page) + "\n"
 
 
+def written(text: str) -> str:
+    """Return what a lesson's model has written as a block of text."""
+    return f"```{{code-block}} text\n:class: written\n\n{text}\n```"
+
+
 def pieces(source: str) -> list[tuple[ast.FunctionDef | None, str]]:
     """Split a lesson's code into ``(test, code)`` pairs. The test is None for code outside tests.
 
-    The lesson's docstring, exercise and answer are omitted.
+    The docstring, the exercise, the answer and tests of the numbers in the docstring are omitted.
     """
     lines, (docstring, *body) = source.splitlines(), ast.parse(source).body
     found: list[tuple[ast.FunctionDef | None, str]] = []
@@ -172,7 +194,8 @@ def pieces(source: str) -> list[tuple[ast.FunctionDef | None, str]]:
         start = node.end_lineno or start
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             found += [(None, code)] if code else []
-            found.append((node, piece))
+            if "__doc__" not in piece:
+                found.append((node, piece))
             code = ""
         elif not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in SHOWN_BELOW):
             code += f"{gap}{piece}\n"

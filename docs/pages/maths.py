@@ -68,7 +68,7 @@ class Parser:
         pieces: list[str] = []
         term = 0  # index in `pieces` where the current term starts
         while self.tokens and self.text != self.closing:
-            if self.kind == "operator" or (self.flat and self.text == "/"):
+            if self.kind == "operator" or (self.flat and self.text == "/") or self.is_condition():
                 form = ' form="infix"' if self.text == "~" else ""  # ~ is infix even at the start of a cell
                 form = ' form="prefix"' if self.text == "-" and term == len(pieces) else form
                 sign = self.take()
@@ -82,6 +82,10 @@ class Parser:
                 pieces += self.factor(first=not pieces or pieces[-1].startswith("<mo"))
                 term = len(pieces) if pieces and pieces[-1].startswith("<mtext") else term
         return "".join(pieces)
+
+    def is_condition(self) -> bool:
+        """Return whether the next token is the bar in ``p(x | h)``, which is followed by a space."""
+        return self.text == "|" and self.tokens[1:2] == [("space", " ")]
 
     def factors(self) -> list[str]:
         """Parse the factors up to the next operator or the end of the group."""

@@ -3,21 +3,29 @@
 A lesson is a test file ``test_NN_name.py``. The module docstring is the lesson text. The first line of the
 docstring has the form ``Lesson N. Title: summary.`` Each lesson file ends with two strings, ``EXERCISE`` and
 ``ANSWER``. In a source tree, the lessons are in ``tests/lessons``; a wheel installs them as data files.
+
+A line ``[figure: NAME]`` in the text shows a figure on the site, and ``[output: NAME]`` the text that the
+lesson's function ``NAME()`` returns.
 """
 
 import ast
 import os
 import re
+import runpy
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import chdir, suppress
 from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
 
 from minichar.errors import MinicharError
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = PACKAGE.parent / "tests" / "lessons"
+FIGURE = re.compile(r"\[figure: [\w.]+\]\n\n")
+OUTPUT = re.compile(r"\[output: (\w+)\]")
 FIRST_LINE = re.compile(r"Lesson (\d+)\. (.+?): (.+)\.")
 
 
@@ -117,6 +125,36 @@ def get_lesson(name: str) -> Lesson:
     )
 
 
+def import_pytest() -> ModuleType:
+    """Import pytest, which the lessons need.
+
+    Raises
+    ------
+    MinicharError
+        If pytest cannot be imported.
+    """
+    try:
+        return import_module("pytest")
+    except ImportError as error:
+        raise MinicharError(
+            f"lessons need pytest ({error}): run `pip install -e '.[test]'` in minichar's source directory, "
+            "or `pip install pytest` if you skip the exercises"
+        ) from error
+
+
+def output(lesson: Lesson, name: str) -> str:
+    """Return the text that a lesson's function returns. Files that it writes are discarded.
+
+    Raises
+    ------
+    MinicharError
+        If pytest, which some lessons import, cannot be imported.
+    """
+    import_pytest()
+    with TemporaryDirectory() as folder, chdir(folder):
+        return str(runpy.run_path(str(lesson.path))[name]())
+
+
 def run_lesson(lesson: Lesson) -> int:
     """Run a lesson's tests, print the results to standard output, and return pytest's exit status.
 
@@ -125,13 +163,7 @@ def run_lesson(lesson: Lesson) -> int:
     MinicharError
         If pytest cannot be imported.
     """
-    try:
-        pytest = import_module("pytest")
-    except ImportError as error:
-        raise MinicharError(
-            f"lessons need pytest ({error}): run `pip install -e '.[test]'` in minichar's source directory, "
-            "or `pip install pytest` if you skip the exercises"
-        ) from error
+    pytest = import_pytest()
     # Ignore pytest options in the environment, and any configuration, fixtures and cache in the lesson's
     # directory.
     os.environ.pop("PYTEST_ADDOPTS", None)

@@ -6,14 +6,26 @@ from pathlib import Path
 
 import click
 
-from minichar.cli.course import PACKAGE, find_lessons, get_lesson, run_lesson
+from minichar.cli.course import FIGURE, OUTPUT, PACKAGE, Lesson, find_lessons, get_lesson, output, run_lesson
 from minichar.cli.options import GroupedCommand, argument
 
 
-def wrapped(text: str) -> str:
+def print_story(lesson: Lesson) -> None:
+    """Print a lesson's text without its figures and with the outputs of its functions."""
+    parts = OUTPUT.split(FIGURE.sub("", lesson.story))
+    for i, part in enumerate(parts):
+        click.echo(wrapped(output(lesson, part), margin="    ") if i % 2 else wrapped(part.strip("\n")))
+        click.echo()
+
+
+def wrapped(text: str, margin: str = "") -> str:
     """Wrap paragraphs to the terminal width, leaving indented equations unchanged."""
     fill = textwrap.TextWrapper(
-        min(shutil.get_terminal_size().columns, 100), break_long_words=False, break_on_hyphens=False
+        min(shutil.get_terminal_size().columns, 100),
+        initial_indent=margin,
+        subsequent_indent=margin,
+        break_long_words=False,
+        break_on_hyphens=False,
     ).fill
     blocks = text.split("\n\n")
     return "\n\n".join(block if block.startswith(" ") else fill(block) for block in blocks)
@@ -45,7 +57,7 @@ def command(ctx: click.Context, name: str | None, answer: bool) -> None:
         width = max(len(lesson.title) for lesson in lessons)
         for lesson in lessons:
             click.echo(f"{lesson.number:2}  {lesson.title:{width}}  {lesson.summary}")
-        click.echo("start with: minichar lessons 1", err=True)
+        click.echo("start with: minichar lessons 0", err=True)
         return
     lesson = get_lesson(name)
     if answer:
@@ -58,7 +70,7 @@ def command(ctx: click.Context, name: str | None, answer: bool) -> None:
             "run `pip install -e .` in this directory first",
             err=True,
         )
-    click.echo(f"{wrapped(lesson.story)}\n")
+    print_story(lesson)
     status = run_lesson(lesson)
     click.echo(f"\nExercise\n\n{wrapped(lesson.exercise)}\n")
     click.echo(f"Undo the change afterwards. To see the answer: minichar lessons {lesson.number} --answer")

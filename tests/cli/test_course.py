@@ -70,7 +70,8 @@ def test_cell_lessons_quote_the_equations_and_backward_pass_of_the_code(number, 
     assert [line for line in equations(cell) + backward if line not in story] == []
 
 
-def test_lessons_have_the_numbers_of_their_files():
+def test_lessons_are_numbered_consecutively_from_0():
+    assert [lesson.number for lesson in LESSONS] == list(range(len(LESSONS)))
     for lesson in LESSONS:
         assert lesson.path.name.startswith(f"test_{lesson.number:02}_")
 
@@ -120,7 +121,7 @@ def test_wheel_contains_every_lesson():
 
 
 def test_lesson_number_may_be_padded():
-    assert get_lesson("07") == get_lesson("7") == LESSONS[6]
+    assert get_lesson("07") == get_lesson("7") == LESSONS[7]
 
 
 @pytest.fixture
@@ -151,7 +152,8 @@ def test_missing_lessons_raise(record):
 
 def test_lists_the_lessons(cli):
     lines = cli("lessons").stdout.splitlines()
-    assert re.fullmatch(r" 1  One weight +the chain rule .*", lines[0])
+    assert re.fullmatch(r" 0  Guess the next letter +count, guess, .*", lines[0])
+    assert [int(line[:2]) for line in lines] == list(range(len(LESSONS)))
     assert max(map(len, lines)) <= 110
 
 
@@ -171,7 +173,7 @@ def test_prints_the_lesson_runs_it_and_prints_the_exercise(process, monkeypatch)
 
 @pytest.mark.parametrize("name", ["99", "-1", "seven", ""])
 def test_unknown_lesson_is_an_error(cli, name):
-    words = f"there is no lesson {name!r}: choose one from 1 to 16; `minichar lessons` lists them"
+    words = f"there is no lesson {name!r}: choose one from 0 to 18; `minichar lessons` lists them"
     assert cli("lessons", "--", name, status=1).stderr == f"Error: {words}\n"
 
 
