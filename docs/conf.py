@@ -9,6 +9,8 @@ import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
+from sphinx.errors import ConfigError
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 sys.path.insert(0, str(HERE))
@@ -16,7 +18,7 @@ sys.path.insert(0, str(HERE))
 from figures import draw_if_stale  # noqa: E402
 from pages.api import write_api  # noqa: E402
 from pages.commands import write_commands  # noqa: E402
-from pages.course import write_course  # noqa: E402
+from pages.course import UnknownFigure, write_course  # noqa: E402
 from pages.live import write_live_model  # noqa: E402
 from pages.notebooks import write_notebooks  # noqa: E402
 
@@ -24,7 +26,10 @@ for name in ("course", "commands", "api", "live", "notebooks"):
     (HERE / name).mkdir(exist_ok=True)
     for old in (HERE / name).glob("*.md"):
         old.unlink()
-write_course(ROOT / "tests" / "lessons", ROOT / "minichar", HERE / "course")
+try:
+    write_course(ROOT / "tests" / "lessons", ROOT / "minichar", HERE / "course")
+except UnknownFigure as error:
+    raise ConfigError(str(error)) from None
 write_notebooks(ROOT / "tests" / "lessons", HERE / "notebooks")
 write_commands(HERE / "commands")
 write_api(HERE / "api")

@@ -7,14 +7,17 @@ chapters of the site in that directory. In CI, they are tested only in the site.
 import os
 import re
 from cmath import tanh as complex_tanh
+from collections import Counter
 from functools import cache
-from math import tanh
+from itertools import pairwise
+from math import log, tanh
 from pathlib import Path
 from runpy import run_path
 
 import numpy as np
 import pytest
-from optional import chromium
+from optional import chromium, playwright
+from toys import TEXT, toy_model
 
 from minichar.devices.cpu import CPU
 from minichar.devices.random import Uniform
@@ -23,8 +26,11 @@ from minichar.engine.layer import Layer
 from minichar.engine.linear import Linear
 from minichar.engine.parameters import Parameters
 from minichar.engine.rnn import RNN
+from minichar.text.batches import split_text
 from minichar.training import optimiser
 from minichar.training.scheduled_sampling import ScheduledSampling
+from minichar.training.settings import Settings
+from minichar.training.step import TrainingStep
 
 if "CI" in os.environ and "SITE" not in os.environ:
     pytest.skip("these tests run after the site is built", allow_module_level=True)
@@ -61,7 +67,8 @@ def open_page(browser, tmp_path_factory):
     @cache
     def open_page(name):
         if "SITE" in os.environ:
-            path = Path(os.environ["SITE"]).resolve() / "course" / f"{LESSONS[name].stem[5:]}.html"
+            page = f"course/{LESSONS[name].stem[5:]}.html" if name in LESSONS else "index.html"
+            path = Path(os.environ["SITE"]).resolve() / page
         else:
             path = folder / f"{name}.html"
             page = PAGE.format(name=name, markup=markup(name), caption=CAPTIONS[name])
@@ -69,12 +76,18 @@ def open_page(browser, tmp_path_factory):
         page = browser.new_page()
         page.on("pageerror", lambda error: problems.append((name, error)))
         page.on("console", lambda message: problems.append((name, message.text)))
-        page.on("request", lambda request: request.url.startswith("file:") or problems.append(request.url))
+        local = ("file:", "blob:")
+        page.on("request", lambda request: request.url.startswith(local) or problems.append(request.url))
         page.goto(path.as_uri())
         return page
 
     yield open_page
     assert problems == []
+
+
+@pytest.fixture(scope="module")
+def expect():
+    return playwright().expect
 
 
 @pytest.fixture(scope="module")
@@ -115,8 +128,8 @@ def column(values):
     return np.reshape(np.array(values, float), (-1, 1, 1))
 
 
-def test_every_lesson_has_a_figure():
-    assert list(CAPTIONS) == list(LESSONS)
+def test_figures_are_in_the_order_of_the_lessons():
+    assert [name for name in CAPTIONS if name in LESSONS] == [name for name in LESSONS if name in CAPTIONS]
 
 
 def test_one_weight(maths):
@@ -348,6 +361,126 @@ def test_rmsprop(maths):
     exact = gradcheck.complex_step(lambda theta: 0.5 * (100 * theta[0] ** 2 + theta[1] ** 2), path[3])
     close(call("gradient", path[3]), exact)
     close(call("lossAt", path[3]), 0.5 * (slopes * path[3] ** 2).sum())
+
+
+LEARN = """([{ W, Wx, R }, inputs, targets, B, H, limit, eta]) => {
+  const { network } = interactive.maths.train;
+  const parameters = { W: Float64Array.from(W), Wx: Float64Array.from(Wx), R: Float64Array.from(R) };
+  const squares = Object.fromEntries(Object.entries(parameters).map(([name, q]) => [name, q.map(() => 0)]));
+  let [h, c] = [new Float64Array(B * H), new Float64Array(B * H)];
+  const plain = (arrays) => Object.fromEntries(Object.entries(arrays).map(([name, q]) => [name, [...q]]));
+  return inputs.map((ids, k) => {
+    const learned = network.learn(parameters, ids, targets[k], h, c, { B, H });
+    [h, c] = [learned.h, learned.c];
+    const norm = network.update(parameters, learned.gradients, squares, { eta, limit });
+    return { loss: learned.loss, norm, gradients: plain(learned.gradients), parameters: plain(parameters) };
+  });
+}"""
+SIZES = {"T": 5, "B": 3, "H": 6}  # no multiples of the blocks in which products are computed
+
+
+def in_the_page(arrays):
+    """Return the engine's arrays by the names in the page, in its layout."""
+    names = {"W": "layer1.W", "Wx": "layer1.Wx", "R": "readout.W"}
+    found = {name: arrays[theirs] for name, theirs in names.items()}
+    return {**{name: q.ravel().tolist() for name, q in found.items()}, "Wx": found["Wx"].T.ravel().tolist()}
+
+
+def test_training_in_the_page_computes_what_the_engine_computes(open_page):
+    """Three chunks: the losses, the gradients, clipping by norm, RMSprop, and the carried states."""
+    T, B, H = SIZES.values()
+    eta, limit, model = 0.02, 0.4, toy_model("".join(sorted(set(TEXT))), rnn_size=H, num_layers=1)
+    ids = model.vocabulary.encode(TEXT)
+    chunks = list(split_text(ids, B, T, train_frac=1.0, val_frac=0.0).train)[:3]
+    settings = Settings(
+        grad_clip=0, clip_norm=limit, learning_rate=eta, decay_rate=0.95, weight_decay=0, ema=0
+    )
+    start, engine = in_the_page(model.parameters), TrainingStep(model, T, B, settings)
+    inputs, targets = ([chunk[k].ravel().tolist() for chunk in chunks] for k in (0, 1))
+    steps = open_page("train").evaluate(LEARN, [start, inputs, targets, B, H, limit, eta])
+    network, norms = model.network(T, B), []
+    for chunk, found in zip(chunks, steps, strict=True):
+        close(found["loss"], network.learn(*chunk))
+        for name, expected in in_the_page(network.gradient).items():
+            close(found["gradients"][name], expected)
+        close(found["norm"], np.linalg.norm(network.gradient.flat))
+        norms.append(found["norm"])
+        network.carry()
+        engine.learn(*chunk, CPU.uniform(1))
+        for name, expected in in_the_page(model.parameters).items():
+            close(found["parameters"][name], expected)
+    assert min(norms) < limit < max(norms)  # one chunk is clipped, and another is not
+
+
+def test_training_in_the_page_is_soon_better_than_bigrams(open_page, record_property):
+    """After 300 steps, its loss is below that of a predictor that has counted all pairs in the text."""
+    found = open_page("train").evaluate("""() => {
+      const { Training, bigramLoss } = interactive.maths.train.training;
+      const text = document.getElementById("script-text").textContent.trim();
+      const [run, begun] = [new Training(text), performance.now()];
+      const losses = interactive.range(300, () => run.step({ eta: 0.02 }).loss);
+      const seconds = (performance.now() - begun) / 1000;
+      const sample = run.sample(100, 0.6).characters.join("");
+      return { text, losses, seconds, sample, bigram: bigramLoss(run.ids) };
+    }""")
+    pairs, singles = Counter(pairwise(found["text"])), Counter(found["text"][:-1])
+    bigram = -sum(n * log(n / singles[pair[0]]) for pair, n in pairs.items()) / pairs.total()
+    close(found["bigram"], bigram)
+    assert found["losses"][0] == pytest.approx(log(len(set(found["text"]))), abs=0.05)
+    assert np.mean(found["losses"][-50:]) < bigram - 0.3
+    words = set(re.findall("[a-z]+", found["text"]))
+    written = re.findall("[a-z]{3,}", found["sample"])[:-1]
+    assert sum(word in words for word in written) > len(written) / 2 > 3
+    record_property("seconds for 300 steps", round(found["seconds"], 1))
+
+
+def test_without_gradients_through_time_each_step_is_alone(open_page):
+    """`cut` gives the gradients of chunks of one step that start from the same states."""
+    whole, alone = open_page("train").evaluate("""() => {
+      const { network } = interactive.maths.train;
+      const [B, H, random] = [2, 3, interactive.uniform(1)];
+      const parameters = network.initialWeights(4, H, random);
+      const zero = () => new Float64Array(B * H);
+      const [inputs, targets] = [[0, 1, 2, 3], [3, 2, 1, 0]];
+      const cut = network.learn(parameters, inputs, targets, zero(), zero(), { B, H, cut: true });
+      const learn = (k, h, c) => {
+        return network.learn(parameters, inputs.slice(k, k + B), targets.slice(k, k + B), h, c, { B, H });
+      };
+      const first = learn(0, zero(), zero());
+      const last = learn(B, first.h, first.c);
+      const mean = [...first.gradients.W].map((g, n) => (g + last.gradients.W[n]) / 2);
+      return [[...cut.gradients.W], mean];
+    }""")
+    close(whole, alone)
+
+
+def test_the_page_trains_on_a_pasted_text(open_page, expect):
+    page = open_page("train")
+    figure = page.locator("figure", has=page.locator("#interactive-train"))
+    sample, button = figure.locator(".sample"), figure.get_by_role("button").first
+    expect(sample).not_to_be_empty()
+    figure.locator("summary").click()
+    figure.locator("textarea").fill("too short")
+    figure.get_by_role("button", name="Start again").click()
+    expect(figure.locator("output")).to_contain_text("at least 200 characters")
+    figure.locator("textarea").fill("ab😀" * 100)
+    figure.get_by_role("button", name="Start again").click()
+    expect(sample).to_contain_text("ab😀ab😀ab😀ab😀")
+    expect(figure.locator("svg")).to_contain_text("uniform 1.10")
+    expect(figure.locator("svg")).to_contain_text("bigram 0.00")
+    button.click()
+    expect(button).to_have_text("Train")
+    unit = figure.get_by_role("slider", name="unit")
+    tints = sample.locator("span").first.get_attribute("style")
+    unit.fill("2")
+    assert sample.locator("span").first.get_attribute("style") != tints
+    figure.get_by_label("forget bias 0").check()  # starts again with other weights, but does not train
+    expect(sample).not_to_contain_text("ab😀ab😀ab😀ab😀")
+    expect(button).to_have_text("Train")
+
+
+def test_the_training_figure_is_small():
+    assert len(markup("train").encode()) < 60_000
 
 
 @pytest.mark.parametrize("name", LESSONS)

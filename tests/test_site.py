@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from minichar.cli import COMMANDS, main
+from minichar.cli.course import read_lesson
 from minichar.cli.examples import EXAMPLES
 from minichar.cli.options import DescribedArgument
 
@@ -49,6 +50,10 @@ EXERCISE = """
 In minichar/engine/lstm.py, in __call__, change
 
     return w * x
+
+to
+
+    return w
 
 and run the test.
 """
@@ -92,20 +97,25 @@ def pages(docs_pages):
     return docs_pages("commands"), docs_pages("course")
 
 
+def name_of(lesson, name):
+    """Return a text in place of the output of a lesson's function."""
+    return f"{name} of {lesson.number}"
+
+
 def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     path = tmp_path / "test_07_step.py"
     path.write_text(LESSON)
     (tmp_path / "test_08_more.py").touch()
-    chapter = pages[1].chapter(path, PACKAGE)
+    chapter = pages[1].chapter(path, PACKAGE, name_of)
     in_order = [
         f"# 7. A step\n\n*Forward and {DW} backward.*\n\nAn introduction",
         "<td class=comment colspan=1>backward</td></tr>\n</table>\n</div>\n\nMore text",
         " ([lesson 8](08_more.md)), as in lesson 9.",
-        "`minichar/engine/lstm.py`:\n\n```py\ndef backward(",
-        "import Linear\n\nx = 2.0\n\n# A comment.\ndef forward(w):\n",
-        "### The slope of an RNN is x\n\n```py\ndef test_the_slope_of_an_rnn_is_x():\n",
-        "## Exercise\n\nIn `minichar/engine/lstm.py`, in `__call__`, change\n\n    return w * x\n\nand run",
+        "## Exercise\n\nIn `minichar/engine/lstm.py`, in `__call__`, change\n\n    return w * x\n\nto",
         f"<summary>The answer</summary>\n\n`test_the_slope` fails: {DW} is 0.\n\n</details>",
+        "## What the engine does\n\n`minichar/engine/lstm.py`:\n\n```py\ndef backward(",
+        "import Linear\n\nx = 2.0\n\n# A comment.\ndef forward(w):\n",
+        "<summary>The slope of an RNN is x</summary>\n\n```py\ndef test_the_slope_of_an_rnn_is_x():\n",
         "<summary><code>minichar/engine/lstm.py</code></summary>",
         "<summary><code>minichar/engine/linear.py</code></summary>",
     ]
@@ -117,29 +127,72 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     assert (PACKAGE / "engine" / "linear.py").read_text(encoding="utf-8").strip() in chapter
 
 
-def test_every_chapter_contains_its_figures_and_terms(pages):
+def test_every_chapter_has_a_figure_and_terms_and_every_drawing_is_in_a_chapter(pages):
+    drawings = set()
     for path in (ROOT / "tests" / "lessons").glob("test_*.py"):
-        name, chapter = path.stem.removeprefix("test_")[3:], pages[1].chapter(path, PACKAGE)
-        assert f"```{{interactive}} {name}\n" in chapter
-        assert "\n\n```{picture} " in chapter, path.name
+        chapter = pages[1].chapter(path, PACKAGE, name_of)
+        assert "\n\n```{interactive} " in chapter, path.name
         assert "\n\n```{index} ! " in chapter, path.name
+        drawings |= {*re.findall(r"^```{picture} (\w+)$", chapter, re.MULTILINE)}
+    assert drawings == {*pages[1].DRAWINGS}
+
+
+def test_a_lesson_places_its_figures(pages, tmp_path):
+    path = tmp_path / "test_11_lstm.py"
+    marked = "[figure: lstm.svg]\n\nMore text (lesson 8)\n\n[figure: train]\n\n[output: it_writes]\n\nis"
+    path.write_text(LESSON.replace("More text (lesson 8), as", marked))
+    chapter = pages[1].chapter(path, PACKAGE, name_of)
+    in_order = [
+        "backward</td></tr>\n</table>\n</div>\n\n```{picture} lstm\nOne step of an LSTM.",
+        "```\n\nMore text (lesson 8)\n\n```{interactive} train\nPress Train.",
+        "```\n\n```{code-block} text\n:class: written\n\nit_writes of 7\n```",
+        "```\n\nis in lesson 9.",
+    ]
+    places = [chapter.find(piece) for piece in in_order]
+    assert -1 not in places
+    assert places == sorted(places)
+    assert chapter.count("```{") == 4  # with the index
+    path.write_text(LESSON.replace("More text", "[figure: nothing]\n\nMore text"))
+    with pytest.raises(
+        pages[1].UnknownFigure, match=r"^test_11_lstm.py: there is no figure 'nothing': .*, lstm,"
+    ):
+        pages[1].chapter(path, PACKAGE, name_of)
 
 
 def test_a_lesson_becomes_a_notebook_that_runs_its_tests(pages, tmp_path):
     from pages import notebooks
 
     path = tmp_path / "test_07_step.py"
-    path.write_text(LESSON.replace("\n\nEXERCISE", FIXTURES + "\n\nEXERCISE"))
+    lesson = LESSON.replace("More text", "[figure: train]\n\nMore text")
+    path.write_text(lesson.replace("\n\nEXERCISE", FIXTURES + "\n\nEXERCISE"))
     script = notebooks.script(path)
-    assert script.count("# %% [markdown]\n") == 5  # the text, three tests and the exercise
-    assert "#     dw = dy x        backward\n" in script
+    assert "# [figure" not in script
+    # The text in two parts, the exercise and its answer, and two tests; the test of the text is left out.
+    assert script.count("# %% [markdown]\n") == 6
+    assert "$=dy\\,x$" in script
+    assert "__doc__" not in script
+    assert "<math" not in script
     assert "@pytest" not in script
     assert "# EXERCISE" not in script
+    cells = script.split("# %%")
+    (change,) = [cell for cell in cells if "source.replace('return w * x', 'return w')" in cell]
+    cells.remove(change)  # it would copy the package
     ran: dict = {"calls": []}
-    exec(script, ran)
+    exec("# %%".join(cells), ran)
     assert ran["calls"] == [(1, [0]), (2, [0])]  # new fixtures for each value
     with pytest.raises(AssertionError):
-        exec(script.replace("return w * x", "return w"), {"calls": []})
+        exec("# %%".join(cells).replace("return w * x", "return w"), {"calls": []})
+
+
+def test_every_formula_in_a_notebook_is_latex(docs_pages):
+    converter = pytest.importorskip("latex2mathml.converter")
+    typeset, with_latex = docs_pages("equations").typeset, docs_pages("latex").with_latex
+    for path in (ROOT / "tests" / "lessons").glob("test_*.py"):
+        story = with_latex(typeset(read_lesson(path).story))
+        assert not re.search('<math|class="together', story)
+        for formula in re.findall(r"\$([^$]*)\$", story):
+            assert formula.isascii(), (path.name, formula)
+            converter.convert(formula)
 
 
 def test_index_lists_chapters_in_order(pages, tmp_path):

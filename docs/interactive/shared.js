@@ -147,8 +147,8 @@ const interactive = (() => {
       for (const paint of this.painters) paint();
     }
 
-    picture(width, height, paint) {
-      const attributes = { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": this.label };
+    picture(width, height, paint, label = this.label) {
+      const attributes = { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label };
       const svg = append(this.pictures, "svg", attributes);
       this.painters.push(() => {
         svg.replaceChildren();
@@ -188,9 +188,22 @@ const interactive = (() => {
 
     buttons(actions) {
       const row = append(this.controls, "div", { class: "wide" });
-      for (const [label, act] of Object.entries(actions)) {
-        this.onClick(append(row, "button", { type: "button" }, label), act);
-      }
+      return Object.entries(actions).map(([label, act]) => {
+        const button = append(row, "button", { type: "button" }, label);
+        this.onClick(button, act);
+        return button;
+      });
+    }
+
+    // Add a row of check boxes, whose values are 0 or 1.
+    checks(...labels) {
+      const row = append(this.controls, "div", { class: "wide checks" });
+      return labels.map((label) => {
+        const box = append(row, "label");
+        const input = append(box, "input", { type: "checkbox" });
+        append(box, "span", {}, label);
+        return this.control(input, "checked");
+      });
     }
 
     onClick(element, act) {
@@ -203,6 +216,7 @@ const interactive = (() => {
 
     control(element, property) {
       return {
+        element,
         get value() {
           return Number(element[property]);
         },
@@ -235,5 +249,5 @@ const interactive = (() => {
   const sum = (values) => values.reduce((total, value) => total + value, 0);
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-  return { show, maths, fixed, power, exponent, compact, uniform, range, sum, clamp };
+  return { show, append, maths, fixed, power, exponent, compact, uniform, range, sum, clamp };
 })();

@@ -1,9 +1,9 @@
 """The course: one chapter per lesson, generated from the lesson's test file.
 
 A chapter starts with the lesson's docstring, in which indented blocks are equations and diagrams, and
-``[output: NAME]`` is replaced by what the lesson's function returns. The exercise comes next, followed by
-the engine's functions that the lesson uses. Tests and source files are folded. Everything is read from the
-source, so a chapter always matches the code.
+the lines ``[figure: NAME]`` and ``[output: NAME]`` place figures and the text that the lesson's functions
+return. The exercise comes next, followed by the engine's functions that the lesson uses. Tests and source
+files are folded. Everything is read from the source, so a chapter always matches the code.
 """
 
 import ast
@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from minichar.cli.course import OUTPUT, Lesson, output, read_lesson
+from minichar.cli.course import MARKER, Lesson, output, read_lesson
 from pages.equations import BLOCK, prose, typeset
 
 from .interactive import INTERACTIVE
@@ -30,56 +30,32 @@ MOVED = {
 """Chapters whose number has changed: old and new page name."""
 PACKAGES = ("engine", "training", "text", "sampling")
 
-FIGURES = {
-    "one_weight": {"one_weight": "The worked example, with forward values and backward derivatives."},
-    "gradient_check": {"v_shape": "Measured error of a small LSTM's numerical gradient."},
-    "tanh_and_sigmoid": {
-        "nonlinearities": "The two functions and their derivatives, by which the gradient is multiplied.",
-    },
-    "complex_step": {
-        "tiny_steps": "Measured errors for the loss from lesson 1. The complex step loses no digits as h "
-        "shrinks.",
-    },
-    "softmax_cross_entropy": {
-        "softmax": "Probabilities, and the gradient p - onehot(target): it is negative only at the target.",
-    },
-    "linear_layer": {
-        "outer_product": "The gradient of each weight is the product of da for its row and the input for its "
-        "column. Negative values are orange.",
-    },
-    "rnn_step": {
-        "rnn": "One step of an RNN.",
-        "rnn_backward": "Its backward pass. dh is the sum of two gradients, and `dW = da @ [h_prev; x; 1]ᵀ`.",
-    },
-    "through_time": {
-        "unrolled": "Two layers, unrolled over four characters.",
-        "through_time": "The worked example: backpropagation through three steps of one unit.",
-    },
-    "truncation": {"truncation": "States cross chunk boundaries; gradients do not."},
-    "vanishing_and_exploding": {
-        "vanishing": "Measured gradients with respect to earlier inputs, in untrained networks.",
-    },
-    "lstm": {
-        "lstm": "One step of an LSTM. ∘ denotes element-wise multiplication.",
-        "lstm_backward": "Its backward pass. As in lesson 3, σ′ is s ∘ (1 - s), and tanh′ is 1 - y ∘ y.",
-        "bracket": "One unit of a trained LSTM, from an opening bracket to the closing bracket. The last "
-        "row shows the gradient along the cell state, relative to its value before the closing bracket.",
-    },
-    "gru": {
-        "gru": "One step of a GRU with the reset gate applied after the matrix product.",
-        "gru_backward": "Its backward pass: dh_prev = dh ∘ z + U_hᵀ @ du.",
-    },
-    "dropout": {
-        "dropout_mask": "Dropout with p = 0.5. The output of a dropped unit is 0, and so is its gradient.",
-    },
-    "scheduled_sampling": {
-        "sampled_input": "Forward values and backward gradients. No gradient passes through the choice of k.",
-    },
-    "rmsprop": {
-        "ravine": "25 steps of each method. The negative gradient −g points across the ravine.",
-    },
+DRAWINGS = {
+    "one_weight": "The worked example, with forward values and backward derivatives.",
+    "v_shape": "Measured error of a small LSTM's numerical gradient.",
+    "nonlinearities": "The two functions and their derivatives, by which the gradient is multiplied.",
+    "tiny_steps": "Measured errors for the loss from lesson 1. The complex step loses no digits as h "
+    "shrinks.",
+    "softmax": "Probabilities, and the gradient p - onehot(target): it is negative only at the target.",
+    "outer_product": "The gradient of each weight is the product of da for its row and the input for its "
+    "column. Negative values are orange.",
+    "rnn": "One step of an RNN.",
+    "rnn_backward": "Its backward pass. dh is the sum of two gradients, and `dW = da @ [h_prev; x; 1]ᵀ`.",
+    "unrolled": "Two layers, unrolled over four characters.",
+    "through_time": "The worked example: backpropagation through three steps of one unit.",
+    "truncation": "States cross chunk boundaries; gradients do not.",
+    "vanishing": "Measured gradients with respect to earlier inputs, in untrained networks.",
+    "lstm": "One step of an LSTM. ∘ denotes element-wise multiplication.",
+    "lstm_backward": "Its backward pass. As in lesson 3, σ′ is s ∘ (1 - s), and tanh′ is 1 - y ∘ y.",
+    "bracket": "One unit of a trained LSTM, from an opening bracket to the closing bracket. The last "
+    "row shows the gradient along the cell state, relative to its value before the closing bracket.",
+    "gru": "One step of a GRU with the reset gate applied after the matrix product.",
+    "gru_backward": "Its backward pass: dh_prev = dh ∘ z + U_hᵀ @ du.",
+    "dropout_mask": "Dropout with p = 0.5. The output of a dropped unit is 0, and so is its gradient.",
+    "sampled_input": "Forward values and backward gradients. No gradient passes through the choice of k.",
+    "ravine": "25 steps of each method. The negative gradient −g points across the ravine.",
 }
-"""Figures and captions, by lesson name."""
+"""Captions of the drawings in ``docs/figures``."""
 
 ACRONYMS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "rmsprop": "RMSprop"}
 CODE = re.compile(r"(?:minichar|tests)/[\w/]+\.py|\btest_\w+|(?<=, in )[\w.]+(?=, change)")
@@ -112,6 +88,10 @@ prints the answer to its exercise. Instead of a number, you can use a word, as i
 """
 
 
+class UnknownFigure(Exception):
+    """A lesson places a figure that does not exist."""
+
+
 def write_course(lessons: Path, package: Path, folder: Path) -> None:
     """Write ``folder/index.md`` and one page per ``test_*.py`` file in `lessons`."""
     paths = sorted(lessons.glob("test_*.py"))
@@ -123,7 +103,7 @@ def write_course(lessons: Path, package: Path, folder: Path) -> None:
 
 def kept_output(lesson: Lesson, name: str) -> str:
     """Return the output of a lesson's function, which is computed only if the lesson has changed."""
-    kept = OUTPUTS / f"{page_name(lesson.path)}.txt"
+    kept = OUTPUTS / f"{page_name(lesson.path)}.{name}.txt"
     if not kept.exists() or kept.stat().st_mtime < lesson.path.stat().st_mtime:
         kept.write_text(output(lesson, name), encoding="utf-8")
     return kept.read_text(encoding="utf-8")
@@ -140,14 +120,12 @@ def chapter(path: Path, package: Path, output: Callable[[Lesson, str], str]) -> 
     body = ast.parse(source).body
     _, _, key = page_name(path).partition("_")
     page = [f"# {lesson.number}. {lesson.title}", *index_terms(key)]
-    story = linked(typeset(lesson.story.partition("\n")[2].strip("\n")), path.parent)
-    page += [
-        f"*{prose(lesson.summary[0].upper() + lesson.summary[1:])}.*",
-        OUTPUT.sub(lambda match: written(output(lesson, match[1])), story),
-    ]
-    page += [f"```{{picture}} {name}\n{typeset(words)}\n```" for name, words in FIGURES.get(key, {}).items()]
-    if key in INTERACTIVE:
-        page.append(f"```{{interactive}} {key}\n{typeset(INTERACTIVE[key])}\n```")
+    page.append(f"*{prose(lesson.summary[0].upper() + lesson.summary[1:])}.*")
+    text, *marked = MARKER.split(lesson.story.partition("\n")[2])
+    page.append(paragraphs(text, path))
+    for kind, name, text in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
+        shown = figure(name, path) if kind == "figure" else written(output(lesson, name))
+        page += [shown, paragraphs(text, path)]
     again = f"Run `minichar lessons {lesson.number}` again, and then undo your change."
     page += [
         "## Exercise",
@@ -156,10 +134,10 @@ def chapter(path: Path, package: Path, output: Callable[[Lesson, str], str]) -> 
         details("The answer", with_code(lesson.answer)),
     ]
     files = source_files(body)
-    shown = {name: used_definitions(package / name, body, files) for name in dict.fromkeys(files.values())}
-    if any(shown.values()):
+    used = {name: used_definitions(package / name, body, files) for name in dict.fromkeys(files.values())}
+    if any(used.values()):
         page.append("## What the engine does")
-        for name, definitions in shown.items():
+        for name, definitions in used.items():
             page += [f"`minichar/{name}`:", *map(fenced, definitions)] if definitions else []
     page += [
         "## Tests",
@@ -170,9 +148,25 @@ def chapter(path: Path, package: Path, output: Callable[[Lesson, str], str]) -> 
     for test, code in pieces(source):
         page.append(details(sentence(test.name) if test else "Definitions", fenced(code)))
     page.append("## Source files")
-    for name in shown:
+    for name in used:
         page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
-    return "\n\n".join(page) + "\n"
+    return "\n\n".join(filter(None, page)) + "\n"
+
+
+def paragraphs(text: str, path: Path) -> str:
+    """Return a part of a lesson's text as Markdown, with equations and with links to other lessons."""
+    return linked(typeset(text.strip("\n") + "\n"), path.parent).rstrip("\n")
+
+
+def figure(name: str, path: Path) -> str:
+    """Return the directive for an interactive figure or a drawing, with its caption."""
+    drawing = name.removesuffix(".svg")
+    if name in INTERACTIVE:
+        return f"```{{interactive}} {name}\n{typeset(INTERACTIVE[name])}\n```"
+    if drawing in DRAWINGS:
+        return f"```{{picture}} {drawing}\n{typeset(DRAWINGS[drawing])}\n```"
+    names = ", ".join(sorted({*INTERACTIVE, *DRAWINGS}))
+    raise UnknownFigure(f"{path.name}: there is no figure {name!r}: choose one of {names}")
 
 
 def written(text: str) -> str:

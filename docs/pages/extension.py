@@ -60,10 +60,14 @@ class Interactive(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the figure node."""
         (name,) = self.arguments
-        for stem in ("shared", name):
-            self.env.note_dependency(str(FOLDER / f"{stem}.js"))
+        for path in (FOLDER / "shared.js", FOLDER / f"{name}.js", *(FOLDER / name).glob("*.js")):
+            self.env.note_dependency(str(path))
+        first = "interactive" not in self.env.temp_data  # of this page
+        self.env.temp_data["interactive"] = True
         caption, messages = self.parse_inline(" ".join(self.content), lineno=self.lineno)
-        figure = nodes.figure("", nodes.raw("", markup(name), format="html"), nodes.caption("", "", *caption))
+        figure = nodes.figure(
+            "", nodes.raw("", markup(name, shared=first), format="html"), nodes.caption("", "", *caption)
+        )
         figure["classes"].append("interactive")
         return [figure, *messages]
 

@@ -1,9 +1,11 @@
 """Captions and markup for the interactive figures.
 
-A figure consists of ``docs/interactive/NAME.js`` and the shared functions in ``shared.js``. Both scripts are
-inlined, because browsers do not load modules from file:// URLs.
+A figure consists of ``docs/interactive/NAME.js``, the shared functions in ``shared.js`` and, if it runs a
+worker, the scripts in ``docs/interactive/NAME/``. All scripts are inlined, because browsers do not load
+modules and workers from file:// URLs.
 """
 
+import re
 from pathlib import Path
 
 FOLDER = Path(__file__).parents[1] / "interactive"
@@ -53,26 +55,56 @@ INTERACTIVE = {
     "scheduled_sampling": "Each dot is a random number. If it is below the ratio, the network reads the "
     "character from the text (blue); otherwise, it reads its own prediction (green). Lower the ratio: one "
     "wrong prediction leads to another, because each depends on the character read before it.",
+    "train": "Press Train. The loss falls from that of the uniform baseline to below that of bigrams, which "
+    "know only the previous character, and the sample changes from noise to words. Break it: raise η to 0.1, "
+    "and start again with and without clipping, watching ‖g‖ at the start. Drop the gradients through time: "
+    "the loss falls more slowly. Look for a unit that marks words or sentences.",
     "rmsprop": "Increase η: gradient descent diverges above 0.02. Decrease η: gradient descent makes "
     "hardly any progress in the flat direction. RMSprop moves at the same speed in both directions. Increase "
     "the number of steps: RMSprop reaches the minimum but does not stay there.",
 }
-"""Captions, keyed by lesson name. A caption suggests what to try and what to look for.
+"""Captions, keyed by name. The figure of a lesson has the lesson's name. A caption suggests what to try and
+what to look for.
 
 `pages.equations` typesets the formulas.
 """
 
+WORKERS = {"train": ("network", "training")}
+"""Scripts that a figure runs in a worker, from ``docs/interactive/NAME/``."""
+
+SENTENCES = re.compile(r"[A-Z][A-Za-z0-9 .,:;()'\"?!-]{60,}\.")
+"""A paragraph of plain prose."""
+
 MARKUP = """\
 <div class="stage" id="interactive-{name}"></div>
 <noscript><p>This figure is interactive and requires JavaScript.</p></noscript>
-<script>
-{shared}</script>
-<script type="module">
-{own}</script>
+{scripts}
 """
 
 
-def markup(name: str) -> str:
-    """Return the HTML for a figure, without its caption. A page can contain only one interactive figure."""
-    shared, own = ((FOLDER / f"{stem}.js").read_text(encoding="utf-8") for stem in ("shared", name))
-    return MARKUP.format(name=name, shared=shared, own=own)
+def markup(name: str, shared: bool = True) -> str:
+    """Return the HTML for a figure, without its caption. Only the first figure of a page needs `shared`."""
+    scripts = [script(FOLDER / "shared.js", 'id="script-shared"')] if shared else []
+    for stem in WORKERS.get(name, ()):
+        scripts.append(script(FOLDER / name / f"{stem}.js", f'id="script-{stem}"'))
+    if name == "train":
+        scripts.append(f'<script type="text/plain" id="script-text">\n{docs_text()}\n</script>')
+    scripts.append(script(FOLDER / f"{name}.js", 'type="module"'))
+    return MARKUP.format(name=name, scripts="\n".join(scripts))
+
+
+def script(path: Path, attributes: str) -> str:
+    """Return a script element with the content of a file."""
+    return f"<script {attributes}>\n{path.read_text(encoding='utf-8')}</script>"
+
+
+def docs_text(size: int = 20_000) -> str:
+    """Return at most `size` characters of plain prose from the documentation, on which readers train."""
+    docs = Path(__file__).parents[1]
+    found = []
+    for page in sorted([*docs.glob("*.md"), *docs.glob("howto/*.md")]):
+        text = re.sub("^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for paragraph in text.split("\n\n"):
+            line = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", " ".join(paragraph.split()))
+            found += [line] if SENTENCES.fullmatch(line := re.sub("[`*]", "", line)) else []
+    return "\n\n".join(found)[:size]

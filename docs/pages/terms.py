@@ -1,6 +1,7 @@
 """Search terms that should lead to a chapter of the course, even if other pages also contain them."""
 
 TERMS = {
+    "guess_the_next_letter": ("language model", "bigram", "n-gram"),
     "one_weight": ("chain rule", "gradient descent"),
     "gradient_check": ("central difference", "numerical gradient"),
     "tanh_and_sigmoid": ("tanh", "sigmoid"),
@@ -13,9 +14,12 @@ TERMS = {
     "vanishing_and_exploding": ("vanishing gradient", "exploding gradient", "gradient clipping"),
     "lstm": ("LSTM", "forget gate", "input gate", "output gate", "cell state"),
     "gru": ("GRU", "reset gate", "update gate"),
+    "initialisation_and_layer_norm": ("initialisation", "layer normalisation"),
     "dropout": ("dropout",),
     "scheduled_sampling": ("scheduled sampling", "teacher forcing"),
     "rmsprop": ("RMSprop", "learning rate"),
+    "sampling_and_temperature": ("temperature", "top-k", "top-p", "entropy"),
+    "it_writes": ("training loop", "overfitting", "epoch"),
 }
 """Search terms, by lesson name."""
 

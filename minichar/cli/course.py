@@ -4,8 +4,9 @@ A lesson is a test file ``test_NN_name.py``. The module docstring is the lesson 
 docstring has the form ``Lesson N. Title: summary.`` Each lesson file ends with two strings, ``EXERCISE`` and
 ``ANSWER``. In a source tree, the lessons are in ``tests/lessons``; a wheel installs them as data files.
 
-A line ``[figure: NAME]`` in the text shows a figure on the site, and ``[output: NAME]`` the text that the
-lesson's function ``NAME()`` returns.
+A line ``[figure: NAME]`` in the text shows a figure of ``docs/interactive`` or, as ``NAME.svg``, a drawing of
+``docs/figures`` on the site. A line ``[output: NAME]`` shows the text that the lesson's function ``NAME()``
+returns.
 """
 
 import ast
@@ -15,17 +16,18 @@ import runpy
 from collections.abc import Iterator
 from contextlib import chdir, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
+from typing import Any
 
 from minichar.errors import MinicharError
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = PACKAGE.parent / "tests" / "lessons"
-FIGURE = re.compile(r"\[figure: [\w.]+\]\n\n")
-OUTPUT = re.compile(r"\[output: (\w+)\]")
+MARKER = re.compile(r"^\[(figure|output): ([\w.]+)\]\n", re.MULTILINE)
 FIRST_LINE = re.compile(r"Lesson (\d+)\. (.+?): (.+)\.")
 
 
@@ -152,7 +154,13 @@ def output(lesson: Lesson, name: str) -> str:
     """
     import_pytest()
     with TemporaryDirectory() as folder, chdir(folder):
-        return str(runpy.run_path(str(lesson.path))[name]())
+        return str(definitions(lesson.path)[name]())
+
+
+@cache
+def definitions(path: Path) -> dict[str, Any]:
+    """Execute a lesson once, so that its functions can share a trained model."""
+    return runpy.run_path(str(path))
 
 
 def run_lesson(lesson: Lesson) -> int:

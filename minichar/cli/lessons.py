@@ -6,16 +6,18 @@ from pathlib import Path
 
 import click
 
-from minichar.cli.course import FIGURE, OUTPUT, PACKAGE, Lesson, find_lessons, get_lesson, output, run_lesson
+from minichar.cli.course import MARKER, PACKAGE, Lesson, find_lessons, get_lesson, output, run_lesson
 from minichar.cli.options import GroupedCommand, argument
 
 
 def print_story(lesson: Lesson) -> None:
     """Print a lesson's text without its figures and with the outputs of its functions."""
-    parts = OUTPUT.split(FIGURE.sub("", lesson.story))
-    for i, part in enumerate(parts):
-        click.echo(wrapped(output(lesson, part), margin="    ") if i % 2 else wrapped(part.strip("\n")))
-        click.echo()
+    text, *marked = MARKER.split(lesson.story)
+    click.echo(wrapped(text))
+    for kind, name, after in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
+        if kind == "output":
+            click.echo(f"{wrapped(output(lesson, name), margin='    ')}\n")
+        click.echo(wrapped(after.lstrip("\n")))
 
 
 def wrapped(text: str, margin: str = "") -> str:

@@ -5,6 +5,8 @@ the loss change? The answer is the derivative of the loss with respect to the we
 of this course are about computing it. Start with the smallest possible network: one input
 x, one weight w, and a target for its output y.
 
+[figure: one_weight]
+
     forward (read down)              backward (read up)
 
     a = w x                          dw = da · x
@@ -34,6 +36,8 @@ Here are both passes for w = 0.4, x = 1.2 and target = 0.6, rounded to four deci
     dy = 2 (y - target) = -0.3075
     da = dy · (1 - y²) = -0.2463
     dw = da · x = -0.2955
+
+[figure: one_weight.svg]
 
 To check dw, increase w by 0.01. The loss falls to 0.0208, a change of -0.0028. dw predicts
 -0.2955 · 0.01 = -0.0030.

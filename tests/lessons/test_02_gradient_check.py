@@ -5,6 +5,8 @@ measure how much the loss changes:
 
     central difference      f'(w)  ≈  (f(w + h) - f(w - h)) / 2h
 
+[figure: gradient_check]
+
 How accurate is that? By Taylor's theorem, with all derivatives evaluated at w,
 
     f(w + h) = f + h f' + h²/2 f'' + h³/6 f''' + …
@@ -42,6 +44,8 @@ plot below is rotated): one branch has slope 2, and the other is noisy and has s
     1e-11                                  *
     1e-12                                               *
     1e-13                                                *
+
+[figure: v_shape.svg]
 
 A central difference is accurate to nine to eleven digits at best: better than 1e-10 here, and about
 1e-9 in a real network. That is enough to find a wrong line of code, but not to verify the last

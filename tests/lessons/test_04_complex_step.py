@@ -5,6 +5,8 @@ subtraction, take the step along the imaginary axis instead. By Taylor's theorem
 
     f(w + ih) = f + ih f' - h²/2 f'' - ih³/6 f''' + …
 
+[figure: complex_step]
+
 Take the imaginary part and divide by h:
 
     Im f(w + ih) / h = f' - h²/6 f''' + …
@@ -22,6 +24,8 @@ accurate to all 16 digits. The left branch of the V-shape disappears:
     1e-06         *
     1e-07  *
     1e-08  *                 and so on down to 1e-300
+
+[figure: tiny_steps.svg]
 
 There is one restriction: f must work on complex numbers and use only operations that have a complex
 derivative, such as + - × /, exp, log, tanh and powers. It must not use abs(), which discards the

@@ -7,6 +7,8 @@ character in the text:
     p_k  = exp(logits_k) / Σ_j exp(logits_j)   each between 0 and 1; their sum is 1
     loss = -log p_target                       in nats; 0 if p_target is 1
 
+[figure: softmax_cross_entropy]
+
 There are two derivations. The long one proceeds line by line, as in lesson 1: first the logarithm,
 then softmax, where every probability depends on every logit. [j = k] is 1 if j equals k, and 0
 otherwise:
@@ -22,6 +24,8 @@ derivative of p_j = e_j / S with respect to logits_k is
 Substitute the first line into the second. Only the term j = target remains, and p_target cancels:
 
     dlogits = p - onehot(target)               onehot(k) is 1 at k and 0 elsewhere
+
+[figure: softmax.svg]
 
 The short one shows why the result is so simple. Write the loss without a fraction,
 

@@ -1,24 +1,28 @@
-"""Lesson 13. Initialisation and layer normalisation: how large should a pre-activation be?
+"""Lesson 13. Initialisation and layer norm: how large a pre-activation should be.
 
-Training has to start from some weights. Why not 0? And if they must be random, does it matter how large
-they are? It decides whether the network can be trained at all.
+Training has to start from some weights. Why not 0? And if they must be random, does it matter how
+large they are? It decides whether the network can be trained at all.
 
 With weights of 0, every unit computes the same, gets the same gradient and takes the same step. A
 network of 128 units then remains a network of one. Random weights make the units different.
 
-How large? A pre-activation is a sum over K inputs, a = Σ_k W_k s_k. If the weights are independent and
-have mean 0, the variances of the K terms add up:
+How large? A pre-activation is a sum over K inputs, a = Σ_k W_k s_k. If the weights are independent
+and have mean 0, the variances of the K terms add up:
 
     var(a) = K · var(W) · mean(s²)
 
-A number that is drawn uniformly from [-b, b) has the variance b²/3, so b = √(3/K) would give a the same
-scale as s. Larger weights push tanh and σ into saturation, where their derivatives are almost 0 (lesson
-3). Smaller ones make each layer quieter than the one below it, and each step than the one before. In a
-recurrent network the error compounds at every step (lesson 10).
+A number that is drawn uniformly from [-b, b) has the variance b²/3, so b = √(3/K) would give a the
+same scale as s. Larger weights push tanh and σ into saturation, where their derivatives are almost
+0 (lesson 3). Smaller ones make each layer quieter than the one below it, and each step than the one
+before. In a recurrent network the error compounds at every step, as the figure from lesson 10
+shows.
 
-minichar draws weights from [-0.08, 0.08), like char-rnn. The logits of an untrained network are then
-close to 0, and its first loss is close to log V, the loss of a guess that treats all characters alike
-(lesson 0). If your first loss is not log V, look for a bug before you look at anything else.
+minichar draws weights from [-0.08, 0.08), like char-rnn. The logits of an untrained network are
+then close to 0, and its first loss is close to log V, the loss of a guess that treats all
+characters alike (lesson 0). If your first loss is not log V, look for a bug before you look at
+anything else.
+
+[figure: vanishing_and_exploding]
 
 *Layer normalisation* (Ba, Kiros & Hinton 2016) leaves nothing to luck. It measures the scale of the
 pre-activations and corrects it, at every step and for every gate. The means are over the H units:
@@ -27,12 +31,13 @@ pre-activations and corrects it, at every step and for every gate. The means are
     r = 1 / √(mean((a - μ)²) + ε)    where ε = 1e-5 avoids a division by 0
     â = r (a - μ)
 
-The cell receives â, which has mean 0 and variance 1, instead of a. Doubling all weights doubles a and
-halves r, and nothing else changes.
+The cell receives â, which has mean 0 and variance 1, instead of a. Doubling all weights doubles a
+and halves r, and nothing else changes.
 
-Now the backward pass. Each a_k affects all of â, through three paths: directly, through μ and through r.
-Since μ is a mean, its derivative with respect to a_k is 1/H. For r, the chain rule gives -r² â_k / H,
-because the derivative of -½ in the exponent meets the 2 of the square. Multiply by dâ and add up:
+Now the backward pass. Each a_k affects all of â, through three paths: directly, through μ and
+through r. Since μ is a mean, its derivative with respect to a_k is 1/H. For r, the chain rule gives
+-r² â_k / H, because the derivative of -½ in the exponent meets the 2 of the square. Multiply by dâ
+and add up:
 
     directly       r dâ_k
     through μ      -r mean(dâ)
@@ -42,8 +47,8 @@ The three terms together:
 
     da = r (dâ - mean(dâ) - â mean(dâ ∘ â))
 
-The last two terms remove from dâ what could not have an effect anyway: a common shift of all a, and a
-common factor. Here are both passes for four units, with dâ = 1 for the second:
+The last two terms remove from dâ what could not have an effect anyway: a common shift of all a, and
+a common factor. Here are both passes for four units, with dâ = 1 for the second:
 
     a           1.0000    3.0000   -2.0000    2.0000
     a - μ       0.0000    2.0000   -3.0000    1.0000
@@ -52,8 +57,9 @@ common factor. Here are both passes for four units, with dâ = 1 for the second:
 
 with μ = 1, r = 0.5345, mean(dâ) = 0.25 and mean(dâ ∘ â) = 0.2673.
 
-What is it good for? Multiply all initial weights of a two-layer RNN by the same factor. The table shows
-the size of h in layer 2, and the norm of dx 20 steps before the loss relative to its norm at the loss:
+What is it good for? Multiply all initial weights of a two-layer RNN by the same factor. The table
+shows the size of h in layer 2, and the norm of dx 20 steps before the loss relative to its norm at
+the loss:
 
     weights          h   20 steps back    h, normalised   20 steps back
     0.1         0.0046         2.2e-29             0.62         7.7e-03
@@ -64,8 +70,9 @@ the size of h in layer 2, and the norm of dx 20 steps before the loss relative t
 
 On the left, only a narrow range of factors is usable. On the right, the factor has no effect.
 
-There is one catch. A constant that is added to all pre-activations of a gate is part of μ and cancels
-out. Among such constants is the forget bias of 1 that helps an LSTM to remember (lesson 11).
+There is one catch. A constant that is added to all pre-activations of a gate is part of μ and
+cancels out. Among such constants is the forget bias of 1 that helps an LSTM to remember (lesson
+11).
 """
 
 from functools import cache

@@ -6,24 +6,24 @@ The network is trained, and for the next character it offers a probability for e
 [figure: softmax_cross_entropy]
 
 The most likely one? Then the same state always leads to the same character, and sooner or later the
-text goes round in circles: "the state of the state of the state of". People do not always use the most
-likely word, and a text that does is not a likely text.
+text goes round in circles: "the state of the state of the state of". People do not always use the
+most likely word, and a text that does is not a likely text.
 
-So draw from the probabilities. To draw a character, take a random number u, uniform between 0 and 1,
-and go through the characters until their probabilities add up to more than u:
+So draw from the probabilities. To draw a character, take a random number u, uniform between 0 and
+1, and go through the characters until their probabilities add up to more than u:
 
     id = the first k with p_1 + … + p_k > u
 
 The probability that u falls into the interval of character k is the interval's length, p_k.
 
-Sometimes that is too bold, or not bold enough. The *temperature* τ > 0 divides the logits before the
-softmax:
+Sometimes that is too bold, or not bold enough. The *temperature* τ > 0 divides the logits before
+the softmax:
 
     p_k(τ) = exp(logits_k / τ) / Σ_j exp(logits_j / τ)
 
 Since exp(logits_k / τ) is exp(logits_k) to the power of 1/τ, this raises every probability to that
-power and normalises again: with τ = 0.5, odds of 3 to 1 become 9 to 1. Here are three characters with
-logits 2, 1 and 0:
+power and normalises again: with τ = 0.5, odds of 3 to 1 become 9 to 1. Here are three characters
+with logits 2, 1 and 0:
 
     τ         p_1      p_2      p_3   entropy
     0.1    1.0000   0.0000   0.0000     0.000
@@ -33,8 +33,8 @@ logits 2, 1 and 0:
     9.0    0.3710   0.3320   0.2971     1.095
 
 With u = 0.7, you draw the first character at τ = 0.5 and the second at τ = 1. Near 0, only the most
-likely character is left; at high temperatures, all are alike. The last column, the *entropy*, is the
-loss that the model expects on its own text:
+likely character is left; at high temperatures, all are alike. The last column, the *entropy*, is
+the loss that the model expects on its own text:
 
     S = -Σ_k p_k log p_k
 
@@ -43,9 +43,9 @@ It can only rise with the temperature, and how fast depends on how much the logi
     dS/dτ = (mean(logits²) - mean(logits)²) / τ³          where means are weighted with p
 
 A second danger is the *tail*. Suppose that 90 characters have a probability of 0.001 each. None of
-them is worth mentioning, but together they have 0.09, and a line of 60 characters avoids all of them
-with a probability of only 0.91⁶⁰ = 0.003. One absurd character is enough to lose the network, because
-it reads what it wrote (lesson 15). Two filters cut the tail off before the draw:
+them is worth mentioning, but together they have 0.09, and a line of 60 characters avoids all of
+them with a probability of only 0.91⁶⁰ = 0.003. One absurd character is enough to lose the network,
+because it reads what it wrote (lesson 15). Two filters cut the tail off before the draw:
 
     top-k     keep the k most likely characters
     top-p     keep the smallest set of the most likely characters whose probabilities reach p

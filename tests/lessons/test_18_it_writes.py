@@ -1,7 +1,7 @@
-"""Lesson 18. It writes: the training loop, a text, a unit with a meaning, and where to go from here.
+"""Lesson 18. It writes: the loop, a text, a unit that knows quotes, and what comes next.
 
-In lesson 0, tables of counts wrote noise. Since then you have built a network with a memory, found its
-gradients, and learned to follow them downhill. What is missing to make it write? Only a loop.
+In lesson 0, tables of counts wrote noise. Since then you have built a network with a memory, found
+its gradients, and learned to follow them downhill. What is missing to make it write? Only a loop.
 
 [figure: train]
 
@@ -16,9 +16,9 @@ Training takes a chunk of T characters from each of B streams of text, and repea
 When the text has been read, that is one *epoch*, and it starts again. The function `train` below is
 this loop in fifteen lines, with the parts that you know from the engine.
 
-Start small: an LSTM with 48 units and 4,500 characters of Python's help text. The loss is measured on
-these characters, and on the 500 after them, which are never trained on. A bigram table of the same
-4,500 characters has a loss of 2.554 on the new text, which is the number to beat:
+Start small: an LSTM with 48 units and 4,500 characters of Python's help text. The loss is measured
+on these characters, and on the 500 after them, which are never trained on. A bigram table of the
+same 4,500 characters has a loss of 2.554 on the new text, which is the number to beat:
 
     epoch   training   new text
     1          2.986      2.770
@@ -29,35 +29,36 @@ these characters, and on the 500 after them, which are never trained on. A bigra
     16         0.886      2.104
 
 After two epochs, the network has overtaken the table. After eight or so, something else begins: the
-training loss goes on falling, but the loss on new text rises. The network has started to learn its text
-by heart, like the long contexts in lesson 0. This is *overfitting*. The cures are a longer text, fewer units,
-dropout (lesson 14), or simply to keep the weights from the best epoch, which is what minichar does.
+training loss goes on falling, but the loss on new text rises. The network has started to learn its
+text by heart, like the long contexts in lesson 0. This is *overfitting*. The cures are a longer
+text, fewer units, dropout (lesson 14), or simply to keep the weights from the best epoch, which is
+what minichar does.
 
 Now with all of the help text, 128 units and three epochs, and the prompt from lessons 7, 11 and 15:
 
 [output: it_writes]
 
-Nothing in the program says what a word is, or a sentence, or a list. The network was only ever asked
-which character comes next. It has about 130,000 parameters, which started from random numbers, and all that it remembers
-while it writes are the 256 numbers in h and c.
+Nothing in the program says what a word is, or a sentence, or a list. The network was only ever
+asked which character comes next. It has about 130,000 parameters, which started from random
+numbers, and all that it remembers while it writes are the 256 numbers in h and c.
 
-What is in them? Karpathy, Johnson and Fei-Fei (2015) watched single units of such networks while they
-were reading. Most follow nothing that has a name, but some keep track of the position in a line, or of
-being inside quotes. In the network above, this is the unit whose value goes together best with being
-inside quotes. Below each line, # marks the characters at which it is closer to its mean inside quotes
-than to its mean outside:
+What is in them? Karpathy, Johnson and Fei-Fei (2015) watched single units of such networks while
+they were reading. Most follow nothing that has a name, but some keep track of the position in a
+line, or of being inside quotes. In the network above, this is the unit whose value goes together
+best with being inside quotes. Below each line, # marks the characters at which it is closer to its
+mean inside quotes than to its mean outside:
 
 [output: a_unit_that_knows_quotes]
 
 No line of the program mentions quotes. A unit that remembers them makes the loss smaller, and so
-gradient descent found one. It is an LSTM's cell state doing what lesson 11 promised: written once, kept
-for as long as it is needed, then cleared.
+gradient descent found one. It is an LSTM's cell state doing what lesson 11 promised: written once,
+kept for as long as it is needed, then cleared.
 
-Where to go from here? Train on a text of your own (`minichar train --data my.txt`), look at every unit
-(`minichar inspect --html`), or add a cell of your own invention in 60 lines (docs/howto/own-cell.md).
-Then, read about attention. A recurrent network must press everything it may need into one state. A
-transformer lets each position look back at all earlier ones instead. Its loss, its softmax, its backward
-pass and its temperature are those of this course.
+Where to go from here? Train on a text of your own (`minichar train --data my.txt`), look at every
+unit (`minichar inspect --html`), or add a cell of your own invention in 60 lines
+(docs/howto/own-cell.md). Then, read about attention. A recurrent network must press everything it
+may need into one state. A transformer lets each position look back at all earlier ones instead. Its
+loss, its softmax, its backward pass and its temperature are those of this course.
 """
 
 from functools import cache
