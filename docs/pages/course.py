@@ -17,7 +17,7 @@ from pages.equations import BLOCK, prose, typeset
 from .interactive import INTERACTIVE
 from .terms import index_terms
 
-SHOWN_BELOW = ("EXERCISE", "ANSWER")
+SHOWN_BELOW = ("EXERCISE", "ANSWER", "WRITE")
 OUTPUTS = Path(__file__).parents[1] / "live"
 """Directory for the text that the lessons' models write, which takes seconds per lesson to generate."""
 MOVED = {
@@ -66,7 +66,7 @@ LESSON = re.compile(r"^<.*$|\b[Ll]esson\s(\d+)\b", re.MULTILINE)
 INDEX = """\
 # The course
 
-Start with [the model in one file](../one-file.md): 130 lines of NumPy that train an LSTM and generate
+Start with [the model in one file](../one-file.md): 146 lines of NumPy that train an LSTM and generate
 text. The chapters derive its equations and show where the engine implements them.
 
 Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by

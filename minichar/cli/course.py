@@ -27,7 +27,7 @@ from minichar.errors import MinicharError
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = PACKAGE.parent / "tests" / "lessons"
-MARKER = re.compile(r"^\[(figure|output): ([\w.]+)\]\n", re.MULTILINE)
+MARKER = re.compile(r"^\[(figure|output): ([\w.]+)\]$", re.MULTILINE)
 FIRST_LINE = re.compile(r"Lesson (\d+)\. (.+?): (.+)\.")
 
 
@@ -163,6 +163,12 @@ def definitions(path: Path) -> dict[str, Any]:
     return runpy.run_path(str(path))
 
 
+def pytest_options(lesson: Lesson) -> list[str]:
+    """Return options that ignore any configuration, fixtures and cache in the lesson's directory."""
+    os.environ.pop("PYTEST_ADDOPTS", None)
+    return ["-c", os.devnull, "--rootdir", str(lesson.path.parent), "--noconftest", "-p", "no:cacheprovider"]
+
+
 def run_lesson(lesson: Lesson) -> int:
     """Run a lesson's tests, print the results to standard output, and return pytest's exit status.
 
@@ -172,9 +178,6 @@ def run_lesson(lesson: Lesson) -> int:
         If pytest cannot be imported.
     """
     pytest = import_pytest()
-    # Ignore pytest options in the environment, and any configuration, fixtures and cache in the lesson's
-    # directory.
-    os.environ.pop("PYTEST_ADDOPTS", None)
-    alone = ["-c", os.devnull, "--rootdir", str(lesson.path.parent), "--noconftest", "-p", "no:cacheprovider"]
     # Do not capture output: some lessons print measurements.
-    return int(pytest.main([*alone, "--verbose", "--no-header", "--capture=no", str(lesson.path)]))
+    shown = ["--verbose", "--no-header", "--capture=no"]
+    return int(pytest.main([*pytest_options(lesson), *shown, str(lesson.path)]))

@@ -17,7 +17,8 @@ from toys import ONE_THREAD
 
 from minichar import ngram_loss
 from minichar.cli import course
-from minichar.cli.course import definitions, find_lessons, get_lesson
+from minichar.cli.blank import write_blank
+from minichar.cli.course import MARKER, definitions, find_lessons, get_lesson
 from minichar.engine import gru, gru_reset_before, lstm, rnn
 from minichar.errors import MinicharError
 from minichar.text.pydocs import pydocs_text
@@ -84,6 +85,13 @@ def test_lesson_fits_a_terminal(lesson):
     assert len(lines) <= 340
     assert max(map(len, lesson.story.splitlines())) <= 100
     assert len(f"{lesson.title}  {lesson.summary}") <= 100
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.title)
+def test_markers_name_functions_of_the_lesson(lesson):
+    marked = re.findall(r"\[output: (\w+)\]", lesson.story)
+    assert [name for kind, name in MARKER.findall(lesson.story) if kind == "output"] == marked
+    assert all(f"\ndef {name}():\n" in lesson.path.read_text(encoding="utf-8") for name in marked)
 
 
 def failing_tests(lesson, directory):
@@ -247,3 +255,49 @@ def test_the_lines_that_lessons_ask_to_change_exist():
             assert all(line.strip() in code for line in old.splitlines()), (lesson.name, old)
             found += 1
     assert found >= 10
+
+
+@pytest.mark.parametrize(
+    ("body", "grade"),
+    [
+        ("raise NotImplementedError", "not written yet"),
+        ("return 1 / 0", "ZeroDivisionError: division by zero"),
+        (
+            "return lstm.backward(xp, dh, 0 * dc, cache)",
+            r"result 1( 1)?\n  yours .*\n  expected .*\n  difference .*",
+        ),
+        ("return lstm.backward(xp, dh, dc, cache)[:1]", "result: 2 values are expected"),
+        ("return lstm.backward(xp, dh, dc, cache)", "correct"),
+    ],
+)
+def test_functions_to_fill_in_are_graded(body, grade, tmp_path, process):
+    """Run pytest in another process."""
+    lesson = get_lesson("lstm")
+    path = tmp_path / "lesson_11.py"
+    write_blank(lesson, path)
+    source = path.read_text(encoding="utf-8")
+    assert source.count("    raise NotImplementedError(") == 3
+    assert "def test_" not in source
+    start, _, rest = source.partition("def lstm_backward(xp, dh, dc, cache):\n")
+    empty = "raise NotImplementedError('write this function')"
+    path.write_text(f"{start}def lstm_backward(xp, dh, dc, cache):\n{rest.replace(empty, body, 1)}", "utf-8")
+    child = process("lessons", 11, "--blank", cwd=tmp_path)
+    stdout, stderr = child.communicate(timeout=600)
+    assert re.search(rf"^lstm_backward  {grade}$", stdout, re.MULTILINE), stdout + stderr
+    assert re.search("^lstm_forward  not written yet$", stdout, re.MULTILINE)
+    assert child.returncode == 1
+
+
+def test_blank_writes_a_file_once_and_some_lessons_have_none(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert "lesson_05.py: fill in the functions" in cli("lessons", 5, "--blank").stdout
+    Path("lesson_05.py").write_text("def softmax(logits): ...\n")
+    assert "lesson_05.py has no function p_minus_onehot" in cli("lessons", 5, "--blank", status=1).stderr
+    assert Path("lesson_05.py").read_text() == "def softmax(logits): ...\n"
+    assert "lesson 9 has no functions to fill in" in cli("lessons", 9, "--blank", status=1).stderr
+    assert "--blank requires a lesson" in cli("lessons", "--blank", status=2).stderr
+
+
+def test_answers_can_be_disabled(cli, monkeypatch):
+    monkeypatch.setenv("MINICHAR_ANSWERS", "0")
+    assert "answers are disabled" in cli("lessons", 5, "--answer", status=1).stderr

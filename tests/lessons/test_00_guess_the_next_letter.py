@@ -209,6 +209,8 @@ def test_a_table_writes_only_what_it_has_seen():
     assert all(written[k : k + 3] in SMALL + " " for k in range(len(written) - 3))
 
 
+WRITE = ("probability", "loss")
+
 EXERCISE = """
 In tests/lessons/test_00_guess_the_next_letter.py, in loss, change
 

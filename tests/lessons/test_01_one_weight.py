@@ -149,6 +149,8 @@ def test_the_engine_computes_the_same_gradients():
     assert dW[0, 0] == pytest.approx(backward(w)[2])
 
 
+WRITE = ("forward", "backward")
+
 EXERCISE = """
 In tests/lessons/test_01_one_weight.py, in backward, change
 

@@ -145,6 +145,8 @@ def test_a_derivative_wrong_by_one_part_in_a_thousand_is_detected():
     assert gradcheck.relative_error(wrong, reference) == pytest.approx(0.001, rel=1e-6)
 
 
+WRITE = ("central", "one_sided")
+
 EXERCISE = """
 In minichar/engine/gradcheck.py, in central_difference, change
 

@@ -94,6 +94,8 @@ def test_no_input_is_too_large_for_the_engine():
         np.testing.assert_array_equal(sigmoid(np.array([-1000.0, 0.0, 1000.0])), [0.0, 0.5, 1.0])
 
 
+WRITE = ("slope_of_tanh", "slope_of_sigmoid")
+
 EXERCISE = """
 In minichar/engine/functions.py, in sigmoid, change
 

@@ -113,6 +113,8 @@ def test_on_a_whole_network_the_complex_step_is_ten_thousand_times_more_accurate
         assert row.central_error > 1e4 * row.complex_error
 
 
+WRITE = ("complex_step",)
+
 EXERCISE = """
 In tests/lessons/test_04_complex_step.py, in f, change
 

@@ -145,6 +145,8 @@ def test_the_gradient_of_a_column_is_the_sum_over_all_occurrences_of_its_charact
     close(dWx, expected)
 
 
+WRITE = ("loops",)
+
 EXERCISE = """
 In tests/lessons/test_06_linear_layer.py, in loops, change
 

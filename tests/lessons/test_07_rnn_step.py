@@ -156,6 +156,8 @@ def test_a_saturated_unit_passes_no_gradient():
     assert max(abs(d).max() for d in (dh_prev, dx, dW)) < 1e-12
 
 
+WRITE = ("rnn.forward", "rnn.backward", "step_backward")
+
 EXERCISE = """
 In minichar/engine/rnn.py, in backward, change
 

@@ -207,6 +207,8 @@ def test_stacked_layers_agree_with_the_complex_step(num_layers):
         assert row.complex_error < 1e-13, row.name
 
 
+WRITE = ("slope_of_state", "path", "one_pass")
+
 EXERCISE = """
 In minichar/engine/layer.py, in Layer.backward, change
 

@@ -123,6 +123,8 @@ def test_clipping_does_not_change_a_short_gradient_and_so_does_not_prevent_vanis
     np.testing.assert_array_equal(g, [1e-20, -3.0])
 
 
+WRITE = ("optimiser.clip_norm", "optimiser.clip_elements")
+
 EXERCISE = """
 In minichar/training/optimiser.py, in clip_norm, change
 

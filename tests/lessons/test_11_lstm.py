@@ -289,6 +289,8 @@ def test_the_complex_step_agrees_on_every_gradient():
     close(dW, gradient(lambda W: step(W, h_prev, c_prev, x), W))
 
 
+WRITE = ("lstm.forward", "lstm.backward", "step_backward")
+
 EXERCISE = """
 In minichar/engine/lstm.py, in backward, change
 

@@ -311,6 +311,8 @@ def test_the_forget_bias_determines_how_long_an_lstm_remembers():
     assert lengths("lstm", forget_bias=5, o_reads_x=False)[1] > 0.95
 
 
+WRITE = ("gru.forward", "gru.backward")
+
 EXERCISE = """
 In minichar/engine/gru.py, in backward, change
 

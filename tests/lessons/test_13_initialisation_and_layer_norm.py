@@ -214,6 +214,8 @@ def test_a_constant_bias_cancels_out():
     np.testing.assert_allclose(normalise(a + 1.0)[0], normalise(a)[0], atol=1e-13)
 
 
+WRITE = ("layer_norm.forward", "layer_norm.backward")
+
 EXERCISE = """
 In minichar/engine/layer_norm.py, in backward, change
 

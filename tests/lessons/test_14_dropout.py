@@ -115,6 +115,8 @@ def test_with_fixed_masks_the_complex_step_agrees(model, generator):
         assert row.complex_error < 1e-13, row.name
 
 
+WRITE = ("dropout.forward", "dropout.backward")
+
 EXERCISE = """
 In minichar/engine/dropout.py, in backward, change
 

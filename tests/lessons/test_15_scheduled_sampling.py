@@ -161,6 +161,8 @@ def test_the_computed_and_omitted_parts_add_up_to_the_gradient_of_the_expected_l
     assert abs(left_out).max() > 0.01 * abs(whole).max()
 
 
+WRITE = ("draw.draw_by_weight",)
+
 EXERCISE = """
 In minichar/training/scheduled_sampling.py, in __call__, change
 

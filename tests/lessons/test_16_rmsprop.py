@@ -143,6 +143,8 @@ def test_rmsprop_does_not_settle_at_the_minimum():
     assert steep[300:].max() > 0.005
 
 
+WRITE = ("by_hand",)
+
 EXERCISE = """
 In minichar/training/optimiser.py, in RMSprop.rmsprop, change
 

@@ -162,6 +162,8 @@ def test_top_k_keeps_k_characters_and_top_p_as_many_as_are_needed():
     np.testing.assert_allclose(kept[:2], at_temperature(1.0)[:2] / at_temperature(1.0)[:2].sum())
 
 
+WRITE = ("at_temperature", "entropy")
+
 EXERCISE = """
 In minichar/sampling/choice.py, in weights, change
 
