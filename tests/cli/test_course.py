@@ -127,12 +127,13 @@ def test_from_lesson_to_lesson_the_machine_writes_better(tmp_path, monkeypatch):
     """Compare losses on the same text. The last lesson's machine also has a unit that knows quotes."""
     monkeypatch.chdir(tmp_path)
     text = pydocs_text()
-    losses = [ngram_loss(text, text[:20000], n=2)]
-    for number in ("7", "11", "15"):
-        losses.append(definitions(get_lesson(number).path)["machine"]().evaluate(text[:20000]).loss)
+    bigram = ngram_loss(text, text[:20000], n=2)
     last = definitions(get_lesson("18").path)
-    losses.append(last["large"]()[0].evaluate(text[:20000]).loss)
-    assert all(later < earlier - 0.05 for earlier, later in pairwise(losses)), losses
+    machines = [definitions(get_lesson(number).path)["machine"]() for number in ("7", "11", "15")]
+    machines.append(last["large"]()[0])
+    rnn, lstm, sampled, large = (machine.evaluate(text[:20000]).loss for machine in machines)
+    assert bigram - 0.1 > rnn > lstm + 0.1 > large + 0.2
+    assert lstm - 0.05 < sampled < rnn - 0.1
     assert last["quotes_unit"]()[1] > 0.4
 
 
