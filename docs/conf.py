@@ -1,6 +1,7 @@
 """Sphinx configuration. Build the site with ``sphinx-build -W docs build/site``.
 
-Neither building nor reading the site needs network access. Chapters, notebooks, command pages and API
+Reading the site needs no network access, and building it uses none except for fonts, without which it builds,
+too. Chapters, notebooks, command pages and API
 pages are generated from the source on every build, and figures are redrawn if they are out of date. The
 generated files are not committed.
 """
@@ -19,6 +20,7 @@ from figures import draw_if_stale  # noqa: E402
 from pages.api import write_api  # noqa: E402
 from pages.commands import write_commands  # noqa: E402
 from pages.course import UnknownFigure, write_course  # noqa: E402
+from pages.fonts import write_fonts  # noqa: E402
 from pages.live import write_live_model  # noqa: E402
 from pages.notebooks import write_notebooks  # noqa: E402
 
@@ -26,6 +28,7 @@ for name in ("course", "commands", "api", "live", "notebooks"):
     (HERE / name).mkdir(exist_ok=True)
     for old in (HERE / name).glob("*.md"):
         old.unlink()
+draw_if_stale()
 try:
     write_course(ROOT / "tests" / "lessons", ROOT / "minichar", HERE / "course")
 except UnknownFigure as error:
@@ -33,7 +36,6 @@ except UnknownFigure as error:
 write_notebooks(ROOT / "tests" / "lessons", HERE / "notebooks")
 write_commands(HERE / "commands")
 write_api(HERE / "api")
-draw_if_stale()
 write_live_model(HERE / "live")
 
 project = "minichar"
@@ -49,7 +51,7 @@ extensions = [
     "pages.extension",
 ]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["figures", "measured", "pages"]
+exclude_patterns = ["figures", "measured", "pages", "templates"]
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 html_math_renderer = "mathml"
@@ -70,6 +72,9 @@ html_favicon = "static/favicon.svg"
 html_static_path = ["static"]
 html_extra_path = ["figures/inside.html", "live/model.html"]
 html_css_files = ["minichar.css", "interactive.css"]
+if write_fonts(HERE / "static" / "fonts"):
+    html_css_files.append("fonts/fonts.css")
+templates_path = ["templates"]
 html_js_files = ["minichar.js"]
 html_show_sphinx = False
 html_copy_source = False
@@ -81,5 +86,5 @@ html_theme_options = {"top_of_page_buttons": []}
 copybutton_selector = "div.highlight:not(.highlight-text > *) pre"  # text blocks show output
 copybutton_prompt_text = "$ "
 copybutton_exclude = ".linenos, .gp, .go, .shell-comment"
-pygments_style = "friendly"
-pygments_dark_style = "github-dark"
+pygments_style = "pages.code_colours.Light"
+pygments_dark_style = "pages.code_colours.Dark"

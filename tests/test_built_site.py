@@ -56,7 +56,8 @@ def visit(browser):
         page.on("pageerror", lambda error: problems.append(error))
         page.on("console", lambda message: is_favicon(message) or problems.append(message.text))
         page.on(
-            "request", lambda request: request.url.startswith((base, "data:")) or problems.append(request.url)
+            "request",
+            lambda request: request.url.startswith((base, "data:", "blob:")) or problems.append(request.url),
         )
         page.goto(f"{base}/{name}")
         return page
@@ -70,25 +71,81 @@ def visit(browser):
 def test_landing_page(base, visit):
     page = visit(base, "index.html", **PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    frames = page.locator("iframe").all()
-    assert [one.get_attribute("loading") for one in frames] == ["lazy", "lazy"]
-    page.frame_locator("iframe[src^=model]").get_by_text("400 characters, seed 1").wait_for()
-    frames[1].scroll_into_view_if_needed()
-    page.frame_locator("iframe[src^=inside]").get_by_text("inside quotes").first.wait_for(state="attached")
-    for one in page.frames:
-        assert one.evaluate("document.documentElement.scrollWidth") <= 390, one.url
+    tagline = page.locator("h1 + p").inner_text()
+    assert len(tagline.split()) == 9
+    links = [link.get_attribute("href") for link in page.locator(".buttons a").all()]
+    assert links == ["start.html", "course/index.html"]
+    page.locator("#interactive-train .sample span").first.wait_for()  # the worker has started
+    frame = page.locator("iframe")
+    frame.scroll_into_view_if_needed()
+    page.frame_locator("iframe").get_by_text("inside quotes").first.wait_for(state="attached")
+    assert page.frames[1].evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_model_runs_in_a_page_of_the_site(base, visit):
+    page = visit(base, "howto/one-page.html", **PHONE)
+    page.locator("iframe").scroll_into_view_if_needed()
+    page.frame_locator("iframe").get_by_text("400 characters, seed 1").wait_for()
+    assert page.frames[1].evaluate("document.documentElement.scrollWidth") <= 390
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("color_scheme", ["light", "dark"])
-def test_pages_within_the_landing_page_have_its_theme(address, visit, theme, color_scheme):
-    page = visit(address, "index.html", color_scheme=color_scheme)
-    page.frame_locator("iframe[src^=model]").locator("#generate").wait_for()
-    frames = [one for one in page.frames if "inside" not in one.url]
-    frames[1].wait_for_load_state()
+def test_a_page_within_a_page_has_its_theme(address, visit, theme, color_scheme):
+    page = visit(address, "howto/one-page.html", color_scheme=color_scheme)
+    page.locator("iframe").scroll_into_view_if_needed()
+    page.frame_locator("iframe").locator("#generate").wait_for()
+    page.frames[1].wait_for_load_state()
     page.evaluate(f"document.body.dataset.theme = '{theme}'")
-    colours = [one.evaluate(BACKGROUND) for one in frames]
+    colours = [one.evaluate(BACKGROUND) for one in page.frames]
     assert [sum(map(int, colour[4:-1].split(","))) < 100 for colour in colours] == [theme == "dark"] * 2
+
+
+AXE_PAGES = (
+    "index",
+    "course/index",
+    "course/11_lstm",
+    "howto/loss",
+    "one-file",
+    "api/engine",
+    "commands/train",
+    "search",
+)
+"""Pages that together have every kind of content."""
+
+
+@pytest.mark.parametrize("color_scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", AXE_PAGES)
+def test_pages_are_accessible(visit, name, color_scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = visit(SITE.as_uri(), f"{name}.html", color_scheme=color_scheme)
+    page.evaluate("document.fonts.ready")
+    result = axe.Axe().run(page)
+    assert result.violations_count == 0, result.generate_report()
+
+
+@pytest.mark.parametrize("width", [390, 768, 1440])
+def test_a_line_of_text_has_65_to_75_characters_unless_the_window_is_narrower(visit, width):
+    page = visit(SITE.as_uri(), "course/01_one_weight.html", viewport={"width": width, "height": 900})
+    longest = page.evaluate("""async () => {
+      await document.fonts.ready;
+      const lines = [];
+      for (const p of document.querySelectorAll("article p:not(:has(math, code))")) {
+        const height = parseFloat(getComputedStyle(p).lineHeight);
+        const count = Math.round(p.clientHeight / height);
+        if (count >= 3) lines.push(p.textContent.length / (count - 0.5));
+      }
+      return lines.reduce((total, line) => total + line, 0) / lines.length;
+    }""")
+    assert longest <= 75
+    assert longest >= 65 or width == 390
+
+
+def test_chapters_are_small():
+    chapters = [*(SITE / "course").glob("*.html")]
+    assert len(chapters) > 15
+    for chapter in chapters:
+        assert chapter.stat().st_size <= 300_000, chapter.name
 
 
 def test_search_finds_the_chapter_and_quotes_the_phrase(base, visit):

@@ -6,6 +6,7 @@ chapters of the site in that directory. In CI, they are tested only in the site.
 
 import os
 import re
+import sys
 from cmath import tanh as complex_tanh
 from collections import Counter
 from functools import cache
@@ -13,6 +14,7 @@ from itertools import pairwise
 from math import log, tanh
 from pathlib import Path
 from runpy import run_path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -36,17 +38,20 @@ if "CI" in os.environ and "SITE" not in os.environ:
     pytest.skip("these tests run after the site is built", allow_module_level=True)
 ROOT = Path(__file__).parents[1]
 LESSONS = {path.stem[8:]: path for path in sorted((ROOT / "tests" / "lessons").glob("test_*.py"))}
-PAGES = run_path(str(ROOT / "docs" / "pages" / "interactive.py"))
+with patch.object(sys, "path", [str(ROOT / "docs"), *sys.path]):
+    PAGES = run_path(str(ROOT / "docs" / "pages" / "interactive.py"))
+    STEP = run_path(str(ROOT / "docs" / "pages" / "lstm_step.py"))
 CAPTIONS, markup = PAGES["INTERACTIVE"], PAGES["markup"]
+CSS = (ROOT / "docs" / "static" / "interactive.css").read_text(encoding="utf-8")
 PAGE = """<!doctype html><meta charset="utf-8"><title>{name}</title>
-<figure>{markup}<figcaption>{caption}</figcaption></figure>"""
-SHOWN = "document.querySelector('.stage').innerHTML"
-SWEEP = """() => {
-  const inputs = [...document.querySelectorAll('.controls input')];
+<style>{css} figure {{ padding: 100vh 0 }}</style>
+<figure class="interactive">{markup}<figcaption>{caption}</figcaption></figure>"""
+SWEEP = """(stage) => {
+  const inputs = [...stage.querySelectorAll('.controls input')];
   return inputs.flatMap((input) => [input.min, input.max].map((end) => {
     input.value = end;
     input.dispatchEvent(new Event('input', { bubbles: true }));
-    return document.querySelector('.stage').innerHTML;
+    return stage.innerHTML;
   }));
 }"""
 
@@ -67,11 +72,12 @@ def open_page(browser, tmp_path_factory):
     @cache
     def open_page(name):
         if "SITE" in os.environ:
-            page = f"course/{LESSONS[name].stem[5:]}.html" if name in LESSONS else "index.html"
+            lesson = LESSONS.get(name.removesuffix("_step") if name == "lstm_step" else name)
+            page = f"course/{lesson.stem[5:]}.html" if lesson else "index.html"
             path = Path(os.environ["SITE"]).resolve() / page
         else:
             path = folder / f"{name}.html"
-            page = PAGE.format(name=name, markup=markup(name), caption=CAPTIONS[name])
+            page = PAGE.format(name=name, markup=markup(name), caption=CAPTIONS[name], css=CSS)
             path.write_text(page, encoding="utf-8")
         page = browser.new_page()
         page.on("pageerror", lambda error: problems.append((name, error)))
@@ -483,23 +489,83 @@ def test_the_training_figure_is_small():
     assert len(markup("train").encode()) < 60_000
 
 
-@pytest.mark.parametrize("name", LESSONS)
+@pytest.mark.parametrize("name", [name for name in CAPTIONS if name != "train"])
 def test_every_control_changes_the_figure(open_page, name):
     """Operate the controls with the keyboard, and then move the sliders to both ends."""
     page = open_page(name)
-    controls = page.locator(".controls input, .controls select, .controls button").all()
+    stage = page.locator(f"#interactive-{name}")
+    controls = stage.locator(".controls input, .controls select, .controls button").all()
     assert controls
     for control in controls:
-        kind, before = control.get_attribute("type"), page.evaluate(SHOWN)
+        kind, before = control.get_attribute("type"), stage.inner_html()
         control.focus()
         keys = {"range": ["ArrowLeft", "ArrowRight"], "button": ["Enter"]}.get(kind, ["ArrowDown"])
         drawn = []
         for key in keys:
             page.keyboard.press(key)
-            drawn.append(page.evaluate(SHOWN))
+            drawn.append(stage.inner_html())
         assert any(shown != before for shown in drawn), control.evaluate("control => control.outerHTML")
-    for shown in page.evaluate(SWEEP):
+    for shown in stage.evaluate(SWEEP):
         assert not re.search("NaN|Infinity|undefined", shown)
+
+
+@pytest.mark.parametrize("name", CAPTIONS)
+def test_sliders_are_large_enough_to_touch(open_page, name):
+    for control in open_page(name).locator(f"#interactive-{name} input[type=range]").all():
+        assert control.bounding_box()["height"] >= 24
+
+
+def test_the_equations_of_the_step_are_those_of_the_engine(generator):
+    """Evaluate the equations that the diagram shows."""
+    a, (c_prev, dh, dc) = generator.normal(size=(4, 3)), generator.normal(size=(3, 3))
+    values = dict(zip(("a_i", "a_f", "a_o", "a_g"), a, strict=True), c_prev=c_prev, dh=dh, dc=dc)
+    values |= {"σ": lambda a: functions.sigmoid(np, a), "tanh": np.tanh}
+    _, *forward = STEP["FORWARD"]
+    *backward, _ = STEP["BACKWARD"]
+    for equations, _ in (*forward, *backward):
+        code = re.sub(r"tanh²(\(\w+\))", r"tanh\1 ** 2", equations.replace("∘", "*"))
+        exec(code.replace("do ", "d_o "), values)
+    h, c, cache = lstm.forward(np, a, c_prev)
+    da, dc_prev = lstm.backward(np, dh, dc, cache)
+    close([values["h"], values["c"], values["dc_prev"]], [h, c, dc_prev])
+    close([values[f"da_{gate}"] for gate in "ifog"], da)
+
+
+PARTS = """() => {
+  const numbers = (selector) => [...document.querySelectorAll(`#interactive-lstm_step ${selector}`)]
+    .filter((element) => getComputedStyle(element).visibility === "visible" && element.checkVisibility())
+    .map((element) => Number(element.dataset.step));
+  return { parts: numbers("g"), lit: numbers("g.current"), equations: numbers("li") };
+}"""
+
+
+def test_the_step_is_built_by_scrolling_and_lit_by_its_equations(open_page):
+    page = open_page("lstm_step")
+    everything = list(range(1, 15))
+    for n in (3, 7, 8, 14, 5):
+        item = page.locator(f"#interactive-lstm_step li[data-step='{n}']")
+        item.evaluate("item => scrollBy(0, item.getBoundingClientRect().top + 20 - 0.6 * innerHeight)")
+        page.wait_for_function(
+            "n => document.querySelector('#interactive-lstm_step .value').textContent === `${n} of 14`", arg=n
+        )
+        shown = page.evaluate(PARTS)
+        assert shown == {"parts": everything[:n], "lit": [n], "equations": everything}
+    page.locator("#interactive-lstm_step li[data-step='2']").focus()
+    assert page.evaluate(PARTS)["lit"] == [2]
+    page.locator("#interactive-lstm_step g[data-step='1'] rect").hover()
+    assert page.evaluate(PARTS)["lit"] == [1]
+    assert page.locator("#interactive-lstm_step li.current").get_attribute("data-step") == "1"
+
+
+def test_the_step_is_complete_without_javascript(browser):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.set_content(markup("lstm_step"))
+    for what in ("g", "li"):
+        steps = [part.get_attribute("data-step") for part in page.locator(f"{what}[data-step]:visible").all()]
+        assert steps == [str(n) for n in range(1, 15)]
+    assert "requires JavaScript" not in page.inner_text("body")
+    context.close()
 
 
 def test_drawn_numbers_are_the_values(open_page):

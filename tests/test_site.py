@@ -1,10 +1,16 @@
 """Test the generated pages. ``.ci/run`` builds the whole site with warnings treated as errors."""
 
+import base64
 import csv
+import hashlib
 import importlib
+import io
 import os
 import re
+import shutil
+import subprocess
 import sys
+import tarfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,11 +145,11 @@ def test_every_chapter_has_a_figure_and_terms_and_every_drawing_is_in_a_chapter(
 
 def test_a_lesson_places_its_figures(pages, tmp_path):
     path = tmp_path / "test_11_lstm.py"
-    marked = "[figure: lstm.svg]\n\nMore text (lesson 8)\n\n[figure: train]\n\n[output: it_writes]\n\nis"
+    marked = "[figure: gru.svg]\n\nMore text (lesson 8)\n\n[figure: train]\n\n[output: it_writes]\n\nis"
     path.write_text(LESSON.replace("More text (lesson 8), as", marked))
     chapter = pages[1].chapter(path, PACKAGE, name_of)
     in_order = [
-        "backward</td></tr>\n</table>\n</div>\n\n```{picture} lstm\nOne step of an LSTM.",
+        "backward</td></tr>\n</table>\n</div>\n\n```{picture} gru\nOne step of a GRU",
         "```\n\nMore text (lesson 8)\n\n```{interactive} train\nPress Train.",
         "```\n\n```{code-block} text\n:class: written\n\nit_writes of 7\n```",
         "```\n\nis in lesson 9.",
@@ -195,13 +201,22 @@ def test_every_formula_in_a_notebook_is_latex(docs_pages):
             converter.convert(formula)
 
 
-def test_index_lists_chapters_in_order(pages, tmp_path):
+def test_index_lists_chapters_in_order(pages, tmp_path, monkeypatch):
     for number in ("10", "02"):
-        (tmp_path / f"test_{number}_step.py").write_text(LESSON)
+        marker = "[figure: gru]\n\nMore" if number == "10" else "More"
+        (tmp_path / f"test_{number}_step.py").write_text(LESSON.replace("More", marker))
+    (tmp_path / "gru.svg").write_text('<svg role="img" aria-label="A GRU"><metadata>by</metadata></svg>')
+    monkeypatch.setattr(pages[1], "FOLDER", tmp_path)
     folder = tmp_path / "course"
     folder.mkdir()
     pages[1].write_course(tmp_path, PACKAGE, folder)
-    assert (folder / "index.md").read_text(encoding="utf-8").endswith("\n\n02_step\n10_step\n```\n")
+    index = (folder / "index.md").read_text(encoding="utf-8")
+    assert index.endswith("\n\n02_step\n10_step\n```\n")
+    first, last = re.findall(
+        '<a href="(.*?)">(.*?)<b>7. A step</b> <span>Forward and .*</span> <small>(.*?)</', index
+    )
+    assert first == ("02_step.html", "", "10 minutes")
+    assert last == ("10_step.html", '<svg aria-hidden="true"> </svg>', "10 minutes")
     assert {path.name for path in folder.iterdir()} == {"index.md", "02_step.md", "10_step.md"}
 
 
@@ -237,6 +252,78 @@ def test_markup_in_help_text_is_escaped(pages):
     escaped = pages[0].escaped
     assert escaped("a*b [x] <y> $z") == r"a\*b \[x] \<y> \$z"
     assert escaped("give --data or `minichar --help`") == "give `--data` or `minichar --help`"
+
+
+def test_without_npm_the_site_has_the_fonts_of_the_system(docs_pages, tmp_path, monkeypatch):
+    fonts = docs_pages("fonts")
+    monkeypatch.setattr(fonts.shutil, "which", lambda name: None)
+    assert not fonts.write_fonts(tmp_path / "fonts")
+    monkeypatch.setattr(fonts.shutil, "which", lambda name: "false")  # like npm without a network
+    assert not fonts.write_fonts(tmp_path / "fonts")
+    assert not (tmp_path / "fonts").exists()
+
+
+def archive(folder, package, names):
+    """Write an npm archive, and return its path and its SHA-512."""
+    path = folder / f"{package.rpartition('/')[2]}.tgz"
+    with tarfile.open(path, "w:gz") as files:
+        for name in names:
+            info = tarfile.TarInfo(f"package/{name}")
+            info.size = len(name)
+            files.addfile(info, io.BytesIO(name.encode()))
+    return path, base64.b64encode(hashlib.sha512(path.read_bytes()).digest()).decode()
+
+
+def test_fonts_are_taken_from_the_pinned_packages_with_their_licences(docs_pages, tmp_path, monkeypatch):
+    fonts = docs_pages("fonts")
+    archives = {}
+    for package in fonts.PACKAGES:
+        names = [f"files/{name}.woff2" for name, face in fonts.FACES.items() if face[0] == package]
+        path, digest = archive(tmp_path, package, ["LICENSE", *names])
+        archives[package] = path
+        monkeypatch.setitem(fonts.PACKAGES, package, ("5.3.0", digest))
+
+    def run(command, **options):
+        (path,) = (path for package, path in archives.items() if command[-1] == f"{package}@5.3.0")
+        shutil.copy(path, command[command.index("--pack-destination") + 1])
+        return subprocess.CompletedProcess(command, 0, f"{path.name}\n")
+
+    monkeypatch.setattr(fonts.shutil, "which", lambda name: name)
+    monkeypatch.setattr(fonts.subprocess, "run", run)
+    folder = tmp_path / "fonts"
+    assert fonts.write_fonts(folder)
+    rules = (folder / "fonts.css").read_text(encoding="utf-8")
+    files = {path.name for path in folder.iterdir()}
+    assert set(re.findall(r'url\("(.*?)"\)', rules)) == {name for name in files if name.endswith("woff2")}
+    assert {"LICENSE-stix-two-text", "LICENSE-stix-two-math"} <= files
+    shutil.rmtree(folder)
+    monkeypatch.setitem(fonts.PACKAGES, fonts.TEXT, ("5.3.0", "another"))
+    with pytest.raises(ValueError, match="does not have the expected SHA-512"):
+        fonts.write_fonts(folder)
+    assert not folder.exists()
+
+
+def test_code_is_legible_in_both_schemes(docs_pages):
+    """The contrast of every colour is at least 4.5 to 1, as computed by the definition of WCAG."""
+    pytest.importorskip("pygments")
+    colours = docs_pages("code_colours")
+
+    def luminance(colour):
+        levels = np.array([int(colour[k : k + 2], 16) for k in (0, 2, 4)]) / 255
+        return np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4) @ [
+            0.2126,
+            0.7152,
+            0.0722,
+        ]
+
+    for style, brightest in ((colours.Light, 0.9), (colours.Dark, 0.0)):
+        background = luminance(style.background_color.removeprefix("#"))
+        assert abs(background - brightest) < 0.1
+        found = {rule["color"] for _, rule in style if rule["color"]}
+        assert len(found) > 5
+        for colour in found:
+            dark, light = sorted([luminance(colour), background])
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, colour
 
 
 def test_measurements_are_linked_in_the_repository(docs_pages):

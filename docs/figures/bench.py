@@ -5,12 +5,12 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, INK, ORANGE, figure
+from .draw import GOLD, INK, PURPLE, figure
 
 CSV = Path(__file__).parents[1] / "measured" / "bench.csv"
 RATIOS = {
-    "ratio": (BLUE, "standard PyTorch"),
-    "ratio_retained_memory": (ORANGE, "PyTorch, malloc retains memory"),
+    "ratio": (PURPLE, "standard PyTorch"),
+    "ratio_retained_memory": (GOLD, "PyTorch, malloc retains memory"),
 }
 TICKS = (0.5, 0.7, 1, 1.5, 2, 3)
 

@@ -18,7 +18,7 @@ from minichar.engine.parameters import Parameters
 from minichar.pictures.traits import correlations
 from minichar.training.optimiser import RMSprop, clip_elements
 
-from .draw import BLUE, GREEN, ORANGE, figure
+from .draw import BLUE, GREEN, INK, ORANGE, figure
 
 ALPHABET = "abcd()"
 DISTANCE = 10  # mean number of letters between brackets
@@ -52,7 +52,7 @@ def main() -> None:
         places = np.arange(len(c))
         cell.plot(places, c, color=GREEN)
         gates.plot(places, f, color=BLUE, label="forget gate f")
-        gates.plot(places, i, color=ORANGE, label="input gate i")
+        gates.plot(places, i, color=BLUE, ls="--", label="input gate i")
         gradient.plot(places[opening:closing], dc, color=ORANGE)
         cell.set(ylabel="cell state c")
         gates.set(ylabel="gate", ylim=(0, 1.05))
@@ -61,7 +61,7 @@ def main() -> None:
         gradient.set_xticks(places, text[start:stop], fontsize=9)
         for ax in (cell, gates, gradient):
             ax.tick_params(axis="x", length=0)
-            ax.axvspan(opening, closing, color=BLUE, alpha=0.12, lw=0)
+            ax.axvspan(opening, closing, color=INK, alpha=0.08, lw=0)
 
     figure(draw, 4.8, 5.2, "bracket", rows=3)
 

@@ -1,14 +1,13 @@
-"""Diagrams of one time step of the RNN, LSTM and GRU cells."""
+"""Diagrams of one time step of the RNN and GRU cells: values are blue, and states are green."""
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, GREEN, INK, ORANGE, box, canvas, dot, figure, path
+from .draw import BLUE, GREEN, INK, box, canvas, dot, figure, path
 
 
 def main() -> None:
-    """Draw all three diagrams."""
+    """Draw both diagrams."""
     figure(rnn, 5, 2.2, "rnn")
-    figure(lstm, 5.4, 4.3, "lstm")
     figure(gru, 5.4, 4.0, "gru")
 
 
@@ -18,51 +17,15 @@ def rnn(ax: Axes) -> None:
     ax.text(0.1, 3, "h_prev", va="center_baseline")
     path(ax, (1.5, 3), (2.6, 3), colour=GREEN)
     ax.text(3.5, 0.3, "x", ha="center", va="center_baseline")
-    path(ax, (3.5, 0.7), (3.5, 2.55))
-    box(ax, 3.5, 3, "W", BLUE, w=1.8)
-    path(ax, (4.4, 3), (5.6, 3))
+    path(ax, (3.5, 0.7), (3.5, 2.55), colour=BLUE)
+    box(ax, 3.5, 3, "W", INK, w=1.8)
+    path(ax, (4.4, 3), (5.6, 3), colour=BLUE)
     ax.text(5.0, 3.35, "a", ha="center")
-    box(ax, 6.5, 3, "tanh", ORANGE, w=1.8)
+    box(ax, 6.5, 3, "tanh", INK, w=1.8)
     path(ax, (7.4, 3), (9.2, 3), colour=GREEN)
     ax.text(9.4, 3, "h", va="center_baseline")
-    path(ax, (8.2, 3), (8.2, 1.4))
+    path(ax, (8.2, 3), (8.2, 1.4), colour=BLUE)
     ax.text(8.2, 0.9, "to the layer above", ha="center", va="center_baseline")
-
-
-def lstm(ax: Axes) -> None:
-    """Draw an LSTM cell: ``c = f ∘ c_prev + i ∘ g``, ``h = o ∘ tanh(c)``."""
-    canvas(ax, 11, 8.6)
-    # The cell state.
-    ax.text(0, 7.6, "c_prev", va="center_baseline")
-    path(ax, (1.5, 7.6), (2.65, 7.6), colour=GREEN)
-    dot(ax, 3, 7.6, "∘")
-    path(ax, (3.35, 7.6), (5.25, 7.6), colour=GREEN)
-    dot(ax, 5.6, 7.6, "+")
-    path(ax, (5.95, 7.6), (10.2, 7.6), colour=GREEN)
-    ax.text(10.35, 7.6, "c", va="center_baseline")
-    # Gates and candidate.
-    for x, gate, function in ((3, "f", "σ"), (4.8, "i", "σ"), (6.4, "g", "tanh"), (8.4, "o", "σ")):
-        box(ax, x, 3.7, function, ORANGE, w=1.25)
-        ax.text(x + 0.15, 4.4, gate)
-        path(ax, (x, 2.35), (x, 3.3))
-    box(ax, 5.7, 1.95, "W @ [h_prev; x; 1]", BLUE, w=7.2)
-    path(ax, (3, 4.1), (3, 7.25))
-    dot(ax, 5.6, 5.9, "∘")
-    path(ax, (4.8, 4.1), (4.8, 5.9), (5.25, 5.9))
-    path(ax, (6.4, 4.1), (6.4, 5.9), (5.95, 5.9))
-    path(ax, (5.6, 6.25), (5.6, 7.25))
-    # The output gate.
-    box(ax, 9.4, 6.2, "tanh", ORANGE, w=1.25)
-    path(ax, (9.4, 7.6), (9.4, 6.6))
-    dot(ax, 9.4, 4.9, "∘")
-    path(ax, (9.4, 5.8), (9.4, 5.25))
-    path(ax, (8.4, 4.1), (8.4, 4.9), (9.05, 4.9))
-    path(ax, (9.75, 4.9), (10.2, 4.9), colour=GREEN)
-    ax.text(10.35, 4.9, "h", va="center_baseline")
-    ax.text(0, 1.95, "h_prev", va="center_baseline")
-    path(ax, (1.5, 1.95), (2.1, 1.95), colour=GREEN)
-    path(ax, (5.7, 0.7), (5.7, 1.55))
-    ax.text(5.7, 0.3, "x", ha="center", va="center_baseline")
 
 
 def gru(ax: Axes) -> None:
@@ -77,32 +40,32 @@ def gru(ax: Axes) -> None:
     path(ax, (9.95, 7.1), (10.4, 7.1), colour=GREEN)
     ax.text(10.55, 7.1, "h", va="center_baseline")
     # The matrix products.
-    box(ax, 3.1, 2.6, "U @ [h_prev; 1]", BLUE, w=3.4)
+    box(ax, 3.1, 2.6, "U @ [h_prev; 1]", INK, w=3.4)
     path(ax, (2, 7.1), (2, 3.0), colour=GREEN)
-    box(ax, 6.8, 1.1, "W @ [x; 1]", BLUE, w=5.2)
-    path(ax, (10.4, 1.1), (9.4, 1.1))
+    box(ax, 6.8, 1.1, "W @ [x; 1]", INK, w=5.2)
+    path(ax, (10.4, 1.1), (9.4, 1.1), colour=BLUE)
     ax.text(10.6, 1.1, "x", va="center_baseline")
     # The gates.
     for x, gate in ((5.0, "r"), (8.4, "z")):
-        box(ax, x, 3.9, "σ", ORANGE, w=1.1)
+        box(ax, x, 3.9, "σ", INK, w=1.1)
         ax.text(x + 0.15, 4.4, gate)
-        path(ax, (x, 1.5), (x, 3.5))
-        ax.plot([4.8, x], [2.6, 2.6], color=INK, lw=1.4)
-    path(ax, (8.4, 4.3), (8.4, 6.75))
+        path(ax, (x, 1.5), (x, 3.5), colour=BLUE)
+        ax.plot([4.8, x], [2.6, 2.6], color=BLUE, lw=1.4)
+    path(ax, (8.4, 4.3), (8.4, 6.75), colour=BLUE)
     # The candidate.
     dot(ax, 3.9, 5.2, "∘")
-    path(ax, (3.9, 3.0), (3.9, 4.85))
-    path(ax, (5.0, 4.3), (5.0, 5.2), (4.25, 5.2))
+    path(ax, (3.9, 3.0), (3.9, 4.85), colour=BLUE)
+    path(ax, (5.0, 4.3), (5.0, 5.2), (4.25, 5.2), colour=BLUE)
     ax.text(3.7, 3.9, "u_n", ha="right", va="center_baseline")
-    path(ax, (3.9, 5.55), (3.9, 6.1), (5.85, 6.1))
+    path(ax, (3.9, 5.55), (3.9, 6.1), (5.85, 6.1), colour=BLUE)
     dot(ax, 6.2, 6.1, "+")
-    path(ax, (6.2, 1.5), (6.2, 5.75))
+    path(ax, (6.2, 1.5), (6.2, 5.75), colour=BLUE)
     ax.text(6.35, 4.9, "a_n", va="center_baseline")
-    path(ax, (6.55, 6.1), (6.85, 6.1))
-    box(ax, 7.4, 6.1, "tanh", ORANGE, w=1.1)
-    path(ax, (7.95, 6.1), (9.25, 6.1))
+    path(ax, (6.55, 6.1), (6.85, 6.1), colour=BLUE)
+    box(ax, 7.4, 6.1, "tanh", INK, w=1.1)
+    path(ax, (7.95, 6.1), (9.25, 6.1), colour=BLUE)
     dot(ax, 9.6, 6.1, "∘")
     ax.text(8.6, 6.25, "n")
-    path(ax, (8.4, 5.0), (9.6, 5.0), (9.6, 5.75))
+    path(ax, (8.4, 5.0), (9.6, 5.0), (9.6, 5.75), colour=BLUE)
     ax.text(9.75, 5.2, "1 − z", va="center_baseline")
-    path(ax, (9.6, 6.45), (9.6, 6.75))
+    path(ax, (9.6, 6.45), (9.6, 6.75), colour=BLUE)

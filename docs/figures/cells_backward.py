@@ -2,13 +2,12 @@
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, ORANGE, box, canvas, dot, figure, path
+from .draw import INK, ORANGE, box, canvas, dot, figure, path
 
 
 def main() -> None:
-    """Draw the three cells."""
+    """Draw both cells."""
     figure(rnn, 5, 2.2, "rnn_backward")
-    figure(lstm, 5.4, 4.6, "lstm_backward")
     figure(gru, 5.4, 4.6, "gru_backward")
 
 
@@ -19,10 +18,10 @@ def rnn(ax: Axes) -> None:
     path(ax, (2.6, 3), (1.7, 3), colour=ORANGE)
     ax.text(3.5, 0.3, "dx", ha="center", va="center_baseline")
     path(ax, (3.5, 2.6), (3.5, 0.7), colour=ORANGE)
-    box(ax, 3.5, 3, "Wᵀ", BLUE, w=1.8)
+    box(ax, 3.5, 3, "Wᵀ", INK, w=1.8)
     path(ax, (5.4, 3), (4.4, 3), colour=ORANGE)
     ax.text(4.9, 3.35, "da", ha="center")
-    box(ax, 6.5, 3, "∘ (1 − h ∘ h)", ORANGE, w=2.2)
+    box(ax, 6.5, 3, "∘ (1 − h ∘ h)", INK, w=2.2)
     path(ax, (8.05, 3), (7.6, 3), colour=ORANGE)
     ax.text(7.85, 3.35, "dh", ha="center")
     dot(ax, 8.4, 3, "+")
@@ -30,49 +29,6 @@ def rnn(ax: Axes) -> None:
     ax.text(10, 3.35, "next step", ha="right")
     path(ax, (8.4, 1.3), (8.4, 2.65), colour=ORANGE)
     ax.text(8.4, 0.8, "layer above", ha="center", va="center_baseline")
-
-
-def lstm(ax: Axes) -> None:
-    """Draw the gradients of ``c = f ∘ c_prev + i ∘ g`` and ``h = o ∘ tanh(c)``."""
-    canvas(ax, 11, 9.2)
-    # The cell state.
-    ax.text(0, 8.2, "dc_prev", va="center_baseline")
-    path(ax, (2.65, 8.2), (1.6, 8.2), colour=ORANGE)
-    dot(ax, 3, 8.2, "∘")
-    ax.text(2.2, 8.5, "dc ∘ f", ha="center")
-    path(ax, (9.05, 8.2), (3.35, 8.2), colour=ORANGE)
-    ax.text(7.3, 8.5, "dc", ha="center")
-    dot(ax, 9.4, 8.2, "+")
-    path(ax, (10.4, 8.2), (9.75, 8.2), colour=ORANGE)
-    ax.text(10.5, 8.2, "dc", va="center_baseline")
-    # Gates and candidate.
-    for x, gate, function in ((3, "f", "σ′"), (4.8, "i", "σ′"), (6.4, "g", "tanh′"), (8.4, "o", "σ′")):
-        box(ax, x, 3.7, function, ORANGE, w=1.25)
-        path(ax, (x, 3.3), (x, 2.35), colour=ORANGE)
-        ax.text(x + 0.15, 2.75, f"da_{gate}", va="center_baseline")
-    box(ax, 5.7, 1.95, "Wᵀ @ da", BLUE, w=7.2)
-    path(ax, (3, 7.85), (3, 4.1), colour=ORANGE)
-    ax.text(2.85, 5.2, "df =\ndc ∘ c_prev", ha="right", va="center")
-    dot(ax, 5.6, 6.5, "∘")
-    path(ax, (5.6, 8.2), (5.6, 6.85), colour=ORANGE)
-    path(ax, (5.25, 6.5), (4.8, 6.5), (4.8, 4.1), colour=ORANGE)
-    path(ax, (5.95, 6.5), (6.4, 6.5), (6.4, 4.1), colour=ORANGE)
-    ax.text(4.65, 5.2, "di =\ndc ∘ g", ha="right", va="center")
-    ax.text(6.25, 5.2, "dg =\ndc ∘ i", ha="right", va="center")
-    # The output gate.
-    box(ax, 9.4, 6.7, "tanh′", ORANGE, w=1.25)
-    path(ax, (9.4, 7.1), (9.4, 7.85), colour=ORANGE)
-    dot(ax, 9.4, 5.2, "∘")
-    path(ax, (9.4, 5.55), (9.4, 6.3), colour=ORANGE)
-    ax.text(9.25, 5.85, "dh ∘ o", ha="right", va="center_baseline")
-    path(ax, (9.05, 5.2), (8.4, 5.2), (8.4, 4.1), colour=ORANGE)
-    ax.text(8.55, 4.75, "do = dh ∘ tanh(c)", va="center_baseline")
-    path(ax, (10.4, 5.2), (9.75, 5.2), colour=ORANGE)
-    ax.text(10.5, 5.2, "dh", va="center_baseline")
-    ax.text(0, 1.95, "dh_prev", va="center_baseline")
-    path(ax, (2.1, 1.95), (1.6, 1.95), colour=ORANGE)
-    path(ax, (5.7, 1.55), (5.7, 0.7), colour=ORANGE)
-    ax.text(5.7, 0.3, "dx", ha="center", va="center_baseline")
 
 
 def gru(ax: Axes) -> None:
@@ -88,14 +44,14 @@ def gru(ax: Axes) -> None:
     path(ax, (10.4, 8.2), (8.75, 8.2), colour=ORANGE)
     ax.text(10.5, 8.2, "dh", va="center_baseline")
     # The matrix products.
-    box(ax, 3.1, 2.6, "Uᵀ @ du", BLUE, w=3.4)
+    box(ax, 3.1, 2.6, "Uᵀ @ du", INK, w=3.4)
     path(ax, (2.6, 3.0), (2.6, 7.85), colour=ORANGE)
-    box(ax, 6.8, 1.1, "Wᵀ @ da", BLUE, w=5.2)
+    box(ax, 6.8, 1.1, "Wᵀ @ da", INK, w=5.2)
     path(ax, (9.4, 1.1), (10.4, 1.1), colour=ORANGE)
     ax.text(10.5, 1.1, "dx", va="center_baseline")
     # The gates.
     for x, gate in ((5.0, "r"), (8.4, "z")):
-        box(ax, x, 3.9, "σ′", ORANGE, w=1.1)
+        box(ax, x, 3.9, "σ′", INK, w=1.1)
         path(ax, (x, 3.5), (x, 1.5), colour=ORANGE)
         ax.text(x + 0.15, 1.85, f"da_{gate}", va="center_baseline")
     path(ax, (8.4, 2.6), (4.8, 2.6), colour=ORANGE)
@@ -105,7 +61,7 @@ def gru(ax: Axes) -> None:
     # The candidate.
     path(ax, (9.6, 8.2), (9.6, 6.9), (8.15, 6.9), colour=ORANGE)
     ax.text(9.75, 7.5, "∘ (1 − z)", va="center_baseline")
-    box(ax, 7.4, 6.9, "tanh′", ORANGE, w=1.3)
+    box(ax, 7.4, 6.9, "tanh′", INK, w=1.3)
     ax.plot([6.2, 6.75], [6.9, 6.9], color=ORANGE, lw=1.4)
     path(ax, (6.2, 6.9), (6.2, 1.5), colour=ORANGE)
     ax.text(6.35, 5.6, "da_n", va="center_baseline")

@@ -2,7 +2,7 @@
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, GREEN, INK, ORANGE, arrow, box, canvas, figure, path
+from .draw import BLUE, GREEN, INK, arrow, box, canvas, figure, path
 
 
 def main() -> None:
@@ -25,13 +25,13 @@ def draw(ax: Axes) -> None:
     # One step, clockwise.
     box(ax, 2.2, 6.6, "h_prev", GREEN, w=2.4)
     ax.text(2.2, 5.85, "shared memory", ha="center", va="center_baseline", fontsize=9)
-    box(ax, 5.4, 6.6, "W_h", BLUE, w=2.4)
+    box(ax, 5.4, 6.6, "W_h", INK, w=2.4)
     ax.text(5.4, 5.85, "registers", ha="center", va="center_baseline", fontsize=9)
-    box(ax, 8.7, 6.6, "partial sums", GREEN, w=2.6)
+    box(ax, 8.7, 6.6, "partial sums", BLUE, w=2.6)
     ax.text(8.7, 5.85, "shared memory", ha="center", va="center_baseline", fontsize=9)
     arrow(ax, (3.4, 6.6), (4.2, 6.6))
     arrow(ax, (6.6, 6.6), (7.4, 6.6))
-    box(ax, 5.4, 3.9, "cell", ORANGE, w=2.4)
+    box(ax, 5.4, 3.9, "cell", INK, w=2.4)
     path(ax, (8.7, 5.5), (8.7, 3.9), (6.6, 3.9))
     path(ax, (4.2, 3.9), (2.2, 3.9), (2.2, 5.5), colour=GREEN)
     ax.text(8.85, 4.7, "sync", va="center_baseline")

@@ -2,19 +2,19 @@
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, GREEN, ORANGE, arrow, box, canvas, figure
+from .draw import BLUE, INK, ORANGE, arrow, box, canvas, figure
 
 STAGES = [
-    ("text", "my.txt", GREEN),
-    ("ids", "(N,) integers", GREEN),
-    ("chunks", "inputs and targets, (T, B) ids", GREEN),
+    ("text", "my.txt", BLUE),
+    ("ids", "(N,) integers", BLUE),
+    ("chunks", "inputs and targets, (T, B) ids", BLUE),
     ("network", "logits, V per character", BLUE),
     ("loss", "mean of −log p, nats per character", BLUE),
     ("gradient", "same shapes as the weights", ORANGE),
     ("clip", "each element to ±grad_clip / T", ORANGE),
     ("RMSprop", "θ ← θ − η g / (√m + ε)", ORANGE),
-    ("checkpoint", "weights, m, state, history", GREEN),
-    ("generate", "sample a character, feed it back", GREEN),
+    ("checkpoint", "weights, m, state, history", INK),
+    ("generate", "sample a character, feed it back", INK),
 ]
 
 

@@ -21,7 +21,10 @@ from matplotlib.ticker import FuncFormatter
 Point = tuple[float, float]
 FOLDER = Path(__file__).parent
 INK = "#010203"
-BLUE, ORANGE, GREEN, PURPLE = "#3b8fd4", "#e07b22", "#2fa36b", "#b868c8"
+BLUE, ORANGE, GREEN = "#3b8fd4", "#e07b22", "#2fa36b"
+"""The colours of values, gradients and states. Nothing else has them in the drawings of the course."""
+PURPLE, GOLD, PINK = "#8a7be0", "#a88a1c", "#c8609a"
+"""The colours of other things that are compared."""
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "minichar",
@@ -50,6 +53,7 @@ def figure(draw: Callable[..., None], width: float, height: float, name: str, ro
     # Prefix all ids with the figure's name, because a page may inline several figures.
     svg = re.sub(r'(id="|url\(#|xlink:href="#)', rf"\1{name}-", svg)
     svg = re.sub(">[^<>]*</text>", lambda text: lowered(text[0]), svg)
+    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is less than can be seen
     path.write_text(svg[svg.index("<svg") :], encoding="utf-8")
 
 
@@ -83,14 +87,13 @@ def dot(ax: Axes, x: float, y: float, sign: str, colour: str = INK) -> None:
     ax.text(x, y, sign, ha="center", va="center_baseline")
 
 
-def matrix(ax: Axes, x: float, y: float, values: np.ndarray, form: str = "{:.1f}") -> None:
+def matrix(ax: Axes, x: float, y: float, values: np.ndarray, colour: str, form: str = "{:.1f}") -> None:
     """Draw a matrix as a grid of unit squares, with its top-left corner at (x, y).
 
-    Each cell's shade shows the magnitude of its value. Positive values are blue, and negative values are
-    orange.
+    Each cell's shade shows the magnitude of its value.
     """
     for (row, column), value in np.ndenumerate(values):
-        shade = to_rgba(BLUE if value > 0 else ORANGE, 0.6 * abs(value) / abs(values).max())
+        shade = to_rgba(colour, 0.6 * abs(value) / abs(values).max())
         corner = x + column, y - row - 1
         ax.add_patch(Rectangle(corner, 1, 1, fc=shade, ec=INK, lw=0.8))
         ax.text(x + column + 0.5, y - row - 0.5, signed(value, form), ha="center", va="center_baseline")

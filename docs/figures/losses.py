@@ -15,7 +15,7 @@ from minichar.pictures.curves import Curve, read_curve
 from minichar.pictures.page import make_page
 from minichar.text.pydocs import pydocs_text
 
-from .draw import BLUE, FOLDER, INK, ORANGE, figure
+from .draw import FOLDER, GOLD, INK, PURPLE, figure
 
 CHARACTERS, SHOWN = 40_000, 3000
 RUN = {
@@ -57,7 +57,7 @@ def main() -> None:
     (FOLDER / "inside.html").write_text(page, encoding="utf-8")
 
     def draw(ax: Axes) -> None:
-        for curve, colour in ((without, ORANGE), (with_dropout, BLUE)):
+        for curve, colour in ((without, GOLD), (with_dropout, PURPLE)):
             name, history, epochs = curve.name, curve.history, curve.history["epoch"]
             ax.plot(epochs, history["train_loss"], "--", color=colour, lw=1.5, label=f"{name}: training")
             ax.plot(epochs, history["val_loss"], color=colour, label=f"{name}: validation")

@@ -18,9 +18,9 @@ def draw(values: Axes, slopes: Axes) -> None:
     a = np.linspace(-6, 6, 241)
     y, s = np.tanh(a), sigmoid(np, a)
     values.plot(a, y, color=BLUE, label="tanh(a)")
-    values.plot(a, s, color=ORANGE, label="σ(a)")
-    slopes.plot(a, 1 - y * y, color=BLUE, label="1 − y²")
-    slopes.plot(a, s * (1 - s), color=ORANGE, label="s (1 − s)")
+    values.plot(a, s, "--", color=BLUE, label="σ(a)")
+    slopes.plot(a, 1 - y * y, color=ORANGE, label="1 − y²")
+    slopes.plot(a, s * (1 - s), "--", color=ORANGE, label="s (1 − s)")
     values.set(ylabel="value")
     slopes.set(xlabel="a", ylabel="derivative")
     for x in (-4.5, 4.5):

@@ -4,7 +4,7 @@ from math import tanh
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, GREEN, ORANGE, arrow, box, canvas, figure, signed
+from .draw import BLUE, ORANGE, arrow, box, canvas, figure, signed
 
 W, X, TARGET = 0.4, 1.2, 0.6
 
@@ -32,7 +32,7 @@ def draw(ax: Axes) -> None:
         if gradient:
             box(ax, 7.7, row, gradient, ORANGE, w=3.8, h=0.9)
     for row, forward in zip(rows, ("w x", "tanh(a)", "(y − target)²"), strict=False):
-        arrow(ax, (2.3, row - 0.55), (2.3, row - 1.75), GREEN)
+        arrow(ax, (2.3, row - 0.55), (2.3, row - 1.75), BLUE)
         ax.text(2.5, row - 1.15, forward, va="center_baseline")
     for row, factor in zip(rows, (f"· x = {X}", f"· (1 − y²) = {1 - y * y:.4f}"), strict=False):
         arrow(ax, (7.7, row - 1.75), (7.7, row - 0.55), ORANGE)

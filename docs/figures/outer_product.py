@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from .draw import canvas, figure, matrix
+from .draw import BLUE, ORANGE, canvas, figure, matrix
 
 DA = np.array([[0.5], [-1.0], [0.2], [0.0]])  # (G, 1)
 S = np.array([[1.2], [-0.4], [0.8], [1.0]])  # [x; 1], (K+1, 1)
@@ -17,9 +17,9 @@ def main() -> None:
 def draw(ax: Axes) -> None:
     """Draw dW with da on its left and [x; 1]ᵀ above it."""
     canvas(ax, 7.6, 6.9)
-    matrix(ax, 1.3, 4.7, DA)
-    matrix(ax, 3.0, 6.3, S.T)
-    matrix(ax, 3.0, 4.7, DA @ S.T, "{:.2f}")
+    matrix(ax, 1.3, 4.7, DA, ORANGE)
+    matrix(ax, 3.0, 6.3, S.T, BLUE)
+    matrix(ax, 3.0, 4.7, DA @ S.T, ORANGE, "{:.2f}")
     ax.text(1.8, 4.95, "da", ha="center")
     ax.text(2.8, 5.8, "[x; 1]ᵀ", ha="right", va="center_baseline")
     ax.text(5.0, 0.25, "dW = da @ [x; 1]ᵀ", ha="center")

@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from minichar.training.choose import TimeBudget, choose
 from minichar.training.settings import Settings
 
-from .draw import BLUE, GREEN, ORANGE, PURPLE, figure
+from .draw import GOLD, INK, PINK, PURPLE, figure
 
 V = 80
 """Number of distinct characters, as in an English text."""
-MINUTES = {1: GREEN, 3: BLUE, 15: ORANGE, 60: PURPLE}
+MINUTES = {1: PINK, 3: PURPLE, 15: GOLD, 60: INK}
 ROWS = {
     "rnn_size": "hidden units",
     "dropout": "dropout",

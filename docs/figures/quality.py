@@ -5,10 +5,10 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, GREEN, INK, ORANGE, figure
+from .draw import GOLD, INK, PINK, PURPLE, figure
 
 CSV = Path(__file__).parents[1] / "measured" / "results.csv"
-COLOURS = {"plan": BLUE, "chosen by hand": ORANGE, "char-rnn's options": GREEN}
+COLOURS = {"plan": PURPLE, "chosen by hand": GOLD, "char-rnn's options": PINK}
 TICKS = (0.5, 1, 2, 5, 10, 20, 60)
 
 

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from minichar.engine.parameters import Parameters
 from minichar.training.optimiser import RMSprop
 
-from .draw import BLUE, GREEN, INK, arrow, figure
+from .draw import GOLD, INK, PURPLE, arrow, figure
 
 SLOPES = np.array([100.0, 1.0])
 START = np.array([1.0, 1.0])
@@ -29,7 +29,7 @@ def main() -> None:
         across, up = np.meshgrid(np.linspace(-0.2, 1.2, 141), np.linspace(-1.1, 1.25, 141))
         losses = (SLOPES[0] * up**2 + SLOPES[1] * across**2) / 2
         ax.contour(across, up, losses, levels=[0.1, 0.5, 2, 8, 24, 50], colors=INK, alpha=0.35, linewidths=1)
-        for path, colour, name in ((descent, GREEN, "gradient descent"), (scaled, BLUE, "RMSprop")):
+        for path, colour, name in ((descent, GOLD, "gradient descent"), (scaled, PURPLE, "RMSprop")):
             steep, flat = np.transpose(path)
             ax.plot(flat, steep, "o-", color=colour, markersize=3.5, lw=1.4, label=name)
         for point in scaled[1:10:2]:

@@ -7,11 +7,11 @@ t(N) = t_compute · B     + t_communicate · 2 (N - 1) / N          weak scaling
 import numpy as np
 from matplotlib.axes import Axes
 
-from .draw import BLUE, INK, ORANGE, figure
+from .draw import GOLD, INK, PURPLE, figure
 
 FLOPS = 100e9
 """Operations per second of a single-threaded rank, as measured by ``docs/measured/ranks.py`` for H = 256."""
-NETWORKS = {"10 Gbit/s": (1.25e9, BLUE), "1 Gbit/s": (0.125e9, ORANGE)}
+NETWORKS = {"10 Gbit/s": (1.25e9, PURPLE), "1 Gbit/s": (0.125e9, GOLD)}
 """Bandwidth between machines that run one rank each, in bytes per second."""
 PARAMETERS, T, B = 1_335_425, 50, 200  # an LSTM with 2 layers of 320 units
 

@@ -4,7 +4,7 @@ from math import tanh
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, GREEN, ORANGE, arrow, box, canvas, figure, signed
+from .draw import GREEN, ORANGE, arrow, box, canvas, figure, signed
 
 W_H, W_X, H_0 = 0.8, 0.5, 0.3
 X = (0.9, -0.4, 0.7)
@@ -32,7 +32,7 @@ def draw(ax: Axes) -> None:
     ax.text(places[0], states + 0.4, f"h₀ = {H_0}", ha="center", va="center_baseline")
     for t in range(1, T + 1):
         here, before, step = places[t], places[t - 1], DIGITS[t]
-        box(ax, here, states, f"h{step}\n{signed(h[t])}", BLUE, w=1.7, h=1.6)
+        box(ax, here, states, f"h{step}\n{signed(h[t])}", GREEN, w=1.7, h=1.6)
         arrow(ax, (before + 0.9, states + 0.4), (here - 0.9, states + 0.4), GREEN)
         ax.text(here, 10.1, f"dL{step}/dh{step}", ha="center", va="center_baseline")
         arrow(ax, (here, 9.7), (here, states + 0.85), ORANGE)

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 
 from minichar.engine.gradcheck import central_difference, complex_step, relative_error
 
-from .draw import INK, ORANGE, figure, powers
+from .draw import INK, PURPLE, figure, powers
 
 W, X, TARGET = 0.4, 1.2, 0.6
 FLOOR = 1e-17
@@ -28,7 +28,7 @@ def main() -> None:
 
     def draw(ax: Axes) -> None:
         ax.loglog(steps, central, color=INK, alpha=0.5, label="central difference")
-        ax.loglog(steps, by_complex_step, color=ORANGE, label="complex step")
+        ax.loglog(steps, by_complex_step, color=PURPLE, label="complex step")
         ax.axvline(1e-30, ymax=0.82, color=INK, ls=":", lw=1.5)
         ax.text(1e-31, 1e-8, "minichar uses\nh = 1e-30", ha="right", va="center")
         ax.text(1e-58, 1e-2, "f(w + h) = f(w − h),\nso the result is 0", va="center")

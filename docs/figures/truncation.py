@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, GREEN, INK, ORANGE, arrow, box, canvas, figure
+from .draw import GREEN, INK, ORANGE, arrow, box, canvas, figure
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def draw(ax: Axes) -> None:
     canvas(ax, 11.2, 6.2)
     xs = [1.2, 2.8, 4.4, 6.8, 8.4, 10.0]
     for i, x in enumerate(xs):
-        box(ax, x, 3, f"h{'₁₂₃₄₅₆'[i]}", BLUE, w=0.95)
+        box(ax, x, 3, f"h{'₁₂₃₄₅₆'[i]}", GREEN, w=0.95)
         arrow(ax, (x + 0.12, 3.42), (x + 0.12, 4.4))
         arrow(ax, (x - 0.12, 4.4), (x - 0.12, 3.42), ORANGE)
         ax.text(x, 4.75, f"loss{'₁₂₃₄₅₆'[i]}", ha="center", va="center_baseline", fontsize=10)

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, GREEN, ORANGE, arrow, box, canvas, figure
+from .draw import BLUE, GREEN, arrow, box, canvas, figure
 
 TEXT = "cats."
 
@@ -22,12 +22,12 @@ def draw(ax: Axes) -> None:
     for t, number in enumerate("₁₂₃₄"):
         x = 3 + 2.1 * t
         ax.text(x, ids, f"‘{TEXT[t]}’", ha="center", va="center_baseline")
-        box(ax, x, layer1, f"h{number}", BLUE, w=1.2)
-        box(ax, x, layer2, f"h{number}", BLUE, w=1.2)
-        box(ax, x, readout, f"p{number}", ORANGE, w=1.2)
+        box(ax, x, layer1, f"h{number}", GREEN, w=1.2)
+        box(ax, x, layer2, f"h{number}", GREEN, w=1.2)
+        box(ax, x, readout, f"p{number}", BLUE, w=1.2)
         ax.text(x, targets, f"‘{TEXT[t + 1]}’", ha="center", va="center_baseline")
         for low, high in pairwise(rows):
-            arrow(ax, (x, low + 0.45), (x, high - 0.45))
+            arrow(ax, (x, low + 0.45), (x, high - 0.45), BLUE)
         for y in (layer1, layer2):
             arrow(ax, (x - 1.5 if t else 0.1, y), (x - 0.6, y), GREEN)
     for y, words in (

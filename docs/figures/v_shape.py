@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import central_difference, complex_step, loss_of, relative_error, toy_network
 
-from .draw import BLUE, GREEN, INK, ORANGE, figure, powers
+from .draw import GOLD, INK, PURPLE, figure, powers
 
 T, B = 4, 2
 
@@ -30,10 +30,10 @@ def main() -> None:
     central, exact = errors(central_difference, "float64"), errors(complex_step, "complex128")
 
     def draw(ax: Axes) -> None:
-        ax.loglog(steps, central, color=ORANGE, label="central difference")
-        ax.loglog(steps, exact, color=BLUE, label="complex step")
-        ax.loglog(steps[24:], steps[24:] ** 2 / 6, ":", color=GREEN, lw=1.5)
-        ax.loglog(steps[:31], 1e-16 / steps[:31], ":", color=GREEN, lw=1.5)
+        ax.loglog(steps, central, color=GOLD, label="central difference")
+        ax.loglog(steps, exact, color=PURPLE, label="complex step")
+        ax.loglog(steps[24:], steps[24:] ** 2 / 6, ":", color=INK, lw=1.5)
+        ax.loglog(steps[:31], 1e-16 / steps[:31], ":", color=INK, lw=1.5)
         ax.text(2e-5, 1e-4, "truncation, ~ h²", ha="center", fontsize=10, color=INK)
         ax.text(2e-15, 1e-8, "round-off, ~ 1/h", fontsize=10, color=INK)
         ax.set(

@@ -7,10 +7,10 @@ from minichar.engine.config import Config, initialise
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 
-from .draw import BLUE, GREEN, ORANGE, figure, powers
+from .draw import GOLD, PINK, PURPLE, figure, powers
 
 T, B, V, H = 101, 20, 40, 64
-MODELS = (("rnn", "RNN", ORANGE), ("gru", "GRU", GREEN), ("lstm", "LSTM", BLUE))
+MODELS = (("rnn", "RNN", GOLD), ("gru", "GRU", PINK), ("lstm", "LSTM", PURPLE))
 
 
 def gradient_norms(model: str) -> np.ndarray:

@@ -37,11 +37,11 @@ interactive.show("gru", { forward, backward }, (figure) => {
     }
     pen.segment(X(n), 60, X(h), 60, "forward thick");
     pen.dot(X(n), 60, "forward");
-    pen.dot(X(h_prev.value), 60, "forward");
-    pen.dot(X(h), 60, "", 7);
+    pen.dot(X(h_prev.value), 60, "state");
+    pen.dot(X(h), 60, "state", 7);
     pen.text(X(n), 45, `n ${show(n)}`, "small forward");
-    pen.text(X(h_prev.value), 28, `h_prev ${show(h_prev.value)}`, "small forward");
-    pen.text(X(h), 86, `h ${show(h)}`, "strong");
+    pen.text(X(h_prev.value), 28, `h_prev ${show(h_prev.value)}`, "small state");
+    pen.text(X(h), 86, `h ${show(h)}`, "strong state");
 
     const [left, width] = [20, 320];
     const split = left + width * z;

@@ -39,7 +39,7 @@ interactive.show("lstm", { forward, backward, run }, (figure) => {
     const x = { from: 0, to: T, ticks: [1, 10, 20, 30, 40, 50] };
     const y = { from: -1.5, to: 1.5, ticks: [-1, 0, 1], show: fixed(0) };
     const panels = [
-      { top: 24, name: "c_t, the content", values: c, style: "forward", y, label: "" },
+      { top: 24, name: "c_t, the content", values: c, style: "state", y, label: "" },
       {
         top: 194,
         name: "dc_t, the gradient",

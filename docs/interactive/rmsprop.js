@@ -32,8 +32,8 @@ interactive.show("rmsprop", { lossAt, gradient, descent, rmsprop }, (figure) => 
   const paths = () => {
     const [n, eta] = [steps.value, 10 ** log.value];
     return [
-      { name: "gradient descent", path: descent(n, eta), style: "predicted" },
-      { name: "RMSprop", path: rmsprop(n, eta), style: "forward" },
+      { name: "gradient descent", path: descent(n, eta), style: "another" },
+      { name: "RMSprop", path: rmsprop(n, eta), style: "other" },
     ].map(({ path, ...rest }) => ({ ...rest, path: path.filter((theta) => lossAt(theta) < highest), n }));
   };
 

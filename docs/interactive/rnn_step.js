@@ -40,11 +40,11 @@ interactive.show("rnn_step", { forward, backward }, (figure) => {
       gradient,
     } of nodes) {
       pen.text(x, y - 29, name);
-      pen.node(x, y - 12, show(value), "forward", 56, 22);
+      pen.node(x, y - 12, show(value), name.startsWith("h") ? "state" : "forward", 56, 22);
       pen.node(x, y + 12, show(gradient), "backward", 56, 22);
       pen.text(x, y + 38, `d${name}`);
     }
-    pen.arrow(71, 38, 155, 38, "forward");
+    pen.arrow(71, 38, 155, 38, "state");
     pen.text(113, 30, `× ${W_h}`, "small forward");
     pen.arrow(155, 62, 71, 62, "backward");
     pen.text(113, 78, `× ${W_h}`, "small backward");

@@ -51,7 +51,7 @@ interactive.show("scheduled_sampling", { weights, makeMask, draw, read }, (figur
     pen.text(4, 12, "text", "small start forward");
     pen.text(4, 164, "the network reads", "small start");
     mask().forEach((kept, t) => {
-      const style = kept ? "forward" : "predicted";
+      const style = kept ? "forward" : "other";
       pen.text(at(t), 32, shown(text[t]), `mono ${kept ? "forward" : "faint"}`);
       if (t > 0) pen.dot(at(t), bottom - (bottom - top) * u[t], style, 4);
       pen.text(at(t), 184, shown(characters[x[t]]), `mono strong ${style}`);
@@ -66,7 +66,7 @@ interactive.show("scheduled_sampling", { weights, makeMask, draw, read }, (figur
       [
         { words: `${T - predicted} from the text`, style: "forward" },
         ", ",
-        { words: `${predicted} predicted`, style: "predicted" },
+        { words: `${predicted} predicted`, style: "other" },
       ],
     ];
   });

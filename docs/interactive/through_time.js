@@ -40,8 +40,8 @@ interactive.show("through_time", { forward, backward }, (figure) => {
       pen.text(at(t), 120, show(x[t - 1]));
       if (read) {
         pen.arrow(at(t), 106, at(t), 76, "forward");
-        pen.arrow(at(t - 1) + 21, 62, at(t) - 20, 62, "forward");
-        pen.node(at(t), 62, show(h[t]), `forward ${n === t ? "strong" : ""}`, 39, 24);
+        pen.arrow(at(t - 1) + 21, 62, at(t) - 20, 62, "state");
+        pen.node(at(t), 62, show(h[t]), `state ${n === t ? "strong" : ""}`, 39, 24);
       } else pen.node(at(t), 62, "", "faint hollow", 39, 24);
       pen.text(at(t), 44, `h_${t}`, "small");
       pen.text(at(t), 176, show(dh_above[t - 1]), passed ? "backward" : "faint");
@@ -54,7 +54,7 @@ interactive.show("through_time", { forward, backward }, (figure) => {
       } else for (const y of [214, 266]) pen.node(at(t), y, "", "faint hollow", 39, 24);
     });
     pen.text(at(0), 44, "h_0", "small");
-    pen.node(at(0), 62, show(h_0), "forward", 39, 24);
+    pen.node(at(0), 62, show(h_0), "state", 39, 24);
     pen.text(6, 176, "dL_t/dh_t", "small start");
     pen.text(6, 218, "dh_t", "small start");
     pen.text(6, 270, "da_t", "small start");
@@ -75,7 +75,7 @@ interactive.show("through_time", { forward, backward }, (figure) => {
     if (n === 0) return ["Press Next for the first step.", "", "", ""];
     if (n <= T)
       return [
-        { words: `h_${n} = tanh(w_h h_${n - 1} + w_x x_${n}) = ${show(h[n])}`, style: "forward" },
+        { words: `h_${n} = tanh(w_h h_${n - 1} + w_x x_${n}) = ${show(h[n])}`, style: "state" },
         "",
         "",
         "",

@@ -9,14 +9,19 @@ files are folded. Everything is read from the source, so a chapter always matche
 import ast
 import re
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 
 from minichar.cli.course import MARKER, Lesson, output, read_lesson
+from pages import lstm_step
 from pages.equations import BLOCK, prose, typeset
 
 from .interactive import INTERACTIVE
 from .terms import index_terms
 
+FOLDER = Path(__file__).parents[1] / "figures"
+WORDS_A_MINUTE, EXERCISE = 120, 6
+"""An estimate of how fast equations are read, and of the minutes that an exercise takes."""
 SHOWN_BELOW = ("EXERCISE", "ANSWER", "WRITE")
 OUTPUTS = Path(__file__).parents[1] / "live"
 """Directory for the text that the lessons' models write, which takes seconds per lesson to generate."""
@@ -38,15 +43,13 @@ DRAWINGS = {
     "shrinks.",
     "softmax": "Probabilities, and the gradient p - onehot(target): it is negative only at the target.",
     "outer_product": "The gradient of each weight is the product of da for its row and the input for its "
-    "column. Negative values are orange.",
+    "column. Values are blue, and gradients are orange.",
     "rnn": "One step of an RNN.",
     "rnn_backward": "Its backward pass. dh is the sum of two gradients, and `dW = da @ [h_prev; x; 1]ᵀ`.",
     "unrolled": "Two layers, unrolled over four characters.",
     "through_time": "The worked example: backpropagation through three steps of one unit.",
     "truncation": "States cross chunk boundaries; gradients do not.",
     "vanishing": "Measured gradients with respect to earlier inputs, in untrained networks.",
-    "lstm": "One step of an LSTM. ∘ denotes element-wise multiplication.",
-    "lstm_backward": "Its backward pass. As in lesson 3, σ′ is s ∘ (1 - s), and tanh′ is 1 - y ∘ y.",
     "bracket": "One unit of a trained LSTM, from an opening bracket to the closing bracket. The last "
     "row shows the gradient along the cell state, relative to its value before the closing bracket.",
     "gru": "One step of a GRU with the reset gate applied after the matrix product.",
@@ -80,12 +83,20 @@ directory, so that your changes to the source take effect. `minichar lessons` li
 `minichar lessons 1` prints the first one and runs its tests, and `minichar lessons 1 --answer`
 prints the answer to its exercise. Instead of a number, you can use a word, as in `minichar lessons lstm`.
 
+```{{raw}} html
+<div class="cards">
+{cards}
+</div>
+```
+
 ```{{toctree}}
-:maxdepth: 1
+:hidden:
 
 {entries}
 ```
 """
+CARD = """\
+<a href="{page}.html">{picture}<b>{title}</b> <span>{summary}</span> <small>{minutes} minutes</small></a>"""
 
 
 class UnknownFigure(Exception):
@@ -97,7 +108,7 @@ def write_course(lessons: Path, package: Path, folder: Path) -> None:
     paths = sorted(lessons.glob("test_*.py"))
     for path in paths:
         (folder / f"{page_name(path)}.md").write_text(chapter(path, package, kept_output), encoding="utf-8")
-    index = INDEX.format(entries="\n".join(map(page_name, paths)))
+    index = INDEX.format(cards="\n".join(map(card, paths)), entries="\n".join(map(page_name, paths)))
     (folder / "index.md").write_text(index, encoding="utf-8")
 
 
@@ -107,6 +118,34 @@ def kept_output(lesson: Lesson, name: str) -> str:
     if not kept.exists() or kept.stat().st_mtime < lesson.path.stat().st_mtime:
         kept.write_text(output(lesson, name), encoding="utf-8")
     return kept.read_text(encoding="utf-8")
+
+
+def card(path: Path) -> str:
+    """Return the card of a lesson on the course's index page: its drawing, title, summary and minutes."""
+    lesson = read_lesson(path)
+    return CARD.format(
+        page=page_name(path),
+        picture=thumbnail(lesson),
+        title=f"{lesson.number}. {lesson.title}",
+        summary=prose(lesson.summary[0].upper() + lesson.summary[1:]),
+        minutes=5 * ceil((len(lesson.story.split()) / WORDS_A_MINUTE + EXERCISE) / 5),
+    )
+
+
+def thumbnail(lesson: Lesson) -> str:
+    """Return the first drawing of a lesson as SVG, or nothing if there is none."""
+    names = [name.removesuffix(".svg") for _, name in MARKER.findall(lesson.story)]
+    if "lstm_step" in names:
+        return f'<i class="interactive"><i class="drawing">{without_label(lstm_step.forward())}</i></i>'
+    files = [FOLDER / f"{name}.svg" for name in names]
+    drawing = next((file for file in files if file.exists()), None)
+    return without_label(drawing.read_text(encoding="utf-8")) if drawing else ""
+
+
+def without_label(svg: str) -> str:
+    """Hide a drawing from screen readers, for which a card's title is enough."""
+    svg = re.sub(r"<metadata>.*?</metadata>|\n\s*", " ", svg, flags=re.DOTALL)
+    return re.sub(r' role="img" aria-label="[^"]*"', "", svg).replace("<svg ", '<svg aria-hidden="true" ', 1)
 
 
 def page_name(path: Path) -> str:

@@ -179,6 +179,12 @@ def redirect_chapters(app: Sphinx, exception: Exception | None) -> None:
         )
 
 
+def plain_captions(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Remove the role from the captions in the sidebar: Sphinx makes them headings without a level."""
+    tree = context.get("furo_navigation_tree", "")
+    context["furo_navigation_tree"] = tree.replace(' role="heading"', "")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives, the maths renderer and the event handlers."""
     app.add_directive("picture", Picture)
@@ -191,4 +197,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("build-finished", redirect_chapters)
     app.connect("autodoc-process-docstring", fix_docstring, priority=100)  # before Napoleon
     app.connect("autodoc-process-docstring", restore_value, priority=900)  # after Napoleon
+    app.connect("html-page-context", plain_captions, priority=900)  # after Furo
     return {"parallel_read_safe": True}

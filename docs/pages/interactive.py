@@ -8,6 +8,8 @@ modules and workers from file:// URLs.
 import re
 from pathlib import Path
 
+from pages.lstm_step import diagram
+
 FOLDER = Path(__file__).parents[1] / "interactive"
 
 INTERACTIVE = {
@@ -44,6 +46,9 @@ INTERACTIVE = {
     "the gradient is 0. Clip the gradient: the step stays inside the circle (by norm) or the square (by "
     "element). Only clipping by norm keeps the direction. Drag w and b: neither method changes a short "
     "gradient.",
+    "lstm_step": "Scroll, or press Next. The step is built equation by equation, and then run backwards: the "
+    "gradients run along the same lines. Point at an equation or at a part of the drawing to see where they "
+    "meet. Values are blue, states are green, and gradients are orange.",
     "lstm": "The first step writes 1 to the cell state. Drag a_f: the forget gate determines how much of "
     "this value remains after 50 steps, and how much of the gradient of c_50 reaches the first step. Then "
     "open the input gate with a_i: later steps add to the cell state, but the gradient stays the same.",
@@ -53,7 +58,7 @@ INTERACTIVE = {
     "dropout": "Draw several masks. Where the mask is 0, y and dh are both 0. Elsewhere, both are scaled by "
     "the same factor. The dots show the mean of y over all masks so far, which approaches h.",
     "scheduled_sampling": "Each dot is a random number. If it is below the ratio, the network reads the "
-    "character from the text (blue); otherwise, it reads its own prediction (green). Lower the ratio: one "
+    "character from the text (blue); otherwise, it reads its own prediction (purple). Lower the ratio: one "
     "wrong prediction leads to another, because each depends on the character read before it.",
     "train": "Press Train. The loss falls from that of the uniform baseline to below that of bigrams, which "
     "know only the previous character, and the sample changes from noise to words. Break it: raise η to 0.1, "
@@ -75,11 +80,14 @@ WORKERS = {"train": ("network", "training")}
 SENTENCES = re.compile(r"[A-Z][A-Za-z0-9 .,:;()'\"?!-]{60,}\.")
 """A paragraph of plain prose."""
 
+BODIES = {"lstm_step": diagram()}
+"""Content of figures that are also complete without JavaScript."""
+
 MARKUP = """\
-<div class="stage" id="interactive-{name}"></div>
-<noscript><p>This figure is interactive and requires JavaScript.</p></noscript>
+<div class="stage" id="interactive-{name}">{body}</div>
 {scripts}
 """
+NEEDS = "<noscript><p>This figure is interactive and requires JavaScript.</p></noscript>"
 
 
 def markup(name: str, shared: bool = True) -> str:
@@ -90,7 +98,9 @@ def markup(name: str, shared: bool = True) -> str:
     if name == "train":
         scripts.append(f'<script type="text/plain" id="script-text">\n{docs_text()}\n</script>')
     scripts.append(script(FOLDER / f"{name}.js", 'type="module"'))
-    return MARKUP.format(name=name, scripts="\n".join(scripts))
+    if name not in BODIES:
+        scripts.insert(0, NEEDS)
+    return MARKUP.format(name=name, body=BODIES.get(name, ""), scripts="\n".join(scripts))
 
 
 def script(path: Path, attributes: str) -> str:

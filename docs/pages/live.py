@@ -1,4 +1,4 @@
-"""Build the model for the landing page: its weights, and an HTML page as written by ``minichar convert``.
+"""Build the model of ``howto/one-page.md``: its weights, and an HTML page as written by ``minichar convert``.
 
 The model is trained on Python's help text, which takes about a minute on one core. Later builds reuse
 the weights until this script changes.

@@ -24,7 +24,19 @@ function quotePhrases() {
   };
 }
 
+// Let readers scroll wide blocks with the keyboard.
+function focusScrollable() {
+  for (const block of document.querySelectorAll(".highlight pre, div.math, div.equations, .table-wrapper")) {
+    if (block.scrollWidth > block.clientWidth) block.tabIndex = 0;
+    else block.removeAttribute("tabindex");
+  }
+}
+
 document.addEventListener("DOMContentLoaded", () => {
+  document.querySelector(".sidebar-drawer").ariaLabel = "Pages";
+  document.querySelector(".toc-drawer").ariaLabel = "This page";
+  document.fonts.ready.then(focusScrollable);
+  addEventListener("resize", focusScrollable);
   // Comments are not copied with commands, because zsh, the default on macOS, would pass them as arguments.
   for (const comment of document.querySelectorAll(".highlight-sh .c1")) comment.classList.add("shell-comment");
   const frames = document.querySelectorAll("iframe.page"), repaint = () => frames.forEach(paint);

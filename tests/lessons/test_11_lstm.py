@@ -27,7 +27,7 @@ forget gate). One matrix product computes four pre-activations with H rows each:
     c = f ∘ c_prev + i ∘ g
     h = o ∘ tanh(c)
 
-[figure: lstm.svg]
+[figure: lstm_step]
 
 The candidate g, between -1 and 1, is the new content. Three gates, between 0 and 1, control the
 cell state: the forget gate f sets how much of the old content is kept, the input gate i how much
@@ -48,8 +48,6 @@ step, so its gradient is a sum:
     i, f, o = σ(a_i), σ(a_f), σ(a_o);  g = tanh(a_g)
         da_i, da_f, da_o = di ∘ i ∘ (1 - i), df ∘ f ∘ (1 - f), do ∘ o ∘ (1 - o)
         da_g = dg ∘ (1 - g ∘ g)
-
-[figure: lstm_backward.svg]
 
 That is the whole cell. The matrix product is differentiated as in lesson 7:
 
