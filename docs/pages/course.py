@@ -75,8 +75,8 @@ text. The chapters derive its equations and show where the engine implements the
 Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by
 line, shows the code that implements it, and tests the equations and the numbers. You need to know Python
 and first-year calculus. [Notation](../notation.md) lists the symbols. Each chapter has an interactive
-figure, in which values are blue and gradients are orange, and ends with an exercise: change one line
-and see which tests fail.
+figure, in which values are blue, gradients are orange and states are green, and ends with an exercise:
+change one line and see which tests fail.
 
 To follow along, [install minichar](../start.md), then run `pip install -e '.[test]'` in the same
 directory, so that your changes to the source take effect. `minichar lessons` lists the lessons,
@@ -145,7 +145,7 @@ def thumbnail(lesson: Lesson) -> str:
 def without_label(svg: str) -> str:
     """Hide a drawing from screen readers, for which a card's title is enough."""
     svg = re.sub(r"<metadata>.*?</metadata>|\n\s*", " ", svg, flags=re.DOTALL)
-    return re.sub(r' role="img" aria-label="[^"]*"', "", svg).replace("<svg ", '<svg aria-hidden="true" ', 1)
+    return re.sub(r' role="img" aria-label="[^"]*"', "", svg).replace("<svg", '<svg aria-hidden="true"', 1)
 
 
 def page_name(path: Path) -> str:
