@@ -201,6 +201,32 @@ def test_every_formula_in_a_notebook_is_latex(docs_pages):
             converter.convert(formula)
 
 
+def test_slides_contain_the_equations_figures_and_outputs_of_a_lesson(docs_pages, tmp_path, monkeypatch):
+    slides = docs_pages("slides")
+    path = tmp_path / "test_07_step.py"
+    marked = "[figure: rnn.svg]\n\n[output: it_writes]\n\n[figure: rnn_step]\n\nMore text"
+    path.write_text(LESSON.replace("More text", marked))
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "rnn.svg").write_text("<svg>A step</svg>")
+    (tmp_path / "static").mkdir()
+    (tmp_path / "static" / "interactive.css").write_text(".stage {}")
+    monkeypatch.setattr(slides, "DOCS", tmp_path)
+    found = re.findall("<section>\n(.*?)\n</section>", slides.deck(path, name_of), re.DOTALL)
+    title, equations, drawing, output, interactive, exercise = found
+    assert title.startswith("<h1>7. A step</h1><p>forward and ")
+    assert "An introduction with `code`" in equations
+    assert "<td class=left><math" in equations
+    assert drawing.startswith("<svg>A step</svg><p>One step of an RNN")
+    assert output == "<pre>it_writes of 7</pre>"
+    assert 'id="interactive-rnn_step"' in interactive
+    assert exercise.startswith("<h2>Exercise</h2><pre>In minichar/engine/lstm.py")
+
+
+def test_every_lesson_is_on_the_page_for_lecturers(docs_pages):
+    needs = docs_pages("lecturers").NEEDS
+    assert [0, *needs] == [int(path.stem[5:7]) for path in sorted((ROOT / "tests" / "lessons").glob("*.py"))]
+
+
 def test_index_lists_chapters_in_order(pages, tmp_path, monkeypatch):
     for number in ("10", "02"):
         marker = "[figure: gru]\n\nMore" if number == "10" else "More"
@@ -211,13 +237,13 @@ def test_index_lists_chapters_in_order(pages, tmp_path, monkeypatch):
     folder.mkdir()
     pages[1].write_course(tmp_path, PACKAGE, folder)
     index = (folder / "index.md").read_text(encoding="utf-8")
-    assert index.endswith("\n\n02_step\n10_step\n```\n")
+    assert index.endswith("\n\n02_step\n10_step\nlecturers\n```\n")
     first, last = re.findall(
         '<a href="(.*?)">(.*?)<b>7. A step</b> <span>Forward and .*</span> <small>(.*?)</', index
     )
     assert first == ("02_step.html", "", "10 minutes")
     assert last == ("10_step.html", '<svg aria-hidden="true"> </svg>', "10 minutes")
-    assert {path.name for path in folder.iterdir()} == {"index.md", "02_step.md", "10_step.md"}
+    assert {path.name for path in folder.iterdir()} == {"index.md", "lecturers.md", "02_step.md", "10_step.md"}
 
 
 def test_the_old_address_of_a_chapter_leads_to_the_chapter(docs_pages, tmp_path):

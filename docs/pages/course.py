@@ -17,6 +17,7 @@ from pages import lstm_step
 from pages.equations import BLOCK, prose, typeset
 
 from .interactive import INTERACTIVE
+from .lecturers import lecturers
 from .terms import index_terms
 
 FOLDER = Path(__file__).parents[1] / "figures"
@@ -69,8 +70,9 @@ LESSON = re.compile(r"^<.*$|\b[Ll]esson\s(\d+)\b", re.MULTILINE)
 INDEX = """\
 # The course
 
-Start with [the model in one file](../one-file.md): 146 lines of NumPy that train an LSTM and generate
-text. The chapters derive its equations and show where the engine implements them.
+The course begins with a table of counts that writes noise, and ends with a network that writes. On the way,
+it derives every gradient by hand. [The model in one file](../one-file.md) is the same story in 146 lines of
+NumPy: it trains an LSTM and generates text.
 
 Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by
 line, shows the code that implements it, and tests the equations and the numbers. You need to know Python
@@ -80,8 +82,10 @@ change one line and see which tests fail.
 
 To follow along, [install minichar](../start.md), then run `pip install -e '.[test]'` in the same
 directory, so that your changes to the source take effect. `minichar lessons` lists the lessons,
-`minichar lessons 1` prints the first one and runs its tests, and `minichar lessons 1 --answer`
-prints the answer to its exercise. Instead of a number, you can use a word, as in `minichar lessons lstm`.
+`minichar lessons 1` prints one and runs its tests, and `minichar lessons 1 --answer` prints the answer to
+its exercise. Instead of a number, you can use a word, as in `minichar lessons lstm`. To derive a lesson's
+functions yourself, run `minichar lessons 11 --blank`: it writes a file with functions to fill in and, when
+you run it again, shows where your results differ. There is also a page [for lecturers](lecturers.md).
 
 ```{{raw}} html
 <div class="cards">
@@ -93,6 +97,7 @@ prints the answer to its exercise. Instead of a number, you can use a word, as i
 :hidden:
 
 {entries}
+lecturers
 ```
 """
 CARD = """\
@@ -110,6 +115,8 @@ def write_course(lessons: Path, package: Path, folder: Path) -> None:
         (folder / f"{page_name(path)}.md").write_text(chapter(path, package, kept_output), encoding="utf-8")
     index = INDEX.format(cards="\n".join(map(card, paths)), entries="\n".join(map(page_name, paths)))
     (folder / "index.md").write_text(index, encoding="utf-8")
+    taught = [(lesson, page_name(lesson.path), minutes(lesson)) for lesson in map(read_lesson, paths)]
+    (folder / "lecturers.md").write_text(lecturers(taught), encoding="utf-8")
 
 
 def kept_output(lesson: Lesson, name: str) -> str:
@@ -128,8 +135,13 @@ def card(path: Path) -> str:
         picture=thumbnail(lesson),
         title=f"{lesson.number}. {lesson.title}",
         summary=prose(lesson.summary[0].upper() + lesson.summary[1:]),
-        minutes=5 * ceil((len(lesson.story.split()) / WORDS_A_MINUTE + EXERCISE) / 5),
+        minutes=minutes(lesson),
     )
+
+
+def minutes(lesson: Lesson) -> int:
+    """Return an estimate of the minutes that it takes to read a lesson and to do its exercise."""
+    return 5 * ceil((len(lesson.story.split()) / WORDS_A_MINUTE + EXERCISE) / 5)
 
 
 def thumbnail(lesson: Lesson) -> str:
