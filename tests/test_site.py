@@ -243,7 +243,12 @@ def test_index_lists_chapters_in_order(pages, tmp_path, monkeypatch):
     )
     assert first == ("02_step.html", "", "10 minutes")
     assert last == ("10_step.html", '<svg aria-hidden="true"> </svg>', "10 minutes")
-    assert {path.name for path in folder.iterdir()} == {"index.md", "lecturers.md", "02_step.md", "10_step.md"}
+    assert {path.name for path in folder.iterdir()} == {
+        "index.md",
+        "lecturers.md",
+        "02_step.md",
+        "10_step.md",
+    }
 
 
 def test_the_old_address_of_a_chapter_leads_to_the_chapter(docs_pages, tmp_path):

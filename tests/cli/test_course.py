@@ -19,6 +19,7 @@ from minichar import ngram_loss
 from minichar.cli import course
 from minichar.cli.blank import write_blank
 from minichar.cli.course import MARKER, definitions, find_lessons, get_lesson
+from minichar.cli.lessons import print_story
 from minichar.engine import gru, gru_reset_before, lstm, rnn
 from minichar.errors import MinicharError
 from minichar.text.pydocs import pydocs_text
@@ -194,6 +195,17 @@ def test_prints_the_lesson_runs_it_and_prints_the_exercise(process, monkeypatch)
     assert exercise.endswith("To see the answer: minichar lessons 3 --answer\n")
     assert re.search(r"^lesson file  .*test_03_tanh_and_sigmoid\.py$", stderr, re.MULTILINE)
     assert re.search(r"^minichar/    .*minichar$", stderr, re.MULTILINE)
+
+
+def test_outputs_are_printed_in_the_text_and_figures_are_left_out(capsys):
+    print_story(get_lesson("0"))
+    shown = capsys.readouterr().out
+    first = shown.index("\n    n = 2: The value ")
+    assert shown.index("continues the same prompt") < first < shown.index("\nPairs give noise")
+    assert "[output" not in shown
+    assert "[figure" not in shown
+    assert "\n\n\n" not in shown
+    assert max(map(len, shown[first:].splitlines())) <= 80
 
 
 @pytest.mark.parametrize("name", ["99", "-1", "seven", ""])
