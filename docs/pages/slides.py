@@ -52,7 +52,10 @@ def deck(path: Path, output: Callable[[Lesson, str], str]) -> str:
     text, *marked = MARKER.split(lesson.story.partition("\n")[2])
     slides += blocks(text)
     for kind, name, text in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
-        slides.append(figure(name) if kind == "figure" else f"<pre>{escape(output(lesson, name))}</pre>")
+        first = not any("<script" in slide for slide in slides)
+        slides.append(
+            figure(name, first) if kind == "figure" else f"<pre>{escape(output(lesson, name))}</pre>"
+        )
         slides += blocks(text)
     slides.append(f"<h2>Exercise</h2><pre>{escape(lesson.exercise)}</pre>")
     css = (DOCS / "static" / "interactive.css").read_text(encoding="utf-8")
@@ -73,10 +76,10 @@ def blocks(text: str) -> list[str]:
     return slides
 
 
-def figure(name: str) -> str:
-    """Return a drawing or an interactive figure with its caption."""
+def figure(name: str, first: bool) -> str:
+    """Return a figure with its caption. Only the first interactive figure needs the shared functions."""
     drawing = name.removesuffix(".svg")
     if name in INTERACTIVE:
-        return f'<div class="interactive">{markup(name)}</div><p>{prose(INTERACTIVE[name])}</p>'
+        return f'<div class="interactive">{markup(name, shared=first)}</div><p>{prose(INTERACTIVE[name])}</p>'
     svg = (DOCS / "figures" / f"{drawing}.svg").read_text(encoding="utf-8")
     return f"{svg[svg.index('<svg') :]}<p>{prose(DRAWINGS[drawing])}</p>"

@@ -20,6 +20,7 @@ from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from textwrap import fill
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +29,8 @@ from minichar.errors import MinicharError
 PACKAGE = Path(__file__).parents[1]
 SOURCES = PACKAGE.parent / "tests" / "lessons"
 MARKER = re.compile(r"^\[(figure|output): ([\w.]+)\]$", re.MULTILINE)
+WIDTH = 72
+"""Maximum line length of an output, in characters."""
 FIRST_LINE = re.compile(r"Lesson (\d+)\. (.+?): (.+)\.")
 
 
@@ -145,7 +148,7 @@ def import_pytest() -> ModuleType:
 
 
 def output(lesson: Lesson, name: str) -> str:
-    """Return the text that a lesson's function returns. Files that it writes are discarded.
+    """Return the text that a lesson's function returns, wrapped. Files that it writes are discarded.
 
     Raises
     ------
@@ -154,7 +157,8 @@ def output(lesson: Lesson, name: str) -> str:
     """
     import_pytest()
     with TemporaryDirectory() as folder, chdir(folder):
-        return str(definitions(lesson.path)[name]())
+        text = definitions(lesson.path)[name]()
+    return "\n".join(fill(line, WIDTH) if len(line) > WIDTH else line for line in text.split("\n"))
 
 
 @cache

@@ -30,19 +30,18 @@ def fill_in(lesson: Lesson, path: Path) -> int:
 def print_story(lesson: Lesson) -> None:
     """Print a lesson's text without its figures and with the outputs of its functions."""
     text, *marked = MARKER.split(lesson.story)
-    click.echo(wrapped(text))
+    parts = [wrapped(text.strip("\n"))]
     for kind, name, after in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
         if kind == "output":
-            click.echo(f"{wrapped(output(lesson, name), margin='    ')}\n")
-        click.echo(wrapped(after.lstrip("\n")))
+            parts.append(textwrap.indent(output(lesson, name), "    "))
+        parts.append(wrapped(after.strip("\n")))
+    click.echo("\n\n".join(filter(None, parts)) + "\n")
 
 
-def wrapped(text: str, margin: str = "") -> str:
+def wrapped(text: str) -> str:
     """Wrap paragraphs to the terminal width, leaving indented equations unchanged."""
     fill = textwrap.TextWrapper(
         min(shutil.get_terminal_size().columns, 100),
-        initial_indent=margin,
-        subsequent_indent=margin,
         break_long_words=False,
         break_on_hyphens=False,
     ).fill

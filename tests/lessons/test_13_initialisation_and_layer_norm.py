@@ -39,11 +39,12 @@ through r. Since μ is a mean, its derivative with respect to a_k is 1/H. For r,
 -r² â_k / H, because the derivative of -½ in the exponent meets the 2 of the square. Multiply by dâ
 and add up:
 
-    directly       r dâ_k
-    through μ      -r mean(dâ)
-    through r      -Σ_j dâ_j (a_j - μ) r² â_k / H  =  -r â_k mean(dâ ∘ â)
+    da_k  = r dâ_k                           directly
+    da_k += -r mean(dâ)                      through μ
+    da_k += -Σ_j dâ_j (a_j - μ) r² â_k / H   through r
 
-The three terms together:
+Since a_j - μ is â_j / r, the last sum is r â_k mean(dâ ∘ â), and all units together have the
+gradient
 
     da = r (dâ - mean(dâ) - â mean(dâ ∘ â))
 
