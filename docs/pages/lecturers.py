@@ -12,7 +12,7 @@ linear algebra; probability is introduced as needed. Minutes are estimates of th
 to do its exercise. The slides contain the equations, the figures and the outputs of the chapters; Page Down
 turns them.
 
-| lesson | needs | minutes | |
+| lesson | needs | minutes | material |
 |---|---|---|---|
 {rows}
 

@@ -232,6 +232,7 @@ This treats μ and r as constants, like a dropout mask. Why is that wrong here, 
 ANSWER = """
 μ and r depend on a, so they depend on the weights, and the paths through them are part of the
 gradient. A dropout mask is drawn without looking at a. These tests fail: test_the_numbers_in_the_text,
-test_the_complex_step_agrees, test_a_whole_network_with_layer_normalisation_agrees_with_the_complex_step,
-test_no_gradient_is_left_for_a_shift_or_a_factor and test_twice_the_weights_have_no_effect.
+test_the_complex_step_agrees, test_a_whole_network_with_layer_normalisation_agrees_with_the_complex_step
+and test_no_gradient_is_left_for_a_shift_or_a_factor. Twice the weights still have no effect, because both
+gradients are proportional to r.
 """
