@@ -80,6 +80,7 @@ def figure(name: str, first: bool) -> str:
     """Return a figure with its caption. Only the first interactive figure needs the shared functions."""
     drawing = name.removesuffix(".svg")
     if name in INTERACTIVE:
-        return f'<div class="interactive">{markup(name, shared=first)}</div><p>{prose(INTERACTIVE[name])}</p>'
+        caption = f"<figcaption>{prose(INTERACTIVE[name])}</figcaption>"
+        return f'<figure class="interactive">{markup(name, shared=first)}{caption}</figure>'
     svg = (DOCS / "figures" / f"{drawing}.svg").read_text(encoding="utf-8")
     return f"{svg[svg.index('<svg') :]}<p>{prose(DRAWINGS[drawing])}</p>"
