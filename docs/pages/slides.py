@@ -22,7 +22,13 @@ PAGE = """\
 <title>{title}</title>
 <style>
 {css}
-html {{ scroll-snap-type: y mandatory; font: 1.6rem/1.4 system-ui, sans-serif; color-scheme: light dark; }}
+:root {{ --header-height: 0px; --font-stack--monospace: monospace; --color-brand-primary: #0a4bff;
+  --color-foreground-primary: black; --color-foreground-secondary: #5a5c63;
+  --color-foreground-muted: #6b6f76;
+  --color-background-primary: white; --color-background-secondary: #f8f9fb;
+  --color-background-border: #ddd; }}
+html {{ scroll-snap-type: y mandatory; font: 1.6rem/1.4 system-ui, sans-serif; background: white;
+  color: black; }}
 body {{ margin: 0; }}
 section {{ box-sizing: border-box; min-height: 100vh; padding: 5vmin; scroll-snap-align: start;
   break-after: page; display: flex; flex-direction: column; justify-content: center; align-items: center; }}
