@@ -307,5 +307,7 @@ The output gate, because its gradient depends only on dh. Every gradient that pa
 wrong, so test_the_gradient_of_the_input_gate, test_the_gradient_of_the_forget_gate,
 test_the_gradient_of_the_candidate, test_the_gradient_of_the_previous_cell_state,
 test_the_complex_step_agrees_on_every_gradient and test_the_worked_example_matches_the_engine fail.
-This mistake cuts the path along the cell state, and only the path through h remains.
+This mistake cuts the path along the cell state, and only the path through h remains, as in the last
+two tests that fail: test_the_gradients_in_the_text_are_those_of_the_engine and
+test_without_the_gradient_from_the_next_step_it_vanishes_faster_than_in_an_rnn.
 """
