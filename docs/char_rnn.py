@@ -16,14 +16,6 @@ EPOCHS, TEMPERATURE = 10, 0.7
 LEARNING_RATE, DECAY, EPSILON, LIMIT = 5e-3, 0.95, 1e-8, 0.1
 
 
-def chunks(ids, V, T, B):
-    """Split a text into B streams and yield their inputs and targets, T steps at a time."""
-    onehot, n = np.eye(V, dtype=bool), (len(ids) - 1) // (T * B) * T
-    pair = [ids[k : k + n * B].reshape(B, n).T for k in (0, 1)]  # each (n, B); targets are one step ahead
-    for t in range(0, n, T):
-        yield [onehot[streams[t : t + T]].transpose(0, 2, 1) for streams in pair]  # each (T, V, B)
-
-
 def initial_weights(V, H, generator):
     """Return the LSTM weights W (H rows each for i, f, o and g) and the readout weights R."""
     W = generator.uniform(-0.08, 0.08, (4 * H, H + V + 1)).astype("float32")
@@ -93,6 +85,17 @@ def learn(W, R, inputs, targets, h, c):
     return loss, (dW, dR), h, c
 
 
+def gradient_error(W, R, inputs, targets, generator):
+    """Compare the slope of the loss in a random direction, by `learn` and by a central difference."""
+    W, R = W.astype("float64"), R.astype("float64")
+    h = c = np.zeros((len(W) // 4, inputs.shape[2]))
+    dW, dR = learn(W, R, inputs, targets, h, c)[1]
+    vW, vR = generator.normal(size=W.shape), generator.normal(size=R.shape)
+    slope = (dW * vW).sum() + (dR * vR).sum()
+    above, below = (learn(W + d * vW, R + d * vR, inputs, targets, h, c)[0] for d in (1e-5, -1e-5))
+    return abs((above - below) / 2e-5 - slope) / abs(slope)
+
+
 def update(parameters, gradients, mean_squares):
     """Clip the gradients and update the parameters in place with one step of RMSprop."""
     for theta, g, m in zip(parameters, gradients, mean_squares, strict=True):
@@ -101,12 +104,20 @@ def update(parameters, gradients, mean_squares):
         theta -= LEARNING_RATE * g / (np.sqrt(m) + EPSILON)
 
 
+def chunks(ids, V, T, B):
+    """Split a text into B streams, and yield T steps at a time: inputs and targets, each (T, V, B)."""
+    onehot, n = np.eye(V, dtype=bool), (len(ids) - 1) // (T * B) * T  # n characters per stream
+    inputs, targets = ids[: n * B].reshape(B, n), ids[1 : n * B + 1].reshape(B, n)  # one character ahead
+    for t in range(0, n, T):
+        yield [onehot[part[:, t : t + T]].transpose(1, 2, 0) for part in (inputs, targets)]
+
+
 def sample(W, R, x, length, generator):
     """Yield sampled character ids, feeding each one back as the next input."""
     h = c = np.zeros((R.shape[1] - 1, 1), W.dtype)  # (H, 1)
     for _ in range(length):
         h, c, _ = lstm(W, h, c, x)
-        p = readout(R, h)[0][:, 0] ** (1 / TEMPERATURE)  # (V,)
+        p = readout(R, h)[0][:, 0] ** (1 / TEMPERATURE)  # softmax(logits / TEMPERATURE) up to a factor
         k = generator.choice(len(p), p=p / p.sum())
         x = np.arange(len(p))[:, None] == k  # (V, 1)
         yield k
@@ -120,11 +131,16 @@ if __name__ == "__main__":
     generator = np.random.default_rng(123)
     parameters = W, R = initial_weights(V, H, generator)
     mean_squares = np.zeros_like(W), np.zeros_like(R)
+    error = gradient_error(W, R, *next(chunks(ids, V, T, B)), np.random.default_rng(1))
+    print(f"relative error of the gradient: {error:.0e}")
+    losses = []
     for epoch in range(EPOCHS):
         h = c = np.zeros((H, B), W.dtype)
-        for k, (inputs, targets) in enumerate(chunks(ids, V, T, B)):
+        for chunk, (inputs, targets) in enumerate(chunks(ids, V, T, B)):
             loss, gradients, h, c = learn(W, R, inputs, targets, h, c)
             update(parameters, gradients, mean_squares)
-            if k % 100 == 0:
-                print(f"--- epoch {epoch + 1}, chunk {k}, loss {loss:.3f}")
+            losses.append(loss)
+            if chunk % 100 == 0:
+                print(f"--- epoch {epoch + 1}, chunk {chunk}, loss {np.mean(losses):.3f}")
                 print("".join(characters[list(sample(W, R, inputs[0, :, :1], 200, generator))]))
+                losses.clear()

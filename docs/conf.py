@@ -19,10 +19,11 @@ sys.path.insert(0, str(HERE))
 from figures import draw_if_stale  # noqa: E402
 from pages.api import write_api  # noqa: E402
 from pages.commands import write_commands  # noqa: E402
-from pages.course import UnknownFigure, write_course  # noqa: E402
+from pages.course import UnknownFigure, kept_output, write_course  # noqa: E402
 from pages.fonts import write_fonts  # noqa: E402
 from pages.live import write_live_model  # noqa: E402
 from pages.notebooks import write_notebooks  # noqa: E402
+from pages.slides import write_slides  # noqa: E402
 
 for name in ("course", "commands", "api", "live", "notebooks"):
     (HERE / name).mkdir(exist_ok=True)
@@ -34,6 +35,7 @@ try:
 except UnknownFigure as error:
     raise ConfigError(str(error)) from None
 write_notebooks(ROOT / "tests" / "lessons", HERE / "notebooks")
+write_slides(ROOT / "tests" / "lessons", HERE / "live" / "extra" / "slides", kept_output)
 write_commands(HERE / "commands")
 write_api(HERE / "api")
 write_live_model(HERE / "live")
@@ -70,7 +72,7 @@ html_theme = "furo"
 html_title = "minichar"
 html_favicon = "static/favicon.svg"
 html_static_path = ["static"]
-html_extra_path = ["figures/inside.html", "live/model.html"]
+html_extra_path = ["figures/inside.html", "live/model.html", "live/extra"]
 html_css_files = ["minichar.css", "interactive.css"]
 if write_fonts(HERE / "static" / "fonts"):
     html_css_files.append("fonts/fonts.css")

@@ -46,6 +46,9 @@ def plain(mathml):
         ("Σ_{s≤t} x", "_(∑(s≤t)) x"),
         ("mask = 0 with p, else 1 / 2", "mask=0 with p,else frac(12)"),
         ("dlogits = onehot(k)", "(dlogits)=onehot((k))"),
+        ("η/√(1 - αᵏ)", "frac(η√((1−^(αk))))"),
+        ("p_j' = tanh_c", "(_(pj)′)=(tanh((c)))"),
+        ("p(x | h) = |a| / 2", "p((x|h))=frac((|a|)2)"),
         ("min(1, limit / ‖g‖)", "min((1,frac(limit(‖g‖))))"),
     ],
 )

@@ -90,6 +90,15 @@ def test_it_generates_the_same_characters_as_the_engine_at_its_temperature(one_f
     assert len(set(found)) > 5
 
 
+def test_the_gradient_check_notices_a_wrong_gradient(one_file, model, monkeypatch):
+    W, R = weights_of(model)
+    chunk = next(one_file.chunks(model.vocabulary.encode(TEXT), len(model.vocabulary), T, B))
+    assert one_file.gradient_error(W, R, *chunk, np.random.default_rng(1)) < 1e-6
+    right = one_file.lstm_backward
+    monkeypatch.setattr(one_file, "lstm_backward", lambda W, dh, dc, cache: right(W, dh, 0.9 * dc, cache))
+    assert one_file.gradient_error(W, R, *chunk, np.random.default_rng(1)) > 1e-4
+
+
 def test_the_softmax_of_large_logits_does_not_overflow(one_file):
     """An overflow would cause a NumPy warning, and the tests turn warnings into errors."""
     p, _ = one_file.readout(np.array([[2000.0, 0.0], [-2000.0, 0.0]]), np.array([[1.0, -1.0, 0.0]]))
@@ -107,7 +116,7 @@ def test_initial_weights_are_small_except_for_the_forget_gate(one_file):
 
 
 def test_the_file_is_short_and_imports_only_numpy():
-    assert len(SOURCE.splitlines()) <= 130
+    assert len(SOURCE.splitlines()) <= 150
     imported = [
         alias.name if isinstance(node, ast.Import) else node.module
         for node in ast.walk(ast.parse(SOURCE))
@@ -141,7 +150,8 @@ def test_it_trains_and_prints_text(run, tmp_path, capsys):
     path.write_text(TEXT, encoding="utf-8")
     run(path)
     out = capsys.readouterr().out
-    losses = [float(loss) for loss in re.findall(r"^--- epoch \d+, chunk 0, loss (.*)$", out, re.MULTILINE)]
+    assert float(re.match(r"relative error of the gradient: (.*)", out)[1]) < 1e-6
+    losses = [float(loss) for loss in re.findall(r"^--- epoch \d+, chunk 0, .* (\S+)$", out, re.MULTILINE)]
     assert len(losses) == 10
     assert losses[0] == pytest.approx(np.log(len(set(TEXT))), abs=0.05)
     assert losses[-1] < losses[0] - 0.1

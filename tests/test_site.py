@@ -13,12 +13,14 @@ import sys
 import tarfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import click
 import numpy as np
 import pytest
 
 from minichar.cli import COMMANDS, main
+from minichar.cli.course import read_lesson
 from minichar.cli.examples import EXAMPLES
 from minichar.cli.options import DescribedArgument
 
@@ -54,6 +56,10 @@ EXERCISE = """
 In minichar/engine/lstm.py, in __call__, change
 
     return w * x
+
+to
+
+    return w
 
 and run the test.
 """
@@ -97,20 +103,25 @@ def pages(docs_pages):
     return docs_pages("commands"), docs_pages("course")
 
 
+def name_of(lesson, name):
+    """Return a text in place of the output of a lesson's function."""
+    return f"{name} of {lesson.number}"
+
+
 def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     path = tmp_path / "test_07_step.py"
     path.write_text(LESSON)
     (tmp_path / "test_08_more.py").touch()
-    chapter = pages[1].chapter(path, PACKAGE)
+    chapter = pages[1].chapter(path, PACKAGE, name_of)
     in_order = [
         f"# 7. A step\n\n*Forward and {DW} backward.*\n\nAn introduction",
         "<td class=comment colspan=1>backward</td></tr>\n</table>\n</div>\n\nMore text",
         " ([lesson 8](08_more.md)), as in lesson 9.",
-        "`minichar/engine/lstm.py`:\n\n```py\ndef backward(",
-        "import Linear\n\nx = 2.0\n\n# A comment.\ndef forward(w):\n",
-        "### The slope of an RNN is x\n\n```py\ndef test_the_slope_of_an_rnn_is_x():\n",
-        "## Exercise\n\nIn `minichar/engine/lstm.py`, in `__call__`, change\n\n    return w * x\n\nand run",
+        "## Exercise\n\nIn `minichar/engine/lstm.py`, in `__call__`, change\n\n    return w * x\n\nto",
         f"<summary>The answer</summary>\n\n`test_the_slope` fails: {DW} is 0.\n\n</details>",
+        "## What the engine does\n\n`minichar/engine/lstm.py`:\n\n```py\ndef backward(",
+        "import Linear\n\nx = 2.0\n\n# A comment.\ndef forward(w):\n",
+        "<summary>The slope of an RNN is x</summary>\n\n```py\ndef test_the_slope_of_an_rnn_is_x():\n",
         "<summary><code>minichar/engine/lstm.py</code></summary>",
         "<summary><code>minichar/engine/linear.py</code></summary>",
     ]
@@ -122,23 +133,25 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     assert (PACKAGE / "engine" / "linear.py").read_text(encoding="utf-8").strip() in chapter
 
 
-def test_every_chapter_contains_its_figures_and_terms(pages):
+def test_every_chapter_has_a_figure_and_terms_and_every_drawing_is_in_a_chapter(pages):
+    drawings = set()
     for path in (ROOT / "tests" / "lessons").glob("test_*.py"):
-        name, chapter = path.stem.removeprefix("test_")[3:], pages[1].chapter(path, PACKAGE)
-        assert f"```{{interactive}} {name}\n" in chapter
-        assert "\n\n```{picture} " in chapter, path.name
+        chapter = pages[1].chapter(path, PACKAGE, name_of)
+        assert "\n\n```{interactive} " in chapter, path.name
         assert "\n\n```{index} ! " in chapter, path.name
+        drawings |= {*re.findall(r"^```{picture} (\w+)$", chapter, re.MULTILINE)}
+    assert drawings == {*pages[1].DRAWINGS}
 
 
 def test_a_lesson_places_its_figures(pages, tmp_path):
     path = tmp_path / "test_11_lstm.py"
-    marked = "[figure: gru.svg]\n\nMore text (lesson 8)\n\n[figure: train]\n\n[figure: vanishing]\n\nis"
+    marked = "[figure: gru.svg]\n\nMore text (lesson 8)\n\n[figure: train]\n\n[output: it_writes]\n\nis"
     path.write_text(LESSON.replace("More text (lesson 8), as", marked))
-    chapter = pages[1].chapter(path, PACKAGE)
+    chapter = pages[1].chapter(path, PACKAGE, name_of)
     in_order = [
         "backward</td></tr>\n</table>\n</div>\n\n```{picture} gru\nOne step of a GRU",
         "```\n\nMore text (lesson 8)\n\n```{interactive} train\nPress Train.",
-        "```\n\n```{picture} vanishing\n",
+        "```\n\n```{code-block} text\n:class: written\n\nit_writes of 7\n```",
         "```\n\nis in lesson 9.",
     ]
     places = [chapter.find(piece) for piece in in_order]
@@ -149,7 +162,7 @@ def test_a_lesson_places_its_figures(pages, tmp_path):
     with pytest.raises(
         pages[1].UnknownFigure, match=r"^test_11_lstm.py: there is no figure 'nothing': .*, lstm,"
     ):
-        pages[1].chapter(path, PACKAGE)
+        pages[1].chapter(path, PACKAGE, name_of)
 
 
 def test_a_lesson_becomes_a_notebook_that_runs_its_tests(pages, tmp_path):
@@ -160,15 +173,58 @@ def test_a_lesson_becomes_a_notebook_that_runs_its_tests(pages, tmp_path):
     path.write_text(lesson.replace("\n\nEXERCISE", FIXTURES + "\n\nEXERCISE"))
     script = notebooks.script(path)
     assert "# [figure" not in script
-    assert script.count("# %% [markdown]\n") == 5  # the text, three tests and the exercise
-    assert "#     dw = dy x        backward\n" in script
+    # The text in two parts, the exercise and its answer, and two tests; the test of the text is left out.
+    assert script.count("# %% [markdown]\n") == 6
+    assert "$=dy\\,x$" in script
+    assert "__doc__" not in script
+    assert "<math" not in script
     assert "@pytest" not in script
     assert "# EXERCISE" not in script
+    cells = script.split("# %%")
+    (change,) = [cell for cell in cells if "source.replace('return w * x', 'return w')" in cell]
+    cells.remove(change)  # it would copy the package
     ran: dict = {"calls": []}
-    exec(script, ran)
+    exec("# %%".join(cells), ran)
     assert ran["calls"] == [(1, [0]), (2, [0])]  # new fixtures for each value
     with pytest.raises(AssertionError):
-        exec(script.replace("return w * x", "return w"), {"calls": []})
+        exec("# %%".join(cells).replace("return w * x", "return w"), {"calls": []})
+
+
+def test_every_formula_in_a_notebook_is_latex(docs_pages):
+    converter = pytest.importorskip("latex2mathml.converter")
+    typeset, with_latex = docs_pages("equations").typeset, docs_pages("latex").with_latex
+    for path in (ROOT / "tests" / "lessons").glob("test_*.py"):
+        story = with_latex(typeset(read_lesson(path).story))
+        assert not re.search('<math|class="together', story)
+        for formula in re.findall(r"\$([^$]*)\$", story):
+            assert formula.isascii(), (path.name, formula)
+            converter.convert(formula)
+
+
+def test_slides_contain_the_equations_figures_and_outputs_of_a_lesson(docs_pages, tmp_path, monkeypatch):
+    slides = docs_pages("slides")
+    path = tmp_path / "test_07_step.py"
+    marked = "[figure: rnn.svg]\n\n[output: it_writes]\n\n[figure: rnn_step]\n\nMore text"
+    path.write_text(LESSON.replace("More text", marked))
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "rnn.svg").write_text("<svg>A step</svg>")
+    (tmp_path / "static").mkdir()
+    (tmp_path / "static" / "interactive.css").write_text(".stage {}")
+    monkeypatch.setattr(slides, "DOCS", tmp_path)
+    found = re.findall("<section>\n(.*?)\n</section>", slides.deck(path, name_of), re.DOTALL)
+    title, equations, drawing, output, interactive, exercise = found
+    assert title.startswith("<h1>7. A step</h1><p>forward and ")
+    assert "An introduction with `code`" in equations
+    assert "<td class=left><math" in equations
+    assert drawing.startswith("<svg>A step</svg><p>One step of an RNN")
+    assert output == "<pre>it_writes of 7</pre>"
+    assert 'id="interactive-rnn_step"' in interactive
+    assert exercise.startswith("<h2>Exercise</h2><pre>In minichar/engine/lstm.py")
+
+
+def test_every_lesson_is_on_the_page_for_lecturers(docs_pages):
+    needs = docs_pages("lecturers").NEEDS
+    assert [0, *needs] == [int(path.stem[5:7]) for path in sorted((ROOT / "tests" / "lessons").glob("*.py"))]
 
 
 def test_index_lists_chapters_in_order(pages, tmp_path, monkeypatch):
@@ -181,13 +237,31 @@ def test_index_lists_chapters_in_order(pages, tmp_path, monkeypatch):
     folder.mkdir()
     pages[1].write_course(tmp_path, PACKAGE, folder)
     index = (folder / "index.md").read_text(encoding="utf-8")
-    assert index.endswith("\n\n02_step\n10_step\n```\n")
+    assert index.endswith("\n\n02_step\n10_step\nlecturers\n```\n")
     first, last = re.findall(
         '<a href="(.*?)">(.*?)<b>7. A step</b> <span>Forward and .*</span> <small>(.*?)</', index
     )
     assert first == ("02_step.html", "", "10 minutes")
     assert last == ("10_step.html", '<svg aria-hidden="true"> </svg>', "10 minutes")
-    assert {path.name for path in folder.iterdir()} == {"index.md", "02_step.md", "10_step.md"}
+    assert {path.name for path in folder.iterdir()} == {
+        "index.md",
+        "lecturers.md",
+        "02_step.md",
+        "10_step.md",
+    }
+
+
+def test_the_old_address_of_a_chapter_leads_to_the_chapter(docs_pages, tmp_path):
+    pytest.importorskip("sphinx")
+    pytest.importorskip("latex2mathml")
+    (tmp_path / "course").mkdir()
+    docs_pages("extension").redirect_chapters(SimpleNamespace(outdir=tmp_path), None)
+    moved = docs_pages("course").MOVED
+    chapters = {path.stem.removeprefix("test_") for path in (ROOT / "tests" / "lessons").glob("test_*.py")}
+    assert {*moved.values()} <= chapters
+    assert chapters.isdisjoint(moved)
+    for old, new in moved.items():
+        assert f'content="0; url={new}.html"' in (tmp_path / "course" / f"{old}.html").read_text("utf-8")
 
 
 def test_command_pages_contain_every_option(pages, tmp_path):

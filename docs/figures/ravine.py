@@ -1,4 +1,4 @@
-"""Paths of gradient descent and RMSprop on the ravine-shaped loss from lesson 15."""
+"""Paths of gradient descent and RMSprop on the ravine-shaped loss from lesson 16."""
 
 import numpy as np
 from matplotlib.axes import Axes

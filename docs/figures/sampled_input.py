@@ -1,4 +1,4 @@
-"""Gradients in a network that is fed its own predictions (lesson 14). No gradient flows through sampling."""
+"""Gradients in a network that is fed its own predictions (lesson 15). No gradient flows through sampling."""
 
 from matplotlib.axes import Axes
 

@@ -1,4 +1,4 @@
-// Lesson 3: the errors of the complex step and of a central difference as functions of the step size h.
+// Lesson 4: the errors of the complex step and of a central difference as functions of the step size h.
 
 const { fixed, exponent, power, range, clamp } = interactive;
 const w = 0.4;

@@ -1,4 +1,4 @@
-// Lesson 13: a dropout mask on ten units, forward and backward, and the mean over many masks.
+// Lesson 14: a dropout mask on ten units, forward and backward, and the mean over many masks.
 
 const { fixed, uniform, range, sum } = interactive;
 const H = 10;

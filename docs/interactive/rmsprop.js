@@ -1,4 +1,4 @@
-// Lesson 15: gradient descent and RMSprop in a ravine, loss = ½ (100 θ₁² + θ₂²).
+// Lesson 16: gradient descent and RMSprop in a ravine, loss = ½ (100 θ₁² + θ₂²).
 
 const { fixed, exponent, compact, range } = interactive;
 const slopes = [100, 1];

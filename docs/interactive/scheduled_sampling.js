@@ -1,4 +1,4 @@
-// Lesson 14: a network that reads some characters from the text, and some of its own predictions.
+// Lesson 15: a network that reads some characters from the text, and some of its own predictions.
 
 const { fixed, uniform, range, sum } = interactive;
 const text = [..."the cat sat on the mat"];

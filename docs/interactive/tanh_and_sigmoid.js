@@ -1,4 +1,4 @@
-// Lesson 4: the slope of tanh and of the sigmoid, computed from the function's value.
+// Lesson 3: the slope of tanh and of the sigmoid, computed from the function's value.
 
 const { fixed, range } = interactive;
 

@@ -1,83 +1,65 @@
 """The course: one chapter per lesson, generated from the lesson's test file.
 
-A chapter starts with the lesson's docstring, in which indented blocks are equations and diagrams. Next
-come the engine functions that the lesson uses, followed by the lesson's code and tests, with the test
-names as headings. The exercise, its answer and the complete source files come last. Everything is read from
-the source, so a chapter always matches the code.
+A chapter starts with the lesson's docstring, in which indented blocks are equations and diagrams, and
+the lines ``[figure: NAME]`` and ``[output: NAME]`` place figures and the text that the lesson's functions
+return. The exercise comes next, followed by the engine's functions that the lesson uses. Tests and source
+files are folded. Everything is read from the source, so a chapter always matches the code.
 """
 
 import ast
 import re
+from collections.abc import Callable
 from math import ceil
 from pathlib import Path
 
-from minichar.cli.course import Lesson, read_lesson
+from minichar.cli.course import MARKER, Lesson, output, read_lesson
 from pages import lstm_step
 from pages.equations import BLOCK, prose, typeset
 
 from .interactive import INTERACTIVE
+from .lecturers import lecturers
 from .terms import index_terms
 
-MARKER = re.compile(r"^\[figure: ([\w.]+)\]$", re.MULTILINE)
-"""The place of a figure in a lesson, such as ``[figure: gru]``. The drawing that has the same name as an
-interactive figure is ``gru.svg``.
-"""
 FOLDER = Path(__file__).parents[1] / "figures"
 WORDS_A_MINUTE, EXERCISE = 120, 6
 """An estimate of how fast equations are read, and of the minutes that an exercise takes."""
-SHOWN_BELOW = ("EXERCISE", "ANSWER")
-PACKAGES = ("engine", "training")
-
-FIGURES = {
-    "one_weight": {"one_weight": "The worked example, with forward values and backward derivatives."},
-    "gradient_check": {"v_shape": "Measured error of a small LSTM's numerical gradient."},
-    "complex_step": {
-        "tiny_steps": "Measured errors for the loss from lesson 1. The complex step loses no digits as h "
-        "shrinks.",
-    },
-    "tanh_and_sigmoid": {
-        "nonlinearities": "The two functions and their derivatives, by which the gradient is multiplied.",
-    },
-    "softmax_cross_entropy": {
-        "softmax": "Probabilities, and the gradient p - onehot(target): it is negative only at the target.",
-    },
-    "linear_layer": {
-        "outer_product": "The gradient of each weight is the product of da for its row and the input for its "
-        "column. Values are blue, and gradients are orange.",
-    },
-    "rnn_step": {
-        "rnn": "One step of an RNN.",
-        "rnn_backward": "Its backward pass. dh is the sum of two gradients, and `dW = da @ [h_prev; x; 1]ᵀ`.",
-    },
-    "through_time": {
-        "unrolled": "Two layers, unrolled over four characters.",
-        "through_time": "The worked example: backpropagation through three steps of one unit.",
-    },
-    "truncation": {"truncation": "States cross chunk boundaries; gradients do not."},
-    "vanishing_and_exploding": {
-        "vanishing": "Measured gradients with respect to earlier inputs, in untrained networks.",
-    },
-    "lstm": {
-        "bracket": "One unit of a trained LSTM, from an opening bracket to the closing bracket. The last "
-        "row shows the gradient along the cell state, relative to its value before the closing bracket.",
-    },
-    "gru": {
-        "gru": "One step of a GRU with the reset gate applied after the matrix product.",
-        "gru_backward": "Its backward pass: dh_prev = dh ∘ z + U_hᵀ @ du.",
-    },
-    "dropout": {
-        "dropout_mask": "Dropout with p = 0.5. The output of a dropped unit is 0, and so is its gradient.",
-    },
-    "scheduled_sampling": {
-        "sampled_input": "Forward values and backward gradients. No gradient passes through the choice of k.",
-    },
-    "rmsprop": {
-        "ravine": "25 steps of each method. The negative gradient −g points across the ravine.",
-    },
+SHOWN_BELOW = ("EXERCISE", "ANSWER", "WRITE")
+OUTPUTS = Path(__file__).parents[1] / "live"
+"""Directory for the text that the lessons' models write, which takes seconds per lesson to generate."""
+MOVED = {
+    "03_complex_step": "04_complex_step",
+    "04_tanh_and_sigmoid": "03_tanh_and_sigmoid",
+    "13_dropout": "14_dropout",
+    "14_scheduled_sampling": "15_scheduled_sampling",
+    "15_rmsprop": "16_rmsprop",
 }
-"""Drawings and their captions, by the lesson that shows them if it does not place any figure."""
+"""Chapters whose number has changed: old and new page name."""
+PACKAGES = ("engine", "training", "text", "sampling")
 
-DRAWINGS = {name: caption for figures in FIGURES.values() for name, caption in figures.items()}
+DRAWINGS = {
+    "one_weight": "The worked example, with forward values and backward derivatives.",
+    "v_shape": "Measured error of a small LSTM's numerical gradient.",
+    "nonlinearities": "The two functions and their derivatives, by which the gradient is multiplied.",
+    "tiny_steps": "Measured errors for the loss from lesson 1. The complex step loses no digits as h "
+    "shrinks.",
+    "softmax": "Probabilities, and the gradient p - onehot(target): it is negative only at the target.",
+    "outer_product": "The gradient of each weight is the product of da for its row and the input for its "
+    "column. Values are blue, and gradients are orange.",
+    "rnn": "One step of an RNN.",
+    "rnn_backward": "Its backward pass. dh is the sum of two gradients, and `dW = da @ [h_prev; x; 1]ᵀ`.",
+    "unrolled": "Two layers, unrolled over four characters.",
+    "through_time": "The worked example: backpropagation through three steps of one unit.",
+    "truncation": "States cross chunk boundaries; gradients do not.",
+    "vanishing": "Measured gradients with respect to earlier inputs, in untrained networks.",
+    "bracket": "One unit of a trained LSTM, from an opening bracket to the closing bracket. The last "
+    "row shows the gradient along the cell state, relative to its value before the closing bracket.",
+    "gru": "One step of a GRU with the reset gate applied after the matrix product.",
+    "gru_backward": "Its backward pass: dh_prev = dh ∘ z + U_hᵀ @ du.",
+    "dropout_mask": "Dropout with p = 0.5. The output of a dropped unit is 0, and so is its gradient.",
+    "sampled_input": "Forward values and backward gradients. No gradient passes through the choice of k.",
+    "ravine": "25 steps of each method. The negative gradient −g points across the ravine.",
+}
+"""Captions of the drawings in ``docs/figures``."""
 
 ACRONYMS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "rmsprop": "RMSprop"}
 CODE = re.compile(r"(?:minichar|tests)/[\w/]+\.py|\btest_\w+|(?<=, in )[\w.]+(?=, change)")
@@ -88,8 +70,9 @@ LESSON = re.compile(r"^<.*$|\b[Ll]esson\s(\d+)\b", re.MULTILINE)
 INDEX = """\
 # The course
 
-Start with [the model in one file](../one-file.md): 130 lines of NumPy that train an LSTM and generate
-text. The chapters derive its equations and show where the engine implements them.
+The course begins with a table of counts that writes noise, and ends with a network that writes. On the way,
+it derives every gradient by hand. [The model in one file](../one-file.md) is the same story in 146 lines of
+NumPy: it trains an LSTM and generates text.
 
 Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by
 line, shows the code that implements it, and tests the equations and the numbers. You need to know Python
@@ -99,8 +82,10 @@ change one line and see which tests fail.
 
 To follow along, [install minichar](../start.md), then run `pip install -e '.[test]'` in the same
 directory, so that your changes to the source take effect. `minichar lessons` lists the lessons,
-`minichar lessons 1` prints the first one and runs its tests, and `minichar lessons 1 --answer`
-prints the answer to its exercise. Instead of a number, you can use a word, as in `minichar lessons lstm`.
+`minichar lessons 1` prints one and runs its tests, and `minichar lessons 1 --answer` prints the answer to
+its exercise. Instead of a number, you can use a word, as in `minichar lessons lstm`. To derive a lesson's
+functions yourself, run `minichar lessons 11 --blank`: it writes a file with functions to fill in and, when
+you run it again, shows where your results differ. There is also a page [for lecturers](lecturers.md).
 
 ```{{raw}} html
 <div class="cards">
@@ -112,6 +97,7 @@ prints the answer to its exercise. Instead of a number, you can use a word, as i
 :hidden:
 
 {entries}
+lecturers
 ```
 """
 CARD = """\
@@ -126,9 +112,19 @@ def write_course(lessons: Path, package: Path, folder: Path) -> None:
     """Write ``folder/index.md`` and one page per ``test_*.py`` file in `lessons`."""
     paths = sorted(lessons.glob("test_*.py"))
     for path in paths:
-        (folder / f"{page_name(path)}.md").write_text(chapter(path, package), encoding="utf-8")
+        (folder / f"{page_name(path)}.md").write_text(chapter(path, package, kept_output), encoding="utf-8")
     index = INDEX.format(cards="\n".join(map(card, paths)), entries="\n".join(map(page_name, paths)))
     (folder / "index.md").write_text(index, encoding="utf-8")
+    taught = [(lesson, page_name(lesson.path), minutes(lesson)) for lesson in map(read_lesson, paths)]
+    (folder / "lecturers.md").write_text(lecturers(taught), encoding="utf-8")
+
+
+def kept_output(lesson: Lesson, name: str) -> str:
+    """Return the output of a lesson's function, which is computed only if the lesson has changed."""
+    kept = OUTPUTS / f"{page_name(lesson.path)}.{name}.txt"
+    if not kept.exists() or kept.stat().st_mtime < lesson.path.stat().st_mtime:
+        kept.write_text(output(lesson, name), encoding="utf-8")
+    return kept.read_text(encoding="utf-8")
 
 
 def card(path: Path) -> str:
@@ -139,15 +135,19 @@ def card(path: Path) -> str:
         picture=thumbnail(lesson),
         title=f"{lesson.number}. {lesson.title}",
         summary=prose(lesson.summary[0].upper() + lesson.summary[1:]),
-        minutes=5 * ceil((len(lesson.story.split()) / WORDS_A_MINUTE + EXERCISE) / 5),
+        minutes=minutes(lesson),
     )
+
+
+def minutes(lesson: Lesson) -> int:
+    """Return an estimate of the minutes that it takes to read a lesson and to do its exercise."""
+    return 5 * ceil((len(lesson.story.split()) / WORDS_A_MINUTE + EXERCISE) / 5)
 
 
 def thumbnail(lesson: Lesson) -> str:
     """Return the first drawing of a lesson as SVG, or nothing if there is none."""
-    _, _, key = page_name(lesson.path).partition("_")
-    names = [name.removesuffix(".svg") for name in MARKER.findall(lesson.story)] or [*FIGURES.get(key, ())]
-    if "lstm_step" in names or key == "lstm":
+    names = [name.removesuffix(".svg") for _, name in MARKER.findall(lesson.story)]
+    if "lstm_step" in names:
         return f'<i class="interactive"><i class="drawing">{without_label(lstm_step.forward())}</i></i>'
     files = [FOLDER / f"{name}.svg" for name in names]
     drawing = next((file for file in files if file.exists()), None)
@@ -165,39 +165,41 @@ def page_name(path: Path) -> str:
     return path.stem.removeprefix("test_")
 
 
-def chapter(path: Path, package: Path) -> str:
-    """Return a lesson's page as Markdown."""
+def chapter(path: Path, package: Path, output: Callable[[Lesson, str], str]) -> str:
+    """Return a lesson's page as Markdown. ``output(lesson, name)`` is the text that a function returns."""
     lesson, source = read_lesson(path), path.read_text(encoding="utf-8")
     body = ast.parse(source).body
     _, _, key = page_name(path).partition("_")
     page = [f"# {lesson.number}. {lesson.title}", *index_terms(key)]
     page.append(f"*{prose(lesson.summary[0].upper() + lesson.summary[1:])}.*")
-    story = lesson.story.partition("\n")[2]
-    text, *placed = MARKER.split(story)
+    text, *marked = MARKER.split(lesson.story.partition("\n")[2])
     page.append(paragraphs(text, path))
-    for name, text in zip(placed[::2], placed[1::2], strict=True):
-        page += [figure(name, path), paragraphs(text, path)]
-    if not placed:
-        page += [figure(f"{name}.svg", path) for name in FIGURES.get(key, ())]
-        page += [figure(name, path) for name in (f"{key}_step", key) if name in INTERACTIVE]
+    for kind, name, text in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
+        shown = figure(name, path) if kind == "figure" else written(output(lesson, name))
+        page += [shown, paragraphs(text, path)]
+    again = f"Run `minichar lessons {lesson.number}` again, and then undo your change."
+    page += [
+        "## Exercise",
+        with_code(lesson.exercise),
+        again,
+        details("The answer", with_code(lesson.answer)),
+    ]
     files = source_files(body)
-    shown = {name: used_definitions(package / name, body, files) for name in dict.fromkeys(files.values())}
-    if any(shown.values()):
-        page.append("## In the source")
-        for name, definitions in shown.items():
+    used = {name: used_definitions(package / name, body, files) for name in dict.fromkeys(files.values())}
+    if any(used.values()):
+        page.append("## What the engine does")
+        for name, definitions in used.items():
             page += [f"`minichar/{name}`:", *map(fenced, definitions)] if definitions else []
     page += [
         "## Tests",
-        f"This is the code in `tests/lessons/{path.name}`. Run it with `minichar lessons {lesson.number}`, "
-        f"or download the chapter as a {{download}}`notebook <../notebooks/{page_name(path)}.ipynb>`.",
+        f"Each sentence is a test in `tests/lessons/{path.name}`. Run them with `minichar lessons "
+        f"{lesson.number}`, or download the chapter as a "
+        f"{{download}}`notebook <../notebooks/{page_name(path)}.ipynb>`.",
     ]
     for test, code in pieces(source):
-        page += [f"### {sentence(test.name)}"] if test else []
-        page.append(fenced(code))
-    again = f"Run `minichar lessons {lesson.number}` again, and then undo your change."
-    answer = details("The answer", with_code(lesson.answer))
-    page += ["## Exercise", with_code(lesson.exercise), again, answer, "## Source files"]
-    for name in shown:
+        page.append(details(sentence(test.name) if test else "Definitions", fenced(code)))
+    page.append("## Source files")
+    for name in used:
         page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
     return "\n\n".join(filter(None, page)) + "\n"
 
@@ -218,10 +220,15 @@ def figure(name: str, path: Path) -> str:
     raise UnknownFigure(f"{path.name}: there is no figure {name!r}: choose one of {names}")
 
 
+def written(text: str) -> str:
+    """Return what a lesson's model has written as a block of text."""
+    return f"```{{code-block}} text\n:class: written\n\n{text}\n```"
+
+
 def pieces(source: str) -> list[tuple[ast.FunctionDef | None, str]]:
     """Split a lesson's code into ``(test, code)`` pairs. The test is None for code outside tests.
 
-    The lesson's docstring, exercise and answer are omitted.
+    The docstring, the exercise, the answer and tests of the numbers in the docstring are omitted.
     """
     lines, (docstring, *body) = source.splitlines(), ast.parse(source).body
     found: list[tuple[ast.FunctionDef | None, str]] = []
@@ -232,7 +239,8 @@ def pieces(source: str) -> list[tuple[ast.FunctionDef | None, str]]:
         start = node.end_lineno or start
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             found += [(None, code)] if code else []
-            found.append((node, piece))
+            if "__doc__" not in piece:
+                found.append((node, piece))
             code = ""
         elif not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in SHOWN_BELOW):
             code += f"{gap}{piece}\n"

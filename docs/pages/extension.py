@@ -11,6 +11,7 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from pages.course import MOVED
 from pages.equations import BLOCK, TYPESET, table
 from pages.interactive import FOLDER, markup
 from pages.terms import directive, options_of_guides
@@ -176,6 +177,17 @@ def add_dark_images(app: Sphinx, doctree: nodes.document) -> None:
             light.parent.insert(light.parent.index(light) + 1, dark)
 
 
+def redirect_chapters(app: Sphinx, exception: Exception | None) -> None:
+    """Write a page that redirects to the chapter for each old name of a chapter."""
+    for old, new in MOVED.items():
+        (Path(app.outdir) / "course" / f"{old}.html").write_text(
+            f"<!doctype html><html lang=en><title>Moved</title>"
+            f'<meta http-equiv=refresh content="0; url={new}.html">'
+            f'<p>This chapter is now <a href="{new}.html">here</a>.</p></html>\n',
+            encoding="utf-8",
+        )
+
+
 def plain_captions(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Remove the role from the captions in the sidebar: Sphinx makes them headings without a level."""
     tree = context.get("furo_navigation_tree", "")
@@ -192,6 +204,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-read", keep_together)
     app.connect("doctree-read", omit_long_values)
     app.connect("doctree-read", add_dark_images, priority=400)  # before Sphinx collects the images
+    app.connect("build-finished", redirect_chapters)
     app.connect("autodoc-process-docstring", fix_docstring, priority=100)  # before Napoleon
     app.connect("autodoc-process-docstring", restore_value, priority=900)  # after Napoleon
     app.connect("html-page-context", plain_captions, priority=900)  # after Furo

@@ -19,10 +19,10 @@ INTERACTIVE = {
     "gradient_check": "Make h smaller. At first, more and more digits are correct (bold). Below about 1e-6, "
     "f(w + h) and f(w - h) share so many digits (grey) that too few remain for their difference. Drag w: the "
     "curve is always V-shaped, but the best h changes.",
-    "complex_step": "Make h smaller. The real part is the loss, and the imaginary part is h times the "
-    "derivative. No digits cancel, so the error stays below 1e-15 however small h becomes.",
     "tanh_and_sigmoid": "Drag a. The slope of the line is the local derivative (orange), which depends only "
     "on the function's value. Far from 0, the unit is saturated, and the gradient almost vanishes.",
+    "complex_step": "Make h smaller. The real part is the loss, and the imaginary part is h times the "
+    "derivative. No digits cancel, so the error stays below 1e-15 however small h becomes.",
     "softmax_cross_entropy": "Drag the logits. A step of gradient descent on the logits raises the "
     "target's logit and lowers each of the others in proportion to its probability. The logits are "
     "divided by the temperature, and dlogits is the gradient with respect to the result. A low temperature "

@@ -9,19 +9,23 @@ letters, or listed in `SHORT_WORDS`).
 
 import re
 
-FUNCTIONS = ("tanh", "exp", "log", "min", "max", "softmax", "onehot", "mean", "Im")
+FUNCTIONS = ("tanh", "exp", "log", "min", "max", "softmax", "onehot", "mean", "var", "Im")
 NAMES = {*FUNCTIONS, "logits", "loss", "mask", "limit", "target", "error", "prev", "rh", "Wn", "Wx"}
 SHORT_WORDS = ("as", "at", "by", "if", "in", "is", "of", "on", "or", "so", "to")
 SHOWN = {"-": "−", "~": "∼", "<": "&lt;", ">": "&gt;"}
 RAISED = dict(
-    zip("²³ᵀᵃ⁻", ("<mn>2</mn>", "<mn>3</mn>", "<mo>⊤</mo>", "<mi>a</mi>", "<mo>−</mo>"), strict=True)
+    zip(
+        "²³ᵀᵃᵏ⁻",
+        ("<mn>2</mn>", "<mn>3</mn>", "<mo>⊤</mo>", "<mi>a</mi>", "<mi>k</mi>", "<mo>−</mo>"),
+        strict=True,
+    )
 )
 LOWERED = dict(zip("₀₁₂", "012", strict=True))
 CLOSING = {"(": ")", "[": "]", "{": "}", "|": "|", "‖": "‖"}
 SPACE = '<mspace width="0.22em"></mspace>'
 GROUP = re.compile(r"<mrow><mo[^>]*>\(</mo>(.*)<mo[^>]*>\)</mo></mrow>")
 TOKEN = re.compile(
-    r"(?P<number>\d+(?:\.\d+)?(?:e-?\d+)?|[½¼])|(?P<name>[A-Za-z]+|[α-ω]\u0304?|[Σ…â])|(?P<raised>[²³ᵀᵃ⁻]+|'+)"
+    r"(?P<number>\d+(?:\.\d+)?(?:e-?\d+)?|[½¼])|(?P<name>[A-Za-z]+|[α-ω]\u0304?|[Σ…â])|(?P<raised>[²³ᵀᵃᵏ⁻]+|'+)"
     r"|(?P<lowered>[₀₁₂])|(?P<operator>\+=|[-=←≈~≤≥<>+·∘×,;:])|(?P<sign>[/_^√∛|‖()\[\]{}])|(?P<space>[\s@]+)"
 )
 
@@ -68,7 +72,7 @@ class Parser:
         pieces: list[str] = []
         term = 0  # index in `pieces` where the current term starts
         while self.tokens and self.text != self.closing:
-            if self.kind == "operator" or (self.flat and self.text == "/"):
+            if self.kind == "operator" or (self.flat and self.text == "/") or self.is_condition():
                 form = ' form="infix"' if self.text == "~" else ""  # ~ is infix even at the start of a cell
                 form = ' form="prefix"' if self.text == "-" and term == len(pieces) else form
                 sign = self.take()
@@ -82,6 +86,10 @@ class Parser:
                 pieces += self.factor(first=not pieces or pieces[-1].startswith("<mo"))
                 term = len(pieces) if pieces and pieces[-1].startswith("<mtext") else term
         return "".join(pieces)
+
+    def is_condition(self) -> bool:
+        """Return whether the next token is the bar in ``p(x | h)``, which is followed by a space."""
+        return self.text == "|" and self.tokens[1:2] == [("space", " ")]
 
     def factors(self) -> list[str]:
         """Parse the factors up to the next operator or the end of the group."""
@@ -133,13 +141,13 @@ class Parser:
 
     def scripts(self, base: str) -> str:
         """Parse the subscript and superscript of `base`."""
-        below = above = ""
+        below = above = primes = ""
         while self.text in ("_", "^") or self.kind in ("raised", "lowered"):
             kind, text = self.tokens.pop(0)
             if kind == "lowered":
                 below = f"<mn>{LOWERED[text]}</mn>"
             elif "'" in text:  # most fonts already raise the prime
-                base = row([base, f'<mo lspace="0" rspace="0">{"′" * len(text)}</mo>'])
+                primes = f'<mo lspace="0" rspace="0">{"′" * len(text)}</mo>'
             elif kind == "raised":
                 above = row([RAISED[sign] for sign in text])
             elif text == "_":
@@ -148,10 +156,14 @@ class Parser:
                 self.flat = True
                 above = bare([self.symbol()])
                 self.flat = False
+        if base == "<mi>tanh</mi>" and below:  # `tanh_c` is the code's name for tanh(c)
+            base, below = row([base, group("(", below)]), ""
         if below and above:
-            return f"<msubsup>{base}{below}{above}</msubsup>"
-        tag = "msub" if below else "msup"
-        return f"<{tag}>{base}{below or above}</{tag}>" if below or above else base
+            base = f"<msubsup>{base}{below}{above}</msubsup>"
+        elif below or above:
+            tag = "msub" if below else "msup"
+            base = f"<{tag}>{base}{below or above}</{tag}>"
+        return row([base, primes]) if primes else base
 
 
 def name(text: str) -> str:

@@ -1,16 +1,17 @@
 """Generate the course notebooks from the lessons' test files with Jupytext.
 
-Each test becomes a cell that defines the test and calls it with the values of its parameters and fixtures,
-as pytest would. Equations are copied without typesetting.
+The lesson's definitions come first, so that its text can show their outputs. Each test becomes a cell that
+defines the test and calls it with the values of its parameters and fixtures, as pytest would.
 """
 
 import ast
 import re
 from pathlib import Path
 
-from minichar.cli.course import read_lesson
+from minichar.cli.course import MARKER, read_lesson
 
-from .course import MARKER, details, page_name, pieces, sentence, with_code
+from .course import BLOCK, details, page_name, pieces, sentence, typeset, with_code
+from .latex import with_latex
 
 SETUP = """\
 import subprocess
@@ -21,7 +22,27 @@ if find_spec("minichar") is None:
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "pytest", "git+REPOSITORY"], check=True)
 """.replace("REPOSITORY", "https://github.com/minichar/minichar")
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-HIDDEN = ' jupyter={"source_hidden": true}'
+EXERCISE = """\
+# Make the change in a copy of minichar, and run the lesson's tests with it.
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import minichar
+
+shutil.copytree(Path(minichar.__file__).parent, "exercise/minichar", dirs_exist_ok=True)
+path = Path("exercise", FILE)
+source = path.read_text(encoding="utf-8")
+path.write_text(source.replace(OLD, NEW), encoding="utf-8")
+done = subprocess.run(
+    [sys.executable, "-m", "minichar", "lessons", NUMBER],
+    env={**os.environ, "PYTHONPATH": str(Path("exercise").resolve())}, capture_output=True, encoding="utf-8",
+)
+print(done.stdout[-3000:], done.stderr)
+"""
+FILE = re.compile(r"In (minichar/\S+\.py)")
 DECORATOR = re.compile(r"^@pytest\..*\n", re.MULTILINE)
 Function = ast.FunctionDef
 
@@ -39,20 +60,38 @@ def write_notebooks(lessons: Path, folder: Path) -> None:
 def script(path: Path) -> str:
     """Return a lesson as a Python script with cells marked by comments (Jupytext's percent format)."""
     lesson, source = read_lesson(path), path.read_text(encoding="utf-8")
-    _, _, story = MARKER.sub("", lesson.story).partition("\n")
-    cells = [text(f"# {lesson.number}. {lesson.title}\n\n{story.strip()}"), code(SETUP)]
-    if "__doc__" in source:  # some tests check numbers in the lesson's docstring
-        cells.append(code(f"__doc__ = {ast.get_docstring(ast.parse(source), clean=False)!r}", HIDDEN))
-    fixtures: dict[str, Function] = {}
-    for test, piece in pieces(source):
-        cells += [text(f"## {sentence(test.name)}")] if test else []
-        plain = DECORATOR.sub("", piece)
-        cells.append(code(plain + calls(test, fixtures) if test else plain))
-        if test is None:
-            fixtures |= {node.name: node for node in ast.parse(piece).body if isinstance(node, Function)}
-    answer = details("The answer", with_code(lesson.answer))
-    cells.append(text(f"## Exercise\n\n{with_code(lesson.exercise)}\n\n{answer}"))
+    found = pieces(source)
+    definitions = "\n\n".join(piece.strip("\n") for test, piece in found if test is None)
+    fixtures = {node.name: node for node in ast.parse(definitions).body if isinstance(node, Function)}
+    cells = [code(SETUP), code(DECORATOR.sub("", definitions))]
+    story, *marked = MARKER.split(lesson.story.partition("\n")[2])
+    cells.append(text(f"# {lesson.number}. {lesson.title}\n\n{rendered(story)}"))
+    for kind, name, after in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
+        cells += [code(f"print({name}())")] if kind == "output" else []
+        cells += [text(rendered(after))] if after.strip() else []
+    cells.append(text(f"## Exercise\n\n{with_latex(with_code(lesson.exercise))}"))
+    cells += [code(change) for change in [exercise(lesson.number, lesson.exercise)] if change]
+    cells.append(text(details("The answer", with_latex(with_code(lesson.answer)))))
+    for test, piece in found:
+        if test:
+            called = DECORATOR.sub("", piece) + calls(test, fixtures)
+            cells += [text(f"## {sentence(test.name)}"), code(called)]
     return "\n".join(cells)
+
+
+def rendered(story: str) -> str:
+    """Return a part of a lesson's text with its equations as LaTeX."""
+    return with_latex(typeset(story.strip("\n") + "\n")).strip("\n")
+
+
+def exercise(number: int, words: str) -> str:
+    """Return the code that makes an exercise's change to the package, or "" if it changes the lesson."""
+    file = FILE.match(words)
+    if file is None:
+        return ""
+    old, new = (block.strip() for block in re.findall(BLOCK, words))
+    changed = {"FILE": file[1], "OLD": old, "NEW": new, "NUMBER": str(number)}
+    return re.sub("|".join(changed), lambda match: repr(changed[match[0]]), EXERCISE)
 
 
 def text(words: str) -> str:

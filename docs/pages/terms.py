@@ -7,10 +7,11 @@ from functools import cache
 from pathlib import Path
 
 TERMS = {
+    "guess_the_next_letter": ("language model", "bigram", "n-gram"),
     "one_weight": ("chain rule", "gradient descent"),
     "gradient_check": ("central difference", "numerical gradient"),
-    "complex_step": ("complex-step differentiation", "complex-step derivative"),
     "tanh_and_sigmoid": ("tanh", "sigmoid"),
+    "complex_step": ("complex-step differentiation", "complex-step derivative"),
     "softmax_cross_entropy": ("softmax", "cross-entropy"),
     "linear_layer": ("matrix product", "linear layer"),
     "rnn_step": ("RNN", "hidden state"),
@@ -19,9 +20,12 @@ TERMS = {
     "vanishing_and_exploding": ("vanishing gradient", "exploding gradient", "gradient clipping"),
     "lstm": ("LSTM", "forget gate", "input gate", "output gate", "cell state"),
     "gru": ("GRU", "reset gate", "update gate"),
+    "initialisation_and_layer_norm": ("initialisation", "layer normalisation"),
     "dropout": ("dropout",),
     "scheduled_sampling": ("scheduled sampling", "teacher forcing"),
     "rmsprop": ("RMSprop", "learning rate"),
+    "sampling_and_temperature": ("temperature", "top-k", "top-p", "entropy"),
+    "it_writes": ("training loop", "overfitting", "epoch"),
 }
 """Search terms, by lesson name."""
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")

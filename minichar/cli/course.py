@@ -3,21 +3,34 @@
 A lesson is a test file ``test_NN_name.py``. The module docstring is the lesson text. The first line of the
 docstring has the form ``Lesson N. Title: summary.`` Each lesson file ends with two strings, ``EXERCISE`` and
 ``ANSWER``. In a source tree, the lessons are in ``tests/lessons``; a wheel installs them as data files.
+
+A line ``[figure: NAME]`` in the text shows a figure of ``docs/interactive`` or, as ``NAME.svg``, a drawing of
+``docs/figures`` on the site. A line ``[output: NAME]`` shows the text that the lesson's function ``NAME()``
+returns.
 """
 
 import ast
 import os
 import re
+import runpy
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import chdir, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module, metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from textwrap import fill
+from types import ModuleType
+from typing import Any
 
 from minichar.errors import MinicharError
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = PACKAGE.parent / "tests" / "lessons"
+MARKER = re.compile(r"^\[(figure|output): ([\w.]+)\]$", re.MULTILINE)
+WIDTH = 72
+"""Maximum line length of an output, in characters."""
 FIRST_LINE = re.compile(r"Lesson (\d+)\. (.+?): (.+)\.")
 
 
@@ -30,7 +43,7 @@ class Lesson:
     path : Path
         The test file.
     number : int
-        Lesson number, starting at 1.
+        Lesson number, starting at 0.
     title, summary : str
         Taken from the first line of the docstring.
     story : str
@@ -103,7 +116,7 @@ def get_lesson(name: str) -> Lesson:
         If `name` matches no lesson or more than one lesson.
     """
     lessons = find_lessons()
-    found = [lesson for lesson in lessons if str(lesson.number) == name.lstrip("0")]
+    found = [lesson for lesson in lessons if name.isdecimal() and lesson.number == int(name)]
     if not found and re.search("[A-Za-z]", name):
         found = [lesson for lesson in lessons if name.lower() in lesson.heading.lower()]
     if len(found) == 1:
@@ -112,8 +125,52 @@ def get_lesson(name: str) -> Lesson:
         choices = ", ".join(f"{lesson.number} ({lesson.title})" for lesson in found)
         raise MinicharError(f"several lessons match {name!r}: {choices}; choose one by its number")
     raise MinicharError(
-        f"there is no lesson {name!r}: choose one from 1 to {len(lessons)}; `minichar lessons` lists them"
+        f"there is no lesson {name!r}: choose one from {lessons[0].number} to {lessons[-1].number}; "
+        "`minichar lessons` lists them"
     )
+
+
+def import_pytest() -> ModuleType:
+    """Import pytest, which the lessons need.
+
+    Raises
+    ------
+    MinicharError
+        If pytest cannot be imported.
+    """
+    try:
+        return import_module("pytest")
+    except ImportError as error:
+        raise MinicharError(
+            f"lessons need pytest ({error}): run `pip install -e '.[test]'` in minichar's source directory, "
+            "or `pip install pytest` if you skip the exercises"
+        ) from error
+
+
+def output(lesson: Lesson, name: str) -> str:
+    """Return the text that a lesson's function returns, wrapped. Files that it writes are discarded.
+
+    Raises
+    ------
+    MinicharError
+        If pytest, which some lessons import, cannot be imported.
+    """
+    import_pytest()
+    with TemporaryDirectory() as folder, chdir(folder):
+        text = definitions(lesson.path)[name]()
+    return "\n".join(fill(line, WIDTH) if len(line) > WIDTH else line for line in text.split("\n"))
+
+
+@cache
+def definitions(path: Path) -> dict[str, Any]:
+    """Execute a lesson once, so that its functions can share a trained model."""
+    return runpy.run_path(str(path))
+
+
+def pytest_options(lesson: Lesson) -> list[str]:
+    """Return options that ignore any configuration, fixtures and cache in the lesson's directory."""
+    os.environ.pop("PYTEST_ADDOPTS", None)
+    return ["-c", os.devnull, "--rootdir", str(lesson.path.parent), "--noconftest", "-p", "no:cacheprovider"]
 
 
 def run_lesson(lesson: Lesson) -> int:
@@ -124,16 +181,7 @@ def run_lesson(lesson: Lesson) -> int:
     MinicharError
         If pytest cannot be imported.
     """
-    try:
-        pytest = import_module("pytest")
-    except ImportError as error:
-        raise MinicharError(
-            f"lessons need pytest ({error}): run `pip install -e '.[test]'` in minichar's source directory, "
-            "or `pip install pytest` if you skip the exercises"
-        ) from error
-    # Ignore pytest options in the environment, and any configuration, fixtures and cache in the lesson's
-    # directory.
-    os.environ.pop("PYTEST_ADDOPTS", None)
-    alone = ["-c", os.devnull, "--rootdir", str(lesson.path.parent), "--noconftest", "-p", "no:cacheprovider"]
+    pytest = import_pytest()
     # Do not capture output: some lessons print measurements.
-    return int(pytest.main([*alone, "--verbose", "--no-header", "--capture=no", str(lesson.path)]))
+    shown = ["--verbose", "--no-header", "--capture=no"]
+    return int(pytest.main([*pytest_options(lesson), *shown, str(lesson.path)]))

@@ -1,19 +1,49 @@
 """``minichar lessons``."""
 
+import os
 import shutil
 import textwrap
 from pathlib import Path
 
 import click
 
-from minichar.cli.course import PACKAGE, find_lessons, get_lesson, run_lesson
+from minichar.cli.blank import grade, write_blank
+from minichar.cli.course import MARKER, PACKAGE, Lesson, find_lessons, get_lesson, output, run_lesson
 from minichar.cli.options import GroupedCommand, argument
+from minichar.errors import MinicharError
+
+
+def fill_in(lesson: Lesson, path: Path) -> int:
+    """Write a file with functions to fill in, or grade the one that exists. Return the exit status."""
+    if not path.exists():
+        write_blank(lesson, path)
+        click.echo(
+            f"{path}: fill in the functions, then run `minichar lessons {lesson.number} --blank` again"
+        )
+        return 0
+    grades = grade(lesson, path)
+    for name, one in grades.items():
+        click.echo(f"{name}  {one.problem or ('correct' if one.calls else 'not called')}")
+    return int(any(one.problem for one in grades.values()))
+
+
+def print_story(lesson: Lesson) -> None:
+    """Print a lesson's text without its figures and with the outputs of its functions."""
+    text, *marked = MARKER.split(lesson.story)
+    parts = [wrapped(text.strip("\n"))]
+    for kind, name, after in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
+        if kind == "output":
+            parts.append(textwrap.indent(output(lesson, name), "    "))
+        parts.append(wrapped(after.strip("\n")))
+    click.echo("\n\n".join(filter(None, parts)) + "\n")
 
 
 def wrapped(text: str) -> str:
     """Wrap paragraphs to the terminal width, leaving indented equations unchanged."""
     fill = textwrap.TextWrapper(
-        min(shutil.get_terminal_size().columns, 100), break_long_words=False, break_on_hyphens=False
+        min(shutil.get_terminal_size().columns, 100),
+        break_long_words=False,
+        break_on_hyphens=False,
     ).fill
     blocks = text.split("\n\n")
     return "\n\n".join(block if block.startswith(" ") else fill(block) for block in blocks)
@@ -28,27 +58,38 @@ def wrapped(text: str) -> str:
     metavar="[LESSON]",
 )
 @click.option("--answer", is_flag=True, help="Print only the exercise and its answer.")
+@click.option(
+    "--blank",
+    is_flag=True,
+    help="Write lesson_NN.py, in which you fill in the lesson's functions. If the file exists, grade it.",
+)
 @click.pass_context
-def command(ctx: click.Context, name: str | None, answer: bool) -> None:
+def command(ctx: click.Context, name: str | None, answer: bool, blank: bool) -> None:
     """Print a lesson and run its tests, or list the lessons.
 
     The course covers everything from a single weight and the chain rule to LSTM, GRU and RMSprop.
     Each lesson explains one idea, derives its backward pass line by line, checks the equations against
     the engine's code, and ends with an exercise: change a line and see which tests fail.
 
-    The exit status is pytest's.
+    The exit status is pytest's or, with --blank, 1 if a function is wrong or missing. If the environment
+    variable MINICHAR_ANSWERS is 0, --answer is disabled.
     """
     if name is None:
-        if answer:
-            raise click.UsageError("--answer requires a lesson: `minichar lessons 1 --answer`")
+        if answer or blank:
+            option = "--answer" if answer else "--blank"
+            raise click.UsageError(f"{option} requires a lesson: `minichar lessons 1 {option}`")
         lessons = find_lessons()
         width = max(len(lesson.title) for lesson in lessons)
         for lesson in lessons:
             click.echo(f"{lesson.number:2}  {lesson.title:{width}}  {lesson.summary}")
-        click.echo("start with: minichar lessons 1", err=True)
+        click.echo("start with: minichar lessons 0", err=True)
         return
     lesson = get_lesson(name)
+    if blank:
+        ctx.exit(fill_in(lesson, Path(f"lesson_{lesson.number:02}.py")))
     if answer:
+        if os.environ.get("MINICHAR_ANSWERS") == "0":
+            raise MinicharError("answers are disabled: the environment variable MINICHAR_ANSWERS is 0")
         click.echo(f"Exercise\n\n{wrapped(lesson.exercise)}\n\nAnswer\n\n{wrapped(lesson.answer)}")
         return
     here = Path("minichar").resolve()
@@ -58,7 +99,7 @@ def command(ctx: click.Context, name: str | None, answer: bool) -> None:
             "run `pip install -e .` in this directory first",
             err=True,
         )
-    click.echo(f"{wrapped(lesson.story)}\n")
+    print_story(lesson)
     status = run_lesson(lesson)
     click.echo(f"\nExercise\n\n{wrapped(lesson.exercise)}\n")
     click.echo(f"Undo the change afterwards. To see the answer: minichar lessons {lesson.number} --answer")

@@ -2,8 +2,10 @@
 
 Training asks one question about every weight: if this weight were slightly larger, how much would
 the loss change? The answer is the derivative of the loss with respect to the weight, and almost all
-of the fifteen lessons are about computing it. Start with the smallest possible network: one input
+of this course are about computing it. Start with the smallest possible network: one input
 x, one weight w, and a target for its output y.
+
+[figure: one_weight]
 
     forward (read down)              backward (read up)
 
@@ -18,7 +20,7 @@ differentiates the line beside it, starting at the bottom. This is the chain rul
     dw = da · a'(w)                  derivative with respect to the output × local derivative
 
 The *local derivative* is the derivative of a line's output with respect to its input:
-2 (y - target) for the loss, 1 - tanh²(a) = 1 - y² for tanh (lesson 4 derives it), and x for w x as
+2 (y - target) for the loss, 1 - tanh²(a) = 1 - y² for tanh (lesson 3 derives it), and x for w x as
 a function of w.
 
 Each line of the backward pass needs only two things: the derivative from the line below it, and
@@ -34,6 +36,8 @@ Here are both passes for w = 0.4, x = 1.2 and target = 0.6, rounded to four deci
     dy = 2 (y - target) = -0.3075
     da = dy · (1 - y²) = -0.2463
     dw = da · x = -0.2955
+
+[figure: one_weight.svg]
 
 To check dw, increase w by 0.01. The loss falls to 0.0208, a change of -0.0028. dw predicts
 -0.2955 · 0.01 = -0.0030.
@@ -144,6 +148,8 @@ def test_the_engine_computes_the_same_gradients():
     assert da[0] == pytest.approx(backward(w)[1])
     assert dW[0, 0] == pytest.approx(backward(w)[2])
 
+
+WRITE = ("forward", "backward")
 
 EXERCISE = """
 In tests/lessons/test_01_one_weight.py, in backward, change

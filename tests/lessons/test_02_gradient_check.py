@@ -5,6 +5,8 @@ measure how much the loss changes:
 
     central difference      f'(w)  ≈  (f(w + h) - f(w - h)) / 2h
 
+[figure: gradient_check]
+
 How accurate is that? By Taylor's theorem, with all derivatives evaluated at w,
 
     f(w + h) = f + h f' + h²/2 f'' + h³/6 f''' + …
@@ -43,9 +45,11 @@ plot below is rotated): one branch has slope 2, and the other is noisy and has s
     1e-12                                               *
     1e-13                                                *
 
+[figure: v_shape.svg]
+
 A central difference is accurate to nine to eleven digits at best: better than 1e-10 here, and about
 1e-9 in a real network. That is enough to find a wrong line of code, but not to verify the last
-digits. Lesson 3 introduces a method that is accurate to the last digit.
+digits. Lesson 4 introduces a method that is accurate to the last digit.
 """
 
 from math import log10, tanh
@@ -140,6 +144,8 @@ def test_a_derivative_wrong_by_one_part_in_a_thousand_is_detected():
     assert gradcheck.relative_error(right, reference) < gradcheck.CENTRAL_LIMIT  # 1e-6
     assert gradcheck.relative_error(wrong, reference) == pytest.approx(0.001, rel=1e-6)
 
+
+WRITE = ("central", "one_sided")
 
 EXERCISE = """
 In minichar/engine/gradcheck.py, in central_difference, change

@@ -7,6 +7,8 @@ character in the text:
     p_k  = exp(logits_k) / Σ_j exp(logits_j)   each between 0 and 1; their sum is 1
     loss = -log p_target                       in nats; 0 if p_target is 1
 
+[figure: softmax_cross_entropy]
+
 There are two derivations. The long one proceeds line by line, as in lesson 1: first the logarithm,
 then softmax, where every probability depends on every logit. [j = k] is 1 if j equals k, and 0
 otherwise:
@@ -22,6 +24,8 @@ derivative of p_j = e_j / S with respect to logits_k is
 Substitute the first line into the second. Only the term j = target remains, and p_target cancels:
 
     dlogits = p - onehot(target)               onehot(k) is 1 at k and 0 elsewhere
+
+[figure: softmax.svg]
 
 The short one shows why the result is so simple. Write the loss without a fraction,
 
@@ -39,7 +43,7 @@ The loss of a chunk is the mean over its N characters, which adds a factor of 1/
 In float64, exp(logits_k) overflows if a logit is above 709.8. However, adding a constant to all
 logits changes neither p nor the loss. The engine therefore subtracts the largest logit first, so
 that no exponential is larger than exp(0) = 1. Because the loss does not depend on what is
-subtracted, no gradient passes through it, and in the complex step (lesson 3) it can be the largest
+subtracted, no gradient passes through it, and in the complex step (lesson 4) it can be the largest
 real part.
 """
 
@@ -124,6 +128,8 @@ def test_huge_logits_do_not_overflow():
     assert float(value) == 1000.0
     np.testing.assert_array_equal(dlogits[:, 0], [1.0, -1.0, 0.0])
 
+
+WRITE = ("softmax", "p_minus_onehot")
 
 EXERCISE = """
 In minichar/engine/readout.py, in loss_backward, change

@@ -4,6 +4,8 @@ A linear layer has K inputs and G outputs. Each output depends on every input an
 
     a_j = Σ_k W_jk x_k + b_j
 
+[figure: linear_layer]
+
 For the backward pass, suppose da is known. The loss depends on the weight W_jk only through a_j. It
 depends on the input x_k through every a_j, so dx_k is a sum, like the derivative of the weight that
 is used twice in lesson 1:
@@ -17,6 +19,8 @@ A batch of B sequences is a matrix with B columns. The columns do not interact, 
 same W, so the gradient of W is the sum over the columns. With x (K, B) and da (G, B), the matrix
 product da @ xᵀ computes that sum. It is a sum rather than a mean because the loss is already a mean
 (lesson 5).
+
+[figure: outer_product.svg]
 
 Time steps work the same way. T steps of B sequences are T·B columns that use the same W. The engine
 stores them side by side, so one matrix product computes dW for a whole chunk, and another computes
@@ -140,6 +144,8 @@ def test_the_gradient_of_a_column_is_the_sum_over_all_occurrences_of_its_charact
             expected[:, ids[t, b]] += da[t, :, b]
     close(dWx, expected)
 
+
+WRITE = ("loops",)
 
 EXERCISE = """
 In tests/lessons/test_06_linear_layer.py, in loops, change

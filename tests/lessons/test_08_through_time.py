@@ -9,6 +9,8 @@ single unit:
              ▼       ▼             ▼
              L_1     L_2           L_T
 
+[figure: through_time]
+
 With a weight w_h for the state and a weight w_x for the input,
 
     h_t  = tanh(w_h h_{t-1} + w_x x_t)
@@ -40,6 +42,8 @@ same three lines are
     da_t = dh_t ∘ (1 - h_t ∘ h_t)
     dW  += da_t @ [h_{t-1}; x_t; 1]ᵀ
 
+[figure: unrolled.svg]
+
 In the engine, this is the loop in `Layer.backward`, which is the same for every cell. `dh_above[t]`
 contains the first term, to which the backward pass of step t adds the second term. The variable
 dh is then the sum. When layers are stacked, the first term comes from the layer above: its dx is
@@ -62,6 +66,8 @@ The backward pass starts at the last step. The gradients in the second column ar
 
     dw_h = 0.1999 + 0.2156 + 0.1905 = 0.6060
     dw_x = 0.5156 - 0.1442 + 0.5715 = 0.9429
+
+[figure: through_time.svg]
 
 Now compare this with the six paths. Each number is the effect of w_h at one step on one loss:
 
@@ -200,6 +206,8 @@ def test_stacked_layers_agree_with_the_complex_step(num_layers):
     for row in check_network(network, inputs, targets):
         assert row.complex_error < 1e-13, row.name
 
+
+WRITE = ("slope_of_state", "path", "one_pass")
 
 EXERCISE = """
 In minichar/engine/layer.py, in Layer.backward, change

@@ -7,10 +7,14 @@ chunk. Two things could be passed between chunks:
     state      forward     h_T of a chunk is h_0 of the next           carried
     gradient   backward    dh_0 of a chunk adds to the previous dh_T   dropped
 
+[figure: truncation]
+
 The state is carried over, so the network *reads* without interruption and can use information from
 a thousand steps ago. The gradient is dropped, so the network is *trained* to remember only within a
 chunk. There are two reasons for dropping it: it would take too much memory, and the weights have
 changed since the previous chunk.
+
+[figure: truncation.svg]
 
 What is lost? Take two chunks. The full gradient dW of the sum of their losses has three parts:
 

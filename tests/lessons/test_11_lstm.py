@@ -1,14 +1,33 @@
 """Lesson 11. The LSTM, gate by gate: three gates around a cell state, and their gradients.
 
-An LSTM has two states: the cell state c, which is its memory, and the hidden state h, which is its
-output (Hochreiter & Schmidhuber 1997; Gers et al. 2000 added the forget gate). One matrix product
-computes four pre-activations with H rows each:
+In an RNN, the state passes through a matrix and a tanh at every step, so the gradient is a product
+with two factors per step, and it vanishes (lesson 10). Why change the whole memory at every step,
+if most of it should stay? Replace the product with a sum. Let a state c only be *added to*:
+
+    c = c_prev + …                   so      dc_prev = dc
+
+Whatever the text is, the factor is exactly 1, and the gradient arrives undiminished after any
+number of steps. But such a memory can never forget. So let the network choose the factor itself, at
+every step and for every unit, with a gate f between 0 and 1:
+
+    c = f ∘ c_prev + …               so      dc_prev = dc ∘ f
+
+There is no W_h in this line, and no derivative of tanh. With f = 0.99, 0.99¹⁰⁰ = 0.37 of the
+gradient is left after 100 steps, and with f = 0, the memory is cleared.
+
+[figure: lstm]
+
+That is the heart of an LSTM. It has two states: the cell state c, which is this memory, and the
+hidden state h, which is its output (Hochreiter & Schmidhuber 1997; Gers et al. 2000 added the
+forget gate). One matrix product computes four pre-activations with H rows each:
 
     a = W @ [h_prev; x; 1]           rows i, f, o, g
     i, f, o = σ(a_i), σ(a_f), σ(a_o)
     g = tanh(a_g)
     c = f ∘ c_prev + i ∘ g
     h = o ∘ tanh(c)
+
+[figure: lstm_step]
 
 The candidate g, between -1 and 1, is the new content. Three gates, between 0 and 1, control the
 cell state: the forget gate f sets how much of the old content is kept, the input gate i how much
@@ -19,8 +38,8 @@ differentiates the last line first. c affects the loss in two ways, through h an
 step, so its gradient is a sum:
 
     h = o ∘ tanh(c)
-        do = dh ∘ tanh_c                            tanh_c is tanh(c)
-        dc = dc + dh ∘ o ∘ (1 - tanh_c ∘ tanh_c)    dc on the right is from the next step
+        do = dh ∘ tanh_c                            with tanh(c) from the forward pass
+        dc = dc + dh ∘ o ∘ (1 - tanh_c ∘ tanh_c)    the dc on the right is from the next step
 
     c = f ∘ c_prev + i ∘ g
         df, dc_prev = dc ∘ c_prev, dc ∘ f
@@ -37,8 +56,11 @@ That is the whole cell. The matrix product is differentiated as in lesson 7:
 dc_prev and dh_prev are passed to the previous step, where dc_prev is the dc on the right.
 
 In a product such as f ∘ c_prev, the gradient with respect to each factor is dc times *the other
-factor*. So if c_prev is 0, the forget gate's gradient is 0, and if f is 0, dc_prev is 0. The line
-dc_prev = dc ∘ f is the path along the cell state from lesson 10.
+factor*. So if c_prev is 0, the forget gate's gradient is 0, and if f is 0, dc_prev is 0.
+
+How much does the path along c matter? In an untrained LSTM with 64 units, 6.2e-02 of the gradient
+is left after 10 steps. Without the dc from the next step, only 1.5e-11 is left, less than in an
+RNN, where it is 1.8e-05: the path through h alone passes a matrix, a tanh and three gates.
 
 Here are both passes for a single unit with h_prev = 0.5, c_prev = 0.6 and x = 1, rounded to four
 decimal places. First, each gate's pre-activation is w_h h_prev + w_x x + bias:
@@ -73,14 +95,24 @@ with four units on such text, and one of the four cell states learns to remember
 the input gate opens and a new value is written to c. At a letter, the input gate is almost closed
 and f is close to 1, so c changes slowly. In the backward pass, each letter multiplies dc by its f.
 After 30 letters, about half of dc is left: enough to train the gates at the opening bracket.
+
+[figure: bracket.svg]
+
+And this is what the machine writes now. As in lesson 7, it has 64 units and reads Python's help
+text twice, but it is an LSTM:
+
+[output: it_writes]
 """
 
 from math import exp, tanh
 
 import numpy as np
 
-from minichar.engine import lstm
+import minichar
+from minichar.devices.cpu import CPU
+from minichar.engine import lstm, rnn
 from minichar.engine.gradcheck import complex_step
+from minichar.engine.layer import Layer
 
 H, D, B = 3, 4, 2
 generator = np.random.default_rng(11)
@@ -144,6 +176,35 @@ measured_i, measured_f, measured_o, measured_g, measured_c_prev = np.vectorize(o
 )
 
 
+def left_after_10_steps(cell, gates, forget_bias=0.0, from_next_step=True):
+    """Return the norm of dx 10 steps before the loss relative to its norm at the loss (lesson 10)."""
+    H, T, B = 64, 11, 4
+    generator = np.random.default_rng(11)
+    W = generator.uniform(-0.08, 0.08, size=(gates * H, 2 * H + 1))
+    W[H : 2 * H, -1] = forget_bias  # no rows in an RNN
+    layer = Layer(cell, {"W": W}, {"W": np.zeros_like(W)}, H, T, B, CPU)
+    layer.linears[0].x[:] = generator.normal(size=(T, H, B))
+    for t in range(T):
+        layer.step(t)
+    dh_above = np.zeros((T, H, B))
+    dh_above[-1] = generator.normal(size=(H, B))
+    for t in reversed(range(T)):
+        layer.backward(slice(t, t + 1), dh_above)
+        if not from_next_step:  # as after the exercise
+            layer.dstates = [np.zeros_like(dstate) for dstate in layer.dstates]
+    layer.gradients(slice(0, T), T, ids=None)
+    first, *_, last = np.linalg.norm(layer.linears[0].dx, axis=(1, 2))
+    return first / last
+
+
+def machine():
+    return minichar.train(model="lstm", rnn_size=64, num_layers=1, max_epochs=2, seed=1, progress=False)
+
+
+def it_writes():
+    return "The " + machine().generate("The ", length=300, temperature=0.7, seed=1)
+
+
 def close(found, expected, atol=1e-14):
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=atol)
 
@@ -170,6 +231,17 @@ def test_the_worked_example_matches_the_engine():
         f"dh_prev = {W[:, 0] @ da:.4f} and dx = {W[:, 1] @ da:.4f}.\n",
     ):
         assert words in __doc__
+
+
+def test_the_gradients_in_the_text_are_those_of_the_engine():
+    numbers = [float(word.strip(",:.")) for word in __doc__.split() if "e-" in word and word[0].isdigit()]
+    whole, cut = (left_after_10_steps(lstm.LSTM, 4, 1.0, given) for given in (True, False))
+    np.testing.assert_allclose(numbers, [whole, cut, left_after_10_steps(rnn.RNN, 1)], rtol=0.3)
+
+
+def test_without_the_gradient_from_the_next_step_it_vanishes_faster_than_in_an_rnn():
+    cut = left_after_10_steps(lstm.LSTM, 4, 1.0, from_next_step=False)
+    assert cut < 1e-3 * left_after_10_steps(rnn.RNN, 1) < 1e-5 * left_after_10_steps(lstm.LSTM, 4, 1.0)
 
 
 def test_each_unit_computes_the_equations_above():
@@ -215,6 +287,8 @@ def test_the_complex_step_agrees_on_every_gradient():
     close(dW, gradient(lambda W: step(W, h_prev, c_prev, x), W))
 
 
+WRITE = ("lstm.forward", "lstm.backward", "step_backward")
+
 EXERCISE = """
 In minichar/engine/lstm.py, in backward, change
 
@@ -233,6 +307,7 @@ The output gate, because its gradient depends only on dh. Every gradient that pa
 wrong, so test_the_gradient_of_the_input_gate, test_the_gradient_of_the_forget_gate,
 test_the_gradient_of_the_candidate, test_the_gradient_of_the_previous_cell_state,
 test_the_complex_step_agrees_on_every_gradient and test_the_worked_example_matches_the_engine fail.
-This mistake cuts the path along the cell state. Only the path through h remains, and gradients
-vanish even faster than in an RNN.
+This mistake cuts the path along the cell state, and only the path through h remains, as in the last
+two tests that fail: test_the_gradients_in_the_text_are_those_of_the_engine and
+test_without_the_gradient_from_the_next_step_it_vanishes_faster_than_in_an_rnn.
 """

@@ -1,9 +1,11 @@
-"""Lesson 3. The complex step: a derivative accurate to the last digit, because nothing cancels.
+"""Lesson 4. The complex step: a derivative accurate to the last digit, because nothing cancels.
 
 The V-shape in lesson 2 has a left branch because digits cancel in f(w + h) - f(w - h). To avoid the
 subtraction, take the step along the imaginary axis instead. By Taylor's theorem, with i² = -1,
 
     f(w + ih) = f + ih f' - h²/2 f'' - ih³/6 f''' + …
+
+[figure: complex_step]
 
 Take the imaginary part and divide by h:
 
@@ -22,6 +24,8 @@ accurate to all 16 digits. The left branch of the V-shape disappears:
     1e-06         *
     1e-07  *
     1e-08  *                 and so on down to 1e-300
+
+[figure: tiny_steps.svg]
 
 There is one restriction: f must work on complex numbers and use only operations that have a complex
 derivative, such as + - × /, exp, log, tanh and powers. It must not use abs(), which discards the
@@ -109,8 +113,10 @@ def test_on_a_whole_network_the_complex_step_is_ten_thousand_times_more_accurate
         assert row.central_error > 1e4 * row.complex_error
 
 
+WRITE = ("complex_step",)
+
 EXERCISE = """
-In tests/lessons/test_03_complex_step.py, in f, change
+In tests/lessons/test_04_complex_step.py, in f, change
 
     return (tanh(w * x) - target) ** 2
 

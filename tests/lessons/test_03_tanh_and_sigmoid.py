@@ -1,8 +1,10 @@
-"""Lesson 4. Tanh and sigmoid: two derivatives that depend only on the function's value.
+"""Lesson 3. Tanh and sigmoid: two derivatives that depend only on the function's value.
 
 A network needs a nonlinearity between its matrix products. The cells in this engine use two: tanh,
 with values between -1 and 1, for content, and the sigmoid σ, with values between 0 and 1, for
 gates.
+
+[figure: tanh_and_sigmoid]
 
     tanh(a) = (eᵃ - e⁻ᵃ) / (eᵃ + e⁻ᵃ)                σ(a) = 1 / (1 + e⁻ᵃ)
 
@@ -28,6 +30,8 @@ value instead of a, and the backward pass needs one line per function:
 both peak at a = 0. Where the value is near a limit, the derivative is almost 0: the unit is
 *saturated*, and hardly any gradient passes through it. Lesson 10 shows what happens when a hundred
 such derivatives are multiplied.
+
+[figure: nonlinearities.svg]
 
 The engine computes σ as 1 / (1 + e⁻ᵃ), because on many processors NumPy's exp takes half as long as
 its tanh. At a = -1000, e⁻ᵃ overflows to infinity, and 1 / (1 + ∞) gives the correct limit, 0, so
@@ -89,6 +93,8 @@ def test_no_input_is_too_large_for_the_engine():
     with np.errstate(over="ignore"):
         np.testing.assert_array_equal(sigmoid(np.array([-1000.0, 0.0, 1000.0])), [0.0, 0.5, 1.0])
 
+
+WRITE = ("slope_of_tanh", "slope_of_sigmoid")
 
 EXERCISE = """
 In minichar/engine/functions.py, in sigmoid, change

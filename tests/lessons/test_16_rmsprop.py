@@ -1,4 +1,4 @@
-"""Lesson 15. RMSprop in a ravine: a step size for every weight.
+"""Lesson 16. RMSprop in a ravine: a step size for every weight.
 
 The gradient is correct, but how large should a step be? Plain gradient descent has one learning
 rate η for all weights:
@@ -9,11 +9,15 @@ Consider a *ravine*, a loss that is steep in one direction and flat in the other
 
     loss = ½ (100 θ₁² + θ₂²)         g = (100 θ₁, θ₂)
 
+[figure: rmsprop]
+
 In the steep direction, a step multiplies θ₁ by 1 - 100 η. With η > 0.02, that factor is below -1,
 and θ₁ oscillates with growing amplitude. In the flat direction, a step multiplies θ₂ by 1 - η, so
 with η = 0.02 it takes more than 50 steps to reduce θ₂ to a third of its value. The steepest
 direction limits the learning rate for all weights, and the more the curvatures differ, the slower
 the training.
+
+[figure: ravine.svg]
 
 *RMSprop* (Tieleman & Hinton 2012) divides each weight's gradient by its typical size, the square
 root of a running mean of its square:
@@ -138,6 +142,8 @@ def test_rmsprop_does_not_settle_at_the_minimum():
     assert steep[200:300].min() < 1e-9
     assert steep[300:].max() > 0.005
 
+
+WRITE = ("by_hand",)
 
 EXERCISE = """
 In minichar/training/optimiser.py, in RMSprop.rmsprop, change

@@ -1,8 +1,10 @@
-"""Lesson 13. Dropout: the same mask forward and backward, and no rescaling after training.
+"""Lesson 14. Dropout: the same mask forward and backward, and no rescaling after training.
 
 A network with more weights than there are characters in the training text can memorise the text.
 *Dropout* (Srivastava et al. 2014) makes memorising harder. In training, it sets each unit to 0 with
 probability p, independently at every step, so units cannot rely on one another.
+
+[figure: dropout]
 
     mask = 0 with probability p, else 1 / (1 - p)
     y    = mask ∘ h
@@ -16,6 +18,8 @@ The mask is random, but once drawn, it is a constant, so the backward pass multi
     dh = mask ∘ dy                   the same mask: a dropped unit gets no gradient
 
 If the backward pass drew a new mask, the result would not be the gradient of any loss.
+
+[figure: dropout_mask.svg]
 
 The mask is applied between layers and before the readout, but not between h_prev and h (Zaremba et
 al. 2014). Otherwise, each state would be multiplied by T masks: with p = 0.3, a unit would survive
@@ -110,6 +114,8 @@ def test_with_fixed_masks_the_complex_step_agrees(model, generator):
     for row in check_network(network, inputs, targets):
         assert row.complex_error < 1e-13, row.name
 
+
+WRITE = ("dropout.forward", "dropout.backward")
 
 EXERCISE = """
 In minichar/engine/dropout.py, in backward, change

@@ -1,0 +1,234 @@
+"""Write a lesson's functions with empty bodies, and grade what the reader fills in.
+
+A lesson lists the functions in a tuple ``WRITE``: by name, or as ``module.name`` if they belong to a module
+of the engine. To grade them, the lesson's tests run with functions that call the reader's version and the
+original with the same arguments and compare the results. The tests use the results of the original.
+"""
+
+import ast
+import inspect
+import runpy
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minichar.cli.course import Lesson, definitions, import_pytest, pytest_options
+from minichar.errors import MinicharError
+
+TOLERANCE = 1e-7
+"""Largest difference from a correct value, relative to it or, if it is below 1, absolute."""
+EMPTY = ast.parse('raise NotImplementedError("write this function")').body
+HEADER = '''\
+"""{heading}.
+
+Fill in the functions that raise NotImplementedError. Then run `minichar lessons {number} --blank` again in
+this directory: it calls them with the arguments of the lesson's tests and compares the results with the
+correct ones. `minichar lessons {number}` prints the equations.
+"""
+
+'''
+
+
+@dataclass
+class Grade:
+    """How often the lesson's tests called a function, and what was wrong with the first wrong result."""
+
+    calls: int = 0
+    problem: str = ""
+
+
+def write_blank(lesson: Lesson, path: Path) -> None:
+    """Write the functions to fill in, and what they need from the lesson.
+
+    Raises
+    ------
+    MinicharError
+        If the lesson has no functions to fill in, or the file cannot be written.
+    """
+    names, known = functions(lesson), definitions(lesson.path)
+    source = lesson.path.read_text(encoding="utf-8")
+    found: dict[str, ast.stmt] = {}  # every name that the lesson defines, and its definition
+    parts = []
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            parts.append(ast.unparse(node))
+        found |= dict.fromkeys(defined(node), node)
+    wanted, needed = [name for name in names if name in found], set[ast.stmt]()
+    while wanted:  # what the functions use, directly or not
+        name = wanted.pop()
+        if name in found and found[name] not in needed:
+            needed.add(found[name])
+            wanted += uses(found[name], known[name])
+    for node in sorted(needed, key=lambda node: node.lineno):
+        if isinstance(node, ast.FunctionDef):
+            whole = ast.get_source_segment(source, node) or ""
+            parts.append(f"\n\n{emptied(node) if node.name in names else whole}")
+        else:
+            parts.append(ast.unparse(node))
+    for name in names:
+        if "." in name:
+            (function,) = ast.parse(inspect.getsource(original(known, name))).body
+            parts.append(f"\n\n{emptied(function, name.replace('.', '_'))}")
+    header = HEADER.format(heading=lesson.heading, number=lesson.number)
+    try:
+        path.write_text(header + "\n".join(parts) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise MinicharError(f"cannot write {path}: {error.strerror}") from error
+
+
+def functions(lesson: Lesson) -> tuple[str, ...]:
+    """Return the names of the functions to write."""
+    import_pytest()
+    names = definitions(lesson.path).get("WRITE", ())
+    if not names:
+        raise MinicharError(f"lesson {lesson.number} has no functions to fill in: do its exercise instead")
+    return tuple(names)
+
+
+def defined(node: ast.stmt) -> list[str]:
+    """Return the names that a function definition or an assignment defines."""
+    if isinstance(node, ast.FunctionDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    return [name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)]
+
+
+def uses(node: ast.stmt, value: Any) -> list[str]:
+    """Return the names that a definition uses."""
+    if isinstance(node, ast.FunctionDef):
+        return [*inspect.getclosurevars(value).globals]
+    return [name.id for name in ast.walk(node) if isinstance(name, ast.Name)]
+
+
+def emptied(node: Any, name: str = "") -> str:
+    """Return the source of a function without its body and annotations, under another name if it is given."""
+    docstring = node.body[:1] if ast.get_docstring(node) else []
+    node.name, node.body, node.returns = name or node.name, [*docstring, *EMPTY], None
+    for argument in node.args.args:
+        argument.annotation = None
+    return ast.unparse(node)
+
+
+def original(owner: Any, name: str) -> Callable[..., Any]:
+    """Return the function called ``name`` or ``module.name`` in a lesson's definitions."""
+    module, _, function = name.rpartition(".")
+    found: Callable[..., Any] = getattr(owner[module], function) if module else owner[name]
+    return found
+
+
+def grade(lesson: Lesson, path: Path) -> dict[str, Grade]:
+    """Grade the functions in a file, and return a grade for each.
+
+    Raises
+    ------
+    MinicharError
+        If the file cannot be executed or lacks a function.
+    """
+    pytest, names = import_pytest(), functions(lesson)
+    try:
+        written = runpy.run_path(str(path))
+    except (Exception, SystemExit) as error:
+        raise MinicharError(f"cannot run {path}: {type(error).__name__}: {error}") from error
+    missing = [name for name in (name.replace(".", "_") for name in names) if name not in written]
+    if missing:
+        raise MinicharError(f"{path} has no function {missing[0]}: delete the file to write a new one")
+    grades = {name.replace(".", "_"): Grade() for name in names}
+    patch = pytest.MonkeyPatch()
+
+    class Comparing:
+        """A pytest plugin that replaces the functions after the tests have been collected."""
+
+        def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+            for name in names:
+                own = name.replace(".", "_")
+                function = original(vars(items[0].module), name)
+                module, _, attribute = name.rpartition(".")
+                owner = getattr(items[0].module, module) if module else items[0].module
+                patch.setattr(owner, attribute, compared(written[own], function, grades[own]))
+
+    try:
+        with redirect_stdout(StringIO()):
+            pytest.main([*pytest_options(lesson), str(lesson.path)], plugins=[Comparing()])
+    finally:
+        patch.undo()
+    return grades
+
+
+def compared(yours: Callable[..., Any], original: Callable[..., Any], grade: Grade) -> Callable[..., Any]:
+    """Return a function that calls both versions, notes the first difference, and returns the original's."""
+    running = False
+
+    def both(*arguments: Any, **options: Any) -> Any:
+        nonlocal running
+        if running:  # the reader's function calls the engine's
+            return original(*arguments, **options)
+        running = True
+        try:
+            return checked(arguments, options)
+        finally:
+            running = False
+
+    def checked(arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        copies = [copied(argument) for argument in arguments]
+        result = None
+        if not grade.problem:
+            grade.calls += 1
+            try:
+                result = yours(*copies, **options)
+            except NotImplementedError:
+                grade.problem = "not written yet"
+            except Exception as error:
+                grade.problem = f"{type(error).__name__}: {error}"
+        expected = original(*arguments, **options)
+        if not grade.problem:
+            changed = [*map(parts, copies)], [*map(parts, arguments)]  # some functions change their arguments
+            grade.problem = difference("result", parts(result), parts(expected)) or difference(
+                "argument", *changed
+            )
+        return expected
+
+    return both
+
+
+def copied(value: Any) -> Any:
+    """Copy arrays, also in lists and tuples."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(copied, value))
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def parts(value: Any) -> Any:
+    """Return nested lists of arrays for a value that consists of numbers, and other values unchanged."""
+    if isinstance(value, list | tuple) and not all(isinstance(one, int | float) for one in value):
+        return [*map(parts, value)]
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        return value
+    return array if array.dtype.kind in "biufc" else value
+
+
+def difference(name: str, yours: Any, expected: Any) -> str:
+    """Return a description of the first difference between two values, or "" if there is none."""
+    if isinstance(expected, list):
+        if not isinstance(yours, list) or len(yours) != len(expected):
+            return f"{name}: {len(expected)} values are expected"
+        pairs = zip(yours, expected, strict=True)
+        found = (difference(f"{name} {k + 1}", *pair) for k, pair in enumerate(pairs))
+        return next(filter(None, found), "")
+    if not isinstance(expected, np.ndarray):
+        return "" if callable(expected) or yours == expected else f"{name} is {yours!r}, not {expected!r}"
+    if not isinstance(yours, np.ndarray) or yours.shape != expected.shape:
+        shape = yours.shape if isinstance(yours, np.ndarray) else repr(yours)
+        return f"{name} has the shape {expected.shape}, not {shape}"
+    apart = yours - expected
+    if np.all(abs(apart) <= TOLERANCE * np.maximum(1, abs(expected))):
+        return ""
+    rows = {"yours": yours, "expected": expected, "difference": apart}
+    shown = (f"{word:12}{np.array2string(array.ravel()[:6], precision=4)}" for word, array in rows.items())
+    return "\n  ".join([name, *shown])

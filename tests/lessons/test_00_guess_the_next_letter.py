@@ -1,0 +1,234 @@
+"""Lesson 0. Guess the next letter: count, guess, write, and see where counting ends.
+
+Which letter comes next? "q_". "th_". "Once upon a t_". You know all three, but not in the same way:
+after q there is hardly a choice, you have read "the" a million times, and the last one you have by
+heart. How much of a text can be guessed like this, and what would a good guesser have to remember?
+
+[figure: train]
+
+This game is the whole course. A *language model* reads a text one character at a time. Before each
+character, it states a probability for every character that could come next. A model that is good at
+this can also write: draw a character from its probabilities, append it to the text, and ask again.
+
+The game needs a score. If the model gave the character that came next the probability p, the *loss*
+is
+
+    loss = -log p                    in nats: log is the natural logarithm
+
+It is 0 if the model was certain and right, and it grows without limit as p approaches 0. The loss
+of a text is the mean over its characters. A model that treats V characters alike has a loss of log
+V.
+
+The simplest model counts. Let x be a character and h what the model has seen just before it, for
+now the one character to its left. Then
+
+    p(x | h) = c(hx) / c(h)          where c(hx) counts how often x followed h, and c(h) = Σ_x c(hx)
+
+This is a *bigram* model, because it counts pairs. Count the 19 pairs in "she sells sea shells":
+
+    after      next
+    s          e 2, h 2, space 1
+    h          e 2
+    e          l 2, a 1, space 1
+    l          l 2, s 2
+    space      s 3
+    a          space 1
+
+After "s", the probability of "e" is 2/5, and the loss is -log 0.4 = 0.916. After "h", "e" is
+certain, and the loss is 0. Over all 19 pairs, the mean loss is 0.642. Treating the six characters
+alike costs log 6 = 1.792.
+
+Why stop at one character? An *n-gram* model looks at the n - 1 characters before x. Here are the
+losses on Python's help text, on 90,000 characters that were counted and on the 10,000 after them:
+
+    n     counted    new text
+    1       3.060       3.151
+    2       2.371       2.580
+    3       1.624       2.038
+    4       1.080       1.760
+    5       0.779       1.722
+    6       0.591       1.802
+    7       0.463       1.901
+    8       0.356       1.980
+
+The more the model sees, the better it knows the text that it counted. On new text, the gain ends at
+n = 5: most longer contexts never occurred before, so there is nothing to count. (These models mix
+the counts with the prediction from a shorter context, or a single unknown combination would make
+the loss infinite.) A text that is known by heart and a language that is understood are two
+different things, and the column on the right tells them apart.
+
+Now let the tables write. Each continues the same prompt with the same random numbers:
+
+[output: the_tables_write]
+
+Pairs give noise that is almost pronounceable. With n = 5 there are words, and with n = 8 phrases,
+most of them copied. No table gives a sentence that knows how it began, because no table can see
+that far. It cannot close a bracket that was opened 30 characters ago. A longer table does not help:
+with 100 distinct characters there are 1e16 contexts of eight, and the text has 90,000 characters.
+
+The way out is to stop keeping everything. Let h be a *state*, a few dozen numbers that are updated
+at every character, and let training decide what is worth keeping in them. That is a recurrent
+network. Lesson 7 builds one step of it, lesson 11 gives it a memory that lasts, and in lesson 18 it
+writes. It begins with a single weight, in lesson 1.
+"""
+
+from collections import Counter, defaultdict
+from functools import cache
+from itertools import pairwise
+from math import log
+from random import Random
+
+import numpy as np
+
+from minichar.text import ngram
+from minichar.text.pydocs import pydocs_text
+
+SMALL = "she sells sea shells"
+COUNTED, NEW = 90_000, 10_000
+
+
+def tables(text, n):
+    """Return, for each context of n - 1 characters, how often each character followed it."""
+    followers = defaultdict(Counter)
+    for k in range(n - 1, len(text)):
+        followers[text[k - n + 1 : k]][text[k]] += 1
+    return followers
+
+
+def probability(x, h, followers):
+    return followers[h][x] / followers[h].total()
+
+
+def loss(p):
+    return -log(p)
+
+
+def bigram_loss(text, p):
+    """Return the mean loss of the model ``p(x, h)`` on a text, whose first character is given."""
+    return sum(loss(p(x, h)) for h, x in pairwise(text)) / (len(text) - 1)
+
+
+def write(followers, n, prompt, length, seed):
+    text, random = prompt, Random(seed)
+    for _ in range(length):
+        counts = followers[text[len(text) - n + 1 :]]
+        text += random.choices([*counts], [*counts.values()])[0] if counts else " "
+    return text
+
+
+def the_tables_write():
+    text = pydocs_text()[:COUNTED]
+    written = (f"n = {n}: {write(tables(text, n), n, 'The value ', 190, seed=1)}" for n in (2, 3, 5, 8))
+    return "\n\n".join(" ".join(one.split()) for one in written)
+
+
+@cache
+def engine_losses():
+    """Return the losses for n = 1, …, 8 on text that was counted and on new text."""
+    distinct, ids = np.unique([*pydocs_text()[: COUNTED + NEW]], return_inverse=True)
+    counted, new = ids[None, :COUNTED], ids[None, COUNTED:]
+    return [ngram.ngram_losses(counted, text, len(distinct)) for text in (counted[:, :NEW], new)]
+
+
+def test_the_numbers_in_the_text():
+    followers = tables(SMALL, 2)
+    for h, counts in followers.items():
+        shown = ", ".join(
+            f"{x} {counts[x]}".replace("  ", "space ") for x in sorted(counts, key=by_count(counts))
+        )
+        assert f"    {h.replace(' ', 'space'):9}  {shown}\n" in __doc__
+    assert f"the loss is -log 0.4 = {loss(probability('e', 's', followers)):.3f}." in __doc__
+    mean = bigram_loss(SMALL, lambda x, h: probability(x, h, followers))
+    words = f"the mean loss is {mean:.3f}. Treating the six characters alike costs log 6 = {log(6):.3f}."
+    assert words in " ".join(__doc__.split())
+    found = [
+        line.split() for line in __doc__.splitlines() if line.startswith("    ") and line.split()[0].isdigit()
+    ]
+    # Python's help text changes a little from version to version.
+    np.testing.assert_allclose(np.array(found, float)[:, 1:].T, engine_losses(), rtol=0.03)
+
+
+def by_count(counts):
+    return lambda x: (-counts[x], x == " ", x)
+
+
+def test_the_probabilities_after_each_character_add_up_to_1():
+    followers = tables(SMALL, 2)
+    for h, counts in followers.items():
+        assert abs(sum(probability(x, h, followers) for x in counts) - 1) < 1e-15
+
+
+def test_no_other_probabilities_have_a_lower_loss_on_the_text_that_was_counted():
+    """Move some probability from one follower of s to another."""
+    followers = tables(SMALL, 2)
+
+    def moved(amount):
+        def p(x, h):
+            change = {"h": amount, "e": -amount}.get(x, 0.0) if h == "s" else 0.0
+            return probability(x, h, followers) + change
+
+        return bigram_loss(SMALL, p)
+
+    assert all(moved(0.0) < moved(amount) for amount in (-0.3, -0.01, 0.01, 0.3))
+
+
+def test_a_longer_context_always_helps_on_counted_text_but_not_on_new_text():
+    counted, new = engine_losses()
+    assert (np.diff(counted) < 0).all()
+    assert 3 <= new.argmin() <= 6
+    assert new[7] > new.min() + 0.1
+
+
+def test_the_engine_mixes_the_counts_as_the_equation_says():
+    """Compute the loss of a bigram model with Witten-Bell smoothing from tables of counts."""
+    train, val = "she sells sea shells", "she hears seals"
+    characters = sorted({*train, *val})
+    single, pairs = tables(train, 1), tables(train, 2)
+
+    def p(x, h):
+        counts, p_0 = single[""], 1 / len(characters)
+        p_1 = (counts[x] + len(counts) * p_0) / (counts.total() + len(counts))
+        counts = pairs[h]
+        return (counts[x] + len(counts) * p_1) / (counts.total() + len(counts)) if counts else p_1
+
+    ids = [np.array([[characters.index(x) for x in text]]) for text in (train, val)]
+    found = ngram.ngram_losses(*ids, len(characters), n_max=2)[1]
+    assert abs(found - bigram_loss(val, p)) < 1e-12
+
+
+def test_with_n_of_8_most_of_what_is_written_is_copied():
+    text, *_, written = pydocs_text()[:COUNTED], *the_tables_write().split("\n\n")
+    flat = " ".join(text.split())
+    pieces = [written[k : k + 12] for k in range(len("n = 8: "), len(written) - 12)]
+    assert sum(piece in flat for piece in pieces) > len(pieces) / 2
+
+
+def test_a_table_writes_only_what_it_has_seen():
+    followers = tables(SMALL, 3)
+    written = write(followers, 3, "se", 50, seed=1).split("  ")[0]
+    assert all(written[k : k + 3] in SMALL + " " for k in range(len(written) - 3))
+
+
+WRITE = ("probability", "loss")
+
+EXERCISE = """
+In tests/lessons/test_00_guess_the_next_letter.py, in loss, change
+
+    return -log(p)
+
+to
+
+    return 1 - p
+
+This loss is also 0 for a certain and correct guess, and it is never infinite. Suppose that after s, h
+comes in 60% of all cases and e in 40%. Which probability of h has the lowest mean loss now? Which
+tests fail?
+"""
+
+ANSWER = """
+With 1 - p, the mean loss after s is 0.6 (1 - p) + 0.4 p, which is lowest for p = 1: it pays to claim
+that h is certain. Only the logarithm and its relatives make honest probabilities the best ones. These
+tests fail: test_the_numbers_in_the_text,
+test_no_other_probabilities_have_a_lower_loss_on_the_text_that_was_counted and
+test_the_engine_mixes_the_counts_as_the_equation_says.
+"""

@@ -1,0 +1,190 @@
+"""Lesson 18. It writes: the loop, a text, a unit that knows quotes, and what comes next.
+
+In lesson 0, tables of counts wrote noise. Since then you have built a network with a memory, found
+its gradients, and learned to follow them downhill. What is missing to make it write? Only a loop.
+
+[figure: train]
+
+Training takes a chunk of T characters from each of B streams of text, and repeats five steps:
+
+    forward     predict every next character of the chunk    lessons 5, 6, 7 and 11
+    backward    sum the gradients over all paths             lesson 8
+    clip        limit the size of the gradient               lesson 10
+    update      move every weight downhill                   lesson 16
+    carry       keep the state, but not its gradient         lesson 9
+
+When the text has been read, that is one *epoch*, and it starts again. The function `train` below is
+this loop in fifteen lines, with the parts that you know from the engine.
+
+Start small: an LSTM with 48 units and 4,500 characters of Python's help text. The loss is measured
+on these characters, and on the 500 after them, which are never trained on. A bigram table of the
+same 4,500 characters has a loss of 2.554 on the new text, which is the number to beat:
+
+    epoch   training   new text
+    1          2.986      2.770
+    2          2.431      2.438
+    4          1.910      2.125
+    8          1.363      1.898
+    12         1.060      1.983
+    16         0.886      2.104
+
+After two epochs, the network has overtaken the table. After eight or so, something else begins: the
+training loss goes on falling, but the loss on new text rises. The network has started to learn its
+text by heart, like the long contexts in lesson 0. This is *overfitting*. The cures are a longer
+text, fewer units, dropout (lesson 14), or simply to keep the weights from the best epoch, which is
+what minichar does.
+
+Now with all of the help text, 128 units and three epochs, and the prompt from lessons 7, 11 and 15:
+
+[output: it_writes]
+
+Nothing in the program says what a word is, or a sentence, or a list. The network was only ever
+asked which character comes next. It has about 130,000 parameters, which started from random
+numbers, and all that it remembers while it writes are the 256 numbers in h and c.
+
+What is in them? Karpathy, Johnson and Fei-Fei (2015) watched single units of such networks while
+they were reading. Most follow nothing that has a name, but some keep track of the position in a
+line, or of being inside quotes. In the network above, this is the unit whose value goes together
+best with being inside quotes. Below each line, # marks the characters at which it is closer to its
+mean inside quotes than to its mean outside:
+
+[output: a_unit_that_knows_quotes]
+
+No line of the program mentions quotes. A unit that remembers them makes the loss smaller, and so
+gradient descent found one. It is an LSTM's cell state doing what lesson 11 promised: written once,
+kept for as long as it is needed, then cleared.
+
+Where to go from here? Train on a text of your own (`minichar train --data my.txt`), look at every
+unit (`minichar inspect --html`), or add a cell of your own invention in 60 lines
+(docs/howto/own-cell.md). Then, read about attention. A recurrent network must press everything it
+may need into one state. A transformer lets each position look back at all earlier ones instead. Its
+loss, its softmax, its backward pass and its temperature are those of this course.
+"""
+
+from functools import cache
+from math import log
+
+import numpy as np
+
+import minichar
+from minichar import Model, RMSprop, Vocabulary, split_text
+from minichar.pictures.activity import read_activity
+from minichar.pictures.traits import correlations, traits
+from minichar.text.pydocs import pydocs_text
+
+
+def train(text, rnn_size, epochs, learning_rate, B, T, layer_norm=False):
+    """Train an LSTM on nine tenths of a text. Return it with its losses (training, new) by epoch."""
+    vocabulary = Vocabulary("".join(sorted({*text})))
+    split = split_text(vocabulary.encode(text), B, T, train_frac=0.9, val_frac=0.1, how="tail")
+    model = Model.create(vocabulary, rnn_size=rnn_size, num_layers=1, layer_norm=layer_norm, seed=1)
+    network, held_out = model.network(T, split.B), model.network(T, split.B)
+    optimiser, gradient, losses = RMSprop(model.parameters, decay=0.95), network.gradient.flat, []
+    for _ in range(epochs):
+        network.reset()
+        training = []
+        for inputs, targets in split.train:
+            training.append(float(network.learn(inputs, targets)))  # forward and backward
+            np.clip(gradient, -5 / T, 5 / T, out=gradient)
+            optimiser.step(gradient, learning_rate)
+            network.carry()
+        losses.append((np.mean(training), measure(held_out, split.val)))
+    return model, np.array(losses)
+
+
+def measure(network, chunks):
+    """Return the mean loss over chunks, without learning from them."""
+    network.reset()
+    losses = []
+    for inputs, targets in chunks:
+        losses.append(float(network.measure(inputs, targets)))
+        network.carry()
+    return np.mean(losses)
+
+
+@cache
+def small():
+    """Return the losses (training, new) of the small network by epoch, and the loss of the bigram table."""
+    text = pydocs_text()[:5000]
+    _, losses = train(text, rnn_size=48, epochs=16, learning_rate=0.015, B=4, T=25)
+    return losses, minichar.ngram_loss(text[:4500], text[4500:], n=2)
+
+
+@cache
+def large():
+    options = {"rnn_size": 128, "learning_rate": 0.01, "layer_norm": True}
+    return train(pydocs_text(), epochs=3, B=20, T=50, **options)
+
+
+def it_writes():
+    model, _ = large()
+    return "The " + model.generate("The ", length=500, temperature=0.7, seed=1)
+
+
+def quotes_unit(length=5000):
+    """Find the unit most correlated with quotes: its values ``(N,)``, r, the text, and where it is quoted."""
+    (model, _), text = large(), pydocs_text()[:length]
+    (states,) = read_activity(model, model.vocabulary.encode(text)).states  # (H, N): one layer
+    quoted = traits(text)["inside quotes"]
+    r = correlations(states, quoted[None])[:, 0]
+    best = abs(r).argmax()
+    return states[best], abs(r[best]), text, quoted > 0
+
+
+def a_unit_that_knows_quotes():
+    values, r, text, quoted = quotes_unit()
+    inside, outside = values[quoted].mean(), values[~quoted].mean()
+    marks = np.where(abs(values - inside) < abs(values - outside), "#", " ")
+    flat, lines = text.replace("\n", " "), []
+    for start in range(0, len(flat), 66):
+        part = slice(start, start + 66)
+        if flat[part].count('"') > 1:
+            lines += [flat[part], "".join(marks[part]).rstrip()]
+    return "\n".join([*lines[:16], "", f"correlation {r:.2f}"])
+
+
+def test_the_numbers_in_the_text():
+    losses, bigram = small()
+    assert abs(float(__doc__.partition("has a loss of ")[2][:5]) - bigram) < 0.05
+    rows = [
+        line.split() for line in __doc__.splitlines() if line.startswith("    ") and line.split()[0].isdigit()
+    ]
+    assert [int(epoch) for epoch, *_ in rows] == [1, 2, 4, 8, 12, 16]
+    for epoch, *row in rows:
+        np.testing.assert_allclose([float(word) for word in row], losses[int(epoch) - 1], rtol=0.1)
+
+
+def test_it_starts_near_an_even_guess_and_falls_below_the_bigram_table():
+    losses, bigram = small()
+    assert losses[0].max() < log(100)
+    assert losses[:, 1].min() < bigram - 0.3
+
+
+def test_after_some_epochs_only_the_training_loss_still_falls():
+    losses, _ = small()
+    best = losses[:, 1].argmin()
+    assert 3 < best < 13
+    assert losses[-1, 1] > losses[best, 1] + 0.05
+    assert losses[-1, 0] < losses[best, 0] - 0.2
+
+
+EXERCISE = """
+In tests/lessons/test_18_it_writes.py, in train, change
+
+    training.append(float(network.learn(inputs, targets)))  # forward and backward
+
+to
+
+    training.append(float(network.learn(inputs, inputs)))  # forward and backward
+
+Before you run the lesson, guess what happens to the training loss. What would this network write?
+"""
+
+ANSWER = """
+The target is now the character that the network has just read, so the training loss falls almost to 0
+within an epoch or two. The network would write one character over and over. A loss that is too good to
+be true is the best-known sign that the answer has leaked into the question. All three tests fail,
+because the loss on new text is measured with the true targets: test_the_numbers_in_the_text,
+test_it_starts_near_an_even_guess_and_falls_below_the_bigram_table and
+test_after_some_epochs_only_the_training_loss_still_falls.
+"""
