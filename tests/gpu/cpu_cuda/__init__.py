@@ -1,4 +1,4 @@
-"""A CUDA that computes on the CPU, for running CuPy itself without a GPU (see README.md).
+"""A CUDA emulator that runs on the CPU, for running CuPy itself without a GPU (see README.md).
 
 `install` must run before CuPy is imported, and lasts for the process.
 """

@@ -1,4 +1,4 @@
-"""Run the tests of this folder with a CUDA that computes on the CPU (see README.md)."""
+"""Run the tests of this folder with a CUDA emulator that runs on the CPU (see README.md)."""
 
 import os
 from pathlib import Path
