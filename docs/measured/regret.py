@@ -84,7 +84,7 @@ def main(folder: Path, name: str, N: int, minutes: float) -> None:
             best, lowest = change, loss
     if len(better) > 1 and trial(better)[1] < lowest:
         best = better
-    for options in ({}, best):
+    for options in ({}, best) if best else ({},):
         trial(options | {"seed": 2})
 
 
