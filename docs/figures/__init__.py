@@ -5,6 +5,7 @@ from pathlib import Path
 
 SCRIPTS = (
     "data_flow",
+    "counting",
     "one_weight",
     "v_shape",
     "tiny_steps",
@@ -17,11 +18,14 @@ SCRIPTS = (
     "chunk_kernel",
     "through_time",
     "truncation",
+    "factors",
     "vanishing",
     "bracket",
+    "scale",
     "dropout_mask",
     "sampled_input",
     "ravine",
+    "temperature",
     "losses",
     "plan",
     "scaling",

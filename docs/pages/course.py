@@ -37,6 +37,7 @@ MOVED = {
 PACKAGES = ("engine", "training", "text", "sampling")
 
 DRAWINGS = {
+    "counting": "Longer contexts help on new text up to n = 5.",
     "one_weight": "The worked example, with forward values and backward derivatives.",
     "v_shape": "Measured error of a small LSTM's numerical gradient.",
     "nonlinearities": "The two functions and their derivatives, by which the gradient is multiplied.",
@@ -50,13 +51,18 @@ DRAWINGS = {
     "unrolled": "Two layers, unrolled over four characters.",
     "through_time": "The worked example: backpropagation through three steps of one unit.",
     "truncation": "States cross chunk boundaries; gradients do not.",
+    "factors": "A gradient that is multiplied by the same factor at every step.",
     "vanishing": "Measured gradients with respect to earlier inputs, in untrained networks.",
     "bracket": "One unit of a trained LSTM, from an opening bracket to the closing bracket. The last "
     "row shows the gradient along the cell state, relative to its value before the closing bracket.",
+    "scale": "Random layers of 128 units, one above the other: small weights silence them, and large ones "
+    "saturate tanh.",
     "gru": "One step of a GRU with the reset gate applied after the matrix product.",
     "gru_backward": "Its backward pass: dh_prev = dh ∘ z + U_hᵀ @ du.",
     "dropout_mask": "Dropout with p = 0.5. The output of a dropped unit is 0, and so is its gradient.",
     "sampled_input": "Forward values and backward gradients. No gradient passes through the choice of k.",
+    "temperature": "Three characters with logits 2, 1 and 0.",
+    "losses": "Without dropout, the loss on new text soon rises again. The dots mark the lowest losses.",
     "ravine": "25 steps of each method. The negative gradient −g points across the ravine.",
 }
 """Captions of the drawings in ``docs/figures``."""

@@ -51,6 +51,8 @@ losses on Python's help text, on 90,000 characters that were counted and on the 
     7       0.463       1.901
     8       0.356       1.980
 
+[figure: counting.svg]
+
 The more the model sees, the better it knows the text that it counted. On new text, the gain ends at
 n = 5: most longer contexts never occurred before, so there is nothing to count. (These models mix
 the counts with the prediction from a shorter context, or a single unknown combination would make

@@ -17,6 +17,8 @@ same scale as s. Larger weights push tanh and σ into saturation, where their de
 before. In a recurrent network the error compounds at every step, as the figure from lesson 10
 shows.
 
+[figure: scale.svg]
+
 minichar draws weights from [-0.08, 0.08), like char-rnn. The logits of an untrained network are
 then close to 0, and its first loss is close to log V, the loss of a guess that treats all
 characters alike (lesson 0). If your first loss is not log V, look for a bug before you look at

@@ -32,6 +32,8 @@ with logits 2, 1 and 0:
     2.0    0.5065   0.3072   0.1863     1.020
     9.0    0.3710   0.3320   0.2971     1.095
 
+[figure: temperature.svg]
+
 With u = 0.7, you draw the first character at τ = 0.5 and the second at τ = 1. Near 0, only the most
 likely character is left; at high temperatures, all are alike. The last column, the *entropy*, is
 the loss that the model expects on its own text:

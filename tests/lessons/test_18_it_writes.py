@@ -28,6 +28,8 @@ same 4,500 characters has a loss of 2.554 on the new text, which is the number t
     12         1.060      1.983
     16         0.886      2.104
 
+[figure: losses.svg]
+
 After two epochs, the network has overtaken the table. After eight or so, something else begins: the
 training loss goes on falling, but the loss on new text rises. The network has started to learn its
 text by heart, like the long contexts in lesson 0. This is *overfitting*. The cures are a longer
