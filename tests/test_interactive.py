@@ -485,6 +485,27 @@ def test_the_page_trains_on_a_pasted_text(open_page, expect):
     expect(button).to_have_text("Train")
 
 
+def test_a_report_of_the_run_before_does_not_change_the_curve(browser, tmp_path):
+    """It may arrive after the click that starts a new run, but before that run's first message."""
+    path = tmp_path / "train.html"
+    path.write_text(PAGE.format(name="train", markup=markup("train"), caption="", css=CSS), encoding="utf-8")
+    page = browser.new_page()
+    page.add_init_script(
+        "window.Worker = class { constructor() { window.worker = this; } postMessage() {} };"
+    )
+    page.goto(path.as_uri())
+    page.evaluate("""() => {
+      const sample = { characters: [], units: [] };
+      const report = (read, broken) => ({ read, broken, norm: 1, points: [[read, 2]], ...sample });
+      const messages = [report(9000, true), { start: { bigram: 2, uniform: 4 } }, report(1000, false)];
+      for (const data of messages) worker.onmessage({ data });
+    }""")
+    figure = page.locator("#interactive-train")
+    assert len(figure.locator(".thick").get_attribute("points").split()) == 1
+    assert "no longer finite" not in figure.text_content()
+    page.close()
+
+
 def test_the_training_figure_is_small():
     assert len(markup("train").encode()) < 60_000
 

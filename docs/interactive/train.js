@@ -84,8 +84,10 @@ interactive.show("train", { network, training }, (figure) => {
   }
 
   worker.onmessage = ({ data }) => {
-    if (data.start) lines = data.start;
-    else {
+    if (data.start) {
+      lines = data.start;
+      [points, note] = [[], ""]; // a report of the run before may have come after the click
+    } else {
       report = data;
       points.push(...data.points);
       if (data.broken) note = "The weights are no longer finite. Lower η and start again.";

@@ -174,19 +174,20 @@ def compared(yours: Callable[..., Any], original: Callable[..., Any], grade: Gra
             running = False
 
     def checked(arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        copies = [copied(argument) for argument in arguments]
-        result = None
+        inputs = [*arguments, *options.values()]
+        copies = [copied(value) for value in inputs]
+        n, result = len(arguments), None
         if not grade.problem:
             grade.calls += 1
             try:
-                result = yours(*copies, **options)
+                result = yours(*copies[:n], **dict(zip(options, copies[n:], strict=True)))
             except NotImplementedError:
                 grade.problem = "not written yet"
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 grade.problem = f"{type(error).__name__}: {error}"
         expected = original(*arguments, **options)
         if not grade.problem:
-            changed = [*map(parts, copies)], [*map(parts, arguments)]  # some functions change their arguments
+            changed = [*map(parts, copies)], [*map(parts, inputs)]  # some functions change their arguments
             grade.problem = difference("result", parts(result), parts(expected)) or difference(
                 "argument", *changed
             )
@@ -222,13 +223,16 @@ def difference(name: str, yours: Any, expected: Any) -> str:
         found = (difference(f"{name} {k + 1}", *pair) for k, pair in enumerate(pairs))
         return next(filter(None, found), "")
     if not isinstance(expected, np.ndarray):
-        return "" if callable(expected) or yours == expected else f"{name} is {yours!r}, not {expected!r}"
+        same = callable(expected) or (type(yours) is type(expected) and yours == expected)
+        return "" if same else f"{name} is {yours!r}, not {expected!r}"
     if not isinstance(yours, np.ndarray) or yours.shape != expected.shape:
         shape = yours.shape if isinstance(yours, np.ndarray) else repr(yours)
         return f"{name} has the shape {expected.shape}, not {shape}"
-    apart = yours - expected
-    if np.all(abs(apart) <= TOLERANCE * np.maximum(1, abs(expected))):
+    yours, expected = yours * 1, expected * 1  # numbers instead of True and False
+    if np.allclose(yours, expected, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
         return ""
+    with np.errstate(invalid="ignore"):
+        apart = yours - expected
     rows = {"yours": yours, "expected": expected, "difference": apart}
     shown = (f"{word:12}{np.array2string(array.ravel()[:6], precision=4)}" for word, array in rows.items())
     return "\n  ".join([name, *shown])

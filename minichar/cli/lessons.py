@@ -24,7 +24,7 @@ def fill_in(lesson: Lesson, path: Path) -> int:
     grades = grade(lesson, path)
     for name, one in grades.items():
         click.echo(f"{name}  {one.problem or ('correct' if one.calls else 'not called')}")
-    return int(any(one.problem for one in grades.values()))
+    return int(any(one.problem or not one.calls for one in grades.values()))
 
 
 def print_story(lesson: Lesson) -> None:

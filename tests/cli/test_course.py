@@ -11,12 +11,13 @@ from importlib import metadata
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from toys import ONE_THREAD
 
 from minichar import ngram_loss
-from minichar.cli import course
-from minichar.cli.blank import write_blank
+from minichar.cli import course, lessons
+from minichar.cli.blank import Grade, compared, write_blank
 from minichar.cli.course import MARKER, definitions, find_lessons, get_lesson
 from minichar.cli.lessons import print_story
 from minichar.engine import gru, gru_reset_before, lstm, rnn
@@ -290,6 +291,46 @@ def test_functions_to_fill_in_are_graded(body, grade, tmp_path, process):
     assert re.search(rf"^lstm_backward  {grade}$", stdout, re.MULTILINE), stdout + stderr
     assert re.search("^lstm_forward  not written yet$", stdout, re.MULTILINE)
     assert child.returncode == 1
+
+
+def halve(g, out):
+    """Halve g in place, and copy it to `out`."""
+    g *= 0.5
+    out[...] = g
+
+
+def leave(*_, **__):
+    raise SystemExit
+
+
+@pytest.mark.parametrize(
+    ("yours", "original", "problem"),
+    [
+        (lambda g, out: halve(g, out), halve, ""),
+        (lambda g, out: g * 0.5, halve, "result is array"),
+        (lambda g, out: None, halve, "argument 1\n"),
+        (lambda g, out: halve(g, out.copy()), halve, "argument 2\n"),
+        (leave, halve, "SystemExit: "),
+        (lambda g, out: g > 2, lambda g, out: g > 1, "result\n"),
+        (lambda g, out: g - np.inf, lambda g, out: g - np.inf, ""),
+        (lambda g, out: "", lambda g, out: "b", "result is '', not 'b'"),
+    ],
+)
+def test_results_and_changed_arguments_are_compared(yours, original, problem):
+    grade, g, out = Grade(), np.array([0.0, 2.0, 4.0]), np.zeros(3)
+    result = compared(yours, original, grade)(g, out=out)
+    expected = original(np.array([0.0, 2.0, 4.0]), out=np.zeros(3)) if original is not halve else None
+    np.testing.assert_array_equal(result, expected)
+    assert grade.problem.startswith(problem), grade.problem
+    assert problem or not grade.problem, grade.problem
+    assert out.tolist() == ([0, 1, 2] if original is halve else [0, 0, 0]), "changed once, by the original"
+
+
+def test_functions_that_are_not_called_are_not_correct(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cli("lessons", 5, "--blank")
+    monkeypatch.setattr(lessons, "grade", lambda lesson, path: {"one": Grade(1), "two": Grade()})
+    assert cli("lessons", 5, "--blank", status=1).stdout == "one  correct\ntwo  not called\n"
 
 
 def test_blank_writes_a_file_once_and_some_lessons_have_none(cli, tmp_path, monkeypatch):

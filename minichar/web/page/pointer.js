@@ -20,7 +20,7 @@ const positionOf = ({ target }) => (target.dataset.i === undefined ? null : Numb
 
 // Return the position of the character nearest to a point in the text, or the end.
 function positionAt(x, y) {
-  const { offsetNode, offset } = document.caretPositionFromPoint(x, y) ?? {};
+  const { offsetNode, offset } = document.caretPositionFromPoint?.(x, y) ?? {};
   const { i } = offsetNode?.parentElement?.dataset ?? {};
   if (i === undefined) return state.text.length;
   return Number(i) + (offset > 0 && offsetNode.data !== "\n" ? 1 : 0);

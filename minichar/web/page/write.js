@@ -11,7 +11,7 @@ const END = "\u200b"; // takes no space; without it, browsers would add a second
 
 const editor = document.createElement("span"); // it takes text from input methods too, unlike the text around it
 editor.id = "writing";
-editor.contentEditable = "plaintext-only";
+editor.setAttribute("contenteditable", "plaintext-only"); // where it is unknown, the property would throw
 editor.spellcheck = false;
 editor.role = "textbox";
 editor.ariaMultiLine = "true";
