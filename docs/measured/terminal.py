@@ -44,14 +44,15 @@ def run(command: str, folder: str) -> subprocess.CompletedProcess[str]:
 
 
 def excerpt(log: str) -> list[str]:
-    """Return the lines to show from a training log: three from the header and two per epoch.
+    """Return the lines to show from a training log: three from the header and two at the end of each epoch.
 
     Progress lines and samples within an epoch are left out, because a terminal updates them in place.
     """
     header, *epochs = re.split(r"^(?=epoch )", log, flags=re.MULTILINE)
     shown = re.findall(r"^(?:text|model|initial) .*", header, re.MULTILINE)
     for block in epochs:
-        shown += re.findall(r"^(?:epoch|\s+sample).*", block, re.MULTILINE) if " train " in block else []
+        if re.match(r"epoch \d+\.00 .* train ", block):
+            shown += re.findall(r"^(?:epoch|\s+sample).*", block, re.MULTILINE)
     return shown
 
 
@@ -98,9 +99,12 @@ def main() -> None:
     for command, result in zip(COMMANDS, results, strict=True):
         screen.time += PAUSE
         screen.add(f"$ {command}", "command", PAUSE)
-        said = excerpt(result.stderr) if "train" in command else result.stderr.splitlines()
-        for line in said:
-            screen.add(line.rstrip(), "error" if result.returncode else "training", LINE)
+        if " train" in command:
+            for line in excerpt(result.stderr):
+                screen.add(line.rstrip(), "training", LINE)
+            continue
+        for line in re.findall("^Error.*", result.stderr, re.MULTILINE):
+            screen.add(line, "error", LINE)
         for line in result.stdout.splitlines():
             for start in range(0, max(len(line), 1), COLUMNS):  # wrap as a terminal does
                 screen.add(line[start : start + COLUMNS], "generated", COLUMNS * CHARACTER)
