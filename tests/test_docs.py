@@ -178,8 +178,8 @@ def shortened(command: str) -> str:
         command = re.sub(rf"--({'|'.join(STRESS)}) \d+", lambda m: f"--{m[1]} {STRESS[m[1]]}", command)
         options = STRESS_DEFAULTS.get(match[1], "")
         command += "" if options in command else options
-    if command.startswith("python -m minichar.bench.load"):
-        command = "python -m minichar.bench.load cv --pace 0 --seconds 1 --clients 1 2"
+    if command.startswith("python tests/stress/load.py"):
+        command = "python tests/stress/load.py cv --pace 0 --seconds 1 --clients 1 2"
     if TRAIN.match(command) and "--resume" in command:  # the run is finished and must be extended
         command = re.sub(r" --max-epochs \d+", "", command) + " --max-epochs 3"
     elif TRAIN.match(command):
@@ -391,7 +391,7 @@ def test_options_in_the_docs_exist():
     options = " ".join(name for command in commands for name in options_of(click.Context(command)))
     for path in DOCUMENTS:
         text = re.sub(
-            r"^.*(?:pip|uvx|pytest|bench.load|redis-server|tests/stress|tests/gpu|twine|podman|systemctl|#SBATCH).*$"
+            r"^.*(?:pip|uvx|pytest|redis-server|tests/stress|tests/gpu|twine|podman|systemctl|#SBATCH).*$"
             r"|srun --mpi|--kill-on-bad-exit",
             "",
             path.read_text(encoding="utf-8"),

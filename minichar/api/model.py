@@ -70,8 +70,8 @@ class Model(CharRNN):
         Weights, accessible by name, as in ``parameters["readout.W"]`` ``(V, H+1)``, and as a flat vector,
         ``parameters.flat``.
     details : dict
-        Training information as JSON-compatible values: ``val_loss``, ``epoch``, ``origin``, ``settings``,
-        ``run``, ``yardstick``.
+        Training information as JSON-compatible values: ``val_loss``, ``epoch``, ``seconds``, ``origin``,
+        ``settings``, ``run``, ``yardstick``.
     history : History
         Evaluations made during training, oldest first; empty if the model has no training history. It is a
         sequence with one dict per evaluation: ``history[-1]["val_loss"]`` is the last validation loss, and

@@ -1,1 +1,1 @@
-"""Benchmarks that compare minichar with PyTorch (``minichar bench``), and a load test for the web server."""
+"""Benchmarks that compare minichar with PyTorch (``minichar bench``)."""

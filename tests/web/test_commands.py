@@ -328,5 +328,6 @@ def test_missing_package_error_names_the_packages(folder, arguments):
     done = run(folder, "-c", without, *arguments)
     assert done.returncode == 1
     _, _, command = done.stderr.splitlines()[-1].partition("): ")
-    assert command.startswith('pip install "starlette>=')
+    assert command.startswith('pip install "')
+    assert ' "starlette>=' in command
     assert ' "jsonschema>=' in command

@@ -1,7 +1,7 @@
 """Load test for ``minichar serve``: throughput and latency as the number of clients increases.
 
-    python -m minichar.bench.load cv              at most 2,000 characters/s per request (the default)
-    python -m minichar.bench.load cv --pace 0     no limit
+    python tests/stress/load.py cv              at most 2,000 characters/s per request (the default)
+    python tests/stress/load.py cv --pace 0     no limit
 
 For a fixed duration, each client repeatedly sends a request and reads the streamed response. The server
 and the clients run on the same machine and communicate over 127.0.0.1.
