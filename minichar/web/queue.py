@@ -145,9 +145,14 @@ class JobQueue(ABC):
         except (KeyError, Busy):  # the text was removed after the call to `request`
             yield Update("", Details(), after, "closing")
             return
+        if text.reason is None:
+            await self.join(job_id)
         async with aclosing(text.follow(after)) as updates:
             async for update in updates:
                 yield update
+
+    async def join(self, job_id: str) -> None:  # noqa: B027
+        """Note that a client begins to read the text of a job in progress."""
 
     async def leave(self, job_id: str) -> None:  # noqa: B027
         """Note that a client has stopped to read a job's text, which is cancelled if it has no other reader.
