@@ -4,9 +4,10 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from minichar.errors import MinicharError
+from minichar.web.ascii_json import AsciiJSONResponse
 
 OPENAI_PREFIX = "/v1/"
 """Prefix of the paths that return errors in the format of OpenAI's API."""
@@ -72,7 +73,7 @@ def error_response(path: str, error: Exception) -> Response:
         status, message = 500, "internal error: see the server log"
     if status in (429, 503):
         headers |= RETRY_AFTER
-    return JSONResponse(error_body(path, status, message, field, code), status, headers)
+    return AsciiJSONResponse(error_body(path, status, message, field, code), status, headers)
 
 
 async def handle_error(request: HttpRequest, error: Exception) -> Response:
