@@ -29,6 +29,13 @@ class Refused(MinicharError):
         self.field, self.status, self.code = field, status, code
 
 
+class NoSuchJob(Refused):
+    """Raised when a job id is unknown."""
+
+    def __init__(self) -> None:
+        super().__init__("no such job, or it has expired", status=404)
+
+
 class Busy(Refused):
     """Raised when the server is too busy to handle a request."""
 

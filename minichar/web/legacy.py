@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from minichar.web.ascii_json import AsciiJSONResponse
 from minichar.web.delivery import Delivery
-from minichar.web.errors import Busy, Refused
+from minichar.web.errors import Busy, NoSuchJob, Refused
 from minichar.web.request import Request, validate
 from minichar.web.responses import json_body
 from minichar.web.update import merge
@@ -48,7 +48,7 @@ def legacy_routes(delivery: Delivery) -> list[Route]:
         """Return the prompt and the text of a job, or None if it does not end within `WAIT` seconds."""
         try:
             request = await delivery.queue.request(job_id)
-        except KeyError:
+        except NoSuchJob:
             return None
         try:
             slot = delivery.acquire(http, job_id)

@@ -15,7 +15,7 @@ from typing import Any
 
 from minichar.model import CharRNN
 from minichar.web import pipe
-from minichar.web.errors import Unavailable
+from minichar.web.errors import NoSuchJob, Unavailable
 from minichar.web.models import ModelInfo, describe
 from minichar.web.queue import MEMORY, JobQueue
 from minichar.web.request import Request
@@ -161,7 +161,7 @@ class ProcessQueue(JobQueue):
         self._assign(text.request.model)
 
     async def _find(self, job_id: str) -> Request:
-        raise KeyError(job_id)  # there is no other server
+        raise NoSuchJob  # there is no other server
 
     async def _cancel(self, job_id: str, text: Text) -> bool:
         model = text.request.model

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from minichar.web.details import Details
-from minichar.web.errors import Busy, Refused, Unavailable
+from minichar.web.errors import Busy, NoSuchJob, Refused, Unavailable
 from minichar.web.models import ModelInfo
 from minichar.web.request import Request
 from minichar.web.texts import Text, Texts, return_memory
@@ -64,7 +64,7 @@ class JobQueue(ABC):
 
     @abstractmethod
     async def _find(self, job_id: str) -> Request:
-        """Return the request of a job that another server has submitted, or raise a KeyError."""
+        """Return the request of a job that another server has submitted, or raise `NoSuchJob`."""
 
     @abstractmethod
     async def _cancel(self, job_id: str, text: Text) -> bool:
@@ -127,7 +127,7 @@ class JobQueue(ABC):
             raise Busy("too many requests are in progress: try again later")
 
     async def _text(self, job_id: str) -> Text:
-        """Return the text of a job, or raise a KeyError."""
+        """Return the text of a job, or raise `NoSuchJob`."""
         if self.texts.get(job_id) is None:
             request = await self._find(job_id)
             if self.texts.get(job_id) is None:
@@ -135,14 +135,14 @@ class JobQueue(ABC):
         return self.texts[job_id]
 
     async def request(self, job_id: str) -> Request:
-        """Return the request that started a job, or raise a KeyError if there is no such job."""
+        """Return the request that started a job, or raise `NoSuchJob`."""
         return (await self._text(job_id)).request
 
     async def follow(self, job_id: str, after: int) -> AsyncGenerator[Update | None]:
         """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
         try:
             text = await self._text(job_id)
-        except (KeyError, Busy):  # the text was removed after the call to `request`
+        except (NoSuchJob, Busy):  # the text was removed after the call to `request`
             yield Update("", Details(), after, "closing")
             return
         if text.reason is None:
@@ -175,7 +175,7 @@ class JobQueue(ABC):
         """
         try:
             text = await self._text(job_id)
-        except KeyError:
+        except NoSuchJob:
             return False
         return await self._cancel(job_id, text)
 

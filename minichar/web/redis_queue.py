@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
 from minichar.web.details import Details
-from minichar.web.errors import Unavailable
+from minichar.web.errors import NoSuchJob, Unavailable
 from minichar.web.models import ModelInfo
 from minichar.web.queue import MEMORY, JobQueue
 from minichar.web.request import Request
@@ -124,11 +124,11 @@ class RedisQueue(JobQueue):
 
     async def _find(self, job_id: str) -> Request:
         if not job_id.isascii():  # lone surrogates, which JSON allows, cannot be sent to Redis
-            raise KeyError(job_id)
+            raise NoSuchJob
         with redis_errors():
             text = await self.client.get(key("request", job_id))
         if text is None:
-            raise KeyError(job_id)
+            raise NoSuchJob
         return Request.load(text)
 
     async def join(self, job_id: str) -> None:
