@@ -48,9 +48,6 @@ def create_app(
         await queue.start()
         yield  # the server closes the queue before it waits for its responses to end
 
-    async def no_such_job(http: HttpRequest, error: Exception) -> Response:
-        return await handle_error(http, HTTPException(404, "no such job, or it has expired"))
-
     async def nobody(http: HttpRequest, error: Exception) -> Response:
         return Response()
 
@@ -58,7 +55,7 @@ def create_app(
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        exception_handlers={**handlers, KeyError: no_such_job, ClientDisconnect: nobody},
+        exception_handlers={**handlers, ClientDisconnect: nobody},
     )
     app.router.redirect_slashes = False
     return Guard(app, metrics.requests, access)

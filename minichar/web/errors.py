@@ -4,9 +4,10 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from minichar.errors import MinicharError
+from minichar.web.ascii_json import AsciiJSONResponse
 
 OPENAI_PREFIX = "/v1/"
 """Prefix of the paths that return errors in the format of OpenAI's API."""
@@ -26,6 +27,13 @@ class Refused(MinicharError):
     ) -> None:
         super().__init__(message)
         self.field, self.status, self.code = field, status, code
+
+
+class NoSuchJob(Refused):
+    """Raised when a job id is unknown."""
+
+    def __init__(self) -> None:
+        super().__init__("no such job, or it has expired", status=404)
 
 
 class Busy(Refused):
@@ -72,7 +80,7 @@ def error_response(path: str, error: Exception) -> Response:
         status, message = 500, "internal error: see the server log"
     if status in (429, 503):
         headers |= RETRY_AFTER
-    return JSONResponse(error_body(path, status, message, field, code), status, headers)
+    return AsciiJSONResponse(error_body(path, status, message, field, code), status, headers)
 
 
 async def handle_error(request: HttpRequest, error: Exception) -> Response:

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from minichar.web.delivery import KEEP_ALIVE, Delivery, Form
-from minichar.web.errors import Refused, Unavailable
+from minichar.web.errors import NoSuchJob, Refused, Unavailable
 from minichar.web.queue import JobQueue
 from minichar.web.request import Request
 from minichar.web.responses import json_body
@@ -81,7 +81,7 @@ class Generation(Form):
             position = await self.queue.position(self.job_id)
         except Unavailable:
             return event("notice", after, {"what": "no_worker"})
-        except KeyError:  # expired
+        except NoSuchJob:  # expired
             return KEEP_ALIVE
         waiting = {"what": "waiting", "position": position}
         return KEEP_ALIVE if position is None else event("notice", after, waiting)

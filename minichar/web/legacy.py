@@ -7,8 +7,9 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from minichar.web.ascii_json import AsciiJSONResponse
 from minichar.web.delivery import Delivery
-from minichar.web.errors import Busy, Refused
+from minichar.web.errors import Busy, NoSuchJob, Refused
 from minichar.web.request import Request, validate
 from minichar.web.responses import json_body
 from minichar.web.update import merge
@@ -41,13 +42,13 @@ def legacy_routes(delivery: Delivery) -> list[Route]:
     async def poll(http: HttpRequest) -> Response:
         job_id = validate(await json_body(http), "Poll")["sid"]
         text = await finished(http, job_id) if isinstance(job_id, str) else None
-        return JSONResponse({"responds": NOT_READY if text is None else text})
+        return AsciiJSONResponse({"responds": NOT_READY if text is None else text})
 
     async def finished(http: HttpRequest, job_id: str) -> str | None:
         """Return the prompt and the text of a job, or None if it does not end within `WAIT` seconds."""
         try:
             request = await delivery.queue.request(job_id)
-        except KeyError:
+        except NoSuchJob:
             return None
         try:
             slot = delivery.acquire(http, job_id)

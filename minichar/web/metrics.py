@@ -80,7 +80,7 @@ class Quiet(WSGIRequestHandler):
 def monitor(worker: Worker, host: str, port: int) -> WSGIServer:
     """Serve ``/healthz`` and ``/metrics`` of a worker in another thread until ``shutdown`` is called.
 
-    ``/healthz`` returns 503 while the worker cannot publish text.
+    ``/healthz`` returns 503 while the worker cannot reach the servers.
 
     Raises
     ------

@@ -38,8 +38,8 @@ class PipeLink(Link):
     def __init__(self, pipe: Connection, models: Iterable[str]) -> None:
         self._pipe = pipe
         self._orders: dict[str, SimpleQueue[Order]] = {model: SimpleQueue() for model in models}
-        self._stop = set[str]()
-        self._announcement = ""
+        self._stops: dict[str, threading.Event] = {}  # for each job that has not ended
+        self._announced = False
         self._sending = threading.Lock()
         self.closed = threading.Event()
         threading.Thread(target=self._receive, name="pipe", daemon=True).start()
@@ -52,12 +52,15 @@ class PipeLink(Link):
                     break
                 if kind == "start":
                     model, job_id, request, published, attempts = content
+                    self._stops[job_id] = threading.Event()
                     updates = [Update.load(fields) for fields in published]
                     self._orders[model].put(Order(job_id, request, updates, attempts))
-                elif kind == "stop":
-                    self._stop.add(*content)
+                elif kind == "stop" and (stop := self._stops.get(*content)):
+                    stop.set()
         except (EOFError, OSError):
             pass
+        except Exception:
+            logging.exception("unexpected error: the worker ends")
         self.closed.set()
 
     def _send(self, *message: Any) -> None:
@@ -68,10 +71,10 @@ class PipeLink(Link):
                 self.closed.set()
 
     def announce(self, announcement: str, running: Mapping[str, Sequence[str]]) -> None:
-        """Announce the worker once. Its process is its heartbeat."""
-        if announcement != self._announcement:
-            self._announcement = announcement
-            self._send("announce", announcement)
+        """Tell the server once that the worker takes jobs. Its process is its heartbeat."""
+        if announcement and not self._announced:
+            self._announced = True
+            self._send("ready")
 
     def withdraw(self) -> None:
         """Do nothing: the server stops its workers."""
@@ -87,12 +90,12 @@ class PipeLink(Link):
         """Send updates, keyed by job id, and complete the jobs in `ended`."""
         dumped = {job_id: [update.dump() for update in updates] for job_id, updates in news.items()}
         self._send("publish", model, dumped, ended)
+        for job_id in ended:
+            self._stops.pop(job_id, None)
 
     def unwanted(self, job_ids: Sequence[str]) -> list[str]:
         """Return the jobs that have been cancelled or that nobody reads."""
-        found = self._stop.intersection(job_ids)
-        self._stop.difference_update(found)
-        return list(found)
+        return [job_id for job_id in job_ids if (stop := self._stops.get(job_id)) and stop.is_set()]
 
 
 Packed = tuple[Config, Vocabulary, np.ndarray, dict[str, Any]]

@@ -15,7 +15,7 @@ from typing import Any
 
 from minichar.model import CharRNN
 from minichar.web import pipe
-from minichar.web.errors import Unavailable
+from minichar.web.errors import NoSuchJob, Unavailable
 from minichar.web.models import ModelInfo, describe
 from minichar.web.queue import MEMORY, JobQueue
 from minichar.web.request import Request
@@ -40,7 +40,7 @@ SPAWN: Start = multiprocessing.get_context("spawn").Process
 class WorkerProcess:
     """A worker process, which is started again whenever it ends.
 
-    `jobs` contains the ids of the jobs that it runs, by model. It is `ready` once it has announced itself.
+    `jobs` contains the ids of the jobs that it runs, by model. It is `ready` once it can take jobs.
     """
 
     def __init__(self, start: Start, args: tuple[Any, ...], on_message: Callable[..., None]) -> None:
@@ -82,10 +82,9 @@ class WorkerProcess:
             process = self._start(target=pipe.run, args=(theirs, *self._args), daemon=True)
             process.start()
             theirs.close()
-            self._outbox = outbox
-            if self._closing:
-                self.close()
-            threading.Thread(target=self._write, args=(ours, outbox), daemon=True).start()
+            self._call(self._connect, outbox)
+            writer = threading.Thread(target=self._write, args=(ours, outbox), daemon=True)
+            writer.start()
             try:
                 while True:
                     self._tell(*pipe.receive(ours))
@@ -93,6 +92,13 @@ class WorkerProcess:
                 outbox.put(None)
                 process.terminate()
                 process.join()
+                writer.join()  # it uses the pipe, which is closed next
+
+    def _connect(self, outbox: Outbox) -> None:
+        """Send messages to a new process, after the event loop has handled the death of the last one."""
+        self._outbox = outbox
+        if self._closing:
+            self.close()
 
     def _write(self, ours: Connection, outbox: Outbox) -> None:
         """Send messages; in a separate thread, because the worker may be too busy to read them."""
@@ -101,8 +107,12 @@ class WorkerProcess:
                 pipe.send(ours, *message)
 
     def _tell(self, *message: Any) -> None:
+        self._call(self._on_message, self, *message)
+
+    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call a function in the event loop."""
         try:
-            self._loop.call_soon_threadsafe(self._on_message, self, *message)
+            self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:  # the event loop has been closed
             self._closing = True
 
@@ -129,13 +139,13 @@ class ProcessQueue(JobQueue):
         packed = {name: pipe.pack(model) for name, model in models.items()}
         self._args = (packed, self._per_worker, pace, logging.getLogger().level)
         self._jobs: dict[str, deque[str]] = {name: deque() for name in models}
+        self._ready = asyncio.Event()
         self.processes: list[WorkerProcess] = []
         self._served = time.monotonic()  # time when a worker was last ready
 
     async def start(self) -> None:
         """Start the worker processes, and wait briefly until the first one is ready."""
         await super().start()
-        self._ready = asyncio.Event()
         self.processes = [WorkerProcess(self._start, self._args, self._received) for _ in range(self._number)]
         with suppress(TimeoutError):
             async with asyncio.timeout(START_TIMEOUT):
@@ -161,7 +171,7 @@ class ProcessQueue(JobQueue):
         self._assign(text.request.model)
 
     async def _find(self, job_id: str) -> Request:
-        raise KeyError(job_id)  # there is no other server
+        raise NoSuchJob  # there is no other server
 
     async def _cancel(self, job_id: str, text: Text) -> bool:
         model = text.request.model
@@ -189,7 +199,8 @@ class ProcessQueue(JobQueue):
         return time.monotonic() - self._served > BROKEN_AFTER
 
     async def close(self) -> None:
-        """Stop all workers, and end all readers."""
+        """Stop all workers, and end all readers and the wait for the first worker."""
+        self._ready.set()
         for worker in self.processes:
             worker.close()
         await super().close()
@@ -211,7 +222,7 @@ class ProcessQueue(JobQueue):
 
     def _received(self, worker: WorkerProcess, kind: str, *content: Any) -> None:
         """Handle a message from a worker, in the event loop."""
-        if kind == "announce":
+        if kind == "ready":
             worker.jobs, worker.ready = {name: set() for name in self._infos}, True
             self._ready.set()
             for model in self._infos:

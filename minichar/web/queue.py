@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from minichar.web.details import Details
-from minichar.web.errors import Busy, Refused, Unavailable
+from minichar.web.errors import Busy, NoSuchJob, Refused, Unavailable
 from minichar.web.models import ModelInfo
 from minichar.web.request import Request
 from minichar.web.texts import Text, Texts, return_memory
@@ -64,7 +64,7 @@ class JobQueue(ABC):
 
     @abstractmethod
     async def _find(self, job_id: str) -> Request:
-        """Return the request of a job that another server has submitted, or raise a KeyError."""
+        """Return the request of a job that another server has submitted, or raise `NoSuchJob`."""
 
     @abstractmethod
     async def _cancel(self, job_id: str, text: Text) -> bool:
@@ -127,7 +127,7 @@ class JobQueue(ABC):
             raise Busy("too many requests are in progress: try again later")
 
     async def _text(self, job_id: str) -> Text:
-        """Return the text of a job, or raise a KeyError."""
+        """Return the text of a job, or raise `NoSuchJob`."""
         if self.texts.get(job_id) is None:
             request = await self._find(job_id)
             if self.texts.get(job_id) is None:
@@ -135,19 +135,24 @@ class JobQueue(ABC):
         return self.texts[job_id]
 
     async def request(self, job_id: str) -> Request:
-        """Return the request that started a job, or raise a KeyError if there is no such job."""
+        """Return the request that started a job, or raise `NoSuchJob`."""
         return (await self._text(job_id)).request
 
     async def follow(self, job_id: str, after: int) -> AsyncGenerator[Update | None]:
         """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
         try:
             text = await self._text(job_id)
-        except (KeyError, Busy):  # the text was removed after the call to `request`
+        except (NoSuchJob, Busy):  # the text was removed after the call to `request`
             yield Update("", Details(), after, "closing")
             return
+        if text.reason is None:
+            await self.join(job_id)
         async with aclosing(text.follow(after)) as updates:
             async for update in updates:
                 yield update
+
+    async def join(self, job_id: str) -> None:  # noqa: B027
+        """Note that a client begins to read the text of a job in progress."""
 
     async def leave(self, job_id: str) -> None:  # noqa: B027
         """Note that a client has stopped to read a job's text, which is cancelled if it has no other reader.
@@ -170,7 +175,7 @@ class JobQueue(ABC):
         """
         try:
             text = await self._text(job_id)
-        except KeyError:
+        except NoSuchJob:
             return False
         return await self._cancel(job_id, text)
 

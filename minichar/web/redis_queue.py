@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
 from minichar.web.details import Details
-from minichar.web.errors import Unavailable
+from minichar.web.errors import NoSuchJob, Unavailable
 from minichar.web.models import ModelInfo
 from minichar.web.queue import MEMORY, JobQueue
 from minichar.web.request import Request
@@ -45,7 +45,6 @@ class RedisQueue(JobQueue):
         retry = Retry(ExponentialBackoff(cap=2, base=0.05), 1)
         connections = pool(redis.asyncio.BlockingConnectionPool, url, retry)
         self.client: Any = redis.asyncio.Redis(connection_pool=connections)
-        self._positions: dict[str, str] = {}  # the last entry that was read of each text in progress
         self._queues: dict[str, tuple[float, dict[str, str]]] = {}  # when waiting jobs were read, and which
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -125,19 +124,26 @@ class RedisQueue(JobQueue):
 
     async def _find(self, job_id: str) -> Request:
         if not job_id.isascii():  # lone surrogates, which JSON allows, cannot be sent to Redis
-            raise KeyError(job_id)
+            raise NoSuchJob
         with redis_errors():
             text = await self.client.get(key("request", job_id))
         if text is None:
-            raise KeyError(job_id)
+            raise NoSuchJob
         return Request.load(text)
+
+    async def join(self, job_id: str) -> None:
+        """Keep workers from cancelling a job whose last reader has left."""
+        await self._keep_seen(job_id, UNSEEN_AFTER)
 
     async def leave(self, job_id: str) -> None:
         """Let a job without readers on any server be cancelled after `ABANDONED_AFTER` seconds."""
         if (text := self.texts.get(job_id)) and text.readers:
             return
+        await self._keep_seen(job_id, ABANDONED_AFTER)
+
+    async def _keep_seen(self, job_id: str, seconds: float) -> None:
         with suppress(Unavailable), redis_errors():
-            await self.client.pexpire(key("seen", job_id), milliseconds(ABANDONED_AFTER))
+            await self.client.pexpire(key("seen", job_id), milliseconds(seconds))
 
     async def _abandon(self, job_id: str, text: Text) -> None:
         self.texts.lose(job_id)  # a worker cancels the job if no other server reads it either
@@ -169,14 +175,15 @@ class RedisQueue(JobQueue):
     async def _read_once(self) -> bool:
         """Read the next entries of all texts in progress, and return whether there may be more."""
         texts = {key("text", job_id): text for job_id, text in self.texts.in_progress().items()}
-        self._positions = {stream: self._positions.get(stream, "0") for stream in texts}
         if not texts:
             return False
+        positions = {stream: text.position for stream, text in texts.items()}
         with redis_errors():
-            found = await self.client.xread(self._positions, count=MOST, block=milliseconds(INTERVAL))
+            found = await self.client.xread(positions, count=MOST, block=milliseconds(INTERVAL))
         for stream, entries in found:
-            for self._positions[stream], fields in entries:
-                texts[stream].add(parse(fields))
+            text = texts[stream]
+            for text.position, fields in entries:
+                text.add(parse(fields))
         return any(len(entries) == MOST for _, entries in found)
 
     def _lose_all(self) -> None:

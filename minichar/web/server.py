@@ -28,6 +28,8 @@ MAX_CONNECTIONS = 4096
 """Maximum number of connections. Near it, the oldest ones without a request in progress are closed."""
 SPARE_FILES = 64
 """Number of open files that are not connections."""
+START_CHECK = 0.1
+"""Seconds between checks whether the server has been stopped while it starts."""
 CHECK_TICKS = 10
 """Number of uvicorn's ticks, of 0.1 s, between checks of all deadlines."""
 GRACE = 2
@@ -87,10 +89,22 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to accept connections."""
         asyncio.get_running_loop().set_exception_handler(self._handle)
+        watching = asyncio.create_task(self._close_if_stopped())
         await super().startup(sockets)
+        watching.cancel()
+        if self.should_exit:
+            return
         self._sock.listen(BACKLOG)  # asyncio has set the limit to `ACCEPTED`
         host, port, *_ = self._sock.getsockname()
         self._on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
+
+    async def _close_if_stopped(self) -> None:
+        """Close the queue if the server is stopped while the queue waits for its first worker."""
+        while True:
+            await asyncio.sleep(START_CHECK)
+            if self.should_exit:
+                await self._queue.close()
+                return
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End all streams, and stop."""

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import PurePath
 
 from starlette.requests import Request as HttpRequest
@@ -12,8 +13,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 FOLDER = files("minichar.web").joinpath("page")
-PAGE = {f"/{file.name}".replace("/index.html", "/"): file for file in FOLDER.iterdir()}
-"""The file at each path."""
 TYPES = {
     ".html": "text/html",
     ".css": "text/css",
@@ -21,6 +20,18 @@ TYPES = {
     ".svg": "image/svg+xml",
     ".png": "image/png",
 }
+
+
+def files_of(folder: Traversable) -> dict[str, Traversable]:
+    """Return the file at each path. Others, such as an editor's backup copies, are not part of the page."""
+    return {
+        f"/{file.name}".replace("/index.html", "/"): file
+        for file in folder.iterdir()
+        if PurePath(file.name).suffix in TYPES
+    }
+
+
+PAGE = files_of(FOLDER)
 
 
 def static_routes(public_url: str = "") -> list[Route]:

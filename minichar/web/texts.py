@@ -44,12 +44,16 @@ class Text:
         Number of iterators returned by `follow` that are in use.
     last_read : float
         Time at which a reader last asked for an update, as measured by ``time.monotonic()``.
+    position : str
+        The last entry that was read of the text's stream in Redis. It belongs to this object: if the text is
+        lost and requested again, it is read from the beginning.
     """
 
     def __init__(self, request: Request) -> None:
         self.request, self.attempts = request, 0
         self.reason: str | None = None
         self.end, self.readers, self.last_read = request.start, 0, time.monotonic()
+        self.position = "0"
         self._text, self._error = "", ""
         # Mapped memory is allocated only when written to, and is returned to the operating system when freed.
         length = max(0, request.length - request.start)

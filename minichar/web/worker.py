@@ -138,7 +138,8 @@ class Worker:
         self.jobs: dict[str, dict[str, Job]] = {name: {} for name in models}
         self.stopping, self.ready = threading.Event(), threading.Event()
         self.characters = Counter("minichar_characters", "Characters published.", registry=None)
-        self._published = time.monotonic()  # time when publishing last succeeded
+        # Times when publishing and a heartbeat last succeeded. An idle worker publishes nothing.
+        self._published = self._announced = time.monotonic()
 
     def run(self, on_ready: Callable[[], None]) -> None:
         """Run jobs until `stopping` is set, then finish the running jobs unless the servers are unreachable.
@@ -170,8 +171,8 @@ class Worker:
 
     @property
     def healthy(self) -> bool:
-        """Whether text was published recently, or could have been."""
-        return time.monotonic() - self._published <= HEARTBEAT_TIMEOUT
+        """Whether text was published recently, or could have been, and the servers know of this worker."""
+        return time.monotonic() - min(self._published, self._announced) <= HEARTBEAT_TIMEOUT
 
     def running(self) -> dict[str, list[str]]:
         """Return the ids of the running jobs of each model."""
@@ -184,6 +185,7 @@ class Worker:
         while publisher.is_alive():
             with errors_logged():
                 self.link.announce("" if self.stopping.is_set() else announcement, self.running())
+                self._announced = time.monotonic()
                 if not self.ready.is_set():
                     self.ready.set()
                     on_ready()

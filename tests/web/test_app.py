@@ -178,6 +178,27 @@ def test_invalid_bodies_are_rejected_with_one_line_errors(send, options, status)
         assert "\n" not in response.json["error"]
 
 
+@pytest.mark.parametrize(
+    ("path", "name", "fields"),
+    [("/api/generate", "bias", {"prime": "a"}), ("/v1/completions", "logit_bias", {"prompt": "a"})],
+)
+def test_an_error_may_name_a_field_that_utf_8_cannot_encode(client, path, name, fields):
+    response = client.post(path, json=fields | {name: {"\ud800": 1000}})
+    assert response.status_code == 400
+    error = response.json["error"]
+    assert "\ud800" in (error if isinstance(error, str) else error["message"])
+
+
+def test_a_prompt_that_utf_8_cannot_encode_is_returned(client):
+    job = client.post("/api", json={"primetext": "\ud800a"}).json["sid"]
+
+    def poll():
+        text = client.post("/res", json={"sid": job}).json["responds"]
+        return text != "0" and text
+
+    assert wait_for(poll).startswith("\ud800a")
+
+
 def test_unknown_methods_and_paths_are_rejected(client):
     for path, methods in (
         ("/api/generate", "POST"),

@@ -306,6 +306,40 @@ def test_metrics_and_health_of_commands(serve, work, redis_url, folder):
     assert child.wait(TIMEOUT) == 0
 
 
+class Times(SimpleNamespace):
+    """Number of times that a thread is still alive."""
+
+    def is_alive(self):
+        self.left -= 1
+        return self.left >= 0
+
+
+def test_an_idle_worker_without_a_heartbeat_is_unhealthy(monkeypatch):
+    from minichar.web import worker as module
+    from minichar.web.errors import Unavailable
+
+    def announce(*arguments):
+        if clock[0] in failing:
+            raise Unavailable("Redis is not responding")
+
+    clock, step = [0.0], module.HEARTBEAT_TIMEOUT + 1
+    failing = [2 * step]
+    monkeypatch.setattr(
+        module, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=lambda seconds: None)
+    )
+    monkeypatch.setattr(module, "HEARTBEAT_INTERVAL", 0.0)
+    link = SimpleNamespace(announce=announce, withdraw=lambda: None)
+    one = module.Worker(link, {}, 1, 0.0)
+    for healthy in (True, False, True):
+        clock[0] += step
+        one._publish([Times(left=1)])
+        one._send_heartbeats(lambda: None, Times(left=1))
+        assert one.healthy == healthy
+    clock[0] += step
+    one._send_heartbeats(lambda: None, Times(left=1))
+    assert not one.healthy
+
+
 def test_health_of_a_worker_that_cannot_publish(model):
     from minichar.web.metrics import monitor
 

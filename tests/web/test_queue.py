@@ -1,13 +1,19 @@
 """Test a full queue, waiting jobs, and worker processes that die."""
 
+import multiprocessing
 import os
 import signal
+import threading
 import time
 from contextlib import suppress
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from types import SimpleNamespace
 
 import pytest
 from web_helpers import (
     LONG,
+    TIMEOUT,
     InThread,
     ask,
     client_of,
@@ -92,7 +98,7 @@ class Dying(InThread):
     """Worker that dies as soon as it is given a job."""
 
     def run(self):
-        pipe.send(self.pipe, "announce", "")
+        pipe.send(self.pipe, "ready")
         with suppress(EOFError):
             pipe.receive(self.pipe)
         self.pipe.close()
@@ -115,7 +121,7 @@ class Stumbling(InThread):
 
     def run(self):
         with self.pipe, suppress(EOFError):
-            pipe.send(self.pipe, "announce", "")
+            pipe.send(self.pipe, "ready")
             kind, *order = pipe.receive(self.pipe)
             if kind == "start":
                 model, job, _, published, _ = order
@@ -174,3 +180,126 @@ def test_workers_end_with_the_server(processes):
     wait_for(lambda: not any(process.is_alive() for process in started))
     time.sleep(0.1)
     assert len(started) == 2
+
+
+@pytest.fixture
+def link():
+    """A worker's link, and the server's end of its pipe."""
+    ours, theirs = multiprocessing.Pipe()
+    with ours, theirs:
+        link = pipe.PipeLink(theirs, ["toy"])
+        yield link, ours
+        ours.close()
+        assert link.closed.wait(TIMEOUT)
+
+
+def test_a_worker_is_ready_once_and_not_when_it_stops(link):
+    one, ours = link
+    for announcement in ("", "{}", "{}", ""):
+        one.announce(announcement, {})
+        one.publish("toy", {}, [])
+    assert [pipe.receive(ours)[0] for _ in range(5)] == ["publish", "ready", *3 * ["publish"]]
+
+
+def test_a_job_that_is_stopped_after_its_end_is_forgotten(link):
+    one, ours = link
+
+    def give(job_id):
+        pipe.send(ours, "start", "toy", job_id, "", [], 1)
+        assert wait_for(lambda: one.take("toy")).job_id == job_id
+
+    give("a")
+    pipe.send(ours, "stop", "a")
+    wait_for(lambda: one.unwanted(["a", "b"]) == ["a"])
+    one.publish("toy", {}, ["a"])
+    pipe.send(ours, "stop", "a")
+    give("b")
+    assert one.unwanted(["a", "b"]) == []
+
+
+def test_a_worker_ends_after_an_unexpected_message(link, caplog):
+    one, ours = link
+    ours.send_bytes(b"garbage")
+    assert one.closed.wait(TIMEOUT)
+    assert "JSONDecodeError" in caplog.text
+
+
+class Supervised:
+    """A `WorkerProcess` without processes. The test is its event loop."""
+
+    def __init__(self, monkeypatch):
+        self.calls, self.pipes, self.threads, self.alive = SimpleQueue(), SimpleQueue(), [], []
+        self.opened = []
+        self.joining = threading.Event()
+        outer = self
+
+        class Thread(threading.Thread):
+            """Thread that tells when another one waits for it."""
+
+            def start(self):
+                outer.threads.append(self)
+                super().start()
+
+            def join(self, timeout=None):
+                outer.joining.set()
+                super().join(timeout)
+
+        loop = SimpleNamespace(call_soon_threadsafe=lambda *call: self.calls.put(call))
+        monkeypatch.setattr(module, "RESTART_DELAY", 0.0)
+        monkeypatch.setattr(module, "asyncio", SimpleNamespace(get_running_loop=lambda: loop))
+        monkeypatch.setattr(module, "threading", SimpleNamespace(Thread=Thread))
+        self.worker = module.WorkerProcess(self.start, (), lambda *message: None)
+
+    def start(self, target, args, daemon):
+        self.alive.append([thread.is_alive() for thread in self.threads[1:]])
+        self.opened.append(Connection(os.dup(args[0].fileno())))
+        self.pipes.put(self.opened[-1])
+        return SimpleNamespace(start=lambda: None, terminate=lambda: None, join=lambda: None)
+
+    def process(self):
+        """Return the pipe of the next process, which is ready, and the calls up to this message."""
+        theirs, calls = self.pipes.get(timeout=TIMEOUT), []
+        theirs.send_bytes(b'["ready"]')
+        while not calls or calls[-1][-1] != "ready":
+            calls.append(self.calls.get(timeout=TIMEOUT))
+        return theirs, calls
+
+
+@pytest.fixture
+def supervised(monkeypatch):
+    one = Supervised(monkeypatch)
+    yield one
+    one.worker.close()
+    for theirs in one.opened:
+        theirs.close()
+    one.threads[0].join(TIMEOUT)
+
+
+def run(calls):
+    for function, *arguments in calls:
+        function(*arguments)
+
+
+def test_a_job_that_a_dead_worker_is_given_is_not_sent_to_its_successor(supervised):
+    """It is given to a worker again when the event loop has handled the death."""
+    first, calls = supervised.process()
+    run(calls)
+    first.close()
+    second, calls = supervised.process()
+    supervised.worker.send("start", "lost")
+    run(calls)
+    supervised.worker.send("start", "again")
+    assert pipe.receive(second) == ["start", "again"]
+
+
+def test_a_pipe_is_closed_when_its_writer_has_ended(supervised, monkeypatch):
+    """Otherwise, the writer could write to a file that has the same descriptor."""
+    sending = threading.Event()
+    monkeypatch.setattr(pipe, "send", lambda *message: (sending.set(), supervised.joining.wait(TIMEOUT)))
+    first, calls = supervised.process()
+    run(calls)
+    supervised.worker.send("start")
+    assert sending.wait(TIMEOUT)
+    first.close()
+    supervised.process()[0].close()
+    assert supervised.alive[:2] == [[], [False]]

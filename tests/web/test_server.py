@@ -6,17 +6,19 @@ import logging
 import re
 import select
 import socket
+import threading
 import time
 from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
 from types import SimpleNamespace
 
 import pytest
-from web_helpers import Events, ask, local_queue, request, server_in_thread, wait_for
+from web_helpers import TIMEOUT, Events, ask, local_queue, request, server_in_thread, wait_for
 
 from minichar.web import connection as module
 from minichar.web import server, texts
-from minichar.web.access import last_address
+from minichar.web.access import Access, last_address
+from minichar.web.app import create_app
 from minichar.web.connection import Connection, Connections
 from minichar.web.guard import HEADERS
 
@@ -316,6 +318,25 @@ def test_keep_alive_connection(port):
         assert json.load(connection.getresponse())["status"] == "ok"
         time.sleep(0.35)  # each request has its own deadline
     connection.close()
+
+
+def test_a_server_that_is_stopped_while_it_starts_does_not_wait_for_its_workers(model, monkeypatch):
+    def start(**options):
+        started.set()
+        raise OSError("out of memory")
+
+    started, addresses = threading.Event(), []
+    monkeypatch.setattr("minichar.web.processes.START_TIMEOUT", 3600)
+    local = local_queue({"toy": model}, start=start)
+    app = create_app(local, Access((), (), []))
+    one = server.Server(app, local, server.listening_socket("127.0.0.1", 0), addresses.append)
+    thread = threading.Thread(target=one.run_until_stopped, daemon=True)
+    thread.start()
+    assert started.wait(TIMEOUT)
+    one.should_exit = True
+    thread.join(TIMEOUT)
+    assert not thread.is_alive()
+    assert addresses == []
 
 
 @pytest.mark.parametrize(

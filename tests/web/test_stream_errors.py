@@ -4,6 +4,7 @@ import pytest
 from web_helpers import client_of, events_of, following
 
 from minichar.web.details import Details
+from minichar.web.errors import NoSuchJob
 from minichar.web.update import Update
 
 
@@ -56,11 +57,22 @@ def test_an_exception_while_a_job_waits_reaches_the_reader(queue, post, monkeypa
 
 def test_a_job_that_expires_has_no_notice(queue, post, monkeypatch):
     async def expired(job):
-        raise KeyError(job)
+        raise NoSuchJob
 
     monkeypatch.setattr(queue, "follow", following(None, Update("", Details(), 0, "closing")))
     monkeypatch.setattr(queue, "position", expired)
     assert ": keep-alive\n\nevent: end\n" in post().text
+
+
+def test_an_unexpected_key_error_is_no_missing_job(queue, monkeypatch, caplog):
+    async def fail():
+        return {}["boom"]
+
+    monkeypatch.setattr(queue, "models", fail)
+    with client_of(queue) as client:
+        response = client.get("/api/models")
+        assert (response.status_code, response.json["error"]) == (500, "internal error: see the server log")
+    assert "KeyError: 'boom'" in caplog.text
 
 
 def test_failover_notices_and_errors_are_sent_to_the_client(queue, monkeypatch):

@@ -3,16 +3,17 @@
 import asyncio
 import gc
 import re
-import time
+import threading
 import tracemalloc
 from pathlib import Path
 from secrets import token_hex
 
 import numpy as np
 import pytest
-from web_helpers import client_of, events_of, wait_for
+from web_helpers import TIMEOUT, client_of, events_of, wait_for
 
 from minichar.web import texts as module
+from minichar.web.connection import Connection
 from minichar.web.details import SIZE, Details, pack
 from minichar.web.errors import Busy
 from minichar.web.generate import Generation
@@ -340,8 +341,10 @@ def test_alternatives_are_unpacked_in_pieces(send):
 def test_alternatives_are_unpacked_while_the_document_is_sent(client, monkeypatch, path, data):
     unpacked, unpack = [], Details.__iter__
     monkeypatch.setattr(Details, "__iter__", lambda self: unpacked.append(len(self)) or unpack(self))
+    full, pause = threading.Event(), Connection.pause_writing
+    monkeypatch.setattr(Connection, "pause_writing", lambda self: (pause(self), full.set()))
     sent = client.post(path, json=data)
-    time.sleep(0.2)  # until the buffers of both sockets are full
+    assert full.wait(TIMEOUT)
     before = sum(unpacked)
     assert sent.json
     assert 100 <= before < sum(unpacked)

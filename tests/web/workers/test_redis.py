@@ -10,7 +10,7 @@ from web_helpers import LONG, wait_for
 from minichar.sampling.generate import generate
 from minichar.web import legacy
 from minichar.web.details import Details
-from minichar.web.errors import Busy, Refused, Unavailable
+from minichar.web.errors import Busy, NoSuchJob, Refused, Unavailable
 from minichar.web.request import Request
 from minichar.web.store import key
 from minichar.web.update import Update
@@ -100,7 +100,7 @@ def test_requests_without_a_worker_and_invalid_requests(queue, db, redis_url, mo
         for invalid in ({"model": "other"}, {"prime": "☃"}):
             with pytest.raises(Refused):
                 queue.submit(Request.from_json(invalid))
-        with pytest.raises(KeyError):
+        with pytest.raises(NoSuchJob):
             queue.request("none")
     assert queue.models() == []
     assert not db.exists("minichar:2:workers")

@@ -1,5 +1,6 @@
 """Test readers of jobs in Redis: what they read, when they end, and the connections they need."""
 
+import asyncio
 import threading
 from collections import Counter
 
@@ -38,6 +39,10 @@ def test_a_busy_server_has_longer_to_renew_its_readers(queue, db, running_worker
     other.close()
     queue.leave(job_id)
     assert 0 < left() <= 10
+    again = queue.follow(job_id)
+    next(again)
+    assert left() > 10
+    again.close()
     queue.cancel(job_id)
 
 
@@ -85,6 +90,44 @@ def test_readers_end_if_their_job_is_lost(queue, db, monkeypatch):
     db.flushall()
     assert list(filter(None, updates)) == [Update("", Details(), 7, "closing")]
     assert text_of(queue, "none") == ("", "closing")
+
+
+def test_a_text_that_was_lost_is_read_again_from_its_beginning(db, redis_url):
+    """It may be requested again at once, while Redis is read for the lost one."""
+
+    async def read(queue):
+        lost = await queue._text("job")
+        await queue._read_once()
+        assert lost.end == 3
+        queue.texts.lose("job")
+        again = await queue._text("job")
+        await queue._read_once()
+        assert again.end == 3
+        add(db, "job", Update("def", Details(), 6))
+        found = await queue.client.xread({key("text", "job"): again.position})
+
+        async def xread(*arguments, **options):
+            queue.texts.lose("job")
+            await queue._text("job")
+            return found
+
+        queue.client.xread, xread = xread, queue.client.xread
+        await queue._read_once()
+        queue.client.xread = xread
+        await queue._read_once()
+        whole = queue.texts["job"]
+        whole.finish("stop")
+        assert [update.text async for update in whole.follow(0)] == ["abcdef"]
+
+    async def test():
+        queue = redis_queue(redis_url)
+        try:
+            await read(queue)
+        finally:
+            await queue.client.aclose(close_connection_pool=True)
+
+    put(db, "job", Update("abc", Details(), 3))
+    asyncio.run(test())
 
 
 def test_readers_end_when_the_server_stops(queue, db):
