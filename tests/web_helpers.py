@@ -126,9 +126,7 @@ def loop_of(queue):
 
 
 @contextmanager
-def server_in_thread(
-    queue, port=0, per_client=0, proxy=None, keys=(), streams=12, hosts=(), metrics=None, public_url=""
-):
+def server_in_thread(queue, port=0, per_client=0, proxy=None, keys=(), streams=12, hosts=(), metrics=None):
     """Serve a job queue in a thread of this process and yield the port."""
     from minichar.web.access import Access
     from minichar.web.app import create_app
@@ -142,7 +140,7 @@ def server_in_thread(
         ready.set()
 
     trusted = [ipaddress.ip_network(proxy)] if proxy else []
-    app = create_app(queue, Access(keys, hosts, trusted, metrics), per_client, streams, public_url)
+    app = create_app(queue, Access(keys, hosts, trusted, metrics), per_client, streams)
     other = None if metrics is None else listening_socket("127.0.0.1", metrics)
     server = Server(app, queue, listening_socket("127.0.0.1", port), on_ready, other)
     thread = threading.Thread(target=server.run_until_stopped)

@@ -1,7 +1,7 @@
-"""Take the pictures of the web demo, for docs/web.md and link previews: ``python docs/measured/page.py cv``.
+"""Take the screenshots of the web demo for docs/web.md: ``python docs/measured/page.py cv``.
 
 The command-line argument is a checkpoint of a model trained on Shakespeare's plays, or a directory of such
-checkpoints. The script requires the ``web`` and ``plot`` extras, Playwright and Chromium.
+checkpoints. The script requires the ``web`` extra, Playwright and Chromium.
 """
 
 import re
@@ -10,11 +10,9 @@ import sys
 from pathlib import Path
 
 from browser import chromium
-from PIL import Image
 from playwright.sync_api import Browser
 
 DOCS = Path(__file__).parents[1]
-PREVIEW = DOCS.parent / "minichar/web/page/preview.png"
 NAMES = {"light": "page.png", "dark": "page-dark.png"}
 FIELDS = {"prime": "ROMEO:\n", "temperature": "0.7", "length": "900", "seed": "7"}
 CHOSEN = 15
@@ -35,10 +33,6 @@ def take(browser: Browser, address: str, scheme: str) -> None:
     page.locator("#text .known").nth(CHOSEN).hover()
     page.wait_for_timeout(500)
     page.screenshot(path=DOCS / NAMES[scheme])
-    if scheme == "light":
-        with page.expect_download() as download:
-            page.click("#picture")
-        Image.open(download.value.path()).quantize(64).save(PREVIEW, optimize=True)  # a quarter of the size
 
 
 def main() -> None:

@@ -59,14 +59,6 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     help="Host name to accept in the Host header of requests, such as the public name of the website. "
     "IP addresses and localhost are always accepted; `*` accepts any name. Can be repeated.",
 )
-@listening(
-    "--public-url",
-    default="",
-    metavar="URL",
-    show_default=False,
-    help="Address of the page on the web, such as https://example.org/minichar/, for the picture in previews "
-    "of links to the page.",
-)
 @listening("--open", "opened", is_flag=True, show_default=False, help="Open the web page in a browser.")
 @sharing(
     "--redis",
@@ -156,7 +148,6 @@ def command(
     host: str,
     port: int,
     hosts: tuple[str, ...],
-    public_url: str,
     opened: bool,
     url: str | None,
     password_file: Path | None,
@@ -177,8 +168,6 @@ def command(
     """
     if not host:
         raise click.UsageError("--host is empty: to listen on all addresses, use 0.0.0.0 (IPv4) or :: (IPv6)")
-    if public_url and not public_url.startswith(("http://", "https://")):
-        raise click.UsageError(f"--public-url is {public_url!r}: it must begin with https:// or http://")
     server, app = part("minichar.web.server"), part("minichar.web.app")
     server.log(log_level.upper())
     keys = part("minichar.web.access").read_keys(key_file) if key_file else []
@@ -206,6 +195,6 @@ def command(
 
     streams = max(server.MIN_STREAMS, columns + queue)
     access = part("minichar.web.access").Access(keys, hosts, trusted, metrics_port)
-    application = app.create_app(jobs, access, per_client, streams, public_url)
+    application = app.create_app(jobs, access, per_client, streams)
     server.serve(application, jobs, host, port, ready, metrics_port)
     say("stopped")

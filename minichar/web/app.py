@@ -26,9 +26,7 @@ from minichar.web.request import OPENAPI
 from minichar.web.static import static_routes
 
 
-def create_app(
-    queue: JobQueue, access: Access, per_client: int = 0, total: int = 0, public_url: str = ""
-) -> ASGIApp:
+def create_app(queue: JobQueue, access: Access, per_client: int = 0, total: int = 0) -> ASGIApp:
     """Create the application.
 
     Parameters
@@ -37,11 +35,9 @@ def create_app(
     access : Access
     per_client, total : int
         Maximum number of concurrent requests, per client and for text in total; 0 for no limit.
-    public_url : str
-        Address of the page on the web, for link previews; empty if there is none.
     """
     metrics = ServerMetrics()
-    routes = routes_of(queue, metrics, per_client, total, public_url)
+    routes = routes_of(queue, metrics, per_client, total)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
@@ -61,9 +57,7 @@ def create_app(
     return Guard(app, metrics.requests, access)
 
 
-def routes_of(
-    queue: JobQueue, metrics: ServerMetrics, per_client: int, total: int, public_url: str = ""
-) -> list[Route]:
+def routes_of(queue: JobQueue, metrics: ServerMetrics, per_client: int, total: int) -> list[Route]:
     """Return all routes. See `create_app` for the parameters."""
     delivery = Delivery(queue, ConcurrencyLimit(per_client, total), metrics)
 
@@ -100,5 +94,5 @@ def routes_of(
         *legacy_routes(delivery),
         *completion_routes(delivery),
         *plain_routes(delivery),
-        *static_routes(public_url),
+        *static_routes(),
     ]

@@ -3,7 +3,6 @@
 import gzip
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
-from html import escape
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import PurePath
@@ -18,7 +17,6 @@ TYPES = {
     ".css": "text/css",
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
-    ".png": "image/png",
 }
 
 
@@ -34,19 +32,13 @@ def files_of(folder: Traversable) -> dict[str, Traversable]:
 PAGE = files_of(FOLDER)
 
 
-def static_routes(public_url: str = "") -> list[Route]:
+def static_routes() -> list[Route]:
     """Return the routes of the page's files.
-
-    Link previews need the absolute address of their picture, which begins with `public_url`.
 
     Browsers revalidate a file each time they use it, so they never mix files from different versions.
     """
-    content = {path: file.read_bytes() for path, file in PAGE.items()}
-    if public_url:
-        preview = f"{escape(public_url.rstrip('/'))}/preview.png"
-        content["/"] = content["/"].replace(b'"preview.png"', f'"{preview}"'.encode())
     return [
-        Route(path, view(plain, TYPES[PurePath(PAGE[path].name).suffix])) for path, plain in content.items()
+        Route(path, view(file.read_bytes(), TYPES[PurePath(file.name).suffix])) for path, file in PAGE.items()
     ]
 
 

@@ -98,7 +98,6 @@ def test_serve_two_models_and_end_streams_on_sigterm(serve, folder):
             "cannot read none: No such file or directory",
         ),
         (["serve", "--host", ""], 2, "use 0.0.0.0 (IPv4) or :: (IPv6)"),
-        (["serve", "--public-url", "example.org"], 2, "it must begin with https:// or http://"),
         *(
             (
                 ["serve", "no.npz", "--allow-host", name],

@@ -5,7 +5,6 @@ from base64 import b64encode
 import optional
 import pytest
 from page_helpers import expect_status, generate
-from web_helpers import local_queue, server_in_thread
 
 expect = optional.playwright().expect
 COLOURS = """async (data) => {
@@ -74,24 +73,8 @@ def test_a_long_text_is_cut_above_the_last_line_of_the_picture(visit, port, chro
 META = """(name) => document.querySelector(`meta[property="og:${name}"]`).content"""
 
 
-@pytest.mark.parametrize(
-    ("public_url", "image"),
-    [
-        ("", "preview.png"),
-        ("https://example.org/demo", "https://example.org/demo/preview.png"),
-        ('https://example.org/?a="&b=/', 'https://example.org/?a="&b=/preview.png'),
-    ],
-)
-def test_links_to_the_page_have_a_preview(visit, model, public_url, image):
-    with server_in_thread(local_queue({"toy": model}, pace=0), public_url=public_url) as port:
-        page = visit(port)
-        assert page.evaluate(META, "title") == page.title()
-        assert (
-            page.locator("header p")
-            .text_content()
-            .startswith(page.evaluate(META, "description").partition(".")[0])
-        )
-        assert page.evaluate(META, "image") == image
-        response = page.request.get(f"http://127.0.0.1:{port}/preview.png")
-        assert response.headers["content-type"] == "image/png"
-        assert response.body()[16:24] == (1200).to_bytes(4) + (630).to_bytes(4)
+def test_links_to_the_page_have_a_preview(visit, port):
+    page = visit(port)
+    assert page.evaluate(META, "title") == page.title()
+    tagline, _, _ = page.evaluate(META, "description").partition(".")
+    assert page.locator("header p").text_content().startswith(tagline)
