@@ -148,7 +148,7 @@ def test_from_lesson_to_lesson_the_machine_writes_better(tmp_path, monkeypatch):
     for number, losses in losses_of.items():
         shown = np.array(re.findall(r"\b\d\.\d\d\b", get_lesson(number).story), float)
         assert all(abs(shown - loss).min() < 0.03 for loss in losses), number
-    assert abs(last["quotes_unit"]()[2] - 0.7) < 0.1
+    assert 0.4 < last["quotes_unit"]()[2] < 0.95
 
 
 def test_lesson_number_may_be_padded():

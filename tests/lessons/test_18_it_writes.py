@@ -68,8 +68,8 @@ inside quotes than to its mean outside:
 [output: a_unit_that_knows_quotes]
 
 No line of the training mentions quotes; only our search for the unit does. A unit that remembers
-them makes the loss smaller, and so gradient descent found one. Imperfectly, with a correlation of
-about 0.7, it does what lesson 11 promised: written once, kept for as long as it is needed, then
+them makes the loss smaller, and so gradient descent found one. Imperfectly, as its correlation with
+quotes shows, it does what lesson 11 promised: written once, kept for as long as it is needed, then
 cleared.
 
 Where to go from here? Train on a text of your own (`minichar train --data my.txt`). Then, read about
