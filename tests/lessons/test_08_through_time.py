@@ -16,10 +16,10 @@ With a weight w_h for the state and a weight w_x for the input,
     h_t  = tanh(w_h h_{t-1} + w_x x_t)
     loss = L_1 + … + L_T
 
-The fraction dL_t/dh_t says how L_t itself changes with h_t. On its own, dh_t says how the whole loss
-changes. Every step s uses w_h, and the state h_s affects the loss of step s and of all later steps
-t. With one unit, there is one path for each pair s ≤ t, so there are T(T + 1)/2 in total (with more
-units, exponentially many):
+The fraction dL_t/dh_t says how L_t itself changes with h_t. On its own, dh_t says how the whole
+loss changes. Every step s uses w_h, and the state h_s affects the loss of step s and of all later
+steps t. With one unit, there is one path for each pair s ≤ t, so there are T(T + 1)/2 in total
+(with more units, exponentially many):
 
     dw_h = Σ_t Σ_{s≤t}  dL_t/dh_t · dh_t/dh_s · (1 - h_s²) h_{s-1}
 

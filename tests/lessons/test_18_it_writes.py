@@ -60,9 +60,9 @@ c.
 
 What is in them? Karpathy, Johnson and Fei-Fei (2015) watched single units of such networks while
 they were reading. Most follow nothing that has a name, but some keep track of the position in a
-line, or of being inside quotes. In the network above, one unit's value goes together best with being
-inside quotes, in the text that was trained on. This is what it does on new text, without the lines
-that have no quotes. Below each line, # marks the characters at which the unit is closer to its mean
+line, or of being inside quotes. In the network above, we chose the unit whose value goes together
+best with being inside quotes in the training text. This is what it does on new text; lines without
+quotes are left out. Below each line, # marks the characters at which the unit is closer to its mean
 inside quotes than to its mean outside:
 
 [output: a_unit_that_knows_quotes]
@@ -72,10 +72,10 @@ them makes the loss smaller, and so gradient descent found one. Imperfectly, as 
 quotes shows, it does what lesson 11 promised: written once, kept for as long as it is needed, then
 cleared.
 
-Where to go from here? Train on a text of your own (`minichar train --data my.txt`). Then, read about
-attention. A recurrent network must press everything it may need into one state. A transformer lets
-each position look back at all earlier ones instead. Its loss, its softmax, its backward pass and
-its temperature are those of this course.
+Where to go from here? Train on a text of your own (`minichar train --data my.txt`). Then, read
+about attention. A recurrent network must press everything it may need into one state. A transformer
+lets each position look back at all earlier ones instead. Its loss, its softmax, its backward pass
+and its temperature are those of this course.
 """
 
 import re
