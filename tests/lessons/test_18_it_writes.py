@@ -61,9 +61,9 @@ c.
 What is in them? Karpathy, Johnson and Fei-Fei (2015) watched single units of such networks while
 they were reading. Most follow nothing that has a name, but some keep track of the position in a
 line, or of being inside quotes. In the network above, we chose the unit whose value goes together
-best with being inside quotes in the training text. This is what it does on new text; lines without
-quotes are left out. Below each line, # marks the characters at which the unit is closer to its mean
-inside quotes than to its mean outside:
+best with being inside quotes in the training text. This is what it does on new text; lines with
+fewer than two quotation marks are left out. Below each line, # marks the characters at which the
+unit is closer to its mean inside quotes than to its mean outside:
 
 [output: a_unit_that_knows_quotes]
 
