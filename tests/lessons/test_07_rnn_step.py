@@ -36,12 +36,12 @@ Only dh_prev is needed right away, for the previous step. The layer therefore ke
 step and computes dx and dW for the whole chunk at the end, with one matrix product each.
 
 How good is this memory? Here is a preview of what the machine writes now, with 64 such units that
-have read Python's help text twice. The lessons up to 16 explain how it was trained:
+have read nine tenths of Python's help text twice. The lessons up to 16 explain how it was trained:
 
 [output: it_writes]
 
-This is noise, but better noise than that of the table of pairs in lesson 0, and the network has a
-lower loss than the table.
+This is noise, but better noise than that of the bigram table in lesson 0. On the last tenth of the
+text, the network has a loss of 2.22, and the table has 2.50.
 """
 
 from math import tanh
@@ -95,7 +95,9 @@ def loops(W, h_prev, x, dh):
 
 
 def machine():
-    return minichar.train(model="rnn", rnn_size=64, num_layers=1, max_epochs=2, seed=1, progress=False)
+    split = {"split": "tail", "train_frac": 0.9, "val_frac": 0.1}
+    options = {"rnn_size": 64, "num_layers": 1, **split}
+    return minichar.train(model="rnn", max_epochs=2, seed=1, progress=False, **options)
 
 
 def it_writes():

@@ -1,8 +1,8 @@
 """Lesson 8. Through time: a single backward pass sums over all paths.
 
-Repeat the RNN step (lesson 7) T times, with each step starting from the previous state and followed
-by a loss. *Unrolled*, this is a network of T layers that all share the same weights. Here is a
-single unit:
+A letter read 100 steps ago shares the blame for today's wrong guess. How much? Repeat the RNN step
+(lesson 7) T times, each step starting from the previous state and followed by a loss. *Unrolled*,
+this is a network of T layers that all share the same weights. Here is a single unit:
 
     h_0 ──▶ h_1 ──▶ h_2 ──▶ … ──▶ h_T
              │       │             │
@@ -16,27 +16,29 @@ With a weight w_h for the state and a weight w_x for the input,
     h_t  = tanh(w_h h_{t-1} + w_x x_t)
     loss = L_1 + … + L_T
 
-How does the loss depend on w_h? Every step s uses w_h, and the state h_s affects the loss of step s
-and of all later steps t. There is one path for each pair s ≤ t, so there are T(T + 1)/2 in total:
+The fraction dL_t/dh_t says how L_t itself changes with h_t. On its own, dh_t says how the whole
+loss changes. Every step s uses w_h, and the state h_s affects the loss of step s and of all later
+steps t. With one unit, there is one path for each pair s ≤ t, so there are T(T + 1)/2 in total
+(with more units, exponentially many):
 
     dw_h = Σ_t Σ_{s≤t}  dL_t/dh_t · dh_t/dh_s · (1 - h_s²) h_{s-1}
 
-where dh_t/dh_s is the product of w_h (1 - h_r²) over the steps r = s+1 … t, and 1 if t = s. (In a
-fraction, d is an ordinary derivative. On its own, dh_t is the gradient of the whole loss, over all
-paths.)
+where dh_t/dh_s is the product of w_h (1 - h_r²) over the steps r = s+1 … t, and 1 if t = s.
 
-You do not have to add up the paths one by one. The loss depends on h_t in two ways, through L_t and
-through the next state, so dh_t is a sum of two terms. Start at the last step, where the second term
-is 0:
+You do not have to add up the paths one by one: with T = 100 there are 5,050 paths, but only 100
+steps. The loss depends on h_t in two ways, through L_t and through the next state, so dh_t is a sum
+of two terms. Start at the last step, where the second term is 0:
 
     dh_t  = dL_t/dh_t + w_h da_{t+1}         at the last step, only dL_T/dh_T
     da_t  = dh_t (1 - h_t²)
     dw_h += da_t h_{t-1}                     dw_x += da_t x_t
 
-with dw_h and dw_x initialised to 0. Substituting these lines repeatedly gives
-dh_s = Σ_{t≥s} dL_t/dh_t · dh_t/dh_s, so da_s h_{s-1} is the sum of all terms of step s, and T steps
-sum over all paths. This is *backpropagation through time*, or BPTT (Werbos 1990). With H units, the
-same three lines are
+with dw_h and dw_x initialised to 0. For T = 3, one substitution gives two of the paths,
+
+    dh_2 = dL_2/dh_2 + w_h (1 - h_3²) dL_3/dh_3
+
+and so on: da_s h_{s-1} is the sum of all terms of step s, and T steps sum over all paths. This is
+*backpropagation through time*, or BPTT (Werbos 1990). With H units, the same three lines are
 
     dh_t = dL_t/dh_t + W_hᵀ @ da_{t+1}
     da_t = dh_t ∘ (1 - h_t ∘ h_t)
@@ -44,10 +46,7 @@ same three lines are
 
 [figure: unrolled.svg]
 
-In the engine, this is the loop in `Layer.backward`, which is the same for every cell. `dh_above[t]`
-contains the first term, to which the backward pass of step t adds the second term. The variable
-dh is then the sum. When layers are stacked, the first term comes from the layer above: its dx is
-the `dh_above` of the layer below it.
+When layers are stacked, the first term comes from the layer above: it is that layer's dx.
 
 Here is a forward pass over three steps with w_h = 0.8, w_x = 0.5 and h_0 = 0.3, rounded to four
 decimal places. The second column is the input, and a_t is w_h h_{t-1} + w_x x_t:
@@ -152,6 +151,7 @@ def test_the_sum_over_all_paths_is_the_derivative():
     h = 1e-6
     measured = (loss(w_h + h, w_x) - loss(w_h - h, w_x)) / (2 * h)
     assert path_by_path() == pytest.approx(measured, rel=1e-8)
+    assert f"with T = 100 there are {100 * 101 // 2:,} paths" in __doc__
 
 
 def test_one_pass_sums_over_every_path():
@@ -177,6 +177,8 @@ def test_the_worked_example_matches_the_engine():
             "    L_{}    {:7.4f}   {:7.4f}   {:.4f}\n".format(t, *paths),
         ):
             assert words in __doc__
+    dh_2 = dh_above[1] + w_h * (1 - h[3] ** 2) * dh_above[2]
+    assert da[1] == pytest.approx(dh_2 * (1 - h[2] ** 2), rel=1e-13)
     assert f"dw_h = 0.1999 + 0.2156 + 0.1905 = {dW[0]:.4f}\n" in __doc__
     first, second, third = np.multiply(da[:T], x)
     assert f"dw_x = {third:.4f} - {-second:.4f} + {first:.4f} = {dW[1]:.4f}\n" in __doc__
@@ -218,8 +220,9 @@ to
 
     if t < 0:
 
-Now no gradient is passed from a step to the previous one. Which tests fail? Which of them test a
-single unit, and which test a whole network?
+Layer.backward is the loop above, for every cell. `dh_above[t]` contains the first term of dh_t, to
+which each step adds the second. Now no gradient is passed from a step to the previous one. Which
+tests fail? Which of them test a single unit, and which test a whole network?
 """
 
 ANSWER = """

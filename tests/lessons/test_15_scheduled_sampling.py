@@ -41,9 +41,9 @@ normalisation (lesson 13), and reading its own predictions a fifth of the time i
 
 [output: it_writes]
 
-Its loss is no lower than that of lesson 11. The loss is measured with true inputs, of which this
-network has read fewer, so it does not show whether the network recovers from its mistakes. Compare
-texts before you use scheduled sampling; minichar leaves it off by default.
+Its loss is 1.90, no lower than the 1.83 of lesson 11. It is measured with true inputs, of which
+this network has read fewer, so it does not show whether the network recovers from its mistakes.
+Compare texts before you use scheduled sampling; minichar leaves it off by default.
 """
 
 import numpy as np
@@ -72,8 +72,9 @@ def network(generator):
 
 def machine():
     sampling = {"use_ss": True, "start_ss": 1.0, "decay_ss": 0.2, "min_ss": 0.8}
-    options = {"rnn_size": 64, "num_layers": 1, "layer_norm": True, "learning_rate": 0.012, **sampling}
-    return minichar.train(model="lstm", max_epochs=2, seed=1, progress=False, **options)
+    split = {"split": "tail", "train_frac": 0.9, "val_frac": 0.1}
+    options = {"rnn_size": 64, "num_layers": 1, "layer_norm": True, "learning_rate": 0.012}
+    return minichar.train(model="lstm", max_epochs=2, seed=1, progress=False, **options, **sampling, **split)
 
 
 def it_writes():
