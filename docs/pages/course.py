@@ -161,8 +161,8 @@ def thumbnail(lesson: Lesson) -> str:
 
 
 def without_label(svg: str) -> str:
-    """Hide a drawing from screen readers, for which a card's title is enough."""
-    svg = re.sub(r"<metadata>.*?</metadata>|\n\s*", " ", svg, flags=re.DOTALL)
+    """Leave out the words, which are too small on a card, and hide the drawing from screen readers."""
+    svg = re.sub(r"<metadata>.*?</metadata>|<text.*?</text>|\n\s*", " ", svg, flags=re.DOTALL)
     return re.sub(r' role="img" aria-label="[^"]*"', "", svg).replace("<svg", '<svg aria-hidden="true"', 1)
 
 

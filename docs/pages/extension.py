@@ -188,10 +188,11 @@ def redirect_chapters(app: Sphinx, exception: Exception | None) -> None:
         )
 
 
-def plain_captions(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Remove the role from the captions in the sidebar: Sphinx makes them headings without a level."""
+def shorten_page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Remove the role of the sidebar's captions, which are no headings, and the tags of uncoloured code."""
     tree = context.get("furo_navigation_tree", "")
     context["furo_navigation_tree"] = tree.replace(' role="heading"', "")
+    context["body"] = re.sub(r'<span class="[npw]">([^<]*)</span>', r"\1", context.get("body", ""))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -207,5 +208,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("build-finished", redirect_chapters)
     app.connect("autodoc-process-docstring", fix_docstring, priority=100)  # before Napoleon
     app.connect("autodoc-process-docstring", restore_value, priority=900)  # after Napoleon
-    app.connect("html-page-context", plain_captions, priority=900)  # after Furo
+    app.connect("html-page-context", shorten_page, priority=900)  # after Furo
     return {"parallel_read_safe": True}
