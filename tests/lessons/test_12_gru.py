@@ -96,14 +96,15 @@ column adds up to dx = -0.1827.
 
 Which cell lets the gradient pass? This was measured on untrained networks with two layers of 64
 units. As in lesson 10, the loss is at the last step only, and each value is the norm of the second
-layer's dx that many steps back, relative to its norm at the last step:
+layer's dx that many steps back, relative to its norm at the last step. The forget bias is in
+brackets:
 
     steps back               1         10         50        100
     RNN                3.6e-01    3.7e-05    5.4e-22    6.6e-43
     GRU                5.1e-01    2.9e-03    1.2e-12    2.4e-24
-    LSTM, bias 0       5.1e-01    2.5e-03    1.2e-12    2.4e-24
-    LSTM, bias 1       7.3e-01    7.3e-02    2.1e-05    6.7e-10
-    LSTM, bias 5       2.9e-01    2.9e-01    5.4e-01    9.6e+00
+    LSTM (0)           5.1e-01    2.5e-03    1.2e-12    2.4e-24
+    LSTM (1)           7.3e-01    7.3e-02    2.1e-05    6.7e-10
+    LSTM (5)           2.9e-01    2.9e-01    5.4e-01    9.6e+00
 
 [figure: vanishing.svg]
 
@@ -212,9 +213,9 @@ def measured():
     return {
         "RNN": lengths("rnn"),
         "GRU": lengths("gru"),
-        "LSTM, bias 0": lengths("lstm", forget_bias=0),
-        "LSTM, bias 1": lengths("lstm"),
-        "LSTM, bias 5": lengths("lstm", forget_bias=5),
+        "LSTM (0)": lengths("lstm", forget_bias=0),
+        "LSTM (1)": lengths("lstm"),
+        "LSTM (5)": lengths("lstm", forget_bias=5),
     }
 
 
@@ -298,16 +299,16 @@ def test_the_table_of_gradients_matches_the_engine():
 
 
 def test_the_gradient_shrinks_less_in_an_untrained_gru_and_least_in_an_untrained_lstm():
-    assert measured()["LSTM, bias 1"][100] > 1e6 * measured()["GRU"][100]
+    assert measured()["LSTM (1)"][100] > 1e6 * measured()["GRU"][100]
     assert measured()["GRU"][100] > 1e6 * measured()["RNN"][100]
 
 
 def test_the_forget_bias_determines_how_long_an_lstm_remembers():
     for bias in (0, 1, 5):
-        row = measured()[f"LSTM, bias {bias}"]
+        row = measured()[f"LSTM ({bias})"]
         factor = (row[60] / row[20]) ** (1 / 40)
         assert factor == pytest.approx(1 / (1 + np.exp(-bias)), rel=0.2)  # close to f
-    assert measured()["LSTM, bias 5"][1] < 0.3
+    assert measured()["LSTM (5)"][1] < 0.3
     assert lengths("lstm", forget_bias=5, o_reads_x=False)[1] > 0.95
 
 
