@@ -99,7 +99,7 @@ units. As in lesson 10, the loss is at the last step only, and each value is the
 layer's dx that many steps back, relative to its norm at the last step. The forget bias is in
 brackets:
 
-    steps back               1         10         50        100
+    steps                    1         10         50        100
     RNN                3.6e-01    3.7e-05    5.4e-22    6.6e-43
     GRU                5.1e-01    2.9e-03    1.2e-12    2.4e-24
     LSTM (0)           5.1e-01    2.5e-03    1.2e-12    2.4e-24
