@@ -70,7 +70,11 @@ STRESS = {
     "eval-val-every": 10,
 }
 """Values of the options of stress tests, which make them short."""
-STRESS_DEFAULTS = {"large_files.py": " --rows 20000 --gigabytes 0.5", "large_text.py": " --rounds 1"}
+STRESS_DEFAULTS = {
+    "figures.py": " --clients 1 8",
+    "large_files.py": " --rows 20000 --gigabytes 0.5",
+    "large_text.py": " --rounds 1",
+}
 """Options that are added to commands that do not contain them."""
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"
 POEM = "山中一夜雨，樹杪百重泉。\n\n"

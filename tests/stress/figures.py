@@ -47,7 +47,8 @@ class Reader(asyncio.Protocol):
             self.read, self.rest = int(found[-1]), self.rest[-100:]
 
     def connection_lost(self, error):
-        self.ended.set_result(None)
+        if not self.ended.done():  # it is cancelled when the time is up
+            self.ended.set_result(None)
 
 
 async def generate(port, clients, seconds):

@@ -67,11 +67,11 @@ def job_of(model):
 
 
 @pytest.fixture
-def queue(model):
-    """Job queue with a speed limit, so that long jobs take seconds. It is started by the first server."""
+def queue(request, model):
+    """Job queue with a speed limit, by default 5,000 characters/s. It is started by the first server."""
     from web_helpers import local_queue
 
-    return local_queue({"toy": model})
+    return local_queue({"toy": model}, pace=getattr(request, "param", 5000))
 
 
 @pytest.fixture

@@ -149,9 +149,10 @@ def test_limit_and_key(queue, monkeypatch):
         assert client.post(PATH, json={}, headers=key).json["error"]["code"] == "rate_limit_exceeded"
 
 
+@pytest.mark.parametrize("queue", [100], indirect=True)
 def test_full_queue(client):
     """The queue accepts 8 running and 4 waiting jobs, whatever their route."""
-    held = [client.post("/api/generate", json={"length": 20000}) for _ in range(12)]
+    held = [client.post("/api/generate", json={"length": 20000, "stop": []}) for _ in range(12)]
     response = client.post(PATH, json={})
     assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
     assert response.json["error"]["type"] == "server_error"

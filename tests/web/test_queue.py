@@ -32,9 +32,10 @@ from minichar.web.request import Request
 from minichar.web.update import Update
 
 
+@pytest.mark.parametrize("queue", [100], indirect=True)
 def test_full_queue_returns_503(client):
     """The queue accepts 8 running and 4 waiting jobs."""
-    held = [client.post("/api/generate", json={"length": 20000}) for _ in range(12)]
+    held = [client.post("/api/generate", json={"length": 20000, "stop": []}) for _ in range(12)]
     for path in ("/api/generate", "/readyz"):
         rejected = client.open(path, "POST" if path == "/api/generate" else "GET", json={})
         assert (rejected.status_code, rejected.headers["Retry-After"]) == (503, "2")
@@ -49,8 +50,9 @@ def test_full_queue_returns_503(client):
     wait_for(lambda: client.post("/api/generate", json={"length": 5}).status_code == 200)
 
 
+@pytest.mark.parametrize("queue", [100], indirect=True)
 def test_a_waiting_job_reports_its_position(client, queue):
-    held = [client.post("/api/generate", json={"length": 20000}) for _ in range(8)]
+    held = [client.post("/api/generate", json={"length": 20000, "stop": []}) for _ in range(8)]
     wait_for(lambda: ask(queue, "job_counts")["running"] == 8)
     for position in (1, 2):
         held.append(client.post("/api/generate", json={"length": 5}))
