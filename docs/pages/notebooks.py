@@ -33,14 +33,14 @@ from pathlib import Path
 import minichar
 
 shutil.copytree(Path(minichar.__file__).parent, "exercise/minichar", dirs_exist_ok=True)
-path = Path("exercise", FILE)
-source = path.read_text(encoding="utf-8")
-path.write_text(source.replace(OLD, NEW), encoding="utf-8")
-done = subprocess.run(
+exercise_file = Path("exercise", FILE)  # lessons have no variables that begin with `exercise`
+exercise_source = exercise_file.read_text(encoding="utf-8")
+exercise_file.write_text(exercise_source.replace(OLD, NEW), encoding="utf-8")
+exercise_run = subprocess.run(
     [sys.executable, "-m", "minichar", "lessons", NUMBER],
     env={**os.environ, "PYTHONPATH": str(Path("exercise").resolve())}, capture_output=True, encoding="utf-8",
 )
-print(done.stdout[-3000:], done.stderr)
+print(exercise_run.stdout[-3000:], exercise_run.stderr)
 """
 FILE = re.compile(r"In (minichar/\S+\.py)")
 DECORATOR = re.compile(r"^@pytest\..*\n", re.MULTILINE)
