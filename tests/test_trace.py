@@ -1,7 +1,6 @@
 """What a step runs through stays small (docs/measured/trace.py)."""
 
 import re
-import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def test_what_runs_is_not_more_than_before(title, traced):
     assert all(n <= most for n, most in zip(traced[title], MOST[title], strict=True)), traced[title]
 
 
-def calls_of(unit, names):
+def calls_of(unit, names, run_with):
     """Call `unit`. Return the calls of functions in `names`, in order, each with its callers in `names`."""
     calls = []
 
@@ -50,12 +49,7 @@ def calls_of(unit, names):
             callers.add(frame.f_code.co_qualname)
         calls.append((name, callers & names))
 
-    before = sys.gettrace()
-    sys.settrace(called)
-    try:
-        unit()
-    finally:
-        sys.settrace(before)
+    run_with(called, unit)
     return calls
 
 
@@ -69,12 +63,12 @@ def steps(script, tmp_path):
 
 
 @pytest.mark.parametrize("first", ["begin", "Trainer.set_rates"])
-def test_the_documented_call_trees_are_what_runs(first, steps):
+def test_the_documented_call_trees_are_what_runs(first, steps, script):
     text = (DOCS / "source.md").read_text(encoding="utf-8")
     (block,) = re.findall(rf"^```text\n({first}\b.*?)```", text, re.MULTILINE | re.DOTALL)
     tree = re.findall(r"^( *)(?:(for .*:)|((?:\w+\.)?\w+)(?=  |$))", block, re.MULTILINE)
     names = {name for *_, name in tree}
-    calls = calls_of(steps[first], names)
+    calls = calls_of(steps[first], names, script.run_with)
     path, last = [], -1  # the functions and loops above, with their depths; the last call found
     for indent, loop, name in tree:
         path = [(depth, other) for depth, other in path if depth < len(indent)]

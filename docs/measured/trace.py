@@ -48,6 +48,16 @@ KINDS = (
 REST = "loops and bookkeeping"
 
 
+def run_with(called, unit):
+    """Call `unit`, and `called` at each function call in it, as `sys.settrace` does."""
+    before = sys.gettrace()
+    sys.settrace(called)
+    try:
+        unit()
+    finally:
+        sys.settrace(before)
+
+
 def trace(unit):
     """Call `unit` twice and return the second call's lines ``(file, function, number)`` of the package."""
     lines = set()
@@ -62,12 +72,7 @@ def trace(unit):
         return local if frame.f_code.co_filename.startswith(str(PACKAGE)) else None
 
     unit()
-    before = sys.gettrace()
-    sys.settrace(called)
-    try:
-        unit()
-    finally:
-        sys.settrace(before)
+    run_with(called, unit)
     return lines
 
 
