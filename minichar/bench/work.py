@@ -1,8 +1,7 @@
 """Benchmark parameters, and the number of characters and floating-point operations per iteration."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -117,7 +116,3 @@ class Work:
         """Return random ids, ``(T+1, B)``, with a skewed distribution, as in natural text."""
         u = np.random.default_rng(1).random((self.seq_length + 1, self.batch_size))  # (T+1, B)
         return (self.vocab_size**u).astype(np.intp) - 1  # (T+1, B)
-
-    def describe(self) -> dict[str, Any]:
-        """Return all fields as JSON-compatible values."""
-        return asdict(self)

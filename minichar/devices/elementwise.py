@@ -131,7 +131,7 @@ class Code:
 
 
 def translate(function: Function, arguments: Sequence[Any], written: Sequence[int], rows: int) -> Kernel:
-    """Translate ``function(xp, *arguments)``, with the argument ``into`` of `Backend.fuse_into`.
+    """Translate ``function(xp, *arguments)``, with the argument ``into`` of `Backend.fuse`.
 
     Parameters
     ----------

@@ -3,7 +3,6 @@
 import os
 import site
 import sys
-from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from math import prod
@@ -13,7 +12,7 @@ from warnings import warn
 
 import numpy as np
 
-from minichar.devices.backend import Array, Backend, DeviceFailure, Function, Into, into_steps, unusable
+from minichar.devices.backend import Array, Backend, DeviceFailure, Function, Into, unusable
 from minichar.devices.deadlock import avoid_deadlocks
 from minichar.devices.elementwise import Kernel, translate
 from minichar.devices.nesting import Nesting, flatten, nest, nesting_of
@@ -49,7 +48,7 @@ class DpnpBackend(Backend):
         super().__init__(f"opencl:{index}", xp)
         self.queue, self.kernels = queue, Kernels(queue)
         # The result is a tuple because a tuple is written only to `into`, without a new array.
-        self.add = self.fuse_into(lambda xp, a, b: ((a + b,),))
+        self.add = self.fuse(lambda xp, a, b: ((a + b,),))
 
     def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
         """Add the matrix product ``A @ B`` to `out`, and return `out`."""
@@ -70,16 +69,12 @@ class DpnpBackend(Backend):
             super().sum_columns(columns, ids, out)
 
     def fuse(self, function: Function) -> Function:
-        """Return a function that runs `function` as a single kernel."""
-        return self.fuse_into(function)
-
-    def fuse_into(self, function: Function) -> Function:
         """Return a function that runs `function` as a single kernel.
 
         The arrays must be contiguous, and all float32 or all float64; otherwise, each operation is launched
         separately. If `function` cannot be translated to OpenCL C, a warning says so.
         """
-        separate = super().fuse_into(function)
+        separate = super().fuse(function)
 
         @cache
         def kernel_for(*layout: Any) -> Kernel | None:
@@ -106,14 +101,6 @@ class DpnpBackend(Backend):
             return nest(kernel.nesting, (place.find(arrays) for place in kernel.places))
 
         return call
-
-    def fuse_steps(self, function: Function, outputs: Sequence[Sequence[Array]]) -> Function:
-        """Return a function that runs `function` as a single kernel, which writes directly to the outputs."""
-        return into_steps(self.fuse_into(function), outputs)
-
-    def arange(self, n: int) -> Array:
-        """Return the integers 0, 1, …, n-1."""
-        return self.xp.arange(n, sycl_queue=self.queue)
 
     def _kernel(
         self, function: Function, nesting: Nesting, written: tuple[int, ...], layouts: Layouts

@@ -114,7 +114,7 @@ class TestKernels:
             written = list(range(len(stage.products)))
         wanted = function(np, *arguments)
         into = [(k, opencl.zeros(np.reshape(wanted[k], (-1, B)).shape, dtype)) for k in written]
-        found = opencl.fuse_into(function)(*(on(opencl, argument) for argument in arguments), into=into)
+        found = opencl.fuse(function)(*(on(opencl, argument) for argument in arguments), into=into)
         assert len(launched) == 1
         close = {"rtol": 0, "atol": 10 * np.finfo(dtype).eps}
         for one, other in zip(flatten(found), flatten(wanted), strict=True):
@@ -148,7 +148,7 @@ class TestKernels:
     def test_arguments_are_parts_of_larger_arrays(self, opencl, launched, generator):
         whole = generator.normal(size=(6, H, B))
         there, out = opencl.to_device(whole), opencl.zeros((3, 2 * H, B), "float64")
-        double = opencl.fuse_into(lambda xp, block, a: ((block[0] * a, block[1] - a),))
+        double = opencl.fuse(lambda xp, block, a: ((block[0] * a, block[1] - a),))
         ((first, second),) = double(there[2:4], there[5], into=[(0, out[1])])
         assert len(launched) == 1
         expected = np.concatenate([whole[2] * whole[5], whole[3] - whole[5]])

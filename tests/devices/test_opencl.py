@@ -48,7 +48,7 @@ def test_a_device_that_fails_does_not_hide_the_next_one(fake_opencl, monkeypatch
         return SimpleNamespace(sycl_device=device)
 
     monkeypatch.setattr(sys.modules["dpctl"], "SyclQueue", queue)
-    monkeypatch.setattr(doctor, "gigaflops", lambda backend: 1.0)
+    monkeypatch.setattr(doctor, "gigaflops", lambda backend, n: 1.0)
     found = list(doctor.examine_kind("opencl"))
     assert [(finding.what, finding.ok) for finding in found] == [
         ("opencl", True),

@@ -36,11 +36,6 @@ class TestParameters:
     def test_repr_lists_the_arrays(self):
         assert repr(Parameters(SHAPES)) == "Parameters: 12 values, float32\n  b (2, 3)\n  a (4,)\n  c (1, 2)"
 
-    def test_parameters_are_initially_zero_in_float32(self, backend, host):
-        parameters = Parameters(SHAPES, backend=backend)
-        assert parameters.dtype == "float32"
-        assert not host(parameters.flat).any()
-
     def test_a_twin_has_the_same_layout_and_separate_zeros(self, backend, host):
         parameters = Parameters(SHAPES, "float64", backend)
         parameters.flat[...] = 1.0
@@ -48,6 +43,7 @@ class TestParameters:
         assert twin.shapes == parameters.shapes
         assert twin.backend is backend
         assert twin.dtype == "float64"
+        assert Parameters(SHAPES).dtype == "float32"
         assert not host(twin.flat).any()
         twin.flat[...] = 2.0
         assert (host(parameters.flat) == 1.0).all()
@@ -64,11 +60,8 @@ class TestConfig:
             ({"rnn_size": -1}, "rnn_size is -1"),
             ({"rnn_size": 128.0}, "rnn_size is 128.0"),
             ({"num_layers": True}, "num_layers is True"),
-            ({"num_layers": "2"}, "num_layers is '2'"),
             ({"dropout": 1.0}, "at least 0 and below 1"),
-            ({"dropout": -0.1}, "dropout is -0.1"),
             ({"dropout": float("nan")}, "dropout is nan"),
-            ({"dropout": "0.5"}, "dropout is '0.5'"),
         ],
     )
     def test_a_value_out_of_range_is_reported_in_one_line(self, wrong, words):

@@ -1,5 +1,7 @@
 """Tests of the comparison of measurements with estimates and goals."""
 
+from dataclasses import asdict
+
 import gpu_verdict
 import pytest
 from first_hour import Plan
@@ -14,7 +16,7 @@ GOAL = ROW | {"kind": "goal", "most": ""}
 
 
 def row(**changes):
-    return {"work": Work(device="gpu", **changes).describe(), "milliseconds": MILLISECONDS, "errors": {}}
+    return {"work": asdict(Work(device="gpu", **changes)), "milliseconds": MILLISECONDS, "errors": {}}
 
 
 @pytest.mark.parametrize(

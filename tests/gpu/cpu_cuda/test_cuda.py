@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cpu_cuda.compiler import keep
-from minichar.devices.cublas import Products, load_library
+from minichar.devices.cublas import Products
 
 
 @pytest.fixture
@@ -163,7 +163,7 @@ class TestCapture:
 
     @pytest.mark.parametrize("workspace", [True, False])
     def test_a_captured_product_needs_a_workspace(self, workspace, stream):
-        products, a = Products(cupy, load_library()), cupy.ones((3, 3))
+        products, a = Products(cupy), cupy.ones((3, 3))
         cupy.cuda.Device().synchronize()
 
         def step():
@@ -261,7 +261,7 @@ class TestClusters:
 @pytest.mark.parametrize(("tf32", "error"), [(False, 1e-6), (True, 1e-2)])
 def test_tf32_rounds_the_operands_of_float32_products(tf32, error, generator):
     a = generator.normal(size=(2, 8, 8)).astype("float32")
-    found = cupy.asnumpy(Products(cupy, load_library(), tf32).matmul(*map(cupy.asarray, a)))
+    found = cupy.asnumpy(Products(cupy, tf32).matmul(*map(cupy.asarray, a)))
     difference = np.abs(found - np.matmul(*a)).max()
     assert error / 100 < difference + error / 50 <= error + error / 50
     assert (difference > 1e-4) == tf32
