@@ -28,20 +28,12 @@ MAJOR_CAPABILITY, SHARED_LIMIT = 75, 97
 
 @dataclass(frozen=True)
 class Counts:
-    """The numbers of values of a cell, for one unit of one sequence.
-
-    Attributes
-    ----------
-    gates, states, products : int
-        See `minichar.engine.cell.Cell`.
-    cache : tuple of str
-        The values that the backward pass needs besides the states before the step.
-    """
+    """The numbers of values of a cell (`minichar.engine.cell.Cell`), for one unit of one sequence."""
 
     gates: int
     states: int
     products: int
-    cache: tuple[str, ...]
+    cache: tuple[str, ...]  # what the backward pass needs besides the states before the step
 
 
 # A GRU that applies the reset gate before the matrix product has no kernel: its second product depends on the

@@ -24,21 +24,11 @@ LITTLE_DISK = 1 << 30
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the ``minichar doctor`` table.
+    """One row of the ``minichar doctor`` table."""
 
-    Attributes
-    ----------
-    what : str
-        Name of the check.
-    ok : bool
-        Whether the check passed.
-    found : str
-        Result of the check, or the problem and how to fix it.
-    """
-
-    what: str
+    what: str  # name of the check
     ok: bool
-    found: str
+    found: str  # result of the check, or the problem and how to fix it
 
 
 def examine(folder: str = ".") -> Iterator[Finding]:

@@ -74,17 +74,18 @@ def test_the_directional_check_detects_a_relative_error_of_1e_6(toy, generator, 
     network, feed, targets = toy
     direction = generator.normal(size=network.parameters.size)  # (size,)
     assert directional_error(network, feed, targets, direction) <= COMPLEX_LIMIT
-    right, factors = Network.backward, iter([1 - 1e-6, float("nan"), float("inf")])
+    for bad in (float("nan"), float("inf")):
+        with monkeypatch.context() as patch:
+            spoil(patch, ["layer1.W"], lambda g, bad=bad: bad)
+            assert not directional_error(network, feed, targets, direction) <= COMPLEX_LIMIT
+    right = Network.backward
 
-    @np.errstate(invalid="ignore")
     def wrong(network):
         right(network)
-        network.gradient.flat[...] *= next(factors)
+        network.gradient.flat[...] *= 1 - 1e-6
 
     monkeypatch.setattr(Network, "backward", wrong)
     assert directional_error(network, feed, targets, direction) == pytest.approx(1e-6, rel=1e-3)
-    for _ in range(2):
-        assert not directional_error(network, feed, targets, direction) <= COMPLEX_LIMIT
 
 
 @pytest.mark.parametrize(
@@ -135,23 +136,3 @@ def test_the_loss_function_does_not_change_when_the_network_runs(toy):
 )
 def test_the_relative_error(one, other, error):
     assert relative_error(np.array(one), np.array(other)) == error
-
-
-@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_values_that_are_not_finite_exceed_every_limit(bad):
-    assert not relative_error(np.array([bad, 1.0]), np.ones(2)) <= 1e300
-    assert not relative_error(np.ones(2), np.array([bad, 1.0])) <= 1e300
-
-
-def test_the_error_of_the_central_difference_has_a_V_shape_and_that_of_the_complex_step_does_not(toy):
-    network, feed, targets = toy
-    network.learn(feed, targets)
-
-    def error(method, dtype, h):
-        reference = method(loss_of(network, dtype, targets), network.parameters.flat, h)
-        return relative_error(network.gradient.flat, reference)
-
-    too_large, best, too_small = (error(central_difference, "float64", h) for h in (1e-2, 1e-5, 1e-11))
-    assert best < 1e-8
-    assert min(too_large, too_small) > 100 * best
-    assert all(error(complex_step, "complex128", h) < 1e-14 for h in (1e-10, 1e-30, 1e-200))

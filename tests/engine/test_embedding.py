@@ -122,10 +122,9 @@ def test_the_model_in_other_formats_is_equivalent(model, suffix, tmp_path):
     loaded = load_model(tmp_path / f"model.{suffix}")
     kept = (model.config.embedding, model.config.tied) if suffix == "npz" else (0, False)
     assert (loaded.config.embedding, loaded.config.tied) == kept
-    ids, again = np.random.default_rng(2).integers(V, size=(2, T, B)), []  # (2, T, B)
-    for network in (model.network(T, B), loaded.network(T, B)):
-        again.append(float(network.measure(ids[0], ids[1])))
-    assert again[0] == pytest.approx(again[1], rel=1e-5)
+    ids = np.random.default_rng(2).integers(V, size=(2, T, B))
+    loss, again = (float(one.network(T, B).measure(*ids)) for one in (model, loaded))
+    assert loss == pytest.approx(again, rel=1e-5)
 
 
 def test_exact_samples_do_not_depend_on_the_batch(model):

@@ -116,19 +116,6 @@ def test_results_are_saved_after_each_section_even_if_the_run_is_killed(monkeypa
     assert third["left out"] == ["two"]
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.123456, "0.123"), (True, "True"), (12345, "12345"), ((3, 6), "3, 6"), ([], "none"), ("a b", "a b")],
-)
-def test_how_values_are_printed(value, text, capsys):
-    first_hour.print_values({"x": value, "column": {"y": value}})
-    assert [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()] == [
-        ["x", text],
-        ["column"],
-        ["y", text],
-    ]
-
-
 def test_nothing_is_started_after_nine_minutes(monkeypatch):
     now, plans = 100.0, []
     monkeypatch.setattr(first_hour, "monotonic", lambda: now)
@@ -149,13 +136,22 @@ def test_a_section_that_fails_does_not_stop_the_others(monkeypatch, path, capsys
     def broken():
         raise ValueError("no such thing")
 
-    sections(monkeypatch, one=broken, two=lambda: {"passed": False}, three=lambda: {"x": 1}, four=list)
+    def precise():
+        assert first_hour.os.environ["CUPY_TF32"] == "0"
+        return {"x": 0.123456, "column": {"y": (3, 6)}}
+
+    monkeypatch.setenv("CUPY_TF32", "1")
+    sections(monkeypatch, one=broken, two=lambda: {"passed": False}, three=precise, four=list)
     assert main(["--dry", "--json", str(path)]) == 1
+    assert first_hour.os.environ["CUPY_TF32"] == "1"
     results = saved(path)
     assert results["failed"] == ["one", "two"]
     assert results["one"] == {"passed": False, "error": "ValueError: no such thing"}
-    assert results["three"] == {"x": 1}
-    assert "Traceback" in capsys.readouterr().err
+    assert results["three"] == {"x": 0.123456, "column": {"y": [3, 6]}}
+    out, err = capsys.readouterr()
+    assert "Traceback" in err
+    lines = out.partition("== three\n")[2].splitlines()
+    assert [line.split(maxsplit=1) for line in lines[:3]] == [["x", "0.123"], ["column"], ["y", "3, 6"]]
 
 
 def test_warnings_are_printed_and_saved_once_per_section(monkeypatch, path, capsys):
@@ -201,12 +197,3 @@ def test_what_is_left_when_the_time_is_up_is_left_out(capsys):
     out = capsys.readouterr().out
     assert out.endswith(f"left out: {', '.join(NAMES)}\n")
     assert out.count("not measured") == 26
-
-
-def test_full_precision_applies_to_the_sections_only(monkeypatch):
-    seen = {}
-    monkeypatch.setenv("CUPY_TF32", "1")
-    sections(monkeypatch, one=lambda: seen.update(first_hour.os.environ) or {})
-    assert main(["--dry"]) == 0
-    assert seen["CUPY_TF32"] == "0"
-    assert first_hour.os.environ["CUPY_TF32"] == "1"

@@ -6,7 +6,6 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import gpu_measurements
-import numpy as np
 import pytest
 from first_hour import DRY, has_failed
 
@@ -73,14 +72,10 @@ def test_only_errors_of_minichar_on_the_device_are_failures(monkeypatch, broken,
     assert [*row["errors"].values()] == ["RuntimeError: first line"]
     assert len(row["milliseconds"]) == 4
     assert has_failed(rows, "gpu") == failed
-
-
-def test_measurements_are_left_out_when_the_time_is_up(monkeypatch):
-    left = iter([False, True])
-    monkeypatch.setattr(gpu_measurements, "milliseconds", lambda work, duration: 1.0)
-    (row,) = gpu_measurements.speed([GPU], 0, lambda: next(left))
-    assert (row["milliseconds"], row["left out"], row["errors"]) == ({"cpu": 1.0}, ["gpu"], {})
-    assert not has_failed([row], "gpu")
+    late = iter([False, True, True, True, True])
+    (row,) = rows = list(gpu_measurements.speed([replace(GPU, rnn_size=64)], 0, lambda: next(late)))
+    assert (list(row["milliseconds"]), len(row["left out"]), row["errors"]) == (["cpu"], 4, {})
+    assert not has_failed(rows, "gpu")
 
 
 def test_milliseconds_are_the_median_after_the_warm_up(monkeypatch, prepared):
@@ -108,24 +103,6 @@ def test_memory_of_a_gpu(left, passed, monkeypatch, prepared):
     assert len(prepared) == (1 + 5) * gpu_measurements.WARM_UP
 
 
-def test_tf32_is_compared_with_float32(monkeypatch):
-    reduced = SimpleNamespace(tf32=True)
-
-    def losses(backend, work, steps):
-        return np.array([1.0, 2.0] if backend is CPU else [1.25, 1.5]), None
-
-    monkeypatch.setattr(gpu_measurements, "open_backend", lambda name, tf32: reduced if tf32 else CPU)
-    monkeypatch.setattr(gpu_measurements.checks, "training_losses", losses)
-    monkeypatch.setattr(gpu_measurements, "milliseconds", lambda work, duration: 3.0 - work.tf32)
-    assert gpu_measurements.tf32(CPU, DRY.work, 2, 0.0) == {
-        "H": 8,
-        "TF32 is used": True,
-        "largest difference of losses": 0.5,
-        "milliseconds in float32": 3.0,
-        "milliseconds in TF32": 2.0,
-    }
-
-
 @pytest.mark.parametrize(("tf32", "chunk_kernel"), [(False, True), (True, False)])
 def test_a_benchmark_opens_the_device_in_its_mode(tf32, chunk_kernel, monkeypatch):
     opened = []
@@ -138,29 +115,6 @@ def test_a_benchmark_opens_the_device_in_its_mode(tf32, chunk_kernel, monkeypatc
     ours.prepare(replace(DRY.work, tf32=tf32, chunk_kernel=chunk_kernel))
     ((device, used),) = opened
     assert (used, device.uses_chunk_kernel) == (tf32, chunk_kernel)
-
-
-def test_the_time_to_the_first_step_includes_the_start_of_the_process(monkeypatch):
-    """Each event takes 1 s: the process starts, runs an iteration, and stops."""
-    now = 0.0
-
-    class Worker:
-        def __init__(self, work):
-            self.units(1)
-
-        def units(self, n):
-            nonlocal now
-            now += n
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            self.units(1)
-
-    monkeypatch.setattr(gpu_measurements, "Worker", Worker)
-    monkeypatch.setattr(gpu_measurements, "monotonic", lambda: now)
-    assert gpu_measurements.first_step(DRY.work) == 2.0
 
 
 def test_the_launches_of_one_iteration_are_counted(monkeypatch, prepared):

@@ -108,17 +108,13 @@ def agree(differences):
 
 
 @pytest.mark.usefixtures("first_thread")
-@pytest.mark.parametrize(("T", "B"), [(1, 1), (5, 3), (4, 7)])
+@pytest.mark.parametrize(("T", "B", "cuts"), [(1, 1, ()), (5, 3, (1, 3)), (4, 7, ())])
 @pytest.mark.parametrize("H", CLUSTERS)
 @pytest.mark.parametrize("name", KERNELS)
-def test_the_kernel_computes_what_the_functions_of_the_cell_compute(name, H, T, B, generator):
-    differences = Chunk(name, H, T, B, generator).differences()
+def test_the_kernel_computes_what_the_functions_of_the_cell_compute(name, H, T, B, cuts, generator):
+    """Steps can be divided among several calls."""
+    differences = Chunk(name, H, T, B, generator).differences(cuts)
     assert agree(differences), differences
-
-
-@pytest.mark.parametrize("name", KERNELS)
-def test_steps_can_be_divided_among_several_calls(name, generator):
-    assert agree(Chunk(name, 64, 6, 3, generator).differences(cuts=(1, 4)))
 
 
 def test_the_bias_is_used_only_if_it_is_not_in_the_other_product(generator):
@@ -151,12 +147,9 @@ def broken_differences(source, name, H, generator, cuda, monkeypatch):
         yield chunk.differences()
 
 
-def test_the_kernels_synchronise_threads_three_times_each():
-    assert len(SYNCHRONISATIONS) == 6
-
-
 @pytest.mark.parametrize("span", SYNCHRONISATIONS)
 def test_a_missing_synchronisation_is_found(span, generator, cuda, monkeypatch):
+    assert len(SYNCHRONISATIONS) == 6
     source = LAYER[: span[0]] + LAYER[span[1] :]
     found = broken_differences(source, "lstm", 256, generator, cuda, monkeypatch)
     assert not all(map(agree, found))
@@ -305,10 +298,7 @@ def test_evaluation_uses_the_kernel(gpu):
 )
 def test_other_layers_have_no_kernel(change, options, gpu):
     assert not new_network(gpu, replace(WORK, **change), **options).uses_kernel
-
-
-def test_layers_have_no_kernel_by_default(gpu):
-    gpu.uses_chunk_kernel = False
+    gpu.uses_chunk_kernel = False  # as by default
     assert not new_network(gpu, WORK).uses_kernel
 
 
