@@ -174,20 +174,6 @@ class Backend(ABC):
 
         return call
 
-    def fuse_steps(self, function: Function, outputs: Sequence[Sequence[Array]]) -> Function:
-        """Like `fuse`, for a function that runs at each step t of a chunk.
-
-        The returned function takes t as its first argument, and also stores result k in ``steps[t]`` for each
-        array `steps` in ``outputs[k]`` with more than t steps.
-        """
-        fused = self.fuse(function)
-
-        def call(t: int, *arguments: Any) -> Any:
-            into = [(k, steps[t]) for k, arrays in enumerate(outputs) for steps in arrays if t < len(steps)]
-            return fused(*arguments, into=into)
-
-        return call
-
     def fuse_with_mean(self, function: Function, H: int, dtype: Any) -> Function:
         """Bind the first arguments of a function to `xp` and the mean over H units, and fuse it if possible.
 
