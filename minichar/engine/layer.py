@@ -102,9 +102,7 @@ class Layer:
         self.set_keep(None)
         self.takes = slice(0 if cell.takes_h_prev else 1, None)  # the states that the cell takes
         self.above: list[Array] = []
-        self.h_to = [
-            self.recurrent.h[1:]
-        ]  # h is an input of the next step and of the next layer
+        self.h_to = [self.recurrent.h[1:]]  # h is an input of the next step and of the next layer
         self.connect()
 
     def connect(self) -> None:
