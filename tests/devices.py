@@ -8,7 +8,7 @@ from minichar.devices.choose import open_backend
 from minichar.devices.cpu import NumPyBackend
 from minichar.errors import MinicharError
 
-DEVICES = ("cpu", "opencl", "cupy-double", pytest.param("gpu", marks=pytest.mark.gpu))
+DEVICES = ("cpu", "opencl", pytest.param("gpu", marks=pytest.mark.gpu))
 
 
 def open_device(name):

@@ -32,30 +32,17 @@ DISTURBED = 2.0
 
 @dataclass(frozen=True)
 class Result:
-    """Measurements of a benchmark and its baseline.
+    """Measurements of a benchmark and its baseline, if it has one.
 
-    Attributes
-    ----------
-    work : Work
-        The benchmark.
-    against : Work or None
-        The baseline, if any.
-    seconds : dict of str to list of list of float
-        Duration of each iteration, by round, for ``work`` and ``against``.
-    peak : float
-        Speed of a large matrix product on the device, in GFLOP/s.
-    memory : dict of str to int
-        Peak host memory of each process, in bytes.
-    hardware : dict of str to str
-        Library and hardware of each process.
+    The keys of the dicts are the sides, ``work`` and ``against``.
     """
 
     work: Work
     against: Work | None
-    seconds: dict[str, list[list[float]]]
-    peak: float
-    memory: dict[str, int]
-    hardware: dict[str, str]
+    seconds: dict[str, list[list[float]]]  # duration of each iteration, by round
+    peak: float  # speed of a large matrix product on the device, in GFLOP/s
+    memory: dict[str, int]  # peak host memory of each process, in bytes
+    hardware: dict[str, str]  # library and hardware of each process
 
     @property
     def ratios(self) -> list[float]:
@@ -115,17 +102,9 @@ def opponents(work: Work) -> list[Work] | list[None]:
 def compare(
     work: Work, against: Work | None, rounds: int = 5, after_round: Callable[[], object] = lambda: None
 ) -> Result:
-    """Run a benchmark and a baseline alternately.
+    """Run a benchmark and a baseline, one of `opponents`, alternately.
 
-    Parameters
-    ----------
-    work : Work
-    against : Work or None
-        The baseline, one of `opponents`.
-    rounds : int
-        Number of rounds.
-    after_round : callable
-        Called after each round, for example to report progress.
+    `after_round` is called after each round, for example to report progress.
 
     Raises
     ------
@@ -154,15 +133,8 @@ def compare(
 
 PYTORCH = {"pytorch": "PyTorch", "pytorch-graph": "PyTorch, CUDA graph"}
 HEADINGS = (
-    "benchmark",
-    "characters/s",
-    "baseline",
-    "characters/s",
-    "ratio",
-    "range",
-    "GFLOP/s",
-    "% of peak",
-    "peak memory",
+    *("benchmark", "characters/s", "baseline", "characters/s", "ratio", "range"),
+    *("GFLOP/s", "% of peak", "peak memory"),
 )
 
 
@@ -171,23 +143,14 @@ def row(result: Result) -> tuple[str, ...]:
     work, against = result.work, result.against
     sizes = f"{work.kind} {work.model} {work.num_layers}×{work.rnn_size}"
     megabytes = " / ".join(f"{bytes_ / 1e6:.0f}" for bytes_ in result.memory.values())
-    other, speed, ratio, ratios = "–", "–", "–", "–"
+    baseline = ("–",) * 4
     if against is not None:
-        other = PYTORCH.get(against.engine, against.kind)
-        speed, ratio = f"{result.speed('against'):,.0f}", f"{result.ratio:.2f}"
         ratios = f"{min(result.ratios):.2f} – {max(result.ratios):.2f}"
+        other, speed = PYTORCH.get(against.engine, against.kind), f"{result.speed('against'):,.0f}"
+        baseline = (other, speed, f"{result.ratio:.2f}", ratios)
     share = f"{result.gigaflops / result.peak:.0%}"
-    return (
-        sizes,
-        f"{result.speed():,.0f}",
-        other,
-        speed,
-        ratio,
-        ratios,
-        f"{result.gigaflops:.0f}",
-        share,
-        f"{megabytes} MB",
-    )
+    speed = f"{result.speed():,.0f}"
+    return sizes, speed, *baseline, f"{result.gigaflops:.0f}", share, f"{megabytes} MB"
 
 
 def table(results: list[Result]) -> Iterator[str]:

@@ -1,10 +1,8 @@
 """PyTorch benchmarks: the same computations as in `minichar.bench.ours`, in idiomatic PyTorch.
 
 Training uses the recurrent layers of `torch.nn`, cross-entropy, element-wise clipping and the foreach
-implementation of RMSprop. Sizes, initial state, array layout (T first) and thread count are the same as
-in minichar. The sampling benchmark calls recurrent cells in a loop under ``torch.inference_mode()``. Calling
-the layers one step at a time is slower. docs/measured/bench.md describes other configurations that were
-measured.
+implementation of RMSprop. The sampling benchmark calls recurrent cells in a loop, because calling the layers
+one step at a time is slower. docs/measured/bench.md describes other configurations that were measured.
 
 On an NVIDIA GPU, PyTorch's layers use cuDNN and, like minichar, compute in full float32 precision.
 """
@@ -14,12 +12,13 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from minichar.bench.graph import capture
 from minichar.bench.work import LAYERS, PIECE, Work
 from minichar.errors import MinicharError
 
 LARGEST_ONEHOT = 256
 """Largest vocabulary for one-hot inputs. For larger vocabularies, an embedding of width H is faster."""
+WARM_UP = 3
+"""Number of iterations on a side stream before a capture, as PyTorch's documentation recommends."""
 
 
 def prepare(work: Work) -> Callable[[], None]:
@@ -40,7 +39,7 @@ def prepare(work: Work) -> Callable[[], None]:
     unit = model.train if work.trains else model.evaluate if work.kind == "evaluate" else model.sample
     if work.engine == "pytorch-graph":
         with full_precision(torch):
-            unit = capture(torch, model)
+            unit = model.captured()
     return on_gpu(torch, unit) if work.on_gpu else unit
 
 
@@ -95,6 +94,11 @@ class TorchModel:
     torch : module
     work : Work
         Scheduled sampling is not supported, because PyTorch's layers process entire chunks.
+
+    Attributes
+    ----------
+    state : tuple of tensors or tensor
+        The state before the next chunk: h and c of an LSTM, otherwise h.
     """
 
     def __init__(self, torch: Any, work: Work) -> None:
@@ -183,3 +187,47 @@ class TorchModel:
                 p = torch.softmax(self.readout(h), dim=-1)  # (B, V)
                 self.last = torch.multinomial(p, 1)[:, 0]  # (B,)
             self.last.tolist()
+
+    def captured(self) -> Callable[[], None]:
+        """Capture an iteration as a CUDA graph, and return a function that replays it.
+
+        Raises
+        ------
+        Exception
+            If this version of PyTorch or cuDNN cannot capture the iteration.
+        """
+        cuda = self.torch.cuda
+        stream = cuda.Stream()
+        stream.wait_stream(cuda.current_stream())
+        with cuda.stream(stream):
+            step = self.static()
+            for _ in range(WARM_UP):
+                step()
+        cuda.current_stream().wait_stream(stream)
+        graph = cuda.CUDAGraph()
+        with cuda.graph(graph, stream=stream):
+            loss = step()
+
+        def unit() -> None:
+            graph.replay()
+            loss.item()
+
+        return unit
+
+    def static(self) -> Callable[[], Any]:
+        """Return a function that runs an iteration with the state at a fixed address and returns its loss."""
+        run = self.learn if self.work.trains else self.read
+        run()  # allocates the state
+        is_pair = isinstance(self.state, tuple)
+        buffers: Any = tuple(s.clone() for s in self.state) if is_pair else self.state.clone()
+
+        def step() -> Any:
+            self.state = buffers
+            loss = run()
+            pairs = zip(buffers, self.state, strict=True) if is_pair else [(buffers, self.state)]
+            with self.torch.no_grad():
+                for buffer, new in pairs:
+                    buffer.copy_(new)  # after the backward pass, which needs the old state
+            return loss
+
+        return step

@@ -1,8 +1,7 @@
 """Benchmark parameters, and the number of characters and floating-point operations per iteration."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 
@@ -26,43 +25,24 @@ class Work:
     One *iteration* of a training or evaluation benchmark processes one chunk. One iteration of a sampling
     benchmark generates `PIECE` characters per stream.
 
-    Attributes
-    ----------
-    kind : str
-        One of `KINDS`. ``dropout`` and ``scheduled-sampling`` benchmark training with that option enabled.
-    engine : str
-        One of `ENGINES`. ``pytorch-graph`` is ``pytorch`` captured as a CUDA graph.
-    model, rnn_size, num_layers, vocab_size
-        See `Config`.
-    seq_length, batch_size : int
-        T and B. Sampling ignores B and generates 1 or `MANY` streams.
-    threads : int
-        Number of threads used by BLAS and PyTorch; 0 for their defaults.
-    device : str
-        Device name, as for ``--device``.
-    chunk_kernel : bool
-        Whether minichar uses the chunk kernel, as with ``--chunk-kernel``.
-    tf32 : bool
-        Whether minichar uses TF32 on a GPU, as with ``--tf32``.
-
     Raises
     ------
     MinicharError
         If a value is out of range.
     """
 
-    kind: str = "train"
-    engine: str = "minichar"
+    kind: str = "train"  # ``dropout`` and ``scheduled-sampling`` are training with that option enabled
+    engine: str = "minichar"  # ``pytorch-graph`` is ``pytorch`` captured as a CUDA graph
     model: str = "lstm"
     rnn_size: int = 128
     num_layers: int = 2
     vocab_size: int = 65
     seq_length: int = 50
-    batch_size: int = 50
-    threads: int = 0
-    device: str = "cpu"
-    chunk_kernel: bool = False
-    tf32: bool = False
+    batch_size: int = 50  # ignored by sampling, which generates 1 or `MANY` streams
+    threads: int = 0  # of BLAS and PyTorch; 0 for their defaults
+    device: str = "cpu"  # as for ``--device``
+    chunk_kernel: bool = False  # as with ``--chunk-kernel``
+    tf32: bool = False  # as with ``--tf32``
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS or self.engine not in ENGINES:
@@ -117,7 +97,3 @@ class Work:
         """Return random ids, ``(T+1, B)``, with a skewed distribution, as in natural text."""
         u = np.random.default_rng(1).random((self.seq_length + 1, self.batch_size))  # (T+1, B)
         return (self.vocab_size**u).astype(np.intp) - 1  # (T+1, B)
-
-    def describe(self) -> dict[str, Any]:
-        """Return all fields as JSON-compatible values."""
-        return asdict(self)

@@ -18,9 +18,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from minichar.bench.work import Work
-from minichar.devices.backend import Backend
 from minichar.devices.choose import open_backend
-from minichar.devices.cpu import THREAD_VARIABLES, host_generator
+from minichar.devices.cpu import THREAD_VARIABLES
+from minichar.devices.doctor import gigaflops
 from minichar.engine.cell import Cell
 from minichar.engine.registry import CELLS
 from minichar.errors import MinicharError
@@ -34,9 +34,7 @@ SIDES = {
 FULL_PRECISION = {"CUPY_TF32": "0"}
 """Environment variables that keep CuPy from rounding the operands of float32 products to TF32."""
 N = 2048
-"""Size of the square matrices used to measure the peak speed of the machine."""
-REPEATS = 5
-"""Number of peak-speed measurements. The highest one is used."""
+"""Size of the matrices used to measure the peak speed of the machine."""
 
 
 class Worker:
@@ -121,7 +119,7 @@ def answer(question: Any, unit: Callable[[], None], work: Work) -> Any:
     if question == "describe":
         return import_module(SIDES[work.engine]).describe(work)
     if question == "peak":
-        return peak(open_backend(work.device))
+        return gigaflops(open_backend(work.device), N)
     if question == "memory":
         return peak_memory()
     return [seconds(unit) for _ in range(question or 0)]
@@ -132,18 +130,6 @@ def seconds(unit: Callable[[], object]) -> float:
     start = perf_counter()
     unit()
     return perf_counter() - start
-
-
-def peak(backend: Backend) -> float:
-    """Return the speed of an N × N float32 matrix product, in GFLOP/s."""
-    A = backend.to_device(host_generator(0).random((N, N), dtype="float32"))  # (N, N)
-    out = backend.zeros((N, N), "float32")  # (N, N)
-
-    def product() -> None:
-        backend.matmul(A, A, out=out)
-        backend.to_host(out[:1, :1])  # wait for the device
-
-    return 2 * N**3 / min(seconds(product) for _ in range(REPEATS)) / 1e9
 
 
 def peak_memory() -> int:

@@ -1,14 +1,12 @@
 """The device protocol, which keeps all other modules device-independent.
 
 A `Backend` has an array module ``xp`` with NumPy's function names, and methods for the operations that
-differ between devices: copying arrays to and from the device, drawing random numbers, multiplying
-matrices, summing columns by character, fusing element-wise functions, and capturing a training step.
+differ between devices.
 """
 
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from functools import partial
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -23,30 +21,12 @@ Array = Any
 """An array from the backend's array module. Comments in the code give the shape of each new array."""
 Function = Callable[..., Any]
 Into = Sequence[tuple[int, Array]]
-"""Pairs of the index of a result and the array to write it to (see `Backend.fuse_into`)."""
+"""Pairs of the index of a result and the array to write it to (see `Backend.fuse`)."""
 
 
 def as_columns(steps: Array) -> Array:
     """Rearrange n steps ``(n, K, B)`` into one matrix ``(K, n·B)`` with one column per character."""
     return steps.transpose(1, 0, 2).reshape(steps.shape[1], -1)
-
-
-def store(xp: ModuleType, result: Any, out: Array) -> None:
-    """Write an array ``(H, B)`` to `out`, or a tuple of G arrays to `out` ``(G·H, B)``."""
-    if isinstance(result, tuple):
-        xp.concatenate(result, out=out)
-    else:
-        out[...] = result
-
-
-def into_steps(fused: Function, outputs: Sequence[Sequence[Array]]) -> Function:
-    """Return the function of `Backend.fuse_steps`, given that of `Backend.fuse_into`."""
-
-    def call(t: int, *arguments: Any) -> Any:
-        into = [(k, steps[t]) for k, arrays in enumerate(outputs) for steps in arrays if t < len(steps)]
-        return fused(*arguments, into=into)
-
-    return call
 
 
 class Backend(ABC):
@@ -116,10 +96,6 @@ class Backend(ABC):
             raise MemoryError(f"an array of shape {brief(shape)} exceeds the address space")
         return self._zeros(shape, dtype)
 
-    def arange(self, n: int) -> Array:
-        """Return the integers 0, 1, …, n-1."""
-        return self.xp.arange(n)
-
     def zeros_of_steps(self, shape: tuple[int, int, int], dtype: Any) -> Array:
         """Return zeros ``(T, K, B)`` for T steps, in the memory layout that suits `matmul_steps`."""
         return self.zeros(shape, dtype)
@@ -146,10 +122,7 @@ class Backend(ABC):
         out[...] = product.reshape(len(W), len(out), -1).transpose(1, 0, 2)
 
     def wavefront(self, layers: Sequence[Any], T: int) -> Any:
-        """Return an object that runs the layers of a network, or None if it runs them step by step.
-
-        See `minichar.devices.wavefront.Wavefront` for its methods.
-        """
+        """Return a `minichar.devices.wavefront.Wavefront`, or None if the network runs step by step."""
         return None
 
     def take_columns(self, W: Array, ids: Array, out: Array) -> None:
@@ -183,40 +156,20 @@ class Backend(ABC):
         Arguments and results are arrays (no numbers) of the same shape, such as ``(H, B)``, or tuples of such
         arrays. An argument can also be an array that is broadcast to this shape, or a block ``(G, H, B)``,
         which is passed to the function unchanged or as a tuple of G arrays.
-        """
-        return partial(function, self.xp)
-
-    def fuse_into(self, function: Function) -> Function:
-        """Like `fuse`, and store results in other arrays.
 
         The returned function has a keyword argument ``into``, a sequence of pairs ``(k, out)``. For each
         pair, result k is also written to `out`, which has shape ``(H, B)``, or ``(G·H, B)`` if the result is
-        a tuple of G arrays. On a GPU, the fused kernel writes directly to `out`, without a separate copy.
+        a tuple of G arrays. A fused kernel writes directly to `out`, without a separate copy.
         """
         xp = self.xp
 
         def call(*arguments: Any, into: Into = ()) -> Any:
             results = function(xp, *arguments)
             for k, out in into:
-                store(xp, results[k], out)
-            return results
-
-        return call
-
-    def fuse_steps(self, function: Function, outputs: Sequence[Sequence[Array]]) -> Function:
-        """Like `fuse`, for a function that runs at each step t of a chunk.
-
-        The returned function takes t as its first argument, and also stores result k in ``steps[t]`` for each
-        array `steps` in ``outputs[k]`` with more than t steps. A fused kernel writes directly to them.
-        """
-        xp = self.xp
-
-        def call(t: int, *arguments: Any) -> Any:
-            results = function(xp, *arguments)
-            for result, arrays in zip(results, outputs, strict=False):
-                for steps in arrays:
-                    if t < len(steps):
-                        store(xp, result, steps[t])
+                if isinstance(results[k], tuple):
+                    xp.concatenate(results[k], out=out)
+                else:
+                    out[...] = results[k]
             return results
 
         return call
@@ -245,17 +198,17 @@ class Backend(ABC):
         return call
 
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
-        """Return a function that runs `step`, or a faster equivalent that replays a recording of it.
+        """Return a function ``run(times=1)`` that runs `step`, or replays a recording of it, which is faster.
 
         All arrays that `step` uses must have fixed addresses. `agree` is called with True if recording
         succeeded, and with False otherwise. The recording is used only if `agree` returns True.
         """
-        return step
 
-    def repeat(self, recorded: Function, times: int) -> None:
-        """Call a function from `recorded` several times."""
-        for _ in range(times):
-            recorded()
+        def run(times: int = 1) -> None:
+            for _ in range(times):
+                step()
+
+        return run
 
     def suitable_size(self, cell: str, H: int) -> int:
         """Return the number of hidden units near H that suits a layer of this cell best."""

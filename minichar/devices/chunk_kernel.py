@@ -28,20 +28,12 @@ MAJOR_CAPABILITY, SHARED_LIMIT = 75, 97
 
 @dataclass(frozen=True)
 class Counts:
-    """The numbers of values of a cell, for one unit of one sequence.
-
-    Attributes
-    ----------
-    gates, states, products : int
-        See `minichar.engine.cell.Cell`.
-    cache : tuple of str
-        The values that the backward pass needs besides the states before the step.
-    """
+    """The numbers of values of a cell (`minichar.engine.cell.Cell`), for one unit of one sequence."""
 
     gates: int
     states: int
     products: int
-    cache: tuple[str, ...]
+    cache: tuple[str, ...]  # what the backward pass needs besides the states before the step
 
 
 # A GRU that applies the reset gate before the matrix product has no kernel: its second product depends on the
@@ -58,18 +50,20 @@ MOST = 5
 
 @dataclass(frozen=True)
 class Shape:
-    """The constants that ``layer.cu`` is compiled with.
+    """The constants that ``layer.cu`` is compiled with, for a cell with H units."""
 
-    Attributes
-    ----------
-    H, C : int
-        Number of hidden units, and number of blocks per sequence.
-    counts : Counts
-    """
-
+    cell: str
     H: int
-    C: int
-    counts: Counts
+
+    @property
+    def counts(self) -> Counts:
+        """The numbers of values of the cell."""
+        return KERNELS[self.cell]
+
+    @property
+    def C(self) -> int:
+        """The number of blocks per sequence."""
+        return CLUSTERS[self.H]
 
     @property
     def threads(self) -> int:
@@ -100,16 +94,11 @@ class Shape:
         return "--std=c++17", *(f"-D{name}={value}" for name, value in constants.items())
 
 
-def shape_of(cell: str, H: int) -> Shape | None:
-    """Return the constants for a cell with `H` hidden units, or None if it has no kernel."""
+def has_kernel(xp: ModuleType, index: int, cell: str, H: int) -> bool:
+    """Return whether a cell with H units has a kernel, and GPU `index` the clusters and memory for it."""
     if cell not in KERNELS or H not in CLUSTERS:
-        return None
-    return Shape(H, CLUSTERS[H], KERNELS[cell])
-
-
-def runs_on(xp: ModuleType, index: int, shape: Shape) -> bool:
-    """Return whether GPU `index` has the clusters and the shared memory that a kernel needs."""
-    attribute = xp.cuda.runtime.deviceGetAttribute
+        return False
+    attribute, shape = xp.cuda.runtime.deviceGetAttribute, Shape(cell, H)
     has_clusters = attribute(MAJOR_CAPABILITY, index) >= HOPPER
     return attribute(SHARED_LIMIT, index) >= shape.shared and (shape.C == 1 or has_clusters)
 
@@ -129,9 +118,9 @@ def source(cell: str) -> str:
 
 
 @cache
-def compiled(xp: ModuleType, index: int, cell: str, shape: Shape) -> dict[str, Array]:
-    """Return the compiled kernels of a cell for GPU `index`, which must be the current device."""
-    module = xp.RawModule(code=source(cell), options=shape.options())
+def compiled(xp: ModuleType, index: int, shape: Shape) -> dict[str, Array]:
+    """Return the compiled kernels for GPU `index`, which must be the current device."""
+    module = xp.RawModule(code=source(shape.cell), options=shape.options())
     kernels = {name: module.get_function(f"layer_{name}") for name in ("forward", "backward")}
     for kernel in kernels.values():
         kernel.max_dynamic_shared_size_bytes = shape.shared
@@ -147,7 +136,6 @@ class ChunkKernel:
         CuPy.
     index : int
         Number of the current GPU.
-    cell : str
     shape : Shape
     T, B : int
         Maximum number of time steps in a chunk, and number of sequences.
@@ -164,8 +152,8 @@ class ChunkKernel:
         state of a GRU, after the steps of `backward`. `backward` replaces it with the gradient before them.
     """
 
-    def __init__(self, xp: ModuleType, index: int, cell: str, shape: Shape, T: int, B: int) -> None:
-        self.kernels, self.shape, self.B = compiled(xp, index, cell, shape), shape, B
+    def __init__(self, xp: ModuleType, index: int, shape: Shape, T: int, B: int) -> None:
+        self.kernels, self.shape, self.B = compiled(xp, index, shape), shape, B
         H, counts = shape.H, shape.counts
         self.states = xp.zeros((T + 1, counts.states, H, B), "float32")
         self.cache = xp.zeros((T, len(counts.cache), H, B), "float32")

@@ -10,13 +10,6 @@ from minichar.devices.random import Uniform
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
-def describe_numpy() -> str:
-    """Return a one-line description, such as ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
-    blas = np.show_config(mode="dicts")["Build Dependencies"].get("blas", {})
-    name = f"{blas.get('name', 'an unknown BLAS')} {blas.get('version', '')}".strip()
-    return f"NumPy {np.__version__} with {name}, {threads()}"
-
-
 def threads() -> str:
     """Describe the BLAS thread count: an environment variable or, if none is set, the number of cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -35,8 +28,10 @@ class NumPyBackend(Backend):
         return Uniform(words)
 
     def describe(self) -> str:
-        """Describe NumPy, its BLAS library and the thread count."""
-        return describe_numpy()
+        """Return a description such as ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
+        blas = np.show_config(mode="dicts")["Build Dependencies"].get("blas", {})
+        name = f"{blas.get('name', 'an unknown BLAS')} {blas.get('version', '')}".strip()
+        return f"NumPy {np.__version__} with {name}, {threads()}"
 
     def to_host(self, array: Array) -> np.ndarray:
         """Return the array."""

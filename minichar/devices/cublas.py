@@ -31,11 +31,10 @@ STRICT, TF32 = 0, 3
 """``CUBLAS_DEFAULT_MATH`` and ``CUBLAS_TF32_TENSOR_OP_MATH``. The second mode rounds the operands of float32
 products to TF32, which has 10 mantissa bits instead of 23. float64 products are not affected."""
 
-INT, STRIDE, POINTER = ctypes.c_int, ctypes.c_longlong, ctypes.c_void_p
-HEAD = [POINTER, *[INT] * 5, POINTER]  # handle, transb, transa, n, m, k, α
-MATRIX, MATRICES = [POINTER, INT], [POINTER, INT, STRIDE]  # data, leading dimension, batch stride
-GEMM = [*HEAD, *MATRIX, *MATRIX, POINTER, *MATRIX]  # … B, A, β, out
-BATCHED_GEMM = [*HEAD, *MATRICES, *MATRICES, POINTER, *MATRICES, INT]
+INT, POINTER = ctypes.c_int, ctypes.c_void_p
+MATRIX = [POINTER, INT]  # data, leading dimension
+GEMM = [POINTER, *[INT] * 5, POINTER, *MATRIX, *MATRIX, POINTER, *MATRIX]
+"""The types of handle, transb, transa, n, m, k, α, B, A, β and out."""
 ARGUMENTS = {
     "cublasCreate_v2": [POINTER],
     "cublasSetMathMode": [POINTER, INT],
@@ -43,8 +42,6 @@ ARGUMENTS = {
     "cublasSetWorkspace_v2": [POINTER, POINTER, ctypes.c_size_t],
     "cublasSgemm_v2": GEMM,
     "cublasDgemm_v2": GEMM,
-    "cublasSgemmStridedBatched": BATCHED_GEMM,
-    "cublasDgemmStridedBatched": BATCHED_GEMM,
 }
 """Argument types of each cuBLAS function."""
 REAL = {"float32": ("S", ctypes.c_float), "float64": ("D", ctypes.c_double)}
@@ -53,12 +50,6 @@ REAL = {"float32": ("S", ctypes.c_float), "float64": ("D", ctypes.c_double)}
 
 class CuBLASError(RuntimeError):
     """Raised if a cuBLAS function returns an error."""
-
-
-def load_library() -> Any:
-    """Load the cuBLAS library that CuPy uses. Loading can fail with any type of exception."""
-    pathfinder = import_module("cuda.pathfinder")  # CuPy 14 requires this package
-    return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
 
 
 class Products(local):
@@ -70,17 +61,17 @@ class Products(local):
     ----------
     xp : module
         CuPy.
-    library
-        The cuBLAS library, as returned by `load_library`.
     tf32 : bool
         Whether the operands of float32 products may be rounded to TF32.
     """
 
-    def __init__(self, xp: ModuleType, library: Any, tf32: bool = False) -> None:
-        self.xp, self.library, self.tf32 = xp, library, tf32
+    def __init__(self, xp: ModuleType, tf32: bool = False) -> None:
+        pathfinder = import_module("cuda.pathfinder")  # finds the library that CuPy uses
+        self.xp, self.tf32 = xp, tf32
+        self.library: Any = ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
         for name, types in ARGUMENTS.items():
-            getattr(library, name).argtypes = types
-        library.cublasGetStatusName.restype = ctypes.c_char_p
+            getattr(self.library, name).argtypes = types
+        self.library.cublasGetStatusName.restype = ctypes.c_char_p
         self.stream: Any = None
         self.handle = POINTER()
         self.call("cublasCreate_v2", ctypes.byref(self.handle))
@@ -123,16 +114,11 @@ class Products(local):
             self.stream = stream  # kept alive, so that no other stream reuses the address
 
     def matmul(self, A: Array, B: Array, out: Array | None = None, add: bool = False) -> Array:
-        """Return ``A @ B``, optionally written to `out` or added to it.
-
-        A is ``(M, K)`` and B is ``(K, N)``, each with an optional leading batch dimension.
-        """
-        (M, K), N = A.shape[-2:], B.shape[-1]
-        batch = [len(X) for X in (A, B) if X.ndim == 3]
-        shape = (*batch[:1], M, N)
+        """Return ``A @ B`` ``(M, N)``, optionally written to `out` or added to it."""
+        (M, K), N = A.shape, B.shape[-1]
         if out is None:
-            out = self.xp.empty(shape, A.dtype)
-        if B.shape[-2] != K or len({*batch}) > 1 or out.shape != shape or not A.dtype == B.dtype == out.dtype:
+            out = self.xp.empty((M, N), A.dtype)
+        if B.shape != (K, N) or out.shape != (M, N) or not A.dtype == B.dtype == out.dtype:
             described = (f"{X.dtype} {X.shape}" for X in (A, B, out))
             raise ValueError("cannot multiply {} by {} into {}".format(*described))
         (trans_a, lda), (trans_b, ldb), (trans_out, ldc) = layout(A), layout(B), layout(out)
@@ -140,21 +126,15 @@ class Products(local):
             raise ValueError(f"the rows of the output are not contiguous: strides {out.strides}")
         letter, real = REAL[A.dtype.name]
         self.use_current_stream()
-        head = self.handle, trans_b, trans_a, N, M, K, ctypes.byref(real(1.0))
-        beta = ctypes.byref(real(1.0 if add else 0.0))
-        pa, pb, pc = (X.data.ptr for X in (A, B, out))
-        if batch:
-            a, b, c = (pa, lda, distance(A)), (pb, ldb, distance(B)), (pc, ldc, distance(out))
-            self.call(f"cublas{letter}gemmStridedBatched", *head, *b, *a, beta, *c, batch[0])
-        else:
-            self.call(f"cublas{letter}gemm_v2", *head, pb, ldb, pa, lda, beta, pc, ldc)
+        alpha, beta = ctypes.byref(real(1.0)), ctypes.byref(real(1.0 if add else 0.0))
+        a, b, c = (A.data.ptr, lda), (B.data.ptr, ldb), (out.data.ptr, ldc)
+        self.call(f"cublas{letter}gemm_v2", self.handle, trans_b, trans_a, N, M, K, alpha, *b, *a, beta, *c)
         return out
 
 
 def layout(X: Array) -> tuple[int, int]:
     """Return ``(0, leading dimension)`` if the rows of X are contiguous, or ``(1, …)`` if its columns are."""
-    (rows, columns), itemsize = X.shape[-2:], X.itemsize
-    row, column = (stride // itemsize for stride in X.strides[-2:])
+    (rows, columns), (row, column) = X.shape, (stride // X.itemsize for stride in X.strides)
     for transposed, inner, size, outer, count in (
         (0, column, columns, row, rows),
         (1, row, rows, column, columns),
@@ -162,8 +142,3 @@ def layout(X: Array) -> tuple[int, int]:
         if (inner == 1 or size == 1) and (outer >= size or count == 1):
             return transposed, max(outer, size)
     raise ValueError(f"neither the rows nor the columns are contiguous: shape {X.shape}, strides {X.strides}")
-
-
-def distance(X: Array) -> int:
-    """Return the stride between the matrices of a batch, in elements, or 0 if X is a single matrix."""
-    return int(X.strides[0] // X.itemsize) if X.ndim == 3 else 0

@@ -17,11 +17,10 @@ from minichar.devices.backend import (
     Function,
     Into,
     as_columns,
-    into_steps,
     unusable,
 )
-from minichar.devices.chunk_kernel import CLUSTERS, MOST, ChunkKernel, Shape, runs_on, shape_of
-from minichar.devices.cublas import REAL, Products, load_library
+from minichar.devices.chunk_kernel import CLUSTERS, MOST, ChunkKernel, Shape, has_kernel
+from minichar.devices.cublas import REAL, Products
 from minichar.devices.failure import OPENED
 from minichar.devices.graph import WARM_UP, CudaGraph
 from minichar.devices.means import compile_with_mean
@@ -31,7 +30,7 @@ from minichar.devices.philox import Philox, PhiloxUniform
 from minichar.devices.random import Uniform
 from minichar.devices.wavefront import Lane, LayerInBlocks, LayerInKernel, Wavefront
 from minichar.errors import MinicharError
-from minichar.extras import install_command, one_line
+from minichar.extras import install_command
 
 NO_DEVICE = 100
 """The CUDA error code cudaErrorNoDevice: a driver is installed, but there is no GPU."""
@@ -50,30 +49,31 @@ class CuPyBackend(Backend):
 
     Attributes
     ----------
-    products : Products or None
-        Object whose matrix products can be captured in a CUDA graph. If None, CuPy's own matrix products are
-        used, and steps are not captured.
+    products : Products
+        Object whose matrix products of float32 and float64 arrays can be captured in a CUDA graph.
     """
 
     samples_in_blocks = True
     warm_up = WARM_UP + 1
 
-    def __init__(self, index: int, xp: ModuleType, products: Products | None = None) -> None:
+    def __init__(self, index: int, xp: ModuleType, products: Products) -> None:
         super().__init__(f"gpu:{index}", xp)
         self.index, self.products, self.philox = index, products, Philox(self)
-        self.tf32 = products is not None and products.tf32
+        self.tf32 = products.tf32
         self.warnings: set[str] = set()
         self.onehots = {dtype: self.fuse(onehot_of(dtype)) for dtype in (*REAL, "complex128")}
 
     def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
         """Return the matrix product ``A @ B``, written to `out` if given."""
-        if self.products is None or A.dtype.name not in REAL:
+        if A.dtype.name not in REAL:
             return super().matmul(A, B, out)
+        if B.ndim == 3:  # in exact layer normalisation
+            return self.xp.stack([self.products.matmul(A, matrix) for matrix in B])
         return self.products.matmul(A, B, out)
 
     def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
         """Add the matrix product ``A @ B`` to `out`, and return `out`."""
-        if self.products is None or A.dtype.name not in REAL:
+        if A.dtype.name not in REAL:
             return super().add_matmul(A, B, out)
         return self.products.matmul(A, B, out, add=True)
 
@@ -94,8 +94,7 @@ class CuPyBackend(Backend):
             for layer, kernel in zip(layers, kernels, strict=True)
         ]
         # The chunk kernel runs all steps at once, because it reads the weights in each call.
-        several = self.products is not None and not self.uses_chunk_kernel
-        return Wavefront(parts, self.run_lanes if several else None)
+        return Wavefront(parts, None if self.uses_chunk_kernel else self.run_lanes)
 
     def run_lanes(self, lanes: Sequence[Lane], blocks: Sequence[slice]) -> None:
         """Run each lane over the blocks on its own stream.
@@ -103,7 +102,6 @@ class CuPyBackend(Backend):
         A lane runs on a block while the lane before it runs on the next block. A step that is part of a
         network with L layers then takes about the time of one layer.
         """
-        assert self.products is not None
         caller, streams = self.xp.cuda.get_current_stream(), self.products.lanes(len(lanes))
         begin = self._record(caller)
         for block in blocks:
@@ -147,10 +145,6 @@ class CuPyBackend(Backend):
             del onehot  # free the memory before the next block is allocated
 
     def fuse(self, function: Function) -> Function:
-        """Return a function that runs `function` as a single kernel."""
-        return self.fuse_into(function)
-
-    def fuse_into(self, function: Function) -> Function:
         """Return a function that runs `function` as a single kernel.
 
         `cupy.fuse` supports only arrays, so tuples are flattened for each call and restored
@@ -200,10 +194,6 @@ class CuPyBackend(Backend):
 
         return call
 
-    def fuse_steps(self, function: Function, outputs: Sequence[Sequence[Array]]) -> Function:
-        """Return a function that runs `function` as a single kernel, which writes directly to the outputs."""
-        return into_steps(self.fuse_into(function), outputs)
-
     def fuse_with_mean(self, function: Function, H: int, dtype: Any) -> Function:
         """Return a function that runs `function` as a single kernel."""
         return compile_with_mean(self.xp, function, H)
@@ -211,37 +201,25 @@ class CuPyBackend(Backend):
     def chunk_kernel(self, layer: Any, T: int) -> ChunkKernel | None:
         """Return a `ChunkKernel` for a layer, or None if the device or the layer does not suit it."""
         _, H, B = layer.start.shape
+        name = layer.cell.name
         if not self.uses_chunk_kernel or layer.start.dtype != "float32" or layer.norms:
             return None
-        shape = self._shape_of(layer.cell.name, H)
-        if shape is None or T * B * H * MOST >= 1 << 31:  # the kernel has 32-bit indices
+        fits = T * B * H * MOST < 1 << 31  # the kernel has 32-bit indices
+        if not fits or not has_kernel(self.xp, self.index, name, H):
             return None
         self.announce_compilation()
-        return ChunkKernel(self.xp, self.index, layer.cell.name, shape, T, B)
+        return ChunkKernel(self.xp, self.index, Shape(name, H), T, B)
 
     def suitable_size(self, cell: str, H: int) -> int:
         """Return the number of hidden units within a quarter of H that has a chunk kernel, or H."""
-        near = (size for size in CLUSTERS if abs(size - H) <= H / 4 and self._shape_of(cell, size))
-        return next(near, H) if self.uses_chunk_kernel else H
-
-    def _shape_of(self, cell: str, H: int) -> Shape | None:
-        """Return the constants of the chunk kernel for this GPU, or None if there is none."""
-        shape = shape_of(cell, H)
-        return shape if shape and runs_on(self.xp, self.index, shape) else None
+        near = (size for size in CLUSTERS if abs(size - H) <= H / 4)
+        usable = (size for size in near if has_kernel(self.xp, self.index, cell, size))
+        return next(usable, H) if self.uses_chunk_kernel else H
 
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
         """Return a function that captures `step` as a CUDA graph after a warm-up, and then replays it."""
         self.announce_compilation()
-        if self.products is None:
-            return super().recorded(step)
         return CudaGraph(self.xp, step, agree, self._warn_once)
-
-    def repeat(self, recorded: Function, times: int) -> None:
-        """Call a function from `recorded` several times."""
-        if isinstance(recorded, CudaGraph):
-            recorded(times)  # on the graph's stream, without an event for each call
-        else:
-            super().repeat(recorded, times)
 
     def _warn_once(self, message: str) -> None:
         if message not in self.warnings:  # all steps are likely to fail for the same reason
@@ -250,26 +228,15 @@ class CuPyBackend(Backend):
 
     def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:
         """Return a function that sums arrays over the ranks with NCCL, or None if NCCL cannot be used."""
-        return open_nccl(self.xp, self.index, self.products is not None, comm)
-
-    def tf32_note(self, dtype: str) -> str:
-        """Return the reason why TF32 does not affect matrix products of a dtype, or "" if it does."""
-        if self.products is None:
-            return "TF32 has no effect because cuBLAS cannot be used directly"
-        return super().tf32_note(dtype)
+        return open_nccl(self.xp, self.index, comm)
 
     def announce_compilation(self) -> None:
         """Announce, at most once, that the first step compiles kernels, unless they seem to be cached."""
-        if notice := self.compile_notice():
-            self.announce(notice)
-            self.announce = lambda notice: None
-
-    def compile_notice(self) -> str:
-        """Return a notice that the first step compiles kernels, or "" if they seem to be cached already."""
         folder = Path(os.environ.get("CUPY_CACHE_DIR", os.path.expanduser("~/.cupy/kernel_cache")))
-        if len(list(folder.glob("*.cubin"))) >= KERNELS:
-            return ""
-        return f"compiling GPU kernels; this happens only once because CuPy caches them in {folder}"
+        if len(list(folder.glob("*.cubin"))) < KERNELS:
+            once = "this happens only once because CuPy caches them in"
+            self.announce(f"compiling GPU kernels; {once} {folder}")
+            self.announce = lambda notice: None
 
     def describe(self) -> str:
         """Return the versions of CuPy and CUDA, the name and memory of the GPU, and how steps are run.
@@ -281,7 +248,7 @@ class CuPyBackend(Backend):
         modes = {
             "TF32": self.tf32,
             "chunk kernel": self.uses_chunk_kernel,
-            "no CUDA graphs": self.products is None or bool(self.warnings),
+            "no CUDA graphs": bool(self.warnings),
         }
         hardware = (
             f"CuPy {self.xp.__version__}, CUDA driver {runtime.driverGetVersion()}, runtime "
@@ -328,34 +295,20 @@ def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
     try:
         device = cupy.cuda.Device(index)
         device.use()
-        cupy.asnumpy(cupy.tanh(cupy.ones((2, 2)) @ cupy.ones((2, 2))))
+        tf32 = tf32 and int(device.compute_capability) >= AMPERE
+        backend = CuPyBackend(index, cupy, products_on(cupy, index, tf32))
+        one = cupy.tanh(cupy.ones((2, 2), "float32"))
+        cupy.asnumpy(backend.matmul(one, one))  # synchronises, so asynchronous errors are raised here
     except Exception as error:  # for example, a CUDA library is missing or the GPU is busy
         what = f"a test computation with {version} failed"
         missing = isinstance(error, ImportError) or any(part in str(error).lower() for part in MISSING)
         remedy = install_command("gpu") if missing else "check the GPU with nvidia-smi"
         raise unusable(name, what, error, remedy, DeviceFailure) from error
     OPENED.append(name)
-    tf32 = tf32 and int(device.compute_capability) >= AMPERE
-    return CuPyBackend(index, cupy, open_products(cupy, index, tf32))
+    return backend
 
 
 @cache  # workspaces are never freed, so they are shared
 def products_on(cupy: ModuleType, index: int, tf32: bool) -> Products:
     """Return the shared `Products` for GPU `index`, which must be the current device."""
-    return Products(cupy, load_library(), tf32)
-
-
-def open_products(cupy: ModuleType, index: int, tf32: bool) -> Products | None:
-    """Return an object whose matrix products can be captured in a CUDA graph.
-
-    If cuBLAS cannot be used, issue a warning and return None.
-    """
-    try:
-        products, one = products_on(cupy, index, tf32), cupy.ones((1, 1), "float32")
-        cupy.asnumpy(products.matmul(one, one))  # synchronises, so asynchronous errors are raised here
-        return products
-    except Exception as error:  # for example, the library is missing or the GPU is out of memory
-        why = one_line(error)
-        message = f"cuBLAS cannot be used directly, so each operation is launched separately ({why})"
-        warn(message, RuntimeWarning, 2)
-        return None
+    return Products(cupy, tf32)

@@ -5,7 +5,6 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from statistics import median
 from time import perf_counter
 
 from minichar.devices.backend import Backend, DeviceFailure
@@ -16,29 +15,20 @@ from minichar.extras import one_line
 
 DEVICES = ("cpu", "gpu", "opencl")
 N = 1024
-"""Size N of the N × N matrices in the timed matrix product."""
+"""Size of the matrices in the timed matrix product."""
 REPEATS = 5
+"""Number of times to measure the speed. The highest one is used."""
 LITTLE_DISK = 1 << 30
 """Free disk space, in bytes, below which checkpoints may not fit."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One row of the ``minichar doctor`` table.
+    """One row of the ``minichar doctor`` table."""
 
-    Attributes
-    ----------
-    what : str
-        Name of the check.
-    ok : bool
-        Whether the check passed.
-    found : str
-        Result of the check, or the problem and how to fix it.
-    """
-
-    what: str
+    what: str  # name of the check
     ok: bool
-    found: str
+    found: str  # result of the check, or the problem and how to fix it
 
 
 def examine(folder: str = ".") -> Iterator[Finding]:
@@ -77,16 +67,16 @@ def examine_kind(kind: str) -> Iterator[Finding]:
 def time_device(name: str, backend: Backend) -> Finding:
     """Describe an open device and time a matrix product on it."""
     try:
-        speed = f"{backend.describe()}: {gigaflops(backend):,.0f} GFLOP/s"
+        speed = f"{backend.describe()}: {gigaflops(backend, N):,.0f} GFLOP/s"
         return Finding(name, True, "; ".join(filter(None, [speed, backend.expectation])))
     except Exception as error:  # drivers and libraries can raise any exception
         return Finding(name, False, f"the device was opened but cannot be used: {one_line(error)}")
 
 
-def gigaflops(backend: Backend) -> float:
-    """Return the median speed of a float32 N × N matrix product, in GFLOP/s."""
-    A = backend.to_device(host_generator(0).random((N, N), dtype="float32"))  # (N, N)
-    out = backend.zeros((N, N), "float32")  # (N, N)
+def gigaflops(backend: Backend, n: int) -> float:
+    """Return the speed of a float32 matrix product of two n × n matrices, in GFLOP/s."""
+    A = backend.to_device(host_generator(0).random((n, n), dtype="float32"))  # (n, n)
+    out = backend.zeros((n, n), "float32")  # (n, n)
 
     def once() -> float:
         begun = perf_counter()
@@ -95,4 +85,4 @@ def gigaflops(backend: Backend) -> float:
         return perf_counter() - begun
 
     once()
-    return 2 * N**3 / median(once() for _ in range(REPEATS)) / 1e9
+    return 2 * n**3 / min(once() for _ in range(REPEATS)) / 1e9

@@ -52,23 +52,12 @@ class Kernel:
 
     The kernel's arrays are the function's arguments, the arrays to which results are also written, and a new
     array for each result that is in none of these.
-
-    Attributes
-    ----------
-    source : str
-        The code, in the form that `minichar.devices.opencl_kernels.Kernels.launch` expects.
-    places : list of Place
-        The place of each array in the results.
-    nesting : Nesting
-        The structure of the results.
-    new : int
-        Number of new arrays.
     """
 
-    source: str
-    places: list[Place]
-    nesting: Nesting
-    new: int
+    source: str  # in the form that `minichar.devices.opencl.Kernels.launch` expects
+    places: list[Place]  # of the results
+    nesting: Nesting  # structure of the results
+    new: int  # number of new arrays
 
 
 class Symbol(NDArrayOperatorsMixin):
@@ -92,21 +81,12 @@ class Symbol(NDArrayOperatorsMixin):
 
 
 class Code:
-    """The code of a kernel.
-
-    Attributes
-    ----------
-    lines : list of str
-    arrays : int
-        Number of arrays so far.
-    places : dict of int to Place
-        The place of each symbol that is in an array, keyed by its ``id``.
-    """
+    """The code of a kernel."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self.arrays = 0
-        self.places: dict[int, Place] = {}
+        self.arrays = 0  # number of arrays so far
+        self.places: dict[int, Place] = {}  # of each symbol that is in an array, keyed by its ``id``
 
     def load(self, blocks: int | None) -> Any:
         """Load an argument. Return a symbol or, if the argument is a block, a tuple of symbols."""
@@ -131,7 +111,7 @@ class Code:
 
 
 def translate(function: Function, arguments: Sequence[Any], written: Sequence[int], rows: int) -> Kernel:
-    """Translate ``function(xp, *arguments)``, with the argument ``into`` of `Backend.fuse_into`.
+    """Translate ``function(xp, *arguments)``, with the argument ``into`` of `Backend.fuse`.
 
     Parameters
     ----------

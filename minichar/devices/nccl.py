@@ -21,9 +21,7 @@ def load_nccl() -> ModuleType:
         return import_module("cupy.cuda.nccl")
 
 
-def open_nccl(
-    cupy: ModuleType, index: int, captures: bool, comm: Any
-) -> Callable[[Array, Array], None] | None:
+def open_nccl(cupy: ModuleType, index: int, comm: Any) -> Callable[[Array, Array], None] | None:
     """Connect the GPUs of all ranks. All ranks must call this function.
 
     Parameters
@@ -31,16 +29,14 @@ def open_nccl(
     cupy : module
     index : int
         Index of this rank's GPU.
-    captures : bool
-        Whether this rank captures its steps as CUDA graphs. NCCL requires the same value on all ranks.
     comm : mpi4py.MPI.Comm
 
     Returns
     -------
     callable or None
         ``all_reduce(sent, received)`` sets `received` to the sum of `sent` over all ranks, on the current
-        stream. None if NCCL is missing on any rank, if two ranks use the same GPU (NCCL does not support
-        this), or if only some ranks capture their steps. Rank 0 then issues a warning with the reason.
+        stream. None if NCCL is missing on any rank, or if two ranks use the same GPU, which NCCL does not
+        support. Rank 0 then issues a warning with the reason.
 
     Raises
     ------
@@ -49,14 +45,12 @@ def open_nccl(
     """
     nccl = load_nccl()
     gpu = (node(), cupy.cuda.Device(index).pci_bus_id)
-    gpus, captured = zip(*comm.allgather((gpu if nccl.available else None, captures)), strict=True)
+    gpus = comm.allgather(gpu if nccl.available else None)
     why, rank = "", comm.Get_rank()
     if None in gpus:
         why = "NCCL is missing on at least one rank (pip install nvidia-nccl-cu12)"
     elif len({*gpus}) < len(gpus):
         why = "several ranks use the same GPU (set CUDA_VISIBLE_DEVICES to a different GPU for each)"
-    elif len({*captured}) > 1:
-        why = "only some ranks can capture steps in CUDA graphs"
     if why:
         if rank == 0:
             warn(f"gradients are averaged on the host because {why}", RuntimeWarning, stacklevel=2)

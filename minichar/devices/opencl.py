@@ -4,6 +4,7 @@ import os
 import site
 import sys
 from collections.abc import Sequence
+from ctypes import c_uint64
 from functools import cache
 from importlib import import_module
 from math import prod
@@ -13,17 +14,18 @@ from warnings import warn
 
 import numpy as np
 
-from minichar.devices.backend import Array, Backend, DeviceFailure, Function, Into, into_steps, unusable
+from minichar.devices.backend import Array, Backend, DeviceFailure, Function, Into, unusable
 from minichar.devices.deadlock import avoid_deadlocks
 from minichar.devices.elementwise import Kernel, translate
 from minichar.devices.nesting import Nesting, flatten, nest, nesting_of
-from minichar.devices.opencl_kernels import REAL, Kernels
 from minichar.devices.random import CountedUniform, Real, Uniform
 from minichar.errors import MinicharError
 from minichar.extras import install_command, one_line
 
 Layouts = tuple[tuple[tuple[int, ...], np.dtype, bool], ...]
 """The shape and dtype of each array, and whether it is contiguous."""
+REAL = {"float32": "float", "float64": "double"}
+"""The dtypes for which kernels are compiled, and their names in OpenCL C."""
 VECTOR, COPYING = "dpnp.backend.extensions.vm._vm_impl", "dpnp.tensor._copy_utils"
 """The private modules of dpnp that `avoid_deadlocks` patches."""
 SUM_COLUMNS = """
@@ -40,6 +42,38 @@ __kernel void run(
 """Kernel for `DpnpBackend.sum_columns`. Each work item adds the elements of one row in order."""
 
 
+class Kernels:
+    """The kernels for one queue, which must be in order."""
+
+    def __init__(self, queue: Any) -> None:
+        self.queue, self.kernel = queue, cache(self._compile)
+
+    def _compile(self, source: str, dtype: str) -> Any:
+        source = f"typedef {REAL[dtype]} real;\n{source}"
+        program = import_module("dpctl.program").create_program_from_source(self.queue, source, "")
+        return program.get_sycl_kernel("run")
+
+    def launch(
+        self, source: str, dtype: str, arrays: Sequence[Array], size: int, numbers: Sequence[int] = ()
+    ) -> None:
+        """Launch a kernel with `size` work items.
+
+        The source is OpenCL C with a kernel ``run``, in which ``real`` is the type of the elements. Its
+        arguments are, for each array, the address of its memory and the index of its first element, followed
+        by the numbers, of type ``ulong``.
+        """
+        arguments: list[Any] = []
+        for array in arrays:
+            there = array.get_array()
+            # __sycl_usm_array_interface__, which also contains the offset, would wait for the queue.
+            arguments += there.usm_data, c_uint64(there._element_offset)
+        arguments += map(c_uint64, numbers)
+        event = self.queue.submit_async(self.kernel(source, dtype), arguments, [size])
+        release = self.queue._submit_keep_args_alive(arguments, [event])
+        # On a CPU, oneMKL's dot products ignore the order of the queue, and wait only for these events.
+        import_module("dpctl.utils").SequentialOrderManager[self.queue].add_event_pair(release, event)
+
+
 class DpnpBackend(Backend):
     """Backend for an OpenCL device, using dpnp."""
 
@@ -49,7 +83,7 @@ class DpnpBackend(Backend):
         super().__init__(f"opencl:{index}", xp)
         self.queue, self.kernels = queue, Kernels(queue)
         # The result is a tuple because a tuple is written only to `into`, without a new array.
-        self.add = self.fuse_into(lambda xp, a, b: ((a + b,),))
+        self.add = self.fuse(lambda xp, a, b: ((a + b,),))
 
     def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
         """Add the matrix product ``A @ B`` to `out`, and return `out`."""
@@ -70,16 +104,12 @@ class DpnpBackend(Backend):
             super().sum_columns(columns, ids, out)
 
     def fuse(self, function: Function) -> Function:
-        """Return a function that runs `function` as a single kernel."""
-        return self.fuse_into(function)
-
-    def fuse_into(self, function: Function) -> Function:
         """Return a function that runs `function` as a single kernel.
 
         The arrays must be contiguous, and all float32 or all float64; otherwise, each operation is launched
         separately. If `function` cannot be translated to OpenCL C, a warning says so.
         """
-        separate = super().fuse_into(function)
+        separate = super().fuse(function)
 
         @cache
         def kernel_for(*layout: Any) -> Kernel | None:
@@ -106,14 +136,6 @@ class DpnpBackend(Backend):
             return nest(kernel.nesting, (place.find(arrays) for place in kernel.places))
 
         return call
-
-    def fuse_steps(self, function: Function, outputs: Sequence[Sequence[Array]]) -> Function:
-        """Return a function that runs `function` as a single kernel, which writes directly to the outputs."""
-        return into_steps(self.fuse_into(function), outputs)
-
-    def arange(self, n: int) -> Array:
-        """Return the integers 0, 1, …, n-1."""
-        return self.xp.arange(n, sycl_queue=self.queue)
 
     def _kernel(
         self, function: Function, nesting: Nesting, written: tuple[int, ...], layouts: Layouts

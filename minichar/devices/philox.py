@@ -74,7 +74,7 @@ class Philox:
     def __init__(self, backend: Backend) -> None:
         self.xp = backend.xp
         functions: dict[Function, int] = {float32: 4, float64: 2, drop: 4, bernoulli: 2}
-        self.kernels = {function: (backend.fuse_into(function), each) for function, each in functions.items()}
+        self.kernels = {function: (backend.fuse(function), each) for function, each in functions.items()}
         # Cache the counters for the four most recent sizes, because creating them launches a kernel.
         self.counters = lru_cache(4)(lambda n: backend.xp.arange(n, dtype="uint64")[None])  # (1, n)
 

@@ -54,7 +54,7 @@ class CountedUniform(Uniform):
     """Base class of generators for devices whose generator state cannot be saved.
 
     Each block of numbers is drawn from a new generator, seeded with `words` and the number of previous
-    blocks. The generator's state is therefore just the number of blocks drawn.
+    blocks, which is the state.
     """
 
     def __init__(self, words: tuple[int, ...]) -> None:
@@ -83,15 +83,7 @@ class ColumnsOf(Uniform):
     """Generator of uniform random numbers for some of the B sequences in a batch.
 
     Numbers are drawn for all B sequences, so they do not depend on how a batch is divided among processes.
-
-    Parameters
-    ----------
-    generator : Uniform
-    columns : slice
-        The sequences for which to return random numbers.
-    B : int
-    zeros : callable
-        ``zeros(shape, dtype)`` returns an array on the device (`Backend.zeros`).
+    ``zeros(shape, dtype)`` returns an array on the device (`Backend.zeros`).
     """
 
     def __init__(

@@ -75,12 +75,7 @@ class Wavefront:
 
 
 class LayerInBlocks:
-    """Runs a layer over blocks of steps.
-
-    Parameters
-    ----------
-    layer : minichar.engine.layer.Layer
-    """
+    """Runs a layer (`minichar.engine.layer.Layer`) over blocks of steps."""
 
     def __init__(self, layer: Any) -> None:
         self.layer = layer
@@ -104,10 +99,6 @@ class LayerInBlocks:
 
 class ProductInBlocks:
     """Computes the pre-activations of a linear layer; its inputs are multiplied for several steps at once.
-
-    Parameters
-    ----------
-    linear : minichar.engine.linear.Linear
 
     Attributes
     ----------

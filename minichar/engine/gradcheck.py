@@ -37,13 +37,8 @@ Loss = Callable[[np.ndarray], complex]
 class Row:
     """The gradient-check result for one parameter.
 
-    Attributes
-    ----------
-    name : str
-    shape : tuple of int
-    complex_error, central_error : float
-        Largest difference between the hand-written gradient and each numerical gradient,
-        relative to the largest entry of the numerical gradient.
+    Each error is the largest difference between the hand-written and the numerical gradient, relative to the
+    largest entry of the numerical gradient.
     """
 
     name: str

@@ -14,7 +14,7 @@ If a sequence contains several documents, the states can be reset to zero before
 """
 
 from collections.abc import Sequence
-from functools import cached_property, wraps
+from functools import wraps
 from types import ModuleType
 from typing import Any
 
@@ -102,20 +102,14 @@ class Layer:
         self.set_keep(None)
         self.takes = slice(0 if cell.takes_h_prev else 1, None)  # the states that the cell takes
         self.above: list[Array] = []
-        self.h_to = [self.recurrent.h[1:]]  # h is an input to the matrix product of the next step
+        self.h_to = [self.recurrent.h[1:]]  # h is an input of the next step and of the next layer
         self.connect()
 
     def connect(self) -> None:
-        """Prepare the cell's forward function, which also stores h for the next step and the next layer."""
-        (stage,) = self.cell.stages
-        self.cell_forward = self.backend.fuse_steps(stage.forward, [self.h_to])
-
-    @cached_property
-    def cell_backward(self) -> Function:
-        """The backward function of the cell, which stores the gradients of the pre-activations."""
+        """Prepare the cell's functions."""
         (stage,) = self.cell.stages
         function = with_direct_gradient(stage.backward) if self.cell.takes_h_prev else stage.backward
-        return self.backend.fuse_steps(function, [[linear.da] for linear in self.linears])
+        self.cell_forward, self.cell_backward = map(self.backend.fuse, (stage.forward, function))
 
     def use_products(self, products: Sequence[Function]) -> None:
         """Compute the pre-activations at step t with these functions, followed by layer normalisation."""
@@ -148,7 +142,8 @@ class Layer:
         if t == 0 or self.keep is not None:  # otherwise, the previous step has already stored h
             self.enter(t)
         a = [product(t) for product in self.products]
-        *states, cache = self.cell_forward(t, *a, *self.before[t][self.takes])
+        into = [(0, steps[t]) for steps in self.h_to if t < len(steps)]
+        *states, cache = self.cell_forward(*a, *self.before[t][self.takes], into=into)
         if self.keeps_caches:
             self.caches[t] = cache
         self.states[t + 1] = states
@@ -183,7 +178,8 @@ class Layer:
 
     def step_backward(self, t: int, dh: Array) -> list[Array]:
         """Store ``da[t]`` of the matrix products; return the gradients of the states that the cell takes."""
-        gradients = self.cell_backward(t, dh, *self.dstates, self.caches[t])
+        into = [(k, linear.da[t]) for k, linear in enumerate(self.linears)]
+        gradients = self.cell_backward(dh, *self.dstates, self.caches[t], into=into)
         for norm, linear in zip(self.norms, self.linears, strict=False):
             norm.backward(t, linear.da[t].reshape(linear.gates, -1, linear.B))
         return gradients[len(self.linears) :]

@@ -101,7 +101,7 @@ class ReadOut:
         self.s[:, -1] = 1.0
         self.x = self.s[:, :-1]  # (T, H, B)
         self.piece = min(T, max(1, PIECE // (V * B)))
-        self.numbers = backend.arange(self.piece * B)  # (piece·B,)
+        self.numbers = backend.to_device(np.arange(self.piece * B))  # (piece·B,)
 
     @cached_property
     def dx(self) -> Array:

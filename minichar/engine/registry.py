@@ -27,15 +27,7 @@ def register(cell: Cell) -> Cell:
 
 
 def check_cell(cell: Cell) -> None:
-    """Check a cell's definition.
-
-    Raises
-    ------
-    MinicharError
-        If the name is invalid, a letter is missing or not unique, the products do not meet the requirements
-        of `Stage` and `Product`, a bias is that of no gate, or a forward function returns the wrong number of
-        arrays.
-    """
+    """Check a cell's definition, and raise a `MinicharError` if it is invalid."""
     if not fullmatch(r"[\w-]+", cell.name) or cell.name == AUTOMATIC.flag:  # used in file names
         raise MinicharError(
             f"invalid cell name {cell.name!r}: "

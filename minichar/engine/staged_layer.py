@@ -7,10 +7,9 @@ The GRU that applies its reset gate before the matrix product (`minichar.engine.
 registered cell with two stages.
 """
 
-from functools import cached_property
 from itertools import accumulate, pairwise
 
-from minichar.devices.backend import Array, Function
+from minichar.devices.backend import Array
 from minichar.engine.layer import Layer, with_direct_gradient
 
 
@@ -26,31 +25,26 @@ class StagedLayer(Layer):
     """
 
     def connect(self) -> None:
-        """Fuse the forward functions of the stages, each of which stores its result for the next one."""
+        """Prepare the functions of the stages, each of which stores its result for the next one."""
         ends = accumulate((len(stage.products) for stage in self.cell.stages), initial=0)
         self.own = [slice(*pair) for pair in pairwise(ends)]
         self.inputs = [next(linear for linear in self.linears[own] if linear.reads_h) for own in self.own]
-        h_to = [*([linear.h] for linear in self.inputs[1:]), self.h_to]
-        stages = zip(self.cell.stages, h_to, strict=True)
-        self.forwards = [self.backend.fuse_steps(stage.forward, [steps]) for stage, steps in stages]
-
-    @cached_property
-    def backwards(self) -> list[Function]:
-        """The backward functions of the stages."""
+        self.results_to = [*([linear.h] for linear in self.inputs[1:]), self.h_to]
         functions = [stage.backward for stage in self.cell.stages]
         if self.cell.takes_h_prev:
             functions[-1] = with_direct_gradient(functions[-1])
-        das = [[[linear.da] for linear in self.linears[own]] for own in self.own]
-        return [self.backend.fuse_steps(*each) for each in zip(functions, das, strict=True)]
+        self.forwards = [self.backend.fuse(stage.forward) for stage in self.cell.stages]
+        self.backwards = [self.backend.fuse(function) for function in functions]
 
     def step(self, t: int) -> Array:
         """Run step t on the stored inputs. Return h ``(H, B)``."""
         if t == 0 or self.keep is not None:  # otherwise, the previous step has already stored h
             self.enter(t)
         passed, caches = self.before[t][self.takes], []
-        for own, forward in zip(self.own, self.forwards, strict=True):
+        for own, forward, to in zip(self.own, self.forwards, self.results_to, strict=True):
             a = [product(t) for product in self.products[own]]
-            h, *passed, cache = forward(t, *a, *passed)
+            into = [(0, steps[t]) for steps in to if t < len(steps)]
+            h, *passed, cache = forward(*a, *passed, into=into)
             caches.append(cache)
         if self.keeps_caches:
             self.caches[t] = caches
@@ -62,7 +56,8 @@ class StagedLayer(Layer):
         dpassed = self.dstates
         for k, backward in reversed(list(enumerate(self.backwards))):
             linears = self.linears[self.own[k]]
-            gradients = backward(t, dh, *dpassed, self.caches[t][k])
+            into = [(number, linear.da[t]) for number, linear in enumerate(linears)]
+            gradients = backward(dh, *dpassed, self.caches[t][k], into=into)
             for norm, linear in zip(self.norms[self.own[k]], linears, strict=False):
                 norm.backward(t, linear.da[t].reshape(linear.gates, -1, linear.B))
             dpassed = gradients[len(linears) :]

@@ -109,7 +109,7 @@ class BlockSampler:
         n = len(u)
         self.u[:n] = self.backend.to_device(u)
         self.j[...] = 0
-        self.backend.repeat(self.step, n)
+        self.step(n)
         return self.backend.to_host(self.ids[:n])
 
     def _step(self) -> None:

@@ -7,6 +7,7 @@ much the initial state matters, compare the losses of the first and last chunks.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import exp, inf, isfinite, log
 from typing import Any
 
@@ -35,8 +36,8 @@ class Measurement:
         self.network, self.backend = network, network.parameters.backend
         self.chunk = self.backend.zeros((2, network.T, network.B), np.intp)  # (2, T, B): inputs and targets
         self.loss = self.backend.zeros((), "float64")
-        self.whole_chunk = self.backend.recorded(lambda: self._measure(*self.chunk))
-        self.whole_input = self.backend.recorded(lambda: self._read(self.chunk[0]))
+        self.whole_chunk = self.backend.recorded(partial(self._measure, *self.chunk))
+        self.whole_input = self.backend.recorded(partial(self._read, self.chunk[0]))
 
     def __call__(self, inputs: np.ndarray, targets: np.ndarray) -> Array:
         """Measure the loss on a chunk ``(n, B)``, n ≤ T, and carry the state over to the next chunk.

@@ -18,7 +18,6 @@ from minichar.bench.worker import Worker, threads_limited
 from minichar.cli import main
 from minichar.devices.choose import open_backend
 from minichar.devices.cpu import THREAD_VARIABLES
-from minichar.devices.cublas import Products
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 
@@ -29,22 +28,17 @@ SMALL = Work(rnn_size=8, num_layers=1, vocab_size=11, seq_length=4, batch_size=3
 def quick(monkeypatch):
     monkeypatch.setattr(comparing, "UNITS", 2)
     monkeypatch.setattr(comparing, "TURN", 0)
-    monkeypatch.setattr(Worker, "peak", lambda self: 100.0)  # measuring peak memory takes a second or two
+    monkeypatch.setattr(Worker, "peak", lambda self: 100.0)  # takes a second or two
 
 
 def result(ours, theirs, work=SMALL, against=SMALL):
-    return Result(
-        work, against, {"work": ours, "against": theirs}, 100.0, {"work": 10**7, "against": 2 * 10**7}, {}
-    )
+    memory = {"work": 10**7, "against": 2 * 10**7}
+    return Result(work, against, {"work": ours, "against": theirs}, 100.0, memory, {})
 
 
-def test_ratio_is_the_median_over_the_rounds():
+def test_ratio_is_the_median_over_the_rounds_of_characters_per_second():
     """Background load slows both runs in the second round and one run in the third."""
     assert result([[1, 1], [9, 9], [1, 1]], [[2, 2], [18, 18], [50, 50]]).ratio == 2
-
-
-def test_ratio_compares_characters_per_second():
-    """A benchmark and its baseline may process different numbers of characters per iteration."""
     many = replace(SMALL, kind="sample-many")
     assert result([[2.0]], [[1.0]], many, replace(SMALL, kind="sample")).ratio == 32
 
@@ -61,31 +55,32 @@ def test_speeds():
     assert one.gigaflops == pytest.approx(SMALL.flop / 3 / 1e9)
 
 
-def test_baselines_of_each_benchmark(monkeypatch):
-    monkeypatch.setattr(comparing, "find_spec", lambda name: object())
-    eager = replace(SMALL, engine="pytorch")
-    assert opponents(replace(SMALL, kind="dropout")) == [SMALL]
-    assert opponents(replace(SMALL, kind="scheduled-sampling")) == [SMALL]
-    assert opponents(replace(SMALL, kind="sample-many")) == [replace(SMALL, kind="sample")]
-    assert opponents(SMALL) == [eager]
-    assert opponents(replace(SMALL, device="opencl:0")) == [replace(eager, device="opencl:0")]
-    assert opponents(replace(SMALL, model="gru-reset-before")) == [None]
-    monkeypatch.setattr(comparing, "find_spec", lambda name: None)
-    assert opponents(SMALL) == [None]
+GPU = replace(SMALL, device="gpu:0")
 
 
 @pytest.mark.parametrize(
-    ("kind", "engines"),
+    ("work", "changes"),
     [
-        ("train", ["pytorch", "pytorch-graph"]),
-        ("evaluate", ["pytorch", "pytorch-graph"]),
-        ("sample", ["pytorch"]),
-        ("dropout", ["minichar"]),
+        (replace(SMALL, kind="dropout"), [{"kind": "train"}]),
+        (replace(SMALL, kind="scheduled-sampling"), [{"kind": "train"}]),
+        (replace(SMALL, kind="sample-many"), [{"kind": "sample"}]),
+        (SMALL, [{"engine": "pytorch"}]),
+        (replace(SMALL, device="opencl:0"), [{"engine": "pytorch"}]),
+        (GPU, [{"engine": "pytorch"}, {"engine": "pytorch-graph"}]),
+        (replace(GPU, kind="evaluate"), [{"engine": "pytorch"}, {"engine": "pytorch-graph"}]),
+        (replace(GPU, kind="sample"), [{"engine": "pytorch"}]),
     ],
 )
-def test_on_a_gpu_pytorch_is_measured_twice(monkeypatch, kind, engines):
+def test_baselines_of_each_benchmark(work, changes, monkeypatch):
     monkeypatch.setattr(comparing, "find_spec", lambda name: object())
-    assert [one.engine for one in opponents(replace(SMALL, kind=kind, device="gpu:0"))] == engines
+    assert opponents(work) == [replace(work, **change) for change in changes]
+
+
+def test_benchmarks_without_a_baseline(monkeypatch):
+    monkeypatch.setattr(comparing, "find_spec", lambda name: object())
+    assert opponents(replace(SMALL, model="gru-reset-before")) == [None]
+    monkeypatch.setattr(comparing, "find_spec", lambda name: None)
+    assert opponents(SMALL) == [None]
 
 
 def test_benchmark_and_baseline_run_in_every_round():
@@ -96,28 +91,15 @@ def test_benchmark_and_baseline_run_in_every_round():
     assert [len(turns) for turns in measured.seconds.values()] == [2, 2]
     assert all(second > 0 for turns in measured.seconds.values() for turn in turns for second in turn)
     assert all(size > 10**7 for size in measured.memory.values())
-    assert measured.peak == 100
     assert {*measured.hardware} == {"work", "against"}
     assert all("1 thread" in what for what in measured.hardware.values())
     assert json.loads(json.dumps(measured.describe()))["ratio"] == measured.ratio
 
 
 def test_the_first_iteration_of_a_run_is_not_measured(monkeypatch):
-    class FakeWorker(nullcontext):
-        def __enter__(self):
-            return self
-
+    class FakeWorker(bench_worker.Worker):
         def units(self, n):
             return [9.0] + [1.0] * (n - 1)
-
-        def peak(self):
-            return 100.0
-
-        def memory(self):
-            return 10**7
-
-        def describe(self):
-            return "fake"
 
     monkeypatch.setattr(comparing, "Worker", FakeWorker)
     measured = compare(replace(SMALL, kind="dropout"), SMALL, rounds=2)
@@ -130,16 +112,15 @@ def test_every_benchmark_runs(kind):
     assert unit() is unit() is None
 
 
-def test_training_reduces_the_loss(cell):
-    work, backend = replace(SMALL, model=cell), open_backend("cpu")
-    model = CharRNN.new(work.config(), ours.vocabulary(work.vocab_size), seed=1, backend=backend)
-    network, ids = model.network(work.seq_length, work.batch_size), work.ids()
+def test_training_reduces_the_loss():
+    model = CharRNN.new(SMALL.config(), ours.vocabulary(11), seed=1, backend=open_backend("cpu"))
+    network, ids = model.network(SMALL.seq_length, SMALL.batch_size), SMALL.ids()
 
     def loss():
         network.reset()
         return float(network.measure(ids[:-1], ids[1:]))
 
-    unit, first = ours.training(work, model, backend), loss()
+    unit, first = ours.training(SMALL, model, model.parameters.backend), loss()
     for _ in range(60):
         unit()
     assert loss() < first - 0.1
@@ -166,39 +147,16 @@ def test_cupy_does_not_round_to_tf32_in_child_processes(monkeypatch):
     assert os.environ["CUPY_TF32"] == "1"
 
 
-class TestOnAFakeGPU:
-    @pytest.fixture
-    def gpu(self, monkeypatch):
-        """Install the CuPy test double, and return its list of synchronised streams."""
-        from cupy_double import DoubleOfCuPy
+@pytest.mark.parametrize("kind", ["train", "evaluate", "sample"])
+def test_an_iteration_on_a_gpu_ends_when_the_current_stream_is_idle(kind, monkeypatch):
+    from cupy_double import DoubleOfCuPy
 
-        cupy = DoubleOfCuPy()
-        monkeypatch.setitem(sys.modules, "cupy", cupy)
-        waited = []
-        stream = type(cupy.cuda.get_current_stream())
-        monkeypatch.setattr(stream, "synchronize", lambda stream: waited.append(stream))
-        return waited
-
-    @pytest.mark.parametrize("kind", ["train", "evaluate", "sample"])
-    def test_an_iteration_ends_when_the_current_stream_is_idle(self, gpu, kind):
-        unit = ours.prepare(replace(SMALL, kind=kind, device="gpu:0"))
-        gpu.clear()
-        unit()
-        current = sys.modules["cupy"].cuda.get_current_stream()
-        assert gpu[-1] is current
-
-    @pytest.mark.usefixtures("gpu")
-    def test_the_card_is_described(self):
-        work = replace(SMALL, device="gpu:0")
-        assert worker_process.answer("describe", None, work).endswith("on gpu:0: Double, 8 GB")
-
-    @pytest.mark.usefixtures("gpu")
-    def test_the_peak_is_that_of_the_card(self, monkeypatch):
-        monkeypatch.setattr(worker_process, "N", 20)
-        products, matmul = [], Products.matmul
-        monkeypatch.setattr(Products, "matmul", lambda *args: products.append(args) or matmul(*args))
-        assert worker_process.answer("peak", None, replace(SMALL, device="gpu:0")) > 0
-        assert [len(A) for _, A, *_ in products] == [1] + [20] * worker_process.REPEATS
+    monkeypatch.setitem(sys.modules, "cupy", cupy := DoubleOfCuPy())
+    unit, waited = ours.prepare(replace(GPU, kind=kind)), []
+    monkeypatch.setattr(cupy.cuda.stream, "synchronize", lambda: waited.append(kind), raising=False)
+    unit()
+    assert waited == [kind]
+    assert worker_process.answer("describe", None, GPU).endswith("on gpu:0: Double, 8 GB")
 
 
 def test_failing_benchmark_error_is_one_line():
@@ -220,11 +178,9 @@ def test_process_exits_with_its_context():
         worker.units(1)
 
 
-def test_peak_uses_the_fastest_measurement(monkeypatch):
-    monkeypatch.setattr(worker_process, "N", 100)
-    seconds = iter([0.02, 0.01, 0.05, 0.03, 0.04])
-    monkeypatch.setattr(worker_process, "seconds", lambda multiply: [multiply(), next(seconds)][1])
-    assert worker_process.answer("peak", None, SMALL) == pytest.approx(2 * 100**3 / 0.01 / 1e9)
+def test_peak_is_the_speed_of_a_large_product_on_the_device(monkeypatch):
+    monkeypatch.setattr(worker_process, "gigaflops", lambda backend, n: (backend.name, n))
+    assert worker_process.answer("peak", None, SMALL) == ("cpu", worker_process.N)
 
 
 def test_table_is_markdown():

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ def test_characters_and_operations_per_iteration():
     first, second, readout = 4 * 3 * (3 + 1), 4 * 3 * (3 + 3 + 1), 7 * (3 + 1)
     assert work.characters == 10
     assert work.flop == 3 * 2 * 10 * (first + second + readout)
-    assert Work(**work.describe() | {"kind": "evaluate"}).flop == 2 * 10 * (first + second + readout)
+    assert replace(work, kind="evaluate").flop == 2 * 10 * (first + second + readout)
     assert Work("sample", batch_size=9).characters == PIECE
     assert Work("sample-many", batch_size=9).characters == MANY * PIECE
 

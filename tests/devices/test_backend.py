@@ -88,7 +88,7 @@ SOURCES = sorted(Path(minichar.__file__).parent.rglob("*.py"))
 def test_only_the_backend_modules_import_cupy_and_dpnp():
     pattern = re.compile(r"""(^ *(import|from) +|import_module\(["'])(cupy|dpnp|dpctl)\b""", re.MULTILINE)
     found = [path.name for path in SOURCES if pattern.search(path.read_text("utf-8"))]
-    assert found == ["cupy.py", "nccl.py", "opencl.py", "opencl_kernels.py"]
+    assert found == ["cupy.py", "nccl.py", "opencl.py"]
 
 
 def test_engine_and_training_do_not_check_the_kind_of_device():

@@ -24,19 +24,15 @@ from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 
 
-def test_without_a_device(fake_opencl, error_of):
+def test_without_a_device_or_with_a_number_out_of_range(fake_opencl, error_of):
     fake_opencl(0)
     message = error_of("opencl")
     assert "no OpenCL driver found" in message
     assert message.endswith(install_command("opencl"))
-
-
-def test_a_device_number_out_of_range(fake_opencl, error_of):
     fake_opencl(2)
     assert open_backend("opencl").name == "opencl:0"
     assert open_backend("opencl:1").queue.sycl_device.name == "device 1"
-    message = error_of("opencl:2")
-    assert message == "device opencl:2: no such device; 2 found, numbered from 0"
+    assert error_of("opencl:2") == "device opencl:2: no such device; 2 found, numbered from 0"
 
 
 def test_a_device_that_fails_does_not_hide_the_next_one(fake_opencl, monkeypatch):
@@ -48,7 +44,7 @@ def test_a_device_that_fails_does_not_hide_the_next_one(fake_opencl, monkeypatch
         return SimpleNamespace(sycl_device=device)
 
     monkeypatch.setattr(sys.modules["dpctl"], "SyclQueue", queue)
-    monkeypatch.setattr(doctor, "gigaflops", lambda backend: 1.0)
+    monkeypatch.setattr(doctor, "gigaflops", lambda backend, n: 1.0)
     found = list(doctor.examine_kind("opencl"))
     assert [(finding.what, finding.ok) for finding in found] == [
         ("opencl", True),
@@ -61,57 +57,46 @@ def test_a_device_that_fails_does_not_hide_the_next_one(fake_opencl, monkeypatch
     )
 
 
-class TestDriver:
-    """Tests for the bundled driver, which is in a directory that the OpenCL loader does not search."""
+def test_the_bundled_driver_is_found():
+    """It is in a directory that the OpenCL loader does not search."""
+    pytest.importorskip("dpnp", reason="--device opencl requires dpnp")
+    environment = {name: value for name, value in os.environ.items() if name != "OCL_ICD_FILENAMES"}
+    program = "from minichar.devices.choose import open_backend; print(open_backend('opencl').describe())"
+    result = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment | {"PYTHONPATH": str(Path(minichar.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout.startswith("dpnp "), result.stderr
+    assert " on opencl:0, " in result.stdout
 
-    def test_the_driver_is_found_without_an_environment_variable(self):
-        pytest.importorskip("dpnp", reason="--device opencl requires dpnp")
-        environment = {name: value for name, value in os.environ.items() if name != "OCL_ICD_FILENAMES"}
-        program = "from minichar.devices.choose import open_backend; print(open_backend('opencl').describe())"
-        result = subprocess.run(
-            [sys.executable, "-c", program],
-            env=environment | {"PYTHONPATH": str(Path(minichar.__file__).parent.parent)},
-            capture_output=True,
-            text=True,
-        )
-        assert result.stdout.startswith("dpnp "), result.stderr
-        assert " on opencl:0, " in result.stdout
 
-    @pytest.fixture
-    def driver(self, monkeypatch, tmp_path, fake_opencl):
-        """Create a Python environment that contains a driver, and return the driver's path."""
-        fake_opencl(1)
-        monkeypatch.setattr(sys, "prefix", str(tmp_path))
-        monkeypatch.setattr("site.getuserbase", lambda: str(tmp_path / "none"))
-        monkeypatch.delenv("OCL_ICD_FILENAMES", raising=False)
-        driver = tmp_path / "lib" / "libintelocl.so"
-        driver.parent.mkdir()
+@pytest.mark.parametrize(
+    ("name", "exists", "before", "after"),
+    [
+        ("OCL_ICD_FILENAMES", True, None, "{driver}"),
+        ("OCL_ICD_FILENAMES", True, "/mine.so", "/mine.so"),
+        ("OCL_ICD_FILENAMES", False, None, None),
+        ("SYCL_CACHE_PERSISTENT", True, None, "1"),  # compiled kernels are cached
+        ("SYCL_CACHE_PERSISTENT", True, "0", "0"),
+    ],
+)
+def test_environment_variables_of_the_driver(name, exists, before, after, fake_opencl, monkeypatch, tmp_path):
+    fake_opencl(1)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr("site.getuserbase", lambda: str(tmp_path / "none"))
+    driver = tmp_path / "lib" / "libintelocl.so"
+    driver.parent.mkdir()
+    if exists:
         driver.touch()
-        yield driver
-        os.environ.pop("OCL_ICD_FILENAMES", None)  # before monkeypatch restores the original value
-
-    def test_the_variable_is_set_to_the_driver(self, driver):
-        open_backend("opencl")
-        assert os.environ["OCL_ICD_FILENAMES"] == str(driver)
-
-    def test_an_existing_value_is_kept(self, driver, monkeypatch):
-        monkeypatch.setenv("OCL_ICD_FILENAMES", "/mine.so")
-        open_backend("opencl")
-        assert os.environ["OCL_ICD_FILENAMES"] == "/mine.so"
-
-    @pytest.mark.parametrize(("before", "after"), [(None, "1"), ("0", "0")])
-    def test_compiled_kernels_are_cached_by_default(self, before, after, fake_opencl, monkeypatch):
-        fake_opencl(1)
-        monkeypatch.setenv("SYCL_CACHE_PERSISTENT", before or "")
-        if before is None:
-            monkeypatch.delenv("SYCL_CACHE_PERSISTENT")
-        open_backend("opencl")
-        assert os.environ["SYCL_CACHE_PERSISTENT"] == after
-
-    def test_without_a_bundled_driver_the_variable_is_not_set(self, driver):
-        driver.unlink()
-        open_backend("opencl")
-        assert "OCL_ICD_FILENAMES" not in os.environ
+    for variable in ("OCL_ICD_FILENAMES", "SYCL_CACHE_PERSISTENT"):
+        monkeypatch.setenv(variable, "")  # so that its value is restored
+        monkeypatch.delenv(variable)
+    if before:
+        monkeypatch.setenv(name, before)
+    open_backend("opencl")
+    assert os.environ.get(name) == (after and after.format(driver=driver))
 
 
 def test_the_queue_is_in_order():
@@ -187,14 +172,13 @@ class TestDeadlock:
         assert events == ["wait", "copy", "fill 2.5"]
         assert not vector._is_available()
 
-    def test_dpnp_does_not_use_blocking_vector_functions(self):
-        open_device("opencl")
-        assert not sys.modules[VECTOR]._is_available()
-
-    @pytest.mark.parametrize("value", [2.0, np.float64(2), True])
-    @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "complex128", "bool"])
+    @pytest.mark.parametrize(
+        ("value", "dtype"),
+        [(2.0, "float32"), (np.float64(2), "float64"), (True, "int64"), (2.0, "complex128"), (True, "bool")],
+    )
     def test_dpnp_does_not_wait_to_assign_a_scalar(self, value, dtype, monkeypatch):
         opencl = open_device("opencl")
+        assert not sys.modules[VECTOR]._is_available()
         copying, calls = sys.modules[COPYING], []
         copy = copying._copy_from_numpy_into
         assert copy.__module__ == "minichar.devices.deadlock"

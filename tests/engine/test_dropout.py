@@ -30,27 +30,23 @@ def test_adjacent_steps_units_and_sequences_have_different_masks():
         assert (ahead[1:] != ahead[:-1]).reshape(len(ahead) - 1, -1).any(axis=1).all()
 
 
-class TestInTheNetwork:
-    def network(self, dropout, generator, backend=CPU):
-        return toy_network(Config(5, "rnn", 4, 2, dropout), 3, 2, generator, backend)
+def test_masks_differ_between_layers_and_chunks_and_are_drawn_in_place(backend, host, generator):
+    """A replayed CUDA graph reads each mask from its captured address."""
+    network = toy_network(Config(5, "rnn", 4, 2, dropout=0.4), 3, 2, generator, backend)
+    first, second = network.masks
+    before = host(first).copy()
+    assert (before != host(second)).any()
+    network.draw_masks(backend.uniform(1))
+    assert network.masks[0] is first
+    assert (host(first) != before).any()
 
-    def test_masks_differ_between_layers_and_chunks_and_are_drawn_in_place(self, backend, host, generator):
-        """A replayed CUDA graph reads each mask from its captured address."""
-        network = self.network(0.4, generator, backend)
-        first, second = network.masks
-        before = host(first).copy()
-        assert (before != host(second)).any()
-        network.draw_masks(backend.uniform(1))
-        assert network.masks[0] is first
-        assert (host(first) != before).any()
 
-    def test_without_dropout_there_are_no_masks_and_no_random_numbers_are_drawn(self, generator):
-        network = self.network(0.0, generator)
-        uniform = CPU.uniform(1)
-        before = uniform.state
-        network.draw_masks(uniform)
-        assert network.masks == [None, None]
-        assert uniform.state == before
+def test_without_dropout_there_are_no_masks_and_no_random_numbers_are_drawn(generator):
+    network, uniform = toy_network(Config(5, "rnn", 4, 2), 3, 2, generator), CPU.uniform(1)
+    before = uniform.state
+    network.draw_masks(uniform)
+    assert network.masks == [None, None]
+    assert uniform.state == before
 
 
 class TestDropConnect:
@@ -73,8 +69,7 @@ class TestDropConnect:
         plain = Network(replace(network.config, weight_drop=0.0), masked, 3, 2)
         plain.state = network.state
         inputs, targets = backend.to_device(generator.integers(5, size=(2, 3, 2)))  # (T, B) each
-        feed = inputs
-        assert float(host(network.learn(feed, targets))) == float(host(plain.learn(feed, targets)))
+        assert float(host(network.learn(inputs, targets))) == float(host(plain.learn(inputs, targets)))
 
     def test_masks_differ_between_layers_and_chunks_and_are_drawn_in_place(self, network, backend, host):
         first, *_, last = (linear.mask for linear in network.recurrent)

@@ -1,6 +1,5 @@
 """Tests for embeddings: separate matrices, and those that share the weights of the readout ("tied")."""
 
-from dataclasses import replace
 from functools import reduce
 from operator import add, mul
 
@@ -10,7 +9,7 @@ from cells import IN_PYTORCH
 
 from minichar.engine.config import Config, initialise
 from minichar.engine.embedding import Embedding, without_embedding
-from minichar.engine.gradcheck import CENTRAL_LIMIT, COMPLEX_LIMIT, check_network, toy_network
+from minichar.engine.gradcheck import toy_network
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 from minichar.engine.tied_embedding import TiedEmbedding
@@ -60,19 +59,10 @@ def test_if_tied_each_character_is_its_row_and_its_gradient_is_added(backend, ho
     np.testing.assert_array_equal(host(dW), np.add(added, 100))
 
 
-def test_if_tied_the_gradients_are_those_of_both_uses(cell, generator):
-    config = replace(tied(cell), dropout=0.4, weight_drop=0.4)
-    network = toy_network(config, T, B, generator)
-    assert "embedding.E" not in network.parameters.shapes
-    inputs, targets = generator.integers(V, size=(2, T, B))  # (T, B) each
-    for row in check_network(network, inputs, targets):
-        assert row.complex_error <= COMPLEX_LIMIT, row
-        assert row.central_error <= CENTRAL_LIMIT, row
-
-
 def test_an_equivalent_network_without_embedding(config, generator, backend, host):
     network = toy_network(config, T, B, generator, backend)
     assert "layer1.Wx" not in network.parameters.shapes
+    assert ("embedding.E" in network.parameters.shapes) != config.tied
     plain, parameters = without_embedding(config, network.parameters)
     assert (plain.embedding, plain.tied, parameters.shapes) == (0, False, plain.shapes())
     other = Network(plain, parameters, T, B)
@@ -132,14 +122,13 @@ def test_the_model_in_other_formats_is_equivalent(model, suffix, tmp_path):
     loaded = load_model(tmp_path / f"model.{suffix}")
     kept = (model.config.embedding, model.config.tied) if suffix == "npz" else (0, False)
     assert (loaded.config.embedding, loaded.config.tied) == kept
-    ids, again = np.random.default_rng(2).integers(V, size=(2, T, B)), []  # (2, T, B)
-    for network in (model.network(T, B), loaded.network(T, B)):
-        again.append(float(network.measure(ids[0], ids[1])))
-    assert again[0] == pytest.approx(again[1], rel=1e-5)
+    ids = np.random.default_rng(2).integers(V, size=(2, T, B))
+    loss, again = (float(one.network(T, B).measure(*ids)) for one in (model, loaded))
+    assert loss == pytest.approx(again, rel=1e-5)
 
 
 def test_exact_samples_do_not_depend_on_the_batch(model):
     exact = model.exact()
     assert exact.config.embedding == 0
-    several = zip(*generate_many(exact, 5, 50, seed=1), strict=True)
-    assert "".join(generate(exact, 50, seed=1)) == "".join(next(several))
+    several = zip(*generate_many(exact, 5, 20, seed=1), strict=True)
+    assert "".join(generate(exact, 20, seed=1)) == "".join(next(several))

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
+from cells import ODD
 
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config, initialise
 from minichar.engine.gradcheck import (
-    CENTRAL_LIMIT,
     COMPLEX_LIMIT,
-    check_network,
+    complex_step,
     directional_error,
     loss_of,
     relative_error,
@@ -22,6 +22,8 @@ from minichar.training.scheduled_sampling import ScheduledSampling
 # No two axes have the same length, so a transposed matrix always has the wrong shape: T·B is 10, H+1 and
 # 2H+1 are 4 and 7, and 2H, 3H and 4H are 6, 9 and 12.
 T, B, V, H = 5, 2, 8, 3
+KEEP = np.array([[1, 0], [0, 1], [1, 1], [0, 0], [1, 0]], bool)
+"""Mask with resets (0) at the first step, in one column, in both columns, and at consecutive steps."""
 
 
 def characters(generator, T=T, B=B, V=V, backend=CPU):
@@ -38,61 +40,67 @@ def feed_of(inputs, ss_feed, backend):
     return feed
 
 
-def assert_all_passed(network, rows):
-    """Assert that every parameter has a correct, nonzero gradient."""
-    assert [row.name for row in rows] == list(network.config.shapes())
-    for row in rows:
-        assert network.gradient[row.name].any(), row
-        assert row.complex_error <= COMPLEX_LIMIT, row
-        assert row.central_error <= CENTRAL_LIMIT, row
+@pytest.fixture
+def odd(monkeypatch):
+    """Register the cell `ODD`, which has three states."""
+    monkeypatch.setitem(CELLS, ODD.name, ODD)
 
 
-EVERY_OPTION = {"dropout": 0.4, "weight_drop": 0.4, "embedding": 4, "layer_norm": True}
+MASKS = {"dropout": 0.4, "weight_drop": 0.4}
+EVERY_OPTION = MASKS | {"embedding": 4, "layer_norm": True}
 
 
+@pytest.mark.usefixtures("odd")
 @pytest.mark.parametrize(
-    ("cell", "L", "options", "ss_feed"),
+    ("cell", "L", "options", "ss_feed", "keep"),
     [
-        ("lstm", 1, {}, "off"),
-        ("gru", 3, {"dropout": 0.4}, "sample"),
-        *((cell, 2, EVERY_OPTION, "argmax") for cell in CELLS),
+        ("lstm", 1, {}, "off", None),
+        ("gru", 3, {"dropout": 0.4}, "sample", None),
+        *((cell, 2, EVERY_OPTION, "argmax", None) for cell in CELLS),
+        *((cell, 2, {"dropout": 0.4}, "off", KEEP) for cell in (*CELLS, ODD.name)),
+        *((cell, 1, MASKS | {"tied": True, "embedding": H}, "off", None) for cell in CELLS),
     ],
 )
-def test_every_element_of_every_gradient(cell, L, options, ss_feed, generator):
+def test_every_element_of_every_gradient(cell, L, options, ss_feed, keep, generator):
     """`toy_network` sets a nonzero initial state, so the check covers its contribution to the gradients."""
-    config = Config(V, cell, rnn_size=H, num_layers=L, **options)
-    network = toy_network(config, T, B, generator)
+    network = toy_network(Config(V, cell, rnn_size=H, num_layers=L, **options), T, B, generator)
+    network.set_keep(keep)
     assert network.state.all()
     inputs, targets = characters(generator)
-    rows = check_network(network, feed_of(inputs, ss_feed, CPU), targets)
+    network.learn(feed_of(inputs, ss_feed, CPU), targets)
     assert (network.fed != inputs).any() == (ss_feed != "off")
-    assert_all_passed(network, rows)
+    reference = network.parameters.twin()
+    reference.flat[...] = complex_step(loss_of(network, "complex128", targets), network.parameters.flat)
+    for name, g in network.gradient.items():
+        assert g.any(), name
+        assert relative_error(g, reference[name]) <= COMPLEX_LIMIT, name
 
 
 def test_the_gradient_with_every_option_on_every_other_device(device, generator):
     """The loss is differentiated in one random direction: small operations are slow on these devices."""
     T, B, V, H = 2, 1, 3, 3
     network = toy_network(Config(V, "rnn", H, 1, **EVERY_OPTION), T, B, generator, device)
+    network.set_keep(KEEP[:T, :B])
     inputs, targets = characters(generator, T, B, V, device)
     direction = generator.normal(size=network.parameters.size)  # (size,)
     assert directional_error(network, inputs, targets, direction) <= COMPLEX_LIMIT
 
 
 @pytest.mark.parametrize("ss_feed", ["sample", "argmax"])
-def test_the_gradient_under_scheduled_sampling_on_every_device(ss_feed, backend, host, generator):
-    network = toy_network(Config(V, "gru", H, 1), T, B, generator, backend)
-    inputs, targets = characters(generator, backend=backend)
+def test_the_gradient_under_scheduled_sampling_on_every_other_device(ss_feed, device, generator):
+    network = toy_network(Config(V, "gru", H, 1), T, B, generator, device)
+    inputs, targets = characters(generator, backend=device)
     direction = generator.normal(size=network.parameters.size)  # (size,)
-    error = directional_error(network, feed_of(inputs, ss_feed, backend), targets, direction)
-    assert (host(network.fed) != host(inputs)).any()
+    error = directional_error(network, feed_of(inputs, ss_feed, device), targets, direction)
+    assert (device.to_host(network.fed) != device.to_host(inputs)).any()
     assert error <= COMPLEX_LIMIT
 
 
-def test_the_gradient_of_fewer_than_T_steps(cell, backend, host, generator):
+def test_the_gradient_of_fewer_than_T_steps(cell, generator):
     """Run a full chunk first, so that leftover values would be detected."""
     n = 3
-    network = toy_network(Config(V, cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator, backend)
-    inputs, targets = characters(generator, backend=backend)
+    network = toy_network(Config(V, cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator)
+    inputs, targets = characters(generator)
     network.learn(inputs, targets)
     network.learn(inputs, targets[:n])
 
@@ -100,9 +108,8 @@ def test_the_gradient_of_fewer_than_T_steps(cell, backend, host, generator):
     short.state, short.fed = network.state, inputs[:n]
     short.masks = [mask[:n] for mask in network.masks]
     direction, h = generator.normal(size=network.parameters.size), 1e-30
-    theta = host(network.parameters.flat) + 1j * h * direction
-    slope = loss_of(short, "complex128", targets[:n])(theta).imag / h
-    assert host(network.gradient.flat) @ direction == pytest.approx(slope, rel=COMPLEX_LIMIT)
+    slope = loss_of(short, "complex128", targets[:n])(network.parameters.flat + 1j * h * direction).imag / h
+    assert network.gradient.flat @ direction == pytest.approx(slope, rel=COMPLEX_LIMIT)
 
 
 def test_the_directional_derivative_at_realistic_sizes(generator):

@@ -5,46 +5,22 @@ import pytest
 from cells import ODD
 
 from minichar.engine.config import Config
-from minichar.engine.gradcheck import COMPLEX_LIMIT, check_network, directional_error, toy_network
+from minichar.engine.gradcheck import toy_network
 from minichar.engine.network import Network
 from minichar.engine.registry import CELLS
 
 T, B, V, H = 5, 2, 8, 3
-KEEP = np.array([[1, 0], [0, 1], [1, 1], [0, 0], [1, 0]], bool)
-"""Mask with resets (0) at the first step, in one column, in both columns, and at consecutive steps."""
 
 
 @pytest.fixture(params=[*CELLS, ODD.name])
-def config(request, monkeypatch):
-    """Return the configuration of a network with each cell, including `ODD`, which has three states."""
+def network(request, monkeypatch, generator):
+    """Return a network with each cell, including `ODD`, which has three states."""
     monkeypatch.setitem(CELLS, ODD.name, ODD)
-    return Config(V, request.param, rnn_size=H, num_layers=2, dropout=0.4)
+    return toy_network(Config(V, request.param, rnn_size=H, num_layers=2), T, B, generator)
 
 
-def test_every_element_of_every_gradient(config, generator):
-    network = toy_network(config, T, B, generator)
-    inputs, targets = generator.integers(V, size=(2, T, B))
-    network.learn(inputs, targets)
-    without = network.gradient.flat.copy()
-    network.set_keep(KEEP)
-    rows = check_network(network, inputs, targets)
-    assert [row.name for row in rows] == list(config.shapes())
-    assert all(row.passed for row in rows), rows
-    assert (network.gradient.flat != without).any()
-
-
-def test_the_gradient_on_every_device(backend, generator):
-    network = toy_network(Config(V, "lstm", H, 2), T, B, generator, backend)
-    network.set_keep(KEEP)
-    inputs, targets = backend.to_device(generator.integers(V, size=(2, T, B)))
-    direction = generator.normal(size=network.parameters.size)  # (size,)
-    assert directional_error(network, inputs, targets, direction) <= COMPLEX_LIMIT
-
-
-def test_a_column_after_a_reset_equals_an_independent_sequence(config, generator):
+def test_a_column_after_a_reset_equals_an_independent_sequence(network, generator):
     """All states must be bitwise equal."""
-    network = toy_network(config, T, B, generator)
-    network.masks = [None, None]
     inputs = generator.integers(V, size=(T, B))
     starts = (2, 4)  # one per column
     keep = np.ones((T, B), bool)
@@ -52,7 +28,7 @@ def test_a_column_after_a_reset_equals_an_independent_sequence(config, generator
     network.set_keep(keep)
     network.forward(inputs)
     for b, start in enumerate(starts):
-        fresh = Network(config, network.parameters, T, B)
+        fresh = Network(network.config, network.parameters, T, B)
         fresh.forward(inputs[start:], T - start)
         for layer, other in zip(network.layers, fresh.layers, strict=True):
             for t in range(T - start):
@@ -60,9 +36,8 @@ def test_a_column_after_a_reset_equals_an_independent_sequence(config, generator
                     np.testing.assert_array_equal(state[:, b], wanted[:, b])
 
 
-def test_a_chunk_without_resets_is_bitwise_the_same_as_before(config, generator):
+def test_a_chunk_without_resets_is_bitwise_the_same_as_before(network, generator):
     """If a chunk contains no separator, ``reset_on`` does not change the training step."""
-    network = toy_network(config, T, B, generator)
     inputs, targets = generator.integers(V, size=(2, T, B))
     network.learn(inputs, targets)
     gradient = network.gradient.flat.copy()
@@ -74,6 +49,7 @@ def test_a_chunk_without_resets_is_bitwise_the_same_as_before(config, generator)
 def test_the_array_has_a_fixed_address_and_is_on_the_device(backend, host):
     """A captured step reads the array's current values at each replay."""
     network = toy_network(Config(V, "rnn", H, 1), T, B, np.random.default_rng(1), backend)
+    KEEP = np.array([[1, 0], [0, 1], [1, 1], [0, 0], [1, 0]], bool)
     network.set_keep(KEEP)
     keep = network.keep
     network.set_keep(KEEP[::-1][:3])

@@ -14,14 +14,9 @@ from minichar.engine.registry import CELLS
 T, B, V, H = 5, 2, 8, 3
 
 
-@pytest.fixture
-def odd(monkeypatch):
-    """Return the configuration of a network with the `ODD` cell."""
+def test_initial_biases_are_those_declared_by_the_cell(monkeypatch):
     monkeypatch.setitem(CELLS, ODD.name, ODD)
-    return Config(V, ODD.name, H, 2, dropout=0.4)
-
-
-def test_initial_biases_are_those_declared_by_the_cell(odd):
+    odd = Config(V, ODD.name, H, 2)
     parameters = Parameters(odd.shapes(), "float64")
     initialise(odd, parameters, np.random.default_rng(1))
     for layer in ("layer1.", "layer2."):
@@ -47,11 +42,8 @@ def values_of(cell, generator):
 def test_the_values_of_a_step_do_not_change_in_later_steps(cell, generator):
     layer, _, seen = values_of(cell, generator)
     for t, values in enumerate(seen):
-        assert list(layer.values(t)) == list(values)
-        for name, array in layer.values(t).items():
-            np.testing.assert_array_equal(array, values[name])
+        np.testing.assert_equal(layer.values(t), values)
         np.testing.assert_array_equal(values["h"], layer.states[t + 1][0])
-    assert len({values["h"].tobytes() for values in seen}) == T
 
 
 EQUATIONS = {

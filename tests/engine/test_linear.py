@@ -40,8 +40,7 @@ PARTS = {
 
 
 @pytest.mark.parametrize("reads", PARTS.values(), ids=PARTS)
-@pytest.mark.parametrize("n", [T, 2])
-@pytest.mark.parametrize("divided", [False, True])
+@pytest.mark.parametrize(("n", "divided"), [(T, False), (2, True)])
 def test_the_matrix_product_and_its_gradients(reads, n, divided, linear, text, backend, host, generator):
     """Check the equations in ``linear.py`` for a full chunk and for the first `n` steps of a chunk."""
     layer, (h, x, ids) = linear(**reads), text

@@ -32,14 +32,7 @@ class TestParameters:
         for name, view in parameters.items():
             view[...] = ord(name)
         assert bytes(host(parameters.flat).astype("uint8")) == b"bbbbbbaaaacc"
-
-    def test_repr_lists_the_arrays(self):
-        assert repr(Parameters(SHAPES)) == "Parameters: 12 values, float32\n  b (2, 3)\n  a (4,)\n  c (1, 2)"
-
-    def test_parameters_are_initially_zero_in_float32(self, backend, host):
-        parameters = Parameters(SHAPES, backend=backend)
-        assert parameters.dtype == "float32"
-        assert not host(parameters.flat).any()
+        assert repr(parameters) == "Parameters: 12 values, float32\n  b (2, 3)\n  a (4,)\n  c (1, 2)"
 
     def test_a_twin_has_the_same_layout_and_separate_zeros(self, backend, host):
         parameters = Parameters(SHAPES, "float64", backend)
@@ -48,6 +41,7 @@ class TestParameters:
         assert twin.shapes == parameters.shapes
         assert twin.backend is backend
         assert twin.dtype == "float64"
+        assert Parameters(SHAPES).dtype == "float32"
         assert not host(twin.flat).any()
         twin.flat[...] = 2.0
         assert (host(parameters.flat) == 1.0).all()
@@ -61,22 +55,16 @@ class TestConfig:
             ({"model": "transformer"}, "must be one of gru, gru-reset-before, lstm, rnn"),
             ({"vocab_size": 0}, "vocab_size is 0"),
             ({"vocab_size": MAX_SIZE + 1}, "vocab_size is 1048577"),
-            ({"rnn_size": -1}, "rnn_size is -1"),
             ({"rnn_size": 128.0}, "rnn_size is 128.0"),
             ({"num_layers": True}, "num_layers is True"),
-            ({"num_layers": "2"}, "num_layers is '2'"),
             ({"dropout": 1.0}, "at least 0 and below 1"),
-            ({"dropout": -0.1}, "dropout is -0.1"),
             ({"dropout": float("nan")}, "dropout is nan"),
-            ({"dropout": "0.5"}, "dropout is '0.5'"),
         ],
     )
     def test_a_value_out_of_range_is_reported_in_one_line(self, wrong, words):
         with pytest.raises(MinicharError, match=words) as caught:
             Config(**{"vocab_size": 65} | wrong)
         assert "\n" not in str(caught.value)
-
-    def test_the_limits_of_the_ranges_are_allowed(self):
         Config(1, rnn_size=1, num_layers=1, dropout=0)
         Config(MAX_SIZE, rnn_size=MAX_SIZE, num_layers=MAX_SIZE, dropout=0.999)
 
@@ -104,11 +92,8 @@ class TestConfig:
             "layer2.W": (3 * H, H + 1),
             "readout.W": (V, H + 1),
         }
-        assert list(Config(V, "gru-reset-before", H).shapes()) == [
-            *("layer1.W", "layer1.Wn", "layer1.Wx", "layer2.W", "layer2.Wn", "readout.W")
-        ]
-
-    def test_the_shape_of_the_state(self):
+        names = ["layer1.W", "layer1.Wn", "layer1.Wx", "layer2.W", "layer2.Wn", "readout.W"]
+        assert list(Config(V, "gru-reset-before", H).shapes()) == names
         assert Config(8, "gru", 3, 4).state_shape(B=5) == (4, 1, 3, 5)
         assert Config(8, "lstm", 3, 4).state_shape(B=5) == (4, 2, 3, 5)
 

@@ -21,24 +21,17 @@ def text(backend, generator):
     return backend.to_device(generator.integers(V, size=(2, T, B)))  # inputs and targets, each (T, B)
 
 
-def again(network, monkeypatch, piece):
-    """Return a copy of the network that computes at most `piece` logits at a time."""
-    monkeypatch.setattr(readout, "PIECE", piece)
-    other = Network(network.config, network.parameters, T, B)
-    other.state = network.state
-    return other
-
-
 @pytest.mark.parametrize("steps", [1, 2])
 def test_loss_and_gradient_do_not_depend_on_the_piece_size(steps, network, text, host, monkeypatch):
     inputs, targets = text
-    pieces = again(network, monkeypatch, steps * V * B + 1)
+    monkeypatch.setattr(readout, "PIECE", steps * V * B + 1)
+    pieces = Network(network.config, network.parameters, T, B)
+    pieces.state = network.state
     assert pieces.readout.piece == steps
     for n in (T, 4):
-        feed = inputs
-        wanted = float(host(network.learn(feed, targets[:n])))
-        assert float(host(pieces.learn(feed, targets[:n]))) == pytest.approx(wanted, rel=1e-14)
-        assert float(host(pieces.measure(feed, targets[:n]))) == pytest.approx(wanted, rel=1e-14)
+        wanted = float(host(network.learn(inputs, targets[:n])))
+        assert float(host(pieces.learn(inputs, targets[:n]))) == pytest.approx(wanted, rel=1e-14)
+        assert float(host(pieces.measure(inputs, targets[:n]))) == pytest.approx(wanted, rel=1e-14)
         one, other = host(network.gradient.flat), host(pieces.gradient.flat)
         np.testing.assert_allclose(other, one, rtol=1e-11, atol=1e-15)
         np.testing.assert_allclose(host(pieces.logits()), host(network.logits()), rtol=1e-13, atol=1e-15)

@@ -50,32 +50,15 @@ INSTALL = "pip install torch --index-url https://download.pytorch.org/whl/cu126"
 
 @dataclass(frozen=True)
 class Plan:
-    """The sizes, durations and time limit of a run.
-
-    Attributes
-    ----------
-    device : str
-    sizes : tuple of int
-        Values of H. There are goals for all but the last.
-    chunk : int
-        Value of T, and of B unless stated otherwise.
-    batch_sizes : tuple of int
-        Further values of B.
-    steps : int
-        Number of losses to compare, and number of steps in the resumed run.
-    duration : float
-        Duration of each speed measurement, in seconds.
-    end : float
-        Time after which no section or measurement is started, in seconds, as measured by `time.monotonic`.
-    """
+    """The sizes, durations and time limit of a run."""
 
     device: str = "gpu"
-    sizes: tuple[int, ...] = (128, 256, 512, 1024)
-    chunk: int = 50
-    batch_sizes: tuple[int, ...] = (128, 512)
-    steps: int = 50
-    duration: float = 2.0
-    end: float = float("inf")
+    sizes: tuple[int, ...] = (128, 256, 512, 1024)  # values of H; there are goals for all but the last
+    chunk: int = 50  # value of T, and of B unless stated otherwise
+    batch_sizes: tuple[int, ...] = (128, 512)  # further values of B
+    steps: int = 50  # number of losses to compare, and of steps in the resumed run
+    duration: float = 2.0  # of each speed measurement, in seconds
+    end: float = float("inf")  # as measured by `time.monotonic`; nothing is started later
 
     @property
     def work(self) -> Work:

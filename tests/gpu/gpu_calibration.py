@@ -41,7 +41,7 @@ def operations(backend: Backend, H: int, B: int) -> dict[str, Callable[[], Any]]
     """Return the matrix product and the fused kernel of a step of an LSTM."""
     W, a = backend.zeros((4 * H, H), "float32"), backend.zeros((4 * H, B), "float32")
     h, c = backend.zeros((2, H, B), "float32")  # each (H, B)
-    forward = backend.fuse_into(lstm.forward)
+    forward = backend.fuse(lstm.forward)
     return {
         PRODUCT: lambda: backend.matmul(W, h, out=a),
         KERNEL: lambda: forward(a.reshape(4, H, B), c, into=[(0, h)]),

@@ -37,17 +37,10 @@ from minichar.training.trainer import Trainer
 
 @dataclass(frozen=True)
 class Case:
-    """Options of a network to check.
+    """Options of a network to check: those of `Config`, and whether states are reset within a chunk.
 
-    Attributes
-    ----------
-    model, layer_norm, embedding, tied
-        See `Config`. If `tied` is True, `embedding` is ignored.
-    resets : bool
-        Whether the states of some sequences are reset within a chunk.
-    masks : bool
-        Whether dropout, DropConnect and scheduled sampling are used. The losses are then compared in float64,
-        because a rounding difference may change a sampled character.
+    `masks` are those of dropout, DropConnect and scheduled sampling. With them, losses are compared in
+    float64, because a rounding difference may change a sampled character.
     """
 
     model: str = "lstm"
@@ -59,15 +52,10 @@ class Case:
 
     def config(self, base: Config) -> Config:
         """Return a configuration with these options and the sizes of `base`."""
-        return replace(
-            base,
-            model=self.model,
-            layer_norm=self.layer_norm,
-            embedding=base.rnn_size if self.tied else self.embedding,
-            tied=self.tied,
-            dropout=0.4 if self.masks else base.dropout,
-            weight_drop=0.4 if self.masks else base.weight_drop,
-        )
+        embedding = base.rnn_size if self.tied else self.embedding
+        masks = {"dropout": 0.4, "weight_drop": 0.4} if self.masks else {}
+        own = {"model": self.model, "layer_norm": self.layer_norm, "embedding": embedding, "tied": self.tied}
+        return replace(base, **own, **masks)
 
     @property
     def title(self) -> str:
@@ -233,23 +221,12 @@ def resuming(backend: Backend, work: Work, steps: int, use_ss: bool = True) -> d
     with TemporaryDirectory() as name:
         text = Path(name) / "input.txt"
         text.write_text("".join(Random(1).choices("abcdefgh \n", k=10 * steps * work.seq_length)))
-        settings = Settings(
-            data=text,
-            checkpoint_dir=Path(name) / "whole",
-            rnn_size=work.rnn_size,
-            dropout=0.3,
-            weight_drop=0.2,
-            use_ss=use_ss,
-            start_ss=0.8,
-            min_ss=0.5,
-            seq_length=work.seq_length,
-            batch_size=4,
-            max_epochs=1,
-        )
+        sizes = {"rnn_size": work.rnn_size, "seq_length": work.seq_length, "batch_size": 4, "max_epochs": 1}
+        masks = {"dropout": 0.3, "weight_drop": 0.2, "use_ss": use_ss, "start_ss": 0.8, "min_ss": 0.5}
+        settings = Settings(data=text, checkpoint_dir=text.with_name("whole"), **sizes, **masks)
         whole = train(begin(settings, backend).trainer, steps)
-        half = train(
-            begin(replace(settings, checkpoint_dir=text.with_name("half")), backend).trainer, steps // 2
-        )
+        settings = replace(settings, checkpoint_dir=text.with_name("half"))
+        half = train(begin(settings, backend).trainer, steps // 2)
         resumed = train(resume(half.saver.saved[-1], {}, backend).trainer, steps)
         weights = [backend.to_host(trainer.step.theta.flat) for trainer in (whole, resumed, half)]
     same, different = np.array_equal(*weights[:2]), not np.array_equal(*weights[1:])

@@ -2,7 +2,7 @@
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from importlib import import_module
 from statistics import median
 from time import monotonic
@@ -66,7 +66,7 @@ def speed(
         if work.on_gpu and work.rnn_size in CLUSTERS and work.kind in ("train", "dropout", "evaluate"):
             columns[KERNEL] = replace(work, chunk_kernel=True)
         columns |= {PYTORCH[rival.engine]: rival for rival in rivals}
-        row: dict[str, Any] = {"work": work.describe(), "milliseconds": {}, "errors": {}, "left out": []}
+        row: dict[str, Any] = {"work": asdict(work), "milliseconds": {}, "errors": {}, "left out": []}
         for column, one in columns.items():
             if out_of_time():
                 row["left out"].append(column)

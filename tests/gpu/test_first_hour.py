@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from warnings import warn
 
 import first_hour
-import gpu_measurements
 import pytest
 from first_hour import DRY, main
 from gpu_measurements import title
@@ -25,21 +24,26 @@ NAMES = [
 ]
 
 
+@pytest.fixture
+def path(tmp_path):
+    """Path of the results, at which there are earlier results."""
+    path = tmp_path / "results.json"
+    path.write_text("earlier results")
+    return path
+
+
 def sections(monkeypatch, **replaced):
     """Replace all sections with the functions in `replaced`."""
     monkeypatch.setattr(first_hour.Plan, "sections", lambda plan, backend: replaced)
 
 
-def test_sizes_on_a_gpu():
-    plan = first_hour.Plan()
-    assert plan.sizes == (128, 256, 512, 1024)
-    assert (plan.chunk, plan.batch_sizes, plan.steps) == (50, (128, 512), 50)
+def saved(path):
+    return json.loads(path.read_text("utf-8"))
 
 
-def test_dry_run_measures_everything_that_a_cpu_can(tmp_path, capsys):
-    path = tmp_path / "first_hour.json"
+def test_dry_run_measures_everything_that_a_cpu_can(path, capsys):
     assert main(["--dry", "--json", str(path)]) == 0
-    results = json.loads(path.read_text("utf-8"))
+    results = saved(path)
     assert list(results) == ["dry", "seconds", "failed", "left out", "warnings", *NAMES, "verdict"]
     assert results["dry"] is True
     assert results["failed"] == results["left out"] == []
@@ -48,18 +52,15 @@ def test_dry_run_measures_everything_that_a_cpu_can(tmp_path, capsys):
     assert len(results["gradients"]["errors"]) == 6
     assert all(0 < error < 1e-12 for error in results["gradients"]["errors"].values())
     assert results["resuming"]["steps"] == [3, 6]
-    works = {
-        name: [title(Work(**row["work"])) for row in results[name]] for name in ("speed", "other speeds")
-    }
-    assert works == {
-        "speed": ["train lstm 2×8", "train lstm 2×10", "evaluate lstm 2×8"],
-        "other speeds": [
+    assert [[title(Work(**row["work"])) for row in results[name]] for name in ("speed", "other speeds")] == [
+        ["train lstm 2×8", "train lstm 2×10", "evaluate lstm 2×8"],
+        [
             *(f"train lstm 2×{H}, B = {B}" for H in (8, 10) for B in (7, 9)),
             *("train lstm 2×12", "train gru 2×8", "train rnn 2×8"),
             *("dropout lstm 2×8", "scheduled-sampling lstm 2×8", "sample lstm 2×8"),
             *("evaluate lstm 2×12", "sample lstm 2×12"),
         ],
-    }
+    ]
     rows = [*results["speed"], *results["other speeds"]]
     assert all(row["milliseconds"]["cpu"] > 0 and not row["errors"] for row in rows)
     assert [*results["calibration"]["microseconds"]] == [
@@ -78,37 +79,27 @@ def test_dry_run_measures_everything_that_a_cpu_can(tmp_path, capsys):
     assert row.split()[-1] in ("lower", "higher", "estimated")
 
 
-def test_without_a_gpu_the_error_names_the_dry_run(monkeypatch, capsys):
+def test_without_a_gpu_the_error_names_the_dry_run_and_an_existing_file_is_kept(monkeypatch, path, capsys):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    assert main([]) == 1
+    assert main(["--json", str(path)]) == 1
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith("device gpu: requires CuPy")
     assert error.endswith("; to test this script without a GPU, use --dry")
-
-
-def test_a_file_that_cannot_be_written_is_detected_before_the_first_section(monkeypatch, tmp_path, capsys):
-    file = tmp_path / "file"
-    file.write_text("mine")
-    sections(monkeypatch, one=lambda: pytest.fail("a section has run"))
-    assert main(["--dry", "--json", str(file / "x.json")]) == 1
-    (error,) = capsys.readouterr().err.splitlines()
-    assert error.startswith(f"cannot write {file}/x.json: ")
-
-
-def test_without_a_gpu_an_existing_file_is_not_replaced(monkeypatch, tmp_path):
-    path = tmp_path / "results.json"
-    path.write_text("earlier results")
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    assert main(["--json", str(path)]) == 1
     assert path.read_text() == "earlier results"
 
 
-def test_results_are_saved_after_each_section_even_if_the_run_is_killed(monkeypatch, tmp_path):
-    path, saved = tmp_path / "results.json", []
-    late = iter([False, True, False])
+def test_a_file_that_cannot_be_written_is_detected_before_the_first_section(monkeypatch, path, capsys):
+    sections(monkeypatch, one=lambda: pytest.fail("a section has run"))
+    assert main(["--dry", "--json", str(path / "x.json")]) == 1
+    (error,) = capsys.readouterr().err.splitlines()
+    assert error.startswith(f"cannot write {path}/x.json: ")
+
+
+def test_results_are_saved_after_each_section_even_if_the_run_is_killed(monkeypatch, path):
+    seen, late = [], iter([False, True, False])
 
     def look():
-        saved.append(json.loads(path.read_text("utf-8")))
+        seen.append(saved(path))
         return {"x": 1}
 
     def killed():
@@ -119,36 +110,10 @@ def test_results_are_saved_after_each_section_even_if_the_run_is_killed(monkeypa
     monkeypatch.setattr(first_hour.Plan, "out_of_time", lambda plan: next(late))
     with pytest.raises(KeyboardInterrupt):
         main(["--dry", "--json", str(path)])
-    first, third = saved
+    first, third = seen
     assert "one" not in first
     assert third["one"] == {"x": 1}
     assert third["left out"] == ["two"]
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.123456, "0.123"), (True, "True"), (12345, "12345"), ((3, 6), "3, 6"), ([], "none"), ("a b", "a b")],
-)
-def test_how_values_are_printed(value, text, capsys):
-    first_hour.print_values({"x": value, "column": {"y": value}})
-    assert [line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines()] == [
-        ["x", text],
-        ["column"],
-        ["y", text],
-    ]
-
-
-def test_the_results_are_replaced_atomically(monkeypatch, tmp_path):
-    path = tmp_path / "results.json"
-    path.write_text("earlier results")
-
-    def full(*args, **kwargs):
-        raise OSError("No space left on device")
-
-    sections(monkeypatch, one=list)
-    monkeypatch.setattr("minichar.files.os.fsync", full)
-    assert main(["--dry", "--json", str(path)]) == 1
-    assert path.read_text() == "earlier results"
 
 
 def test_nothing_is_started_after_nine_minutes(monkeypatch):
@@ -157,47 +122,50 @@ def test_nothing_is_started_after_nine_minutes(monkeypatch):
     monkeypatch.setattr(
         first_hour, "run", lambda plan, save: plans.append(plan) or {"failed": [], "left out": []}
     )
-    assert main(["--dry"]) == 0
-    assert main(["--dry", "--device", "gpu:1"]) == 0
-    assert [replace(plan, end=0.0) for plan in plans] == [
-        replace(DRY, device=name, end=0.0) for name in ("cpu", "gpu:1")
-    ]
+    for arguments in (["--dry"], ["--dry", "--device", "gpu:1"], []):
+        assert main(arguments) == 0
+    wanted = [DRY, replace(DRY, device="gpu:1"), first_hour.Plan()]
+    assert [replace(plan, end=float("inf")) for plan in plans] == wanted
     now = 100.0 + 9 * 60 - 0.1
     assert not plans[0].out_of_time()
     now = 100.0 + 9 * 60
     assert plans[0].out_of_time()
 
 
-def test_a_section_that_fails_does_not_stop_the_others(monkeypatch, tmp_path, capsys):
+def test_a_section_that_fails_does_not_stop_the_others(monkeypatch, path, capsys):
     def broken():
         raise ValueError("no such thing")
 
-    path = tmp_path / "results.json"
-    sections(monkeypatch, one=broken, two=lambda: {"passed": False}, three=lambda: {"x": 1}, four=list)
+    def precise():
+        assert first_hour.os.environ["CUPY_TF32"] == "0"
+        return {"x": 0.123456, "column": {"y": (3, 6)}}
+
+    monkeypatch.setenv("CUPY_TF32", "1")
+    sections(monkeypatch, one=broken, two=lambda: {"passed": False}, three=precise, four=list)
     assert main(["--dry", "--json", str(path)]) == 1
-    results = json.loads(path.read_text("utf-8"))
+    assert first_hour.os.environ["CUPY_TF32"] == "1"
+    results = saved(path)
     assert results["failed"] == ["one", "two"]
     assert results["one"] == {"passed": False, "error": "ValueError: no such thing"}
-    assert results["three"] == {"x": 1}
-    assert "Traceback" in capsys.readouterr().err
+    assert results["three"] == {"x": 0.123456, "column": {"y": [3, 6]}}
+    out, err = capsys.readouterr()
+    assert "Traceback" in err
+    lines = out.partition("== three\n")[2].splitlines()
+    assert [line.split(maxsplit=1) for line in lines[:3]] == [["x", "0.123"], ["column"], ["y", "3, 6"]]
 
 
-def test_warnings_are_printed_and_saved_once_per_section(monkeypatch, tmp_path, capsys):
+def test_warnings_are_printed_and_saved_once_per_section(monkeypatch, path, capsys):
+    message = "a step cannot be captured"
+
     def falling_back():
         for _ in range(2):
-            warn("cuBLAS cannot be used", RuntimeWarning, stacklevel=1)
+            warn(message, RuntimeWarning, stacklevel=1)
         return {"passed": True}
 
-    path = tmp_path / "results.json"
     sections(monkeypatch, one=falling_back, two=list, three=falling_back)
     monkeypatch.setattr(first_hour, "open_backend", lambda name: warn("an old driver", stacklevel=1))
     assert main(["--dry", "--json", str(path)]) == 0
-    message = "cuBLAS cannot be used"
-    assert json.loads(path.read_text("utf-8"))["warnings"] == {
-        "device": ["an old driver"],
-        "one": [message],
-        "three": [message],
-    }
+    assert saved(path)["warnings"] == {"device": ["an old driver"], "one": [message], "three": [message]}
     lines = capsys.readouterr().out.splitlines()
     assert lines[:4] == ["warning: an old driver", "", "== one", f"warning: {message}"]
     assert lines.count(f"warning: {message}") == 2
@@ -208,30 +176,20 @@ def without_cuda(work):
 
 
 @pytest.mark.parametrize(
-    ("describe", "passed", "rival"),
+    ("describe", "rival"),
     [
-        (None, False, f"PyTorch is not installed: {first_hour.INSTALL}"),
-        (
-            without_cuda,
-            False,
-            f"AssertionError: Torch not compiled with CUDA enabled: {first_hour.INSTALL}",
-        ),
-        (lambda work: "PyTorch 2", True, "PyTorch 2"),
+        (None, f"PyTorch is not installed: {first_hour.INSTALL}"),
+        (without_cuda, f"AssertionError: Torch not compiled with CUDA enabled: {first_hour.INSTALL}"),
+        (lambda work: "PyTorch 2", "PyTorch 2"),
     ],
 )
-def test_on_a_gpu_pytorch_with_cuda_is_required(describe, passed, rival, monkeypatch):
+def test_on_a_gpu_pytorch_with_cuda_is_required(describe, rival, monkeypatch):
     module = SimpleNamespace(describe=describe)
     monkeypatch.setattr(first_hour, "opponents", lambda work: [work if describe else None])
     monkeypatch.setattr(first_hour, "import_module", lambda name: module)
     found = first_hour.machine(CPU, replace(DRY.work, device="gpu"))
+    passed = rival == "PyTorch 2"
     assert (found["passed"], found["rival"], found["device"]) == (passed, rival, CPU.describe())
-
-
-def test_without_pytorch_the_launches_are_not_measured(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setitem(sys.modules, "torch.profiler", None)
-    found = gpu_measurements.launches(replace(DRY.work, device="gpu"))
-    assert found == {"not measured": "requires PyTorch"}
 
 
 def test_what_is_left_when_the_time_is_up_is_left_out(capsys):
@@ -239,12 +197,3 @@ def test_what_is_left_when_the_time_is_up_is_left_out(capsys):
     out = capsys.readouterr().out
     assert out.endswith(f"left out: {', '.join(NAMES)}\n")
     assert out.count("not measured") == 26
-
-
-def test_full_precision_applies_to_the_sections_only(monkeypatch):
-    seen = {}
-    monkeypatch.setenv("CUPY_TF32", "1")
-    sections(monkeypatch, one=lambda: seen.update(first_hour.os.environ) or {})
-    assert main(["--dry"]) == 0
-    assert seen["CUPY_TF32"] == "0"
-    assert first_hour.os.environ["CUPY_TF32"] == "1"

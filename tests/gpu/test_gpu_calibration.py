@@ -40,43 +40,20 @@ def test_the_time_of_an_operation_excludes_that_of_a_launch(monkeypatch):
     )
 
 
-def test_the_operations_are_those_of_an_lstm():
-    """The arrays are zero, so the kernel computes σ(0) and tanh(0)."""
-    used = gpu_calibration.operations(CPU, 3, 2)
-    assert used[PRODUCT]().shape == (4 * 3, 2)
-    h, c, (i, *_) = used[KERNEL]()
-    assert h.shape == c.shape == (3, 2)
-    assert (i == 0.5).all()
-
-
-@pytest.fixture
-def calls(monkeypatch):
-    """Record the calls that are timed, which take 1, 2, 3, … seconds."""
-    timed = []
-
-    def seconds(unit):
-        unit()
-        timed.append(len(timed) + 1)
-        return timed[-1]
-
-    monkeypatch.setattr(gpu_calibration, "seconds", seconds)
-    return timed
-
-
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
-def test_the_time_is_the_median_and_includes_the_work_of_a_gpu(kind, calls):
-    events = []
+def test_the_time_is_the_median_and_only_the_host_time_excludes_the_work_of_a_gpu(kind, monkeypatch):
+    """The timed calls take 1, 2, 3, … seconds."""
+    events, timed = [], []
+    monkeypatch.setattr(gpu_calibration, "seconds", lambda unit: unit() or timed.append(1) or len(timed))
     stream = SimpleNamespace(synchronize=lambda: events.append("wait"))
     xp = SimpleNamespace(cuda=SimpleNamespace(get_current_stream=lambda: stream))
     time = gpu_calibration.time_of(SimpleNamespace(kind=kind, xp=xp), lambda: events.append("run"))
     assert time == (1 + REPEATS) / 2
     assert events == (["run", "wait"] if kind == "gpu" else ["run"]) * (WARM_UP + REPEATS)
 
-
-def test_the_host_time_excludes_the_work_of_the_device(calls, monkeypatch):
-    events = []
+    events.clear()
     step = SimpleNamespace(loss=0.0, learn=lambda *chunk: events.append("learn"))
     monkeypatch.setattr(gpu_calibration.checks, "training_losses", lambda *arguments: (None, step))
     backend = SimpleNamespace(to_host=lambda loss: events.append("wait"), uniform=lambda seed: None)
-    assert gpu_calibration.host_time(backend, replace(DRY.work, device="gpu")) == (1 + REPEATS) / 2
+    assert gpu_calibration.host_time(backend, replace(DRY.work, device=kind)) == time + REPEATS
     assert events == ["wait", "learn"] * REPEATS

@@ -6,187 +6,141 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import gpu_measurements
-import numpy as np
 import pytest
 from first_hour import DRY, has_failed
 
 from minichar.bench import compare, ours
 from minichar.devices.cpu import CPU
 
+GPU = replace(DRY.work, device="gpu")
 
-class TestMeasurements:
-    def test_columns(self, monkeypatch):
-        """Expect minichar on both devices and PyTorch on one, but not minichar's other baselines.
 
-        Sizes and benchmarks without a chunk kernel have no column for it.
-        """
-        monkeypatch.setattr(compare, "find_spec", lambda name: object())
-        timed = []
-        monkeypatch.setattr(
-            gpu_measurements, "milliseconds", lambda work, duration: timed.append(work) or 1.0
-        )
-        work = replace(DRY.work, device="gpu:1", rnn_size=64)
-        changes = (
-            {},
-            {"kind": "dropout"},
-            {"kind": "scheduled-sampling"},
-            {"kind": "dropout", "rnn_size": 8},
-        )
-        works = [replace(work, **change) for change in changes]
-        rows = list(gpu_measurements.speed(works, 0, lambda: False))
-        assert [list(row["milliseconds"]) for row in rows] == [
-            ["cpu", "gpu:1", "chunk kernel", "PyTorch", "PyTorch, CUDA graph"],
-            ["cpu", "gpu:1", "chunk kernel"],
-            ["cpu", "gpu:1"],
-            ["cpu", "gpu:1"],
-        ]
-        assert [(one.engine, one.device, one.chunk_kernel) for one in timed[:5]] == [
-            *(("minichar", "cpu", False), ("minichar", "gpu:1", False), ("minichar", "gpu:1", True)),
-            *(("pytorch", "gpu:1", False), ("pytorch-graph", "gpu:1", False)),
-        ]
+@pytest.fixture
+def with_pytorch(monkeypatch):
+    monkeypatch.setattr(compare, "find_spec", lambda name: object())
 
-    @pytest.mark.parametrize(
-        ("broken", "failed"),
-        [(("pytorch-graph", False), False), (("minichar", False), True), (("minichar", True), True)],
-    )
-    def test_only_errors_of_minichar_on_the_device_are_failures(self, monkeypatch, broken, failed):
-        def failing(work, duration):
-            if (work.engine, work.chunk_kernel, work.device) == (*broken, "gpu"):
-                raise RuntimeError("first line\nsecond line")
-            return 1.0
 
-        monkeypatch.setattr(compare, "find_spec", lambda name: object())
-        monkeypatch.setattr(gpu_measurements, "milliseconds", failing)
-        work = replace(DRY.work, device="gpu", rnn_size=64)
-        (row,) = rows = list(gpu_measurements.speed([work], 0, lambda: False))
-        assert [*row["errors"].values()] == ["RuntimeError: first line"]
-        assert len(row["milliseconds"]) == 4
-        assert has_failed(rows, "gpu") == failed
+@pytest.fixture
+def prepared(monkeypatch):
+    """Return a list that has one element for each iteration of a benchmark that does nothing."""
+    calls = []
+    monkeypatch.setattr(ours, "prepare", lambda work: lambda: calls.append(work))
+    return calls
 
-    def test_measurements_are_left_out_when_the_time_is_up(self, monkeypatch):
-        left = iter([False, True])
-        monkeypatch.setattr(gpu_measurements, "milliseconds", lambda work, duration: 1.0)
-        work = replace(DRY.work, device="gpu")
-        (row,) = gpu_measurements.speed([work], 0, lambda: next(left))
-        assert (row["milliseconds"], row["left out"], row["errors"]) == ({"cpu": 1.0}, ["gpu"], {})
-        assert not has_failed([row], "gpu")
 
-    def test_milliseconds_are_the_median_after_the_warm_up(self, monkeypatch):
-        calls, durations = [], iter([0.003, 0.001, 0.002])
-        monkeypatch.setattr(ours, "prepare", lambda work: lambda: calls.append(work))
-        monkeypatch.setattr(gpu_measurements, "seconds", lambda unit: next(durations))
-        assert gpu_measurements.milliseconds(replace(DRY.work, device="gpu"), 0) == pytest.approx(2)
-        assert len(calls) == gpu_measurements.WARM_UP
+@pytest.mark.usefixtures("with_pytorch")
+def test_columns(monkeypatch):
+    """Expect minichar on both devices and PyTorch on one, but not minichar's other baselines.
 
-    def test_launches(self):
-        def event(device, name, microseconds):
-            elapsed = SimpleNamespace(elapsed_us=lambda: microseconds)
-            return SimpleNamespace(device_type=SimpleNamespace(name=device), name=name, time_range=elapsed)
+    Sizes and benchmarks without a chunk kernel have no column for it.
+    """
+    timed = []
+    monkeypatch.setattr(gpu_measurements, "milliseconds", lambda work, duration: timed.append(work) or 1.0)
+    work = replace(DRY.work, device="gpu:1", rnn_size=64)
+    works = [
+        work,
+        replace(work, kind="dropout"),
+        replace(work, kind="scheduled-sampling"),
+        replace(work, kind="dropout", rnn_size=8),
+    ]
+    rows = list(gpu_measurements.speed(works, 0, lambda: False))
+    assert [list(row["milliseconds"]) for row in rows] == [
+        ["cpu", "gpu:1", "chunk kernel", "PyTorch", "PyTorch, CUDA graph"],
+        ["cpu", "gpu:1", "chunk kernel"],
+        ["cpu", "gpu:1"],
+        ["cpu", "gpu:1"],
+    ]
+    assert [(one.engine, one.device, one.chunk_kernel) for one in timed[:5]] == [
+        *(("minichar", "cpu", False), ("minichar", "gpu:1", False), ("minichar", "gpu:1", True)),
+        *(("pytorch", "gpu:1", False), ("pytorch-graph", "gpu:1", False)),
+    ]
 
-        events = [
-            *(event("CPU", "cudaGraphLaunch", 9), event("CPU", "cudaMemcpyAsync", 9)),
-            *(event("CUDA", "gemm", 300), event("CUDA", "lstm_forward", 200)),
-        ]
-        assert gpu_measurements.count_launches(iter(events)) == {
-            "launches": 1,
-            "operations": 2,
-            "busy milliseconds": 0.5,
-        }
 
-    @pytest.mark.parametrize(("left", "passed"), [(0.2e9, True), (0.3e9, False)])
-    def test_memory_of_a_gpu(self, left, passed, monkeypatch):
-        """The driver keeps 1 GB, which is not counted as left by the steps that are dropped later."""
-        free = iter([7e9, 7e9, 4.5e9, 6e9, 6e9 - left])
-        runtime = SimpleNamespace(memGetInfo=lambda: (next(free), 8e9))
-        pool = SimpleNamespace(free_all_blocks=lambda: None)
-        xp = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime), get_default_memory_pool=lambda: pool)
-        steps = []
-        monkeypatch.setattr(ours, "prepare", lambda work: lambda: steps.append(work))
-        result = gpu_measurements.memory(SimpleNamespace(xp=xp), replace(DRY.work, device="gpu"))
-        assert result == {
-            "passed": passed,
-            "H": 8,
-            "megabytes": 2500,
-            "left by 5 dropped steps": left / 1e6,
-            "available": 7000,
-            "of": 8000,
-        }
-        assert len(steps) == (1 + 5) * gpu_measurements.WARM_UP
+@pytest.mark.usefixtures("with_pytorch")
+@pytest.mark.parametrize(
+    ("broken", "failed"),
+    [(("pytorch-graph", False), False), (("minichar", False), True), (("minichar", True), True)],
+)
+def test_only_errors_of_minichar_on_the_device_are_failures(monkeypatch, broken, failed):
+    def failing(work, duration):
+        if (work.engine, work.chunk_kernel, work.device) == (*broken, "gpu"):
+            raise RuntimeError("first line\nsecond line")
+        return 1.0
 
-    def test_tf32_is_compared_with_float32(self, monkeypatch):
-        reduced = SimpleNamespace(tf32=True)
+    monkeypatch.setattr(gpu_measurements, "milliseconds", failing)
+    (row,) = rows = list(gpu_measurements.speed([replace(GPU, rnn_size=64)], 0, lambda: False))
+    assert [*row["errors"].values()] == ["RuntimeError: first line"]
+    assert len(row["milliseconds"]) == 4
+    assert has_failed(rows, "gpu") == failed
+    late = iter([False, True, True, True, True])
+    (row,) = rows = list(gpu_measurements.speed([replace(GPU, rnn_size=64)], 0, lambda: next(late)))
+    assert (list(row["milliseconds"]), len(row["left out"]), row["errors"]) == (["cpu"], 4, {})
+    assert not has_failed(rows, "gpu")
 
-        def losses(backend, work, steps):
-            return np.array([1.0, 2.0] if backend is CPU else [1.25, 1.5]), None
 
-        monkeypatch.setattr(gpu_measurements, "open_backend", lambda name, tf32: reduced if tf32 else CPU)
-        monkeypatch.setattr(gpu_measurements.checks, "training_losses", losses)
-        monkeypatch.setattr(gpu_measurements, "milliseconds", lambda work, duration: 3.0 - work.tf32)
-        assert gpu_measurements.tf32(CPU, DRY.work, 2, 0.0) == {
-            "H": 8,
-            "TF32 is used": True,
-            "largest difference of losses": 0.5,
-            "milliseconds in float32": 3.0,
-            "milliseconds in TF32": 2.0,
-        }
+def test_milliseconds_are_the_median_after_the_warm_up(monkeypatch, prepared):
+    durations = iter([0.003, 0.001, 0.002])
+    monkeypatch.setattr(gpu_measurements, "seconds", lambda unit: next(durations))
+    assert gpu_measurements.milliseconds(GPU, 0) == pytest.approx(2)
+    assert len(prepared) == gpu_measurements.WARM_UP
 
-    @pytest.mark.parametrize(("tf32", "chunk_kernel"), [(False, True), (True, False)])
-    def test_a_benchmark_opens_the_device_in_its_mode(self, tf32, chunk_kernel, monkeypatch):
-        opened = []
 
-        def open_backend(name, tf32):
-            opened.append((type(CPU)(), tf32))
-            return opened[0][0]
+@pytest.mark.parametrize(("left", "passed"), [(0.2e9, True), (0.3e9, False)])
+def test_memory_of_a_gpu(left, passed, monkeypatch, prepared):
+    """The driver keeps 1 GB, which is not counted as left by the steps that are dropped later."""
+    free = iter([7e9, 7e9, 4.5e9, 6e9, 6e9 - left])
+    runtime = SimpleNamespace(memGetInfo=lambda: (next(free), 8e9))
+    pool = SimpleNamespace(free_all_blocks=lambda: None)
+    xp = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime), get_default_memory_pool=lambda: pool)
+    assert gpu_measurements.memory(SimpleNamespace(xp=xp), GPU) == {
+        "passed": passed,
+        "H": 8,
+        "megabytes": 2500,
+        "left by 5 dropped steps": left / 1e6,
+        "available": 7000,
+        "of": 8000,
+    }
+    assert len(prepared) == (1 + 5) * gpu_measurements.WARM_UP
 
-        monkeypatch.setattr(ours, "open_backend", open_backend)
-        ours.prepare(replace(DRY.work, tf32=tf32, chunk_kernel=chunk_kernel))
-        ((device, used),) = opened
-        assert (used, device.uses_chunk_kernel) == (tf32, chunk_kernel)
 
-    def test_the_time_to_the_first_step_includes_the_start_of_the_process(self, monkeypatch):
-        """Each event takes 1 s: the process starts, runs an iteration, and stops."""
-        now = 0.0
+@pytest.mark.parametrize(("tf32", "chunk_kernel"), [(False, True), (True, False)])
+def test_a_benchmark_opens_the_device_in_its_mode(tf32, chunk_kernel, monkeypatch):
+    opened = []
 
-        class Worker:
-            def __init__(self, work):
-                self.units(1)
+    def open_backend(name, tf32):
+        opened.append((type(CPU)(), tf32))
+        return opened[0][0]
 
-            def units(self, n):
-                nonlocal now
-                now += n
+    monkeypatch.setattr(ours, "open_backend", open_backend)
+    ours.prepare(replace(DRY.work, tf32=tf32, chunk_kernel=chunk_kernel))
+    ((device, used),) = opened
+    assert (used, device.uses_chunk_kernel) == (tf32, chunk_kernel)
 
-            def __enter__(self):
-                return self
 
-            def __exit__(self, *error):
-                self.units(1)
+def test_the_launches_of_one_iteration_are_counted(monkeypatch, prepared):
+    def event(device, name, microseconds):
+        elapsed = SimpleNamespace(elapsed_us=lambda: microseconds)
+        return SimpleNamespace(device_type=SimpleNamespace(name=device), name=name, time_range=elapsed)
 
-        monkeypatch.setattr(gpu_measurements, "Worker", Worker)
-        monkeypatch.setattr(gpu_measurements, "monotonic", lambda: now)
-        assert gpu_measurements.first_step(DRY.work) == 2.0
+    events = [
+        *(event("CPU", "cudaGraphLaunch", 9), event("CPU", "cudaMemcpyAsync", 9)),
+        *(event("CUDA", "gemm", 300), event("CUDA", "lstm_forward", 200)),
+    ]
 
-    def test_the_launches_of_one_iteration_are_counted(self, monkeypatch):
-        calls, events = [], []
+    @contextmanager
+    def profile(activities):
+        before = len(prepared)
+        yield SimpleNamespace(events=lambda: events)
+        assert (activities, len(prepared) - before) == ([1, 2], 1)
 
-        @contextmanager
-        def profile(activities):
-            before = len(calls)
-            yield SimpleNamespace(events=lambda: events)
-            assert (activities, len(calls) - before) == ([1, 2], 1)
+    profiler = SimpleNamespace(ProfilerActivity=SimpleNamespace(CPU=1, CUDA=2), profile=profile)
+    monkeypatch.setitem(sys.modules, "torch.profiler", profiler)
+    found = gpu_measurements.launches(GPU)
+    assert found == {"launches": 1, "operations": 2, "busy milliseconds": 0.5}
+    assert len(prepared) == gpu_measurements.WARM_UP + 1
 
-        profiler = SimpleNamespace(ProfilerActivity=SimpleNamespace(CPU=1, CUDA=2), profile=profile)
-        monkeypatch.setitem(sys.modules, "torch.profiler", profiler)
-        monkeypatch.setattr(ours, "prepare", lambda work: lambda: calls.append(work))
-        found = gpu_measurements.launches(replace(DRY.work, device="gpu"))
-        assert found == {"launches": 0, "operations": 0, "busy milliseconds": 0.0}
-        assert len(calls) == gpu_measurements.WARM_UP + 1
 
-    def test_speed_on_the_double(self, monkeypatch):
-        from cupy_double import DoubleOfCuPy
-
-        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
-        plan = replace(DRY, device="gpu", sizes=(4,), chunk=2)
-        works = gpu_measurements.deciding(plan.work, plan.sizes)[:1]
-        (row,) = gpu_measurements.speed(works, 0, lambda: False)
-        assert row["errors"] == {}
-        assert [*row["milliseconds"]] == ["cpu", "gpu"]
+def test_without_pytorch_or_a_gpu_the_launches_are_not_measured(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.profiler", None)
+    assert gpu_measurements.launches(GPU) == {"not measured": "requires PyTorch"}
+    assert gpu_measurements.launches(DRY.work) == {"not measured": "requires a GPU"}

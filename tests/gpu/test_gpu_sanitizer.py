@@ -26,10 +26,13 @@ def program(tmp_path, monkeypatch):
     return install
 
 
+def run(work=WORK, seconds=60):
+    return gpu_sanitizer.sanitizer(work, monotonic() + seconds)
+
+
 def test_each_tool_runs_the_kernels(program):
     program('echo "starts"; echo "========= $*: no errors"')
-    found = gpu_sanitizer.sanitizer(WORK, monotonic() + 60)
-    assert found == {"passed": True} | {
+    assert run() == {"passed": True} | {
         tool: f"--tool {tool} --error-exitcode 9 {sys.executable} {gpu_sanitizer.__file__} gpu: no errors"
         for tool in ("memcheck", "racecheck", "synccheck")
     }
@@ -37,15 +40,14 @@ def test_each_tool_runs_the_kernels(program):
 
 def test_an_error_of_one_tool_is_a_failure_and_all_of_its_output_is_printed(program, capsys):
     program('echo "$2"; if [ $2 = racecheck ]; then echo "1 hazard" >&2; exit 9; fi')
-    found = gpu_sanitizer.sanitizer(WORK, monotonic() + 60)
+    found = run()
     assert (found["passed"], found["memcheck"], found["racecheck"]) == (False, "memcheck", "1 hazard")
     assert capsys.readouterr().out == "racecheck\n1 hazard\n"
 
 
 def test_a_tool_is_stopped_at_the_end_of_the_time(program):
     program("exec sleep 60")
-    found = gpu_sanitizer.sanitizer(WORK, monotonic())
-    assert found == {"passed": False} | dict.fromkeys(gpu_sanitizer.TOOLS, "stopped after 0 s")
+    assert run(seconds=0) == {"passed": False} | dict.fromkeys(gpu_sanitizer.TOOLS, "stopped after 0 s")
 
 
 def test_the_program_of_the_package_is_used_if_there_is_no_toolkit(program, tmp_path, monkeypatch):
@@ -55,15 +57,13 @@ def test_the_program_of_the_package_is_used_if_there_is_no_toolkit(program, tmp_
     monkeypatch.setattr(gpu_sanitizer, "TOOLKIT", str(tmp_path))
     folder = tmp_path / "nvidia" / "cuda_sanitizer_api"
     program('echo "$1 $2"', folder / "bin", 0o644)
-    found = gpu_sanitizer.sanitizer(WORK, monotonic() + 60)
-    assert found["memcheck"] == f"--injection-path {folder / 'lib'}"
+    assert run()["memcheck"] == f"--injection-path {folder / 'lib'}"
     program("echo toolkit")
-    assert gpu_sanitizer.sanitizer(WORK, monotonic() + 60)["memcheck"] == "toolkit"
+    assert run()["memcheck"] == "toolkit"
 
 
 def test_without_the_program_or_a_gpu_nothing_is_run(program, monkeypatch):
     program("")
-    assert gpu_sanitizer.sanitizer(DRY.work, monotonic() + 60) == {"not run": "requires a GPU"}
+    assert run(DRY.work) == {"not run": "requires a GPU"}
     monkeypatch.setattr(gpu_sanitizer, "find", list)
-    found = gpu_sanitizer.sanitizer(WORK, monotonic() + 60)
-    assert found == {"not run": "compute-sanitizer is not installed"}
+    assert run() == {"not run": "compute-sanitizer is not installed"}

@@ -8,7 +8,15 @@ import pytest
 import cpu_cuda
 
 CUDA = cpu_cuda.install()
+HERE = Path(__file__).parent
 DEFAULTS = {"devices": 2, "memory": 16 << 30, "early": 0, "driver": 12080, "backwards": 0}
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of this folder, so that they run together with the other tests that need a GPU."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("gpu")
 
 
 @pytest.fixture(autouse=True)
@@ -44,5 +52,5 @@ def gpu():
 def new_processes(tmp_path, monkeypatch):
     """Replace CUDA in new Python processes, too."""
     (tmp_path / "sitecustomize.py").write_text("import cpu_cuda\n\ncpu_cuda.install()\n")
-    folders = str(tmp_path), str(Path(__file__).parents[1])
+    folders = str(tmp_path), str(HERE.parent)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(folders))

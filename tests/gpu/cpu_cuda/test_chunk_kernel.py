@@ -16,7 +16,7 @@ from cpu_cuda import compiler
 from minichar.bench.ours import vocabulary
 from minichar.bench.work import Work
 from minichar.devices import chunk_kernel
-from minichar.devices.chunk_kernel import CLUSTERS, KERNELS, ChunkKernel, shape_of
+from minichar.devices.chunk_kernel import CLUSTERS, KERNELS, ChunkKernel, Shape
 from minichar.devices.cpu import CPU
 from minichar.devices.philox import Philox, PhiloxUniform
 from minichar.devices.wavefront import Wavefront
@@ -80,7 +80,7 @@ class Chunk:
     def differences(self, cuts=()):
         """Return the differences to the results of the kernel. It is called once between successive cuts."""
         there = {"W": cupy.asarray(self.W), "a": of_steps(self.a), "dh_above": of_steps(self.dh_above)}
-        kernel = ChunkKernel(cupy, 0, self.name, shape_of(self.name, self.H), self.T, self.B)
+        kernel = ChunkKernel(cupy, 0, Shape(self.name, self.H), self.T, self.B)
         kernel.states[...], kernel.states[0] = np.nan, cupy.asarray(self.states[0])
         kernel.dstate[...] = cupy.asarray(self.dstate[0])
         du, da = (of_steps(np.full(self.a.shape, np.nan, "float32")) for _ in range(2))
@@ -108,29 +108,25 @@ def agree(differences):
 
 
 @pytest.mark.usefixtures("first_thread")
-@pytest.mark.parametrize(("T", "B"), [(1, 1), (5, 3), (4, 7)])
+@pytest.mark.parametrize(("T", "B", "cuts"), [(1, 1, ()), (5, 3, (1, 3)), (4, 7, ())])
 @pytest.mark.parametrize("H", CLUSTERS)
 @pytest.mark.parametrize("name", KERNELS)
-def test_the_kernel_computes_what_the_functions_of_the_cell_compute(name, H, T, B, generator):
-    differences = Chunk(name, H, T, B, generator).differences()
+def test_the_kernel_computes_what_the_functions_of_the_cell_compute(name, H, T, B, cuts, generator):
+    """Steps can be divided among several calls."""
+    differences = Chunk(name, H, T, B, generator).differences(cuts)
     assert agree(differences), differences
-
-
-@pytest.mark.parametrize("name", KERNELS)
-def test_steps_can_be_divided_among_several_calls(name, generator):
-    assert agree(Chunk(name, 64, 6, 3, generator).differences(cuts=(1, 4)))
 
 
 def test_the_bias_is_used_only_if_it_is_not_in_the_other_product(generator):
     chunk = Chunk("lstm", 64, 3, 2, generator)
-    kernel = ChunkKernel(cupy, 0, "lstm", shape_of("lstm", 64), 3, 2)
+    kernel = ChunkKernel(cupy, 0, Shape("lstm", 64), 3, 2)
     kernel.states[0] = cupy.asarray(chunk.states[0])
     kernel.forward(slice(0, 3), cupy.asarray(chunk.W), 64, of_steps(chunk.a + chunk.W[:, -1:]))
     np.testing.assert_allclose(cupy.asnumpy(kernel.states), chunk.states, atol=LIMIT)
 
 
 def test_the_steps_of_a_row_must_be_adjacent(gpu):
-    kernel = ChunkKernel(cupy, 0, "rnn", shape_of("rnn", 64), 3, 2)
+    kernel = ChunkKernel(cupy, 0, Shape("rnn", 64), 3, 2)
     W, steps, a = gpu.zeros((64, 65), "float32"), slice(0, 3), gpu.zeros((3, 64, 2), "float32")
     with pytest.raises(ValueError, match="not adjacent"):
         kernel.forward(steps, W, 65, a)
@@ -151,12 +147,9 @@ def broken_differences(source, name, H, generator, cuda, monkeypatch):
         yield chunk.differences()
 
 
-def test_the_kernels_synchronise_threads_three_times_each():
-    assert len(SYNCHRONISATIONS) == 6
-
-
 @pytest.mark.parametrize("span", SYNCHRONISATIONS)
 def test_a_missing_synchronisation_is_found(span, generator, cuda, monkeypatch):
+    assert len(SYNCHRONISATIONS) == 6
     source = LAYER[: span[0]] + LAYER[span[1] :]
     found = broken_differences(source, "lstm", 256, generator, cuda, monkeypatch)
     assert not all(map(agree, found))
@@ -305,10 +298,7 @@ def test_evaluation_uses_the_kernel(gpu):
 )
 def test_other_layers_have_no_kernel(change, options, gpu):
     assert not new_network(gpu, replace(WORK, **change), **options).uses_kernel
-
-
-def test_layers_have_no_kernel_by_default(gpu):
-    gpu.uses_chunk_kernel = False
+    gpu.uses_chunk_kernel = False  # as by default
     assert not new_network(gpu, WORK).uses_kernel
 
 

@@ -2,6 +2,7 @@
 
 import gc
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cupy
 import numpy as np
@@ -143,3 +144,99 @@ def test_the_benchmark_replays_steps_as_in_training_and_evaluation(kind, cuda):
         counts.append(cuda.operations())
     assert [count["graph"] for count in counts] == [0] * WARM_UP + [1] * 2
     assert counts[-1].total() < counts[0].total() / 5
+
+
+def test_free_blocks_of_the_default_pool_are_used(gpu, cuda):
+    a = cupy.zeros(1 << 18)
+    step = gpu.recorded(lambda: a + a)
+    free_all()
+    block = cupy.zeros(1 << 18)
+    cuda.set(memory=cuda.used() + (1 << 20))  # too little for another array
+    del block
+    step()
+
+
+def test_no_memory_is_freed_during_capture(gpu, counting, monkeypatch):
+    """It could synchronise the device, which would end the capture."""
+    step, total = counting
+    pool = step.pool
+
+    def malloc(size):
+        if step.stream.is_capturing():
+            raise MemoryError("no memory")
+        return pool.malloc(size)
+
+    step(WARM_UP)
+    step.pool = SimpleNamespace(malloc=malloc)
+    monkeypatch.setattr(cupy, "get_default_memory_pool", lambda: pytest.fail("memory was freed"))
+    with pytest.warns(RuntimeWarning, match="MemoryError: no memory"):
+        step()
+    assert step.graph is None
+    assert gpu.to_host(total).tolist() == [WARM_UP + 1] * 3
+
+
+class TestFallback:
+    """A step that cannot be captured runs normally, and one warning names the cause."""
+
+    @pytest.mark.parametrize(
+        ("operation", "cause"),
+        [
+            (lambda a: cupy.matmul(a, a), "NotImplementedError: calling cuBLAS API"),
+            (lambda a: float(a.sum()), "RuntimeError: the current stream is capturing"),
+        ],
+    )
+    def test_steps_with_the_same_cause_print_one_warning(self, operation, cause, gpu):
+        a, total = gpu.to_device(np.ones((2, 2))), gpu.zeros((), "float64")
+
+        def run():
+            total[...] = total + 1.0
+            operation(a)
+
+        steps = [gpu.recorded(run) for _ in range(2)]
+        with pytest.warns(RuntimeWarning, match=cause):
+            steps[0](WARM_UP + 3)
+        steps[1](WARM_UP + 3)
+        assert [step.graph for step in steps] == [None] * 2
+        assert gpu.describe().endswith(", no CUDA graphs")
+        assert float(total) == 2 * (WARM_UP + 3)
+
+    @pytest.mark.parametrize("method", ["begin_capture", "end_capture", "upload"])
+    def test_a_capture_that_cannot_be_begun_ended_or_uploaded(self, method, gpu, counting, monkeypatch):
+        """CuPy may instantiate a graph only when it is first uploaded."""
+        step, total = counting
+        stream = type(step.stream)
+        right = getattr(stream, "begin_capture" if method == "begin_capture" else "end_capture")
+
+        def fail(*arguments):
+            raise RuntimeError("the capture was invalidated\nmore")
+
+        def ended(self):
+            right(self)
+            return SimpleNamespace(upload=fail) if method == "upload" else fail()
+
+        replaced = ("begin_capture", fail) if method == "begin_capture" else ("end_capture", ended)
+        monkeypatch.setattr(stream, *replaced)
+        with pytest.warns(RuntimeWarning, match=r"\(RuntimeError: the capture was invalidated\)$"):
+            step(WARM_UP + 2)
+        assert step.graph is None
+        assert gpu.to_host(total).tolist() == [WARM_UP + 2] * 3
+
+    def test_an_interrupted_capture_is_ended(self, gpu, counting):
+        _, total = counting
+        keys = [None] * WARM_UP + ["Ctrl-C"]
+
+        def run():
+            total[...] = total + 1.0
+            if keys and keys.pop(0):
+                raise KeyboardInterrupt
+
+        step = gpu.recorded(run)
+        with pytest.raises(KeyboardInterrupt):
+            step(WARM_UP + 1)
+        step(2)  # captured, then replayed
+        assert step.graph is not None
+        assert gpu.to_host(total).tolist() == [WARM_UP + 2] * 3
+
+    def test_an_error_of_the_step_itself_is_raised(self, gpu):
+        with pytest.raises(ZeroDivisionError):
+            gpu.recorded(lambda: 1 / 0)()

@@ -35,11 +35,11 @@ def flat(gpu, values):
             yield gpu.to_host(value)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("cell", "number", "way"), STAGES)
 def test_one_kernel_computes_the_results_and_writes_them_to_other_arrays(
-    cell, number, way, dtype, gpu, cuda, generator
+    cell, number, way, gpu, cuda, generator
 ):
+    dtype = "float32" if way == "forward" else "float64"
     stage = cell.stages[number]
     function, arguments = getattr(stage, way), arguments_of(cell, number, generator, dtype)
     written = [0]
@@ -47,7 +47,7 @@ def test_one_kernel_computes_the_results_and_writes_them_to_other_arrays(
         *results, cache = stage.forward(np, *arguments)
         arguments = [*generator.normal(size=(len(results), *results[0].shape)).astype(dtype), cache]
         written = list(range(len(stage.products)))
-    wanted, fused = function(np, *arguments), gpu.fuse_into(function)
+    wanted, fused = function(np, *arguments), gpu.fuse(function)
     there = [on(gpu, argument) for argument in arguments]
     close = {"rtol": 1e-13 if dtype == "float64" else 1e-5, "atol": 1e-15 if dtype == "float64" else 1e-6}
     for into in ([], [(k, gpu.zeros(np.reshape(wanted[k], (-1, B)).shape, dtype)) for k in written]):

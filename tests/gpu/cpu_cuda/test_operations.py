@@ -191,6 +191,21 @@ def test_with_several_processes_a_mask_takes_one_more_copy(B, copies, gpu, cuda)
         assert operations(generator.fill, gpu.zeros((1, n), "float32")) == taken + copies
 
 
+def test_sums_over_a_large_vocabulary_take_little_memory(gpu, cuda, generator):
+    """With the sizes of a chunk of Chinese text, and a layer of 2 units."""
+    N, V = 2500, 6934
+    a, k = generator.normal(size=(2, N)).astype("float32"), generator.integers(V, size=N)
+    k[:2] = V - 1, 0
+    columns, ids, out = gpu.to_device(a), gpu.to_device(k), gpu.zeros((4, V), "float32") + 7.0
+    gpu.xp.get_default_memory_pool().free_all_blocks()
+    cuda.set(memory=cuda.used() + ONEHOT * 11 // 10)
+    gpu.sum_columns(columns, ids, out[1:3])
+    wanted = np.full((4, V), 7.0)
+    wanted[1:3] = 0.0
+    np.add.at(wanted[1:3].T, k, a.T)
+    np.testing.assert_allclose(gpu.to_host(out), wanted, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_number_of_products_that_sum_columns_depends_on_the_sizes_only(dtype, gpu, cuda):
     """With the sizes of a chunk of Chinese text."""
