@@ -34,11 +34,10 @@ def test_copy_on_another_device():
 
 def test_summary():
     assert new().summary() == "LSTM, 1 layer of 2, 3 characters, 57 parameters"
-    gru = new(model="gru", num_layers=2, dropout=0.25)
-    assert (
-        gru.summary()
-        == "GRU (reset after the matrix product), 2 layers of 2, dropout 0.25, 3 characters, 87 parameters"
-    )
+    gru = new(model="gru", num_layers=2, dropout=0.25, weight_drop=0.1)
+    layers = "2 layers of 2, dropout 0.25, weight drop 0.1, 3 characters, 87 parameters"
+    assert gru.summary() == f"GRU (reset after the matrix product), {layers}"
+    assert new(layer_norm=True).summary().startswith("LSTM with layer normalisation, 1 layer of 2, ")
 
 
 @pytest.mark.parametrize(
@@ -56,13 +55,7 @@ def test_summary():
 )
 def test_title_is_that_of_the_run_or_the_name_of_its_text(settings, path, title):
     model = new()
-    assert model.title == ""
+    assert model.title == model.origin() == ""
     model.details |= {"settings": settings, "origin": {"path": path}}
     assert model.title == title
-
-
-def test_origin_is_the_path_of_the_training_text():
-    model = new()
-    assert model.origin() == ""
-    model.details["origin"] = {"path": "my.txt"}
-    assert model.origin() == ", trained on 'my.txt'"
+    assert model.origin() == f", trained on {path!r}"

@@ -12,7 +12,7 @@ from minichar.training.start import begin
 DOCS = Path(__file__).parents[1] / "docs"
 SCRIPT = DOCS / "measured" / "trace.py"
 MOST = {
-    "a training step": (12, 52, 205),
+    "a training step": (12, 51, 202),
     "a generated character": (12, 30, 100),
     "an evaluation of two chunks": (12, 40, 125),
 }

@@ -124,10 +124,7 @@ def train(
         run = start.begin_from(settings, source, options, *devices, started=started)
     else:
         run = start.begin(settings_from(options), *devices, started=started)
-    if tf32:
-        run = start.with_tf32_note(run)
-    if chunk_kernel:
-        run = start.with_chunk_kernel_note(run)
+    run = start.with_mode_notes(run, tf32, chunk_kernel)
 
     trainer = run.trainer
     with Progress(run) if progress else nullcontext() as shown:

@@ -29,14 +29,7 @@ from minichar.files import writing
 from minichar.formats.convert import check_resumable, load_model
 from minichar.training.recipes import settings_from
 from minichar.training.settings import Settings
-from minichar.training.start import (
-    begin,
-    begin_from,
-    resume,
-    with_chunk_kernel_note,
-    with_tf32_note,
-    with_yardstick,
-)
+from minichar.training.start import begin, begin_from, resume, with_mode_notes, with_yardstick
 
 STDIN = Path("-")
 NEWEST = "--newest"
@@ -161,10 +154,7 @@ def command(
         else:
             run = begin(settings_from(explicit), *devices, team=team, started=ctx.obj)
         undo.pop_all()  # the run can start, so keep the text
-        if tf32:
-            run = with_tf32_note(run)
-        if chunk_kernel:
-            run = with_chunk_kernel_note(run)
+        run = with_mode_notes(run, tf32, chunk_kernel)
         if yardstick:
             run = with_yardstick(run, team)
 

@@ -62,14 +62,7 @@ def block_lengths(length: int) -> Iterator[int]:
 
 
 class BlockSampler:
-    """Sampler for B streams that share the same sampling options.
-
-    Parameters
-    ----------
-    model : CharRNN
-        Sampling starts from a zero state and equal logits.
-    choice : Choice
-    B : int
+    """Sampler for B streams that share the same sampling options, from a zero state and equal logits.
 
     Attributes
     ----------

@@ -73,15 +73,7 @@ that are at least this many steps apart take at most a tenth of the training tim
 
 @dataclass(frozen=True)
 class TimeBudget:
-    """The time for training steps, and the speed of the machine.
-
-    Attributes
-    ----------
-    seconds : float
-    speed : Speed
-    processes : int
-        Number of processes that share the streams.
-    """
+    """The time for training steps, the speed of the machine, and the number of processes that share B."""
 
     seconds: float
     speed: Speed = NOMINAL
@@ -124,15 +116,11 @@ class Facts:
         """The number of hidden units that are useful."""
         return RARE_UNITS if self.are_rare else UNITS * (self.N / SHORT) ** 0.25
 
-    def left_out(self, B: int, T: int) -> int:
-        """Return the number of characters that are not in any chunk."""
-        return self.split(B, T).left_out
-
     def longest_T(self, B: int) -> int:
         """Return the longest usual sequence length that leaves out little of the text."""
-        lengths = range(USUAL_T, SHORTEST_T - 1, -1)
-        enough = (T for T in lengths if self.left_out(B, T) <= ALLOWED * self.N)
-        return next(enough, None) or min(lengths, key=lambda T: self.left_out(B, T))
+        left_out = {T: self.split(B, T).left_out for T in range(USUAL_T, SHORTEST_T - 1, -1)}
+        enough = (T for T in left_out if left_out[T] <= ALLOWED * self.N)
+        return next(enough, min(left_out, key=left_out.__getitem__))
 
     def steps(self, settings: Settings) -> float:
         """Return the number of training steps that fit into the time."""
@@ -265,11 +253,6 @@ def choose_warmup(facts: Facts, settings: Settings) -> float:
     return float(f"{min(WARMUP, LONGEST / steps):.3g}")
 
 
-def choose_patience(facts: Facts, settings: Settings) -> int:
-    """Return the number of evaluations without improvement that end the run."""
-    return PATIENCE
-
-
 def choose_max_val_chunks(facts: Facts, settings: Settings) -> int:
     """Return the maximum number of validation chunks.
 
@@ -293,7 +276,7 @@ CHOOSERS: dict[str, Callable[[Facts, Settings], Any]] = {
     "weight_decay": choose_weight_decay,
     "learning_rate": choose_learning_rate,
     "warmup": choose_warmup,
-    "patience": choose_patience,
+    "patience": lambda facts, settings: PATIENCE,
     "max_val_chunks": choose_max_val_chunks,
 }
 """The functions that choose each option, in order."""

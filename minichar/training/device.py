@@ -13,7 +13,6 @@ import numpy as np
 
 from minichar.devices.backend import Backend
 from minichar.engine.config import Config
-from minichar.extras import one_line
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.vocabulary import Vocabulary
@@ -42,24 +41,6 @@ def suited(devices: Sequence[Backend], config: Config, B: int) -> Chosen:
     large = two - one - CALLS * config.num_layers >= LARGE * config.num_layers
     device = devices[-1 if large else 0]
     return device, [f"device auto: {device.name}, because each step is {'large' if large else 'small'}"]
-
-
-def tried(
-    chosen: Chosen,
-    devices: Sequence[Backend],
-    config: Config,
-    vocabulary: Vocabulary,
-    settings: Settings,
-    split: Split,
-) -> Chosen:
-    """Return the first device if a training step fails on the chosen one, for example for lack of memory."""
-    device, notes = chosen
-    if device is not devices[0]:
-        try:
-            time_step(device, config, vocabulary, settings, split)
-        except Exception as error:  # drivers and libraries can raise any exception
-            return devices[0], [f"device auto: {devices[0].name}; {device.name} failed ({one_line(error)})"]
-    return device, notes
 
 
 def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:

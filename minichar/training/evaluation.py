@@ -27,8 +27,7 @@ class Measurement:
     """Measures the loss on successive chunks.
 
     Chunks of T steps are copied to a preallocated array so that a backend can capture and replay the forward
-    pass (`Backend.recorded`). The loss stays on the device, so that the host can prepare the next chunk. The
-    network no longer keeps the caches of the backward pass.
+    pass (`Backend.recorded`). The network no longer keeps the caches of the backward pass.
     """
 
     def __init__(self, network: Network) -> None:
@@ -37,7 +36,6 @@ class Measurement:
         self.chunk = self.backend.zeros((2, network.T, network.B), np.intp)  # (2, T, B): inputs and targets
         self.loss = self.backend.zeros((), "float64")
         self.whole_chunk = self.backend.recorded(partial(self._measure, *self.chunk))
-        self.whole_input = self.backend.recorded(partial(self._read, self.chunk[0]))
 
     def __call__(self, inputs: np.ndarray, targets: np.ndarray) -> Array:
         """Measure the loss on a chunk ``(n, B)``, n ≤ T, and carry the state over to the next chunk.
@@ -54,19 +52,6 @@ class Measurement:
         else:
             self._measure(*chunk)
         return self.loss
-
-    def read(self, inputs: np.ndarray) -> None:
-        """Carry the state over a chunk of inputs ``(n, B)``, n ≤ T, without computing the loss."""
-        ids = self.backend.to_device(inputs)  # (n, B)
-        if len(inputs) == self.network.T:
-            self.chunk[0] = ids
-            self.whole_input()
-        else:
-            self._read(ids)
-
-    def _read(self, inputs: Array) -> None:
-        self.network.run(inputs, len(inputs))
-        self.network.carry()
 
     def _measure(self, inputs: Array, targets: Array) -> None:
         self.loss[...] = self.network.measure(inputs, targets)
@@ -211,9 +196,9 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     measure = Measurement(model.network(split.T, split.B))
     if start == "carried":
         for before in PARTS[: PARTS.index(part)]:
-            for inputs, _, *keep in watch(getattr(split, before)):
+            for inputs, targets, *keep in watch(getattr(split, before)):
                 measure.network.set_keep(*keep)
-                measure.read(inputs)
+                measure(inputs, targets)
     return check_finite(evaluate(measure, watch(chunks)))
 
 

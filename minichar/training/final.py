@@ -18,13 +18,8 @@ from minichar.training.text import resets_of
 def measure_files(run: Run, watch: Watch = iter) -> Iterator[Measured]:
     """Evaluate the best checkpoint of a run that has ended on each of its validation and test files.
 
-    When the run is stopped or its time limit is reached, the remaining results are None.
-
-    Parameters
-    ----------
-    run : Run
-    watch : callable, optional
-        See `minichar.training.evaluation.evaluate_part`.
+    When the run is stopped or its time limit is reached, the remaining results are None. For `watch`, see
+    `minichar.training.evaluation.evaluate_part`.
     """
     trainer, timetable, best = run.trainer, run.trainer.timetable, run.trainer.best
     late = False

@@ -28,7 +28,6 @@ in training, θ̄ averages over about the last tenth of the steps so far. Later,
 1 / (1 - decay) steps.
 """
 
-from numbers import Real
 from types import ModuleType
 from typing import Any
 
@@ -82,10 +81,8 @@ class RMSprop:
 
     def step(self, g: Array, learning_rate: float | Array) -> None:
         """Update the parameters with the gradient `g` ``(size,)`` and the learning rate η."""
-        if isinstance(learning_rate, Real):  # fused functions take only arrays
-            self.rate[...] = learning_rate
-            learning_rate = self.rate
-        self.update(self.theta, self.mean_square, g, learning_rate)
+        self.rate[...] = learning_rate  # fused functions take only arrays
+        self.update(self.theta, self.mean_square, g, self.rate)
 
     def rmsprop(self, xp: ModuleType, theta: Array, m: Array, g: Array, learning_rate: Array) -> Any:
         """Update θ and m in place, with one kernel on a GPU."""
@@ -102,34 +99,8 @@ class RMSprop:
         return theta, m
 
 
-class Average:
-    """The running average of the weights in a training run.
-
-    Parameters
-    ----------
-    theta : Parameters
-        θ, the weights being trained.
-    average : Parameters
-        θ̄, updated in place.
-
-    Attributes
-    ----------
-    decay : array, ()
-        The decay rate d, stored on the device.
-    """
-
-    def __init__(self, theta: Parameters, average: Parameters) -> None:
-        self.theta, self.average = theta.flat, average.flat
-        self.decay = theta.backend.zeros((), theta.dtype)
-        self.update = theta.backend.fuse(follow)
-
-    def step(self) -> None:
-        """Update the average with the current weights."""
-        self.update(self.average, self.theta, self.decay)
-
-
 def follow(xp: ModuleType, mean: Array, theta: Array, decay: Array) -> tuple[Array]:
-    """Update θ̄ in place, with one kernel on a GPU."""
+    """Update the average θ̄ in place, with one kernel on a GPU."""
     # same as d θ̄ + (1 - d) θ, but with one fewer multiplication
     mean += (theta - mean) * (1.0 - decay)
     return (mean,)

@@ -10,7 +10,7 @@ from minichar.devices.backend import Backend
 from minichar.text.corpus import Corpus
 from minichar.training.choose import TimeBudget, choose, config_of
 from minichar.training.cost import speed_of
-from minichar.training.device import suited, time_step, tried
+from minichar.training.device import suited, time_step
 from minichar.training.settings import Settings
 from minichar.training.team import Team
 from minichar.training.text import lay_out, lay_out_to_train
@@ -32,34 +32,16 @@ def plan(
     started: float,
     from_scratch: bool = True,
 ) -> tuple[Settings, Backend, list[str]]:
-    """Choose the options of a new run, and its device, for the sizes of its network and chunks.
+    """Return the options of a new run, its device, and at most one note that explains the choice of device.
 
-    With a time limit, they are chosen for the time that is left on this device and otherwise for that of the
-    recipe on the nominal machine.
-
-    Parameters
-    ----------
-    settings : Settings
-    corpus : Corpus
-    devices : sequence of Backend
-    team : Team
-    started : float
-        The time from which `max_time` counts, as measured by `time.monotonic`.
-    from_scratch : bool
-        Whether training starts from random weights.
-
-    Returns
-    -------
-    settings : Settings
-    device : Backend
-    notes : list of str
-        At most one note that explains the choice of device.
+    With a time limit, the options are chosen for the time that is left on this device and otherwise for that
+    of the recipe on the nominal machine. The time limit counts from `started`, as measured by
+    `time.monotonic`.
     """
     budget = nominal = time_left(settings, started)
     chosen = choose(settings, corpus, from_scratch, nominal)
     split, config = lay_out_to_train(corpus, chosen), config_of(chosen, len(corpus.vocabulary))
-    best = suited(devices, config, split.B)
-    device, notes = tried(best, devices, config, corpus.vocabulary, chosen, split)
+    device, notes = suited(devices, config, split.B)
     if nominal and AUTO in (settings.rnn_size, settings.max_epochs):
         budget = measured(nominal, settings, corpus, device, team, from_scratch)
         chosen = choose(settings, corpus, from_scratch, budget)

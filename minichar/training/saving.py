@@ -32,6 +32,8 @@ class Saver:
     ----------
     best_loss : float
         Lowest validation loss of the run, in nats per character.
+    saved : list of Path
+        The checkpoints saved by this process, except `latest`, oldest first.
     last : Path or None
         The newest checkpoint, or the one that the run was resumed from.
     latest : Path or None
@@ -48,13 +50,8 @@ class Saver:
         self.last: Path | None = None
         self.latest: Path | None = None
         self.obsolete: list[Path] = []
-        self._saved: dict[Path, None] = {}  # an ordered set, oldest first
+        self.saved: list[Path] = []
         self._warned = False
-
-    @property
-    def saved(self) -> list[Path]:
-        """The checkpoints saved by this process, except `latest`, oldest first."""
-        return list(self._saved)
 
     def best(self, history: History) -> Path | None:
         """Return the checkpoint with the lowest validation loss; ties go to the newest.
@@ -68,7 +65,7 @@ class Saver:
             checkpoint_path(self.directory, self.name, epochs[i], losses[i], False)
             for i in ranked[: np.count_nonzero(~np.isnan(losses))]
         )
-        candidates = chain(measured, reversed(self._saved))
+        candidates = chain(measured, reversed(self.saved))
         return next((path for path in candidates if path.is_file()), None)
 
     def record(self, val_loss: float) -> bool:
@@ -85,15 +82,14 @@ class Saver:
             path = unused(path)
         self.write(path, val_loss)
         self.last = path
-        self._saved.pop(path, None)
-        self._saved[path] = None
+        self.saved = [*(other for other in self.saved if other != path), path]
         if self.latest is not None:
             self.obsolete.append(self.latest)
             self.latest = None
         if self.keep:
             for old in to_delete(self.saved, self.keep):
                 self.obsolete.append(old)
-                del self._saved[old]
+                self.saved.remove(old)
         return Saved(path, best, warning=self._delete_obsolete())
 
     def save_latest(self) -> Saved:

@@ -87,13 +87,7 @@ def begin(settings: Settings, *devices: Backend, team: Team = ALONE, started: fl
     function must be called by all processes in `team`. The time limit counts from `started`, as measured by
     `time.monotonic`; the default is now.
     """
-    corpus = read_corpus(settings, team)
-    now = started or monotonic()
-    planned, backend, notes = plan(settings, corpus, devices or (CPU,), team, now)
-    config = config_of(planned, len(corpus.vocabulary))
-    model = CharRNN.new(config, corpus.vocabulary, planned.seed, planned.dtype, backend)
-    run = _run(model, planned, corpus, lay_out(corpus, planned), notes, team)
-    return replace(run, chosen=automatic_in(settings))
+    return _begin(settings, None, devices or (CPU,), team, started)
 
 
 def begin_from(
@@ -132,16 +126,26 @@ def begin_from(
                 Option("init_from"),
                 f" model, which has {found}: omit the option to keep the model's value",
             )
-    corpus = read_corpus(settings, team)
     settings = replace(settings, **{name: getattr(model.config, name) for name in ARCHITECTURE})
-    devices = devices or (model.parameters.backend.plain,)
-    now = started or monotonic()
-    planned, backend, notes = plan(settings, corpus, devices, team, now, from_scratch=False)
+    return _begin(settings, model, devices or (model.parameters.backend.plain,), team, started)
+
+
+def _begin(
+    settings: Settings,
+    source: CharRNN | None,
+    devices: Sequence[Backend],
+    team: Team,
+    started: float | None,
+) -> Run:
+    """Start from the weights of `source`, if given."""
+    corpus = read_corpus(settings, team)
+    planned, backend, notes = plan(settings, corpus, devices, team, started or monotonic(), source is None)
     config = config_of(planned, len(corpus.vocabulary))
-    new = CharRNN.new(config, corpus.vocabulary, planned.seed, planned.dtype, backend)
-    copy_weights(model, new)
-    notes += vocabulary_notes(model.vocabulary, corpus.vocabulary)
-    run = _run(new, planned, corpus, lay_out(corpus, planned), notes, team)
+    model = CharRNN.new(config, corpus.vocabulary, planned.seed, planned.dtype, backend)
+    if source is not None:
+        copy_weights(source, model)
+        notes += vocabulary_notes(source.vocabulary, corpus.vocabulary)
+    run = _run(model, planned, corpus, lay_out(corpus, planned), notes, team)
     return replace(run, chosen=automatic_in(settings))
 
 
@@ -270,19 +274,14 @@ def automatic_in(settings: Settings) -> tuple[str, ...]:
     return tuple(name for name in CHOOSERS if getattr(settings, name) is AUTO)
 
 
-def with_tf32_note(run: Run) -> Run:
-    """Return `run`, with a note added if the requested TF32 mode has no effect."""
-    note = run.trainer.backend.tf32_note(run.trainer.settings.dtype)
-    return replace(run, notes=(*run.notes, note)) if note else run
-
-
-def with_chunk_kernel_note(run: Run) -> Run:
-    """Return `run`, with a note added if the requested chunk kernel is never used."""
+def with_mode_notes(run: Run, tf32: bool, chunk_kernel: bool) -> Run:
+    """Return `run`, with a note added for each requested mode of a GPU that has no effect."""
     trainer, settings = run.trainer, run.trainer.settings
     samples = settings.use_ss and settings.start_ss < 1.0
-    if trainer.step.network.uses_kernel and trainer.split.train.resets is None and not samples:
-        return run
-    return replace(run, notes=(*run.notes, unused_note(trainer.backend)))
+    uses_kernel = trainer.step.network.uses_kernel and trainer.split.train.resets is None and not samples
+    tf32_note = trainer.backend.tf32_note(settings.dtype) if tf32 else ""
+    kernel_note = unused_note(trainer.backend) if chunk_kernel and not uses_kernel else ""
+    return replace(run, notes=(*run.notes, *filter(None, (tf32_note, kernel_note))))
 
 
 def identify(corpus: Corpus, settings: Settings, *more: Any) -> str:
@@ -400,12 +399,10 @@ def _run(
     origin = texts.pop("data") | texts
     run_id = run_id or identify(corpus, settings)
     trainer = Trainer(model, split, settings, origin, run_id, resumed, team)
-    resets = []
-    if split.train.resets is not None:
-        count = split.train.resets.count()
-        where = where_reset(corpus, settings)
-        resets.append(f"the state is reset {where}: {counted(count, 'reset')} in the text")
-    capped = []
+    found = [*corpus.notes, *split.notes]
     if len(trainer.val) < len(split.val):
-        capped.append(f"each evaluation uses {len(trainer.val):,} of {len(split.val):,} validation chunks")
-    return Run(trainer, corpus, (*corpus.notes, *split.notes, *capped, *resets, *notes))
+        found.append(f"each evaluation uses {len(trainer.val):,} of {len(split.val):,} validation chunks")
+    if split.train.resets is not None:
+        resets = counted(split.train.resets.count(), "reset")
+        found.append(f"the state is reset {where_reset(corpus, settings)}: {resets} in the text")
+    return Run(trainer, corpus, (*found, *notes))

@@ -10,7 +10,7 @@ Apart from that average, each chunk requires one copy to the device, or two if s
 is copied to the host until the loss is read.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -19,16 +19,10 @@ import numpy as np
 from minichar.devices.random import Uniform
 from minichar.engine.network import Feed
 from minichar.model import CharRNN
-from minichar.training.optimiser import Average, RMSprop, clip_elements, clip_norm
+from minichar.training.optimiser import RMSprop, clip_elements, clip_norm, follow
 from minichar.training.scheduled_sampling import ScheduledSampling
 from minichar.training.settings import Settings
 from minichar.training.team import ALONE, Team
-
-
-def run(parts: Iterable[Callable[[], None]]) -> None:
-    """Run the parts of a step in order."""
-    for part in parts:
-        part()
 
 
 class TrainingStep:
@@ -50,7 +44,8 @@ class TrainingStep:
         The sequences that this process trains on.
     theta : Parameters
         The weights being trained.
-    average : Average or None
+    averages : bool
+        Whether the model's weights are a running average of `theta`.
     loss : array, ()
         Mean loss of the last chunk before its update, in nats per character, on the device.
     total : array, ()
@@ -66,11 +61,10 @@ class TrainingStep:
         self.team, self.streams = team, team.streams(B)
         own = self.streams.stop - self.streams.start
         self.share = own / B
-        self.theta, self.average = model.parameters, None
-        if settings.ema:
+        self.theta, self.mean, self.averages = model.parameters, model.parameters.flat, settings.ema > 0
+        if self.averages:
             self.theta = model.parameters.twin()
-            self.theta.flat[...] = model.parameters.flat
-            self.average = Average(self.theta, model.parameters)
+            self.theta.flat[...] = self.mean
         parameters = self.theta
         self.backend, self.settings = parameters.backend, settings
         self.network = replace(model, parameters=parameters).network(T, own)
@@ -80,6 +74,8 @@ class TrainingStep:
         clips = [(clip_elements, settings.grad_clip / T), (clip_norm, settings.clip_norm)]
         self.clips = [(clip, limit) for clip, limit in clips if limit]
         self.learning_rate = self.backend.zeros((), parameters.dtype)
+        self.decay = self.backend.zeros((), parameters.dtype)
+        self.follow = self.backend.fuse(follow)
         self.loss = self.backend.zeros((), "float64")
         self.total = self.backend.zeros((), "float64")
         self.worst = self.backend.zeros((), parameters.dtype)
@@ -89,7 +85,6 @@ class TrainingStep:
         self.forced_parts = self._parts(self.chunk[0])
         self.mixed_parts = self._parts(self.mixed)
         self.drops = self.network.config.dropout > 0 or self.network.config.weight_drop > 0
-        self.last_rate = 0.0
         self.set_rates(settings.learning_rate)
 
     @np.errstate(over="ignore")  # a learning rate that overflows becomes inf, which the loss check detects
@@ -98,12 +93,9 @@ class TrainingStep:
 
         A ratio of 1 disables scheduled sampling.
         """
-        if learning_rate != self.last_rate:  # a copy to the device
-            self.learning_rate[...] = self.last_rate = learning_rate
+        self.learning_rate[...], self.decay[...] = learning_rate, decay
         self.teacher_forcing_ratio = teacher_forcing_ratio
         self.parts = self.mixed_parts if teacher_forcing_ratio < 1.0 else self.forced_parts
-        if self.average is not None:
-            self.average.decay[...] = decay
 
     def learn(
         self,
@@ -129,17 +121,22 @@ class TrainingStep:
             self.mixed.draw_mask(self.teacher_forcing_ratio, generator, self.network.keep)
         if self.drops:
             self.network.draw_masks(generator)
-        run(self.parts)
+        for part in self.parts:
+            part()
 
     def _parts(self, feed: Feed) -> list[Callable[[], None]]:
         """Return the parts of a step, merged into one if all of them can be captured."""
-        gradient, recorded = partial(self._gradient, feed), self.backend.recorded
-        if self.team.size == 1:
-            return [recorded(partial(run, [gradient, self._update]))]
-        if self.team.on_device(self.backend):
-            whole = partial(run, [gradient, self._average, self._update])
-            return [recorded(whole, lambda captured: not any(self.team.largest(not captured)))]
-        return [recorded(gradient), self._average, recorded(self._update)]
+        team, recorded = self.team, self.backend.recorded
+        if not team.on_device(self.backend):
+            return [recorded(partial(self._gradient, feed)), self._average, recorded(self._update)]
+        whole = partial(self._whole, feed)
+        return [recorded(whole, lambda captured: not any(team.largest(not captured)))]
+
+    def _whole(self, feed: Feed) -> None:
+        self._gradient(feed)
+        if self.team.size > 1:
+            self._average()
+        self._update()
 
     def _average(self) -> None:
         self.team.average(self.share, self.backend, self.network.gradient.flat, self.loss)
@@ -160,5 +157,5 @@ class TrainingStep:
         # A zero gradient leaves the parameters unchanged, unless they decay.
         rate = self.learning_rate * valid if settings.weight_decay else self.learning_rate
         self.optimiser.step(g, rate)
-        if self.average is not None:
-            self.average.step()
+        if self.averages:
+            self.follow(self.mean, self.theta.flat, self.decay)

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from minichar.engine.config import MAX_SIZE
 from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, counted
 from minichar.text.batches import Split, split_text
-from minichar.text.corpus import Corpus, Reader
+from minichar.text.corpus import Corpus, load_corpus
 from minichar.text.datasets import is_dataset_folder, older_pydocs
 from minichar.text.resets import Resets, count_separators, find_resets, separator_ids
 from minichar.text.vocabulary import Vocabulary
@@ -61,16 +62,9 @@ def read_corpus(settings: Settings, team: Team = ALONE) -> Corpus:
 def _read(
     team: Team, path: Path | None, encoding: str, min_freq: int, vocabulary: Vocabulary | None = None
 ) -> Corpus:
-    """Return the same text on all ranks (see `load_corpus`).
-
-    If every rank has a cache of the text, all ranks read their caches at the same time. Otherwise, rank 0
-    reads the text first, and the other ranks can then use its cache.
-    """
-    reader = team.in_turn(lambda: Reader(path, encoding, min_freq, vocabulary))
-    possible = not any(team.largest(not reader.may_be_cached()))
-    cached = reader.cached(team.lead(lambda: reader.digest)) if possible else None
-    everywhere = not any(team.largest(cached is None))
-    corpus = cached if cached and everywhere else team.in_turn(reader.load)
+    """Return the same text on all ranks (see `load_corpus`). The other ranks can use the cache of rank 0."""
+    options: dict[str, Any] = {"encoding": encoding, "min_freq": min_freq, "vocabulary": vocabulary}
+    corpus = team.in_turn(lambda: load_corpus(path, **options))
     digest = team.lead(lambda: corpus.digest)
     if any(team.largest(corpus.digest != digest)):
         raise MinicharError(f"the processes read different texts from {corpus.path}: use the same text")

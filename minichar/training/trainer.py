@@ -12,7 +12,6 @@ on its own streams, and rank 0 writes the checkpoints.
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import partial
 from math import isfinite, isnan, log
 from pathlib import Path
 from time import time
@@ -161,7 +160,7 @@ class Trainer:
             self.team.gather(to_host(step.network.state)),
             Progress(self.iteration, self.first_loss, self.learned, total, self.backend.kind, random),
             self.history,
-            None if step.average is None else to_host(step.theta.flat),
+            to_host(step.theta.flat) if step.averages else None,
         )
 
     @property
@@ -200,48 +199,41 @@ class Trainer:
         directory = self.settings.checkpoint_dir
         self.team.lead(lambda: check_directory(directory, self.checkpoint_bytes))
         self.timetable.begin(self.iteration, started)
-        return self._run_in(directory)
+        return self._run(directory)
 
-    def _run_in(self, directory: Path) -> Iterator[Event]:
-        with self.team.leading(sharing(directory)) as shared:
-            yield from self._run(partial(self.team.lead, shared))
-
-    def _run(self, shared: Callable[[], bool]) -> Iterator[Event]:
-        warning = Warned(
-            f"another run is saving to {self.settings.checkpoint_dir}/: use one directory per run"
-        )
-        warned = shared()
-        if warned:
-            yield warning
+    def _run(self, directory: Path) -> Iterator[Event]:
+        warning = Warned(f"another run is saving to {directory}/: use one directory per run")
         evaluated_at, reason = self.iteration, ""
-        while self.iteration < self.iterations and not self.agree():
-            if reason := self.timetable.reason_to_end():
-                break
-            self.set_rates()
-            loss = self.learn()
-            step = Step(self.iteration, self.epoch, loss, self.backend.to_host)
-            if self.first_loss is None:
-                self.check(step.loss)
-            yield step
-            if "loss" in vars(step):  # already copied to the host, so checking it is free
-                self.check(step.loss)
-            if self.timetable.is_evaluation_due(self.iteration):
-                evaluated_at = self.iteration
-                yield from self._evaluate()
-                if not warned and shared():  # another run has started since
-                    warned = True
-                    yield warning
-            elif self.timetable.is_save_due():
-                self.check_parameters()
-                yield self.save_latest()
-        if self.iteration > evaluated_at:
+        with self.team.leading(sharing(directory)) as shared:
+            if warned := self.team.lead(shared):
+                yield warning
+            while self.iteration < self.iterations and not self.agree():
+                if reason := self.timetable.reason_to_end():
+                    break
+                self.set_rates()
+                loss = self.learn()
+                step = Step(self.iteration, self.epoch, loss, self.backend.to_host)
+                if self.first_loss is None:
+                    self.check(step.loss)
+                yield step
+                if "loss" in vars(step):  # already copied to the host, so checking it is free
+                    self.check(step.loss)
+                if self.timetable.is_evaluation_due(self.iteration):
+                    evaluated_at = self.iteration
+                    yield from self._evaluate()
+                    if not warned and (warned := self.team.lead(shared)):  # another run has started since
+                        yield warning
+                elif self.timetable.is_save_due():
+                    self.check_parameters()
+                    yield self.save_latest()
+            if self.iteration > evaluated_at:
+                if reason:
+                    yield from self._evaluate()
+                else:
+                    self.check_parameters()
+                    yield self.save(None)
             if reason:
-                yield from self._evaluate()
-            else:
-                self.check_parameters()
-                yield self.save(None)
-        if reason:
-            yield EndedEarly(reason)
+                yield EndedEarly(reason)
 
     def _evaluate(self) -> Iterator[Event]:
         """Evaluate the model and save a checkpoint."""
@@ -422,7 +414,7 @@ class Trainer:
     @property
     def checkpoint_bytes(self) -> int:
         """Approximate checkpoint size in bytes: weights, running mean square, state and headers."""
-        copies = 2 if self.step.average is None else 3
+        copies = 3 if self.step.averages else 2
         state = self.step.network.state.nbytes * self.team.size
         return copies * self.model.parameters.flat.nbytes + state + HEADER_BYTES
 

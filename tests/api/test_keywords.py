@@ -1,67 +1,42 @@
+import re
+
 import pytest
 
 import minichar
 
 
-def test_unknown_option_suggests_a_similar_name(text):
-    for wrong, right in (
-        ("learning_rat", "learning_rate"),
-        ("wibble", None),
-        ("rnnsize", "rnn_size"),
-        ("devise", "device"),
-        ("init_form", "init_from"),
-        ("text", "data"),
-    ):
-        suggestion = f"; did you mean '{right}'?" if right else ""
-        with pytest.raises(TypeError) as caught:
-            minichar.train(text, **{wrong: 3})
-        assert str(caught.value) == f"train() has no option '{wrong}'{suggestion}"
-
-
-def test_a_misspelt_keyword_of_a_method_suggests_the_nearest_one(model):
-    for call, words in (
-        (lambda: model.generate("a", lenght=5), "generate() has no option 'lenght'; did you mean 'length'?"),
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
         (
-            lambda: model.stream(tempreature=1),
-            "stream() has no option 'tempreature'; did you mean 'temperature'?",
+            lambda model: minichar.train(learning_rat=3),
+            "train() has no option 'learning_rat'; {learning_rate}",
         ),
+        (lambda model: minichar.train(wibble=3), "train() has no option 'wibble'"),
+        (lambda model: minichar.train(devise=3), "train() has no option 'devise'; {device}"),
+        (lambda model: minichar.train(text=3), "train() has no option 'text'; {data}"),
+        (lambda model: minichar.train(hidden_size=3), "train() has no option 'hidden_size'; {rnn_size}"),
+        (lambda model: minichar.train(init_form=3), "train() has no option 'init_form'; {init_from}"),
+        (lambda model: model.generate("a", lenght=5), "generate() has no option 'lenght'; {length}"),
+        (lambda model: model.generate(prompt="a"), "generate() has no option 'prompt'; {prime}"),
+        (lambda model: model.stream(tempreature=1), "stream() has no option 'tempreature'; {temperature}"),
+        (lambda model: model.stream(text="a"), "stream() has no option 'text'; {prime}"),
+        (lambda model: model.predict(prompt="a"), "predict() has no option 'prompt'; {text}"),
+        (lambda model: model.evaluate(data="a"), "evaluate() has no option 'data'; {text}"),
+        (lambda model: model.evaluate("ab", unknwon="skip"), "evaluate() has no option 'unknwon'; {unknown}"),
+        (lambda model: model.surprisal("ab", unknwon=1), "surprisal() has no option 'unknwon'; {unknown}"),
+        (lambda model: minichar.load("cv", prompt="a"), "load() has no option 'prompt'"),
+        (lambda model: minichar.load("cv", devcie="cpu"), "load() has no option 'devcie'; {device}"),
+        (lambda model: model.save("a.npz", dtpye="float64"), "save() has no option 'dtpye'; {dtype}"),
+        (lambda model: model.save("a.npz", selff=1), "save() has no option 'selff'"),
+        (lambda model: model.create(None, clss=1), "create() has no option 'clss'"),
         (
-            lambda: minichar.Model.create(model.vocabulary, rnnsize=3),
-            "create() has no option 'rnnsize'; did you mean 'rnn_size'?",
-        ),
-        (
-            lambda: minichar.train(hidden_size=3),
-            "train() has no option 'hidden_size'; did you mean 'rnn_size'?",
-        ),
-        (
-            lambda: model.generate(prompt="a"),
-            "generate() has no option 'prompt'; did you mean 'prime'?",
-        ),
-        (lambda: model.stream(text="a"), "stream() has no option 'text'; did you mean 'prime'?"),
-        (lambda: model.predict(prompt="a"), "predict() has no option 'prompt'; did you mean 'text'?"),
-        (lambda: model.evaluate(data="a"), "evaluate() has no option 'data'; did you mean 'text'?"),
-        (lambda: minichar.load("cv", prompt="a"), "load() has no option 'prompt'"),
-        (lambda: minichar.load("cv", devcie="cpu"), "load() has no option 'devcie'; did you mean 'device'?"),
-        (
-            lambda: model.evaluate("ab", unknwon="skip"),
-            "evaluate() has no option 'unknwon'; did you mean 'unknown'?",
-        ),
-        (
-            lambda: model.surprisal("ab", unknwon="skip"),
-            "surprisal() has no option 'unknwon'; did you mean 'unknown'?",
-        ),
-        (
-            lambda: model.generate(lenght=5),
-            "generate() has no option 'lenght'; did you mean 'length'?",
-        ),
-        (
-            lambda: minichar.generate_many(model, 2, temperature=0.5),
+            lambda model: minichar.generate_many(model, 2, temperature=0.5),
             "generate_many() has no option 'temperature'; use choice=Choice(temperature=...)",
         ),
-        (lambda: model.save("a.npz", dtpye="float64"), "save() has no option 'dtpye'; did you mean 'dtype'?"),
-        (lambda: model.save("a.npz", selff=1), "save() has no option 'selff'"),
-        (lambda: minichar.Model.create(model.vocabulary, clss=1), "create() has no option 'clss'"),
-    ):
-        with pytest.raises(TypeError) as caught:
-            call()
-        assert str(caught.value) == words
+    ],
+)
+def test_a_misspelt_keyword_suggests_the_right_one(model, call, words):
+    with pytest.raises(TypeError) as caught:
+        call(model)
+    assert str(caught.value) == re.sub(r"{(\w+)}", r"did you mean '\1'?", words)

@@ -21,14 +21,9 @@ def test_data_is_a_file_or_a_directory(text, kind, data):
     assert model.generate("the ", 50) == back.generate("the ", 50)
 
 
-def test_default_checkpoint_dir_is_cv(text):
-    assert train("input.txt").details["settings"]["checkpoint_dir"] == "cv"
-    assert len(list((text / "cv").iterdir())) == 1
-
-
-def test_train_returns_the_best_model(text):
+def test_train_returns_the_best_model_with_the_history_of_the_run(text):
     events = []
-    model = train(text, on_event=events.append, **OVERFITTING)
+    model = train(text, on_event=events.append, start_ss=0.9, decay_ss=0.1, min_ss=0.1, **OVERFITTING)
     measured = [event for event in events if isinstance(event, Evaluated)]
     saved = [event for event in events if isinstance(event, Saved)]
     losses = [event.val.loss for event in measured]
@@ -37,6 +32,16 @@ def test_train_returns_the_best_model(text):
     np.testing.assert_array_equal(model.parameters.flat, minichar.load(saved[best].path).parameters.flat)
     assert model.details["val_loss"] == losses[best]
     assert all(f"``{key}``" in minichar.Model.__doc__ for key in model.details)
+    for row, event in zip(model.history, measured, strict=True):
+        assert (row["iteration"], row["epoch"]) == (event.iteration, event.epoch)
+        assert row["train_loss"] == event.train_loss
+        assert (row["val_loss"], row["fit_loss"]) == (event.val.loss, event.fit.loss)
+        assert row["learning_rate"] == event.learning_rate
+    assert model.history[0]["teacher_forcing_ratio"] > model.history[-1]["teacher_forcing_ratio"] > 0
+    # A directory is resumed from its newest checkpoint, not from the best one.
+    minichar.train(resume="cv", max_epochs=13, on_event=events.append, progress=False)
+    first = next(event for event in events[events.index(saved[-1]) + 1 :] if isinstance(event, Step))
+    assert first.iteration == measured[-1].iteration + 1
 
 
 def test_train_without_validation_returns_the_last_model(text):
@@ -49,7 +54,7 @@ def test_train_without_validation_returns_the_last_model(text):
     assert model.details["epoch"] == 2.0
 
 
-def test_val_and_test_files_are_measured_at_the_end(text, capsys):
+def test_val_and_test_files_are_measured_at_the_end(text, capsys, monkeypatch):
     (text / "val.txt").write_text(TEXT[:300])
     (text / "test.txt").write_text(TEXT[-200:])
     files, events = {"val": "val.txt", "test": text / "test.txt"}, []
@@ -59,55 +64,23 @@ def test_val_and_test_files_are_measured_at_the_end(text, capsys):
     lines = [f"validation file: {expected[0]}", f"test file: {expected[1]}"]
     assert capsys.readouterr().err.splitlines()[-2:] == lines
     assert model.history[-1]["val_loss"] == [e for e in events if isinstance(e, Evaluated)][-1].val.loss
-
-
-def test_files_are_not_measured_in_vain(text, monkeypatch):
     monkeypatch.delattr("minichar.api.training.measure_files")
-    train(text, test="input.txt")
+    train(text, test="input.txt")  # not measured in vain
 
 
 def test_train_with_a_recipe(text):
-    model = minichar.train(text, progress=False, **TOY | {"recipe": "quick"})
-    settings = model.details["settings"]
+    settings = minichar.train(text, progress=False, **TOY | {"recipe": "quick"}).details["settings"]
     assert (settings["recipe"], settings["patience"], settings["rnn_size"]) == ("quick", 10, 8)
-
-
-def test_history_has_one_row_per_evaluation(text):
-    events = []
-    model = train(text, on_event=events.append, start_ss=0.9, decay_ss=0.1, min_ss=0.1, **OVERFITTING)
-    measured = [event for event in events if isinstance(event, Evaluated)]
-    assert len(measured) > 3
-    assert [list(row) for row in model.history] == [
-        [
-            *("iteration", "epoch", "train_loss"),
-            *("val_loss", "val_first", "val_last", "fit_loss", "fit_first", "fit_last"),
-            *("learning_rate", "teacher_forcing_ratio"),
-        ]
-    ] * len(measured)
-    for row, event in zip(model.history, measured, strict=True):
-        assert (row["iteration"], row["epoch"]) == (event.iteration, event.epoch)
-        assert row["train_loss"] == event.train_loss
-        assert (row["val_loss"], row["fit_loss"]) == (event.val.loss, event.fit.loss)
-        assert row["learning_rate"] == event.learning_rate
-    assert model.history[0]["teacher_forcing_ratio"] > model.history[-1]["teacher_forcing_ratio"] > 0
+    assert (settings["checkpoint_dir"], len(list((text / "cv").iterdir()))) == ("cv", 1)
 
 
 def test_resume_continues_where_the_run_stopped(text):
     whole = train(text, max_epochs=3, checkpoint_dir="whole")
     train(text, max_epochs=1, checkpoint_dir="parts")
-    for given in ("parts", text / "parts"):
-        resumed = minichar.train(resume=given, max_epochs=3, checkpoint_dir="rest", progress=False)
-        np.testing.assert_array_equal(resumed.parameters.flat, whole.parameters.flat)
-        assert resumed.history[-1]["val_loss"] == whole.history[-1]["val_loss"]
-        assert [row["epoch"] for row in resumed.history] == [1.0, 3.0]
-
-
-def test_resume_from_a_directory_uses_the_newest_checkpoint(text):
-    """In this run, the best checkpoint is not the newest."""
-    done = train(text, **OVERFITTING).history[-1]["iteration"]
-    events = []
-    minichar.train(resume="cv", max_epochs=13, on_event=events.append, progress=False)
-    assert events[0].iteration == done + 1
+    resumed = minichar.train(resume=text / "parts", max_epochs=3, checkpoint_dir="rest", progress=False)
+    np.testing.assert_array_equal(resumed.parameters.flat, whole.parameters.flat)
+    assert resumed.history[-1]["val_loss"] == whole.history[-1]["val_loss"]
+    assert [row["epoch"] for row in resumed.history] == [1.0, 3.0]
 
 
 def test_the_time_limit_includes_reading_the_text(text, clock):
@@ -120,22 +93,16 @@ def test_init_from_starts_from_the_weights_of_a_model(text):
     first = train(text, checkpoint_dir="first")
     (text / "other.txt").write_text(TEXT.upper() + TEXT)
     weights = first.parameters.flat.copy()
-    for given in ("first", text / "first", first):
-        kept = train(text, init_from=given, learning_rate=1e-30)
-        np.testing.assert_allclose(kept.parameters.flat, weights, atol=1e-20)
+    for given in ("first", first):
         other = train("other.txt", init_from=given, learning_rate=1e-30)
         assert len(other.vocabulary) > len(first.vocabulary)
         i, j = other.vocabulary.encode("q"), first.vocabulary.encode("q")
         np.testing.assert_allclose(
             other.parameters["readout.W"][i], first.parameters["readout.W"][j], atol=1e-20
         )
-    train(text, init_from=first, max_epochs=2)
+    exact = first.exact()
+    tuned = train(text, init_from=exact, checkpoint_dir="cv-tuned")
     np.testing.assert_array_equal(first.parameters.flat, weights, "init_from is not modified")
-
-
-def test_init_from_an_exact_model_trains_with_ordinary_products(text):
-    exact = minichar.train(text, progress=False, **TOY).exact()
-    tuned = minichar.train(text, init_from=exact, progress=False, checkpoint_dir="cv-tuned", **TOY)
     assert tuned.parameters.backend is exact.parameters.backend.plain
 
 

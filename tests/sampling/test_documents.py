@@ -33,7 +33,7 @@ def scores_of(model, text):
     return np.array(found)  # (N, V)
 
 
-@pytest.mark.parametrize("separator", ["\n", "\n\n", "aba", "b"])
+@pytest.mark.parametrize("separator", ["\n", "aba"])
 def test_the_second_document_has_the_distributions_of_a_fresh_stream(separator, cell):
     model = model_of(separator, model=cell)
     document = "aa\nbaa"
@@ -103,27 +103,22 @@ def test_without_a_prime_generation_starts_at_the_beginning_of_a_document(separa
     assert text == "".join(pieces[0] for pieces in generate_many(model, 2, 50))
 
 
-@pytest.mark.parametrize(
-    "settings", [{"reset_on": 5}, {"reset_on": None}, {"reset_on": "☃"}, {"reset_on": "\ud800"}]
-)
-def test_a_corrupted_setting_is_a_one_line_error(settings):
+def test_a_corrupted_or_missing_setting():
     model = toy_model("\nab", scale=40.0)
-    model.details["settings"] = settings
-    with pytest.raises(MinicharError, match=r"^reset_on is [^\n]*$"):
-        next(generate(model))
+    text = "".join(generate(model, 50))
+    for separator in (5, None, "☃", "\ud800"):
+        model.details["settings"] = {"reset_on": separator}
+        with pytest.raises(MinicharError, match=r"^reset_on is [^\n]*$"):
+            next(generate(model))
+    for missing in ({}, [], None, "reset_on"):
+        model.details["settings"] = missing
+        assert "".join(generate(model, 50)) == text
 
 
-@pytest.mark.parametrize("settings", [{}, [], None, "reset_on"])
-def test_a_model_without_the_setting_is_never_reset(settings):
-    model = toy_model("\nab", scale=40.0)
-    model.details["settings"] = settings
-    assert "".join(generate(model, 50)) == "".join(generate(toy_model("\nab", scale=40.0), 50))
-
-
-@pytest.mark.parametrize("separator", ["", "b", "aba"])
-def test_a_stream_moves_to_another_batch_at_any_position(separator, cell):
+@pytest.mark.parametrize("separator", ["", "aba"])
+def test_a_stream_moves_to_another_batch_at_any_position(separator):
     """The stream generates the same characters, even if the position is within a separator."""
-    model = model_of(separator, model=cell)
+    model = model_of(separator)
 
     def generated(position):
         stream = Stream([1, 2], Choice(0.9), np.random.default_rng(1), {3: 0, 24: 2})

@@ -87,24 +87,31 @@ def losses_of(trainer, n):
 
 
 class TestParity:
-    def test_ten_steps_without_random_numbers_agree_with_the_cpu(self, device):
+    def test_steps_without_random_numbers_agree_with_the_cpu(self, device):
         """In float32 and with the same seed, the losses and the final weights agree."""
         settings = replace(EVERYTHING, dtype="float32", dropout=0.0, weight_drop=0.0, use_ss=False)
         here, there = (trainer_on(backend, settings) for backend in (CPU, device))
-        np.testing.assert_allclose(losses_of(there, 10), losses_of(here, 10), rtol=0, atol=1e-5)
+        np.testing.assert_allclose(losses_of(there, 15), losses_of(here, 15), rtol=0, atol=1e-5)
         weights = device.to_host(there.model.parameters.flat)
         np.testing.assert_allclose(weights, here.model.parameters.flat, rtol=0, atol=1e-4)
 
-    @pytest.mark.parametrize(("ss_feed", "embedding"), [("sample", 0), ("argmax", 4)])
+    @pytest.mark.parametrize(
+        ("ss_feed", "embedding", "tied"), [("sample", 0, False), ("argmax", 4, False), ("sample", 6, True)]
+    )
     def test_with_the_random_numbers_of_the_device_the_cpu_gives_the_same_losses(
-        self, ss_feed, embedding, device
+        self, ss_feed, embedding, tied, device
     ):
         """The learning rate and ratio change every epoch, and captured steps must use the new values."""
         settings = replace(EVERYTHING, ss_feed=ss_feed)
-        here, there = (trainer_on(backend, settings, L=1, embedding=embedding) for backend in (CPU, device))
+        here, there = (
+            trainer_on(backend, settings, L=1, embedding=embedding, tied=tied) for backend in (CPU, device)
+        )
         here.generator = OnTheHost(device, settings.seed, 1)
         assert len(there.split.train) == 7
         np.testing.assert_allclose(losses_of(there, 15), losses_of(here, 15), rtol=0, atol=1e-5)
+        average = device.to_host(there.model.parameters.flat)
+        np.testing.assert_allclose(average, here.model.parameters.flat, rtol=0, atol=1e-5)
+        assert abs(average - device.to_host(there.step.theta.flat)).max() > 1e-3
 
 
 class TestRecording:
@@ -113,11 +120,6 @@ class TestRecording:
     @pytest.fixture(params=[pytest.param("gpu", marks=pytest.mark.gpu)])
     def gpu(self, request):
         return open_device(request.param)
-
-    def test_each_epoch_uses_its_learning_rate(self, gpu):
-        settings = replace(EVERYTHING, dropout=0.0, weight_drop=0.0, use_ss=False)
-        here, there = (trainer_on(backend, settings) for backend in (CPU, gpu))
-        np.testing.assert_allclose(losses_of(there, 20), losses_of(here, 20), rtol=0, atol=1e-5)
 
     def test_a_recorded_step_is_replayed(self, gpu, monkeypatch):
         calls = []
@@ -132,8 +134,7 @@ class TestRecording:
         assert len(calls) == 6
 
     @pytest.mark.parametrize(
-        ("masks", "layer_norm"),
-        [({}, True), ({"weight_drop": 0.0}, False), ({"dropout": 0.0, "weight_drop": 0.0}, False)],
+        ("masks", "layer_norm"), [({}, True), ({"dropout": 0.0, "weight_drop": 0.0}, False)]
     )
     def test_a_replay_gives_the_losses_of_separate_launches(self, masks, layer_norm, cell, gpu):
         """The losses are equal bit for bit, for teacher forcing and then for scheduled sampling."""
@@ -146,19 +147,6 @@ class TestRecording:
         assert losses_of(there, 11) == losses_of(here, 11)
         for parts in (there.step.forced_parts, there.step.mixed_parts):
             assert [part.graph is not None for part in parts] == [True]
-
-    @pytest.mark.parametrize(("embedding", "tied"), [(4, False), (6, True)])
-    def test_an_embedding_and_an_average_are_replayed(self, gpu, embedding, tied):
-        """The replay also draws DropConnect masks and updates the parameters at their captured addresses."""
-        here, there = (
-            trainer_on(backend, EVERYTHING, embedding=embedding, tied=tied) for backend in (CPU, gpu)
-        )
-        here.generator = OnTheHost(gpu, EVERYTHING.seed, 1)
-        np.testing.assert_allclose(losses_of(there, 20), losses_of(here, 20), rtol=0, atol=1e-5)
-        assert there.step.forced_parts[0].graph is not None
-        average = gpu.to_host(there.model.parameters.flat)
-        np.testing.assert_allclose(average, here.model.parameters.flat, rtol=0, atol=1e-5)
-        assert abs(average - gpu.to_host(there.step.theta.flat)).max() > 1e-3
 
     def test_the_resets_of_each_chunk_are_replayed(self, gpu):
         settings = replace(EVERYTHING, dropout=0.0, weight_drop=0.0, use_ss=False)
@@ -234,6 +222,9 @@ class TestRun:
         """Resuming mid-epoch with dropout and scheduled sampling is bitwise exact."""
         whole, losses, paths = run("whole")
         assert len(paths) == 3
+        for one in (CPU, backend):  # a checkpoint loads on every device
+            weights = one.to_host(load_training(paths[-1], one)[0].parameters.flat)
+            np.testing.assert_array_equal(weights, host(whole.model.parameters.flat))
         resumed, rest, _ = run("resumed", resumed=paths[0])
         assert rest == losses[-len(rest) :]
         assert len(rest) == 9 + 2  # chunks 6 to 14, and evaluations after chunks 10 and 14
@@ -244,17 +235,6 @@ class TestRun:
             # blocks for scheduled sampling.
             assert whole.generator.state == {"blocks": 4 * 14 + 2 * 7}
         assert list(resumed.history) == list(whole.history)
-
-    def test_a_checkpoint_loads_on_every_device(self, run, backend, host):
-        trainer, _, paths = run("saved", dtype="float32", max_epochs=1)
-        for device in (CPU, backend):
-            model, state = load_training(paths[-1], device)
-            weights = host(trainer.model.parameters.flat)
-            np.testing.assert_array_equal(device.to_host(model.parameters.flat), weights)
-            assert model.parameters.dtype == "float32"
-            np.testing.assert_array_equal(state.state, host(trainer.step.network.state))
-            np.testing.assert_array_equal(state.mean_square, host(trainer.step.optimiser.mean_square))
-            assert state.progress.device == backend.kind
 
     @BOTH_KINDS
     def test_resuming_on_another_device_uses_a_new_generator_state(self, run, backend, tmp_path):
@@ -278,10 +258,3 @@ class TestRun:
         np.testing.assert_array_equal(host(trainer.step.theta.flat), before)
         with pytest.raises(MinicharError, match=r"training failed: .*Parameter readout\.W"):
             trainer.look(trainer.step.worst)
-
-    def test_a_diverging_run_is_stopped_and_the_parameter_is_named(self, backend, tmp_path):
-        settings = replace(
-            EVERYTHING, checkpoint_dir=str(tmp_path), learning_rate=1e300, dtype="float32", eval_val_every=2
-        )
-        with pytest.raises(MinicharError, match=r"training failed: .*Parameter \w+\.\w+ is no longer finite"):
-            list(trainer_on(backend, settings).run())

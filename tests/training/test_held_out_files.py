@@ -46,7 +46,8 @@ def stopped(settings_of):
 
 
 class TestReading:
-    def test_the_vocabulary_is_that_of_all_texts(self, settings_of):
+    def test_the_vocabulary_is_that_of_all_texts(self, settings_of, monkeypatch):
+        monkeypatch.setattr("minichar.text.corpus.BLOCK", 7)  # ids are converted in blocks
         corpus = read_corpus(settings_of())
         assert corpus.vocabulary.characters == "".join(sorted({*TEXT, *VAL, *TEST}))
         assert {*";!"}.isdisjoint(TEXT)
@@ -65,25 +66,14 @@ class TestReading:
         notes = [note for note in corpus.notes if note.startswith(f"{path}: ")]
         assert [note.split(": ")[1].split()[0] for note in notes] == ["removed", "replaced"]
 
-    def test_a_long_text_is_converted_to_the_common_vocabulary_in_blocks(self, settings_of, monkeypatch):
-        monkeypatch.setattr("minichar.text.corpus.BLOCK", 7)
+    def test_cached_texts_are_not_encoded_again(self, settings_of, text_cache, monkeypatch):
         monkeypatch.setattr("minichar.text.mapping.IN_MEMORY", 0)
-        corpus = read_corpus(settings_of(text=TEXT.replace("q", "\u2603")))
-        assert text_of(corpus) == TEXT.replace("q", "\u2603")
-        assert isinstance(corpus.ids, np.memmap)
-
-    def test_a_cached_text_is_not_encoded_again(self, settings_of, text_cache, monkeypatch):
-        first = read_corpus(settings_of())
+        read_corpus(settings_of(val=TEXT[::-1]))
         monkeypatch.delattr("minichar.text.joining.Text.encode")
-        again = read_corpus(settings_of())
-        assert [text_of(text) for text in again.texts.values()] == [TEXT, VAL, TEST]
-        assert again.digests == first.digests
-
-    def test_a_cached_text_with_the_same_characters_is_used_in_place(
-        self, settings_of, text_cache, monkeypatch
-    ):
-        monkeypatch.setattr("minichar.text.mapping.IN_MEMORY", 0)
-        corpus = read_corpus(settings_of(val=TEXT[::-1], test=""))
+        again = read_corpus(settings_of(val=TEXT[::-1]))
+        assert [text_of(text) for text in again.texts.values()] == [TEXT, TEXT[::-1], TEST]
+        assert isinstance(again.ids, np.memmap)
+        corpus = read_corpus(settings_of(val=TEXT[::-1], test=""))  # the texts have the same characters
         assert {Path(text.ids.filename).parent for text in (corpus, corpus.val)} == {text_cache}
 
     def test_all_ranks_read_the_same_texts(self, settings_of):
@@ -106,11 +96,8 @@ class TestChunks:
             np.testing.assert_array_equal(chunks.streams.ravel()[: n + 1], text.ids[: n + 1])
         assert split.left_out == sum((len(text) - 1) % 24 for text in (TEXT, VAL))
         assert len(run.trainer.val) == 2 < len(split.val)
-
-    def test_the_yardstick_is_measured_on_the_same_chunks(self, settings_of):
-        trainer = with_yardstick(begin(settings_of(max_val_chunks=2))).trainer
-        split, V = trainer.split, trainer.model.config.vocab_size
-        assert trainer.yardstick == yardstick(split.train.streams, split.val.first(2).streams, V)
+        measured = with_yardstick(run).trainer.yardstick
+        assert measured == yardstick(split.train.streams, split.val.first(2).streams, len(corpus.vocabulary))
 
     def test_a_short_file_reduces_the_batch_size_of_both(self, settings_of, tmp_path):
         run = begin(settings_of(val=VAL[:20]))
@@ -149,13 +136,6 @@ class TestChunks:
 
 
 class TestResuming:
-    def test_it_is_exact(self, settings_of, stopped):
-        whole = begin(settings_of()).trainer
-        take(whole, 20)
-        again = resume(stopped, {}).trainer
-        take(again, 20)
-        np.testing.assert_array_equal(again.model.parameters.flat, whole.model.parameters.flat)
-
     def test_runs_with_different_files_are_different_runs(self, settings_of):
         runs = {begin(settings_of(val=val)).trainer.run_id for val in (VAL, VAL[::-1], VAL)}
         assert len(runs) == 2
@@ -167,7 +147,8 @@ class TestResuming:
         error = rf"{stopped} {kind} '.*{name}\.txt', which does not exist: specify the text with {name}$"
         with pytest.raises(MinicharError, match=error):
             resume(stopped, {})
-        assert resume(stopped, {name: tmp_path / "moved.txt"}).trainer.iteration == 10
+        again = resume(stopped, {name: tmp_path / "moved.txt"}).trainer
+        assert (again.iteration, again.model.text_digests.keys()) == (10, {"data", "val", "test"})
 
     @pytest.mark.parametrize("name", ["data", "val", "test"])
     def test_a_file_that_has_changed(self, stopped, tmp_path, name):
@@ -186,19 +167,14 @@ class TestResuming:
         error = f"^{name}='{path}' cannot be used to resume .*, which has no {kind} file: omit the option, or"
         with pytest.raises(MinicharError, match=error):
             resume(trainer.saver.last, {name: path})
+        header, arrays = parts(trainer.saver.last)
+        for name in ("val", "test"):  # unknown to older versions
+            del header["details"]["settings"][name]
+        assert resume(put_together(path, header, arrays), {}).corpus.texts.keys() == {"data"}
 
     def test_none_keeps_the_files_of_the_run(self, stopped):
         run = resume(stopped, {"val": None, "test": None})
         assert (run.changes, len(run.corpus.texts)) == ({}, 3)
-
-    def test_a_checkpoint_of_an_older_version(self, settings_of):
-        trainer = begin(settings_of(val="", test="")).trainer
-        take(trainer, 5)
-        header, arrays = parts(trainer.saver.last)
-        for name in ("val", "test"):
-            del header["details"]["settings"][name]
-        path = put_together(trainer.saver.last, header, arrays)
-        assert resume(path, {}).corpus.texts.keys() == {"data"}
 
 
 class TestTheEnd:
@@ -224,12 +200,11 @@ class TestTheEnd:
             assert each.result == evaluate_whole(model, text.ids, resets=resets_of(text, settings))
             assert each.result.characters == len(text.ids) - 1
 
-    @pytest.mark.parametrize("names", [[], ["val"], ["test"]])
-    def test_only_files_are_measured(self, settings_of, names):
-        run = self.run(settings_of(**dict.fromkeys({"val", "test"} - {*names}, "")))
-        assert [each.part for each in measure_files(run)] == names
+    def test_only_files_are_measured(self, settings_of):
+        run = self.run(settings_of(val=""))
+        assert [each.part for each in measure_files(run)] == ["test"]
 
-    @pytest.mark.parametrize("chunks", [1, 3, 4, 5, 6])
+    @pytest.mark.parametrize("chunks", [1, 4, 6])
     def test_it_ends_before_the_time_limit(self, settings_of, clock, chunks):
         """Training takes no time, and each chunk of 100 characters takes 10 seconds at the end."""
         clock.step = lambda i: 0.0

@@ -1,6 +1,5 @@
 """Tests for training with several processes under real MPI. `test_team` covers the rest with threads."""
 
-import json
 import os
 import shutil
 import signal
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from optional import missing
-from toys import TEXT
+from toys import TEXT, toy_settings
 
 from minichar import load
 from minichar.checkpoints.checkpoint import load_training
@@ -20,7 +19,6 @@ from minichar.cli.ranks import job_size, one_thread
 from minichar.devices.cpu import THREAD_VARIABLES, threads
 
 MPIEXEC = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
-JOB = Path(__file__).with_name("mpi_job.py")
 LIMIT = 600
 """Timeout of a job in seconds, long enough for a busy machine."""
 
@@ -53,19 +51,31 @@ def training(mpiexec, tmp_path):
     return lambda *options: mpiexec(2, "-m", "minichar", "train", *small, *options, cwd=tmp_path)
 
 
+JOB = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from mpi4py.MPI import COMM_WORLD as comm
+from toys import losses_of, toy_settings
+from minichar.training.start import begin
+from minichar.training.team import Ranks
+settings = toy_settings(sys.argv[2], dtype="float64", batch_size=5, dropout=0.3, start_ss=0.8, min_ss=0.5)
+trainer = begin(settings, team=Ranks(comm)).trainer
+together = losses_of(trainer, 50)
+weights = comm.allgather(trainer.model.parameters.flat.tobytes())
+if comm.rank == 0:
+    print(abs(together - losses_of(begin(settings).trainer, 50)).max(), len({*weights}))
+"""
+
+
 def test_the_losses_are_those_of_one_process(mpiexec, tmp_path):
-    out, err = mpiexec(3, JOB, cwd=tmp_path, OMP_NUM_THREADS="1").communicate(timeout=LIMIT)
-    results = json.loads(out or err)
-    assert len(results) == 7
-    assert results.pop("resumed by others") < 1e-10
-    for name, result in results.items():
-        if name.endswith("identical"):
-            assert result, name
-        else:
-            most, median = result
-            most_allowed, median_allowed = (1e-9, 1e-9) if "float64" in name else (5e-5, 1e-7)
-            assert most < most_allowed, name
-            assert median < median_allowed, name
+    tests = Path(__file__).parents[1]
+    toy_settings(tmp_path)  # writes the text
+    process = mpiexec(3, "-c", JOB, tests, tmp_path, cwd=tmp_path, OMP_NUM_THREADS="1")
+    out, err = process.communicate(timeout=LIMIT)
+    assert out, err
+    difference, distinct = out.split()
+    assert float(difference) < 1e-9
+    assert distinct == "1"
 
 
 def test_rank_0_prints_saves_and_measures_and_all_ranks_resume_the_run(mpiexec, training, tmp_path):
@@ -134,34 +144,23 @@ def test_a_killed_rank_ends_the_job_and_leaves_its_checkpoint(training, tmp_path
     assert state.progress.iteration > 0
 
 
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        ("MinicharError('the disk is gone')", "the disk is gone"),
-        (
-            "CuBLASError('no product')",
-            "device gpu:1: a computation failed (CuBLASError: no product): try again",
-        ),
-    ],
-)
-def test_an_error_on_one_rank_ends_the_job_with_its_cause(error, message, mpiexec, tmp_path):
+def test_an_error_on_one_rank_ends_the_job_with_its_cause(mpiexec, tmp_path):
     program = (
         "from minichar.cli.ranks import all_ranks\n"
         "from minichar.devices.cublas import CuBLASError\n"
         "from minichar.devices.failure import OPENED\n"
-        "from minichar.errors import MinicharError\n"
         "with all_ranks() as team:\n"
         "    OPENED.append(f'gpu:{team.rank}')\n"
         "    if team.rank == 1:\n"
-        f"        raise {error}\n"
+        "        raise CuBLASError('no product')\n"
         "    team.largest(1)\n"
     )
     process = mpiexec(2, "-c", program, cwd=tmp_path)
     _, err = process.communicate(timeout=LIMIT)
     assert process.returncode != 0
     assert "Traceback" not in err
-    (line,) = (line for line in err.splitlines() if message in line)
-    assert line.startswith(f"Error: {message}")
+    (line,) = (line for line in err.splitlines() if "no product" in line)
+    assert line.startswith("Error: device gpu:1: a computation failed (CuBLASError: no product): try again")
     assert line.endswith(" (rank 1 of 2)")
 
 
@@ -204,9 +203,7 @@ def test_without_mpi_a_job_is_refused_in_one_line(tmp_path, rank, error, message
     [
         ({}, 1),
         ({"PMI_RANK": "0", "PMI_SIZE": "4"}, 4),
-        ({"PMI_RANK": "0", "PMI_SIZE": "1"}, 1),
         ({"OMPI_COMM_WORLD_SIZE": "3", "PMIX_RANK": "2"}, 3),
-        ({"PMIX_RANK": "0", "SLURM_STEP_NUM_TASKS": "1"}, 1),
         ({"PMIX_RANK": "0", "SLURM_STEP_NUM_TASKS": "8"}, 8),
         ({"PMIX_RANK": "0"}, 0),
         ({"SLURM_STEP_NUM_TASKS": "8"}, 1),

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minichar.devices.cpu import CPU
 from minichar.engine.parameters import Parameters
 from minichar.errors import MinicharError
 from minichar.training.optimiser import EPSILON, RMSprop, clip_elements, clip_norm
@@ -17,31 +16,20 @@ GRADIENTS = st.lists(NUMBERS, min_size=1, max_size=6).map(np.array)
 LIMITS = st.floats(1e-3, 1e3)
 
 
-def clipped(clip, g, limit, backend=CPU):
-    """Return a copy of `g`, clipped on the device."""
-    g = backend.to_device(np.array(g, dtype="float64"))
-    clip(backend.xp, g, limit)
-    return backend.to_host(g)
+def clipped(clip, g, limit):
+    """Return a clipped copy of `g`."""
+    clip(np, g := g.copy(), limit)
+    return g
 
 
-def test_elements_are_clipped_at_the_limit(backend):
-    result = clipped(clip_elements, [0.5, -2.0, 7.0, -0.1], 1.0, backend)
-    np.testing.assert_array_equal(result, [0.5, -1.0, 1.0, -0.1])
-
-
-def test_a_long_gradient_is_shortened(backend):
+@pytest.mark.parametrize(("clip", "expected"), [(clip_elements, [2.0, -2.0]), (clip_norm, [1.2, -1.6])])
+def test_clipping_is_in_place_and_keeps_float32(clip, expected, backend, host):
     # ‖(3, -4)‖ = √(9 + 16) = 5;  (3, -4) · 2/5 = (1.2, -1.6)
-    np.testing.assert_allclose(clipped(clip_norm, [3.0, -4.0], 2.0, backend), [1.2, -1.6], rtol=1e-15)
-    np.testing.assert_array_equal(clipped(clip_norm, [3.0, -4.0], 6.0, backend), [3.0, -4.0])
-
-
-@pytest.mark.parametrize("clip", [clip_elements, clip_norm])
-def test_clipping_is_in_place_and_keeps_float32(clip, backend, host):
     g = backend.to_device(np.array([3.0, -4.0], dtype="float32"))
     view = g[:]
-    clip(backend.xp, g, 1.0)
+    clip(backend.xp, g, 2.0)
     assert view.dtype == "float32"
-    assert abs(host(view)).max() <= 1
+    np.testing.assert_allclose(host(view), expected, rtol=1e-6)
 
 
 @given(g=GRADIENTS, limit=LIMITS)
@@ -74,17 +62,6 @@ def parameters_of(backend):
     return parameters_of
 
 
-def test_weight_decay_shrinks_the_weights_before_the_step(parameters_of, backend, host):
-    parameters = parameters_of([1.0, -2.0])
-    optimiser = RMSprop(parameters, decay=0.75, weight_decay=2.5)
-    optimiser.step(backend.to_device(np.array([2.0, 0.0])), backend.to_device(np.array(0.1)))
-    # θ = (1 - 0.1 · 2.5) θ            = 0.75 · 1, 0.75 · -2 = 0.75, -1.5
-    # m = 0.25 · g²                    = 1, 0, without the decay of θ
-    # θ = θ - 0.1 · g / (√m + 1e-8)    = 0.75 - 0.1 · 2/1, -1.5 - 0 = 0.55, -1.5
-    np.testing.assert_array_equal(host(optimiser.mean_square), [1.0, 0.0])
-    np.testing.assert_allclose(host(parameters["W"]), [0.55, -1.5], rtol=1e-7)
-
-
 def test_a_negative_weight_decay_is_refused(parameters_of):
     with pytest.raises(MinicharError, match=r"^weight_decay is -1; it must be at least 0$"):
         RMSprop(parameters_of([1.0]), decay=0.75, weight_decay=-1)
@@ -112,7 +89,9 @@ def test_three_steps_agree_with_a_loop_over_elements(
     on_device = backend.zeros((), "float64")
     for g, rate in zip(gradients, rates, strict=True):
         on_device[...] = rate
-        optimiser.step(backend.to_device(g), rate if rate_is == "a number" else on_device)
+        given = backend.to_device(g)
+        optimiser.step(given, rate if rate_is == "a number" else on_device)
+        np.testing.assert_array_equal(host(given), g)
 
     for j in range(5):
         theta, m = start[j], 0.0
@@ -121,18 +100,6 @@ def test_three_steps_agree_with_a_loop_over_elements(
             theta = theta * (1 - rate * weight_decay) - rate * g / (sqrt(m) + 1e-8)
         assert host(parameters["W"])[j] == pytest.approx(theta, rel=1e-12)
         assert host(optimiser.mean_square)[j] == pytest.approx(m, rel=1e-12)
-
-
-def test_a_step_keeps_the_gradient_and_the_dtype(parameters_of, backend, host, generator):
-    parameters = parameters_of(generator.normal(size=4), "float32")
-    kept = generator.normal(size=4).astype("float32")
-    g = backend.to_device(kept.copy())
-    rate = backend.zeros((), "float32")
-    rate[...] = 0.1
-    optimiser = RMSprop(parameters, decay=0.95, weight_decay=0.3)
-    optimiser.step(g, rate)
-    np.testing.assert_array_equal(host(g), kept)
-    assert parameters.dtype == optimiser.mean_square.dtype == "float32"
 
 
 def test_rmsprop_agrees_with_pytorch(generator):

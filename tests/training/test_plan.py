@@ -1,18 +1,14 @@
 """Tests for plans: options that suit the time limit and the speed of the machine."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from toys import TEXT, take, toy_settings
 
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.training import plan as planning
-from minichar.training.choose import TimeBudget, choose
 from minichar.training.cost import NOMINAL, Speed
-from minichar.training.settings import Settings
 from minichar.training.start import begin, begin_from, resume
 from minichar.training.team import Team
 from minichar.training.text import read_corpus
@@ -43,11 +39,6 @@ def settings_for(tmp_path, **options):
     return toy_settings(tmp_path, LONG, **automatic | {"max_time": 10.0} | options)
 
 
-def planning_text(N):
-    """Return a corpus of N characters, 80 of them distinct."""
-    return SimpleNamespace(ids=np.broadcast_to(np.uint8(0), N), vocabulary=range(80), path="a.txt", val=None)
-
-
 def seconds(run, speed):
     """Return the time of all steps of a run at a speed."""
     trainer = run.trainer
@@ -67,14 +58,8 @@ def test_time_before_the_measurement_counts(machine, tmp_path):
     machine.now += 300.0
     run = begin(settings_for(tmp_path), started=1000.0)
     assert seconds(run, SLOWER) == pytest.approx(0.8 * 300, rel=0.01)
-
-
-def test_a_faster_machine_gets_a_larger_model(machine, tmp_path):
-    sizes = []
-    for factor in (40.0, 20.0, 5.0):
-        machine.speed = Speed(factor, factor)
-        sizes.append(begin(settings_for(tmp_path), started=1000.0).trainer.settings.rnn_size)
-    assert sizes == sorted({*sizes})
+    machine.now += 10_000
+    assert begin(settings_for(tmp_path), started=1000.0).trainer.iterations >= 1
 
 
 def test_without_a_time_limit_nothing_is_measured(machine, tmp_path):
@@ -83,23 +68,9 @@ def test_without_a_time_limit_nothing_is_measured(machine, tmp_path):
     assert seconds(run, NOMINAL) == pytest.approx(180, rel=0.01)
 
 
-@pytest.mark.parametrize(("recipe", "minutes"), [("quick", 3), ("laptop", 15), ("best", 60)])
-def test_recipes_are_plans_for_the_nominal_machine(tmp_path, recipe, minutes):
-    settings = settings_for(tmp_path, max_time=0.0, recipe=recipe)
-    corpus = planning_text(300_000)
-    assert choose(settings, corpus) == choose(settings, corpus, budget=TimeBudget(60 * minutes))
-    assert choose(settings, corpus) != choose(settings, corpus, budget=TimeBudget(60 * minutes + 30))
-
-
 @pytest.mark.parametrize(
     ("options", "more"),
-    [
-        ({}, 3),
-        ({"max_time": 0.0}, 3),
-        ({"rnn_size": 40}, 0),
-        ({"layer_norm": True}, 0),
-        ({"dtype": "float64"}, 0),
-    ],
+    [({}, 3), ({"max_time": 0.0}, 3), ({"rnn_size": 40}, 0), ({"layer_norm": True, "dtype": "float64"}, 0)],
 )
 def test_the_size_suits_the_device_and_the_run_still_fits_into_the_time(
     options, more, machine, tmp_path, monkeypatch
@@ -120,9 +91,7 @@ def test_options_given_explicitly_win(machine, tmp_path):
     assert {name: getattr(run.trainer.settings, name) for name in given} == given
     assert [size for size, _ in machine.sizes] == [40], "only this size is measured"
     assert seconds(run, SLOWER) == pytest.approx(480, rel=0.01)
-
-
-def test_if_the_size_and_the_epochs_are_given_nothing_is_measured(machine, tmp_path):
+    machine.sizes.clear()
     run = begin(settings_for(tmp_path, rnn_size=8, max_epochs=3.0), started=1000.0)
     assert (machine.sizes, run.trainer.settings.max_epochs) == ([], 3.0)
 
@@ -187,10 +156,3 @@ def test_otherwise_a_resumed_run_keeps_its_plan(machine, tmp_path, changes):
     later = resume(run.trainer.saver.last, changes, started=1000.0)
     assert machine.sizes == []
     assert later.trainer.settings.max_epochs == changes.get("max_epochs", run.trainer.settings.max_epochs)
-
-
-def test_a_time_limit_that_has_passed_still_gives_a_plan(machine, tmp_path):
-    machine.now += 10_000
-    run = begin(settings_for(tmp_path), started=1000.0)
-    assert isinstance(run.trainer.settings, Settings)
-    assert run.trainer.iterations >= 1

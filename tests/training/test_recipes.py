@@ -6,14 +6,10 @@ from minichar.training.schedules import rates
 from minichar.training.settings import Settings
 
 
-@pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_changes_the_defaults(name):
-    settings = settings_from({"recipe": name})
-    assert settings == Settings(recipe=name, **RECIPES[name].options)
-    assert all(value != getattr(Settings(), option) for option, value in RECIPES[name].options.items())
-
-
-def test_explicit_options_override_the_recipe():
+def test_a_recipe_changes_the_defaults_and_explicit_options_override_it():
+    for name, recipe in RECIPES.items():
+        assert settings_from({"recipe": name}) == Settings(recipe=name, **recipe.options)
+        assert all(value != getattr(Settings(), option) for option, value in recipe.options.items())
     settings = settings_from({"recipe": "char-rnn", "learning_rate": 0.5, "rnn_size": 7})
     assert (settings.learning_rate, settings.rnn_size, settings.max_epochs) == (0.5, 7, 50)
 
@@ -55,17 +51,17 @@ def test_a_validation_file_replaces_the_split(option):
     settings_from({"test": "test.txt", **option})
 
 
-def test_the_start_of_the_decay_has_an_effect_if_the_recipe_has_a_decay():
-    given = {"recipe": "char-rnn", "learning_rate_decay_after": 3}
-    assert settings_from(given).learning_rate_decay_after == 3
-
-
-def test_limits_on_validation_may_be_off_or_automatic_without_a_validation_part():
-    settings_from({"patience": 0, "max_val_chunks": None, "val_frac": 0.0})
-
-
-def test_a_sweep_may_try_a_constant_rate():
-    settings_from({"learning_rate_decay": 1.0, "learning_rate_decay_after": 5})
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"recipe": "char-rnn", "learning_rate_decay_after": 3},  # the recipe has a decay
+        {"learning_rate_decay": 1.0, "learning_rate_decay_after": 5},  # a sweep may try a constant rate
+        {"patience": 0, "max_val_chunks": None, "val_frac": 0.0},
+    ],
+)
+def test_options_that_have_an_effect_or_are_off(given):
+    settings = settings_from(given)
+    assert {name: getattr(settings, name) for name in given} == given
 
 
 @pytest.mark.parametrize("model", ["gru-reset-before", "lstm", None])

@@ -9,10 +9,10 @@ from minichar.training.schedules import SS_SCHEDULES, rates, teacher_forcing_rat
 from minichar.training.settings import Settings
 
 
-def learning_rates(n, per_epoch=1, **options):
+def learning_rates(n, **options):
     """Return the learning rates of a run of n steps."""
     settings = Settings(**{"learning_rate": 1.0, "warmup": 0.0} | options)
-    return [rates(settings, i, per_epoch, n)[0] for i in range(n)]
+    return [rates(settings, i, 1, n)[0] for i in range(n)]
 
 
 @pytest.mark.parametrize("after", [0, 1, 10])
@@ -27,25 +27,32 @@ def test_step_decay_is_that_of_char_rnn(after):
             factor = factor * decay
 
 
+@pytest.mark.parametrize(
+    ("i", "ema", "d"), [(0, 0.99, 0.1), (8, 0.99, 0.5), (90, 0.99, 0.91), (5000, 0.99, 0.99), (90, 0.5, 0.5)]
+)
+def test_the_decay_of_the_average_rises_to_its_limit(i, ema, d):
+    assert rates(Settings(ema=ema, learning_rate=1e-3, warmup=0.0), i, 1, 1)[2] == pytest.approx(d)
+
+
 def test_warmup_example():
     # The warm-up takes 0.4 of 7 steps, rounded to 3.
     assert learning_rates(7, warmup=0.4) == pytest.approx([1 / 3, 2 / 3, 1.0, 1.0, 1.0, 1.0, 1.0], rel=1e-15)
     assert learning_rates(1) == [1.0], "without warm-up, the first step has the full rate"
 
 
-def test_linear_schedule_example():
+def test_linear_and_exponential_schedules():
     # The default ratio is 1 - 0.005 · e, and reaches its minimum of 0.9 at epoch 20.
-    ratios = [teacher_forcing_ratio(e, "linear", 1.0, 0.005, 0.9) for e in (0, 1, 10, 20, 21, 1000)]
+    settings = Settings(use_ss=True, learning_rate=1.0, warmup=0.0)
+    ratios = [rates(settings, 2 * e, 2, 8)[1] for e in (0, 1, 10, 20, 21, 1000)]
     assert ratios == pytest.approx([1.0, 0.995, 0.95, 0.9, 0.9, 0.9], rel=1e-15)
-
-
-def test_exponential_schedule_example():
+    assert rates(replace(settings, use_ss=False), 40, 2, 8)[1] == 1.0
     # k = 1 - 0.5:  0.8, 0.8 · 0.5, 0.8 · 0.25, then the minimum
-    ratios = [teacher_forcing_ratio(e, "exponential", 0.8, 0.5, 0.15) for e in range(4)]
-    assert ratios == pytest.approx([0.8, 0.4, 0.2, 0.15], rel=1e-15)
+    settings = replace(settings, ss_schedule="exponential", start_ss=0.8, decay_ss=0.5, min_ss=0.15)
+    ratios = [rates(settings, i, 2, 8)[1] for i in range(8)]
+    assert ratios[::2] == ratios[1::2] == pytest.approx([0.8, 0.4, 0.2, 0.15], rel=1e-15)
 
 
-def test_inverse_sigmoid_schedule_example():
+def test_inverse_sigmoid_schedule():
     # k = 1 / 0.1 = 10:  10 / (10 + e⁰) = 10/11,  10 / (10 + e¹),  10 / (10 + e²)
     ratios = [teacher_forcing_ratio(e, "inverse-sigmoid", 1.0, 0.1, 0.0) for e in (0, 10, 20)]
     assert ratios == pytest.approx([10 / 11, 10 / (10 + exp(1)), 10 / (10 + exp(2))], rel=1e-14)
@@ -66,22 +73,3 @@ def test_the_teacher_forcing_ratio_never_rises_and_never_falls_below_its_minimum
 ):
     now, later = (teacher_forcing_ratio(epoch, schedule, start, decay, minimum) for epoch in (e, e + 1))
     assert minimum <= later <= now <= max(start, minimum)
-
-
-def test_settings_pass_their_values_to_the_schedules():
-    settings = Settings(
-        learning_rate=0.8,
-        learning_rate_decay=0.5,
-        learning_rate_decay_after=3,
-        warmup=0.25,
-        use_ss=True,
-        ss_schedule="exponential",
-        start_ss=0.8,
-        decay_ss=0.5,
-        min_ss=0.15,
-    )
-    # The run has 8 steps, 2 per epoch, and the warm-up takes 2 steps.
-    learning_rates, ratios, _ = zip(*(rates(settings, i, 2, 8) for i in range(8)), strict=True)
-    assert learning_rates == pytest.approx([0.4, 0.8, 0.8, 0.8, 0.8, 0.8, 0.4, 0.4])
-    assert ratios[::2] == ratios[1::2] == pytest.approx([0.8, 0.4, 0.2, 0.15])
-    assert rates(replace(settings, use_ss=False), 6, 2, 8)[1] == 1.0

@@ -80,26 +80,12 @@ def test_new_and_dropped_characters_are_reported(tmp_path):
     )
 
 
-def test_the_same_vocabulary_gives_no_notes(old, tmp_path):
-    run = begin_from(toy_settings(tmp_path, "\n aceghxz" * 60), load(tmp_path / "old.npz"))
-    assert run.notes == ()
-    np.testing.assert_array_equal(run.trainer.model.parameters.flat, old.parameters.flat)
-
-
 def test_a_long_list_of_new_characters_is_abbreviated(tmp_path):
     save(tmp_path / "old.npz", toy_model("x", rnn_size=2, num_layers=1))
     text = "".join(map(chr, range(0x4E00, 0x4E00 + 30))) * 20
     run = begin_from(toy_settings(tmp_path, text), load(tmp_path / "old.npz"))
     assert run.notes[0].startswith("characters new to the model, initialised randomly (30)")
     assert run.notes[0].endswith(f"{chr(0x4E13)!r} and 10 more")
-
-
-def test_vocabularies_without_a_common_character(tmp_path):
-    old, new = toy_model("abc"), toy_model("xyz", seed=2)
-    before = new.parameters["readout.W"].copy()
-    copy_weights(old, new)
-    np.testing.assert_array_equal(new.parameters["readout.W"], before)
-    np.testing.assert_array_equal(new.parameters["layer2.W"], old.parameters["layer2.W"])
 
 
 def test_the_unknown_id_is_matched_to_the_unknown_id():
@@ -118,12 +104,15 @@ def test_an_unknown_id_in_only_one_vocabulary_is_not_matched(unknown):
     np.testing.assert_array_equal(new.parameters["readout.W"][:2], old.parameters["readout.W"][:2])
 
 
-def test_the_architecture_is_taken_from_the_checkpoint(old, tmp_path):
-    settings = toy_settings(tmp_path, model="rnn", rnn_size=3, num_layers=1)
-    model = begin_from(settings, load(tmp_path / "old.npz")).trainer.model
-    assert architecture(model) == architecture(old)
-    settings = begin_from(settings, load(tmp_path / "old.npz")).trainer.settings
-    assert {name: getattr(settings, name) for name in architecture(old)} == architecture(old)
+@pytest.mark.parametrize("others", [{"model": "rnn", "rnn_size": 3, "num_layers": 1}, {"rnn_size": None}])
+def test_the_architecture_is_taken_from_the_checkpoint(old, tmp_path, others):
+    """Without common characters, the new model has the same weights except for those of characters."""
+    automatic = dict.fromkeys(["model", "embedding", "layer_norm", "tied"])
+    run = begin_from(toy_settings(tmp_path, "ABC" * 100, **automatic | others), load(tmp_path / "old.npz"))
+    assert architecture(run.trainer.model) == architecture(old)
+    assert {name: getattr(run.trainer.settings, name) for name in architecture(old)} == architecture(old)
+    layer = "layer2.W"
+    np.testing.assert_array_equal(run.trainer.model.parameters[layer], old.parameters[layer])
 
 
 @pytest.mark.parametrize(
@@ -136,11 +125,11 @@ def test_the_architecture_is_taken_from_the_checkpoint(old, tmp_path):
         ("layer_norm", True),
     ],
 )
-def test_an_option_that_contradicts_the_checkpoint(tmp_path, name, value):
-    save(tmp_path / "old.npz", toy_model(rnn_size=8))
+def test_an_option_that_contradicts_the_model(tmp_path, name, value):
     settings = toy_settings(tmp_path, **{name: value})
     with pytest.raises(MinicharError, match=rf"^{name}={value!r} does not match the init_from model"):
-        begin_from(settings, load(tmp_path / "old.npz"), [name])
+        begin_from(settings, toy_model(rnn_size=8), [name])
+    begin_from(toy_settings(tmp_path, **{name: None if name != "num_layers" else 2}), toy_model(), [name])
 
 
 @pytest.mark.parametrize("p", [0.0, 0.2])
@@ -151,41 +140,23 @@ def test_dropout_and_the_dtype_are_taken_from_the_new_settings(tmp_path, p):
         assert (model.config.dropout, model.config.weight_drop, model.parameters.dtype) == (p, p, "float64")
 
 
-@pytest.mark.parametrize("min_freq", [0, 2])
-def test_a_new_unknown_id_is_reported(tmp_path, min_freq):
-    save(tmp_path / "old.npz", toy_model())
-    notes = begin_from(toy_settings(tmp_path, min_freq=min_freq), load(tmp_path / "old.npz")).notes
-    assert any("the unknown token is new" in note for note in notes) == (min_freq > 0)
+def test_a_new_unknown_id_is_reported(tmp_path):
+    notes = begin_from(toy_settings(tmp_path, min_freq=2), toy_model()).notes
+    assert "the unknown token is new to the model and is initialised randomly" in notes
 
 
 def test_only_the_weights_are_taken_from_init_from(tmp_path):
+    """The text has the same characters, so there are no notes. Sizes are chosen."""
     first = begin(toy_settings(tmp_path)).trainer
     take(first, 20)
-    trainer = begin_from(toy_settings(tmp_path), load(first.saver.saved[-1])).trainer
-    assert (trainer.iteration, trainer.first_loss, len(trainer.history), trainer.saver.saved) == (
-        0,
-        None,
-        0,
-        [],
-    )
+    sizes = toy_settings(tmp_path, batch_size=None, seq_length=None, max_epochs=None)
+    run = begin_from(sizes, load(first.saver.saved[-1]))
+    trainer, state = run.trainer, (run.trainer.iteration, run.trainer.first_loss, run.trainer.saver.saved)
+    assert (state, len(trainer.history), run.notes) == ((0, None, []), 0, ())
     assert not trainer.step.optimiser.mean_square.any()
     assert not trainer.step.network.state.any()
     np.testing.assert_array_equal(trainer.model.parameters.flat, first.model.parameters.flat)
-
-
-def test_sizes_are_chosen_when_fine_tuning_too(tmp_path):
-    sizes = toy_settings(tmp_path, ALPHABET * 60, batch_size=None, seq_length=None, max_epochs=None)
-    trainer = begin_from(sizes, toy_model("".join(sorted(ALPHABET)))).trainer
     assert (trainer.settings.batch_size, trainer.settings.seq_length) == (trainer.split.B, trainer.split.T)
-    assert trainer.settings.batch_size == 4
-    assert trainer.settings.max_epochs >= 1
-
-
-def test_automatic_values_keep_the_architecture_of_the_model(old, tmp_path):
-    automatic = dict.fromkeys(["model", "rnn_size", "embedding", "layer_norm", "tied"])
-    settings = toy_settings(tmp_path, ALPHABET * 60, **automatic)
-    model = begin_from(settings, load(tmp_path / "old.npz"), automatic).trainer.model
-    assert architecture(model) == architecture(old)
 
 
 @pytest.mark.parametrize(("text", "count"), [("a" * 300, 1), ("ab" * 150, 0)])
@@ -202,30 +173,23 @@ class TestYardstick:
         expected = yardstick(split.train.streams, split.val.first(2).streams, V)
         assert run.trainer.yardstick == expected != yardstick(split.train.streams, split.val.streams, V)
 
-    def test_it_is_stored_and_not_measured_again(self, tmp_path, monkeypatch):
-        trainer = with_yardstick(begin(toy_settings(tmp_path))).trainer
-        take(trainer, 5)
-        monkeypatch.setattr(start, "yardstick", None)
-        resumed = with_yardstick(resume(trainer.saver.last, {})).trainer
-        assert resumed.yardstick == trainer.yardstick is not None
-
-    def test_a_run_that_did_not_measure_it_measures_it_later(self, tmp_path):
+    def test_it_is_stored_and_measured_once(self, tmp_path, monkeypatch):
         trainer = begin(toy_settings(tmp_path)).trainer
         take(trainer, 5)
         resumed = resume(trainer.saver.last, {})
         assert resumed.trainer.yardstick is None
-        assert with_yardstick(resumed).trainer.yardstick is not None
+        measured = with_yardstick(resumed).trainer
+        take(measured, 6)
+        monkeypatch.setattr(start, "yardstick", None)
+        again = with_yardstick(resume(measured.saver.last, {})).trainer
+        assert again.yardstick == measured.yardstick is not None
 
-    def test_without_validation_text_there_is_none(self, tmp_path):
-        assert (
-            with_yardstick(begin(toy_settings(tmp_path, train_frac=1, val_frac=0))).trainer.yardstick is None
-        )
+    def test_it_is_limited_by_time_and_memory_and_the_validation_text(self, tmp_path, monkeypatch):
+        trainer = with_yardstick(begin(toy_settings(tmp_path, max_time=0.0001))).trainer
+        assert trainer.yardstick.counted < trainer.split.train.streams.size
+        none = begin(toy_settings(tmp_path, train_frac=1, val_frac=0))
+        assert with_yardstick(none).trainer.yardstick is None
 
-    def test_with_a_time_limit_fewer_characters_are_counted(self, tmp_path):
-        run = with_yardstick(begin(toy_settings(tmp_path, max_time=0.0001)))
-        assert run.trainer.yardstick.counted < run.trainer.split.train.streams.size
-
-    def test_without_enough_memory_there_is_none(self, tmp_path, monkeypatch):
         def fail(*arguments):
             raise MemoryError
 
