@@ -15,7 +15,7 @@ from minichar.pictures.activity import read_activity
 from minichar.sampling.generate import generate
 
 expect = optional.playwright().expect
-N = 500
+N = 200
 LOGITS = """ids => {
     let states = network.start();
     return ids.map(k => Array.from(network.logits(states = network.step(k, states))));
@@ -105,7 +105,7 @@ def test_logits_and_argmax_text_agree_with_the_engine(visit, rounded, cell, part
 
 def test_every_float16_is_decoded(visit):
     values = np.arange(1 << 16, dtype="<u2").view("<f2")
-    values = values[np.isfinite(values)]
+    values = values[np.isfinite(values)][::9]  # an odd step visits every exponent and bit of the fraction
     encoded = b64encode(values.tobytes()).decode()
     decoded = visit(toy_model()).evaluate("base64 => Array.from(decode(base64))", encoded)
     np.testing.assert_array_equal(decoded, values)
@@ -124,7 +124,7 @@ def test_activations(visit):
 
 def test_sampling_agrees_with_choice(visit):
     generator = np.random.default_rng(2)
-    logits, u = generator.normal(0, 3, (400, 9)), generator.random(400)
+    logits, u = generator.normal(0, 3, (100, 9)), generator.random(100)
     page = visit(toy_model())
     for temperature, top_p in ((1, 1), (0.3, 1), (2, 0.5), (1, 0.9), (0.01, 0.05)):
         found = page.evaluate(

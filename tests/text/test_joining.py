@@ -2,7 +2,6 @@ import codecs
 import hashlib
 import os
 import subprocess
-from io import BytesIO
 from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
 
@@ -30,6 +29,10 @@ def sha256(content):
 
 
 def test_the_files_of_a_directory_are_joined_in_name_order(folder):
+    for name in (".hidden.txt", "readme.md", "txt", "d.txt~"):
+        (folder / name).write_text("ignored")
+    (folder / "sub.txt").mkdir()
+    (folder / "sub.txt" / "e.txt").write_text("ignored")
     corpus = load_corpus(folder)
     assert text_of(corpus) == "first, second, third"
     assert corpus.starts.tolist() == [0, 7, 15]
@@ -38,10 +41,6 @@ def test_the_files_of_a_directory_are_joined_in_name_order(folder):
     digests = b"".join(sha256(content).digest() for content in (b"first, ", b"second, ", b"third"))
     assert corpus.digest == sha256(digests).hexdigest()
     assert corpus.notes == ()
-
-
-def test_a_single_file_starts_at_0(folder):
-    assert load_corpus(folder / "a.txt").starts.tolist() == [0]
     for name in ("b.txt", "c.TXT"):
         (folder / name).unlink()
     corpus = load_corpus(folder)
@@ -49,7 +48,7 @@ def test_a_single_file_starts_at_0(folder):
     assert corpus.digest == sha256(b"first, ").hexdigest() == load_corpus(folder / "a.txt").digest
 
 
-def test_input_txt_takes_precedence(folder):
+def test_input_txt_takes_precedence(folder, monkeypatch):
     (folder / "input.txt").write_text("the input")
     corpus = load_corpus(folder)
     assert text_of(corpus) == "the input"
@@ -58,12 +57,9 @@ def test_input_txt_takes_precedence(folder):
     assert corpus.notes == (note,)
     assert load_corpus(folder / "input.txt").notes == ()
 
-
-def test_a_directory_that_cannot_be_listed(folder, monkeypatch):
     def fail(self):
         raise PermissionError(13, "Permission denied")
 
-    (folder / "input.txt").write_text("the input")
     monkeypatch.setattr(Path, "iterdir", fail)
     assert load_corpus(folder).notes == ()
 
@@ -76,14 +72,6 @@ def test_files_are_sorted_in_code_point_order_on_windows_too():
     names = ["a.txt", "B.txt", "é.txt", "10.txt", "9.txt"]
     folder = SimpleNamespace(iterdir=lambda: [WindowsPath("novels", name) for name in names])
     assert [path.name for path in _text_files(folder)] == ["10.txt", "9.txt", "B.txt", "a.txt", "é.txt"]
-
-
-def test_other_files_are_ignored(folder):
-    for name in (".hidden.txt", "readme.md", "txt", "d.txt~"):
-        (folder / name).write_text("ignored")
-    (folder / "sub.txt").mkdir()
-    (folder / "sub.txt" / "e.txt").write_text("ignored")
-    assert text_of(load_corpus(folder)) == "first, second, third"
 
 
 def test_a_directory_without_text_files_is_an_error(tmp_path):
@@ -219,15 +207,6 @@ def test_a_change_while_encoding_is_an_error(folder, text_cache, monkeypatch):
     monkeypatch.setattr(Vocabulary, "encode", changing)
     assert "changed while it was being read: try again" in error_of(folder)
     assert list(text_cache.iterdir()) == []
-
-
-def test_a_text_in_memory_has_no_files():
-    text = Text.from_bytes("memory", b"\xef\xbb\xbfab\r\n", "utf-8")
-    assert text.files == ()
-    assert isinstance(text.sources[0].open(), BytesIO)
-    count = text.count()
-    assert (count.N, count.starts.tolist()) == (3, [0])
-    assert count.notes == ("removed a byte-order mark", "converted 1 CR LF line endings to LF")
 
 
 @pytest.mark.parametrize("N", [2, 4])
