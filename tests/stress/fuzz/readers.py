@@ -24,7 +24,7 @@ import test_safetensors
 from minichar.checkpoints.archive import parse_header
 from minichar.checkpoints.checkpoint import header_of, read_header, save
 from minichar.engine.config import Config
-from minichar.errors import MinicharError, reading
+from minichar.errors import reading
 from minichar.formats.convert import convert, load_model
 from minichar.formats.state_dict import to_state_dict
 from minichar.model import CharRNN
