@@ -122,7 +122,7 @@ class Archive:
             raise Refused(f"array {shown} is corrupted") from error
         if name == "header" and dtype.kind not in "UO":
             raise Refused(RESERVED)
-        if dtype.hasobject or dtype.kind not in ("U" if name == "header" else self.kinds):
+        if dtype.kind not in ("U" if name == "header" else self.kinds):
             raise Refused(
                 f"array {shown} has dtype {plain(str(dtype))}; only plain numbers are allowed, "
                 "not pickled objects"

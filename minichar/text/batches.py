@@ -59,15 +59,9 @@ class Chunks:
         resets = self.resets and self.resets.at(self.resets.origins[streams])
         return Chunks(self.streams[streams], self.T, resets)
 
-    def part(self, start: int, n: int) -> Chunks:
-        """Return up to n chunks, starting with chunk `start`."""
-        first, T = start * self.T, self.T
-        resets = self.resets and self.resets.at(self.resets.origins + first)
-        return Chunks(self.streams[:, first : first + n * T + 1], T, resets)
-
     def first(self, n: int) -> Chunks:
         """Return the first n chunks, or all of them if there are fewer."""
-        return self.part(0, n)
+        return Chunks(self.streams[:, : n * self.T + 1], self.T, self.resets)
 
     def __iter__(self) -> Iterator[tuple[NDArray[Any], ...]]:
         return (self[k] for k in range(len(self)))
@@ -203,7 +197,7 @@ def split_text(
             )
     if how == "columns":
         whole = _lay_out(ids, 0, N, B, T, resets)
-        train, val, test = (whole.part(start, n) for start, n in _sections(shares.of(len(whole))))
+        train, val, test = (_part(whole, start, n) for start, n in _sections(shares.of(len(whole))))
     else:
         train, val, test = (
             _lay_out(ids, start, size, B, T, resets) for start, size in _sections(shares.of(N))
@@ -252,3 +246,10 @@ def _lay_out(ids: NDArray[np.integer], start: int, N: int, B: int, T: int, reset
         return Chunks(ids[:0].reshape(B, 0), T, resets)  # (B, 0)
     windows = sliding_window_view(ids[start : start + B * length + 1], length + 1)
     return Chunks(windows[::length], T, resets)  # (B, n·T + 1)
+
+
+def _part(chunks: Chunks, start: int, n: int) -> Chunks:
+    """Return n chunks, starting with chunk `start`."""
+    first, T = start * chunks.T, chunks.T
+    resets = chunks.resets and chunks.resets.at(chunks.resets.origins + first)
+    return Chunks(chunks.streams[:, first : first + n * T + 1], T, resets)

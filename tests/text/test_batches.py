@@ -21,7 +21,7 @@ SIZES = {"N": st.integers(200, 500), "B": st.integers(1, 5), "T": st.integers(1,
 FRACTIONS = st.sampled_from([(0.95, 0.05), (0.5, 0.5), (0.7, 0.2), (0.8, 0), (1, 0), (0.6, 0.1)])
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(**SIZES, fractions=FRACTIONS)
 def test_columns_split_the_streams(N, B, T, fractions):
     split = split_text(positions(N), B, T, *fractions)
@@ -35,7 +35,7 @@ def test_columns_split_the_streams(N, B, T, fractions):
         np.testing.assert_array_equal(targets, inputs + 1)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(**SIZES, fractions=FRACTIONS)
 def test_tail_splits_the_text(N, B, T, fractions):
     split = split_text(positions(N), B, T, *fractions, how="tail")
@@ -53,7 +53,7 @@ def test_tail_splits_the_text(N, B, T, fractions):
             assert targets.max() < end
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(**SIZES, fractions=FRACTIONS, how=st.sampled_from(["columns", "tail"]))
 def test_the_number_of_characters_that_are_left_out(N, B, T, fractions, how):
     split = split_text(positions(N), B, T, *fractions, how=how)

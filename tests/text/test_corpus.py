@@ -37,16 +37,6 @@ def test_a_text_file_is_encoded(tmp_path, encoding):
     assert corpus.notes == ()
 
 
-def test_line_endings_and_a_byte_order_mark_are_normalised_and_reported(tmp_path):
-    path = tmp_path / "war.txt"
-    path.write_bytes("\ufeffWell, Prince,\rso Genoa\rand Lucca\r\nare now\n".encode())
-    corpus = load_corpus(path)
-    assert text_of(corpus) == "Well, Prince,\nso Genoa\nand Lucca\nare now\n"
-    assert corpus.notes == ("removed a byte-order mark", "converted 1 CR LF and 2 CR line endings to LF")
-    path.write_bytes(b"a\r\n" * 1200)
-    assert load_corpus(path).notes == ("converted 1,200 CR LF line endings to LF",)
-
-
 def test_min_freq_makes_rare_characters_unknown(tmp_path):
     path = tmp_path / "text.txt"
     path.write_text("aabbc")

@@ -109,14 +109,6 @@ def test_a_directory_of_other_text_files_is_answered_with_a_command(tmp_path, mo
     assert error_of(folder).endswith("contains no .txt files: choose '-my code/names'")
 
 
-def test_files_that_are_not_regular_are_named(folder):
-    (folder / "d.txt").symlink_to(os.devnull)
-    assert f"{str(folder / 'd.txt')!r} is not a regular file" in error_of(folder)
-    (folder / "d.txt").unlink()
-    (folder / "d.txt").symlink_to(folder / "missing")
-    assert f"{str(folder / 'd.txt')!r} does not exist" in error_of(folder)
-
-
 def test_every_file_is_decoded_separately(folder):
     (folder / "a.txt").write_bytes(codecs.BOM_UTF8 + b"a\r")  # b.txt starts with LF, but this is not CR LF
     (folder / "b.txt").write_bytes(codecs.BOM_UTF8 + b"\nb\r\n")
@@ -128,17 +120,6 @@ def test_every_file_is_decoded_separately(folder):
     (folder / "a.txt").write_bytes("é".encode()[:1])
     (folder / "b.txt").write_bytes("é".encode()[1:])
     assert f"{str(folder / 'a.txt')!r} is not utf-8 text at byte offset 0" in error_of(folder)
-
-
-def test_errors_name_the_file(folder):
-    (folder / "b.txt").write_bytes("un été à la mer".encode("cp1252"))
-    line = error_of(folder)
-    assert line.startswith(f"{str(folder / 'b.txt')!r} is not utf-8 text at byte offset 3")
-    assert "encoding='cp1252' (été à la mer)" in line
-    (folder / "b.txt").write_bytes(b"a\0b" * 50)
-    assert f"{str(folder / 'b.txt')!r} contains NUL" in error_of(folder)
-    (folder / "b.txt").write_bytes(b"\0" * 50)
-    assert error_of(folder).endswith("it looks like a binary file: choose a text file")
 
 
 def test_empty_files_are_skipped(folder):
@@ -167,16 +148,6 @@ def test_a_byte_order_mark_of_another_encoding_gives_a_note(folder):
     for name in ("a.txt", "b.txt"):
         (folder / name).unlink()
     assert load_corpus(folder, encoding="utf-16-le").notes == (f"the text starts {note}",)
-
-
-def test_the_total_length_is_checked(folder):
-    for name in ("a.txt", "b.txt", "c.TXT"):
-        (folder / name).write_bytes(b"")
-    assert error_of(folder) == f"{str(folder)!r} is empty: choose a longer text"
-    (folder / "b.txt").write_text("b")
-    assert f"{str(folder)!r} has only one character" in error_of(folder)
-    (folder / "c.TXT").write_text("c")
-    assert text_of(load_corpus(folder)) == "bc"
 
 
 @pytest.mark.parametrize("change", ["first, f", "first", "1st, !!"])

@@ -24,11 +24,6 @@ the example:
    >>> for leg in legs:  # Both of them. All
    ...     print(leg)
 
-is equivalent to
-
-   walk both
-   walk both   # again
-
 +-------+------------------+
 | Steps | Meaning          |
 |=======|==================|
@@ -69,8 +64,6 @@ object.__iwalk__(self, steps)
 
 Notes
 -----
-
-======================================================================
 
 A definition that introduces nothing.
 For example, the following code

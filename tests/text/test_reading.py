@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from text_helpers import error_of, text_of
 
@@ -37,6 +37,7 @@ def written(folder, content):
     return path
 
 
+@settings(max_examples=40)
 @given(TEXT, ENCODINGS, st.integers(12, 30))
 @example("\ufeff\x00😀", "utf-7", 12)  # the first 12 bytes decode to nothing
 @example("a" * 11 + "\r\nb", "utf-8", 12)  # CR LF in two blocks
@@ -53,6 +54,7 @@ def test_joined_pieces_equal_the_whole_text(text, encoding, size):
     assert changes["CR"] == whole.count("\r") - whole.count("\r\n")
 
 
+@settings(max_examples=40)
 @given(
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=30),
     st.sampled_from([b"\xff", b"\xc3(", b"\xe4\xb8", b"\xed\xa0\x80"]),

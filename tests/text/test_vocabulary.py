@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import minichar.text.vocabulary as vocabulary_module
@@ -18,6 +18,7 @@ def counts_of(text):
     return np.bincount(code_points(text), minlength=CODE_POINTS)
 
 
+@settings(max_examples=40)
 @given(ANY_TEXT.filter(bool))
 @example("\ud800\udfff")
 @example("a\0b")
@@ -30,6 +31,7 @@ def test_encoded_text_round_trips(text):
     assert [vocabulary.characters[i] for i in ids] == list(text)
 
 
+@settings(max_examples=40)
 @given(ANY_TEXT, st.text(st.characters(), min_size=1, max_size=8))
 def test_unknown_characters_are_skipped_or_become_the_last_id(text, known):
     vocabulary = of(known, unknown=True)
