@@ -2,9 +2,11 @@
 
 import re
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from shlex import quote
 
 LONGEST = 100
@@ -144,4 +146,15 @@ def quoted(path: object) -> str:
 
 
 class Refused(Exception):
-    """Raised when a file is rejected. The message states only the reason; the caller adds the file's path."""
+    """Raised when a file is rejected. The message states only the reason; `reading` adds the file's path."""
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Raise a `MinicharError` that names the file if it cannot be read, or if it is `Refused` as a `what`."""
+    try:
+        yield
+    except OSError as error:
+        raise MinicharError(f"cannot read {path}: {error.strerror or error}") from error
+    except Refused as error:
+        raise MinicharError(f"{path} is not {what} that minichar can read: {error}") from error

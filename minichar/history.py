@@ -6,13 +6,13 @@ Without validation data, some losses cannot be measured. These losses are NaN in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf, isnan, nan
 from typing import Any, overload
 
 import numpy as np
 
-from minichar.errors import MinicharError, counted
+from minichar.errors import Refused, counted
 
 COLUMNS = (
     *("iteration", "epoch", "train_loss"),
@@ -91,30 +91,23 @@ class History(Sequence[Row]):
         return self._table[: self._length]  # (n, 11)
 
     @classmethod
-    def from_array(cls, values: np.ndarray, corrupted: Callable[[str], MinicharError]) -> History:
-        """Create a history from the array `values`.
-
-        Raises
-        ------
-        MinicharError
-            If the array is not a valid history. `corrupted` is called with the reason and returns
-            the error to raise.
-        """
+    def from_array(cls, values: np.ndarray) -> History:
+        """Create a history from an array. Raises `Refused` if it is not a valid history."""
         if values.ndim != 2 or values.shape[1] != len(COLUMNS) or values.dtype != "float64":
-            raise corrupted(f"its history has shape {values.shape} and dtype {values.dtype}")
+            raise Refused(f"its history has shape {values.shape} and dtype {values.dtype}")
         missing = np.isnan(values)  # (n, 11)
         required = [name not in OPTIONAL for name in COLUMNS]
         largest = [inf if name == "learning_rate" else LARGEST for name in COLUMNS]
         in_range = (values >= 0) & (values <= largest) & (values < inf)  # (n, 11)
         if missing[:, required].any() or not (in_range | missing).all():
-            raise corrupted(f"its history has values that are not numbers from 0 to {LARGEST:g}")
+            raise Refused(f"its history has values that are not numbers from 0 to {LARGEST:g}")
         iterations = values[:, 0]  # (n,)
         if (iterations != np.floor(iterations)).any() or (np.diff(iterations, prepend=0) <= 0).any():
-            raise corrupted("the iterations in its history are not increasing integers")
+            raise Refused("the iterations in its history are not increasing integers")
         return cls._of(values)
 
     @classmethod
-    def from_rows(cls, rows: Iterable[Any], corrupted: Callable[[str], MinicharError]) -> History:
+    def from_rows(cls, rows: Iterable[Any]) -> History:
         """Create a history from a list of nested dicts, as stored in checkpoints of format version 1."""
         history = cls()
         try:
@@ -127,8 +120,8 @@ class History(Sequence[Row]):
                     | {"teacher_forcing_ratio": row["true_share"]}
                 )
         except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
-            raise corrupted(f"its history is incomplete or corrupted ({error})") from error
-        return cls.from_array(history.to_array(), corrupted)
+            raise Refused(f"its history is incomplete or corrupted ({error})") from error
+        return cls.from_array(history.to_array())
 
     @classmethod
     def _of(cls, table: np.ndarray) -> History:

@@ -6,9 +6,8 @@ file size before memory is allocated.
 """
 
 import json
-import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from minichar.checkpoints.stored_zip import StoredZip
-from minichar.errors import MinicharError, Refused, brief, plain
+from minichar.checkpoints.stored_zip import stored_zip
+from minichar.errors import MinicharError, Refused, brief, plain, reading
 from minichar.files import is_text, writing
 
 MAX_HEADER_CHARACTERS = 16 << 20
@@ -25,15 +24,10 @@ MAX_HEADER_BYTES = 4 * MAX_HEADER_CHARACTERS
 """Maximum header size in an ``.npz`` file, in bytes. NumPy stores each character in 4 bytes."""
 MAX_HEADER_VALUES = 1 << 20
 """Maximum number of values in a header. Even a two-character value can take up 180 bytes of memory."""
-
 MAX_NAME = 1000
 """Maximum length of an array's name, in characters."""
-
 RESERVED = "it contains an array named header, a name reserved for minichar's own header: rename it"
 """Reason for rejecting an array that would be read as the header."""
-
-Corrupted = Callable[[str], MinicharError]
-"""Function that returns the error for a corrupted file, given the reason."""
 
 
 class Missing(MinicharError):
@@ -52,9 +46,7 @@ def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.nd
     MinicharError
         If the file cannot be written. Any existing file at `path` is left unchanged.
     """
-    text = json.dumps(header)
-    check_header_size(text, lambda why: MinicharError(f"cannot write {path}: {why}"))
-    members = {"header": np.array(text)} if header else {}
+    members = {"header": np.array(header_text(header, path))} if header else {}
     # numpy.savez takes names as keyword arguments, so it cannot store an array named "file".
     with writing(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, array in (members | dict(arrays)).items():
@@ -62,8 +54,9 @@ def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.nd
                 np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
 
 
-class Archive:
-    """Context manager that verifies an ``.npz`` file and reads arrays from it.
+@contextmanager
+def open_archive(path: Path, kinds: str = "fiu") -> Iterator["Archive"]:
+    """Open an ``.npz`` file and verify it. If the ``with`` block raises `Refused`, the error names the file.
 
     Parameters
     ----------
@@ -71,142 +64,112 @@ class Archive:
     kinds : str
         Allowed kinds of NumPy dtypes; by default, floats and integers.
 
-    Attributes
-    ----------
-    header : dict
-        The JSON header; empty if the file has none.
-    shapes : dict of str to tuple of int
-        The shape of each array except the header.
-
     Raises
     ------
     MinicharError
         If the file is missing, unreadable, truncated, compressed or not an ``.npz`` file, or
         contains anything other than plain numeric arrays with sizes that match the file.
     """
-
-    def __init__(self, path: Path, kinds: str = "fiu") -> None:
-        self.path, self.kinds = path, kinds
-        try:
-            self.zip = StoredZip(self.path)
-        except FileNotFoundError:
+    with reading(path, "a checkpoint"):
+        if not path.exists():
             raise Missing(
-                f"no such checkpoint: {str(self.path)!r}; choose a file or directory created by "
-                "`minichar train`"
-            ) from None
-        except OSError as error:
-            raise MinicharError(f"cannot read {self.path}: {error.strerror or error}") from error
-        except Refused as error:
-            if self.path.suffix != ".npz" and is_text(self.path):
-                raise TextFile(
-                    f"{str(self.path)!r} is a text file, not a checkpoint: choose a checkpoint or a "
-                    "directory of checkpoints"
-                ) from error
-            raise self.corrupted(str(error)) from error
-        try:
-            self.dtypes: dict[str, np.dtype] = {}
-            self.shapes: dict[str, tuple[int, ...]] = {}
-            for member, size in self.zip.sizes.items():
-                self._check_member(member, size)
-            self.header = self._read_header()
-        except BaseException:
-            self.__exit__()
-            raise
+                f"no such checkpoint: {str(path)!r}; choose a file or directory created by `minichar train`"
+            )
+        if path.suffix != ".npz" and is_text(path):
+            raise TextFile(
+                f"{str(path)!r} is a text file, not a checkpoint: choose a checkpoint or a "
+                "directory of checkpoints"
+            )
+        with stored_zip(path) as members:
+            yield Archive(members, kinds)
 
-    def __enter__(self) -> "Archive":
-        return self
 
-    def __exit__(self, *exception: object) -> None:
-        self.zip.__exit__()
+class Archive:
+    """The contents of an ``.npz`` file: `header`, a dict that is empty if there is none, and named arrays.
 
-    def corrupted(self, why: str) -> MinicharError:
-        """Return the error for an unreadable file, given the reason `why`."""
-        return MinicharError(f"{self.path} is not a checkpoint that minichar can read: {why}")
+    `shapes` contains the shape of each array.
+    """
+
+    def __init__(self, members: zipfile.ZipFile, kinds: str) -> None:
+        self.members, self.kinds = members, kinds
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        for member in members.infolist():
+            self._check(member)
+        self.header = self._read_header()
 
     def read(self, name: str) -> np.ndarray:
         """Return one array by name."""
         try:
-            with quiet(), self.zip.open(f"{name}.npy") as file:
+            with self.members.open(f"{name}.npy") as file:
                 return np.lib.format.read_array(file, allow_pickle=False)
         except Exception as error:  # zipfile and NumPy raise many exception types for corrupted files
-            raise self.corrupted(f"array {plain(name)} is missing or corrupted") from error
+            raise Refused(f"array {plain(name)} is missing or corrupted") from error
 
-    def _check_member(self, member: str, size: int) -> None:
-        name = member.removesuffix(".npy")
-        if name == member or not name.isprintable() or len(name) > MAX_NAME:
-            raise self.corrupted(f"it contains {brief(member)}, which is not a valid array name")
+    def _check(self, member: zipfile.ZipInfo) -> None:
+        name = member.filename.removesuffix(".npy")
+        if name == member.filename or not name.isprintable() or len(name) > MAX_NAME:
+            raise Refused(f"it contains {brief(member.filename)}, which is not a valid array name")
         shown = plain(name)
         try:
-            with quiet(), self.zip.open(member) as file:
+            with self.members.open(member) as file:
                 version = np.lib.format.read_magic(file)
                 if version == (1, 0):
                     shape, _, dtype = np.lib.format.read_array_header_1_0(file)
                 else:
                     shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-                data_bytes = size - file.tell()
+                data_bytes = member.compress_size - file.tell()
         except Exception as error:  # see `read`
-            raise self.corrupted(f"array {shown} is corrupted") from error
+            raise Refused(f"array {shown} is corrupted") from error
         if name == "header" and dtype.kind not in "UO":
-            raise self.corrupted(RESERVED)
-        if dtype.hasobject or dtype.kind not in ("U" if name == "header" else self.kinds):
-            raise self.corrupted(
+            raise Refused(RESERVED)
+        if dtype.kind not in ("U" if name == "header" else self.kinds):
+            raise Refused(
                 f"array {shown} has dtype {plain(str(dtype))}; only plain numbers are allowed, "
                 "not pickled objects"
             )
         if prod(shape) * dtype.itemsize != data_bytes:
-            raise self.corrupted(f"array {shown} has shape {brief(shape)} but {data_bytes:,} bytes of data")
-        self.shapes[name], self.dtypes[name] = shape, dtype
+            raise Refused(f"array {shown} has shape {brief(shape)} but {data_bytes:,} bytes of data")
+        if name == "header" and (shape != () or data_bytes > MAX_HEADER_BYTES):
+            raise Refused(f"its header is not a single string of at most {MAX_HEADER_BYTES:,} bytes")
+        self.shapes[name] = shape
 
     def _read_header(self) -> dict[str, Any]:
-        shape = self.shapes.pop("header", None)
-        if shape is None:
+        if self.shapes.pop("header", None) is None:
             return {}
-        if shape != () or self.dtypes["header"].itemsize > MAX_HEADER_BYTES:
-            raise self.corrupted(f"its header is not a single string of at most {MAX_HEADER_BYTES:,} bytes")
         stored = self.read("header")
         little_endian = stored.astype(stored.dtype.newbyteorder("<")).tobytes()
         try:  # NumPy does not check the code points: str(stored) can return an invalid string
             text = little_endian.decode("utf-32-le", "surrogatepass").rstrip("\0")
         except UnicodeDecodeError as error:
-            raise self.corrupted("its header is not Unicode text") from error
-        return parse_header(text, self.corrupted)
+            raise Refused("its header is not Unicode text") from error
+        return parse_header(text)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Suppress NumPy's warning that a file was written by Python 2."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+def header_text(header: dict[str, Any], path: Path) -> str:
+    """Return a header as JSON. Raises a `MinicharError` that names `path` if it is too large to be read."""
+    text = json.dumps(header)
+    try:
+        _check_size(text)
+    except Refused as error:
+        raise MinicharError(f"cannot write {path}: {error}") from error
+    return text
 
 
-def check_header_size(text: str, corrupted: Corrupted) -> None:
-    """Check that a JSON header is small enough to be parsed.
-
-    Raises
-    ------
-    MinicharError
-        If `text` is too long or contains too many JSON values. The error is created by `corrupted`.
-    """
-    if len(text) > MAX_HEADER_CHARACTERS:
-        raise corrupted(f"its header has more than {MAX_HEADER_CHARACTERS:,} characters")
-    if sum(map(text.count, "[{,")) > MAX_HEADER_VALUES:
-        raise corrupted(f"its header has more than {MAX_HEADER_VALUES:,} values")
-
-
-def parse_header(text: str, corrupted: Corrupted) -> dict[str, Any]:
-    """Parse `text` and return the JSON object.
-
-    Raises
-    ------
-    MinicharError
-        If `text` is too large or is not a JSON object. The error is created by `corrupted`.
-    """
-    check_header_size(text, corrupted)
+def parse_header(text: str) -> dict[str, Any]:
+    """Return the JSON object in `text`. Raises `Refused` if it is too large or not a JSON object."""
+    _check_size(text)
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise corrupted("its header is not JSON") from error
+        raise Refused("its header is not JSON") from error
     if not isinstance(header, dict):
-        raise corrupted("its header is not a JSON object")
+        raise Refused("its header is not a JSON object")
     return header
+
+
+def _check_size(text: str) -> None:
+    """Raise `Refused` if parsing a JSON header could take too much memory."""
+    if len(text) > MAX_HEADER_CHARACTERS:
+        raise Refused(f"its header has more than {MAX_HEADER_CHARACTERS:,} characters")
+    if sum(map(text.count, "[{,")) > MAX_HEADER_VALUES:
+        raise Refused(f"its header has more than {MAX_HEADER_VALUES:,} values")

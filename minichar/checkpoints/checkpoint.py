@@ -17,7 +17,8 @@ and, if training can be resumed,
                     running average                         (number of parameters,)
     header          training: position and random state
 
-Format version 1 stored the history in the header.
+Format version 1 stored the history in the header. Functions that read a checkpoint raise a `MinicharError` if
+the file is missing, corrupted or malicious, is not a minichar checkpoint, or was written by a later version.
 """
 
 import os
@@ -29,14 +30,14 @@ from typing import Any
 
 import numpy as np
 
-from minichar.checkpoints.archive import Archive, Corrupted, write_archive
+from minichar.checkpoints.archive import Archive, open_archive, write_archive
 from minichar.checkpoints.state import Progress, TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.cells import CELLS
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters, Shapes
-from minichar.errors import MinicharError, Option, brief, plain
+from minichar.errors import MinicharError, Option, Refused, brief, plain
 from minichar.history import History
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
@@ -63,10 +64,7 @@ def header_of(model: CharRNN) -> dict[str, Any]:
 def host_weights(model: CharRNN, dtype: str | None, path: Path) -> dict[str, np.ndarray]:
     """Return a dict of the weights as NumPy arrays in `dtype` or, by default, the model's dtype.
 
-    Raises
-    ------
-    MinicharError
-        If a weight is not finite or is too large for `dtype`. The error message includes `path`.
+    Raises a `MinicharError` that names `path` if a weight is not finite or is too large for `dtype`.
     """
     weights = {}
     for name, view in model.parameters.items():
@@ -85,16 +83,9 @@ def save(
     training: TrainingState | None = None,
     dtype: str | None = None,
 ) -> None:
-    """Write a checkpoint.
+    """Write a checkpoint. Training can be resumed from it only if `training` is given.
 
-    Parameters
-    ----------
-    path : path-like
-    model : CharRNN
-    training : TrainingState, optional
-        If None, training cannot be resumed from the checkpoint.
-    dtype : {"float16", "float32", "float64"}, optional
-        The dtype of the stored weights; by default, the model's dtype.
+    `dtype` is the dtype of the stored weights: float16, float32 or float64; by default, the model's dtype.
 
     Raises
     ------
@@ -118,27 +109,14 @@ def save(
 
 
 def load(path: Path, backend: Backend = CPU) -> CharRNN:
-    """Return the model stored in a checkpoint. float16 weights are converted to float32.
-
-    Raises
-    ------
-    MinicharError
-        If the file is missing, corrupted or malicious, is not a minichar checkpoint, or was written by a
-        later version.
-    """
-    with Archive(path) as archive:
+    """Return the model stored in a checkpoint. float16 weights are converted to float32."""
+    with open_archive(path) as archive:
         return _model(archive, backend)
 
 
 def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, TrainingState]:
-    """Return the model and training state stored in a checkpoint.
-
-    Raises
-    ------
-    MinicharError
-        As in `load`, or if the checkpoint has no training state.
-    """
-    with Archive(path) as archive:
+    """Return the model and training state stored in a checkpoint. Having no training state is an error."""
+    with open_archive(path) as archive:
         model = _model(archive, backend)
         training, history = _training(archive), _history(archive)
         if training is None or history is None:
@@ -150,109 +128,81 @@ def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, Training
         try:
             progress = Progress(**{field.name: training[field.name] for field in fields(Progress)})
         except (KeyError, MinicharError) as error:
-            raise archive.corrupted(f"its training progress is incomplete or invalid ({error})") from error
+            raise Refused(f"its training progress is incomplete or invalid ({error})") from error
         names = {"mean_square", "state"} | ({"theta"} & archive.shapes.keys())
         arrays = {name: archive.read(name) for name in names}
-    stored = {(array.shape, str(array.dtype)) for name, array in arrays.items() if name != "state"}
-    fits = stored == {((model.parameters.size,), model.parameters.dtype)} and arrays["state"].ndim == 4
-    if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
-        raise archive.corrupted("its training state does not match its model or is not finite")
-    if (arrays["mean_square"] < 0).any():
-        raise archive.corrupted("array mean_square has negative values")
+        stored = {(array.shape, str(array.dtype)) for name, array in arrays.items() if name != "state"}
+        fits = stored == {((model.parameters.size,), model.parameters.dtype)} and arrays["state"].ndim == 4
+        if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
+            raise Refused("its training state does not match its model or is not finite")
+        if (arrays["mean_square"] < 0).any():
+            raise Refused("array mean_square has negative values")
     return model, TrainingState(progress=progress, history=history, **arrays)
 
 
 def load_history(path: Path) -> History | None:
-    """Return the training history stored in a checkpoint, or None if it has none.
-
-    Raises
-    ------
-    MinicharError
-        If the file is missing or corrupted.
-    """
-    with Archive(path) as archive:
+    """Return the training history stored in a checkpoint, or None if it has none."""
+    with open_archive(path) as archive:
         return _history(archive)
 
 
 def load_details(path: Path) -> dict[str, Any]:
-    """Return a model's details without reading its weights. If they are invalid, return an empty dict.
-
-    Raises
-    ------
-    MinicharError
-        If the file is missing or corrupted.
-    """
-    with Archive(path) as archive:
+    """Return a model's details without reading its weights. If they are invalid, return an empty dict."""
+    with open_archive(path) as archive:
         details = archive.header.get("details")
         return details if isinstance(details, dict) else {}
 
 
 def count_parameters(path: Path) -> int:
-    """Return the number of parameters of a model without reading its weights.
-
-    Raises
-    ------
-    MinicharError
-        If the file is missing or corrupted.
-    """
-    with Archive(path) as archive:
+    """Return the number of parameters of a model without reading its weights."""
+    with open_archive(path) as archive:
         return sum(prod(shape) for name, shape in archive.shapes.items() if name not in TRAINING_ARRAYS)
 
 
 def is_resumable(path: Path) -> bool:
-    """Return whether a checkpoint has training state.
-
-    Raises
-    ------
-    MinicharError
-        If the file is missing or corrupted.
-    """
-    with Archive(path) as archive:
+    """Return whether a checkpoint has training state."""
+    with open_archive(path) as archive:
         return _training(archive) is not None
 
 
 def _training(archive: Archive) -> dict[str, Any] | None:
     training = archive.header.get("training")
     if not isinstance(training, dict | None):
-        raise archive.corrupted("its training progress is not a JSON object")
+        raise Refused("its training progress is not a JSON object")
     return training
 
 
 def _history(archive: Archive) -> History | None:
     if "history" in archive.shapes:
-        return History.from_array(archive.read("history"), archive.corrupted)
+        return History.from_array(archive.read("history"))
     training = _training(archive)
-    return None if training is None else History.from_rows(training.get("history", ()), archive.corrupted)
+    return None if training is None else History.from_rows(training.get("history", ()))
 
 
 def _model(archive: Archive, backend: Backend) -> CharRNN:
-    config, vocabulary, details = read_header(archive.header, archive.corrupted)
+    config, vocabulary, details = read_header(archive.header)
     names = archive.shapes.keys() - set(TRAINING_ARRAYS)
     weights = {name: archive.read(name) for name in names}
     # A corrupted header can specify millions of layers, so first compare num_layers with the array count.
     expected = config.shapes() if config.num_layers <= len(weights) else {}
-    check_arrays(expected, weights, archive.corrupted)
-    return CharRNN(config, vocabulary, fill(config, weights, backend), details)
+    parameters = Parameters(expected, check_arrays(expected, weights), backend)
+    for name, view in parameters.items():
+        view[...] = backend.to_device(weights[name])
+    return CharRNN(config, vocabulary, parameters, details)
 
 
-def read_header(header: dict[str, Any], corrupted: Corrupted) -> tuple[Config, Vocabulary, dict[str, Any]]:
-    """Return the configuration, vocabulary and `details` dict stored in a header.
-
-    Raises
-    ------
-    MinicharError
-        If the header is incomplete or invalid. The error is created by calling `corrupted`.
-    """
+def read_header(header: dict[str, Any]) -> tuple[Config, Vocabulary, dict[str, Any]]:
+    """Return the configuration, vocabulary and details in a header. Raises `Refused` if it is invalid."""
     if header.get("format") != FORMAT:
-        raise corrupted("it has no minichar header")
+        raise Refused("it has no minichar header")
     if header.get("version") not in range(1, VERSION + 1):
-        raise corrupted(
+        raise Refused(
             f"it has format version {brief(header.get('version'))}, but this version of minichar reads only "
             f"versions 1 to {VERSION}: upgrade minichar"
         )
     cell = config.get("model") if isinstance(config := header.get("config"), dict) else None
     if isinstance(cell, str) and cell not in CELLS:
-        raise corrupted(f"its cell, {brief(cell)}, is not registered: run the program that defines it")
+        raise Refused(f"its cell, {brief(cell)}, is not registered: run the program that defines it")
     try:
         stored = ADDED | with_current_cell(header["config"])
         config = Config(**{field.name: stored[field.name] for field in fields(Config)})
@@ -261,9 +211,9 @@ def read_header(header: dict[str, Any], corrupted: Corrupted) -> tuple[Config, V
         if isinstance(settings := details.get("settings"), dict):
             details["settings"] = with_current_cell(settings)
     except (AttributeError, KeyError, TypeError, ValueError, MinicharError) as error:
-        raise corrupted(f"its header is incomplete or invalid ({error})") from error
+        raise Refused(f"its header is incomplete or invalid ({error})") from error
     if len(vocabulary) != config.vocab_size:
-        raise corrupted(
+        raise Refused(
             f"its vocabulary has {len(vocabulary)} characters but its config specifies {config.vocab_size}"
         )
     return config, vocabulary, details
@@ -280,36 +230,26 @@ def with_current_cell(options: dict[str, Any]) -> dict[str, Any]:
     return current
 
 
-def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray], corrupted: Corrupted) -> None:
-    """Check that `arrays` have the expected names and shapes, the same dtype, and finite values.
+def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray]) -> str:
+    """Check the stored weights, and return the dtype of the parameters: float16 becomes float32.
 
-    Raises
-    ------
-    MinicharError
-        If an array is invalid. The error is created by calling `corrupted`.
+    Raises `Refused` unless `arrays` have the expected names and shapes, the same dtype, and finite values.
     """
     for name in sorted(expected.keys() | arrays.keys()):
         if name not in arrays:
-            raise corrupted(f"array {name} is missing")
+            raise Refused(f"array {name} is missing")
         if name not in expected:
-            raise corrupted(f"array {plain(name)} is unexpected")
+            raise Refused(f"array {plain(name)} is unexpected")
         if arrays[name].shape != expected[name]:
-            raise corrupted(f"array {name} has shape {arrays[name].shape} instead of {expected[name]}")
+            raise Refused(f"array {name} has shape {arrays[name].shape} instead of {expected[name]}")
     dtypes = {str(array.dtype) for array in arrays.values()}
     if len(dtypes) != 1 or not dtypes <= set(WEIGHT_DTYPES):
-        raise corrupted(
+        raise Refused(
             f"its weights have dtypes {', '.join(sorted(dtypes))}; all must have the same dtype, "
             f"one of {', '.join(WEIGHT_DTYPES)}"
         )
     for name, array in arrays.items():
         if not np.isfinite(array).all():
-            raise corrupted(f"array {name} has values that are not finite")
-
-
-def fill(config: Config, weights: Mapping[str, np.ndarray], backend: Backend) -> Parameters:
-    """Create parameters from weights validated by `check_arrays`, converting float16 to float32."""
-    dtype = str(weights["readout.W"].dtype)
-    parameters = Parameters(config.shapes(), "float32" if dtype == "float16" else dtype, backend)
-    for name, view in parameters.items():
-        view[...] = backend.to_device(weights[name])
-    return parameters
+            raise Refused(f"array {name} has values that are not finite")
+    (dtype,) = dtypes
+    return "float32" if dtype == "float16" else dtype

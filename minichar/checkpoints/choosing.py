@@ -2,7 +2,8 @@
 
 The best checkpoint has the lowest validation loss, which is part of its file name. The newest one is chosen
 by what checkpoints record about themselves (`Record`), because copying a directory, restoring a backup or
-changing the clock changes the modification times of files.
+changing the clock changes the modification times of files. Functions that search a directory
+raise a `MinicharError` if it cannot be read or contains no checkpoint.
 """
 
 import os
@@ -34,11 +35,6 @@ class Record:
         Number of completed training steps.
     saved : float
         Time at which the checkpoint was saved, in seconds since 1970.
-
-    Raises
-    ------
-    MinicharError
-        If a value has the wrong type or is out of range.
     """
 
     id: str
@@ -59,18 +55,7 @@ def record_of(details: dict[str, Any]) -> Record | None:
 
 @dataclass(frozen=True)
 class Found:
-    """A checkpoint file in a directory.
-
-    Attributes
-    ----------
-    path : Path
-    modified : int
-        Modification time in nanoseconds.
-    record : Record or None
-        None if the file has no record or cannot be read.
-    error : str
-        Why the file cannot be read; empty if it can.
-    """
+    """A checkpoint file, its modification time in nanoseconds, and its record or why it cannot be read."""
 
     path: Path
     modified: int
@@ -108,15 +93,7 @@ def _find(path: Path) -> Found:
 
 
 def newest_in(folder: Path) -> list[Found]:
-    """Return the checkpoints in `folder`, newest first.
-
-    Warns if the newest one has to be chosen by modification time.
-
-    Raises
-    ------
-    MinicharError
-        If `folder` cannot be read or contains no checkpoint.
-    """
+    """Return the checkpoints in `folder`, newest first. Warns if only their modification times are known."""
     files = newest_first(checkpoints_in(folder))
     if not any(file.record for file in files) and sum(not file.error for file in files) > 1:
         warnings.warn(
@@ -128,13 +105,7 @@ def newest_in(folder: Path) -> list[Found]:
 
 
 def checkpoints_in(folder: Path) -> list[Path]:
-    """Return the checkpoints in `folder`, in no particular order.
-
-    Raises
-    ------
-    MinicharError
-        If `folder` cannot be read or contains no checkpoint.
-    """
+    """Return the checkpoints in `folder`, in no particular order."""
     try:
         paths = list(filter(is_checkpoint, folder.iterdir()))
     except (FileNotFoundError, NotADirectoryError):
@@ -151,24 +122,12 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 
 def all_checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints in `folder`, sorted by validation loss and then from newest to oldest.
-
-    Raises
-    ------
-    MinicharError
-        If `folder` cannot be read or contains no checkpoint.
-    """
+    """Return the checkpoints in `folder`, sorted by validation loss and then from newest to oldest."""
     return sorted((file.path for file in newest_first(checkpoints_in(folder))), key=loss_in_name)
 
 
 def best_checkpoint(folder: Path) -> Path:
-    """Return the checkpoint in `folder` with the lowest validation loss; ties go to the newest.
-
-    Raises
-    ------
-    MinicharError
-        If `folder` cannot be read or contains no checkpoint.
-    """
+    """Return the checkpoint in `folder` with the lowest validation loss; ties go to the newest."""
     paths = checkpoints_in(folder)
     lowest = min(map(loss_in_name, paths))
     return newest_first(path for path in paths if loss_in_name(path) == lowest)[0].path
@@ -183,11 +142,6 @@ def find_checkpoint(given: Path | None, newest: bool = False) -> Path:
         A file or directory. None means the directory ``cv``.
     newest : bool
         Whether to choose the newest checkpoint, which has the longest history, instead of the best one.
-
-    Raises
-    ------
-    MinicharError
-        If the directory cannot be read or contains no checkpoint.
     """
     path = Path("cv") if given is None else given
     if given is not None and not os.path.isdir(path):  # unlike `Path.is_dir`, this never raises
@@ -202,11 +156,6 @@ def open_checkpoint(
 
     If the chosen checkpoint is deleted before it is loaded, as can happen with ``minichar train --keep``,
     another one is chosen.
-
-    Raises
-    ------
-    MinicharError
-        If the directory cannot be read or contains no checkpoint, or if `load` raises an error.
     """
     while True:
         path = find_checkpoint(given, newest)

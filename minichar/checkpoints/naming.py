@@ -17,9 +17,8 @@ PATTERN = re.compile(
 
 def checkpoint_path(folder: Path, savefile: str, epoch: float, val_loss: float | None, stopped: bool) -> Path:
     """Return the path for a new checkpoint. The name contains the validation loss if it was measured."""
-    label = "interrupted" if stopped else "unmeasured"
-    if val_loss is not None:
-        label = f"{val_loss:.4f}"
+    unmeasured = "interrupted" if stopped else "unmeasured"
+    label = unmeasured if val_loss is None else f"{val_loss:.4f}"
     return folder / f"lm_{savefile}_epoch{epoch:.2f}_{label}.npz"
 
 
@@ -52,14 +51,9 @@ def loss_in_name(path: Path) -> float:
 
 
 def to_delete(paths: Sequence[Path], keep: int) -> list[Path]:
-    """Return the checkpoints to delete: all except the newest and the `keep` best.
+    """Return the checkpoints of a run to delete: all except the newest and the `keep` best.
 
-    Parameters
-    ----------
-    paths : sequence of Path
-        The checkpoints of one run, oldest first. Checkpoints with equal losses are ranked newest first.
-    keep : int
-        Number of best checkpoints to keep.
+    `paths` lists the checkpoints from oldest to newest. If losses are equal, newer checkpoints are better.
     """
     ranked = sorted(enumerate(paths), key=lambda item: (loss_in_name(item[1]), -item[0]))
     return [path for _, path in ranked[keep:] if path != paths[-1]]

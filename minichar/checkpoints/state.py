@@ -28,11 +28,6 @@ class Progress:
         Kind of device: ``cpu``, ``gpu`` or ``opencl``.
     random : dict
         State of the random number generator for dropout masks and scheduled sampling.
-
-    Raises
-    ------
-    MinicharError
-        If a value has the wrong type or is out of range.
     """
 
     iteration: Annotated[int, between(1, LARGEST)]

@@ -10,6 +10,7 @@
 Nested names are joined with dots. List items are named 0, 1, …
 """
 
+import io
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -18,11 +19,12 @@ from typing import Any
 import numpy as np
 
 from minichar.checkpoints.archive import RESERVED
-from minichar.errors import MinicharError, Refused, plain
+from minichar.errors import MinicharError, Refused, plain, reading
 from minichar.formats.budget import Budget
-from minichar.formats.pickles import read_pickle
-from minichar.formats.stand_ins import Array
+from minichar.formats.pickles import run
+from minichar.formats.stand_ins import KNOWN, Array
 
+MAX_BYTES = 4 << 30
 KINDS = "biufc"
 """Numeric kinds of NumPy dtypes."""
 MAX_VALUES = 1 << 14
@@ -40,57 +42,57 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     Raises
     ------
     MinicharError
-        If `read_pickle` fails, if there are no arrays, if a name is reserved, duplicated or not printable, or
-        if the values exceed a limit on their number, size or nesting.
+        If the file cannot be read, is corrupted or too large, or refers to anything other than arrays and
+        containers, if there are no arrays, if a name is reserved, duplicated or not printable, or if the
+        values exceed a limit on their number, size or nesting.
     """
-
-    def refused(why: str) -> MinicharError:
-        return MinicharError(f"{path} is not a pickle of arrays that minichar can read: {why}")
-
-    pickled = read_pickle(path)
-    arrays: dict[str, np.ndarray] = {}
-    skipped: list[str] = []
-    size = path.stat().st_size
-    array_bytes = Budget(
-        MAX_SHARING * size, f"the total size of its arrays is more than {MAX_SHARING} times the file size"
-    )
-    elements = Budget(MAX_SHARING * size, "its lists and dicts have too many elements for the file size")
-    converted: dict[int, np.ndarray | None] = {}
-    try:
-        for count, (keys, value) in enumerate(leaves(pickled, elements)):
-            name = ".".join(keys) or "arr_0"  # numpy.savez's name for an unnamed array
-            if count == MAX_VALUES or len(keys) > MAX_DEPTH:
-                raise Refused(
-                    f"it has more than {MAX_VALUES:,} values or more than {MAX_DEPTH} levels of nesting"
-                )
-            if not name.isprintable() or name in arrays:
-                raise Refused(f"the name {name[:60]!r} is a duplicate or not printable")
-            if id(value) not in converted:
-                converted[id(value)] = as_array(value)
-            array = converted[id(value)]
-            if array is None:
-                skipped.append(name)
-                continue
-            if name == "header":
-                raise Refused(RESERVED)
-            array_bytes.spend(array.nbytes)
-            arrays[name] = array
-    except Refused as error:
-        raise refused(str(error)) from error
-    if not arrays:
-        raise refused("it contains no arrays")
+    with reading(path, "a pickle of arrays"):
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise Refused(f"it is larger than {MAX_BYTES:,} bytes")
+        arrays, skipped = named_arrays(run(io.FileIO(path), KNOWN), MAX_SHARING * size)
+        if not arrays:
+            raise Refused("it contains no arrays")
     more = f" and {len(skipped) - SHOWN} more" if len(skipped) > SHOWN else ""
     note = f"skipped non-numeric values: {', '.join(skipped[:SHOWN])}{more}"
     return arrays, (note,) if skipped else ()
 
 
+def named_arrays(pickled: Any, budget: int) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the arrays and numbers in nested containers by name, and the names of the other values."""
+    arrays: dict[str, np.ndarray] = {}
+    skipped: list[str] = []
+    array_bytes = Budget(
+        budget, f"the total size of its arrays is more than {MAX_SHARING} times the file size"
+    )
+    elements = Budget(budget, "its lists and dicts have too many elements for the file size")
+    converted: dict[int, np.ndarray | None] = {}
+    for count, (keys, value) in enumerate(leaves(pickled, elements)):
+        name = ".".join(keys) or "arr_0"  # numpy.savez's name for an unnamed array
+        if count == MAX_VALUES or len(keys) > MAX_DEPTH:
+            raise Refused(
+                f"it has more than {MAX_VALUES:,} values or more than {MAX_DEPTH} levels of nesting"
+            )
+        if not name.isprintable() or name in arrays:
+            raise Refused(f"the name {name[:60]!r} is a duplicate or not printable")
+        if id(value) not in converted:
+            converted[id(value)] = as_array(value)
+        array = converted[id(value)]
+        if array is None:
+            skipped.append(name)
+            continue
+        if name == "header":
+            raise Refused(RESERVED)
+        array_bytes.spend(array.nbytes)
+        arrays[name] = array
+    return arrays, skipped
+
+
 def leaves(value: Any, elements: Budget, keys: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Yield ``(keys, value)`` for each value in nested containers, down to one level below `MAX_DEPTH`.
 
-    Each element of each container counts against the budget `elements`.
-
-    Empty containers count as values; otherwise, shared nested empty lists could take exponential time without
-    reaching `MAX_VALUES`.
+    Each element of each container counts against the budget `elements`. Empty containers count as values;
+    otherwise, shared nested empty lists could take exponential time without reaching `MAX_VALUES`.
     """
     if isinstance(value, list | tuple | dict):
         elements.spend(len(value))
@@ -122,10 +124,7 @@ def as_array(value: Any) -> np.ndarray | None:
 def cast(arrays: dict[str, np.ndarray], dtype: str | None, path: Path) -> dict[str, np.ndarray]:
     """Return the arrays, with floating-point arrays cast to `dtype`.
 
-    Raises
-    ------
-    MinicharError
-        If a value is too large for `dtype`. The error message includes `path`.
+    Raises a `MinicharError` that names `path` if a value is too large for `dtype`.
     """
     result = dict(arrays)
     for name, array in arrays.items():

@@ -4,26 +4,13 @@ from minichar.errors import Refused
 
 
 class Budget:
-    """The amount of memory or computation allowed for reading a file.
-
-    Parameters
-    ----------
-    amount : int
-    why : str
-        Reason for rejecting the file if it exceeds the budget.
-    """
+    """The amount of memory or computation left for reading a file, and why the file is refused beyond it."""
 
     def __init__(self, amount: int, why: str) -> None:
         self.left, self.why = amount, why
 
     def spend(self, amount: int) -> None:
-        """Deduct an amount from the budget.
-
-        Raises
-        ------
-        Refused
-            If less than `amount` is left.
-        """
+        """Deduct an amount from the budget. Raises `Refused` if less than `amount` is left."""
         self.left -= amount
         if self.left < 0:
             raise Refused(self.why)

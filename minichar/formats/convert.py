@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from minichar.checkpoints import checkpoint
-from minichar.checkpoints.archive import Archive, write_archive
+from minichar.checkpoints.archive import open_archive, write_archive
 from minichar.checkpoints.choosing import open_checkpoint
 from minichar.checkpoints.naming import is_checkpoint
 from minichar.checkpoints.state import TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, Refused
 from minichar.files import writing
 from minichar.formats import arrays, html, onnx, pytorch, safetensors
 from minichar.formats.naming import OTHERS, TARGETS, check_free, format_of, may_have_state, target_of
@@ -65,15 +65,8 @@ def load_model(
 ) -> CharRNN:
     """Return the model stored in an ``.npz``, ``.safetensors`` or ``.pt`` file.
 
-    A file with an unknown suffix is read as ``.npz``.
-
-    Parameters
-    ----------
-    path : path-like
-    backend : Backend
-        Device for the weights.
-    vocabulary : Vocabulary, optional
-        Vocabulary for a PyTorch state dict saved without one.
+    A file with an unknown suffix is read as ``.npz``. `vocabulary` is for a PyTorch state dict saved without
+    one. The weights are stored on the device of `backend`.
 
     Raises
     ------
@@ -194,15 +187,10 @@ def convert(
 
 
 def save_model(model: CharRNN, path: str | os.PathLike[str], dtype: str | None = None) -> None:
-    """Write a model without training state. The suffix of `path` determines the format.
+    """Write a model without training state, replacing an existing file.
 
-    Parameters
-    ----------
-    model : CharRNN
-    path : path-like
-        An existing file is overwritten.
-    dtype : {"float16", "float32", "float64"}, optional
-        The dtype of the stored weights; by default, the model's dtype, or float16 in an ``.html`` page.
+    The suffix of `path` determines the format. `dtype` is the dtype of the stored weights: float16, float32
+    or float64; by default, the model's dtype, or float16 in an ``.html`` page.
 
     Raises
     ------
@@ -247,9 +235,9 @@ def _read(source: Path, resumable: bool, vocab_from: str | os.PathLike[str] | No
         return Content(arrays=found, notes=notes)
     if kind != "npz":
         return Content(_load(source, vocab_from))
-    with Archive(source, kinds=arrays.KINDS) as archive:
+    with open_archive(source, kinds=arrays.KINDS) as archive:
         if not archive.header and not archive.shapes:
-            raise archive.corrupted("it is an empty archive")
+            raise Refused("it is an empty archive")
         if not archive.header:
             return Content(arrays={name: archive.read(name) for name in archive.shapes})
         in_training = isinstance(archive.header.get("training"), dict)

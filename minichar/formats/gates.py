@@ -68,19 +68,12 @@ def counterpart(config: Config, library: Mapping[str, Counterpart]) -> Counterpa
 
 
 class Gates(NamedTuple):
-    """The weights of one layer. All arrays have G rows in the same gate order.
+    """The weights of one layer. All arrays have G rows in the same gate order."""
 
-    Attributes
-    ----------
-    W_input : array, (G, D)
-    W_recurrent : array, (G, H)
-    b_input, b_recurrent : array, (G,)
-    """
-
-    W_input: np.ndarray
-    W_recurrent: np.ndarray
-    b_input: np.ndarray
-    b_recurrent: np.ndarray
+    W_input: np.ndarray  # (G, D)
+    W_recurrent: np.ndarray  # (G, H)
+    b_input: np.ndarray  # (G,)
+    b_recurrent: np.ndarray  # (G,)
 
 
 def rows_of(gates: str, form: Counterpart, H: int) -> np.ndarray:

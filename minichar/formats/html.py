@@ -34,10 +34,7 @@ SCRIPTS = ("model.js", "sampling.js", "reading.js", "view.js", "page.js")
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
     """Return the contents of an ``.html`` page that runs a model.
 
-    Raises
-    ------
-    MinicharError
-        If model.js does not implement the cell, or the model is too large.
+    Raises a `MinicharError` if model.js does not implement the cell, or the model is too large.
     """
     cell = model.config.cell
     if model.config.model not in JAVASCRIPT:

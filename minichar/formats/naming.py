@@ -24,10 +24,7 @@ def format_of(path: str | os.PathLike[str]) -> str | None:
 
 
 def may_have_state(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file with the suffix of `path` may contain training state.
-
-    Training state is stored only in ``.npz`` files. A file with an unknown suffix is read as ``.npz``.
-    """
+    """Return whether a file may contain training state. A file with an unknown suffix is read as ``.npz``."""
     return format_of(path) in (None, "npz")
 
 
@@ -45,21 +42,16 @@ def target_of(source: Path, target: str | os.PathLike[str] | None, to: str | Non
         raise MinicharError(f"cannot write {target}: pickles are read-only; write an .npz instead")
     chosen = to or by_suffix
     if chosen is None:
-        raise unknown_suffix(target)
+        suffix = Path(target).suffix.lower()
+        if suffix in FOREIGN:
+            raise MinicharError(f"cannot write {target}: {suffix} is {FOREIGN[suffix]}")
+        raise MinicharError(
+            f"the suffix of {target} is not one of .{', .'.join(TARGETS)}: choose the format with ",
+            Option("to"),
+        )
     if by_suffix not in (None, chosen):
         raise MinicharError(Option("to", to), f" conflicts with the suffix of {target}: change one of them")
     return chosen, Path(target)
-
-
-def unknown_suffix(target: str | os.PathLike[str]) -> MinicharError:
-    """Return the error for a target with an unsupported suffix."""
-    suffix = Path(target).suffix.lower()
-    if suffix in FOREIGN:
-        return MinicharError(f"cannot write {target}: {suffix} is {FOREIGN[suffix]}")
-    suffixes = f".{', .'.join(TARGETS)}"
-    return MinicharError(
-        f"the suffix of {target} is not one of {suffixes}: choose the format with ", Option("to")
-    )
 
 
 def check_free(source: Path, path: Path, force: bool) -> None:

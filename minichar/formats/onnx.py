@@ -42,10 +42,8 @@ MAX_BYTES = (2 << 30) - 1
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequence: bool = False) -> bytes:
     """Return the contents of an ``.onnx`` file whose graph processes one time step or a whole sequence.
 
-    Raises
-    ------
-    MinicharError
-        If the cell has no ONNX counterpart, the onnx package is missing, or the model is too large.
+    Raises a `MinicharError` if the cell has no ONNX counterpart, the onnx package is missing, or the model is
+    too large.
     """
     form = counterpart(model.config, ONNX)
     if form is None:
@@ -68,16 +66,9 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequenc
 
 
 class Graph:
-    """Builder for an ONNX graph.
+    """Builder for an ONNX graph of a network whose cell is equivalent to the operator `form`.
 
-    Parameters
-    ----------
-    onnx : module
-    config : Config
-    form : Counterpart
-        The ONNX operator that is equivalent to the cell.
-    weights : dict of str to array
-        The model's weights, in the dtype in which they are stored in the file.
+    The weights have the dtype in which they are stored in the file.
     """
 
     def __init__(self, onnx: Any, config: Config, form: Counterpart, weights: dict[str, np.ndarray]) -> None:

@@ -47,13 +47,8 @@ File = io.FileIO | io.BytesIO
 class Program(io.BufferedReader):
     """A pickle, read one opcode at a time. An invalid opcode is found before the rest of the file is read.
 
-    Parameters
-    ----------
-    file : file object
-    size : int
-        Size of the file in bytes.
-    memory : Budget
-        Budget for the memory that decoded text takes up in addition to its size in the file.
+    `size` is the size of the file in bytes. The memory that decoded text takes up in addition to its size in
+    the file is charged to the budget `memory`.
     """
 
     def __init__(self, file: File, size: int, memory: Budget) -> None:
@@ -63,12 +58,7 @@ class Program(io.BufferedReader):
     def opcodes(self) -> Iterator[tuple[str, Any]]:
         """Yield the name and argument of each opcode, up to and including STOP.
 
-        Raises
-        ------
-        Refused
-            If a line is too long or the text needs too much memory.
-        Exception
-            If the pickle is invalid.
+        An invalid pickle can raise any exception.
         """
         name = ""
         while name != "STOP":

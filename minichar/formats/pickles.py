@@ -10,16 +10,14 @@ a budget, even if the result is discarded later. Time and memory are therefore l
 
 import io
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from sys import getsizeof
 from typing import Any
 
-from minichar.errors import MinicharError, Refused
+from minichar.errors import Refused
 from minichar.formats.budget import Budget
 from minichar.formats.pickle_program import MAX_KEY, File, Program
-from minichar.formats.stand_ins import KNOWN, Function
+from minichar.formats.stand_ins import Function
 
-MAX_BYTES = 4 << 30
 MAX_OPCODES = 1 << 20
 MAX_ARGUMENTS = 8
 HEADROOM = 64 << 20
@@ -35,32 +33,12 @@ PUSHED = {
 """Opcodes that push their argument."""
 
 
-def read_pickle(path: Path) -> Any:
-    """Return the contents of a pickle: containers, numbers, strings, and an `Array` for each array.
-
-    Raises
-    ------
-    MinicharError
-        If the file cannot be read, is corrupted or too large, or refers to anything other than arrays
-        and containers.
-    """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise Refused(f"it is larger than {MAX_BYTES:,} bytes")
-        return run(io.FileIO(path), KNOWN)
-    except OSError as error:
-        raise MinicharError(f"cannot read {path}: {error.strerror or error}") from error
-    except Refused as error:
-        raise MinicharError(f"{path} is not a pickle of arrays that minichar can read: {error}") from error
-
-
 def run(file: File, known: Mapping[str, Any], load: Callable[[Any], Any] | None = None) -> Any:
-    """Execute a pickle and return its result.
+    """Execute a pickle, close its file, and return the result.
 
     Parameters
     ----------
     file : file object
-        Closed when it has been read.
     known : mapping of str to object
         The allowed global names, such as ``numpy.dtype``, and their replacements. Only a `Function` can
         be called.
@@ -69,8 +47,6 @@ def run(file: File, known: Mapping[str, Any], load: Callable[[Any], Any] | None 
 
     Raises
     ------
-    OSError
-        If the file cannot be read.
     Refused
         If the pickle is corrupted or contains anything that is not allowed.
     """
@@ -210,7 +186,8 @@ class Machine:
         if not isinstance(target, dict):
             raise Refused("it sets items on a value that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if not (isinstance(key, str) and len(key) <= MAX_KEY) and not is_integer(key):
+            is_short = isinstance(key, str) and len(key) <= MAX_KEY
+            if not is_short and not (isinstance(key, int) and -(1 << 63) <= key < 1 << 63):
                 raise Refused(
                     "it contains a dict with a key that is neither a 64-bit integer nor a string of at most "
                     f"{MAX_KEY} characters"
@@ -239,8 +216,3 @@ class Machine:
             raise Refused(f"it calls a function with more than {MAX_ARGUMENTS} arguments")
         self.memory.spend(ITEM_BYTES)
         self.stack.append(function.call(*arguments))
-
-
-def is_integer(value: Any) -> bool:
-    """Return whether a value is a 64-bit integer."""
-    return isinstance(value, int) and -(1 << 63) <= value < 1 << 63

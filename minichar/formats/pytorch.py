@@ -18,15 +18,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minichar.checkpoints.archive import MAX_HEADER_CHARACTERS
-from minichar.checkpoints.stored_zip import StoredZip
+from minichar.checkpoints.archive import MAX_HEADER_CHARACTERS, header_text
+from minichar.checkpoints.checkpoint import header_of
+from minichar.checkpoints.stored_zip import stored_zip
 from minichar.devices.backend import Backend
-from minichar.errors import MinicharError, Refused
+from minichar.errors import Refused, reading
 from minichar.extras import need
 from minichar.formats.budget import Budget
 from minichar.formats.pickles import run
 from minichar.formats.stand_ins import Function, empty_dict
-from minichar.formats.state_dict import from_state_dict, header_text, to_state_dict
+from minichar.formats.state_dict import from_state_dict, to_state_dict
 from minichar.formats.tensors import check_shape, is_size, size_of, tensor
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
@@ -107,7 +108,7 @@ MAX_PICKLE_BYTES = 64 << 20
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
     """Return the contents of a ``.pt`` file that stores a model. For errors, see `to_state_dict`."""
     # Convert first, so that users are not asked to install PyTorch for a model that cannot be converted.
-    tensors, header = to_state_dict(model.config, weights, path), header_text(model, path)
+    tensors, header = to_state_dict(model.config, weights, path), header_text(header_of(model), path)
     torch = need("torch", "torch", str(path))
     tensors[KEY] = np.frombuffer(bytearray(header.encode()), dtype=np.uint8)
     file = io.BytesIO()
@@ -117,44 +118,38 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> byte
 
 def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN:
     """Return the model stored in a ``.pt`` file. For parameters and errors, see `from_state_dict`."""
-    try:
+    with reading(path, "a .pt file"):
         tensors = read_tensors(path)
-        header = header_in(tensors)
-    except OSError as error:
-        raise MinicharError(f"cannot read {path}: {error.strerror or error}") from error
-    except Refused as error:
-        raise MinicharError(f"{path} is not a .pt file that minichar can read: {error}") from error
-    return from_state_dict(tensors, header, path, vocabulary, backend)
+        return from_state_dict(tensors, header_in(tensors), path, vocabulary, backend)
 
 
 def read_tensors(path: Path) -> dict[str, np.ndarray]:
-    """Return the tensors stored in a ``.pt`` file, keyed by name. The arrays may share memory.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    Refused
-        If the file is corrupted or does not contain a state dict.
-    """
-    with StoredZip(path) as archive:
-        pickles = [name for name in archive.sizes if name.count("/") == 1 and name.endswith("/data.pkl")]
-        if len(pickles) != 1 or archive.sizes[pickles[0]] > MAX_PICKLE_BYTES:
+    """Return the tensors stored in a ``.pt`` file, keyed by name. The arrays may share memory."""
+    with stored_zip(path) as archive:
+        sizes = {member.filename: member.compress_size for member in archive.infolist()}
+        pickles = [name for name in sizes if name.count("/") == 1 and name.endswith("/data.pkl")]
+        if len(pickles) != 1 or sizes[pickles[0]] > MAX_PICKLE_BYTES:
             raise Refused("it was not written by torch.save")
         folder = pickles[0].removesuffix("data.pkl")
-        state = run(io.BytesIO(archive.read(pickles[0])), KNOWN, storage)
+
+        def member(name: str) -> bytes:
+            try:
+                return archive.read(folder + name)
+            except Exception as error:  # zipfile raises many different exceptions for corrupted files
+                raise Refused("it is corrupted: a member is missing, or its checksum is wrong") from error
+
+        state = run(io.BytesIO(member("data.pkl")), KNOWN, storage)
         if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
             raise Refused("it is not a state dict (a dict of named tensors)")
-
-        big = f"{folder}byteorder" in archive.sizes and archive.read(f"{folder}byteorder") == b"big"
-        room = Budget(archive.size, "the total size of its tensors exceeds the file size")
+        big = f"{folder}byteorder" in sizes and member("byteorder") == b"big"
+        room = Budget(path.stat().st_size, "the total size of its tensors exceeds the file size")
         storages: dict[str, bytes] = {}
         tensors = {}
         for name, view in state.items():
             key, dtype = view.storage
             room.spend(size_of(dtype, view.shape))  # a stride of 0 can make a tensor larger than its storage
             if key not in storages:
-                storages[key] = archive.read(f"{folder}data/{key}")
+                storages[key] = member(f"data/{key}")
             tensors[name] = tensor(
                 storages[key], dtype, view.shape, view.strides, view.offset, ">" if big else "<"
             )
@@ -162,13 +157,7 @@ def read_tensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def header_in(tensors: dict[str, np.ndarray]) -> str | None:
-    """Remove and return minichar's header, or return None if the tensors include no header.
-
-    Raises
-    ------
-    Refused
-        If the header is too large or is not a byte tensor.
-    """
+    """Remove and return minichar's header, or return None if the tensors include no header."""
     header = tensors.pop(KEY, None)
     if header is None:
         return None

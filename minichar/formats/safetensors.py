@@ -13,11 +13,12 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from minichar.checkpoints.archive import MAX_HEADER_CHARACTERS, Corrupted, parse_header
+from minichar.checkpoints.archive import MAX_HEADER_CHARACTERS, header_text, parse_header
+from minichar.checkpoints.checkpoint import header_of
 from minichar.devices.backend import Backend
-from minichar.errors import MinicharError, Refused
+from minichar.errors import Refused, reading
 from minichar.extras import need
-from minichar.formats.state_dict import from_state_dict, header_text, to_state_dict
+from minichar.formats.state_dict import from_state_dict, to_state_dict
 from minichar.formats.tensors import check_shape, contiguous, is_size, size_of, tensor
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
@@ -36,24 +37,15 @@ DTYPES = {
 def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> bytes:
     """Return the contents of a ``.safetensors`` file that stores a model. For errors, see `to_state_dict`."""
     # Convert the model first so that users are not asked to install a package if the conversion fails.
-    tensors, header = to_state_dict(model.config, weights, path), header_text(model, path)
+    tensors, header = to_state_dict(model.config, weights, path), header_text(header_of(model), path)
     return need("safetensors.numpy", "safetensors", str(path)).save(tensors, metadata={KEY: header})
 
 
 def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN:
     """Return the model stored in a ``.safetensors`` file. See `from_state_dict` for parameters and errors."""
-
-    def corrupted(why: str) -> MinicharError:
-        return MinicharError(f"{path} is not a .safetensors file that minichar can read: {why}")
-
-    try:
-        with path.open("rb") as file:
-            tensors, header = read_tensors(file, path.stat().st_size, corrupted)
-    except OSError as error:
-        raise MinicharError(f"cannot read {path}: {error.strerror or error}") from error
-    except Refused as error:
-        raise corrupted(str(error)) from error
-    return from_state_dict(tensors, header, path, vocabulary, backend)
+    with reading(path, "a .safetensors file"), path.open("rb") as file:
+        tensors, header = read_tensors(file, path.stat().st_size)
+        return from_state_dict(tensors, header, path, vocabulary, backend)
 
 
 class Entry(NamedTuple):
@@ -66,17 +58,10 @@ class Entry(NamedTuple):
     shape: list[int]
 
 
-def read_tensors(
-    file: IO[bytes], size: int, corrupted: Corrupted
-) -> tuple[dict[str, np.ndarray], str | None]:
+def read_tensors(file: IO[bytes], size: int) -> tuple[dict[str, np.ndarray], str | None]:
     """Return the tensors and minichar's header from a file of `size` bytes.
 
-    Raises
-    ------
-    Refused
-        If the file is truncated or corrupted, its header is too large, or NumPy cannot represent a tensor.
-    MinicharError
-        If the header is not a JSON object or has too many values. `corrupted` creates this error.
+    Raises `Refused` if the file is corrupted, its header is too large, or NumPy cannot represent a tensor.
     """
     header_bytes = int.from_bytes(file.read(8), "little")
     data_bytes = size - 8 - header_bytes
@@ -84,7 +69,7 @@ def read_tensors(
         raise Refused("it is empty, truncated, or not a .safetensors file")
     if header_bytes > MAX_HEADER_CHARACTERS:
         raise Refused(f"its header is larger than {MAX_HEADER_CHARACTERS:,} bytes")
-    described = parse_header(file.read(header_bytes).decode("utf-8", "replace"), corrupted)
+    described = parse_header(file.read(header_bytes).decode("utf-8", "replace"))
     metadata = described.pop(METADATA, {})
     header = metadata.get(KEY) if isinstance(metadata, dict) else None
     if not isinstance(header, str | None):
@@ -105,13 +90,7 @@ def read_tensors(
 
 
 def entry_of(name: str, description: Any) -> Entry:
-    """Return the entry for a tensor, given its name and its description in the header.
-
-    Raises
-    ------
-    Refused
-        If the description is invalid, or NumPy cannot represent the tensor.
-    """
+    """Return the entry for a tensor, given its name and its description in the header."""
     match description:
         case {"dtype": str(dtype), "shape": list(shape), "data_offsets": [begin, end]}:
             pass

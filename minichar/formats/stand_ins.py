@@ -48,14 +48,10 @@ class DType:
 
 @dataclass
 class Array:
-    """An array whose contents can be set by a BUILD opcode.
+    """An array whose contents can be set by a BUILD opcode: bytes, dtype, shape, order and axes.
 
-    Attributes
-    ----------
-    content : tuple or None
-        Bytes, dtype, shape, order and axes. The number of bytes matches the dtype and shape. The NumPy
-        array is created only in `to_numpy`: creating it may copy the bytes, and a pickle can reference the
-        same bytes a million times.
+    The NumPy array is created only in `to_numpy`: creating it may copy the bytes, and a pickle can reference
+    the same bytes a million times.
     """
 
     content: tuple[bytes | bytearray | str, np.dtype, tuple[int, ...], Any, Any] | None = None

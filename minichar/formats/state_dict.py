@@ -18,7 +18,6 @@ The vocabulary and configuration are stored with the tensors, in the same JSON h
 Without the header, the configuration is inferred from the shapes, but the vocabulary is unknown.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from minichar.checkpoints.archive import Corrupted, check_header_size, parse_header
-from minichar.checkpoints.checkpoint import check_arrays, header_of, read_header
+from minichar.checkpoints.archive import parse_header
+from minichar.checkpoints.checkpoint import check_arrays, read_header
 from minichar.devices.backend import Backend
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters, Shapes
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, Refused
 from minichar.formats.gates import ONNX, TORCH, Counterpart, Gates, counterpart, join, split
 from minichar.formats.html import JAVASCRIPT
 from minichar.model import CharRNN
@@ -43,13 +42,7 @@ PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def torch_form(config: Config, path: Path) -> Counterpart:
-    """Return the PyTorch module that is equivalent to the cell.
-
-    Raises
-    ------
-    MinicharError
-        If PyTorch has no equivalent module. The message contains `path`.
-    """
+    """Return the equivalent PyTorch module. If there is none, raise a `MinicharError` that names `path`."""
     form = counterpart(config, TORCH)
     if form is None:
         in_onnx, in_javascript = counterpart(config, ONNX) is not None, config.model in JAVASCRIPT
@@ -78,13 +71,7 @@ def shapes(config: Config, form: Counterpart) -> Shapes:
 
 
 def to_state_dict(config: Config, weights: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    """Return minichar's weights under PyTorch's names, as contiguous arrays.
-
-    Raises
-    ------
-    MinicharError
-        If PyTorch has no equivalent module.
-    """
+    """Return minichar's weights under PyTorch's names, as contiguous arrays (see `torch_form` for errors)."""
     form = torch_form(config, path)
     W = weights["readout.W"]
     tensors = {"decoder.weight": W[:, :-1], "decoder.bias": W[:, -1]}
@@ -93,19 +80,6 @@ def to_state_dict(config: Config, weights: Mapping[str, np.ndarray], path: Path)
         tensors |= {f"rnn.{part}_l{k}": array for part, array in zip(PARTS, gates, strict=True)}
     # safetensors ignores strides, so it would store the wrong values for a slice.
     return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-
-
-def header_text(model: CharRNN, path: Path) -> str:
-    """Return the JSON header to store with a model's tensors.
-
-    Raises
-    ------
-    MinicharError
-        If the JSON is too large to be read back. The message contains `path`.
-    """
-    text = json.dumps(header_of(model))
-    check_header_size(text, lambda why: MinicharError(f"cannot write {path}: {why}"))
-    return text
 
 
 def from_state_dict(
@@ -120,8 +94,7 @@ def from_state_dict(
     Parameters
     ----------
     tensors : dict of str to array
-        The tensors, keyed by name. To save memory, each tensor is removed from the dict once it has been
-        copied.
+        The tensors by name. To save memory, each tensor is removed from the dict once it has been copied.
     header : str or None
         The JSON stored with the tensors.
     path : Path
@@ -132,34 +105,30 @@ def from_state_dict(
 
     Raises
     ------
-    MinicharError
+    Refused
         If the names, shapes, values, header or vocabulary are invalid or inconsistent.
+    MinicharError
+        If there is no vocabulary, or two, or PyTorch has no equivalent module.
     """
-
-    def corrupted(why: str) -> MinicharError:
-        return MinicharError(f"{path} contains no model that minichar can read: {why}")
-
     for name in tensors:
         if not name.isprintable() or len(name) > MAX_NAME:
-            raise corrupted(
-                f"the name {name[:60]!r} is not printable, or has more than {MAX_NAME} characters"
-            )
+            raise Refused(f"the name {name[:60]!r} is not printable, or has more than {MAX_NAME} characters")
     details: dict[str, Any] = {}
     if header is not None:
         if vocabulary is not None:
             raise has_vocabulary(path)
-        config, vocabulary, details = read_header(parse_header(header, corrupted), corrupted)
+        config, vocabulary, details = read_header(parse_header(header))
         if config.embedding:
-            raise corrupted("its header describes an embedding, which a state dict cannot contain")
+            raise Refused("its header describes an embedding, which a state dict cannot contain")
     else:
-        config = config_of({name: array.shape for name, array in tensors.items()}, corrupted)
+        config = config_of({name: array.shape for name, array in tensors.items()})
         if vocabulary is None:
             raise NoVocabulary(
                 f"{path} contains no vocabulary: convert it with "
                 "`minichar convert SRC DST.npz --vocab-from TEXT`, or pass a vocabulary to minichar.load"
             )
         if len(vocabulary) != config.vocab_size:
-            raise corrupted(
+            raise Refused(
                 f"its vocabulary has {config.vocab_size} characters, but the given vocabulary has "
                 f"{len(vocabulary)}"
             )
@@ -167,9 +136,8 @@ def from_state_dict(
     # A corrupted header can declare millions of layers, so list the shapes only if there are enough tensors.
     form = torch_form(config, path)
     expected = shapes(config, form) if config.num_layers <= len(tensors) else {}
-    check_arrays(expected, tensors, corrupted)
-    dtype = str(tensors["decoder.weight"].dtype)
-    parameters = Parameters(config.shapes(), "float32" if dtype == "float16" else dtype, backend)
+    dtype = check_arrays(expected, tensors)
+    parameters = Parameters(config.shapes(), dtype, backend)
     readout = parameters["readout.W"]
     readout[:, :-1] = backend.to_device(tensors.pop("decoder.weight"))
     readout[:, -1] = backend.to_device(tensors.pop("decoder.bias"))
@@ -188,7 +156,7 @@ def has_vocabulary(path: Path) -> MinicharError:
     return MinicharError(f"{path} already contains its vocabulary: do not pass another one")
 
 
-def config_of(found: Shapes, corrupted: Corrupted) -> Config:
+def config_of(found: Shapes) -> Config:
     """Infer the configuration from the shapes in a state dict.
 
     If several cells have the same number of gates, use the one that is first in `TORCH`.
@@ -199,6 +167,6 @@ def config_of(found: Shapes, corrupted: Corrupted) -> Config:
         layers = sum(re.fullmatch(r"rnn\.weight_hh_l\d+", name) is not None for name in found)
         return Config(V, model, H, layers)
     except (KeyError, StopIteration, ValueError, MinicharError) as error:
-        raise corrupted(
+        raise Refused(
             "its rnn.weight_ih_l0 and rnn.weight_hh_l0 are missing or do not fit an nn.RNN, nn.LSTM or nn.GRU"
         ) from error

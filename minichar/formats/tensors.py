@@ -24,13 +24,7 @@ MAX_AXES = 32
 
 
 def check_shape(shape: Any) -> None:
-    """Check that a shape is a sequence of axis lengths that NumPy can represent.
-
-    Raises
-    ------
-    Refused
-        If the shape is invalid.
-    """
+    """Raise `Refused` unless a shape is a sequence of axis lengths that NumPy can represent."""
     if (
         not isinstance(shape, list | tuple)
         or len(shape) > MAX_AXES
@@ -63,26 +57,10 @@ def tensor(
     offset: int = 0,
     order: Literal["<", ">"] = "<",
 ) -> np.ndarray:
-    """Return a tensor in native byte order.
+    """Return a tensor in native byte order. Raises `Refused` if `data` does not contain every element.
 
-    Parameters
-    ----------
-    data : bytes
-    dtype : str
-        A key of `DTYPES`.
-    shape : sequence of int
-        Must be accepted by `check_shape`.
-    strides : sequence of int
-        One nonnegative stride per axis, in elements.
-    offset : int
-        Index of the first element in `data`.
-    order : {"<", ">"}
-        Byte order of `data`.
-
-    Raises
-    ------
-    Refused
-        If `data` is too short to contain every element.
+    `dtype` is a key of `DTYPES`, and `shape` must be accepted by `check_shape`. `strides` and `offset`, the
+    index of the first element, count elements and are not negative. `order` is the byte order of `data`.
     """
     stored = DTYPES[dtype].newbyteorder(order)
     steps = [stride if n > 1 else 0 for n, stride in zip(shape, strides, strict=True)]

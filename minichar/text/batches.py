@@ -16,6 +16,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 from math import floor, isfinite
 from typing import Any
 
@@ -75,11 +76,6 @@ class Chunks:
             column b of chunk k - 1.
         keep : ndarray of bool, shape (T, B)
             False where the state is reset before the input is read. Omitted if `resets` is None.
-
-        Raises
-        ------
-        IndexError
-            If k is outside [0, n).
         """
         if not 0 <= k < len(self):
             raise IndexError(f"chunk {k} is out of range for {len(self)} chunks")
@@ -199,14 +195,19 @@ def split_text(
                 f"{name} has {counted(N, 'character')}, too few for one "
                 f"{'training and one validation ' * (val_frac > 0)}chunk: use at least {needed:,}"
             )
-    lay_out = _columns if how == "columns" else _tail
-    train, val, test = lay_out(ids, B, T, shares, resets)
+    if how == "columns":
+        whole = _lay_out(ids, 0, N, B, T, resets)
+        train, val, test = (_part(whole, start, n) for start, n in _sections(shares.of(len(whole))))
+    else:
+        train, val, test = (
+            _lay_out(ids, start, size, B, T, resets) for start, size in _sections(shares.of(N))
+        )
     notes = []
     if asked != (B, T):
         sizes = ("batch size", asked[0], B), ("sequence length", asked[1], T)
         less = [f"the {size} from {old:,} to {new:,}" for size, old, new in sizes if old != new]
         notes.append(f"{name} has only {N:,} characters: reduced {' and '.join(less)}")
-    parts = [train, val, test]
+    parts = (train, val, test)
     pieces = 1 if how == "columns" else sum(len(part) > 0 for part in parts)  # each has one extra target
     left_out = N - sum(map(len, parts)) * B * T - pieces
     return Split(train, val, test, B=B, T=T, how=how, left_out=left_out, notes=tuple(notes))
@@ -232,35 +233,23 @@ def _count_chunks(N: int, B: int, T: int) -> int:
     return max(N - 1, 0) // (B * T)
 
 
-def _streams(ids: NDArray[np.integer], B: int, T: int) -> NDArray[np.integer]:
-    """Return B streams, each with the character that follows it, as a view of shape (B, n·T + 1)."""
-    length = _count_chunks(len(ids), B, T) * T
+def _sections(sizes: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    """Yield the start and the size of consecutive sections."""
+    return zip(accumulate(sizes, initial=0), sizes, strict=False)
+
+
+def _lay_out(ids: NDArray[np.integer], start: int, N: int, B: int, T: int, resets: Resets | None) -> Chunks:
+    """Lay out N characters, starting at position `start`, as B streams that are views of `ids`."""
+    length = _count_chunks(N, B, T) * T
+    resets = resets and resets.at(start + np.arange(B) * length)
     if not length:
-        return ids[:0].reshape(B, 0)  # (B, 0)
-    return sliding_window_view(ids[: B * length + 1], length + 1)[::length]  # (B, n·T + 1)
+        return Chunks(ids[:0].reshape(B, 0), T, resets)  # (B, 0)
+    windows = sliding_window_view(ids[start : start + B * length + 1], length + 1)
+    return Chunks(windows[::length], T, resets)  # (B, n·T + 1)
 
 
-def _origins(N: int, B: int, T: int) -> NDArray[np.intp]:
-    """Return the position of the first character of each of the B streams, ``(B,)``."""
-    return np.arange(B) * (_count_chunks(N, B, T) * T)
-
-
-def _columns(
-    ids: NDArray[np.integer], B: int, T: int, shares: _Shares, resets: Resets | None
-) -> list[Chunks]:
-    streams, origins = _streams(ids, B, T), _origins(len(ids), B, T)
-    parts, start = [], 0
-    for n in shares.of(_count_chunks(len(ids), B, T)):
-        there = resets and resets.at(origins + start)
-        parts.append(Chunks(streams[:, start : start + n * T + 1], T, there))
-        start += n * T
-    return parts
-
-
-def _tail(ids: NDArray[np.integer], B: int, T: int, shares: _Shares, resets: Resets | None) -> list[Chunks]:
-    parts, start = [], 0
-    for size in shares.of(len(ids)):
-        there = resets and resets.at(_origins(size, B, T) + start)
-        parts.append(Chunks(_streams(ids[start : start + size], B, T), T, there))
-        start += size
-    return parts
+def _part(chunks: Chunks, start: int, n: int) -> Chunks:
+    """Return n chunks, starting with chunk `start`."""
+    first, T = start * chunks.T, chunks.T
+    resets = chunks.resets and chunks.resets.at(chunks.resets.origins + first)
+    return Chunks(chunks.streams[:, first : first + n * T + 1], T, resets)

@@ -52,14 +52,8 @@ class Kept(NamedTuple):
 class Cache:
     """The cache of a text, for one encoding and one minimum character frequency.
 
-    Attributes
-    ----------
-    folder : Path
-        The directory that contains all cached texts.
-    size : int
-        The size of the text in bytes.
-    key : tuple of str and int
-        Everything that the cached values depend on, apart from the bytes of the text.
+    `folder` contains all cached texts, `size` is the size of the text in bytes, and `key` consists of
+    everything that the cached values depend on, apart from the bytes of the text.
     """
 
     folder: Path
@@ -126,14 +120,7 @@ class Cache:
     ) -> None:
         """Cache a text if the directory is writable, and delete the least recently used texts.
 
-        Parameters
-        ----------
-        digest : str
-            The digest of the text.
-        pieces : iterable of ndarray of `vocabulary.dtype`
-            The ids, as arrays with a total size of ``count.N``.
-        vocabulary : Vocabulary
-        count : Count
+        `pieces` contains the ids, as arrays with a total size of ``count.N``.
         """
         kept = {
             "characters": vocabulary.characters,

@@ -130,13 +130,7 @@ def load_corpus(
 
 
 class Reader:
-    """Reads a text as `load_corpus` does, but in steps, so that several processes can share the work.
-
-    Parameters
-    ----------
-    data, encoding, min_freq, vocabulary
-        See `load_corpus`.
-    """
+    """Reads a text as `load_corpus` does, but in steps, so that several processes can share the work."""
 
     def __init__(
         self,

@@ -55,14 +55,9 @@ NOT_SOURCE = {"test", "tests", "encodings", "idlelib", "lib2to3", "pydoc_data"}
 
 
 def pystdlib_text() -> str:
-    """Return the source code of Python's standard library (several million characters).
+    """Return the source code of Python's standard library, sorted by path (several million characters).
 
-    Files are sorted by path. Tests, tables and generated files are excluded.
-
-    Raises
-    ------
-    MinicharError
-        If this Python installation has no source files.
+    Tests, tables and generated files are excluded. Raises a `MinicharError` if there are no source files.
     """
     root = Path(sysconfig.get_path("stdlib"))
     names = sys.stdlib_module_names
@@ -81,22 +76,10 @@ def pystdlib_text() -> str:
 class Dataset:
     """A named dataset.
 
-    Attributes
-    ----------
-    name, description, language, source, licence : str
-        Shown by ``minichar data list``.
-    characters : int
-        The number of characters; approximate if it depends on the Python version.
-    make : callable
-        Function that creates the text from a list of the contents of the downloaded files.
-    files : tuple of str
-        Paths to download, relative to the base URL; empty if no download is needed.
-    download_bytes : int
-        The total size of `files`.
-    sha256 : str or None
-        SHA-256 of the UTF-8 text; None if it depends on the Python version.
-    options : str
-        Options of ``minichar train`` that suit the text, such as ``--reset-on``.
+    The character count is approximate if the text depends on the version of Python. Only texts that are the
+    same everywhere have a `sha256`, of their UTF-8 bytes. `make` creates the text from the contents of the
+    downloaded `files`, whose paths are relative to the base URL and whose total size is `download_bytes`.
+    `options` are options of ``minichar train`` that suit the text, such as ``--reset-on``.
     """
 
     name: str
@@ -221,12 +204,7 @@ def update_pydocs(folder: Path = Path("data")) -> list[str]:
     """Replace the default text if an older version of minichar created it, and return a note if so.
 
     Older versions did not clean the text. A copy of their text is kept in ``folder/pydocs-older``, so that
-    runs on it can be resumed. Any other text belongs to the user and is not changed.
-
-    Raises
-    ------
-    OSError
-        If a file cannot be read or written.
+    runs on it can be resumed. Any other text belongs to the user and is not changed. May raise an `OSError`.
     """
     path, copy = dataset_path("pydocs", folder), dataset_path("pydocs-older", folder)
     if not path.is_file():
@@ -257,23 +235,10 @@ def fetch(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Create or download a dataset, verify it and write it to ``folder/name/input.txt``.
+    """Create or download a dataset, verify it, write it to ``folder/name/input.txt`` and return this path.
 
-    Parameters
-    ----------
-    name : str
-        One of `DATASETS`.
-    folder : Path
-        The directory that contains all datasets. An existing file with the correct content is kept.
-    force : bool
-        Whether to overwrite an existing file that has different content.
-    progress : callable, optional
-        Called with the size, in bytes, of each downloaded block.
-
-    Returns
-    -------
-    Path
-        The path of the text file.
+    An existing file with the correct content is kept; one with different content is overwritten only with
+    `force`. `progress` is called with the size, in bytes, of each downloaded block.
 
     Raises
     ------

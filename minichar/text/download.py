@@ -22,7 +22,7 @@ Progress = Callable[[int], object]
 def download(
     base_url: str, paths: Sequence[str], limit: int, progress: Progress | None = None
 ) -> list[bytes]:
-    """Download files into memory.
+    """Download files into memory and return their contents.
 
     Parameters
     ----------
@@ -34,11 +34,6 @@ def download(
         The maximum total size of all files in bytes, regardless of the Content-Length headers.
     progress : callable, optional
         Called with the size of each received block in bytes.
-
-    Returns
-    -------
-    list of bytes
-        The contents of each file.
 
     Raises
     ------

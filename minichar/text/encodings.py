@@ -26,23 +26,10 @@ LATIN, GREEK, CYRILLIC = (
 
 
 def suggest(raw: bytes, offset: int, rejected: str, number: int = 3) -> list[tuple[str, str]]:
-    """Return candidate encodings for a file, most likely first.
+    """Return up to `number` candidate encodings for a file, most likely first, each with an excerpt.
 
-    Parameters
-    ----------
-    raw : bytes
-        The contents of the file.
-    offset : int
-        Offset of the first byte that cannot be decoded. Earlier lines are ignored.
-    rejected : str
-        The encoding that failed to decode the file.
-    number : int
-        Maximum number of suggestions.
-
-    Returns
-    -------
-    list of tuple of (str, str)
-        The name of each encoding and a one-line excerpt of the decoded text.
+    `offset` is the position of the first byte in `raw` that the encoding `rejected` cannot decode. Earlier
+    lines are ignored.
     """
     line = max(raw.rfind(b"\n", 0, offset) + 1, offset - SAMPLE // 2)
     suggestions = []

@@ -11,20 +11,10 @@ from minichar.text.datasets import is_dataset_folder
 
 
 def find_files(data: Path) -> tuple[Path, list[Path]]:
-    """Return the text files that a path refers to.
+    """Return the file or directory that contains the text at a path, and a list of its text files.
 
-    Parameters
-    ----------
-    data : Path
-        A text file, or a directory. In a directory, ``input.txt`` is used if it exists; otherwise, all
-        files whose names end in ``.txt`` are used. Hidden files and subdirectories are ignored.
-
-    Returns
-    -------
-    path : Path
-        The file, or the directory if its ``.txt`` files are used.
-    files : list of Path
-        One or more files, sorted by name in code-point order.
+    In a directory, ``input.txt`` is used if it exists; otherwise, all files whose names end in ``.txt`` are
+    used, sorted by name in code-point order. Hidden files and subdirectories are ignored.
 
     Raises
     ------

@@ -23,24 +23,12 @@ SHOWN = 3
 
 @dataclass(frozen=True, eq=False)
 class Count:
-    """The character counts of a text.
+    """The character counts of a text."""
 
-    Attributes
-    ----------
-    counts : ndarray of int64, shape (0x110000,)
-        The number of occurrences of each code point.
-    starts : ndarray of int64, shape (F,)
-        The position of the first character of each nonempty file.
-    N : int
-        The number of characters.
-    notes : tuple of str
-        Messages for the user about changes to the text and possible problems.
-    """
-
-    counts: NDArray[np.int64]
-    starts: NDArray[np.int64]
+    counts: NDArray[np.int64]  # (0x110000,), the number of occurrences of each code point
+    starts: NDArray[np.int64]  # (F,), the position of the first character of each nonempty file
     N: int
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # messages for the user about changes to the text and possible problems
 
     @property
     def distinct(self) -> int:
@@ -50,17 +38,10 @@ class Count:
 
 @dataclass(frozen=True)
 class Text:
-    """One or more text files, joined in order without separators.
+    """One or more text files, joined in order without separators. `name` is used in messages.
 
-    Attributes
-    ----------
-    name : str
-        The name to use in messages.
-    sources : tuple of Source
-    files : tuple of Path
-        The source files; empty if the text is in memory.
-    stamps : tuple of (int, int)
-        The size in bytes and the modification time of each file, used to detect changes.
+    A text in memory has no `files`. `stamps` contains the size in bytes and the modification time of each
+    file, used to detect changes.
     """
 
     name: str
@@ -70,13 +51,7 @@ class Text:
 
     @classmethod
     def from_files(cls, name: str, files: Sequence[Path], encoding: str) -> Text:
-        """Create a `Text` from files.
-
-        Raises
-        ------
-        MinicharError
-            If a file cannot be read.
-        """
+        """Create a `Text` from files. Raises a `MinicharError` if one does not exist."""
         sources = (Source(partial(FileIO, path), encoding, str(path)) for path in files)
         return cls(name, tuple(sources), tuple(files), _stamps(files))
 
@@ -100,11 +75,8 @@ class Text:
     def count(self) -> Count:
         """Count the occurrences of each character.
 
-        Raises
-        ------
-        MinicharError
-            If a file cannot be read or decoded, a file contains NUL, or the text has fewer than two
-            characters.
+        Raises a `MinicharError` if a file cannot be read or decoded, a file contains NUL, or the text has
+        fewer than two characters.
         """
         counts = np.zeros(CODE_POINTS, np.int64)  # (0x110000,)
         changes: Counter[str] = Counter()
@@ -129,12 +101,8 @@ class Text:
     def encode(self, vocabulary: Vocabulary, N: int) -> Iterator[NDArray[np.unsignedinteger]]:
         """Yield the ids of the characters in order, in arrays with a total size of `N`.
 
-        The vocabulary must contain all characters that were counted, or have an unknown token.
-
-        Raises
-        ------
-        MinicharError
-            If a file cannot be read, or has changed since its characters were counted.
+        The vocabulary must contain all characters that were counted, or have an unknown token. Raises a
+        `MinicharError` if a file cannot be read, or has changed since its characters were counted.
         """
         unknown = "unk" if vocabulary.unknown else "error"
         left = N

@@ -26,22 +26,12 @@ def gather(
 ) -> NDArray[np.unsignedinteger]:
     """Return the concatenated pieces, in memory or, if they are large, in a temporary file.
 
-    Parameters
-    ----------
-    pieces : iterable of ndarray
-        One-dimensional arrays with a total size of `N`.
-    dtype : numpy.dtype
-    N : int
+    The pieces are one-dimensional arrays with a total size of `N`. The temporary file, if any, is deleted
+    when the array is freed or the process exits. Raises a `MinicharError` if it cannot be written.
 
     Returns
     -------
     ndarray of the given dtype, shape (N,)
-        The temporary file, if any, is deleted when the array is freed or the process exits.
-
-    Raises
-    ------
-    MinicharError
-        If the temporary file cannot be written.
     """
     if not is_large(dtype, N):
         ids = np.empty(N, dtype)  # (N,)
@@ -66,12 +56,9 @@ def gather(
 def read(
     file: IO[bytes], dtype: np.dtype[np.unsignedinteger], N: int, offset: int = 0
 ) -> NDArray[np.unsignedinteger]:
-    """Return the N ids stored at an offset in a file, memory-mapped if the array is large.
+    """Return the N ids stored at an offset in a file, ``(N,)``, memory-mapped if the array is large.
 
-    Returns
-    -------
-    ndarray of the given dtype, shape (N,)
-        A memory-mapped array is read-only and remains valid after `file` is closed or deleted.
+    A memory-mapped array is read-only and remains valid after `file` is closed or deleted.
     """
     ids = np.memmap(file, dtype, "r", offset, (N,))  # (N,)
     return ids if is_large(dtype, N) else np.array(ids)

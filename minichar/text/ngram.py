@@ -44,11 +44,6 @@ class Yardstick:
         In nats per character.
     counted : int
         Number of training characters that were counted.
-
-    Raises
-    ------
-    MinicharError
-        If a value has the wrong type or is out of range.
     """
 
     n: Annotated[int, between(1, N_MAX)]
@@ -125,15 +120,9 @@ def ngram_losses(train: Streams, val: Streams, V: int, n_max: int = N_MAX) -> ND
 
 
 def numbered(keys: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Sort the keys in place, and number the distinct ones in increasing order.
+    """Sort the keys in place; return the number of each key, ``(N,)``, and the distinct keys, ``(G,)``.
 
     Like ``numpy.unique`` with `return_inverse`, but with less than half of its memory.
-
-    Returns
-    -------
-    numbers : ndarray of int32, shape (N,)
-        The number of each key, in the original order.
-    distinct : ndarray of int64, shape (G,)
     """
     order = np.argsort(keys)  # (N,)
     keys.sort()

@@ -36,12 +36,8 @@ BLOCK = 1 << 20
 class Novelty:
     """What a text shares with a training text.
 
-    Attributes
-    ----------
-    start, length : int
-        ``text[start : start + length]`` is a longest run, of which there can be several.
-    copied : int
-        The number of characters in shared runs of more than `LONG` characters.
+    ``text[start : start + length]`` is a longest run, of which there can be several. `copied` is the number
+    of characters in shared runs of more than `LONG` characters.
     """
 
     start: int
@@ -50,17 +46,11 @@ class Novelty:
 
 
 def measure_novelty(text: NDArray[np.integer], training: NDArray[np.integer]) -> Novelty:
-    """Find the longest run that a text shares with a training text, and count the copied characters.
+    """Return what a text, ``(M,)``, shares with a training text, ``(N,)``.
 
-    The time is proportional to the length of `training`: usually 1 to 6 searches, each of which takes about
-    0.1 s per million characters. The memory use is about 25 MB plus 45 bytes per character of `text`, even if
-    `training` is a long memory-mapped text.
-
-    Parameters
-    ----------
-    text : array of int, (M,)
-    training : array of int, (N,)
-        The characters of both texts as non-negative ids with the same meaning.
+    The characters of both texts are non-negative ids with the same meaning. The time is proportional to the
+    length of `training`: usually 1 to 6 searches, each of which takes about 0.1 s per million characters. The
+    memory use is about 25 MB plus 45 bytes per character of `text`, even if `training` is memory-mapped.
     """
     rng, n = np.random.default_rng(0), LONG + 1
     i, j = _search(text, training, n, rng)

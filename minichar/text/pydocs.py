@@ -31,24 +31,13 @@ def pydocs_text() -> str:
     """Return the prose in Python's help topics, about 300,000 characters of English.
 
     Titles, paragraphs and list items are one line each, separated by blank lines. The text is the same in
-    every installation of a given Python version.
-
-    Raises
-    ------
-    MinicharError
-        If this Python installation has no help topics.
+    every installation of a given Python version. Raises a `MinicharError` if Python has no help topics.
     """
     return "\n\n".join(line for topic in _topics() for line in prose(topic)) + "\n"
 
 
 def uncleaned_pydocs_text() -> str:
-    """Return the complete help topics, which older versions of minichar used as the default text.
-
-    Raises
-    ------
-    MinicharError
-        If this Python installation has no help topics.
-    """
+    """Return the complete help topics, which older versions of minichar used as the default text."""
     return "\n".join(_topics())
 
 

@@ -44,13 +44,7 @@ FORMATS = (
 
 
 def check_encoding(encoding: str) -> str:
-    """Return Python's canonical name for a text encoding.
-
-    Raises
-    ------
-    MinicharError
-        If `encoding` is not a text encoding that Python supports.
-    """
+    """Return Python's canonical name for a text encoding, or raise a `MinicharError` if there is none."""
     try:
         codecs.getincrementaldecoder(encoding)
         b"a".decode(encoding)
@@ -65,14 +59,9 @@ def check_encoding(encoding: str) -> str:
 class Source:
     """A text file, read and decoded again on every pass because it may not fit in memory.
 
-    Attributes
-    ----------
-    open : callable
-        Function that returns a new binary file object, positioned at the start of the text.
-    encoding : str
-        Name of the encoding, as returned by `check_encoding`.
-    name : str
-        The name to use in messages.
+    `open` returns a new binary file object, positioned at the start of the text. `encoding` is the canonical
+    name of the encoding, and `name` is used in messages. Every method raises a `MinicharError` if the file
+    cannot be read.
     """
 
     open: Callable[[], IO[bytes]]
@@ -80,13 +69,7 @@ class Source:
     name: str
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the contents of the file in order, `PIECE` bytes at a time.
-
-        Raises
-        ------
-        MinicharError
-            If the file cannot be read.
-        """
+        """Yield the contents of the file in order, `PIECE` bytes at a time."""
         with self._opened() as file:
             while block := file.read(PIECE):
                 yield block
@@ -94,16 +77,8 @@ class Source:
     def pieces(self, changes: Counter[str]) -> Iterator[str]:
         """Yield the decoded text in order, without a byte-order mark and with LF line endings.
 
-        Parameters
-        ----------
-        changes : Counter
-            The counts of removed byte-order marks and converted line endings are added to this counter, with
-            the keys "BOM", "CR LF" and "CR".
-
-        Raises
-        ------
-        MinicharError
-            If the file cannot be read or decoded.
+        The counts of removed byte-order marks and converted line endings are added to `changes`, with the
+        keys "BOM", "CR LF" and "CR". Raises a `MinicharError` if the file cannot be decoded.
         """
         decoder = codecs.getincrementaldecoder(self.encoding)()
         whole_line_ends = io.IncrementalNewlineDecoder(decoder, translate=False)
@@ -130,20 +105,12 @@ class Source:
             yield piece
 
     def count(self, counts: NDArray[np.int64], changes: Counter[str]) -> int:
-        """Count the occurrences of each character and return the number of characters.
+        """Add the number of each code point to `counts`, ``(0x110000,)``; return the number of characters.
 
-        Parameters
-        ----------
-        counts : ndarray of int64, shape (0x110000,)
-            The number of occurrences of each code point is added to this array.
-        changes : Counter
-            As in `pieces`, but byte-order marks that the decoder removes are also counted. Files that start
-            with a UTF-8 byte-order mark but are read in another encoding are counted under "UTF-8 BOM".
-
-        Raises
-        ------
-        MinicharError
-            If the file cannot be read or decoded, contains a NUL character, or has one of the `FORMATS`.
+        `changes` is as in `pieces`, but byte-order marks that the decoder removes are also counted. Files
+        that start with a UTF-8 byte-order mark but are read in another encoding are counted under "UTF-8
+        BOM". Raises a `MinicharError` if the file cannot be decoded, contains a NUL character, or has one of
+        the `FORMATS`.
         """
         start = self._read(0, 1000)
         for magic, suffix, problem in FORMATS:

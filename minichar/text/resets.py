@@ -53,10 +53,7 @@ class Resets:
     def keep(self, start: int, n: int) -> NDArray[np.bool_]:
         """Return the keep mask for `n` characters of each stream, beginning at offset `start`.
 
-        Returns
-        -------
-        ndarray of bool, shape (n, B)
-            False where the state is reset before the character is read.
+        It is a bool array of shape (n, B), False where the state is reset before the character is read.
         """
         first = self.origins + start  # (B,)
         keep = np.ones((n, len(first)), bool)  # (n, B)
@@ -82,13 +79,7 @@ class Resets:
 
 
 def separator_ids(separator: str, vocabulary: Vocabulary) -> NDArray[np.unsignedinteger]:
-    """Return the ids of a separator, ``(m,)``.
-
-    Raises
-    ------
-    MinicharError
-        If a character is not in the vocabulary, or the separator is not a string.
-    """
+    """Return the ids of a separator, ``(m,)``. Raises a `MinicharError` if it contains other characters."""
     if not isinstance(separator, str):
         raise MinicharError(Option("reset_on"), f" is {brief(separator)}; it must be text")
     if missing := [character for character in separator if character not in vocabulary]:
@@ -101,17 +92,7 @@ def separator_ids(separator: str, vocabulary: Vocabulary) -> NDArray[np.unsigned
 
 
 def count_separators(ids: NDArray[np.integer], separator: NDArray[np.integer]) -> Iterator[int]:
-    """Yield the number of separators in each block of text.
-
-    Separators can overlap.
-
-    Parameters
-    ----------
-    ids : ndarray of int, shape (N,)
-        Encoded text.
-    separator : ndarray of int, shape (m,)
-        The ids of the separator; can be empty.
-    """
+    """Yield the number of separators, ``(m,)`` ids, in each block of text. Separators can overlap."""
     m = len(separator)
     if not m:
         return
@@ -133,20 +114,10 @@ def _ends(ids: NDArray[np.integer], separator: NDArray[np.integer]) -> NDArray[n
 def find_resets(
     ids: NDArray[np.integer], separator: NDArray[np.integer], starts: ArrayLike = ()
 ) -> Resets | None:
-    """Find the positions where the state is reset when an encoded text is read as one stream.
+    """Return where the state is reset when the ids, ``(N,)``, are read as one stream (B = 1).
 
-    Parameters
-    ----------
-    ids : ndarray of int, shape (N,)
-    separator : ndarray of int, shape (m,)
-        The ids of the separator; can be empty.
-    starts : array-like of int, shape (F,)
-        Additional positions where the state is reset, such as the start of each file.
-
-    Returns
-    -------
-    Resets or None
-        The resets for one stream (B = 1), or None if the state is never reset.
+    The separator, ``(m,)`` ids, can be empty. `starts` contains additional positions where the state is
+    reset, such as the start of each file. Return None if the state is never reset.
     """
     starts = np.unique(np.asarray(starts, np.intp))  # (F,)
     resets = Resets(ids, separator, starts, origins=np.zeros(1, np.intp))

@@ -18,13 +18,10 @@ SHOWN = 5  # maximum number of characters listed in an error message
 
 
 def code_points(text: str) -> NDArray[np.intp]:
-    """Return the code point of each character of `text`, including lone surrogates.
+    """Return the code points of `text`, ``(N,)``, including lone surrogates.
 
-    Returns
-    -------
-    ndarray of intp, shape (N,)
-        The code points can be used as indices on every platform. On a 32-bit platform, NumPy before 2.2 does
-        not convert unsigned integers to indices.
+    The dtype is intp because, on a 32-bit platform, NumPy before 2.2 does not convert unsigned integers to
+    indices.
     """
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.intp)  # (N,)
 
@@ -191,13 +188,7 @@ class Vocabulary:
 
 
 def checked_vocabulary(value: object) -> Vocabulary:
-    """Return `value` if it is a `Vocabulary`; otherwise, raise an error about the argument ``vocabulary``.
-
-    Raises
-    ------
-    MinicharError
-        If `value` is not a `Vocabulary`.
-    """
+    """Return `value` if it is a `Vocabulary`; otherwise, raise an error about the argument ``vocabulary``."""
     if not isinstance(value, Vocabulary):
         raise wrong("vocabulary", value, "a Vocabulary")
     return value

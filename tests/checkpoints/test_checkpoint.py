@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 from toys import WRONG, parts, places, put_together, set_at, toy_model
 
-from minichar.checkpoints.checkpoint import load, load_training, save
+from minichar.checkpoints.checkpoint import load, load_training, read_header, save
 from minichar.checkpoints.state import Progress, TrainingState
 from minichar.engine.config import Config
-from minichar.errors import MinicharError
-from minichar.text.vocabulary import Vocabulary
+from minichar.errors import MinicharError, Refused
 
 DAMAGED = "is not a checkpoint that minichar can read"
 
@@ -51,24 +50,17 @@ def forge(path):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_model_round_trips(model, tmp_path, dtype):
+def test_a_checkpoint_round_trips(model, tmp_path, dtype):
     parameters = model.parameters.twin(dtype)
     parameters.flat[...] = model.parameters.flat
     model.parameters = parameters
-    save(tmp_path / "toy.npz", model)
-    back = load(tmp_path / "toy.npz")
-    assert back.config == model.config
-    assert back.vocabulary == model.vocabulary
-    assert back.details == model.details
-    assert back.parameters.shapes == model.parameters.shapes
-    assert back.parameters.dtype == dtype
-    np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat)
-
-
-def test_training_state_round_trips(model, tmp_path):
     state = toy_state(model)
+    state.mean_square = state.mean_square.astype(dtype)
     save(tmp_path / "toy.npz", model, state)
     back, again = load_training(tmp_path / "toy.npz")
+    assert (back.config, back.vocabulary, back.details) == (model.config, model.vocabulary, model.details)
+    assert back.parameters.shapes == model.parameters.shapes
+    assert back.parameters.dtype == dtype
     np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat)
     np.testing.assert_array_equal(again.mean_square, state.mean_square)
     np.testing.assert_array_equal(again.state, state.state)
@@ -144,10 +136,8 @@ def test_long_values_are_shortened(forge, change):
 @pytest.mark.parametrize("version", [3, 0, "1", None, 1e308])
 def test_other_format_versions_are_rejected(forge, version):
     path = forge(lambda header, arrays: header.update(version=version))
-    with pytest.raises(
-        MinicharError,
-        match=r"it has format version .*, but this version of minichar reads only versions 1 to 2: upgrade",
-    ):
+    message = "has format version .*, but this version of minichar reads only versions 1 to 2: upgrade"
+    with pytest.raises(MinicharError, match=message):
         load(path)
 
 
@@ -171,17 +161,10 @@ def test_the_error_for_an_extra_array_contains_its_name(forge, name, shown):
 @pytest.mark.parametrize(
     "change",
     [
-        {"rnn_size": 2**40},
-        {"rnn_size": 2**20},
+        *({"rnn_size": size} for size in (2**40, 2**20, 0, 4.0, True, None)),
+        *({"model": model} for model in ("transformer", ["lstm"], "gru")),
         {"num_layers": 10**6},
         {"vocab_size": 2**20},
-        {"rnn_size": 0},
-        {"rnn_size": 4.0},
-        {"rnn_size": True},
-        {"rnn_size": None},
-        {"model": "transformer"},
-        {"model": ["lstm"]},
-        {"model": "gru"},
         {"dropout": float("nan")},
     ],
     ids=str,
@@ -201,20 +184,16 @@ def test_a_config_with_more_layers_than_arrays_is_rejected_before_its_shapes_are
         load(path)
 
 
-def test_a_vocabulary_with_the_wrong_size_is_rejected(forge):
-    path = forge(lambda header, arrays: header["vocabulary"].update(unknown=True))
-    with pytest.raises(MinicharError, match="its vocabulary has 7 characters but its config specifies 6"):
-        load(path)
-
-
 @pytest.mark.parametrize(
-    "characters",
-    ["\n bacd", "aabcde", "", None, 6, ["\n", " ", "a", "b", "c", "d"], {"a": 1}],
-    ids=["unsorted", "duplicate", "empty", "null", "number", "list", "object"],
+    ("field", "value", "why"),
+    [
+        ("unknown", True, "its vocabulary has 7 characters but its config specifies 6"),
+        *[("characters", wrong, DAMAGED) for wrong in ("\n bacd", "aabcde", "", None, 6, [*"\n abcd"])],
+    ],
 )
-def test_an_invalid_vocabulary_is_rejected(forge, characters):
-    path = forge(lambda header, arrays: header["vocabulary"].update(characters=characters))
-    with pytest.raises(MinicharError, match=DAMAGED):
+def test_an_invalid_vocabulary_is_rejected(forge, field, value, why):
+    path = forge(lambda header, arrays: header["vocabulary"].update({field: value}))
+    with pytest.raises(MinicharError, match=why):
         load(path)
 
 
@@ -238,23 +217,21 @@ def test_weights_with_unsupported_or_different_dtypes_are_rejected(forge, dtype)
 
 
 @pytest.mark.parametrize(
-    "arrays",
-    [{"mean_square": np.zeros(3)}, {"mean_square": np.zeros((1, 1))}, {"state": np.zeros(3)}],
-    ids=["short", "matrix", "state"],
+    ("name", "value"),
+    [
+        ("mean_square", np.zeros(3)),
+        ("mean_square", np.zeros((1, 1))),
+        ("state", np.zeros(3)),
+        ("mean_square", "float32"),
+        ("theta", "int64"),
+    ],
 )
-def test_a_training_state_that_does_not_match_the_model_is_rejected(forge, arrays):
-    path = forge(lambda header, there: there.update(arrays))
-    with pytest.raises(MinicharError, match="its training state does not match its model"):
-        load_training(path)
+def test_a_training_state_that_does_not_match_the_model_is_rejected(forge, name, value):
+    def change(header, arrays):
+        arrays[name] = arrays["mean_square"].astype(value) if isinstance(value, str) else value
 
-
-@pytest.mark.parametrize(("name", "dtype"), [("mean_square", "float32"), ("theta", "int64")])
-def test_a_training_state_of_another_dtype_is_rejected(forge, name, dtype):
-    path = forge(lambda header, arrays: arrays.update({name: arrays["mean_square"]}))
-    load_training(path)
-    path = forge(lambda header, arrays: arrays.update({name: arrays["mean_square"].astype(dtype)}))
     with pytest.raises(MinicharError, match="its training state does not match its model"):
-        load_training(path)
+        load_training(forge(change))
 
 
 def test_a_negative_mean_square_is_rejected(forge):
@@ -266,26 +243,20 @@ def test_a_negative_mean_square_is_rejected(forge):
 def test_invalid_header_values_raise_only_minichar_errors(path):
     """Remove each header value in turn, or replace it with values of other types."""
     header, arrays = parts(path)
+    header["training"]["random"] = {}
     refused = 0
     for where in places(header):
         for wrong in (..., *WRONG):
             changed = json.loads(json.dumps(header))
             set_at(changed, where, wrong)
-            put_together(path, changed, arrays)
             try:
-                load_training(path)
-            except MinicharError:
+                if where[0] == "training":
+                    load_training(put_together(path, changed, arrays))
+                else:
+                    read_header(changed)
+            except (MinicharError, Refused):
                 refused += 1
     assert refused > 100
-
-
-def test_a_large_vocabulary_round_trips(tmp_path):
-    characters = "".join(chr(c) for c in range(1, 6001))
-    model = toy_model(characters, rnn_size=1, num_layers=1)
-    save(tmp_path / "toy.npz", model)
-    back = load(tmp_path / "toy.npz")
-    assert back.vocabulary == Vocabulary(characters)
-    assert back.config == Config(6000, rnn_size=1, num_layers=1)
 
 
 def test_a_checkpoint_written_before_some_options_existed_is_loaded(tmp_path):

@@ -8,8 +8,8 @@ from pathlib import Path
 import handmade
 import numpy as np
 import pytest
-from converting import Converted, contents, convert, text_of
-from toys import parts, put_together, toy_model
+from converting import contents, convert, text_of
+from toys import parts, put_together
 
 import minichar
 import minichar.extras as extras
@@ -30,10 +30,8 @@ def readable(request, package):
     return request.param
 
 
-def test_models_round_trip_through_every_readable_format(saved, readable, cell):
-    if cell == "gru-reset-before" and readable != ".npz":
-        pytest.skip("PyTorch has no equivalent GRU")
-    model, path = saved(unknown=True, dropout=0.5, model=cell)
+def test_models_round_trip_through_every_readable_format(saved, readable):
+    model, path = saved(unknown=True, dropout=0.5, model="gru")
     there = convert(path, path.with_name(f"there{readable}")).path
     assert text_of(minichar.load(there)) == text_of(model)
     back = minichar.load(convert(there, path.with_name("back.npz")).path)
@@ -42,15 +40,16 @@ def test_models_round_trip_through_every_readable_format(saved, readable, cell):
 
 
 def test_save_model_selects_the_format_by_suffix(make, tmp_path, readable):
-    model = make()
-    save_model(model, tmp_path / f"model{readable}")
-    np.testing.assert_array_equal(
-        load_model(tmp_path / f"model{readable}").parameters.flat, model.parameters.flat
-    )
+    model, path = make(), tmp_path / f"model{readable}"
+    save_model(model, path)
+    np.testing.assert_array_equal(load_model(path).parameters.flat, model.parameters.flat)
     with pytest.raises(MinicharError, match=r"its suffix must be one of \.npz, \.safetensors, \.pt, \.onnx"):
         save_model(model, tmp_path / "model.h5")
     with pytest.raises(MinicharError, match="dtype is 'int8'"):
-        save_model(model, tmp_path / f"model{readable}", dtype="int8")
+        save_model(model, path, dtype="int8")
+    for suffix in ("onnx", "html"):
+        with pytest.raises(MinicharError, match=rf"cannot read .*new\.{suffix}: \.{suffix} is write-only"):
+            load_model(tmp_path / f"new.{suffix}")
 
 
 def test_commands_give_the_same_output_for_every_readable_format(saved, readable, cli, tmp_path):
@@ -85,10 +84,13 @@ def test_the_default_target_is_an_inference_file(trained, cli):
 
 def test_the_default_target_keeps_the_stem(saved, tmp_path, package):
     package("safetensors")
-    _, path = saved()
+    model, path = saved()
     there = convert(path, to="safetensors").path
     assert there.name == "model.safetensors"
     assert convert(there, to="safetensors").path.name == "model.inference.safetensors"
+    (tmp_path / "model.bin").write_bytes(b"mine")
+    assert convert(path, tmp_path / "model.bin", force=True, to="npz") == (tmp_path / "model.bin", ())
+    assert text_of(load_model(tmp_path / "model.bin")) == text_of(model)
     assert convert(path.rename(tmp_path / "model_1.5")).path == tmp_path / "model_1.5.inference.npz"
 
 
@@ -101,15 +103,6 @@ def test_weights_are_written_in_float32_by_default(trained, package):
     np.testing.assert_array_equal(load_model(wide).parameters.flat, model.parameters.flat)
     half = contents(convert(path, path.with_name("half.npz"), dtype="float16").path)
     assert {str(half[name].dtype) for name in model.parameters.shapes} == {"float16"}
-
-
-def test_to_selects_the_format_for_an_unknown_suffix(saved, tmp_path):
-    model, path = saved()
-    (tmp_path / "model.bin").write_bytes(b"mine")
-    assert convert(path, tmp_path / "model.bin", force=True, to="npz") == Converted(
-        tmp_path / "model.bin", ()
-    )
-    assert text_of(load_model(tmp_path / "model.bin")) == text_of(model)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors", ".pt"])
@@ -133,23 +126,18 @@ def test_reading_and_writing_npz_need_no_package(saved, monkeypatch, suffix):
 def test_plain_arrays_are_converted(tmp_path):
     arrays = {
         "W": np.arange(6.0).reshape(2, 3),
-        "k": np.arange(3),
+        "file": np.arange(3),  # `numpy.savez` has a parameter of this name
         "mask": np.array([True]),
         "z": np.array(1j),
     }
     path = tmp_path / "weights.npz"
-    np.savez(path, **arrays)  # cupy.savez calls this
-    same = convert(path, tmp_path / "same.npz").path
-    half = convert(path, tmp_path / "half.npz", dtype="float16").path
-    assert {name: (array.dtype, array.tolist()) for name, array in contents(same).items()} == {
-        name: (array.dtype, array.tolist()) for name, array in arrays.items()
-    }
-    assert {name: str(array.dtype) for name, array in contents(half).items()} == {
-        "W": "float16",
-        "k": "int64",
-        "mask": "bool",
-        "z": "complex128",
-    }
+    write_archive(path, {}, arrays)
+    same = contents(convert(path, tmp_path / "same.npz").path)
+    half = contents(convert(path, tmp_path / "half.npz", dtype="float16").path)
+    handmade.same(same, arrays)
+    handmade.same(half, arrays | {"W": arrays["W"].astype("float16")})
+    with pytest.raises(MinicharError, match=r"npz has no training state: omit training=True$"):
+        convert(path, tmp_path / "copy.npz", training=True)
 
 
 def test_plain_arrays_too_large_for_the_dtype_are_rejected(tmp_path):
@@ -163,43 +151,19 @@ def test_plain_arrays_too_large_for_the_dtype_are_rejected(tmp_path):
     assert not (tmp_path / "other.npz").exists()
 
 
-def test_a_vocabulary_for_plain_arrays_is_rejected(tmp_path):
-    np.savez(tmp_path / "plain.npz", W=np.arange(3))
-    (tmp_path / "plain.pkl").write_bytes(pickle.dumps({"W": 3.5}))
-    for name in ("plain.npz", "plain.pkl"):
-        with pytest.raises(MinicharError, match=rf"{name} contains arrays but no model: omit vocab_from$"):
-            convert(tmp_path / name, tmp_path / "new.npz", vocab_from="nothing")
-    assert not (tmp_path / "new.npz").exists()
-
-
-def test_an_array_cannot_be_named_header(tmp_path):
-    """It would be read as minichar's header."""
-    np.savez(tmp_path / "plain.npz", header=np.arange(3), W=np.arange(3))
+def test_options_for_models_are_rejected_for_plain_arrays(tmp_path):
+    np.savez(tmp_path / "plain.npz", header=np.arange(3), W=np.arange(3))  # it would be minichar's header
     (tmp_path / "plain.pkl").write_bytes(pickle.dumps({"header": 3.5}))
     for name in ("plain.npz", "plain.pkl"):
         with pytest.raises(MinicharError, match=r"an array named header, a name reserved .*: rename it$"):
             convert(tmp_path / name, tmp_path / "new.npz")
-    assert not (tmp_path / "new.npz").exists()
+    np.savez(tmp_path / "plain.npz", W=np.arange(3))
     (tmp_path / "plain.pkl").write_bytes(pickle.dumps({"header": "skipped", "a": {"header": 3.5}}))
+    for name in ("plain.npz", "plain.pkl"):
+        with pytest.raises(MinicharError, match=rf"{name} contains arrays but no model: omit vocab_from$"):
+            convert(tmp_path / name, tmp_path / "new.npz", vocab_from="nothing")
+    assert not (tmp_path / "new.npz").exists()
     assert contents(convert(tmp_path / "plain.pkl", tmp_path / "new.npz").path).keys() == {"a.header"}
-
-
-def test_array_names_are_not_restricted(tmp_path):
-    """`numpy.savez` rejects these names because they clash with its own parameters."""
-    path = tmp_path / "odd.npz"
-    write_archive(path, {}, {"file": np.arange(2), "allow_pickle": np.arange(3)})
-    copy = contents(convert(path, tmp_path / "copy.npz").path)
-    assert {name: array.tolist() for name, array in copy.items()} == {
-        "file": [0, 1],
-        "allow_pickle": [0, 1, 2],
-    }
-
-
-def test_a_name_that_cannot_be_printed_is_escaped(tmp_path):
-    path = tmp_path / "arrays.npz"
-    np.savez(path, **{"\x1b[31m": [1e9]})
-    with pytest.raises(MinicharError, match=r"contains '\\x1b\[31m\.npy', which is not a valid array name"):
-        convert(path, tmp_path / "half.npz", dtype="float16")
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -215,35 +179,17 @@ def test_training_state_is_copied_exactly(trained, dtype):
     np.testing.assert_array_equal(training.mean_square, state.mean_square)
 
 
-@pytest.mark.parametrize("name", ["model.npz", "weights.npz"])
-def test_training_state_must_exist_to_be_kept(tmp_path, name):
-    path = tmp_path / name
-    if name == "model.npz":
-        minichar.save(path, toy_model())
-    else:
-        np.savez(path, W=np.zeros((2, 3)))
-    with pytest.raises(MinicharError, match=r"npz has no training state: omit training=True$"):
-        convert(path, tmp_path / "copy.npz", training=True)
-
-
-def test_a_note_reports_dropped_training_state(trained, package):
-    package("onnx")
-    _, _, path = trained()
-    dropped = "dropped the training state: only a float32 .npz file can store it"
-    assert convert(path, to="onnx").notes == (dropped,)
-    assert convert(path, path.with_name("small.npz")).notes == ()
-
-
-@pytest.mark.parametrize("to", ["html", "safetensors", "npz"])
+@pytest.mark.parametrize("to", ["html", "onnx", "safetensors", "npz"])
 def test_a_corrupted_training_state_does_not_prevent_an_export_without_it(trained, package, to):
-    if to == "safetensors":
-        package("safetensors")
+    if to in ("onnx", "safetensors"):
+        package(to)
     model, _, path = trained()
     header, arrays = parts(path)
     put_together(path, header, arrays | {"mean_square": np.zeros(3), "history": np.zeros(3)})
     converted = convert(path, path.with_name(f"new.{to}"))
-    assert any("dropped the training state" in note for note in converted.notes) == (to != "npz")
-    if to != "html":
+    dropped = "dropped the training state: only a float32 .npz file can store it"
+    assert converted.notes == (() if to == "npz" else (dropped,))
+    if to in ("safetensors", "npz"):
         assert text_of(load_model(converted.path)) == text_of(model)
     with pytest.raises(MinicharError, match="history"):
         convert(path, path.with_name("whole.npz"), training=True)
@@ -292,24 +238,6 @@ def test_a_missing_package_is_a_one_line_error(saved, cli, monkeypatch, to):
     )
     _, _, command = result.stderr.partition("'): ")
     assert command.startswith(f'pip install "{package}>=')
-
-
-def test_the_header_of_a_state_dict_cannot_describe_an_embedding(make, tmp_path):
-    model, path = make(), tmp_path / "model.safetensors"
-    tensors = to_state_dict(model.config, dict(model.parameters.items()), path)
-    header = header_of(model)
-    header["config"]["embedding"] = 5
-    path.write_bytes(handmade.safetensors(tensors, json.dumps(header)))
-    with pytest.raises(MinicharError, match="its header describes an embedding, which a state dict cannot"):
-        load_model(path)
-
-
-@pytest.mark.parametrize("suffix", ["onnx", "html"])
-def test_write_only_formats(tmp_path, suffix):
-    path = tmp_path / f"model.{suffix}"
-    path.write_bytes(b"\x08\x08")
-    with pytest.raises(MinicharError, match=rf"cannot read .*model\.{suffix}: \.{suffix} is write-only"):
-        load_model(path)
 
 
 WRONG = {

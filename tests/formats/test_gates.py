@@ -87,4 +87,4 @@ def test_a_custom_cell_is_not_used_instead_of_a_pytorch_cell(monkeypatch):
     monkeypatch.setitem(CELLS, "own", Cell("own", "Own", "h", (stage,)))
     monkeypatch.setitem(TORCH, "own", Counterpart("Own", "abcd"))
     shapes = {"rnn.weight_ih_l0": (12, 7), "rnn.weight_hh_l0": (12, 3)}
-    assert config_of(shapes, MinicharError) == Config(7, "lstm", 3, 1)
+    assert config_of(shapes) == Config(7, "lstm", 3, 1)

@@ -88,30 +88,19 @@ def test_the_policy_allows_only_the_page_itself(saved):
     assert not re.search("https?:", path.with_suffix(".html").read_text(encoding="utf-8"))
 
 
-def test_markup_from_the_model_is_escaped(tmp_path):
+def test_markup_from_the_model_is_escaped_and_its_path_left_out(tmp_path):
     tags = []
     for reset_on in (HOSTILE, "harmless"):
-        model = toy_model("".join(sorted(set(HOSTILE + "harmless"))))
+        model = toy_model("".join(sorted(set(HOSTILE + "harmless\ud83d\ude00\U0001f600"))))
         model.details["settings"] = {"reset_on": reset_on}
-        model.details["origin"] = {"path": HOSTILE}
+        model.details["origin"] = {"path": f"/home/ada/private.txt{HOSTILE}"}
         save_model(model, tmp_path / "model.html")
         page = Page(tmp_path / "model.html")
         tags.append(page.tags)
         assert page.data["separator"] == model.vocabulary.encode(reset_on).tolist()
         assert page.data["characters"] == list(model.vocabulary.characters)
+        assert b"private" not in (tmp_path / "model.html").read_bytes()
     assert tags[0] == tags[1]
-
-
-def test_characters_outside_the_basic_plane_and_lone_surrogates(tmp_path):
-    save_model(toy_model("a\ud83d\ude00\U0001f600"), tmp_path / "model.html")
-    assert Page(tmp_path / "model.html").data["characters"] == ["a", "\ud83d", "\ude00", "\U0001f600"]
-
-
-def test_the_private_path_of_the_training_text_is_not_in_the_page(tmp_path):
-    model = toy_model()
-    model.details["origin"] = {"path": "/home/ada/private.txt"}
-    save_model(model, tmp_path / "model.html")
-    assert b"private" not in (tmp_path / "model.html").read_bytes()
 
 
 def test_only_float16_is_written(saved, tmp_path):
@@ -157,11 +146,3 @@ def test_the_forward_pass_is_short_and_the_same_in_every_browser():
         used = set(re.findall(r"Math\.(\w+)", code))
         assert used <= {"LN2", "ceil", "floor", "max", "min", "round", "sqrt"}, name
         assert len(source.splitlines()) <= 200
-
-
-def test_data_cannot_end_its_script_element():
-    text = "</script><!--\u2028"
-    written = html.as_script([text])
-    assert "<" not in written
-    assert written.isascii()
-    assert json.loads(written) == [text]

@@ -10,12 +10,13 @@ import pytest
 from toys import toy_model
 
 from minichar import Choice
+from minichar.engine.cells import CELLS
 from minichar.formats.convert import save_model
 from minichar.pictures.activity import read_activity
 from minichar.sampling.generate import generate
 
 expect = optional.playwright().expect
-N = 500
+N = 200
 LOGITS = """ids => {
     let states = network.start();
     return ids.map(k => Array.from(network.logits(states = network.step(k, states))));
@@ -89,11 +90,18 @@ def expect_status(page, words):
     expect(page.locator("#status")).to_contain_text(words)
 
 
-@pytest.mark.parametrize("parts", [{}, {"embedding": 4, "layer_norm": True}], ids=str)
-def test_logits_and_argmax_text_agree_with_the_engine(visit, rounded, cell, parts):
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"model": "rnn"},
+        {"model": "lstm", "embedding": 3, "tied": True},
+        *({"model": cell, "embedding": 4, "layer_norm": True} for cell in CELLS),
+    ],
+    ids=str,
+)
+def test_logits_and_argmax_text_agree_with_the_engine(visit, rounded, parts):
     """Both use float64, so they differ only by the approximation error of `exp` in model.js."""
-    tied = {"embedding": 3, "tied": True} if cell == "lstm" and not parts else {}
-    model = rounded(3, **parts, **tied, model=cell)
+    model = rounded(3, **parts)
     ids = np.random.default_rng(1).integers(7, size=N)  # (N,)
     network = model.network(N, 1)
     expected = network.forward(ids[:, None])[:, :, 0]  # (N, V)
@@ -105,7 +113,7 @@ def test_logits_and_argmax_text_agree_with_the_engine(visit, rounded, cell, part
 
 def test_every_float16_is_decoded(visit):
     values = np.arange(1 << 16, dtype="<u2").view("<f2")
-    values = values[np.isfinite(values)]
+    values = values[np.isfinite(values)][::9]  # an odd step visits every exponent and bit of the fraction
     encoded = b64encode(values.tobytes()).decode()
     decoded = visit(toy_model()).evaluate("base64 => Array.from(decode(base64))", encoded)
     np.testing.assert_array_equal(decoded, values)
@@ -124,7 +132,7 @@ def test_activations(visit):
 
 def test_sampling_agrees_with_choice(visit):
     generator = np.random.default_rng(2)
-    logits, u = generator.normal(0, 3, (400, 9)), generator.random(400)
+    logits, u = generator.normal(0, 3, (100, 9)), generator.random(100)
     page = visit(toy_model())
     for temperature, top_p in ((1, 1), (0.3, 1), (2, 0.5), (1, 0.9), (0.01, 0.05)):
         found = page.evaluate(
@@ -310,20 +318,6 @@ def test_markup_is_shown_as_text(visit):
     page.keyboard.press("ArrowRight")
     expect(page.locator("#detail")).to_contain_text("/: surprisal")
     assert page.evaluate(tags) == ["model", ""]
-    assert page.evaluate("typeof hacked") == "undefined"
-
-
-def test_the_policy_blocks_other_scripts(visit, make, problems):
-    page = visit(make())
-    with page.expect_console_message():
-        page.evaluate(
-            """() => {
-                const script = document.createElement("script");
-                script.textContent = "hacked = 1";
-                document.body.append(script);
-            }"""
-        )
-    assert "Content Security Policy" in problems.pop()
     assert page.evaluate("typeof hacked") == "undefined"
 
 

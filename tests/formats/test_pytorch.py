@@ -2,16 +2,14 @@
 
 import io
 import os
-import struct
-import zipfile
 from collections import OrderedDict
 
 import handmade
 import numpy as np
 import pytest
-from handmade import integers, state_dict, storage, tensor, text, torch_type, zipped
+from handmade import state_dict, storage, tensor, text, torch_type, zipped
 
-from minichar.checkpoints import stored_zip
+from minichar.checkpoints.stored_zip import LimitedFile
 from minichar.errors import MinicharError
 from minichar.formats import pickles, pytorch
 from minichar.formats.convert import load_model
@@ -94,36 +92,15 @@ def stored_in(shape, strides, offset=0, kind=FLOAT):
     return with_tensor(tensor(storage("0", kind), shape, strides, offset))
 
 
-def overlapping():
-    """Return an archive with two members whose data overlaps."""
-    data = bytearray(zipped({"a/data.pkl": b"", "a/data/0": bytes(100), "a/data/1": bytes(100)}))
-    directory = data.index(b"PK\1\2")
-    first = data.index(b"PK\1\2", directory + 1)
-    second = data.index(b"PK\1\2", first + 1)
-    data[second + 42 : second + 46] = data[first + 42 : first + 46]
-    return bytes(data)
-
-
-def larger_than_the_file():
-    data = bytearray(zipped({"a/data.pkl": bytes(100)}))
-    entry = data.index(b"PK\1\2")
-    data[entry + 20 : entry + 28] = struct.pack("<II", 1 << 30, 1 << 30)
-    return bytes(data)
-
-
 def wrong_checksum():
     return with_tensor(tensor(storage("0", FLOAT), (1,), (1,)), b"abcd").replace(b"abcd", b"abce", 1)
 
 
 HUGE = 1 << 62
 BAD = {
-    "empty": (b"", "not a zip archive"),
     "text": (b"x" * 100, "not a zip archive"),
     "no pickle": (zipped({"a/data/0": b""}), "not written by torch.save"),
     "two pickles": (zipped({"a/data.pkl": b"N.", "b/data.pkl": b"N."}), "not written by torch.save"),
-    "compressed": (zipped({"a/data.pkl": b"N."}, zipfile.ZIP_DEFLATED), "it is compressed"),
-    "overlapping": (overlapping(), "its members overlap"),
-    "larger than the file": (larger_than_the_file(), "larger than the file"),
     "wrong checksum": (wrong_checksum(), "its checksum is wrong"),
     "missing storage": (with_tensor(tensor(storage("7", FLOAT), (1,), (1,))), "a member is missing"),
     "a list": (zipped({"a/data.pkl": b"\x80\x02]."}), "not a state dict"),
@@ -156,36 +133,14 @@ def test_the_stride_of_an_axis_of_length_1_does_not_matter(tmp_path):
     np.testing.assert_array_equal(pytorch.read_tensors(path)["w"], np.zeros((1, 6)))
 
 
-@pytest.mark.parametrize("case", BAD.values(), ids=BAD.keys())
-def test_a_bad_file_is_one_line(tmp_path, case):
-    data, message = case
-    path = tmp_path / "bad.pt"
-    path.write_bytes(data)
-    with pytest.raises(MinicharError, match=message) as caught:
-        load_model(path)
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 300
-    assert str(caught.value).startswith(f"{path} is not a .pt file that minichar can read: ")
-
-
-def test_duplicate_members_are_rejected(tmp_path):
-    path = tmp_path / "twice.pt"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a/data.pkl", b"N.")
-        with pytest.warns(UserWarning, match="Duplicate name"):
-            archive.writestr("a/data.pkl", b"N.")
-    with pytest.raises(MinicharError, match="several members with the same name"):
-        load_model(path)
-
-
 def test_the_size_of_the_directory_and_of_the_pickle_are_limited(tmp_path, monkeypatch):
     path = tmp_path / "many.pt"
     path.write_bytes(handmade.pt({"w": np.zeros(3)}))
     directory = path.read_bytes()
     bytes_in_directory = directory.index(b"PK\5\6") - directory.index(b"PK\1\2")
-    monkeypatch.setattr(stored_zip.LimitedFile, "limit", bytes_in_directory)
+    monkeypatch.setattr(LimitedFile, "limit", bytes_in_directory)
     assert list(pytorch.read_tensors(path)) == ["w"]
-    monkeypatch.setattr(stored_zip.LimitedFile, "limit", bytes_in_directory - 1)
+    monkeypatch.setattr(LimitedFile, "limit", bytes_in_directory - 1)
     with pytest.raises(MinicharError, match="its list of members is larger than"):
         load_model(path)
     monkeypatch.undo()
@@ -210,11 +165,11 @@ def test_a_header_that_is_not_a_byte_tensor_or_too_large_is_rejected(tmp_path, m
         load_model(path)
 
 
-def test_every_truncated_or_changed_file_is_one_line(tmp_path, generator):
+def test_truncated_and_changed_files_are_one_line(tmp_path, generator):
     data = handmade.pt({"w": np.arange(3.0)})
     path = tmp_path / "bad.pt"
-    bad = [data[:at] for at in range(0, len(data), 3)]
-    for at in range(len(data)):
+    bad = [data[:at] for at in range(0, len(data), 29)]
+    for at in range(generator.integers(5), len(data), 5):
         changed = bytearray(data)
         changed[at] ^= generator.integers(1, 256)
         bad.append(bytes(changed))
@@ -223,4 +178,15 @@ def test_every_truncated_or_changed_file_is_one_line(tmp_path, generator):
         with pytest.raises(MinicharError, match=r"^[^\n]{1,300}$"):
             load_model(path)
     assert os.listdir(tmp_path) == ["bad.pt"]
-    assert integers([1]) in data
+
+
+@pytest.mark.parametrize("case", BAD.values(), ids=BAD.keys())
+def test_a_bad_file_is_one_line(tmp_path, case):
+    data, message = case
+    path = tmp_path / "bad.pt"
+    path.write_bytes(data)
+    with pytest.raises(MinicharError, match=message) as caught:
+        load_model(path)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).startswith(f"{path} is not a .pt file that minichar can read: ")

@@ -22,7 +22,7 @@ def read(tmp_path):
         path = tmp_path / "state.safetensors"
         path.write_bytes(data)
         with path.open("rb") as file:
-            return safetensors.read_tensors(file, len(data), MinicharError)
+            return safetensors.read_tensors(file, len(data))
 
     return read
 
@@ -121,10 +121,10 @@ def test_the_header_is_limited_before_it_is_read(read, monkeypatch):
         read(data)
 
 
-def test_every_truncated_or_changed_file_is_one_line(tmp_path, generator):
+def test_truncated_and_changed_files_are_one_line(tmp_path, generator):
     data = handmade.safetensors({"w": np.arange(3.0), "v": np.arange(2)}, header="{}")
     path = tmp_path / "bad.safetensors"
-    for at in range(len(data)):
+    for at in range(generator.integers(3), len(data), 3):
         changed = bytearray(data)
         changed[at] ^= generator.integers(1, 256)
         for bad in (data[:at], bytes(changed)):

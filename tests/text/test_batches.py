@@ -21,7 +21,7 @@ SIZES = {"N": st.integers(200, 500), "B": st.integers(1, 5), "T": st.integers(1,
 FRACTIONS = st.sampled_from([(0.95, 0.05), (0.5, 0.5), (0.7, 0.2), (0.8, 0), (1, 0), (0.6, 0.1)])
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(**SIZES, fractions=FRACTIONS)
 def test_columns_split_the_streams(N, B, T, fractions):
     split = split_text(positions(N), B, T, *fractions)
@@ -35,7 +35,7 @@ def test_columns_split_the_streams(N, B, T, fractions):
         np.testing.assert_array_equal(targets, inputs + 1)
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(**SIZES, fractions=FRACTIONS)
 def test_tail_splits_the_text(N, B, T, fractions):
     split = split_text(positions(N), B, T, *fractions, how="tail")
@@ -53,7 +53,7 @@ def test_tail_splits_the_text(N, B, T, fractions):
             assert targets.max() < end
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(**SIZES, fractions=FRACTIONS, how=st.sampled_from(["columns", "tail"]))
 def test_the_number_of_characters_that_are_left_out(N, B, T, fractions, how):
     split = split_text(positions(N), B, T, *fractions, how=how)
@@ -103,38 +103,26 @@ def test_chunk_indices_out_of_range_are_rejected():
     for k in (-1, len(chunks)):
         with pytest.raises(IndexError):
             chunks[k]
-
-
-def test_streams_without_a_target_have_no_chunks():
-    assert len(Chunks(np.empty((3, 0), np.uint8), T=4)) == 0
-    assert list(Chunks(np.empty((3, 1), np.uint8), T=4)) == []
-
-
-@pytest.mark.parametrize(("how", "B"), [("columns", 12), ("tail", 1)])
-def test_short_text_reduces_the_batch_size_first(how, B):
-    split = split_text(positions(1500), B=50, T=50, how=how)
-    assert (split.B, split.T) == (B, 50)
-    (note,) = split.notes
-    assert note == f"the text has only 1,500 characters: reduced the batch size from 50 to {B}"
-    assert len(split.train) > 0
-    assert len(split.val) > 0
+    for n in (0, 1):  # without a target
+        assert list(Chunks(np.empty((3, n), np.uint8), T=4)) == []
 
 
 @pytest.mark.parametrize(
-    ("N", "asked", "used"),
-    [(60, (50, 50), (1, 25)), (2 * MIN_T + 1, (50, 50), (1, MIN_T)), (7, (2, 3), (1, 3))],
-    ids=["halved", "at the minimum", "below the minimum as requested"],
+    ("N", "how", "asked", "used"),
+    [
+        (1500, "columns", (50, 50), (12, 50)),
+        (1500, "tail", (50, 50), (1, 50)),
+        (60, "columns", (50, 50), (1, 25)),
+        (2 * MIN_T + 1, "columns", (50, 50), (1, MIN_T)),
+        (7, "columns", (2, 3), (1, 3)),  # T is below the minimum, as requested
+    ],
 )
-def test_very_short_text_reduces_the_sequence_length_too(N, asked, used):
-    split = split_text(positions(N), *asked)
+def test_a_short_text_reduces_the_batch_size_and_then_the_sequence_length(N, how, asked, used):
+    split = split_text(positions(N), *asked, how=how)
     assert used == (split.B, split.T)
+    assert split.notes[0].startswith(f"the text has only {N:,} characters: reduced the batch size from ")
     assert len(split.train) > 0
     assert len(split.val) > 0
-
-
-def test_without_validation_one_chunk_is_enough():
-    split = split_text(positions(2501), B=50, T=50, train_frac=1, val_frac=0)
-    assert (split.B, len(split.train), len(split.val), len(split.test)) == (50, 1, 0, 0)
 
 
 @pytest.mark.parametrize("how", ["columns", "tail"])
@@ -150,10 +138,19 @@ def test_error_for_short_text_contains_the_minimum_length(how, fractions):
         split_text(positions(needed - 1), 50, 50, *fractions, how=how)
 
 
-@pytest.mark.parametrize("N", [0, 1])
-def test_empty_and_one_character_text_is_rejected(N):
-    with pytest.raises(MinicharError, match="at least"):
-        split_text(positions(N), 1, 1, 1, 0)
+@pytest.mark.parametrize(
+    ("N", "arguments", "words"),
+    [
+        (0, (1, 1, 1, 0), "at least"),
+        (1, (1, 1, 1, 0), "at least"),
+        (1000, (0, 5), "at least 1"),
+        (1000, (5, 0), "at least 1"),
+        (1000, (2, 5, 0.95, 0.05, "rows"), "'rows'"),
+    ],
+)
+def test_short_texts_and_invalid_splits_and_sizes_are_rejected(N, arguments, words):
+    with pytest.raises(MinicharError, match=words):
+        split_text(positions(N), *arguments)
 
 
 @pytest.mark.parametrize(
@@ -164,14 +161,6 @@ def test_invalid_fractions_are_rejected(fractions):
     train, val = map(re.escape, map(str, fractions))
     with pytest.raises(MinicharError, match=f"^train_frac is {train} and val_frac is {val}: "):
         split_text(positions(1000), 2, 5, *fractions)
-
-
-def test_invalid_splits_and_sizes_are_rejected():
-    with pytest.raises(MinicharError, match="'rows'"):
-        split_text(positions(1000), 2, 5, how="rows")
-    for B, T in ((0, 5), (5, 0)):
-        with pytest.raises(MinicharError, match="at least 1"):
-            split_text(positions(1000), B, T)
 
 
 @pytest.mark.parametrize("how", ["columns", "tail"])

@@ -70,30 +70,30 @@ def test_files_are_returned_in_order_with_progress(server, monkeypatch):
     assert download(server.url, ["a", "全唐诗/b"], 11, sizes.append) == [b"first", b"second"]
     assert server.asked == ["/a", "/%E5%85%A8%E5%94%90%E8%AF%97/b"]
     assert sizes == [4, 1, 4, 2]
-
-
-def test_a_redirect_loop_is_rejected(server):
-    server.answers["/file"] = sends(b"", status=302, Location="/file")
-    assert error_of(server).endswith(": HTTP Error 302: too many redirects: Found")
-
-
-def test_a_redirect_within_the_scheme_is_followed(server):
-    server.answers["/old"] = sends(b"", status=302, Location="/new")
-    server.answers["/new"] = sends(b"here")
-    assert download(server.url, ["old"], 100) == [b"here"]
-
-
-@pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/x", "https://127.0.0.1:1/x"])
-def test_a_redirect_to_another_scheme_is_rejected(server, target):
-    server.answers["/file"] = sends(b"", status=302, Location=target)
-    assert re.search(f"redirected to {target}|Redirection to url '{target}' is not allowed", error_of(server))
+    with pytest.raises(MinicharError, match="the server sent more than the expected 5 bytes"):
+        download(server.url, ["a", "全唐诗/b"], 10)
+    server.url = "http://127.0.0.1:1"
+    assert "refused" in error_of(server)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_redirect_to_an_invalid_url_is_rejected(server):
-    server.answers["/file"] = sends(b"", status=302, Location="//[")
-    assert "Invalid IPv6 URL" in error_of(server)
-    gc.collect()  # urllib leaves this response open; collect it here, where the warning is ignored
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("/file", ": HTTP Error 302: too many redirects: Found$"),
+        ("file:///etc/hostname", "Redirection to url 'file:///etc/hostname' is not allowed"),
+        ("ftp://127.0.0.1/x", "redirected to ftp://127.0.0.1/x"),
+        ("https://127.0.0.1:1/x", "redirected to https://127.0.0.1:1/x"),
+        ("//[", "Invalid IPv6 URL"),
+    ],
+)
+def test_redirects_within_the_scheme_are_followed(server, target, words):
+    server.answers["/file"] = sends(b"", status=302, Location=target)
+    assert re.search(words, error_of(server))
+    gc.collect()  # urllib leaves the response to "//[" open; collect it here, where the warning is ignored
+    server.answers["/new"] = sends(b"here")
+    server.answers["/file"] = sends(b"", status=302, Location="/new")
+    assert download(server.url, ["file"], 100) == [b"here"]
 
 
 def status_line(text):
@@ -109,12 +109,11 @@ def chunked(content):
     [
         (sends(b"no", status=404), "404: Not Found"),
         (status_line("404 \x1b[2J\x9b" + "x" * 1000), r"404: \x1b[2J\x9bxxx"),
-        (status_line("\x1b[2J" + "x" * 1000), r"\x1b[2Jxxx"),
         (sends(b"half", announced=8), "the connection was closed early"),
         (chunked(b"8\r\nhalf"), "IncompleteRead"),
         (lambda handler: handler.connection.close(), "check the network, or try again later"),
     ],
-    ids=["missing file", "reason", "status", "truncated body", "truncated chunk", "closed connection"],
+    ids=["missing file", "reason", "truncated body", "truncated chunk", "closed connection"],
 )
 def test_a_failed_download_is_a_one_line_error(server, answer, message):
     server.answers["/file"] = answer
@@ -132,13 +131,6 @@ def test_an_endless_body_is_rejected(server, announced):
     assert "more than the expected 1,000 bytes" in error_of(server)
 
 
-def test_the_size_limit_applies_to_the_total(server):
-    server.answers |= {"/a": sends(b"x" * 600), "/b": sends(b"x" * 401)}
-    with pytest.raises(MinicharError, match="/b: the server sent more than the expected 400 bytes"):
-        download(server.url, ["a", "b"], 1000)
-    assert len(download(server.url, ["a", "b"], 1001)) == 2
-
-
 def test_a_stalled_server_times_out(server, monkeypatch):
     def stall(handler):
         sends(b"some", announced=100)(handler)
@@ -149,11 +141,6 @@ def test_a_stalled_server_times_out(server, monkeypatch):
     assert "timed out" in error_of(server)
     server.answers["/file"] = lambda handler: server.closing.wait()
     assert "timed out" in error_of(server)
-
-
-def test_an_unreachable_server_is_an_error(server):
-    server.url = "http://127.0.0.1:1"
-    assert "refused" in error_of(server)
 
 
 @pytest.mark.parametrize(

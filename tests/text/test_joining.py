@@ -2,7 +2,6 @@ import codecs
 import hashlib
 import os
 import subprocess
-from io import BytesIO
 from pathlib import Path, PureWindowsPath
 from types import SimpleNamespace
 
@@ -30,6 +29,10 @@ def sha256(content):
 
 
 def test_the_files_of_a_directory_are_joined_in_name_order(folder):
+    for name in (".hidden.txt", "readme.md", "txt", "d.txt~"):
+        (folder / name).write_text("ignored")
+    (folder / "sub.txt").mkdir()
+    (folder / "sub.txt" / "e.txt").write_text("ignored")
     corpus = load_corpus(folder)
     assert text_of(corpus) == "first, second, third"
     assert corpus.starts.tolist() == [0, 7, 15]
@@ -38,10 +41,6 @@ def test_the_files_of_a_directory_are_joined_in_name_order(folder):
     digests = b"".join(sha256(content).digest() for content in (b"first, ", b"second, ", b"third"))
     assert corpus.digest == sha256(digests).hexdigest()
     assert corpus.notes == ()
-
-
-def test_a_single_file_starts_at_0(folder):
-    assert load_corpus(folder / "a.txt").starts.tolist() == [0]
     for name in ("b.txt", "c.TXT"):
         (folder / name).unlink()
     corpus = load_corpus(folder)
@@ -49,7 +48,7 @@ def test_a_single_file_starts_at_0(folder):
     assert corpus.digest == sha256(b"first, ").hexdigest() == load_corpus(folder / "a.txt").digest
 
 
-def test_input_txt_takes_precedence(folder):
+def test_input_txt_takes_precedence(folder, monkeypatch):
     (folder / "input.txt").write_text("the input")
     corpus = load_corpus(folder)
     assert text_of(corpus) == "the input"
@@ -58,12 +57,9 @@ def test_input_txt_takes_precedence(folder):
     assert corpus.notes == (note,)
     assert load_corpus(folder / "input.txt").notes == ()
 
-
-def test_a_directory_that_cannot_be_listed(folder, monkeypatch):
     def fail(self):
         raise PermissionError(13, "Permission denied")
 
-    (folder / "input.txt").write_text("the input")
     monkeypatch.setattr(Path, "iterdir", fail)
     assert load_corpus(folder).notes == ()
 
@@ -76,14 +72,6 @@ def test_files_are_sorted_in_code_point_order_on_windows_too():
     names = ["a.txt", "B.txt", "é.txt", "10.txt", "9.txt"]
     folder = SimpleNamespace(iterdir=lambda: [WindowsPath("novels", name) for name in names])
     assert [path.name for path in _text_files(folder)] == ["10.txt", "9.txt", "B.txt", "a.txt", "é.txt"]
-
-
-def test_other_files_are_ignored(folder):
-    for name in (".hidden.txt", "readme.md", "txt", "d.txt~"):
-        (folder / name).write_text("ignored")
-    (folder / "sub.txt").mkdir()
-    (folder / "sub.txt" / "e.txt").write_text("ignored")
-    assert text_of(load_corpus(folder)) == "first, second, third"
 
 
 def test_a_directory_without_text_files_is_an_error(tmp_path):
@@ -121,14 +109,6 @@ def test_a_directory_of_other_text_files_is_answered_with_a_command(tmp_path, mo
     assert error_of(folder).endswith("contains no .txt files: choose '-my code/names'")
 
 
-def test_files_that_are_not_regular_are_named(folder):
-    (folder / "d.txt").symlink_to(os.devnull)
-    assert f"{str(folder / 'd.txt')!r} is not a regular file" in error_of(folder)
-    (folder / "d.txt").unlink()
-    (folder / "d.txt").symlink_to(folder / "missing")
-    assert f"{str(folder / 'd.txt')!r} does not exist" in error_of(folder)
-
-
 def test_every_file_is_decoded_separately(folder):
     (folder / "a.txt").write_bytes(codecs.BOM_UTF8 + b"a\r")  # b.txt starts with LF, but this is not CR LF
     (folder / "b.txt").write_bytes(codecs.BOM_UTF8 + b"\nb\r\n")
@@ -140,17 +120,6 @@ def test_every_file_is_decoded_separately(folder):
     (folder / "a.txt").write_bytes("é".encode()[:1])
     (folder / "b.txt").write_bytes("é".encode()[1:])
     assert f"{str(folder / 'a.txt')!r} is not utf-8 text at byte offset 0" in error_of(folder)
-
-
-def test_errors_name_the_file(folder):
-    (folder / "b.txt").write_bytes("un été à la mer".encode("cp1252"))
-    line = error_of(folder)
-    assert line.startswith(f"{str(folder / 'b.txt')!r} is not utf-8 text at byte offset 3")
-    assert "encoding='cp1252' (été à la mer)" in line
-    (folder / "b.txt").write_bytes(b"a\0b" * 50)
-    assert f"{str(folder / 'b.txt')!r} contains NUL" in error_of(folder)
-    (folder / "b.txt").write_bytes(b"\0" * 50)
-    assert error_of(folder).endswith("it looks like a binary file: choose a text file")
 
 
 def test_empty_files_are_skipped(folder):
@@ -181,16 +150,6 @@ def test_a_byte_order_mark_of_another_encoding_gives_a_note(folder):
     assert load_corpus(folder, encoding="utf-16-le").notes == (f"the text starts {note}",)
 
 
-def test_the_total_length_is_checked(folder):
-    for name in ("a.txt", "b.txt", "c.TXT"):
-        (folder / name).write_bytes(b"")
-    assert error_of(folder) == f"{str(folder)!r} is empty: choose a longer text"
-    (folder / "b.txt").write_text("b")
-    assert f"{str(folder)!r} has only one character" in error_of(folder)
-    (folder / "c.TXT").write_text("c")
-    assert text_of(load_corpus(folder)) == "bc"
-
-
 @pytest.mark.parametrize("change", ["first, f", "first", "1st, !!"])
 def test_a_change_after_counting_is_an_error(folder, text_cache, monkeypatch, change):
     count = Text.count
@@ -219,15 +178,6 @@ def test_a_change_while_encoding_is_an_error(folder, text_cache, monkeypatch):
     monkeypatch.setattr(Vocabulary, "encode", changing)
     assert "changed while it was being read: try again" in error_of(folder)
     assert list(text_cache.iterdir()) == []
-
-
-def test_a_text_in_memory_has_no_files():
-    text = Text.from_bytes("memory", b"\xef\xbb\xbfab\r\n", "utf-8")
-    assert text.files == ()
-    assert isinstance(text.sources[0].open(), BytesIO)
-    count = text.count()
-    assert (count.N, count.starts.tolist()) == (3, [0])
-    assert count.notes == ("removed a byte-order mark", "converted 1 CR LF line endings to LF")
 
 
 @pytest.mark.parametrize("N", [2, 4])

@@ -46,18 +46,18 @@ def test_large_ids_are_mapped_from_the_cache(tmp_path, text_cache, text):
 
 
 @pytest.mark.usefixtures("text_cache")
-def test_small_ids_are_in_memory(tmp_path):
-    path = written(tmp_path, TEXT[:100])
-    for _ in ("cold", "warm"):
-        ids = load_corpus(path).ids
-        assert not isinstance(ids, np.memmap)
-        assert ids.flags.owndata
-
-
-@pytest.mark.parametrize(("dtype", "N"), [(np.uint8, 100), (np.uint16, 50)])
-def test_the_limit_is_in_bytes(dtype, N):
-    assert not mapping.is_large(np.dtype(dtype), N)
-    assert mapping.is_large(np.dtype(dtype), N + 1)
+@pytest.mark.parametrize(("text", "size"), [("ab" * 50, 1), (WIDE[:50], 1), (WIDE[:300], 2)])
+def test_small_ids_are_in_memory(tmp_path, monkeypatch, text, size):
+    """The limit is in bytes."""
+    path = written(tmp_path, text)
+    for most in (size * len(text), size * len(text) - 1):
+        monkeypatch.setattr(mapping, "IN_MEMORY", most)
+        for _ in ("cold", "warm"):
+            ids = load_corpus(path).ids
+            assert ids.nbytes == size * len(text)
+            assert isinstance(ids, np.memmap) == (ids.nbytes > most)
+            mapping.release(ids)
+            assert text_of(load_corpus(path)) == text
 
 
 def test_mapped_ids_outlive_the_cache_file(tmp_path, text_cache, monkeypatch):
@@ -103,12 +103,12 @@ def test_an_unwritable_temporary_file_is_an_error(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("text_cache")
 def test_memory_use_does_not_depend_on_the_size_of_the_text(tmp_path, monkeypatch):
     path = tmp_path / "text.txt"
-    path.write_bytes(b"the quick brown fox\n" * 1_500_000)  # 30 MB
+    path.write_bytes(b"the quick brown fox\n" * 750_000)  # 15 MB
     monkeypatch.setattr(reading, "PIECE", 1 << 16)
     tracemalloc.start()
     for _ in ("cold", "warm"):
-        assert len(load_corpus(path).ids) == 30_000_000
-        assert tracemalloc.get_traced_memory()[1] < 15e6  # 9 MB of this is the table of code-point counts
+        assert len(load_corpus(path).ids) == 15_000_000
+        assert tracemalloc.get_traced_memory()[1] < 13e6  # 9 MB of this is the table of code-point counts
     tracemalloc.stop()
 
 
@@ -124,21 +124,24 @@ def resident(name):
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="requires Linux")
 @pytest.mark.parametrize("how", ["columns", "tail"])
-def test_used_pages_are_released(tmp_path, monkeypatch, how):
-    N = 6_000_000
-    (tmp_path / "ids").write_bytes(bytes(N))
-    with open(tmp_path / "ids", "rb") as file:
-        ids = mapping.read(file, np.dtype(np.uint8), N)
-
+def test_used_pages_are_released(zeros, monkeypatch, how):
     def most(release_after):
         monkeypatch.setattr(batches, "RELEASE", release_after)
-        sizes = [resident("/ids") for _ in split_text(ids, 4, 150_000, how=how).train]
-        mapping.release(ids)
+        sizes = [resident("/ids") for _ in split_text(zeros, 4, 150_000, how=how).train]
+        mapping.release(zeros)
         return max(sizes)
 
     assert most(1 << 60) > 4.5e6
     assert most(1 << 18) < 2.5e6
     assert resident("/ids") == 0
+
+
+@pytest.fixture
+def zeros(tmp_path):
+    """Six million ids in a memory-mapped file."""
+    (tmp_path / "ids").write_bytes(bytes(6_000_000))
+    with open(tmp_path / "ids", "rb") as file:
+        return mapping.read(file, np.dtype(np.uint8), 6_000_000)
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="requires Linux")
@@ -156,29 +159,11 @@ def test_verified_pages_are_released(tmp_path, text_cache, monkeypatch):
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="requires Linux")
-def test_searched_pages_are_released(tmp_path, monkeypatch):
+def test_searched_pages_are_released(zeros, monkeypatch):
     """Check the memory use whenever a block has been searched."""
-    monkeypatch.setattr(resets, "BLOCK", 1 << 18)
-    N = 2_000_000
-    (tmp_path / "ids").write_bytes(bytes(N))
-    with open(tmp_path / "ids", "rb") as file:
-        ids = mapping.read(file, np.dtype(np.uint8), N)
-    sizes = [resident("/ids") for _ in count_separators(ids, np.array([1, 1]))]
+    monkeypatch.setattr(resets, "BLOCK", 1 << 20)
+    sizes = [resident("/ids") for _ in count_separators(zeros, np.array([1, 1]))]
     assert len(sizes) > 5
     assert max(sizes) == 0
-
-
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="requires Linux")
-def test_compared_pages_are_released(tmp_path):
-    N = 3_000_000
-    (tmp_path / "ids").write_bytes(bytes(N))
-    with open(tmp_path / "ids", "rb") as file:
-        ids = mapping.read(file, np.dtype(np.uint8), N)
-    assert measure_novelty(np.ones(1, np.uint8), ids).length == 0
+    assert measure_novelty(np.ones(1, np.uint8), zeros).length == 0
     assert resident("/ids") == 0
-
-
-def test_arrays_in_memory_are_not_released():
-    ids = np.arange(10)
-    mapping.release(ids[2:].reshape(2, 4))
-    assert ids.tolist() == list(range(10))

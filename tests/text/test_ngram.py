@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from minichar.text import ngram
-from minichar.text.ngram import Yardstick, ngram_losses, numbered, yardstick, yardstick_of
+from minichar.text.ngram import Yardstick, ngram_losses, yardstick, yardstick_of
 
 
 def naive_losses(train, val, V, n_max):
@@ -58,25 +58,12 @@ def test_probabilities_sum_to_1():
         np.testing.assert_allclose(total, 1, rtol=1e-12)
 
 
-def test_a_repeated_text_is_predicted_by_a_long_context():
-    text = np.frombuffer(b"to be or not to be, that is the question. " * 50, np.uint8)
-    losses = ngram_losses(text[None, :1800], text[None, 1800:], 128)
-    assert losses[7] < 0.05 < 2.3 < losses[0]
-
-
 def test_of_a_longer_text_the_start_of_each_stream_is_used(monkeypatch):
     rng = np.random.default_rng(2)
     train, val = rng.integers(0, 3, (4, 100)), rng.integers(0, 3, (2, 50))
     monkeypatch.setattr(ngram, "MOST", 40)
     monkeypatch.setattr(ngram, "MOST_PREDICTED", 20)
     np.testing.assert_array_equal(ngram_losses(train, val, 3), ngram_losses(train[:, :10], val[:, :10], 3))
-
-
-@pytest.mark.parametrize("keys", [[5], [7, 7, 7], [3, 1, 2**62, 1, 3]])
-def test_keys_are_numbered(keys):
-    numbers, distinct = numbered(np.array(keys))
-    expected, inverse = np.unique(keys, return_inverse=True)
-    assert (numbers.tolist(), distinct.tolist()) == (inverse.tolist(), expected.tolist())
 
 
 def test_the_yardstick_is_the_best_of_the_models():

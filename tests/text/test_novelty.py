@@ -2,7 +2,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from minichar.text import novelty as module
@@ -23,6 +23,7 @@ def naive(text, training, long):
     return max((j - i for i, j in runs), default=0), len(copied)
 
 
+@settings(max_examples=60)
 @given(SHORT, SHORT, st.sampled_from([0, 1, 2, 4, 20]), st.integers(1, 7), st.booleans())
 @example("abbaab", "abbaab", 20, 7, False)
 def test_results_are_exact(text, training, long, block, collide):

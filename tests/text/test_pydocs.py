@@ -10,8 +10,9 @@ The "walk" statement
 ********************
 
 Walking is the simple statement that moves left-
-hand  items by one step,
-as in:
+hand  items by one step, more or -
+less
+- far, as in:
 
    walk_stmt ::= "walk" (target "," | "*")
                  | "stand" target
@@ -22,11 +23,6 @@ the example:
 
    >>> for leg in legs:  # Both of them. All
    ...     print(leg)
-
-is equivalent to
-
-   walk both
-   walk both   # again
 
 +-------+------------------+
 | Steps | Meaning          |
@@ -69,8 +65,6 @@ object.__iwalk__(self, steps)
 Notes
 -----
 
-======================================================================
-
 A definition that introduces nothing.
 For example, the following code
 
@@ -99,13 +93,6 @@ PROSE = [
 
 def test_only_prose_is_kept():
     assert prose(TOPIC) == PROSE
-
-
-def test_paragraphs_are_unwrapped():
-    text = "The left-\nhand  side of an assignment, before the sign,\n  and -\nmore or less\n- the right."
-    assert prose(text) == [
-        "The left-hand side of an assignment, before the sign, and - more or less - the right."
-    ]
 
 
 def test_an_introduction_is_kept_if_something_follows():

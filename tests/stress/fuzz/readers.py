@@ -24,7 +24,7 @@ import test_safetensors
 from minichar.checkpoints.archive import parse_header
 from minichar.checkpoints.checkpoint import header_of, read_header, save
 from minichar.engine.config import Config
-from minichar.errors import MinicharError
+from minichar.errors import reading
 from minichar.formats.convert import convert, load_model
 from minichar.formats.state_dict import to_state_dict
 from minichar.model import CharRNN
@@ -218,7 +218,8 @@ class Header(Reader):
             yield b"\0" + HEADER.replace('"ab', bad + '"').encode()
 
     def read(self, case, contents):
-        read_header(parse_header(as_text(contents), MinicharError), MinicharError)
+        with reading(self.folder, "a header"):
+            read_header(parse_header(as_text(contents)))
 
 
 READERS = {reader.__name__.lower(): reader for reader in Reader.__subclasses__()}
