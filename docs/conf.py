@@ -1,26 +1,24 @@
 """Sphinx configuration. Build the site with ``sphinx-build -W docs build/site``.
 
 Reading the site needs no network access, and building it uses none except for fonts, without which it builds,
-too. Chapters, notebooks, command pages and API
-pages are generated from the source on every build, and figures are redrawn if they are out of date. The
-generated files are not committed.
+too. Chapters, notebooks, command pages and API pages are generated from the source on every build, and
+figures are redrawn if they are out of date. The generated files are not committed.
 """
 
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
 
-from sphinx.errors import ConfigError
-
 HERE = Path(__file__).parent
 ROOT = HERE.parent
+LESSONS = ROOT / "tests" / "lessons"
 sys.path.insert(0, str(HERE))
 
 from figures import draw_if_stale  # noqa: E402
 from pages.api import write_api  # noqa: E402
 from pages.commands import write_commands  # noqa: E402
-from pages.course import UnknownFigure, kept_output, write_course  # noqa: E402
-from pages.fonts import write_fonts  # noqa: E402
+from pages.course import kept_output, write_course  # noqa: E402
+from pages.fonts import style_sheets  # noqa: E402
 from pages.live import write_live_model  # noqa: E402
 from pages.notebooks import write_notebooks  # noqa: E402
 from pages.slides import write_slides  # noqa: E402
@@ -30,15 +28,12 @@ for name in ("course", "commands", "api", "live", "notebooks"):
     for old in (HERE / name).glob("*.md"):
         old.unlink()
 draw_if_stale()
-try:
-    write_course(ROOT / "tests" / "lessons", ROOT / "minichar", HERE / "course")
-except UnknownFigure as error:
-    raise ConfigError(str(error)) from None
-write_notebooks(ROOT / "tests" / "lessons", HERE / "notebooks")
-write_slides(ROOT / "tests" / "lessons", HERE / "live" / "extra" / "slides", kept_output)
+write_course(LESSONS, ROOT / "minichar", HERE / "course")
+write_notebooks(LESSONS, HERE / "notebooks")
+write_slides(LESSONS, HERE / "live" / "extra" / "slides", kept_output)
 write_commands(HERE / "commands")
 write_api(HERE / "api")
-write_live_model(HERE / "live")
+write_live_model(LESSONS / "test_18_it_writes.py", HERE / "live")
 
 project = "minichar"
 author = "The minichar authors"
@@ -53,7 +48,7 @@ extensions = [
     "pages.extension",
 ]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["figures", "measured", "pages", "templates"]
+exclude_patterns = ["figures", "measured", "pages", "static", "templates"]
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3
 html_math_renderer = "mathml"
@@ -73,9 +68,7 @@ html_title = "minichar"
 html_favicon = "static/favicon.svg"
 html_static_path = ["static"]
 html_extra_path = ["figures/inside.html", "live/model.html", "live/extra"]
-html_css_files = ["minichar.css", "interactive.css"]
-if write_fonts(HERE / "static" / "fonts"):
-    html_css_files.append("fonts/fonts.css")
+html_css_files = ["minichar.css", "interactive.css", *style_sheets()]
 templates_path = ["templates"]
 html_js_files = ["minichar.js"]
 html_show_sphinx = False
@@ -88,5 +81,4 @@ html_theme_options = {"top_of_page_buttons": []}
 copybutton_selector = "div.highlight:not(.highlight-text > *) pre"  # text blocks show output
 copybutton_prompt_text = "$ "
 copybutton_exclude = ".linenos, .gp, .go, .shell-comment"
-pygments_style = "pages.code_colours.Light"
-pygments_dark_style = "pages.code_colours.Dark"
+pygments_style, pygments_dark_style = "a11y-light", "github-dark"  # the first comes with Furo

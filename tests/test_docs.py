@@ -281,18 +281,6 @@ def test_each_public_name_is_in_one_example():
         assert all(re.search(rf"minichar\.{name}\b", group.example) for name in group.names), group.title
 
 
-def test_the_training_loop_uses_at_most_five_public_names():
-    code = "".join(blocks("python", [ROOT / "docs" / "howto" / "training-loop.md"]))
-    names = {
-        name
-        for line in re.findall(r"^from minichar import (.*)", code, re.MULTILINE)
-        for name in line.split(", ")
-    }
-    assert len(names) <= 5
-    assert names <= {*minichar.__all__}
-    assert "import minichar." not in code
-
-
 def test_help_ends_with_examples():
     for name in COMMANDS:
         helped = CliRunner().invoke(main, [name, "--help"]).output.splitlines()
@@ -314,28 +302,24 @@ def test_quoted_errors_are_printed(tmp_path, monkeypatch):
         assert result.stderr.splitlines()[-1] == message
 
 
-def test_rounded_speeds_are_those_of_the_benchmark():
-    with (ROOT / "docs" / "measured" / "bench.csv").open(encoding="utf-8") as file:
-        rows = {row["benchmark"]: int(row["characters_per_second"]) for row in csv.DictReader(file)}
-    training, generation = (
-        f"{round(rows[name], -3):,}" for name in ("train LSTM 128", "sample LSTM 128, one stream")
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def test_rounded_numbers_are_those_of_the_measurements():
+    bench, results = (
+        list(csv.DictReader(read(f"docs/measured/{name}.csv").splitlines())) for name in ("bench", "results")
     )
-    english, chinese = (" ".join((ROOT / name).read_text(encoding="utf-8").split()) for name in READMES)
-    assert f"at {training} characters/s and generates {generation} characters/s in one stream" in english
+    speeds = {row["benchmark"]: f"{round(int(row['characters_per_second']), -3):,}" for row in bench}
+    training, generation = speeds["train LSTM 128"], speeds["sample LSTM 128, one stream"]
+    (row,) = (row for row in results if row["options"] == "plan")
+    readme, chinese = (" ".join(read(name).split()) for name in READMES)
+    assert f"at {training} characters/s and generates {generation} characters/s in one stream" in readme
     assert f"每秒训练 {training} 个字符；生成单个文本时每秒 {generation} 个字符" in chinese
-    assert f"**{training}**\n\ncharacters/s" in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-
-
-def test_the_loss_of_the_default_is_that_of_the_results():
-    with (ROOT / "docs" / "measured" / "results.csv").open(encoding="utf-8") as file:
-        (row,) = (row for row in csv.DictReader(file) if row["options"] == "plan")
-    readme, quality, index = (
-        (ROOT / name).read_text(encoding="utf-8")
-        for name in ("README.md", "docs/quality.md", "docs/index.md")
-    )
     assert f"| LSTM {row['model']}, the default | 3 min (planned) | {row['loss']} |" in readme
-    assert f"| {row['loss']} (LSTM {row['model']}, the default) |" in quality
-    assert f"**{row['loss']}**" in index
+    assert f"| {row['loss']} (LSTM {row['model']}, the default) |" in read("docs/quality.md")
+    assert f"**{training}**\n\ncharacters/s" in read("docs/index.md")
+    assert f"**{row['loss']}**" in read("docs/index.md")
 
 
 TRANSLATED = {
@@ -347,23 +331,19 @@ TRANSLATED = {
 
 
 @pytest.mark.parametrize("pages", TRANSLATED.items())
-@pytest.mark.parametrize("language", ["sh", "console", "powershell", "text"])
-def test_chinese_pages_have_the_commands_and_samples_of_the_english_ones(language, pages):
-    english, chinese = (
-        [re.sub('"(The |山中)"', "PROMPT", block) for block in blocks(language, [ROOT / page])]
-        for page in pages
-    )
-    if language == "text":  # the Chinese pages have no output of commands
-        english = [block for block in english if block in chinese]
-    assert chinese == english
-
-
-def test_chinese_readme_has_the_numbers_of_the_english_one():
-    english, chinese = (
-        [re.findall(r"\d+\.\d{3}", line) for line in (ROOT / name).read_text(encoding="utf-8").splitlines()]
-        for name in READMES
-    )
-    assert [row for row in english if row] == [row for row in chinese if row]
+def test_chinese_pages_have_the_commands_samples_and_numbers_of_the_english_ones(pages):
+    for language in ("sh", "console", "powershell", "text"):
+        english, chinese = (
+            [re.sub('"(The |山中)"', "PROMPT", block) for block in blocks(language, [ROOT / page])]
+            for page in pages
+        )
+        if language == "text":  # the Chinese pages have no output of commands
+            english = [block for block in english if block in chinese]
+        assert chinese == english
+    if pages[0] == "README.md":
+        numbers = ([re.findall(r"\d+\.\d{3}", line) for line in read(page).splitlines()] for page in pages)
+        english, chinese = ([row for row in rows if row] for rows in numbers)
+        assert chinese == english
 
 
 def test_linked_and_named_files_exist():

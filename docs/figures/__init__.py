@@ -1,49 +1,24 @@
-"""Documentation figures, one script per figure. Most plots show data computed with the engine."""
+"""Documentation figures. Most plots show data computed with the engine."""
 
 from importlib import import_module
 from pathlib import Path
 
-SCRIPTS = (
-    "data_flow",
-    "counting",
-    "one_weight",
-    "v_shape",
-    "tiny_steps",
-    "nonlinearities",
-    "softmax",
-    "outer_product",
-    "cells",
-    "cells_backward",
-    "unrolled",
-    "chunk_kernel",
-    "through_time",
-    "truncation",
-    "factors",
-    "vanishing",
-    "bracket",
-    "scale",
-    "dropout_mask",
-    "sampled_input",
-    "ravine",
-    "temperature",
-    "losses",
-    "plan",
-    "scaling",
-    "bench",
-    "quality",
-)
 FOLDER = Path(__file__).parent
 PACKAGE = FOLDER.parents[1] / "minichar"
 
 
 def draw_all() -> None:
-    """Run every script."""
-    for name in SCRIPTS:
-        import_module(f"figures.{name}").main()
+    """Draw every figure."""
+    from .draw import DRAWINGS
+
+    for path in sorted(FOLDER.glob("[a-z]*.py")):
+        import_module(f"figures.{path.stem}")
+    for draw in DRAWINGS.values():
+        draw()
 
 
 def draw_if_stale() -> None:
-    """Run every script if any figure is older than the code or data that it shows, or if no figures exist."""
+    """Draw every figure if any is older than the code or data that it shows, or if no figures exist."""
     sources = [*FOLDER.glob("*.py"), *(PACKAGE / "engine").glob("*.py"), PACKAGE / "training" / "choose.py"]
     sources += (FOLDER.parent / "measured").rglob("*.csv")
     drawn = [path.stat().st_mtime for path in FOLDER.glob("*.svg")]

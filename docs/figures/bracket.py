@@ -18,7 +18,7 @@ from minichar.engine.parameters import Parameters
 from minichar.pictures.traits import correlations
 from minichar.training.optimiser import RMSprop, clip_elements
 
-from .draw import BLUE, GREEN, INK, ORANGE, figure
+from .draw import BLUE, GREEN, INK, ORANGE, drawing
 
 ALPHABET = "abcd()"
 DISTANCE = 10  # mean number of letters between brackets
@@ -30,7 +30,8 @@ STRETCH = re.compile(rf"[a-d]{{{MARGIN}}}\([a-d]{{30,34}}\)[a-d]{{{MARGIN}}}")
 """Pattern of the plotted text: 30 to 34 letters in brackets, with `MARGIN` letters on either side."""
 
 
-def main() -> None:
+@drawing(4.8, 5.2, rows=3)
+def bracket(cell: Axes, gates: Axes, gradient: Axes) -> None:
     """Train the network and plot the unit that correlates most strongly with being inside brackets."""
     generator = np.random.default_rng(1)
     parameters = train(generator)
@@ -48,22 +49,19 @@ def main() -> None:
     # The closing bracket is predicted from the cell state at the preceding step.
     dc = np.cumprod([1.0, *f[closing - 1 : opening : -1]])[::-1]
 
-    def draw(cell: Axes, gates: Axes, gradient: Axes) -> None:
-        places = np.arange(len(c))
-        cell.plot(places, c, color=GREEN)
-        gates.plot(places, f, color=BLUE, label="forget gate f")
-        gates.plot(places, i, color=BLUE, ls="--", label="input gate i")
-        gradient.plot(places[opening:closing], dc, color=ORANGE)
-        cell.set(ylabel="cell state c")
-        gates.set(ylabel="gate", ylim=(0, 1.05))
-        gradient.set(ylabel="relative dc", ylim=(0, 1.05))
-        gates.legend(fontsize=10, loc="center")
-        gradient.set_xticks(places, text[start:stop], fontsize=9)
-        for ax in (cell, gates, gradient):
-            ax.tick_params(axis="x", length=0)
-            ax.axvspan(opening, closing, color=INK, alpha=0.08, lw=0)
-
-    figure(draw, 4.8, 5.2, "bracket", rows=3)
+    places = np.arange(len(c))
+    cell.plot(places, c, color=GREEN)
+    gates.plot(places, f, color=BLUE, label="forget gate f")
+    gates.plot(places, i, color=BLUE, ls="--", label="input gate i")
+    gradient.plot(places[opening:closing], dc, color=ORANGE)
+    cell.set(ylabel="cell state c")
+    gates.set(ylabel="gate", ylim=(0, 1.05))
+    gradient.set(ylabel="relative dc", ylim=(0, 1.05))
+    gates.legend(fontsize=10, loc="center")
+    gradient.set_xticks(places, text[start:stop], fontsize=9)
+    for ax in (cell, gates, gradient):
+        ax.tick_params(axis="x", length=0)
+        ax.axvspan(opening, closing, color=INK, alpha=0.08, lw=0)
 
 
 def random_text(generator: np.random.Generator, length: int) -> str:

@@ -2,15 +2,10 @@
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, GREEN, INK, box, canvas, dot, figure, path
+from .draw import BLUE, GREEN, INK, box, canvas, dot, drawing, path
 
 
-def main() -> None:
-    """Draw both diagrams."""
-    figure(rnn, 5, 2.2, "rnn")
-    figure(gru, 5.4, 4.0, "gru")
-
-
+@drawing(5, 2.2)
 def rnn(ax: Axes) -> None:
     """Draw an RNN cell: ``h = tanh(W @ [h_prev; x; 1])``."""
     canvas(ax, 10, 4.2)
@@ -28,6 +23,7 @@ def rnn(ax: Axes) -> None:
     ax.text(8.2, 0.9, "to the layer above", ha="center", va="center_baseline")
 
 
+@drawing(5.4, 4.0)
 def gru(ax: Axes) -> None:
     """Draw a GRU cell: ``n = tanh(a_n + r ∘ u_n)``, ``h = (1 - z) ∘ n + z ∘ h_prev``."""
     canvas(ax, 11, 8)

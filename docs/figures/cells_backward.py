@@ -2,16 +2,11 @@
 
 from matplotlib.axes import Axes
 
-from .draw import INK, ORANGE, box, canvas, dot, figure, path
+from .draw import INK, ORANGE, box, canvas, dot, drawing, path
 
 
-def main() -> None:
-    """Draw both cells."""
-    figure(rnn, 5, 2.2, "rnn_backward")
-    figure(gru, 5.4, 4.6, "gru_backward")
-
-
-def rnn(ax: Axes) -> None:
+@drawing(5, 2.2)
+def rnn_backward(ax: Axes) -> None:
     """Draw the gradients ``da = dh ∘ (1 - h ∘ h)``, ``dh_prev = W_hᵀ @ da`` and ``dx = W_xᵀ @ da``."""
     canvas(ax, 10, 4.2)
     ax.text(0.1, 3, "dh_prev", va="center_baseline")
@@ -31,7 +26,8 @@ def rnn(ax: Axes) -> None:
     ax.text(8.4, 0.8, "layer above", ha="center", va="center_baseline")
 
 
-def gru(ax: Axes) -> None:
+@drawing(5.4, 4.6)
+def gru_backward(ax: Axes) -> None:
     """Draw the gradients of ``n = tanh(a_n + r ∘ u_n)`` and ``h = (1 - z) ∘ n + z ∘ h_prev``."""
     canvas(ax, 11, 9.2)
     # The hidden state.

@@ -2,15 +2,11 @@
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, GREEN, INK, arrow, box, canvas, figure, path
+from .draw import BLUE, GREEN, INK, arrow, box, canvas, drawing, path
 
 
-def main() -> None:
-    """Draw the figure."""
-    figure(draw, 5.6, 4.6, "chunk_kernel")
-
-
-def draw(ax: Axes) -> None:
+@drawing(5.6, 4.6)
+def chunk_kernel(ax: Axes) -> None:
     """Draw one block in front of the others, and the memory of the GPU below them."""
     canvas(ax, 11.2, 9.2)
     for shift in (0.5, 0.25):

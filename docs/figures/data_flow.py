@@ -2,7 +2,7 @@
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, INK, ORANGE, arrow, box, canvas, figure
+from .draw import BLUE, INK, ORANGE, arrow, box, canvas, drawing
 
 STAGES = [
     ("text", "my.txt", BLUE),
@@ -18,12 +18,8 @@ STAGES = [
 ]
 
 
-def main() -> None:
-    """Draw the figure vertically, so that it fits on a phone screen."""
-    figure(draw, 4.6, 6.6, "data_flow")
-
-
-def draw(ax: Axes) -> None:
+@drawing(4.6, 6.6)
+def data_flow(ax: Axes) -> None:
     """Draw the stages and the arrows between them."""
     canvas(ax, 8, 11.6)
     for i, (name, what, colour) in enumerate(STAGES):

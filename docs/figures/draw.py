@@ -6,6 +6,7 @@ the light theme and light in the dark theme. The other colours are legible in bo
 
 import re
 from collections.abc import Callable
+from functools import partial
 from math import log10
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.ticker import FuncFormatter
 
 Point = tuple[float, float]
+Drawing = Callable[..., None]
+DRAWINGS: dict[str, Callable[[], None]] = {}
+"""Functions that draw and save each figure, by name."""
 FOLDER = Path(__file__).parent
 INK = "#010203"
 BLUE, ORANGE, GREEN = "#3b8fd4", "#e07b22", "#2fa36b"
@@ -39,14 +43,25 @@ STYLE = {
 }
 
 
-def figure(draw: Callable[..., None], width: float, height: float, name: str, rows: int = 1) -> None:
-    """Create a figure of `width` × `height` inches, pass its axes to `draw`, and save it as ``name.svg``.
+def drawing(width: float, height: float, rows: int = 1, columns: int = 1) -> Callable[[Drawing], Drawing]:
+    """Register a function that draws the figure of its name, of `width` × `height` inches.
 
-    `draw` takes one axes object per row. All rows share an x-axis.
+    The function takes one axes object per row and column. Rows share an x-axis, and columns a y-axis.
     """
+
+    def register(draw: Drawing) -> Drawing:
+        DRAWINGS[draw.__name__] = partial(save, draw, (width, height), (rows, columns))
+        return draw
+
+    return register
+
+
+def save(draw: Drawing, size: tuple[float, float], grid: tuple[int, int]) -> None:
+    """Draw a figure and save it as ``NAME.svg``."""
+    name = draw.__name__
     with matplotlib.rc_context(STYLE):
-        fig = Figure(figsize=(width, height), layout="constrained")
-        draw(*fig.subplots(rows, squeeze=False, sharex=True)[:, 0])
+        fig = Figure(figsize=size, layout="constrained")
+        draw(*fig.subplots(*grid, squeeze=False, sharex="col", sharey="row").flat)
         path = FOLDER / f"{name}.svg"
         fig.savefig(path, metadata={"Date": None, "Creator": None})
     svg = path.read_text(encoding="utf-8").replace(INK, "currentColor")

@@ -5,19 +5,15 @@ from matplotlib.axes import Axes
 
 from minichar.engine import dropout
 
-from .draw import BLUE, INK, ORANGE, canvas, figure, matrix
+from .draw import BLUE, INK, ORANGE, canvas, drawing, matrix
 
 H = np.array([[0.6], [-0.2], [0.9], [-0.7], [0.3]])  # (H, 1)
 DY = np.array([[0.1], [0.4], [-0.3], [0.2], [-0.5]])  # (H, 1)
 MASK = np.array([[2.0], [0.0], [2.0], [0.0], [2.0]])  # p = 0.5, so kept units are scaled by 2
 
 
-def main() -> None:
-    """Draw the forward and backward passes side by side."""
-    figure(draw, 4.6, 3.2, "dropout_mask")
-
-
-def draw(ax: Axes) -> None:
+@drawing(4.6, 3.2)
+def dropout_mask(ax: Axes) -> None:
     """Draw ``mask ∘ h = y`` and ``mask ∘ dy = dh`` as column vectors."""
     canvas(ax, 10.4, 6.8)
     products = (

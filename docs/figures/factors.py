@@ -3,19 +3,16 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from .draw import INK, ORANGE, figure, powers
+from .draw import INK, ORANGE, drawing, powers
 
 
-def main() -> None:
+@drawing(4.8, 3.0)
+def factors(ax: Axes) -> None:
     """Plot the products on a logarithmic axis."""
-
-    def draw(ax: Axes) -> None:
-        steps = np.arange(101)
-        for factor in (1.1, 1.01, 0.99, 0.9):
-            ax.semilogy(steps, factor**steps, color=ORANGE)
-            ax.text(101, factor**100.0, f"{factor}ᵏ", va="center")
-        ax.axhline(1, color=INK, lw=0.8)
-        ax.set(xlabel="steps k", ylabel="gradient", xlim=(0, 100))
-        powers(ax.yaxis)
-
-    figure(draw, 4.8, 3.0, "factors")
+    steps = np.arange(101)
+    for factor in (1.1, 1.01, 0.99, 0.9):
+        ax.semilogy(steps, factor**steps, color=ORANGE)
+        ax.text(101, factor**100.0, f"{factor}ᵏ", va="center")
+    ax.axhline(1, color=INK, lw=0.8)
+    ax.set(xlabel="steps k", ylabel="gradient", xlim=(0, 100))
+    powers(ax.yaxis)

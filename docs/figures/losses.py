@@ -15,7 +15,7 @@ from minichar.pictures.curves import Curve, read_curve
 from minichar.pictures.page import make_page
 from minichar.text.pydocs import pydocs_text
 
-from .draw import FOLDER, GOLD, INK, PURPLE, figure
+from .draw import FOLDER, GOLD, INK, PURPLE, drawing
 
 CHARACTERS, SHOWN = 40_000, 3000
 RUN = {
@@ -43,7 +43,8 @@ def train(folder: Path, dropout: float) -> tuple[minichar.Model, Curve]:
     return model, read_curve(newest_in(cv)[0].path, name)
 
 
-def main() -> None:
+@drawing(5.4, 3.6)
+def losses(ax: Axes) -> None:
     """Train a model without dropout and one with dropout, and plot their losses."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -56,13 +57,10 @@ def main() -> None:
     )
     (FOLDER / "inside.html").write_text(page, encoding="utf-8")
 
-    def draw(ax: Axes) -> None:
-        for curve, colour in ((without, GOLD), (with_dropout, PURPLE)):
-            name, history, epochs = curve.name, curve.history, curve.history["epoch"]
-            ax.plot(epochs, history["train_loss"], "--", color=colour, lw=1.5, label=f"{name}: training")
-            ax.plot(epochs, history["val_loss"], color=colour, label=f"{name}: validation")
-            ax.plot(history.best["epoch"], history.best["val_loss"], "o", color=colour, mec=INK)
-        ax.set(xlabel="epoch", ylabel="nats per character")
-        ax.legend(fontsize=9)
-
-    figure(draw, 5.4, 3.6, "losses")
+    for curve, colour in ((without, GOLD), (with_dropout, PURPLE)):
+        name, history, epochs = curve.name, curve.history, curve.history["epoch"]
+        ax.plot(epochs, history["train_loss"], "--", color=colour, lw=1.5, label=f"{name}: training")
+        ax.plot(epochs, history["val_loss"], color=colour, label=f"{name}: validation")
+        ax.plot(history.best["epoch"], history.best["val_loss"], "o", color=colour, mec=INK)
+    ax.set(xlabel="epoch", ylabel="nats per character")
+    ax.legend(fontsize=9)

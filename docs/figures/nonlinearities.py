@@ -5,15 +5,11 @@ from matplotlib.axes import Axes
 
 from minichar.engine.functions import sigmoid
 
-from .draw import BLUE, INK, ORANGE, figure
+from .draw import BLUE, INK, ORANGE, drawing
 
 
-def main() -> None:
-    """Plot tanh and the sigmoid in one panel and their derivatives in a second panel below."""
-    figure(draw, 4.8, 4.6, "nonlinearities", rows=2)
-
-
-def draw(values: Axes, slopes: Axes) -> None:
+@drawing(4.8, 4.6, rows=2)
+def nonlinearities(values: Axes, slopes: Axes) -> None:
     """Plot tanh, the sigmoid and their derivatives, which are computed from the function values."""
     a = np.linspace(-6, 6, 241)
     y, s = np.tanh(a), sigmoid(np, a)

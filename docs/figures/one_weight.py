@@ -4,17 +4,13 @@ from math import tanh
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, ORANGE, arrow, box, canvas, figure, signed
+from .draw import BLUE, ORANGE, arrow, box, canvas, drawing, signed
 
 W, X, TARGET = 0.4, 1.2, 0.6
 
 
-def main() -> None:
-    """Draw the computation from the weight to the loss."""
-    figure(draw, 4.4, 4.3, "one_weight")
-
-
-def draw(ax: Axes) -> None:
+@drawing(4.4, 4.3)
+def one_weight(ax: Axes) -> None:
     """Draw the forward values on the left, going down, and the derivatives on the right, going up."""
     a = W * X
     y = tanh(a)

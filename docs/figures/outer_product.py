@@ -3,18 +3,14 @@
 import numpy as np
 from matplotlib.axes import Axes
 
-from .draw import BLUE, ORANGE, canvas, figure, matrix
+from .draw import BLUE, ORANGE, canvas, drawing, matrix
 
 DA = np.array([[0.5], [-1.0], [0.2], [0.0]])  # (G, 1)
 S = np.array([[1.2], [-0.4], [0.8], [1.0]])  # [x; 1], (K+1, 1)
 
 
-def main() -> None:
-    """Draw da, [x; 1] and their outer product."""
-    figure(draw, 4.2, 3.8, "outer_product")
-
-
-def draw(ax: Axes) -> None:
+@drawing(4.2, 3.8)
+def outer_product(ax: Axes) -> None:
     """Draw dW with da on its left and [x; 1]ᵀ above it."""
     canvas(ax, 7.6, 6.9)
     matrix(ax, 1.3, 4.7, DA, ORANGE)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from minichar.training.choose import TimeBudget, choose
 from minichar.training.settings import Settings
 
-from .draw import GOLD, INK, PINK, PURPLE, figure
+from .draw import GOLD, INK, PINK, PURPLE, drawing
 
 V = 80
 """Number of distinct characters, as in an English text."""
@@ -27,18 +27,16 @@ def chosen(N: int, minutes: float) -> Settings:
     return choose(Settings(), text, budget=TimeBudget(60 * minutes))
 
 
-def main() -> None:
+@drawing(5.4, 7.2, rows=len(ROWS))
+def plan(*rows: Axes) -> None:
     """Plot each value against the length of the text, with one line per time."""
     N = np.geomspace(1e3, 1e7, 61).astype(int)
     plans = {minutes: [chosen(n, minutes) for n in N] for minutes in MINUTES}
 
-    def draw(*rows: Axes) -> None:
-        for ax, (name, label) in zip(rows, ROWS.items(), strict=True):
-            for minutes, colour in MINUTES.items():
-                values = [getattr(settings, name) for settings in plans[minutes]]
-                ax.plot(N, values, color=colour, label=f"{minutes} min")
-            ax.set(xscale="log", ylabel=label)
-        rows[-1].set(yscale="log", xlabel="characters")
-        rows[0].legend(fontsize=9, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
-
-    figure(draw, 5.4, 7.2, "plan", rows=len(ROWS))
+    for ax, (name, label) in zip(rows, ROWS.items(), strict=True):
+        for minutes, colour in MINUTES.items():
+            values = [getattr(settings, name) for settings in plans[minutes]]
+            ax.plot(N, values, color=colour, label=f"{minutes} min")
+        ax.set(xscale="log", ylabel=label)
+    rows[-1].set(yscale="log", xlabel="characters")
+    rows[0].legend(fontsize=9, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))

@@ -2,15 +2,11 @@
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, GREEN, ORANGE, arrow, box, canvas, figure, path
+from .draw import BLUE, GREEN, ORANGE, arrow, box, canvas, drawing, path
 
 
-def main() -> None:
-    """Draw two time steps, with the second step's input sampled from the first step's prediction."""
-    figure(draw, 4.8, 4.0, "sampled_input")
-
-
-def draw(ax: Axes) -> None:
+@drawing(4.8, 4.0)
+def sampled_input(ax: Axes) -> None:
     """Draw green forward arrows, orange backward arrows, and a dashed line where no gradient flows."""
     canvas(ax, 12, 9.2)
     before, after = 2.6, 9.4

@@ -7,7 +7,7 @@ t(N) = t_compute · B     + t_communicate · 2 (N - 1) / N          weak scaling
 import numpy as np
 from matplotlib.axes import Axes
 
-from .draw import GOLD, INK, PURPLE, figure
+from .draw import GOLD, INK, PURPLE, drawing
 
 FLOPS = 100e9
 """Operations per second of a single-threaded rank, as measured by ``docs/measured/ranks.py`` for H = 256."""
@@ -23,23 +23,21 @@ def speed(N: np.ndarray, beta: float, streams: np.ndarray) -> np.ndarray:
     return N * streams * T / (compute + communicate)
 
 
-def main() -> None:
+@drawing(5.4, 3.8)
+def scaling(ax: Axes) -> None:
     """Plot weak and strong scaling up to 64 ranks, for each network bandwidth."""
     N = 2.0 ** np.arange(7)
 
-    def draw(ax: Axes) -> None:
-        ax.plot(N, N, ":", color=INK, lw=1, label="ideal")
-        for name, (beta, colour) in NETWORKS.items():
-            for style, how, streams in (
-                ("-", "50 streams per rank", np.full(7, 50)),
-                ("--", "200 streams in total", B / N),
-            ):
-                ratio = speed(N, beta, streams) / speed(N[:1], beta, streams[:1])
-                ax.plot(N, ratio, style, color=colour, label=f"{name}, {how}")
-        ax.set(xscale="log", yscale="log", xlabel="ranks", ylabel="speed-up")
-        ax.set_xticks(N, [f"{n:.0f}" for n in N])
-        ax.set_yticks(N, [f"{n:.0f}" for n in N])
-        ax.minorticks_off()
-        ax.legend(fontsize=9)
-
-    figure(draw, 5.4, 3.8, "scaling")
+    ax.plot(N, N, ":", color=INK, lw=1, label="ideal")
+    for name, (beta, colour) in NETWORKS.items():
+        for style, how, streams in (
+            ("-", "50 streams per rank", np.full(7, 50)),
+            ("--", "200 streams in total", B / N),
+        ):
+            ratio = speed(N, beta, streams) / speed(N[:1], beta, streams[:1])
+            ax.plot(N, ratio, style, color=colour, label=f"{name}, {how}")
+    ax.set(xscale="log", yscale="log", xlabel="ranks", ylabel="speed-up")
+    ax.set_xticks(N, [f"{n:.0f}" for n in N])
+    ax.set_yticks(N, [f"{n:.0f}" for n in N])
+    ax.minorticks_off()
+    ax.legend(fontsize=9)

@@ -4,7 +4,7 @@ from math import tanh
 
 from matplotlib.axes import Axes
 
-from .draw import GREEN, ORANGE, arrow, box, canvas, figure, signed
+from .draw import GREEN, ORANGE, arrow, box, canvas, drawing, signed
 
 W_H, W_X, H_0 = 0.8, 0.5, 0.3
 X = (0.9, -0.4, 0.7)
@@ -13,12 +13,8 @@ T = len(X)
 DIGITS = "₀₁₂₃"
 
 
-def main() -> None:
-    """Draw the time steps from left to right."""
-    figure(draw, 4.8, 4.2, "through_time")
-
-
-def draw(ax: Axes) -> None:
+@drawing(4.8, 4.2)
+def through_time(ax: Axes) -> None:
     """Draw the states, their incoming gradients, and each step's contribution to dw_h."""
     h, da = [H_0], [0.0] * (T + 2)  # da_{T+1} is 0
     for x in X:

@@ -4,15 +4,11 @@ from itertools import pairwise
 
 from matplotlib.axes import Axes
 
-from .draw import GREEN, INK, ORANGE, arrow, box, canvas, figure
+from .draw import GREEN, INK, ORANGE, arrow, box, canvas, drawing
 
 
-def main() -> None:
-    """Draw two chunks of three steps each."""
-    figure(draw, 4.8, 2.7, "truncation")
-
-
-def draw(ax: Axes) -> None:
+@drawing(4.8, 2.7)
+def truncation(ax: Axes) -> None:
     """Draw the states, the losses and the arrows between them."""
     canvas(ax, 11.2, 6.2)
     xs = [1.2, 2.8, 4.4, 6.8, 8.4, 10.0]

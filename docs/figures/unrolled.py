@@ -4,17 +4,13 @@ from itertools import pairwise
 
 from matplotlib.axes import Axes
 
-from .draw import BLUE, GREEN, arrow, box, canvas, figure
+from .draw import BLUE, GREEN, arrow, box, canvas, drawing
 
 TEXT = "cats."
 
 
-def main() -> None:
-    """Draw two layers unrolled over four time steps."""
-    figure(draw, 4.9, 4.8, "unrolled")
-
-
-def draw(ax: Axes) -> None:
+@drawing(4.9, 4.8)
+def unrolled(ax: Axes) -> None:
     """Draw one column of boxes per time step."""
     canvas(ax, 10.6, 10)
     rows = (1.0, 3.2, 5.4, 7.3, 9.2)

@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import central_difference, complex_step, loss_of, relative_error, toy_network
 
-from .draw import GOLD, INK, PURPLE, figure, powers
+from .draw import GOLD, INK, PURPLE, drawing, powers
 
 T, B = 4, 2
 
 
-def main() -> None:
+@drawing(4.8, 3.4)
+def v_shape(ax: Axes) -> None:
     """Measure and plot the gradient errors."""
     generator = np.random.default_rng(1)
     network = toy_network(Config(5, "lstm", 3, 1), T, B, generator)
@@ -29,21 +30,18 @@ def main() -> None:
 
     central, exact = errors(central_difference, "float64"), errors(complex_step, "complex128")
 
-    def draw(ax: Axes) -> None:
-        ax.loglog(steps, central, color=GOLD, label="central difference")
-        ax.loglog(steps, exact, color=PURPLE, label="complex step")
-        ax.loglog(steps[24:], steps[24:] ** 2 / 6, ":", color=INK, lw=1.5)
-        ax.loglog(steps[:31], 1e-16 / steps[:31], ":", color=INK, lw=1.5)
-        ax.text(2e-5, 1e-4, "truncation, ~ h²", ha="center", fontsize=10, color=INK)
-        ax.text(2e-15, 1e-8, "round-off, ~ 1/h", fontsize=10, color=INK)
-        ax.set(
-            xlabel="step size h",
-            ylabel="relative error of the gradient",
-            ylim=(1e-17, 1e4),
-            xticks=10.0 ** np.arange(-15, 1, 3),
-        )
-        powers(ax.xaxis)
-        powers(ax.yaxis)
-        ax.legend(loc="upper center", ncols=2, fontsize=10)
-
-    figure(draw, 4.8, 3.4, "v_shape")
+    ax.loglog(steps, central, color=GOLD, label="central difference")
+    ax.loglog(steps, exact, color=PURPLE, label="complex step")
+    ax.loglog(steps[24:], steps[24:] ** 2 / 6, ":", color=INK, lw=1.5)
+    ax.loglog(steps[:31], 1e-16 / steps[:31], ":", color=INK, lw=1.5)
+    ax.text(2e-5, 1e-4, "truncation, ~ h²", ha="center", fontsize=10, color=INK)
+    ax.text(2e-15, 1e-8, "round-off, ~ 1/h", fontsize=10, color=INK)
+    ax.set(
+        xlabel="step size h",
+        ylabel="relative error of the gradient",
+        ylim=(1e-17, 1e4),
+        xticks=10.0 ** np.arange(-15, 1, 3),
+    )
+    powers(ax.xaxis)
+    powers(ax.yaxis)
+    ax.legend(loc="upper center", ncols=2, fontsize=10)

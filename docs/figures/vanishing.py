@@ -7,7 +7,7 @@ from minichar.engine.config import Config, initialise
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 
-from .draw import GOLD, PINK, PURPLE, figure, powers
+from .draw import GOLD, PINK, PURPLE, drawing, powers
 
 T, B, V, H = 101, 20, 40, 64
 MODELS = (("rnn", "RNN", GOLD), ("gru", "GRU", PINK), ("lstm", "LSTM", PURPLE))
@@ -31,14 +31,11 @@ def gradient_norms(model: str) -> np.ndarray:
     return norms / norms[0]
 
 
-def main() -> None:
+@drawing(4.8, 3.2)
+def vanishing(ax: Axes) -> None:
     """Plot the gradient norms of all models."""
-
-    def draw(ax: Axes) -> None:
-        for model, name, colour in MODELS:
-            ax.semilogy(gradient_norms(model), color=colour, label=name)
-        ax.set(xlabel="steps before the loss", ylabel="relative gradient", ylim=(1e-30, 10))
-        powers(ax.yaxis)
-        ax.legend()
-
-    figure(draw, 4.8, 3.2, "vanishing")
+    for model, name, colour in MODELS:
+        ax.semilogy(gradient_norms(model), color=colour, label=name)
+    ax.set(xlabel="steps before the loss", ylabel="relative gradient", ylim=(1e-30, 10))
+    powers(ax.yaxis)
+    ax.legend()

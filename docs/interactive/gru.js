@@ -1,9 +1,7 @@
 // Lesson 12: one step of a GRU unit with the reset gate applied after the matrix product.
 
-const { fixed } = interactive;
+const { fixed, sigmoid } = interactive;
 const [U_n, a_n] = [1.5, -1]; // the candidate's recurrent weight, and its input
-
-const sigmoid = (a) => 1 / (1 + Math.exp(-a));
 
 function forward([u_r, u_z, u_n], [a_r, a_z, a_n], h_prev) {
   const [r, z] = [sigmoid(a_r + u_r), sigmoid(a_z + u_z)];

@@ -1,9 +1,7 @@
 // Lesson 11: the cell state of one LSTM unit over 50 steps, and its gradient.
 
-const { fixed, compact, range } = interactive;
+const { fixed, compact, sigmoid, range } = interactive;
 const T = 50;
-
-const sigmoid = (a) => 1 / (1 + Math.exp(-a));
 
 function forward([a_i, a_f, a_o, a_g], c_prev) {
   const [i, f, o, g] = [sigmoid(a_i), sigmoid(a_f), sigmoid(a_o), Math.tanh(a_g)];

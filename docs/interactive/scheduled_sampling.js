@@ -1,6 +1,6 @@
 // Lesson 15: a network that reads some characters from the text, and some of its own predictions.
 
-const { fixed, uniform, range, sum } = interactive;
+const { fixed, uniform, draw, range } = interactive;
 const text = [..."the cat sat on the mat"];
 const characters = [...new Set(text)].sort();
 // A bigram model of the text replaces the network: the next character depends only on the last one.
@@ -11,12 +11,6 @@ const weights = characters.map((last) =>
 );
 
 const makeMask = (ratio, u) => u.map((u_t) => u_t < ratio);
-
-// Return the first k with weights_0 + … + weights_k > u Σ weights.
-function draw(weights, u) {
-  let cumulative = 0;
-  return weights.findIndex((weight) => (cumulative += weight) > u * sum(weights));
-}
 
 // Return the ids that the network reads; `v` are the random numbers of the predictions.
 function read(inputs, mask, v) {

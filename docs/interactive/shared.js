@@ -245,9 +245,18 @@ const interactive = (() => {
     };
   }
 
+  // Return the first k with weights_0 + … + weights_k > u Σ weights.
+  function draw(weights, u) {
+    const limit = u * sum(weights);
+    let [k, total] = [0, weights[0]];
+    while (total <= limit && k < weights.length - 1) total += weights[++k];
+    return k;
+  }
+
+  const sigmoid = (a) => 1 / (1 + Math.exp(-a));
   const range = (n, f = (k) => k) => Array.from({ length: n }, (_, k) => f(k));
   const sum = (values) => values.reduce((total, value) => total + value, 0);
   const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-  return { show, append, maths, fixed, power, exponent, compact, uniform, range, sum, clamp };
+  return { show, append, maths, fixed, power, exponent, compact, uniform, draw, sigmoid, range, sum, clamp };
 })();

@@ -1,9 +1,8 @@
 // Lesson 3: the slope of tanh and of the sigmoid, computed from the function's value.
 
-const { fixed, range } = interactive;
+const { fixed, sigmoid, range } = interactive;
 
 const tanh = (a) => Math.tanh(a);
-const sigmoid = (a) => 1 / (1 + Math.exp(-a));
 const slopeOfTanh = (y) => 1 - y * y;
 const slopeOfSigmoid = (s) => s * (1 - s);
 

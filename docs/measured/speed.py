@@ -1,16 +1,15 @@
-"""Run the benchmarks and create the figures for docs/performance.md: ``python docs/measured/speed.py``.
+"""Measure shares.csv and growth.csv, of which docs/performance.md shows figures.
 
-The script requires Matplotlib (``pip install matplotlib``) and an otherwise idle machine, and takes about
-two minutes.
+Run ``python docs/measured/speed.py`` on an otherwise idle machine. It takes about two minutes.
 """
 
+import csv
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from unittest.mock import patch
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from minichar.bench import ours
@@ -20,22 +19,13 @@ from minichar.engine import readout
 from minichar.model import CharRNN
 from minichar.training.optimiser import RMSprop
 
-HERE = Path(__file__).parent
-GREY = "#808080"  # legible on both light and dark pages
-COLOURED = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
-STYLE = {
-    "svg.hashsalt": "minichar",
-    "savefig.transparent": True,
-    "legend.frameon": False,
-    **dict.fromkeys(COLOURED, GREY),
-}
 KINDS = ("products", "cells", "loss", "optimiser", "gradient of Wx")
 GROWTH = {
-    "rnn_size": ("H, hidden units", (64, 128, 256, 512)),
-    "batch_size": ("B, sequences", (10, 25, 50, 100)),
-    "seq_length": ("T, time steps", (10, 25, 50, 100)),
-    "vocab_size": ("V, characters", (65, 250, 1000, 2500)),
-    "num_layers": ("L, layers", (1, 2, 3, 4)),
+    "rnn_size": (64, 128, 256, 512),
+    "batch_size": (10, 25, 50, 100),
+    "seq_length": (10, 25, 50, 100),
+    "vocab_size": (65, 250, 1000, 2500),
+    "num_layers": (1, 2, 3, 4),
 }
 
 
@@ -122,42 +112,22 @@ def shares(work, times=20):
     return found | {"copies and Python": 1 - sum(found.values())}
 
 
-def draw_shares():
-    """Plot the fraction of a training step spent on each kind of operation, for several values of H."""
-    sizes = GROWTH["rnn_size"][1]
-    rows = [shares(Work(rnn_size=H)) for H in sizes]
-    figure, axes = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
-    left = np.zeros(len(sizes))
-    for kind in rows[0]:
-        values = np.array([row[kind] for row in rows])
-        bars = axes.barh([f"H = {H}" for H in sizes], values, left=left, label=kind)
-        words = [f"{value:.0%}" if value > 0.04 else "" for value in values]
-        axes.bar_label(bars, words, label_type="center", color="black")
-        left += values
-    axes.set(xlim=(0, 1), xlabel="fraction of a training step, LSTM, L = 2, B = T = 50, V = 65")
-    axes.invert_yaxis()
-    figure.legend(loc="outside upper center", ncols=3, fontsize="small")
-    figure.savefig(HERE / "shares.svg")
+def write(name, header, rows):
+    """Write a CSV file in this directory."""
+    with Path(__file__).with_name(name).open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
-def draw_growth():
-    """Plot the time per character against each size, alongside the operation count."""
-    figure, panels = plt.subplots(1, len(GROWTH), figsize=(13, 2.9), layout="constrained", sharey=True)
-    for axes, (name, (label, values)) in zip(panels, GROWTH.items(), strict=True):
-        works = [replace(Work(), **{name: value}) for value in values]
-        times = np.array([fastest(ours.prepare(work), 15) / work.characters * 1e6 for work in works])
-        flop = np.array([work.flop / work.characters for work in works])
-        axes.loglog(values, times, "o-", label="measured")
-        axes.loglog(values, times[-1] * flop / flop[-1], "--", label="number of operations")
-        axes.set_xlabel(label)
-        axes.set_xticks(values, map(str, values))
-        axes.minorticks_off()
-    panels[0].set_ylabel("µs per character")
-    panels[0].legend(fontsize="small")
-    figure.savefig(HERE / "growth.svg")
+def main():
+    """Measure the shares for several values of H, and the time per character for several sizes."""
+    found = {H: shares(Work(rnn_size=H)) for H in GROWTH["rnn_size"]}
+    rows = [[H, *(f"{value:.4f}" for value in row.values())] for H, row in found.items()]
+    write("shares.csv", ["H", *found[64]], rows)
+    works = [(name, value, replace(Work(), **{name: value})) for name in GROWTH for value in GROWTH[name]]
+    times = [fastest(ours.prepare(work), 15) / work.characters * 1e6 for *_, work in works]
+    rows = [[name, value, f"{time:.3g}"] for (name, value, _), time in zip(works, times, strict=True)]
+    write("growth.csv", ["option", "value", "microseconds"], rows)
 
 
 if __name__ == "__main__":
-    plt.rcParams.update(STYLE)
-    draw_shares()
-    draw_growth()
+    main()

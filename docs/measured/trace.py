@@ -5,10 +5,8 @@ Each part runs once before it is traced, so that only what is repeated counts: o
 second step. Files and functions count if one of their lines runs, and each line counts once.
 """
 
-import re
 import sys
 import tempfile
-from collections import Counter
 from linecache import getline
 from pathlib import Path
 
@@ -25,27 +23,6 @@ from minichar.training.settings import Settings
 from minichar.training.trainer import Trainer
 
 PACKAGE = Path(minichar.__file__).parent
-KINDS = (
-    (
-        "mathematics",
-        r"matmul\(|\bxp\.(?!errstate|stack|copyto|copy)|sigmoid\(| \*= | \* .*\*|np\.(exp|tanh|sqrt)"
-        r"|^(do|dc|df|di|dg|da_\w+|c|h|i, f, o|p|at|m|theta|mean|g|W|target_logits|largest|total|double) .*="
-        r"|take_columns\(|sum_columns\(|W\.take\(|take\(at\)|self\.dW\[|onehot|\.backward\(xp|loss\.forward"
-        r"|out\[:, seen\]|sum\(axis|average\(losses|weights\(|draw_by_weight\(",
-    ),
-    (
-        "options that are off by default",
-        r"mask|norm|keep\b(?!_caches)|weight_decay|weight_drop|clip_norm|dropout|embedding"
-        r"|sampling\b|mixed|teacher_forcing|epoch_reset|separator|unknown_id|given|top_[kp]|argmax",
-    ),
-    (
-        "device, capture and feed",
-        r"backend|to_host|to_device|recorded|feed|\bids\b|\bfed\b|\bnp\.stack|chunk|into\b|parts|share"
-        r"|step\(\)|wavefront|function\(|repeated",
-    ),
-)
-"""A line is of the first kind whose pattern it contains, and otherwise one of loops and bookkeeping."""
-REST = "loops and bookkeeping"
 
 
 def run_with(called, unit):
@@ -81,12 +58,6 @@ def count(lines):
     functions = {(file, name.partition(".<locals>.<")[0]) for file, name, _ in lines}
     files = {file for file, *_ in lines}
     return len(files), len(functions), len({(file, number) for file, _, number in lines})
-
-
-def kind_of(file, number):
-    """Return the kind of a line."""
-    line = getline(file, number).strip()
-    return next((kind for kind, pattern in KINDS if re.search(pattern, line)), REST)
 
 
 def units(folder):
@@ -132,15 +103,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for title, unit in units(Path(folder)).items():
             lines = trace(unit)
-            each = {(file, number) for file, _, number in lines}
-            kinds = Counter(kind_of(*line) for line in each)
-            print("\n{}: {} files, {} functions, {} lines".format(title, *count(lines)))
-            for kind in (*(kind for kind, _ in KINDS), REST):
-                print(f"  {kinds[kind]:4}  {kind}")
+            print("{}: {} files, {} functions, {} lines".format(title, *count(lines)))
             if "--lines" in sys.argv:
-                for file, number in sorted(each):
+                for file, number in sorted({(file, number) for file, _, number in lines}):
                     place = f"{Path(file).relative_to(PACKAGE)}:{number}"
-                    print(f"  {kind_of(file, number)[:7]:8}{place:40}{getline(file, number).strip()}")
+                    print(f"  {place:40}{getline(file, number).strip()}")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pages.equations import BLOCK, prose, typeset
 
 from .interactive import INTERACTIVE
 from .lecturers import lecturers
-from .terms import index_terms
+from .terms import TERMS, directive
 
 FOLDER = Path(__file__).parents[1] / "figures"
 WORDS_A_MINUTE, EXERCISE = 120, 6
@@ -106,12 +106,9 @@ you run it again, shows where your results differ. There is also a page [for lec
 lecturers
 ```
 """
+WRITTEN = "```{{code-block}} text\n:class: written\n\n{}\n```"
 CARD = """\
 <a href="{page}.html">{picture}<b>{title}</b> <span>{summary}</span> <small>{minutes} minutes</small></a>"""
-
-
-class UnknownFigure(Exception):
-    """A lesson places a figure that does not exist."""
 
 
 def write_course(lessons: Path, package: Path, folder: Path) -> None:
@@ -176,13 +173,13 @@ def chapter(path: Path, package: Path, output: Callable[[Lesson, str], str]) -> 
     lesson, source = read_lesson(path), path.read_text(encoding="utf-8")
     body = ast.parse(source).body
     _, _, key = page_name(path).partition("_")
-    page = [f"# {lesson.number}. {lesson.title}", *index_terms(key)]
+    page = [f"# {lesson.number}. {lesson.title}", directive(TERMS[key])]
     page.append(f"*{prose(lesson.summary[0].upper() + lesson.summary[1:])}.*")
     text, *marked = MARKER.split(lesson.story.partition("\n")[2])
     page.append(paragraphs(text, path))
     for kind, name, text in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
-        shown = figure(name, path) if kind == "figure" else written(output(lesson, name))
-        page += [shown, paragraphs(text, path)]
+        page.append(figure(name, path) if kind == "figure" else WRITTEN.format(output(lesson, name)))
+        page.append(paragraphs(text, path))
     again = f"Run `minichar lessons {lesson.number}` again, and then undo your change."
     page += [
         "## Exercise",
@@ -216,19 +213,20 @@ def paragraphs(text: str, path: Path) -> str:
 
 
 def figure(name: str, path: Path) -> str:
-    """Return the directive for an interactive figure or a drawing, with its caption."""
+    """Return the directive for an interactive figure or a drawing, with its caption.
+
+    Raises
+    ------
+    ValueError
+        If there is no such figure.
+    """
     drawing = name.removesuffix(".svg")
     if name in INTERACTIVE:
         return f"```{{interactive}} {name}\n{typeset(INTERACTIVE[name])}\n```"
     if drawing in DRAWINGS:
         return f"```{{picture}} {drawing}\n{typeset(DRAWINGS[drawing])}\n```"
     names = ", ".join(sorted({*INTERACTIVE, *DRAWINGS}))
-    raise UnknownFigure(f"{path.name}: there is no figure {name!r}: choose one of {names}")
-
-
-def written(text: str) -> str:
-    """Return what a lesson's model has written as a block of text."""
-    return f"```{{code-block}} text\n:class: written\n\n{text}\n```"
+    raise ValueError(f"{path.name}: there is no figure {name!r}: choose one of {names}")
 
 
 def pieces(source: str) -> list[tuple[ast.FunctionDef | None, str]]:

@@ -99,9 +99,9 @@ def text(words: str) -> str:
     return "# %% [markdown]\n" + "".join(f"# {line}".rstrip() + "\n" for line in words.splitlines())
 
 
-def code(lines: str, options: str = "") -> str:
+def code(lines: str) -> str:
     """Return a code cell."""
-    return f"# %%{options}\n{lines.strip(chr(10))}\n"
+    return f"# %%\n{lines.strip(chr(10))}\n"
 
 
 def calls(test: Function, fixtures: dict[str, Function]) -> str:

@@ -33,11 +33,6 @@ TABLE = "coming-from"
 """A guide that mentions most options, but explains none."""
 
 
-def index_terms(name: str) -> list[str]:
-    """Return a list with a lesson's index directive, or an empty list if the lesson has no terms."""
-    return [directive(TERMS[name])] if name in TERMS else []
-
-
 @cache
 def options_of_guides(folder: Path) -> dict[str, list[str]]:
     """Return the options for which each guide in `folder`, by name, is the one that mentions them most."""

@@ -63,7 +63,7 @@ const network = (() => {
     return { W, Wx, R };
   }
 
-  const sigmoid = (a) => 1 / (1 + Math.exp(-a));
+  const { sigmoid } = interactive;
 
   // Run the cell: a, c_prev → h, c. Each column of `a` has H rows for each gate.
   function lstm(a, c_prev, H) {

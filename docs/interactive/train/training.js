@@ -71,17 +71,10 @@ const training = (() => {
         ({ p, h, c } = network.predict(parameters, k, h, c, temperature));
         characters.push(this.characters[k]);
         units.push(h); // after this character
-        k = draw(p, random());
+        k = interactive.draw(p, random());
       }
       return { characters, units };
     }
-  }
-
-  // Return the first k whose cumulative probability exceeds u.
-  function draw(p, u) {
-    let [k, total] = [0, p[0]];
-    while (total <= u && k < p.length - 1) total += p[++k];
-    return k;
   }
 
   // Train in a worker. A message sets some of { text, running, options }. A report follows, and one every 100 ms.
@@ -122,5 +115,5 @@ const training = (() => {
     };
   }
 
-  return { Training, bigramLoss, draw, serve, T, H };
+  return { Training, bigramLoss, serve, T, H };
 })();

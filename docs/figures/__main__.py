@@ -1,5 +1,0 @@
-"""Draw all figures: run ``python -m figures`` in ``docs``."""
-
-from . import draw_all
-
-draw_all()

@@ -1,0 +1,63 @@
+"""Where the time of a training step goes, as measured by ``docs/measured/speed.py``."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from minichar.bench.work import Work
+
+from .draw import GOLD, INK, PINK, PURPLE, drawing
+
+MEASURED = Path(__file__).parents[1] / "measured"
+COLOURS = ((PURPLE, 0.6), (GOLD, 0.6), (PINK, 0.6), (GOLD, 0.25), (PURPLE, 0.25), (INK, 0.15))
+LABELS = {
+    "rnn_size": "H, hidden units",
+    "batch_size": "B, sequences",
+    "seq_length": "T, time steps",
+    "vocab_size": "V, characters",
+    "num_layers": "L, layers",
+}
+
+
+def read(name: str) -> list[dict[str, str]]:
+    """Return the rows of a CSV file."""
+    with (MEASURED / name).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@drawing(6.4, 3.0)
+def shares(ax: Axes) -> None:
+    """Plot the fraction of a training step spent on each kind of operation, for several values of H."""
+    rows = read("shares.csv")
+    labels = [f"H = {row.pop('H')}" for row in rows]
+    left = np.zeros(len(rows))
+    for kind, (colour, alpha) in zip(rows[0], COLOURS, strict=True):
+        values = np.array([float(row[kind]) for row in rows])
+        bars = ax.barh(labels, values, left=left, color=colour, alpha=alpha, label=kind)
+        words = [f"{value:.0%}" if value > 0.04 else "" for value in values]
+        ax.bar_label(bars, words, label_type="center", fontsize=10)
+        left += values
+    ax.set(xlim=(0, 1), xlabel="fraction of a training step")
+    ax.invert_yaxis()
+    ax.legend(fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+
+
+@drawing(9.6, 2.8, columns=len(LABELS))
+def growth(*panels: Axes) -> None:
+    """Plot the time per character against each size, alongside the operation count."""
+    rows = read("growth.csv")
+    for ax, (name, label) in zip(panels, LABELS.items(), strict=True):
+        points = [(int(row["value"]), float(row["microseconds"])) for row in rows if row["option"] == name]
+        values, times = np.transpose(points)
+        works = [replace(Work(), **{name: value}) for value, _ in points]
+        flop = np.array([work.flop / work.characters for work in works])
+        ax.loglog(values, times, "o-", color=PURPLE, label="measured")
+        ax.loglog(values, times[-1] * flop / flop[-1], "--", color=INK, lw=1, label="number of operations")
+        ax.set_xlabel(label)
+        ax.set_xticks(values, [f"{value:g}" for value in values], fontsize=8)
+        ax.minorticks_off()
+    panels[0].set(ylabel="µs per character", yticks=(10, 100), yticklabels=("10", "100"))
+    panels[0].legend(fontsize=9)
