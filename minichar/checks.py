@@ -29,17 +29,7 @@ from minichar.errors import AUTOMATIC, MinicharError, Option, brief, nearest, pl
 
 @dataclass(frozen=True)
 class Rule:
-    """A condition on a value.
-
-    Attributes
-    ----------
-    holds : callable
-        Returns whether a value satisfies the condition.
-    words : callable
-        Returns the condition in words, such as "at least 1", for use after "it must be" in error messages.
-    advice : tuple of str and Option, optional
-        Suggested fix, appended to the error message.
-    """
+    """A condition on a value, `words` that complete "it must be …" in error messages, and a suggested fix."""
 
     holds: Callable[[Any], bool]
     words: Callable[[], str]
@@ -94,13 +84,8 @@ FILE_NAME = rule(
 def check(instance: object) -> None:
     """Check every field of a dataclass and convert each value to its declared type.
 
-    NumPy integers become ints, ints become floats in float fields, and strings become `Path` objects
-    in path fields.
-
-    Raises
-    ------
-    MinicharError
-        If a field has the wrong type or an invalid value.
+    NumPy integers become ints, ints become floats in float fields, and strings become `Path` objects in path
+    fields. A value that is invalid or has the wrong type raises a `MinicharError`.
     """
     cls: Any = type(instance)
     for name, (kind, rules) in declared(cls).items():
@@ -108,13 +93,7 @@ def check(instance: object) -> None:
 
 
 def checked(name: str, value: object, kind: Any, *rules: Rule) -> Any:
-    """Return `value`, converted to the declared type of the option `name`.
-
-    Raises
-    ------
-    MinicharError
-        If `value` is invalid or has the wrong type.
-    """
+    """Return `value`, converted to the declared type of the option `name`, or raise a `MinicharError`."""
     if value is None and OR_AUTO in rules:
         return None
     or_auto = (", or ", AUTOMATIC) if OR_AUTO in rules else ()

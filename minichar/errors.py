@@ -21,15 +21,7 @@ CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-
 
 @dataclass(frozen=True)
 class Option:
-    """An option in an error message, spelled differently in Python and on the command line.
-
-    Attributes
-    ----------
-    name : str
-        Python name, such as ``rnn_size``.
-    value : object, optional
-        Value to show after the name.
-    """
+    """An option in an error message: ``rnn_size=64`` in Python and ``--rnn-size 64`` on the command line."""
 
     name: str
     value: object = None

@@ -18,18 +18,11 @@ def need(module: str, extra: str, what: str) -> Any:
     command is running, Ctrl-C during the import therefore kills the process immediately. Programs that use
     minichar as a library keep their own SIGINT handler.
 
-    Parameters
-    ----------
-    module : str
-    extra : str
-        Name of the extra that installs the package.
-    what : str
-        Feature that needs the package, used as the subject of the error message.
-
     Raises
     ------
     MinicharError
-        If the import fails. The message contains the command that installs the package.
+        If the import fails. `what`, the feature that needs the package, is the subject of the message, which
+        contains the command that installs the packages of `extra`.
     """
     in_command = signal.getsignal(signal.SIGINT) is raise_interrupt
     try:
@@ -84,11 +77,6 @@ def on_interrupt(action: Any) -> Iterator[None]:
 
     The handler is not changed if SIGINT is ignored, if the program has its own handler, or outside the main
     thread, where handlers cannot be set.
-
-    Parameters
-    ----------
-    action : signal handler
-        ``signal.SIG_DFL`` to kill the process, `raise_interrupt`, or ``signal.SIG_IGN``.
     """
     before = signal.getsignal(signal.SIGINT)
     standard = before in (signal.SIG_DFL, signal.default_int_handler, raise_interrupt)

@@ -36,20 +36,9 @@ DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary binary file, and rename it to `path` if the ``with`` block succeeds.
 
-    The temporary file is in the same directory as `path`. The file and, where possible, the directory are
-    flushed to disk, so the new file survives a power failure. If the block raises an exception, the temporary
-    file is deleted and the old file is unchanged.
-
-    Parameters
-    ----------
-    path : Path
-    like : Path, optional
-        File to copy the permissions from.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be opened, written or renamed.
+    The temporary file is in the same directory as `path`, with the permissions of `like`. The file and, where
+    possible, the directory are flushed to disk, so the new file survives a power failure. If the block raises
+    an exception, the temporary file is deleted and the old file is unchanged.
     """
     temporary, file = _new_temporary(path)
     try:
@@ -74,9 +63,9 @@ def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """Open `path` for writing, creating its directory if necessary.
 
-    A regular file is replaced atomically. If `path` is a symbolic link, its target is replaced.
-    Output to a device, a pipe or a standard stream is buffered first, so nothing is written if the block
-    raises an exception.
+    A regular file is replaced atomically. If `path` is a symbolic link, its target is replaced. Output to a
+    device, a pipe or a standard stream is buffered first, so nothing is written if the block raises an
+    exception.
 
     Raises
     ------
@@ -110,8 +99,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
     """Mark a directory as in use by this process.
 
-    Yields a function that returns True if another process has marked the same directory. If file locks are
-    not supported, the function always returns False.
+    Yields a function that returns whether another process has marked the same directory: False if file locks
+    are not supported.
     """
     if fcntl is None:
         yield lambda: False
@@ -133,10 +122,7 @@ def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
 
 
 def is_shared(directory: Path) -> bool:
-    """Return whether a process has marked a directory as in use (`sharing`).
-
-    False if the directory does not exist, or file locks are not supported.
-    """
+    """Return whether a process has marked a directory as in use: False if there is none, or no file locks."""
     if fcntl is None:
         return False
     try:
@@ -164,19 +150,10 @@ def _is_locked(descriptor: int) -> bool:
 def locking(path: Path, wait: bool = True) -> Iterator[bool]:
     """Lock a file, creating it and its directory if necessary.
 
-    The lock is released at the end of the ``with`` block, or when the process exits or is killed. On
-    systems without file locks, such as Windows, the file is not locked.
-
-    Parameters
-    ----------
-    path : Path
-    wait : bool
-        Whether to wait if another process holds the lock, instead of yielding False.
-
-    Raises
-    ------
-    MinicharError
-        If the file cannot be created or locked.
+    The lock is released at the end of the ``with`` block, or when the process exits or is killed. On systems
+    without file locks, such as Windows, the file is not locked. If another process holds the lock, this
+    function waits or, if `wait` is False, yields False. A file that cannot be created or locked raises a
+    `MinicharError`.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -328,13 +305,7 @@ def cache_folder() -> Path | None:
 
 
 def read_text(path: Path) -> str:
-    """Return the contents of a UTF-8 file.
-
-    Raises
-    ------
-    MinicharError
-        If the file cannot be read or is not UTF-8.
-    """
+    """Return the contents of a UTF-8 file, or raise a `MinicharError` if it cannot be read."""
     try:
         return path.read_text("utf-8")
     except OSError as error:

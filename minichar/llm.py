@@ -39,14 +39,7 @@ class Minichar(llm.Model):
         self.folder, self.model_id = folder, f"minichar/{folder}"
 
     def execute(self, prompt: Any, stream: bool, response: Any, conversation: Any) -> Iterator[str]:
-        """Yield the text that continues the conversation, without the prompt.
-
-        Raises
-        ------
-        MinicharError
-            If the model cannot be loaded, an option is out of range, there is a system prompt, or the prompt
-            contains characters that are not in the vocabulary.
-        """
+        """Yield the text that continues the conversation, without the prompt."""
         if prompt.system:
             raise minichar.MinicharError(f"{self.model_id} has no system prompts: omit it")
         before = conversation.responses if conversation else ()

@@ -11,15 +11,10 @@ from minichar.errors import one_line, visible
 
 
 class Terminal(TextIOWrapper):
-    r"""Standard stream on a terminal that escapes control characters (see `minichar.errors.visible`).
+    """Standard stream on a terminal that escapes control characters (see `minichar.errors.visible`).
 
     Without it, a file name or generated text that contains control characters could move the cursor, rewrite
-    earlier output or change the terminal's settings.
-
-    Parameters
-    ----------
-    stream : TextIOWrapper
-        The stream to replace. It remains open and does not escape control characters.
+    earlier output or change the terminal's settings. The stream that it replaces remains open as `unescaped`.
     """
 
     buffer = None  # type: ignore[assignment]
@@ -72,13 +67,8 @@ def columns() -> int:
 def fitting(parts: Sequence[str], ranked: Sequence[str]) -> str:
     """Join the parts of a progress line that fit the terminal. A line that wraps could not be redrawn.
 
-    The last column stays empty, because some terminals wrap as soon as it is written to.
-
-    Parameters
-    ----------
-    parts : sequence of str
-    ranked : sequence of str
-        The same parts, most important first.
+    `ranked` has the same parts, most important first. The last column stays empty, because some terminals
+    wrap as soon as it is written to.
     """
     kept: list[str] = []
     width = columns() - 1

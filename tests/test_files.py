@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from minichar.errors import MinicharError
 from minichar.files import (
     cache_folder,
     check_directory,
+    descriptor_of,
     locking,
     read_text,
     remove_abandoned,
@@ -71,34 +73,21 @@ class TestTargets:
         assert os.read(descriptor, 10) == b""
         os.close(descriptor)
 
-    @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
-    def test_standard_output_is_written_to_in_order(self, name, tmp_path):
-        if not os.path.exists(name):
-            pytest.skip(f"requires {name}")
-        program = (
-            "from pathlib import Path; from minichar.files import writing\n"
-            "print('before', flush=True)\n"
-            f"with writing(Path({name!r})) as file: file.write(b'content\\n')\n"
-            "print('after', flush=True)"
-        )
-        with open(tmp_path / "out", "wb") as out:
-            subprocess.run([sys.executable, "-c", program], stdout=out, check=True)
-        assert (tmp_path / "out").read_text().split() == ["before", "content", "after"]
+    def test_a_descriptor_is_written_to_in_order(self, tmp_path):
+        assert [descriptor_of(Path(name)) for name in ("/dev/stdout", "/dev/fd/7", "x")] == [1, 7, None]
+        with open(tmp_path / "out", "w+b", buffering=0) as out:
+            out.write(b"before ")
+            put(Path(f"/proc/self/fd/{out.fileno()}"), b"content ")
+            out.write(b"after")
+        assert (tmp_path / "out").read_bytes() == b"before content after"
 
-    @pytest.mark.parametrize("path", ["", ".", "/", "directory"])
+    @pytest.mark.parametrize("path", ["", "directory"])
     def test_a_directory_is_an_error(self, path, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "directory").mkdir()
         with pytest.raises(MinicharError, match=r"cannot write .*: it is a directory; specify a file name"):
             put(files.Path(path), b"content")
         assert os.listdir(tmp_path) == ["directory"]
-
-    def test_a_symbolic_link_loop_is_an_error(self, tmp_path):
-        (tmp_path / "a").symlink_to(tmp_path / "b")
-        (tmp_path / "b").symlink_to(tmp_path / "a")
-        with pytest.raises(MinicharError, match=r"cannot write .*/a: "):
-            put(tmp_path / "a", b"content")
-        assert sorted(os.listdir(tmp_path)) == ["a", "b"]
 
 
 class TestDurability:
@@ -115,8 +104,9 @@ class TestDurability:
         assert calls == ["file", "rename", *(["directory"] if files.fcntl else [])]
 
     @posix
-    @pytest.mark.parametrize("call", ["open", "fsync"])
-    @pytest.mark.parametrize("code", ["EACCES", "EPERM", "EINVAL", "ENOTSUP", "EIO"])
+    @pytest.mark.parametrize(
+        ("call", "code"), [("open", "EACCES"), ("open", "EIO"), ("fsync", "EINVAL"), ("fsync", "EIO")]
+    )
     def test_a_directory_that_cannot_be_flushed_is_an_error_only_if_the_disk_fails(
         self, tmp_path, monkeypatch, call, code
     ):
@@ -132,10 +122,6 @@ class TestDurability:
         with reported:
             put(tmp_path / "out", b"content")
         assert (tmp_path / "out").read_bytes() == b"content"
-
-    def test_a_directory_is_created_and_stays_empty(self, tmp_path):
-        check_directory(tmp_path / "a" / "cv", 1000)
-        assert os.listdir(tmp_path / "a" / "cv") == []
 
     def test_a_full_disk_is_found_by_reserving_the_size(self, tmp_path, monkeypatch):
         reserved = []
@@ -213,12 +199,6 @@ class TestSharing:
                 assert second()  # the first check must not have removed the mark
             assert not first()
 
-    def test_different_directories_are_independent(self, tmp_path):
-        (tmp_path / "other").mkdir()
-        with sharing(tmp_path) as first, sharing(tmp_path / "other") as second:
-            assert not first()
-            assert not second()
-
 
 @posix
 class TestLocking:
@@ -229,19 +209,6 @@ class TestLocking:
             assert not second
         with locking(path, wait=False) as third:
             assert third
-
-    def test_the_lock_of_a_killed_process_is_released(self, tmp_path):
-        code = "import sys, time; from pathlib import Path; from minichar.files import locking\n"
-        code += "with locking(Path(sys.argv[1])): print(flush=True); time.sleep(60)"
-        command = [sys.executable, "-c", code, str(tmp_path / "lock")]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as child:
-            child.stdout.readline()
-            with locking(tmp_path / "lock", wait=False) as held:
-                assert not held
-            child.kill()
-            child.wait()
-            with locking(tmp_path / "lock", wait=False) as held:
-                assert held
 
     def test_a_file_that_cannot_be_locked(self, tmp_path, monkeypatch):
         (tmp_path / "file").touch()
@@ -274,22 +241,17 @@ class TestCacheFolder:
         monkeypatch.setenv("MINICHAR_CACHE", given)
         assert cache_folder() == (Path(given) if given else None)
 
-    @pytest.mark.parametrize("given", ["", "relative"])
     @pytest.mark.parametrize(
-        ("system", "folder"),
-        [("linux", ".cache"), ("darwin", "Library/Caches"), ("win32", "Local")],
+        ("system", "folder"), [("linux", ".cache"), ("darwin", "Library/Caches"), ("win32", "Local")]
     )
-    def test_platforms(self, monkeypatch, home, given, system, folder):
-        monkeypatch.setenv("XDG_CACHE_HOME", given)
+    def test_platforms(self, monkeypatch, home, system, folder):
+        monkeypatch.setenv("XDG_CACHE_HOME", "relative")
         monkeypatch.setenv("LOCALAPPDATA", str(home / "Local"))
         monkeypatch.setattr(sys, "platform", system)
         assert cache_folder() == home / folder / "minichar"
 
     def test_no_home_directory(self, monkeypatch):
-        def no_home():
-            raise RuntimeError("Could not determine home directory.")
-
-        monkeypatch.setattr(Path, "home", no_home)
+        monkeypatch.setattr(Path, "home", partial(Path("~no such user").expanduser))
         assert cache_folder() is None
 
 

@@ -65,10 +65,7 @@ WRITE_ERRORS = (errno.EBADF, errno.EFBIG, errno.ENOSPC)
 
 
 class LazyGroup(Suggesting):
-    """Click group that imports a command only when it is used, which keeps ``--help`` fast.
-
-    User errors are printed to standard error as a single line, and the exit status is 1.
-    """
+    """Click group that imports a command only when it is used, which keeps ``--help`` fast."""
 
     synonyms = SYNONYMS
 
@@ -117,11 +114,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def explain(error: OSError) -> str:
-    """Return the error message for an `OSError`.
-
-    A write error without a file name must come from standard output, because errors from other files
-    include the name.
-    """
+    """Return the message for an `OSError`. Only write errors of standard output have no file name."""
     if error.filename is None and error.errno in WRITE_ERRORS:
         return f"cannot write to standard output: {error.strerror}"
     return str(error) if error.filename is None else f"cannot access {error.filename!r}: {error.strerror}"

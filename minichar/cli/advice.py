@@ -80,16 +80,7 @@ def fit_advice(
 
 
 def verdict(loss: float, yardstick: Yardstick, is_improving: bool) -> list[str]:
-    """Return a line that compares a model with the yardstick, and one that says what helps if it is worse.
-
-    Parameters
-    ----------
-    loss : float
-        Lowest validation loss of the run, in nats per character.
-    yardstick : Yardstick
-    is_improving : bool
-        Whether the last evaluation had the lowest loss.
-    """
+    """Return a line that compares a run's lowest loss with the yardstick and, if it is higher, what helps."""
     gap = loss - yardstick.loss
     compared = f"{abs(gap):.3f} {'above' if gap > 0 else 'below'} the yardstick of {yardstick}"
     lines = [f"loss {loss:.3f}, {compared}"]

@@ -23,13 +23,7 @@ CLEAR_LINE = "\r\x1b[K"
 
 
 class ProgressLine:
-    """A line on standard error that is redrawn in place. It is shown only on a terminal, and fits its width.
-
-    Parameters
-    ----------
-    hidden : bool
-        Do not show the line, even on a terminal.
-    """
+    """A line on standard error that is redrawn in place. It fits the terminal, and is shown only on one."""
 
     def __init__(self, hidden: bool) -> None:
         self.hidden = hidden or not sys.stderr.isatty()
@@ -70,7 +64,7 @@ class Bar(ProgressLine):
     *label : str
         What to show before the bar, most important part first.
     hidden : bool
-        See `ProgressLine`.
+        Do not show the bar, even on a terminal.
     first : int
         Number of steps that were already complete at the start.
     """

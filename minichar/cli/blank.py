@@ -43,13 +43,7 @@ class Grade:
 
 
 def write_blank(lesson: Lesson, path: Path) -> None:
-    """Write the functions to fill in, and what they need from the lesson.
-
-    Raises
-    ------
-    MinicharError
-        If the lesson has no functions to fill in, or the file cannot be written.
-    """
+    """Write the functions to fill in, and what they need from the lesson."""
     names, known = functions(lesson), definitions(lesson.path)
     source = lesson.path.read_text(encoding="utf-8")
     found: dict[str, ast.stmt] = {}  # every name that the lesson defines, and its definition
@@ -122,13 +116,7 @@ def original(owner: Any, name: str) -> Callable[..., Any]:
 
 
 def grade(lesson: Lesson, path: Path) -> dict[str, Grade]:
-    """Grade the functions in a file, and return a grade for each.
-
-    Raises
-    ------
-    MinicharError
-        If the file cannot be executed or lacks a function.
-    """
+    """Grade the functions in a file, and return a grade for each."""
     pytest, names = import_pytest(), functions(lesson)
     try:
         written = runpy.run_path(str(path))

@@ -36,21 +36,7 @@ FIRST_LINE = re.compile(r"Lesson (\d+)\. (.+?): (.+)\.")
 
 @dataclass(frozen=True)
 class Lesson:
-    """A lesson of the course.
-
-    Attributes
-    ----------
-    path : Path
-        The test file.
-    number : int
-        Lesson number, starting at 0.
-    title, summary : str
-        Taken from the first line of the docstring.
-    story : str
-        The full docstring.
-    exercise, answer : str
-        A change to make in one source file, and the tests that fail as a result.
-    """
+    """A lesson: its test file, what the first line of its docstring says, the docstring, and its exercise."""
 
     path: Path
     number: int
@@ -67,13 +53,7 @@ class Lesson:
 
 
 def find_lessons() -> list[Lesson]:
-    """Return the lessons in order.
-
-    Raises
-    ------
-    MinicharError
-        If the lessons are not installed.
-    """
+    """Return the lessons in order, or raise a `MinicharError` if they are not installed."""
     files = sorted(SOURCES.glob("test_*.py")) or sorted(installed())
     if not files:
         raise MinicharError(
@@ -108,13 +88,7 @@ def read_lesson(path: Path) -> Lesson:
 
 
 def get_lesson(name: str) -> Lesson:
-    """Return the lesson whose number is `name` (such as ``7`` or ``07``) or whose heading contains `name`.
-
-    Raises
-    ------
-    MinicharError
-        If `name` matches no lesson or more than one lesson.
-    """
+    """Return the lesson whose number is `name` (such as ``7`` or ``07``) or whose heading contains `name`."""
     lessons = find_lessons()
     found = [lesson for lesson in lessons if name.isdecimal() and lesson.number == int(name)]
     if not found and re.search("[A-Za-z]", name):
@@ -131,13 +105,7 @@ def get_lesson(name: str) -> Lesson:
 
 
 def import_pytest() -> ModuleType:
-    """Import pytest, which the lessons need.
-
-    Raises
-    ------
-    MinicharError
-        If pytest cannot be imported.
-    """
+    """Import pytest, which the lessons need, or raise a `MinicharError` that says how to install it."""
     try:
         return import_module("pytest")
     except ImportError as error:
@@ -148,13 +116,7 @@ def import_pytest() -> ModuleType:
 
 
 def output(lesson: Lesson, name: str) -> str:
-    """Return the text that a lesson's function returns, wrapped. Files that it writes are discarded.
-
-    Raises
-    ------
-    MinicharError
-        If pytest, which some lessons import, cannot be imported.
-    """
+    """Return the text that a lesson's function returns, wrapped. Files that it writes are discarded."""
     import_pytest()
     with TemporaryDirectory() as folder, chdir(folder):
         text = definitions(lesson.path)[name]()
@@ -174,13 +136,7 @@ def pytest_options(lesson: Lesson) -> list[str]:
 
 
 def run_lesson(lesson: Lesson) -> int:
-    """Run a lesson's tests, print the results to standard output, and return pytest's exit status.
-
-    Raises
-    ------
-    MinicharError
-        If pytest cannot be imported.
-    """
+    """Run a lesson's tests, print the results to standard output, and return pytest's exit status."""
     pytest = import_pytest()
     # Do not capture output: some lessons print measurements.
     shown = ["--verbose", "--no-header", "--capture=no"]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,8 +12,7 @@ from minichar.cli.dashes import Suggesting
 from minichar.cli.options import PATH, GroupedCommand, OneOf, argument, print_path
 from minichar.errors import quoted
 from minichar.terminal import say
-from minichar.text.datasets import DATASETS, Dataset, dataset_path, fetch, update_pydocs
-from minichar.text.download import Progress
+from minichar.text.datasets import DATASETS, dataset_path, fetch, update_pydocs
 
 
 class Datasets(Suggesting):
@@ -43,7 +39,9 @@ def command() -> None:
 def list_datasets() -> None:
     """List the available datasets."""
     rows = [("NAME", "CHARACTERS", "LANGUAGE", "SOURCE", "LICENCE")]
-    rows += [(d.name, _size(d), d.language, d.source, d.licence) for d in DATASETS.values()]
+    for each in DATASETS.values():
+        size = f"{each.characters:,}" if each.sha256 else f"about {each.characters:,}"
+        rows.append((each.name, size, each.language, each.source, each.licence))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, size, *rest in rows:
         cells = [name.ljust(widths[0]), size.rjust(widths[1])]
@@ -72,23 +70,10 @@ def get(name: str, folder: Path, force: bool) -> None:
     say(f"{name}: {dataset.description}")
     notes = update_pydocs(folder) if name == "pydocs" else []
     kept = dataset_path(name, folder).exists() and not force and not notes
-    with _progress_bar(dataset, shown=not kept) as progress:
-        path = fetch(name, folder, force=force, progress=progress)
+    with Bar(dataset.download_bytes, f"Downloading {name}", hidden=kept or not dataset.files) as bar:
+        path = fetch(name, folder, force=force, progress=bar.update)
     for note in ["already exists, verified"] if kept else notes:
         say(note)
     print_path(path)
     train = f"minichar train --data {quoted(path.parent)} {dataset.options}".rstrip()
     say(f"next: {train}")
-
-
-def _size(dataset: Dataset) -> str:
-    return f"{dataset.characters:,}" if dataset.sha256 else f"about {dataset.characters:,}"
-
-
-@contextmanager
-def _progress_bar(dataset: Dataset, shown: bool) -> Iterator[Progress | None]:
-    if not (shown and dataset.files and sys.stderr.isatty()):
-        yield None
-        return
-    with Bar(dataset.download_bytes, f"Downloading {dataset.name}") as bar:
-        yield bar.update

@@ -3,7 +3,7 @@
 import click
 
 from minichar.cli.options import GroupedCommand
-from minichar.devices.doctor import Finding, examine
+from minichar.devices.doctor import examine
 
 
 @click.command("doctor", cls=GroupedCommand)
@@ -13,9 +13,4 @@ def command() -> None:
     Opens each device and times a large matrix multiplication.
     """
     for finding in examine():
-        show(finding)
-
-
-def show(finding: Finding) -> None:
-    """Print a finding."""
-    click.echo(f"{finding.what:9}{'ok' if finding.ok else 'no':4}{finding.found}")
+        click.echo(f"{finding.what:9}{'ok' if finding.ok else 'no':4}{finding.found}")

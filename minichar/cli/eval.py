@@ -282,15 +282,7 @@ def command(
 
 
 def held_out_file(ctx: click.Context, settings: Settings, path: Path) -> Path | None:
-    """Return the validation or test file of the model in `path` that ``--part`` selects, if there is one.
-
-    Raises
-    ------
-    click.UsageError
-        If the user specified an option that has no effect on the file.
-    MinicharError
-        If the file does not exist.
-    """
+    """Return the validation or test file of the model in `path` that ``--part`` selects, if there is one."""
     part: str = ctx.params["part"]
     file: Path | None = getattr(settings, part, None)
     if file:

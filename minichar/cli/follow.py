@@ -28,13 +28,7 @@ HEIGHT = 12
 
 
 def follow(folder: Path, width: int) -> None:
-    """Plot the newest run in a directory until no process saves checkpoints there any more, or until Ctrl-C.
-
-    Raises
-    ------
-    MinicharError
-        If there is nothing to plot and no run in progress.
-    """
+    """Plot the newest run in a directory until no process saves checkpoints there any more."""
     drawn, before = 0, None
     try:
         while True:

@@ -10,19 +10,9 @@ from minichar.files import descriptor_of
 
 
 class Log:
-    """Append-only log file in JSON Lines format.
+    """Append-only log file in JSON Lines format, or nothing if `path` is None.
 
-    Parameters
-    ----------
-    path : Path, optional
-        If None, nothing is logged.
-    warn : callable
-        Called with a message the first time a write fails. Training continues.
-
-    Raises
-    ------
-    MinicharError
-        If the file cannot be opened for writing, or is not a JSON Lines file.
+    The first time a write fails, `warn` is called with a message, and training continues.
     """
 
     def __init__(self, path: Path | None, warn: Callable[[str], None]) -> None:

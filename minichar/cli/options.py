@@ -28,10 +28,7 @@ SUFFIXES = (".npz", ".safetensors", ".pt")
 
 
 def complete_model(incomplete: str) -> list[str]:
-    """Return the models whose paths start with `incomplete`.
-
-    The list contains model files, checkpoint directories, and the checkpoints in each directory, best first.
-    """
+    """Return the models that start with `incomplete`: files, and directories with their checkpoints."""
     folder, _ = os.path.split(incomplete)
     found: list[str] = []
     with suppress(OSError):  # the directory does not exist
@@ -54,10 +51,7 @@ SIZES = ("--rnn-size", "--batch-size", "--seq-length", "--num-samples", "--colum
 
 
 class LocalPath(click.Path):
-    """Path that is not empty and not a URL.
-
-    `pathlib` would treat an empty path as the current directory, and remove a slash from a URL.
-    """
+    """Path that is not empty, which `pathlib` would treat as the current directory, and not a URL."""
 
     def __init__(self, **checks: bool) -> None:
         super().__init__(path_type=Path, **checks)
@@ -116,10 +110,7 @@ class DescribedArgument(click.Argument):
 
 
 class GroupedCommand(TwoDashes):
-    """Command whose ``--help`` groups parameters into sections, in declaration order.
-
-    If the command has rarely used options, ``--help-all`` also shows these.
-    """
+    """Command whose ``--help`` has sections, and whose ``--help-all`` also shows rarely used options."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """Return the parameters, with ``--help-all`` before ``--help`` if there are rarely used options."""
@@ -194,13 +185,7 @@ HELP_ALL = click.Option(
 
 
 class Ranged:
-    """Mixin for number types with a range. Help and error messages describe the range in words.
-
-    Parameters
-    ----------
-    low, high : float
-        The smallest and largest valid values.
-    """
+    """Mixin for number types with a range. Help and error messages describe the range in words."""
 
     def __init__(self, low: float, high: float = inf) -> None:
         self.low, self.high = low, high
@@ -249,19 +234,6 @@ class OrAuto(click.ParamType):  # type: ignore[type-arg]  # not generic in Click
         """Return ``auto`` and the values of the other type that start with `incomplete`."""
         auto = [CompletionItem("auto")] if "auto".startswith(incomplete.lower()) else []
         return auto + self.kind.shell_complete(ctx, param, incomplete)
-
-
-class Minutes(click.types.FloatParamType):
-    """Number of minutes. The error message for an invalid value such as ``4m`` states the unit."""
-
-    name = "minutes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return `value` as a number of minutes, or report a usage error."""
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter:
-            self.fail(f"{value!r} is not a number of minutes, such as 90 or 0.5", param, ctx)
 
 
 class OneOf(click.Choice[str]):

@@ -13,11 +13,7 @@ from minichar.training.start import Run
 def plan_lines(run: Run, given: Mapping[str, Any]) -> list[str]:
     """Return the plan of a new run and, if it depends on measured times, the command that repeats it.
 
-    Parameters
-    ----------
-    run : Run
-    given : mapping
-        Values of the options that the user specified.
+    `given` maps the options that the user specified to their values.
     """
     if not {"rnn_size", "max_epochs"} & {*run.chosen}:
         return []

@@ -36,11 +36,6 @@ def all_ranks() -> Iterator[Team]:
 
     If all ranks raise an error, for example because a file is missing, rank 0 reports it. If only some ranks
     raise an error, the job is aborted, because the others would otherwise wait forever.
-
-    Raises
-    ------
-    MinicharError
-        If the processes of the job cannot communicate.
     """
     size = job_size()
     if size == 1:

@@ -15,15 +15,8 @@ MAX_BYTES = 10_000_000
 def read_text(path: Path, option: str, what: str, otherwise: str = "") -> str:
     """Return the contents of a UTF-8 file, or of standard input if `path` is ``-``.
 
-    Parameters
-    ----------
-    path : Path
-    option : str
-        The option that specifies the file, for error messages.
-    what : str
-        What the text is, for the message to a user who types it.
-    otherwise : str
-        An alternative to the file, appended to the error message if the file does not exist.
+    In messages, `what` is the name of the text, `option` specifies the file, and `otherwise` is an
+    alternative.
     """
     if str(path) == "-" and sys.stdin.isatty():
         click.echo(f"reading the {what} from standard input; press Ctrl-D to finish", err=True)

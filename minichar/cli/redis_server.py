@@ -13,13 +13,7 @@ PASSWORD = "MINICHAR_REDIS_PASSWORD"
 
 
 def with_password(url: str, file: Path | None) -> str:
-    """Return the Redis URL. If it has no password, add one from `file` or the environment, if available.
-
-    Raises
-    ------
-    MinicharError
-        If the file cannot be read.
-    """
+    """Return the Redis URL. If it has no password, add one from `file` or the environment, if available."""
     password = os.environ.get(PASSWORD, "") if file is None else read_text(file).strip()
     try:
         parts = urlsplit(url)

@@ -95,10 +95,10 @@ A name without dashes is that of a positional argument, and ``>`` is the standar
 STEPS = "steps max-steps n-steps num-steps train-steps training-steps updates \
 iterations max-iterations num-iterations iters max-iters n-iters num-iters"
 """Names for the number of training steps. minichar counts epochs."""
-SCHEDULE = "warmup-iters warmup-steps decay-lr lr-decay-iters min-lr lr-decay-every lr-decay-factor \
-lr-schedule lr-scheduler scheduler learning-rate-schedule"
-DROPPED = f"accurate-gpu-timing input-h5 input-json batchnorm reset-iterations gpu-backend speed-benchmark \
-memory-benchmark checkpoint-name n-head compile clipvalue clipnorm optimizer optim {SCHEDULE}"
+DROPPED = "accurate-gpu-timing input-h5 input-json batchnorm reset-iterations gpu-backend speed-benchmark \
+memory-benchmark checkpoint-name n-head compile clipvalue clipnorm optimizer optim warmup-iters warmup-steps \
+decay-lr lr-decay-iters min-lr lr-decay-every lr-decay-factor lr-schedule lr-scheduler scheduler \
+learning-rate-schedule"
 """Options without an equivalent."""
 A_TEXT = r".*\.txt"
 BY_VALUE: Mapping[str, Forms] = by_name(
@@ -133,14 +133,6 @@ BY_VALUE: Mapping[str, Forms] = by_name(
 A form applies only if the command has the option in it.
 """
 
-NOTES = by_name(
-    {
-        "optimizer optim": "the optimiser is always RMSprop",
-        SCHEDULE: "the schedule is set by --warmup and --learning-rate-decay",
-        "verbose debug": "all messages are printed by default",
-    }
-)
-"""Notes on some of the dropped options."""
 
 EXPLAINED = by_name(
     {
@@ -174,19 +166,7 @@ An explanation applies only if the command has all options in it, except for tho
 
 
 class Unknown(NamedTuple):
-    """An option that cannot be translated.
-
-    Attributes
-    ----------
-    name : str
-        The option as the user typed it.
-    key : str
-        The option in lower case, without dashes at the start and with hyphens between words.
-    value : str
-        Its value, or an empty string if it has none.
-    explanation : str
-        What to use instead (`EXPLAINED`), or an empty string.
-    """
+    """An option that cannot be translated: as typed, its key in `RENAMED`, its value, and what to use."""
 
     name: str
     key: str
@@ -202,12 +182,8 @@ class Translation(NamedTuple):
     words : list of str
     last : list of str
         Words that follow `words`, quoted for a shell.
-    renamed : list of str
-        The options that minichar spells differently or does not have, as the user typed them.
-    dropped : list of str
-        The options in `renamed` that have no equivalent.
-    notes : list of str
-        The notes in `NOTES` on the options in `dropped`.
+    renamed, dropped : list of str
+        The options that are spelled differently or do not exist, as typed, and those without an equivalent.
     unknown : list of Unknown
         The options that cannot be translated.
     """
@@ -216,25 +192,17 @@ class Translation(NamedTuple):
     last: list[str]
     renamed: list[str]
     dropped: list[str]
-    notes: list[str]
     unknown: list[Unknown]
 
 
 def translate(typed: Sequence[str], options: Mapping[str, Forms], interspersed: bool = True) -> Translation:
-    """Translate a command line.
+    """Translate a command line with the forms of the command's options, positional arguments and subcommands.
 
     An option with one dash is interpreted as in char-rnn or torch-rnn, even if minichar has an option with
-    the same name. For example, ``-sample 0`` is translated to ``--argmax``.
-
-    Parameters
-    ----------
-    typed : sequence of str
-    options : mapping
-        The forms of the command's options (such as ``--rnn-size``), positional arguments and subcommands.
-    interspersed : bool
-        Whether options can follow positional arguments. In a group of commands, they cannot.
+    the same name. For example, ``-sample 0`` is translated to ``--argmax``. If `interspersed` is False, as in
+    a group of commands, options cannot follow positional arguments.
     """
-    words, last, renamed, dropped, notes, unknown = result = Translation([], [], [], [], [], [])
+    words, last, renamed, dropped, unknown = result = Translation([], [], [], [], [])
     rest = list(typed)
     while rest and rest[0] != "--":
         word = rest.pop(0)
@@ -272,8 +240,6 @@ def translate(typed: Sequence[str], options: Mapping[str, Forms], interspersed: 
             ]
         if not template:
             dropped.append(name)
-            if (note := NOTES.get(key)) and note not in notes:
-                notes.append(note)
         if not interspersed and new and not new.startswith("-"):  # a subcommand
             break
     words += rest

@@ -98,10 +98,7 @@ class Report:
 
     @contextmanager
     def display(self) -> Iterator[None]:
-        """Context manager for writing to standard error. If a write fails, training continues silently.
-
-        A write fails if, for example, the terminal has been closed or the output is piped to ``head``.
-        """
+        """Write to standard error. If the terminal or pipe has been closed, training continues silently."""
         try:
             yield
         except OSError:

@@ -6,22 +6,37 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import PATH, CellName, Escaped, Minutes, OneOf, group
-from minichar.cli.saving import SAVING
+from minichar.cli.options import PATH, CellName, Decorator, Escaped, OneOf, group
+from minichar.training.choose import STEPS_PER_VAL_CHUNK
 from minichar.training.recipes import RECIPES, table
 from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import SS_SCHEDULES
 from minichar.training.settings import DTYPES, SPLITS, Settings
 
-DEFAULT = Settings()
 LIST = "list"
 """Value of ``--recipe`` that prints the recipes."""
 
-recipe = group("Recipe")
-text = group("Text")
-model = group("Model")
-training = group("Training")
-ss = group("Scheduled sampling")
+
+def settings_group(heading: str) -> Callable[..., Decorator]:
+    """Return `group` with the defaults of `Settings`."""
+    option, defaults = group(heading), Settings()
+
+    def setting(*names: str, **attributes: Any) -> Decorator:
+        field = names[0].partition("/")[0].removeprefix("--").replace("-", "_")
+        if hasattr(defaults, field):
+            attributes.setdefault("default", getattr(defaults, field))
+        return option(*names, **attributes)
+
+    return setting
+
+
+recipe = settings_group("Recipe")
+text = settings_group("Text")
+model = settings_group("Model")
+training = settings_group("Training")
+ss = settings_group("Scheduled sampling")
+saving = settings_group("Evaluation and checkpoints")
+output = settings_group("Output")
 
 
 def list_recipes(ctx: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
@@ -42,7 +57,6 @@ def only_one(ctx: click.Context, parameter: click.Parameter, paths: tuple[Path, 
 OPTIONS = (
     recipe(
         "--recipe",
-        default=DEFAULT.recipe,
         metavar="NAME",
         type=OneOf([*RECIPES, LIST]),
         is_eager=True,
@@ -73,16 +87,14 @@ OPTIONS = (
         type=PATH,
         help="Test text. It is evaluated only once, at the end of the run.",
     ),
-    text("--encoding", default=DEFAULT.encoding, help="Text encoding, such as utf-8 or gb18030."),
+    text("--encoding", help="Text encoding, such as utf-8 or gb18030."),
     text(
         "--min-freq",
-        default=DEFAULT.min_freq,
         metavar="N",
         help="Replace characters that occur fewer than N times with the unknown token. 0: keep all.",
     ),
     text(
         "--reset-on",
-        default=DEFAULT.reset_on,
         type=Escaped(),
         metavar="STR",
         show_default=False,
@@ -92,38 +104,25 @@ OPTIONS = (
     text(
         "--split",
         rare=True,
-        default=DEFAULT.split,
         type=OneOf(SPLITS),
         help="columns: validate on the end of every stream, as in char-rnn. "
         "tail: validate on the end of the text, as in torch-rnn and nanoGPT. The tail is "
         "harder to predict.",
     ),
-    text(
-        "--train-frac", rare=True, default=DEFAULT.train_frac, help="Fraction of the text used for training."
-    ),
+    text("--train-frac", rare=True, help="Fraction of the text used for training."),
     text(
         "--val-frac",
         rare=True,
-        default=DEFAULT.val_frac,
         help="Fraction of the text used for validation. The remaining text is used for testing.",
     ),
-    model(
-        "--model",
-        auto=CellName(),
-        help="Cell: lstm remembers longest, gru is faster.",
-    ),
+    model("--model", auto=CellName(), help="Cell: lstm remembers longest, gru is faster."),
     model(
         "--rnn-size",
         auto=click.INT,
         metavar="H",
         help="Hidden units per layer. Twice as many can take four times as long to train.",
     ),
-    model(
-        "--num-layers",
-        default=DEFAULT.num_layers,
-        metavar="L",
-        help="Number of stacked layers, usually 2 or 3.",
-    ),
+    model("--num-layers", metavar="L", help="Number of stacked layers, usually 2 or 3."),
     model(
         "--dropout",
         auto=click.FLOAT,
@@ -133,7 +132,6 @@ OPTIONS = (
     model(
         "--weight-drop",
         rare=True,
-        default=DEFAULT.weight_drop,
         metavar="P",
         help="DropConnect probability for the recurrent weights. Try 0.1 to 0.3 if the model overfits.",
     ),
@@ -146,23 +144,17 @@ OPTIONS = (
         "makes the model smaller if the vocabulary is large, as in Chinese. 0: one-hot vectors.",
     ),
     model(
-        "--tied/--no-tied",
-        rare=True,
-        default=DEFAULT.tied,
-        show_default="auto",
-        help="Use the readout's weights as the embedding.",
+        "--tied/--no-tied", rare=True, show_default="auto", help="Use the readout's weights as the embedding."
     ),
     model(
         "--layer-norm/--no-layer-norm",
         rare=True,
-        default=DEFAULT.layer_norm,
         show_default="auto",
         help="Normalise the pre-activations of each gate. Epochs take longer, but fewer are needed.",
     ),
     training(
         "--max-time",
-        default=DEFAULT.max_time,
-        type=Minutes(),
+        metavar="MINUTES",
         help="Choose the options for a run of this many minutes on this machine, and end it in time. "
         "0: no limit.",
     ),
@@ -179,10 +171,7 @@ OPTIONS = (
         help="Sequences per batch. More are faster per character but make fewer updates.",
     ),
     training(
-        "--seq-length",
-        auto=click.INT,
-        metavar="T",
-        help="Time steps per chunk in truncated backpropagation.",
+        "--seq-length", auto=click.INT, metavar="T", help="Time steps per chunk in truncated backpropagation."
     ),
     training(
         "--patience",
@@ -195,7 +184,6 @@ OPTIONS = (
     training(
         "--epoch-reset/--no-epoch-reset",
         rare=True,
-        default=DEFAULT.epoch_reset,
         help="Start each epoch from a zero state or, as in char-rnn, from the state at the end of the "
         "previous epoch.",
     ),
@@ -214,21 +202,18 @@ OPTIONS = (
     training(
         "--learning-rate-decay",
         rare=True,
-        default=DEFAULT.learning_rate_decay,
         help="Factor applied to the learning rate after each epoch, starting at the end of epoch "
         "--learning-rate-decay-after. 1: no decay.",
     ),
     training(
         "--learning-rate-decay-after",
         rare=True,
-        default=DEFAULT.learning_rate_decay_after,
         metavar="N",
         help="Number of epochs before the learning rate starts to decay.",
     ),
     training(
         "--decay-rate",
         rare=True,
-        default=DEFAULT.decay_rate,
         help="Decay rate of RMSprop's running mean square, from 0 to 1. Larger values average over more "
         "steps.",
     ),
@@ -242,7 +227,6 @@ OPTIONS = (
     training(
         "--ema",
         rare=True,
-        default=DEFAULT.ema,
         metavar="DECAY",
         help="Average the weights over about 1 / (1 - DECAY) steps, and use the average as the model in "
         "evaluations and checkpoints. 0: off.",
@@ -250,40 +234,28 @@ OPTIONS = (
     training(
         "--grad-clip",
         rare=True,
-        default=DEFAULT.grad_clip,
         help="Clip each element of the gradient (summed over T, averaged over B) to ± this value. 0: off.",
     ),
     training(
-        "--clip-norm",
-        rare=True,
-        default=DEFAULT.clip_norm,
-        help="Clip the norm of the gradient of the mean loss to this value. 0: off.",
+        "--clip-norm", rare=True, help="Clip the norm of the gradient of the mean loss to this value. 0: off."
     ),
-    training("--seed", default=DEFAULT.seed, help="Random seed. Runs with the same seed are identical."),
+    training("--seed", help="Random seed. Runs with the same seed are identical."),
     training(
         "--dtype",
         rare=True,
-        default=DEFAULT.dtype,
         type=OneOf(DTYPES),
         help="Data type of the weights. float64 is half as fast and rarely gives better results.",
     ),
     ss(
         "--use-ss/--no-use-ss",
-        default=DEFAULT.use_ss,
         help="Sometimes feed the model its own predictions, so that it learns to recover from mistakes.",
     ),
-    ss("--start-ss", rare=True, default=DEFAULT.start_ss, help="Teacher-forcing ratio in the first epoch."),
-    ss(
-        "--decay-ss",
-        rare=True,
-        default=DEFAULT.decay_ss,
-        help="Decay of the ratio per epoch (d in --ss-schedule).",
-    ),
-    ss("--min-ss", rare=True, default=DEFAULT.min_ss, help="Minimum teacher-forcing ratio."),
+    ss("--start-ss", rare=True, help="Teacher-forcing ratio in the first epoch."),
+    ss("--decay-ss", rare=True, help="Decay of the ratio per epoch (d in --ss-schedule)."),
+    ss("--min-ss", rare=True, help="Minimum teacher-forcing ratio."),
     ss(
         "--ss-schedule",
         rare=True,
-        default=DEFAULT.ss_schedule,
         type=OneOf(SS_SCHEDULES),
         help="Teacher-forcing ratio after e epochs. linear: start - d·e; exponential: start·(1 - d)^e; "
         "inverse-sigmoid: start / (1 + d·exp(d·e)), which decreases slowly at first (try d = 0.2).",
@@ -291,11 +263,55 @@ OPTIONS = (
     ss(
         "--ss-feed",
         rare=True,
-        default=DEFAULT.ss_feed,
         type=OneOf(SS_FEEDS),
         help="Sample the prediction from the model's distribution, or use the most likely character.",
     ),
-    *SAVING,
+    saving("--checkpoint-dir", metavar="DIR", type=PATH, help="Directory for checkpoints."),
+    saving(
+        "--savefile",
+        rare=True,
+        metavar="NAME",
+        show_default=False,
+        help="Checkpoints are named lm_NAME_epoch<epoch>_<validation loss>.npz.  [default: the cell type]",
+    ),
+    saving(
+        "--eval-val-every",
+        rare=True,
+        auto=click.INT,
+        metavar="N",
+        help="Evaluate and save a checkpoint every N chunks of B×T characters, and at the end of the run. "
+        "auto: after each epoch and at least every two minutes, or less often if evaluations would take more "
+        "than 10% of the time.",
+    ),
+    saving(
+        "--max-val-chunks",
+        rare=True,
+        auto=click.INT,
+        metavar="N",
+        help="Use only the first N validation chunks in each evaluation. "
+        f"auto: one chunk per {STEPS_PER_VAL_CHUNK} training steps between evaluations "
+        "(about 10% of the time, or more if the run is shorter than an epoch). 0: all.",
+    ),
+    saving(
+        "--checkpoint-every",
+        rare=True,
+        metavar="SECONDS",
+        help="Save lm_NAME_latest.npz when this much time has passed since the last checkpoint, so that "
+        "little progress is lost if the process is killed. 0: never.",
+    ),
+    saving(
+        "--keep",
+        rare=True,
+        metavar="N",
+        help="Keep only the N best checkpoints and the newest one, of those saved since the run was started "
+        "or resumed. 0: keep all.",
+    ),
+    output(
+        "--sample-every",
+        rare=True,
+        metavar="N",
+        help="Print a line of generated text every N evaluations. 0: never.",
+    ),
 )
 
 

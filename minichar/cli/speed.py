@@ -39,14 +39,8 @@ def duration(seconds: float) -> str:
 def expected_end(iteration: int, total: int, left: float, per_step: float) -> int:
     """Return the step at which the run is expected to end: `total`, or earlier because of a time limit.
 
-    The result is larger than `iteration`, even at the time limit, unless `iteration` is the last step.
-
-    Parameters
-    ----------
-    iteration, total : int
-        The current step and the number of steps without a time limit.
-    left, per_step : float
-        Seconds until the time limit, and seconds per step.
+    There are `left` seconds until the limit. The result is larger than `iteration`, even at the limit, unless
+    `iteration` is the last step.
     """
     steps = min(left / max(per_step, 1e-9), total)
     return min(total, iteration + max(1, round(steps)))

@@ -31,14 +31,9 @@ def stopping(work: Stoppable, say: Callable[[str], None]) -> Iterator[list[int]]
     """Save a checkpoint and stop training on any of the signals in `STOP`.
 
     A second signal at least `PATIENCE` seconds later raises KeyboardInterrupt, unless all progress has been
-    saved or is being saved. All later signals are ignored until the end of the ``with`` block. Yields a
-    list to which the number of the first signal is appended.
-
-    Parameters
-    ----------
-    work : Stoppable
-    say : callable
-        ``say(line)`` prints a line, and must be safe to call from a signal handler.
+    saved or is being saved. All later signals are ignored until the end of the ``with`` block. Yields a list
+    to which the number of the first signal is appended. Like `work.stop`, ``say(line)`` must be safe to call
+    from a signal handler.
     """
     received: list[int] = []
     patient_until = inf

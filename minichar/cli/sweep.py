@@ -12,7 +12,6 @@ from minichar.cli.given import given_by_user
 from minichar.cli.options import (
     PATH,
     Integer,
-    Minutes,
     announce_waits,
     devices,
     group,
@@ -21,8 +20,7 @@ from minichar.cli.options import (
 )
 from minichar.cli.planned import train_command
 from minichar.cli.renamed import RENAMED
-from minichar.cli.saving import output
-from minichar.cli.settings import settings_options
+from minichar.cli.settings import output, settings_options
 from minichar.cli.steps import TrainingCommand
 from minichar.cli.stopping import stopping
 from minichar.cli.sweep_report import SweepReport
@@ -91,7 +89,7 @@ class Search(click.types.StringParamType):
     "--max-time",
     "minutes",
     default=0.0,
-    type=Minutes(),
+    metavar="MINUTES",
     help="Stop the sweep after this many minutes. The next run continues the unfinished trial. 0: no limit.",
 )
 @searching(

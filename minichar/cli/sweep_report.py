@@ -16,17 +16,9 @@ BEST = 10
 
 
 class SweepReport:
-    """Context manager that reports the events of a sweep.
+    """Context manager that reports the events of a sweep of `trials` trials. `quiet` hides the progress line.
 
-    Parameters
-    ----------
-    sweep : Sweep
-    trials : int
-        Number of trials in the whole sweep.
-    quiet : bool
-        Hide the progress line, even on a terminal.
-    in_environment : bool
-        Whether the database URL comes from an environment variable.
+    A database URL from the environment is not repeated in a command, because it may contain a password.
     """
 
     def __init__(self, sweep: Sweep, trials: int, quiet: bool, in_environment: bool = False) -> None:

@@ -19,8 +19,7 @@ from minichar.cli.options import MODEL, PATH, Integer, chunk_kernel, devices, tf
 from minichar.cli.planned import plan_lines
 from minichar.cli.ranks import Silent, all_ranks
 from minichar.cli.report import Report
-from minichar.cli.saving import output, saving
-from minichar.cli.settings import settings_options
+from minichar.cli.settings import output, saving, settings_options
 from minichar.cli.steps import TrainingCommand
 from minichar.cli.stopping import stopping
 from minichar.devices.backend import Backend
@@ -28,7 +27,6 @@ from minichar.errors import MinicharError, quoted
 from minichar.files import writing
 from minichar.formats.convert import check_resumable, load_model
 from minichar.training.recipes import settings_from
-from minichar.training.settings import Settings
 from minichar.training.start import begin, begin_from, resume, with_mode_notes, with_yardstick
 
 STDIN = Path("-")
@@ -41,7 +39,6 @@ NEWEST = "--newest"
 @saving(
     "--title",
     rare=True,
-    default=Settings().title,
     metavar="TEXT",
     show_default=False,
     help="Name of the model on the web page and in `minichar inspect`.  [default: the name of the text]",
@@ -175,13 +172,7 @@ def command(
 
 
 def folder_of_run(checkpoint: Path, folder: Path, given: bool) -> Path:
-    """Return the directory of the run to resume: --checkpoint-dir if given, else the checkpoint's directory.
-
-    Raises
-    ------
-    MinicharError
-        If `checkpoint` is a directory without a checkpoint, or a file that cannot store training state.
-    """
+    """Return the directory of the run to resume: `folder` if given, else the directory of the checkpoint."""
     check_resumable(checkpoint)
     if checkpoint.is_dir() or checkpoint == folder:
         checkpoints_in(checkpoint)  # raises if there is no checkpoint
@@ -195,11 +186,6 @@ def save_stdin(directory: Path, undo: ExitStack) -> Path:
 
     Closing `undo` deletes all new files and directories, so that a corrected text can be piped to the same
     command.
-
-    Raises
-    ------
-    MinicharError
-        If standard input is empty, or the file cannot be written or already contains different text.
     """
     if sys.stdin.isatty():
         click.echo("reading the text from standard input; press Ctrl-D to finish", err=True)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 from minichar.sampling.choice import NOT_FINITE
@@ -25,8 +24,6 @@ SHOWN = {"rnn": "h", "lstm": "ifo", "gru": "rz", "gru-reset-before": "rz"}
 """The gates in [0, 1] that are plotted as histograms, by cell; by default, the value in `UNITS` is plotted.
 Register those of your cell here."""
 BINS = 20
-SATURATED = 0.1
-"""A gate value this close to either end of its range counts as saturated, as in Karpathy et al. (2015)."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +35,16 @@ class Gate:
     layer : int
         The layer number, starting at 1.
     name : str
-    low, high : float
-        The range of the values.
+    low : float
+        The lowest possible value. The highest is 1.
     shares : array, (BINS,)
-        Histogram: the fraction of values in each of BINS equal-width bins.
-    left, right : float
-        The fractions of values within `SATURATED` of the low and high ends of the range.
+        Histogram: the fraction of values in each of `BINS` equal-width bins.
     """
 
     layer: int
     name: str
     low: float
-    high: float
     shares: np.ndarray
-    left: float
-    right: float
 
 
 @dataclass(frozen=True)
@@ -96,11 +88,14 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
     config, N, k = model.config, len(ids), min(ALTERNATIVES, model.config.vocab_size)
     to_device, to_host = model.parameters.backend.to_device, model.parameters.backend.to_host
     network, resets = model.network(CHUNK, 1), model.resets(ids)
+    unit = UNITS.get(config.model, "h")
+    names = list(SHOWN.get(config.model, [unit]))  # the G gates
+    low = -1.0 if names == [unit] else 0.0
+    counts = np.zeros((config.num_layers, len(names), BINS))  # (L, G, BINS)
     states = np.zeros((config.num_layers, config.rnn_size, N))  # (L, H, N)
     surprise = np.full(N, np.nan)  # (N,)
     likeliest = np.zeros((N, k), dtype=np.intp)  # (N, k)
     probability = np.zeros((N, k))  # (N, k)
-    spreads = [_Spread(config) for _ in network.layers]
 
     for start in range(0, N, CHUNK):
         chunk = ids[start : start + CHUNK, None].astype(np.intp)  # (n, 1)
@@ -110,13 +105,17 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
             logits = to_host(network.forward(to_device(chunk), n))[:, :, 0]  # (n, V)
         if not np.isfinite(logits).all():
             raise MinicharError(NOT_FINITE)
-        for layer, spread, state in zip(network.layers, spreads, states, strict=True):
+        for layer, state, histograms in zip(network.layers, states, counts, strict=True):
             steps = [layer.values(t) for t in range(n)]
             values = {
                 name: np.stack([to_host(step[name])[:, 0] for step in steps], axis=1) for name in steps[0]
             }  # (H, n)
-            state[:, start : start + n] = values[UNITS.get(config.model, "h")]
-            spread.add(values)
+            state[:, start : start + n] = values[unit]
+            for name, histogram in zip(names, histograms, strict=True):
+                if name not in values:
+                    known = ", ".join(sorted(values))
+                    raise MinicharError(f"the cell has no {name!r} to show; it has {known}")
+                histogram += np.histogram(values[name], BINS, (low, 1.0))[0]
 
         # The logits after each character predict the next character.
         log_p = log_softmax(logits.astype("float64"))  # (n, V)
@@ -127,7 +126,12 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
         likeliest[there] = np.argsort(-log_p, axis=1, kind="stable")[:, :k]
         probability[there] = np.exp(np.take_along_axis(log_p, likeliest[there], axis=1))
         network.carry()
-    gates = [gate for i, spread in enumerate(spreads, 1) for gate in spread.gates(i)]
+    counts /= counts.sum(axis=2, keepdims=True)
+    gates = [
+        Gate(i, name, low, shares)
+        for i, layer in enumerate(counts, start=1)
+        for name, shares in zip(names, layer, strict=True)
+    ]
     return Activity(states, surprise, likeliest, probability, gates)
 
 
@@ -135,33 +139,3 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     """Return the log-softmax of each row of logits ``(n, V)``."""
     shifted = logits - logits.max(axis=1, keepdims=True)  # (n, V)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-
-
-class _Spread:
-    """Histograms of a layer's gates."""
-
-    def __init__(self, config: Config) -> None:
-        unit = UNITS.get(config.model, "h")
-        self.names = list(SHOWN.get(config.model, [unit]))
-        self.low = -1.0 if self.names == [unit] else 0.0
-        self.counts = {name: np.zeros(BINS, dtype=np.int64) for name in self.names}
-        self.left, self.right = dict.fromkeys(self.names, 0), dict.fromkeys(self.names, 0)
-
-    def add(self, values: dict[str, np.ndarray]) -> None:
-        """Add the values at n time steps, a dict of ``(H, n)`` arrays, to the histograms."""
-        for name in self.names:
-            if name not in values:
-                raise MinicharError(f"the cell has no {name!r} to show; it has {', '.join(sorted(values))}")
-            self.counts[name] += np.histogram(values[name], BINS, (self.low, 1.0))[0]
-            self.left[name] += int((values[name] < self.low + SATURATED).sum())
-            self.right[name] += int((values[name] > 1.0 - SATURATED).sum())
-
-    def gates(self, layer: int) -> list[Gate]:
-        """Return the distribution of each gate, with counts converted to fractions."""
-        total = int(next(iter(self.counts.values())).sum())
-        return [
-            Gate(
-                layer, name, self.low, 1.0, counts / total, self.left[name] / total, self.right[name] / total
-            )
-            for name, counts in self.counts.items()
-        ]

@@ -13,20 +13,7 @@ from minichar.text.ngram import Yardstick, yardstick_of
 
 
 class Curve(NamedTuple):
-    """The history of a run, and what is compared with it.
-
-    Attributes
-    ----------
-    name : str
-        The run's name in the legend.
-    history : History
-    yardstick : Yardstick or None
-        None if it was not measured.
-    parameters : int
-        Number of parameters of the model.
-    seconds : float or None
-        Time spent in training; None if unknown.
-    """
+    """The history of a run, its name in the legend, and what is compared with it. Unknown values are None."""
 
     name: str
     history: History
@@ -36,13 +23,7 @@ class Curve(NamedTuple):
 
 
 def read_curve(path: Path, name: str) -> Curve:
-    """Return the curve for the history stored in a checkpoint.
-
-    Raises
-    ------
-    MinicharError
-        If the file is not a checkpoint or contains no measurements.
-    """
+    """Return the history stored in a checkpoint, or raise a `MinicharError` if there is none."""
     if path.exists() and not may_have_state(path):
         raise MinicharError(f"{path} has no training history: only .npz checkpoints have one")
     history = load_history(path)

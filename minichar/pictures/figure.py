@@ -25,19 +25,6 @@ MARKED = 1000
 """Maximum number of evaluations for which each one has a marker."""
 
 
-def figure_format(path: Path) -> str:
-    """Return the figure format given by the suffix of `path`: ``svg`` or ``png``.
-
-    Raises
-    ------
-    MinicharError
-        If the suffix is unknown.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise MinicharError(f"cannot plot to {path}: its name must end in {' or '.join(FORMATS)}")
-    return path.suffix.lower().removeprefix(".")
-
-
 @contextmanager
 def drawing(path: Path, width: float, height: float) -> Iterator[Any]:
     """Yield an empty Matplotlib figure, and save it unless the ``with`` block raises an exception.
@@ -47,27 +34,22 @@ def drawing(path: Path, width: float, height: float) -> Iterator[Any]:
     MinicharError
         If the suffix is unknown, Matplotlib is missing, or the file cannot be written.
     """
-    kind = figure_format(path)
+    kind = path.suffix.lower()
+    if kind not in FORMATS:
+        raise MinicharError(f"cannot plot to {path}: its name must end in {' or '.join(FORMATS)}")
     matplotlib = need("matplotlib", "plot", what="a figure")
     figure_module = need("matplotlib.figure", "plot", what="a figure")
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing from font"
-        )  # missing glyphs are drawn as boxes
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # drawn as a box
         figure = figure_module.Figure(figsize=(width, height), layout="constrained")
         yield figure
         with writing(path) as file:
-            figure.savefig(file, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
+            metadata = {"Date": None} if kind == ".svg" else None
+            figure.savefig(file, format=kind[1:], dpi=150, metadata=metadata)
 
 
 def save_figure(curves: Sequence[Curve], path: Path) -> None:
-    """Plot the losses, learning rate and teacher-forcing ratio versus epoch.
-
-    Raises
-    ------
-    MinicharError
-        If the suffix is unknown, Matplotlib is missing, or the file cannot be written.
-    """
+    """Plot the losses, learning rate and teacher-forcing ratio versus epoch (see `drawing`)."""
     with drawing(path, 8, 6) as figure:
         above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
         ratios = below.twinx()

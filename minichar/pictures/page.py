@@ -19,20 +19,9 @@ MAX_UNITS = 256
 
 
 def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:
-    """Return the HTML page.
+    """Return the HTML page for a model and an encoded text ``(N,)``. `about`, its heading, identifies both.
 
-    Parameters
-    ----------
-    model : CharRNN
-    ids : array of int, (N,)
-        The encoded text to show.
-    about : str
-        Page heading that identifies the model and the text.
-
-    Raises
-    ------
-    MinicharError
-        If the model's weights are corrupted.
+    If the model's weights are corrupted, this raises a `MinicharError`.
     """
     activity = read_activity(model, ids)
     text = model.vocabulary.decode(ids)
@@ -61,13 +50,7 @@ def make_page(model: CharRNN, ids: np.ndarray, about: str) -> str:
         ],
         # One signed byte per state, grouped by unit; 127 represents 1.
         "states": b64encode(np.round(states[order] * 127).astype(np.int8).tobytes()).decode(),
-        "gates": [
-            {
-                **{name: getattr(gate, name) for name in ("layer", "name", "low", "high", "left", "right")},
-                "shares": np.round(gate.shares, 5).tolist(),
-            }
-            for gate in activity.gates
-        ],
+        "gates": [{**vars(gate), "shares": np.round(gate.shares, 5).tolist()} for gate in activity.gates],
     }
     template = files("minichar.pictures").joinpath("page.html").read_text(encoding="utf-8")
     return template.replace("@DATA@", as_script(data))

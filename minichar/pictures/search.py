@@ -20,14 +20,9 @@ LABEL = 10
 
 @dataclass(frozen=True)
 class Axis:
-    """A vertical axis, with one value per trial.
+    """A vertical axis with one value per trial, on the scale "linear", "log" or "choices".
 
-    Attributes
-    ----------
-    name : str
-    values : sequence
-    scale : {"linear", "log", "choices"}
-        Choices are equally spaced, in increasing order. None is below all other choices.
+    Choices are equally spaced, in increasing order. None is below all other choices.
     """
 
     name: str
@@ -107,13 +102,7 @@ def _column(axis: Axis, width: int) -> list[str]:
 
 
 def save_search_figure(axes: Sequence[Axis], importance: Mapping[str, float], path: Path) -> None:
-    """Draw the plots with Matplotlib. Each trial is a line, with the best on top in a different colour.
-
-    Raises
-    ------
-    MinicharError
-        If the suffix is unknown, Matplotlib is missing, or the file cannot be written.
-    """
+    """Draw the plots with `drawing`. Each trial is a line, with the best on top in a different colour."""
     with drawing(path, 4 + 1.6 * len(axes), 4) as figure:
         bars, lines = figure.subplots(1, 2, width_ratios=(1, 0.6 * len(axes)))
         bars.barh([*importance], [*importance.values()], color=COLOURS[0], gid="importance")

@@ -32,16 +32,9 @@ LOG = ":log"
 
 @dataclass(frozen=True)
 class Dimension:
-    """One dimension of the search space: an option with a range of values or a list of choices.
+    """One dimension of the search space: an option, and the ends of a range of values or a list of choices.
 
-    Attributes
-    ----------
-    name : str
-        Python name of the option, for example ``rnn_size``.
-    values : tuple
-        The ends of the range, or the choices.
-    is_range, log : bool
-        Whether the values are a range, and whether the range is sampled on a logarithmic scale.
+    A range is sampled on a logarithmic scale if `log` is True.
     """
 
     name: str
@@ -75,18 +68,9 @@ class Dimension:
 
 
 def parse(text: str, renamed: Mapping[str, str] | None = None) -> Dimension:
-    """Return the dimension described by ``NAME=VALUES``.
+    """Return the dimension described by ``NAME=VALUES``, or raise a `MinicharError` if it is invalid.
 
-    Parameters
-    ----------
-    text : str
-    renamed : mapping, optional
-        Option names in other programs, mapped to minichar's names, for suggestions in error messages.
-
-    Raises
-    ------
-    MinicharError
-        If the option does not exist or cannot be searched, or a value has the wrong type.
+    For suggestions in error messages, `renamed` maps option names in other programs to minichar's names.
     """
     written, equals, values = text.partition("=")
     name = written.strip().lstrip("-").replace("-", "_")
@@ -131,13 +115,7 @@ def convert(name: str, word: str) -> Any:
 
 
 def read_space(path: Path) -> list[Dimension]:
-    """Return the dimensions defined in a TOML file with one key per option.
-
-    Raises
-    ------
-    MinicharError
-        If the file cannot be read, or a dimension is invalid.
-    """
+    """Return the dimensions defined in a TOML file with one key per option."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -148,13 +126,7 @@ def read_space(path: Path) -> list[Dimension]:
 
 
 def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:
-    """Check that the options in `given` are valid in combination with the values of each dimension.
-
-    Raises
-    ------
-    MinicharError
-        If an option is specified more than once, or one of the values is invalid.
-    """
+    """Raise a `MinicharError` if an option is specified twice, or a value cannot be combined with `given`."""
     names = [each.name for each in space]
     for name in names:
         if name in given or names.count(name) > 1:

@@ -45,7 +45,7 @@ WAIT = 60.0
 
 @dataclass(frozen=True)
 class Plan:
-    """The options shared by all processes of a sweep.
+    """The options shared by all processes of a sweep. Invalid options raise a `MinicharError`.
 
     Attributes
     ----------
@@ -55,15 +55,10 @@ class Plan:
     search : list of str
         The search space, as values of ``--search``.
     study, database : str
-        Name of the study, and URL of its database without the password. `study` and `database` are empty in a
-        new plan.
+        Name of the study, and URL of its database without the password. `study` and `database` are empty
+        in a new plan.
     digest : str
         Digests of the texts (`minichar.text.corpus.Corpus`), joined with spaces. Empty in old plans.
-
-    Raises
-    ------
-    MinicharError
-        If a value has the wrong type, an option does not exist, or the search space is invalid.
     """
 
     given: dict[str, Any]
@@ -94,13 +89,7 @@ def is_sweep(folder: Path) -> bool:
 
 
 def read_plan(folder: Path) -> Plan:
-    """Return the plan of the sweep in a directory.
-
-    Raises
-    ------
-    MinicharError
-        If the plan is missing or corrupted.
-    """
+    """Return the plan of the sweep in a directory, or raise a `MinicharError` if it cannot be read."""
     try:
         with open(folder / PLAN, encoding="utf-8") as file:
             text = file.read(MAX_PLAN + 1)
@@ -198,12 +187,8 @@ def open_storage(optuna: Any, url: Any) -> Any:
 def check_trials(study: Any, size: int, space: Sequence[Dimension]) -> None:
     """Check everything in a study that the trials of a sweep depend on.
 
-    Raises
-    ------
-    Refused
-        If the trials are not those of a sweep over `space`, numbered from 0 to ``size - 1``.
-    Exception
-        If the database contains invalid values. Optuna raises exceptions of many types.
+    The trials must be those of a sweep over `space`, numbered from 0 to ``size - 1``. Otherwise, this raises
+    `Refused` or, if the database contains invalid values, any of the exceptions that Optuna raises.
     """
     optuna = part("optuna")
     example = optuna.trial.FixedTrial({each.name: each.values[0] for each in space})
@@ -278,11 +263,7 @@ def results(study: Any) -> list[Result]:
 
 @database_errors()
 def importance(study: Any) -> dict[str, float]:
-    """Return the importance of each option, largest first. The importances add up to 1.
-
-    Importances are computed with PED-ANOVA, Optuna's default method, which requires at least two completed
-    trials.
-    """
+    """Return the importance of each option according to PED-ANOVA, largest first. Their sum is 1."""
     if len(results(study)) < 2:
         return {}
     with warnings.catch_warnings():

@@ -125,13 +125,8 @@ class Sweep:
     def run(self, trials: int, minutes: float = 0.0) -> Iterator[Began | Event | Ended]:
         """Run trials, up to a total of `trials` in the sweep, and yield their events.
 
-        Parameters
-        ----------
-        trials : int
-            Maximum number of trials, including those of other processes and earlier runs. If the search space
-            is finite, each combination of values is tried at most once.
-        minutes : float
-            Number of minutes after which `stop` is called; 0 for no limit.
+        The total includes the trials of other processes and earlier runs. If the search space is finite, each
+        combination of values is tried at most once. After `minutes`, unless they are 0, `stop` is called.
         """
         deadline = monotonic() + 60 * minutes if minutes else float("inf")
         with database_errors():
@@ -247,13 +242,7 @@ class Sweep:
 
 
 def check_plan(plan: Plan) -> Corpus:
-    """Check that a plan's training text and options are valid, and return the text.
-
-    Raises
-    ------
-    MinicharError
-        If training would reject an option, or the text cannot be read or has no validation chunks.
-    """
+    """Return the training text of a plan, or raise a `MinicharError` if training would reject the plan."""
     space = plan.space
     check_space(space, plan.given)
     settings = settings_from({**plan.given, **{each.name: each.values[0] for each in space}})

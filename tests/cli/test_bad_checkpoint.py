@@ -69,7 +69,6 @@ DAMAGE = {
     "missing": (lambda p: p.unlink(), "no such checkpoint: 'x.npz'"),
     "truncated": (lambda p: p.write_bytes(p.read_bytes()[:-300]), "it is empty, truncated, or not a zip"),
     "not ours": (lambda p: np.savez(p, a=np.zeros(3)), "it has no minichar header"),
-    "header": (lambda p: change(p, {"config": None}), "its header is incomplete or invalid"),
     "shape": (lambda p: change(p, **{"readout.W": np.zeros((2, 2))}), "readout.W has shape (2, 2)"),
 }
 
@@ -80,33 +79,23 @@ def test_invalid_checkpoint(refused, checkpoint, home, damage):
     os.rename(checkpoint, "x.npz")
     hurt, words = DAMAGE[damage]
     hurt(home / "x.npz")
-    assert words in refused("sample", "x.npz")
-    assert words in refused("inspect", "x.npz")
-    assert words in refused("eval", "x.npz")
+    for command in ("sample", "inspect", "eval", "train --data input.txt --init-from", "train --resume"):
+        assert words in refused(*command.split(), "x.npz")
     if damage != "not ours":  # convert accepts arrays without a model
         assert words in refused("convert", "x.npz", "y.npz")
-    assert words in refused("train", "--data", "input.txt", "--init-from", "x.npz")
-    assert words in refused("train", "--resume", "x.npz")
 
 
 def test_directory_without_checkpoints(refused, home):
     (home / "x").mkdir()
-    for arguments in (
-        ["sample", "x"],
-        ["eval", "x"],
-        ["inspect", "x"],
-        ["convert", "x"],
-        ["train", "--resume", "x"],
-        ["train", "--data", "input.txt", "--init-from", "x"],
-    ):
-        assert "no checkpoint in x/: train one" in refused(*arguments)
+    for command in ("sample", "convert", "train --resume", "train --data input.txt --init-from"):
+        assert "no checkpoint in x/: train one" in refused(*command.split(), "x")
 
 
 def test_a_directory_of_runs(refused, cli, train):
     for trial, rate in enumerate((0.01, 0.05, 0.001)):
         train("--checkpoint-dir", f"runs/trial-{trial}", "--max-epochs", 1, "--learning-rate", rate)
     best = min(Path("runs").glob("*/*.npz"), key=loss_in_name).parent
-    for arguments in (["sample", "runs"], ["eval", "runs"], ["train", "--resume", "runs"]):
+    for arguments in (["sample", "runs"], ["train", "--resume", "runs"]):
         assert refused(*arguments) == (
             f"Error: no checkpoint in runs/: choose one of its subdirectories, such as {best}"
         )
@@ -114,12 +103,7 @@ def test_a_directory_of_runs(refused, cli, train):
 
 @pytest.mark.parametrize(
     ("name", "advice"),
-    [
-        ("x.pt", "start a new run with --init-from"),
-        ("x.safetensors", "start a new run with --init-from"),
-        ("x.onnx", "only .npz checkpoints store it"),
-        ("x.html", "only .npz checkpoints store it"),
-    ],
+    [("x.pt", "start a new run with --init-from"), ("x.onnx", "only .npz checkpoints store it")],
 )
 def test_a_format_without_training_state_cannot_be_resumed(refused, home, name, advice):
     (home / name).write_bytes(b"x")
@@ -129,8 +113,3 @@ def test_a_format_without_training_state_cannot_be_resumed(refused, home, name, 
         minichar.train(resume=name, progress=False)
     (home / name).unlink()
     assert f"no such checkpoint: {name!r}" in refused("train", "--resume", name)
-
-
-def test_converted_model_cannot_be_resumed(refused, cli, checkpoint):
-    path = cli("convert", checkpoint).stdout.strip()
-    assert "use --init-from to start from its weights" in refused("train", "--resume", path)

@@ -13,13 +13,13 @@ from minichar.cli import main, report
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 
-WITHOUT_SS = [
+TRAIN = [
     *("train", "--data", "input.txt", "--rnn-size", "4", "--num-layers", "1", "--seq-length", "4"),
     *("--batch-size", "3", "--max-epochs", "1", "--sample-every", "0", "--quiet"),
     *("--eval-val-every", "4", "--max-val-chunks", "0"),
     *("--train-frac", "0.7", "--val-frac", "0.3", "--dropout", "0.2"),
+    *("--use-ss", "--start-ss", "0.8", "--min-ss", "0.5"),
 ]
-TRAIN = [*WITHOUT_SS, "--use-ss", "--start-ss", "0.8", "--min-ss", "0.5"]
 GRADCHECK = [
     *("gradcheck", "--rnn-size", "2", "--vocab-size", "3", "--seq-length", "2", "--batch-size", "1"),
     *("--num-layers", "1"),
@@ -137,24 +137,6 @@ class TestAuto:
         assert evaluated.stderr.count("device auto") == evaluated.stderr.count(note) == 1
         assert f", on {name}\n" in evaluated.stdout
 
-    def test_a_run_resumes_on_the_kind_of_device_on_which_it_was_saved(self, run):
-        for device, name, computes in (("cpu", "cpu", "NumPy"), ("gpu", "gpu:0", "CuPy")):
-            path = run(*TRAIN, "--device", device, "--checkpoint-dir", device).stdout.strip()
-            stderr = run("train", "--resume", path, "--max-epochs", "2", "--quiet").stderr
-            assert f"device auto: {name}, because the checkpoint was saved on {device}\n" in stderr
-            assert f"device     {computes}" in stderr
-            assert "rounding will" not in stderr
-
-    @pytest.mark.parametrize(("limit", "name"), [(0, "on gpu:0: Double"), (1, "NumPy ")])
-    def test_init_from_chooses_too(self, run, large, limit, name):
-        path = run(*TRAIN, "--device", "cpu").stdout.strip()
-        large(limit)
-        stderr = run(*TRAIN, "--init-from", path, "--checkpoint-dir", "other").stderr
-        assert name in next(line for line in stderr.splitlines() if line.startswith("device "))
-
-    def test_tf32_has_no_effect_if_steps_are_small(self, run):
-        assert NO_TF32.format("device cpu: it requires an NVIDIA GPU")[:-1] in run(*TRAIN, "--tf32").stderr
-
     def test_several_processes_use_the_cpu_and_say_why(self, run, monkeypatch):
         used = []
 
@@ -174,42 +156,28 @@ class TestAuto:
         team.rank = 1
         assert note not in run(*loud, status=1).stderr
 
-    def test_everything_else_uses_the_cpu(self, run, large, path):
-        large(0)
-        assert "; on cpu\n" in run(*GRADCHECK).stderr
-        assert run("sample", path, "--length", "20", "--seed", "5").stderr.endswith(", on cpu, seed 5\n")
-        assert ", on cpu\n" in run("eval", path, "--split", "whole").stdout
-
     @pytest.fixture
     def path(self, run):
         return run(*TRAIN, "--device", "cpu").stdout.strip()
 
-    @pytest.fixture(
-        params=[
-            ("sample", "--length", "20", "--seed", "5"),
-            ("sample", "--length", "20", "--seed", "5", "--num-samples", "2"),
-            ("eval", "--split", "whole"),
-            ("eval", "--split", "whole", "--block", "8"),
+    @pytest.mark.parametrize(
+        ("command", "options", "why"),
+        [
+            ("sample", ("--length", "20", "--seed", "5", "--num-samples", "2"), "each step is small"),
+            ("eval", ("--split", "whole"), "each step is small"),
+            ("eval", ("--split", "whole", "--block", "8"), "blocks are not timed"),
         ],
-        ids=" ".join,
     )
-    def command(self, request, path):
-        """A command for which ``auto`` always selects the CPU."""
-        name, *options = request.param
-        return (name, path, *options)
-
-    def test_commands_that_time_nothing_say_why_they_use_the_cpu(self, run, command):
-        why = "blocks are not timed" if "--block" in command else "each step is small"
+    def test_commands_that_time_nothing_say_why_they_use_the_cpu(
+        self, run, path, command, options, why, monkeypatch
+    ):
+        command = command, path, *options
         note = f"device auto: cpu, because {why}; to use a GPU, add --device gpu\n"
-        named = run(*command, "--device", "cpu")
+        named, chosen = run(*command, "--device", "cpu"), run(*command)
         assert "auto" not in named.stderr
-        for options in ((), ("--device", "auto")):
-            result = run(*command, *options)
-            assert result.stdout == named.stdout
-            assert result.stderr.count("device auto") == result.stderr.count(note) == 1
-            assert "auto" not in run(*command, *options, "--quiet").stderr
-
-    def test_they_do_not_say_it_if_cupy_is_not_installed(self, run, command, monkeypatch):
+        assert chosen.stdout == named.stdout
+        assert chosen.stderr.count("device auto") == chosen.stderr.count(note) == 1
+        assert "auto" not in run(*command, "--quiet").stderr
         monkeypatch.setitem(sys.modules, "cupy", None)
         assert "auto" not in run(*command).stderr
 
@@ -222,17 +190,6 @@ class TestAuto:
     def test_evaluation_does_not_suggest_a_gpu_that_cannot_be_used(self, run, path, gpu):
         gpu.device_.count = 0
         assert "auto" not in run("eval", path, "--split", "whole").stderr
-
-
-def test_auto_without_a_choice_times_and_prints_nothing(run, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    monkeypatch.delattr("minichar.training.device.time_step")
-    trained = run(*TRAIN)
-    assert "device     NumPy" in trained.stderr
-    path = trained.stdout.strip()
-    assert "auto" not in trained.stderr
-    assert "auto" not in run("train", "--resume", path, "--max-epochs", "2", "--quiet").stderr
-    assert run("eval", path, "--quiet").stderr == ""
 
 
 NO_TF32 = "           TF32 has no effect on {}\n"
@@ -258,10 +215,6 @@ class TestTF32:
             modes.clear()
             run("train", "--resume", path, "--max-epochs", epochs, "--device", "gpu", *option)
             assert modes == {mode}
-
-    def test_it_has_no_effect_on_float64(self, run, gpu):
-        stderr = run(*TRAIN, "--device", "gpu", "--tf32", "--dtype", "float64").stderr
-        assert NO_TF32.format("float64 matrix products") in stderr
 
 
 def test_the_chunk_kernel_requires_a_gpu(run):
@@ -291,11 +244,14 @@ class TestFirstStep:
         assert not any(self.NOTICE in line for line in others)
 
     def test_the_notice_is_printed_only_if_the_gpu_is_used(self, run, gpu):
+        assert run(*GRADCHECK, "--device", "gpu").stderr.count(self.NOTICE) == 1
         path = run(*TRAIN, "--device", "cpu").stdout.strip()
         for device, count in (("auto", 0), ("gpu", 1)):
             resumed = run("train", "--resume", path, "--max-epochs", "2", "--device", device)
             assert resumed.stderr.count(self.NOTICE) == count
-        assert run(*TRAIN, "--device", "auto").stderr.count(self.NOTICE) == 0
+        stderr = run(*TRAIN, "--device", "auto", "--tf32").stderr
+        assert self.NOTICE not in stderr
+        assert NO_TF32.format("device cpu: it requires an NVIDIA GPU")[:-1] in stderr
         wrong = run("train", "--data", "missing.txt", "--device", "gpu", status=1)
         assert self.NOTICE not in wrong.stderr
 
@@ -304,15 +260,12 @@ class TestFirstStep:
         assert run(*sample).stderr.count(self.NOTICE) == 1
         assert run(*sample, "--quiet").stderr == ""
 
-    def test_the_gradient_check_prints_the_notice(self, run, gpu):
-        assert run(*GRADCHECK, "--device", "gpu").stderr.count(self.NOTICE) == 1
-        assert self.NOTICE not in run(*GRADCHECK).stderr
-
     def test_there_is_no_notice_if_the_kernels_are_cached_or_the_device_is_the_cpu(self, failing, tmp_path):
         (tmp_path / "kernels").mkdir()
-        for k in range(16):
-            assert self.NOTICE in failing("gpu")
+        for k in range(15):
             (tmp_path / "kernels" / f"{k}.cubin").touch()
+        assert self.NOTICE in failing("gpu")
+        (tmp_path / "kernels" / "15.cubin").touch()
         assert self.NOTICE not in failing("gpu")
         (tmp_path / "kernels" / "0.cubin").unlink()
         assert self.NOTICE not in failing("cpu")
@@ -354,15 +307,9 @@ class TestFailure:
         assert CliRunner().invoke(main, [*TRAIN, "--device", "gpu:1"]).exception is bug
 
 
-@pytest.mark.parametrize(
-    ("options", "differ"),
-    [
-        (TRAIN, "; dropout, DropConnect and scheduled sampling will draw different random numbers\n"),
-        ((*WITHOUT_SS, "--dropout", "0"), "\n"),
-    ],
-)
-def test_resuming_on_another_device_prints_a_note(run, gpu, options, differ):
-    path = run(*options, "--device", "cpu").stdout.strip()
+def test_resuming_on_another_device_prints_a_note(run, gpu):
+    path = run(*TRAIN, "--device", "cpu").stdout.strip()
+    differ = "; dropout, DropConnect and scheduled sampling will draw different random numbers\n"
     for epochs, device, note in (
         ("2", "gpu", f"the checkpoint was saved on cpu: rounding will differ{differ}"),
         ("3", "cpu", ""),

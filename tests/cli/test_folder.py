@@ -47,8 +47,10 @@ def test_a_run_is_resumed_on_the_same_files(cli, trained, folder):
     assert "folder is not the text that" in stderr
 
 
-def test_evaluation_reads_the_folder(cli, trained, folder):
+def test_other_commands_read_the_folder(cli, trained, folder):
     path = trained.stdout.strip()
+    cli("inspect", path, "--html", "page.html")
+    assert "on folder" in Path("page.html").read_text(encoding="utf-8")
     result = cli("eval", path)
     assert "text        folder: validation split" in result.stdout
     assert "from a zero state, reset at the start of each file, " in result.stdout
@@ -65,12 +67,6 @@ def test_the_state_is_reset_at_separators_and_files(cli, folder):
     where = r"reset at 'n.\n' and at the start of each file"
     assert f"the state is {where}: {1 + TEXT.count('n.' + chr(10))} resets in the text\n" in trained.stderr
     assert f", {where}, " in cli("eval", trained.stdout.strip()).stdout
-
-
-def test_the_page_shows_the_folder(cli, trained, folder):
-    cli("inspect", trained.stdout.strip(), "--html", "page.html")
-    assert "on folder" in Path("page.html").read_text(encoding="utf-8")
-    cli("inspect", trained.stdout.strip(), "--text", "folder", "--html", "page.html")
 
 
 def test_the_vocabulary_is_that_of_the_folder(trained, folder):

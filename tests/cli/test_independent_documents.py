@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from click import BadParameter
 from toys import TEXT, parts
 
 from minichar import load
+from minichar.cli.options import Escaped
 from minichar.pictures.activity import read_activity
 from minichar.text.corpus import load_corpus
 from minichar.training.evaluation import evaluate_blocks, evaluate_part, evaluate_whole
@@ -63,16 +65,9 @@ def test_a_separator_is_not_required_in_another_text(cli, path, home):
     assert f"{load(path).evaluate(TEXT[:-1].replace(chr(10), ' ') + ' ').loss:.4f} nats" in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("given", "separator"),
-    [(r".\n", ".\n"), (".\n", ".\n"), ("e ", "e "), ("", "")],
-)
-def test_escape_sequences(train, given, separator):
-    assert load(train("--reset-on", given, "--max-epochs", 0.1)).reset_on == separator
-
-
-@pytest.mark.parametrize("given", [r"\r", "\\", r"a\\\q", "\\\n"])
-def test_unknown_escape_sequences(cli, given):
-    error = cli("train", "--data", "input.txt", "--reset-on", given, status=2).stderr
-    assert error.splitlines()[-1].endswith(r"is not an escape sequence: use one of \n, \t, \\")
-    assert "'--reset-on'" in error.splitlines()[-1]
+def test_escape_sequences():
+    for given, text in ((r".\n", ".\n"), (".\n", ".\n"), (r"e \\", "e \\"), ("", "")):
+        assert Escaped().convert(given, None, None) == text
+    for given in (r"\r", "\\", r"a\\\q", "\\\n"):
+        with pytest.raises(BadParameter, match="is not an escape sequence: use one of "):
+            Escaped().convert(given, None, None)

@@ -1,9 +1,6 @@
-import importlib.metadata
 import os
 import re
 import shlex
-import subprocess
-import sys
 import warnings
 from functools import partial
 from importlib import import_module
@@ -13,7 +10,6 @@ import click
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import ONE_THREAD
 
 import minichar.cli
 from minichar.cli import COMMANDS, SYNONYMS, main
@@ -22,30 +18,24 @@ from minichar.cli.options import is_rare
 from minichar.cli.renamed import BY_VALUE, EXPLAINED, RENAMED, translate
 from minichar.errors import MinicharError, Option
 
-SHOWN = "all messages are printed by default"
 SEVERAL = "to train on several files, put them in a directory and specify it with --data"
 
 
 def test_a_warning_is_one_line(cli, monkeypatch):
     shown, before = [], warnings.formatwarning
 
-    def size(dataset):
+    def examine():
         shown.append(warnings.formatwarning("slow\nly", RuntimeWarning, "file.py", 3, line="x = 1"))
-        return "1"
+        return []
 
-    monkeypatch.setattr("minichar.cli.data._size", size)
-    cli("data", "list")
-    assert {*shown} == {"warning: slow\\nly\n"}
+    monkeypatch.setattr("minichar.cli.doctor.examine", examine)
+    cli("doctor")
+    assert shown == ["warning: slow\\nly\n"]
     assert warnings.formatwarning is before
 
 
-def test_version(cli):
-    assert cli("--version").stdout == f"minichar, version {importlib.metadata.version('minichar')}\n"
-
-
-@pytest.mark.parametrize("option", ["-h", "--help"])
-def test_help(cli, option):
-    text = cli(option).stdout
+def test_help(cli):
+    text = cli("-h").stdout
     for name, words in COMMANDS.items():
         assert re.search(rf"^  {name} +{words}$", text, re.MULTILINE)
     lines = text.splitlines()
@@ -119,18 +109,11 @@ def test_help_describes_every_parameter_in_a_section(cli, words, command):
     [
         ("tarin", "Did you mean `minichar train`?"),
         ("trian --data x", "Did you mean `minichar train`?"),
-        ("evla", "Did you mean `minichar eval`?"),
         ("generate cv --length 9", "Did you mean `minichar sample`?"),
-        ("chat", "Did you mean `minichar sample`?"),
-        ("test cv", "Did you mean `minichar eval`?"),
         ("resume", "Did you mean `minichar train --resume`?"),
-        ("version", "Did you mean `minichar --version`?"),
         ("help", "Did you mean `minichar --help`?"),
         ("help train", "Did you mean `minichar train --help`?"),
-        ("help trian", "Did you mean `minichar --help`?"),
-        ("download names", "Did you mean `minichar data get`?"),
         ("data download names", "Did you mean `minichar data get`?"),
-        ("data lst", "Did you mean `minichar data list`?"),
         ("data names", "Did you mean `minichar data get names`?"),
         *((name, "") for name in ("xyzzy", "run", "start", "cv", "my.txt", "plan", "traits", "evil")),
     ],
@@ -150,152 +133,90 @@ def test_synonyms_of_commands_are_commands():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("given", "words"),
     [
-        ("train --rnnsize 3", "'--rnnsize'. Did you mean '--rnn-size'?"),
-        ("sample --temp 1", "'--temp'. Did you mean '--temperature'?"),
-        ("train --learn 1", "'--learn'. Did you mean '--learning-rate'?"),
-        ("sample --top 1", "'--top'. Did you mean '--top-k' or '--top-p'?"),
-        ("sample --top-q 1", "'--top-q'. Did you mean '--top-p' or '--top-k'?"),
-        ("train --kepe 1", "'--kepe'. Did you mean '--keep'?"),
-        ("sample --lenght 1", "'--lenght'. Did you mean '--length'?"),
-        ("train --type float64", "'--type'. Did you mean '--dtype'?"),
-        ("sample cv —length 5", "'—length'. Did you mean '--length'?"),
-        ("sample –top_k=5 cv", "'–top_k'. Did you mean '--top-k'?"),
-        ("train —rnn-size 64", "'—rnn-size'. Did you mean '--rnn-size'?"),
+        ("train --rnnsize 3", "No such option '--rnnsize'. Did you mean '--rnn-size'?"),
+        ("sample --top 1", "No such option '--top'. Did you mean '--top-k' or '--top-p'?"),
+        ("sample --top-q 1", "No such option '--top-q'. Did you mean '--top-p' or '--top-k'?"),
+        ("train --kepe 1", "No such option '--kepe'. Did you mean '--keep'?"),
+        ("train --type float64", "No such option '--type'. Did you mean '--dtype'?"),
+        ("sample cv —length 5", "No such option '—length'. Did you mean '--length'?"),
+        ("sample –top_k=5 cv", "No such option '–top_k'. Did you mean '--top-k'?"),
+        ("train -rnnsize 64", "No such option '-rnnsize'. Did you mean '--rnn-size'?"),
+        ("train -rnn_size 64 --xyzzy 3", "No such option '--xyzzy'."),
+        ("sample -n_layer 2", "No such option '-n_layer'."),
+        ("train -sample 0", "No such option '-sample'. Did you mean '--sample-every'?"),
+        ("sample -prompt --quiet", "No such option '-prompt'."),
+        ("sample cv -t -2 -1", "No such option '-1'."),
+        ("train --resume -2", "No such option '-2'."),
+        ("data -h2", "No such option '-h2'."),
+        ("train --time 600", "No such option '--time': use --max-time, in minutes"),
+        (
+            "sweep --resume",
+            "No such option '--resume': to continue a sweep, run `minichar sweep` with its --sweep-dir",
+        ),
+        ("eval --version", "No such option '--version': use `minichar --version`"),
+        ("sample cv 'The '", "unexpected argument 'The ': use `minichar sample cv --primetext 'The '`"),
+        (
+            "sample 'a b' '—Hello'",
+            "unexpected argument '—Hello': use `minichar sample 'a b' --primetext '—Hello'`",
+        ),
+        ("sample --primetext Once upon a time", "unexpected argument 'a': put quotes around the prompt"),
+        ("train a.txt", "unexpected argument 'a.txt': use `minichar train --data a.txt`"),
+        ("train a.txt b.txt", f"unexpected argument 'a.txt': {SEVERAL}"),
+        ("train --data a.txt b.txt", f"unexpected argument 'b.txt': {SEVERAL}"),
+        ("eval cv my.txt", "unexpected argument 'my.txt': use `minichar eval cv --data my.txt`"),
+        (
+            "inspect cv my.txt",
+            "unexpected argument 'my.txt': use `minichar inspect cv --text my.txt --html inside.html`",
+        ),
+        ("train --print-every 0", "--print-every is 0; it must be at least 1"),
+        ("inspect --length 20001", "--length is 20001; it must be from 2 to 20000"),
+        ("serve --pace nan", "--pace is nan; it must be at least 0"),
     ],
 )
-def test_unknown_option_suggests_a_similar_name(cli, arguments, words):
-    stderr = cli(*arguments.split(), status=2).stderr
-    assert stderr.splitlines()[-1] == f"Error: No such option {words}"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["sample", "cv", "The "], "'The ': use `minichar sample cv --primetext 'The '`"),
-        (["sample", "a b", "—Hello"], "'—Hello': use `minichar sample 'a b' --primetext '—Hello'`"),
-        (["sample", "--primetext", "Once", "upon", "a", "time"], "'a': put quotes around the prompt"),
-        (["train", "a.txt"], "'a.txt': use `minichar train --data a.txt`"),
-        (["train", "a.txt", "b.txt"], f"'a.txt': {SEVERAL}"),
-        (["train", "--data", "a.txt", "b.txt"], f"'b.txt': {SEVERAL}"),
-        (["eval", "cv", "my.txt"], "'my.txt': use `minichar eval cv --data my.txt`"),
-        (["inspect", "cv", "my.txt"], "'my.txt': use `minichar inspect cv --text my.txt --html inside.html`"),
-    ],
-)
-def test_a_second_argument_suggests_the_option(cli, arguments, words):
-    stderr = cli(*arguments, status=2).stderr
-    assert stderr.splitlines()[-1] == f"Error: unexpected argument {words}"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ("train -rnnsize 64", "'-rnnsize'. Did you mean '--rnn-size'?"),
-        ("train -rnn_size 64 --xyzzy 3", "'--xyzzy'."),
-        ("sample -n_layer 2", "'-n_layer'."),
-        ("train -sample 0", "'-sample'. Did you mean '--sample-every'?"),
-        ("train -checkpoint_d x", "'-checkpoint_d'. Did you mean '--checkpoint-dir'?"),
-        ("train -x", "'-x'."),
-        ("sample -prompt --quiet", "'-prompt'."),
-        ("sample -2", "'-2'."),
-        ("sample cv -t -2 -1", "'-1'."),
-        ("train --resume -2", "'-2'."),
-        ("data -h2", "'-h2'."),
-        ("-xyzzy", "'-xyzzy'."),
-    ],
-)
-def test_unknown_option_with_one_dash(cli, arguments, words):
-    stderr = cli(*arguments.split(), status=2).stderr
-    assert stderr.splitlines()[-1] == f"Error: No such option {words}"
+def test_usage_errors_say_what_to_type(cli, given, words):
+    assert cli(*shlex.split(given), status=2).stderr.splitlines()[-1] == f"Error: {words}"
 
 
 @pytest.mark.parametrize(
     ("given", "answer"),
     [
         ("train -data_dir x -rnn_size 64 -gpuid -1", "train --data x --rnn-size 64 --device cpu"),
-        ("train --data x -rnn_size=64 -gpuid 1", "train --data x --rnn-size 64 --device gpu:1"),
-        ("train -opencl 1 -dropout 0.5", "train --device opencl --dropout 0.5"),
         ("train -opencl 0 -seed 1", "train --seed 1 (no equivalent: -opencl)"),
-        ("sample cv -temperature=0.5", "sample cv --temperature 0.5"),
         ("sample cv -sample 0 -verbose 0", "sample cv --argmax --quiet"),
         ("sample -sample 1 --sample", "sample --sample --sample"),
         ("sample -primetext 'a b'", "sample --primetext 'a b'"),
-        ("train -accurate_gpu_timing 1", "train (no equivalent: -accurate_gpu_timing)"),
         ("train -model_type gru -checkpoint_every 9", "train --model gru --eval-val-every 9"),
-        ("train --valid_file a.txt --test-file b.txt", "train --val a.txt --test b.txt"),
         ("sample -checkpoint x.npz -start_text a", "sample x.npz --primetext a"),
-        ("sample -checkpoint=x.npz", "sample x.npz"),
         ("train --block_size=8 --n_layer 3 --n_embd=9", "train --seq-length 8 --num-layers 3 --rnn-size 9"),
-        (
-            "train --n_head=4 --compile --seed 1",
-            "train --seed 1 (no equivalent: --n_head, --compile)",
-        ),
-        (
-            "train --optimizer adam --n_head 4 --lr 1",
-            "train --learning-rate 1 (no equivalent: --optimizer, --n_head; the optimiser is always RMSprop)",
-        ),
-        ("train --optim=adamw", "train (no equivalent: --optim; the optimiser is always RMSprop)"),
-        (
-            "train --optimizer adam --optim adam",
-            "train (no equivalent: --optimizer, --optim; the optimiser is always RMSprop)",
-        ),
-        (
-            "train --lr 1 --learning-rate-schedule cosine --min_lr=0",
-            "train --learning-rate 1 (no equivalent: --learning-rate-schedule, --min_lr; "
-            "the schedule is set by --warmup and --learning-rate-decay)",
-        ),
-        (
-            "train --warmup_iters 9 --decay_lr=0 --lr_decay_iters 9 -lr_decay_factor 0.5 --lr-schedule step",
-            "train (no equivalent: --warmup_iters, --decay_lr, --lr_decay_iters, -lr_decay_factor, "
-            "--lr-schedule; the schedule is set by --warmup and --learning-rate-decay)",
-        ),
-        ("train --eval_iters 200", "train --max-val-chunks 200"),
+        ("train --n_head=4 --compile --verbose 2", "train (no equivalent: --n_head, --compile, --verbose)"),
         ("sample --start=a --max_new_tokens=9", "sample --primetext a --length 9"),
         ("train --lr 0.01 --epochs 5", "train --learning-rate 0.01 --max-epochs 5"),
         ("train --gpu --data x", "train --device gpu --data x"),
-        ("sample --gpu cv", "sample --device gpu cv"),
         ("sample cv --gpu", "sample cv --device gpu"),
         ("data get -force pydocs", "data get --force pydocs"),
-        ("-version", "--version"),
         ("train -data x", "train --data x"),
         ("eval --text x", "eval --data x"),
         ("inspect --data=x", "inspect --text x"),
-        ("gradcheck --true-share 1", "gradcheck --teacher-forcing-ratio 1"),
-        ("train --input x", "train --data x"),
-        ("eval --input_file=x", "eval --data x"),
         ("sweep --file x", "sweep --data x"),
         ("train --Max-Epochs 3", "train --max-epochs 3"),
         ("sample --LENGTH=5", "sample --length 5"),
-        ("train --epoch 3", "train --max-epochs 3"),
         ("train --hidden 64 --layers 3", "train --rnn-size 64 --num-layers 3"),
-        *(
-            (f"train --data x {verbose}", f"train --data x (no equivalent: --verbose; {SHOWN})")
-            for verbose in ("--verbose", "--verbose 2")
-        ),
-        ("train --cuda --data x", "train --device gpu --data x"),
-        ("train --continue", "train --resume"),
         ("train --continue cv --quiet", "train --resume cv --quiet"),
-        ("sample -t 0.5", "sample --temperature 0.5"),
         ("sample -t .5 cv", "sample --temperature .5 cv"),
         ("sample -p .9", "sample --top-p .9"),
         ("sample -p '.5 percent'", "sample --primetext '.5 percent'"),
-        ("sample -o out.txt", "sample > out.txt"),
         ("sample --output 'my out.txt' cv --length 9", "sample cv --length 9 > 'my out.txt'"),
-        ("sample cv --out=-x", "sample cv > ./-x"),
-        ("inspect -o page.html", "inspect --html page.html"),
         ("plot --save a.svg", "plot --output a.svg"),
         ("convert -o a.npz cv", "convert cv a.npz"),
         ("sample --checkpoint=-cv", "sample ./-cv"),
         ("convert --output a.npz --checkpoint cv", "convert cv a.npz"),
-        ("data get names -o x", "data get names --dir x"),
         ("data get --name names", "data get names"),
         ("eval --model cv --test", "eval cv --part test"),
         ("eval --test a.txt", "eval --data a.txt"),
         ("serve -p 80", "serve --port 80"),
-        ("serve --model cv", "serve cv"),
         ("--data x", "train --data x"),
-        ("--train --data x", "train --data x"),
         ("-v train --lr 1", "--version train --lr 1"),
     ],
 )
@@ -303,11 +224,6 @@ def test_options_of_other_programs_are_answered_with_the_command_to_use(cli, giv
     words = shlex.split(given)
     last = cli(*words, status=2).stderr.splitlines()[-1]
     assert re.fullmatch(f"Error: No such option '-.*'. Use: minichar {re.escape(answer)}", last)
-
-
-def test_the_first_option_to_change_is_named(cli):
-    stderr = cli("train", "--seed", 1, "-opencl", 0, "-rnn_size", 8, status=2).stderr
-    assert stderr.splitlines()[-1].startswith("Error: No such option '-opencl'. ")
 
 
 def test_the_command_to_use_has_no_unknown_option():
@@ -330,7 +246,7 @@ def test_the_command_to_use_has_no_unknown_option():
     assert top.words == ["--version"]
 
 
-@pytest.mark.parametrize("name", ["train", "sample", "plot", "data"])
+@pytest.mark.parametrize("name", ["train", "sample", "data"])
 @settings(max_examples=50)
 @given(data=st.data())
 def test_translation_finds_the_options_that_the_parser_does_not_know(name, data):
@@ -366,7 +282,7 @@ def test_translation_finds_the_options_that_the_parser_does_not_know(name, data)
         assert not found
 
 
-@pytest.mark.parametrize("command", ["train", "sample", "serve"])
+@pytest.mark.parametrize("command", ["train", "sample"])
 def test_no_suggestion_is_better_than_a_wrong_one(cli, command):
     for option in (
         *("--momentum", "--adam", "--json", "--color", "--stream", "--quantize", "--size", "--shuffle"),
@@ -375,31 +291,6 @@ def test_no_suggestion_is_better_than_a_wrong_one(cli, command):
     ):
         stderr = cli(command, option, "3", status=2).stderr
         assert stderr.splitlines()[-1] == f"Error: No such option {option!r}."
-
-
-@pytest.mark.parametrize(
-    ("given", "words"),
-    [
-        (
-            "sample -n 200",
-            "use --length for the number of characters, or --num-samples for the number of samples",
-        ),
-        (
-            "train -o cv2",
-            "use --checkpoint-dir for the directory of the checkpoints, and --savefile for their names",
-        ),
-        ("train --load cv", "use --resume to continue a run, or --init-from to start from a model's weights"),
-        ("train --time 600", "use --max-time, in minutes"),
-        ("train --test-size 0.1", "use --train-frac and --val-frac; the rest of the text is the test split"),
-        ("sweep --jobs 4", "to run trials in parallel, start several processes with the same --sweep-dir"),
-        ("sweep --resume", "to continue a sweep, run `minichar sweep` with its --sweep-dir"),
-        ("eval --version", "use `minichar --version`"),
-    ],
-)
-def test_options_without_a_single_replacement_are_explained(cli, given, words):
-    stderr = cli(*given.split(), status=2).stderr
-    name = next(word for word in given.split() if word.startswith("-"))
-    assert stderr.splitlines()[-1] == f"Error: No such option {name!r}: {words}"
 
 
 def test_choices_ignore_case_and_suggest_a_similar_name(cli):
@@ -419,30 +310,6 @@ def test_ranges_are_described_in_words(cli):
     assert "Sequences per batch. [default: as in training; at least 1]" in text
     assert "Text encoding. [default: as in training]" in text
     assert "'x' is not a valid integer." in cli("serve", "--port", "x", status=2).stderr
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        ("train --print-every 0", "--print-every is 0; it must be at least 1"),
-        ("inspect --length 1", "--length is 1; it must be from 2 to 20000"),
-        ("inspect --length 20001", "--length is 20001; it must be from 2 to 20000"),
-        ("serve --pace nan", "--pace is nan; it must be at least 0"),
-        ("gradcheck --teacher-forcing-ratio 1.5", "--teacher-forcing-ratio is 1.5; it must be from 0 to 1"),
-    ],
-)
-def test_number_out_of_range(cli, arguments, words):
-    assert cli(*arguments.split(), status=2).stderr.splitlines()[-1] == f"Error: {words}"
-
-
-def test_commands_are_imported_lazily():
-    code = (
-        "import sys, minichar.cli; print(*[name for name in sys.modules if name.startswith('minichar.cli.')])"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.split() == [
-        *("minichar.cli.renamed", "minichar.cli.dashes", "minichar.cli.examples")
-    ]
 
 
 @pytest.fixture
@@ -486,13 +353,10 @@ def test_user_error_is_one_line_with_status_1(cli, failing, error, words):
     ("command", "advice"),
     [
         ("train", ": reduce --rnn-size or --batch-size or --seq-length"),
-        ("train --batch-size 1", ": reduce --rnn-size or --seq-length"),
         ("train --resume cv", ""),
-        ("eval", ": reduce --batch-size or --seq-length"),
-        ("sample", ""),
+        ("eval --batch-size 1 --seq-length 9", ": reduce --seq-length"),
         ("sample --num-samples 9", ": reduce --num-samples"),
         ("plot", ""),
-        ("serve", ": reduce --columns"),
     ],
 )
 def test_out_of_memory(refused, monkeypatch, command, advice):
@@ -524,7 +388,6 @@ def test_internal_error_keeps_its_traceback(cli, failing):
     [
         ("train", "--data", "input.txt", "--rnn-size", 2**20, "--num-layers", 1),
         ("gradcheck", "--batch-size", 10**23),
-        ("gradcheck", "--seq-length", 2**62),
     ],
 )
 def test_network_larger_than_memory(cli, home, arguments):
@@ -533,9 +396,3 @@ def test_network_larger_than_memory(cli, home, arguments):
     assert result.stderr.startswith("Error: out of memory (")
     assert result.stderr.count("\n") == 1
     assert os.listdir(home) == before
-
-
-def test_console_script(home):
-    script = os.path.join(os.path.dirname(sys.executable), "minichar")
-    result = subprocess.run([script, "--help"], capture_output=True, text=True, env=ONE_THREAD, check=True)
-    assert result.stdout.startswith("Usage: minichar [OPTIONS] COMMAND [ARGS]...")

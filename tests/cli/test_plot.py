@@ -21,9 +21,10 @@ SVG = "{http://www.w3.org/2000/svg}"
 @pytest.fixture
 def runs(train):
     """Train twice with four evaluations each, and return the checkpoint directories."""
-    for folder, rate in (("one", 0.01), ("two", 0.1)):
+    folders = "a $x_1^2$ <b> 山", "two"
+    for folder, rate in zip(folders, (0.01, 0.1), strict=True):
         train("--checkpoint-dir", folder, "--max-epochs", 4, "--eval-val-every", 33, "--learning-rate", rate)
-    return "one", "two"
+    return folders
 
 
 def history(folder):
@@ -38,6 +39,7 @@ def test_text(cli, runs, home):
         epoch = min(val, key=val.get)
         assert f"{name}: validation, best {val[epoch]:.4f} at epoch {epoch:.2f} ({mark});" in shown
     assert shown.startswith("nats per character\n")
+    assert re.search(r"^-  yardstick \d", shown, re.MULTILINE)
 
 
 def test_directory_uses_the_checkpoint_with_the_longest_history(cli, runs, home):
@@ -45,15 +47,6 @@ def test_directory_uses_the_checkpoint_with_the_longest_history(cli, runs, home)
     last = next((home / "two").glob("lm_lstm_epoch4.00_*"))
     last.rename(last.with_name("lm_lstm_epoch4.00_9.0000.npz"))
     assert "epoch 4\n" in cli("plot", "two").stdout
-
-
-def test_default_directory_is_cv(cli, checkpoint):
-    assert re.search(r"^a  cv: validation(?s:.*)^-  yardstick \d", cli("plot").stdout, re.M)
-
-
-def test_run_without_validation(cli, train):
-    train("--val-frac", 0, "--train-frac", 1)
-    assert "no validation loss" in cli("plot").stdout
 
 
 def test_svg(cli, runs, home):
@@ -74,20 +67,14 @@ def test_svg(cli, runs, home):
     assert listing(home) == before, "plotting again must give an identical file"
 
 
-def test_png_in_a_new_directory(cli, train, home):
+def test_png_of_a_run_without_validation_in_a_new_directory(cli, train, home):
     pytest.importorskip("matplotlib")
     train("--val-frac", 0, "--train-frac", 1)
+    assert "a  cv: no validation loss" in cli("plot").stdout
+    assert re.search(r"^     2\.00 +\d\.\d{4} +- ", cli("inspect").stdout, re.MULTILINE)
     cli("plot", "-o", "figures/loss.PNG")
     assert (home / "figures" / "loss.PNG").read_bytes().startswith(b"\x89PNG")
     assert "cannot write input.txt/loss.svg" in cli("plot", "-o", "input.txt/loss.svg", status=1).stderr
-
-
-def test_names_are_drawn_verbatim(cli, train, home):
-    pytest.importorskip("matplotlib")
-    train("--checkpoint-dir", "a $x_1^2$ <b> 山")
-    cli("plot", "a $x_1^2$ <b> 山", "-o", "loss.svg")
-    assert "a $x_1^2$ <b> 山: training" in "".join(ET.parse("loss.svg").getroot().itertext())
-    cli("plot", "a $x_1^2$ <b> 山", "-o", "loss.png")
 
 
 def test_without_matplotlib(cli, checkpoint, home, monkeypatch):
@@ -102,22 +89,20 @@ def test_without_matplotlib(cli, checkpoint, home, monkeypatch):
     assert "nats per character" in cli("plot").stdout
 
 
-def test_a_figure_among_the_checkpoints_suggests_the_option(cli, checkpoint):
-    error = cli("plot", "cv", "my loss.SVG", status=2).stderr.splitlines()[-1]
-    assert error == "Error: 'my loss.SVG' is not a checkpoint: to save the plot, use -o 'my loss.SVG'"
-
-
-@pytest.mark.parametrize("name", ["loss.pdf", "loss", "loss.svg.gz"])
-def test_unsupported_formats(cli, checkpoint, name):
-    assert (
-        f"cannot plot to {name}: its name must end in .svg or .png"
-        in cli("plot", "-o", name, status=1).stderr
-    )
-
-
-def test_too_many_runs(cli, checkpoint):
-    assert "at most 26 runs" in cli("plot", *[checkpoint] * 27, status=2).stderr
-    cli("plot", *[checkpoint] * 26)
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (
+            ["cv", "my l.SVG"],
+            2,
+            "'my l.SVG' is not a checkpoint: to save the plot, use -o 'my l.SVG'",
+        ),
+        (["-o", "loss.svg.gz"], 1, "cannot plot to loss.svg.gz: its name must end in .svg or .png"),
+        (["cv"] * 27, 2, "a plot can show at most 26 runs"),
+    ],
+)
+def test_user_errors(cli, checkpoint, arguments, status, words):
+    assert cli("plot", *arguments, status=status).stderr.splitlines()[-1] == f"Error: {words}"
 
 
 def test_files_without_history(cli, checkpoint, toy):
@@ -126,11 +111,10 @@ def test_files_without_history(cli, checkpoint, toy):
     header, arrays = parts(checkpoint)
     put_together("young.npz", header, arrays | {"history": arrays["history"][:0]})
     assert "stopped before the first evaluation" in cli("plot", "young.npz", status=1).stderr
-    for name in ("x.pt", "x.pkl"):
-        assert f"no such checkpoint: {name!r}" in cli("plot", name, status=1).stderr
-        Path(name).write_bytes(b"x")
-        error = cli("plot", name, status=1).stderr
-        assert error == f"Error: {name} has no training history: only .npz checkpoints have one\n"
+    assert "no such checkpoint: 'x.pkl'" in cli("plot", "x.pkl", status=1).stderr
+    Path("x.pkl").write_bytes(b"x")
+    error = cli("plot", "x.pkl", status=1).stderr
+    assert error == "Error: x.pkl has no training history: only .npz checkpoints have one\n"
 
 
 def test_runs_are_compared_by_parameters_and_minutes(cli, train, clock):
@@ -168,12 +152,19 @@ def test_follow_redraws_until_the_run_ends(cli, events, measure, monkeypatch):
     measure(2.0, 3.0, 4.0)
     monkeypatch.setenv("COLUMNS", "60")
 
+    def interrupt(seconds):
+        raise KeyboardInterrupt
+
     def sleep(seconds):
         saved.extend(event for event in [next(filter(is_saved, events), None)] if event)
 
+    monkeypatch.setattr("minichar.cli.follow.sleep", interrupt)
+    waiting = "waiting for the first evaluation\n"
+    assert cli("plot", "--follow", "cv", status=INTERRUPTED).stdout == waiting
+
     monkeypatch.setattr("minichar.cli.follow.sleep", sleep)
     result = cli("plot", "--follow")
-    assert result.stdout.startswith("waiting for the first evaluation\n\nnats per character\n")
+    assert result.stdout.startswith(f"{waiting}\nnats per character\n")
     frames = FRAMES.findall(result.stdout)
     assert [epoch for epoch, *_ in frames] == ["1.00", "2.00", "3.00"]
     assert len(saved) == 3
@@ -183,14 +174,6 @@ def test_follow_redraws_until_the_run_ends(cli, events, measure, monkeypatch):
     assert f"sample: {text}".replace("\n", " / ")[:59] == f"sample: {frames[-1][2]}"
     assert result.stderr == "no run is saving to cv/\n"
     assert max(map(len, result.stdout.splitlines())) == 59
-
-
-def test_follow_ends_at_ctrl_c(cli, events, monkeypatch):
-    def sleep(seconds):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("minichar.cli.follow.sleep", sleep)
-    assert cli("plot", "--follow", "cv", status=INTERRUPTED).stdout == "waiting for the first evaluation\n"
 
 
 def test_follow_without_a_run(cli, refused, checkpoint):

@@ -1,16 +1,14 @@
 import os
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from toys import ONE_THREAD, TEXT, listing, scripted, toy_model
+from toys import TEXT, listing, scripted, toy_model
 
-import minichar.cli.sample as sample_module
 from minichar import load
 from minichar.checkpoints.checkpoint import save
-from minichar.cli.sample import command
+from minichar.cli import main
 from minichar.sampling.generate import Choice, generate
 
 
@@ -22,53 +20,33 @@ def test_only_the_text_is_printed_to_standard_output(cli, toy):
     result = cli("sample", toy, "--length", 50, "--seed", 123, "--device", "cpu")
     assert result.stdout == text_of(toy, 50) + "\n"
     assert result.stderr == f"toy.npz: {load(toy).summary()}, on cpu, seed 123\n"
-    assert cli("sample", toy, "--length", 50, "--quiet").stderr == ""
-
-
-def test_defaults(cli, toy):
-    defaults = {parameter.name: parameter.default for parameter in command.params}
-    assert defaults["temperature"] == 1
-    assert defaults["length"] == 2000
-    assert list(defaults["stop"]) == ["\n" * 5]
-    assert (defaults["top_k"], defaults["top_p"], defaults["num_samples"]) == (0, 1, 1)
-    assert (defaults["drawn"], defaults["unknown"]) == (True, "error")
-    result = cli("sample", toy)
-    seed = int(result.stderr.rsplit(maxsplit=1)[1])
-    assert result.stdout == text_of(toy, 2000, seed=seed, stop=["\n" * 5]) + "\n"
 
 
 def test_without_a_seed_every_text_is_new(cli, toy):
-    assert len({cli("sample", toy, "--length", 50).stdout for _ in range(3)}) > 1
+    texts = set()
+    for _ in range(2):
+        result = cli("sample", toy)
+        seed = int(result.stderr.rsplit(maxsplit=1)[1])
+        assert result.stdout == text_of(toy, 2000, seed=seed, stop=["\n" * 5]) + "\n"
+        texts.add(result.stdout)
+    assert len(texts) == 2
 
 
-@pytest.mark.parametrize("joined", ["-", "_"])
-def test_options_match_the_function(cli, toy, joined):
-    options = [f"--top{joined}k", 4, f"--top{joined}p", 0.9]
+def test_options_match_the_function(cli, toy):
+    options = ["--top-k", 4, "--top_p", 0.9]
     options += ["--temperature", 0.7, "--seed", 5, "--length", 60]
     choice = Choice(0.7, 4, 0.9)
     expected = text_of(toy, 60, "ab", seed=5, choice=choice)
     assert cli("sample", toy, *options, "--primetext", "ab").stdout == f"ab{expected}\n"
-    several = cli(
-        "sample", toy, *options, f"--num{joined}samples", 2, f"--prime{joined}file", "-", stdin="ab"
-    )
+    several = cli("sample", toy, *options, "--num_samples", 2, "--prime_file", "-", stdin="ab")
     assert several.stdout.startswith(f"ab{expected}\n\nab")
 
 
 def test_argmax(cli, toy):
     expected = text_of(toy, 30, choice=Choice(argmax=True)) + "\n"
     assert cli("sample", toy, "--argmax", "--length", 30, "--seed", 5).stdout == expected
+    assert "seed" not in cli("sample", toy, "--argmax", "--length", 5).stderr
     assert cli("sample", toy, "--sample", "--length", 30, "--seed", 123).stdout == text_of(toy, 30) + "\n"
-
-
-def test_default_is_the_best_checkpoint_in_cv(cli, home, train):
-    train("--eval-val-every", 25, "--learning-rate", 0.01)
-    train("--savefile", "worse", "--max-epochs", 1)
-    save("other.npz", toy_model())
-    names = sorted(os.listdir("cv"), key=lambda name: float(name.removesuffix(".npz").rsplit("_", 1)[1]))
-    assert len(names) == 4
-    result = cli("sample", "--seed", 123, "--length", 20)
-    assert f"cv/{names[0]}: LSTM" in result.stderr
-    assert result.stdout == text_of(f"cv/{names[0]}", 20) + "\n"
 
 
 # The prompt
@@ -84,12 +62,6 @@ def test_prompt_from_a_file(cli, toy, home):
     )
 
 
-def test_empty_prompt_file_is_no_prompt(cli, toy):
-    without = cli("sample", "--seed", 123, toy, "--length", 30).stdout
-    assert cli("sample", "--seed", 123, toy, "--length", 30, "--primetext", "").stdout == without
-    assert cli("sample", "--seed", 123, toy, "--length", 30, "--prime-file", "-", stdin="").stdout == without
-
-
 def test_a_prompt_from_a_terminal_is_asked_for(cli, toy, monkeypatch):
     arguments = ("sample", toy, "--prime-file", "-", "--length", 5)
     request = "reading the prompt from standard input; press Ctrl-D to finish\n"
@@ -97,11 +69,6 @@ def test_a_prompt_from_a_terminal_is_asked_for(cli, toy, monkeypatch):
     with CliRunner().isolation():
         monkeypatch.setattr(type(sys.stdin), "isatty", lambda self: True)
     assert cli(*arguments, stdin="ab").stderr.startswith(request)
-
-
-def test_two_prompts(cli, toy):
-    result = cli("sample", toy, "--primetext", "a", "--prime-file", "-", status=2)
-    assert "mutually exclusive" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -169,39 +136,11 @@ def test_escape_sequences_in_stop_strings(cli, toy, monkeypatch):
     assert r"\d is not an escape sequence: use one of \n, \t, \\" in result.stderr
 
 
-def test_unlimited_length_with_a_closed_pipe(toy):
-    """Piping the output to `head -c 1000` must not print an error."""
-    options = ["--length", "0", "--seed", "123", "--device", "cpu"]
-    command = [sys.executable, "-m", "minichar", "sample", toy, *options]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=ONE_THREAD)
-    with child:
-        head = child.stdout.read(1000)
-        child.stdout.close()
-        stderr = child.stderr.read().decode()
-        assert child.wait(timeout=600) == 141
-    assert head.decode() == text_of(toy, 1000)
-    assert stderr == f"toy.npz: {load(toy).summary()}, on cpu, seed 123\n"
-
-
-def test_interrupted_batch(cli, toy, monkeypatch):
-    def interrupted(*arguments):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(sample_module, "print_many", interrupted)
-    assert cli("sample", toy, "--num-samples", 2, status=130).stderr.endswith("\nAborted!\n")
-
-
-def test_no_seed_is_printed_if_none_is_used(cli, toy):
-    assert "seed" not in cli("sample", toy, "--argmax", "--length", 5).stderr
-
-
-def test_character_that_the_terminal_cannot_display(process, home):
+def test_characters_that_standard_output_cannot_encode_are_replaced(cli, home):
     save("toy.npz", toy_model("\né☃"))
-    env = ONE_THREAD | {"PYTHONIOENCODING": "latin-1"}
-    child = process("sample", "--seed", 123, "toy.npz", "--length", 50, env=env, encoding="latin-1")
-    stdout, stderr = child.communicate(timeout=600)
-    assert stdout == text_of("toy.npz", 50).replace("☃", "?") + "\n"
-    assert "Error" not in stderr
+    runner = CliRunner(charset="latin-1")
+    result = runner.invoke(main, ["sample", "--seed", "123", "toy.npz", "--length", "50"])
+    assert result.stdout == text_of("toy.npz", 50).replace("☃", "?") + "\n"
 
 
 # Several samples
@@ -242,11 +181,6 @@ def test_exact_samples_match_the_exact_model(cli, home):
     assert cli(*options).stdout != expected + "\n"
 
 
-def test_several_samples_need_a_length(cli):
-    result = cli("sample", "missing.npz", "--num-samples", 2, "--length", 0, status=2)
-    assert "--length 0 generates indefinitely" in result.stderr
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -254,11 +188,7 @@ def test_several_samples_need_a_length(cli):
             ["--temperature", 0],
             "--temperature is 0; it must be above 0 (for greedy decoding, use --argmax)",
         ),
-        (["--top-k", -1], "--top-k is -1; it must be at least 0"),
-        (["--top-p", 1.5], "--top-p is 1.5; it must be above 0 and at most 1"),
         (["--length", 2**63], f"--length is {2**63}; it must be below 2**63\n"),
-        (["--num-samples", 0], "--num-samples is 0"),
-        (["--seed", -1], "--seed is -1"),
     ],
 )
 def test_values_out_of_range_are_reported_before_the_model_is_opened(cli, arguments, words):
@@ -268,11 +198,18 @@ def test_values_out_of_range_are_reported_before_the_model_is_opened(cli, argume
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--temperature", 1.0), ("--temperature", 0), ("--top-k", 5), ("--top-p", 0.5)]
+    ("arguments", "words"),
+    [
+        (["--argmax", "--temperature", 1.0], "--temperature has no effect with --argmax: omit one of them"),
+        (["--argmax", "--top-p", 0.5], "--top-p has no effect with --argmax: omit one of them"),
+        (["--novelty", "--quiet"], "--novelty has no effect with --quiet: omit one of them"),
+        (["--novelty", "--length", 0], "there is no complete text to compare: omit --novelty"),
+        (["--num-samples", 2, "--length", 0], "so only one sample is possible: omit --num-samples"),
+        (["--primetext", "a", "--prime-file", "-"], "--primetext and --prime-file are mutually exclusive"),
+    ],
 )
-def test_argmax_rejects_options_without_effect(cli, toy, option, value):
-    stderr = cli("sample", toy, "--argmax", option, value, status=2).stderr
-    assert stderr.endswith(f"Error: {option} has no effect with --argmax: omit one of them\n")
+def test_options_that_exclude_each_other(cli, arguments, words):
+    assert cli("sample", "missing.npz", *arguments, status=2).stderr.endswith(f"{words}\n")
 
 
 # Comparison with the training text
@@ -281,6 +218,9 @@ def test_argmax_rejects_options_without_effect(cli, toy, option, value):
 def test_novelty_is_reported_after_the_text(cli, checkpoint, monkeypatch):
     """The prompt is not compared."""
     prompt, text = TEXT[200:250], "zzzzz" + TEXT[20:50] + "zzzzz"
+    with scripted(monkeypatch, load(checkpoint).vocabulary.encode("the")):
+        stderr = cli("sample", checkpoint, "--novelty", "--length", 3, "--stop", "t").stderr
+    assert "longest shared run: 0 characters\n            0.0% of the text" in stderr
     with scripted(monkeypatch, load(checkpoint).vocabulary.encode(text)):
         result = cli("sample", checkpoint, "--novelty", "--length", 40, "--primetext", prompt)
     assert result.stdout == prompt + text + "\n"
@@ -303,12 +243,6 @@ def test_novelty_of_several_samples_is_reported_for_all_of_them(cli, checkpoint,
     assert f"            {50 / 60:.1%} of the text in shared runs" in result.stderr
 
 
-def test_novelty_of_an_empty_sample(cli, checkpoint, monkeypatch):
-    with scripted(monkeypatch, load(checkpoint).vocabulary.encode("the")):
-        stderr = cli("sample", checkpoint, "--novelty", "--length", 3, "--stop", "t").stderr
-    assert "longest shared run: 0 characters\n            0.0% of the text" in stderr
-
-
 def test_novelty_without_the_training_text(cli, checkpoint, home):
     remedy = "save the sample, and use `minichar eval --novelty FILE --data TEXT`\n"
     (home / "input.txt").write_text(TEXT[::-1], encoding="utf-8")
@@ -325,14 +259,3 @@ def test_novelty_without_the_training_text(cli, checkpoint, home):
     result = cli("sample", "toy.npz", "--novelty", status=1)
     assert result.stderr.endswith(f"Error: toy.npz has no record of its training text: {remedy}")
     assert result.stdout == ""
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--quiet"], "--novelty has no effect with --quiet: omit one of them\n"),
-        (["--length", 0], "there is no complete text to compare: omit --novelty\n"),
-    ],
-)
-def test_options_that_exclude_novelty(cli, options, words):
-    assert cli("sample", "missing.npz", "--novelty", *options, status=2).stderr.endswith(words)

@@ -69,39 +69,31 @@ print(modes, descriptors, [os.get_inheritable(n) for n in range(3)], file=open("
 """
 
 
-@pytest.mark.parametrize(
-    ("closed", "output"), [("<&-", os.O_WRONLY), (">&-", os.O_RDONLY), ("<&- >&- 2>&-", os.O_RDONLY)]
-)
+@pytest.mark.parametrize(("closed", "output"), [("<&-", os.O_WRONLY), ("<&- >&- 2>&-", os.O_RDONLY)])
 def test_closed_streams_are_opened(shell, home, closed, output):
     assert shell(f'exec "$@" </dev/null >/dev/null 2>/dev/null {closed}', "-c", STATE).returncode == 0
     expected = [os.O_RDONLY, output, os.O_WRONLY], [0, 1, 2], [True] * 3
     assert (home / "state").read_text() == " ".join(map(str, expected)) + "\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["sample", "toy.npz", "--quiet"]])
-def test_closed_standard_output(shell, toy, home, arguments):
+def test_closed_standard_output(shell, home):
     before = listing(home)
-    result = shell('exec "$@" >&-', "-m", "minichar", *arguments)
+    result = shell('exec "$@" >&-', "-m", "minichar", "data", "list")
     assert result.returncode == 1
     assert result.stderr == "Error: cannot write to standard output: Bad file descriptor\n"
     assert listing(home) == before
 
 
-def test_closed_standard_error(shell, checkpoint):
-    expected = shell('exec "$@"', "-m", "minichar", "eval").stdout
-    assert expected
-    assert shell('exec "$@" 2>&-', "-m", "minichar", "eval").stdout == expected
+def test_closed_standard_error(shell, cli, checkpoint):
+    assert shell('exec "$@" 2>&-', "-m", "minichar", "eval").stdout == cli("eval").stdout
 
 
 # Full and broken streams
 
 
 @needs_full
-@pytest.mark.parametrize(
-    ("arguments", "unbuffered"),
-    [(["--help"], "1"), (["train", "--help"], ""), (["sample", "toy.npz", "--quiet"], "")],
-)
-def test_full_standard_output(shell, toy, arguments, unbuffered):
+@pytest.mark.parametrize(("arguments", "unbuffered"), [(["--help"], "1"), (["data", "list"], "")])
+def test_full_standard_output(shell, arguments, unbuffered):
     result = shell('exec "$@" >/dev/full', "-m", "minichar", *arguments, PYTHONUNBUFFERED=unbuffered)
     assert result.returncode == 1
     assert result.stderr == "Error: cannot write to standard output: No space left on device\n"
@@ -113,8 +105,8 @@ def test_full_standard_error(shell):
     assert (result.returncode, result.stdout) == (1, "")
 
 
-@pytest.mark.parametrize("arguments", ["--help", "data list", "eval"])
-def test_abandoned_standard_output(process, checkpoint, arguments):
+@pytest.mark.parametrize("arguments", ["data list", "sample toy.npz --length 0"])
+def test_abandoned_standard_output(process, toy, arguments):
     child = process(*arguments.split(), env=ONE_THREAD | {"PYTHONUNBUFFERED": ""})
     child.stdout.close()
     stderr = child.stderr.read()
@@ -149,15 +141,7 @@ def test_generated_text_is_escaped_on_a_terminal_only(on_a_terminal, process, at
     assert visible(shown) == shown
 
 
-@pytest.mark.parametrize(
-    ("command", "status"),
-    [
-        ("inspect {}", 0),
-        ("convert {} --to html", 0),
-        ("plot {}", 1),
-        ("missing{}", 2),
-    ],
-)
+@pytest.mark.parametrize(("command", "status"), [("convert {} --to html", 0), ("plot {}", 1)])
 def test_file_names_and_arguments_are_escaped_on_a_terminal(on_a_terminal, attack, command, status):
     shown, _, actual = on_a_terminal(*(word.format(attack) for word in command.split()))
     assert actual == status
@@ -201,7 +185,7 @@ PRESS = "import os, signal; os.kill(os.getpid(), signal.SIGINT)\n"
 
 @pytest.mark.parametrize(
     ("package", "arguments"),
-    [("click", ["--help"]), ("numpy", ["eval"]), ("matplotlib", ["plot", "-o", "loss.svg"])],
+    [("click", ["--help"]), ("matplotlib", ["plot", "-o", "loss.svg"])],
 )
 def test_interrupted_import(shell, stub, checkpoint, package, arguments):
     result = shell('exec "$@"', "-m", "minichar", *arguments, **stub(package, PRESS))
@@ -225,14 +209,6 @@ def test_interrupted_command(process, toy):
     assert child.wait(timeout=600) == 130
 
 
-def test_interrupted_exit(shell, stub):
-    code = f"import atexit\n@atexit.register\ndef press():\n    {PRESS}"
-    result = shell('exec "$@"', "-m", "minichar", "--version", **stub("sitecustomize", code))
-    assert result.returncode == -signal.SIGINT
-    assert result.stdout.startswith("minichar, version")
-    assert result.stderr == ""
-
-
 FINALIZER = """
 import signal, sys
 from minichar.__main__ import main
@@ -252,12 +228,9 @@ print("still running", flush=True)
 """
 
 
-def test_interrupted_finalizer(shell):
+def test_interrupts_and_errors_in_a_finalizer(shell):
     result = shell('exec "$@" >/dev/null', "-c", FINALIZER.format(PRESS))
     assert (result.returncode, result.stderr) == (-signal.SIGINT, "")
-
-
-def test_error_in_a_finalizer(shell):
     result = shell('exec "$@"', "-c", FINALIZER.format("1 / 0"))
     assert "ZeroDivisionError" in result.stderr
     assert "still running" in result.stdout

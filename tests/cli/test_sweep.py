@@ -1,25 +1,22 @@
-import importlib.metadata
 import re
 import shlex
 import signal
 import sqlite3
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from click.shell_completion import ShellComplete
 from toys import SMALL, TEXT
 
 from minichar.checkpoints.checkpoint import load
 from minichar.checkpoints.choosing import best_checkpoint
 from minichar.checkpoints.naming import loss_in_name
-from minichar.cli import INTERRUPTED, main, sweep_report
+from minichar.cli import INTERRUPTED, sweep_report
 from minichar.cli.planned import train_command
 from minichar.cli.sweep_report import SweepReport
-from minichar.sweep.study import Plan, Result
+from minichar.sweep.study import Plan
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
 from minichar.text.ngram import yardstick
@@ -75,15 +72,6 @@ def test_the_text_can_be_standard_input(cli, home, optuna):
     assert cli(*words, stdin=TEXT).stdout == result.stdout
 
 
-def test_a_sweep_continues_from_another_directory(cli, home, optuna, monkeypatch):
-    cli("sweep", *OPTIONS, "--trials", 1)
-    (home / "elsewhere").mkdir()
-    monkeypatch.chdir("elsewhere")
-    result = cli("sweep", "--sweep-dir", "../sweep", "--trials", 2)
-    assert re.search(r"^trial 1 +complete", result.stderr, re.MULTILINE)
-    assert f"--data {home}/input.txt" in result.stdout
-
-
 def test_values_can_be_automatic(cli, home, optuna):
     words = "--data", "input.txt", "--recipe", "char-rnn", *SMALL[2:], "--seq-length", "Auto"
     said = cli(
@@ -124,11 +112,6 @@ def test_the_space_can_be_a_file_and_progress_is_shown_on_a_terminal(
     assert re.search(r"\rtrial 0/1  epoch 1\.\d\d/2  loss \d\.\d{3}\r", said)
 
 
-def test_the_directory_of_a_training_run_is_rejected(refused, checkpoint, optuna):
-    error = refused("sweep", *OPTIONS, "--sweep-dir", "cv")
-    assert error == "Error: cv/ contains the checkpoints of a training run: choose another --sweep-dir"
-
-
 def test_options_are_spelt_as_on_the_command_line():
     options = {"use_ss": False, "reset_on": "\n\\", "savefile": "a b", "title": "\a", "rnn_size": None}
     command = train_command({**options, "learning_rate": 1e-3, "max_epochs": 1.0})
@@ -156,32 +139,6 @@ def test_the_trial_of_a_process_that_is_stopped_is_resumed(process, cli, home, o
     assert re.search(r"^trial 0 +resumed at epoch \d", result.stderr, re.MULTILINE)
 
 
-def test_signals_after_the_last_trial_are_ignored(cli, home, optuna, monkeypatch):
-    finish = SweepReport.finish
-
-    def interrupted(self):
-        for _ in range(2):
-            signal.raise_signal(signal.SIGINT)
-        finish(self)
-
-    monkeypatch.setattr("minichar.cli.stopping.PATIENCE", 0.0)
-    monkeypatch.setattr(SweepReport, "finish", interrupted)
-    result = cli("sweep", *OPTIONS, "--trials", 1, status=INTERRUPTED)
-    assert result.stdout.startswith("minichar train ")
-    assert "continue with" not in result.stderr
-
-
-def test_processes_that_start_together_share_the_trials(process, home, optuna):
-    children = [process("sweep", *OPTIONS, "--trials", 3) for _ in range(2)]
-    ended = []
-    for child in children:
-        _, stderr = child.communicate(timeout=600)
-        assert child.returncode == 0, stderr
-        assert "Traceback" not in stderr
-        ended += re.findall(r"^trial (\d) +(?:complete|pruned)", stderr, re.MULTILINE)
-    assert sorted(ended) == [*"012"]
-
-
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
@@ -189,7 +146,6 @@ def test_processes_that_start_together_share_the_trials(process, home, optuna):
         (("--search", "lr=1e-3..1e-2"), 1, "no option 'lr' to search; did you mean 'learning_rate'?"),
         (("--search", "rnn_size=4,8", "--val-frac", 0), 1, "--val-frac 0 is too small: use a larger"),
         (("--space", "absent.toml"), 1, "search space absent.toml: No such file or directory\n"),
-        (("--search", "rnn_size=4,8", "--checkpoint-dir", "x"), 2, "own directory in --sweep-dir"),
         (
             ("--search", "rnn_size=4,8", "--init-from", "x"),
             2,
@@ -221,32 +177,10 @@ def test_storage_is_part_of_the_command_that_continues_the_sweep(capsys, monkeyp
         assert shlex.split(command) == ["minichar", "sweep", "--sweep-dir", "./-s", "--trials", "3", *words]
 
 
-def test_the_command_to_generate_text_works_for_a_directory_that_looks_like_an_option(capsys, monkeypatch):
-    monkeypatch.setattr(sweep_report, "results", lambda study: [Result(7, {}, 1.0)])
-    sweep = SimpleNamespace(folder=Path("-s"), space=[], size=1, study=None, stopping=False, complete=False)
-    sweep.directory = lambda number: sweep.folder / f"trial-{number}"
-    SweepReport(sweep, 9, True).finish()
-    assert "generate text: minichar sample ./-s/trial-7\n" in capsys.readouterr().err
-
-
 def test_the_status_is_1_if_every_trial_fails(cli, home, optuna):
     result = cli("sweep", *OPTIONS[:-4], "--search", "learning_rate=1e9,1e10", "--trials", 1, status=1)
     assert result.stdout == ""
     assert "no trial has been completed" in result.stderr
-
-
-def test_without_optuna(cli, home, monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)
-    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ['optuna>=5; extra == "sweep"'])
-    error = cli("sweep", *OPTIONS, status=1).stderr
-    message = r'Error: a sweep needs a package that cannot be imported \(.*\): pip install "optuna>=5"\n'
-    assert re.fullmatch(message, error)
-
-
-def test_names_of_options_are_completed(home):
-    completion = ShellComplete(main, {}, "minichar", "_MINICHAR_COMPLETE")
-    items = completion.get_completions(["sweep", "--search"], "learning_rate_d")
-    assert [item.value for item in items] == ["learning_rate_decay=", "learning_rate_decay_after="]
 
 
 @pytest.mark.parametrize("words", [("plot", "sweep"), ("sweep", "--trials", 3)])

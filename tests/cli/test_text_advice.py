@@ -41,11 +41,9 @@ def advice_on(text, **options):
     [
         NAMES,
         [f"{name} {word} of {name}" for name, word in zip(NAMES, WORDS, strict=True)],
-        [f"https://{word}.example.org/{name}/" for name, word in zip(NAMES, WORDS, strict=True)],
         ["".join(HAN[i : i + 4]) for i in range(100)],
         [*NAMES[:95], *["The end of it."] * 5],
         [*NAMES[:50], *[NAMES[0]] * 50],
-        [f"{name[:4]}{i % 10}" for i, name in enumerate(NAMES)],
         [f"{name} {'i' * 30}" for name in NAMES],
     ],
 )
@@ -66,15 +64,9 @@ def test_a_list_of_independent_lines(lines):
         [f"{name} has one {name} too" for name in NAMES],
         ["".join(HAN[i : i + 5]) for i in range(100)],
         [f" {name}" for name in NAMES],
-        [f"I sing of {name}," for name in NAMES],
-        [line for name in NAMES for line in (name, f"I am {name}.")],
-        [line for name, word in zip(NAMES, WORDS, strict=True) for line in (name.upper(), f"{word} on", "")],
-        [f"12:34:{i % 60:02} {word} failed" for i, word in enumerate(WORDS)],
         re.findall("[a-z]+", CODE),
-        fill(PROSE, 20).split("\n"),
-        fill(PROSE, 70).split("\n"),
+        fill(PROSE, 40).split("\n"),
         CODE.split("\n"),
-        [PROSE],
         [""] * 200,
     ],
 )
@@ -85,7 +77,6 @@ def test_lines_that_may_depend_on_each_other(lines):
 @pytest.mark.parametrize(
     ("N", "rare", "advice"),
     [
-        (50_000, {4: HAN[:100]}, "--min-freq 5 would replace 100 rare characters (0.80% of the text)"),
         (
             40_000,
             {1: HAN[:100], 4: HAN[100:200]},
@@ -125,7 +116,6 @@ OTHERS = [f"{name} and {word}, in {LINE}"[: len(LINE)] for name, word in zip(NAM
     [
         ([*OTHERS[:74], *[LINE] * 26], "25"),
         ([*OTHERS[:75], *[LINE] * 25], ""),
-        ([*OTHERS[:60], *OTHERS[:60]], "50"),
         ([line[:19] + "." for line in (*OTHERS[:60], *OTHERS[:60])], "50"),
         ([line[:18] + "." for line in (*OTHERS[:60], *OTHERS[:60])], ""),
         ([*[" " * 30] * 100, *OTHERS], ""),
@@ -142,7 +132,6 @@ def test_repeated_lines(lines, share):
         ("<?xml?><!DOCTYPE html>\n<p class='x'>one </p>...", "83"),
         ("<b>" + "x" * 27, "10"),
         ("<b>" + "x" * 28, ""),
-        ("| a | bc |\n|---|----|\n" + "x" * 18, "50"),
         ("  +--+\n  |ab|  \n  +--+\n" + "x" * 17, "50"),
         ("====\n" + "x " * 17 + "x", "10"),
         ("===\n" * 9 + "x " * 20, ""),

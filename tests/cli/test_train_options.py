@@ -121,9 +121,13 @@ def test_options_that_are_not_settings(cli, begun):
     assert "no such checkpoint: 'a.npz'" in cli("train", "--resume", "a.npz", status=1).stderr
 
 
-def test_defaults_match_the_settings(cli, begun):
+def test_defaults_recipes_and_data(cli, begun):
     cli("train", status=1)
-    assert begun == [Settings()]
+    cli("train", "--recipe", "QUICK", "--rnn-size", 9, status=1)
+    assert begun == [Settings(), Settings(recipe="quick", rnn_size=9)]
+    assert cli("train", "--recipe", "list").stdout.startswith("quick ")
+    error = cli("train", "--data", "a.txt", "--data", "b.txt", status=2).stderr
+    assert "Error: --data can be used only once: to train on several files, use a directory\n" in error
     defaults = {parameter.name: parameter.default for parameter in command.params}
     assert defaults["print_every"] == 100
 
@@ -173,20 +177,3 @@ def test_help_shows_defaults_under_headings(cli):
         shown = re.search(rf"^  {option} .*\n(?:   .*\n)*", text, re.MULTILINE)[0]
         assert f"[default: {default}" in " ".join(shown.split()).replace("- ", "-"), option
     assert "  --model [auto|gru|gru-reset-before|lstm|rnn]\n" in text
-
-
-def test_a_recipe_is_used_and_stored(cli, begun):
-    cli("train", "--data", "input.txt", "--recipe", "QUICK", "--rnn-size", 9, status=1)
-    (settings,) = begun
-    assert (settings.recipe, settings.rnn_size, settings.learning_rate) == ("quick", 9, None)
-
-
-def test_recipes_are_listed(cli):
-    listed = cli("train", "--recipe", "list").stdout.splitlines()
-    assert [line.split()[0] for line in listed[:4]] == ["quick", "laptop", "best", "char-rnn"]
-
-
-def test_several_files_are_not_accepted(cli):
-    for name in ("train", "sweep"):
-        error = cli(name, "--data", "a.txt", "--data", "b.txt", status=2).stderr
-        assert "Error: --data can be used only once: to train on several files, use a directory\n" in error

@@ -18,8 +18,9 @@ VALUES = {
     "learning_rate": (0.02, 0.01, 0.01),
     "teacher_forcing_ratio": (1.0, 0.9, 0.8),
 }
-CURVE = Curve("x", history_with(**VALUES))
-SHORT = Curve("y", history_with(val_loss=[None]))
+YARDSTICK = Yardstick(6, 3.25, 9)
+CURVE = Curve("x", history_with(**VALUES), YARDSTICK)
+SHORT = Curve("y", history_with(val_loss=[None]), YARDSTICK)
 
 
 @pytest.fixture
@@ -54,42 +55,33 @@ LINES = {
 }
 
 
-def test_lines_are_proportional_to_the_values_and_the_best_loss_is_marked(drawn):
-    points, marks = drawn(CURVE)
+def test_lines_are_proportional_to_the_values_and_the_best_loss_is_marked(drawn, tmp_path):
+    """Each run with validation has a line and a mark, a single measurement is visible, and the yardstick is
+    drawn once.
+    """
+    points, marks = drawn(CURVE, CURVE, SHORT)
     for kind, name in LINES.items():
-        (line,), values = points(kind), VALUES[name]
+        line, values = points(kind)[0], VALUES[name]
         xs, ys = zip(*line, strict=True)
         assert xs[1] - xs[0] == pytest.approx(xs[2] - xs[1])
         share = (values[1] - values[0]) / (values[2] - values[0])
         assert ys[1] - ys[0] == pytest.approx((ys[2] - ys[0]) * share)
         assert (ys[1] < ys[0]) == (values[1] < values[0])
-    (training,), (validation,) = points("training"), points("validation")
+    training, validation = points("training")[0], points("validation")[0]
     unit = (training[0][1] - training[1][1]) / 2  # both losses share one scale
     assert training[0][1] - validation[0][1] == pytest.approx(unit, rel=1e-4)
-    assert marks("best") == [pytest.approx(validation[1])]
-
-
-def test_each_run_with_validation_has_a_line_and_a_mark_and_a_single_measurement_is_visible(drawn):
-    points, marks = drawn(CURVE, CURVE, SHORT)
-    assert (len(points("validation")), len(marks("best"))) == (2, 2)
+    assert marks("best") == [pytest.approx(validation[1])] * 2
+    assert len(points("validation")) == 2
     assert len(marks("training")) == 3 + 3 + 1
+    text = (tmp_path / "x.svg").read_text()
+    assert text.count('<g id="yardstick">') == 1
+    assert "yardstick 3.250 (6-gram)" in text
 
 
 def test_many_measurements_have_no_marks(drawn, monkeypatch):
     """Otherwise, a figure of a million measurements has hundreds of megabytes."""
     monkeypatch.setattr(figure, "MARKED", 10)
-    for n, marked in ((10, 10), (11, 0)):
-        losses = 1.0 + np.arange(n) % 2
-        _, marks = drawn(Curve("long", history_with(train_loss=losses, val_loss=losses)))
-        for kind in LINES:
-            assert len(marks(kind)) == marked
-
-
-def test_the_yardstick_is_a_grey_line(tmp_path):
-    pytest.importorskip("matplotlib")
-    save_figure(
-        [each._replace(yardstick=Yardstick(6, 3.25, 9)) for each in (CURVE, SHORT)], tmp_path / "loss.svg"
-    )
-    text = (tmp_path / "loss.svg").read_text()
-    assert text.count('<g id="yardstick">') == 1
-    assert "yardstick 3.250 (6-gram)" in text
+    losses = 1.0 + np.arange(11) % 2
+    _, marks = drawn(*(Curve("", history_with(train_loss=x, val_loss=x)) for x in (losses, losses[:10])))
+    for kind in LINES:
+        assert len(marks(kind)) == 10

@@ -33,9 +33,6 @@ def test_the_axes_have_labels():
     plot = text_plot([curve("x", (5.0, 4.0), (4.0, 1.0))], height=9)
     assert [float(label) for label in re.findall(r"([\d.]+) ┤", plot)] == [5.0, 3.0, 1.0]
     assert re.search(r"^ +0 +epoch 2$", plot, re.MULTILINE)
-
-
-def test_the_last_epoch_is_rounded():
     short = curve("x", (5.0, 4.0), (4.0, 1.0), epochs=(2.5, 5.34091))
     assert re.search(r"^ +0 +epoch 5\.34$", text_plot([short]), re.MULTILINE)
 
@@ -68,12 +65,6 @@ def test_the_legend_lists_every_run_with_its_best_loss():
     assert "   learning rate 0.01 → 0.005, teacher-forcing ratio 1\n" in plot
     assert "b  two: no validation loss; · training, last 3.0000\n" in plot
     assert not place(plot, "[bB]")
-
-
-def test_lines_are_not_wider_than_the_terminal():
-    for width in (30, 80, 100):
-        lines = text_plot([curve("x", (5.0, 4.0, 3.0), (4.0, 1.0, 2.0))], width).split("\n\n")[0].splitlines()
-        assert max(map(len, lines)) <= width
 
 
 def test_a_best_loss_is_drawn_over_validation_and_training():

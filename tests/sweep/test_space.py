@@ -28,9 +28,7 @@ def test_parse(text, expected):
         ("rnn_size", "--rnn-size has no values to search"),
         ("rnn_size=64,x", "--rnn-size is 'x'; it must be an integer"),
         ("rnn_size=8,", "--search rnn_size=8, has an empty value: write the list without spaces, for"),
-        ("rnn_size=1.5..3", "--rnn-size is '1.5'; it must be an integer"),
         ("dropout=0.5..0.1", "--search dropout=0.5..0.1 is not a range from a smaller to a larger number"),
-        ("dropout=0..0.1..0.2", "is not a range"),
         ("model=gru..lstm", "is not a range"),
         ("dropout=0..0.5:log", "--search dropout=0..0.5:log is logarithmic, so it must start above 0"),
         ("rnn_size=8,16:log", "--search rnn_size=8,16:log is a list"),
@@ -38,8 +36,6 @@ def test_parse(text, expected):
         ("num_layers=auto,2", "--num-layers is 'auto'; it must be an integer"),
         ("tied=auto,true", "--tied is 'auto'; it must be true or false"),
         ("val_frac=0.1,0.2", "--val-frac cannot be searched: set it to one value"),
-        ("title=a,b", "--title cannot be searched"),
-        ("val=a.txt,b.txt", "--val cannot be searched: set it to one value"),
     ],
 )
 def test_invalid_dimensions(text, message):
@@ -70,9 +66,7 @@ def test_toml(tmp_path):
         (["rnn_size=0..4"], {}, "rnn_size is 0; it must be from 1"),
         (["learning_rate=0.1,0.01,-1"], {}, "learning_rate is -1; it must be above 0, or None"),
         (["dropout=0..1"], {}, "dropout is 1; it must be at least 0 and below 1"),
-        (["dropout=-1..0.5"], {}, "dropout is -1; it must be at least 0 and below 1"),
         (["use_ss=true,false", "min_ss=0.1,0.2"], {}, "min_ss has no effect without use_ss=True"),
-        (["min_ss=0.1,0.2"], {"use_ss": False}, "min_ss has no effect"),
         (["rnn_size=4,8"], {"rnn_size": 8}, "rnn_size is specified more than once"),
         (["rnn_size=4,8", "rnn_size=16,32"], {}, "rnn_size is specified more than once"),
     ],
