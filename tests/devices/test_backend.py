@@ -21,10 +21,9 @@ class TestArrays:
         assert back.dtype == dtype
         np.testing.assert_array_equal(back, array)
 
-    @pytest.mark.parametrize("dtype", ["float32", "int64"])
-    def test_zeros_are_allocated_on_the_device(self, dtype, backend):
-        zeros = backend.zeros((2, 3), dtype)
-        assert str(zeros.dtype) == dtype
+    def test_zeros_are_allocated_on_the_device(self, backend):
+        zeros = backend.zeros((2, 3), "int64")
+        assert str(zeros.dtype) == "int64"
         np.testing.assert_array_equal(backend.to_host(zeros), np.zeros((2, 3)))
 
     @pytest.mark.parametrize("shape", [(10**23,), (sys.maxsize,), (sys.maxsize // 4 + 1,), (2**31, 2**31)])
@@ -51,9 +50,14 @@ class TestArrays:
 class TestColumns:
     G, V, N = 3, 7, 40
 
-    @pytest.mark.parametrize("dtype", ["float32", "float64", "complex128"])
     @pytest.mark.parametrize(
-        ("seen", "ids_dtype"), [([0, 1, 2, 3, 4, 5, 6], "int64"), ([1, 4, 6], "int32"), ([2], "int64")]
+        ("dtype", "seen", "ids_dtype"),
+        [
+            ("float32", [0, 1, 2, 3, 4, 5, 6], "int64"),
+            ("float64", [1, 4, 6], "int32"),
+            ("complex128", [1, 4, 6], "int64"),
+            ("float32", [2], "int64"),
+        ],
     )
     def test_sum_columns(self, dtype, seen, ids_dtype, backend, host, generator):
         """The arrays are parts of larger arrays. The output has nonzero initial values, as in a GRU."""

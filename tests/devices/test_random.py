@@ -136,10 +136,11 @@ class TestArrays:
 
 
 @pytest.mark.parametrize("state", [{}, {"blocks": "many"}, {"blocks": -1}, None])
-def test_an_invalid_state_is_rejected(state, backend):
+@pytest.mark.parametrize("uniform", [CPU.uniform(1), CountedUniform((1,))])
+def test_an_invalid_state_is_rejected(uniform, state):
     """The trainer converts each of these exceptions to a one-line error."""
     with pytest.raises((AttributeError, KeyError, TypeError, ValueError, OverflowError)):
-        backend.uniform(1).state = state
+        uniform.state = state
 
 
 def test_the_host_uses_numpy_generators():

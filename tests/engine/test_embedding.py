@@ -8,11 +8,10 @@ import pytest
 from cells import IN_PYTORCH
 
 from minichar.engine.config import Config, initialise
-from minichar.engine.embedding import Embedding, without_embedding
+from minichar.engine.embedding import without_embedding
 from minichar.engine.gradcheck import toy_network
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
-from minichar.engine.tied_embedding import TiedEmbedding
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model, save_model
 from minichar.model import CharRNN
@@ -33,30 +32,6 @@ def tied(cell):
 @pytest.fixture(params=[separate, tied])
 def config(request, cell):
     return request.param(cell)
-
-
-def test_each_character_is_its_column_and_the_gradient_sums_over_its_occurrences(backend, host):
-    E, dE = backend.to_device(np.arange(12.0).reshape(3, 4)), backend.zeros((3, 4), "float64")
-    embedding = Embedding(E, dE, backend)
-    ids = backend.to_device(np.array([[2, 0], [2, 3]]))  # (n, B)
-    x = [[[2, 0], [6, 4], [10, 8]], [[2, 3], [6, 7], [10, 11]]]
-    np.testing.assert_array_equal(host(embedding.forward(ids)), x)
-    dx = np.arange(12.0).reshape(2, 3, 2)  # (n, D, B)
-    embedding.backward(backend.to_device(dx), ids)
-    np.testing.assert_array_equal(host(dE), [[1, 0, 6, 7], [3, 0, 10, 9], [5, 0, 14, 11]])
-
-
-def test_if_tied_each_character_is_its_row_and_its_gradient_is_added(backend, host):
-    W = backend.to_device(np.arange(16.0).reshape(4, 4))  # (V, H+1)
-    dW = backend.zeros((4, 4), "float64") + 100.0
-    embedding = TiedEmbedding(W, dW, backend)
-    ids = backend.to_device(np.array([[2, 0], [2, 3]]))  # (n, B)
-    x = [[[8, 0], [9, 1], [10, 2]], [[8, 12], [9, 13], [10, 14]]]
-    np.testing.assert_array_equal(host(embedding.forward(ids)), x)
-    dx = np.arange(12.0).reshape(2, 3, 2)  # (n, H, B)
-    embedding.backward(backend.to_device(dx), ids)
-    added = [[1, 3, 5, 0], [0, 0, 0, 0], [6, 10, 14, 0], [7, 9, 11, 0]]
-    np.testing.assert_array_equal(host(dW), np.add(added, 100))
 
 
 def test_an_equivalent_network_without_embedding(config, generator, backend, host):
@@ -105,30 +80,31 @@ def test_a_tied_embedding_must_have_the_size_of_the_hidden_state(embedding):
     )
 
 
-@pytest.fixture
-def model(config):
+def new_model(config):
     model = CharRNN.new(config, Vocabulary("\n abcde"), 3)
     model.parameters.flat[...] *= 4.0
     return model
 
 
 @pytest.mark.parametrize("suffix", ["npz", "pt"])
-def test_the_model_in_other_formats_is_equivalent(model, suffix, tmp_path):
+def test_the_model_in_other_formats_is_equivalent(config, suffix, tmp_path):
     if suffix == "pt":
         pytest.importorskip("torch")
-        if model.config.model not in IN_PYTORCH:
+        if config.model not in IN_PYTORCH:
             pytest.skip("PyTorch has no equivalent cell")
+    model = new_model(config)
     save_model(model, tmp_path / f"model.{suffix}")
     loaded = load_model(tmp_path / f"model.{suffix}")
-    kept = (model.config.embedding, model.config.tied) if suffix == "npz" else (0, False)
+    kept = (config.embedding, config.tied) if suffix == "npz" else (0, False)
     assert (loaded.config.embedding, loaded.config.tied) == kept
     ids = np.random.default_rng(2).integers(V, size=(2, T, B))
     loss, again = (float(one.network(T, B).measure(*ids)) for one in (model, loaded))
     assert loss == pytest.approx(again, rel=1e-5)
 
 
-def test_exact_samples_do_not_depend_on_the_batch(model):
-    exact = model.exact()
+@pytest.mark.parametrize("config", [separate("lstm"), tied("gru")])
+def test_exact_samples_do_not_depend_on_the_batch(config):
+    exact = new_model(config).exact()
     assert exact.config.embedding == 0
     several = zip(*generate_many(exact, 5, 20, seed=1), strict=True)
     assert "".join(generate(exact, 20, seed=1)) == "".join(next(several))

@@ -18,7 +18,7 @@ def rounded(W):
     return copy["layer1.W"], copy.backend
 
 
-@pytest.mark.parametrize(("scale", "K"), [(1e-30, 129), (0.08, 5), (0.08, 1025), (1e30, 129)])
+@pytest.mark.parametrize(("scale", "K"), [(1e-30, 129), (0.08, 1025), (1e30, 129)])
 def test_a_matrix_product_is_bitwise_identical_at_every_width_and_position(scale, K, generator):
     W, backend = rounded(generator.normal(0, scale, (32, K)).astype("float32"))
     s = generator.uniform(-1, 1, (K, 70))
