@@ -78,14 +78,11 @@ def test_there_are_no_cliffs(N, longer, V, minutes):
         assert 0.8 <= steps_a / steps_b <= 1.25
 
 
-def test_embeddings_are_tied_unless_characters_are_frequent():
+def test_the_embedding_and_the_cell_change_with_the_frequency_of_characters():
     before, after = (choose(Settings(), corpus(2500 * 50 - rare, 50)) for rare in (1, 0))
     assert (before.tied, before.embedding) == (True, before.rnn_size)
     assert (after.tied, after.embedding) == (False, 0)
     assert choose(Settings(), corpus(2500 * 257, 257)).embedding == 64
-
-
-def test_the_cell_changes_where_characters_are_rare():
     before, after = (choose(Settings(), corpus(40 * 2_000 - rare, 2_000)) for rare in (1, 0))
     assert (before.model, before.layer_norm) == ("gru", True)
     assert (after.model, after.layer_norm) == ("lstm", False)

@@ -135,17 +135,6 @@ def test_every_option_that_affects_training(settings_of, changes):
     assert_same(whole, in_two(settings, total // 2, total)[0])
 
 
-def test_any_checkpoint_of_a_run_can_be_resumed(settings_of):
-    settings = settings_of(eval_val_every=15)
-    whole = begin(settings).trainer
-    list(whole.run())
-    second = resume(whole.saver.saved[0], {}).trainer
-    assert second.iteration == 15
-    list(second.run())
-    assert_same(whole, second)
-    assert second.saver.saved[-1] == whole.saver.saved[-1]
-
-
 @pytest.mark.parametrize(("warm", "count"), [(0, 4), (10, 1)])
 def test_patience_counts_the_evaluations_before_resuming(settings_of, warm, count):
     trainer = begin(settings_of(eval_val_every=5)).trainer

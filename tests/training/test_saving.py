@@ -250,19 +250,6 @@ class TestBetweenEvaluations:
             list(events)
         assert path.read_bytes() == good
 
-    @pytest.mark.parametrize(("learning_rate", "deleted"), [(0.01, True), (0.02, False)])
-    def test_only_an_obsolete_checkpoint_of_the_same_run_is_deleted(
-        self, trainer_of, clock, learning_rate, deleted
-    ):
-        """The learning rate does not affect the first loss."""
-        options = {"checkpoint_every": 5, "eval_val_every": 10}
-        events = trainer_of(**options, learning_rate=learning_rate).run()
-        path = next(event.path for event in events if isinstance(event, Saved))
-        trainer = trainer_of(**options, learning_rate=0.01)
-        take(trainer, 10)
-        list(resume(trainer.saver.saved[-1], {}).trainer.run())
-        assert path.exists() != deleted
-
 
 @pytest.mark.skipif(files.fcntl is None, reason="requires POSIX file locks")
 def test_two_runs_in_one_directory_are_told_of_each_other(trainer_of):

@@ -164,18 +164,6 @@ def test_a_signal_while_the_ranks_agree_is_not_lost(tmp_path):
     assert on_ranks(2, stopped) == [6, 6]
 
 
-def test_all_ranks_use_the_same_time(tmp_path):
-    settings = toy_settings(tmp_path, max_time=1.0, eval_val_every=1000)
-
-    def stopped(team):
-        trainer = begin(settings, team=team).trainer
-        trainer.timetable.elapsed = lambda: trainer.iteration * (30.0 if team.rank == 2 else 0.0)
-        list(trainer.run())
-        return trainer.iteration
-
-    assert on_ranks(3, stopped) == [2, 2, 2]
-
-
 def test_all_ranks_shorten_an_evaluation_in_the_same_way(tmp_path):
     """On the slowest rank, each step and each evaluated chunk takes 5 seconds."""
     settings = toy_settings(tmp_path, max_time=1.0, max_epochs=3, train_frac=0.8, val_frac=0.2)

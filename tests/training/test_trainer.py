@@ -56,17 +56,6 @@ def test_the_state_is_carried_within_an_epoch_and_reset_at_its_start(trainer_of,
             np.testing.assert_array_equal(state, after[i - 1])
 
 
-def test_with_constant_weights_the_losses_are_those_of_an_evaluation(trainer_of):
-    """The learning rate is too small to change any weight."""
-    trainer = trainer_of(learning_rate=1e-30, use_ss=False, dtype="float64", epoch_reset=True)
-    read = evaluate(Measurement(trainer.model.network(trainer.split.T, trainer.split.B)), trainer.split.train)
-    losses = [event.loss for event in trainer.run() if isinstance(event, Step)]
-    n = len(trainer.split.train)
-    assert losses[0] == pytest.approx(read.first, rel=1e-12)
-    assert np.mean(losses[:n]) == pytest.approx(read.loss, rel=1e-12)
-    assert losses[:n] == losses[n:]
-
-
 def test_the_contents_of_an_evaluation_event(trainer_of):
     settings = {"eval_val_every": 20, "learning_rate_decay_after": 1, "start_ss": 0.9, "min_ss": 0.5}
     settings |= {"learning_rate": 0.01, "learning_rate_decay": 0.5, "decay_ss": 0.1, "dropout": 0.5}
