@@ -1,8 +1,9 @@
 """Sphinx configuration. Build the site with ``sphinx-build -W docs build/site``.
 
-Reading the site needs no network access, and building it uses none except for fonts, without which it builds,
-too. Chapters, notebooks, command pages and API pages are generated from the source on every build, and
-figures are redrawn if they are out of date. The generated files are not committed.
+Reading the site needs no network access. Building it uses the network only for fonts and for the texts of two
+models, and leaves them out if there is none. Chapters, notebooks, command pages and API pages are generated
+from the source on every build, and figures are redrawn if they are out of date. The generated files are not
+committed.
 """
 
 import sys
@@ -19,7 +20,7 @@ from pages.api import write_api  # noqa: E402
 from pages.commands import write_commands  # noqa: E402
 from pages.course import kept_output, write_course  # noqa: E402
 from pages.fonts import style_sheets  # noqa: E402
-from pages.live import write_live_model  # noqa: E402
+from pages.live import write_downloaded, write_live_model  # noqa: E402
 from pages.notebooks import write_notebooks  # noqa: E402
 from pages.slides import write_slides  # noqa: E402
 
@@ -34,6 +35,8 @@ write_slides(LESSONS, HERE / "live" / "extra" / "slides", kept_output)
 write_commands(HERE / "commands")
 write_api(HERE / "api")
 write_live_model(LESSONS / "test_18_it_writes.py", HERE / "live")
+if write_downloaded(HERE / "live" / "extra"):
+    tags.add("downloaded")  # noqa: F821  (defined by Sphinx)
 
 project = "minichar"
 author = "The minichar authors"

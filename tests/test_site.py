@@ -11,10 +11,14 @@ from pathlib import Path
 import click
 import pytest
 
+import minichar
 from minichar.cli import COMMANDS, main
 from minichar.cli.course import read_lesson
 from minichar.cli.examples import EXAMPLES
 from minichar.cli.options import DescribedArgument
+from minichar.errors import MinicharError
+from minichar.text.datasets import dataset_path
+from minichar.text.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minichar"
@@ -284,6 +288,35 @@ def figures(monkeypatch, tmp_path):
     yield module
     for name in [name for name in sys.modules if name.split(".")[0] == "figures"]:
         del sys.modules[name]
+
+
+def test_models_are_trained_on_texts_that_can_be_downloaded_and_kept(docs_pages, tmp_path, monkeypatch):
+    live, pages = importlib.import_module("pages.live"), tmp_path / "extra"
+
+    def downloaded(name, folder):
+        path = dataset_path(name, folder)
+        path.parent.mkdir(parents=True)
+        path.write_text("山中一夜雨" * 90_000, encoding="utf-8")
+        return path
+
+    def without_network(name, folder):
+        raise MinicharError("cannot download")
+
+    def train(text):
+        trained.append(len(text))
+        return minichar.Model.create(Vocabulary("夜山"), rnn_size=2)
+
+    trained = []
+    monkeypatch.setattr(live, "train", train)
+    monkeypatch.setattr(live, "fetch", without_network)
+    assert not live.write_downloaded(pages)
+    assert not trained
+    monkeypatch.setattr(live, "fetch", downloaded)
+    assert live.write_downloaded(pages)
+    monkeypatch.setattr(live, "fetch", without_network)
+    assert live.write_downloaded(pages)
+    assert trained == [300_000, 300_000]
+    assert {path.name for path in pages.iterdir()} == {"model-shakespeare.html", "model-tang.html"}
 
 
 def test_figures_are_redrawn_if_their_data_is_newer(figures, tmp_path, monkeypatch):
