@@ -7,8 +7,7 @@ one step at a time is slower. docs/measured/bench.md describes other configurati
 On an NVIDIA GPU, PyTorch's layers use cuDNN and, like minichar, compute in full float32 precision.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -35,12 +34,13 @@ def prepare(work: Work) -> Callable[[], None]:
     torch.manual_seed(1)
     if work.on_gpu:
         torch.cuda.set_device(device_of(torch, work))
+        # By default, cuDNN rounds the operands to TF32, which has 10 mantissa bits instead of 23.
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     model = TorchModel(torch, work)
     unit = model.train if work.trains else model.evaluate if work.kind == "evaluate" else model.sample
     if work.engine == "pytorch-graph":
-        with full_precision(torch):
-            unit = model.captured()
-    return on_gpu(torch, unit) if work.on_gpu else unit
+        unit = model.captured()
+    return waiting(torch, unit) if work.on_gpu else unit
 
 
 def describe(work: Work) -> str:
@@ -58,32 +58,14 @@ def device_of(torch: Any, work: Work) -> Any:
     return torch.device(work.device.replace("gpu", "cuda") if work.on_gpu else "cpu")
 
 
-def on_gpu(torch: Any, unit: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that calls `unit` in full precision and waits for the GPU to finish queued work."""
+def waiting(torch: Any, unit: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that calls `unit` and waits for the GPU to finish queued work."""
 
     def waited() -> None:
-        with full_precision(torch):
-            unit()
-            torch.cuda.synchronize()
+        unit()
+        torch.cuda.synchronize()
 
     return waited
-
-
-@contextmanager
-def full_precision(torch: Any) -> Iterator[None]:
-    """Disable TF32 within the block.
-
-    By default, cuDNN's recurrent layers round the operands to TF32, which has 10 mantissa bits instead of 23.
-    """
-    libraries = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [library.allow_tf32 for library in libraries]
-    for library in libraries:
-        library.allow_tf32 = False
-    try:
-        yield
-    finally:
-        for library, allowed in zip(libraries, before, strict=True):
-            library.allow_tf32 = allowed
 
 
 class TorchModel:

@@ -76,7 +76,7 @@ class Products(local):
         self.handle = POINTER()
         self.call("cublasCreate_v2", ctypes.byref(self.handle))
         self.call("cublasSetMathMode", self.handle, TF32 if tf32 else STRICT)
-        self.workspace = xp.cuda.alloc(WORKSPACE)
+        self.workspace = xp.cuda.Memory(WORKSPACE)
         WORKSPACES.append(self.workspace)
         self.streams: list[Any] = []
         self.workspaces: dict[Any, Any] = {}
@@ -108,9 +108,8 @@ class Products(local):
         stream = self.xp.cuda.get_current_stream()
         if stream != self.stream:
             self.call("cublasSetStream_v2", self.handle, stream.ptr)
-            memory = self.workspaces.get(stream.ptr)
-            workspace = (self.workspace.ptr, WORKSPACE) if memory is None else (memory.ptr, memory.size)
-            self.call("cublasSetWorkspace_v2", self.handle, *workspace)
+            memory = self.workspaces.get(stream.ptr, self.workspace)
+            self.call("cublasSetWorkspace_v2", self.handle, memory.ptr, memory.size)
             self.stream = stream  # kept alive, so that no other stream reuses the address
 
     def matmul(self, A: Array, B: Array, out: Array | None = None, add: bool = False) -> Array:

@@ -30,7 +30,7 @@ OPERATIONS = {
     np.greater: "{} > {}",
     np.greater_equal: "{} >= {}",
 } | {f: f"{f.__name__}({{}})" for f in (np.exp, np.expm1, np.log, np.log1p, np.sqrt, np.tanh)}
-"""The operations in OpenCL C. A comparison evaluates to 1 or 0."""
+"""The operations in C. A comparison evaluates to 1 or 0."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,12 @@ class Symbol(NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *operands: Any, **options: Any) -> "Symbol":
         if method != "__call__" or options or ufunc not in OPERATIONS:
             raise TypeError(f"{ufunc.__name__} cannot be translated")
+        return self.computed(OPERATIONS[ufunc], operands)
+
+    def computed(self, code: str, operands: Sequence[Any]) -> "Symbol":
+        """Return the value of an expression, in which ``{}`` stands for each operand."""
         names = (value.name if isinstance(value, Symbol) else f"(real){float(value)!r}" for value in operands)
-        return Symbol(self.lines, OPERATIONS[ufunc].format(*names))
+        return Symbol(self.lines, code.format(*names))
 
     def __array_function__(self, function: Function, *_: Any) -> None:
         raise TypeError(f"{function.__name__} cannot be translated")

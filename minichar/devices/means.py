@@ -1,16 +1,19 @@
 """Compile element-wise functions that also use means over the units to one kernel each.
 
-A function is traced once with a `Value` in place of each array. Each operation adds one line of CUDA C,
-which computes the value for the N units of a thread. The threads of a block share the units of one gate and
+A function is called once with a `Value` in place of each array. Each operation adds one line of CUDA C, which
+computes the value for the N units of a thread. The threads of a block share the units of one gate and
 `tile` sequences, and add up their sums in shared memory.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
-from types import ModuleType, SimpleNamespace
-from typing import Any, Self
+from types import ModuleType
+from typing import Any
+
+import numpy as np
 
 from minichar.devices.backend import Array, Function
+from minichar.devices.elementwise import Symbol
 
 THREADS = 256
 """Maximum number of threads in a block, so that each can use the maximum of 255 registers."""
@@ -52,7 +55,7 @@ STORE = """for (int k = 0; k < N; k++) {{
 }}"""
 
 
-class Value:
+class Value(Symbol):
     """The values of an array for the units of one thread, as lines of CUDA C.
 
     Attributes
@@ -65,30 +68,12 @@ class Value:
         self.lines, self.same, self.name = lines, same, f"v{len(lines)}"
         lines.append(f"T {self.name}[N] = {{}};")
 
-    def computed(self, code: str, *others: Any) -> "Value":
-        """Return the value of an expression, in which ``{}`` stands for each operand at unit k."""
-        operands = (self, *others)
+    def computed(self, code: str, operands: Sequence[Any]) -> "Value":
+        """Return the result of an operation, which is computed for each unit k."""
         result = Value(self.lines, all(getattr(one, "same", True) for one in operands))
         names = (f"{one.name}[k]" if isinstance(one, Value) else f"T({one!r})" for one in operands)
         self.lines.append(f"for (int k = 0; k < N; k++) {result.name}[k] = {code.format(*names)};")
         return result
-
-    def __add__(self, other: Self | float) -> "Value":
-        return self.computed("{} + {}", other)
-
-    def __sub__(self, other: Self | float) -> "Value":
-        return self.computed("{} - {}", other)
-
-    def __mul__(self, other: Self | float) -> "Value":
-        return self.computed("{} * {}", other)
-
-    def __rtruediv__(self, other: float) -> "Value":
-        return self.computed("{1} / {0}", other)
-
-
-def sqrt(value: Value) -> Value:
-    """Return the square root."""
-    return value.computed("sqrt({})")
 
 
 def mean(value: Value) -> Value:
@@ -107,7 +92,7 @@ def compile_with_mean(xp: ModuleType, function: Function, H: int) -> Callable[..
     inputs = [f"in{k}" for k in range(len(arguments))]
     for name, value in zip(inputs, arguments, strict=True):
         lines.append(LOAD.format(array=name, value=value.name))
-    results = function(SimpleNamespace(sqrt=sqrt), mean, *arguments)
+    results = function(np, mean, *arguments)
     outputs = [f"out{k}" for k in range(len(results))]
     for name, value in zip(outputs, results, strict=True):
         lines.append(STORE.format(array=name, value=value.name))

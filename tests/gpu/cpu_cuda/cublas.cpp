@@ -139,12 +139,6 @@ API int cublasSetWorkspace_v2(void* handle, void* workspace, size_t) {
     API int cublas##LETTER##gemm_v2(void* handle, int ta, int tb, int m, int n, int k, const T* alpha, const T* a, \
                                     int lda, const T* b, int ldb, const T* beta, T* c, int ldc) {                  \
         return multiply<T>(handle, ta, tb, m, n, k, alpha, {a, lda, 0}, {b, ldb, 0}, beta, {c, ldc, 0});           \
-    }                                                                                                              \
-    API int cublas##LETTER##gemmStridedBatched(void* handle, int ta, int tb, int m, int n, int k, const T* alpha,  \
-                                               const T* a, int lda, long long da, const T* b, int ldb,             \
-                                               long long db, const T* beta, T* c, int ldc, long long dc,           \
-                                               int batch) {                                                        \
-        return multiply<T>(handle, ta, tb, m, n, k, alpha, {a, lda, da}, {b, ldb, db}, beta, {c, ldc, dc}, batch); \
     }
 GEMM(S, float)
 GEMM(D, double)
