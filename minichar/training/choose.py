@@ -73,32 +73,21 @@ that are at least this many steps apart take at most a tenth of the training tim
 
 @dataclass(frozen=True)
 class TimeBudget:
-    """The time for training steps, the speed of the machine, and the number of processes that share B."""
+    """The time for training steps, and the speed of the machine."""
 
     seconds: float
     speed: Speed = NOMINAL
-    processes: int = 1
+    processes: int = 1  # number of processes that share the streams
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the choices depend on.
+    """What the choices depend on."""
 
-    Attributes
-    ----------
-    N, V : int
-        Length of the text and number of distinct characters.
-    from_scratch : bool
-        Whether training starts from random weights, rather than from those of a trained model.
-    split : callable
-        ``split(B, T)`` splits the text into chunks, after reducing B and T if the text is short.
-    budget : TimeBudget
-    """
-
-    N: int
-    V: int
-    from_scratch: bool
-    split: Callable[[int, int], Split]
+    N: int  # length of the text
+    V: int  # number of distinct characters
+    from_scratch: bool  # rather than from the weights of a trained model
+    split: Callable[[int, int], Split]  # split(B, T), with reduced B and T if the text is short
     budget: TimeBudget
 
     @property

@@ -33,16 +33,10 @@ NORMALISED = 5
 
 @dataclass(frozen=True)
 class Speed:
-    """How slow a machine is, as multiples of the times on the nominal machine.
+    """How slow a machine is, as multiples of the times on the nominal machine."""
 
-    Attributes
-    ----------
-    elements, products : float
-        e and p in the module's equation.
-    """
-
-    elements: float = 1.0
-    products: float = 1.0
+    elements: float = 1.0  # e in the module's equation
+    products: float = 1.0  # p
 
     def step(self, config: Config, B: int, T: int) -> float:
         """Return the estimated time of a training step, in seconds."""

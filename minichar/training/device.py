@@ -59,7 +59,7 @@ def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:
 def time_step(
     device: Backend, config: Config, vocabulary: Vocabulary, settings: Settings, split: Split
 ) -> float:
-    """Return the median duration, in milliseconds, of a training step on the first chunks of the text."""
+    """Return the median duration, in seconds, of a training step on the first chunks of the text."""
     model = CharRNN.new(config, vocabulary, settings.seed, settings.dtype, device)
     step = TrainingStep(model, split.T, split.B, settings)
     step.set_rates(settings.learning_rate, settings.min_ss if settings.use_ss else 1.0)
@@ -75,4 +75,4 @@ def time_step(
             break
     del model, step
     gc.collect()  # free the device memory held by reference cycles
-    return 1000.0 * median(seconds[device.warm_up :])
+    return median(seconds[device.warm_up :])

@@ -88,7 +88,7 @@ def measured(
             sized = replace(settings, rnn_size=size, batch_size=streams)
             chosen = choose(sized, corpus, from_scratch, nominal)
             config, split = config_of(chosen, len(corpus.vocabulary)), lay_out(corpus, chosen)
-            seconds = time_step(device, config, corpus.vocabulary, chosen, split) / 1000
+            seconds = time_step(device, config, corpus.vocabulary, chosen, split)
             times.append((config, split.B, split.T, seconds))
         return replace(nominal, speed=speed_of(times), processes=team.size)
 

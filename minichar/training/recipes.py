@@ -14,19 +14,12 @@ from minichar.training.settings import Settings
 class Recipe:
     """A set of training options.
 
-    Attributes
-    ----------
-    description : str
-        One-line description of the recipe.
-    options : mapping
-        Values that differ from the defaults of `Settings`.
-    minutes : float
-        Training time on the nominal machine (`minichar.training.cost`) for which minichar chooses the options
-        that are None.
+    The options that are None are chosen for a training time of `minutes` on the nominal machine
+    (`minichar.training.cost`).
     """
 
-    description: str
-    options: Mapping[str, Any]
+    description: str  # one line
+    options: Mapping[str, Any]  # values that differ from the defaults of `Settings`
     minutes: float = 3.0
 
 

@@ -25,8 +25,7 @@ class Saver:
         Name of the run, used in file names.
     keep : int
         Number of best checkpoints to keep, in addition to the newest one; 0 to keep all.
-    write : callable
-        ``write(path, val_loss)`` writes a checkpoint.
+    write : Write
 
     Attributes
     ----------

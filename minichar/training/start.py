@@ -58,26 +58,13 @@ REMOVED = {"learning_rate_schedule": "step"}
 
 @dataclass(frozen=True)
 class Run:
-    """A training run that is ready to start.
-
-    Attributes
-    ----------
-    trainer : Trainer
-    corpus : Corpus
-        The text to train on.
-    notes : tuple of str
-        Messages for the user about the text, the model and the choice of device.
-    changes : dict
-        For a resumed run, the settings that differ from the checkpoint's.
-    chosen : tuple of str
-        For a new run, the settings that were chosen (`minichar.training.choose`).
-    """
+    """A training run that is ready to start."""
 
     trainer: Trainer
     corpus: Corpus
-    notes: tuple[str, ...]
-    changes: dict[str, Any] = field(default_factory=dict)
-    chosen: tuple[str, ...] = ()
+    notes: tuple[str, ...]  # messages for the user about the text, the model and the choice of device
+    changes: dict[str, Any] = field(default_factory=dict)  # settings that differ from the checkpoint's
+    chosen: tuple[str, ...] = ()  # settings of a new run that were chosen (`minichar.training.choose`)
 
 
 def begin(settings: Settings, *devices: Backend, team: Team = ALONE, started: float | None = None) -> Run:

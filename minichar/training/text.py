@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from minichar.engine.config import MAX_SIZE
 from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, counted
@@ -63,8 +62,9 @@ def _read(
     team: Team, path: Path | None, encoding: str, min_freq: int, vocabulary: Vocabulary | None = None
 ) -> Corpus:
     """Return the same text on all ranks (see `load_corpus`). The other ranks can use the cache of rank 0."""
-    options: dict[str, Any] = {"encoding": encoding, "min_freq": min_freq, "vocabulary": vocabulary}
-    corpus = team.in_turn(lambda: load_corpus(path, **options))
+    corpus = team.in_turn(
+        lambda: load_corpus(path, encoding=encoding, min_freq=min_freq, vocabulary=vocabulary)
+    )
     digest = team.lead(lambda: corpus.digest)
     if any(team.largest(corpus.digest != digest)):
         raise MinicharError(f"the processes read different texts from {corpus.path}: use the same text")

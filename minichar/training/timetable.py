@@ -16,15 +16,7 @@ RESERVED = 0.25
 
 
 class Timetable:
-    """The schedule of a training run: evaluations and early stopping.
-
-    Parameters
-    ----------
-    settings : Settings
-    per_epoch : int
-        Number of training steps in an epoch.
-    val_chunks : int
-        Number of validation chunks in an evaluation.
+    """The schedule of a training run, with `per_epoch` steps per epoch: evaluations and early stopping.
 
     Attributes
     ----------

@@ -170,7 +170,7 @@ class TestResuming:
         header, arrays = parts(trainer.saver.last)
         for name in ("val", "test"):  # unknown to older versions
             del header["details"]["settings"][name]
-        assert resume(put_together(path, header, arrays), {}).corpus.texts.keys() == {"data"}
+        assert resume(put_together(trainer.saver.last, header, arrays), {}).corpus.texts.keys() == {"data"}
 
     def test_none_keeps_the_files_of_the_run(self, stopped):
         run = resume(stopped, {"val": None, "test": None})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from toys import history_of, parts, take
+from toys import history_of, history_with, parts, take
 
 import minichar.files as files
 import minichar.training.trainer as trainer_module
@@ -17,6 +17,7 @@ from minichar.checkpoints.naming import loss_in_name
 from minichar.errors import MinicharError
 from minichar.training.evaluation import Evaluation
 from minichar.training.events import Evaluated, Saved, Step, Warned
+from minichar.training.saving import Saver
 from minichar.training.start import resume
 
 
@@ -63,6 +64,17 @@ def test_the_best_checkpoint_is_one_that_still_exists(trainer_of):
         assert trainer.best == path == best_checkpoint(trainer.settings.checkpoint_dir)
         path.unlink()
     assert trainer.best is None
+
+
+def test_losses_are_compared_as_precisely_as_in_file_names(tmp_path):
+    """A checkpoint with the name of an earlier one replaces it, and is not deleted in its place."""
+    saver = Saver(tmp_path, "toy", 1, lambda path, val_loss: path.touch())
+    for epoch, loss in ((1.0, 2.00001), (1.001, 2.00002), (2.0, 3.0)):
+        saver.save(epoch, loss, False)
+    names = [f"lm_toy_epoch{epoch}.npz" for epoch in ("1.00_2.0000", "2.00_3.0000")]
+    assert sorted(os.listdir(tmp_path)) == [path.name for path in saver.saved] == names
+    (tmp_path / "lm_toy_epoch0.50_2.0000.npz").touch()
+    assert saver.best(history_with(epoch=[0.5, 1.0], val_loss=[2.00001, 2.00002])).name == names[0]
 
 
 @pytest.mark.parametrize("options", [{}, {"val_frac": 0, "train_frac": 1}])
