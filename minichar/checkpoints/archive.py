@@ -56,13 +56,9 @@ def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.nd
 
 @contextmanager
 def open_archive(path: Path, kinds: str = "fiu") -> Iterator["Archive"]:
-    """Open an ``.npz`` file and verify it. If the ``with`` block raises `Refused`, the error names the file.
+    """Open and verify an ``.npz`` file of floats and integers, or of other `kinds` of NumPy dtypes.
 
-    Parameters
-    ----------
-    path : Path
-    kinds : str
-        Allowed kinds of NumPy dtypes; by default, floats and integers.
+    If the ``with`` block raises `Refused`, the error names the file.
 
     Raises
     ------

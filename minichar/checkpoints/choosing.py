@@ -25,21 +25,11 @@ Loaded = TypeVar("Loaded")
 
 @dataclass(frozen=True)
 class Record:
-    """Which run saved a checkpoint, and when. Stored in a model's details under ``run``.
+    """Which run saved a checkpoint, and when. Stored in a model's details under ``run``."""
 
-    Attributes
-    ----------
-    id : str
-        Identifies the run: a hash of its text and its settings at the start.
-    iteration : int
-        Number of completed training steps.
-    saved : float
-        Time at which the checkpoint was saved, in seconds since 1970.
-    """
-
-    id: str
-    iteration: Annotated[int, between(0, LARGEST)]
-    saved: Annotated[float, between(0, LARGEST)]
+    id: str  # hash of the run's text and of its settings at the start
+    iteration: Annotated[int, between(0, LARGEST)]  # number of completed training steps
+    saved: Annotated[float, between(0, LARGEST)]  # time in seconds since 1970
 
     def __post_init__(self) -> None:
         check(self)
@@ -134,14 +124,10 @@ def best_checkpoint(folder: Path) -> Path:
 
 
 def find_checkpoint(given: Path | None, newest: bool = False) -> Path:
-    """Return the best or newest checkpoint in `given` if it is a directory; otherwise, return `given`.
+    """Return the best checkpoint in `given` if it is a directory; otherwise, return `given`.
 
-    Parameters
-    ----------
-    given : Path or None
-        A file or directory. None means the directory ``cv``.
-    newest : bool
-        Whether to choose the newest checkpoint, which has the longest history, instead of the best one.
+    The default directory is ``cv``. With `newest`, the newest checkpoint is chosen, which has the longest
+    history.
     """
     path = Path("cv") if given is None else given
     if given is not None and not os.path.isdir(path):  # unlike `Path.is_dir`, this never raises

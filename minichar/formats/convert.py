@@ -107,26 +107,24 @@ def convert(
     vocab_from: str | os.PathLike[str] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Path:
-    """Convert a file to another format.
+    """Convert a file to another format, and return the path of the new file.
 
     Parameters
     ----------
     source : path-like
         A file in any readable format.
     target : path-like, optional
-        Output file; by default, `source` with the suffix of the new format. If the format does not
-        change, ``.inference`` is inserted before the suffix.
+        By default, `source` with the suffix of the new format. If the format does not change, ``.inference``
+        is inserted before the suffix.
     dtype : {"float16", "float32", "float64"}, optional
         The dtype of the stored weights; by default, float32, or the dtype in `source` if the training
-        state is kept or the file contains no model. float16 halves the file size and keeps three
-        significant digits. An ``.html`` page always stores float16 weights.
+        state is kept or the file contains no model. An ``.html`` page always stores float16 weights.
     force : bool
         Overwrite an existing target.
     to : {"npz", "safetensors", "pt", "onnx", "html"}, optional
         The new format; by default, inferred from the suffix of `target`.
     training : bool
-        Keep the training state, so that training can be resumed. Both files must be ``.npz``, and the
-        dtype must not change.
+        Keep the training state. Both files must be ``.npz``, and the dtype must not change.
     sequence : bool
         Write an ``.onnx`` graph that processes a whole sequence instead of a single time step.
     vocab_from : path-like, optional
@@ -135,17 +133,11 @@ def convert(
     on_note : callable, optional
         Called with each note, for example about data that the new file does not contain.
 
-    Returns
-    -------
-    Path
-        The path of the new file.
-
     Raises
     ------
     MinicharError
         If `source` cannot be read, if `target` exists and `force` is False, if the new format cannot
-        represent the model, or if `training` is True but `source` has no training state or the new file
-        cannot store it.
+        represent the model, or if `training` is True but the training state cannot be kept.
     """
     source = Path(source)
     to, path = target_of(source, target, to)

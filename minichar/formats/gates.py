@@ -30,21 +30,11 @@ from minichar.engine.parameters import Parameters
 
 @dataclass(frozen=True)
 class Counterpart:
-    """The equivalent cell in another library.
-
-    Attributes
-    ----------
-    name : str
-        Class or operator name, such as ``LSTM``.
-    gates : str
-        Gate order in the other library, written with minichar's gate letters.
-    attributes : dict
-        Attributes that must be set to obtain the same results.
-    """
+    """The equivalent cell in another library, such as ``LSTM``."""
 
     name: str
-    gates: str
-    attributes: Mapping[str, int] = field(default_factory=dict)
+    gates: str  # gate order in the other library, written with minichar's gate letters
+    attributes: Mapping[str, int] = field(default_factory=dict)  # must be set to obtain the same results
 
 
 TORCH = {

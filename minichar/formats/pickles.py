@@ -36,14 +36,8 @@ PUSHED = {
 def run(file: File, known: Mapping[str, Any], load: Callable[[Any], Any] | None = None) -> Any:
     """Execute a pickle, close its file, and return the result.
 
-    Parameters
-    ----------
-    file : file object
-    known : mapping of str to object
-        The allowed global names, such as ``numpy.dtype``, and their replacements. Only a `Function` can
-        be called.
-    load : callable, optional
-        Function that returns the object for a persistent id. By default, persistent ids are rejected.
+    `known` maps the allowed global names, such as ``numpy.dtype``, to their replacements. Only a `Function`
+    can be called. `load` returns the object for a persistent id; by default, persistent ids are rejected.
 
     Raises
     ------

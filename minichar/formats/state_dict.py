@@ -89,19 +89,11 @@ def from_state_dict(
     vocabulary: Vocabulary | None,
     backend: Backend,
 ) -> CharRNN:
-    """Return the model stored in a state dict.
+    """Return the model stored in a state dict, with weights on the device of `backend`.
 
-    Parameters
-    ----------
-    tensors : dict of str to array
-        The tensors by name. To save memory, each tensor is removed from the dict once it has been copied.
-    header : str or None
-        The JSON stored with the tensors.
-    path : Path
-        The file name used in error messages.
-    vocabulary : Vocabulary or None
-        The vocabulary for a state dict without a header.
-    backend : Backend
+    `header` is the JSON stored with the tensors; without one, the vocabulary must be given. To save memory,
+    each tensor is removed from the dict once it has been copied. `path` is the file name used in error
+    messages.
 
     Raises
     ------

@@ -35,21 +35,11 @@ MAX_N = 1 << 62  # upper bound on the length of the text
 
 @dataclass(frozen=True, eq=False)
 class Chunks:
-    """A sequence of n chunks. Iteration always starts at the first chunk.
+    """A sequence of n chunks. Iteration always starts at the first chunk."""
 
-    Parameters
-    ----------
-    streams : ndarray of int, shape (B, n·T + 1)
-        Row b contains stream b, followed by the last target.
-    T : int
-        Number of time steps per chunk.
-    resets : Resets, optional
-        Positions in the B streams where the state is reset.
-    """
-
-    streams: NDArray[np.integer]
-    T: int
-    resets: Resets | None = None
+    streams: NDArray[np.integer]  # (B, n·T + 1), row b contains stream b, followed by the last target
+    T: int  # number of time steps per chunk
+    resets: Resets | None = None  # positions in the B streams where the state is reset
 
     def __len__(self) -> int:
         return max(self.streams.shape[1] - 1, 0) // self.T

@@ -22,24 +22,16 @@ Progress = Callable[[int], object]
 def download(
     base_url: str, paths: Sequence[str], limit: int, progress: Progress | None = None
 ) -> list[bytes]:
-    """Download files into memory and return their contents.
+    """Download files into memory, and return their contents.
 
-    Parameters
-    ----------
-    base_url : str
-        The common prefix of the URLs. The scheme must be https or, for the local machine, http.
-    paths : sequence of str
-        Paths relative to `base_url`, not percent-encoded.
-    limit : int
-        The maximum total size of all files in bytes, regardless of the Content-Length headers.
-    progress : callable, optional
-        Called with the size of each received block in bytes.
+    The paths are relative to `base_url`, whose scheme must be https or, for the local machine, http, and are
+    not percent-encoded. `progress` is called with the size of each received block in bytes.
 
     Raises
     ------
     MinicharError
-        If `base_url` is not secure, or the server is unreachable, reports an error, stalls, closes
-        the connection early, redirects to another scheme, or sends more than `limit` bytes.
+        If `base_url` is not secure, or the server is unreachable, reports an error, stalls, closes the
+        connection early, redirects to another scheme, or sends more than `limit` bytes.
     """
     base = urlsplit(base_url)
     if base.scheme != "https" and (base.scheme != "http" or base.hostname not in LOOPBACK):

@@ -35,20 +35,11 @@ Streams = NDArray[np.integer]
 
 @dataclass(frozen=True)
 class Yardstick:
-    """The n-gram model with the lowest loss on a validation text.
-
-    Attributes
-    ----------
-    n : int
-    loss : float
-        In nats per character.
-    counted : int
-        Number of training characters that were counted.
-    """
+    """The n-gram model with the lowest loss on a validation text."""
 
     n: Annotated[int, between(1, N_MAX)]
-    loss: Annotated[float, between(0, LARGEST)]
-    counted: Annotated[int, between(1, MOST)]
+    loss: Annotated[float, between(0, LARGEST)]  # nats per character
+    counted: Annotated[int, between(1, MOST)]  # number of training characters that were counted
 
     def __post_init__(self) -> None:
         check(self)
@@ -82,17 +73,8 @@ def ngram_losses(train: Streams, val: Streams, V: int, n_max: int = N_MAX) -> ND
     not predict its first character. Of longer texts, the start of each stream is used: `MOST` training
     characters and `MOST_PREDICTED` validation characters in all.
 
-    Parameters
-    ----------
-    train, val : ndarray of int, shapes (B, M) and (B', M'), M' ≥ 2
-        The training and validation streams.
-    V : int
-        Number of characters in the vocabulary.
-    n_max : int
-
-    Returns
-    -------
-    ndarray of float64, shape (n_max,)
+    The training and validation streams have shapes (B, M) and (B', M'), with M' ≥ 2. `V` is the number of
+    characters in the vocabulary.
     """
     train = train[:, : max(MOST // len(train), 1)]
     val = val[:, : max(MOST_PREDICTED // len(val), 2)]

@@ -33,22 +33,12 @@ class Resets:
     The positions of the separators are not stored, because they could take more memory than the text. Each
     chunk is searched when it is used.
 
-    Parameters
-    ----------
-    ids : ndarray of int, shape (N,)
-        Encoded text.
-    separator : ndarray of int, shape (m,)
-        The ids of the separator; can be empty.
-    starts : ndarray of intp, shape (F,)
-        Additional positions in the text where the state is reset, in ascending order.
-    origins : ndarray of intp, shape (B,)
-        Position of the first character of each stream.
     """
 
-    ids: NDArray[np.integer]
-    separator: NDArray[np.integer]
-    starts: NDArray[np.intp]
-    origins: NDArray[np.intp]
+    ids: NDArray[np.integer]  # (N,), the encoded text
+    separator: NDArray[np.integer]  # (m,), the ids of the separator; can be empty
+    starts: NDArray[np.intp]  # (F,), additional positions where the state is reset, in ascending order
+    origins: NDArray[np.intp]  # (B,), the position of the first character of each stream
 
     def keep(self, start: int, n: int) -> NDArray[np.bool_]:
         """Return the keep mask for `n` characters of each stream, beginning at offset `start`.

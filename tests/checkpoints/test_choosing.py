@@ -40,8 +40,8 @@ def recorded(path, *run):
 
 RUNS = {
     "lm_a_epoch1.00_1.5000.npz": ("a", 10, 100.0),
-    "lm_a_epoch2.00_1.5000.npz": ("a", 20, 90.0),  # the clock was set back
-    "lm_a_latest.npz": ("a", 15, 95.0),
+    "lm_a_epoch2.00_1.5000.npz": ("a", 20, 40.0),  # the clock was set back
+    "lm_a_latest.npz": ("a", 15, 45.0),
     "lm_b_epoch9.00_1.5000.npz": ("b", 90, 50.0),
     "lm_b_epoch8.00_1.0000.npz": ("b", 80, 49.0),
 }
@@ -65,6 +65,7 @@ class TestNewest:
             if name:
                 os.utime(folder / name, (10**9, 10**9))
             assert [file.path.name for file in newest_in(folder)] == ORDER
+        assert [file.path.name for file in newest_first(folder / name for name in RUNS)] == ORDER
         assert find_checkpoint(folder, newest=True).name == ORDER[0]
 
     def test_the_newest_checkpoint_wins_if_losses_are_equal(self, folder):
