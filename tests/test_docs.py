@@ -33,8 +33,8 @@ from minichar.text import datasets
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
-GENERATED = ("course", "commands", "api")
-"""Directories of pages that the documentation build generates from the source."""
+GENERATED = ("course", "commands", "api", "static")
+"""Directories of pages that the documentation build generates or installs."""
 DOCUMENTS = [
     *(ROOT / name for name in READMES),
     *sorted(

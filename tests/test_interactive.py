@@ -28,6 +28,7 @@ from minichar.training.scheduled_sampling import ScheduledSampling
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 
+expect = playwright().expect
 ROOT = Path(__file__).parents[1]
 with patch.object(sys, "path", [str(ROOT / "docs"), *sys.path]):
     PAGES = run_path(str(ROOT / "docs" / "pages" / "interactive.py"))
@@ -81,11 +82,6 @@ def open_page(browser, tmp_path_factory):
 
     yield open_page
     assert problems == []
-
-
-@pytest.fixture(scope="module")
-def expect():
-    return playwright().expect
 
 
 @pytest.fixture(scope="module")
@@ -429,7 +425,7 @@ def test_training_in_the_page_is_soon_better_than_bigrams(open_page):
     print(f"300 steps took {found['seconds']:.1f} s")
 
 
-def test_the_page_trains_on_a_pasted_text(open_page, expect):
+def test_the_page_trains_on_a_pasted_text(open_page):
     page = open_page("train")
     figure = page.locator("figure", has=page.locator("#interactive-train"))
     sample, button = figure.locator(".sample"), figure.get_by_role("button").first
