@@ -51,7 +51,6 @@ looking = group("Page")
     "--open",
     "opened",
     is_flag=True,
-    show_default=False,
     help="Open the page in a browser. Without --html, the page is a temporary file.",
 )
 @looking(
@@ -63,7 +62,6 @@ looking = group("Page")
 )
 @looking(
     "--encoding",
-    show_default=False,
     help="Encoding of the text.  [default: utf-8; for the training text, as in training]",
 )
 @click.option(
@@ -72,7 +70,7 @@ looking = group("Page")
     type=OUTPUT,
     help="Write a model card, in Markdown: text, losses, sample, options and a note on the licence.",
 )
-@click.option("--force", is_flag=True, show_default=False, help="Let --card overwrite an existing file.")
+@click.option("--force", is_flag=True, help="Let --card overwrite an existing file.")
 @click.pass_context
 def command(
     ctx: click.Context,

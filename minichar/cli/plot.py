@@ -38,7 +38,6 @@ from minichar.sweep.study import importance, is_sweep, open_study, results
     "--follow",
     "followed",
     is_flag=True,
-    show_default=False,
     help="Redraw the plot, with a sample, whenever the run saves a checkpoint, until the run ends.",
 )
 @storage

@@ -59,7 +59,7 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     help="Host name to accept in the Host header of requests, such as the public name of the website. "
     "IP addresses and localhost are always accepted; `*` accepts any name. Can be repeated.",
 )
-@listening("--open", "opened", is_flag=True, show_default=False, help="Open the web page in a browser.")
+@listening("--open", "opened", is_flag=True, help="Open the web page in a browser.")
 @sharing(
     "--redis",
     "url",
@@ -140,7 +140,6 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     "--metrics-port",
     type=Integer(1, 65535),
     metavar="PORT",
-    show_default=False,
     help="Additional port, on the same address, at which /metrics needs no API key.",
 )
 def command(

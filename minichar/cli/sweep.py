@@ -101,7 +101,7 @@ class Search(click.types.StringParamType):
 )
 @storage
 @settings_options
-@output("--quiet", is_flag=True, show_default=False, help="Hide the progress bar.")
+@output("--quiet", is_flag=True, help="Hide the progress bar.")
 @devices
 @click.pass_context
 def command(

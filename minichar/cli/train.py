@@ -81,7 +81,7 @@ NEWEST = "--newest"
     help="Measure the loss of n-gram models of the same text first, which takes about 13 s and 300 MB "
     "for texts of 5 million characters or more.",
 )
-@output("--quiet", is_flag=True, show_default=False, help="Hide the progress bar.")
+@output("--quiet", is_flag=True, help="Hide the progress bar.")
 @devices
 @tf32
 @chunk_kernel

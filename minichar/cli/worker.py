@@ -52,7 +52,6 @@ watching = group("Log and metrics")
     "--metrics-port",
     type=Integer(1, 65535),
     metavar="PORT",
-    show_default=False,
     help="Port for /metrics and /healthz.",
 )
 @watching(

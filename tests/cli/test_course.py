@@ -305,6 +305,8 @@ def leave(*_, **__):
         (lambda g, out: g > 2, lambda g, out: g > 1, "result\n"),
         (lambda g, out: g - np.inf, lambda g, out: g - np.inf, ""),
         (lambda g, out: "", lambda g, out: "b", "result is '', not 'b'"),
+        (lambda g, out: [g], lambda g, out: [g, g], "result: 2 values are expected"),
+        (lambda g, out: g[:1], lambda g, out: g + 0, "result has the shape (3,), not (1,)"),
     ],
 )
 def test_results_and_changed_arguments_are_compared(yours, original, problem):

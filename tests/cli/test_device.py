@@ -13,13 +13,13 @@ from minichar.cli import main, report
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 
-TRAIN = [
+WITHOUT_SS = [
     *("train", "--data", "input.txt", "--rnn-size", "4", "--num-layers", "1", "--seq-length", "4"),
     *("--batch-size", "3", "--max-epochs", "1", "--sample-every", "0", "--quiet"),
     *("--eval-val-every", "4", "--max-val-chunks", "0"),
-    *("--train-frac", "0.7", "--val-frac", "0.3", "--dropout", "0.2"),
-    *("--use-ss", "--start-ss", "0.8", "--min-ss", "0.5"),
+    *("--train-frac", "0.7", "--val-frac", "0.3"),
 ]
+TRAIN = [*WITHOUT_SS, "--dropout", "0.2", "--use-ss", "--start-ss", "0.8", "--min-ss", "0.5"]
 GRADCHECK = [
     *("gradcheck", "--rnn-size", "2", "--vocab-size", "3", "--seq-length", "2", "--batch-size", "1"),
     *("--num-layers", "1"),
@@ -308,6 +308,9 @@ class TestFailure:
 
 
 def test_resuming_on_another_device_prints_a_note(run, gpu):
+    path = run(*WITHOUT_SS, "--dropout", "0", "--device", "cpu", "--checkpoint-dir", "plain").stdout.strip()
+    resumed = run("train", "--resume", path, "--max-epochs", "2", "--device", "gpu")
+    assert "the checkpoint was saved on cpu: rounding will differ\n" in resumed.stderr
     path = run(*TRAIN, "--device", "cpu").stdout.strip()
     differ = "; dropout, DropConnect and scheduled sampling will draw different random numbers\n"
     for epochs, device, note in (

@@ -64,19 +64,6 @@ def test_without_a_time_limit_the_time_is_that_of_the_recipe(cli, monkeypatch):
 
 
 @pytest.mark.usefixtures("slow")
-def test_awkward_values_are_quoted(cli, home):
-    """Long paths with spaces or a leading hyphen, and newlines."""
-    name = f"-my {'long ' * 30}text.txt"
-    (home / name).write_text((home / "input.txt").read_text())
-    words = "--data", f"./{name}", "--reset-on", "\\n", "--max-time", 5, *SMALL
-    _, repeat = plan_of(cli("train", *words, "--checkpoint-dir", "one").stderr)
-    command = shlex.split(repeat.removeprefix("to repeat it without measuring: "))
-    cli(*command[1:], "--checkpoint-dir", "two")
-    one, two = (load(best_checkpoint(home / folder)).details["settings"] for folder in ("one", "two"))
-    assert two == one | {"checkpoint_dir": "two", "max_time": 0.0}
-
-
-@pytest.mark.usefixtures("slow")
 def test_a_fine_tuned_model_is_named(cli):
     cli("train", "--data", "input.txt", *SMALL, "--rnn-size", 8, "--max-epochs", 0.3)
     words = "--init-from", "cv", "--data", "input.txt", "--max-time", 5, "--checkpoint-dir", "b"

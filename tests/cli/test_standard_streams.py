@@ -130,9 +130,9 @@ def attack(home):
     return path
 
 
-def test_generated_text_is_escaped_on_a_terminal_only(on_a_terminal, process, attack):
+def test_generated_text_is_escaped_on_a_terminal_only(on_a_terminal, cli, attack):
     arguments = ["sample", attack, "--length", 300, "--seed", 1]
-    text = process(*arguments, encoding=None).stdout.read().decode()
+    text = cli(*arguments).stdout_bytes.decode()
     assert {*ATTACK, "\n", "\t"} <= {*text}
     shown, _, status = on_a_terminal(*arguments)
     assert status == 0

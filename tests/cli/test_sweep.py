@@ -16,7 +16,7 @@ from minichar.checkpoints.naming import loss_in_name
 from minichar.cli import INTERRUPTED, sweep_report
 from minichar.cli.planned import train_command
 from minichar.cli.sweep_report import SweepReport
-from minichar.sweep.study import Plan
+from minichar.sweep.study import Plan, Result
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
 from minichar.text.ngram import yardstick
@@ -139,6 +139,21 @@ def test_the_trial_of_a_process_that_is_stopped_is_resumed(process, cli, home, o
     assert re.search(r"^trial 0 +resumed at epoch \d", result.stderr, re.MULTILINE)
 
 
+def test_signals_after_the_last_trial_are_ignored(cli, home, optuna, monkeypatch):
+    finish = SweepReport.finish
+
+    def interrupted(self):
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+        finish(self)
+
+    monkeypatch.setattr("minichar.cli.stopping.PATIENCE", 0.0)
+    monkeypatch.setattr(SweepReport, "finish", interrupted)
+    result = cli("sweep", *OPTIONS, "--trials", 1, status=INTERRUPTED)
+    assert result.stdout.startswith("minichar train ")
+    assert "continue with" not in result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
@@ -161,8 +176,8 @@ def test_user_errors(cli, home, optuna, words, status, message):
     assert not [*home.glob("sweep/trial-*")]
 
 
-def test_storage_is_part_of_the_command_that_continues_the_sweep(capsys, monkeypatch):
-    monkeypatch.setattr(sweep_report, "results", lambda study: [])
+def test_printed_commands_have_the_storage_and_paths_that_look_like_options(capsys, monkeypatch):
+    monkeypatch.setattr(sweep_report, "results", lambda study: [Result(7, {}, 1.0)])
     url = "postgresql://me@host/name"
     for database, in_environment, words in (
         ("", False, []),
@@ -172,8 +187,11 @@ def test_storage_is_part_of_the_command_that_continues_the_sweep(capsys, monkeyp
         plan = Plan({}, [], database=database)
         sweep = SimpleNamespace(folder=Path("-s"), plan=plan, space=[], size=3, study=None)
         sweep.stopping, sweep.complete = True, False
+        sweep.directory = lambda number: Path(f"-s/trial-{number}")
         SweepReport(sweep, 9, True, in_environment).finish()
-        command = capsys.readouterr().err.splitlines()[2]
+        shown = capsys.readouterr().err
+        assert "generate text: minichar sample ./-s/trial-7\n" in shown
+        command = shown.splitlines()[2]
         assert shlex.split(command) == ["minichar", "sweep", "--sweep-dir", "./-s", "--trials", "3", *words]
 
 

@@ -28,7 +28,7 @@ def test_parse(text, expected):
         ("rnn_size", "--rnn-size has no values to search"),
         ("rnn_size=64,x", "--rnn-size is 'x'; it must be an integer"),
         ("rnn_size=8,", "--search rnn_size=8, has an empty value: write the list without spaces, for"),
-        ("dropout=0.5..0.1", "--search dropout=0.5..0.1 is not a range from a smaller to a larger number"),
+        ("dropout=0.5..0.5", "--search dropout=0.5..0.5 is not a range from a smaller to a larger number"),
         ("model=gru..lstm", "is not a range"),
         ("dropout=0..0.5:log", "--search dropout=0..0.5:log is logarithmic, so it must start above 0"),
         ("rnn_size=8,16:log", "--search rnn_size=8,16:log is a list"),
