@@ -32,3 +32,12 @@ def expect_status(page, words="Length limit reached"):
 def show_surprisal(page, n):
     page.check("#surprisal")
     expect(page.locator("#text .known")).to_have_count(n)
+
+
+def coloured(visit, port, prime="山", n=400, temperature=1, **options):
+    """Open the page, and generate a text whose surprisal is shown."""
+    page = visit(port, **options)
+    generate(page, prime, n, temperature=temperature)
+    expect_status(page, "个字符" if options.get("locale") == "zh-CN" else f"{n} character")
+    show_surprisal(page, n)
+    return page

@@ -71,9 +71,9 @@ STRESS = {
 }
 """Values of the options of stress tests, which make them short."""
 STRESS_DEFAULTS = {
-    "figures.py": " --clients 1 8",
     "large_files.py": " --rows 20000 --gigabytes 0.5",
     "large_text.py": " --rounds 1",
+    "load.py": " --clients 1 8",
 }
 """Options that are added to commands that do not contain them."""
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"

@@ -14,6 +14,7 @@ from http.client import HTTPConnection
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 
+import numpy as np
 import pytest
 from optional import missing
 
@@ -37,6 +38,12 @@ def wait_for(condition, seconds=TIMEOUT):
 absent = [name for name in PACKAGES if find_spec(name) is None]
 if absent and "CI" not in os.environ:
     pytest.skip(f"requires minichar[web]: no {', '.join(absent)}", allow_module_level=True)
+
+
+from minichar.web.details import Details, pack  # noqa: E402
+from minichar.web.models import describe  # noqa: E402
+from minichar.web.queue import JobQueue  # noqa: E402
+from minichar.web.update import Update  # noqa: E402
 
 
 @contextmanager
@@ -141,9 +148,9 @@ def server_in_thread(queue, port=0, per_client=0, proxy=None, keys=(), streams=1
 
     trusted = [ipaddress.ip_network(proxy)] if proxy else []
     app = create_app(queue, Access(keys, hosts, trusted, metrics), per_client, streams)
-    other = None if metrics is None else listening_socket("127.0.0.1", metrics)
-    server = Server(app, queue, listening_socket("127.0.0.1", port), on_ready, other)
-    thread = threading.Thread(target=server.run_until_stopped)
+    ports = [port] if metrics is None else [port, metrics]
+    server = Server(app, queue, on_ready)
+    thread = threading.Thread(target=server.run, args=([listening_socket("127.0.0.1", p) for p in ports],))
     thread.start()
     try:
         assert ready.wait(TIMEOUT)
@@ -252,6 +259,30 @@ def following(*updates):
             yield update
 
     return follow
+
+
+class InstantQueue(JobQueue):
+    """Job queue whose texts, of the letter a, are complete at once."""
+
+    def __init__(self, model):
+        super().__init__(queue=0)
+        self.infos = [describe("toy", model)]
+
+    async def models(self):
+        return self.infos
+
+    async def _columns(self, model):
+        return 1
+
+    async def _give(self, job_id, text):
+        n = text.request.length
+        rows = pack(np.full((9, n), 1 / 9), np.zeros(n, int), np.arange(97, 106))
+        text.add(Update("a" * n, Details(b"".join(rows) if text.request.alternatives else b""), n, "length"))
+
+    async def _unfinished(self, *arguments):
+        return 0
+
+    job_counts = _waiting = _find = _cancel = _abandon = _unfinished
 
 
 class Events:

@@ -27,9 +27,3 @@ def with_password(url: str, file: Path | None) -> str:
     host = parts.netloc.rpartition("@")[2]
     user = parts.username or ""  # percent-encoded, unlike the password
     return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{host}").geturl()
-
-
-def warn_unless_reachable(problem: str | None) -> None:
-    """Print a warning that Redis cannot be reached, unless `problem` is None."""
-    if problem is not None:
-        click.echo(f"warning: {problem}; retrying until Redis can be reached", err=True)

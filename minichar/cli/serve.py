@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from minichar.cli.options import PATH, GroupedCommand, Integer, Number, OneOf, checkpoints, group
-from minichar.cli.redis_server import warn_unless_reachable, with_password
+from minichar.cli.redis_server import with_password
 from minichar.errors import plain
 from minichar.extras import need
 from minichar.terminal import say
@@ -177,7 +177,6 @@ def command(
             )
         url = with_password(url, password_file)
         jobs = part("minichar.web.redis_queue").RedisQueue(url, queue, memory * 2**20)
-        warn_unless_reachable(part("minichar.web.store").problem(url))
     else:
         models = part("minichar.web.models").load_models(checkpoints)
         processes = part("minichar.web.processes")

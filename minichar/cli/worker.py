@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from minichar.cli.options import PATH, GroupedCommand, Integer, Number, OneOf, checkpoints, group
-from minichar.cli.redis_server import warn_unless_reachable, with_password
+from minichar.cli.redis_server import with_password
 from minichar.extras import need
 from minichar.terminal import say
 
@@ -94,6 +94,5 @@ def command(
         signal.signal(number, stop)
     for name in models:
         say(f"{name}: {models[name].summary()}")
-    warn_unless_reachable(part("minichar.web.store").problem(url))
     worker.run(partial(say, "waiting for requests"))
     say("stopped")

@@ -17,7 +17,6 @@ from starlette.types import Scope
 from minichar.errors import MinicharError
 from minichar.files import read_text
 from minichar.web.errors import Refused
-from minichar.web.rate_limit import client_name
 
 PROTECTED = ("/api", "/metrics", "/plain", "/res", "/v1")
 """Paths that require a key, including all paths below them."""
@@ -27,34 +26,22 @@ PENALTY = 1.0
 
 @dataclass
 class Access:
-    """The rules of a server.
-
-    Attributes
-    ----------
-    keys : sequence of str
-        API keys, one of which every API request must include. If empty, no key is required. Each key
-        counts as one client.
-    hosts : sequence of str
-        Host names to accept, in addition to IP addresses and ``localhost``; ``*`` to accept any name.
-    trusted : sequence of networks
-        Addresses of proxies whose X-Forwarded-For header is trusted.
-    metrics_port : int or None
-        Port at which ``/metrics`` needs no key. At other ports, it is not served without one.
-    """
+    """The rules of a server."""
 
     keys: Sequence[str] = ()
+    """API keys, one of which every API request must include. If empty, no key is required."""
     hosts: Sequence[str] = ()
+    """Host names to accept, in addition to IP addresses and ``localhost``; ``*`` to accept any name."""
     trusted: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network] = ()
+    """Addresses of proxies whose X-Forwarded-For header is trusted."""
     metrics_port: int | None = None
+    """Port at which ``/metrics`` needs no key. At other ports, it is not served without one."""
     _warned = False
 
     async def check(self, scope: Scope, address: str) -> tuple[str, bool]:
         """Return the client as which a request counts, and whether it may read the metrics.
 
-        Raises
-        ------
-        Refused, HTTPException
-            If the request is rejected.
+        Raise `Refused` or `HTTPException` if the request is rejected.
         """
         headers, key = Headers(scope=scope), ""
         private = scope["server"][1] == self.metrics_port
@@ -123,6 +110,19 @@ def last_address(header: str) -> str | None:
     return None
 
 
+def client_name(address: str) -> str:
+    """Return the client name under which requests from an address are counted.
+
+    The addresses in an IPv6 /64 network usually belong to the same client, so they count as one client. All
+    IPv4-mapped addresses (``::ffff:192.0.2.1``) share one /64 network, so they count as IPv4 addresses.
+    """
+    try:
+        mapped = ipaddress.IPv6Address(address).ipv4_mapped
+    except ValueError:  # IPv4
+        return address
+    return str(mapped or ipaddress.ip_network(f"{address}/64", strict=False))
+
+
 def is_address(name: str) -> bool:
     """Return whether a host name is an IP address."""
     try:
@@ -133,13 +133,7 @@ def is_address(name: str) -> bool:
 
 
 def read_keys(path: Path) -> list[str]:
-    """Read API keys from a file, one per line.
-
-    Raises
-    ------
-    MinicharError
-        If the file cannot be read, contains no key, or contains a key that is not ASCII.
-    """
+    """Read ASCII API keys from a file, one per line. Raise `MinicharError` if it has others or none."""
     keys = read_text(path).split()
     if not keys:
         raise MinicharError(f"{path} contains no API key: write one key per line")

@@ -27,15 +27,7 @@ from minichar.web.static import static_routes
 
 
 def create_app(queue: JobQueue, access: Access, per_client: int = 0, total: int = 0) -> ASGIApp:
-    """Create the application.
-
-    Parameters
-    ----------
-    queue : JobQueue
-    access : Access
-    per_client, total : int
-        Maximum number of concurrent requests, per client and for text in total; 0 for no limit.
-    """
+    """Create the application. See `ConcurrencyLimit` for the limits `per_client` and `total`."""
     metrics = ServerMetrics()
     routes = routes_of(queue, metrics, per_client, total)
 
@@ -59,7 +51,7 @@ def create_app(queue: JobQueue, access: Access, per_client: int = 0, total: int 
 
 def routes_of(queue: JobQueue, metrics: ServerMetrics, per_client: int, total: int) -> list[Route]:
     """Return all routes. See `create_app` for the parameters."""
-    delivery = Delivery(queue, ConcurrencyLimit(per_client, total), metrics)
+    delivery = Delivery(queue, ConcurrencyLimit(queue.texts, per_client, total), metrics)
 
     async def models(http: HttpRequest) -> Response:
         return JSONResponse({"models": [model.public() for model in await queue.models()]})

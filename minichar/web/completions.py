@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -29,33 +30,24 @@ SMALLEST = math.log(0.5 / UNIT)
 
 
 @dataclass(frozen=True)
-class Format:
-    """The fields of a request that determine the format of the response.
-
-    `logprobs` is the number of alternatives per character, or None if no probabilities are requested. With
-    `usage`, a stream ends with the token counts. If `empty`, the response contains only the prompt.
-    """
-
-    stream: bool
-    echo: bool
-    logprobs: int | None
-    usage: bool
-    empty: bool = False
-
-
-@dataclass(frozen=True)
 class Completion(Form):
-    """The completion of one prompt. `created` is the Unix time of the request, in seconds."""
+    """The completion of one prompt.
+
+    `created` is the Unix time of the request, in seconds. `logprobs` is the number of alternatives per
+    character, or None if no probabilities are requested. With `usage`, a stream ends with the token counts.
+    """
 
     job_id: str
     request: Request
-    format: Format
     created: int
+    echo: bool
+    logprobs: int | None
+    usage: bool
 
     @property
     def prefix(self) -> str:
         """The prompt if the response echoes it, otherwise an empty string."""
-        return self.request.prime if self.format.echo else ""
+        return self.request.prime if self.echo else ""
 
     def document(self, update: Update) -> dict[str, Any]:
         """Return the response for a job that has ended, to be encoded by `minichar.web.responses.encode`."""
@@ -74,13 +66,13 @@ class Completion(Form):
             return ""
         return self._event(Update(self.prefix, Details(), 0))
 
-    def events(self, update: Update, after: int) -> Iterator[str]:
+    def events(self, update: Update) -> Iterator[str]:
         """Yield the server-sent events for an update of the job."""
         if update.reason not in (None, "length", "stop"):
             yield event(error_body(PATH, 500, update.error or "generation was interrupted"))
             return
         yield self._event(update)
-        if update.reason and self.format.usage:
+        if update.reason and self.usage:
             yield event(self._envelope() | {"usage": self._usage(update)})
         if update.reason:
             yield "data: [DONE]\n\n"
@@ -103,12 +95,11 @@ class Completion(Form):
         return {"text": update.text, "index": 0, "logprobs": lists or None, "finish_reason": update.reason}
 
     def _logprobs(self) -> dict[str, Callable[[Update], list[Any]]]:
-        """Return functions that compute the ``logprobs`` fields from an update, keyed by field name.
+        """Return functions that compute the ``logprobs`` fields of an update, if requested.
 
-        The dict is empty if log probabilities were not requested. The fields cover only the
-        generated characters, not the prompt.
+        The fields cover only the generated characters, not the prompt.
         """
-        alternatives = self.format.logprobs
+        alternatives = self.logprobs
         if alternatives is None:
             return {}
 
@@ -138,15 +129,22 @@ def completion_routes(delivery: Delivery) -> list[Route]:
     """Return the routes ``/v1/completions`` and ``/v1/models``."""
 
     async def complete(http: HttpRequest) -> Response:
-        wanted, form = parse(await json_body(http))
-        if form.empty:
+        given = parse(await json_body(http))
+        wanted, logprobs = generation(given), given.get("logprobs")
+        form = partial(
+            Completion,
+            created=int(time.time()),
+            echo=given["echo"],
+            logprobs=None if logprobs is None else int(logprobs),  # 4.0 is a valid JSON Schema integer
+            usage=given.get("stream_options", {}).get("include_usage", False),
+        )
+        if not given["max_tokens"]:
             request, _ = await delivery.queue.resolve(wanted)
-            return nothing(Completion(secrets.token_urlsafe(12), request, form, int(time.time())))
+            return nothing(form(secrets.token_urlsafe(12), request), given["stream"])
         slot, request = await delivery.submit(http, wanted)
-        completion = Completion(slot.job_id, request, form, int(time.time()))
-        if form.stream:
-            return delivery.stream(slot, 0, completion)
-        return await delivery.document(slot, request, completion)
+        if given["stream"]:
+            return delivery.stream(slot, 0, form(slot.job_id, request))
+        return await delivery.document(slot, request, form(slot.job_id, request))
 
     async def models(http: HttpRequest) -> Response:
         return JSONResponse(
@@ -165,13 +163,12 @@ def completion_routes(delivery: Delivery) -> list[Route]:
     ]
 
 
-def nothing(completion: Completion) -> Response:
+def nothing(completion: Completion, stream: bool) -> Response:
     """Return the response to a request for no text."""
     update = Update("", Details(), 0, "length")
-    if completion.format.stream:
-        return Response(
-            completion.begin() + "".join(completion.events(update, 0)), media_type="text/event-stream"
-        )
+    if stream:
+        events = completion.begin() + "".join(completion.events(update))
+        return Response(events, media_type="text/event-stream")
     return Response("".join(encode(completion.document(update))), media_type="application/json")
 
 
@@ -180,16 +177,19 @@ def card(name: str) -> dict[str, Any]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "minichar"}
 
 
-def parse(data: dict[str, Any]) -> tuple[Request, Format]:
-    """Parse a request body (schema ``Completion``), and return the request and the response format.
-
-    Schema fields that are null are treated as missing. Characters in the prompt that are not in the
-    vocabulary are skipped, because clients of OpenAI's API may send any text.
-    """
+def parse(data: dict[str, Any]) -> dict[str, Any]:
+    """Validate a request body (schema ``Completion``), in which null stands for a missing field."""
     present = {name: value for name, value in data.items() if value is not None or name not in FIELDS}
     if present.get("suffix"):
         raise Refused("suffix is not supported: the models continue a text and cannot fill a gap", "suffix")
-    given = validate(present, "Completion")
+    return validate(present, "Completion")
+
+
+def generation(given: dict[str, Any]) -> Request:
+    """Return the request for the text of a completion.
+
+    Characters that are not in the vocabulary are skipped, because clients of OpenAI's API may send any text.
+    """
     prompt, stop, temperature = given["prompt"], given["stop"], given["temperature"]
     request = {
         "prime": prompt if isinstance(prompt, str) else prompt[0],
@@ -202,16 +202,7 @@ def parse(data: dict[str, Any]) -> tuple[Request, Format]:
         "alternatives": "logprobs" in given,
         "unknown": "skip",
     }
-    request |= {name: given[name] for name in ("model", "seed") if name in given}
-    logprobs = given.get("logprobs")
-    form = Format(
-        stream=given["stream"],
-        echo=given["echo"],
-        logprobs=None if logprobs is None else int(logprobs),  # 4.0 is a valid JSON Schema integer
-        usage=given.get("stream_options", {}).get("include_usage") or False,
-        empty=given["max_tokens"] == 0,
-    )
-    return Request.from_json(request), form
+    return Request.from_json(request | {name: given[name] for name in ("model", "seed") if name in given})
 
 
 def event(data: dict[str, Any]) -> str:

@@ -4,9 +4,7 @@ A connection is closed if its client does not send a request, or take part of a 
 Near the maximum number of connections, the oldest ones without a request in progress are closed.
 """
 
-import errno
 import json
-import logging
 import math
 import socket
 import sys
@@ -28,12 +26,6 @@ MAX_UNSENT = 16 * 1024
 """Number of unsent bytes at which a response waits for its client."""
 SEND_BUFFER = 64 * 1024
 """Size of a socket's send buffer, in bytes. This memory belongs to the kernel."""
-NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
-LOG_INTERVAL = 60.0
-"""Minimum number of seconds between messages about running out of file descriptors."""
-
-CLOSE_INTERVAL = 0.5
-"""Minimum number of seconds between connections that are closed for lack of file descriptors."""
 
 
 class Connections:
@@ -43,36 +35,18 @@ class Connections:
         self.most = most
         self.incomplete = 0
         self._open: dict[Connection, None] = {}
-        self._logged = self._closed = -math.inf
 
     def add(self, connection: "Connection") -> None:
         """Add a connection. If there are too many, close the oldest one without a request in progress."""
-        if len(self._open) >= self.most and not self.close_oldest():
-            connection.transport.abort()
         self._open[connection] = None
+        if len(self._open) > self.most:
+            oldest = next((each for each in self._open if not each.in_progress), connection)
+            oldest.transport.abort()
+            self.remove(oldest)
 
     def remove(self, connection: "Connection") -> None:
         """Remove a connection."""
         self._open.pop(connection, None)
-
-    def close_oldest(self) -> bool:
-        """Close the oldest connection without a request in progress, and return whether there is one."""
-        for connection in self._open:
-            if not connection.in_progress:
-                connection.transport.abort()
-                self.remove(connection)
-                return True
-        return False
-
-    def no_descriptors(self) -> None:
-        """Close an idle connection, because a new one could not be accepted for lack of a file descriptor."""
-        now = time.monotonic()
-        if now - self._logged > LOG_INTERVAL:
-            self._logged = now
-            logging.error("cannot accept connections: too many open files; raise the limit (ulimit -n)")
-        if now - self._closed > CLOSE_INTERVAL:
-            self._closed = now
-            self.close_oldest()
 
     def check_deadlines(self) -> None:
         """Close connections to slow clients. Call this method regularly."""
@@ -82,23 +56,20 @@ class Connections:
 
 
 class Connection(H11Protocol):
-    """One connection. `all` is set by a subclass.
-
-    Attributes
-    ----------
-    waiting_since : float
-        Time at which the client began to send the current request, or at which the connection became idle.
-    progress : float
-        Time of the last check that found that the client takes its response, or that there is none.
-    unsent : float
-        Number of unsent bytes at that check.
-    incomplete : int
-        Number of bytes received for the current request; 0 once it is complete.
-    head : bool
-        Whether the method of the current request is HEAD.
-    """
+    """One connection."""
 
     all: Connections
+    """Set by a subclass."""
+    waiting_since: float
+    """Time at which the client began to send the current request, or at which the connection became idle."""
+    progress: float
+    """Time of the last check that found that the client takes its response, or that there is none."""
+    unsent: float
+    """Number of unsent bytes at that check."""
+    incomplete: int
+    """Number of bytes received for the current request; 0 once it is complete."""
+    head: bool
+    """Whether the method of the current request is HEAD."""
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for a request."""

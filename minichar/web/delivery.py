@@ -1,6 +1,7 @@
 """Send the text that a job generates to HTTP clients, either as a stream or all at once."""
 
 import logging
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import AsyncExitStack, aclosing
@@ -20,12 +21,9 @@ from minichar.web.responses import Stream, encode
 from minichar.web.texts import cost
 from minichar.web.update import Update, merge
 
-PART = 32 * 1024
-"""Number of characters of a document to send at a time."""
 MAX_DOCUMENTS = 32 * 2**20
 """No document is started while the texts of the documents in progress take up at least this many bytes. A
 text takes up less than 1.2 MiB, so a client with the default limit of 16 requests cannot reach this size."""
-
 KEEP_ALIVE = ": keep-alive\n\n"
 """An SSE comment, which is sent to find out whether the client has disconnected."""
 
@@ -38,8 +36,8 @@ class Form(ABC):
         """Return the server-sent events that precede the text; may be empty."""
 
     @abstractmethod
-    def events(self, update: Update, after: int) -> Iterator[str]:
-        """Yield the server-sent events for an update, whose text follows the first `after` characters."""
+    def events(self, update: Update) -> Iterator[str]:
+        """Yield the server-sent events for an update."""
 
     async def idle(self, after: int) -> str:
         """Return the server-sent event for a job without new text."""
@@ -58,7 +56,7 @@ class Delivery:
 
     def __init__(self, queue: JobQueue, limit: ConcurrencyLimit, metrics: ServerMetrics) -> None:
         self.queue, self.limit, self.metrics = queue, limit, metrics
-        self._documents = 0
+        self._documents: list[int] = []
 
     def acquire(self, http: HttpRequest, job_id: str = "") -> Slot:
         """Count an HTTP request towards the concurrency limits."""
@@ -71,12 +69,12 @@ class Delivery:
             slot.job_id = await self.queue.submit(request)
             return slot, await self.queue.request(slot.job_id)
         except BaseException:
-            slot.close()
+            slot.open = False
             raise
 
     async def close(self, slot: Slot) -> None:
         """End a request, even if its job is still running."""
-        slot.close()
+        slot.open = False
         await self.queue.leave(slot.job_id)
 
     def stream(self, slot: Slot, after: int, form: Form) -> Stream:
@@ -89,48 +87,35 @@ class Delivery:
     async def whole(self, slot: Slot, after: int) -> Update:
         """Wait for a job to end, and return its text after the first `after` characters."""
         async with aclosing(self._follow(slot, after)) as updates:
-            update = await merge(updates)
-        slot.release()
-        return update
+            return await merge(updates)
 
     async def document(self, slot: Slot, request: Request, form: Form) -> Stream:
         """Wait for a request's job to end, and return its text as a JSON response.
 
         Until the response has been sent, its text counts towards `MAX_DOCUMENTS`, and the request counts
         towards its client's limit.
-
-        Raises
-        ------
-        Busy
-            If too many other documents are in progress.
         """
         async with AsyncExitStack() as cleanup:
             cleanup.push_async_callback(self.close, slot)
             size = cost(request, request.length)
-            if self._documents >= MAX_DOCUMENTS:
-                if await self.queue.cancel(slot.job_id):
-                    slot.release()
+            if sum(self._documents) >= MAX_DOCUMENTS:
+                await self.queue.cancel(slot.job_id)
                 raise Busy("too many long texts are in progress: try again later")
-            self._documents += size
-            cleanup.callback(self._free, size)
-            async with aclosing(self._follow(slot, request.start)) as updates:
-                update = await merge(updates)
-            cleanup.callback(slot.release)
-            parts, headers = chain(encode(form.document(update)), "\n"), {}
-            if not update.details:  # encode short texts up front, so that the Content-Length header is set
-                text = "".join(parts)
-                headers["Content-Length"] = str(len(text))
-                parts = chain(text[start : start + PART] for start in range(0, len(text), PART))
-            return Stream(sent(parts), "application/json", headers, cleanup.pop_all().aclose)
-
-    def _free(self, size: int) -> None:
-        self._documents -= size
+            self._documents.append(size)
+            cleanup.callback(self._documents.remove, size)
+            update = await self.whole(slot, request.start)
+            parts = sent(chain(encode(form.document(update)), "\n"))
+            return Stream(parts, "application/json", {}, cleanup.pop_all().aclose)
 
     async def _follow(self, slot: Slot, after: int) -> AsyncGenerator[Update | None]:
-        count = self.metrics.counter()
+        start, waiting = time.monotonic(), True
         async with aclosing(self.queue.follow(slot.job_id, after)) as updates:
             async for update in updates:
-                count(update)
+                if update is not None and update.text:
+                    self.metrics.characters.inc(len(update.text))
+                    if waiting:
+                        self.metrics.first.observe(time.monotonic() - start)
+                    waiting = False
                 yield update
 
     async def _events(self, slot: Slot, after: int, form: Form) -> AsyncGenerator[str]:
@@ -146,14 +131,13 @@ class Delivery:
                     if update is None:
                         yield await form.idle(after)
                         continue
-                    for part in form.events(update, after):
+                    for part in form.events(update):
                         yield part
                     after = update.end
-            slot.release()
         except Exception:
             logging.exception("a text cannot be sent")
             failure = Update("", Details(), after, "error", "internal error: see the server log")
-            for part in form.events(failure, after):
+            for part in form.events(failure):
                 yield part
 
 

@@ -60,14 +60,8 @@ class Details:
 def pack(p: np.ndarray, ids: np.ndarray, points: np.ndarray) -> list[bytes]:
     """Pack each generated character's probability and most likely alternatives.
 
-    Parameters
-    ----------
-    p : array of float64, (V, n)
-        Probabilities, one column per generated character.
-    ids : array of int, (n,)
-        Ids of the generated characters.
-    points : array of int, (V,)
-        Code points of the vocabulary.
+    `p` ``(V, n)`` contains the probabilities, `ids` ``(n,)`` the generated characters, and `points` ``(V,)``
+    the code points of the vocabulary.
     """
     n, k = p.shape[1], min(ALTERNATIVES, len(p))
     most_likely = np.argsort(-p, axis=0, kind="stable")[:k]  # (k, n)

@@ -1,19 +1,33 @@
 """Why requests are refused, and error responses in the format that the clients of each route expect."""
 
+import json
+import logging
+import time
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as HttpRequest
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from minichar.errors import MinicharError
-from minichar.web.ascii_json import AsciiJSONResponse
 
 OPENAI_PREFIX = "/v1/"
 """Prefix of the paths that return errors in the format of OpenAI's API."""
 CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
 RETRY_AFTER = {"Retry-After": "2"}
 """Header of responses to clients that may retry after this number of seconds."""
+LOG_INTERVAL = 60.0
+"""Minimum number of seconds between messages about the same problem."""
+LOGGED: dict[str, float] = {}
+"""Time of the last message about each problem, on the ``time.monotonic()`` clock."""
+
+
+def log_regularly(problem: str) -> None:
+    """Log a problem that may occur many times a second."""
+    now = time.monotonic()
+    if now - LOGGED.get(problem, -LOG_INTERVAL) >= LOG_INTERVAL:
+        LOGGED[problem] = now
+        logging.error(problem)
 
 
 class Refused(MinicharError):
@@ -50,14 +64,18 @@ class Unavailable(Busy):
         super().__init__(message, "unavailable")
 
 
+class AsciiJSONResponse(JSONResponse):
+    """JSON response whose strings may contain lone surrogates, which JSON allows but UTF-8 cannot encode."""
+
+    def render(self, content: Any) -> bytes:
+        """Encode the content."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+
+
 def error_body(
     path: str, status: int, message: str, field: str | None = None, code: str | None = None
 ) -> dict[str, Any]:
-    """Return the JSON body of an error response.
-
-    `path` is the path of the request, `field` its invalid field, if there is one, and `code` the name of the
-    error. For OpenAI's API, `CODES` contains the defaults for some statuses.
-    """
+    """Return the JSON body of the response to an error, in the format for the path of the request."""
     if not path.startswith(OPENAI_PREFIX):
         named = {"field": field, "code": code}
         return {"error": message} | {name: value for name, value in named.items() if value}

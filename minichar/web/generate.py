@@ -45,10 +45,7 @@ def generate_routes(delivery: Delivery) -> list[Route]:
         return delivery.stream(delivery.acquire(http, job), after, Generation(queue, job, request, after))
 
     async def cancel(http: HttpRequest) -> Response:
-        job = http.path_params["job"]
-        if await queue.cancel(job):
-            for slot in delivery.limit.lingering(job):
-                slot.release()
+        await queue.cancel(http.path_params["job"])
         return Response(status_code=204)
 
     async def one(http: HttpRequest) -> Response:
@@ -86,7 +83,7 @@ class Generation(Form):
         waiting = {"what": "waiting", "position": position}
         return KEEP_ALIVE if position is None else event("notice", after, waiting)
 
-    def events(self, update: Update, after: int) -> Iterator[str]:
+    def events(self, update: Update) -> Iterator[str]:
         """Yield the server-sent events for an update of the job."""
         if update.restarted:
             yield event("notice", update.end, {"what": "restarted"})

@@ -16,21 +16,10 @@ update takes two processes longer than generating a character."""
 
 
 class Job:
-    """Text generation for one request.
+    """Text generation for one request, of which other workers have `published` some characters.
 
-    Parameters
-    ----------
-    published : int
-        Number of characters that other workers have published.
-
-    Attributes
-    ----------
-    known : int
-        Number of characters that readers already have. They are generated again, but not published.
-    end : int
-        Number of characters that are known or have been taken by `news`.
-    reason : str or None
-        Why the job ended; None while it is in progress.
+    Characters that readers already have, `known`, are generated again, but not published. `end` is the number
+    of characters that are known or have been taken, and `reason` why the job ended.
     """
 
     def __init__(self, request: Request, stream: Stream, published: int = 0) -> None:

@@ -7,9 +7,8 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from minichar.web.ascii_json import AsciiJSONResponse
 from minichar.web.delivery import Delivery
-from minichar.web.errors import Busy, NoSuchJob, Refused
+from minichar.web.errors import AsciiJSONResponse, Busy, NoSuchJob, Refused
 from minichar.web.request import Request, validate
 from minichar.web.responses import json_body
 from minichar.web.update import merge
@@ -62,7 +61,6 @@ def legacy_routes(delivery: Delivery) -> list[Route]:
         else:
             if update.reason == "closing":  # another server may continue the text
                 return None
-            slot.release()
             return request.prime + update.text + (ELLIPSIS if update.reason == "length" else "")
         finally:
             await delivery.close(slot)

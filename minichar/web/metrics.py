@@ -1,8 +1,7 @@
 """Prometheus metrics of servers and workers, and the health of workers."""
 
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -17,7 +16,6 @@ from prometheus_client import (
 )
 
 from minichar.errors import MinicharError
-from minichar.web.update import Update
 from minichar.web.worker import Worker
 
 BUCKETS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30)
@@ -48,20 +46,6 @@ class ServerMetrics(Metrics):
             buckets=BUCKETS,
         )
 
-    def counter(self) -> Callable[[Update | None], None]:
-        """Return a function that counts the characters of a job's updates and times the first one."""
-        start, waiting = time.monotonic(), True
-
-        def count(update: Update | None) -> None:
-            nonlocal waiting
-            if update is not None and update.text:
-                self.characters.inc(len(update.text))
-                if waiting:
-                    self.first.observe(time.monotonic() - start)
-                waiting = False
-
-        return count
-
     def text(self, jobs: dict[str, int]) -> bytes:
         """Return all metrics in the Prometheus text format. `jobs` contains the number of jobs per state."""
         self.jobs.clear()
@@ -78,15 +62,7 @@ class Quiet(WSGIRequestHandler):
 
 
 def monitor(worker: Worker, host: str, port: int) -> WSGIServer:
-    """Serve ``/healthz`` and ``/metrics`` of a worker in another thread until ``shutdown`` is called.
-
-    ``/healthz`` returns 503 while the worker cannot reach the servers.
-
-    Raises
-    ------
-    MinicharError
-        If the address cannot be used.
-    """
+    """Serve ``/healthz`` and ``/metrics`` of a worker in another thread until ``shutdown`` is called."""
     worker_metrics = Metrics()
     worker_metrics.jobs.labels("running").set_function(lambda: sum(map(len, worker.jobs.values())))
     worker_metrics.registry.register(worker.characters)

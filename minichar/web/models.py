@@ -34,21 +34,9 @@ SHARED = (
 class ModelInfo:
     """Description of a model.
 
-    Attributes
-    ----------
-    name : str
-        The file name without its suffix, followed by the first 8 hexadecimal digits of the file's
-        SHA-256 hash, so that a shared link identifies a specific file.
-    title : str
-        The title of the training run or the name of its text; empty if unknown.
-    loss : float or None
-        Validation loss in nats per character, if measured.
-    seconds : float or None
-        Time spent in training, if known.
-    unknown : bool
-        Whether the vocabulary has an unknown token.
-    reset_on : str
-        The string at which the model's state is reset; empty if there is none.
+    Its name is the file name without its suffix, followed by the first 8 hexadecimal digits of the file's
+    SHA-256 hash, so that a shared link identifies a specific file. `loss` is in nats per character, and
+    `unknown` is whether the vocabulary has an unknown token.
     """
 
     name: str
@@ -71,10 +59,7 @@ class ModelInfo:
 
     @property
     def entropy(self) -> float:
-        """Typical surprisal of a character, in nats. The web page scales its colours to this value.
-
-        The value is the validation loss, or half the uniform baseline if the loss was not measured.
-        """
+        """Typical surprisal of a character, in nats, to which the web page scales its colours."""
         return self.loss or log(len(self.characters) + self.unknown) / 2
 
     def public(self) -> dict[str, Any]:
@@ -88,11 +73,6 @@ def load_models(paths: Sequence[Path]) -> dict[str, CharRNN]:
 
     For a directory, the best checkpoint of each run is loaded, in order of increasing validation loss. If
     `paths` is empty, the best checkpoint in ``cv`` is loaded.
-
-    Raises
-    ------
-    MinicharError
-        If a file cannot be read or a directory contains no checkpoint.
     """
     given = [Path(path) for path in paths] or [find_checkpoint(None)]
     models: dict[str, CharRNN] = {}

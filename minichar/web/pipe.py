@@ -5,6 +5,7 @@ import logging
 import signal
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -39,7 +40,6 @@ class PipeLink(Link):
         self._pipe = pipe
         self._orders: dict[str, SimpleQueue[Order]] = {model: SimpleQueue() for model in models}
         self._stops: dict[str, threading.Event] = {}  # for each job that has not ended
-        self._announced = False
         self._sending = threading.Lock()
         self.closed = threading.Event()
         threading.Thread(target=self._receive, name="pipe", daemon=True).start()
@@ -63,21 +63,13 @@ class PipeLink(Link):
             logging.exception("unexpected error: the worker ends")
         self.closed.set()
 
-    def _send(self, *message: Any) -> None:
+    def send(self, *message: Any) -> None:
+        """Send a message to the server."""
         with self._sending:
             try:
                 send(self._pipe, *message)
             except OSError:
                 self.closed.set()
-
-    def announce(self, announcement: str, running: Mapping[str, Sequence[str]]) -> None:
-        """Tell the server once that the worker takes jobs. Its process is its heartbeat."""
-        if announcement and not self._announced:
-            self._announced = True
-            self._send("ready")
-
-    def withdraw(self) -> None:
-        """Do nothing: the server stops its workers."""
 
     def take(self, model: str) -> Order | None:
         """Take a job. If there is none, wait for up to `READ_TIMEOUT` seconds, and return None."""
@@ -89,7 +81,7 @@ class PipeLink(Link):
     def publish(self, model: str, news: Mapping[str, Sequence[Update]], ended: Sequence[str]) -> None:
         """Send updates, keyed by job id, and complete the jobs in `ended`."""
         dumped = {job_id: [update.dump() for update in updates] for job_id, updates in news.items()}
-        self._send("publish", model, dumped, ended)
+        self.send("publish", model, dumped, ended)
         for job_id in ended:
             self._stops.pop(job_id, None)
 
@@ -122,7 +114,7 @@ def run(pipe: Connection, models: dict[str, Packed], columns: int, pace: float, 
         logging.basicConfig(level=level, format=FORMAT)
     link = PipeLink(pipe, models)
     worker = Worker(link, {name: unpack(packed) for name, packed in models.items()}, columns, pace)
-    threading.Thread(target=worker.run, args=(lambda: None,), daemon=True).start()
+    threading.Thread(target=worker.run, args=(partial(link.send, "ready"),), daemon=True).start()
     link.closed.wait()
     worker.stopping.set()
     for scheduler in worker.schedulers.values():

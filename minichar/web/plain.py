@@ -1,6 +1,7 @@
 """The page for browsers without JavaScript. It shows the text and any error once generation ends."""
 
 from html import escape
+from importlib.resources import files
 from string import Template
 
 from starlette.requests import Request as HttpRequest
@@ -27,37 +28,7 @@ CHINESE = {
     503: "服务繁忙或生成已中断，请稍后再试。",
 }
 """Chinese error messages by HTTP status. Like labels, errors are shown in both English and Chinese."""
-PAGE = Template("""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>minichar</title>
-<link rel="icon" href="icon.svg" type="image/svg+xml">
-<link rel="stylesheet" href="page.css">
-</head>
-<body>
-<header><h1><a href="./">minichar</a></h1></header>
-<main>
-<form action="plain" method="get">
-<label class="wide"><span>Model <span lang="zh">模型</span></span>
-<select name="model">$models</select></label>
-<label class="wide"><span>Prompt <span lang="zh">起始文本</span></span>
-<textarea name="prime" rows="2" maxlength="$longest">
-$prime</textarea></label>
-<label class="wide"><span>Temperature <span lang="zh">温度</span></span>
-<select name="temperature">$temperatures</select></label>
-<p class="wide buttons"><button class="main">Generate <span lang="zh">生成</span></button></p>
-</form>
-<section><h2 id="heading">Output <span lang="zh">生成结果</span></h2>
-<p id="status" role="status" class="error">$error</p>
-<div id="text" class="text" tabindex="0" role="document" aria-labelledby="heading"
-><div><span class="prime">$prime</span>$text</div></div>
-</section>
-</main>
-</body>
-</html>
-""")
+PAGE = Template(files("minichar.web").joinpath("plain.html").read_text("utf-8"))
 
 
 def plain_routes(delivery: Delivery) -> list[Route]:

@@ -6,7 +6,7 @@ import multiprocessing
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -21,34 +21,30 @@ from minichar.web.queue import MEMORY, JobQueue
 from minichar.web.request import Request
 from minichar.web.texts import Text
 from minichar.web.update import Update
-from minichar.web.worker import MAX_ATTEMPTS
 
-START_TIMEOUT = 30.0
-"""Maximum number of seconds to wait for the first worker before requests are accepted."""
 RESTART_DELAY = 1.0
-"""Minimum number of seconds between starts of the same worker."""
+"""Seconds between the end of a worker process and the start of another one."""
 BROKEN_AFTER = 60.0
 """Seconds without any worker after which the server counts as broken."""
 
-
-Outbox = SimpleQueue[tuple[Any, ...] | None]
 Start = Callable[..., BaseProcess]
 SPAWN: Start = multiprocessing.get_context("spawn").Process
 """Function that creates a process from ``target`` and ``args``, like ``multiprocessing.Process``."""
 
 
 class WorkerProcess:
-    """A worker process, which is started again whenever it ends.
+    """A worker process. `on_message` is called in the event loop, with ``"died"`` as the last message.
 
     `jobs` contains the ids of the jobs that it runs, by model. It is `ready` once it can take jobs.
     """
 
-    def __init__(self, start: Start, args: tuple[Any, ...], on_message: Callable[..., None]) -> None:
+    def __init__(
+        self, start: Start, args: tuple[Any, ...], models: Iterable[str], on_message: Callable[..., None]
+    ) -> None:
         self._start, self._args, self._on_message = start, args, on_message
         self._loop = asyncio.get_running_loop()
-        self._outbox: Outbox = SimpleQueue()
-        self._closing = False
-        self.jobs: dict[str, set[str]] = {}
+        self._outbox: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
+        self.jobs: dict[str, set[str]] = {model: set() for model in models}
         self.ready = False
         threading.Thread(target=self._run, name="worker", daemon=True).start()
 
@@ -56,65 +52,37 @@ class WorkerProcess:
         """Send a message to the worker."""
         self._outbox.put(message)
 
-    def close(self) -> None:
-        """End the process."""
-        self._closing = True
-        self._outbox.put(("close",))
-
     def _run(self) -> None:
-        """Run processes, one after another."""
-        while not self._closing:
-            started = time.monotonic()
+        """Run the process, and pass on its messages until it ends."""
+        ours, theirs = multiprocessing.Pipe()
+        with ours, theirs:
             try:
-                self._run_process()
+                process = self._start(target=pipe.run, args=(theirs, *self._args), daemon=True)
+                process.start()
             except OSError as error:
                 logging.error("cannot start a worker process: %s", error)
-            if not self._closing:
-                logging.error("a worker process ended; starting another one")
-                self._tell("died")
-                time.sleep(max(0.0, started + RESTART_DELAY - time.monotonic()))
-
-    def _run_process(self) -> None:
-        """Run one process, and pass on its messages until it ends."""
-        ours, theirs = multiprocessing.Pipe()
-        outbox: Outbox = SimpleQueue()
-        with ours, theirs:
-            process = self._start(target=pipe.run, args=(theirs, *self._args), daemon=True)
-            process.start()
-            theirs.close()
-            self._call(self._connect, outbox)
-            writer = threading.Thread(target=self._write, args=(ours, outbox), daemon=True)
-            writer.start()
-            try:
-                while True:
-                    self._tell(*pipe.receive(ours))
-            except (EOFError, OSError):
-                outbox.put(None)
+            else:
+                theirs.close()
+                writer = threading.Thread(target=self._write, args=(ours,), daemon=True)
+                writer.start()
+                with suppress(EOFError, OSError):
+                    while True:
+                        self._tell(*pipe.receive(ours))
+                self._outbox.put(None)
                 process.terminate()
                 process.join()
                 writer.join()  # it uses the pipe, which is closed next
+        self._tell("died")
 
-    def _connect(self, outbox: Outbox) -> None:
-        """Send messages to a new process, after the event loop has handled the death of the last one."""
-        self._outbox = outbox
-        if self._closing:
-            self.close()
-
-    def _write(self, ours: Connection, outbox: Outbox) -> None:
+    def _write(self, ours: Connection) -> None:
         """Send messages; in a separate thread, because the worker may be too busy to read them."""
         with suppress(OSError):  # the other thread notices as well
-            while message := outbox.get():
+            while message := self._outbox.get():
                 pipe.send(ours, *message)
 
     def _tell(self, *message: Any) -> None:
-        self._call(self._on_message, self, *message)
-
-    def _call(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Call a function in the event loop."""
-        try:
-            self._loop.call_soon_threadsafe(function, *arguments)
-        except RuntimeError:  # the event loop has been closed
-            self._closing = True
+        with suppress(RuntimeError):  # the event loop has been closed
+            self._loop.call_soon_threadsafe(self._on_message, self, *message)
 
 
 class ProcessQueue(JobQueue):
@@ -139,17 +107,19 @@ class ProcessQueue(JobQueue):
         packed = {name: pipe.pack(model) for name, model in models.items()}
         self._args = (packed, self._per_worker, pace, logging.getLogger().level)
         self._jobs: dict[str, deque[str]] = {name: deque() for name in models}
-        self._ready = asyncio.Event()
         self.processes: list[WorkerProcess] = []
-        self._served = time.monotonic()  # time when a worker was last ready
+        self._closing = False
+        self._served = time.monotonic()  # time when a worker that was ready last died
 
     async def start(self) -> None:
-        """Start the worker processes, and wait briefly until the first one is ready."""
+        """Start the worker processes."""
         await super().start()
-        self.processes = [WorkerProcess(self._start, self._args, self._received) for _ in range(self._number)]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(START_TIMEOUT):
-                await self._ready.wait()
+        for _ in range(self._number):
+            self._start_worker()
+
+    def _start_worker(self) -> None:
+        if not self._closing:
+            self.processes.append(WorkerProcess(self._start, self._args, self._infos, self._received))
 
     async def models(self) -> list[ModelInfo]:
         """Return the available models, default first."""
@@ -159,7 +129,7 @@ class ProcessQueue(JobQueue):
         return self._per_worker * self._number
 
     async def _unfinished(self, model: str) -> int:
-        return sum(len(worker.jobs.get(model, ())) for worker in self.processes) + len(self._jobs[model])
+        return sum(len(worker.jobs[model]) for worker in self.processes) + len(self._jobs[model])
 
     async def _waiting(self, model: str) -> list[str]:
         if not any(worker.ready for worker in self.processes):
@@ -173,18 +143,16 @@ class ProcessQueue(JobQueue):
     async def _find(self, job_id: str) -> Request:
         raise NoSuchJob  # there is no other server
 
-    async def _cancel(self, job_id: str, text: Text) -> bool:
+    async def _cancel(self, job_id: str, text: Text) -> None:
         model = text.request.model
         text.finish("cancelled")
         if job_id in self._jobs[model]:
             self._jobs[model].remove(job_id)
         for worker in self.processes:
-            if job_id in worker.jobs.get(model, ()):
+            if job_id in worker.jobs[model]:
                 worker.send("stop", job_id)
-        return True
 
-    async def _abandon(self, job_id: str, text: Text) -> None:
-        await self._cancel(job_id, text)
+    _abandon = _cancel  # there is no other server
 
     async def job_counts(self) -> dict[str, int]:
         """Return the number of running and waiting jobs."""
@@ -194,15 +162,14 @@ class ProcessQueue(JobQueue):
     @property
     def broken(self) -> bool:
         """Whether there has been no worker for a long time."""
-        if any(worker.ready for worker in self.processes):
-            self._served = time.monotonic()
-        return time.monotonic() - self._served > BROKEN_AFTER
+        ready = any(worker.ready for worker in self.processes)
+        return not ready and time.monotonic() - self._served > BROKEN_AFTER
 
     async def close(self) -> None:
-        """Stop all workers, and end all readers and the wait for the first worker."""
-        self._ready.set()
+        """Stop all workers, and end all readers."""
+        self._closing = True
         for worker in self.processes:
-            worker.close()
+            worker.send("close")
         await super().close()
 
     def _assign(self, model: str) -> None:
@@ -223,8 +190,7 @@ class ProcessQueue(JobQueue):
     def _received(self, worker: WorkerProcess, kind: str, *content: Any) -> None:
         """Handle a message from a worker, in the event loop."""
         if kind == "ready":
-            worker.jobs, worker.ready = {name: set() for name in self._infos}, True
-            self._ready.set()
+            worker.ready = True
             for model in self._infos:
                 self._assign(model)
         elif kind == "publish":
@@ -236,18 +202,13 @@ class ProcessQueue(JobQueue):
             worker.jobs[model].difference_update(ended)
             if ended:
                 self._assign(model)
-        elif kind == "died":
-            jobs, worker.jobs, worker.ready = worker.jobs, {}, False
-            for model, ids in jobs.items():
-                self._resume(model, ids)
-
-    def _resume(self, model: str, job_ids: set[str]) -> None:
-        """Put the jobs of a worker that has died at the front of the queue."""
-        for job_id in job_ids:
-            if (text := self.texts.get(job_id)) is None or text.reason is not None:
-                continue
-            if text.attempts >= MAX_ATTEMPTS and not text.progressed:
-                text.finish("error", f"job failed: {MAX_ATTEMPTS} workers died while running it")
-            else:
-                self._jobs[model].appendleft(job_id)
-        self._assign(model)
+        elif kind == "died" and not self._closing:
+            logging.error("a worker process ended; starting another one")
+            if worker.ready:
+                self._served = time.monotonic()
+            self.processes.remove(worker)
+            asyncio.get_running_loop().call_later(RESTART_DELAY, self._start_worker)
+            for model, ids in worker.jobs.items():
+                # These jobs are the next to be started. Those that are not in progress have been cancelled.
+                self._jobs[model].extendleft(ids & self.texts.in_progress().keys())
+                self._assign(model)

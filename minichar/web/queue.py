@@ -2,17 +2,16 @@
 
 import asyncio
 import secrets
-import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from minichar.web.details import Details
 from minichar.web.errors import Busy, NoSuchJob, Refused, Unavailable
 from minichar.web.models import ModelInfo
 from minichar.web.request import Request
 from minichar.web.texts import Text, Texts, return_memory
-from minichar.web.update import READ_TIMEOUT, Update
+from minichar.web.update import Update
 
 MEMORY = 64 * 2**20
 """Default memory budget for texts, in bytes."""
@@ -25,14 +24,8 @@ class JobQueue(ABC):
 
     A subclass passes the jobs to workers, and adds what they generate to `texts`. Workers are processes of
     the server (`minichar.web.processes`), or share Redis with it (`minichar.web.redis_queue`). Without Redis
-    or a worker, all methods may raise `Unavailable`.
-
-    Parameters
-    ----------
-    queue : int
-        Maximum number of waiting jobs per model.
-    memory : int
-        Memory budget for texts, in bytes.
+    or a worker, all methods may raise `Unavailable`. `queue` is the maximum number of waiting jobs per model,
+    and `memory` the memory budget for texts, in bytes.
     """
 
     def __init__(self, queue: int, memory: int = MEMORY) -> None:
@@ -67,8 +60,8 @@ class JobQueue(ABC):
         """Return the request of a job that another server has submitted, or raise `NoSuchJob`."""
 
     @abstractmethod
-    async def _cancel(self, job_id: str, text: Text) -> bool:
-        """Cancel a job, and return whether it no longer occupies a worker."""
+    async def _cancel(self, job_id: str, text: Text) -> None:
+        """Cancel a job."""
 
     @abstractmethod
     async def _abandon(self, job_id: str, text: Text) -> None:
@@ -96,15 +89,7 @@ class JobQueue(ABC):
         raise Refused(message, "model", 404, "model_not_found")
 
     async def submit(self, request: Request) -> str:
-        """Queue a request and return the id of its job.
-
-        Raises
-        ------
-        Refused
-            If the requested model does not exist, or a character is not in the model's vocabulary.
-        Busy
-            If the queue is full.
-        """
+        """Queue a request and return the id of its job. Raise `Refused` if that is not possible."""
         request, model = await self.resolve(request)
         request.stream(model.vocabulary)  # rejects unknown characters before the job is queued
         await self._check_capacity(model.name)
@@ -155,29 +140,17 @@ class JobQueue(ABC):
         """Note that a client begins to read the text of a job in progress."""
 
     async def leave(self, job_id: str) -> None:  # noqa: B027
-        """Note that a client has stopped to read a job's text, which is cancelled if it has no other reader.
-
-        By default, `_check_regularly` finds such jobs.
-        """
+        """Note that a client has stopped to read a job's text. It is cancelled if it has no other reader."""
 
     async def position(self, job_id: str) -> int | None:
-        """Return the position of a waiting job in its model's queue, or None if the job is not waiting.
-
-        Positions are counted from 1. If there is no worker for the model, raise `Unavailable`.
-        """
+        """Return the position, from 1, of a job in its model's queue, or None if the job is not waiting."""
         waiting = await self._waiting((await self._text(job_id)).request.model)
         return waiting.index(job_id) + 1 if job_id in waiting else None
 
-    async def cancel(self, job_id: str) -> bool:
-        """Cancel a job; do nothing if the id is unknown.
-
-        Return True only if the job has ended and therefore no longer occupies a worker.
-        """
-        try:
-            text = await self._text(job_id)
-        except NoSuchJob:
-            return False
-        return await self._cancel(job_id, text)
+    async def cancel(self, job_id: str) -> None:
+        """Cancel a job; do nothing if the id is unknown."""
+        with suppress(NoSuchJob):
+            await self._cancel(job_id, await self._text(job_id))
 
     async def close(self) -> None:
         """End all readers and release all resources."""
@@ -187,13 +160,9 @@ class JobQueue(ABC):
 
     async def _check_regularly(self) -> None:
         """Cancel abandoned jobs and remove expired texts."""
-        checked = time.monotonic()
         while True:
             await asyncio.sleep(CHECK_INTERVAL)
-            # Cap the elapsed time so that no job is cancelled as abandoned because the machine was suspended.
-            now = time.monotonic()
-            for job_id, text in self.texts.abandoned(min(now - checked, READ_TIMEOUT)).items():
+            for job_id, text in self.texts.abandoned().items():
                 await self._abandon(job_id, text)
-            checked = now
             if self.texts.expire():
                 return_memory()

@@ -12,7 +12,6 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
-from minichar.web.details import Details
 from minichar.web.errors import NoSuchJob, Unavailable
 from minichar.web.models import ModelInfo
 from minichar.web.queue import MEMORY, JobQueue
@@ -21,7 +20,6 @@ from minichar.web.store import (
     GROUP,
     UNSEEN_AFTER,
     WORKERS,
-    dump,
     key,
     milliseconds,
     parse,
@@ -29,7 +27,7 @@ from minichar.web.store import (
     redis_errors,
 )
 from minichar.web.texts import KEEP, Text
-from minichar.web.update import ABANDONED_AFTER, READ_TIMEOUT, Update
+from minichar.web.update import ABANDONED_AFTER, READ_TIMEOUT
 
 INTERVAL = 0.02
 """Minimum number of seconds between reads of the new text of all jobs."""
@@ -44,14 +42,16 @@ class RedisQueue(JobQueue):
         super().__init__(queue, memory)
         retry = Retry(ExponentialBackoff(cap=2, base=0.05), 1)
         connections = pool(redis.asyncio.BlockingConnectionPool, url, retry)
-        self.client: Any = redis.asyncio.Redis(connection_pool=connections)
-        self._queues: dict[str, tuple[float, dict[str, str]]] = {}  # when waiting jobs were read, and which
+        self.client: Any = redis.asyncio.Redis.from_pool(connections)  # closes them
+        self._queues: dict[str, tuple[float, list[str]]] = {}  # when waiting jobs were read, and which
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Begin to add what workers publish to `texts`."""
         await super().start()
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._keep_reading())]
+        with suppress(Unavailable):  # the reason is logged
+            await self.models()
 
     async def close(self) -> None:
         """End all readers. Jobs that have a reader on another server continue to run."""
@@ -62,23 +62,20 @@ class RedisQueue(JobQueue):
 
     async def models(self) -> list[ModelInfo]:
         """Return the models of all live workers."""
-        models = [model for announcement in await self._workers() for model in models_of(announcement)]
-        return list({model.name: model for model in models}.values())
+        return list({model.name: model for models, _ in await self._workers() for model in models}.values())
 
-    async def _workers(self) -> list[str]:
-        """Return the announcements of all live workers."""
+    async def _workers(self) -> list[tuple[list[ModelInfo], int]]:
+        """Return the models and the number of columns of each live worker."""
         with redis_errors():
             ids = sorted(await self.client.smembers(WORKERS))
             found = await self.client.mget([key("worker", each) for each in ids]) if ids else []
             if dead := [each for each, text in zip(ids, found, strict=True) if text is None]:
                 await self.client.srem(WORKERS, *dead)
-        return [text for text in found if text is not None]
+        return [announced(text) for text in found if text is not None]
 
     async def _columns(self, model: str) -> int:
-        workers = [json.loads(announcement) for announcement in await self._workers()]
-        return sum(
-            worker["columns"] for worker in workers if any(info["name"] == model for info in worker["models"])
-        )
+        workers = await self._workers()
+        return sum(columns for models, columns in workers if model in [info.name for info in models])
 
     async def _unfinished(self, model: str) -> int:
         with redis_errors():
@@ -91,21 +88,17 @@ class RedisQueue(JobQueue):
     async def _waiting(self, model: str) -> list[str]:
         if not await self._columns(model):
             raise Unavailable("no worker is available: generation continues when one is started")
-        fetched, entries = self._queues.get(model, (-READ_TIMEOUT, {}))
+        fetched, jobs = self._queues.get(model, (-READ_TIMEOUT, []))
         if time.monotonic() - fetched >= READ_TIMEOUT:
-            entries = await self._entries(model)
-            self._queues[model] = time.monotonic(), entries
-        return list(entries)
-
-    async def _entries(self, model: str) -> dict[str, str]:
-        """Return the stream entry of each job that no worker has taken, in order."""
-        stream, last = key("jobs", model), "0"
-        with redis_errors():
-            if await self.client.exists(stream):
-                groups = await self.client.xinfo_groups(stream)
-                last = next((group["last-delivered-id"] for group in groups if group["name"] == GROUP), last)
-            entries = await self.client.xrange(stream, f"({last}")
-        return {fields["job"]: entry for entry, fields in entries}
+            stream, last = key("jobs", model), "0"
+            with redis_errors():
+                if await self.client.exists(stream):
+                    groups = await self.client.xinfo_groups(stream)
+                    last = next((each["last-delivered-id"] for each in groups if each["name"] == GROUP), last)
+                entries = await self.client.xrange(stream, f"({last}")
+            jobs = [fields["job"] for _, fields in entries]
+            self._queues[model] = time.monotonic(), jobs
+        return jobs
 
     async def _give(self, job_id: str, text: Text) -> None:
         stream = key("jobs", text.request.model)
@@ -148,17 +141,9 @@ class RedisQueue(JobQueue):
     async def _abandon(self, job_id: str, text: Text) -> None:
         self.texts.lose(job_id)  # a worker cancels the job if no other server reads it either
 
-    async def _cancel(self, job_id: str, text: Text) -> bool:
-        # A running job stops within about a second.
-        model = text.request.model
-        waiting = await self._entries(model)
-        with redis_errors():
-            if job_id in waiting and await self.client.xdel(key("jobs", model), waiting[job_id]):
-                await self.client.xadd(key("text", job_id), dump(Update("", Details(), 0, "cancelled")))
-                await self.client.pexpire(key("text", job_id), milliseconds(KEEP))
-                return True
+    async def _cancel(self, job_id: str, text: Text) -> None:
+        with redis_errors():  # a worker ends the job within about a second
             await self.client.set(key("cancelled", job_id), "", px=milliseconds(KEEP))
-        return False
 
     async def _read(self) -> None:
         """Add what workers publish to the texts in progress."""
@@ -212,6 +197,7 @@ class RedisQueue(JobQueue):
 
 
 @lru_cache(64)
-def models_of(announcement: str) -> list[ModelInfo]:
-    """Return the models in a worker's announcement."""
-    return [ModelInfo(**model) for model in json.loads(announcement)["models"]]
+def announced(announcement: str) -> tuple[list[ModelInfo], int]:
+    """Return the models and the number of columns in a worker's announcement."""
+    worker = json.loads(announcement)
+    return [ModelInfo(**model) for model in worker["models"]], worker["columns"]

@@ -23,13 +23,7 @@ MAX_MESSAGE = 200
 
 
 def validate(data: Any, schema: str) -> dict[str, Any]:
-    """Validate `data` and return it with the schema's defaults filled in.
-
-    Raises
-    ------
-    Refused
-        If `data` does not match the schema.
-    """
+    """Validate `data` and return it with the schema's defaults filled in, or raise `Refused`."""
     expected = OPENAPI["components"]["schemas"][schema]
     try:
         error = best_match(Draft202012Validator(expected).iter_errors(data))
@@ -66,13 +60,7 @@ class Request:
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
-        """Create a request from a JSON value. If the seed is missing, draw one at random.
-
-        Raises
-        ------
-        Refused
-            If the value does not match the schema.
-        """
+        """Create a request from a JSON value, or raise `Refused`. If the seed is missing, draw one."""
         given = validate(data, "Generate")
         seed = given.get("seed")
         return cls(
@@ -110,17 +98,8 @@ class Request:
     def stream(self, vocabulary: Vocabulary, reset_on: str = "", known: str = "") -> Stream:
         """Create the stream that generates text for this request.
 
-        Parameters
-        ----------
-        reset_on : str
-            The string at which the model's state is reset, if any.
-        known : str
-            The text generated so far, if any, without the first ``start`` characters.
-
-        Raises
-        ------
-        Refused
-            If a character is not in the vocabulary.
+        `reset_on` is the string at which the model's state is reset, if any, and `known` the text generated
+        so far, without the first ``start`` characters. Raise `Refused` if the vocabulary lacks a character.
         """
         try:
             prime = prime_ids(vocabulary, self.prime, self.unknown, reset_on)

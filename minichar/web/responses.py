@@ -50,12 +50,6 @@ def encode(document: Any) -> Iterator[str]:
 
     An iterator in the document must yield short lists, which are encoded as one long JSON array. Each short
     list is created only when its part of the JSON is requested, so the whole array is never in memory.
-
-    Raises
-    ------
-    TypeError
-        If the document contains an object that cannot be encoded. If an iterator yields the object, the
-        error is raised when that part of the JSON is requested.
     """
     placeholder, iterators = secrets.token_hex(), list[Iterator[list[Any]]]()
 

@@ -1,6 +1,7 @@
 """HTTP server based on uvicorn, with limits suitable for a public demo."""
 
 import asyncio
+import errno
 import ipaddress
 import logging
 import os
@@ -14,7 +15,8 @@ from starlette.types import ASGIApp
 
 from minichar.errors import MinicharError
 from minichar.extras import on_interrupt
-from minichar.web.connection import NO_DESCRIPTORS, TIMEOUT, Connection, Connections
+from minichar.web.connection import TIMEOUT, Connection, Connections
+from minichar.web.errors import log_regularly
 from minichar.web.guard import MAX_HEADER
 from minichar.web.pipe import FORMAT
 from minichar.web.queue import JobQueue
@@ -28,8 +30,6 @@ MAX_CONNECTIONS = 4096
 """Maximum number of connections. Near it, the oldest ones without a request in progress are closed."""
 SPARE_FILES = 64
 """Number of open files that are not connections."""
-START_CHECK = 0.1
-"""Seconds between checks whether the server has been stopped while it starts."""
 CHECK_TICKS = 10
 """Number of uvicorn's ticks, of 0.1 s, between checks of all deadlines."""
 GRACE = 2
@@ -47,19 +47,11 @@ class Server(uvicorn.Server):
     """Server with limits on its connections.
 
     It closes the queue when it stops, so that all streams end, and calls `on_ready` with its URL when it
-    accepts connections. `metrics` is another listening socket, for metrics.
+    accepts connections.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        queue: JobQueue,
-        sock: socket.socket,
-        on_ready: Callable[[str], None],
-        metrics: socket.socket | None = None,
-    ) -> None:
-        self._queue, self._sock, self._on_ready = queue, sock, on_ready
-        self._sockets = [sock, metrics] if metrics else [sock]
+    def __init__(self, app: ASGIApp, queue: JobQueue, on_ready: Callable[[str], None]) -> None:
+        self._queue, self._on_ready = queue, on_ready
         most = allow_open_files(MAX_CONNECTIONS + SPARE_FILES) - SPARE_FILES
         self.connections = connections = Connections(most)
 
@@ -89,31 +81,17 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to accept connections."""
         asyncio.get_running_loop().set_exception_handler(self._handle)
-        watching = asyncio.create_task(self._close_if_stopped())
         await super().startup(sockets)
-        watching.cancel()
-        if self.should_exit:
+        if self.should_exit or not sockets:  # the queue cannot be started
             return
-        self._sock.listen(BACKLOG)  # asyncio has set the limit to `ACCEPTED`
-        host, port, *_ = self._sock.getsockname()
+        sockets[0].listen(BACKLOG)  # asyncio has set the limit to `ACCEPTED`
+        host, port, *_ = sockets[0].getsockname()
         self._on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}/")
-
-    async def _close_if_stopped(self) -> None:
-        """Close the queue if the server is stopped while the queue waits for its first worker."""
-        while True:
-            await asyncio.sleep(START_CHECK)
-            if self.should_exit:
-                await self._queue.close()
-                return
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End all streams, and stop."""
         await self._queue.close()
         await super().shutdown(sockets)
-
-    def run_until_stopped(self) -> None:
-        """Serve requests until ``should_exit`` is set or, in the main thread, until a signal is received."""
-        self.run(self._sockets)
 
     async def on_tick(self, counter: int) -> bool:
         """Check all deadlines. uvicorn calls this method regularly, with the number of calls so far."""
@@ -124,8 +102,8 @@ class Server(uvicorn.Server):
     def _handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Handle an error that asyncio reports. It tries again to accept connections after a second."""
         error = context.get("exception")
-        if isinstance(error, OSError) and error.errno in NO_DESCRIPTORS:
-            self.connections.no_descriptors()
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            log_regularly("cannot accept connections: too many open files; raise the limit (ulimit -n)")
         else:
             loop.default_exception_handler(context)
 
@@ -138,9 +116,7 @@ def serve(
     on_ready: Callable[[str], None],
     metrics_port: int | None = None,
 ) -> None:
-    """Serve an application until SIGINT or SIGTERM is received.
-
-    Port 0 is any free port. See `Server` for the other parameters.
+    """Serve an application until SIGINT or SIGTERM is received. Port 0 is any free port. See `Server`.
 
     Raises
     ------
@@ -148,11 +124,13 @@ def serve(
         If the server cannot listen on the given address and port.
     """
     with on_interrupt(signal.SIG_DFL):  # no server to stop yet
-        metrics = None if metrics_port is None else listening_socket(host, metrics_port, "--metrics-port")
-        server = Server(app, queue, listening_socket(host, port), on_ready, metrics)
+        sockets = [listening_socket(host, port)]
+        if metrics_port is not None:
+            sockets.append(listening_socket(host, metrics_port, "--metrics-port"))
+        server = Server(app, queue, on_ready)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)  # uvicorn raises the signal again after it has stopped
-    server.run_until_stopped()
+    server.run(sockets)
 
 
 def log(level: str) -> None:

@@ -12,18 +12,14 @@ All keys expire. Keys of other versions of this format are ignored: their jobs c
 """
 
 import json
-import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from minichar.errors import MinicharError
-from minichar.web.errors import Unavailable
+from minichar.web.errors import Unavailable, log_regularly
 from minichar.web.update import ABANDONED_AFTER, Update
 
 NAMESPACE = "minichar:2"
@@ -36,11 +32,6 @@ CONNECTIONS = 32
 POOL_TIMEOUT = 20
 SOCKET_TIMEOUT = 5.0
 """Seconds after which a command without a reply fails. Older versions of redis-py would wait forever."""
-LOG_INTERVAL = 60.0
-"""Minimum number of seconds between messages about the same problem."""
-
-LOGGED: dict[str, float] = {}
-"""Time of the last message about each problem, on the ``time.monotonic()`` clock."""
 
 
 @contextmanager
@@ -49,28 +40,17 @@ def redis_errors() -> Iterator[None]:
     try:
         yield
     except redis.RedisError as error:
-        reason, now = reason_of(error), time.monotonic()
-        if now - LOGGED.get(reason, -LOG_INTERVAL) >= LOG_INTERVAL:
-            LOGGED[reason] = now
-            logging.error("Redis: %s", reason)
+        # Without the failed command, which contains texts and job ids.
+        reason = str(error).rpartition("caused error: ")[2] or type(error).__name__
+        log_regularly(f"Redis: {reason.rstrip('.')}; trying again")
         raise Unavailable("Redis is not responding: try again later") from error
 
 
-def reason_of(error: redis.RedisError) -> str:
-    """Return the reason of an error, without the failed command, which contains texts and job ids."""
-    return str(error).rpartition("caused error: ")[2] or type(error).__name__
-
-
 def pool(kind: Any, url: str, retry: Any) -> Any:
-    """Return a pool of connections to Redis, of a class of redis-py.
+    """Return a pool of connections to Redis. Raise `MinicharError` if the URL is invalid.
 
     Without a limit on its connections, each thread or task would hold its own. With redis-py's default pool,
     they would get an error instead of waiting when the limit is reached.
-
-    Raises
-    ------
-    MinicharError
-        If the URL is invalid.
     """
     try:
         return kind.from_url(
@@ -84,20 +64,6 @@ def pool(kind: Any, url: str, retry: Any) -> Any:
         )
     except ValueError:  # the error message may contain the password
         raise MinicharError("invalid Redis URL: it must have the form redis://HOST:PORT/DATABASE") from None
-
-
-def problem(url: str) -> str | None:
-    """Return the reason why Redis cannot be reached, or None if it can."""
-    once = pool(redis.BlockingConnectionPool, url, Retry(NoBackoff(), 0))
-    given, scheme = once.connection_kwargs, url.partition(":")[0]
-    host = f"{given.get('host', 'localhost')}:{given.get('port', 6379)}/{given.get('db', 0)}"
-    try:
-        with redis.Redis.from_pool(once) as client:
-            client.ping()
-    except redis.RedisError as error:
-        where = f"{scheme}://{given.get('path', host)}"
-        return f"cannot connect to Redis at {where}: {reason_of(error)}"
-    return None
 
 
 def key(kind: str, name: str) -> str:

@@ -2,7 +2,6 @@
 
 import asyncio
 import ctypes
-import math
 import time
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -14,11 +13,9 @@ from minichar.web.request import Request
 from minichar.web.update import ABANDONED_AFTER, PIECE, READ_TIMEOUT, Update
 
 KEEP = 600.0
-"""Number of seconds that a finished text is kept after it was last read."""
+"""Number of seconds that a finished text is kept after it was last used."""
 KEEP_ALTERNATIVES = 30.0
 """Like `KEEP`, but for texts with alternatives, which take up 20 times as much memory."""
-KEEP_FOR_READERS = 10.0
-"""Seconds after the end of a job during which its text is kept for readers that have not received it."""
 OVERHEAD = 8192
 """Approximate memory use of a job, excluding its text, in bytes."""
 
@@ -36,14 +33,10 @@ class Text:
     ----------
     reason : str or None
         Why the job ended; None while it is in progress.
+    last_used : float
+        Time at which the job ended or its last reader left, as measured by ``time.monotonic()``.
     attempts : int
         Number of workers that have started the job. Those that made progress count as one.
-    end : int
-        Number of characters generated.
-    readers : int
-        Number of iterators returned by `follow` that are in use.
-    last_read : float
-        Time at which a reader last asked for an update, as measured by ``time.monotonic()``.
     position : str
         The last entry that was read of the text's stream in Redis. It belongs to this object: if the text is
         lost and requested again, it is read from the beginning.
@@ -52,7 +45,7 @@ class Text:
     def __init__(self, request: Request) -> None:
         self.request, self.attempts = request, 0
         self.reason: str | None = None
-        self.end, self.readers, self.last_read = request.start, 0, time.monotonic()
+        self.end, self.readers, self.last_used = request.start, 0, time.monotonic()
         self.position = "0"
         self._text, self._error = "", ""
         # Mapped memory is allocated only when written to, and is returned to the operating system when freed.
@@ -61,7 +54,6 @@ class Text:
         self._details: mmap | bytearray = mmap(-1, size) if size else bytearray()
         self._detailed = 0
         self._restarts, self._begun = 0, 0
-        self._unread, self._delivered, self._ended = 0.0, False, math.inf
         self._changed = asyncio.Event()
 
     def add(self, update: Update) -> None:
@@ -79,46 +71,26 @@ class Text:
         self.end = update.end
         self._restarts += update.restarted
         if update.reason is not None:
-            self.reason, self._error, self._ended = update.reason, update.error, time.monotonic()
+            self.reason, self._error, self.last_used = update.reason, update.error, time.monotonic()
         self._changed.set()
         self._changed = asyncio.Event()
 
-    @property
-    def progressed(self) -> bool:
-        """Whether the job has more text than when the last worker started it."""
-        return self.end > self._begun
-
     def begin(self) -> None:
         """Count a worker that starts the job. Workers that make progress do not add up."""
-        self.attempts = 2 if self.attempts and self.progressed else self.attempts + 1
+        self.attempts = 2 if self.attempts and self.end > self._begun else self.attempts + 1
         self._begun = self.end
 
     def finish(self, reason: str, error: str = "") -> None:
         """End the job, unless it has already ended."""
         self.add(Update("", Details(), self.end, reason, error))
 
-    def discard(self) -> None:
-        """Release the text of a job that has ended. Any remaining readers receive the reason ``closing``."""
-        self._text, self._error, self._details, self._detailed = "", "", bytearray(), 0
-        self.reason, self.end = "closing", self.request.start
-
     def size(self) -> int:
         """Return the approximate memory use, in bytes. A job in progress reserves it for its whole text."""
         return cost(self.request, self.request.length if self.reason is None else len(self._text))
 
-    @property
-    def is_removable(self) -> bool:
-        """Whether the job has ended and its text has either been read or been kept long enough."""
-        was_read = self._delivered and not self.readers
-        return was_read or time.monotonic() - self._ended > KEEP_FOR_READERS
-
-    def is_abandoned(self, elapsed: float) -> bool:
-        """Return whether the job has had no reader for `ABANDONED_AFTER` seconds.
-
-        `elapsed` is the number of seconds since this method was last called.
-        """
-        self._unread = 0.0 if self.readers else self._unread + elapsed
-        return self.reason is None and self._unread > ABANDONED_AFTER
+    def is_unused(self, seconds: float) -> bool:
+        """Return whether the text has had no reader for more than this number of seconds."""
+        return not self.readers and time.monotonic() - self.last_used > seconds
 
     def so_far(self) -> Update:
         """Return the whole text, for another worker that continues it."""
@@ -141,11 +113,10 @@ class Text:
                 yield update
                 after, told = update.end, told + update.restarted
                 if update.reason is not None:
-                    self._delivered = True
                     return
         finally:
             self.readers -= 1
-            self._unread = 0.0
+            self.last_used = time.monotonic()
 
     def _news(self, after: int, told: int) -> Update | None:
         """Return the next update for a reader that has been told of some of the restarts, if there is one.
@@ -153,7 +124,6 @@ class Text:
         If the request asks for alternatives, the update is limited to `PIECE` characters, because its details
         take up much more memory while they are sent to a slow client.
         """
-        self.last_read = time.monotonic()
         if self._restarts > told:
             return Update("", Details(), after, restarted=True)
         if self.end <= after:
@@ -165,35 +135,24 @@ class Text:
         return Update(self._text[after - start : end - start], Details(bytes(packed)), end, reason, error)
 
 
-class Texts:
+class Texts(dict[str, Text]):
     """Texts in progress and finished texts, keyed by job id, within a memory budget in bytes."""
 
     def __init__(self, memory: int) -> None:
+        super().__init__()
         self.memory = memory
-        self._texts: dict[str, Text] = {}
-
-    def __getitem__(self, job_id: str) -> Text:
-        return self._texts[job_id]
-
-    def get(self, job_id: str) -> Text | None:
-        """Return a text, or None if there is no such job."""
-        return self._texts.get(job_id)
 
     def add(self, job_id: str, text: Text) -> None:
-        """Add the text of a job. Finished texts are removed if their memory is needed.
+        """Add the text of a job, or raise `Busy`.
 
-        Texts without a reader are removed first, starting with the least recently read.
-
-        Raises
-        ------
-        Busy
-            If the text would exceed the memory budget even after all removable texts are removed.
+        If memory is needed, finished texts without a reader are removed, the least recently used first.
         """
-        self.expire()
-        excess = sum(other.size() for other in self._texts.values()) + text.size() - self.memory
-        removable = [item for item in self._texts.items() if item[1].is_removable]
+        excess = sum(other.size() for other in self.values()) + text.size() - self.memory
+        removable = [
+            (other_id, other) for other_id, other in self.items() if other.reason and not other.readers
+        ]
         chosen = []
-        for other_id, other in sorted(removable, key=lambda item: (item[1].readers > 0, item[1].last_read)):
+        for other_id, other in sorted(removable, key=lambda item: item[1].last_used):
             if excess <= 0:
                 break
             excess -= other.size()
@@ -201,30 +160,34 @@ class Texts:
         if excess > 0:
             raise Busy("too many long texts are in progress: try again later")
         for other_id in chosen:
-            self._texts.pop(other_id).discard()
-        self._texts[job_id] = text
+            del self[other_id]
+        self[job_id] = text
 
     def lose(self, job_id: str) -> None:
         """Remove a text that cannot be completed. Any remaining readers receive the reason ``closing``."""
-        if text := self._texts.pop(job_id, None):
+        if text := self.pop(job_id, None):
             text.finish("closing")
 
     def expire(self) -> bool:
-        """Remove expired texts and return whether there were any."""
-        now, before = time.monotonic(), len(self._texts)
-        for job_id, text in list(self._texts.items()):
-            kept = KEEP_ALTERNATIVES if text.request.alternatives else KEEP
-            if text.reason is not None and now - text.last_read > kept:
-                self._texts.pop(job_id).discard()
-        return len(self._texts) < before
+        """Remove finished texts that have not been used for long, and return whether there were any."""
+        expired = [
+            job_id
+            for job_id, text in self.items()
+            if text.reason and text.is_unused(KEEP_ALTERNATIVES if text.request.alternatives else KEEP)
+        ]
+        for job_id in expired:
+            del self[job_id]
+        return bool(expired)
 
-    def abandoned(self, elapsed: float) -> dict[str, Text]:
-        """Return the jobs that have had no reader for `ABANDONED_AFTER` seconds."""
-        return {job_id: text for job_id, text in self._texts.items() if text.is_abandoned(elapsed)}
+    def abandoned(self) -> dict[str, Text]:
+        """Return the jobs in progress that have had no reader for `ABANDONED_AFTER` seconds."""
+        return {
+            job_id: text for job_id, text in self.in_progress().items() if text.is_unused(ABANDONED_AFTER)
+        }
 
     def in_progress(self) -> dict[str, Text]:
         """Return the jobs that have not ended."""
-        return {job_id: text for job_id, text in self._texts.items() if text.reason is None}
+        return {job_id: text for job_id, text in self.items() if text.reason is None}
 
 
 def return_memory() -> None:

@@ -18,28 +18,18 @@ PIECE = 100
 
 @dataclass(frozen=True)
 class Update:
-    """New text for a reader.
-
-    Attributes
-    ----------
-    details : Details
-        Details of each character; empty if the request did not ask for alternatives.
-    end : int
-        Total number of characters generated, including this update.
-    reason : str or None
-        Why generation ended (``Reason`` in ``openapi.json``); None while it is in progress.
-    error : str
-        The error message, if the reason is ``error``.
-    restarted : bool
-        Whether another worker has taken over the job.
-    """
+    """New text for a reader."""
 
     text: str
     details: Details
+    """Details of each character; empty if the request did not ask for alternatives."""
     end: int
+    """Total number of characters generated, including this update."""
     reason: str | None = None
+    """Why generation ended (``Reason`` in ``openapi.json``); None while it is in progress."""
     error: str = ""
     restarted: bool = False
+    """Whether another worker has taken over the job."""
 
     def after(self, n: int) -> Self:
         """Return the update without the characters that are among the first `n` of the whole text."""

@@ -34,8 +34,6 @@ HEARTBEAT_TIMEOUT = 5.0
 """Seconds without a heartbeat after which a worker is considered dead and its jobs are started again."""
 HEARTBEAT_INTERVAL = HEARTBEAT_TIMEOUT / 5
 """Seconds between heartbeats."""
-CROWDED = 0.05
-"""Seconds by which a worker whose columns are all in use would take a job later than an idle worker."""
 TICK = 0.01
 """Minimum number of seconds between attempts to publish new text."""
 RETRY_DELAY = 0.5
@@ -48,14 +46,8 @@ MAX_ATTEMPTS = 5
 class Order:
     """A job for a worker.
 
-    Attributes
-    ----------
-    request : str or None
-        The serialised request; None if it has expired.
-    published : list of Update
-        The text that earlier workers have published.
-    attempts : int
-        Number of workers that have started the job, including this one.
+    `request` is serialised, or None if it has expired. `published` is the text of earlier workers, and
+    `attempts` the number of workers that have started the job, including this one.
     """
 
     job_id: str
@@ -70,16 +62,14 @@ class Link(ABC):
     They raise `Unavailable` while the servers cannot be reached.
     """
 
-    @abstractmethod
-    def announce(self, announcement: str, running: Mapping[str, Sequence[str]]) -> None:
+    def announce(self, announcement: str, running: Mapping[str, Sequence[str]]) -> None:  # noqa: B027
         """Announce a worker, and keep other workers from taking over its running jobs.
 
         Called every `HEARTBEAT_INTERVAL` seconds. `announcement` is empty if the worker takes no more jobs.
         `running` contains the ids of each model's jobs.
         """
 
-    @abstractmethod
-    def withdraw(self) -> None:
+    def withdraw(self) -> None:  # noqa: B027
         """End the connection of a worker whose jobs have ended."""
 
     @abstractmethod
@@ -111,23 +101,10 @@ def errors_logged() -> Iterator[None]:
 
 
 class Worker:
-    """Worker that runs jobs until it is stopped.
+    """Worker that runs up to `columns` jobs per model, with the speed limit `pace` (see `Scheduler`).
 
-    Each model has a thread that takes jobs. Another thread publishes the text of all jobs.
-
-    Parameters
-    ----------
-    columns : int
-        Maximum number of concurrent jobs per model.
-    pace : float
-        Maximum generation speed of each job (see `Scheduler`).
-
-    Attributes
-    ----------
-    stopping : threading.Event
-        Set this event to stop the worker.
-    ready : threading.Event
-        Set after the first heartbeat.
+    Each model has a thread that takes jobs. Another thread publishes the text of all jobs. To stop the
+    worker, set `stopping`. It sets `ready` after its first heartbeat.
     """
 
     def __init__(self, link: Link, models: dict[str, CharRNN], columns: int, pace: float) -> None:
@@ -144,15 +121,7 @@ class Worker:
     def run(self, on_ready: Callable[[], None]) -> None:
         """Run jobs until `stopping` is set, then finish the running jobs unless the servers are unreachable.
 
-        Parameters
-        ----------
-        on_ready : callable
-            Called once, after the first heartbeat, in another thread.
-
-        Raises
-        ------
-        MinicharError
-            If the worker is stopped before its first heartbeat.
+        `on_ready` is called once, after the first heartbeat, in another thread.
         """
         takers = [threading.Thread(target=self._take_jobs, args=(name,), daemon=True) for name in self.infos]
         publisher = threading.Thread(target=self._publish, args=(takers,), daemon=True)
@@ -160,9 +129,7 @@ class Worker:
         for thread in (*takers, publisher, heart):
             thread.start()
         while publisher.is_alive() or heart.is_alive():
-            if self.stopping.is_set() and not self.ready.is_set() and not any(self.jobs.values()):
-                raise MinicharError("stopped before Redis could be reached")
-            if self.stopping.is_set() and not self.healthy:
+            if self.stopping.is_set() and not (self.ready.is_set() and self.healthy):
                 logging.error("Redis is not responding: leaving the running jobs to other workers")
                 return  # daemon threads waiting for Redis do not keep the process alive
             heart.join(0.05)
@@ -174,17 +141,14 @@ class Worker:
         """Whether text was published recently, or could have been, and the servers know of this worker."""
         return time.monotonic() - min(self._published, self._announced) <= HEARTBEAT_TIMEOUT
 
-    def running(self) -> dict[str, list[str]]:
-        """Return the ids of the running jobs of each model."""
-        return {name: list(jobs) for name, jobs in self.jobs.items()}
-
     def _send_heartbeats(self, on_ready: Callable[[], None], publisher: threading.Thread) -> None:
         """Announce this worker until it stops, and keep its jobs until they have ended."""
         models = [asdict(info) for info in self.infos.values()]
         announcement = json.dumps({"models": models, "columns": self.columns})
         while publisher.is_alive():
             with errors_logged():
-                self.link.announce("" if self.stopping.is_set() else announcement, self.running())
+                running = {name: list(jobs) for name, jobs in self.jobs.items()}
+                self.link.announce("" if self.stopping.is_set() else announcement, running)
                 self._announced = time.monotonic()
                 if not self.ready.is_set():
                     self.ready.set()
@@ -202,8 +166,6 @@ class Worker:
                     time.sleep(TICK)
                 elif order := self.link.take(model):
                     self.start(model, order)
-                    # Workers that are less busy take the next jobs of a burst.
-                    self.stopping.wait(CROWDED * len(jobs) / self.columns)
 
     def start(self, model: str, order: Order) -> None:
         """Start a job, continuing from the end of the text that previous workers published."""

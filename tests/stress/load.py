@@ -1,225 +1,188 @@
-"""Load test for ``minichar serve``: throughput and latency as the number of clients increases.
+"""Measure the speed of ``minichar serve`` with several numbers of clients, and what it uses.
 
     python tests/stress/load.py cv              at most 2,000 characters/s per request (the default)
     python tests/stress/load.py cv --pace 0     no limit
+    python tests/stress/load.py cv --against ../before --python ../before/.venv/bin/python --rounds 3
 
-For a fixed duration, each client repeatedly sends a request and reads the streamed response. The server
-and the clients run on the same machine and communicate over 127.0.0.1.
+Each client requests one text after another. With ``--against``, this version is compared with the one in
+another directory, which runs with ``--python``. The versions alternate, each with a new server for each row
+and round, and the table shows the medians over all rounds. Below the table are the response times of the page
+among 2,000 clients that send nothing.
+
+The server and the clients run on the same machine and communicate over 127.0.0.1.
 """
 
 import argparse
-import json
+import asyncio
+import os
 import re
 import socket
-import subprocess
+import statistics
 import sys
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from itertools import count
+from contextlib import ExitStack, suppress
+from itertools import pairwise
+from pathlib import Path
 
-HEADINGS = "| clients | characters/s | vs. 1 client | first, ms (p50, p99) | gap, ms (p99) | failed |"
-TIMEOUT = 60.0
-"""Maximum time to wait for data from the server, in seconds."""
-RETRY_AFTER = 0.1
-"""Seconds to wait after a failed request."""
+from crowd import cpu, fetch, memory_of, message, port_of, serve, tree
+
+HEADINGS = (
+    "clients",
+    "characters/s",
+    "first character, ms (p50, p99)",
+    "gap between updates, ms (p99)",
+    "CPU, µs/character",
+    "threads",
+    "memory, MiB",
+)
+SILENT = 2000
+VISITS = 100
 WARM_UP = 1.0
 """Duration of the warm-up, in seconds. The first request initialises the model."""
+TEXT = re.compile(rb"event: text\nid: (\d+)\n")
 
 
-@dataclass
-class Measurement:
-    """Measurements from one or more clients.
+class Reader(asyncio.Protocol):
+    """A client that reads one text.
 
-    Attributes
-    ----------
-    characters : int
-        Number of characters received before the end of the test.
-    first, gaps : list of float
-        Times in seconds from each request to its first character, and between successive updates.
-    dropped : list of str
-        Reason for each failed request.
+    `read` is the number of characters received so far, and `times` contains the time of the request and of
+    each part of the text.
     """
 
-    characters: int = 0
-    first: list[float] = field(default_factory=list)
-    gaps: list[float] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
+    def __init__(self, request):
+        self.request, self.read, self.rest, self.times = request, 0, b"", []
+        self.ended = asyncio.get_running_loop().create_future()
 
-    def add(self, other: "Measurement") -> None:
-        """Add another client's measurements."""
-        self.characters += other.characters
-        self.first += other.first
-        self.gaps += other.gaps
-        self.dropped += other.dropped
+    def connection_made(self, transport):
+        self.times.append(time.monotonic())
+        transport.write(self.request)
 
+    def data_received(self, data):
+        self.rest += data
+        if found := [*TEXT.finditer(self.rest)]:
+            self.read, self.rest = int(found[-1][1]), self.rest[found[-1].end() :]
+            self.times.append(time.monotonic())
 
-@dataclass(frozen=True)
-class Load:
-    """Request parameters used by every client.
-
-    Attributes
-    ----------
-    length : int
-        Number of characters per request.
-    alternatives : bool
-        Whether to request the most likely alternatives to each character.
-    """
-
-    length: int
-    alternatives: bool
-
-    def request(self, seed: int) -> bytes:
-        """Return an HTTP request to generate text with the given seed."""
-        fields = {"prime": "The ", "length": self.length, "seed": seed, "alternatives": self.alternatives}
-        body = json.dumps(fields)
-        headers = (
-            "POST /api/generate HTTP/1.1",
-            "Host: localhost",
-            "Connection: close",
-            "Content-Type: application/json",
-            f"Content-Length: {len(body)}",
-        )
-        return ("\r\n".join(headers) + "\r\n\r\n" + body).encode()
+    def connection_lost(self, error):
+        if not self.ended.done():  # it is cancelled when the time is up
+            self.ended.set_result(None)
 
 
-class Client(threading.Thread):
-    """A client that sends requests one after another until the end of the test.
+async def generate(port, clients, seconds, length):
+    """Have clients request texts for a number of seconds, and return their readers."""
+    readers = []
 
-    Parameters
-    ----------
-    port : int
-    seeds : iterator of int
-        Request seeds.
-    load : Load
-    end : float
-        Time at which to stop, as measured by ``time.monotonic()``.
-    """
+    async def client(number):
+        loop = asyncio.get_running_loop()
+        for seed in range(number, 10**9, clients):
+            body = {"prime": "The ", "length": length, "seed": seed, "stop": []}
+            reader = Reader(message("POST", "/api/generate", body))
+            await loop.create_connection(lambda reader=reader: reader, "127.0.0.1", port)
+            readers.append(reader)
+            await reader.ended
+            if reader.read < length:
+                sys.exit(f"a text ended after {reader.read} characters")
 
-    def __init__(self, port: int, seeds: Iterator[int], load: Load, end: float) -> None:
-        super().__init__()
-        self.port, self.seeds, self.load, self.end = port, seeds, load, end
-        self.measured = Measurement()
-
-    def run(self) -> None:
-        """Send requests until the end of the test.
-
-        The last response is read in full, but characters received after the test has ended are not counted.
-        """
-        while time.monotonic() < self.end:
-            try:
-                reason = self.read_text(next(self.seeds))
-            except (OSError, ValueError) as error:
-                reason = repr(error)
-            if reason not in ("length", "stop"):
-                self.measured.dropped.append(reason)
-                time.sleep(RETRY_AFTER)
-
-    def read_text(self, seed: int) -> str:
-        """Send one request, read the response, and return the reason why generation ended."""
-        sent, previous, reason = time.monotonic(), 0.0, "the connection was closed"
-        with socket.create_connection(("127.0.0.1", self.port), timeout=TIMEOUT) as connection:
-            connection.sendall(self.load.request(seed))
-            with connection.makefile("rb") as lines:
-                for line in lines:
-                    if line.startswith(b'data: {"text"'):
-                        now = time.monotonic()
-                        if previous:
-                            self.measured.gaps.append(now - previous)
-                        else:
-                            self.measured.first.append(now - sent)
-                        previous = now
-                        if now < self.end:
-                            self.measured.characters += len(json.loads(line.removeprefix(b"data: "))["text"])
-                    elif line.startswith(b'data: {"reason"'):
-                        reason = json.loads(line.removeprefix(b"data: "))["reason"]
-        return reason
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.gather(*map(client, range(clients)))
+    return readers
 
 
-def measure(port: int, clients: int, seconds: float, load: Load) -> Measurement:
-    """Run clients concurrently and return their combined measurements."""
-    end = time.monotonic() + seconds
-    threads = [Client(port, count(1_000_000 * i), load, end) for i in range(clients)]
-    for thread in threads:
-        thread.start()
-    total = Measurement()
-    for thread in threads:
-        thread.join()
-        total.add(thread.measured)
-    return total
-
-
-def percentile(values: Sequence[float], fraction: float) -> float:
-    """Return the `fraction` quantile of `values`, or NaN if `values` is empty."""
+def percentile(values, fraction):
+    """Return the `fraction` quantile of `values`, or NaN if there are none."""
     return sorted(values)[min(len(values) - 1, int(fraction * len(values)))] if values else float("nan")
 
 
-def row(clients: int, measured: Measurement, seconds: float, single: float) -> str:
-    """Return a row of the Markdown table of results.
-
-    Parameters
-    ----------
-    clients : int
-    measured : Measurement
-    seconds : float
-        Duration of the test.
-    single : float
-        Throughput in the first row, in characters per second.
-    """
-    rate = measured.characters / seconds
-    first = [1000 * percentile(measured.first, fraction) for fraction in (0.5, 0.99)]
-    gap = 1000 * percentile(measured.gaps, 0.99)
+def load(server, clients, seconds, length):
+    """Return a row of figures for a server under the load of a number of clients, except `clients`."""
+    port = port_of(server)
+    asyncio.run(generate(port, 1, WARM_UP, length))
+    before, start = cpu(server.pid), time.monotonic()
+    readers = asyncio.run(generate(port, clients, seconds, length))
+    elapsed, characters = time.monotonic() - start, sum(reader.read for reader in readers)
+    first = [1000 * (reader.times[1] - reader.times[0]) for reader in readers if reader.read]
+    gaps = [1000 * (b - a) for reader in readers for a, b in pairwise(reader.times[1:])]
     return (
-        f"| {clients} | {rate:,.0f} | {rate / single:.1f}× | {first[0]:.0f}, {first[1]:.0f} "
-        f"| {gap:.0f} | {len(measured.dropped)} |"
+        characters / elapsed,
+        percentile(first, 0.5),
+        percentile(first, 0.99),
+        percentile(gaps, 0.99),
+        1e6 * (cpu(server.pid) - before) / max(1, characters),
+        sum(len(os.listdir(f"/proc/{pid}/task")) for pid in tree(server.pid)),
+        memory_of(server, "VmRSS"),
     )
 
 
-@contextmanager
-def server(checkpoint: str, pace: float) -> Iterator[int]:
-    """Run ``minichar serve`` on a free port and yield the port."""
-    options = ["--port", "0", "--per-client", "0", "--pace", str(pace)]
-    command = [sys.executable, "-m", "minichar", "serve", checkpoint, *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        try:
-            output = ""
-            for line in process.stderr:
-                output += line
-                if found := re.search(r"serving at .*:(\d+)/", line):
-                    yield int(found[1])
-                    break
-            else:
-                sys.exit(output.rstrip())
-        finally:
-            process.terminate()
+async def visits(port):
+    """Return the response times of the page, in milliseconds."""
+    times = []
+    for _ in range(VISITS):
+        start = time.monotonic()
+        status, _ = await fetch(port, "GET", "/")
+        times.append(1000 * (time.monotonic() - start))
+        if status != 200:
+            sys.exit(f"the page could not be loaded: status {status}")
+        await asyncio.sleep(0.02)
+    return times
 
 
-def main() -> None:
-    """Parse the command line, run the load test, and print a Markdown table."""
+def silent(server):
+    """Return the median and the maximum response time of the page among clients that send nothing."""
+    with ExitStack() as stack:
+        for _ in range(SILENT):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port_of(server)), timeout=30))
+        times = asyncio.run(visits(port_of(server)))
+    return statistics.median(times), max(times)
+
+
+def medians(rounds):
+    """Return the medians of the figures of several rounds."""
+    return [statistics.median(values) for values in zip(*rounds, strict=True)]
+
+
+def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", help="checkpoint, or directory of checkpoints")
+    parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--pace", type=float, default=2000, help="see `minichar serve` (default: 2000)")
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64, 256], help="client counts")
     parser.add_argument("--seconds", type=float, default=30, help="duration of each test (default: 30)")
     parser.add_argument("--length", type=int, default=2000, help="characters per request (default: 2000)")
-    parser.add_argument("--alternatives", action="store_true", help="also request alternatives")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--against", type=Path, help="directory of another version")
+    parser.add_argument(
+        "--python", default=sys.executable, help="Python with the other version's dependencies"
+    )
     options = parser.parse_args()
-    load = Load(options.length, options.alternatives)
-    with server(options.checkpoint, options.pace) as port:
-        measure(port, 1, WARM_UP, Load(200, False))
-        print(f"{HEADINGS}\n|---|---|---|---|---|---|")
-        single = 0.0
-        for clients in options.clients:
-            measured = measure(port, clients, options.seconds, load)
-            single = single or measured.characters / options.seconds or float("nan")
-            print(row(clients, measured, options.seconds, single), flush=True)
-            for reason in sorted(set(measured.dropped)):
-                print(f"failed: {reason}", file=sys.stderr)
+    checkpoint = options.checkpoint.resolve()
+    versions = {"this version": {"tree": Path(__file__).parents[2], "python": sys.executable}}
+    if options.against:
+        versions["the other one"] = {"tree": options.against, "python": options.python}
+    for clients in options.clients:
+        found = {name: [] for name in versions}
+        for _ in range(options.rounds):
+            for name, version in versions.items():
+                with serve(checkpoint, "--pace", options.pace, **version) as server:
+                    found[name].append(load(server, clients, options.seconds, options.length))
+        if clients == options.clients[0]:
+            print(f"| version | {' | '.join(HEADINGS)} |\n|---{len(HEADINGS) * '|---'}|")
+        for name, rounds in found.items():
+            rate, p50, p99, gap, time_used, threads, memory = medians(rounds)
+            print(
+                f"| {name} | {clients} | {rate:,.0f} | {p50:.0f}, {p99:.0f} | {gap:.0f} | {time_used:.1f} "
+                f"| {threads:.0f} | {memory:.0f} |",
+                flush=True,
+            )
+    found = {name: [] for name in versions}
+    for _ in range(options.rounds):
+        for name, version in versions.items():
+            with serve(checkpoint, **version) as server:
+                found[name].append(silent(server))
+    for name, rounds in found.items():
+        median, longest = medians(rounds)
+        print(f"{name}, {SILENT:,} silent clients: page {median:.1f} ms (median), {longest:.0f} ms (maximum)")
 
 
 if __name__ == "__main__":

@@ -65,17 +65,19 @@ def test_api_keys(queue, tmp_path, monkeypatch):
             assert response.status_code == status
 
 
-@pytest.mark.parametrize("content", [None, b"", b" \n", b"\xff"])
-def test_key_file_without_keys(tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        *((content, "keys") for content in (None, b"", b" \n", b"\xff")),
+        (
+            "one\nschlüssel\n".encode(),
+            "keys contains an API key that is not ASCII: use",
+        ),  # encoded differently
+    ],
+)
+def test_key_files_without_keys_that_clients_can_send(tmp_path, content, words):
     if content is not None:
         (tmp_path / "keys").write_bytes(content)
-    with pytest.raises(MinicharError, match="keys"):
-        read_keys(tmp_path / "keys")
-
-
-def test_key_that_clients_cannot_send(tmp_path):
-    """Clients do not agree on how to encode it."""
-    (tmp_path / "keys").write_text("one\nschlüssel\n", "utf-8")
-    with pytest.raises(MinicharError, match="keys contains an API key that is not ASCII: use") as caught:
+    with pytest.raises(MinicharError, match=words) as caught:
         read_keys(tmp_path / "keys")
     assert "schl" not in str(caught.value)

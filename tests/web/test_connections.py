@@ -146,22 +146,8 @@ def no_descriptors(monkeypatch):
     return left, attempts
 
 
-def test_too_few_file_descriptors(model, monkeypatch, caplog, no_descriptors):
-    """An idle connection is closed, and the message is logged once."""
-    monkeypatch.setattr(module, "TIMEOUT", 60)
-    with server_in_thread(local_queue({"toy": model}, pace=0)) as port, ExitStack() as stack:
-        idle = connect(port, stack)
-        assert status(port, *SHORT) == 200
-        no_descriptors[0][0] = 2
-        assert status(port, *SHORT) == 200
-        assert idle.recv(1) == b""
-    assert no_descriptors[0] == [0]
-    assert [record.message for record in caplog.records] == [
-        "cannot accept connections: too many open files; raise the limit (ulimit -n)"
-    ]
-
-
-def test_a_server_without_file_descriptors_does_not_retry_all_the_time(model, no_descriptors):
+def test_a_server_without_file_descriptors_waits_and_logs_it_once(model, caplog, monkeypatch, no_descriptors):
+    monkeypatch.setattr("minichar.web.errors.LOGGED", {})
     left, attempts = no_descriptors
     with server_in_thread(local_queue({"toy": model}, pace=0)) as port, ExitStack() as stack:
         left[0] = 1000
@@ -171,6 +157,7 @@ def test_a_server_without_file_descriptors_does_not_retry_all_the_time(model, no
         assert len(attempts) < 100
         left[0] = 0
         assert status(port, "GET", "/") == 200
+    assert caplog.messages == ["cannot accept connections: too many open files; raise the limit (ulimit -n)"]
 
 
 def test_deadlines_are_checked_regularly(model, monkeypatch):

@@ -4,19 +4,11 @@ import re
 
 import optional
 import pytest
-from page_helpers import expect_status, generate, show_surprisal
+from page_helpers import coloured, expect_status, generate
 from toys import toy_model
 from web_helpers import local_queue, server_in_thread
 
 expect = optional.playwright().expect
-
-
-def coloured(visit, port, prime="山", n=400, **options):
-    page = visit(port, **options)
-    generate(page, prime, n, temperature=1)
-    expect_status(page, "个字符" if options.get("locale") == "zh-CN" else f"{n} character")
-    show_surprisal(page, n)
-    return page
 
 
 def open_card(page, i):

@@ -84,13 +84,6 @@ def test_a_text_is_generated_at_every_visit_and_in_every_tab(visit, port):
     ("locale", "model", "trained", "title", "page_title"),
     [
         (
-            "en",
-            "english",
-            "It was trained on Plays for 90 seconds.",
-            "Tang poems, ",
-            "minichar: a small neural",
-        ),
-        (
             "fr",
             "english",
             "It was trained on Plays for 90 seconds.",
@@ -119,17 +112,9 @@ def test_a_model_that_was_not_timed_does_not_say_how_long_it_was_trained(visit, 
 def test_durations_have_units(visit, port):
     page = visit(port)
     found = page.evaluate(
-        "async all => all.map((await import('./state.js')).duration)", [0.2, 1, 119, 120, 7000, 7200, 100_000]
+        "async all => all.map((await import('./state.js')).duration)", [0.2, 119, 120, 7000, 7200, 100_000]
     )
-    assert found == [
-        "1 second",
-        "1 second",
-        "119 seconds",
-        "2 minutes",
-        "117 minutes",
-        "2 hours",
-        "27.8 hours",
-    ]
+    assert found == ["1 second", "119 seconds", "2 minutes", "117 minutes", "2 hours", "27.8 hours"]
 
 
 def test_controls_have_names_in_the_accessibility_tree(visit, port):

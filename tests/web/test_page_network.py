@@ -77,7 +77,7 @@ def test_text_goes_on_after_a_gap_in_which_the_server_has_cancelled_the_job(
     page = visit(network.port)
     generate(page, "山", 5000)
     wait_for_characters(page, 100)
-    running = list(demo.texts._texts.values())[-1]
+    running = list(demo.texts.values())[-1]
     monkeypatch.setattr(texts, "ABANDONED_AFTER", 0.2)
     network.lose()
     expect_status(page, "Connection lost")
@@ -93,7 +93,7 @@ def test_text_that_ends_during_a_gap_is_shown_in_full(visit, network, demo, samp
     page = visit(network.port)
     generate(page, "山", 1000)
     wait_for_characters(page, 100)
-    running = list(demo.texts._texts.values())[-1]
+    running = list(demo.texts.values())[-1]
     network.lose()
     assert running.reason is None
     assert wait_for(lambda: running.reason) == "length"

@@ -6,7 +6,7 @@ from math import log
 
 import optional
 import pytest
-from page_helpers import LONG, expect_status, generate, show_surprisal, text_of, wait_for_characters
+from page_helpers import LONG, coloured, expect_status, generate, show_surprisal, text_of, wait_for_characters
 from toys import toy_model
 from web_helpers import CHARACTERS, local_queue, request, server_in_thread, wait_for
 
@@ -111,14 +111,6 @@ def test_levels_are_distinct_if_the_browser_replaces_colours(visit, port):
     assert style(page, "#text .selected", "outlineStyle") == "solid"
 
 
-def coloured(visit, port, n=400, **options):
-    page = visit(port, **options)
-    generate(page, "山", n, temperature=1)
-    expect_status(page, f"{n} characters")
-    show_surprisal(page, n)
-    return page
-
-
 def centre(page, selector):
     box = page.locator(selector).bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -202,26 +194,36 @@ def test_a_stopped_text_does_not_go_on_when_surprisal_is_shown(visit, port):
     assert text_of(page) == stopped
 
 
-def test_a_finished_text_stays_finished_while_details_are_loaded(visit, port):
+@pytest.fixture
+def uncoloured(visit, port):
+    """Return a page with a text whose surprisal has not been shown yet."""
     page = visit(port)
     page.uncheck("#surprisal")
     generate(page, "a", 30)
     expect_status(page, "30 characters")
+    return page
+
+
+@pytest.fixture
+def held(uncoloured):
+    """Show the surprisal, but hold the request for it."""
     held = []
-    page.route("**/api/generate", lambda route: held.append(route), times=1)
-    page.check("#surprisal")
-    wait_for(lambda: held or page.wait_for_timeout(20))
+    uncoloured.route("**/api/generate", lambda route: held.append(route), times=1)
+    uncoloured.check("#surprisal")
+    wait_for(lambda: held or uncoloured.wait_for_timeout(20))
+    return held
+
+
+def test_a_finished_text_stays_finished_while_details_are_loaded(uncoloured, held):
+    page = uncoloured
     expect(page.locator("#status")).to_have_text("Length limit reached: 30 characters, seed 5.")
     expect(page.locator("#stop")).to_be_disabled()
     held[0].continue_()
     expect(page.locator("#text [data-i].known")).to_have_count(30)
 
 
-def test_details_arrive_after_a_busy_server_although_surprisal_was_hidden(visit, port):
-    page = visit(port)
-    page.uncheck("#surprisal")
-    generate(page, "a", 30)
-    expect_status(page, "30 characters")
+def test_details_arrive_after_a_busy_server_although_surprisal_was_hidden(uncoloured):
+    page = uncoloured
     page.route("**/api/generate", lambda route: route.fulfill(status=503, body="x"), times=1)
     page.check("#surprisal")
     expect_status(page, "The server is busy")
@@ -230,15 +232,8 @@ def test_details_arrive_after_a_busy_server_although_surprisal_was_hidden(visit,
     expect_status(page, "30 characters")
 
 
-def test_an_error_is_not_replaced_when_details_are_given_up(visit, port):
-    page = visit(port)
-    page.uncheck("#surprisal")
-    generate(page, "a", 30)
-    expect_status(page, "30 characters")
-    held = []
-    page.route("**/api/generate", lambda route: held.append(route))
-    page.check("#surprisal")
-    wait_for(lambda: held or page.wait_for_timeout(20))
+def test_an_error_is_not_replaced_when_details_are_given_up(uncoloured, held):
+    page = uncoloured
     page.evaluate("location.hash = 's=1&t=99'")
     expect_status(page, "invalid: Temperature.")
     page.wait_for_timeout(100)

@@ -4,7 +4,7 @@ import json
 
 import optional
 import pytest
-from page_helpers import LONG, expect_status, generate, show_surprisal, text_of, wait_for_characters
+from page_helpers import LONG, coloured, expect_status, generate, text_of, wait_for_characters
 from web_helpers import request
 
 expect = optional.playwright().expect
@@ -18,18 +18,10 @@ def continued(port, prime, n, start, written):
         return json.load(response)["text"]
 
 
-def ready(visit, port, n=200, **options):
-    page = visit(port, **options)
-    generate(page, "山", n)
-    expect_status(page, "个字符" if options.get("locale") == "zh-CN" else f"{n} characters")
-    show_surprisal(page, n)
-    return page
-
-
 @pytest.fixture
 def writing(visit, port):
     """Return a page on which "rain" is written at position 20, and the text with the suggestion."""
-    page = ready(visit, port)
+    page = coloured(visit, port, n=200, temperature=0.8)
     before = text_of(page)
     page.click("#text [data-i='20']")
     page.keyboard.type("rain")
@@ -101,7 +93,7 @@ def test_escape_twice_or_shift_tab_leaves_the_editor(writing):
 
 
 def test_write_at_the_end_of_a_text(visit, port):
-    page = ready(visit, port, 100)
+    page = coloured(visit, port, n=100, temperature=0.8)
     text = text_of(page)
     box = page.locator("#text").bounding_box()
     page.mouse.click(box["x"] + 100, box["y"] + box["height"] - 20)
@@ -114,7 +106,7 @@ def test_write_at_the_end_of_a_text(visit, port):
 
 
 def test_write_where_the_surprisal_is_not_shown(visit, port):
-    page = ready(visit, port)
+    page = coloured(visit, port, n=200, temperature=0.8)
     page.uncheck("#surprisal")
     expect(page.locator("#hint")).to_contain_text("Click anywhere in the text and write.")
     page.click("#text [data-i='7']")
@@ -125,7 +117,7 @@ def test_write_where_the_surprisal_is_not_shown(visit, port):
 
 def test_write_with_an_input_method(visit, port):
     """An input method composes characters in the editor, so that the card has a button that opens it."""
-    page = ready(visit, port, locale="zh-CN")
+    page = coloured(visit, port, n=200, temperature=0.8, locale="zh-CN")
     page.click("#text [data-i='30']")
     page.get_by_role("button", name="从这里写起").click()
     keyboard = page.context.new_cdp_session(page)
@@ -152,7 +144,7 @@ def test_write_while_a_text_is_being_generated(visit, port):
 
 
 def test_characters_that_the_model_does_not_know_are_named(visit, port):
-    page = ready(visit, port)
+    page = coloured(visit, port, n=200, temperature=0.8)
     page.click("#text [data-i='10']")
     page.keyboard.type("a☃")
     expect_status(page, "The model does not know these characters: ☃")

@@ -1,5 +1,6 @@
 """Test a full queue, waiting jobs, and worker processes that die."""
 
+import asyncio
 import multiprocessing
 import os
 import signal
@@ -7,7 +8,6 @@ import threading
 import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from queue import SimpleQueue
 from types import SimpleNamespace
 
 import pytest
@@ -79,8 +79,8 @@ def processes(model, monkeypatch):
         yield queue
 
 
-def test_jobs_of_a_killed_worker_are_continued(processes, sampled):
-    """Readers receive a notice, and every character exactly once."""
+def test_jobs_of_a_killed_worker_are_continued(processes, sampled, caplog):
+    """Readers receive a notice, and every character exactly once. The log names no job and no text."""
     queue = processes
     jobs = [ask(queue, "submit", Request.from_json({"length": 1500, "seed": i})) for i in range(4)]
     readers = [filter(None, follow(queue, job)) for job in jobs]
@@ -94,50 +94,40 @@ def test_jobs_of_a_killed_worker_are_continued(processes, sampled):
     assert sorted(sum(update.restarted for update in updates) for updates in rest) == [0, 0, 1, 1]
     wait_for(lambda: sum(worker.ready for worker in queue.processes) == 2)
     assert len(queue.started) == 3
+    assert caplog.messages == ["a worker process ended; starting another one"]
 
 
 class Dying(InThread):
-    """Worker that dies as soon as it is given a job."""
+    """Worker that dies as soon as it is given a job or, with `progress`, when it has added a character."""
 
-    def run(self):
-        pipe.send(self.pipe, "ready")
-        with suppress(EOFError):
-            pipe.receive(self.pipe)
-        self.pipe.close()
-
-
-def test_a_job_that_kills_every_worker_ends_with_an_error(model, monkeypatch):
-    monkeypatch.setattr(module, "RESTART_DELAY", 0.0)
-    with loop_of(local_queue({"toy": model}, 4, 4, 0, start=Dying)) as queue:
-        job = ask(queue, "submit", Request.from_json(LONG))
-        updates = list(filter(None, follow(queue, job)))
-    assert sum(update.restarted for update in updates) == 0
-    assert (updates[-1].reason, updates[-1].error) == (
-        "error",
-        "job failed: 5 workers died while running it",
-    )
-
-
-class Stumbling(InThread):
-    """Worker that dies after each character."""
+    progress, attempts = False, []
 
     def run(self):
         with self.pipe, suppress(EOFError):
             pipe.send(self.pipe, "ready")
             kind, *order = pipe.receive(self.pipe)
             if kind == "start":
-                model, job, _, published, _ = order
-                end = sum(len(update["text"]) for update in published) + 1
-                update = Update("abcdefgh"[end - 1], Details(), end, "length" if end == 8 else None)
-                pipe.send(self.pipe, "publish", model, {job: [update.dump()]}, [job] if end == 8 else [])
+                model, job, _, published, attempt = order
+                self.attempts.append(attempt)
+                if self.progress:
+                    end = sum(len(update["text"]) for update in published) + 1
+                    update = Update("abcdefgh"[end - 1], Details(), end, "length" if end == 8 else None)
+                    pipe.send(self.pipe, "publish", model, {job: [update.dump()]}, [job] if end == 8 else [])
 
 
-def test_a_job_that_makes_progress_survives_any_number_of_workers(model, monkeypatch):
+@pytest.mark.parametrize("progress", [False, True])
+def test_workers_that_make_no_progress_are_counted(model, monkeypatch, progress):
+    """A worker does not start a job that seems to have killed several others."""
     monkeypatch.setattr(module, "RESTART_DELAY", 0.0)
-    with loop_of(local_queue({"toy": model}, 4, 4, 0, start=Stumbling)) as queue:
+    monkeypatch.setattr(Dying, "progress", progress)
+    monkeypatch.setattr(Dying, "attempts", [])
+    with loop_of(local_queue({"toy": model}, 4, 4, 0, start=Dying)) as queue:
         job = ask(queue, "submit", Request.from_json({"length": 8}))
-        updates = list(filter(None, follow(queue, job)))
-    assert ("".join(update.text for update in updates), updates[-1].reason) == ("abcdefgh", "length")
+        wait_for(lambda: len(Dying.attempts) >= 8)
+        if progress:
+            updates = list(filter(None, follow(queue, job)))
+            assert ("".join(update.text for update in updates), updates[-1].reason) == ("abcdefgh", "length")
+    assert Dying.attempts[:8] == ([1, *7 * [2]] if progress else [*range(1, 9)])
 
 
 def test_jobs_wait_while_no_worker_runs(model, sampled):
@@ -150,7 +140,6 @@ def test_jobs_wait_while_no_worker_runs(model, sampled):
         return module.SPAWN(**options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "START_TIMEOUT", 0.1)
         patch.setattr(module, "RESTART_DELAY", 0.05)
         patch.setattr(module, "BROKEN_AFTER", 0.2)
         with client_of(local_queue({"toy": model}, 4, 4, 0, start=start)) as client:
@@ -164,11 +153,10 @@ def test_jobs_wait_while_no_worker_runs(model, sampled):
             assert client.get("/healthz").status_code == 200
 
 
-def test_readers_end_when_the_server_stops_without_a_worker(model, monkeypatch):
+def test_readers_end_when_the_server_stops_without_a_worker(model):
     def start(**options):
         raise OSError("out of memory")
 
-    monkeypatch.setattr(module, "START_TIMEOUT", 0.0)
     with loop_of(local_queue({"toy": model}, start=start)) as queue:
         reader = follow(queue, ask(queue, "submit", Request.from_json(LONG)))
         assert next(reader) is None
@@ -195,14 +183,6 @@ def link():
         assert link.closed.wait(TIMEOUT)
 
 
-def test_a_worker_is_ready_once_and_not_when_it_stops(link):
-    one, ours = link
-    for announcement in ("", "{}", "{}", ""):
-        one.announce(announcement, {})
-        one.publish("toy", {}, [])
-    assert [pipe.receive(ours)[0] for _ in range(5)] == ["publish", "ready", *3 * ["publish"]]
-
-
 def test_a_job_that_is_stopped_after_its_end_is_forgotten(link):
     one, ours = link
 
@@ -226,82 +206,25 @@ def test_a_worker_ends_after_an_unexpected_message(link, caplog):
     assert "JSONDecodeError" in caplog.text
 
 
-class Supervised:
-    """A `WorkerProcess` without processes. The test is its event loop."""
+def test_a_pipe_is_closed_when_its_writer_has_ended(monkeypatch):
+    """Otherwise, the writer could write to a file that has the same descriptor."""
+    sending, go, opened, messages = threading.Event(), threading.Event(), [], []
+    monkeypatch.setattr(pipe, "send", lambda *message: (sending.set(), go.wait(TIMEOUT)))
 
-    def __init__(self, monkeypatch):
-        self.calls, self.pipes, self.threads, self.alive = SimpleQueue(), SimpleQueue(), [], []
-        self.opened = []
-        self.joining = threading.Event()
-        outer = self
-
-        class Thread(threading.Thread):
-            """Thread that tells when another one waits for it."""
-
-            def start(self):
-                outer.threads.append(self)
-                super().start()
-
-            def join(self, timeout=None):
-                outer.joining.set()
-                super().join(timeout)
-
-        loop = SimpleNamespace(call_soon_threadsafe=lambda *call: self.calls.put(call))
-        monkeypatch.setattr(module, "RESTART_DELAY", 0.0)
-        monkeypatch.setattr(module, "asyncio", SimpleNamespace(get_running_loop=lambda: loop))
-        monkeypatch.setattr(module, "threading", SimpleNamespace(Thread=Thread))
-        self.worker = module.WorkerProcess(self.start, (), lambda *message: None)
-
-    def start(self, target, args, daemon):
-        self.alive.append([thread.is_alive() for thread in self.threads[1:]])
-        self.opened.append(Connection(os.dup(args[0].fileno())))
-        self.pipes.put(self.opened[-1])
+    def start(target, args, daemon):
+        opened.append(Connection(os.dup(args[0].fileno())))
         return SimpleNamespace(start=lambda: None, terminate=lambda: None, join=lambda: None)
 
-    def process(self):
-        """Return the pipe of the next process, which is ready, and the calls up to this message."""
-        theirs, calls = self.pipes.get(timeout=TIMEOUT), []
-        theirs.send_bytes(b'["ready"]')
-        while not calls or calls[-1][-1] != "ready":
-            calls.append(self.calls.get(timeout=TIMEOUT))
-        return theirs, calls
+    async def test():
+        worker = module.WorkerProcess(start, (), ["toy"], lambda *message: messages.append(message[1:]))
+        worker.send("start")
+        await asyncio.to_thread(sending.wait, TIMEOUT)
+        opened[0].close()
+        await asyncio.sleep(0.1)
+        assert messages == []
+        go.set()
+        while not messages:
+            await asyncio.sleep(0.01)
+        assert messages == [("died",)]
 
-
-@pytest.fixture
-def supervised(monkeypatch):
-    one = Supervised(monkeypatch)
-    yield one
-    one.worker.close()
-    for theirs in one.opened:
-        theirs.close()
-    one.threads[0].join(TIMEOUT)
-
-
-def run(calls):
-    for function, *arguments in calls:
-        function(*arguments)
-
-
-def test_a_job_that_a_dead_worker_is_given_is_not_sent_to_its_successor(supervised):
-    """It is given to a worker again when the event loop has handled the death."""
-    first, calls = supervised.process()
-    run(calls)
-    first.close()
-    second, calls = supervised.process()
-    supervised.worker.send("start", "lost")
-    run(calls)
-    supervised.worker.send("start", "again")
-    assert pipe.receive(second) == ["start", "again"]
-
-
-def test_a_pipe_is_closed_when_its_writer_has_ended(supervised, monkeypatch):
-    """Otherwise, the writer could write to a file that has the same descriptor."""
-    sending = threading.Event()
-    monkeypatch.setattr(pipe, "send", lambda *message: (sending.set(), supervised.joining.wait(TIMEOUT)))
-    first, calls = supervised.process()
-    run(calls)
-    supervised.worker.send("start")
-    assert sending.wait(TIMEOUT)
-    first.close()
-    supervised.process()[0].close()
-    assert supervised.alive[:2] == [[], [False]]
+    asyncio.run(test())

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from web_helpers import CHARACTERS
 
@@ -74,6 +74,7 @@ json_values = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(json_values | st.dictionaries(st.sampled_from(sorted(PROPERTIES)), json_values))
 def test_requests_can_be_serialized_and_restored(data):
     try:

@@ -7,10 +7,11 @@ import threading
 import tracemalloc
 from pathlib import Path
 from secrets import token_hex
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from web_helpers import TIMEOUT, client_of, events_of, wait_for
+from web_helpers import TIMEOUT, InstantQueue, client_of, events_of, wait_for
 
 from minichar.web import texts as module
 from minichar.web.connection import Connection
@@ -57,17 +58,6 @@ async def read(one, after=0):
     return [update async for update in one.follow(after)]
 
 
-def test_ended_texts_expire(client, monkeypatch):
-    first, second = (
-        events_of(client.post("/api/generate", json={"length": 5})).all[0][2]["job"] for _ in "ab"
-    )
-    assert client.get(f"/api/generate/{first}").status_code == 200
-    monkeypatch.setattr(module, "KEEP", 0)
-    assert client.post("/api/generate", json={"length": 5}).status_code == 200
-    for job in (first, second):
-        assert client.get(f"/api/generate/{job}").status_code == 404
-
-
 def test_ended_texts_with_alternatives_expire_without_further_requests(queue, monkeypatch):
     monkeypatch.setattr("minichar.web.queue.CHECK_INTERVAL", 0.02)
     monkeypatch.setattr(module, "KEEP_ALTERNATIVES", 0.05)
@@ -82,7 +72,7 @@ def test_ended_texts_with_alternatives_expire_without_further_requests(queue, mo
         assert client.get(f"/api/generate/{small}").status_code == 200
 
 
-def test_ended_texts_are_removed_oldest_first_when_the_memory_is_used_up():
+def test_finished_texts_without_a_reader_make_room_the_least_recently_used_first():
     async def test():
         kind = {"alternatives": True}
         texts = Texts(cost(Request.from_json(kind), 900) + 3 * OVERHEAD)
@@ -91,81 +81,17 @@ def test_ended_texts_are_removed_oldest_first_when_the_memory_is_used_up():
         with pytest.raises(Busy, match="long texts"):
             add(texts, text(length=300, **kind))
         for each in (two, one, three):
-            fill(each, 300 if each is two else 0, "length")
-            assert await read(each)
-        await read(two)  # most recently read
-        fourth = add(texts, text(length=100, **kind))
-        assert all(map(texts.get, (first, second, third, fourth)))
-        fifth = add(texts, text(length=600, **kind))
-        assert not any(map(texts.get, (first, third)))
-        assert all(map(texts.get, (second, fourth, fifth)))
-
-    asyncio.run(test())
-
-
-def test_a_text_is_kept_for_its_readers_but_not_for_long(monkeypatch):
-    async def test():
-        kind = {"alternatives": True}
-        texts, one = Texts(cost(Request.from_json(kind), 600)), text(length=300, **kind)
-        job = add(texts, one)
-        fill(one, 300, "error", "no memory")
-        with pytest.raises(Busy):  # its reader has not started yet
-            add(texts, text(length=600, **kind))
-        reader = one.follow(0)
-        assert (await anext(reader)).end == PIECE
-        with pytest.raises(Busy):
-            add(texts, text(length=600, **kind))
-        monkeypatch.setattr(module, "KEEP_FOR_READERS", 0.0)
-        assert add(texts, text(length=600, **kind))
-        assert texts.get(job) is None
-        fill(one, 1)  # the worker has not noticed yet
-        closing = [Update("", Details(), PIECE, "closing")]
-        assert [update async for update in reader] == closing
-        assert await read(one, PIECE) == closing
-
-    asyncio.run(test())
-
-
-@pytest.mark.parametrize("leaves", [False, True])
-def test_a_text_that_has_been_read_to_its_end_is_removed_at_once(leaves):
-    """If its reader has left earlier, it may read the text again, for example with ``/res``."""
-
-    async def test():
-        texts, one = Texts(2 * OVERHEAD), text(length=300)
-        job, reader = add(texts, one), one.follow(0)
-        fill(one, 5)
-        assert (await anext(reader)).end == 5
-        if leaves:
-            await reader.aclose()
-        one.finish("cancelled")
-        assert leaves or [update.reason async for update in reader] == ["cancelled"]
-        if leaves:
-            with pytest.raises(Busy):
-                add(texts, text(length=1000))
-        else:
-            assert add(texts, text(length=1000))
-        assert (texts.get(job) is not None) == leaves
-
-    asyncio.run(test())
-
-
-def test_a_rejected_text_removes_no_others_and_texts_without_readers_go_first():
-    async def test():
-        texts, one, two = Texts(3 * OVERHEAD + 4000), text(length=300), text(length=300)
-        first, second = add(texts, one), add(texts, two)
-        for each in (one, two):
-            each.finish("cancelled")
-            await read(each)
+            fill(each, 300, "length")
+        reader = two.follow(0)
+        await anext(reader)
         with pytest.raises(Busy):
             add(texts, text(length=20_000))
-        assert all(map(texts.get, (first, second)))
-        reader = one.follow(0)
-        await anext(reader)
-        one.last_read -= 60
-        one._ended -= 60
-        assert add(texts, text(length=3000))
-        assert [texts.get(job) is None for job in (first, second)] == [False, True]
+        assert texts.keys() == {first, second, third}
+        fourth = add(texts, text(length=100))
+        assert texts.keys() == {second, third, fourth}
         await reader.aclose()
+        fifth = add(texts, text(length=300, **kind))
+        assert texts.keys() == {second, fourth, fifth}
 
     asyncio.run(test())
 
@@ -194,19 +120,29 @@ def test_readers_wait_for_updates_and_are_told_of_restarts(monkeypatch):
     asyncio.run(test())
 
 
-def test_a_job_is_abandoned_after_ten_seconds_without_a_reader():
+def test_a_job_is_abandoned_after_ten_seconds_without_a_reader(monkeypatch):
     async def test():
-        one, other = text(), text()
-        assert not any(each.is_abandoned(9) for each in (one, other))
+        now = [100.0]
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        texts, one, other = Texts(10**6), text(), text()
+        first, second = add(texts, one), add(texts, other)
         reader = one.follow(0)
         fill(one, 1)
         await anext(reader)
-        assert [each.is_abandoned(2) for each in (one, other)] == [False, True]
-        assert not one.is_abandoned(60)
+        now[0] += 9.9
+        assert texts.abandoned() == {}
+        now[0] += 5
+        assert texts.abandoned().keys() == {second}
         await reader.aclose()
-        assert [one.is_abandoned(5.1) for _ in range(2)] == [False, True]
+        assert first not in texts.abandoned()
+        now[0] += 11
+        assert first in texts.abandoned()
         one.finish("cancelled")
-        assert not one.is_abandoned(60)
+        assert first not in texts.abandoned()
+        now[0] += module.KEEP - 1
+        assert (texts.expire(), first in texts) == (False, True)
+        now[0] += 2
+        assert (texts.expire(), [*texts]) == (True, [second])
 
     asyncio.run(test())
 
@@ -233,22 +169,9 @@ def test_the_memory_of_alternatives_is_used_when_needed_and_returned():
                 each.add(Update("a" * 100, Details(b"d" * 100 * SIZE), each.end + 100))
         full = resident()
         assert before + 9 * size < full < before + 18 * size
-        for each in texts:
-            each.finish("cancelled")
-            each.discard()
+        texts.clear()
+        del each
         assert resident() < full - 9 * size
-
-    asyncio.run(test())
-
-
-def test_a_text_that_has_ended_ignores_further_updates():
-    async def test():
-        one = text(length=1000, alternatives=True)
-        fill(one, 50)
-        one.finish("cancelled")
-        before = await read(one)
-        fill(one, 1, "length")
-        assert await read(one) == before
 
     asyncio.run(test())
 
@@ -260,8 +183,9 @@ def test_characters_that_two_workers_have_generated_are_added_once():
             packed = b"".join(character.encode() * SIZE for character in new)
             one.add(Update(new, Details(packed), end))
         one.finish("cancelled")
+        fill(one, 1, "length")
         (whole,) = await read(one)
-        assert (whole.text, whole.end) == ("abcdef", 6)
+        assert (whole.text, whole.end, whole.reason) == ("abcdef", 6, "cancelled")
         assert whole.details.packed == b"".join(character.encode() * SIZE for character in "abcdef")
 
     asyncio.run(test())
@@ -292,7 +216,7 @@ def test_a_slow_reader_takes_little_memory(form, memory):
             parts = encode(generation.document(update))
             next(parts)
         else:
-            parts = generation.events(update, 0)
+            parts = generation.events(update)
         assert len(next(parts)) > 8_000
         used = memory() - before
     assert used < 24_000
@@ -338,14 +262,15 @@ def test_alternatives_are_unpacked_in_pieces(send):
         ("/v1/completions", {"max_tokens": 6000, "logprobs": 5}),
     ],
 )
-def test_alternatives_are_unpacked_while_the_document_is_sent(client, monkeypatch, path, data):
+def test_alternatives_are_unpacked_while_the_document_is_sent(model, monkeypatch, path, data):
     unpacked, unpack = [], Details.__iter__
     monkeypatch.setattr(Details, "__iter__", lambda self: unpacked.append(len(self)) or unpack(self))
     full, pause = threading.Event(), Connection.pause_writing
     monkeypatch.setattr(Connection, "pause_writing", lambda self: (pause(self), full.set()))
-    sent = client.post(path, json=data)
-    assert full.wait(TIMEOUT)
-    before = sum(unpacked)
-    assert sent.json
+    with client_of(InstantQueue(model)) as client:
+        sent = client.post(path, json=data)
+        assert full.wait(TIMEOUT)
+        before = sum(unpacked)
+        assert sent.json
     assert 100 <= before < sum(unpacked)
     assert set(unpacked) == {100}

@@ -17,7 +17,7 @@ def queue(redis_url, monkeypatch):
     from redis_helpers import Sync, redis_queue
     from web_helpers import loop_of
 
-    monkeypatch.setattr("minichar.web.store.LOGGED", {})
+    monkeypatch.setattr("minichar.web.errors.LOGGED", {})
     with loop_of(redis_queue(redis_url)) as queue:
         yield Sync(queue)
 

@@ -4,8 +4,8 @@ import asyncio
 import threading
 from collections import Counter
 
-from redis_helpers import put, redis_queue, text_of, worker_in_thread
-from web_helpers import LONG, wait_for
+from redis_helpers import Sync, put, redis_queue, text_of, worker_in_thread
+from web_helpers import LONG, loop_of, wait_for
 
 from minichar.web import legacy
 from minichar.web import redis_queue as module
@@ -48,9 +48,6 @@ def test_a_busy_server_has_longer_to_renew_its_readers(queue, db, running_worker
 
 def test_a_server_renews_its_readers_regularly(redis_url, db, monkeypatch):
     """Without a reader, it also stops to read the text."""
-    from redis_helpers import Sync
-    from web_helpers import loop_of
-
     monkeypatch.setattr(module, "ABANDONED_AFTER", 0.1)
     put(db, "job")
     monkeypatch.setattr("minichar.web.queue.CHECK_INTERVAL", 0.02)
@@ -124,7 +121,7 @@ def test_a_text_that_was_lost_is_read_again_from_its_beginning(db, redis_url):
         try:
             await read(queue)
         finally:
-            await queue.client.aclose(close_connection_pool=True)
+            await queue.client.aclose()
 
     put(db, "job", Update("abc", Details(), 3))
     asyncio.run(test())
@@ -136,6 +133,14 @@ def test_readers_end_when_the_server_stops(queue, db):
     assert next(updates).text == "ab"
     queue.close()
     assert list(filter(None, updates)) == [Update("", Details(), 2, "closing")]
+
+
+def test_a_server_that_stops_closes_its_connections(db, redis_url):
+    before = db.info("clients")["connected_clients"]
+    with loop_of(redis_queue(redis_url)) as queue:
+        Sync(queue).job_counts()
+        assert db.info("clients")["connected_clients"] > before
+    wait_for(lambda: db.info("clients")["connected_clients"] == before)
 
 
 def test_the_number_of_connections_does_not_depend_on_the_number_of_readers(
