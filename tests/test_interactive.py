@@ -158,6 +158,7 @@ def test_complex_step(maths):
         close(call("complexStep", h), gradcheck.complex_step(loss_of, at, h)[0])
     close(call("central", 1e-3), gradcheck.central_difference(loss_of, at, 1e-3)[0])
     assert max(call("error", call("complexStep", 10.0**-k)) for k in (9, 15, 30, 300)) < 1e-14
+    assert f"approaches the loss, {loss_of(at):.4f}," in CAPTIONS["complex_step"]
 
 
 def test_tanh_and_sigmoid(maths):
@@ -208,7 +209,8 @@ def test_rnn_step(maths):
 
 def test_through_time(maths):
     call = maths("through_time")
-    x, dh_above = [0.9, -0.4, 0.7, 0.1, -0.8], [0.2, 1.0, -0.5, 0.3, 0.6]
+    lesson = run_path(str(LESSONS["through_time"]))
+    x, dh_above = lesson["x"], lesson["dh_above"]
     h, dW, dx = run_rnn(np.array([[0.8, 0.5, 0.0]]), column(x), 0.3, column(dh_above))
     found = call("backward", call("forward"))
     close(call("forward"), [0.3, *h[:, 0]])

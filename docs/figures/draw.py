@@ -68,7 +68,8 @@ def save(draw: Drawing, size: tuple[float, float], grid: tuple[int, int]) -> Non
     # Prefix all ids with the figure's name, because a page may inline several figures.
     svg = re.sub(r'(id="|url\(#|xlink:href="#)', rf"\1{name}-", svg)
     svg = re.sub(">[^<>]*</text>", lambda text: lowered(text[0]), svg)
-    svg = re.sub(r"(\d\.\d\d)\d+", r"\1", svg)  # a hundredth of a point is less than can be seen
+    # A hundredth of a point is less than can be seen. Numbers in the text keep their digits.
+    svg = re.sub("<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), svg)
     path.write_text(svg[svg.index("<svg") :], encoding="utf-8")
 
 

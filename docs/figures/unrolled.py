@@ -9,31 +9,31 @@ from .draw import BLUE, GREEN, arrow, box, canvas, drawing
 TEXT = "cats."
 
 
-@drawing(4.9, 4.8)
+@drawing(4.9, 5.3)
 def unrolled(ax: Axes) -> None:
     """Draw one column of boxes per time step."""
-    canvas(ax, 10.6, 10)
-    rows = (1.0, 3.2, 5.4, 7.3, 9.2)
-    ids, layer1, layer2, readout, targets = rows
+    canvas(ax, 10.6, 11.5)
+    ids, layer1, layer2, readout, loss, targets = 1.0, 3.2, 5.4, 7.3, 9.0, 10.7
     for t, number in enumerate("₁₂₃₄"):
         x = 3 + 2.1 * t
         ax.text(x, ids, f"‘{TEXT[t]}’", ha="center", va="center_baseline")
-        box(ax, x, layer1, f"h{number}", GREEN, w=1.2)
-        box(ax, x, layer2, f"h{number}", GREEN, w=1.2)
+        box(ax, x, layer1, f"h⁽¹⁾{number}", GREEN, w=1.2)
+        box(ax, x, layer2, f"h⁽²⁾{number}", GREEN, w=1.2)
         box(ax, x, readout, f"p{number}", BLUE, w=1.2)
+        box(ax, x, loss, f"L{number}", BLUE, w=1.2)
         ax.text(x, targets, f"‘{TEXT[t + 1]}’", ha="center", va="center_baseline")
-        for low, high in pairwise(rows):
+        for low, high in pairwise((ids, layer1, layer2, readout, loss)):
             arrow(ax, (x, low + 0.45), (x, high - 0.45), BLUE)
+        arrow(ax, (x, targets - 0.45), (x, loss + 0.45), BLUE)
         for y in (layer1, layer2):
             arrow(ax, (x - 1.5 if t else 0.1, y), (x - 0.6, y), GREEN)
     for y, words in (
         (ids, "ids (T, B)"),
-        (layer1 + 0.75, "state\n(H, B)"),
-        (layer2 + 0.75, "state\n(H, B)"),
+        (layer1 + 0.75, "layer 1\n(H, B)"),
+        (layer2 + 0.75, "layer 2\n(H, B)"),
         (readout, "softmax\n(T, V, B)"),
+        (loss, "losses\n(T, B)"),
         (targets, "targets\n(T, B)"),
     ):
         ax.text(0.1, y, words, va="center", fontsize=10)
-    ax.text(3.1, (layer1 + layer2) / 2, "(H, B)", fontsize=10, va="center")
-    ax.text(3.1, (ids + layer1) / 2, "Wx[:, k]", fontsize=10, va="center")
     ax.text(10.4, 0.2, "T = 4 steps →", ha="right", fontsize=10)

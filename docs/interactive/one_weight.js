@@ -21,16 +21,16 @@ function backward(w) {
 }
 
 interactive.show("one_weight", { forward, backward }, (figure) => {
-  const show = fixed(2);
+  const show = fixed(4);
 
   figure.picture(360, 298, (pen) => {
     const { a, y, loss } = forward(w.value);
     const { dy, da, dw } = backward(w.value);
     const columns = [
-      { at: 27, name: "w", value: w.value, gradient: dw, line: "× x", local: "x", slope: x },
-      { at: 119, name: "a", value: a, gradient: da, line: "tanh", local: "1 − y²", slope: 1 - y * y },
+      { at: 30, name: "w", value: w.value, gradient: dw, line: "× x", local: "x", slope: x },
+      { at: 122, name: "a", value: a, gradient: da, line: "tanh", local: "1 − y²", slope: 1 - y * y },
       {
-        at: 211,
+        at: 214,
         name: "y",
         value: y,
         gradient: dy,
@@ -38,19 +38,19 @@ interactive.show("one_weight", { forward, backward }, (figure) => {
         local: "2 (y − target)",
         slope: dy,
       },
-      { at: 333, name: "loss", value: loss, gradient: 1 },
+      { at: 329, name: "loss", value: loss, gradient: 1 },
     ];
     columns.forEach(({ at, name, value, gradient, line, local, slope }, k) => {
       pen.text(at, 17, name);
-      pen.node(at, 36, show(value), "forward", 50);
-      pen.node(at, 70, show(gradient), "backward", 50);
+      pen.node(at, 36, show(value), "forward", 58);
+      pen.node(at, 70, show(gradient), "backward", 58);
       pen.text(at, 96, `d${name}`);
       if (!line) return;
-      const [from, to] = [at + 28, columns[k + 1].at - 28];
+      const [from, to] = [at + 31, columns[k + 1].at - 31];
       pen.text((from + to) / 2, 17, line, "small forward");
       pen.arrow(from, 36, to, 36, "forward");
       pen.arrow(to, 70, from, 70, "backward");
-      pen.text((from + to) / 2, 60, `× ${show(slope)}`, "small backward");
+      pen.text((from + to) / 2, 57, `× ${show(slope)}`, "small backward");
       pen.text((from + to) / 2, 96, local, "small backward");
     });
 

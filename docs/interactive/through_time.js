@@ -1,9 +1,9 @@
-// Lesson 8: backpropagation through time over five characters, one step at a time.
+// Lesson 8: backpropagation through time over three steps, with the numbers of the worked example.
 
 const { fixed, range } = interactive;
 const [w_h, w_x, h_0] = [0.8, 0.5, 0.3];
-const x = [0.9, -0.4, 0.7, 0.1, -0.8]; // x_1 … x_T
-const dh_above = [0.2, 1, -0.5, 0.3, 0.6]; // dL_t/dh_t
+const x = [0.9, -0.4, 0.7]; // x_1 … x_T
+const dh_above = [0.7, -0.2, 1]; // dL_t/dh_t
 const T = x.length;
 
 function forward() {
@@ -25,10 +25,10 @@ function backward(h) {
 }
 
 interactive.show("through_time", { forward, backward }, (figure) => {
-  const show = fixed(2);
+  const [given, show] = [fixed(1), fixed(4)];
   const h = forward();
   const { dh, da, dw_h, dw_x } = backward(h);
-  const at = (t) => 26 + 61.5 * t;
+  const at = (t) => 32 + 98 * t;
 
   figure.picture(360, 300, (pen) => {
     const n = step.value;
@@ -37,28 +37,34 @@ interactive.show("through_time", { forward, backward }, (figure) => {
       const [read, passed] = [n >= t, n >= 2 * T + 1 - t];
       const bold = t === now ? "thick" : "";
       pen.text(at(t), 136, `x_${t}`, "small");
-      pen.text(at(t), 120, show(x[t - 1]));
+      pen.text(at(t), 120, given(x[t - 1]));
       if (read) {
         pen.arrow(at(t), 106, at(t), 76, "forward");
-        pen.arrow(at(t - 1) + 21, 62, at(t) - 20, 62, "state");
-        pen.node(at(t), 62, show(h[t]), `state ${n === t ? "strong" : ""}`, 39, 24);
-      } else pen.node(at(t), 62, "", "faint hollow", 39, 24);
+        pen.text(at(t) + 5, 95, "× w_x", "small forward start");
+        pen.arrow(at(t - 1) + 31, 62, at(t) - 30, 62, "state");
+        pen.text((at(t - 1) + at(t)) / 2, 48, "× w_h", "small state");
+        pen.node(at(t), 62, show(h[t]), `state ${n === t ? "strong" : ""}`, 58, 24);
+      } else pen.node(at(t), 62, "", "faint hollow", 58, 24);
       pen.text(at(t), 44, `h_${t}`, "small");
-      pen.text(at(t), 176, show(dh_above[t - 1]), passed ? "backward" : "faint");
+      pen.text(at(t), 176, given(dh_above[t - 1]), passed ? "backward" : "faint");
       if (passed) {
         pen.arrow(at(t), 181, at(t), 201, "backward");
-        pen.node(at(t), 214, show(dh[t]), `backward ${t === now ? "strong" : ""}`, 39, 24);
+        pen.node(at(t), 214, show(dh[t]), `backward ${t === now ? "strong" : ""}`, 58, 24);
         pen.arrow(at(t), 227, at(t), 253, "backward");
-        pen.node(at(t), 266, show(da[t]), `backward ${t === now ? "strong" : ""}`, 39, 24);
-        if (t < T) pen.arrow(at(t + 1) - 18, 253, at(t) + 19, 226, "backward");
-      } else for (const y of [214, 266]) pen.node(at(t), y, "", "faint hollow", 39, 24);
+        pen.node(at(t), 266, show(da[t]), `backward ${t === now ? "strong" : ""}`, 58, 24);
+        if (t < T) {
+          pen.arrow(at(t + 1) - 28, 253, at(t) + 29, 226, "backward");
+          pen.text((at(t) + at(t + 1)) / 2 + 2, 234, "× w_h", "small backward start");
+        }
+      } else for (const y of [214, 266]) pen.node(at(t), y, "", "faint hollow", 58, 24);
     });
     pen.text(at(0), 44, "h_0", "small");
-    pen.node(at(0), 62, show(h_0), "state", 39, 24);
+    pen.node(at(0), 62, given(h_0), "state", 58, 24);
     pen.text(6, 176, "dL_t/dh_t", "small start");
     pen.text(6, 218, "dh_t", "small start");
     pen.text(6, 270, "da_t", "small start");
     pen.text(6, 16, "forward →", "forward start");
+    pen.text(354, 16, `w_h = ${given(w_h)}, w_x = ${given(w_x)}`, "end");
     pen.text(354, 296, "← backward", "backward end");
   });
 
@@ -80,7 +86,7 @@ interactive.show("through_time", { forward, backward }, (figure) => {
         "",
         "",
       ];
-    const terms = [`dL_${t}/dh_${t}`, show(dh_above[t - 1])];
+    const terms = [`dL_${t}/dh_${t}`, given(dh_above[t - 1])];
     if (t < T) [` + w_h da_${t + 1}`, ` + ${show(w_h * da[t + 1])}`].forEach((term, k) => (terms[k] += term));
     return [
       `dh_${t} = ${terms.join(" = ")}${t < T ? ` = ${show(dh[t])}` : ""}`,

@@ -21,8 +21,9 @@ INTERACTIVE = {
     "curve is always V-shaped, but the best h changes.",
     "tanh_and_sigmoid": "Drag a. The slope of the line is the local derivative (orange), which depends only "
     "on the function's value. Far from 0, the unit is saturated, and the gradient almost vanishes.",
-    "complex_step": "Make h smaller. The real part is the loss, and the imaginary part is h times the "
-    "derivative. No digits cancel, so the error stays below 1e-15 however small h becomes.",
+    "complex_step": "Make h smaller. The real part approaches the loss, 0.0236, and the imaginary part "
+    "approaches h times the derivative. No digits cancel, so from h = 1e-8 down to 1e-300, the error stays "
+    "below 1e-15.",
     "softmax_cross_entropy": "Drag the logits. A step of gradient descent on the logits raises the "
     "target's logit and lowers each of the others in proportion to its probability. The logits are "
     "divided by the temperature, and dlogits is the gradient with respect to the result. A low temperature "
@@ -33,9 +34,9 @@ INTERACTIVE = {
     "rnn_step": "Drag h_prev, x and dh. Values are passed forward (blue), and gradients are passed backward "
     "along the same paths (orange). Drag x to either end: h saturates, so 1 - h² and the gradients are "
     "almost 0.",
-    "through_time": "Press Next repeatedly. The first five steps compute the states from left to right, and "
-    "the next five compute the gradients from right to left. Each dh_t is the sum of two gradients: one from "
-    "the loss at step t, and one from the next step.",
+    "through_time": "Press Next repeatedly. The first three steps compute the states from left to right, and "
+    "the next three compute the gradients from right to left. Each dh_t is the sum of two gradients: one "
+    "from the loss at step t, and one from the next step.",
     "truncation": "The area of each dot shows one term of dw_h: the effect of w_h at step s (column) on the "
     "loss at step t (row). Drag T: terms that cross a chunk boundary are dropped. With a small w_h, these "
     "terms hardly matter. They matter most near w_h = 0.8; with a larger w_h, the unit saturates.",
@@ -60,8 +61,10 @@ INTERACTIVE = {
     "scheduled_sampling": "Each dot is a random number. If it is below the ratio, the network reads the "
     "character from the text (blue); otherwise, it reads its own prediction (purple). Lower the ratio: one "
     "wrong prediction leads to another, because each depends on the character read before it.",
-    "train": "Press Train. The loss falls from that of the uniform baseline to below that of bigrams, which "
-    "know only the previous character, and the sample changes from noise to words. Break it: raise η to 0.1, "
+    "train": "Press Train. The network reads text from this documentation. Its loss falls from that of the "
+    "uniform baseline to below that of bigrams, which know only the previous character, and the sample "
+    "changes from noise to words. After the lessons on the learning rate (1), the state (7), gradients "
+    "through time (8), clipping (10), the forget bias (11) and temperature (17), break it: raise η to 0.1, "
     "and start again with and without clipping, watching ‖g‖ at the start. Drop the gradients through time: "
     "the loss falls more slowly. Look for a unit that marks words or sentences.",
     "rmsprop": "Increase η: gradient descent diverges above 0.02. Decrease η: gradient descent makes "
