@@ -28,6 +28,7 @@ in training, θ̄ averages over about the last tenth of the steps so far. Later,
 1 / (1 - decay) steps.
 """
 
+from numbers import Real
 from types import ModuleType
 from typing import Any
 
@@ -81,8 +82,10 @@ class RMSprop:
 
     def step(self, g: Array, learning_rate: float | Array) -> None:
         """Update the parameters with the gradient `g` ``(size,)`` and the learning rate η."""
-        self.rate[...] = learning_rate  # fused functions take only arrays
-        self.update(self.theta, self.mean_square, g, self.rate)
+        if isinstance(learning_rate, Real):  # fused functions take only arrays
+            self.rate[...] = learning_rate
+            learning_rate = self.rate
+        self.update(self.theta, self.mean_square, g, learning_rate)
 
     def rmsprop(self, xp: ModuleType, theta: Array, m: Array, g: Array, learning_rate: Array) -> Any:
         """Update θ and m in place, with one kernel on a GPU."""

@@ -93,7 +93,9 @@ class TrainingStep:
 
         A ratio of 1 disables scheduled sampling.
         """
-        self.learning_rate[...], self.decay[...] = learning_rate, decay
+        self.learning_rate[...] = learning_rate
+        if self.averages:
+            self.decay[...] = decay
         self.teacher_forcing_ratio = teacher_forcing_ratio
         self.parts = self.mixed_parts if teacher_forcing_ratio < 1.0 else self.forced_parts
 

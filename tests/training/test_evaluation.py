@@ -209,9 +209,12 @@ class TestOnADevice:
     ):
         monkeypatch.setattr("minichar.training.evaluation.READ", read)
         split = split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
-        wanted = evaluate(Measurement(here.network(T, B)), split.train)
+        wanted, measure = (
+            evaluate(Measurement(here.network(T, B)), split.train),
+            Measurement(there.network(T, B)),
+        )
         crossed = count_copies(device)
-        found = evaluate(Measurement(there.network(T, B)), split.train)
+        found = evaluate(measure, split.train)
         assert crossed == {"to_device": len(split.train), "to_host": copies}
         for name in ("loss", "first", "last", "characters"):
             assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=1e-12)
