@@ -36,7 +36,7 @@ class TestArrays:
         for use in (
             lambda: there + np.ones(3),
             lambda: device.xp.add(there, np.ones(3)),
-            lambda: np.array(there),
+            lambda: np.asarray(there),
         ):
             with pytest.raises(TypeError):
                 use()
