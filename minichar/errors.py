@@ -143,7 +143,7 @@ class Refused(Exception):
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Raise a `MinicharError` that names the file if it cannot be read, or if it is `Refused` as a `what`."""
+    """Convert `OSError` and `Refused` to a `MinicharError` that names a file, which should be `what`."""
     try:
         yield
     except OSError as error:

@@ -2,8 +2,8 @@
 
 The best checkpoint has the lowest validation loss, which is part of its file name. The newest one is chosen
 by what checkpoints record about themselves (`Record`), because copying a directory, restoring a backup or
-changing the clock changes the modification times of files. Functions that search a directory
-raise a `MinicharError` if it cannot be read or contains no checkpoint.
+changing the clock changes the modification times of files. Functions that search a directory raise a
+`MinicharError` if it cannot be read or contains no checkpoint.
 """
 
 import os

@@ -144,7 +144,7 @@ def test_an_invalid_program_is_a_one_line_error(read_pickle, program):
 
 def test_truncated_and_changed_pickles_are_read_or_rejected(read_pickle, on_gpu, generator):
     data = pickle.dumps({"W": on_gpu(np.arange(6.0)), "n": [1, 2], "m": np.float32(1)}, 2)
-    for at in range(generator.integers(2), len(data), 2):
+    for at in range(generator.integers(4), len(data), 4):
         with pytest.raises(MinicharError, match=REFUSED):
             read_pickle(data[:at])
         spoiled = bytearray(data)

@@ -99,6 +99,8 @@ def test_markup_from_the_model_is_escaped_and_its_path_left_out(tmp_path):
         tags.append(page.tags)
         assert page.data["separator"] == model.vocabulary.encode(reset_on).tolist()
         assert page.data["characters"] == list(model.vocabulary.characters)
+        assert page.texts["script"][0].isascii()
+        assert "<" not in page.texts["script"][0]
         assert b"private" not in (tmp_path / "model.html").read_bytes()
     assert tags[0] == tags[1]
 

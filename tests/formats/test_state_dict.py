@@ -100,7 +100,7 @@ def test_minichar_computes_the_same_logits_from_a_pytorch_file(
     path = tmp_path / f"foreign{suffix}"
     save_file = torch.save if suffix == ".pt" else package("safetensors.torch").save_file
     save_file(dict(modules.state_dict()), path)
-    assert convert(path, dtype="float64", vocab_from=str(text)).path == tmp_path / "foreign.npz"
+    assert convert(path, dtype="float64", vocab_from=str(tmp_path)).path == tmp_path / "foreign.npz"
     model = minichar.load(tmp_path / "foreign.npz")
     assert model.config == like.config
     assert model.vocabulary == like.vocabulary

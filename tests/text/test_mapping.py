@@ -165,5 +165,5 @@ def test_searched_pages_are_released(zeros, monkeypatch):
     sizes = [resident("/ids") for _ in count_separators(zeros, np.array([1, 1]))]
     assert len(sizes) > 5
     assert max(sizes) == 0
-    assert measure_novelty(np.ones(1, np.uint8), zeros).length == 0
+    assert measure_novelty(np.ones(1, np.uint8), zeros[:2_000_000]).length == 0
     assert resident("/ids") == 0

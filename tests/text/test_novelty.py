@@ -89,7 +89,7 @@ def test_the_number_of_searches_is_logarithmic(searches, N, most):
     assert len(searches) <= most
 
 
-@pytest.mark.parametrize("M", [1_000, 100_000])
+@pytest.mark.parametrize("M", [1_000, 30_000])
 def test_memory_use(tmp_path, monkeypatch, M):
     """The memory use is proportional to the length of the text and does not depend on the training text's."""
     monkeypatch.setattr(module, "BLOCK", 1 << 14)

@@ -91,6 +91,7 @@ REFUSED = [
     (b"ab\x81\x20cd", "utf-8", r"\(invalid start byte\): set encoding to the correct encoding$"),
     (CUT[0], "utf-8", r"byte offset 3 \(unexpected end of data\), at the end: the file may be truncated"),
     (CUT[1], "gb18030", "may be truncated"),
+    (codecs.BOM_UTF16_LE + b"a\0\0\xd8b\0", "utf-16", "illegal.*(?<!mark, so use encoding='utf-16')$"),
     *[
         (raw, "utf-8", "looks like a binary file$")
         for raw in (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"a \0 in it")
