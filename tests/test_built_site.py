@@ -1,6 +1,7 @@
 """Test a built site in Chromium. The environment variable ``SITE`` specifies its directory."""
 
 import os
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
@@ -20,6 +21,10 @@ DRAWN = "stages => stages.map((stage) => stage.querySelectorAll('svg > *').lengt
 
 
 class Quiet(SimpleHTTPRequestHandler):
+    def handle(self):
+        with suppress(ConnectionError):  # the browser may leave a page before it has read all files
+            super().handle()
+
     def log_message(self, *arguments):
         pass
 

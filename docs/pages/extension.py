@@ -21,7 +21,6 @@ SHORT = 24
 """Maximum length of inline code that is kept on one line, so that it fits in a table cell on a phone."""
 LONG = 60
 """Maximum length of a constant's value in the API reference."""
-LETTER = re.compile(r"^(\s*)([A-Za-z])\.(?=\s|$)")
 SEVERAL = re.compile(r"(\w+(?:, \w+)+) : (.+)")
 SECTION = re.compile(r"-{3,}\s*")
 MEASURED = re.compile(r"\]\((?:\.\./)*(measured/[\w/]+\.(?:md|csv))")
@@ -114,8 +113,7 @@ def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
     for line in sections:
         several = SEVERAL.fullmatch(line)
         fixed += [f"{name} : {several[2]}" for name in several[1].split(", ")] if several else [line]
-    # A line that begins with "V." would be parsed as a list item with a Roman numeral.
-    lines[:] = [LETTER.sub(r"\1\\\2.", line) for line in fixed]
+    lines[:] = fixed
 
 
 def raw_table(block: re.Match[str]) -> str:

@@ -15,7 +15,6 @@ LETTERS = {
     "…": r"\dots ",
     "½": r"\tfrac{1}{2}",
     "¼": r"\tfrac{1}{4}",
-    "⊤": r"\top ",
 }
 SIGNS = {
     "∑": r"\sum ",
