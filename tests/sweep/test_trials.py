@@ -55,7 +55,7 @@ def test_a_sweep_is_reproducible_and_continues(sweep):
     assert results(whole.study) == results(parted.study)
 
 
-@pytest.mark.parametrize(("event", "epoch"), [(Began, 0), (Saved, 1)])
+@pytest.mark.parametrize(("event", "epoch"), [(Began, 0), (Evaluated, 0), (Saved, 1)])
 def test_the_trial_of_a_killed_process_is_continued_from_its_checkpoint(sweep, event, epoch):
     interrupt(sweep(), event)
     other = sweep()
