@@ -5,7 +5,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -139,7 +139,7 @@ def completion_routes(delivery: Delivery) -> list[Route]:
             usage=given.get("stream_options", {}).get("include_usage", False),
         )
         if not given["max_tokens"]:
-            request, _ = await delivery.queue.resolve(wanted)
+            request = replace(wanted, model=(await delivery.queue.model(wanted.model)).name)
             return nothing(form(secrets.token_urlsafe(12), request), given["stream"])
         slot, request = await delivery.submit(http, wanted)
         if given["stream"]:
@@ -152,9 +152,7 @@ def completion_routes(delivery: Delivery) -> list[Route]:
         )
 
     async def retrieve(http: HttpRequest) -> Response:
-        wanted = Request.from_json({}).with_model(http.path_params["model"])
-        _, model = await delivery.queue.resolve(wanted)
-        return JSONResponse(card(model.name))
+        return JSONResponse(card((await delivery.queue.model(http.path_params["model"])).name))
 
     return [
         Route(PATH, complete, methods=["POST"]),

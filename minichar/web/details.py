@@ -2,6 +2,7 @@
 
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -20,6 +21,7 @@ Detail = tuple[float, list[tuple[str, float]]]
 """The probability of a character, and the most likely alternatives with their probabilities."""
 
 
+@dataclass(frozen=True)
 class Details:
     """An immutable sequence of `Detail`.
 
@@ -27,16 +29,10 @@ class Details:
     probabilities, as 32-bit integers.
     """
 
-    def __init__(self, packed: bytes = b"") -> None:
-        self.packed = packed
+    packed: bytes = b""
 
     def __len__(self) -> int:
         return len(self.packed) // SIZE
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Details) and self.packed == other.packed
-
-    __hash__ = None  # type: ignore[assignment]
 
     def __iter__(self) -> Iterator[Detail]:
         for row in np.frombuffer(self.packed, "<u4").reshape(-1, ROW).tolist():

@@ -57,37 +57,27 @@ def plain_routes(delivery: Delivery) -> list[Route]:
         return update.text, 503, "generation was interrupted: try again"
 
     async def plain(http: HttpRequest) -> Response:
-        given = http.query_params
+        given, text, status, error = http.query_params, "", 200, ""
         # Browsers submit line breaks as CRLF.
         prime, model = given.get("prime", "").replace("\r\n", "\n"), given.get("model", "")
         temperature = given.get("temperature", DEFAULT)
-        if http.headers.get("sec-fetch-site") == "cross-site":  # another site must not start texts
-            text, status, error = "", 200, ""
-        else:
+        if http.headers.get("sec-fetch-site") != "cross-site":  # another site must not start texts
             text, status, error = await generate(http, prime, model, temperature)
         try:
             models = await delivery.queue.models()
         except Busy:  # Redis is not responding
             models = []
-        headers = RETRY_AFTER if status in (429, 503) else None
-        return HTMLResponse(page(models, prime, model, temperature, text, error, status), status, headers)
+        page = PAGE.substitute(
+            models=options([(each.name, label(each)) for each in models], model),
+            temperatures=options([(each, each) for each in TEMPERATURES], temperature),
+            prime=escape(prime),
+            longest=MAX_PROMPT,
+            text=escape(text),
+            error=f'{escape(error)} <span lang="zh">{CHINESE[status]}</span>' if error else "",
+        )
+        return HTMLResponse(page, status, RETRY_AFTER if status in (429, 503) else None)
 
     return [Route("/plain", plain)]
-
-
-def page(
-    models: list[ModelInfo], prime: str, model: str, temperature: str, text: str, error: str, status: int
-) -> str:
-    """Return the page with the form filled in, followed by the generated text and any error message."""
-    message = f'{escape(error)} <span lang="zh">{CHINESE[status]}</span>' if error else ""
-    return PAGE.substitute(
-        models=options([(each.name, label(each)) for each in models], model),
-        temperatures=options([(each, each) for each in TEMPERATURES], temperature),
-        prime=escape(prime),
-        longest=MAX_PROMPT,
-        text=escape(text),
-        error=message,
-    )
 
 
 def label(model: ModelInfo) -> str:

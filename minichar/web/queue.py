@@ -5,6 +5,7 @@ import secrets
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from dataclasses import replace
 
 from minichar.web.details import Details
 from minichar.web.errors import Busy, NoSuchJob, Refused, Unavailable
@@ -76,21 +77,21 @@ class JobQueue(ABC):
         """Start background tasks in the running event loop."""
         self._checking = asyncio.create_task(self._check_regularly())
 
-    async def resolve(self, request: Request) -> tuple[Request, ModelInfo]:
-        """Return the request with its model name filled in, and the model's description."""
+    async def model(self, name: str = "") -> ModelInfo:
+        """Return the description of a model, or raise `Refused`. Without a name, it is the default model."""
         models = await self.models()
         if not models:
             raise Unavailable("no worker is available: try again later")
-        wanted = request.model or models[0].name
         for model in models:
-            if model.name == wanted:
-                return request.with_model(wanted), model
-        message = f"no model named {wanted!r}: see /api/models for the available models"
+            if name in ("", model.name):
+                return model
+        message = f"no model named {name!r}: see /api/models for the available models"
         raise Refused(message, "model", 404, "model_not_found")
 
     async def submit(self, request: Request) -> str:
         """Queue a request and return the id of its job. Raise `Refused` if that is not possible."""
-        request, model = await self.resolve(request)
+        model = await self.model(request.model)
+        request = replace(request, model=model.name)
         request.stream(model.vocabulary)  # rejects unknown characters before the job is queued
         await self._check_capacity(model.name)
         job_id, text = secrets.token_urlsafe(12), Text(request)
@@ -104,8 +105,7 @@ class JobQueue(ABC):
 
     async def check(self) -> None:
         """Raise `Busy` if a new request for the default model would be rejected."""
-        _, model = await self.resolve(Request.from_json({}))
-        await self._check_capacity(model.name)
+        await self._check_capacity((await self.model()).name)
 
     async def _check_capacity(self, model: str) -> None:
         if await self._unfinished(model) >= await self._columns(model) + self._queue:

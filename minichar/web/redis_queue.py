@@ -45,6 +45,7 @@ class RedisQueue(JobQueue):
         self.client: Any = redis.asyncio.Redis.from_pool(connections)  # closes them
         self._queues: dict[str, tuple[float, list[str]]] = {}  # when waiting jobs were read, and which
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
 
     async def start(self) -> None:
         """Begin to add what workers publish to `texts`."""
@@ -55,6 +56,7 @@ class RedisQueue(JobQueue):
 
     async def close(self) -> None:
         """End all readers. Jobs that have a reader on another server continue to run."""
+        self._closing = True  # redis-py may turn the cancellation of a task into an error of its connection
         for task in self._tasks:
             task.cancel()
         await super().close()
@@ -147,7 +149,7 @@ class RedisQueue(JobQueue):
 
     async def _read(self) -> None:
         """Add what workers publish to the texts in progress."""
-        while True:
+        while not self._closing:
             behind = False
             try:
                 behind = await self._read_once()
@@ -177,7 +179,7 @@ class RedisQueue(JobQueue):
 
     async def _keep_reading(self) -> None:
         """Record regularly that jobs have readers, and lose jobs that Redis has lost."""
-        while True:
+        while not self._closing:
             await asyncio.sleep(ABANDONED_AFTER / 4)
             jobs = [job_id for job_id, text in self.texts.in_progress().items() if text.readers]
             try:

@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any, Self
 
@@ -90,10 +90,6 @@ class Request:
     def dump(self) -> str:
         """Serialise the request to JSON."""
         return json.dumps(asdict(self))
-
-    def with_model(self, name: str) -> Self:
-        """Return a copy of the request that uses the model `name`."""
-        return replace(self, model=name)
 
     def stream(self, vocabulary: Vocabulary, reset_on: str = "", known: str = "") -> Stream:
         """Create the stream that generates text for this request.

@@ -4,32 +4,24 @@ import gzip
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import PurePath
 
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
-FOLDER = files("minichar.web").joinpath("page")
 TYPES = {
     ".html": "text/html",
     ".css": "text/css",
     ".js": "text/javascript",
     ".svg": "image/svg+xml",
 }
-
-
-def files_of(folder: Traversable) -> dict[str, Traversable]:
-    """Return the file at each path. Others, such as an editor's backup copies, are not part of the page."""
-    return {
-        f"/{file.name}".replace("/index.html", "/"): file
-        for file in folder.iterdir()
-        if PurePath(file.name).suffix in TYPES
-    }
-
-
-PAGE = files_of(FOLDER)
+PAGE = {
+    f"/{file.name}".replace("/index.html", "/"): file
+    for file in files("minichar.web").joinpath("page").iterdir()
+    if PurePath(file.name).suffix in TYPES  # an editor's backup copies are not part of the page
+}
+"""The file at each path."""
 
 
 def static_routes() -> list[Route]:

@@ -93,10 +93,9 @@ def errors_logged() -> Iterator[None]:
     """
     try:
         yield
-    except Unavailable:  # the link has logged the reason
-        time.sleep(RETRY_DELAY)
-    except Exception:
-        logging.exception("unexpected error: trying again")
+    except Exception as error:
+        if not isinstance(error, Unavailable):  # the link has logged its reason
+            logging.exception("unexpected error: trying again")
         time.sleep(RETRY_DELAY)
 
 
@@ -130,7 +129,8 @@ class Worker:
             thread.start()
         while publisher.is_alive() or heart.is_alive():
             if self.stopping.is_set() and not (self.ready.is_set() and self.healthy):
-                logging.error("Redis is not responding: leaving the running jobs to other workers")
+                if any(self.jobs.values()):
+                    logging.error("Redis is not responding: leaving the running jobs to other workers")
                 return  # daemon threads waiting for Redis do not keep the process alive
             heart.join(0.05)
         for scheduler in self.schedulers.values():

@@ -206,7 +206,7 @@ def test_a_worker_that_is_stopped_before_it_reaches_redis(start):
     assert child.wait(TIMEOUT) == 0
     child.reader.join()
     assert child.output.endswith("stopped\n")
-    assert "finishing the running jobs" not in child.output
+    assert "running jobs" not in child.output
     assert "Traceback" not in child.output
 
 

@@ -65,14 +65,6 @@ def test_a_text_that_was_started_while_the_models_were_loading_goes_on(visit, po
     page.click("#stop")
 
 
-def test_the_status_of_a_text_stays_when_the_models_are_loaded(visit, port):
-    page, release = another_tab(visit(port))
-    generate(page, "a", 30)
-    expect_status(page, "30 characters")
-    release()
-    expect_status(page, "30 characters")
-
-
 def test_a_text_is_not_said_to_wait_for_a_worker_while_only_the_list_of_models_does(visit, port):
     page = visit(port).context.new_page()
     lists = []

@@ -7,7 +7,7 @@ import pytest
 from web_helpers import client_of
 
 from minichar.web.guard import HEADERS
-from minichar.web.static import PAGE, files_of
+from minichar.web.static import PAGE
 
 TEXTS = sorted(path for path in PAGE if not path.endswith(".png"))
 
@@ -58,12 +58,6 @@ def test_the_page_is_compressed_and_cached(client, path):
         cached = client.get(path, headers=headers)
         assert (cached.status_code, cached.data) == (304, b"")
         assert cached.headers["Content-Security-Policy"] == HEADERS["Content-Security-Policy"]
-
-
-def test_files_of_unknown_types_are_not_served(tmp_path):
-    for name in ("index.html", "page.js", "page.js~", ".DS_Store", "README"):
-        (tmp_path / name).touch()
-    assert files_of(tmp_path).keys() == {"/", "/page.js"}
 
 
 def test_both_languages_define_all_strings(client):

@@ -4,10 +4,8 @@ import threading
 
 import pytest
 from redis_helpers import DEFAULTS, published, put, text_of, worker_in_thread
-from toys import toy_model
 from web_helpers import LONG, wait_for
 
-from minichar.sampling.generate import generate
 from minichar.web import legacy
 from minichar.web.details import Details
 from minichar.web.errors import Busy, NoSuchJob, Refused, Unavailable
@@ -163,16 +161,6 @@ def test_every_key_expires(queue, db, running_worker):
     assert kinds == {"jobs", "request", "text", "seen", "cancelled", "worker", "workers", "check"}
     for job_id in jobs:
         queue.cancel(job_id)
-
-
-def test_without_a_prompt_a_worker_starts_at_the_beginning_of_a_document(queue, redis_url):
-    model = toy_model("\nab", scale=40.0)
-    model.details["settings"] = {"reset_on": "a"}
-    with worker_in_thread(redis_url, model):
-        job_id = queue.submit(Request.from_json({"length": 60, "seed": 5, "stop": []}))
-        text, _ = text_of(queue, job_id)
-    assert text == "".join(generate(model.exact(), 60, seed=5))
-    assert text != "".join(generate(model.exact(), 60, prime="\n", seed=5))
 
 
 def test_workers_take_equal_parts_of_a_burst(db, redis_url, model):
