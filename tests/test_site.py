@@ -26,6 +26,7 @@ from minichar.cli.options import DescribedArgument
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minichar"
+LESSONS = sorted((ROOT / "tests" / "lessons").glob("test_*.py"))
 LESSON = '''"""Lesson 7. A step: forward and dW backward.
 
 An introduction with `code`:
@@ -131,6 +132,17 @@ def test_a_lesson_becomes_a_chapter(pages, tmp_path):
     assert "EXERCISE" not in chapter
     assert "def forward(xp" not in chapter[: chapter.index("## Source files")]  # not used in the lesson
     assert (PACKAGE / "engine" / "linear.py").read_text(encoding="utf-8").strip() in chapter
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem.removeprefix("test_"))
+def test_a_chapter_shows_what_its_exercise_changes_and_which_tests_fail(pages, path):
+    chapter, lesson = pages[1].chapter(path, PACKAGE, name_of), read_lesson(path)
+    shown, tests = chapter[: chapter.index("## Source files")].split("## Tests")
+    if lesson.exercise.startswith("In minichar/"):
+        line = re.search("^ {4}(.*)", lesson.exercise, re.MULTILINE)[1]
+        assert shown[shown.index("## What the engine does") :].count(line) == 1
+    for name in re.findall(r"test_\w+", lesson.answer):
+        assert f"def {name}(" in tests or f"`{name}`" in tests
 
 
 def test_every_chapter_has_a_figure_and_terms_and_every_drawing_is_in_a_chapter(pages):
@@ -241,8 +253,8 @@ def test_index_lists_chapters_in_order(pages, tmp_path, monkeypatch):
     first, last = re.findall(
         '<a href="(.*?)">(.*?)<b>7. A step</b> <span>Forward and .*</span> <small>(.*?)</', index
     )
-    assert first == ("02_step.html", "", "10 minutes")
-    assert last == ("10_step.html", '<svg aria-hidden="true"> </svg>', "10 minutes")
+    assert first == ("02_step.html", "", "5 minutes")
+    assert last == ("10_step.html", '<svg aria-hidden="true"> </svg>', "5 minutes")
     assert {path.name for path in folder.iterdir()} == {
         "index.md",
         "lecturers.md",
@@ -423,6 +435,17 @@ def test_the_picture_of_the_benchmark_shows_each_row_of_its_data(figures, tmp_pa
     assert len(drawn) == len(ratios)
     assert np.corrcoef(drawn, np.log(ratios))[0, 1] > 0.999999
     assert draw.INK not in svg
+
+
+def test_the_numbers_in_a_drawing_are_those_in_its_lesson(figures, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    monkeypatch.setattr(importlib.import_module("figures.draw"), "FOLDER", tmp_path)
+    importlib.import_module("figures.through_time").main()
+    svg = (tmp_path / "through_time.svg").read_text(encoding="utf-8")
+    numbers = re.findall(r"([\d.]+)</t", svg)
+    (lesson,) = [read_lesson(path) for path in LESSONS if "through_time" in path.stem]
+    assert len(numbers) > 10
+    assert {*numbers} <= {*re.findall(r"[\d.]*\d", lesson.story)}
 
 
 def test_the_api_reference_shows_the_arguments_of_train_but_not_all_options(docs_pages):
