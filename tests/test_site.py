@@ -141,7 +141,7 @@ def test_a_lesson_becomes_a_chapter(course, lesson):
     places = [chapter.find(piece) for piece in in_order]
     assert -1 not in places
     assert places == sorted(places)
-    assert not re.search("EXERCISE|ANSWER|test_doc", chapter)
+    assert not re.search("EXERCISE|ANSWER|def test_doc", chapter)
     assert "def forward(xp" not in chapter[: chapter.index("## Source files")]  # not used in the lesson
     assert (PACKAGE / "engine" / "linear.py").read_text(encoding="utf-8").strip() in chapter
 
@@ -151,6 +151,17 @@ def test_an_unknown_figure_is_an_error_that_lists_the_figures(course, lesson):
     message = r"^test_07_rnn_step.py: there is no figure 'nothing': .*, lstm,"
     with pytest.raises(ValueError, match=message):
         course.chapter(lesson, PACKAGE, name_of)
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem.removeprefix("test_"))
+def test_a_chapter_shows_what_its_exercise_changes_and_which_tests_fail(course, path):
+    chapter, lesson = course.chapter(path, PACKAGE, name_of), read_lesson(path)
+    shown, tests = chapter[: chapter.index("## Source files")].split("## Tests")
+    if lesson.exercise.startswith("In minichar/"):
+        line = re.search("^ {4}(.*)", lesson.exercise, re.MULTILINE)[1]
+        assert shown[shown.index("## What the engine does") :].count(line) == 1
+    for name in re.findall(r"test_\w+", lesson.answer):
+        assert f"def {name}(" in tests or f"`{name}`" in tests
 
 
 def test_every_chapter_has_a_figure_and_terms_and_every_drawing_is_in_a_chapter(course):
@@ -222,7 +233,7 @@ def test_index_lists_chapters_in_order(course, lesson, tmp_path, monkeypatch):
     course.write_course(tmp_path, PACKAGE, folder)
     index = (folder / "index.md").read_text(encoding="utf-8")
     assert index.endswith("\n\n07_rnn_step\n08_through_time\nlecturers\n```\n")
-    card = '<a href="(.*?)">(.*?)<b>7. A step</b> <span>Forward and .*</span> <small>10 minutes</'
+    card = '<a href="(.*?)">(.*?)<b>7. A step</b> <span>Forward and .*</span> <small>5 minutes</'
     assert re.findall(card, index) == [
         ("07_rnn_step.html", '<svg aria-hidden="true"> </svg>'),
         ("08_through_time.html", ""),
@@ -345,6 +356,19 @@ def test_the_picture_of_the_benchmark_shows_each_row_of_its_data(figures, tmp_pa
             assert f">{row['benchmark']}</text>" in svg
             assert f">{int(row['characters_per_second']):,}</text>" in svg
     assert draw.INK not in svg
+
+
+def test_the_numbers_in_a_drawing_are_those_in_its_lesson(figures, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    draw = importlib.import_module("figures.draw")
+    monkeypatch.setattr(draw, "FOLDER", tmp_path)
+    importlib.import_module("figures.through_time")
+    draw.DRAWINGS["through_time"]()
+    svg = (tmp_path / "through_time.svg").read_text(encoding="utf-8")
+    numbers = re.findall(r"([\d.]+)</t", svg)
+    (lesson,) = [read_lesson(path) for path in LESSONS if "through_time" in path.stem]
+    assert len(numbers) > 10
+    assert {*numbers} <= {*re.findall(r"[\d.]*\d", lesson.story)}
 
 
 def test_the_api_reference_shows_the_arguments_of_train_but_not_all_options(docs_pages):

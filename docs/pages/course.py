@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from math import ceil
 from pathlib import Path
+from textwrap import dedent
 
 from minichar.cli.course import MARKER, Lesson, output, read_lesson
 from pages import lstm_step
@@ -21,8 +22,10 @@ from .lecturers import lecturers
 from .terms import TERMS, directive
 
 FOLDER = Path(__file__).parents[1] / "figures"
-WORDS_A_MINUTE, EXERCISE = 120, 6
-"""An estimate of how fast equations are read, and of the minutes that an exercise takes."""
+MEASURED = {0: 22, 1: 17, 4: 12, 8: 30, 11: 38, 18: 25}
+"""The minutes that one reader took for a lesson and its exercise."""
+WORDS_A_MINUTE = 26
+"""The mean speed of that reader, by which the other lessons are estimated."""
 SHOWN_BELOW = ("EXERCISE", "ANSWER", "WRITE")
 OUTPUTS = Path(__file__).parents[1] / "live"
 """Directory for the text that the lessons' models write, which takes seconds per lesson to generate."""
@@ -48,7 +51,9 @@ DRAWINGS = {
     "column. Values are blue, and gradients are orange.",
     "rnn": "One step of an RNN.",
     "rnn_backward": "Its backward pass. dh is the sum of two gradients, and `dW = da @ [h_prev; x; 1]ᵀ`.",
-    "unrolled": "Two layers, unrolled over four characters.",
+    "unrolled": "Two layers, unrolled over four characters: h⁽²⁾₃ is the state of layer 2 at step 3. Each "
+    "state is passed to the next step and to the layer above, so in the backward pass, its gradient is a sum "
+    "of two.",
     "through_time": "The worked example: backpropagation through three steps of one unit.",
     "truncation": "States cross chunk boundaries; gradients do not.",
     "factors": "A gradient that is multiplied by the same factor at every step.",
@@ -62,7 +67,8 @@ DRAWINGS = {
     "dropout_mask": "Dropout with p = 0.5. The output of a dropped unit is 0, and so is its gradient.",
     "sampled_input": "Forward values and backward gradients. No gradient passes through the choice of k.",
     "temperature": "Three characters with logits 2, 1 and 0.",
-    "losses": "Without dropout, the loss on new text soon rises again. The dots mark the lowest losses.",
+    "overfitting": "The network of the table above: 48 units, trained on 4,500 characters. The dot marks its "
+    "lowest loss on new text, and the dotted lines the losses of the two tables of counts.",
     "ravine": "25 steps of each method. The negative gradient −g points across the ravine.",
 }
 """Captions of the drawings in ``docs/figures``."""
@@ -70,6 +76,8 @@ DRAWINGS = {
 ACRONYMS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "rmsprop": "RMSprop"}
 CODE = re.compile(r"(?:minichar|tests)/[\w/]+\.py|\btest_\w+|(?<=, in )[\w.]+(?=, change)")
 """Names in an exercise or its answer: files, tests, and the function to change."""
+CHANGE = re.compile(r"In minichar/(\S+\.py)[^\n]*\n+ {4}(.*)")
+"""The file in the package that an exercise changes, and the first line to change."""
 LESSON = re.compile(r"^<.*$|\b[Ll]esson\s(\d+)\b", re.MULTILINE)
 """References to lessons, and lines of HTML, in which Markdown is not processed."""
 
@@ -143,8 +151,8 @@ def card(path: Path) -> str:
 
 
 def minutes(lesson: Lesson) -> int:
-    """Return an estimate of the minutes that it takes to read a lesson and to do its exercise."""
-    return 5 * ceil((len(lesson.story.split()) / WORDS_A_MINUTE + EXERCISE) / 5)
+    """Return the minutes that it takes to read a lesson and to do its exercise, or an estimate."""
+    return MEASURED.get(lesson.number, 5 * ceil(len(lesson.story.split()) / WORDS_A_MINUTE / 5))
 
 
 def thumbnail(lesson: Lesson) -> str:
@@ -189,17 +197,21 @@ def chapter(path: Path, package: Path, output: Callable[[Lesson, str], str]) -> 
     ]
     files = source_files(body)
     used = {name: used_definitions(package / name, body, files) for name in dict.fromkeys(files.values())}
+    if change := CHANGE.match(lesson.exercise):
+        file, line = change.groups()
+        used[file] = with_change(used.get(file, []), package / file, line)
     if any(used.values()):
         page.append("## What the engine does")
         for name, definitions in used.items():
             page += [f"`minichar/{name}`:", *map(fenced, definitions)] if definitions else []
+    tests = pieces(source)
     page += [
         "## Tests",
         f"Each sentence is a test in `tests/lessons/{path.name}`. Run them with `minichar lessons "
         f"{lesson.number}`, or download the chapter as a "
-        f"{{download}}`notebook <../notebooks/{page_name(path)}.ipynb>`.",
+        f"{{download}}`notebook <../notebooks/{page_name(path)}.ipynb>`." + not_shown(body, tests),
     ]
-    for test, code in pieces(source):
+    for test, code in tests:
         page.append(details(sentence(test.name) if test else "Definitions", fenced(code)))
     page.append("## Source files")
     for name in used:
@@ -251,6 +263,14 @@ def pieces(source: str) -> list[tuple[ast.FunctionDef | None, str]]:
     return [*found, (None, code)] if code else found
 
 
+def not_shown(body: list[ast.stmt], shown: list[tuple[ast.FunctionDef | None, str]]) -> str:
+    """Return a sentence that names the tests of the numbers in the text, which `pieces` omits."""
+    names = [node.name for node in body if isinstance(node, ast.FunctionDef)]
+    seen = {test.name for test, _ in shown if test}
+    hidden = [f"`{name}`" for name in names if name.startswith("test_") and name not in seen]
+    return f" The tests of the numbers on this page are not shown: {', '.join(hidden)}." if hidden else ""
+
+
 def source_files(body: list[ast.stmt]) -> dict[str, str]:
     """Map each name that a lesson imports from ``engine`` or ``training`` to its source file.
 
@@ -285,6 +305,16 @@ def used_definitions(path: Path, body: list[ast.stmt], files: dict[str, str]) ->
         for node in ast.parse(source).body
         if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in used
     ]
+
+
+def with_change(definitions: list[str], path: Path, line: str) -> list[str]:
+    """Return the definitions and, if none of them contains a line of `path`, the function that does."""
+    source = path.read_text(encoding="utf-8")
+    lines = source.splitlines()  # a source segment would end before a comment
+    functions = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)]
+    found = [dedent("\n".join(lines[node.lineno - 1 : node.end_lineno])) for node in functions]
+    shown = any(line in definition for definition in definitions)
+    return definitions if shown else [*definitions, *(code for code in found if line in code)]
 
 
 def sentence(name: str) -> str:

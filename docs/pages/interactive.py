@@ -36,7 +36,7 @@ INTERACTIVE = {
     "almost 0.",
     "through_time": "Press Next repeatedly. The first three steps compute the states from left to right, and "
     "the next three compute the gradients from right to left. Each dh_t is the sum of two gradients: one "
-    "from the loss at step t, and one from the next step.",
+    "from the loss at step t, and one from the next step. The numbers are those of the worked example.",
     "truncation": "The area of each dot shows one term of dw_h: the effect of w_h at step s (column) on the "
     "loss at step t (row). Drag T: terms that cross a chunk boundary are dropped. With a small w_h, these "
     "terms hardly matter. They matter most near w_h = 0.8; with a larger w_h, the unit saturates.",
@@ -61,12 +61,12 @@ INTERACTIVE = {
     "scheduled_sampling": "Each dot is a random number. If it is below the ratio, the network reads the "
     "character from the text (blue); otherwise, it reads its own prediction (purple). Lower the ratio: one "
     "wrong prediction leads to another, because each depends on the character read before it.",
-    "train": "Press Train. The network reads text from this documentation. Its loss falls from that of the "
-    "uniform baseline to below that of bigrams, which know only the previous character, and the sample "
-    "changes from noise to words. After the lessons on the learning rate (1), the state (7), gradients "
-    "through time (8), clipping (10), the forget bias (11) and temperature (17), break it: raise η to 0.1, "
-    "and start again with and without clipping, watching ‖g‖ at the start. Drop the gradients through time: "
-    "the loss falls more slowly. Look for a unit that marks words or sentences.",
+    "train": "Press Train: a network reads text from this documentation, and its sample changes from noise "
+    "to words. Its loss falls from that of the uniform baseline to below that of bigrams, which know only "
+    "the previous character. The lessons explain the controls: 1 the learning rate, 7 the state, 8 "
+    "gradients through time, 10 clipping, 11 the forget bias and 17 temperature. After them, break it: "
+    "raise η to 0.1, and start again with and without clipping, watching ‖g‖ at the start. Drop the "
+    "gradients through time: the loss falls more slowly. Look for a unit that marks words or sentences.",
     "rmsprop": "Increase η: gradient descent diverges above 0.02. Decrease η: gradient descent makes "
     "hardly any progress in the flat direction. RMSprop moves at the same speed in both directions. Increase "
     "the number of steps: RMSprop reaches the minimum but does not stay there.",

@@ -8,9 +8,10 @@ PAGE = """\
 # For lecturers
 
 The course fits two weeks of five lectures of 90 minutes. It needs Python, NumPy, and first-year calculus and
-linear algebra; probability is introduced as needed. Minutes are estimates of the time to read a chapter and
-to do its exercise. The slides contain the equations, the figures and the outputs of the chapters; Page Down
-turns them.
+linear algebra; probability is introduced as needed. The minutes of lessons 0, 1, 4, 8, 11 and 18 are those
+that one reader took for the chapter and its exercise. The others are estimated from the length of the chapter
+and that reader's mean speed, rounded up to 5. The slides contain the equations, the figures and the outputs
+of the chapters; Page Down turns them.
 
 | lesson | needs | minutes | material |
 |---|---|---|---|

@@ -1,8 +1,9 @@
 """Lesson 0. Guess the next letter: count, guess, write, and see where counting ends.
 
 Which letter comes next? "q_". "th_". "Once upon a t_". You know all three, but not in the same way:
-after q there is hardly a choice, you have read "the" a million times, and the last one you have by
-heart. How much of a text can be guessed like this, and what would a good guesser have to remember?
+after `q` there is hardly a choice, you have read "the" a million times, and the last one you have
+by heart. How much of a text can be guessed like this, and what would a good guesser have to
+remember?
 
 [figure: train]
 
@@ -16,8 +17,8 @@ is
     loss = -log p                    in nats: log is the natural logarithm
 
 It is 0 if the model was certain and right, and it grows without limit as p approaches 0. The loss
-of a text is the mean over its characters. A model that treats V characters alike has a loss of log
-V.
+of a text is the mean over its characters. The model to beat first is the *uniform* one, which gives
+each of V characters the same probability, 1/V. Its loss is log V.
 
 The simplest model counts. Let x be a character and h what the model has seen just before it, for
 now the one character to its left. Then
@@ -27,20 +28,31 @@ now the one character to its left. Then
 This is a *bigram* model, because it counts pairs. Count the 19 pairs in "she sells sea shells":
 
     after      next
-    s          e 2, h 2, space 1
-    h          e 2
-    e          l 2, a 1, space 1
-    l          l 2, s 2
-    space      s 3
-    a          space 1
+    `s`        `e` 2, `h` 2, space 1
+    `h`        `e` 2
+    `e`        `l` 2, `a` 1, space 1
+    `l`        `l` 2, `s` 2
+    space      `s` 3
+    `a`        space 1
 
-After "s", the probability of "e" is 2/5, and the loss is -log 0.4 = 0.916. After "h", "e" is
-certain, and the loss is 0. Over all 19 pairs, the mean loss is 0.642. Treating the six characters
-alike costs log 6 = 1.792.
+After `s`, the probability of `e` is 2/5, and the loss is -log 0.4 = 0.916. After `h`, `e` is
+certain, and the loss is 0. Over all 19 pairs, the mean loss is 0.642. The uniform loss of the six
+characters is log 6 = 1.792.
 
-Why stop at one character? An *n-gram* model looks at the n - 1 characters before x. Count 90,000
-characters of Python's help text. Here are the losses on the first 10,000 of them and on the 10,000
-after them:
+Why stop at one character? An *n-gram* model looks at the n - 1 characters before x. But on new
+text, a single pair that was never counted makes the loss infinite. So mix the counts with the
+prediction from a shorter context, down to the uniform one (Witten & Bell 1991):
+
+    p_n(x | h) = (c(hx) + t(h) p_{n-1}(x | h')) / (c(h) + t(h))
+
+Here h' is h without its first character, t(h) is the number of different characters that followed
+h, and p_0 = 1/V. If h never occurred, p_n is p_{n-1}. After `h`, `e` is no longer certain:
+
+    p_1 = (4 + 6/6) / (20 + 6) = 0.192      4 of the 20 characters are `e`, and 6 are different
+    p_2 = (2 + 0.192) / (2 + 1) = 0.731     `e` followed `h` twice, and nothing else did
+
+Now count 90,000 characters of Python's help text. Here are the losses on the first 10,000 of them
+and on the 10,000 after them:
 
     n     counted    new text
     1       3.060       3.151
@@ -56,19 +68,18 @@ after them:
 
 The more the model sees, the better it knows the text that it counted. On new text, the gain ends at
 n = 5. At n = 6, 26% of the contexts never occurred before, and at n = 8, 53%: there is nothing to
-count. (These models mix the counts with the prediction from a shorter context, or a single unknown
-combination would make the loss infinite.) A text that is known by heart and a language that is
-understood are two different things, and the column on the right tells them apart.
+count. A text that is known by heart and a language that is understood are two different things, and
+the column on the right tells them apart.
 
 Now let the tables write. Each continues the same prompt:
 
 [output: the_tables_write]
 
 Pairs give noise that is almost pronounceable. With n = 5 there are words, and with n = 8 phrases,
-most of them copied. No table gives a sentence that knows how it began, because no table can see
-that far. It cannot close a bracket that was opened 30 characters ago. A longer table does not help:
-with 100 distinct characters there are 100⁷ = 1e14 contexts of seven, and the text has 90,000
-characters.
+most of them copied. No table generates a sentence whose end fits its beginning, because no table
+can see that far. It cannot close a bracket that was opened 30 characters ago. A longer table does
+not help: with 100 distinct characters there are 100⁷ = 1e14 contexts of seven, and the text has
+90,000 characters.
 
 The way out is to stop keeping everything. From now on, let h be a *state*, a few hundred numbers
 that are updated at every character, and let training decide what is worth keeping in them. That is
@@ -77,11 +88,11 @@ lesson 18 it writes. These are the losses to beat, on the last tenth of the help
 counting all the rest:
 
     model           loss
-    even guess      4.62
+    uniform         4.62
     bigram table    2.50
     5-gram table    1.40
 
-It begins with a single weight, in lesson 1.
+Lesson 1 begins with a single weight.
 """
 
 import re
@@ -93,7 +104,7 @@ from random import Random
 
 import numpy as np
 
-from minichar.text import ngram
+from minichar.text.ngram import ngram_losses
 from minichar.text.pydocs import pydocs_text
 
 SMALL = "she sells sea shells"
@@ -110,6 +121,16 @@ def tables(text, n):
 
 def probability(x, h, followers):
     return followers[h][x] / followers[h].total()
+
+
+def mixed(x, h, counted, V):
+    """Mix the counts after h with the prediction from shorter contexts.
+
+    ``counted[n]`` are the tables for n. The engine computes this for all n at once.
+    """
+    shorter = mixed(x, h[1:], counted, V) if h else 1 / V
+    c = counted[len(h) + 1][h]
+    return (c[x] + len(c) * shorter) / (c.total() + len(c)) if c else shorter
 
 
 def loss(p):
@@ -140,7 +161,7 @@ def engine_losses():
     """Return the losses for n = 1, …, 8 on text that was counted and on new text."""
     distinct, ids = np.unique([*pydocs_text()[: COUNTED + NEW]], return_inverse=True)
     counted, new = ids[None, :COUNTED], ids[None, COUNTED:]
-    return [ngram.ngram_losses(counted, text, len(distinct)) for text in (counted[:, :NEW], new)]
+    return [ngram_losses(counted, text, len(distinct)) for text in (counted[:, :NEW], new)]
 
 
 def unknown(n):
@@ -154,14 +175,16 @@ def unknown(n):
 def test_the_numbers_in_the_text():
     followers = tables(SMALL, 2)
     for h, counts in followers.items():
-        shown = ", ".join(
-            f"{x} {counts[x]}".replace("  ", "space ") for x in sorted(counts, key=by_count(counts))
-        )
-        assert f"    {h.replace(' ', 'space'):9}  {shown}\n" in __doc__
+        shown = ", ".join(f"{named(x)} {counts[x]}" for x in sorted(counts, key=by_count(counts)))
+        assert f"    {named(h):9}  {shown}\n" in __doc__
     assert f"the loss is -log 0.4 = {loss(probability('e', 's', followers)):.3f}." in __doc__
     mean = bigram_loss(SMALL, lambda x, h: probability(x, h, followers))
-    words = f"the mean loss is {mean:.3f}. Treating the six characters alike costs log 6 = {log(6):.3f}."
+    words = f"the mean loss is {mean:.3f}. The uniform loss of the six characters is log 6 = {log(6):.3f}."
     assert words in " ".join(__doc__.split())
+    counted = {n: tables(SMALL, n) for n in (1, 2)}
+    p_1, p_2 = mixed("e", "", counted, 6), mixed("e", "h", counted, 6)
+    assert f"    p_1 = (4 + 6/6) / (20 + 6) = {p_1:.3f}  " in __doc__
+    assert f"    p_2 = (2 + {p_1:.3f}) / (2 + 1) = {p_2:.3f}  " in __doc__
     found = [
         line.split() for line in __doc__.splitlines() if line.startswith("    ") and line.split()[0].isdigit()
     ]
@@ -170,6 +193,10 @@ def test_the_numbers_in_the_text():
     for n, share in re.findall(r"[Aa]t n = (\d), (\d+)%", " ".join(__doc__.split())):
         assert abs(float(share) / 100 - unknown(int(n))) < 0.03
     assert f"100⁷ = {100**7:.0e} contexts of seven".replace("+", "") in __doc__
+
+
+def named(x):
+    return "space" if x == " " else f"`{x}`"
 
 
 def by_count(counts):
@@ -204,20 +231,16 @@ def test_a_longer_context_always_helps_on_counted_text_but_not_on_new_text():
 
 
 def test_the_engine_mixes_the_counts_with_the_prediction_from_a_shorter_context():
-    """Compute the loss of a bigram model with Witten-Bell smoothing from tables of counts."""
-    train, val = "she sells sea shells", "she hears seals"
+    train, val = SMALL, "she hears seals"
     characters = sorted({*train, *val})
-    single, pairs = tables(train, 1), tables(train, 2)
-
-    def p(x, h):
-        counts, p_0 = single[""], 1 / len(characters)
-        p_1 = (counts[x] + len(counts) * p_0) / (counts.total() + len(counts))
-        counts = pairs[h]
-        return (counts[x] + len(counts) * p_1) / (counts.total() + len(counts)) if counts else p_1
-
+    counted = {n: tables(train, n) for n in (1, 2, 3)}
     ids = [np.array([[characters.index(x) for x in text]]) for text in (train, val)]
-    found = ngram.ngram_losses(*ids, len(characters), n_max=2)[1]
-    assert abs(found - bigram_loss(val, p)) < 1e-12
+    found = ngram_losses(*ids, len(characters), n_max=3)
+    for n in (1, 2, 3):
+        # A stream's first characters have a shorter context, and its first one is not predicted.
+        contexts = [val[max(k - n + 1, 0) : k] for k in range(1, len(val))]
+        p = [mixed(x, h, counted, len(characters)) for h, x in zip(contexts, val[1:], strict=True)]
+        assert abs(found[n - 1] - np.mean([loss(each) for each in p])) < 1e-12
 
 
 def test_with_n_of_8_most_of_what_is_written_is_copied():
@@ -244,15 +267,15 @@ to
 
     return 1 - p
 
-This loss is also 0 for a certain and correct guess, and it is never infinite. Suppose that after s, h
-comes in 60% of all cases and e in 40%. Which probability of h has the lowest mean loss now? Which
-tests fail?
+This loss is also 0 for a certain and correct guess, and it is never infinite. Suppose that after `s`,
+`h` comes in 60% of all cases and `e` in 40%. Which probability p of `h` has the lowest mean loss now?
+Which tests fail?
 """
 
 ANSWER = """
-With 1 - p, the mean loss after s is 0.6 (1 - p) + 0.4 p, which is lowest for p = 1: it pays to claim
-that h is certain. The logarithm makes honest probabilities the best ones. So does (1 - p)² with two
-outcomes; with more, only the logarithm does so by looking at p alone. These tests fail:
+With 1 - p, the mean loss after `s` is 0.6 (1 - p) + 0.4 p, which is lowest for p = 1: it pays to
+claim that `h` is certain. The logarithm makes honest probabilities the best ones. So does (1 - p)²
+with two outcomes; with more, only the logarithm does so by looking at p alone. These tests fail:
 test_the_numbers_in_the_text,
 test_no_other_probabilities_have_a_lower_loss_on_the_text_that_was_counted and
 test_the_engine_mixes_the_counts_with_the_prediction_from_a_shorter_context.

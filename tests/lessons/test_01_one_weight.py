@@ -19,7 +19,8 @@ and a target for its output y.
 
 `da` is short for "the derivative of the loss with respect to a", and likewise for the other
 variables. Each line on the left computes a new value from the line above it. Each line on the right
-differentiates the line beside it, starting at the bottom. This is the chain rule:
+differentiates the line beside it, starting at the bottom with dloss = 1, the derivative of the loss
+with respect to itself. This is the chain rule:
 
     dw = da · a'(w)                  derivative with respect to the output × local derivative
 
@@ -31,8 +32,8 @@ Each line of the backward pass needs only two things: the derivative from the li
 values from the forward pass (here x, y and target). It does not depend on the rest of the network,
 so you differentiate a network with a million weights in exactly the same way.
 
-Here are both passes for w = 0.4, x = 1.2 and target = 0.6, computed with all digits and shown with
-four:
+Here are both passes for w = 0.4, x = 1.2 and target = 0.6, computed with all digits and rounded to
+four decimal places:
 
     a = w x = 0.4800
     y = tanh(a) = 0.4462
@@ -45,11 +46,22 @@ four:
 [figure: one_weight.svg]
 
 To check dw, increase w by 0.01. The loss falls to 0.0208, a change of -0.0028. dw predicts
--0.2955 · 0.01 = -0.0030.
+-0.2955 · 0.01 = -0.0030. The two differ because the slope changes on the way; with a smaller step,
+they differ less.
 
 Recurrent networks need one more rule. If a weight is used twice, it affects the loss along two
-paths, and its derivative is the sum over both. With y = tanh(w tanh(w x)), the inner w contributes
--0.3153 and the outer one -0.3661, so dw = -0.6814.
+paths, and its derivative is the sum over both. Let y = tanh(w tanh(w x)), with the same numbers as
+above, and give the output of each tanh a name:
+
+    forward (read down)              backward (read up)
+
+    y_1 = tanh(w x)                  da_1 = w da_2 (1 - y_1²)
+    y_2 = tanh(w y_1)                da_2 = 2 (y_2 - target) (1 - y_2²)
+
+In the first line, w is multiplied by x, so this use contributes da_1 x. In the second, it is
+multiplied by y_1 and contributes da_2 y_1:
+
+    dw = da_1 x + da_2 y_1 = -0.3153 - 0.3661 = -0.6814
 
 Training repeats the update w ← w - η dw, a small step downhill. The factor η > 0 is the learning
 rate. With η = 0.5, one step takes w from 0.4 to 0.5478, and the loss falls from 0.0236 to 0.0005.
@@ -83,6 +95,15 @@ def backward(w):
     return dy, da, dw
 
 
+def twice_backward(w):
+    """Return the contributions of both uses of w in y = tanh(w tanh(w x)) to its derivative."""
+    y_1 = tanh(w * x)
+    y_2 = tanh(w * y_1)
+    da_2 = 2 * (y_2 - target) * (1 - y_2 * y_2)
+    da_1 = w * da_2 * (1 - y_1 * y_1)
+    return da_1 * x, da_2 * y_1
+
+
 def slope(f, at):
     """Return the derivative of f, measured with a small change in each direction."""
     return (f(at + h) - f(at - h)) / (2 * h)
@@ -100,6 +121,8 @@ def test_the_worked_example_matches_the_code():
         f"from {w} to {after:.4f}, and the loss falls from {loss:.4f} to {forward(after)[2]:.4f}.",
     ):
         assert words in __doc__
+    first, second = twice_backward(w)
+    assert f"dw = da_1 x + da_2 y_1 = {first:.4f} - {-second:.4f} = {first + second:.4f}\n" in __doc__
 
 
 def test_a_small_change_in_the_weight_changes_the_loss_by_dw_times_that_change():
@@ -119,17 +142,10 @@ def test_the_derivative_of_a_weight_used_twice_is_the_sum_over_both_uses():
         return (tanh(second * tanh(first * x)) - target) ** 2
 
     # Use separate weights first, then one shared weight.
-    y1 = tanh(w * x)
-    y2 = tanh(w * y1)
-    da2 = 2 * (y2 - target) * (1 - y2 * y2)
-    dw_second = da2 * y1
-    dy1 = da2 * w
-    dw_first = dy1 * (1 - y1 * y1) * x
+    dw_first, dw_second = twice_backward(w)
     assert slope(lambda w: twice(w, 0.4), w) == pytest.approx(dw_first, rel=1e-8)
     assert slope(lambda w: twice(0.4, w), w) == pytest.approx(dw_second, rel=1e-8)
     assert slope(lambda w: twice(w, w), w) == pytest.approx(dw_first + dw_second, rel=1e-8)
-    words = f"{dw_first:.4f} and the outer one {dw_second:.4f}, so dw = {dw_first + dw_second:.4f}."
-    assert words in __doc__
 
 
 def test_a_step_against_the_derivative_lowers_the_loss_and_a_step_along_it_raises_it():

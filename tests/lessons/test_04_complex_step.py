@@ -18,10 +18,11 @@ h = 0.5, the error is h²:
     (2 + 0.5i)³ = 6.5 + 5.875i
     5.875 / 0.5 = 11.75 = 12 - 0.25
 
-The truncation error is as large as before, but now you can make h as small as you like. A complex
-number stores its two parts separately, so 1e-30 i keeps all its digits beside 0.4. The left branch
-of the V-shape disappears. (Stars in the first column are off the scale.)
+The truncation error is as large as before, but now h can be tiny. A complex number stores its two
+parts separately, so 1e-30 i keeps all its digits beside 0.4. The left branch of the V-shape
+disappears. (Stars in the first column are off the scale.)
 
+             relative error
     h        1e-12     1e-10     1e-8      1e-6      1e-4      1e-2
     1e-01                                                            *
     1e-02                                                 *

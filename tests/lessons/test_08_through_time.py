@@ -16,10 +16,10 @@ With a weight w_h for the state and a weight w_x for the input,
     h_t  = tanh(w_h h_{t-1} + w_x x_t)
     loss = L_1 + … + L_T
 
-The fraction dL_t/dh_t says how L_t itself changes with h_t. On its own, dh_t says how the whole
-loss changes. Every step s uses w_h, and the state h_s affects the loss of step s and of all later
-steps t. With one unit, there is one path for each pair s ≤ t, so there are T(T + 1)/2 in total
-(with more units, exponentially many):
+The fraction dL_t/dh_t is the derivative of L_t alone with respect to h_t. Without a fraction, dh_t
+is the derivative of the whole loss, as in lesson 1. Every step s uses w_h, and the state h_s
+affects the loss of step s and of all later steps t. With one unit, there is one path for each pair
+s ≤ t, so there are T(T + 1)/2 in total (with more units, exponentially many):
 
     dw_h = Σ_t Σ_{s≤t}  dL_t/dh_t · dh_t/dh_s · (1 - h_s²) h_{s-1}
 
@@ -151,7 +151,6 @@ def test_the_sum_over_all_paths_is_the_derivative():
     h = 1e-6
     measured = (loss(w_h + h, w_x) - loss(w_h - h, w_x)) / (2 * h)
     assert path_by_path() == pytest.approx(measured, rel=1e-8)
-    assert f"with T = 100 there are {100 * 101 // 2:,} paths" in __doc__
 
 
 def test_one_pass_sums_over_every_path():
@@ -179,6 +178,7 @@ def test_the_worked_example_matches_the_engine():
             assert words in __doc__
     dh_2 = dh_above[1] + w_h * (1 - h[3] ** 2) * dh_above[2]
     assert da[1] == pytest.approx(dh_2 * (1 - h[2] ** 2), rel=1e-13)
+    assert f"with T = 100 there are {100 * 101 // 2:,} paths" in __doc__
     assert f"dw_h = 0.1999 + 0.2156 + 0.1905 = {dW[0]:.4f}\n" in __doc__
     first, second, third = np.multiply(da[:T], x)
     assert f"dw_x = {third:.4f} - {-second:.4f} + {first:.4f} = {dW[1]:.4f}\n" in __doc__
@@ -220,9 +220,10 @@ to
 
     if t < 0:
 
-Layer.backward is the loop above, for every cell. `dh_above[t]` contains the first term of dh_t, to
-which each step adds the second. Now no gradient is passed from a step to the previous one. Which
-tests fail? Which of them test a single unit, and which test a whole network?
+Layer.backward is the loop above, for every cell; the course's site shows it below. `dh_above[t]`
+contains the first term of dh_t, to which `add_state_gradient` adds the second. Now no gradient is
+passed from a step to the previous one. Which tests fail? Which of them test a single unit, and which
+test a whole network?
 """
 
 ANSWER = """

@@ -20,9 +20,8 @@ shows.
 [figure: scale.svg]
 
 minichar draws weights from [-0.08, 0.08), like char-rnn. The logits of an untrained network are
-then close to 0, and its first loss is close to log V, the loss of a guess that treats all
-characters alike (lesson 0). If your first loss is not log V, look for a bug before you look at
-anything else.
+then close to 0, and its first loss is close to log V, the uniform loss (lesson 0). If your first
+loss is not log V, look for a bug before you look at anything else.
 
 [figure: vanishing_and_exploding]
 
@@ -169,7 +168,7 @@ def test_units_with_the_same_weights_stay_the_same():
         np.testing.assert_allclose(gradient, np.repeat(gradient[:1], H, axis=0), atol=1e-15)
 
 
-def test_the_first_loss_is_that_of_an_even_guess():
+def test_the_first_loss_is_the_uniform_one():
     for model in ("rnn", "lstm", "gru"):
         network, generator = untrained(1.0, model=model)
         loss = network.measure(*generator.integers(V, size=(2, T, B)))

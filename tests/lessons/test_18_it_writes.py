@@ -1,7 +1,8 @@
 """Lesson 18. It writes: the loop, a text, a unit that knows quotes, and what comes next.
 
-In lesson 0, tables of counts wrote noise. Since then you have built a network with a memory, found
-its gradients, and learned to follow them downhill. What is missing to make it write? Only a loop.
+In lesson 0, tables of counts wrote noise, words and copied phrases, but no sentence. Since then you
+have built a network with a memory, found its gradients, and learned to follow them downhill. What
+is missing to make it write? Only a loop.
 
 [figure: train]
 
@@ -13,8 +14,9 @@ Training takes a chunk of T characters from each of B streams of text, and repea
     update      move every weight downhill                   lesson 16
     carry       keep the state, but not its gradient         lesson 9
 
-When the text has been read, that is one *epoch*, and it starts again. The function `train` below is
-this loop in fifteen lines, with the parts that you know from the engine.
+One pass over the text is an *epoch*; the next one starts again at the beginning. The function
+`train` is this loop in fifteen lines, with the parts that you know from the engine. On the site, it
+is under Tests, in the closed box Definitions.
 
 Start small: an LSTM with 48 units and 4,500 characters of Python's help text. The loss is measured
 on these characters, and on the 500 after them, which are never trained on. They are few, so their
@@ -29,7 +31,7 @@ the 5-gram table, which is the best one, 1.763. These are the numbers to beat:
     12         1.060      1.983
     16         0.886      2.104
 
-[figure: losses.svg]
+[figure: overfitting.svg]
 
 The training loss is the mean during the epoch, so at first it lags behind. After two epochs, the
 network has overtaken the bigram table. After eight or so, something else begins: the training loss
@@ -46,7 +48,7 @@ and the prompt from lessons 7, 11 and 15:
 Not every word exists, but most do. Here are the losses of this course, on the last tenth:
 
     model             loss
-    even guess        4.62
+    uniform           4.62
     bigram table      2.50
     RNN, 64 units     2.22
     LSTM, 64 units    1.83
@@ -60,17 +62,19 @@ c.
 
 What is in them? Karpathy, Johnson and Fei-Fei (2015) watched single units of such networks while
 they were reading. Most follow nothing that has a name, but some keep track of the position in a
-line, or of being inside quotes. In the network above, we chose the unit whose value goes together
-best with being inside quotes in the training text. This is what it does on new text; lines with
-fewer than two quotation marks are left out. Below each line, # marks the characters at which the
-unit is closer to its mean inside quotes than to its mean outside:
+line, or of being inside quotes. In the network above, we chose the unit whose memory, tanh(c),
+correlates best with being inside quotes in the training text. This is what it does on new text, cut
+into pieces of 66 characters: the first eight pieces with at least two quotation marks. Below each
+piece, # marks the characters at which tanh(c) is closer to its mean inside quotes than to its mean
+outside. The new text begins where the training text ends, perhaps in the middle of a word, and the
+network reads it from a zero state, so the first marks mean little:
 
 [output: a_unit_that_knows_quotes]
 
-No line of the training mentions quotes; only our search for the unit does. A unit that remembers
+The training code does not mention quotes; only our search for the unit does. A unit that remembers
 them makes the loss smaller, and so gradient descent found one. Imperfectly, as its correlation with
-quotes shows, it does what lesson 11 promised: written once, kept for as long as it is needed, then
-cleared.
+quotes shows, its c does what lesson 11 promised: the opening quotation mark changes it, it keeps
+its value until the closing one, and then it changes back.
 
 Where to go from here? Train on a text of your own (`minichar train --data my.txt`). Then, read
 about attention. A recurrent network must press everything it may need into one state. A transformer
@@ -140,7 +144,7 @@ def it_writes():
 
 
 def read(text):
-    """Return the states of the large network ``(H, N)``, where the text is quoted, and their correlations."""
+    """Return tanh(c) of the large network ``(H, N)``, where the text is quoted, and the correlations."""
     model, _ = large()
     (states,) = read_activity(model, model.vocabulary.encode(text)).states  # one layer
     quoted = traits(text)["inside quotes"]
@@ -187,7 +191,7 @@ def test_the_numbers_in_the_text():
         np.testing.assert_allclose([float(word) for word in row], losses[int(epoch) - 1], rtol=0.1)
 
 
-def test_it_starts_near_an_even_guess_and_falls_below_the_bigram_table():
+def test_it_starts_near_the_uniform_loss_and_falls_below_the_bigram_table():
     losses, tables = small()
     assert losses[0].max() < log(100)
     assert tables[5] < min(tables.values()) + 0.03
@@ -219,6 +223,6 @@ The target is now the character that the network has just read, so the training 
 within an epoch or two. The network would write one character over and over. A loss that is too good to
 be true is the best-known sign that the answer has leaked into the question. All three tests fail,
 because the loss on new text is measured with the true targets: test_the_numbers_in_the_text,
-test_it_starts_near_an_even_guess_and_falls_below_the_bigram_table and
+test_it_starts_near_the_uniform_loss_and_falls_below_the_bigram_table and
 test_after_some_epochs_only_the_training_loss_still_falls.
 """
