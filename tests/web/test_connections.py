@@ -94,10 +94,12 @@ def test_silent_clients_do_not_block_others(model, monkeypatch):
     monkeypatch.setattr(server, "allow_open_files", lambda wanted: server.SPARE_FILES + 30)
     monkeypatch.setattr(module, "TIMEOUT", 60)
     with server_in_thread(local_queue({"toy": model})) as port, ExitStack() as stack:
+        stream = Events(stack.enter_context(request(port, "POST", "/api/generate", LONG)))
         silent = [connect(port, stack) for _ in range(100)]
         assert status(port, *SHORT) == 200
         closed = [bool(select.select([connection], [], [], 0)[0]) for connection in silent]
-        assert sum(closed) == 71
+        assert sum(closed) == 72
+        assert stream.until("text")
         assert closed == sorted(closed, reverse=True)
 
 
