@@ -130,7 +130,7 @@ def load_corpus(
 
 
 class Reader:
-    """Reads a text as `load_corpus` does, but in steps, so that several processes can share the work."""
+    """Reads a text from the cache or from its files, as `load_corpus` does."""
 
     def __init__(
         self,
@@ -161,13 +161,10 @@ class Reader:
         notes = (*self.notes, *kept.notes)
         return Corpus(kept.ids, kept.starts, kept.vocabulary, kept.distinct, self.text.name, digest, notes)
 
-    def may_be_cached(self) -> bool:
-        """Return whether the text may be in the cache."""
-        return self.cache is not None and self.cache.may_exist()
-
     def load(self) -> Corpus:
         """Return the corpus from the cache, or encode and cache the text if it is not cached yet."""
-        return (self.may_be_cached() and self.cached(self.digest)) or self._encode()
+        may_be_cached = self.cache is not None and self.cache.may_exist()
+        return (self.cached(self.digest) if may_be_cached else None) or self._encode()
 
     def _encode(self) -> Corpus:
         text, vocabulary = self.text, self.vocabulary
