@@ -154,12 +154,12 @@ def test_stopped_worker_does_not_lose_its_jobs_to_another_one(queue, redis_url, 
     monkeypatch.setattr("minichar.web.redis_link.HEARTBEAT_TIMEOUT", 1.0)
     monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.1)
     with worker_in_thread(redis_url, model) as first:
-        job_id = queue.submit(Request.from_json({"length": 9000, "seed": 5}))
+        job_id = queue.submit(Request.from_json({"length": 5000, "seed": 5}))
         wait_for(lambda: first.jobs["toy"])
         with worker_in_thread(redis_url, model):
             first.stopping.set()
             updates = [update for update in queue.follow(job_id) if update]
-    assert (updates[-1].end, updates[-1].reason) == (9000, "length")
+    assert (updates[-1].end, updates[-1].reason) == (5000, "length")
     assert not any(update.restarted for update in updates)
 
 
