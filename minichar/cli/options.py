@@ -236,6 +236,17 @@ class OrAuto(click.ParamType):  # type: ignore[type-arg]  # not generic in Click
         return auto + self.kind.shell_complete(ctx, param, incomplete)
 
 
+class Minutes(click.types.FloatParamType):
+    """Number of minutes. The error message for an invalid value such as ``4m`` states the unit."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return `value` as a number of minutes, or report a usage error."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not a number of minutes, such as 90 or 0.5", param, ctx)
+
+
 class OneOf(click.Choice[str]):
     """Choice that ignores case and suggests a similar name."""
 

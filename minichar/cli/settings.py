@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import PATH, CellName, Decorator, Escaped, OneOf, group
+from minichar.cli.options import PATH, CellName, Decorator, Escaped, Minutes, OneOf, group
 from minichar.training.choose import STEPS_PER_VAL_CHUNK
 from minichar.training.recipes import RECIPES, table
 from minichar.training.scheduled_sampling import SS_FEEDS
@@ -154,6 +154,7 @@ OPTIONS = (
     ),
     training(
         "--max-time",
+        type=Minutes(),
         metavar="MINUTES",
         help="Choose the options for a run of this many minutes on this machine, and end it in time. "
         "0: no limit.",

@@ -12,6 +12,7 @@ from minichar.cli.given import given_by_user
 from minichar.cli.options import (
     PATH,
     Integer,
+    Minutes,
     announce_waits,
     devices,
     group,
@@ -88,6 +89,7 @@ class Search(click.types.StringParamType):
 @searching(
     "--max-time",
     "minutes",
+    type=Minutes(),
     default=0.0,
     metavar="MINUTES",
     help="Stop the sweep after this many minutes. The next run continues the unfinished trial. 0: no limit.",

@@ -67,6 +67,12 @@ def test_numbers_that_do_not_mean_auto(refused, option, value, words):
     assert error == f"Error: {option} is {shown}; it must be {words}, or auto"
 
 
+@pytest.mark.parametrize("command", ["train", "sweep"])
+def test_max_time_names_its_unit(refused, command):
+    error = refused(command, "--max-time", "4m", status=2)
+    assert error.endswith("'--max-time': '4m' is not a number of minutes, such as 90 or 0.5")
+
+
 def test_a_word_that_is_neither_auto_nor_a_number(refused):
     error = refused("train", "--rnn-size", "automatic", status=2)
     assert error.endswith("'--rnn-size': 'automatic' is neither auto nor a valid integer.")
