@@ -73,7 +73,6 @@ STRESS = {
 STRESS_DEFAULTS = {
     "large_files.py": " --rows 20000 --gigabytes 0.5",
     "large_text.py": " --rounds 1",
-    "load.py": " --clients 1 8",
 }
 """Options that are added to commands that do not contain them."""
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"

@@ -64,9 +64,10 @@ INTERACTIVE = {
     "train": "Press Train: a network reads text from this documentation, and its sample changes from noise "
     "to words. Its loss falls from that of the uniform baseline to below that of bigrams, which know only "
     "the previous character. The lessons explain the controls: 1 the learning rate, 7 the state, 8 "
-    "gradients through time, 10 clipping, 11 the forget bias and 17 temperature. After them, break it: "
-    "raise η to 0.1, and start again with and without clipping, watching ‖g‖ at the start. Drop the "
-    "gradients through time: the loss falls more slowly. Look for a unit that marks words or sentences.",
+    "gradients through time, 10 clipping, 11 the forget bias and 17 temperature. After them, try to "
+    "break it: start again at η = 0.1 without clipping, and ‖g‖ and the first losses are higher. Start again "
+    "without the gradients through time, and after some 60,000 characters, the loss falls more slowly. Look "
+    "for a unit that marks words or sentences.",
     "rmsprop": "Increase η: gradient descent diverges above 0.02. Decrease η: gradient descent makes "
     "hardly any progress in the flat direction. RMSprop moves at the same speed in both directions. Increase "
     "the number of steps: RMSprop reaches the minimum but does not stay there.",

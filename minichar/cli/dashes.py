@@ -38,7 +38,8 @@ class TwoDashes(click.Command):
                 return f"No such option {unknown.name!r}: {unknown.explanation}"
             similar = similar_options(ctx, unknown.key)
             return f"No such option {unknown.name!r}.{did_you_mean(map(repr, similar))}"
-        ignored = f" (no equivalent: {', '.join(translation.dropped)})" if translation.dropped else ""
+        dropped = [", ".join(translation.dropped), *translation.notes]
+        ignored = f" (no equivalent: {'; '.join(dropped)})" if translation.dropped else ""
         return f"No such option {translation.renamed[0]!r}. Use: {command_line(ctx, translation)}{ignored}"
 
 

@@ -95,10 +95,10 @@ A name without dashes is that of a positional argument, and ``>`` is the standar
 STEPS = "steps max-steps n-steps num-steps train-steps training-steps updates \
 iterations max-iterations num-iterations iters max-iters n-iters num-iters"
 """Names for the number of training steps. minichar counts epochs."""
-DROPPED = "accurate-gpu-timing input-h5 input-json batchnorm reset-iterations gpu-backend speed-benchmark \
-memory-benchmark checkpoint-name n-head compile clipvalue clipnorm optimizer optim warmup-iters warmup-steps \
-decay-lr lr-decay-iters min-lr lr-decay-every lr-decay-factor lr-schedule lr-scheduler scheduler \
-learning-rate-schedule"
+SCHEDULE = "warmup-iters warmup-steps decay-lr lr-decay-iters min-lr lr-decay-every lr-decay-factor \
+lr-schedule lr-scheduler scheduler learning-rate-schedule"
+DROPPED = f"accurate-gpu-timing input-h5 input-json batchnorm reset-iterations gpu-backend speed-benchmark \
+memory-benchmark checkpoint-name n-head compile clipvalue clipnorm optimizer optim {SCHEDULE}"
 """Options without an equivalent."""
 A_TEXT = r".*\.txt"
 BY_VALUE: Mapping[str, Forms] = by_name(
@@ -133,6 +133,14 @@ BY_VALUE: Mapping[str, Forms] = by_name(
 A form applies only if the command has the option in it.
 """
 
+NOTES = by_name(
+    {
+        "optimizer optim": "the optimiser is always RMSprop",
+        SCHEDULE: "the schedule is set by --warmup and --learning-rate-decay",
+        "verbose debug": "all messages are printed by default",
+    }
+)
+"""Notes on some of the dropped options."""
 
 EXPLAINED = by_name(
     {
@@ -184,6 +192,8 @@ class Translation(NamedTuple):
         Words that follow `words`, quoted for a shell.
     renamed, dropped : list of str
         The options that are spelled differently or do not exist, as typed, and those without an equivalent.
+    notes : list of str
+        The notes in `NOTES` on the options in `dropped`.
     unknown : list of Unknown
         The options that cannot be translated.
     """
@@ -192,6 +202,7 @@ class Translation(NamedTuple):
     last: list[str]
     renamed: list[str]
     dropped: list[str]
+    notes: list[str]
     unknown: list[Unknown]
 
 
@@ -202,7 +213,7 @@ def translate(typed: Sequence[str], options: Mapping[str, Forms], interspersed: 
     the same name. For example, ``-sample 0`` is translated to ``--argmax``. If `interspersed` is False, as in
     a group of commands, options cannot follow positional arguments.
     """
-    words, last, renamed, dropped, unknown = result = Translation([], [], [], [], [])
+    words, last, renamed, dropped, notes, unknown = result = Translation([], [], [], [], [], [])
     rest = list(typed)
     while rest and rest[0] != "--":
         word = rest.pop(0)
@@ -240,6 +251,8 @@ def translate(typed: Sequence[str], options: Mapping[str, Forms], interspersed: 
             ]
         if not template:
             dropped.append(name)
+            if (note := NOTES.get(key)) and note not in notes:
+                notes.append(note)
         if not interspersed and new and not new.startswith("-"):  # a subcommand
             break
     words += rest

@@ -190,7 +190,15 @@ def test_usage_errors_say_what_to_type(cli, given, words):
         ("train -model_type gru -checkpoint_every 9", "train --model gru --eval-val-every 9"),
         ("sample -checkpoint x.npz -start_text a", "sample x.npz --primetext a"),
         ("train --block_size=8 --n_layer 3 --n_embd=9", "train --seq-length 8 --num-layers 3 --rnn-size 9"),
-        ("train --n_head=4 --compile --verbose 2", "train (no equivalent: --n_head, --compile, --verbose)"),
+        (
+            "train --n_head=4 --compile --verbose 2",
+            "train (no equivalent: --n_head, --compile, --verbose; all messages are printed by default)",
+        ),
+        (
+            "train --optimizer adam --warmup_iters 9 --lr 1 --optim adam --lr-schedule cosine",
+            "train --learning-rate 1 (no equivalent: --optimizer, --warmup_iters, --optim, --lr-schedule; "
+            "the optimiser is always RMSprop; the schedule is set by --warmup and --learning-rate-decay)",
+        ),
         ("sample --start=a --max_new_tokens=9", "sample --primetext a --length 9"),
         ("train --lr 0.01 --epochs 5", "train --learning-rate 0.01 --max-epochs 5"),
         ("train --gpu --data x", "train --device gpu --data x"),

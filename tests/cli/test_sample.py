@@ -201,6 +201,7 @@ def test_values_out_of_range_are_reported_before_the_model_is_opened(cli, argume
     ("arguments", "words"),
     [
         (["--argmax", "--temperature", 1.0], "--temperature has no effect with --argmax: omit one of them"),
+        (["--argmax", "--top-k", 5], "--top-k has no effect with --argmax: omit one of them"),
         (["--argmax", "--top-p", 0.5], "--top-p has no effect with --argmax: omit one of them"),
         (["--novelty", "--quiet"], "--novelty has no effect with --quiet: omit one of them"),
         (["--novelty", "--length", 0], "there is no complete text to compare: omit --novelty"),

@@ -89,7 +89,7 @@ counting all the rest:
 
     model           loss
     uniform         4.62
-    bigram table    2.50
+    bigram table    2.49
     5-gram table    1.40
 
 Lesson 1 begins with a single weight.

@@ -41,7 +41,7 @@ dropout (lesson 14), or simply to keep the weights from the best epoch, which is
 Here, that is 1.898: with so little text, the best table wins.
 
 Now with nine tenths of the help text, 128 units, layer normalisation (lesson 13) and three epochs,
-and the prompt from lessons 7, 11 and 15:
+and the prompt "The " of lessons 7, 11 and 15:
 
 [output: it_writes]
 
@@ -49,7 +49,7 @@ Not every word exists, but most do. Here are the losses of this course, on the l
 
     model             loss
     uniform           4.62
-    bigram table      2.50
+    bigram table      2.49
     RNN, 64 units     2.22
     LSTM, 64 units    1.83
     5-gram table      1.40
@@ -72,9 +72,9 @@ network reads it from a zero state, so the first marks mean little:
 [output: a_unit_that_knows_quotes]
 
 The training code does not mention quotes; only our search for the unit does. A unit that remembers
-them makes the loss smaller, and so gradient descent found one. Imperfectly, as its correlation with
-quotes shows, its c does what lesson 11 promised: the opening quotation mark changes it, it keeps
-its value until the closing one, and then it changes back.
+them makes the loss smaller, and so gradient descent found one. Its c does what lesson 11 promised,
+but imperfectly and one character late: a quotation mark moves it only part of the way. It crosses over
+at the character after the opening mark, keeps its value, and changes back after the closing mark.
 
 Where to go from here? Train on a text of your own (`minichar train --data my.txt`). Then, read
 about attention. A recurrent network must press everything it may need into one state. A transformer
@@ -174,7 +174,7 @@ def a_unit_that_knows_quotes():
         part = slice(start, start + 66)
         if flat[part].count('"') > 1:
             lines += [flat[part], "".join(marks[part]).rstrip()]
-    return "\n".join([*lines[:16], "", f"correlation {r:.2f}"])
+    return "\n".join([*lines[:16], "", f"correlation with being inside quotes, on this text: {r:.2f}"])
 
 
 def test_the_numbers_in_the_text():
