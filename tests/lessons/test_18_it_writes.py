@@ -73,8 +73,9 @@ network reads it from a zero state, so the first marks mean little:
 
 The training code does not mention quotes; only our search for the unit does. A unit that remembers
 them makes the loss smaller, and so gradient descent found one. Its c does what lesson 11 promised,
-but imperfectly and one character late: a quotation mark moves it only part of the way. It crosses over
-at the character after the opening mark, keeps its value, and changes back after the closing mark.
+but imperfectly and one character late: a quotation mark moves it only part of the way. It crosses
+over at the character after the opening mark, keeps its value, and changes back after the closing
+mark.
 
 Where to go from here? Train on a text of your own (`minichar train --data my.txt`). Then, read
 about attention. A recurrent network must press everything it may need into one state. A transformer
