@@ -36,9 +36,9 @@ DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/(\d+)")
 def replacing(path: Path, like: Path | None = None) -> Iterator[IO[bytes]]:
     """Open a temporary binary file, and rename it to `path` if the ``with`` block succeeds.
 
-    The temporary file is in the same directory as `path`, with the permissions of `like`. The file and, where
-    possible, the directory are flushed to disk, so the new file survives a power failure. If the block raises
-    an exception, the temporary file is deleted and the old file is unchanged.
+    The temporary file is in the same directory as `path`, with the permissions of `like`, if given. The file
+    and, where possible, the directory are flushed to disk, so the new file survives a power failure. If the
+    block raises an exception, the temporary file is deleted and the old file is unchanged.
     """
     temporary, file = _new_temporary(path)
     try:
@@ -122,7 +122,7 @@ def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
 
 
 def is_shared(directory: Path) -> bool:
-    """Return whether a process has marked a directory as in use: False if there is none, or no file locks."""
+    """Return whether a process has marked a directory as in use. False if the platform has no file locks."""
     if fcntl is None:
         return False
     try:

@@ -12,7 +12,7 @@ from minichar.training.start import begin
 DOCS = Path(__file__).parents[1] / "docs"
 SCRIPT = DOCS / "measured" / "trace.py"
 MOST = {
-    "a training step": (12, 51, 205),
+    "a training step": (12, 51, 206),
     "a generated character": (12, 28, 98),
     "an evaluation of two chunks": (12, 39, 123),
 }

@@ -67,10 +67,12 @@ def open_archive(path: Path, kinds: str = "fiu") -> Iterator["Archive"]:
         contains anything other than plain numeric arrays with sizes that match the file.
     """
     with reading(path, "a checkpoint"):
-        if not path.exists():
+        try:
+            path.stat()
+        except FileNotFoundError:
             raise Missing(
                 f"no such checkpoint: {str(path)!r}; choose a file or directory created by `minichar train`"
-            )
+            ) from None
         if path.suffix != ".npz" and is_text(path):
             raise TextFile(
                 f"{str(path)!r} is a text file, not a checkpoint: choose a checkpoint or a "

@@ -19,7 +19,7 @@ from minichar.checks import URL, did_you_mean
 from minichar.cli.dashes import TwoDashes
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_devices
-from minichar.devices.failure import device_errors
+from minichar.devices.failure import OPENED, device_errors
 from minichar.engine.cells import CELLS
 from minichar.errors import MinicharError, out_of_memory, plain, undashed
 from minichar.extras import on_interrupt, raise_interrupt
@@ -123,7 +123,7 @@ class GroupedCommand(TwoDashes):
         """Run the command. Ctrl-C raises KeyboardInterrupt so that temporary files are deleted.
 
         If there is not enough memory, the error message names the options that reduce its use, except those
-        that are already 1 or, if a run is resumed, fixed.
+        that are already 1 or, if a run is resumed, fixed. If a GPU was used, it also names the CPU.
         """
         try:
             with on_interrupt(raise_interrupt), device_errors():
@@ -131,7 +131,9 @@ class GroupedCommand(TwoDashes):
         except MemoryError as error:
             values = {parameter.opts[0]: ctx.params.get(str(parameter.name)) for parameter in self.params}
             flags = [flag for flag in SIZES if values.get(flag, 1) != 1 and not values.get("--resume")]
-            advice = f": reduce {' or '.join(flags)}" if flags else ""
+            ways = [f"reduce {' or '.join(flags)}"] if flags else []
+            ways += ["use --device cpu"] if OPENED else []
+            advice = f": {', or '.join(ways)}" if ways else ""
             raise MinicharError(out_of_memory(error), advice) from error
 
     def sections(self, ctx: click.Context, with_rare: bool = True) -> dict[str, list[tuple[str, str]]]:

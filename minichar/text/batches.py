@@ -66,6 +66,11 @@ class Chunks:
             column b of chunk k - 1.
         keep : ndarray of bool, shape (T, B)
             False where the state is reset before the input is read. Omitted if `resets` is None.
+
+        Raises
+        ------
+        IndexError
+            If `k` is negative or not less than the number of chunks.
         """
         if not 0 <= k < len(self):
             raise IndexError(f"chunk {k} is out of range for {len(self)} chunks")

@@ -32,7 +32,6 @@ class Resets:
 
     The positions of the separators are not stored, because they could take more memory than the text. Each
     chunk is searched when it is used.
-
     """
 
     ids: NDArray[np.integer]  # (N,), the encoded text

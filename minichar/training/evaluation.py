@@ -53,6 +53,11 @@ class Measurement:
             self._measure(*chunk)
         return self.loss
 
+    def read(self, inputs: np.ndarray) -> None:
+        """Carry the state over a chunk of inputs ``(n, B)``, n ≤ T, without computing the loss."""
+        self.network.run(self.backend.to_device(inputs), len(inputs))
+        self.network.carry()
+
     def _measure(self, inputs: Array, targets: Array) -> None:
         self.loss[...] = self.network.measure(inputs, targets)
         self.network.carry()
@@ -196,9 +201,9 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     measure = Measurement(model.network(split.T, split.B))
     if start == "carried":
         for before in PARTS[: PARTS.index(part)]:
-            for inputs, targets, *keep in watch(getattr(split, before)):
+            for inputs, _, *keep in watch(getattr(split, before)):
                 measure.network.set_keep(*keep)
-                measure(inputs, targets)
+                measure.read(inputs)
     return check_finite(evaluate(measure, watch(chunks)))
 
 

@@ -85,6 +85,7 @@ class TrainingStep:
         self.forced_parts = self._parts(self.chunk[0])
         self.mixed_parts = self._parts(self.mixed)
         self.drops = self.network.config.dropout > 0 or self.network.config.weight_drop > 0
+        self.last_rate = 0.0
         self.set_rates(settings.learning_rate)
 
     @np.errstate(over="ignore")  # a learning rate that overflows becomes inf, which the loss check detects
@@ -93,7 +94,8 @@ class TrainingStep:
 
         A ratio of 1 disables scheduled sampling.
         """
-        self.learning_rate[...] = learning_rate
+        if learning_rate != self.last_rate:  # a copy to the device
+            self.learning_rate[...] = self.last_rate = learning_rate
         if self.averages:
             self.decay[...] = decay
         self.teacher_forcing_ratio = teacher_forcing_ratio

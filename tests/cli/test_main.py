@@ -373,6 +373,10 @@ def test_out_of_memory(refused, monkeypatch, command, advice):
     for shown, error in errors.items():
         monkeypatch.setattr(called, "callback", partial(fail, error))
         assert refused(*command.split()) == f"Error: out of memory{shown}{advice}"
+        with monkeypatch.context() as gpu:
+            gpu.setattr("minichar.cli.options.OPENED", ["gpu:0"])
+            cpu = f"{', or' if advice else ':'} use --device cpu"
+            assert refused(*command.split()) == f"Error: out of memory{shown}{advice}{cpu}"
 
 
 def fail(error, *arguments, **options):

@@ -114,6 +114,24 @@ def test_streams_in_a_batch_on_a_device_equal_single_streams(device):
     batch.check()
 
 
+def test_a_stream_is_moved_between_the_characters_of_a_separator():
+    model = toy_model("\nab", rnn_size=9, scale=20.0).exact()
+    model.details["settings"] = {"reset_on": "ab"}
+    batches = [Batch(model), Batch(model)]
+    batches[0].join(seed=1, prime="b")
+    batches[1].join(seed=2, prime="aba")
+    (one,) = batches[0].streams.streams
+    for _ in range(200):
+        here, there = batches
+        here.step()
+        here.streams.move(one, there.streams)
+        there.texts[one] = here.texts.pop(one)
+        batches.reverse()
+    for batch in batches:
+        batch.check()
+    assert batches[0].texts[one][0].count("ab") > 5
+
+
 def test_the_number_of_columns_grows_and_shrinks():
     streams, many = Streams(MODEL), [stream(MODEL) for _ in range(20)]
     widths = []
