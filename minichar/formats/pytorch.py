@@ -120,6 +120,7 @@ def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN
     """Return the model stored in a ``.pt`` file. For parameters and errors, see `from_state_dict`."""
     with reading(path, "a .pt file"):
         tensors = read_tensors(path)
+    with reading(path, "a model"):
         return from_state_dict(tensors, header_in(tensors), path, vocabulary, backend)
 
 

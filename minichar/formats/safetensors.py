@@ -45,6 +45,7 @@ def read(path: Path, vocabulary: Vocabulary | None, backend: Backend) -> CharRNN
     """Return the model stored in a ``.safetensors`` file. See `from_state_dict` for parameters and errors."""
     with reading(path, "a .safetensors file"), path.open("rb") as file:
         tensors, header = read_tensors(file, path.stat().st_size)
+    with reading(path, "a model"):
         return from_state_dict(tensors, header, path, vocabulary, backend)
 
 

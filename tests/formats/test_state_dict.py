@@ -194,7 +194,7 @@ def test_the_error_for_a_wrong_tensor_contains_its_name(tmp_path, make, case):
     for suffix in SUFFIXES:
         path = write(tmp_path / f"wrong{suffix}", tensors, header)
         with pytest.raises(
-            MinicharError, match=rf"^{path} is not a {suffix} file that .* can read: .*{message}"
+            MinicharError, match=rf"^{path} is not a model that .* can read: .*{message}"
         ):
             load_model(path)
 
