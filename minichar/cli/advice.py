@@ -79,12 +79,15 @@ def fit_advice(
     return f"underfitting: train longer{larger}"
 
 
-def verdict(loss: float, yardstick: Yardstick, is_improving: bool) -> list[str]:
-    """Return a line that compares a run's lowest loss with the yardstick and, if it is higher, what helps."""
+def verdict(loss: float, yardstick: Yardstick, is_improving: bool, longer: str) -> list[str]:
+    """Return a line that compares a run's lowest loss with the yardstick and, if it is higher, what helps.
+
+    `longer` is the command that trains longer.
+    """
     gap = loss - yardstick.loss
     compared = f"{abs(gap):.3f} {'above' if gap > 0 else 'below'} the yardstick of {yardstick}"
     lines = [f"loss {loss:.3f}, {compared}"]
     if gap > 0:
         larger = "a larger --rnn-size with more --dropout, or more text"
-        lines.append("train longer" if is_improving else f"try {larger}")
+        lines.append(f"train longer: {longer}" if is_improving else f"try {larger}")
     return lines

@@ -39,6 +39,8 @@ If other programs use the same cores, the time of a single chunk can be many tim
 """
 SAMPLE_AFTER = 10.0
 """Time in seconds after which a line of text is generated even if the model has not been evaluated yet."""
+LONGER = 3
+"""How many times as long to train again if the loss is above the yardstick."""
 
 
 def sample_line(model: CharRNN, seed: int) -> str:
@@ -307,7 +309,11 @@ class Report:
         loss, yardstick = self.trainer.saver.best_loss, self.trainer.yardstick
         if yardstick and loss < inf:
             is_improving = self.trainer.timetable.since_best == 0
-            for label, line in zip(("result", ""), verdict(loss, yardstick, is_improving), strict=False):
+            directory = quoted(self.trainer.settings.checkpoint_dir)
+            minutes = max(1, round(LONGER * self.trainer.timetable.elapsed() / 60))
+            longer = f"minichar train --resume {directory} --max-time {minutes}"
+            lines = verdict(loss, yardstick, is_improving, longer)
+            for label, line in zip(("result", ""), lines, strict=False):
                 self.say(f"{label:11}{line}")
         last = self.trainer.saver.last
         resumable = not self.trainer.timetable.is_out_of_patience()

@@ -229,7 +229,8 @@ def resume(
         raise Completed(
             f"{path} is at epoch {run.trainer.epoch:.2f}, and ",
             Option("max_epochs"),
-            f" is {settings.max_epochs:g}: set a larger value to continue",
+            f" is {settings.max_epochs:g}: set a larger value to continue, or ",
+            Option("max_time"),
         )
     if reason := run.trainer.timetable.reason_to_end():
         set_higher = f" is {settings.patience}: set a larger value, or 0, to continue"

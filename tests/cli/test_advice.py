@@ -57,7 +57,7 @@ def test_updates_advice(updates, B, T, words):
     [
         (1.25, True, ["loss 1.250, 0.051 below the yardstick of 1.301 (6-gram)"]),
         (1.301, False, ["loss 1.301, 0.000 below the yardstick of 1.301 (6-gram)"]),
-        (1.4, True, ["loss 1.400, 0.099 above the yardstick of 1.301 (6-gram)", "train longer"]),
+        (1.4, True, ["loss 1.400, 0.099 above the yardstick of 1.301 (6-gram)", "train longer: COMMAND"]),
         (
             1.4,
             False,
@@ -69,7 +69,7 @@ def test_updates_advice(updates, B, T, words):
     ],
 )
 def test_the_verdict_says_what_would_help(loss, improving, lines):
-    assert verdict(loss, Yardstick(6, 1.301, 9), improving) == lines
+    assert verdict(loss, Yardstick(6, 1.301, 9), improving, "COMMAND") == lines
 
 
 # During training

@@ -151,8 +151,9 @@ def test_the_result_is_compared_with_the_yardstick(cli, home):
     n, loss = re.search(r"^yardstick  (\d\.\d{3}) \((\d)-gram\); uniform 3\.296$", stderr, re.M).group(2, 1)
     (best,) = re.findall(r"validation (\d\.\d{4}) nats", stderr)
     gap = float(best) - float(loss)
+    longer = "minichar train --resume cv --max-time 1"
     compared = f"loss {float(best):.3f}, {gap:.3f} above the yardstick of {loss} ({n}-gram)"
-    assert f"\nresult     {compared}\n           train longer\ngenerate text: " in stderr
+    assert f"\nresult     {compared}\n           train longer: {longer}\ngenerate text: " in stderr
     assert "resumed" in (again := cli("train", "--resume", "--max-epochs", 2, "--no-yardstick").stderr)
     assert f"yardstick  {loss} ({n}-gram)" in again, "the checkpoint has it"
 

@@ -193,9 +193,7 @@ def test_the_error_for_a_wrong_tensor_contains_its_name(tmp_path, make, case):
         read(tensors, header)
     for suffix in SUFFIXES:
         path = write(tmp_path / f"wrong{suffix}", tensors, header)
-        with pytest.raises(
-            MinicharError, match=rf"^{path} is not a model that .* can read: .*{message}"
-        ):
+        with pytest.raises(MinicharError, match=rf"^{path} is not a model that .* can read: .*{message}"):
             load_model(path)
 
 
