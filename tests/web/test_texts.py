@@ -96,6 +96,31 @@ def test_finished_texts_without_a_reader_make_room_the_least_recently_used_first
     asyncio.run(test())
 
 
+def test_a_text_is_kept_for_its_readers_but_not_for_long(monkeypatch):
+    async def test():
+        now, kind = [100.0], {"alternatives": True}
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        texts = Texts(cost(Request.from_json(kind), 600) + OVERHEAD)
+        one, other = (text(length=300, **kind) for _ in range(2))
+        first, _ = add(texts, one), add(texts, other)
+        for each in (one, other):
+            fill(each, 300, "error", "no memory")
+        reader = one.follow(0)
+        assert (await anext(reader)).end == PIECE
+        now[0] += 9.9
+        assert await read(one) == await read(other)
+        with pytest.raises(Busy):
+            add(texts, text(length=600, **kind))
+        now[0] += 0.2
+        third = add(texts, text(length=300, **kind))
+        assert texts.keys() == {first, third}
+        fourth = add(texts, text(length=300, **kind))
+        assert texts.keys() == {third, fourth}
+        assert [update async for update in reader] == [Update("", Details(), PIECE, "closing")]
+
+    asyncio.run(test())
+
+
 def test_readers_wait_for_updates_and_are_told_of_restarts(monkeypatch):
     monkeypatch.setattr(module, "READ_TIMEOUT", 0.01)
 
