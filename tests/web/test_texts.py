@@ -172,6 +172,30 @@ def test_a_job_is_abandoned_after_ten_seconds_without_a_reader(monkeypatch):
     asyncio.run(test())
 
 
+def test_no_job_is_abandoned_because_the_server_was_suspended(model, monkeypatch):
+    """The time until the second check counts as a second, and as none for a client that has just left."""
+    now, pauses, abandoned = [100.0], iter([1.0, 14.0, *15 * [1.0]]), {}
+    queue = InstantQueue(model)
+
+    async def sleep(seconds):
+        now[0] += next(pauses)
+        if now[0] == 115:
+            queue.texts[second].last_used = 114.9
+
+    async def abandon(job_id, text):
+        abandoned[job_id] = now[0]
+        queue.texts.lose(job_id)
+
+    for name in ("queue", "texts"):
+        monkeypatch.setattr(f"minichar.web.{name}.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("minichar.web.queue.asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(queue, "_abandon", abandon)
+    first, second = (add(queue.texts, text()) for _ in range(2))
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(queue._check_regularly())
+    assert abandoned == {first: 124.0, second: 126.0}
+
+
 ROLLUP = Path("/proc/self/smaps_rollup")
 
 
