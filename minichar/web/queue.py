@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
@@ -160,8 +161,14 @@ class JobQueue(ABC):
 
     async def _check_regularly(self) -> None:
         """Cancel abandoned jobs and remove expired texts."""
+        checked = time.monotonic()
         while True:
             await asyncio.sleep(CHECK_INTERVAL)
+            now = time.monotonic()
+            # No client could read while the server was suspended.
+            for text in self.texts.in_progress().values():
+                text.last_used = min(now, text.last_used + now - checked - CHECK_INTERVAL)
+            checked = now
             for job_id, text in self.texts.abandoned().items():
                 await self._abandon(job_id, text)
             if self.texts.expire():

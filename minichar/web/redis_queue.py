@@ -12,6 +12,7 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 
+from minichar.web.details import Details
 from minichar.web.errors import NoSuchJob, Unavailable
 from minichar.web.models import ModelInfo
 from minichar.web.queue import MEMORY, JobQueue
@@ -20,6 +21,7 @@ from minichar.web.store import (
     GROUP,
     UNSEEN_AFTER,
     WORKERS,
+    dump,
     key,
     milliseconds,
     parse,
@@ -27,7 +29,7 @@ from minichar.web.store import (
     redis_errors,
 )
 from minichar.web.texts import KEEP, Text
-from minichar.web.update import ABANDONED_AFTER, READ_TIMEOUT
+from minichar.web.update import ABANDONED_AFTER, READ_TIMEOUT, Update
 
 INTERVAL = 0.02
 """Minimum number of seconds between reads of the new text of all jobs."""
@@ -43,7 +45,7 @@ class RedisQueue(JobQueue):
         retry = Retry(ExponentialBackoff(cap=2, base=0.05), 1)
         connections = pool(redis.asyncio.BlockingConnectionPool, url, retry)
         self.client: Any = redis.asyncio.Redis.from_pool(connections)  # closes them
-        self._queues: dict[str, tuple[float, list[str]]] = {}  # when waiting jobs were read, and which
+        self._queues: dict[str, tuple[float, dict[str, str]]] = {}  # when waiting jobs were read, and which
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
 
@@ -90,17 +92,21 @@ class RedisQueue(JobQueue):
     async def _waiting(self, model: str) -> list[str]:
         if not await self._columns(model):
             raise Unavailable("no worker is available: generation continues when one is started")
-        fetched, jobs = self._queues.get(model, (-READ_TIMEOUT, []))
+        fetched, entries = self._queues.get(model, (-READ_TIMEOUT, {}))
         if time.monotonic() - fetched >= READ_TIMEOUT:
-            stream, last = key("jobs", model), "0"
-            with redis_errors():
-                if await self.client.exists(stream):
-                    groups = await self.client.xinfo_groups(stream)
-                    last = next((each["last-delivered-id"] for each in groups if each["name"] == GROUP), last)
-                entries = await self.client.xrange(stream, f"({last}")
-            jobs = [fields["job"] for _, fields in entries]
-            self._queues[model] = time.monotonic(), jobs
-        return jobs
+            entries = await self._entries(model)
+            self._queues[model] = time.monotonic(), entries
+        return list(entries)
+
+    async def _entries(self, model: str) -> dict[str, str]:
+        """Return the stream entry of each job that no worker has taken, in order."""
+        stream, last = key("jobs", model), "0"
+        with redis_errors():
+            if await self.client.exists(stream):
+                groups = await self.client.xinfo_groups(stream)
+                last = next((each["last-delivered-id"] for each in groups if each["name"] == GROUP), last)
+            entries = await self.client.xrange(stream, f"({last}")
+        return {fields["job"]: entry for entry, fields in entries}
 
     async def _give(self, job_id: str, text: Text) -> None:
         stream = key("jobs", text.request.model)
@@ -144,8 +150,14 @@ class RedisQueue(JobQueue):
         self.texts.lose(job_id)  # a worker cancels the job if no other server reads it either
 
     async def _cancel(self, job_id: str, text: Text) -> None:
-        with redis_errors():  # a worker ends the job within about a second
-            await self.client.set(key("cancelled", job_id), "", px=milliseconds(KEEP))
+        model = text.request.model
+        entry = (await self._entries(model)).get(job_id)
+        with redis_errors():
+            if entry and await self.client.xdel(key("jobs", model), entry):
+                await self.client.xadd(key("text", job_id), dump(Update("", Details(), 0, "cancelled")))
+                await self.client.pexpire(key("text", job_id), milliseconds(KEEP))
+            else:  # a worker ends the job within about a second
+                await self.client.set(key("cancelled", job_id), "", px=milliseconds(KEEP))
 
     async def _read(self) -> None:
         """Add what workers publish to the texts in progress."""

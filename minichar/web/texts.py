@@ -16,6 +16,8 @@ KEEP = 600.0
 """Number of seconds that a finished text is kept after it was last used."""
 KEEP_ALTERNATIVES = 30.0
 """Like `KEEP`, but for texts with alternatives, which take up 20 times as much memory."""
+KEEP_FOR_READERS = 10.0
+"""Seconds after the end of a job during which its text is not removed while it has a reader."""
 OVERHEAD = 8192
 """Approximate memory use of a job, excluding its text, in bytes."""
 
@@ -46,7 +48,7 @@ class Text:
         self.request, self.attempts = request, 0
         self.reason: str | None = None
         self.end, self.readers, self.last_used = request.start, 0, time.monotonic()
-        self.position = "0"
+        self.position, self._ended = "0", 0.0
         self._text, self._error = "", ""
         # Mapped memory is allocated only when written to, and is returned to the operating system when freed.
         length = max(0, request.length - request.start)
@@ -71,7 +73,8 @@ class Text:
         self.end = update.end
         self._restarts += update.restarted
         if update.reason is not None:
-            self.reason, self._error, self.last_used = update.reason, update.error, time.monotonic()
+            self.reason, self._error = update.reason, update.error
+            self._ended = self.last_used = time.monotonic()
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -84,6 +87,11 @@ class Text:
         """End the job, unless it has already ended."""
         self.add(Update("", Details(), self.end, reason, error))
 
+    def discard(self) -> None:
+        """Release the text of a job that has ended. Any remaining readers receive the reason ``closing``."""
+        self.reason, self.end, self._error = "closing", self.request.start, ""
+        self._text, self._details = "", bytearray()
+
     def size(self) -> int:
         """Return the approximate memory use, in bytes. A job in progress reserves it for its whole text."""
         return cost(self.request, self.request.length if self.reason is None else len(self._text))
@@ -91,6 +99,12 @@ class Text:
     def is_unused(self, seconds: float) -> bool:
         """Return whether the text has had no reader for more than this number of seconds."""
         return not self.readers and time.monotonic() - self.last_used > seconds
+
+    @property
+    def is_removable(self) -> bool:
+        """Whether the job has ended and its text has no reader, or only readers that are too slow."""
+        slow = time.monotonic() - self._ended > KEEP_FOR_READERS
+        return self.reason is not None and (slow or not self.readers)
 
     def so_far(self) -> Update:
         """Return the whole text, for another worker that continues it."""
@@ -145,14 +159,12 @@ class Texts(dict[str, Text]):
     def add(self, job_id: str, text: Text) -> None:
         """Add the text of a job, or raise `Busy`.
 
-        If memory is needed, finished texts without a reader are removed, the least recently used first.
+        If memory is needed, finished texts are removed, those without a reader first.
         """
         excess = sum(other.size() for other in self.values()) + text.size() - self.memory
-        removable = [
-            (other_id, other) for other_id, other in self.items() if other.reason and not other.readers
-        ]
+        removable = [item for item in self.items() if item[1].is_removable]
         chosen = []
-        for other_id, other in sorted(removable, key=lambda item: item[1].last_used):
+        for other_id, other in sorted(removable, key=lambda item: (item[1].readers > 0, item[1].last_used)):
             if excess <= 0:
                 break
             excess -= other.size()
@@ -160,7 +172,7 @@ class Texts(dict[str, Text]):
         if excess > 0:
             raise Busy("too many long texts are in progress: try again later")
         for other_id in chosen:
-            del self[other_id]
+            self.pop(other_id).discard()
         self[job_id] = text
 
     def lose(self, job_id: str) -> None:

@@ -96,6 +96,31 @@ def test_finished_texts_without_a_reader_make_room_the_least_recently_used_first
     asyncio.run(test())
 
 
+def test_a_text_is_kept_for_its_readers_but_not_for_long(monkeypatch):
+    async def test():
+        now, kind = [100.0], {"alternatives": True}
+        monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        texts = Texts(cost(Request.from_json(kind), 600) + OVERHEAD)
+        one, other = (text(length=300, **kind) for _ in range(2))
+        first, _ = add(texts, one), add(texts, other)
+        for each in (one, other):
+            fill(each, 300, "error", "no memory")
+        reader = one.follow(0)
+        assert (await anext(reader)).end == PIECE
+        now[0] += 9.9
+        assert await read(one) == await read(other)
+        with pytest.raises(Busy):
+            add(texts, text(length=600, **kind))
+        now[0] += 0.2
+        third = add(texts, text(length=300, **kind))
+        assert texts.keys() == {first, third}
+        fourth = add(texts, text(length=300, **kind))
+        assert texts.keys() == {third, fourth}
+        assert [update async for update in reader] == [Update("", Details(), PIECE, "closing")]
+
+    asyncio.run(test())
+
+
 def test_readers_wait_for_updates_and_are_told_of_restarts(monkeypatch):
     monkeypatch.setattr(module, "READ_TIMEOUT", 0.01)
 
@@ -145,6 +170,30 @@ def test_a_job_is_abandoned_after_ten_seconds_without_a_reader(monkeypatch):
         assert (texts.expire(), [*texts]) == (True, [second])
 
     asyncio.run(test())
+
+
+def test_no_job_is_abandoned_because_the_server_was_suspended(model, monkeypatch):
+    """The time until the second check counts as a second, and as none for a client that has just left."""
+    now, pauses, abandoned = [100.0], iter([1.0, 14.0, *15 * [1.0]]), {}
+    queue = InstantQueue(model)
+
+    async def sleep(seconds):
+        now[0] += next(pauses)
+        if now[0] == 115:
+            queue.texts[second].last_used = 114.9
+
+    async def abandon(job_id, text):
+        abandoned[job_id] = now[0]
+        queue.texts.lose(job_id)
+
+    for name in ("queue", "texts"):
+        monkeypatch.setattr(f"minichar.web.{name}.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("minichar.web.queue.asyncio", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(queue, "_abandon", abandon)
+    first, second = (add(queue.texts, text()) for _ in range(2))
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(queue._check_regularly())
+    assert abandoned == {first: 124.0, second: 126.0}
 
 
 ROLLUP = Path("/proc/self/smaps_rollup")

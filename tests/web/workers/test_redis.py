@@ -102,8 +102,7 @@ def test_requests_without_a_worker_and_invalid_requests(queue, db, redis_url, mo
     assert not db.exists("minichar:2:workers")
 
 
-def test_waiting_jobs(queue, db, redis_url, model, monkeypatch):
-    monkeypatch.setattr("minichar.web.worker.HEARTBEAT_INTERVAL", 0.1)
+def test_waiting_jobs(queue, db, redis_url, model):
     with worker_in_thread(redis_url, model, columns=1) as one:
         running = queue.submit(Request.from_json(LONG))
         wait_for(lambda: one.jobs["toy"])
@@ -115,6 +114,7 @@ def test_waiting_jobs(queue, db, redis_url, model, monkeypatch):
             assert [queue.position(each) for each in (running, job_id)] == [None, 1]
             queue.cancel(job_id)
             assert text_of(queue, job_id) == ("", "cancelled")
+            assert not db.exists(key("cancelled", job_id))
         abandoned = queue.submit(Request.from_json(LONG))
         db.delete(key("seen", abandoned))
         assert wait_for(lambda: published(db, abandoned))[-1].reason == "cancelled"
