@@ -108,7 +108,7 @@ class ProcessQueue(JobQueue):
         self._args = (packed, self._per_worker, pace, logging.getLogger().level)
         self._jobs: dict[str, deque[str]] = {name: deque() for name in models}
         self.processes: list[WorkerProcess] = []
-        self._closing = False
+        self._closing = self._died = False
         self._served = time.monotonic()  # time when a worker that was ready last died
 
     async def start(self) -> None:
@@ -121,6 +121,10 @@ class ProcessQueue(JobQueue):
         if not self._closing:
             self.processes.append(WorkerProcess(self._start, self._args, self._infos, self._received))
 
+    @property
+    def _ready(self) -> bool:
+        return any(worker.ready for worker in self.processes)
+
     async def models(self) -> list[ModelInfo]:
         """Return the available models, default first."""
         return list(self._infos.values())
@@ -132,7 +136,7 @@ class ProcessQueue(JobQueue):
         return sum(len(worker.jobs[model]) for worker in self.processes) + len(self._jobs[model])
 
     async def _waiting(self, model: str) -> list[str]:
-        if not any(worker.ready for worker in self.processes):
+        if self._died and not self._ready:  # at the start, one is ready soon
             raise Unavailable("no worker is available: generation continues when one is started")
         return list(self._jobs[model])
 
@@ -154,6 +158,12 @@ class ProcessQueue(JobQueue):
 
     _abandon = _cancel  # there is no other server
 
+    async def check(self) -> None:
+        """Also raise `Unavailable` if a new request would wait for a worker."""
+        await super().check()
+        if not self._ready:
+            raise Unavailable("no worker is available: try again later")
+
     async def job_counts(self) -> dict[str, int]:
         """Return the number of running and waiting jobs."""
         running = sum(len(jobs) for worker in self.processes for jobs in worker.jobs.values())
@@ -162,8 +172,7 @@ class ProcessQueue(JobQueue):
     @property
     def broken(self) -> bool:
         """Whether there has been no worker for a long time."""
-        ready = any(worker.ready for worker in self.processes)
-        return not ready and time.monotonic() - self._served > BROKEN_AFTER
+        return not self._ready and time.monotonic() - self._served > BROKEN_AFTER
 
     async def close(self) -> None:
         """Stop all workers, and end all readers."""
@@ -204,6 +213,7 @@ class ProcessQueue(JobQueue):
                 self._assign(model)
         elif kind == "died" and not self._closing:
             logging.error("a worker process ended; starting another one")
+            self._died = True
             if worker.ready:
                 self._served = time.monotonic()
             self.processes.remove(worker)

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from web_helpers import LONG, client_of
+from web_helpers import LONG, client_of, wait_for
 
 from minichar import MinicharError
 from minichar.web.access import read_keys
@@ -44,7 +44,7 @@ def test_api_keys(queue, tmp_path, monkeypatch):
     (tmp_path / "keys").write_text("secret\nother\n\n")
     with client_of(queue, per_client=1, keys=read_keys(tmp_path / "keys")) as client:
         for path in ("/", "/page.js", "/healthz", "/readyz"):
-            assert client.get(path).status_code == 200
+            wait_for(lambda path=path: client.get(path).status_code == 200)
         wrong = ("Bearer x", "Basic c2VjcmV0", "Bearer", "é")
         for headers in ({}, *({"Authorization": value} for value in wrong)):
             for method, path in (

@@ -94,7 +94,7 @@ def test_models_and_health(send):
     (model,) = send("GET", "/api/models").json["models"]
     assert (model["name"], model["vocabulary"]) == ("toy", CHARACTERS)
     assert send("GET", "/healthz").json == {"status": "ok"}
-    assert send("GET", "/readyz").json == {"status": "ready"}
+    wait_for(lambda: send("GET", "/readyz").json == {"status": "ready"})
     assert send("GET", "/api/openapi.json").json == OPENAPI
 
 

@@ -147,10 +147,32 @@ def test_jobs_wait_while_no_worker_runs(model, sampled):
             response.event()
             assert events_of(response.event()).all[0][2] == {"what": "no_worker"}
             wait_for(lambda: client.get("/healthz").json == {"status": "broken"})
-            assert client.get("/healthz").status_code == 503
+            assert [client.get(path).status_code for path in ("/healthz", "/readyz")] == [503, 503]
             allowed.append(True)
             assert events_of(response).text == sampled(50)
             assert client.get("/healthz").status_code == 200
+
+
+def test_a_server_is_ready_when_its_first_worker_is(model):
+    """Until then, jobs wait in the queue, and no reader is told that no worker runs."""
+    allowed = threading.Event()
+
+    class Late(InThread):
+        def run(self):
+            allowed.wait(TIMEOUT)
+            super().run()
+
+    with client_of(local_queue({"toy": model}, start=Late)) as client:
+        try:
+            response = client.post("/api/generate", json={"length": 5})
+            response.event()
+            assert events_of(response.event()).all[0][2] == {"what": "waiting", "position": 1}
+            refused = client.get("/readyz")
+            assert (refused.status_code, refused.json["code"]) == (503, "unavailable")
+        finally:
+            allowed.set()
+        assert events_of(response).all[-1][2]["reason"] == "length"
+        assert client.get("/readyz").status_code == 200
 
 
 def test_readers_end_when_the_server_stops_without_a_worker(model):

@@ -115,6 +115,7 @@ def test_waiting_jobs(queue, db, redis_url, model):
             queue.cancel(job_id)
             assert text_of(queue, job_id) == ("", "cancelled")
             assert not db.exists(key("cancelled", job_id))
+            assert db.pttl(key("text", job_id)) > 0
         abandoned = queue.submit(Request.from_json(LONG))
         db.delete(key("seen", abandoned))
         assert wait_for(lambda: published(db, abandoned))[-1].reason == "cancelled"
