@@ -269,7 +269,7 @@ def test_access_log(model, caplog):
 def test_job_is_cancelled_if_its_client_disconnects(port, queue, monkeypatch):
     with request(port, "POST", "/api/generate", {"length": 20000}) as response:
         job = Events(response).until("begin")[2]["job"]
-    assert ask(queue, "job_counts")["running"] == 1
+    wait_for(lambda: ask(queue, "job_counts")["running"] == 1)
     monkeypatch.setattr(texts, "ABANDONED_AFTER", 0.2)
     wait_for(lambda: ask(queue, "job_counts")["running"] == 0)
     with request(port, "GET", f"/api/generate/{job}") as response:
