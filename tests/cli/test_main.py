@@ -370,6 +370,7 @@ def test_user_error_is_one_line_with_status_1(cli, failing, error, words):
 def test_out_of_memory(refused, monkeypatch, command, advice):
     errors = {"": MemoryError(), " (Unable to allocate 15 TiB)": MemoryError("Unable to allocate 15 TiB")}
     called = import_module(f"minichar.cli.{command.split()[0]}").command
+    monkeypatch.setattr("minichar.cli.options.OPENED", [])
     for shown, error in errors.items():
         monkeypatch.setattr(called, "callback", partial(fail, error))
         assert refused(*command.split()) == f"Error: out of memory{shown}{advice}"
