@@ -3,6 +3,8 @@ from secrets import token_hex
 
 import pytest
 
+pytest.importorskip("starlette")
+
 from minichar.web.responses import encode
 
 
