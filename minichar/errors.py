@@ -143,7 +143,7 @@ class Refused(Exception):
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Convert `OSError` and `Refused` to a `MinicharError` that names a file, which should be `what`."""
+    """Convert `OSError` and `Refused` to a `MinicharError` that names the file and what it should be."""
     try:
         yield
     except OSError as error:

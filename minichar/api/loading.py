@@ -27,7 +27,7 @@ def load(
         An ``.npz``, ``.safetensors`` or ``.pt`` file, or a directory of checkpoints.
     device : str
         Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (the
-        CPU, because each step of generating text is small).
+        CPU, because generation steps are too small for a GPU).
     vocabulary : Vocabulary, optional
         Vocabulary for a PyTorch state dict saved without one.
 

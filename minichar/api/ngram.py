@@ -1,4 +1,4 @@
-"""`minichar.ngram_loss`, the loss that a table of counts reaches."""
+"""`minichar.ngram_loss`, the loss of an n-gram model."""
 
 import numpy as np
 

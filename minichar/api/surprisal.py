@@ -12,7 +12,7 @@ LONGEST = 10_000
 LARGEST = 6.0
 """Surprisal in nats that is displayed in the strongest colour."""
 SIGNS = {"\n": "↵\n", "\t": "⇥\t"}
-"""Visible signs for control characters, which would otherwise have no background."""
+"""Visible symbols for control characters, which would otherwise have no background."""
 
 
 class Surprisal(np.ndarray):

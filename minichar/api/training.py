@@ -52,7 +52,7 @@ def train(
         order). The default is Python's bundled help text or, with `resume`, the run's training text.
     device : str
         Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (an
-        NVIDIA GPU if training steps are large, otherwise the CPU; with `resume`, the type of device that
+        NVIDIA GPU if the model is large, otherwise the CPU; with `resume`, the type of device that
         was used before).
     progress : bool
         Whether to print notes about the text, a progress line (losses in nats per character, speed and
@@ -73,8 +73,8 @@ def train(
         returned model does not use TF32. Like `device`, `tf32` is not stored in checkpoints, so pass it
         again when you resume a run.
     chunk_kernel : bool
-        Whether an NVIDIA GPU may run all time steps of a layer in one kernel, which has been executed on the
-        CPU only and never timed. ``minichar train --help-all`` lists the conditions. Like `device`,
+        Whether an NVIDIA GPU may run all time steps of a layer in one kernel, which has been executed only
+        on the CPU and never timed. ``minichar train --help-all`` lists the conditions. Like `device`,
         `chunk_kernel` is not stored in checkpoints.
     **options
         Options of ``minichar train`` (the fields of `Settings`), for example ``model="gru"``,

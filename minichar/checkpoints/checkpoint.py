@@ -115,7 +115,7 @@ def load(path: Path, backend: Backend = CPU) -> CharRNN:
 
 
 def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, TrainingState]:
-    """Return the model and training state stored in a checkpoint. Having no training state is an error."""
+    """Return the model and training state stored in a checkpoint. A missing training state is an error."""
     with open_archive(path) as archive:
         model = _model(archive, backend)
         training, history = _training(archive), _history(archive)

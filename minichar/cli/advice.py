@@ -11,7 +11,7 @@ OVERFITTING = 0.15
 UNDERFITTING = 0.02
 """Gap between validation and training loss, in nats, below which a model may be underfitting."""
 STALE = 3
-"""Number of evaluations without a new lowest validation loss after which the loss has stopped improving."""
+"""Number of evaluations without a new lowest validation loss after which the loss is on a plateau."""
 EARLY = 0.1
 """Fraction of a run, at its start, in which overfitting is not reported: the learning rate is still high."""
 MUCH_DROPOUT = 0.25
@@ -80,9 +80,9 @@ def fit_advice(
 
 
 def verdict(loss: float, yardstick: Yardstick, is_improving: bool, longer: str) -> list[str]:
-    """Return a line that compares a run's lowest loss with the yardstick and, if it is higher, what helps.
+    """Return a line that compares a run's lowest loss with the yardstick and, if it is higher, adds advice.
 
-    `longer` is the command that trains longer.
+    `longer` is the command that trains for longer.
     """
     gap = loss - yardstick.loss
     compared = f"{abs(gap):.3f} {'above' if gap > 0 else 'below'} the yardstick of {yardstick}"

@@ -2,7 +2,7 @@
 
 A lesson lists the functions in a tuple ``WRITE``: by name, or as ``module.name`` if they belong to a module
 of the engine. To grade them, the lesson's tests run with functions that call the reader's version and the
-original with the same arguments and compare the results. The tests use the results of the original.
+original with the same arguments and compare the results. The tests continue with the original's results.
 """
 
 import ast
@@ -148,7 +148,7 @@ def grade(lesson: Lesson, path: Path) -> dict[str, Grade]:
 
 
 def compared(yours: Callable[..., Any], original: Callable[..., Any], grade: Grade) -> Callable[..., Any]:
-    """Return a function that calls both versions, notes the first difference, and returns the original's."""
+    """Return the original function, wrapped to call both versions and note the first difference."""
     running = False
 
     def both(*arguments: Any, **options: Any) -> Any:
@@ -185,7 +185,7 @@ def compared(yours: Callable[..., Any], original: Callable[..., Any], grade: Gra
 
 
 def copied(value: Any) -> Any:
-    """Copy arrays, also in lists and tuples."""
+    """Copy arrays, including those in lists and tuples."""
     if isinstance(value, list | tuple):
         return type(value)(map(copied, value))
     return value.copy() if isinstance(value, np.ndarray) else value

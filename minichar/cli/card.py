@@ -119,7 +119,7 @@ def licence(model: CharRNN, settings: Settings | None) -> str:
     if settings and settings.data is None:
         known = [DATASETS["pydocs"]]
     for dataset in known:
-        return f"The training text, {dataset.name} ({dataset.source}), has the licence: {dataset.licence}."
+        return f"Licence of the training text, {dataset.name} ({dataset.source}): {dataset.licence}."
     return (
         "The model can reproduce passages of its training text, whose licence minichar does not know. "
         "Replace this paragraph with the licences of the text and of the model before you publish it."

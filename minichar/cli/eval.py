@@ -101,7 +101,7 @@ comparison = group("Comparison")
     default="val",
     type=OneOf(PARTS),
     help="Split to evaluate on: training, validation or test. A file that was specified with --val or --test "
-    "in training is evaluated as a whole.",
+    "during training is evaluated as a whole.",
 )
 @reading(
     "--start",
@@ -135,7 +135,7 @@ comparison = group("Comparison")
     "--novelty",
     metavar="FILE",
     type=PATH,
-    help="Instead of the evaluation, compare the text in this file, or - for stdin, with the training text "
+    help="Instead of evaluating, compare the text in this file, or - for stdin, with the training text "
     "or --data: print the longest run of characters that both contain, and how much of the text is in such "
     "runs of more than 20 characters.",
 )

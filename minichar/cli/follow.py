@@ -22,13 +22,13 @@ from minichar.pictures.terminal import chart
 from minichar.terminal import say, unescaped
 
 INTERVAL = 1.0
-"""Time between two checks for new checkpoints, in seconds."""
+"""Time between checks for new checkpoints, in seconds."""
 HEIGHT = 12
 """Height of the plotting area in lines. The whole plot fits a terminal with 24 lines."""
 
 
 def follow(folder: Path, width: int) -> None:
-    """Plot the newest run in a directory until no process saves checkpoints there any more."""
+    """Plot the newest run in a directory until no process is saving checkpoints there."""
     drawn, before = 0, None
     try:
         while True:

@@ -51,7 +51,7 @@ SIZES = ("--rnn-size", "--batch-size", "--seq-length", "--num-samples", "--colum
 
 
 class LocalPath(click.Path):
-    """Path that is not empty, which `pathlib` would treat as the current directory, and not a URL."""
+    """Path that is neither empty nor a URL; `pathlib` would treat an empty path as the current directory."""
 
     def __init__(self, **checks: bool) -> None:
         super().__init__(path_type=Path, **checks)
@@ -333,7 +333,7 @@ devices = click.option(
     show_default=True,
     metavar="DEVICE",
     callback=open_for_training,
-    help="cpu, gpu, gpu:N, opencl or opencl:N. auto: an NVIDIA GPU for large steps, else the CPU.",
+    help="cpu, gpu, gpu:N, opencl or opencl:N. auto: an NVIDIA GPU for large models, else the CPU.",
 )
 """The ``--device`` option for commands that choose a device. They receive a tuple of open backends."""
 tf32 = click.option(
@@ -356,8 +356,8 @@ chunk_kernel = click.option(
     show_default=True,
     help="On an NVIDIA GPU, run all time steps of a layer in one kernel. This applies to the cells lstm, gru "
     "and rnn with 64, 128 or 256 hidden units in float32, without layer normalisation, scheduled sampling "
-    "and state resets within the text. For 256 units, the GPU needs compute capability 9.0. The kernel has "
-    "been executed on the CPU only and never timed. Like --device, this option is not stored in checkpoints: "
+    "or state resets within the text. For 256 units, the GPU needs compute capability 9.0. The kernel has "
+    "been executed only on the CPU and never timed. Like --device, this option is not stored in checkpoints: "
     "repeat it with --resume.",
 )
 """The ``--chunk-kernel`` option."""

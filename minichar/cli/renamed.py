@@ -22,7 +22,7 @@ LAST = ("target", ">")
 
 
 def by_name(table: Mapping[str, T]) -> dict[str, T]:
-    """Return a table with a key for each of the names in a key of `table`."""
+    """Return `table` with each key, a list of names, split into one key per name."""
     return {name: value for names, value in table.items() for name in names.split()}
 
 
@@ -87,7 +87,7 @@ RENAMED = by_name(
         "v": "--version",
     }
 )
-"""Names for options, and minichar's names for them, of which the first that the command has is used.
+"""Names for options, and minichar's names for them. The first one that the command has is used.
 
 A name without dashes is that of a positional argument, and ``>`` is the standard output.
 """
@@ -130,7 +130,7 @@ BY_VALUE: Mapping[str, Forms] = by_name(
 )
 """The forms of options whose replacement depends on the value, or that are dropped.
 
-A form applies only if the command has the option in it.
+A form applies only if the command has the option that the form contains.
 """
 
 NOTES = by_name(
@@ -169,7 +169,7 @@ EXPLAINED = by_name(
 )
 """What to use instead of options that have no single replacement.
 
-An explanation applies only if the command has all options in it, except for those in backquoted commands.
+An explanation applies only if the command has all options that it mentions outside backquoted commands.
 """
 
 

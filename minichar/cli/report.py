@@ -40,7 +40,7 @@ If other programs use the same cores, the time of a single chunk can be many tim
 SAMPLE_AFTER = 10.0
 """Time in seconds after which a line of text is generated even if the model has not been evaluated yet."""
 LONGER = 3
-"""How many times as long to train again if the loss is above the yardstick."""
+"""Factor by which to extend a run if its loss is above the yardstick."""
 
 
 def sample_line(model: CharRNN, seed: int) -> str:
@@ -165,7 +165,7 @@ class Report:
         return lines
 
     def comparison(self) -> list[str]:
-        """Return the line with the losses that need no network, if there is validation text."""
+        """Return the line with the yardstick and the uniform baseline, if there is validation text."""
         if (yardstick := self.trainer.yardstick) is None:
             return []
         counted = yardstick.counted

@@ -140,7 +140,7 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     "--metrics-port",
     type=Integer(1, 65535),
     metavar="PORT",
-    help="Additional port, on the same address, at which /metrics needs no API key.",
+    help="Additional port, on the same address, on which /metrics needs no API key.",
 )
 def command(
     checkpoints: tuple[Path, ...],

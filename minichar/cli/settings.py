@@ -62,7 +62,7 @@ OPTIONS = (
         is_eager=True,
         callback=list_recipes,
         help="quick, laptop, best: choose the options for 3, 15 or 60 minutes on one core. "
-        f"char-rnn: use the original's. {LIST}: show all.",
+        f"char-rnn: use char-rnn's options. {LIST}: show all.",
     ),
     text(
         "--data",
@@ -156,7 +156,7 @@ OPTIONS = (
         "--max-time",
         type=Minutes(),
         metavar="MINUTES",
-        help="Choose the options for a run of this many minutes on this machine, and end it in time. "
+        help="Choose the options for a run of this many minutes on this machine, and stop at the limit. "
         "0: no limit.",
     ),
     training(
@@ -169,7 +169,7 @@ OPTIONS = (
         "--batch-size",
         auto=click.INT,
         metavar="B",
-        help="Sequences per batch. More are faster per character but make fewer updates.",
+        help="Sequences per batch. Larger batches are faster per character but make fewer updates.",
     ),
     training(
         "--seq-length", auto=click.INT, metavar="T", help="Time steps per chunk in truncated backpropagation."

@@ -27,7 +27,7 @@ LINES, MOST_LINES = 100, 10_000
 ITEMS = 0.95
 """Minimum fraction of the lines of a list that are items (`is_item`)."""
 DISTINCT = 0.5
-"""Minimum fraction of distinct lines in a list. Logs and words of a text in order usually have fewer."""
+"""Minimum fraction of distinct lines in a list. Logs and texts with one word per line usually have fewer."""
 DIGITS = 0.2
 """Maximum fraction of digits in a list. Measurements have more."""
 WORDS = 4

@@ -15,7 +15,7 @@ NAME = re.compile(r"auto|cpu|(gpu|opencl)(:\d+)?")
 SYNONYMS = {"cuda": "gpu", "nvidia": "gpu"}
 AUTO_CPU = "device auto: cpu, because {}; to use a GPU, add --device gpu"
 """Note that states why ``auto`` selects the CPU, whatever the size of the model."""
-SMALL_STEPS = "each step is small"
+SMALL_STEPS = "each step is too small"
 """Reason to generate or evaluate a single stream on the CPU.
 
 Each step is a few small operations, and a GPU takes longer to launch a small operation than to execute it.

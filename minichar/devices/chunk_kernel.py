@@ -67,7 +67,7 @@ class Shape:
 
     @property
     def threads(self) -> int:
-        """The number of threads per block: a multiple of 128 per gate, so that all have as many weights."""
+        """The number of threads per block: a multiple of 128 per gate, to divide the weights evenly."""
         group = 128 * self.counts.gates
         return THREADS // group * group
 
@@ -95,7 +95,7 @@ class Shape:
 
 
 def has_kernel(xp: ModuleType, index: int, cell: str, H: int) -> bool:
-    """Return whether a cell with H units has a kernel, and GPU `index` the clusters and memory for it."""
+    """Return whether a cell with H units has a kernel, and whether GPU `index` supports it."""
     if cell not in KERNELS or H not in CLUSTERS:
         return False
     attribute, shape = xp.cuda.runtime.deviceGetAttribute, Shape(cell, H)
@@ -183,7 +183,7 @@ class ChunkKernel:
         steps : slice
         W : array, (gates · H, K+1)
         dh_above : array, (n, H, B)
-            Gradient with respect to h at each step, except for what comes from the later ones of these steps.
+            Gradient with respect to h at each step, excluding contributions from later steps of this call.
         du, da : array, (n, gates · H, B)
             The results: gradient of the product that multiplies h and, if the cell has two, of the other one.
             These and `dh_above` are from `Backend.zeros_of_steps`, with the same T.

@@ -1,4 +1,4 @@
-"""Compile element-wise functions that also use means over the units to one kernel each.
+"""Compile each element-wise function that also uses means over the units into one kernel.
 
 A function is called once with a `Value` in place of each array. Each operation adds one line of CUDA C, which
 computes the value for the N units of a thread. The threads of a block share the units of one gate and

@@ -52,13 +52,13 @@ def float64(xp: ModuleType, i: Array, k0: Array, k1: Array) -> tuple[tuple[Array
 
 
 def drop(xp: ModuleType, i: Array, k0: Array, k1: Array, p: Array, value: Array) -> tuple[tuple[Array, ...]]:
-    """Return 0 with probability p (a float32), and otherwise `value`, four times for each counter."""
+    """Return four values for each counter: 0 with probability p (a float32), and otherwise `value`."""
     (numbers,) = float32(xp, i, k0, k1)
     return (tuple((u >= p) * value for u in numbers),)
 
 
 def bernoulli(xp: ModuleType, i: Array, k0: Array, k1: Array, p: Array) -> tuple[tuple[Array, ...]]:
-    """Return True with probability p (a float64), and otherwise False, twice for each counter."""
+    """Return two values for each counter: True with probability p (a float64), and otherwise False."""
     (numbers,) = float64(xp, i, k0, k1)
     return (tuple(u < p for u in numbers),)
 

@@ -3,8 +3,8 @@
     a = W_h @ h + W_x @ [x; 1]    the second product is computed for a block of steps at once
 
 A lane is a function that runs a part of the network over a block of steps: the products of inputs, the steps
-of a layer, dropout, or their backward passes. A device can run the lanes at the same time, each on another
-block. The layers are those of `minichar.engine.layer`, which runs the same equations step by step.
+of a layer, dropout, or their backward passes. A device can run the lanes at the same time, each on a
+different block. The layers are those of `minichar.engine.layer`, which runs the same equations step by step.
 """
 
 from collections.abc import Callable, Sequence
@@ -88,7 +88,7 @@ class LayerInBlocks:
             product.multiply_inputs(steps)
 
     def forward(self, steps: slice) -> None:
-        """Run the steps, after `multiply_inputs`."""
+        """Run the steps. Call `multiply_inputs` first."""
         for t in range(steps.start, steps.stop):
             self.layer.step(t)
 
@@ -148,7 +148,7 @@ class ProductInBlocks:
 class LayerInKernel(LayerInBlocks):
     """Runs a layer with a kernel of the device (docs/chunk-kernel.md).
 
-    The kernel runs the steps of a chunk if they are given several at a time and no state is reset. Otherwise,
+    The kernel runs the steps of a chunk if several are passed at a time and no state is reset. Otherwise,
     the layer runs one step after another.
 
     Attributes
@@ -164,7 +164,7 @@ class LayerInKernel(LayerInBlocks):
         self.other = next(others, self.products[0])
 
     def forward(self, steps: slice) -> None:
-        """Run the steps, after `multiply_inputs`."""
+        """Run the steps. Call `multiply_inputs` first."""
         start, stop, layer = steps.start, steps.stop, self.layer
         self.in_kernel = layer.keep is None and stop - start > 1 and (start == 0 or self.in_kernel)
         if not self.in_kernel:

@@ -4,7 +4,7 @@ from minichar.errors import Refused
 
 
 class Budget:
-    """The amount of memory or computation left for reading a file, and why the file is refused beyond it."""
+    """The memory or computation left for reading a file, and the reason to give if it is exceeded."""
 
     def __init__(self, amount: int, why: str) -> None:
         self.left, self.why = amount, why

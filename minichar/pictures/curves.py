@@ -13,7 +13,7 @@ from minichar.text.ngram import Yardstick, yardstick_of
 
 
 class Curve(NamedTuple):
-    """The history of a run, its name in the legend, and what is compared with it. Unknown values are None."""
+    """The history of a run, its name in the legend, and other values to show. Unknown values are None."""
 
     name: str
     history: History
@@ -38,5 +38,5 @@ def read_curve(path: Path, name: str) -> Curve:
 
 
 def yardsticks(curves: Iterable[Curve]) -> list[Yardstick]:
-    """Return the yardsticks of the curves, each of them once."""
+    """Return the yardsticks of the curves, without duplicates."""
     return list(dict.fromkeys(curve.yardstick for curve in curves if curve.yardstick))

@@ -23,9 +23,9 @@ FIXED = (
     *("eval_val_every", "max_val_chunks", "sample_every", "checkpoint_dir", "savefile", "keep"),
     *("checkpoint_every", "max_time", "title"),
 )
-"""Options that cannot be searched because they change the validation text or do not affect the loss."""
+"""Options that cannot be searched over because they change the validation text or do not affect the loss."""
 TYPES = {name: kind for name, (kind, _) in declared(Settings).items() if name not in FIXED}
-"""The type of each option that can be searched."""
+"""The type of each option that can be searched over."""
 TRUTH = {"true": True, "false": False}
 LOG = ":log"
 
@@ -76,13 +76,13 @@ def parse(text: str, renamed: Mapping[str, str] | None = None) -> Dimension:
     name = written.strip().lstrip("-").replace("-", "_")
     option = Option(name)
     if name in FIXED:
-        raise MinicharError(option, " cannot be searched: set it to one value for the whole sweep")
+        raise MinicharError(option, " cannot be searched over: set it to one value for the whole sweep")
     if name not in TYPES:
         similar = (renamed or {}).get(name)
         suggestion = f"; did you mean {similar!r}?" if similar else did_you_mean(name, TYPES)
-        raise MinicharError(f"there is no option {brief(written)} to search{suggestion}")
+        raise MinicharError(f"there is no option {brief(written)} to search over{suggestion}")
     if not equals:
-        raise MinicharError(option, " has no values to search: use, for example, rnn_size=64,128")
+        raise MinicharError(option, " has no values to search over: use, for example, rnn_size=64,128")
     body = values.removesuffix(LOG)
     log, is_range = body != values, ".." in body
     asked = Option("search", text)
@@ -130,7 +130,7 @@ def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:
     names = [each.name for each in space]
     for name in names:
         if name in given or names.count(name) > 1:
-            raise MinicharError(Option(name), " is specified more than once: search it, or set one value")
+            raise MinicharError(Option(name), " is specified more than once: search over it or set it")
     first = {**given, **{each.name: each.values[0] for each in space}}
     for each in space:
         for value in each.values:
@@ -149,5 +149,5 @@ def combination(space: Sequence[Dimension], n: int) -> dict[str, Any]:
 
 
 def values_of(space: Iterable[Dimension], trial: Any) -> dict[str, Any]:
-    """Return the values of the searched options in an Optuna trial."""
+    """Return the values of the varied options in an Optuna trial."""
     return {each.name: each.suggest(trial) for each in space}

@@ -55,7 +55,7 @@ class Ended:
     state : {"complete", "pruned", "failed", "unfinished"}
         Unfinished trials are resumed before new trials are started.
     values : dict
-        The values of the searched options.
+        The values of the varied options.
     loss : float or None
         Lowest validation loss.
     error : str

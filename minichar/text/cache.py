@@ -1,7 +1,7 @@
 """Cache the ids of large texts in the user's cache directory.
 
-Each cached text is one file, which contains a line of JSON, the ids, and a checksum. It is found by the size
-and the digest of the text, not by the text's path. A missing or corrupted file is not an error: the text is
+Each cached text is one file, which contains a line of JSON, the ids, and a checksum. It is looked up by the
+size and the digest of the text, not by its path. A missing or corrupted file is not an error: the text is
 encoded again. A forged file can supply the ids of a different text, but not invalid ids.
 """
 

@@ -50,7 +50,7 @@ class Corpus:
     notes : tuple of str
         Messages for the user about changes to the text and possible problems.
     val, test : Corpus or None
-        The validation and test texts that are in files of their own, with the same vocabulary.
+        The validation and test texts that are in separate files, with the same vocabulary.
     """
 
     ids: NDArray[np.unsignedinteger]
@@ -65,7 +65,7 @@ class Corpus:
 
     @property
     def texts(self) -> dict[str, Corpus]:
-        """The texts by name: "data", and "val" and "test" if these are in files of their own."""
+        """The texts by name: "data", and "val" and "test" if these are in separate files."""
         texts = {"data": self, "val": self.val, "test": self.test}
         return {name: text for name, text in texts.items() if text}
 

@@ -36,7 +36,7 @@ BLOCK = 1 << 20
 class Novelty:
     """What a text shares with a training text.
 
-    ``text[start : start + length]`` is a longest run, of which there can be several. `copied` is the number
+    ``text[start : start + length]`` is a longest run; there can be several. `copied` is the number
     of characters in shared runs of more than `LONG` characters.
     """
 

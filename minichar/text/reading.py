@@ -105,7 +105,7 @@ class Source:
             yield piece
 
     def count(self, counts: NDArray[np.int64], changes: Counter[str]) -> int:
-        """Add the number of each code point to `counts`, ``(0x110000,)``; return the number of characters.
+        """Count each code point in `counts`, ``(0x110000,)``, and return the number of characters.
 
         `changes` is as in `pieces`, but byte-order marks that the decoder removes are also counted. Files
         that start with a UTF-8 byte-order mark but are read in another encoding are counted under "UTF-8

@@ -81,7 +81,7 @@ def separator_ids(separator: str, vocabulary: Vocabulary) -> NDArray[np.unsigned
 
 
 def count_separators(ids: NDArray[np.integer], separator: NDArray[np.integer]) -> Iterator[int]:
-    """Yield the number of separators, ``(m,)`` ids, in each block of text. Separators can overlap."""
+    """Yield how often the separator, ``(m,)`` ids, occurs in each block of text; it can overlap itself."""
     m = len(separator)
     if not m:
         return

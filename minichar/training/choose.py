@@ -1,9 +1,9 @@
 """Choose the options that the user leaves to minichar, to suit the text and the time.
 
-`CHOOSERS` has a function for each option. It receives the `Facts` about the text and the time, and the
-settings, in which the options that precede it in the table have been chosen. Each value is a smooth or finely
-stepped function of the length of the text, the number of distinct characters and the time: a text that is
-slightly longer is treated slightly differently.
+`CHOOSERS` has a function for each option, which receives the `Facts` about the text and the time, and the
+settings chosen by the functions before it. Each value is a smooth or finely stepped function of the length of
+the text, the number of distinct characters and the time: a text that is slightly longer is treated slightly
+differently.
 
 The values are based on the trials in docs/measured/trials.
 """
@@ -52,19 +52,19 @@ LARGE_V, D = 256, 64
 """Vocabularies of more than `LARGE_V` characters use embeddings of size `D`, unless tied."""
 
 READ, DROPOUT, STEEPNESS, MOST = 8, 0.1, 0.1, 0.3
-"""Models overfit more, the more weights they have per character of the text and the more often they read it.
-If that product is `READ`, the dropout probability is `DROPOUT`. It rises by `STEEPNESS` for every
-factor of e, to at most `MOST`. If a run has fewer epochs than are useful, it is lower in proportion, also
-where characters are rare."""
+"""Overfitting increases with the number of weights per character of text and with the number of epochs. If
+the product of both is `READ`, the dropout probability is `DROPOUT`. It rises by `STEEPNESS` for every factor
+of e, to at most `MOST`. If a run has fewer epochs than are useful, the probability is reduced in proportion,
+even if characters are rare."""
 
 RATE, RATES = 8e-3, {"lstm": 2e-2, "rnn": 5e-3}
 """Learning rates. `RATES` are for models with at most two layers and without layer normalisation."""
 WARMUP, LONGEST = 0.1, 200
-"""Part of a run in which the learning rate rises, and the maximum number of steps that this takes."""
+"""Fraction of a run in which the learning rate rises, and the maximum number of steps that this takes."""
 PATIENCE = 10
 """Number of evaluations without improvement after which a run ends."""
 STEPS_PER_VAL_CHUNK = 8
-"""Number of training steps between evaluations, per validation chunk.
+"""Number of training steps between evaluations for each validation chunk that an evaluation uses.
 
 Evaluating a validation chunk and a training chunk takes about as long as 0.8 training steps, so evaluations
 that are at least this many steps apart take at most a tenth of the training time.
@@ -106,7 +106,7 @@ class Facts:
         return RARE_UNITS if self.are_rare else UNITS * (self.N / SHORT) ** 0.25
 
     def longest_T(self, B: int) -> int:
-        """Return the longest usual sequence length that leaves out little of the text."""
+        """Return the longest T, from `SHORTEST_T` to `USUAL_T`, that leaves out little of the text."""
         left_out = {T: self.split(B, T).left_out for T in range(USUAL_T, SHORTEST_T - 1, -1)}
         enough = (T for T in left_out if left_out[T] <= ALLOWED * self.N)
         return next(enough, min(left_out, key=left_out.__getitem__))
@@ -127,7 +127,7 @@ def config_of(settings: Settings, V: int) -> Config:
 
 
 def masking(settings: Settings) -> dict[str, Any]:
-    """Return the dropout and DropConnect probabilities. They are 0 as long as they have not been chosen."""
+    """Return the dropout and DropConnect probabilities. They are 0 until they have been chosen."""
     return {"dropout": settings.dropout or 0.0, "weight_drop": settings.weight_drop}
 
 
@@ -179,7 +179,7 @@ def choose_seq_length(facts: Facts, settings: Settings) -> int:
 
 
 def choose_rnn_size(facts: Facts, settings: Settings) -> int:
-    """Return H, the number of hidden units per layer: the most that are useful and can read enough."""
+    """Return H, the number of hidden units per layer: the most that are useful and leave enough time."""
 
     def suits(H: int) -> bool:
         sized = replace(settings, rnn_size=H)
@@ -202,7 +202,7 @@ def choose_embedding(facts: Facts, settings: Settings) -> int:
 
 
 def choose_max_epochs(facts: Facts, settings: Settings) -> float:
-    """Return the number of epochs in the time that are useful, to three significant digits."""
+    """Return the number of useful epochs that fit into the time, to three significant digits."""
     useful = facts.useful_epochs * facts.N / (settings.batch_size * settings.seq_length)
     return float(f"{min(facts.steps(settings), useful) / facts.epoch(settings):.3g}")
 
@@ -237,7 +237,7 @@ def choose_learning_rate(facts: Facts, settings: Settings) -> float:
 
 
 def choose_warmup(facts: Facts, settings: Settings) -> float:
-    """Return the part of the run in which the learning rate rises, to three significant digits."""
+    """Return the fraction of the run in which the learning rate rises, to three significant digits."""
     steps = settings.max_epochs * facts.epoch(settings)
     return float(f"{min(WARMUP, LONGEST / steps):.3g}")
 

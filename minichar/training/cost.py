@@ -8,9 +8,8 @@ The network has L layers of H units with G gates, V distinct characters and P we
 matrix products. The first term is the time for element-wise functions, including the time to call them. The
 second is the time to update the weights and for matrix products.
 
-e and p are 1 on the nominal machine, one idle core of a recent processor. The constants are a fit to measured
-times of 31 combinations of sizes and cells.
-`Speed` holds their values for another machine.
+e and p are 1 on the nominal machine, one idle core of a recent processor. The constants were fitted to
+the measured times of 31 combinations of sizes and cells. `Speed` holds their values for another machine.
 """
 
 from collections.abc import Sequence
@@ -24,9 +23,9 @@ from minichar.engine.config import Config
 CALLS, UNIT, LOGIT = 23e-6, 5.1e-9, 2.1e-9
 """Seconds per layer and time step (A), per gate of a unit (E) and per logit (F)."""
 UPDATE, PRODUCT = 20e-9, 5.1e-11
-"""Seconds to update a weight (C), and to multiply with one in the forward and the backward pass (D)."""
+"""Seconds to update a weight (C), and to multiply by one in the forward and the backward pass (D)."""
 SELECTED = ("embedding.E", "layer1.Wx")
-"""Weights of which a character selects a column, without a matrix product."""
+"""Weights from which a character selects a column, without a matrix product."""
 NORMALISED = 5
 """Number of gates that take as long as layer normalisation."""
 

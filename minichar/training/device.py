@@ -25,8 +25,8 @@ STEPS = 10
 ENOUGH = 2.0
 """Total duration, in seconds, of the timed steps after which no further steps are timed."""
 LARGE = 8e-5
-"""Time of the computations of a layer and a time step, in seconds on the nominal machine, from which a step
-is large. This is an estimate, because no GPU has been measured.
+"""Minimum time per layer and time step of a large step, in seconds on the nominal machine, excluding function
+calls. This is an estimate, because no GPU has been measured.
 """
 
 Chosen = tuple[Backend, list[str]]
@@ -40,7 +40,8 @@ def suited(devices: Sequence[Backend], config: Config, B: int) -> Chosen:
     one, two = (NOMINAL.step(config, B, T) for T in (1, 2))
     large = two - one - CALLS * config.num_layers >= LARGE * config.num_layers
     device = devices[-1 if large else 0]
-    return device, [f"device auto: {device.name}, because each step is {'large' if large else 'small'}"]
+    size = "large enough" if large else "too small"
+    return device, [f"device auto: {device.name}, because each step is {size} for a GPU"]
 
 
 def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:

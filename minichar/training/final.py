@@ -1,6 +1,6 @@
 """Evaluate the best checkpoint of a run on the whole of its validation and test files.
 
-Losses that are published for a benchmark are those of all characters of such a file, read as one stream.
+Published losses for a benchmark cover all characters of such a file, read as one stream.
 Evaluations during training read a validation file as B streams, without the characters after the last chunk.
 """
 

@@ -18,7 +18,7 @@ from minichar.training.text import lay_out, lay_out_to_train
 SMALL, LARGE = 64, 256
 """Numbers of hidden units with which the speed is measured."""
 TRAINING = 0.8
-"""Part of the remaining time that is used for training steps. Evaluations take up to a tenth, and so does the
+"""Fraction of the remaining time used for training steps. Evaluations take up to a tenth, and so does the
 yardstick."""
 LEAST = 1.0
 """Minimum time for training steps, in seconds."""
@@ -34,8 +34,8 @@ def plan(
 ) -> tuple[Settings, Backend, list[str]]:
     """Return the options of a new run, its device, and at most one note that explains the choice of device.
 
-    With a time limit, the options are chosen for the time that is left on this device and otherwise for that
-    of the recipe on the nominal machine. The time limit counts from `started`, as measured by
+    With a time limit, the options are chosen for the time that is left on this device; otherwise, for the
+    recipe's time on the nominal machine. The time limit counts from `started`, as measured by
     `time.monotonic`.
     """
     budget = nominal = time_left(settings, started)
@@ -78,7 +78,7 @@ def measured(
 ) -> TimeBudget:
     """Return the same time with the speed of `device`, as measured by rank 0.
 
-    Two sizes of the network are measured or, if its size is given, only this one.
+    Two sizes of the network are measured or, if its size is given, only that one.
     """
 
     def measure() -> TimeBudget:

@@ -39,8 +39,8 @@ class Saver:
         Checkpoint saved between evaluations. The next save between evaluations overwrites this file, and any
         other save deletes it.
     obsolete : list of Path
-        Checkpoints that are no longer needed. They are deleted after each save; what cannot be deleted, for
-        example because another program has opened the file on Windows, is tried again after the next one.
+        Checkpoints that are no longer needed. They are deleted after each save. If that fails, for
+        example because another program has opened the file on Windows, it is retried after the next save.
     """
 
     def __init__(self, directory: Path, name: str, keep: int, write: Write) -> None:

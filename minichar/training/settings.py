@@ -47,7 +47,7 @@ class Settings:
 
     `eval_val_every` is measured in chunks (optimiser steps), `max_epochs` and `learning_rate_decay_after` in
     epochs, `patience` in evaluations, and `max_time` in minutes. None lets minichar choose: the evaluation
-    interval while it trains (`Timetable`), and all other values before (`minichar.training.choose`). If
+    interval during training (`Timetable`), and all other values before it (`minichar.training.choose`). If
     `patience` or `max_val_chunks` is 0, there is no limit. If `keep` is 0, all checkpoints are kept. If
     `epoch_reset` is True, each epoch starts from a zero state. `reset_on` is the string that separates
     documents (`minichar.text.resets`), or an empty string if there is none. If `val` is None, the validation

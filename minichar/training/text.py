@@ -140,7 +140,7 @@ def where_reset(corpus: Corpus, settings: Settings) -> str:
 
 
 def what_is_left_out(corpus: Corpus, split: Split) -> str:
-    """Return a phrase that states how much of the text is in no chunk."""
+    """Return a phrase that states how much of the text is not in any chunk."""
     share = split.left_out / sum(len(text.ids) for text in (corpus, corpus.val) if text)
     where = {"columns": "the text", "tail": "each split", "files": "each text"}[split.how]
     return f"{counted(split.left_out, 'character')} ({share:.1%}) left out at the end of {where}"

@@ -10,7 +10,7 @@ AUTOMATIC = 120.0
 """Seconds between evaluations within an epoch if `eval_val_every` is None and evaluations are fast."""
 TRAINING = 9
 """Minimum training time between automatic evaluations in an epoch, and between any evaluation and the one at
-the time limit, as a multiple of evaluation time."""
+the time limit, as a multiple of the duration of an evaluation."""
 RESERVED = 0.25
 """Maximum fraction of the time limit that is reserved for the last evaluation."""
 

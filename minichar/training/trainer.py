@@ -61,8 +61,8 @@ class Trainer:
         Chunks for training and validation.
     settings : Settings
     origin : dict
-        ``path`` and ``digest`` of the training text and, under ``val`` and ``test``, of texts in files of
-        their own. Stored in checkpoints so that changes to the texts are detected when the run is resumed.
+        ``path`` and ``digest`` of the training text and, under ``val`` and ``test``, of texts in separate
+        files. Stored in checkpoints so that changes to the texts are detected when the run is resumed.
     run_id : str
         Identifies the run in its checkpoints (`minichar.checkpoints.choosing.Record`).
     resumed : TrainingState, optional
@@ -193,8 +193,8 @@ class Trainer:
         Raises
         ------
         MinicharError
-            At once, if checkpoints cannot be saved to the directory. While events are taken, if the loss is
-            not finite or has exploded (`EXPLODED`), or a checkpoint cannot be saved.
+            Immediately, if checkpoints cannot be saved to the directory; during iteration, if the loss is not
+            finite or has exploded (`EXPLODED`), or a checkpoint cannot be saved.
         """
         directory = self.settings.checkpoint_dir
         self.team.lead(lambda: check_directory(directory, self.checkpoint_bytes))
@@ -328,8 +328,7 @@ class Trainer:
         Returns
         -------
         Evaluation
-            The result of all processes on the chunks up to the first one after which it is late. At least one
-            chunk is evaluated.
+            The result of all processes, on the chunks that were evaluated before time ran out: at least one.
         bool
             Whether these are all chunks.
         """

@@ -1,4 +1,4 @@
-"""Who may send a request, and as which client it counts."""
+"""Decide whether to accept a request, and which client it counts towards."""
 
 import asyncio
 import hmac
@@ -29,17 +29,17 @@ class Access:
     """The rules of a server."""
 
     keys: Sequence[str] = ()
-    """API keys, one of which every API request must include. If empty, no key is required."""
+    """API keys. Every API request must include one of them; if there are none, no key is required."""
     hosts: Sequence[str] = ()
     """Host names to accept, in addition to IP addresses and ``localhost``; ``*`` to accept any name."""
     trusted: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network] = ()
     """Addresses of proxies whose X-Forwarded-For header is trusted."""
     metrics_port: int | None = None
-    """Port at which ``/metrics`` needs no key. At other ports, it is not served without one."""
+    """Port on which ``/metrics`` needs no key. On other ports, it is not served without one."""
     _warned = False
 
     async def check(self, scope: Scope, address: str) -> tuple[str, bool]:
-        """Return the client as which a request counts, and whether it may read the metrics.
+        """Return the client that a request counts towards, and whether it may read the metrics.
 
         Raise `Refused` or `HTTPException` if the request is rejected.
         """
@@ -93,7 +93,7 @@ class Access:
         if not self._warned:
             self._warned = True
             logging.warning(
-                "%s sends X-Forwarded-For, which is ignored, so that all its clients count as one: "
+                "%s sends X-Forwarded-For, which is ignored, so all its clients count as one: "
                 "if it is your proxy, use --trusted-proxy",
                 peer,
             )
@@ -133,7 +133,7 @@ def is_address(name: str) -> bool:
 
 
 def read_keys(path: Path) -> list[str]:
-    """Read ASCII API keys from a file, one per line. Raise `MinicharError` if it has others or none."""
+    """Read ASCII API keys from a file, one per line. Raise `MinicharError` if there are others or none."""
     keys = read_text(path).split()
     if not keys:
         raise MinicharError(f"{path} contains no API key: write one key per line")

@@ -63,7 +63,7 @@ class Connection(H11Protocol):
     waiting_since: float
     """Time at which the client began to send the current request, or at which the connection became idle."""
     progress: float
-    """Time of the last check that found that the client takes its response, or that there is none."""
+    """Time of the last check that found the client receiving its response, or no response pending."""
     unsent: float
     """Number of unsent bytes at that check."""
     incomplete: int
@@ -72,7 +72,7 @@ class Connection(H11Protocol):
     """Whether the method of the current request is HEAD."""
 
     def connection_made(self, transport: Any) -> None:
-        """Begin to wait for a request."""
+        """Start waiting for a request."""
         super().connection_made(transport)
         self.waiting_since = self.progress = time.monotonic()
         self.unsent, self.incomplete, self.head = math.inf, 0, False
@@ -107,7 +107,7 @@ class Connection(H11Protocol):
             self.transport.abort()
 
     def on_response_complete(self) -> None:
-        """Begin to wait for the next request."""
+        """Start waiting for the next request."""
         self.waiting_since = time.monotonic()
         self._count(0)
         super().on_response_complete()
@@ -117,7 +117,7 @@ class Connection(H11Protocol):
         self.incomplete = incomplete
 
     def resume_writing(self) -> None:
-        """Note that the client has taken most of what was unsent."""
+        """Record that the client has received most of the unsent bytes."""
         self.unsent = math.inf
         super().resume_writing()
 

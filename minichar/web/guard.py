@@ -1,4 +1,4 @@
-"""What every request passes before it reaches a route, and every response on its way back.
+"""Middleware that checks every request, and completes and logs every response.
 
 Requests: the client's address, the Host header, the API key. Responses: security headers, the count of
 responses, and one line in the access log.

@@ -12,11 +12,11 @@ PUBLISH_INTERVAL = 0.05
 """Minimum number of seconds between updates of a job."""
 MAX_UPDATES = 1000
 """Approximate maximum number of updates per second, for all jobs of a scheduler combined. Publishing an
-update takes two processes longer than generating a character."""
+update involves two processes and takes longer than generating a character."""
 
 
 class Job:
-    """Text generation for one request, of which other workers have `published` some characters.
+    """Text generation for one request. Other workers may already have `published` some characters.
 
     Characters that readers already have, `known`, are generated again, but not published. `end` is the number
     of characters that are known or have been taken, and `reason` why the job ended.

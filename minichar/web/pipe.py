@@ -60,7 +60,7 @@ class PipeLink(Link):
         except (EOFError, OSError):
             pass
         except Exception:
-            logging.exception("unexpected error: the worker ends")
+            logging.exception("unexpected error: the worker exits")
         self.closed.set()
 
     def send(self, *message: Any) -> None:
@@ -86,7 +86,7 @@ class PipeLink(Link):
             self._stops.pop(job_id, None)
 
     def unwanted(self, job_ids: Sequence[str]) -> list[str]:
-        """Return the jobs that have been cancelled or that nobody reads."""
+        """Return the jobs that have been cancelled or have no readers."""
         return [job_id for job_id in job_ids if (stop := self._stops.get(job_id)) and stop.is_set()]
 
 
@@ -100,7 +100,7 @@ def pack(model: CharRNN) -> Packed:
 
 
 def unpack(packed: Packed) -> CharRNN:
-    """Return the model whose parts `pack` has returned."""
+    """Return the model, given the parts returned by `pack`."""
     config, vocabulary, flat, details = packed
     parameters = Parameters(config.shapes(), str(flat.dtype))
     parameters.flat[...] = flat
@@ -108,7 +108,7 @@ def unpack(packed: Packed) -> CharRNN:
 
 
 def run(pipe: Connection, models: dict[str, Packed], columns: int, pace: float, level: int) -> None:
-    """Run a worker until the server closes it or exits. Ctrl-C is left to the server."""
+    """Run a worker until the server closes it or exits. The server handles Ctrl-C."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         logging.basicConfig(level=level, format=FORMAT)

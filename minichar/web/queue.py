@@ -51,7 +51,7 @@ class JobQueue(ABC):
 
     @abstractmethod
     async def _waiting(self, model: str) -> list[str]:
-        """Return the jobs that wait for a worker, in order. Raise `Unavailable` if there is no worker."""
+        """Return the jobs waiting for a worker, in order. Raise `Unavailable` if there is no worker."""
 
     @abstractmethod
     async def _give(self, job_id: str, text: Text) -> None:
@@ -138,10 +138,10 @@ class JobQueue(ABC):
                 yield update
 
     async def join(self, job_id: str) -> None:  # noqa: B027
-        """Note that a client begins to read the text of a job in progress."""
+        """Record that a client has started reading the text of a job in progress."""
 
     async def leave(self, job_id: str) -> None:  # noqa: B027
-        """Note that a client has stopped to read a job's text. It is cancelled if it has no other reader."""
+        """Record that a client has stopped reading a job's text. A job without readers is cancelled."""
 
     async def position(self, job_id: str) -> int | None:
         """Return the position, from 1, of a job in its model's queue, or None if the job is not waiting."""

@@ -30,7 +30,7 @@ class RedisLink(Link):
         self._checked: dict[str, float] = {}
 
     def announce(self, announcement: str, running: Mapping[str, Sequence[str]]) -> None:
-        """Announce the worker, keep its jobs, and remove waiting jobs that nobody reads."""
+        """Announce the worker, renew its claims on jobs, and remove waiting jobs without readers."""
         with redis_errors():
             with self.client.pipeline() as pipeline:
                 if announcement:
@@ -114,7 +114,7 @@ class RedisLink(Link):
             self._taken.pop(job_id, None)
 
     def unwanted(self, job_ids: Sequence[str]) -> list[str]:
-        """Return the jobs that have been cancelled or that nobody reads."""
+        """Return the jobs that have been cancelled or have no readers."""
         if not job_ids:
             return []
         keys = [key(kind, job_id) for kind in ("seen", "cancelled") for job_id in job_ids]
@@ -133,7 +133,7 @@ class RedisLink(Link):
                 raise
 
     def _remove_abandoned(self, model: str) -> None:
-        """Cancel waiting jobs that nobody reads, so that they do not fill the queue."""
+        """Cancel waiting jobs without readers, so that they do not fill the queue."""
         stream = key("jobs", model)
         (group,) = (group for group in self.client.xinfo_groups(stream) if group["name"] == GROUP)
         waiting = self.client.xrange(stream, f"({group['last-delivered-id']}")

@@ -50,7 +50,7 @@ class RedisQueue(JobQueue):
         self._closing = False
 
     async def start(self) -> None:
-        """Begin to add what workers publish to `texts`."""
+        """Start adding what workers publish to `texts`."""
         await super().start()
         self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._keep_reading())]
         with suppress(Unavailable):  # the reason is logged
@@ -118,7 +118,7 @@ class RedisQueue(JobQueue):
                 await pipeline.execute()
 
     async def check(self) -> None:
-        """Also write to Redis: if it is full, it answers, but rejects this."""
+        """Also write to Redis: if it is full, it responds but rejects writes."""
         await super().check()
         with redis_errors():
             await self.client.set(key("check", ""), "", px=milliseconds(KEEP))
@@ -190,7 +190,7 @@ class RedisQueue(JobQueue):
             self.texts.lose(job_id)
 
     async def _keep_reading(self) -> None:
-        """Record regularly that jobs have readers, and lose jobs that Redis has lost."""
+        """Regularly record that jobs have readers, and drop jobs that Redis has lost."""
         while not self._closing:
             await asyncio.sleep(ABANDONED_AFTER / 4)
             jobs = [job_id for job_id, text in self.texts.in_progress().items() if text.readers]

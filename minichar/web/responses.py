@@ -76,8 +76,8 @@ def _parts(texts: list[str], iterators: list[Iterator[list[Any]]]) -> Iterator[s
 class Stream(Response):
     """A response whose parts are generated while it is sent.
 
-    Each part is generated when the client has taken most of the parts before it. If the client disconnects,
-    no further parts are generated. `close` is called at the end, even if the response fails.
+    Each part is generated when the client has received most of those before it. If the client disconnects, no
+    further parts are generated. `close` is called at the end, even if the response fails.
     """
 
     def __init__(

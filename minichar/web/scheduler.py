@@ -1,9 +1,9 @@
 """Run all jobs for a model in one thread, as columns of two batches.
 
-Jobs are generated at a steady pace in one batch. A job that is still reading its prompt or generating text
+Jobs generate text at a steady pace in one batch. A job that is still reading its prompt or generating text
 that its readers already have runs in the other one, as fast as possible. That batch uses the time that the
-first one leaves, and at least `SHARE` of the time that the first one takes. Jobs that catch up therefore
-neither speed up nor hold up the others.
+first one leaves, and at least `SHARE` of the time that the first one takes. Jobs that are catching up
+therefore neither speed up nor delay the others.
 """
 
 import logging
@@ -26,7 +26,7 @@ from minichar.web.texts import return_memory
 RETRY_DELAY = 0.1
 """Seconds to wait after an unexpected error, which may occur again at once."""
 SHARE = 0.25
-"""Time for jobs that catch up, relative to the time for the others, if both want to use the whole core."""
+"""Time for jobs that are catching up, relative to that for the others, if both could use the whole core."""
 
 
 class Scheduler:
@@ -136,7 +136,7 @@ class Scheduler:
             return False
 
     def _step(self, batch: Streams) -> None:
-        """Generate a character of each job in a batch, and remove completed jobs."""
+        """Generate a character for each job in a batch, and remove completed jobs."""
         generating, ids, scores = batch.step()
         characters, news = self.model.vocabulary.characters, False
         details = self._details(generating, ids, scores)

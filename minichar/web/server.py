@@ -37,10 +37,10 @@ GRACE = 2
 MIN_STREAMS = 600
 """The server allows at least this many concurrent streams, regardless of `--columns` and `--queue`."""
 BACKLOG = 1024
-"""Maximum number of connections that wait to be accepted."""
+"""Maximum number of connections waiting to be accepted."""
 ACCEPTED = 32
-"""Maximum number of connections to accept before other events are handled. If there are no file descriptors,
-asyncio tries, and reports the error, as often."""
+"""Maximum number of connections to accept before other events are handled. If file descriptors run out,
+asyncio tries this many times and reports each error."""
 
 
 class Server(uvicorn.Server):
@@ -79,7 +79,7 @@ class Server(uvicorn.Server):
         super().__init__(config)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to accept connections."""
+        """Start accepting connections."""
         asyncio.get_running_loop().set_exception_handler(self._handle)
         await super().startup(sockets)
         if self.should_exit or not sockets:  # the queue cannot be started
@@ -100,7 +100,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     def _handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Handle an error that asyncio reports. It tries again to accept connections after a second."""
+        """Handle an error that asyncio reports. It tries to accept connections again after a second."""
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             log_regularly("cannot accept connections: too many open files; raise the limit (ulimit -n)")

@@ -38,9 +38,9 @@ class Text:
     last_used : float
         Time at which the job ended or its last reader left, as measured by ``time.monotonic()``.
     attempts : int
-        Number of workers that have started the job. Those that made progress count as one.
+        Number of workers that have started the job. All that made progress together count as one.
     position : str
-        The last entry that was read of the text's stream in Redis. It belongs to this object: if the text is
+        The last entry read from the text's stream in Redis. It belongs to this object: if the text is
         lost and requested again, it is read from the beginning.
     """
 
@@ -79,7 +79,7 @@ class Text:
         self._changed = asyncio.Event()
 
     def begin(self) -> None:
-        """Count a worker that starts the job. Workers that make progress do not add up."""
+        """Count a worker that starts the job. All workers that made progress together count as one."""
         self.attempts = 2 if self.attempts and self.end > self._begun else self.attempts + 1
         self._begun = self.end
 
@@ -133,7 +133,7 @@ class Text:
             self.last_used = time.monotonic()
 
     def _news(self, after: int, told: int) -> Update | None:
-        """Return the next update for a reader that has been told of some of the restarts, if there is one.
+        """Return the next update for a reader that has been notified of `told` restarts, if there is one.
 
         If the request asks for alternatives, the update is limited to `PIECE` characters, because its details
         take up much more memory while they are sent to a slow client.
@@ -181,7 +181,7 @@ class Texts(dict[str, Text]):
             text.finish("closing")
 
     def expire(self) -> bool:
-        """Remove finished texts that have not been used for long, and return whether there were any."""
+        """Remove finished texts that have expired, and return whether there were any."""
         expired = [
             job_id
             for job_id, text in self.items()
@@ -203,6 +203,6 @@ class Texts(dict[str, Text]):
 
 
 def return_memory() -> None:
-    """Give freed memory back. glibc would otherwise keep it for later use; other C libraries do not."""
+    """Return freed memory to the system. glibc would otherwise keep it; other C libraries do not."""
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

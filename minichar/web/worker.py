@@ -82,7 +82,7 @@ class Link(ABC):
 
     @abstractmethod
     def unwanted(self, job_ids: Sequence[str]) -> list[str]:
-        """Return the jobs that have been cancelled or that nobody reads."""
+        """Return the jobs that have been cancelled or have no readers."""
 
 
 @contextmanager
@@ -142,7 +142,7 @@ class Worker:
         return time.monotonic() - min(self._published, self._announced) <= HEARTBEAT_TIMEOUT
 
     def _send_heartbeats(self, on_ready: Callable[[], None], publisher: threading.Thread) -> None:
-        """Announce this worker until it stops, and keep its jobs until they have ended."""
+        """Announce this worker until it stops, and renew its claims on jobs until they have ended."""
         models = [asdict(info) for info in self.infos.values()]
         announcement = json.dumps({"models": models, "columns": self.columns})
         while publisher.is_alive():

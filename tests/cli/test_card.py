@@ -90,7 +90,7 @@ def test_the_licence_of_a_known_text(card, home, name):
     }
     save("toy.npz", model)
     text, _ = card("toy.npz")
-    assert f"{name} ({DATASETS[name].source}), has the licence: {DATASETS[name].licence}." in text
+    assert f"{name} ({DATASETS[name].source}): {DATASETS[name].licence}." in text
 
 
 def test_markdown_in_a_title_or_a_sample_is_escaped(card, checkpoint, train):

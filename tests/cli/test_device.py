@@ -124,13 +124,15 @@ class TestAuto:
         """Return a function that sets how long a step of a large size takes, in seconds per time step."""
         return partial(monkeypatch.setattr, "minichar.training.device.LARGE")
 
-    @pytest.mark.parametrize(("limit", "size", "name"), [(0, "large", "gpu:0"), (1, "small", "cpu")])
+    @pytest.mark.parametrize(
+        ("limit", "size", "name"), [(0, "large enough", "gpu:0"), (1, "too small", "cpu")]
+    )
     def test_trains_and_evaluates_on_the_device_for_the_size_and_says_why(
         self, run, large, limit, size, name
     ):
         large(limit)
         trained = run(*TRAIN)
-        note = f"device auto: {name}, because each step is {size}\n"
+        note = f"device auto: {name}, because each step is {size} for a GPU\n"
         assert trained.stderr.count("device auto") == trained.stderr.count(note) == 1
         assert (", on gpu:0: Double, 8 GB\n" in trained.stderr) == (name == "gpu:0")
         evaluated = run("eval", trained.stdout.strip())
@@ -163,8 +165,8 @@ class TestAuto:
     @pytest.mark.parametrize(
         ("command", "options", "why"),
         [
-            ("sample", ("--length", "20", "--seed", "5", "--num-samples", "2"), "each step is small"),
-            ("eval", ("--split", "whole"), "each step is small"),
+            ("sample", ("--length", "20", "--seed", "5", "--num-samples", "2"), "each step is too small"),
+            ("eval", ("--split", "whole"), "each step is too small"),
             ("eval", ("--split", "whole", "--block", "8"), "blocks are not timed"),
         ],
     )

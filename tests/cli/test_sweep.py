@@ -158,7 +158,7 @@ def test_signals_after_the_last_trial_are_ignored(cli, home, optuna, monkeypatch
     ("words", "status", "message"),
     [
         ((), 2, "nothing to search over: try --search learning_rate=1e-3..2e-2:log"),
-        (("--search", "lr=1e-3..1e-2"), 1, "no option 'lr' to search; did you mean 'learning_rate'?"),
+        (("--search", "lr=1e-3..1e-2"), 1, "no option 'lr' to search over; did you mean 'learning_rate'?"),
         (("--search", "rnn_size=4,8", "--val-frac", 0), 1, "--val-frac 0 is too small: use a larger"),
         (("--space", "absent.toml"), 1, "search space absent.toml: No such file or directory\n"),
         (

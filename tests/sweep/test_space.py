@@ -24,8 +24,8 @@ def test_parse(text, expected):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("rnn_sise=64", "there is no option 'rnn_sise' to search; did you mean 'rnn_size'?"),
-        ("rnn_size", "--rnn-size has no values to search"),
+        ("rnn_sise=64", "there is no option 'rnn_sise' to search over; did you mean 'rnn_size'?"),
+        ("rnn_size", "--rnn-size has no values to search over"),
         ("rnn_size=64,x", "--rnn-size is 'x'; it must be an integer"),
         ("rnn_size=8,", "--search rnn_size=8, has an empty value: write the list without spaces, for"),
         ("dropout=0.5..0.5", "--search dropout=0.5..0.5 is not a range from a smaller to a larger number"),
@@ -35,7 +35,7 @@ def test_parse(text, expected):
         ("dropout=auto..0.5", "--search dropout=auto..0.5 is not a range from a smaller to a larger number"),
         ("num_layers=auto,2", "--num-layers is 'auto'; it must be an integer"),
         ("tied=auto,true", "--tied is 'auto'; it must be true or false"),
-        ("val_frac=0.1,0.2", "--val-frac cannot be searched: set it to one value"),
+        ("val_frac=0.1,0.2", "--val-frac cannot be searched over: set it to one value"),
     ],
 )
 def test_invalid_dimensions(text, message):

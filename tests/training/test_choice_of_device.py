@@ -33,8 +33,8 @@ def test_a_gpu_is_used_if_steps_are_large():
     for H, layers in ((8, 9), (64, 2), (128, 2), (1024, 1)):
         device, (note,) = suited([CPU, other], Config(65, rnn_size=H, num_layers=layers), 20)
         found.append(device)
-        size = "large" if device is other else "small"
-        assert note == f"device auto: {device.name}, because each step is {size}"
+        size = "large enough" if device is other else "too small"
+        assert note == f"device auto: {device.name}, because each step is {size} for a GPU"
     assert found == [CPU, CPU, other, other]
 
 
@@ -122,4 +122,5 @@ def test_a_run_on_the_chosen_device_is_the_same(tmp_path):
     take(alone, 5)
     take(chosen, 5)
     np.testing.assert_array_equal(alone.model.parameters.flat, chosen.model.parameters.flat)
-    assert begin(settings, CPU, Other()).notes[-1] == "device auto: cpu, because each step is small"
+    note = "device auto: cpu, because each step is too small for a GPU"
+    assert begin(settings, CPU, Other()).notes[-1] == note

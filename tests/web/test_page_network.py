@@ -125,7 +125,7 @@ def test_page_says_that_it_is_offline(visit, network, sampled):
     page.context.set_offline(True)
     network.lose()
     expect(page.locator("#status")).to_have_text(
-        "You are offline. The page goes on when you are connected again."
+        "You are offline. Generation resumes when you are back online."
     )
     expect(page.locator("#status")).to_have_class("error")
     page.context.set_offline(False)

@@ -35,7 +35,7 @@ def writing(visit, port):
 
 def test_tab_accepts_a_suggestion_and_is_no_trap(writing):
     page, expected = writing
-    expect(page.get_by_role("textbox", name="Write here")).to_have_text("rain")
+    expect(page.get_by_role("textbox", name="Type here")).to_have_text("rain")
     expect(page.locator("#writing")).to_have_accessible_description(page.locator("#hint").text_content())
     expect(page.locator("#hint")).to_contain_text("Tab accepts, Escape dismisses.")
     expect(page.locator("#reading")).to_have_text(f"Suggestion: {expected[24:124]}")
@@ -108,7 +108,7 @@ def test_write_at_the_end_of_a_text(visit, port):
 def test_write_where_the_surprisal_is_not_shown(visit, port):
     page = coloured(visit, port, n=200, temperature=0.8)
     page.uncheck("#surprisal")
-    expect(page.locator("#hint")).to_contain_text("Click anywhere in the text and write.")
+    expect(page.locator("#hint")).to_contain_text("Click anywhere in the text and type.")
     page.click("#text [data-i='7']")
     expect(page.locator("#writing + [data-i='7']")).to_be_attached()
     page.keyboard.press("Escape")

@@ -64,7 +64,7 @@ export function begin(request, { replace = false, address, missing = false } = {
   return run();
 }
 
-// End the text before position i, and change its request so that it goes on with characters.
+// End the text before position i, and change its request so that it continues with characters.
 export function replaceFrom(i, characters, length) {
   const { request, text, details } = state;
   cancel(state);
@@ -103,7 +103,7 @@ export function keepOnly(n) {
   updateButtons();
 }
 
-// Stop because the page is being left. The text goes on when the visitor returns.
+// Stop because the page is being left. Generation resumes when the visitor returns.
 export function leave() {
   for (const reader of [detailsReader, state, other]) cancel(reader);
   keepText();

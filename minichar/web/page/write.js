@@ -1,12 +1,12 @@
 // Lets the visitor write inside the text. What they write replaces the rest of it, and what the model suggests after a
-// pause is how the text goes on: Tab accepts the suggestion, Escape dismisses it.
+// pause is how the text continues: Tab accepts the suggestion, Escape dismisses it.
 
 import { fillDetails, keepOnly, lengthened, replaceFrom, run, stop } from "./generate.js";
 import { $, state, t } from "./state.js";
 import { closeEditor, explain, openEditor, redrawAfterEditor } from "./text.js";
 import { keepText, newText } from "./texts.js";
 
-const PAUSE = 400; // milliseconds without a change until the model goes on
+const PAUSE = 400; // milliseconds without a change until the model continues
 const END = "\u200b"; // takes no space; without it, browsers would add a second newline to one at the end
 
 const editor = document.createElement("span"); // it takes text from input methods too, unlike the text around it
@@ -20,7 +20,7 @@ editor.setAttribute("aria-describedby", "hint");
 let position = null; // of the first character that is written; null if the editor is closed
 let length = 0; // of the text that is suggested
 let changed = false;
-let timer = null; // until the model goes on
+let timer = null; // until the model continues
 
 const written = () => Array.from(editor.textContent.replaceAll(END, ""));
 const suggestion = () => state.text.slice(position + written().length);
