@@ -17,8 +17,8 @@ def ngram_loss(train: str, val: str, n: int | None = None) -> float:
     Parameters
     ----------
     train, val : str
-        The training text, of which at most 5 million characters are counted, and the text to predict, of
-        which at most 1 million characters are used.
+        The training text (at most 5 million characters are counted) and the text to predict (at most
+        1 million characters are used).
     n : int, optional
         From 1 to 8. By default, the n with the lowest loss.
 

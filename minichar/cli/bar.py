@@ -23,7 +23,7 @@ CLEAR_LINE = "\r\x1b[K"
 
 
 class ProgressLine:
-    """A line on standard error that is redrawn in place. It fits the terminal, and is shown only on one."""
+    """A line on standard error that is redrawn in place, shown only on a terminal and cut to its width."""
 
     def __init__(self, hidden: bool) -> None:
         self.hidden = hidden or not sys.stderr.isatty()

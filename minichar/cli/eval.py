@@ -144,7 +144,7 @@ comparison = group("Comparison")
     default=True,
     help="Also print the loss of the best n-gram model of the training split on a held-out split.",
 )
-@click.option("--quiet", is_flag=True, help="Hide the progress bar and how much of the text is left out.")
+@click.option("--quiet", is_flag=True, help="Hide the progress bar and the note on text that is left out.")
 @devices
 @click.pass_context
 def command(

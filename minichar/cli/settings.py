@@ -62,7 +62,7 @@ OPTIONS = (
         is_eager=True,
         callback=list_recipes,
         help="quick, laptop, best: choose the options for 3, 15 or 60 minutes on one core. "
-        f"char-rnn: use char-rnn's options. {LIST}: show all.",
+        f"char-rnn: use char-rnn's options. {LIST}: show all recipes.",
     ),
     text(
         "--data",

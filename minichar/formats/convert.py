@@ -268,7 +268,7 @@ def _lost(model: CharRNN, dropped: bool, to: str, dtype: str) -> Iterator[str]:
         return
     for name, p in (("dropout", model.config.dropout), ("weight drop", model.config.weight_drop)):
         if p:
-            yield f"{name} {p:g} is used only in training, so it is stored only in the metadata"
+            yield f"{name} {p:g} is used only during training, so it is stored only in the metadata"
     if model.config.embedding:
         yield "the embedding is folded into the input weights of the first layer"
     if model.vocabulary.unknown:

@@ -19,7 +19,7 @@ extends the text. The id of a server-sent event is the total number of character
 
 **Batching.** A `Scheduler` runs all jobs for one model as columns of two batches. In one of them, a step
 takes at least ``1/pace`` seconds so that a single client cannot monopolise the CPU. A job that is processing
-its prompt or regenerating known text runs in the other one, which has a time budget of its own.
+its prompt or regenerating known text runs in the other one, which has its own time budget.
 
 **Streaming.** A worker publishes the first and last characters of a `Job` immediately, and the others every
 `PUBLISH_INTERVAL` seconds, or less often while many jobs are running (`MAX_UPDATES`). A reader specifies how

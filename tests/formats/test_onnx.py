@@ -93,7 +93,7 @@ def test_the_metadata_contains_vocabulary_and_configuration(saved, onnx):
     assert header["vocabulary"] == {"characters": model.vocabulary.characters, "unknown": True}
     assert header["details"] == model.details
     assert [note.split(":")[0] for note in converted.notes] == [
-        "dropout 0.25 is used only in training, so it is stored only in the metadata",
+        "dropout 0.25 is used only during training, so it is stored only in the metadata",
         "the last id is the unknown token",
     ]
 

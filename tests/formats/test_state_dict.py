@@ -153,8 +153,8 @@ def test_a_gru_with_the_reset_before_the_matrix_product_is_rejected(saved):
 def test_notes_mention_what_the_tensors_do_not_contain(saved, suffix):
     _, path = saved(dropout=0.25, weight_drop=0.2, embedding=3, unknown=True)
     assert convert(path, path.with_suffix(suffix)).notes == (
-        "dropout 0.25 is used only in training, so it is stored only in the metadata",
-        "weight drop 0.2 is used only in training, so it is stored only in the metadata",
+        "dropout 0.25 is used only during training, so it is stored only in the metadata",
+        "weight drop 0.2 is used only during training, so it is stored only in the metadata",
         "the embedding is folded into the input weights of the first layer",
         "the last id is the unknown token: exclude it when sampling",
     )
