@@ -368,10 +368,11 @@ def test_only_platforms_that_have_run_minichar_are_claimed():
 
 
 def test_options_in_the_docs_exist():
-    context = click.Context(main)
+    context = click.Context(main, **main.context_settings)
     commands = [main, *(main.get_command(context, name) for name in COMMANDS)]
     commands += [below for command in commands[1:] for below in getattr(command, "commands", {}).values()]
-    options = " ".join(name for command in commands for name in options_of(click.Context(command)))
+    contexts = [click.Context(command, parent=context) for command in commands]
+    options = " ".join(name for context in contexts for name in options_of(context))
     for path in DOCUMENTS:
         text = re.sub(
             r"^.*(?:pip|uvx|pytest|redis-server|tests/stress|tests/gpu|twine|podman|systemctl|#SBATCH).*$"

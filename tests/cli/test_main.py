@@ -237,9 +237,10 @@ def test_options_of_other_programs_are_answered_with_the_command_to_use(cli, giv
 def test_the_command_to_use_has_no_unknown_option():
     """Every name in the tables is answered by some command, and every printed command can be parsed."""
     names, answered = {*RENAMED, *BY_VALUE, *EXPLAINED}, set()
+    parent = click.Context(main, **main.context_settings)
     for name in COMMANDS:
         for words, command in subcommands(name).items():
-            ctx = click.Context(command, info_name=words[-1])
+            ctx = click.Context(command, info_name=words[-1], parent=parent)
             options = options_of(ctx)
             for key, value in product(names, ([], ["0"], ["5"], [".5"], ["my.txt"], ["lstm"], ["test"])):
                 translation = translate([f"-{key}", *value], options)
@@ -249,7 +250,7 @@ def test_the_command_to_use_has_no_unknown_option():
                 answered.add(key)
                 parsed = command.make_parser(ctx).parse_args([*translation.words])  # raises if one is unknown
                 assert parsed[1] in ([], value)
-    top = translate(["-v"], options_of(click.Context(main)), interspersed=False)
+    top = translate(["-v"], options_of(parent), interspersed=False)
     assert names - answered == {"v"}
     assert top.words == ["--version"]
 
@@ -260,7 +261,9 @@ def test_the_command_to_use_has_no_unknown_option():
 def test_translation_finds_the_options_that_the_parser_does_not_know(name, data):
     """Values, such as the -1 in ``--seed -1``, are told from options exactly as in Click."""
     ((_, command),) = [*subcommands(name).items()][:1]
-    ctx = click.Context(command, info_name=name, token_normalize_func=lambda name: name.replace("_", "-"))
+    # With the parent's names of the help option, which Click keeps in the command.
+    parent = click.Context(main, **main.context_settings)
+    ctx = click.Context(command, info_name=name, parent=parent)
     options = options_of(ctx)
     odd = [
         "-2",
