@@ -15,6 +15,7 @@ import numpy as np
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters
 from minichar.model import CharRNN
+from minichar.terminal import escape_on_terminals
 from minichar.text.vocabulary import Vocabulary
 from minichar.web.update import READ_TIMEOUT, Update
 from minichar.web.worker import Link, Order, Worker
@@ -111,6 +112,7 @@ def run(pipe: Connection, models: dict[str, Packed], columns: int, pace: float, 
     """Run a worker until the server closes it or exits. The server handles Ctrl-C."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        escape_on_terminals()
         logging.basicConfig(level=level, format=FORMAT)
     link = PipeLink(pipe, models)
     worker = Worker(link, {name: unpack(packed) for name, packed in models.items()}, columns, pace)

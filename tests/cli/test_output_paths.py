@@ -162,8 +162,12 @@ def test_invalid_bytes_in_a_path_are_escaped_on_a_terminal(on_a_terminal, weird)
         (["--log", "input.txt"], "log file input.txt is not a JSON Lines file: choose another name"),
     ],
 )
-def test_output_of_training_that_cannot_be_written(refused, arguments, words):
-    assert refused("train", "--data", "input.txt", *TOY, *arguments).startswith(f"Error: {words}")
+def test_output_of_training_that_cannot_be_written(cli, home, arguments, words):
+    before = listing(home)
+    stderr = cli("train", "--data", "input.txt", *TOY, *arguments, status=1).stderr
+    assert stderr.startswith(f"Error: {words}")
+    assert stderr.count("\n") == 1, "the error is reported before anything else"
+    assert listing(home) == before
 
 
 @pytest.mark.usefixtures("toy")

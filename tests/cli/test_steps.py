@@ -49,6 +49,7 @@ def test_the_number_of_epochs_depends_on_the_layout(refused, home, steps, option
         ["--data", "absent.txt", "--steps", 9],
         ["--data", "-", "--steps", 9],
         ["--data", "input.txt", "--steps", "many"],
+        ["--data", "input.txt", "--steps", 0],
         ["--data", "input.txt", "--data", "input.txt", "--steps", 9],
         ["--data", "input.txt", "--batch-size", -1, "--steps", 9],
         ["--data", "input.txt", "--steps", 9, "--xyzzy"],

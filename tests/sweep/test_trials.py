@@ -1,3 +1,4 @@
+import os
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -80,6 +81,8 @@ def test_a_trial_killed_before_it_has_a_directory_or_values_is_run(sweep):
 def test_a_trial_killed_after_it_ended_early_is_completed_without_training(sweep):
     arguments = {"rnn_size": 8, "warmup": 0.0, "ema": 0.0, "patience": 1, "max_epochs": 100.0}
     interrupt(one := sweep("learning_rate=0.2,0.2", **arguments), EndedEarly)
+    for second, file in enumerate(newest_in(one.directory(0))):  # as if the directory had been copied
+        os.utime(file.path, (second, second))
     events = [*sweep("learning_rate=0.2,0.2", **arguments).run(1)]
     assert [(type(event), event.state) for event in events] == [(Ended, "complete")]
     assert events[0].loss == min(one.study.trials[0].intermediate_values.values())

@@ -4,6 +4,8 @@ import asyncio
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -226,6 +228,24 @@ def test_a_worker_ends_after_an_unexpected_message(link, caplog):
     ours.send_bytes(b"garbage")
     assert one.closed.wait(TIMEOUT)
     assert "JSONDecodeError" in caplog.text
+
+
+def test_the_log_of_a_worker_process_is_escaped_on_a_terminal():
+    ours, theirs = pytest.importorskip("pty").openpty()
+    worker = (
+        "import logging, multiprocessing; from minichar.web import pipe; "
+        "ours, theirs = multiprocessing.Pipe(); pipe.send(ours, 'close'); "
+        "pipe.run(theirs, {}, 1, 1.0, logging.INFO); logging.error('\\x1b[2J')"
+    )
+    child = subprocess.Popen([sys.executable, "-c", worker], stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    with suppress(OSError):  # the process has ended
+        while block := os.read(ours, 4096):
+            shown += block
+    os.close(ours)
+    assert child.wait() == 0
+    assert shown.endswith(b"ERROR \\x1b[2J\r\n")
 
 
 def test_a_pipe_is_closed_when_its_writer_has_ended(monkeypatch):
