@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from minichar import MinicharError
 from minichar.cli import main
-from minichar.cli.redis_server import with_password
+from minichar.cli.serving import with_password
 from minichar.web import errors, redis_link, redis_queue, store
 from minichar.web.errors import Unavailable
 from minichar.web.redis_link import RedisLink
