@@ -15,8 +15,6 @@ from minichar.web.request import Request
 from minichar.web.texts import Text, Texts, return_memory
 from minichar.web.update import Update
 
-MEMORY = 64 * 2**20
-"""Default memory budget for texts, in bytes."""
 CHECK_INTERVAL = 1.0
 """Seconds between searches for abandoned and expired texts."""
 
@@ -30,7 +28,7 @@ class JobQueue(ABC):
     and `memory` the memory budget for texts, in bytes.
     """
 
-    def __init__(self, queue: int, memory: int = MEMORY) -> None:
+    def __init__(self, queue: int, memory: int) -> None:
         self.texts, self._queue = Texts(memory), queue
 
     @abstractmethod
