@@ -21,7 +21,7 @@ def test_output_equals_minichar_sample(queue, running_worker, sampled):
     for after in (123, 500, 900):
         assert text_of(queue, job_id, after) == (whole[after:], "length")
     assert sum(len(update.details) for update in queue.follow(job_id) if update) == 500
-    assert queue.request(job_id).seed == 5
+    assert queue.text(job_id).request.seed == 5
     wait_for(lambda: queue.job_counts() == {"unfinished": 0})
     late = queue.submit(Request.from_json({"length": 500, "seed": 5, "from": 490}))
     assert text_of(queue, late, 490) == (whole[490:], "length")
@@ -86,7 +86,7 @@ def test_requests_without_a_worker_and_invalid_requests(queue, db, redis_url, mo
             with pytest.raises(Refused):
                 queue.submit(Request.from_json(invalid))
         with pytest.raises(NoSuchJob):
-            queue.request("none")
+            queue.text("none")
     assert queue.models() == []
     assert not db.exists("minichar:2:workers")
 
