@@ -4,7 +4,7 @@ import inspect
 import threading
 from contextlib import contextmanager
 
-from web_helpers import TIMEOUT, ask, follow
+from web_helpers import MEMORY, TIMEOUT, ask, follow
 
 from minichar.web.redis_link import RedisLink
 from minichar.web.redis_queue import RedisQueue
@@ -17,7 +17,7 @@ DEFAULTS = {"model": "toy", "seed": 5}
 
 def redis_queue(url):
     """Return a job queue in Redis, with room for one waiting job."""
-    return RedisQueue(url, queue=1)
+    return RedisQueue(url, 1, MEMORY)
 
 
 class Sync:

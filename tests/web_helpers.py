@@ -24,6 +24,8 @@ CHARACTERS = "".join(sorted("\n ,.</>abcdeghilmnoprst一中夜山雨。"))
 TIMEOUT = 30
 LONG = {"length": 20000, "seed": 5}
 """Request for a text that takes seconds to generate."""
+MEMORY = 2**26
+"""Memory for texts, in bytes."""
 
 
 def wait_for(condition, seconds=TIMEOUT):
@@ -87,7 +89,7 @@ def local_queue(models, columns=8, queue=4, pace=5000, number=1, start=InThread)
     """Return a job queue whose worker runs in a thread of this process, unless `start` is given."""
     from minichar.web.processes import ProcessQueue
 
-    return ProcessQueue(models, columns, queue, pace, number, start=start)
+    return ProcessQueue(models, columns, queue, pace, number, MEMORY, start)
 
 
 LOOPS = {}
@@ -240,7 +242,7 @@ class Client:
 @contextmanager
 def client_of(queue, **options):
     """Serve a job queue and yield a client."""
-    with server_in_thread(queue, **{"streams": 0} | options) as port:
+    with server_in_thread(queue, **{"streams": 1000} | options) as port:
         client = Client(port)
         try:
             yield client
@@ -265,7 +267,7 @@ class InstantQueue(JobQueue):
     """Job queue whose texts, of the letter a, are complete at once."""
 
     def __init__(self, model):
-        super().__init__(queue=0)
+        super().__init__(queue=0, memory=MEMORY)
         self.infos = [describe("toy", model)]
 
     async def models(self):
@@ -342,15 +344,9 @@ def events_of(response):
 @contextmanager
 def request(port, method, path, data=None, **headers):
     """Send a request and yield the response without reading its body."""
-    connection = HTTPConnection("127.0.0.1", int(port), timeout=TIMEOUT)
-    try:
-        body = None if data is None else json.dumps(data)
-        headers = {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
-        connection.request(method, path, body, headers)
-        with connection.getresponse() as response:
-            yield response
-    finally:
-        connection.close()
+    headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    with Client(int(port)).open(path, method, json=data, headers=headers) as response:
+        yield response.raw
 
 
 def run_job(scheduler, job):

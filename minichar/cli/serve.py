@@ -8,16 +8,14 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import PATH, GroupedCommand, Integer, Number, OneOf, checkpoints, group
-from minichar.cli.redis_server import with_password
+from minichar.cli.options import PATH, GroupedCommand, Integer, checkpoints, group
+from minichar.cli.serving import log_level, pace, redis_password_file, watching, with_password, working
 from minichar.errors import plain
 from minichar.extras import need
 from minichar.terminal import say
 
 part = partial(need, extra="web", what="the server")
 listening = group("Address")
-sharing = group("Workers and limits")
-watching = group("Log and metrics")
 
 
 def networks(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[Any]:
@@ -60,38 +58,32 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     "IP addresses and localhost are always accepted; `*` accepts any name. Can be repeated.",
 )
 @listening("--open", "opened", is_flag=True, help="Open the web page in a browser.")
-@sharing(
+@working(
     "--redis",
     "url",
     metavar="URL",
     help="Redis server. `minichar worker` processes load the checkpoints and handle the requests.",
 )
-@sharing(
-    "--redis-password-file",
-    "password_file",
-    type=PATH,
-    metavar="FILE",
-    help="File that contains the Redis password.  [default: use $MINICHAR_REDIS_PASSWORD]",
-)
-@sharing(
+@redis_password_file
+@working(
     "--workers",
     default=1,
     type=Integer(1, 64),
     help="Number of worker processes, which generate the texts.",
 )
-@sharing(
+@working(
     "--columns",
     default=256,
     type=Integer(1, 4096),
     help="Maximum number of jobs in a batch, per model.",
 )
-@sharing(
+@working(
     "--queue",
     default=256,
     type=Integer(0, 65536),
     help="Maximum number of waiting jobs, per model. Further requests are rejected with status 503.",
 )
-@sharing(
+@working(
     "--memory",
     default=64,
     type=Integer(1, 2**20),
@@ -99,21 +91,15 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     help="Memory for texts in progress and finished texts. Finished texts are removed if memory is needed; "
     "if that is not enough, further requests are rejected with status 503.",
 )
-@sharing(
-    "--pace",
-    default=2000.0,
-    type=Number(0),
-    metavar="N",
-    help="Maximum speed per request, in characters per second. 0: no limit.",
-)
-@sharing(
+@pace
+@working(
     "--per-client",
     default=16,
     type=Integer(0),
     metavar="N",
     help="Maximum number of concurrent requests per client. 0: no limit.",
 )
-@sharing(
+@working(
     "--trusted-proxy",
     "trusted",
     multiple=True,
@@ -122,7 +108,7 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     help="IP address or network of a trusted proxy that passes the client's address in the X-Forwarded-For "
     "header. Can be repeated.",
 )
-@sharing(
+@working(
     "--api-key-file",
     "key_file",
     type=PATH,
@@ -130,12 +116,7 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     help="File with API keys, one per line. API requests must include one of the keys in a header, "
     "`Authorization: Bearer KEY`. Each key counts as one client.",
 )
-@watching(
-    "--log-level",
-    default="warning",
-    type=OneOf(("error", "warning", "info")),
-    help="Minimum level of the messages written to standard error. info: also log every request.",
-)
+@log_level
 @watching(
     "--metrics-port",
     type=Integer(1, 65535),

@@ -7,14 +7,12 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import PATH, GroupedCommand, Integer, Number, OneOf, checkpoints, group
-from minichar.cli.redis_server import with_password
+from minichar.cli.options import GroupedCommand, Integer, checkpoints
+from minichar.cli.serving import log_level, pace, redis_password_file, watching, with_password, working
 from minichar.extras import need
 from minichar.terminal import say
 
 part = partial(need, extra="web", what="a worker")
-working = group("Jobs")
-watching = group("Log and metrics")
 
 
 @click.command("worker", cls=GroupedCommand)
@@ -22,32 +20,15 @@ watching = group("Log and metrics")
 @working(
     "--redis", "url", required=True, metavar="URL", help="Redis server, such as redis://127.0.0.1:6379/0."
 )
-@working(
-    "--redis-password-file",
-    "password_file",
-    type=PATH,
-    metavar="FILE",
-    help="File that contains the Redis password.  [default: use $MINICHAR_REDIS_PASSWORD]",
-)
+@redis_password_file
 @working(
     "--columns",
     default=64,
     type=Integer(1, 1024),
     help="Maximum number of jobs in a batch, per model.",
 )
-@working(
-    "--pace",
-    default=2000.0,
-    type=Number(0),
-    metavar="N",
-    help="Maximum speed per request, in characters per second. 0: no limit.",
-)
-@watching(
-    "--log-level",
-    default="warning",
-    type=OneOf(("error", "warning", "info")),
-    help="Minimum level of the messages written to standard error.",
-)
+@pace
+@log_level
 @watching(
     "--metrics-port",
     type=Integer(1, 65535),

@@ -5,7 +5,6 @@ import hmac
 import ipaddress
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -57,12 +56,8 @@ class Access:
         pages could then send requests to this server. IP addresses and ``localhost`` cannot be redirected in
         this way, so they are always allowed.
         """
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            name = ""
-        allowed = ("localhost", *(other.lower() for other in self.hosts))
-        if "*" not in allowed and name not in allowed and not is_address(name):
+        name, allowed = host_name(host), ("localhost", *(other.lower() for other in self.hosts))
+        if "*" not in allowed and name not in allowed and not parsed(name):
             raise Refused(f"the server does not serve the host {name!r}: allow it with --allow-host")
 
     async def _check_key(self, path: str, authorization: str) -> str:
@@ -103,11 +98,8 @@ class Access:
 def last_address(header: str) -> str | None:
     """Return the last address in an X-Forwarded-For header, without its port; None if it is malformed."""
     last = header.rpartition(",")[2].strip()
-    with suppress(ValueError):
-        return str(ipaddress.ip_address(last))
-    with suppress(ValueError):
-        return str(ipaddress.ip_address(urlsplit(f"//{last}").hostname or ""))
-    return None
+    found = parsed(last) or parsed(host_name(last))
+    return str(found) if found else None
 
 
 def client_name(address: str) -> str:
@@ -116,20 +108,26 @@ def client_name(address: str) -> str:
     The addresses in an IPv6 /64 network usually belong to the same client, so they count as one client. All
     IPv4-mapped addresses (``::ffff:192.0.2.1``) share one /64 network, so they count as IPv4 addresses.
     """
-    try:
-        mapped = ipaddress.IPv6Address(address).ipv4_mapped
-    except ValueError:  # IPv4
+    found = parsed(address)
+    if not isinstance(found, ipaddress.IPv6Address):
         return address
-    return str(mapped or ipaddress.ip_network(f"{address}/64", strict=False))
+    return str(found.ipv4_mapped or ipaddress.ip_network(f"{address}/64", strict=False))
 
 
-def is_address(name: str) -> bool:
-    """Return whether a host name is an IP address."""
+def host_name(host: str) -> str:
+    """Return a host without its port; an empty string if it is malformed."""
     try:
-        ipaddress.ip_address(name)
+        return urlsplit(f"//{host}").hostname or ""
     except ValueError:
-        return False
-    return True
+        return ""
+
+
+def parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return an IP address, or None if it is not one."""
+    try:
+        return ipaddress.ip_address(address)
+    except ValueError:
+        return None
 
 
 def read_keys(path: Path) -> list[str]:

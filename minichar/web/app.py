@@ -26,7 +26,7 @@ from minichar.web.request import OPENAPI
 from minichar.web.static import static_routes
 
 
-def create_app(queue: JobQueue, access: Access, per_client: int = 0, total: int = 0) -> ASGIApp:
+def create_app(queue: JobQueue, access: Access, per_client: int, total: int) -> ASGIApp:
     """Create the application. See `ConcurrencyLimit` for the limits `per_client` and `total`."""
     metrics = ServerMetrics()
     routes = routes_of(queue, metrics, per_client, total)

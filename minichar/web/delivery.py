@@ -67,7 +67,7 @@ class Delivery:
         slot = self.acquire(http)
         try:
             slot.job_id = await self.queue.submit(request)
-            return slot, await self.queue.request(slot.job_id)
+            return slot, (await self.queue.text(slot.job_id)).request
         except BaseException:
             slot.open = False
             raise

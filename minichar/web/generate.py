@@ -40,7 +40,7 @@ def generate_routes(delivery: Delivery) -> list[Route]:
             after = -1
         if not 0 <= after <= MAX_EVENT_ID:
             raise Refused(f"Last-Event-ID must be an integer from 0 to {MAX_EVENT_ID}")
-        request = await queue.request(job)
+        request = (await queue.text(job)).request
         after = max(after, request.start)
         return delivery.stream(delivery.acquire(http, job), after, Generation(queue, job, request, after))
 

@@ -46,7 +46,7 @@ def legacy_routes(delivery: Delivery) -> list[Route]:
     async def finished(http: HttpRequest, job_id: str) -> str | None:
         """Return the prompt and the text of a job, or None if it does not end within `WAIT` seconds."""
         try:
-            request = await delivery.queue.request(job_id)
+            text = await delivery.queue.text(job_id)
         except NoSuchJob:
             return None
         try:
@@ -54,14 +54,15 @@ def legacy_routes(delivery: Delivery) -> list[Route]:
         except Refused:
             return None
         try:
-            async with asyncio.timeout(WAIT), aclosing(delivery.queue.follow(job_id, 0)) as updates:
+            # Not `JobQueue.follow`: redis-py may swallow the cancellation of a command.
+            async with asyncio.timeout(WAIT), aclosing(text.follow(0)) as updates:
                 update = await merge(updates)
         except TimeoutError:
             return None
         else:
             if update.reason == "closing":  # another server may continue the text
                 return None
-            return request.prime + update.text + (ELLIPSIS if update.reason == "length" else "")
+            return text.request.prime + update.text + (ELLIPSIS if update.reason == "length" else "")
         finally:
             await delivery.close(slot)
 

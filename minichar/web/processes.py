@@ -17,7 +17,7 @@ from minichar.model import CharRNN
 from minichar.web import pipe
 from minichar.web.errors import NoSuchJob, Unavailable
 from minichar.web.models import ModelInfo, describe
-from minichar.web.queue import MEMORY, JobQueue
+from minichar.web.queue import JobQueue
 from minichar.web.request import Request
 from minichar.web.texts import Text
 from minichar.web.update import Update
@@ -97,8 +97,8 @@ class ProcessQueue(JobQueue):
         columns: int,
         queue: int,
         pace: float,
-        number: int = 1,
-        memory: int = MEMORY,
+        number: int,
+        memory: int,
         start: Start = SPAWN,
     ) -> None:
         super().__init__(queue, memory)

@@ -15,8 +15,6 @@ from minichar.web.request import Request
 from minichar.web.texts import Text, Texts, return_memory
 from minichar.web.update import Update
 
-MEMORY = 64 * 2**20
-"""Default memory budget for texts, in bytes."""
 CHECK_INTERVAL = 1.0
 """Seconds between searches for abandoned and expired texts."""
 
@@ -30,7 +28,7 @@ class JobQueue(ABC):
     and `memory` the memory budget for texts, in bytes.
     """
 
-    def __init__(self, queue: int, memory: int = MEMORY) -> None:
+    def __init__(self, queue: int, memory: int) -> None:
         self.texts, self._queue = Texts(memory), queue
 
     @abstractmethod
@@ -112,7 +110,7 @@ class JobQueue(ABC):
         if await self._unfinished(model) >= await self._columns(model) + self._queue:
             raise Busy("too many requests are in progress: try again later")
 
-    async def _text(self, job_id: str) -> Text:
+    async def text(self, job_id: str) -> Text:
         """Return the text of a job, or raise `NoSuchJob`."""
         if self.texts.get(job_id) is None:
             request = await self._find(job_id)
@@ -120,15 +118,11 @@ class JobQueue(ABC):
                 self.texts.add(job_id, Text(request))
         return self.texts[job_id]
 
-    async def request(self, job_id: str) -> Request:
-        """Return the request that started a job, or raise `NoSuchJob`."""
-        return (await self._text(job_id)).request
-
     async def follow(self, job_id: str, after: int) -> AsyncGenerator[Update | None]:
         """Yield updates until the job ends, skipping the first `after` characters; yield None on timeout."""
         try:
-            text = await self._text(job_id)
-        except (NoSuchJob, Busy):  # the text was removed after the call to `request`
+            text = await self.text(job_id)
+        except (NoSuchJob, Busy):  # the text was removed in the meantime
             yield Update("", Details(), after, "closing")
             return
         if text.reason is None:
@@ -145,13 +139,13 @@ class JobQueue(ABC):
 
     async def position(self, job_id: str) -> int | None:
         """Return the position, from 1, of a job in its model's queue, or None if the job is not waiting."""
-        waiting = await self._waiting((await self._text(job_id)).request.model)
+        waiting = await self._waiting((await self.text(job_id)).request.model)
         return waiting.index(job_id) + 1 if job_id in waiting else None
 
     async def cancel(self, job_id: str) -> None:
         """Cancel a job; do nothing if the id is unknown."""
         with suppress(NoSuchJob):
-            await self._cancel(job_id, await self._text(job_id))
+            await self._cancel(job_id, await self.text(job_id))
 
     async def close(self) -> None:
         """End all readers and release all resources."""

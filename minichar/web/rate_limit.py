@@ -17,7 +17,7 @@ class Slot:
 
 
 class ConcurrencyLimit:
-    """Limit on the number of concurrent requests, per client and in total; 0 for no limit."""
+    """Limit on the number of concurrent requests: `limit` per client (0: no limit), and `total`."""
 
     def __init__(self, texts: Texts, limit: int, total: int) -> None:
         self._texts, self._limit, self._total = texts, limit, total
@@ -35,7 +35,7 @@ class ConcurrencyLimit:
         if slot is None and 0 < self._limit <= len(slots):
             held = counted(self._limit, "request")
             raise Refused(f"you already have {held} in progress: wait for one to finish", status=429)
-        if 0 < self._total <= sum(slot.open for slot in self._slots):
+        if self._total <= sum(slot.open for slot in self._slots):
             raise Busy("too many requests are in progress: try again later")
         slot = slot or Slot(client, job_id)
         slot.open = True

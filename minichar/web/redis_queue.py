@@ -15,7 +15,7 @@ from redis.backoff import ExponentialBackoff
 from minichar.web.details import Details
 from minichar.web.errors import NoSuchJob, Unavailable
 from minichar.web.models import ModelInfo
-from minichar.web.queue import MEMORY, JobQueue
+from minichar.web.queue import JobQueue
 from minichar.web.request import Request
 from minichar.web.store import (
     GROUP,
@@ -40,7 +40,7 @@ MOST = 20
 class RedisQueue(JobQueue):
     """Job queue whose workers share Redis with this server. Raise `MinicharError` if the URL is invalid."""
 
-    def __init__(self, url: str, queue: int, memory: int = MEMORY) -> None:
+    def __init__(self, url: str, queue: int, memory: int) -> None:
         super().__init__(queue, memory)
         retry = Retry(ExponentialBackoff(cap=2, base=0.05), 1)
         connections = pool(redis.asyncio.BlockingConnectionPool, url, retry)

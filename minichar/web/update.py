@@ -70,5 +70,4 @@ def pieces(update: Update) -> Iterator[Update]:
     for start, end in pairwise([0, *range(PIECE, n if update.details else 0, PIECE), n]):
         details = Details(update.details.packed[start * SIZE : end * SIZE])
         reason, error = (update.reason, update.error) if end == n else (None, "")
-        restarted = update.restarted and start == 0
-        yield Update(update.text[start:end], details, update.end - n + end, reason, error, restarted)
+        yield Update(update.text[start:end], details, update.end - n + end, reason, error)

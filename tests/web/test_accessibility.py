@@ -90,7 +90,7 @@ def test_no_state_has_violations(visit, port, demo, monkeypatch, variant):
     check(page)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", ["light-en-320", "dark-zh-CN-320"])
 def test_interrupted_states_have_no_violations(visit, port, variant):
     options = VARIANTS[variant]
     page, locale = visit(port, **options), options["locale"]

@@ -150,30 +150,18 @@ def test_the_limits_given_as_options_apply(serve, folder):
         response.close()
 
 
-@pytest.mark.parametrize(
-    ("given", "networks"),
-    [("0:0::9", ["::9/128"]), ("::ffff:127.0.0.1", ["127.0.0.1/32"]), ("10.0.0.1/8", ["10.0.0.0/8"])],
-)
-def test_trusted_proxies(command, monkeypatch, given, networks):
-    found = []
-    monkeypatch.setattr(
-        "minichar.web.app.create_app", lambda *arguments: found.extend(map(str, arguments[1].trusted))
-    )
-    monkeypatch.setattr(server, "serve", lambda *arguments: None)
-    assert command("serve", "--trusted-proxy", given).exit_code == 0
-    assert found == networks
-
-
 def test_options_reach_the_server(command, monkeypatch, folder):
     """The limit on streams allows for several readers of each job."""
     found = []
     monkeypatch.setattr("minichar.web.app.create_app", lambda *arguments: found.append(arguments))
     monkeypatch.setattr(server, "serve", lambda *arguments: found.append(arguments[5]))
-    for options in (["--queue", 0], ["cv", "--queue", 700, "--workers", 2, "--metrics-port", 9]):
+    proxies = [f"--trusted-proxy={address}" for address in ("0:0::9", "::ffff:127.0.0.1", "10.0.0.1/8")]
+    for options in (["--queue", 0], ["cv", "--queue", 700, "--workers", 2, "--metrics-port", 9, *proxies]):
         result = command("serve", *options, "--columns", 3)
         assert result.exit_code == 0
     (_, _, _, default), _, (queue, access, _, streams), port = found
     assert (default, streams, access.metrics_port, port) == (600, 703, 9, 9)
+    assert [*map(str, access.trusted)] == ["::9/128", "127.0.0.1/32", "10.0.0.0/8"]
     assert (queue._number, queue._per_worker) == (2, 2)
     listed = [line.partition("-")[0] for line in result.stderr.splitlines()[:2]]
     assert listed == [path.stem for path in sorted(folder.iterdir())]  # the best one first

@@ -3,11 +3,12 @@
 import json
 from math import exp, log
 
+import numpy as np
 import pytest
 from web_helpers import client_of, following, validate
 
 from minichar.web.completions import generation, parse
-from minichar.web.details import Details
+from minichar.web.details import Details, pack
 from minichar.web.update import Update
 
 PATH = "/v1/completions"
@@ -98,6 +99,15 @@ def test_logprobs(complete, send):
     assert none["choices"][0]["logprobs"]["top_logprobs"] == [{}] * 250
 
 
+def test_a_probability_that_rounds_to_zero_has_a_logarithm(queue, monkeypatch):
+    (row,) = pack(np.array([[1.0], [0.0]]), np.array([1]), np.array([97, 98]))
+    monkeypatch.setattr(queue, "follow", following(Update("b", Details(row), 1, "length")))
+    with client_of(queue) as client:
+        found = client.post(PATH, json={"logprobs": 2}).json["choices"][0]["logprobs"]
+    assert found["token_logprobs"] == [pytest.approx(log(5e-6))]
+    assert found["top_logprobs"] == [{"a": 0.0, "b": pytest.approx(log(5e-6))}]
+
+
 def test_usage_at_the_end_of_a_stream(complete):
     _, stream = complete(prompt="ab", max_tokens=7, seed=1, stream_options={"include_usage": True})
     assert stream[-1]["choices"] == []
@@ -128,6 +138,7 @@ def test_errors_have_the_form_of_openai(send, fields, status, param, code):
     assert (response.status_code, error["param"], error["code"]) == (status, param, code)
     assert error["type"] == "invalid_request_error"
     assert "\n" not in error["message"]
+    assert ("cannot fill a gap" in error["message"]) == ("suffix" in fields)
 
 
 def test_limit_and_key(queue, monkeypatch):

@@ -64,10 +64,19 @@ def test_page_works_below_a_prefix_with_and_without_javascript(visit, chromium, 
         page = visit(port, "a/prefix/")
         expect_status(page)
         with chromium.new_context(java_script_enabled=False) as context:
-            page = context.new_page()
+            page, prime = context.new_page(), "山<script>a</script>"
             page.goto(f"http://127.0.0.1:{port}/a/prefix/")
             for _ in range(2):  # the form of the first page, and the form below a text
-                page.fill("[name=prime] >> visible=true", "山")
+                page.fill("[name=prime] >> visible=true", prime)
+                assert page.locator("button:visible").all_text_contents() == ["Generate 生成"]
                 page.locator("button:visible").click()
-                expect(page.locator("#text .prime")).to_have_text("山")
+                expect(page.locator("#text .prime")).to_have_text(prime)
                 assert len(text_of(page)) == 500
+            assert page.locator("#text").bounding_box()["width"] > 600
+            assert page.locator("script").count() == 0
+            assert page.locator("[name=model] option").all_text_contents() == ["LSTM 2×12", "LSTM 2×5"]
+            page.select_option("[name=model]", "other")
+            page.fill("[name=prime]", "")
+            page.locator("button:visible").click()
+            expect(page.locator("#text .prime")).to_be_empty()
+            assert set(text_of(page)) <= set("\n abc")

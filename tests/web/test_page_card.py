@@ -30,12 +30,19 @@ def test_invisible_characters_have_a_sign_on_the_card(visit):
         expect_status(page, "␣ (U+0020).")
 
 
-def test_characters_are_named_for_screen_readers(visit, port):
+SPOKEN = {"a": "a", "\n": "newline", "\t": "tab", " ": "space", "\u3000": "ideographic space", "\r": "U+000D"}
+PERCENT = {0: "<0.01%", 9e-5: "<0.01%", 1e-4: "0.01%", 0.05: "5.00%", 0.5: "50.0%", 1: "100.0%"}
+DURATION = {0.2: "1 second", 119: "119 seconds", 120: "2 minutes", 7199: "120 minutes"}
+DURATION |= {7200: "2 hours", 1e5: "27.8 hours"}
+
+
+def test_characters_probabilities_and_durations_have_words(visit, port):
     page = visit(port)
-    spoken = "async all => all.map((await import('./characters.js')).spoken)"
-    characters = ["a", "\n", "\t", " ", "\u3000", "\r", "\ufeff"]
-    names = ["a", "newline", "tab", "space", "ideographic space", "U+000D", "U+FEFF"]
-    assert page.evaluate(spoken, characters) == names
+    functions = {"characters.spoken": SPOKEN, "card.percent": PERCENT, "state.duration": DURATION}
+    for name, words in functions.items():
+        module, _, function = name.partition(".")
+        call = f"async all => all.map((await import('./{module}.js')).{function})"
+        assert page.evaluate(call, [*words]) == [*words.values()]
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -71,14 +78,6 @@ def test_bars_are_in_the_colours_of_the_page_and_as_long_as_the_probability(visi
         colour, length = re.search(r"(rgb\([\d, ]+\)) ([\d.]+)%", bar).groups()
         assert colour == accent
         assert float(length) == pytest.approx(p, abs=0.06)
-
-
-def test_a_probability_that_rounds_to_zero_is_shown_as_a_limit(visit, port):
-    page = visit(port)
-    shown = page.evaluate(
-        "async all => all.map((await import('./card.js')).percent)", [0, 9e-5, 1e-4, 0.05, 0.5, 1]
-    )
-    assert shown == ["<0.01%", "<0.01%", "0.01%", "5.00%", "50.0%", "100.0%"]
 
 
 @pytest.mark.parametrize("i", [0, 150, 399])

@@ -103,20 +103,6 @@ def test_model_and_titles_are_in_the_language_of_the_visitor(
     assert page.title().startswith(page_title)
 
 
-def test_a_model_that_was_not_timed_does_not_say_how_long_it_was_trained(visit, model):
-    with server_in_thread(local_queue({"toy": model}, pace=0)) as port:
-        page = visit(port)
-        expect(page.locator("header p")).to_have_text(TAGLINE)
-
-
-def test_durations_have_units(visit, port):
-    page = visit(port)
-    found = page.evaluate(
-        "async all => all.map((await import('./state.js')).duration)", [0.2, 119, 120, 7000, 7200, 100_000]
-    )
-    assert found == ["1 second", "119 seconds", "2 minutes", "117 minutes", "2 hours", "27.8 hours"]
-
-
 def test_controls_have_names_in_the_accessibility_tree(visit, port):
     """axe does not notice a label whose first control is another element."""
     page = visit(port)

@@ -186,32 +186,23 @@ def busy_server(model):
         yield queue, port, Events(response).until("begin")[2]["job"]
 
 
-def test_position_in_the_queue_is_shown_while_waiting(visit, model):
-    with busy_server(model) as (_, port, job_id):
-        first = visit(port)
-        expect_status(first, "Waiting. Position in the queue: 1.")
-        second = visit(port)
-        expect_status(second, "Waiting. Position in the queue: 2.")
-        with request(port, "DELETE", f"/api/generate/{job_id}"):
-            pass
-        expect_status(second, "500 characters")
-        expect_status(first, "500 characters")
-
-
-def test_page_says_that_all_workers_are_gone(visit, model, monkeypatch):
+def test_page_says_for_what_it_waits(visit, model, monkeypatch):
     def gone(*_):
         raise Unavailable("no worker")
 
     with busy_server(model) as (queue, port, job_id):
-        page = visit(port)
-        expect_status(page, "Position in the queue: 1")
+        pages = [visit(port)]
+        expect_status(pages[0], "Waiting. Position in the queue: 1.")
+        pages.append(visit(port))
+        expect_status(pages[1], "Waiting. Position in the queue: 2.")
         monkeypatch.setattr(queue, "position", gone)
-        expect_status(page, "No worker is running")
-        expect(page.locator("#status")).to_have_class("error")
+        expect_status(pages[0], "No worker is running")
+        expect(pages[0].locator("#status")).to_have_class("error")
         monkeypatch.undo()
         with request(port, "DELETE", f"/api/generate/{job_id}"):
             pass
-        expect_status(page, "500 characters")
+        for page in pages:
+            expect_status(page, "500 characters")
         monkeypatch.setattr(queue, "submit", gone)
         generate(page, "a")
         expect_status(page, "The service is temporarily unavailable")

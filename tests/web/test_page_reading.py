@@ -87,15 +87,6 @@ def test_levels_differ_in_lightness_and_their_text_is_legible(visit, port, schem
     assert all(contrast(ink, colour) >= 4.5 for colour in backgrounds)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_error_text_is_legible(visit, port, scheme):
-    page = visit(port, color_scheme=scheme)
-    generate(page, "☃")
-    expect(page.locator("#status")).to_have_class("error")
-    panel = style(page, "section", "backgroundColor")
-    assert contrast(style(page, "#status", "color"), panel) >= 4.5
-
-
 def test_levels_are_distinct_if_the_browser_replaces_colours(visit, port):
     page = visit(port, forced_colors="active")
     show_each_level(page)

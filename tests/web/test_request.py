@@ -52,12 +52,6 @@ def test_errors_for_invalid_values_name_the_field(name, values):
         assert "\n" not in str(caught.value).replace("\\n", "")
 
 
-@pytest.mark.parametrize("name", PROPERTIES)
-def test_bounds_are_inclusive(name):
-    for bound in PROPERTIES[name].keys() & {"minimum", "maximum"}:
-        Request.from_json({name: PROPERTIES[name][bound]})
-
-
 @pytest.mark.parametrize("nest", [lambda inner: [inner], lambda inner: {"a": inner}], ids=["list", "dict"])
 def test_values_that_are_nested_too_deeply(nest):
     value = "a"

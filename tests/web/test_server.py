@@ -276,22 +276,6 @@ def test_job_is_cancelled_if_its_client_disconnects(port, queue, monkeypatch):
         assert Events(response).rest().all[-1][2] == {"reason": "cancelled"}
 
 
-def test_resuming_after_a_lost_connection(port, sampled):
-    with request(port, "POST", "/api/generate", {"length": 1500, "seed": 5}) as response:
-        first = Events(response)
-        job = first.until("begin")[2]["job"]
-        known = first.until("text")[1]
-    with request(port, "GET", f"/api/generate/{job}", Last_Event_ID=str(known)) as response:
-        rest = Events(response).rest()
-    assert first.text + rest.text == sampled(1500)
-
-
-def test_pipelined_requests_are_answered_in_order(port):
-    ask = b"GET /%s HTTP/1.1\r\nHost: localhost\r\nConnection: %s\r\n\r\n"
-    text = answers(port, ask % (b"healthz", b"keep-alive") + ask % (b"nothing", b"close"))
-    assert re.findall(r"HTTP/1.1 (\d+)", text) == ["200", "404"]
-
-
 def test_keep_alive_connection(port):
     connection = HTTPConnection("127.0.0.1", port)
     for _ in range(4):

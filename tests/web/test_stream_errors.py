@@ -21,11 +21,17 @@ def post(queue):
     return post
 
 
-def test_any_exception_while_generating_reaches_the_reader(queue, post, monkeypatch, caplog):
-    monkeypatch.setattr(queue, "follow", following(Update("ab", Details(), 2), RuntimeError("boom")))
+async def fail(*_):
+    return 1 / 0
+
+
+@pytest.mark.parametrize("update", [None, ZeroDivisionError()], ids=["waiting", "generating"])
+def test_any_exception_reaches_the_reader(queue, post, monkeypatch, caplog, update):
+    monkeypatch.setattr(queue, "follow", following(Update("ab", Details(), 2), update))
+    monkeypatch.setattr(queue, "position", fail)
     last = events_of(post()).all[-1]
     assert last == ("end", 2, {"reason": "error", "error": "internal error: see the server log"})
-    assert "boom" in caplog.text
+    assert "ZeroDivisionError" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -41,17 +47,6 @@ def test_any_exception_while_formatting_events_reaches_the_reader(post, monkeypa
     first, last = post(path, data).text.rstrip("\n").split("\n\n")
     assert '"job"' in first or '"text": "a"' in first
     assert "internal error: see the server log" in last
-    assert "ZeroDivisionError" in caplog.text
-
-
-def test_an_exception_while_a_job_waits_reaches_the_reader(queue, post, monkeypatch, caplog):
-    async def fail(job):
-        return 1 / 0
-
-    monkeypatch.setattr(queue, "follow", following(Update("ab", Details(), 2), None))
-    monkeypatch.setattr(queue, "position", fail)
-    last = events_of(post()).all[-1]
-    assert last == ("end", 2, {"reason": "error", "error": "internal error: see the server log"})
     assert "ZeroDivisionError" in caplog.text
 
 

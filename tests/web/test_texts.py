@@ -9,17 +9,14 @@ from pathlib import Path
 from secrets import token_hex
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from web_helpers import TIMEOUT, InstantQueue, client_of, events_of, wait_for
 
 from minichar.web import texts as module
 from minichar.web.connection import Connection
-from minichar.web.details import SIZE, Details, pack
+from minichar.web.details import SIZE, Details
 from minichar.web.errors import Busy
-from minichar.web.generate import Generation
 from minichar.web.request import Request
-from minichar.web.responses import encode
 from minichar.web.texts import OVERHEAD, Text, Texts, cost
 from minichar.web.update import PIECE, Update, merge
 
@@ -253,24 +250,6 @@ def test_a_document_in_progress_takes_little_more_memory_than_its_text(memory):
     assert used[0] < 1.5 * 10_000 * SIZE
 
 
-@pytest.mark.parametrize("form", ["document", "event"])
-def test_a_slow_reader_takes_little_memory(form, memory):
-    """Encoded, these alternatives take up about 9 KB."""
-    rows = pack(np.random.default_rng(0).random((9, PIECE)), np.zeros(PIECE, int), np.arange(97, 106))
-    update = Update("a" * PIECE, Details(b"".join(rows)), PIECE)
-    generation = Generation(None, "", Request.from_json({"alternatives": True}), 0)
-    for _ in range(2):  # the first use initialises modules
-        before, parts = memory(), None
-        if form == "document":
-            parts = encode(generation.document(update))
-            next(parts)
-        else:
-            parts = generation.events(update)
-        assert len(next(parts)) > 8_000
-        used = memory() - before
-    assert used < 24_000
-
-
 @pytest.mark.parametrize(("alternatives", "ends"), [(True, [100, 200, 230]), (False, [230])])
 def test_a_reader_holds_part_of_a_text_with_alternatives(alternatives, ends):
     """Otherwise, each slow reader of a finished text would hold a copy of its alternatives."""
@@ -287,21 +266,6 @@ def test_a_reader_holds_part_of_a_text_with_alternatives(alternatives, ends):
         assert whole.details.packed == b"".join(bytes([k]) * SIZE for k in range(230 * alternatives))
 
     asyncio.run(test())
-
-
-def test_alternatives_are_unpacked_in_pieces(send):
-    """Otherwise, 16 readers of one long text would need 400 MB."""
-    data = {"length": 250, "alternatives": True, "stop": [], "seed": 5}
-    whole = events_of(send("POST", "/api/generate", data))
-    path = f"/api/generate/{whole.all[0][2]['job']}"
-    again = events_of(send("GET", path, route="/api/generate/{job}", headers={"Last-Event-ID": "20"}))
-    assert (again.text, again.details) == (whole.text[20:], whole.details[20:])
-    assert [(name, end) for name, end, _ in again.all[1:]] == [
-        ("text", 120),
-        ("text", 220),
-        ("text", 250),
-        ("end", 250),
-    ]
 
 
 @pytest.mark.parametrize(

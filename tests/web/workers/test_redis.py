@@ -21,7 +21,7 @@ def test_output_equals_minichar_sample(queue, running_worker, sampled):
     for after in (123, 500, 900):
         assert text_of(queue, job_id, after) == (whole[after:], "length")
     assert sum(len(update.details) for update in queue.follow(job_id) if update) == 500
-    assert queue.request(job_id).seed == 5
+    assert queue.text(job_id).request.seed == 5
     wait_for(lambda: queue.job_counts() == {"unfinished": 0})
     late = queue.submit(Request.from_json({"length": 500, "seed": 5, "from": 490}))
     assert text_of(queue, late, 490) == (whole[490:], "length")
@@ -38,23 +38,12 @@ def test_cancelled_and_abandoned_jobs_stop(queue, db, running_worker):
         assert last.end < 20000
 
 
-def test_polling(client, db, sampled):
-    job_id = client.post("/api", json={"primetext": "山中", "seed": 5}).json["sid"]
-
-    def poll(sid=job_id):
-        responds = client.post("/res", json={"sid": sid}).json["responds"]
-        return responds != "0" and responds
-
-    assert wait_for(poll) == "山中" + sampled(1000, "山中") + "……"
-    assert len(published(db, job_id)) > 1
-    assert poll("\ud800") is False  # cannot be encoded
-
-
 def test_polling_a_running_job(client, queue, monkeypatch):
     monkeypatch.setattr(legacy, "LENGTH", 20000)
     job_id = client.post("/api", json={"primetext": ""}).json["sid"]
     assert next(filter(None, queue.follow(job_id))).text
-    assert client.post("/res", json={"sid": job_id}).json["responds"] == "0"
+    for sid in (job_id, "\ud800"):  # cannot be encoded
+        assert client.post("/res", json={"sid": sid}).json["responds"] == "0"
     assert client.delete(f"/api/generate/{job_id}").status_code == 204
 
 
@@ -97,7 +86,7 @@ def test_requests_without_a_worker_and_invalid_requests(queue, db, redis_url, mo
             with pytest.raises(Refused):
                 queue.submit(Request.from_json(invalid))
         with pytest.raises(NoSuchJob):
-            queue.request("none")
+            queue.text("none")
     assert queue.models() == []
     assert not db.exists("minichar:2:workers")
 

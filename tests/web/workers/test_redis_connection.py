@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from minichar import MinicharError
 from minichar.cli import main
-from minichar.cli.redis_server import with_password
+from minichar.cli.serving import with_password
 from minichar.web import errors, redis_link, redis_queue, store
 from minichar.web.errors import Unavailable
 from minichar.web.redis_link import RedisLink
@@ -62,27 +62,10 @@ def test_commands_fail_if_redis_does_not_reply(monkeypatch):
 
 @pytest.mark.parametrize("url", ["redis://:secret@127.0.0.1:99999x/0", "redis://[", "http://:secret@x", "x"])
 def test_invalid_url(url):
-    for used in (RedisLink, partial(redis_queue.RedisQueue, queue=1)):
+    for used in (RedisLink, partial(redis_queue.RedisQueue, queue=1, memory=0)):
         with pytest.raises(MinicharError, match=r"^invalid Redis URL: .*$") as caught:
             used(url)
         assert "secret" not in str(caught.value)
-
-
-def test_the_password_is_used(db, redis_url, tmp_path, monkeypatch):
-    def ping(url):
-        with store.redis.Redis.from_url(url) as client:
-            return client.ping()
-
-    (tmp_path / "password").write_text("p@ss:/word\n")
-    db.config_set("requirepass", "p@ss:/word")
-    try:
-        with pytest.raises(store.redis.AuthenticationError):
-            ping(with_password(redis_url, None))
-        assert ping(with_password(redis_url, tmp_path / "password"))
-        monkeypatch.setenv("MINICHAR_REDIS_PASSWORD", "p@ss:/word")
-        assert ping(with_password(redis_url, None))
-    finally:
-        db.config_set("requirepass", "")
 
 
 def test_a_problem_is_logged_again_every_minute(db, redis_url, monkeypatch, caplog):

@@ -7,12 +7,10 @@ from redis_helpers import published, put, text_of, worker_in_thread
 from web_helpers import LONG, wait_for
 
 from minichar.web import redis_link, worker
-from minichar.web.details import Details
 from minichar.web.errors import Busy
 from minichar.web.redis_link import RedisLink
 from minichar.web.request import Request
 from minichar.web.store import GROUP, key
-from minichar.web.update import Update
 from minichar.web.worker import Order, Worker
 
 
@@ -112,27 +110,6 @@ def test_texts_continue_when_redis_has_memory_again(queue, client, db, running_w
     assert job_id not in caplog.text
     assert next(filter(None, queue.follow(job_id, last.end))).text
     queue.cancel(job_id)
-
-
-def test_a_dead_worker_is_replaced(queue, db, redis_url, model, sampled, monkeypatch):
-    """It took a job and died. Others take the job if it has sent no heartbeat for long enough."""
-    dead = RedisLink(redis_url)
-    dead.announce('{"models": [], "columns": 1}', {"toy": []})
-    put(db, "job", length=300, queued=True)
-    assert dead.take("toy").job_id == "job"
-    dead.publish("toy", {"job": [Update(sampled(300)[:50], Details(), 50)]}, [])
-    other = RedisLink(redis_url)
-    monkeypatch.setattr(redis_link, "READ_TIMEOUT", 0.01)
-    assert other.take("toy") is None
-    monkeypatch.setattr(redis_link, "HEARTBEAT_TIMEOUT", 0.2)
-    assert wait_for(lambda: other.take("toy")) == Order(
-        "job", db.get(key("request", "job")), published(db, "job"), 2
-    )
-    monkeypatch.setattr(redis_link, "READ_TIMEOUT", 1.0)
-    with worker_in_thread(redis_url, model):  # `other` has died as well
-        updates = list(filter(None, queue.follow("job")))
-    assert "".join(update.text for update in updates) == sampled(300)
-    assert sum(update.restarted for update in updates) == 1
 
 
 def test_heartbeats_keep_the_jobs_of_a_worker(db, redis_url, monkeypatch):

@@ -96,7 +96,7 @@ def test_worker_and_server_reconnect_after_a_redis_restart(tmp_path, model, samp
                 queue.models,
                 queue.job_counts,
                 queue.check,
-                lambda: queue.request("x"),
+                lambda: queue.text("x"),
                 lambda: queue.cancel("x"),
             ):
                 with pytest.raises(Unavailable, match="Redis is not responding"):

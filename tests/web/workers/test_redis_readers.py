@@ -93,11 +93,11 @@ def test_a_text_that_was_lost_is_read_again_from_its_beginning(db, redis_url):
     """It may be requested again at once, while Redis is read for the lost one."""
 
     async def read(queue):
-        lost = await queue._text("job")
+        lost = await queue.text("job")
         await queue._read_once()
         assert lost.end == 3
         queue.texts.lose("job")
-        again = await queue._text("job")
+        again = await queue.text("job")
         await queue._read_once()
         assert again.end == 3
         add(db, "job", Update("def", Details(), 6))
@@ -105,7 +105,7 @@ def test_a_text_that_was_lost_is_read_again_from_its_beginning(db, redis_url):
 
         async def xread(*arguments, **options):
             queue.texts.lose("job")
-            await queue._text("job")
+            await queue.text("job")
             return found
 
         queue.client.xread, xread = xread, queue.client.xread

@@ -1,4 +1,4 @@
-"""The ``--redis`` options of ``minichar serve`` and ``minichar worker``."""
+"""Options that ``minichar serve`` and ``minichar worker`` share."""
 
 import os
 from pathlib import Path
@@ -6,10 +6,33 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import click
 
+from minichar.cli.options import PATH, Number, OneOf, group
 from minichar.files import read_text
 
 PASSWORD = "MINICHAR_REDIS_PASSWORD"
 """Environment variable that contains the Redis password."""
+working = group("Workers and limits")
+watching = group("Log and metrics")
+redis_password_file = working(
+    "--redis-password-file",
+    "password_file",
+    type=PATH,
+    metavar="FILE",
+    help=f"File that contains the Redis password.  [default: use ${PASSWORD}]",
+)
+pace = working(
+    "--pace",
+    default=2000.0,
+    type=Number(0),
+    metavar="N",
+    help="Maximum speed per request, in characters per second. 0: no limit.",
+)
+log_level = watching(
+    "--log-level",
+    default="warning",
+    type=OneOf(("error", "warning", "info")),
+    help="Minimum level of the messages written to standard error. info: a server also logs every request.",
+)
 
 
 def with_password(url: str, file: Path | None) -> str:
