@@ -54,7 +54,7 @@ def legacy_routes(delivery: Delivery) -> list[Route]:
         except Refused:
             return None
         try:
-            # Not `JobQueue.follow`: redis-py may swallow the cancellation of a command.
+            await delivery.queue.join(job_id)  # without a time limit: redis-py may swallow a cancellation
             async with asyncio.timeout(WAIT), aclosing(text.follow(0)) as updates:
                 update = await merge(updates)
         except TimeoutError:
