@@ -270,12 +270,6 @@ def test_steps_with_resets_run_without_the_kernel(gpu, generator):
     assert [layer.in_kernel for layer in compare(gpu, WORK, keep=keep)] == [False, False]
 
 
-def test_a_resumed_run_is_the_same_bit_for_bit(gpu, cuda):
-    cuda.operations()
-    assert gpu_checks.resuming(gpu, replace(WORK, seq_length=8), 20, use_ss=False)["passed"]
-    assert cuda.operations()["kernel layer_backward"]
-
-
 def test_evaluation_uses_the_kernel(gpu):
     losses = []
     for backend in (CPU, gpu):
