@@ -33,11 +33,6 @@ class NumPyBackend(Backend):
         name = f"{blas.get('name', 'an unknown BLAS')} {blas.get('version', '')}".strip()
         return f"NumPy {np.__version__} with {name}, {threads()}"
 
-    def take_columns(self, W: Array, ids: Array, out: Array) -> None:
-        """Set ``out[t, :, b] = W[:, ids[t, b]]``, one step at a time, because NumPy would buffer `out`."""
-        for t in range(len(ids)):  # faster than iterating over the arrays
-            W.take(ids[t], axis=1, out=out[t], mode="wrap")  # the default mode also buffers `out`
-
     def to_host(self, array: Array) -> np.ndarray:
         """Return the array."""
         return np.asarray(array)
