@@ -1,18 +1,20 @@
 """Reproduce the measurements in docs/howto/one-page.md: ``python docs/measured/one_page.py``.
 
-The script requires Playwright (``pip install playwright``) and Chromium. Run the script, which takes about
-half a minute, on an otherwise idle machine.
+The script requires Playwright and pytest (``pip install playwright pytest``) and Chromium. It takes about
+half a minute on an otherwise idle machine.
 """
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-from browser import chromium
 
 from minichar.engine.config import Config
 from minichar.formats.convert import save_model
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
+
+sys.path.append(str(Path(__file__).parents[2] / "tests"))
+from optional import chromium
 
 MODELS = [("rnn", 128), ("gru", 128), ("lstm", 128), ("lstm", 256), ("lstm", 512)]
 CHARACTERS = "".join(map(chr, range(32, 97)))  # V = 65, as in tinyshakespeare

@@ -1,7 +1,7 @@
 """Take the screenshots of the web demo for docs/web.md: ``python docs/measured/page.py cv``.
 
 The command-line argument is a checkpoint of a model trained on Shakespeare's plays, or a directory of such
-checkpoints. The script requires the ``web`` extra, Playwright and Chromium.
+checkpoints. The script requires the ``web-test`` extra, pytest and Chromium.
 """
 
 import re
@@ -9,10 +9,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from browser import chromium
 from playwright.sync_api import Browser
 
 DOCS = Path(__file__).parents[1]
+sys.path.append(str(DOCS.parent / "tests"))
+from optional import chromium  # noqa: E402
+
 NAMES = {"light": "page.png", "dark": "page-dark.png"}
 FIELDS = {"prime": "ROMEO:\n", "temperature": "0.7", "length": "900", "seed": "7"}
 CHOSEN = 15

@@ -1,4 +1,4 @@
-"""Typeset the indented blocks in lessons and docstrings, and the symbols in the surrounding text.
+"""Typeset the indented blocks in lessons, and the symbols in the surrounding text.
 
 Each block becomes a table. In the source, columns are separated by at least three spaces, and the equations
 of a backward pass are indented more deeply than the others. Each table cell is an equation or a comment.
@@ -10,8 +10,6 @@ from html import escape
 
 from pages.maths import NAMES, is_word, mathml
 
-TYPESET = ("minichar.engine", "minichar.training")
-"""Packages whose docstrings contain equations."""
 RELATION = re.compile(r"\+=|[=←≈~]")
 INDENTED = re.compile(rf" {{5,}}(?!{RELATION.pattern})\S")
 DISPLAY = ' displaystyle="true"'

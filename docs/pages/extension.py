@@ -2,27 +2,21 @@
 
 import re
 from pathlib import Path
-from textwrap import indent
 from typing import Any
 
 from docutils import nodes
 from latex2mathml.converter import convert
-from sphinx import addnodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from pages.course import MOVED
-from pages.equations import BLOCK, TYPESET, table
 from pages.interactive import FOLDER, markup
 from pages.terms import directive, options_of_guides
 
 VALUES = ("data", "attribute", "property")
 SHORT = 24
 """Maximum length of inline code that is kept on one line, so that it fits in a table cell on a phone."""
-LONG = 60
-"""Maximum length of a constant's value in the API reference."""
-SEVERAL = re.compile(r"(\w+(?:, \w+)+) : (.+)")
-SECTION = re.compile(r"-{3,}\s*")
+SEVERAL = re.compile(r"^(\w+(?:, \w+)+) : (.+)$", re.MULTILINE)
 MEASURED = re.compile(r"\]\((?:\.\./)*(measured/[\w/]+\.(?:md|csv))")
 REPOSITORY = "https://github.com/minichar/minichar/blob/main/docs"
 
@@ -90,49 +84,20 @@ def mathml(node: nodes.Element, **options: str) -> str:
 
 
 def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Typeset equations, and keep other indented blocks verbatim.
-
-    Drop module docstrings, which ``api.page`` already includes.
-    """
-    if what == "module":
-        lines.clear()
-        return
+    """List parameters that share a type one by one, as Napoleon requires."""
     if what in VALUES:
         app.env.temp_data[name] = list(lines)
         return
-    header, sections = split_sections(lines)
-    if name.startswith(TYPESET):
-        header = BLOCK.sub(raw_table, "\n".join([*header, ""])).splitlines()
-    fixed: list[str] = []
-    for line in header:
-        begins = line.startswith("    ") and fixed and not fixed[-1].strip()
-        within = len(fixed) > 1 and fixed[-2].startswith("    ")
-        if begins and not within and not any(before.endswith("::") for before in fixed[-2:]):
-            fixed += ["::", ""]
-        fixed.append(line)
-    for line in sections:
-        several = SEVERAL.fullmatch(line)
-        fixed += [f"{name} : {several[2]}" for name in several[1].split(", ")] if several else [line]
-    lines[:] = fixed
-
-
-def raw_table(block: re.Match[str]) -> str:
-    """Return an indented docstring block as an HTML table, or unchanged if it cannot be converted."""
-    html = table(block[0])
-    return f".. raw:: html\n\n{indent(html, '   ')}\n" if html else block[0]
+    text = SEVERAL.sub(
+        lambda match: "\n".join(f"{name} : {match[2]}" for name in match[1].split(", ")), "\n".join(lines)
+    )
+    lines[:] = text.splitlines()
 
 
 def restore_value(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """Restore a value's docstring, because Napoleon mistakes the text before a colon for a type."""
     if what in VALUES:
         lines[:] = app.env.temp_data.pop(name)
-
-
-def split_sections(lines: list[str]) -> tuple[list[str], list[str]]:
-    """Split a docstring before its first section heading, such as Parameters."""
-    rules = [i for i, line in enumerate(lines) if SECTION.fullmatch(line)]
-    begin = rules[0] - 1 if rules else len(lines)
-    return lines[:begin], lines[begin:]
 
 
 def link_measurements(app: Sphinx, name: str, source: list[str]) -> None:
@@ -153,13 +118,6 @@ def keep_together(app: Sphinx, doctree: nodes.document) -> None:
     for literal in doctree.findall(nodes.literal):
         if len(literal.astext()) <= SHORT:
             literal["classes"].append("short")
-
-
-def omit_long_values(app: Sphinx, doctree: nodes.document) -> None:
-    """Show the value of a constant only if it is short."""
-    for annotation in list(doctree.findall(addnodes.desc_annotation)):
-        if annotation.astext().startswith(" = ") and len(annotation.astext()) > LONG:
-            annotation.parent.remove(annotation)
 
 
 def add_dark_images(app: Sphinx, doctree: nodes.document) -> None:
@@ -201,7 +159,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", link_measurements)
     app.connect("source-read", index_options)
     app.connect("doctree-read", keep_together)
-    app.connect("doctree-read", omit_long_values)
     app.connect("doctree-read", add_dark_images, priority=400)  # before Sphinx collects the images
     app.connect("build-finished", redirect_chapters)
     app.connect("autodoc-process-docstring", fix_docstring, priority=100)  # before Napoleon

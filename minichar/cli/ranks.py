@@ -15,7 +15,6 @@ from minichar.devices.cpu import THREAD_VARIABLES
 from minichar.devices.failure import device_errors
 from minichar.errors import MinicharError
 from minichar.extras import first_line, need
-from minichar.training.events import Event
 from minichar.training.team import ALONE, Ranks, Team
 
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
@@ -124,22 +123,3 @@ def report(error: BaseException, where: str) -> None:
         click.echo(str(error) or "Aborted!", err=True)
     else:
         traceback.print_exception(error)
-
-
-class Silent:
-    """Stand-in for `Report` that prints nothing, for all ranks except rank 0."""
-
-    def __enter__(self) -> "Silent":
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        """Do nothing."""
-
-    def say_at_once(self, line: str) -> None:
-        """Do nothing."""
-
-    def show(self, event: Event) -> None:
-        """Do nothing."""
-
-    def finish(self) -> None:
-        """Do nothing."""

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from minichar.cli.dashes import reject_typographic_dashes
 from minichar.cli.given import given_by_user
 from minichar.cli.options import MODEL, PATH, Integer, chunk_kernel, devices, tf32
 from minichar.cli.planned import plan_lines
-from minichar.cli.ranks import Silent, all_ranks
+from minichar.cli.ranks import all_ranks
 from minichar.cli.report import Report
 from minichar.cli.settings import output, saving, settings_options
 from minichar.cli.steps import TrainingCommand
@@ -155,17 +155,20 @@ def command(
         if yardstick:
             run = with_yardstick(run, team)
 
-        report: Report | Silent = Silent()
+        report: Report | None = None
         if team.rank == 0:
             others = {"init_from": init_from} if init_from else {}
             report = Report(run, print_every, log, quiet, plan_lines(run, explicit | others))
         events = run.trainer.run(started=ctx.obj)  # checks the directory before the report introduces the run
-        with stopping(run.trainer, report.say_at_once) as received:
-            with report:
+        say = report.say_at_once if report else lambda line: None
+        with stopping(run.trainer, say) as received:
+            with report or nullcontext():
                 for event in events:
-                    report.show(event)
+                    if report:
+                        report.show(event)
             try:
-                team.lead(lambda: report.finish())  # at exit, the other ranks would busy-wait for rank 0
+                # At exit, the other ranks would busy-wait for rank 0.
+                team.lead(lambda: report.finish() if report else None)
             finally:
                 if received:
                     ctx.exit(128 + received[0])

@@ -159,12 +159,11 @@ class ChunkKernel:
         self.cache = xp.zeros((T, len(counts.cache), H, B), "float32")
         self.dstate = xp.zeros((H, B), "float32")
 
-    def forward(self, steps: slice, W: Array, share: int, a: Array) -> None:
-        """Compute `states` and `cache` for n consecutive steps.
+    def forward(self, W: Array, share: int, a: Array) -> None:
+        """Compute `states` and `cache` for n steps.
 
         Parameters
         ----------
-        steps : slice
         W : array, (gates · H, K+1)
             The weights that multiply h, in the first H columns, and the bias, in the last one.
         share : int
@@ -172,28 +171,27 @@ class ChunkKernel:
         a : array, (n, gates · H, B)
             The part of the pre-activations that does not depend on h, from `Backend.zeros_of_steps`.
         """
-        states, cache = self.states[steps.start :], self.cache[steps]
-        self._launch("forward", W, W.shape[1], share, a, distance(a), states, cache, len(a), self.B)
+        end = (self.states, self.cache, len(a), self.B)
+        self._launch("forward", W, W.shape[1], share, a, distance(a), *end)
 
-    def backward(self, steps: slice, W: Array, dh_above: Array, du: Array, da: Array) -> None:
-        """Compute the gradients of the pre-activations for n consecutive steps.
+    def backward(self, W: Array, dh_above: Array, du: Array, da: Array) -> None:
+        """Compute the gradients of the pre-activations for n steps.
 
         Parameters
         ----------
-        steps : slice
         W : array, (gates · H, K+1)
         dh_above : array, (n, H, B)
-            Gradient with respect to h at each step, excluding contributions from later steps of this call.
+            Gradient with respect to h at each step, excluding contributions from later steps.
         du, da : array, (n, gates · H, B)
             The results: gradient of the product that multiplies h and, if the cell has two, of the other one.
             These and `dh_above` are from `Backend.zeros_of_steps`, with the same T.
         """
-        states, cache = self.states[steps.start :], self.cache[steps]
         rows = {distance(array) for array in (dh_above, du, da)}
         if len(rows) > 1:
             raise ValueError(f"the distances between rows differ: {rows}")
         end = (*rows, len(dh_above), self.B)
-        self._launch("backward", W, W.shape[1], dh_above, self.dstate, states, cache, du, da, *end)
+        arrays = dh_above, self.dstate, self.states, self.cache, du, da
+        self._launch("backward", W, W.shape[1], *arrays, *end)
 
     def _launch(self, name: str, *arguments: Array | int) -> None:
         """Launch a kernel with arrays and int32 numbers."""

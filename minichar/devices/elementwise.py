@@ -54,7 +54,7 @@ class Kernel:
     array for each result that is in none of these.
     """
 
-    source: str  # in the form that `minichar.devices.opencl.Kernels.launch` expects
+    source: str  # in the form that `minichar.devices.opencl.DpnpBackend.launch` expects
     places: list[Place]  # of the results
     nesting: Nesting  # structure of the results
     new: int  # number of new arrays

@@ -1,8 +1,8 @@
 """Capture a step as a CUDA graph, so that a single launch runs all its operations."""
 
 import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 from weakref import finalize
@@ -25,23 +25,6 @@ def free_retired() -> None:
         pool.free_all_blocks()
         if pool.total_bytes():
             RETIRED.append(pool)
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Collect garbage, and disable the collector while a stream is being captured.
-
-    Otherwise, the collector might free memory or destroy another graph, which can invalidate the capture.
-    """
-    enabled = gc.isenabled()
-    gc.collect()
-    free_retired()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class CudaGraph:
@@ -112,8 +95,16 @@ class CudaGraph:
             return self.pool.malloc(size)
 
     def _capture(self) -> None:
-        with no_collection():
+        """Capture the step. Garbage is collected before: freeing memory can invalidate a capture."""
+        gc.collect()
+        free_retired()
+        enabled = gc.isenabled()
+        gc.disable()
+        try:
             graph, why = self._captured()
+        finally:
+            if enabled:
+                gc.enable()
         if self.agree(not why):
             self.graph = graph
         else:
@@ -122,23 +113,17 @@ class CudaGraph:
 
     def _captured(self) -> tuple[Any, str]:
         """Return ``(graph, "")``, or ``(None, reason)`` if the step cannot be captured."""
-        graph: Any = None
-        cause: Exception | None = None
         try:
             self.stream.begin_capture()
-        except Exception as error:
-            return None, one_line(error)
-        try:
-            self._run(self.pool.malloc)
-        except Exception as error:  # CuPy versions differ in which operations can be captured
-            cause = error
-        except BaseException:  # such as KeyboardInterrupt; end the capture to make the stream usable again
-            with suppress(Exception):
-                self.stream.end_capture()
-            raise
-        try:  # end the capture even if the step failed
+            try:
+                self._run(self.pool.malloc)
+            except BaseException:
+                # Also after Ctrl-C, end the capture to make the stream usable again.
+                with suppress(Exception):
+                    self.stream.end_capture()
+                raise
             graph = self.stream.end_capture()
             graph.upload(self.stream)  # raises any error of a lazy instantiation
-        except Exception as error:
-            cause = cause or error
-        return (None, one_line(cause)) if cause else (graph, "")
+        except Exception as error:  # CuPy versions differ in which operations can be captured
+            return None, one_line(error)
+        return graph, ""

@@ -10,9 +10,6 @@ from warnings import catch_warnings, simplefilter, warn
 
 from minichar.devices.backend import Array, unusable
 
-TYPES = {"float32": "NCCL_FLOAT32", "float64": "NCCL_FLOAT64"}
-"""NCCL's name for each dtype."""
-
 
 def load_nccl() -> ModuleType:
     """Import CuPy's NCCL module, suppressing its warning if NCCL is not installed."""
@@ -65,7 +62,7 @@ def open_nccl(cupy: ModuleType, index: int, comm: Any) -> Callable[[Array, Array
     pythonapi.Py_IncRef(py_object(communicator))
 
     def all_reduce(sent: Array, received: Array) -> None:
-        kind, stream = getattr(nccl, TYPES[sent.dtype.name]), cupy.cuda.get_current_stream()
+        kind, stream = getattr(nccl, f"NCCL_{sent.dtype.name.upper()}"), cupy.cuda.get_current_stream()
         communicator.allReduce(sent.data.ptr, received.data.ptr, sent.size, kind, nccl.NCCL_SUM, stream.ptr)
 
     return all_reduce

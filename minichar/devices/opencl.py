@@ -3,7 +3,7 @@
 import os
 import site
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import c_uint64
 from functools import cache
 from importlib import import_module
@@ -15,7 +15,6 @@ from warnings import warn
 import numpy as np
 
 from minichar.devices.backend import Array, Backend, DeviceFailure, Function, Into, unusable
-from minichar.devices.deadlock import avoid_deadlocks
 from minichar.devices.elementwise import Kernel, translate
 from minichar.devices.nesting import Nesting, flatten, nest, nesting_of
 from minichar.devices.random import CountedUniform, Real, Uniform
@@ -27,7 +26,7 @@ Layouts = tuple[tuple[tuple[int, ...], np.dtype, bool], ...]
 REAL = {"float32": "float", "float64": "double"}
 """The dtypes for which kernels are compiled, and their names in OpenCL C."""
 VECTOR, COPYING = "dpnp.backend.extensions.vm._vm_impl", "dpnp.tensor._copy_utils"
-"""The private modules of dpnp that `avoid_deadlocks` patches."""
+"""The private modules of dpnp 0.20 that `avoid_deadlocks` patches."""
 SUM_COLUMNS = """
 __kernel void run(
     __global const real *columns, ulong first_column, __global const long *ids, ulong first_id,
@@ -42,11 +41,16 @@ __kernel void run(
 """Kernel for `DpnpBackend.sum_columns`. Each work item adds the elements of one row in order."""
 
 
-class Kernels:
-    """The kernels for one queue, which must be in order."""
+class DpnpBackend(Backend):
+    """Backend for an OpenCL device, using dpnp."""
 
-    def __init__(self, queue: Any) -> None:
-        self.queue, self.kernel = queue, cache(self._compile)
+    expectation = "on a CPU, small networks train much faster with --device cpu"
+
+    def __init__(self, index: int, xp: ModuleType, queue: Any) -> None:
+        super().__init__(f"opencl:{index}", xp)
+        self.queue, self.compiled = queue, cache(self._compile)
+        # The result is a tuple because a tuple is written only to `into`, without a new array.
+        self.add = self.fuse(lambda xp, a, b: ((a + b,),))
 
     def _compile(self, source: str, dtype: str) -> Any:
         source = f"typedef {REAL[dtype]} real;\n{source}"
@@ -68,22 +72,10 @@ class Kernels:
             # __sycl_usm_array_interface__, which also contains the offset, would wait for the queue.
             arguments += there.usm_data, c_uint64(there._element_offset)
         arguments += map(c_uint64, numbers)
-        event = self.queue.submit_async(self.kernel(source, dtype), arguments, [size])
+        event = self.queue.submit_async(self.compiled(source, dtype), arguments, [size])
         release = self.queue._submit_keep_args_alive(arguments, [event])
         # On a CPU, oneMKL's dot products ignore the order of the queue, and wait only for these events.
         import_module("dpctl.utils").SequentialOrderManager[self.queue].add_event_pair(release, event)
-
-
-class DpnpBackend(Backend):
-    """Backend for an OpenCL device, using dpnp."""
-
-    expectation = "on a CPU, small networks train much faster with --device cpu"
-
-    def __init__(self, index: int, xp: ModuleType, queue: Any) -> None:
-        super().__init__(f"opencl:{index}", xp)
-        self.queue, self.kernels = queue, Kernels(queue)
-        # The result is a tuple because a tuple is written only to `into`, without a new array.
-        self.add = self.fuse(lambda xp, a, b: ((a + b,),))
 
     def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
         """Add the matrix product ``A @ B`` to `out`, and return `out`."""
@@ -99,7 +91,7 @@ class DpnpBackend(Backend):
         arrays, dtype = [columns, ids, out], columns.dtype.name
         contiguous = all(array.flags.c_contiguous for array in arrays)
         if contiguous and dtype in REAL and ids.dtype.name == "int64":
-            self.kernels.launch(SUM_COLUMNS, dtype, arrays, len(out), [len(ids), out.shape[1]])
+            self.launch(SUM_COLUMNS, dtype, arrays, len(out), [len(ids), out.shape[1]])
         else:
             super().sum_columns(columns, ids, out)
 
@@ -132,7 +124,7 @@ class DpnpBackend(Backend):
                 return separate(*arguments, into=into)
             shape, dtype = arrays[0].shape[-2:], arrays[0].dtype
             arrays += [self.xp.empty(shape, dtype=dtype, sycl_queue=self.queue) for _ in range(kernel.new)]
-            self.kernels.launch(kernel.source, dtype.name, arrays, prod(shape))
+            self.launch(kernel.source, dtype.name, arrays, prod(shape))
             return nest(kernel.nesting, (place.find(arrays) for place in kernel.places))
 
         return call
@@ -150,7 +142,7 @@ class DpnpBackend(Backend):
             return None
         blocks = (shape[0] if len(shape) == 3 else None for shape, *_ in layouts)
         kernel = translate(function, nest(nesting, blocks), written, H)
-        self.kernels.kernel(kernel.source, dtype)  # compile
+        self.compiled(kernel.source, dtype)
         return kernel
 
     def uniform(self, *words: int) -> Uniform:
@@ -205,8 +197,7 @@ def open_dpnp(index: int) -> DpnpBackend:
         found = f"{len(devices)} found, numbered from 0"
         raise MinicharError(f"device opencl:{index}: no such device; {found}")
     try:
-        vector, copying = map(import_module, (VECTOR, COPYING))
-        avoid_deadlocks(vector, copying, dpnp.asarray)
+        avoid_deadlocks(dpnp.asarray)
     except (ImportError, AttributeError) as error:
         what = f"training can hang with dpnp {dpnp.__version__}"
         warn(str(unusable("opencl", what, error, install_command("opencl"))), RuntimeWarning, 2)
@@ -218,3 +209,31 @@ def open_dpnp(index: int) -> DpnpBackend:
         what = "its queue cannot be created"
         raise unusable(f"opencl:{index}", what, error, "update its driver", DeviceFailure) from error
     return DpnpBackend(index, dpnp, queue)
+
+
+def avoid_deadlocks(asarray: Callable[[Any], Any]) -> None:
+    """Patch dpnp 0.20 so that no function holds Python's global interpreter lock while it waits for a task.
+
+    When a task finishes, it releases its arguments, which requires the lock. Otherwise, training on a CPU
+    hangs after anywhere from a few hundred to tens of thousands of steps.
+
+    Raises
+    ------
+    ImportError, AttributeError
+        If dpnp does not have the modules or functions that cause the deadlocks.
+    """
+    vector: Any = import_module(VECTOR)
+    copying: Any = import_module(COPYING)
+    copy, _ = copying._copy_from_numpy_into, vector._is_available
+    if copy.__module__ == __name__:  # already patched
+        return
+
+    def copy_when_idle(there: Any, array: Any) -> None:
+        if array.ndim == 0:  # a kernel takes a scalar as an argument, and does not wait for earlier tasks
+            asarray(there).fill(array.item())
+        else:
+            there.sycl_queue.wait()  # without the lock
+            copy(there, array)
+
+    vector._is_available = lambda: False  # dpnp's own element-wise functions are just as fast in minichar
+    copying._copy_from_numpy_into = copy_when_idle

@@ -148,13 +148,13 @@ class ProductInBlocks:
 class LayerInKernel(LayerInBlocks):
     """Runs a layer with a kernel of the device (docs/chunk-kernel.md).
 
-    The kernel runs the steps of a chunk if several are passed at a time and no state is reset. Otherwise,
-    the layer runs one step after another.
+    The kernel runs the steps of a chunk if all are passed at once and no state is reset. Otherwise, the
+    layer runs one step after another.
 
     Attributes
     ----------
     in_kernel : bool
-        Whether the kernel has run all previous steps of the chunk.
+        Whether the kernel has run the chunk.
     """
 
     def __init__(self, layer: Any, kernel: ChunkKernel) -> None:
@@ -165,39 +165,26 @@ class LayerInKernel(LayerInBlocks):
 
     def forward(self, steps: slice) -> None:
         """Run the steps. Call `multiply_inputs` first."""
-        start, stop, layer = steps.start, steps.stop, self.layer
-        self.in_kernel = layer.keep is None and stop - start > 1 and (start == 0 or self.in_kernel)
+        layer, n = self.layer, steps.stop
+        self.in_kernel = layer.keep is None and n - steps.start > 1
         if not self.in_kernel:
             super().forward(steps)
             return
         states = self.kernel.states  # (T+1, S, H, B)
-        states[start] = layer.xp.stack(layer.states[start])
+        states[0] = layer.start
         share = next(product.share for product in self.products if product.linear is self.recurrent)
-        self.kernel.forward(steps, self.recurrent.used, share, self.other.a[steps])
-        h = self.recurrent.h[start : stop + 1]  # (n+1, H, B), or (n, H, B) at the end
-        h[...] = states[start : start + len(h), 0]
+        self.kernel.forward(self.recurrent.used, share, self.other.a[:n])
+        h = self.recurrent.h[: n + 1]  # (n+1, H, B), or (n, H, B) if n = T
+        h[...] = states[: len(h), 0]
         for x in layer.above:
-            x[steps] = states[start + 1 : stop + 1, 0]
-        layer.states[start + 1 : stop + 1] = [list(state) for state in states[start + 1 : stop + 1]]
-        if layer.keeps_caches:
-            layer.caches[steps] = [self.cache(t) for t in range(start, stop)]
-
-    def cache(self, t: int) -> tuple[Array, ...]:
-        """Return what the cell would have cached at step t."""
-        (stage,) = self.layer.cell.stages
-        values = dict(zip(self.kernel.shape.counts.cache, self.kernel.cache[t], strict=True))
-        states = zip(self.layer.cell.states, self.layer.states[t], strict=True)
-        values |= {f"{name}_prev": state for name, state in states}
-        return tuple(values[name] for name in stage.cache.split())
+            x[:n] = states[1 : n + 1, 0]
+        layer.states[1 : n + 1] = [list(state) for state in states[1 : n + 1]]
 
     def backward(self, steps: slice, dh_above: Array) -> None:
         """Backpropagate through the steps, and store the gradients of the pre-activations."""
         if not self.in_kernel:
             super().backward(steps, dh_above)
             return
-        if steps.stop == len(dh_above):  # gradients are not carried across chunks
-            self.kernel.dstate[...] = 0.0
-        else:
-            self.recurrent.add_state_gradient(steps.stop, dh_above[steps.stop - 1])
+        self.kernel.dstate[...] = 0.0  # gradients are not carried across chunks
         du, da = self.recurrent.da[steps], self.other.linear.da[steps]
-        self.kernel.backward(steps, self.recurrent.used, dh_above[steps], du, da)
+        self.kernel.backward(self.recurrent.used, dh_above, du, da)

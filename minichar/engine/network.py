@@ -7,9 +7,9 @@
 
 Teacher forcing, scheduled sampling and generation share the same code. They differ only in their *feed*, the
 source of the next character: an array of ids, or a function that chooses characters. The function,
-``feed(t, look)``, returns all ids known from step t onwards, ``(m, B)`` with m ≥ 1. They can depend on
-``look()``, the logits ``(V, B)`` of step t-1, which are undefined at t = 0. The array ``feed.ids`` ``(T, B)``
-then contains the ids for the backward pass.
+``feed(t, look)``, returns the ids of step t, ``(B,)``. They can depend on ``look()``, the logits ``(V, B)``
+of step t-1, which are undefined at t = 0. The array ``feed.ids`` ``(T, B)`` then contains the ids for the
+backward pass.
 """
 
 from functools import partial
@@ -179,13 +179,15 @@ class Network:
         """Run the layers for `n` steps (default: T) from the carried state."""
         for linear in self.dropped:
             linear.apply_mask()
-        n, self.n = self.T if n is None else n, 0
+        n = self.T if n is None else n
         self.fed = feed.ids if callable(feed) else feed
-        while self.n < n:
-            ids = feed(self.n, self.look) if callable(feed) else feed[self.n :]
-            if not len(ids):
-                raise ValueError(f"the feed has no characters for step {self.n} of {n}")
-            self.advance(self.n, ids[: n - self.n])  # (m, B)
+        if len(self.fed) < n:
+            raise ValueError(f"the feed has no characters for step {len(self.fed)} of {n}")
+        if callable(feed):
+            for t in range(n):
+                self.advance(t, feed(t, self.look)[None])
+        else:
+            self.advance(0, feed[:n])
 
     def forward(self, feed: Feed, n: int | None = None) -> Array:
         """Run `n` steps (default: T) from the carried state; return all logits, ``(n, V, B)``."""

@@ -53,7 +53,7 @@ class ScheduledSampling:
             generator.fill(self.u)
 
     def __call__(self, t: int, look: Callable[[], Array]) -> Array:
-        """Return the input ids ``(1, B)`` for step `t`; `look` returns the logits of step t-1."""
+        """Return the input ids ``(B,)`` for step `t`; `look` returns the logits of step t-1."""
         if t == 0:
             self.ids[0] = self.inputs[0]
         else:
@@ -62,4 +62,4 @@ class ScheduledSampling:
                 draw(self.xp, logits, self.u[t]) if self.feed == "sample" else likeliest(logits)
             )  # (B,)
             self.ids[t] = self.xp.where(self.mask[t], self.inputs[t], predicted)
-        return self.ids[t : t + 1]
+        return self.ids[t]

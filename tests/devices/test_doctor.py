@@ -28,12 +28,13 @@ def test_a_machine_with_a_gpu(fake_cupy):
     found = findings()
     assert list(found) == ["Python", "cpu", "gpu", "opencl", "auto", "disk"]
     assert platform.python_version() in found["Python"].found
-    assert found["cpu"].ok
-    assert f"NumPy {np.__version__} with " in found["cpu"].found
-    assert found["cpu"].found.endswith(" GFLOP/s")
-    assert found["gpu"].ok
-    runtime = cupy.cuda.runtime.runtimeGetVersion()
-    assert f"CuPy {cupy.__version__}, CUDA driver 12080, runtime {runtime}" in found["gpu"].found
+    for name, library in (
+        ("cpu", f"NumPy {np.__version__} with "),
+        ("gpu", f"CuPy {cupy.__version__}, CUDA "),
+    ):
+        assert found[name].ok
+        assert found[name].found.startswith(library)
+        assert found[name].found.endswith(" GFLOP/s")
     assert found["auto"].found == "cpu or gpu:0, depending on the size of the network"
 
 

@@ -5,9 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from minichar.cli import main
 from minichar.devices.choose import open_backend
 from minichar.extras import install_command
 
@@ -40,11 +38,3 @@ def test_names_and_requirements_match_the_error_message_and_pyproject(rows, erro
             assert f"'.[{name}]'" in command
             assert error_of(name).endswith(install_command(name))
             assert extras[name]
-
-
-def test_the_check_is_a_valid_command(rows):
-    for row in rows:
-        program, command, *options = re.search("`([^`]+)`", row[3])[1].split()
-        assert program == "minichar"
-        assert options in ([], ["--device", kind(row)])
-        assert CliRunner().invoke(main, [command, "--help"]).exit_code == 0

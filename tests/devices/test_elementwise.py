@@ -4,11 +4,11 @@ import sys
 
 import numpy as np
 import pytest
-from cells import ODD, B, H, arguments_of
+from cells import FUNCTIONS, B, H, check_function
 from devices import open_device
 
 from minichar.devices.elementwise import OPERATIONS, Place, translate
-from minichar.devices.nesting import flatten, nest
+from minichar.devices.nesting import nest
 from minichar.engine.cells import CELLS
 
 
@@ -67,21 +67,6 @@ def test_other_functions_are_not_translated(function):
         translate(function, [None], [], rows=3)
 
 
-def on(backend, value):
-    """Copy an array, or each array of a tuple, to a device."""
-    return (
-        tuple(on(backend, item) for item in value) if isinstance(value, tuple) else backend.to_device(value)
-    )
-
-
-STAGES = [
-    pytest.param(cell, number, way, id=f"{cell.name}-{number}-{way}")
-    for cell in (*CELLS.values(), ODD)
-    for number in range(len(cell.stages))
-    for way in ("forward", "backward")
-]
-
-
 class TestKernels:
     """Tests on an OpenCL device."""
 
@@ -93,30 +78,18 @@ class TestKernels:
     def launched(self, opencl, monkeypatch):
         """Return a list that has one element for each launched kernel."""
         kernels = []
-        launch = opencl.kernels.launch
-        monkeypatch.setattr(opencl.kernels, "launch", lambda *args: (kernels.append(args), launch(*args)))
+        launch = opencl.launch
+        monkeypatch.setattr(opencl, "launch", lambda *args: (kernels.append(args), launch(*args)))
         return kernels
 
-    @pytest.mark.parametrize(("cell", "number", "way"), STAGES)
+    @pytest.mark.parametrize(("cell", "number", "way"), FUNCTIONS)
     def test_each_function_of_a_cell_is_one_kernel(self, cell, number, way, opencl, launched, generator):
-        dtype = "float32" if way == "forward" else "float64"
-        stage = cell.stages[number]
-        function, arguments = getattr(stage, way), arguments_of(cell, number, generator, dtype)
-        written = [0, 0]
-        if way == "backward":
-            *results, cache = stage.forward(np, *arguments)
-            arguments = [*generator.normal(size=(len(results), *results[0].shape)).astype(dtype), cache]
-            written = list(range(len(stage.products)))
-        wanted = function(np, *arguments)
-        into = [(k, opencl.zeros(np.reshape(wanted[k], (-1, B)).shape, dtype)) for k in written]
-        found = opencl.fuse(function)(*(on(opencl, argument) for argument in arguments), into=into)
-        assert len(launched) == 1
-        close = {"rtol": 0, "atol": 10 * np.finfo(dtype).eps}
-        for one, other in zip(flatten(found), flatten(wanted), strict=True):
-            assert (one.dtype, one.shape) == (dtype, (H, B))
-            np.testing.assert_allclose(opencl.to_host(one), other, **close)
-        for k, out in into:
-            np.testing.assert_allclose(opencl.to_host(out), np.reshape(wanted[k], (-1, B)), **close)
+        def launches():
+            n = len(launched)
+            launched.clear()
+            return n
+
+        check_function(opencl, cell, number, way, generator, launches)
 
     def test_each_operation(self, opencl, launched, generator):
         def operations(xp, *arrays):
@@ -201,7 +174,7 @@ class TestKernels:
         memory = gate.get_array().usm_data
         opencl.queue.wait()
         references = sys.getrefcount(memory)
-        opencl.kernels.launch(source, "float64", [a, gate], 1)
+        opencl.launch(source, "float64", [a, gate], 1)
         product = opencl.xp.dot(a, a)
         del gate
         assert sys.getrefcount(memory) == references

@@ -14,8 +14,7 @@ from devices import open_device
 import minichar
 from minichar.devices import doctor
 from minichar.devices.choose import open_backend
-from minichar.devices.deadlock import avoid_deadlocks
-from minichar.devices.opencl import COPYING, VECTOR
+from minichar.devices.opencl import COPYING, VECTOR, avoid_deadlocks
 from minichar.engine.config import Config
 from minichar.extras import install_command
 from minichar.model import CharRNN
@@ -127,7 +126,7 @@ def test_a_training_step_stays_within_its_budget(cell, tasks, kernels, monkeypat
     opencl = open_device("opencl")
     manager = type(pytest.importorskip("dpctl.utils").SequentialOrderManager[opencl.queue])
     copying, counts = sys.modules[COPYING], Counter()
-    add, copy, launch = manager.add_event_pair, copying._copy_from_numpy_into, opencl.kernels.launch
+    add, copy, launch = manager.add_event_pair, copying._copy_from_numpy_into, opencl.launch
 
     def counted_add(self, *events):
         counts["tasks"] += 1
@@ -148,7 +147,7 @@ def test_a_training_step_stays_within_its_budget(cell, tasks, kernels, monkeypat
     step.learn(inputs, targets, opencl.uniform(1))
     monkeypatch.setattr(manager, "add_event_pair", counted_add)
     monkeypatch.setattr(copying, "_copy_from_numpy_into", counted_copy)
-    monkeypatch.setattr(opencl.kernels, "launch", counted_launch)
+    monkeypatch.setattr(opencl, "launch", counted_launch)
     step.learn(inputs, targets, opencl.uniform(1))
     assert counts == {"tasks": tasks, "kernels": kernels, "waits": 1}
 
@@ -156,12 +155,12 @@ def test_a_training_step_stays_within_its_budget(cell, tasks, kernels, monkeypat
 class TestDeadlock:
     """Tests that blocking functions release the GIL, which the task that they wait for may need."""
 
-    def test_copies_wait_exactly_once_even_if_the_device_is_opened_several_times(self):
-        events = []
-        vector = SimpleNamespace(_is_available=lambda: True)
-        copying = SimpleNamespace(_copy_from_numpy_into=lambda there, array: events.append("copy"))
+    def test_copies_wait_exactly_once_even_if_the_device_is_opened_several_times(self, fake_opencl):
+        fake_opencl(1)
+        events, vector, copying = [], sys.modules[VECTOR], sys.modules[COPYING]
+        copying._copy_from_numpy_into = lambda there, array: events.append("copy")
         for _ in range(3):
-            avoid_deadlocks(vector, copying, lambda there: there)
+            avoid_deadlocks(lambda there: there)
         there = SimpleNamespace(
             sycl_queue=SimpleNamespace(wait=lambda: events.append("wait")),
             fill=lambda value: events.append(f"fill {value}"),
@@ -181,7 +180,7 @@ class TestDeadlock:
         assert not sys.modules[VECTOR]._is_available()
         copying, calls = sys.modules[COPYING], []
         copy = copying._copy_from_numpy_into
-        assert copy.__module__ == "minichar.devices.deadlock"
+        assert copy.__module__ == "minichar.devices.opencl"
         monkeypatch.setattr(
             copying, "_copy_from_numpy_into", lambda *args: (calls.append(args), copy(*args))[1]
         )

@@ -149,17 +149,6 @@ def test_the_host_uses_numpy_generators():
     np.testing.assert_array_equal(CPU.uniform(3, 4).random((5,)), wanted)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_masks_on_the_host_are_comparisons_of_numpys_random_numbers(dtype):
-    p, uniform, generator = 0.3, CPU.uniform(3, 4), np.random.default_rng((3, 4))
-    dropped, true = np.empty((5, 7), dtype), np.empty((5, 7), bool)
-    uniform.drop(p, 1.0 / (1.0 - p), dropped)
-    uniform.bernoulli(p, true)
-    kept = generator.random((5, 7), "float32") >= np.float32(p)
-    np.testing.assert_array_equal(dropped, kept * np.dtype(dtype).type(1.0 / (1.0 - p)))
-    np.testing.assert_array_equal(true, generator.random((5, 7)) < p)
-
-
 def test_each_block_has_a_64_bit_seed():
     uniform = CountedUniform((1, 2))
     seeds = [uniform.next_seed() for _ in range(20)]

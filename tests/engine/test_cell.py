@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cells import ODD, B, H, arguments_of
+from cells import ODD, STAGES, B, H, arguments_of
 
 from minichar.engine.cell import Product
 from minichar.engine.config import Config
@@ -28,9 +28,6 @@ def slopes(function, arguments, h=1e-30):
             gradient[place] = function(*moved).imag / h
             argument[place] = argument[place].real
     return found
-
-
-STAGES = [(cell, number) for cell in (*CELLS.values(), ODD) for number in range(len(cell.stages))]
 
 
 @pytest.mark.parametrize(("cell", "number"), STAGES, ids=lambda part: getattr(part, "name", str(part)))

@@ -8,9 +8,7 @@ from minichar.engine.gradcheck import (
     CENTRAL_LIMIT,
     COMPLEX_LIMIT,
     Row,
-    central_difference,
     check_network,
-    complex_step,
     directional_error,
     loss_of,
     relative_error,
@@ -100,19 +98,6 @@ def test_the_directional_check_detects_a_relative_error_of_1e_6(toy, generator, 
 )
 def test_a_row_passes_only_if_both_errors_are_within_their_limits(complex_error, central_error, passed):
     assert Row("W", (1,), complex_error, central_error).passed == passed
-
-
-def test_both_methods_on_a_cubic():
-    def cubic(theta):
-        return complex((theta**3).sum())
-
-    theta = np.array([0.5, -2.0, 3.0])
-    slopes = [0.75, 12.0, 27.0]  # 3 θ²
-    np.testing.assert_allclose(complex_step(cubic, theta), slopes, rtol=1e-15)
-    np.testing.assert_allclose(central_difference(cubic, theta), slopes, rtol=1e-9)
-    # For θ³, the error of the central difference is exactly h².
-    np.testing.assert_allclose(central_difference(cubic, theta, 0.1), np.array(slopes) + 0.01, rtol=1e-12)
-    np.testing.assert_array_equal(theta, [0.5, -2.0, 3.0])
 
 
 def test_the_loss_function_does_not_change_when_the_network_runs(toy):

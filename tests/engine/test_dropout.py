@@ -22,14 +22,6 @@ def test_mask_values_are_zero_and_one_over_the_keep_probability(dtype, backend, 
     assert (mask > 0).mean() == pytest.approx(0.6, abs=0.025)
 
 
-def test_adjacent_steps_units_and_sequences_have_different_masks():
-    mask = np.zeros((T, H, B))
-    draw_mask(0.4, CPU.uniform(123), mask)
-    for axis in range(3):
-        ahead = np.moveaxis(mask, axis, 0)
-        assert (ahead[1:] != ahead[:-1]).reshape(len(ahead) - 1, -1).any(axis=1).all()
-
-
 def test_masks_differ_between_layers_and_chunks_and_are_drawn_in_place(backend, host, generator):
     """A replayed CUDA graph reads each mask from its captured address."""
     network = toy_network(Config(5, "rnn", 4, 2, dropout=0.4), 3, 2, generator, backend)

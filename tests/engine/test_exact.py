@@ -18,20 +18,12 @@ def rounded(W):
     return copy["layer1.W"], copy.backend
 
 
-@pytest.mark.parametrize(("scale", "K"), [(1e-30, 129), (0.08, 1025), (1e30, 129)])
-def test_a_matrix_product_is_bitwise_identical_at_every_width_and_position(scale, K, generator):
-    W, backend = rounded(generator.normal(0, scale, (32, K)).astype("float32"))
-    s = generator.uniform(-1, 1, (K, 70))
-    together = backend.matmul(W, s.copy())
-    for n in (1, 2, 3, 4, 7, 8, 16, 31, 64):
-        for start in (0, 1, 70 - n):
-            some = np.ascontiguousarray(s[:, start : start + n])
-            np.testing.assert_array_equal(backend.matmul(W, some), together[:, start : start + n])
-
-
-@pytest.mark.parametrize("scale", [1e-5, 0.3, 50.0])
+@pytest.mark.parametrize("scale", [1e-30, 0.3, 1e30])
 def test_sums_are_not_rounded(scale, generator):
-    """Give all terms the same sign, so that the sums are as large as possible."""
+    """Then they do not depend on the order of the terms, which depends on the number of columns.
+
+    All terms have the same sign, so that the sums are as large as possible.
+    """
     W, backend = rounded(np.abs(generator.normal(0, scale, (3, 400))))
     s = generator.uniform(0.9, 1, (400, 2))
     product = backend.matmul(W, s)  # rounds s in place

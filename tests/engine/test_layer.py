@@ -2,29 +2,14 @@
 
 import numpy as np
 import pytest
-from cells import ODD
 
 from minichar.engine.cell import Cell, Product, Stage
-from minichar.engine.config import Config, initialise
+from minichar.engine.config import Config
 from minichar.engine.gradcheck import toy_network
 from minichar.engine.network import Network
-from minichar.engine.parameters import Parameters
 from minichar.engine.registry import CELLS
 
 T, B, V, H = 5, 2, 8, 3
-
-
-def test_initial_biases_are_those_declared_by_the_cell(monkeypatch):
-    monkeypatch.setitem(CELLS, ODD.name, ODD)
-    odd = Config(V, ODD.name, H, 2)
-    parameters = Parameters(odd.shapes(), "float64")
-    initialise(odd, parameters, np.random.default_rng(1))
-    for layer in ("layer1.", "layer2."):
-        P, R, Wn = (parameters[layer + name] for name in ("P", "R", "Wn"))
-        np.testing.assert_array_equal(P[:, -1] == 2.0, [False] * H + [True] * H)  # gates p and q
-        np.testing.assert_array_equal(Wn[:, -1] == -3.0, [True] * H)
-        for drawn in (P[:, :-1], R, Wn[:, :-1], P[:H]):
-            assert abs(drawn).max() <= 0.08
 
 
 def values_of(cell, generator):

@@ -165,39 +165,21 @@ class TestState:
             network.state = network.state[:1]
 
 
-class Chosen:
-    """A feed that chooses characters."""
-
-    def __init__(self, ids):
-        self.ids = ids
-
-
 class TestFeed:
     def test_the_feed_of_step_t_receives_the_logits_of_step_t_minus_1(self, network, text):
         inputs, seen = text[0, :T], []
 
-        class Watching(Chosen):
+        class Watching:
+            ids = inputs
+
             def __call__(self, t, look):
                 seen.append((t, look().copy() if t else None))
-                return self.ids[t : t + 1]
+                return self.ids[t]
 
-        logits = network.forward(Watching(inputs))
+        logits = network.forward(Watching())
         assert [t for t, _ in seen] == list(range(T))
         for t in range(1, T):
             np.testing.assert_array_equal(seen[t][1], logits[t - 1])
-
-    def test_a_feed_can_return_the_characters_of_several_steps(self, network, text):
-        calls = []
-
-        class Pairs(Chosen):
-            def __call__(self, t, look):
-                calls.append(t)
-                return self.ids[t : t + 2]
-
-        state, whole = network.state, network.forward(text[0, :T], 3).copy()
-        network.state = state
-        np.testing.assert_array_equal(network.forward(Pairs(text[0, :T]), 3), whole)
-        assert calls == [0, 2]
 
     def test_a_feed_that_ends_too_early_is_an_error(self, network, text):
         with pytest.raises(ValueError, match=f"no characters for step 2 of {T}$"):

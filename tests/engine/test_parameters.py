@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from cells import ODD
 
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config, initialise
 from minichar.engine.parameters import Parameters
+from minichar.engine.registry import CELLS
 from minichar.errors import MinicharError
 
 MAX_SIZE = 1 << 20
@@ -113,14 +115,20 @@ class TestInitialise:
         assert weights.mean() == pytest.approx(0, abs=0.001)
         assert weights.std() == pytest.approx(0.08 / np.sqrt(3), rel=0.02)
 
-    def test_only_the_forget_bias_of_an_lstm_is_initialised_to_one(self):
-        """The gates are in the order i, f, o, g."""
-        H = 5
-        parameters = self.fresh(Config(8, "lstm", H, 3), 1)
-        for layer in (1, 2, 3):
-            bias = parameters[f"layer{layer}.W"][:, -1]  # (4H,)
-            np.testing.assert_array_equal(bias == 1.0, np.repeat([False, True, False, False], H))
-        assert np.count_nonzero(abs(parameters.flat) > 0.08) == 3 * H
+    def test_only_the_declared_biases_are_not_drawn(self, monkeypatch):
+        """The gates of an LSTM are in the order i, f, o, g, and `ODD` declares biases of q and n."""
+        monkeypatch.setitem(CELLS, ODD.name, ODD)
+        for cell, biases in (
+            ("lstm", {"W": [0, 1, 0, 0]}),
+            (ODD.name, {"P": [0, 2], "R": [0, 0], "Wn": [-3]}),
+        ):
+            parameters = self.fresh(Config(8, cell, 5, 3), 1)
+            for layer in (1, 2, 3):
+                for name, wanted in biases.items():
+                    bias = parameters[f"layer{layer}.{name}"][:, -1].reshape(-1, 5)  # (gates, H)
+                    np.testing.assert_array_equal(np.where(abs(bias) > 0.08, bias, 0).T, [wanted] * 5)
+            declared = 3 * 5 * np.count_nonzero(np.concatenate([*biases.values()]))
+            assert np.count_nonzero(abs(parameters.flat) > 0.08) == declared
 
     def test_the_same_seed_gives_the_same_weights_for_every_dtype_and_device(self, backend, host):
         config = Config(8, "lstm", 3)

@@ -17,7 +17,9 @@ from minichar.checkpoints.checkpoint import save
 from minichar.checkpoints.state import Progress, TrainingState
 from minichar.cli import main
 from minichar.engine.config import Config
+from minichar.errors import MinicharError
 from minichar.formats.arrays import read_pickled
+from minichar.formats.convert import load_model
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
 
@@ -113,6 +115,39 @@ def package():
             return pytest.importorskip(name, reason=f"requires {name} (pip install '.[formats-test]')")
 
     return package
+
+
+@pytest.fixture
+def check_refused(tmp_path):
+    """Return a function that checks that a file is refused with a one-line error."""
+
+    def check_refused(name, data, message):
+        path = tmp_path / name
+        path.write_bytes(data)
+        with pytest.raises(MinicharError, match=message) as caught:
+            load_model(path)
+        assert str(caught.value).isprintable()
+        assert len(str(caught.value)) < 300
+        assert str(caught.value).startswith(f"{path} is not a {path.suffix} file that minichar can read: ")
+
+    return check_refused
+
+
+@pytest.fixture
+def check_damaged(tmp_path, generator):
+    """Return a function that checks that a file that is truncated, or has one wrong byte, is refused."""
+
+    def check_damaged(name, data):
+        for at in range(generator.integers(4), len(data), 4):
+            changed = bytearray(data)
+            changed[at] ^= generator.integers(1, 256)
+            for bad in (data[:at], bytes(changed)):
+                (tmp_path / name).write_bytes(bad)
+                with pytest.raises(MinicharError, match=r"^[^\n]{1,300}$"):
+                    load_model(tmp_path / name)
+        assert [path.name for path in tmp_path.iterdir()] == [name]
+
+    return check_damaged
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Test reading ``.pt`` files without PyTorch: the tensors of valid files, and the errors for all others."""
 
 import io
-import os
 from collections import OrderedDict
 
 import handmade
@@ -165,28 +164,10 @@ def test_a_header_that_is_not_a_byte_tensor_or_too_large_is_rejected(tmp_path, m
         load_model(path)
 
 
-def test_truncated_and_changed_files_are_one_line(tmp_path, generator):
-    data = handmade.pt({"w": np.arange(3.0)})
-    path = tmp_path / "bad.pt"
-    bad = [data[:at] for at in range(0, len(data), 29)]
-    for at in range(generator.integers(5), len(data), 5):
-        changed = bytearray(data)
-        changed[at] ^= generator.integers(1, 256)
-        bad.append(bytes(changed))
-    for content in bad:
-        path.write_bytes(content)
-        with pytest.raises(MinicharError, match=r"^[^\n]{1,300}$"):
-            load_model(path)
-    assert os.listdir(tmp_path) == ["bad.pt"]
-
-
 @pytest.mark.parametrize("case", BAD.values(), ids=BAD.keys())
-def test_a_bad_file_is_one_line(tmp_path, case):
-    data, message = case
-    path = tmp_path / "bad.pt"
-    path.write_bytes(data)
-    with pytest.raises(MinicharError, match=message) as caught:
-        load_model(path)
-    assert str(caught.value).isprintable()
-    assert len(str(caught.value)) < 300
-    assert str(caught.value).startswith(f"{path} is not a .pt file that minichar can read: ")
+def test_a_bad_file_is_one_line(case, check_refused):
+    check_refused("bad.pt", *case)
+
+
+def test_truncated_and_changed_files_are_one_line(check_damaged):
+    check_damaged("bad.pt", handmade.pt({"w": np.arange(3.0)}))

@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 from handmade import raw_safetensors
 
-from minichar.errors import MinicharError
 from minichar.formats import safetensors
-from minichar.formats.convert import load_model
 
 HUGE = 1 << 62
 
@@ -100,15 +98,8 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD.values(), ids=BAD.keys())
-def test_a_bad_file_is_one_line(tmp_path, case):
-    data, message = case
-    path = tmp_path / "bad.safetensors"
-    path.write_bytes(data)
-    with pytest.raises(MinicharError, match=message) as caught:
-        load_model(path)
-    assert "\n" not in str(caught.value)
-    assert len(str(caught.value)) < 300
-    assert str(caught.value).startswith(f"{path} is not a .safetensors file that minichar can read: ")
+def test_a_bad_file_is_one_line(case, check_refused):
+    check_refused("bad.safetensors", *case)
 
 
 def test_the_header_is_limited_before_it_is_read(read, monkeypatch):
@@ -121,13 +112,6 @@ def test_the_header_is_limited_before_it_is_read(read, monkeypatch):
         read(data)
 
 
-def test_truncated_and_changed_files_are_one_line(tmp_path, generator):
-    data = handmade.safetensors({"w": np.arange(3.0), "v": np.arange(2)}, header="{}")
-    path = tmp_path / "bad.safetensors"
-    for at in range(generator.integers(3), len(data), 3):
-        changed = bytearray(data)
-        changed[at] ^= generator.integers(1, 256)
-        for bad in (data[:at], bytes(changed)):
-            path.write_bytes(bad)
-            with pytest.raises(MinicharError, match=r"^[^\n]{1,300}$"):
-                load_model(path)
+def test_truncated_and_changed_files_are_one_line(check_damaged):
+    tensors = {"w": np.arange(3.0), "v": np.arange(2)}
+    check_damaged("bad.safetensors", handmade.safetensors(tensors, header="{}"))

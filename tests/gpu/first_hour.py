@@ -23,7 +23,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
-from itertools import chain
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -34,7 +33,7 @@ from gpu_calibration import calibration
 from gpu_sanitizer import sanitizer
 from gpu_verdict import lines, verdict
 
-from minichar.bench.compare import PYTORCH, opponents
+from minichar.bench.compare import opponents
 from minichar.bench.work import Work
 from minichar.bench.worker import FULL_PRECISION, SIDES, environment
 from minichar.devices.backend import Backend
@@ -86,20 +85,16 @@ class Plan:
             "resuming": lambda: checks.resuming(backend, work, steps),
             "chunk kernel": lambda: checks.chunk_kernel(backend, work, steps),
             "calibration": lambda: calibration(backend, work, sizes),
-            "speed": lambda: print_table(measurements.speed(goals, self.duration, late)),
+            "speed": lambda: print_rows(measurements.speed(goals, self.duration, late)),
             "sanitizer": lambda: sanitizer(work, self.end),
             "memory": lambda: measurements.memory(backend, largest),
             "TF32": lambda: measurements.tf32(backend, large, steps, self.duration),
             "launches": lambda: measurements.launches(work),
-            "other speeds": lambda: print_table(measurements.speed(others, self.duration, late)),
+            "other speeds": lambda: print_rows(measurements.speed(others, self.duration, late)),
         }
 
 
 DRY = Plan("cpu", sizes=(8, 10, 12), chunk=6, batch_sizes=(7, 9), steps=6, duration=0.0)
-COLUMNS = {"chunk kernel": "kernel", "PyTorch, CUDA graph": "graph"}
-"""Short names of columns."""
-WIDTH = 42
-"""Width of the first column."""
 
 
 def machine(backend: Backend, work: Work) -> dict[str, Any]:
@@ -132,22 +127,21 @@ def first_step(backend: Backend, work: Work) -> dict[str, Any]:
     return {"seconds": found | {"first step with cached kernels": measurements.first_step(work)}}
 
 
-def print_table(rows: Any) -> list[dict[str, Any]]:
+def print_rows(rows: Any) -> list[dict[str, Any]]:
     """Print each row of times once it is measured, in milliseconds per iteration, and return all rows."""
     done = []
     for row in rows:
         done.append(row)
-        work = Work(**row["work"])
-        columns = dict.fromkeys(["cpu", work.device, measurements.KERNEL, *PYTORCH.values()])
-        if len(done) == 1:
-            names = "".join(f"{COLUMNS.get(column, column):>9}" for column in columns)
-            print(f"{'milliseconds':33}{names}")
-        found = {column: f"{time:.3g}" for column, time in row["milliseconds"].items()}
-        times = "".join(f"{found.get(column, '–'):>9}" for column in columns)
-        print(f"{measurements.title(work):33}{times}", flush=True)
+        times = ", ".join(f"{column} {time:.3g} ms" for column, time in row["milliseconds"].items())
+        print(f"{measurements.title(Work(**row['work']))}: {times}", flush=True)
         for column, error in row["errors"].items():
             print(f"    {column}: {error}")
     return done
+
+
+def dump(result: Any) -> str:
+    """Return results as JSON."""
+    return json.dumps(result, indent=1, ensure_ascii=False)
 
 
 def has_failed(result: Any, device: str) -> bool:
@@ -183,7 +177,7 @@ def run(plan: Plan, save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
                 print(f"\n== {name}", flush=True)
                 results[name] = result = run_section(section)
                 if isinstance(result, dict):
-                    print_values(result)
+                    print(dump(result))
                 if has_failed(result, plan.device):
                     results["failed"].append(name)
             save(results)
@@ -191,26 +185,6 @@ def run(plan: Plan, save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     save(results)
     print("\n== verdict: estimates and goals for an H100", *lines(results["verdict"]), sep="\n")
     return results
-
-
-def print_values(result: dict[str, Any]) -> None:
-    """Print the values of a section, and those that are dicts as the columns of a table."""
-    columns = {key: value for key, value in result.items() if isinstance(value, dict)}
-    for key, value in result.items():
-        if key not in columns:
-            print(f"{key:{WIDTH}}{shown(value)}")
-    if columns:
-        print(" " * WIDTH + "".join(f"{name:>{len(name) + 2}}" for name in columns))
-    for row in dict.fromkeys(chain(*columns.values())):
-        cells = (f"{shown(column.get(row)):>{len(name) + 2}}" for name, column in columns.items())
-        print(f"{row:{WIDTH}}{''.join(cells)}")
-
-
-def shown(value: Any) -> str:
-    """Return a value as text: a number with three digits, or the elements of a list."""
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return ", ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)
 
 
 def open_device(name: str) -> Backend:
@@ -247,7 +221,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.json:
             saved = {"dry": given.dry, "seconds": round(monotonic() - begun)} | results
             with writing(given.json) as file:
-                file.write(json.dumps(saved, indent=1, ensure_ascii=False).encode())
+                file.write(dump(saved).encode())
 
     try:
         with environment(FULL_PRECISION):

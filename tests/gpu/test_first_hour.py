@@ -73,10 +73,8 @@ def test_dry_run_measures_everything_that_a_cpu_can(path, capsys, monkeypatch):
     assert results["memory"]["process megabytes"] > 1
     assert (results["memory"]["H"], results["TF32"]["H"]) == (12, 10)
     lines = capsys.readouterr().out.splitlines()
-    (row,) = (line for line in lines if line.startswith("scheduled-sampling lstm 2×8"))
-    assert row.split()[-2:] == ["–", "–"]  # PyTorch's columns
-    assert f"{'lstm, layer_norm, embedding':42}{'0':>20}{'False':>26}" in lines
-    _, row = (line for line in lines if line.startswith("launch of a graph   "))
+    assert sum(line.startswith("scheduled-sampling lstm 2×8: cpu ") for line in lines) == 1
+    (row,) = (line for line in lines if line.startswith("launch of a graph   "))
     assert row.split()[-1] in ("lower", "higher", "estimated")
 
 
@@ -151,8 +149,7 @@ def test_a_section_that_fails_does_not_stop_the_others(monkeypatch, path, capsys
     assert results["three"] == {"x": 0.123456, "column": {"y": [3, 6]}}
     out, err = capsys.readouterr()
     assert "Traceback" in err
-    lines = out.partition("== three\n")[2].splitlines()
-    assert [line.split(maxsplit=1) for line in lines[:3]] == [["x", "0.123"], ["column"], ["y", "3, 6"]]
+    assert json.loads(out.partition("== three\n")[2].partition("\n\n")[0]) == results["three"]
 
 
 def test_warnings_are_printed_and_saved_once_per_section(monkeypatch, path, capsys):

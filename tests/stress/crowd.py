@@ -2,13 +2,15 @@
 
 The exit status is 1 if a request that should succeed fails, if texts with the same seed differ, if all
 processes of the server use more than 250 MB of memory or still use 40 MiB more than at the start one minute
-after the load, or if loading the page among slow clients takes longer than ``--within``.
+after the load, or if loading the page among slow clients, or the first character of a stream that is resumed
+at ``--position``, takes longer than ``--within``.
 
     python tests/stress/crowd.py readers cv --clients 512              with Redis and two workers
     python tests/stress/crowd.py readers cv --clients 1024 --servers 2
     python tests/stress/crowd.py memory cv --clients 48 --seconds 600  the longest texts with alternatives
     python tests/stress/crowd.py memory cv --clients 48 --documents 24 --slow 500   with slow clients as well
     python tests/stress/crowd.py slow cv --clients 1000 --seconds 60 --within 1   slow and silent clients
+    python tests/stress/crowd.py resume cv --position 19000 --within 10   generates the text before it again
 
 Servers, workers and clients run on this machine and communicate over 127.0.0.1. ``readers`` requires
 redis-server.
@@ -43,6 +45,8 @@ MOST_MEMORY = 250e6
 MOST_KEPT = 40
 """Maximum increase in memory use from the start of ``memory`` to one minute after its load, in MiB."""
 VISIT_EVERY = 0.5
+ROUNDS = 5
+"""Number of streams in ``resume``."""
 PART, PAUSE = 2**15, 2.0
 """Number of bytes that a slow client reads at a time, and the time between reads in seconds."""
 
@@ -283,6 +287,31 @@ def slow(options):
         attack.terminate()
 
 
+def resume(options):
+    """Resume streams near their ends, one after another, and report when the first character arrives."""
+
+    async def first_character(port, data):
+        start = time.monotonic()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(message("POST", "/api/generate", data))
+        try:
+            while line := await reader.readline():
+                if line.startswith(b"data: ") and json.loads(line[6:]).get("text"):
+                    return time.monotonic() - start
+        finally:
+            writer.close()
+        sys.exit("the stream ended without text")
+
+    position = options.position
+    with serve(options.checkpoint) as server:
+        rest = {"length": position + 1000, "stop": [], "from": position}
+        requests = (first_character(port_of(server), rest | {"seed": seed}) for seed in range(ROUNDS))
+        seconds = sorted(map(asyncio.run, requests))
+    print(f"median {seconds[ROUNDS // 2]:.3f} s, longest {seconds[-1]:.3f} s")
+    if seconds[-1] > options.within:
+        sys.exit(f"resuming took more than {options.within:g} s")
+
+
 def send_slowly(port, clients):
     async def client(byte):
         while True:
@@ -330,14 +359,15 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("check", choices=["readers", "memory", "slow"])
+    parser.add_argument("check", choices=["readers", "memory", "slow", "resume"])
     parser.add_argument("checkpoint")
     parser.add_argument("--clients", type=int, default=512)
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--documents", type=int, default=0, help="clients that read JSON documents slowly")
     parser.add_argument("--slow", type=int, default=0, help="clients that read streams of short texts slowly")
     parser.add_argument("--servers", type=int, default=1)
-    parser.add_argument("--within", type=float, default=TIMEOUT, help="maximum response time in slow")
+    parser.add_argument("--within", type=float, default=TIMEOUT, help="maximum time in slow and resume")
+    parser.add_argument("--position", type=int, default=19000, help="characters before a resumed stream")
     options = parser.parse_args()
     globals()[options.check](options)
 

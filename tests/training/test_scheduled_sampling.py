@@ -24,7 +24,7 @@ def fed(backend):
         next_ids = ScheduledSampling(inputs, feed, backend)
         next_ids.draw_mask(ratio, backend.uniform(seed))
         logits = backend.to_device(certain(OTHER, B))
-        return np.concatenate([backend.to_host(next_ids(t, lambda: logits)) for t in range(T)])
+        return np.stack([backend.to_host(next_ids(t, lambda: logits)) for t in range(T)])
 
     return run
 
@@ -68,7 +68,7 @@ def test_the_inputs_are_read_at_each_step(backend, host):
     inputs[...] = backend.to_device(np.arange(6).reshape(3, 2))
     logits = backend.to_device(certain(OTHER, 2))
     for t in range(3):
-        np.testing.assert_array_equal(host(mixed(t, lambda: logits)), [[2 * t, 2 * t + 1]])
+        np.testing.assert_array_equal(host(mixed(t, lambda: logits)), [2 * t, 2 * t + 1])
 
 
 def test_sample_draws_from_the_distribution_of_the_model(backend, host):
@@ -76,7 +76,7 @@ def test_sample_draws_from_the_distribution_of_the_model(backend, host):
     logits = backend.to_device(np.repeat(np.log(p)[:, None], B, axis=1))
     next_ids = ScheduledSampling(backend.zeros((3, B), "int64"), "sample", backend)
     next_ids.draw_mask(0.0, backend.uniform(1))
-    (first,), (second,) = (host(next_ids(t, lambda: logits)) for t in (1, 2))
+    first, second = (host(next_ids(t, lambda: logits)) for t in (1, 2))
     for ids in (first, second):
         # Each fraction has a standard deviation of at most √(0.4 · 0.6 / 10000) = 0.005.
         np.testing.assert_allclose(np.bincount(ids) / B, p, atol=0.02)

@@ -5,7 +5,6 @@ Networks that use it have the losses and gradients of the CPU.
 
 import re
 from dataclasses import replace
-from itertools import pairwise
 
 import cupy
 import gpu_checks
@@ -19,7 +18,6 @@ from minichar.devices import chunk_kernel
 from minichar.devices.chunk_kernel import CLUSTERS, KERNELS, ChunkKernel, Shape
 from minichar.devices.cpu import CPU
 from minichar.devices.philox import Philox, PhiloxUniform
-from minichar.devices.wavefront import Wavefront
 from minichar.engine.registry import CELLS
 from minichar.model import CharRNN
 
@@ -77,21 +75,15 @@ class Chunk:
             self.dstate += gradients[number:]
             dh = self.W[:, :-1].T @ du
 
-    def differences(self, cuts=()):
-        """Return the differences to the results of the kernel. It is called once between successive cuts."""
+    def differences(self):
+        """Return the differences to the results of the kernel."""
         there = {"W": cupy.asarray(self.W), "a": of_steps(self.a), "dh_above": of_steps(self.dh_above)}
         kernel = ChunkKernel(cupy, 0, Shape(self.name, self.H), self.T, self.B)
         kernel.states[...], kernel.states[0] = np.nan, cupy.asarray(self.states[0])
         kernel.dstate[...] = cupy.asarray(self.dstate[0])
         du, da = (of_steps(np.full(self.a.shape, np.nan, "float32")) for _ in range(2))
-        ends = [0, *cuts, self.T]
-        calls = [slice(*pair) for pair in pairwise(ends)]
-        for steps in calls:
-            kernel.forward(steps, there["W"], self.H + 1, there["a"][steps])
-        for steps in reversed(calls):
-            if steps.stop < self.T:
-                there["dh_above"][steps.stop - 1] += there["W"][:, :-1].T @ du[steps.stop]
-            kernel.backward(steps, there["W"], there["dh_above"][steps], du[steps], da[steps])
+        kernel.forward(there["W"], self.H + 1, there["a"])
+        kernel.backward(there["W"], there["dh_above"], du, da)
         pairs = [(kernel.states, self.states), (du, self.du), (kernel.dstate, self.dstate[-1])]
         if KERNELS[self.name].products == 2:
             pairs.append((da, self.da))
@@ -108,12 +100,11 @@ def agree(differences):
 
 
 @pytest.mark.usefixtures("first_thread")
-@pytest.mark.parametrize(("T", "B", "cuts"), [(1, 1, ()), (5, 3, (1, 3)), (4, 7, ())])
+@pytest.mark.parametrize(("T", "B"), [(1, 1), (5, 3), (4, 7)])
 @pytest.mark.parametrize("H", CLUSTERS)
 @pytest.mark.parametrize("name", KERNELS)
-def test_the_kernel_computes_what_the_functions_of_the_cell_compute(name, H, T, B, cuts, generator):
-    """Steps can be divided among several calls."""
-    differences = Chunk(name, H, T, B, generator).differences(cuts)
+def test_the_kernel_computes_what_the_functions_of_the_cell_compute(name, H, T, B, generator):
+    differences = Chunk(name, H, T, B, generator).differences()
     assert agree(differences), differences
 
 
@@ -121,18 +112,18 @@ def test_the_bias_is_used_only_if_it_is_not_in_the_other_product(generator):
     chunk = Chunk("lstm", 64, 3, 2, generator)
     kernel = ChunkKernel(cupy, 0, Shape("lstm", 64), 3, 2)
     kernel.states[0] = cupy.asarray(chunk.states[0])
-    kernel.forward(slice(0, 3), cupy.asarray(chunk.W), 64, of_steps(chunk.a + chunk.W[:, -1:]))
+    kernel.forward(cupy.asarray(chunk.W), 64, of_steps(chunk.a + chunk.W[:, -1:]))
     np.testing.assert_allclose(cupy.asnumpy(kernel.states), chunk.states, atol=LIMIT)
 
 
 def test_the_steps_of_a_row_must_be_adjacent(gpu):
     kernel = ChunkKernel(cupy, 0, Shape("rnn", 64), 3, 2)
-    W, steps, a = gpu.zeros((64, 65), "float32"), slice(0, 3), gpu.zeros((3, 64, 2), "float32")
+    W, a = gpu.zeros((64, 65), "float32"), gpu.zeros((3, 64, 2), "float32")
     with pytest.raises(ValueError, match="not adjacent"):
-        kernel.forward(steps, W, 65, a)
+        kernel.forward(W, 65, a)
     da, others = (gpu.zeros_of_steps((T, 64, 2), "float32")[:3] for T in (3, 4))
     with pytest.raises(ValueError, match="distances between rows differ"):
-        kernel.backward(steps, W, da, da, others)
+        kernel.backward(W, da, da, others)
 
 
 def broken_differences(source, name, H, generator, cuda, monkeypatch):
@@ -186,14 +177,14 @@ OPTIONS = {
 }
 
 
-class Blocks:
-    """A feed whose characters become known in blocks that end at given steps."""
+class OneByOne:
+    """A feed whose characters become known one at a time."""
 
-    def __init__(self, ids, *ends):
-        self.ids, self.ends = ids, ends
+    def __init__(self, ids):
+        self.ids = ids
 
     def __call__(self, t, look):
-        return self.ids[t : min(end for end in (*self.ends, len(self.ids)) if end > t)]
+        return self.ids[t]
 
 
 def new_network(backend, work, dtype="float32", **options):
@@ -203,14 +194,14 @@ def new_network(backend, work, dtype="float32", **options):
     return model.network(work.seq_length, work.batch_size)
 
 
-def results(backend, work, ends=(), keep=None, **options):
+def results(backend, work, feed=lambda ids: ids, keep=None, **options):
     """Return the losses of two chunks, the gradient of the second one, the state after it, and the layers."""
     network, generator = new_network(backend, work, **options), PhiloxUniform((1,), Philox(backend))
     ids, losses = backend.to_device(work.ids()), []  # (T+1, B)
     for _ in range(2):
         network.set_keep(keep)
         network.draw_masks(generator)
-        losses.append(float(backend.to_host(network.learn(Blocks(ids[:-1], *ends), ids[1:]))))
+        losses.append(float(backend.to_host(network.learn(feed(ids[:-1]), ids[1:]))))
         network.carry()
     parts = network.wavefront.parts if network.wavefront else []
     return losses, backend.to_host(network.gradient.flat), backend.to_host(network.state), parts
@@ -232,19 +223,6 @@ def test_a_network_has_the_losses_and_gradients_of_the_cpu(model, options, gpu):
     assert [layer.in_kernel for layer in layers] == [True, True]
 
 
-@pytest.mark.parametrize("model", KERNELS)
-def test_both_passes_can_run_in_blocks_of_steps(model, gpu, monkeypatch):
-    def run(wavefront, lanes, steps, backwards=False):
-        blocks = [slice(start, min(start + 3, steps.stop)) for start in range(steps.start, steps.stop, 3)]
-        for block in reversed(blocks) if backwards else blocks:
-            for lane in lanes:
-                lane(block)
-
-    monkeypatch.setattr(Wavefront, "run", run)
-    layers = compare(gpu, replace(WORK, model=model, seq_length=8))
-    assert [layer.in_kernel for layer in layers] == [True, True]
-
-
 @pytest.mark.usefixtures("order")
 @pytest.mark.parametrize("H", CLUSTERS)
 def test_a_captured_step_has_the_losses_of_the_cpu(H, gpu):
@@ -256,24 +234,13 @@ def test_a_captured_step_has_the_losses_of_the_cpu(H, gpu):
     assert [layer.in_kernel for layer in step.network.wavefront.parts] == [True, True]
 
 
-@pytest.mark.parametrize("model", KERNELS)
-@pytest.mark.parametrize(
-    ("ends", "in_kernel"), [((3,), True), ((1,), False), ((3, 4), False)], ids=["blocks", "first", "later"]
-)
-def test_steps_that_are_given_one_at_a_time_run_without_the_kernel(model, ends, in_kernel, gpu):
-    layers = compare(gpu, replace(WORK, model=model), ends=ends)
-    assert [layer.in_kernel for layer in layers] == [in_kernel] * 2
+def test_steps_that_are_given_one_at_a_time_run_without_the_kernel(gpu):
+    assert [layer.in_kernel for layer in compare(gpu, WORK, feed=OneByOne)] == [False, False]
 
 
 def test_steps_with_resets_run_without_the_kernel(gpu, generator):
     keep = generator.random((WORK.seq_length, WORK.batch_size)) < 0.7
     assert [layer.in_kernel for layer in compare(gpu, WORK, keep=keep)] == [False, False]
-
-
-def test_a_resumed_run_is_the_same_bit_for_bit(gpu, cuda):
-    cuda.operations()
-    assert gpu_checks.resuming(gpu, replace(WORK, seq_length=8), 20, use_ss=False)["passed"]
-    assert cuda.operations()["kernel layer_backward"]
 
 
 def test_evaluation_uses_the_kernel(gpu):

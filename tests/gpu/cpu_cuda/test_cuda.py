@@ -1,4 +1,7 @@
-"""The replaced CUDA has the properties of CUDA that minichar depends on."""
+"""The replaced CUDA has the properties of CUDA that minichar depends on.
+
+`test_checks` shows that errors in the order of streams are found, and `test_chunk_kernel` those in clusters.
+"""
 
 import ctypes
 
@@ -34,27 +37,6 @@ class Graph:
                 self.graph = stream.end_capture()
 
 
-class TestOrder:
-    """Work runs as late or as early as its events allow."""
-
-    @pytest.mark.parametrize(("early", "seen"), [(0, 1.0), (1, 2.0)])
-    @pytest.mark.parametrize("waits", [False, True])
-    def test_two_streams_with_and_without_an_event(self, waits, early, seen, stream, cuda):
-        cuda.set(early=early)
-        a, b = cupy.ones(3), cupy.zeros(3)
-        cupy.cuda.Device().synchronize()
-        with stream:
-            a[...] = 2.0
-        if waits:
-            cupy.cuda.get_current_stream().wait_event(stream.record())
-        b[...] = a
-        assert cupy.asnumpy(b).tolist() == [2.0 if waits else seen] * 3
-
-    @pytest.mark.usefixtures("new_pool")
-    def test_new_memory_is_not_zero(self):
-        assert np.isnan(cupy.asnumpy(cupy.empty(1000))).all()
-
-
 class TestCapture:
     @pytest.mark.parametrize(
         "function",
@@ -76,48 +58,6 @@ class TestCapture:
         with pytest.raises(RuntimeError):
             Graph(stream, lambda: function(a))
         assert cupy.asnumpy(a + a).tolist() == [2.0] * 3
-
-    @pytest.mark.parametrize(("early", "seen"), [(0, 1.0), (1, 2.0)])
-    def test_the_nodes_of_two_streams_run_in_any_order_that_their_events_allow(
-        self, early, seen, stream, cuda
-    ):
-        """Without an event, `b` gets a value of `a` from before or after its change."""
-        a, b, other = cupy.ones(3), cupy.zeros(3), cupy.cuda.Stream(non_blocking=True)
-
-        def step(waits):
-            other.wait_event(stream.record())
-            a[...] = 2.0
-            if waits:
-                other.wait_event(stream.record())
-            with other:
-                b[...] = a
-            stream.wait_event(other.record())
-
-        cuda.set(early=early)
-        for waits, wanted in ((True, 2.0), (False, seen)):
-            graph = Graph(stream, lambda waits=waits: step(waits)).graph
-            assert cuda.last_graph() == (2, 1 + waits)
-            a[...] = 1.0
-            cupy.cuda.Device().synchronize()
-            graph.launch(stream)
-            stream.synchronize()
-            assert cupy.asnumpy(b).tolist() == [wanted] * 3
-
-    def test_a_capture_ends_with_an_error_unless_its_first_stream_waits_for_all(self, stream):
-        a, other = cupy.ones(3), cupy.cuda.Stream(non_blocking=True)
-        cupy.cuda.Device().synchronize()
-
-        def step():
-            other.wait_event(stream.record())
-            with other:
-                a[...] = 2.0
-
-        with pytest.raises(RuntimeError, match="CaptureUnjoined"):
-            Graph(stream, step)
-        with other:
-            a[...] = 3.0  # is no longer captured
-        cupy.cuda.Device().synchronize()
-        assert cupy.asnumpy(a).tolist() == [3.0] * 3
 
     def test_events_of_a_graph_mean_nothing_outside_its_capture(self, stream):
         event = []
@@ -153,6 +93,10 @@ def EVENT():
 
 
 class TestMemory:
+    @pytest.mark.usefixtures("new_pool")
+    def test_new_memory_is_not_zero(self):
+        assert np.isnan(cupy.asnumpy(cupy.empty(1000))).all()
+
     def test_a_write_to_freed_memory_is_an_error_once(self, cuda):
         pointer, size = ctypes.c_void_p(), ctypes.c_size_t(4096)
         assert cuda.cuda.cudaMalloc(ctypes.byref(pointer), size) == 0
@@ -189,34 +133,17 @@ def test_each_stream_of_a_wavefront_has_its_own_workspace(gpu, monkeypatch):
     assert products.lanes(2) == streams[:2]
 
 
-EXCHANGE = """
-extern "C" __global__ void __cluster_dims__(C, 1, 1) exchange(int* out) {
-    extern __shared__ int own[];
-    __cluster_barrier_arrive(), __cluster_barrier_wait();
-    int other = 1 - blockIdx.x % 2;
-    static_cast<int*>(__cluster_map_shared_rank(own, other))[threadIdx.x] = 10 * blockIdx.x + threadIdx.x;
-    __cluster_barrier_arrive(), __cluster_barrier_wait();
-    out[blockIdx.x * blockDim.x + threadIdx.x] = own[blockDim.x - 1 - threadIdx.x];
-}
-"""
+CLUSTER = 'extern "C" __global__ void __cluster_dims__(C, 1, 1) nothing() {}'
 
 
-class TestClusters:
-    @pytest.mark.usefixtures("first_thread")
-    def test_the_blocks_of_a_cluster_write_to_the_shared_memory_of_each_other(self):
-        out = cupy.zeros((4, 3), "int32")
-        cupy.RawKernel(EXCHANGE, "exchange", options=("-DC=2",))((4,), (3,), (out,), shared_mem=12)
-        assert cupy.asnumpy(out).tolist() == [[12, 11, 10], [2, 1, 0], [32, 31, 30], [22, 21, 20]]
-
-    def test_a_grid_has_whole_clusters_and_a_kernel_must_be_allowed_to_use_more_than_48_kib(self):
-        kernel, out = cupy.RawKernel(EXCHANGE, "exchange", options=("-DC=2",)), cupy.zeros((3, 3), "int32")
-        size = (48 << 10) + 4
-        with pytest.raises(cupy.cuda.driver.CUDADriverError, match="InvalidClusterSize"):
-            kernel((3,), (3,), (out,), shared_mem=12)
-        with pytest.raises(cupy.cuda.driver.CUDADriverError, match="InvalidValue"):
-            kernel((2,), (3,), (out,), shared_mem=size)
-        kernel.max_dynamic_shared_size_bytes = size
-        kernel((2,), (3,), (out,), shared_mem=size)
+def test_a_grid_has_whole_clusters_and_a_kernel_must_be_allowed_to_use_more_than_48_kib():
+    kernel, size = cupy.RawKernel(CLUSTER, "nothing", options=("-DC=2",)), (48 << 10) + 4
+    with pytest.raises(cupy.cuda.driver.CUDADriverError, match="InvalidClusterSize"):
+        kernel((3,), (3,), ())
+    with pytest.raises(cupy.cuda.driver.CUDADriverError, match="InvalidValue"):
+        kernel((2,), (3,), (), shared_mem=size)
+    kernel.max_dynamic_shared_size_bytes = size
+    kernel((2,), (3,), (), shared_mem=size)
 
 
 @pytest.mark.parametrize(("tf32", "error"), [(False, 1e-6), (True, 1e-2)])
