@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from minichar.devices.backend import Array
+from minichar.devices.backend import Array, Backend
 from minichar.engine.network import Network
 from minichar.errors import MinicharError, Option, counted
 from minichar.model import CharRNN
@@ -126,18 +126,28 @@ def evaluate(measure: Measurement, chunks: Iterable[Chunk]) -> Evaluation:
     chunks : iterable of (inputs, targets) or (inputs, targets, keep)
         Integer arrays of shape ``(n, B)``, n ≤ T, and a mask for `Network.set_keep`.
     """
-    block = measure.backend.zeros((READ,), "float64")  # (READ,)
+
+    def losses() -> Iterator[tuple[Array, int]]:
+        for inputs, targets, *keep in chunks:
+            measure.network.set_keep(*keep)
+            yield measure(inputs, targets), targets.size
+
+    return average(measure.backend, losses())
+
+
+def average(backend: Backend, measured: Iterable[tuple[Array, int]]) -> Evaluation:
+    """Return the mean of losses on the device, each with its number of characters."""
+    block = backend.zeros((READ,), "float64")  # (READ,)
     losses: list[float] = []
     sizes: list[int] = []
-    for inputs, targets, *keep in chunks:
-        measure.network.set_keep(*keep)
+    for loss, size in measured:
         k = len(sizes) % READ
-        block[k] = measure(inputs, targets)
-        sizes.append(targets.size)
+        block[k] = loss
+        sizes.append(size)
         if k == READ - 1:
-            losses += measure.backend.to_host(block).tolist()
+            losses += backend.to_host(block).tolist()
     if rest := len(sizes) % READ:
-        losses += measure.backend.to_host(block[:rest]).tolist()
+        losses += backend.to_host(block[:rest]).tolist()
     return Evaluation(float(np.average(losses, weights=sizes)), losses[0], losses[-1], sum(sizes))
 
 
@@ -279,17 +289,18 @@ def evaluate_blocks(
     # The streams may be memory-mapped, so use views and copy one group of blocks at a time.
     inputs, targets = (streams[:, k : k + length].reshape(len(streams), -1, N) for k in (0, 1))
     blocks = inputs.shape[0] * inputs.shape[1]
-    measure, results = Measurement(model.network(N, min(blocks, BLOCKS))), []
-    for start in watch(range(0, blocks, BLOCKS)):
-        b, j = group = np.divmod(np.arange(start, min(start + BLOCKS, blocks)), inputs.shape[1])
-        if len(b) < measure.network.B:  # the last group
-            measure = Measurement(model.network(N, len(b)))
-        measure.network.reset()
-        chunk = inputs[group].T.astype(np.intp), targets[group].T.astype(np.intp)  # (N, BLOCKS) each
-        keep = [] if resets is None else [resets.at(resets.origins[b] + j * N).keep(0, N)]
-        results.append(evaluate(measure, [(*chunk, *keep)]))
-        release(streams)
-    losses, sizes = [result.loss for result in results], [result.characters for result in results]
-    return check_finite(
-        Evaluation(float(np.average(losses, weights=sizes)), losses[0], losses[-1], sum(sizes))
-    )
+
+    def losses() -> Iterator[tuple[Array, int]]:
+        measure = Measurement(model.network(N, min(blocks, BLOCKS)))
+        for start in watch(range(0, blocks, BLOCKS)):
+            b, j = group = np.divmod(np.arange(start, min(start + BLOCKS, blocks)), inputs.shape[1])
+            if len(b) < measure.network.B:  # the last group
+                measure = Measurement(model.network(N, len(b)))
+            measure.network.reset()
+            measure.network.set_keep(
+                None if resets is None else resets.at(resets.origins[b] + j * N).keep(0, N)
+            )
+            yield measure(inputs[group].T, targets[group].T), N * len(b)
+            release(streams)
+
+    return check_finite(average(model.parameters.backend, losses()))
