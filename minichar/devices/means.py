@@ -52,10 +52,10 @@ auto compute = [&]({parameters}) {{
 }};
 """
 CALL = """
-if (gate >= 0 && gate < {0}.shape()[0]) compute({1});
+if (gate < {0}.shape()[0]) {{ compute({1}); return; }}
 gate -= {0}.shape()[0];
 """
-"""A call of the function, after which `gate` counts from the first gate of the next call."""
+"""A call of the function. Without ``return``, the kernel for a large H would spill registers."""
 LOAD = """for (int k = 0; k < N; k++) {{
     const ptrdiff_t unit = row + k * ROWS, at[] = {{gate, {array}.shape()[1] == 1 ? 0 : unit, b}};
     if (unit < H && b < B) {value}[k] = {array}[at];
