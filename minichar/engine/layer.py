@@ -139,7 +139,7 @@ class Layer:
         """Run step t on the stored inputs. Return h ``(H, B)``."""
         if t == 0 or self.keep is not None:  # otherwise, the previous step has already stored h
             self.enter(t)
-        a = self.pre_activations(t)
+        a = self.normalised(t) if self.norms else [product(t) for product in self.products]
         into = [(0, steps[t]) for steps in self.h_to if t < len(steps)]
         *states, cache = self.cell_forward(*a, *self.before[t][self.takes], into=into)
         if self.keeps_caches:
@@ -147,10 +147,9 @@ class Layer:
         self.states[t + 1] = states
         return states[0]
 
-    def pre_activations(self, t: int, stage: int = 0, own: slice = EVERY) -> list[Array]:
-        """Return the pre-activations of a stage of the cell at step t, from its `own` products."""
-        a = [product(t) for product in self.products[own]]
-        return self.norms[stage].forward(t, a) if self.norms else a
+    def normalised(self, t: int, stage: int = 0, own: slice = EVERY) -> list[Array]:
+        """Return the normalised pre-activations of a stage of the cell at step t, from its `own` products."""
+        return self.norms[stage].forward(t, [product(t) for product in self.products[own]])
 
     def enter(self, t: int) -> None:
         """Reset the states before step t where `keep` is 0, and store h for the matrix product."""
@@ -183,14 +182,14 @@ class Layer:
         """Store ``da[t]`` of the matrix products; return the gradients of the states that the cell takes."""
         into = [(k, linear.da[t]) for k, linear in enumerate(self.linears)]
         gradients = self.cell_backward(dh, *self.dstates, self.caches[t], into=into)
-        self.normalise_gradients(t)
+        if self.norms:
+            self.normalise_gradients(t)
         return gradients[len(self.linears) :]
 
     def normalise_gradients(self, t: int, stage: int = 0, own: slice = EVERY) -> None:
         """Backpropagate ``da[t]`` of a stage's `own` products through layer normalisation."""
-        if self.norms:
-            da = [linear.da[t].reshape(linear.gates, -1, linear.B) for linear in self.linears[own]]
-            self.norms[stage].backward(t, da)
+        da = [linear.da[t].reshape(linear.gates, -1, linear.B) for linear in self.linears[own]]
+        self.norms[stage].backward(t, da)
 
     def gradients(self, steps: slice, n: int, ids: Array) -> None:
         """Compute ``dx[steps]`` after `backward` and, with a chunk's first steps, the weight gradients.

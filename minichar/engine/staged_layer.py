@@ -43,7 +43,7 @@ class StagedLayer(Layer):
         passed, caches = self.before[t][self.takes], []
         stages = zip(self.own, self.forwards, self.results_to, strict=True)
         for k, (own, forward, to) in enumerate(stages):
-            a = self.pre_activations(t, k, own)
+            a = self.normalised(t, k, own) if self.norms else [product(t) for product in self.products[own]]
             into = [(0, steps[t]) for steps in to if t < len(steps)]
             h, *passed, cache = forward(*a, *passed, into=into)
             caches.append(cache)
@@ -59,7 +59,8 @@ class StagedLayer(Layer):
             linears = self.linears[self.own[k]]
             into = [(number, linear.da[t]) for number, linear in enumerate(linears)]
             gradients = backward(dh, *dpassed, self.caches[t][k], into=into)
-            self.normalise_gradients(t, k, self.own[k])
+            if self.norms:
+                self.normalise_gradients(t, k, self.own[k])
             dpassed = gradients[len(linears) :]
             if k > 0:
                 dh = self.inputs[k].state_gradient(t)

@@ -8,12 +8,13 @@ much the initial state matters, compare the losses of the first and last chunks.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from math import exp, inf, isfinite, log
 from typing import Any
 
 import numpy as np
 
-from minichar.devices.backend import Array, Backend
+from minichar.devices.backend import Array
 from minichar.engine.network import Network
 from minichar.errors import MinicharError, Option, counted
 from minichar.model import CharRNN
@@ -126,28 +127,18 @@ def evaluate(measure: Measurement, chunks: Iterable[Chunk]) -> Evaluation:
     chunks : iterable of (inputs, targets) or (inputs, targets, keep)
         Integer arrays of shape ``(n, B)``, n ≤ T, and a mask for `Network.set_keep`.
     """
-
-    def losses() -> Iterator[tuple[Array, int]]:
-        for inputs, targets, *keep in chunks:
-            measure.network.set_keep(*keep)
-            yield measure(inputs, targets), targets.size
-
-    return average(measure.backend, losses())
-
-
-def average(backend: Backend, measured: Iterable[tuple[Array, int]]) -> Evaluation:
-    """Return the mean of losses on the device, each with its number of characters."""
-    block = backend.zeros((READ,), "float64")  # (READ,)
+    block = measure.backend.zeros((READ,), "float64")  # (READ,)
     losses: list[float] = []
     sizes: list[int] = []
-    for loss, size in measured:
+    for inputs, targets, *keep in chunks:
+        measure.network.set_keep(*keep)
         k = len(sizes) % READ
-        block[k] = loss
-        sizes.append(size)
+        block[k] = measure(inputs, targets)
+        sizes.append(targets.size)
         if k == READ - 1:
-            losses += backend.to_host(block).tolist()
+            losses += measure.backend.to_host(block).tolist()
     if rest := len(sizes) % READ:
-        losses += backend.to_host(block[:rest]).tolist()
+        losses += measure.backend.to_host(block[:rest]).tolist()
     return Evaluation(float(np.average(losses, weights=sizes)), losses[0], losses[-1], sum(sizes))
 
 
@@ -290,17 +281,20 @@ def evaluate_blocks(
     inputs, targets = (streams[:, k : k + length].reshape(len(streams), -1, N) for k in (0, 1))
     blocks = inputs.shape[0] * inputs.shape[1]
 
-    def losses() -> Iterator[tuple[Array, int]]:
-        measure = Measurement(model.network(N, min(blocks, BLOCKS)))
-        for start in watch(range(0, blocks, BLOCKS)):
-            b, j = group = np.divmod(np.arange(start, min(start + BLOCKS, blocks)), inputs.shape[1])
-            if len(b) < measure.network.B:  # the last group
-                measure = Measurement(model.network(N, len(b)))
-            measure.network.reset()
-            measure.network.set_keep(
-                None if resets is None else resets.at(resets.origins[b] + j * N).keep(0, N)
-            )
-            yield measure(inputs[group].T, targets[group].T), N * len(b)
+    def chunks(network: Network, starts: Iterable[int]) -> Iterator[Chunk]:
+        for start in starts:
+            b, j = group = np.divmod(np.arange(start, start + network.B), inputs.shape[1])
+            network.reset()
+            keep = [] if resets is None else [resets.at(resets.origins[b] + j * N).keep(0, N)]
+            yield inputs[group].T, targets[group].T, *keep  # (N, BLOCKS) each
             release(streams)
 
-    return check_finite(average(model.parameters.backend, losses()))
+    results = []
+    # The last group may be smaller.
+    for B, starts in groupby(watch(range(0, blocks, BLOCKS)), lambda start: min(BLOCKS, blocks - start)):
+        measure = Measurement(model.network(N, B))
+        results.append(evaluate(measure, chunks(measure.network, starts)))
+    losses, sizes = [result.loss for result in results], [result.characters for result in results]
+    return check_finite(
+        Evaluation(float(np.average(losses, weights=sizes)), results[0].first, results[-1].last, sum(sizes))
+    )
