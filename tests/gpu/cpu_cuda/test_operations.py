@@ -160,29 +160,10 @@ def test_options_add_operations(model, options, budget, chain, operations_of, ch
     assert chain_of(model, **options) == chain
 
 
-def test_dropout_adds_one_kernel_per_mask_and_two_operations_per_layer_and_block(operations_of):
-    """Each direction multiplies the steps of a block by their masks."""
-    added = operations_of("lstm", dropout=0.5) - operations_of("lstm")
-    blocks = 2 * 2 * T // BLOCK
-    assert added == {"fused kernel": 2, "kernel": blocks, "copy": blocks}
-
-
-@pytest.mark.parametrize("model", ["lstm", "gru"])
-def test_layer_normalisation_adds_one_kernel_per_step_in_each_direction(model, operations_of):
-    """Even if the cell has two products."""
-    added = operations_of(model, layer_norm=True) - operations_of(model)
-    assert added == {"fused kernel": 2 * 2 * T}
-
-
 def test_dropconnect_adds_one_kernel_per_mask_and_five_operations_to_apply_it(operations_of):
     """A layer copies its weights, and replaces the recurrent weights and their gradient with products."""
     added = operations_of("lstm", weight_drop=0.5) - operations_of("lstm")
     assert added == {"fused kernel": 2, "kernel": 2 * 2, "copy": 2 * 3}
-
-
-def test_scheduled_sampling_draws_the_mask_and_the_random_numbers_with_one_kernel_each(operations_of):
-    added = operations_of("lstm", settings=Settings(use_ss=True, start_ss=0.9)) - operations_of("lstm")
-    assert added["fused kernel"] == 2
 
 
 @pytest.mark.parametrize(("B", "copies"), [(4, 0), (3, 1)])
