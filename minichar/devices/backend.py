@@ -181,7 +181,8 @@ class Backend(ABC):
         ``xp.sqrt`` and ``mean``. Arguments and results are arrays ``(gates, H, B)`` or ``(gates, 1, B)``,
         and the first argument is ``(gates, H, B)``.
 
-        The returned function has a keyword argument ``out``, the arrays to which the results are written.
+        The returned function takes the arguments of one or more calls, and returns the results of each. It
+        has a keyword argument ``out``: for each call, the array to which the first result is written.
         """
         ones = self.zeros((1, H), dtype) + 1.0  # (1, H)
 
@@ -189,9 +190,9 @@ class Backend(ABC):
             # Faster than xp.mean. The sum is exact if the backend's matrix products are exact.
             return self.matmul(ones, a) / H  # (gates, 1, B)
 
-        def call(*arguments: Array, out: Sequence[Array] = ()) -> Any:
-            results = function(self.xp, mean, *arguments)
-            for target, result in zip(out, results, strict=False):
+        def call(*calls: Sequence[Array], out: Sequence[Array] = ()) -> list[Any]:
+            results = [function(self.xp, mean, *arguments) for arguments in calls]
+            for target, (result, *_) in zip(out, results, strict=False):
                 target[...] = result
             return results
 

@@ -195,7 +195,7 @@ class CuPyBackend(Backend):
         return call
 
     def fuse_with_mean(self, function: Function, H: int, dtype: Any) -> Function:
-        """Return a function that runs `function` as a single kernel."""
+        """Return a function that runs all given calls of `function` as a single kernel."""
         return compile_with_mean(self.xp, function, H)
 
     def chunk_kernel(self, layer: Any, T: int) -> ChunkKernel | None:

@@ -1,12 +1,15 @@
 """Compile each element-wise function that also uses means over the units into one kernel.
 
+A kernel computes several calls at the same time, each in its own blocks of threads.
+
 A function is called once with a `Value` in place of each array. Each operation adds one line of CUDA C, which
 computes the value for the N units of a thread. The threads of a block share the units of one gate and
 `tile` sequences, and add up their sums in shared memory.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import count
+from functools import cache
+from itertools import chain, count
 from types import ModuleType
 from typing import Any
 
@@ -41,10 +44,18 @@ __device__ void mean(const T (&a)[N], T (&result)[N]) {
 
 BODY = """
 const int row = threadIdx.x / TILE;
-const ptrdiff_t B = {first}.shape()[2], tiles = (B + TILE - 1) / TILE;
-const ptrdiff_t gate = blockIdx.x / tiles, b = blockIdx.x % tiles * TILE + threadIdx.x % TILE;
+const ptrdiff_t B = in0_0.shape()[2], tiles = (B + TILE - 1) / TILE;
+const ptrdiff_t b = blockIdx.x % tiles * TILE + threadIdx.x % TILE;
+ptrdiff_t gate = blockIdx.x / tiles;
+auto compute = [&]({parameters}) {{
 {lines}
+}};
 """
+CALL = """
+if (gate < {0}.shape()[0]) {{ compute({1}); return; }}
+gate -= {0}.shape()[0];
+"""
+"""A call of the function. Without ``return``, the kernel for a large H would spill registers."""
 LOAD = """for (int k = 0; k < N; k++) {{
     const ptrdiff_t unit = row + k * ROWS, at[] = {{gate, {array}.shape()[1] == 1 ? 0 : unit, b}};
     if (unit < H && b < B) {value}[k] = {array}[at];
@@ -83,8 +94,8 @@ def mean(value: Value) -> Value:
     return result
 
 
-def compile_with_mean(xp: ModuleType, function: Function, H: int) -> Callable[..., list[Array]]:
-    """Return a function for `Backend.fuse_with_mean` that runs `function` as one kernel."""
+def compile_with_mean(xp: ModuleType, function: Function, H: int) -> Callable[..., list[list[Array]]]:
+    """Return a function for `Backend.fuse_with_mean` that runs all its calls as one kernel."""
     tile = next(tile for tile in (8, 4, 2, 1) if tile == 1 or H * tile <= UNITS * THREADS)
     rows = next(rows for k in count() if (rows := 1 << k) >= min(H, THREADS // tile))
     lines: list[str] = []
@@ -97,20 +108,29 @@ def compile_with_mean(xp: ModuleType, function: Function, H: int) -> Callable[..
     for name, value in zip(outputs, results, strict=True):
         lines.append(STORE.format(array=name, value=value.name))
     sizes = {"H": H, "TILE": tile, "ROWS": rows, "N": -(-H // rows)}
-    kernel = xp.ElementwiseKernel(
-        ", ".join(f"raw T {name}" for name in inputs),
-        ", ".join(f"raw T {name}" for name in outputs),
-        BODY.format(first=inputs[0], lines="\n".join(lines)),
-        f"{function.__module__.rpartition('.')[2]}_{function.__name__}",
-        preamble="".join(f"constexpr int {name} = {size};\n" for name, size in sizes.items()) + MEAN,
-    )
+    preamble = "".join(f"constexpr int {name} = {size};\n" for name, size in sizes.items()) + MEAN
+    parameters = ", ".join(f"auto& {name}" for name in (*inputs, *outputs))
+    body = BODY.format(parameters=parameters, lines="\n".join(lines))
 
-    def call(*arrays: Array, out: list[Array] | None = None) -> list[Array]:
-        gates, _, B = arrays[0].shape
-        if out is None:
-            out = [xp.empty((gates, 1 if one.same else H, B), arrays[0].dtype) for one in results]
+    @cache
+    def kernel_for(calls: int) -> Function:
+        read, written = (
+            [[f"{name}_{k}" for name in names] for k in range(calls)] for names in (inputs, outputs)
+        )
+        return xp.ElementwiseKernel(
+            *(", ".join(f"raw T {name}" for name in chain(*names)) for names in (read, written)),
+            body + "".join(CALL.format(a[0], ", ".join(a + b)) for a, b in zip(read, written, strict=True)),
+            f"{function.__module__.rpartition('.')[2]}_{function.__name__}",
+            preamble=preamble,
+        )
+
+    def call(*calls: Sequence[Array], out: Sequence[Array] = ()) -> list[list[Array]]:
+        gates, (_, _, B), dtype = [len(first) for first, *_ in calls], calls[0][0].shape, calls[0][0].dtype
+        made = [[xp.empty((G, 1 if one.same else H, B), dtype) for one in results] for G in gates if not out]
+        written = made or [[one] for one in out]
         threads = tile * rows
-        kernel(*arrays, *out, size=gates * -(-B // tile) * threads, block_size=threads)
-        return out
+        size = sum(gates) * -(-B // tile) * threads
+        kernel_for(len(calls))(*chain(*calls, *written), size=size, block_size=threads)
+        return written
 
     return call

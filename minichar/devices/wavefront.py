@@ -80,7 +80,7 @@ class LayerInBlocks:
     def __init__(self, layer: Any) -> None:
         self.layer = layer
         self.products = [ProductInBlocks(linear) for linear in layer.linears]
-        layer.use_products([product.step for product in self.products])
+        layer.products = [product.step for product in self.products]
 
     def multiply_inputs(self, steps: slice) -> None:
         """Compute the part of the pre-activations that depends only on the stored inputs."""

@@ -13,7 +13,6 @@ If a sequence contains several documents, the states can be reset to zero before
     dh_{t-1} ← keep_t ∘ dh_{t-1}            and likewise for the other states
 """
 
-from collections.abc import Sequence
 from functools import wraps
 from types import ModuleType
 from typing import Any
@@ -25,6 +24,8 @@ from minichar.engine.linear import CharacterLinear, Linear
 
 Weights = dict[str, Array]
 """The arrays of a layer, keyed by short name, such as ``W``. Only the first layer can have ``Wx``."""
+EVERY = slice(None)
+"""The products of a cell with one stage."""
 
 
 class Layer:
@@ -47,7 +48,9 @@ class Layer:
     linears : list of Linear
         One for each matrix product of the cell.
     products : list of callables
-        For each of `linears`, the function that returns the pre-activations at step t (`use_products`).
+        For each of `linears`, the function that returns its product at step t.
+    norms : list of LayerNorm
+        One for each stage of the cell, or none.
     readers : list of Linear
         The linear layers that use x; none if the inputs are ids. The first one's `dx` is the layer's.
     recurrent : Linear
@@ -93,8 +96,8 @@ class Layer:
         self.readers = [linear for linear in self.linears if linear.reads_x]
         self.recurrent = next(linear for linear in self.linears if linear.reads_h)
         dtype = self.recurrent.W.dtype
-        self.norms = [LayerNorm(H, T, dtype, backend) for _ in self.linears if layer_norm]
-        self.use_products([linear.step for linear in self.linears])
+        self.norms = [LayerNorm(H, T, dtype, backend) for _ in cell.stages if layer_norm]
+        self.products: list[Function] = [linear.step for linear in self.linears]
         self.start = backend.zeros((len(cell.states), H, B), dtype)  # (S, H, B)
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
         self.caches: list[Any] = [()] * T
@@ -110,11 +113,6 @@ class Layer:
         (stage,) = self.cell.stages
         function = with_direct_gradient(stage.backward) if self.cell.takes_h_prev else stage.backward
         self.cell_forward, self.cell_backward = map(self.backend.fuse, (stage.forward, function))
-
-    def use_products(self, products: Sequence[Function]) -> None:
-        """Compute the pre-activations at step t with these functions, followed by layer normalisation."""
-        normalised = [norm.after(product) for norm, product in zip(self.norms, products, strict=False)]
-        self.products = normalised or products
 
     def pass_on(self, inputs: list[Array]) -> None:
         """From now on, also store h in the `inputs` of the next layer at each step."""
@@ -141,13 +139,17 @@ class Layer:
         """Run step t on the stored inputs. Return h ``(H, B)``."""
         if t == 0 or self.keep is not None:  # otherwise, the previous step has already stored h
             self.enter(t)
-        a = [product(t) for product in self.products]
+        a = self.normalised(t) if self.norms else [product(t) for product in self.products]
         into = [(0, steps[t]) for steps in self.h_to if t < len(steps)]
         *states, cache = self.cell_forward(*a, *self.before[t][self.takes], into=into)
         if self.keeps_caches:
             self.caches[t] = cache
         self.states[t + 1] = states
         return states[0]
+
+    def normalised(self, t: int, stage: int = 0, own: slice = EVERY) -> list[Array]:
+        """Return the normalised pre-activations of a stage of the cell at step t, from its `own` products."""
+        return self.norms[stage].forward(t, [product(t) for product in self.products[own]])
 
     def enter(self, t: int) -> None:
         """Reset the states before step t where `keep` is 0, and store h for the matrix product."""
@@ -180,9 +182,14 @@ class Layer:
         """Store ``da[t]`` of the matrix products; return the gradients of the states that the cell takes."""
         into = [(k, linear.da[t]) for k, linear in enumerate(self.linears)]
         gradients = self.cell_backward(dh, *self.dstates, self.caches[t], into=into)
-        for norm, linear in zip(self.norms, self.linears, strict=False):
-            norm.backward(t, linear.da[t].reshape(linear.gates, -1, linear.B))
+        if self.norms:
+            self.normalise_gradients(t)
         return gradients[len(self.linears) :]
+
+    def normalise_gradients(self, t: int, stage: int = 0, own: slice = EVERY) -> None:
+        """Backpropagate ``da[t]`` of a stage's `own` products through layer normalisation."""
+        da = [linear.da[t].reshape(linear.gates, -1, linear.B) for linear in self.linears[own]]
+        self.norms[stage].backward(t, da)
 
     def gradients(self, steps: slice, n: int, ids: Array) -> None:
         """Compute ``dx[steps]`` after `backward` and, with a chunk's first steps, the weight gradients.

@@ -12,11 +12,11 @@ The cell receives â instead of a. A bias that is the same for all units of a ga
 bias of an LSTM, cancels out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
-from minichar.devices.backend import Array, Backend, Function
+from minichar.devices.backend import Array, Backend
 
 EPSILON = 1e-5
 """ε, which bounds r if all units have almost the same pre-activation."""
@@ -37,25 +37,22 @@ def backward(
 
 
 class LayerNorm:
-    """Layer normalisation of the pre-activations of H units at T time steps."""
+    """Layer normalisation of the pre-activations of H units at T time steps, for one stage of a cell."""
 
     def __init__(self, H: int, T: int, dtype: Any, backend: Backend) -> None:
         self.normalise = backend.fuse_with_mean(forward, H, dtype)
         self.gradient = backend.fuse_with_mean(backward, H, dtype)
         self.keeps_caches = True
-        self.caches: list[tuple[Array, ...]] = [()] * T
+        self.caches: list[Sequence[Sequence[Array]]] = [()] * T
 
-    def after(self, product: Function) -> Function:
-        """Return a function that normalises the pre-activations ``product(t)``."""
-        return lambda t: self.forward(t, product(t))
-
-    def forward(self, t: int, a: Array) -> Array:
-        """Return the normalised pre-activations â at step t. Both a and â are ``(gates, H, B)``."""
-        a_hat, r = self.normalise(a)
+    def forward(self, t: int, a: Sequence[Array]) -> list[Array]:
+        """Return â at step t, for the pre-activations a ``(gates, H, B)`` of each matrix product."""
+        results = self.normalise(*([one] for one in a))
         if self.keeps_caches:
-            self.caches[t] = a_hat, r
-        return a_hat
+            self.caches[t] = results
+        return [a_hat for a_hat, _ in results]
 
-    def backward(self, t: int, da_hat: Array) -> None:
-        """Overwrite dâ ``(gates, H, B)`` at step t with the gradient da."""
-        self.gradient(da_hat, *self.caches[t], out=[da_hat])
+    def backward(self, t: int, da_hat: Sequence[Array]) -> None:
+        """Overwrite dâ ``(gates, H, B)`` of each matrix product at step t with the gradient da."""
+        arguments = [(one, *cache) for one, cache in zip(da_hat, self.caches[t], strict=True)]
+        self.gradient(*arguments, out=da_hat)

@@ -19,7 +19,7 @@ class StagedLayer(Layer):
     Attributes
     ----------
     own : list of slice
-        For each stage, its part of `linears`, `products` and `norms`.
+        For each stage, its part of `linears` and `products`.
     inputs : list of Linear
         For each stage, the linear layer whose input is the hidden state or the result of the stage before.
     """
@@ -41,8 +41,9 @@ class StagedLayer(Layer):
         if t == 0 or self.keep is not None:  # otherwise, the previous step has already stored h
             self.enter(t)
         passed, caches = self.before[t][self.takes], []
-        for own, forward, to in zip(self.own, self.forwards, self.results_to, strict=True):
-            a = [product(t) for product in self.products[own]]
+        stages = zip(self.own, self.forwards, self.results_to, strict=True)
+        for k, (own, forward, to) in enumerate(stages):
+            a = self.normalised(t, k, own) if self.norms else [product(t) for product in self.products[own]]
             into = [(0, steps[t]) for steps in to if t < len(steps)]
             h, *passed, cache = forward(*a, *passed, into=into)
             caches.append(cache)
@@ -58,8 +59,8 @@ class StagedLayer(Layer):
             linears = self.linears[self.own[k]]
             into = [(number, linear.da[t]) for number, linear in enumerate(linears)]
             gradients = backward(dh, *dpassed, self.caches[t][k], into=into)
-            for norm, linear in zip(self.norms[self.own[k]], linears, strict=False):
-                norm.backward(t, linear.da[t].reshape(linear.gates, -1, linear.B))
+            if self.norms:
+                self.normalise_gradients(t, k, self.own[k])
             dpassed = gradients[len(linears) :]
             if k > 0:
                 dh = self.inputs[k].state_gradient(t)

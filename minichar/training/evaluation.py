@@ -8,6 +8,7 @@ much the initial state matters, compare the losses of the first and last chunks.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from math import exp, inf, isfinite, log
 from typing import Any
 
@@ -279,17 +280,21 @@ def evaluate_blocks(
     # The streams may be memory-mapped, so use views and copy one group of blocks at a time.
     inputs, targets = (streams[:, k : k + length].reshape(len(streams), -1, N) for k in (0, 1))
     blocks = inputs.shape[0] * inputs.shape[1]
-    measure, results = Measurement(model.network(N, min(blocks, BLOCKS))), []
-    for start in watch(range(0, blocks, BLOCKS)):
-        b, j = group = np.divmod(np.arange(start, min(start + BLOCKS, blocks)), inputs.shape[1])
-        if len(b) < measure.network.B:  # the last group
-            measure = Measurement(model.network(N, len(b)))
-        measure.network.reset()
-        chunk = inputs[group].T.astype(np.intp), targets[group].T.astype(np.intp)  # (N, BLOCKS) each
-        keep = [] if resets is None else [resets.at(resets.origins[b] + j * N).keep(0, N)]
-        results.append(evaluate(measure, [(*chunk, *keep)]))
-        release(streams)
+
+    def chunks(network: Network, starts: Iterable[int]) -> Iterator[Chunk]:
+        for start in starts:
+            b, j = group = np.divmod(np.arange(start, start + network.B), inputs.shape[1])
+            network.reset()
+            keep = [] if resets is None else [resets.at(resets.origins[b] + j * N).keep(0, N)]
+            yield inputs[group].T, targets[group].T, *keep  # (N, BLOCKS) each
+            release(streams)
+
+    results = []
+    # The last group may be smaller.
+    for B, starts in groupby(watch(range(0, blocks, BLOCKS)), lambda start: min(BLOCKS, blocks - start)):
+        measure = Measurement(model.network(N, B))
+        results.append(evaluate(measure, chunks(measure.network, starts)))
     losses, sizes = [result.loss for result in results], [result.characters for result in results]
     return check_finite(
-        Evaluation(float(np.average(losses, weights=sizes)), losses[0], losses[-1], sum(sizes))
+        Evaluation(float(np.average(losses, weights=sizes)), results[0].first, results[-1].last, sum(sizes))
     )

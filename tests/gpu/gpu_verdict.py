@@ -1,6 +1,6 @@
-"""Compare the measurements with the estimates and goals in docs/measured/gpu.csv.
+"""Compare measurements with estimates: executed on the CPU (cpu_cuda), latency never measured on a card.
 
-Executed on the CPU (cpu_cuda), latency never measured on a card.
+The estimates and the goals are in docs/measured/gpu.csv.
 """
 
 import csv

@@ -1,8 +1,10 @@
 """Tests that ``first_hour.py`` runs without a GPU, and saves and reports its results."""
 
 import json
+import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from warnings import warn
 
@@ -76,6 +78,13 @@ def test_dry_run_measures_everything_that_a_cpu_can(path, capsys, monkeypatch):
     assert sum(line.startswith("scheduled-sampling lstm 2×8: cpu ") for line in lines) == 1
     (row,) = (line for line in lines if line.startswith("launch of a graph   "))
     assert row.split()[-1] in ("lower", "higher", "estimated")
+
+
+def test_each_program_states_in_its_first_line_that_no_card_has_run_it():
+    texts = {path.name: path.read_text("utf-8") for path in Path(__file__).parent.glob("*.py")}
+    lines = {text.partition("\n")[0] for name, text in texts.items() if name.startswith(("first", "gpu"))}
+    assert len(lines) == 6
+    assert all(re.search(r": executed on the CPU \(cpu_cuda\), .*\bon a card\.", line) for line in lines)
 
 
 def test_without_a_gpu_the_error_names_the_dry_run_and_an_existing_file_is_kept(monkeypatch, path, capsys):

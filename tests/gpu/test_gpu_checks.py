@@ -15,7 +15,12 @@ from minichar.engine.tied_embedding import TiedEmbedding
 from minichar.training.scheduled_sampling import ScheduledSampling
 
 OPTIONS = {
-    "layer normalisation": (LayerNorm, "forward", neg, lambda case: case.layer_norm),
+    "layer normalisation": (
+        LayerNorm,
+        "forward",
+        lambda a: [-one for one in a],
+        lambda case: case.layer_norm,
+    ),
     "embedding": (Embedding, "forward", neg, lambda case: case.embedding),
     "tied embedding": (TiedEmbedding, "forward", neg, lambda case: case.tied),
     "resets": (gpu_checks.Case, "keep", lambda keep: [], lambda case: case.resets),

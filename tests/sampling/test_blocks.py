@@ -10,6 +10,7 @@ from toys import toy_model
 from minichar import CharRNN, Choice, MinicharError, generate_many
 from minichar.devices.backend import Backend
 from minichar.devices.cupy import CuPyBackend
+from minichar.devices.graph import CudaGraph
 from minichar.sampling.blocks import BLOCK, BlockSampler, block_lengths
 from minichar.sampling.generate import generate, sample_ids
 
@@ -152,14 +153,16 @@ def test_without_a_limit_blocks_are_sampled_only_when_they_are_requested(gpu, co
         assert copies["to_host"] == blocks
 
 
-def test_each_block_needs_one_copy_in_each_direction(gpu, count_copies):
+def test_each_block_needs_one_copy_in_each_direction_and_one_entry(gpu, count_copies, monkeypatch):
     model = moved(toy_model(), gpu)
     model.details["settings"] = {"reset_on": "ab"}
     pieces = generate_many(model, 3, 0)
     list(islice(pieces, 2 * BLOCK - 1))
-    copies = count_copies(gpu)
+    copies, entered, run = count_copies(gpu), [], CudaGraph.__call__
+    monkeypatch.setattr(CudaGraph, "__call__", lambda step, n=1: (entered.append(n), run(step, n)))
     list(islice(pieces, 3 * BLOCK))
     assert copies == {"to_device": 3, "to_host": 3}
+    assert entered == [BLOCK] * 3
 
 
 # The recorded step

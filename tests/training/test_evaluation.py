@@ -219,6 +219,17 @@ class TestOnADevice:
         for name in ("loss", "first", "last", "characters"):
             assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=1e-12)
 
+    def test_the_losses_of_blocks_are_copied_at_once(
+        self, there, here, device, ids, monkeypatch, count_copies
+    ):
+        monkeypatch.setattr("minichar.training.evaluation.BLOCKS", 2)
+        streams = ids[:60].reshape(3, 20)
+        wanted, crossed = evaluate_blocks(here, streams[:, :13], 4), count_copies(device)
+        found = evaluate_blocks(there, streams[:, :13], 4)  # 9 blocks
+        assert crossed["to_host"] == 2, "one for the groups of two, and one for the last block"
+        for name in ("loss", "first", "last", "characters"):
+            assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=1e-12)
+
     def test_full_chunks_are_replayed_on_a_gpu(self, there, device, ids, monkeypatch):
         """Replayed and separately launched operations give bitwise identical losses."""
         inputs, targets = np.stack([ids[:60].reshape(4, 5, 3), ids[1:].reshape(4, 5, 3)])  # (4, T, B) each

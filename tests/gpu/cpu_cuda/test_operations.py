@@ -137,18 +137,27 @@ def test_operands_are_not_copied(gpu, cuda):
 
 
 @pytest.mark.parametrize(
-    ("options", "budget", "chain"),
+    ("model", "options", "budget", "chain"),
     [
-        ({"dropout": 0.5}, 698, 263),
-        ({"keep": np.ones((T, B), bool)}, 1091, 563),
-        ({"settings": Settings(use_ss=True, start_ss=0.9)}, 1160, 1037),
-        ({"layer_norm": True}, 696, 359),
+        ("lstm", {"dropout": 0.5}, 698, 263),
+        ("lstm", {"keep": np.ones((T, B), bool)}, 1091, 563),
+        ("lstm", {"settings": Settings(use_ss=True, start_ss=0.9)}, 1160, 1037),
+        ("lstm", {"layer_norm": True}, 696, 359),
+        ("gru", {"layer_norm": True}, 721, 360),
+        ("gru", {"layer_norm": True, "embedding": H, "tied": True}, 748, 363),
     ],
-    ids=["dropout", "resets", "scheduled sampling", "layer normalisation"],
+    ids=[
+        "dropout",
+        "resets",
+        "scheduled sampling",
+        "layer normalisation",
+        "two products",
+        "short Chinese text",
+    ],
 )
-def test_options_add_operations(options, budget, chain, operations_of, chain_of):
-    assert sum(operations_of("lstm", **options).values()) == budget
-    assert chain_of("lstm", **options) == chain
+def test_options_add_operations(model, options, budget, chain, operations_of, chain_of):
+    assert sum(operations_of(model, **options).values()) == budget
+    assert chain_of(model, **options) == chain
 
 
 def test_dropconnect_adds_one_kernel_per_mask_and_five_operations_to_apply_it(operations_of):
