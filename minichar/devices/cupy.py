@@ -214,7 +214,7 @@ class CuPyBackend(Backend):
         """Return the number of hidden units within a quarter of H that has a chunk kernel, or H."""
         near = (size for size in CLUSTERS if abs(size - H) <= H / 4)
         usable = (size for size in near if has_kernel(self.xp, self.index, cell, size))
-        return next(usable, H) if self.uses_chunk_kernel else H
+        return next(usable, H)
 
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
         """Return a function that captures `step` as a CUDA graph after a warm-up, and then replays it."""
