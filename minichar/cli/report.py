@@ -324,5 +324,5 @@ class Report:
         self.measure()
         best = self.trainer.best
         if best:
-            self.say(f"generate text: minichar sample {quoted(best)}")
+            self.say(f"generate   minichar sample {quoted(best)} --temperature 0.5")
             print_path(best)

@@ -91,6 +91,17 @@ def test_directory_without_checkpoints(refused, home):
         assert "no checkpoint in x/: train one" in refused(*command.split(), "x")
 
 
+def test_without_the_default_directory_others_are_named(refused, checkpoint, home):
+    (home / "cv").rename(home / "cv-b")
+    shutil.copytree("cv-b", "cv-a")
+    for command in ("sample", "inspect", "plot", "train --resume"):
+        assert refused(*command.split()) == (
+            "Error: no checkpoint in cv/: choose another directory, such as cv-a or cv-b"
+        )
+    (home / "cv").mkdir()
+    assert refused("sample") == "Error: no checkpoint in cv/: train one with `minichar train`"
+
+
 def test_a_directory_of_runs(refused, cli, train):
     for trial, rate in enumerate((0.01, 0.05, 0.001)):
         train("--checkpoint-dir", f"runs/trial-{trial}", "--max-epochs", 1, "--learning-rate", rate)

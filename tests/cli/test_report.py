@@ -153,7 +153,7 @@ def test_the_result_is_compared_with_the_yardstick(cli, home):
     gap = float(best) - float(loss)
     longer = "minichar train --resume cv --max-time 1"
     compared = f"loss {float(best):.3f}, {gap:.3f} above the yardstick of {loss} ({n}-gram)"
-    assert f"\nresult     {compared}\n           train longer: {longer}\ngenerate text: " in stderr
+    assert f"\nresult     {compared}\n           train longer: {longer}\ngenerate   " in stderr
     assert "resumed" in (again := cli("train", "--resume", "--max-epochs", 2, "--no-yardstick").stderr)
     assert f"yardstick  {loss} ({n}-gram)" in again, "the checkpoint has it"
 

@@ -50,7 +50,7 @@ def test_output_of_a_run(cli):
     assert len(re.findall(r"^           sample: .{60}$", said, re.MULTILINE)) == 3
     assert said.count("(best so far)") >= 1
     assert f"saved {path} (best so far)" in said
-    assert f"generate text: minichar sample {path}" in said
+    assert f"generate   minichar sample {path} --temperature 0.5" in said
     assert max(map(len, said.splitlines())) <= 80
     assert "\r" not in said
     assert "\x1b" not in said
@@ -62,7 +62,7 @@ def test_warnings_about_other_checkpoints_and_few_steps(cli):
     assert "other checkpoints" not in first
     assert re.search(r"only \d+ training steps: increase --max-epochs or reduce --batch-size", first)
     assert first.count("each evaluation uses 1 of 2 validation chunks\n") == 1
-    assert "generate text: minichar sample 'my cv/lm_lstm_epoch2.00_" in first
+    assert "generate   minichar sample 'my cv/lm_lstm_epoch2.00_" in first
     again = cli(*arguments).stderr
     assert "my cv/ contains other checkpoints; `minichar sample` uses the best one" in again
 
