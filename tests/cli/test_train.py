@@ -108,11 +108,10 @@ def test_default_is_the_built_in_text(cli, home, monkeypatch, tmp_path_factory):
     assert not (cache / "texts").exists()  # the text is small
 
 
-def test_resuming_needs_no_options_and_rejects_conflicting_ones(cli, train, home, measure):
+def test_resuming_needs_no_options_and_rejects_conflicting_ones(cli, train, measure):
     path = train("--max-epochs", 1)
     error = cli("train", "--resume", path, status=1).stderr
     assert f"{path} is at epoch 1.00, and --max-epochs is 1: set a larger value to continue" in error
-    assert "--seed 4 cannot be used to resume" in cli("train", "--resume", path, "--seed", 4, status=1).stderr
     error = cli("train", "--resume", path, "--recipe", "quick", status=1).stderr
     assert f"--recipe quick cannot be used to resume {path}, which has char-rnn" in error
     measure(3.9)
@@ -120,9 +119,6 @@ def test_resuming_needs_no_options_and_rejects_conflicting_ones(cli, train, home
     assert "--learning-rate is now 0.01" in result.stderr
     assert result.stdout.strip() == path, "the best checkpoint may precede the resumed run"
     assert "(best so far)" not in result.stderr
-    (home / "input.txt").write_text(TEXT + "x")
-    result = cli("train", "--resume", path, "--max-epochs", 2, status=1)
-    assert "is not the text that" in result.stderr
 
 
 def test_failed_run(cli, home):
