@@ -94,7 +94,7 @@ def command(
     if find_spec("torch"):
         sides.append(f"PyTorch {version('torch')}")
     click.echo("; ".join(sides), err=True)
-    results, failed = [], []
+    results = []
     with Bar(len(pairs) * rounds, "measuring") as bar:
         for work, against in pairs:
             try:
@@ -102,9 +102,7 @@ def command(
             except MinicharError as error:
                 if against is None or against.engine != "pytorch-graph":
                     raise
-                failed.append(f"skipped PyTorch in a CUDA graph: {error}")
-    for note in failed:
-        click.echo(note, err=True)
+                bar.say(f"skipped PyTorch in a CUDA graph: {error}")
     if any(result.disturbed for result in results):
         click.echo(
             f"warning: ratios vary by more than a factor of {DISTURBED:g} between rounds; "
