@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from minichar.checkpoints.archive import TextFile
 from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli.bar import with_bar
-from minichar.cli.given import given_by_user, reject, reject_argument
 from minichar.cli.novelty import report_novelty
 from minichar.cli.options import (
     PATH,
@@ -25,6 +24,7 @@ from minichar.cli.options import (
     group,
 )
 from minichar.cli.reading import read_text
+from minichar.cli.usage import given_by_user, reject, reject_argument
 from minichar.devices.backend import Backend
 from minichar.devices.choose import AUTO_CPU, SMALL_STEPS
 from minichar.errors import MinicharError, Option, counted, one_line, quoted

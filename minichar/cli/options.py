@@ -16,7 +16,7 @@ from click.types import OptionHelpExtra
 
 from minichar.checkpoints.choosing import all_checkpoints
 from minichar.checks import URL, did_you_mean
-from minichar.cli.dashes import TwoDashes
+from minichar.cli.usage import TwoDashes
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_devices
 from minichar.devices.failure import OPENED, device_errors

@@ -13,8 +13,6 @@ from typing import Any
 import click
 
 from minichar.checkpoints.choosing import checkpoints_in, open_checkpoint
-from minichar.cli.dashes import reject_typographic_dashes
-from minichar.cli.given import given_by_user
 from minichar.cli.options import MODEL, PATH, Integer, announce_waits, chunk_kernel, devices, tf32
 from minichar.cli.planned import plan_lines
 from minichar.cli.ranks import Silent, all_ranks
@@ -22,6 +20,7 @@ from minichar.cli.report import Report
 from minichar.cli.settings import output, saving, settings_options
 from minichar.cli.steps import TrainingCommand
 from minichar.cli.stopping import stopping
+from minichar.cli.usage import given_by_user, reject_typographic_dashes
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError, quoted
 from minichar.files import writing

@@ -95,6 +95,8 @@ def test_directory_without_checkpoints(refused, home):
 def test_without_the_default_directory_others_are_named(refused, checkpoint, home):
     (home / "cv").rename(home / "cv-b")
     shutil.copytree("cv-b", "cv-a")
+    (home / "arrays").mkdir()
+    (home / "arrays" / "x.npz").touch()
     for command in ("sample", "inspect", "plot", "train --resume"):
         assert refused(*command.split()) == (
             "Error: no checkpoint in cv/: choose another directory, such as cv-a or cv-b"

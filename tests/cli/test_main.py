@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import minichar.cli
 from minichar.cli import COMMANDS, SYNONYMS, main
-from minichar.cli.dashes import options_of
 from minichar.cli.options import is_rare
 from minichar.cli.renamed import BY_VALUE, EXPLAINED, RENAMED, translate
+from minichar.cli.usage import options_of
 from minichar.errors import MinicharError, Option
 
 SEVERAL = "to train on several files, put them in a directory and specify it with --data"
