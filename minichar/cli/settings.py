@@ -18,7 +18,6 @@ from minichar.training.settings import DTYPES, SPLITS, Settings
 LIST = "list"
 """Value of ``--recipe`` that prints the recipes."""
 
-
 COMMON = (
     *("recipe", "data", "encoding", "min_freq", "reset_on", "model", "rnn_size", "num_layers", "dropout"),
     *("max_time", "max_epochs", "batch_size", "seq_length", "learning_rate", "seed", "use_ss"),
