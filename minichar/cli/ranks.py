@@ -4,7 +4,7 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from time import monotonic, sleep
 from typing import Any
 
@@ -126,14 +126,8 @@ def report(error: BaseException, where: str) -> None:
         traceback.print_exception(error)
 
 
-class Silent:
+class Silent(nullcontext[None]):
     """Stand-in for `Report` that prints nothing, for all ranks except rank 0."""
-
-    def __enter__(self) -> "Silent":
-        return self
-
-    def __exit__(self, *exception: Any) -> None:
-        """Do nothing."""
 
     def say_at_once(self, line: str) -> None:
         """Do nothing."""
