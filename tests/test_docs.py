@@ -27,8 +27,8 @@ from optional import free_port
 import minichar
 from minichar.bench import compare
 from minichar.cli import COMMANDS, main
-from minichar.cli.dashes import options_of
 from minichar.cli.examples import EXAMPLES
+from minichar.cli.usage import options_of
 from minichar.text import datasets
 
 ROOT = Path(__file__).parents[1]

@@ -28,14 +28,10 @@ R = TypeVar("R")
 
 
 def check_keywords(function: Callable[..., Any], names: Iterable[str]) -> None:
-    """Check that `function` has a parameter for each of the given names.
+    """Raise a `TypeError` if `function` has no parameter with one of the given names.
 
-    Raises
-    ------
-    TypeError
-        If a name is unknown. The message suggests the parameter in `ALIASES` or the one with the most
-        similar name, if any. If the unknown name is a field of `Choice`, the message suggests passing a
-        `Choice` instead.
+    The message suggests a parameter in `ALIASES` or one with a similar name, if any. For a field of `Choice`,
+    it suggests passing a `Choice` instead.
     """
     known = signature(function).parameters.keys() - {"self", "cls"}
     for name in names:

@@ -21,12 +21,7 @@ class Progress:
     """Context manager that shows the epoch, losses, speed and remaining time.
 
     On a terminal and in a notebook, one line is updated in place. Elsewhere, a line is printed after each
-    evaluation, and every `INTERVAL` seconds between evaluations.
-
-    Parameters
-    ----------
-    run : Run
-        The training run, whose notes are printed before the first progress line.
+    evaluation, and every `INTERVAL` seconds between evaluations. The run's notes are printed first.
     """
 
     def __init__(self, run: Run) -> None:

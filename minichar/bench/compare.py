@@ -104,12 +104,8 @@ def compare(
 ) -> Result:
     """Run a benchmark and a baseline, one of `opponents`, alternately.
 
-    `after_round` is called after each round, for example to report progress.
-
-    Raises
-    ------
-    MinicharError
-        If either implementation cannot run the benchmark.
+    `after_round` is called after each round, for example to report progress. If either implementation cannot
+    run the benchmark, this raises a `MinicharError`.
     """
     with ExitStack() as stack:
         sides = {"work": stack.enter_context(Worker(work))}

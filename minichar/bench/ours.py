@@ -15,8 +15,8 @@ from minichar.training.evaluation import Measurement
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 
-FIRST = 0x20
-SURROGATES = range(0xD800, 0xE000)
+FIRST = 0x10000
+"""First character of the vocabulary. No later character is a surrogate."""
 
 
 def prepare(work: Work) -> Callable[[], None]:
@@ -49,8 +49,7 @@ def waiting(unit: Callable[[], None], backend: Backend) -> Callable[[], None]:
 
 def vocabulary(V: int) -> Vocabulary:
     """Return a vocabulary with V characters."""
-    points = (point for point in range(FIRST, FIRST + V + len(SURROGATES)) if point not in SURROGATES)
-    return Vocabulary("".join(chr(point) for point, _ in zip(points, range(V), strict=False)))
+    return Vocabulary("".join(map(chr, range(FIRST, FIRST + V))))
 
 
 def training(work: Work, model: CharRNN, backend: Backend) -> Callable[[], None]:

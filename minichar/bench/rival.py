@@ -21,13 +21,7 @@ WARM_UP = 3
 
 
 def prepare(work: Work) -> Callable[[], None]:
-    """Return a function that runs one iteration of the benchmark.
-
-    Raises
-    ------
-    MinicharError
-        If PyTorch does not implement the cell type.
-    """
+    """Return a function that runs one iteration of the benchmark."""
     torch: Any = import_module("torch")
     if work.threads:
         torch.set_num_threads(work.threads)
@@ -71,16 +65,7 @@ def waiting(torch: Any, unit: Callable[[], None]) -> Callable[[], None]:
 class TorchModel:
     """A PyTorch model with its optimiser and input.
 
-    Parameters
-    ----------
-    torch : module
-    work : Work
-        Scheduled sampling is not supported, because PyTorch's layers process entire chunks.
-
-    Attributes
-    ----------
-    state : tuple of tensors or tensor
-        The state before the next chunk: h and c of an LSTM, otherwise h.
+    Scheduled sampling is not supported, because PyTorch's layers process entire chunks.
     """
 
     def __init__(self, torch: Any, work: Work) -> None:
@@ -104,7 +89,7 @@ class TorchModel:
         ids = torch.as_tensor(work.ids(), device=device)  # (T+1, B)
         self.inputs, self.targets = ids[:-1].contiguous(), ids[1:].contiguous()  # each (T, B)
         self.last = torch.zeros(work.streams, dtype=torch.long, device=device)  # (B,)
-        self.state: Any = None
+        self.state: Any = None  # before the next chunk: h and c of an LSTM, otherwise h
         cell = getattr(nn, f"{layer}Cell")
         self.cells = [cell(inputs if layer == 0 else H, H).to(device) for layer in range(config.num_layers)]
         self.states: list[Any] = [None] * config.num_layers
@@ -173,10 +158,7 @@ class TorchModel:
     def captured(self) -> Callable[[], None]:
         """Capture an iteration as a CUDA graph, and return a function that replays it.
 
-        Raises
-        ------
-        Exception
-            If this version of PyTorch or cuDNN cannot capture the iteration.
+        Some versions of PyTorch and cuDNN cannot capture it, and raise an exception.
         """
         cuda = self.torch.cuda
         stream = cuda.Stream()

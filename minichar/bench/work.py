@@ -24,11 +24,6 @@ class Work:
 
     One *iteration* of a training or evaluation benchmark processes one chunk. One iteration of a sampling
     benchmark generates `PIECE` characters per stream.
-
-    Raises
-    ------
-    MinicharError
-        If a value is out of range.
     """
 
     kind: str = "train"  # ``dropout`` and ``scheduled-sampling`` are training with that option enabled

@@ -40,10 +40,7 @@ N = 2048
 class Worker:
     """Context manager that starts a benchmark process and communicates with it.
 
-    Raises
-    ------
-    MinicharError
-        If the benchmark fails (the message contains the original error) or its process dies.
+    If the benchmark fails or its process dies, the methods raise a `MinicharError`.
     """
 
     def __init__(self, work: Work) -> None:

@@ -21,6 +21,8 @@ from minichar.errors import MinicharError
 from minichar.history import LARGEST
 
 Loaded = TypeVar("Loaded")
+SHOWN = 3
+"""Maximum number of directories to suggest."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +107,13 @@ def checkpoints_in(folder: Path) -> list[Path]:
     if files := [path for path in paths if os.path.isfile(path)]:  # unlike `Path.is_file`, this never raises
         return files
     below = sorted(filter(is_checkpoint, folder.glob("*/*.npz")))
+    beside = [] if folder.exists() else filter(is_checkpoint, folder.parent.glob("*/*.npz"))
+    others = sorted({path.parent for path in beside})
     advice = "train one with `minichar train`"
     if below:  # for example, in a sweep directory, which has one subdirectory per trial
         advice = f"choose one of its subdirectories, such as {min(below, key=loss_in_name).parent}"
+    elif others:
+        advice = f"choose another directory, such as {' or '.join(map(str, others[:SHOWN]))}"
     raise MinicharError(f"no checkpoint in {folder}/: {advice}")
 
 

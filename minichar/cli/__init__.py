@@ -15,9 +15,9 @@ from typing import Any
 
 import click
 
-from minichar.cli.dashes import Suggesting
 from minichar.cli.examples import epilog
 from minichar.cli.renamed import by_name
+from minichar.cli.usage import Suggesting
 from minichar.errors import MinicharError, one_line
 
 COMMANDS = {

@@ -47,21 +47,10 @@ def fit_advice(
 ) -> str:
     """Return advice on overfitting or underfitting, or an empty string.
 
-    Parameters
-    ----------
-    train_loss, val_loss : float
-        Losses in nats per character, measured with the same weights and without dropout or scheduled
-        sampling, which would raise the training loss.
-    since_best : int
-        Number of evaluations since the one with the lowest validation loss, 0 if it is this one.
-    updates, total : int
-        Number of training steps so far and in the whole run. Underfitting is reported only in the second
-        half of the run.
-    ratio : float
-        Number of parameters per training character. If the model is already large for its text, a
-        larger one is not recommended.
-    dropout : float
-        Dropout probability.
+    The losses, in nats per character, are measured with the same weights and without dropout or scheduled
+    sampling, which would raise the training loss. `since_best` is the number of evaluations since the one
+    with the lowest validation loss, `updates` and `total` are the training steps so far and in the whole run,
+    and `ratio` is the number of parameters per training character.
     """
     gap = val_loss - train_loss
     is_stale = since_best >= STALE

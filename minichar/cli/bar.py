@@ -55,18 +55,9 @@ class ProgressLine:
 
 
 class Bar(ProgressLine):
-    """Context manager that shows a progress bar.
+    """Context manager that shows a progress bar for `length` steps, of which `first` are already complete.
 
-    Parameters
-    ----------
-    length : int
-        Number of steps.
-    *label : str
-        What to show before the bar, most important part first.
-    hidden : bool
-        Do not show the bar, even on a terminal.
-    first : int
-        Number of steps that were already complete at the start.
+    The parts of the label are shown before the bar. If not all of them fit, the first one is kept.
     """
 
     def __init__(self, length: int, *label: str, hidden: bool = False, first: int = 0) -> None:

@@ -5,6 +5,7 @@ import os
 from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import product
+from typing import Any
 
 import click
 
@@ -57,14 +58,11 @@ def command(
     what: tuple[str, ...],
     model: tuple[str, ...],
     rnn_size: tuple[int, ...],
-    num_layers: int,
-    vocab_size: int,
-    seq_length: int,
-    batch_size: int,
     threads: int,
     rounds: int,
     as_json: bool,
     device: str,
+    **sizes: Any,
 ) -> None:
     """Benchmark minichar against PyTorch.
 
@@ -82,18 +80,7 @@ def command(
     """
     backend = open_backend(device)
     works = [
-        Work(
-            kind,
-            "minichar",
-            cell,
-            H,
-            num_layers,
-            vocab_size,
-            seq_length,
-            batch_size,
-            threads,
-            backend.name,
-        )
+        Work(kind, "minichar", cell, H, threads=threads, device=backend.name, **sizes)
         for kind, cell, H in product(what, model, rnn_size)
     ]
     pairs = [(work, against) for work in works for against in opponents(work)]
@@ -107,7 +94,7 @@ def command(
     if find_spec("torch"):
         sides.append(f"PyTorch {version('torch')}")
     click.echo("; ".join(sides), err=True)
-    results, failed = [], []
+    results = []
     with Bar(len(pairs) * rounds, "measuring") as bar:
         for work, against in pairs:
             try:
@@ -115,9 +102,7 @@ def command(
             except MinicharError as error:
                 if against is None or against.engine != "pytorch-graph":
                     raise
-                failed.append(f"skipped PyTorch in a CUDA graph: {error}")
-    for note in failed:
-        click.echo(note, err=True)
+                bar.say(f"skipped PyTorch in a CUDA graph: {error}")
     if any(result.disturbed for result in results):
         click.echo(
             f"warning: ratios vary by more than a factor of {DISTURBED:g} between rounds; "

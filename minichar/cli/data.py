@@ -8,8 +8,8 @@ from typing import ClassVar
 import click
 
 from minichar.cli.bar import Bar
-from minichar.cli.dashes import Suggesting
 from minichar.cli.options import PATH, GroupedCommand, OneOf, argument, print_path
+from minichar.cli.usage import Suggesting
 from minichar.errors import quoted
 from minichar.terminal import say
 from minichar.text.datasets import DATASETS, dataset_path, fetch, update_pydocs

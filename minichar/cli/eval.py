@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from minichar.checkpoints.archive import TextFile
 from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli.bar import with_bar
-from minichar.cli.given import given_by_user, reject, reject_argument
 from minichar.cli.novelty import report_novelty
 from minichar.cli.options import (
     PATH,
@@ -25,6 +24,7 @@ from minichar.cli.options import (
     group,
 )
 from minichar.cli.reading import read_text
+from minichar.cli.usage import given_by_user, reject, reject_argument
 from minichar.devices.backend import Backend
 from minichar.devices.choose import AUTO_CPU, SMALL_STEPS
 from minichar.errors import MinicharError, Option, counted, one_line, quoted
@@ -223,15 +223,10 @@ def command(
         say(AUTO_CPU.format("blocks are not timed" if block else SMALL_STEPS))
 
     watch = partial(with_bar, hidden=quiet)
-    whole = f"whole {HELD_OUT[part]} text" if file else "whole text"
-    blocks = f"blocks of {counted(block, 'character')}, each from a zero state"
-    if split == "whole" and block:
+    if split == "whole":
+        what = f"whole {HELD_OUT[part]} text" if file else "whole text"
         streams: NDArray[np.integer] = corpus.ids[None]  # (1, N)
-        result = evaluate_blocks(model, streams, block, watch, resets_of(corpus, settings))
-        what = f"{whole}, {blocks}"
-    elif split == "whole":
-        result = evaluate_whole(model, corpus.ids, watch=watch, resets=resets_of(corpus, settings))
-        what = f"{whole}, one stream from a zero state"
+        resets = resets_of(corpus, settings)
     else:
         laid_out = lay_out(corpus, settings)
         device, chosen = suited(devices, model.config, laid_out.B)
@@ -252,16 +247,19 @@ def command(
         left_out = [] if quiet else [what_is_left_out(corpus, laid_out)]
         for note in (*laid_out.notes, *left_out, *chosen):
             say(note)
-        what = f"{PART_NAMES[part]} split ({laid_out.how}), "
-        if block:
-            chunks = chunks_of(laid_out, part)
-            streams = chunks.streams
-            result = evaluate_blocks(model, streams, block, watch, chunks.resets)
-            what += blocks
-        else:
-            result = evaluate_part(model, laid_out, part, start, watch)
-            begun = "from a zero state" if start == "zero" else "with the state carried over"
-            what += f"{counted(laid_out.B, 'stream')} {begun}"
+        what = f"{PART_NAMES[part]} split ({laid_out.how})"
+        chunks = chunks_of(laid_out, part)
+        streams, resets = chunks.streams, chunks.resets
+    if block:
+        result = evaluate_blocks(model, streams, block, watch, resets)
+        what += f", blocks of {counted(block, 'character')}, each from a zero state"
+    elif split == "whole":
+        result = evaluate_whole(model, corpus.ids, watch=watch, resets=resets)
+        what += ", one stream from a zero state"
+    else:
+        result = evaluate_part(model, laid_out, part, start, watch)
+        begun = "from a zero state" if start == "zero" else "with the state carried over"
+        what += f", {counted(laid_out.B, 'stream')} {begun}"
     if where := where_reset(corpus, settings):
         what += f", reset {where}"
     if block and (rest := streams[:, 1:].size - result.characters):

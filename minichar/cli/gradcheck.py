@@ -1,5 +1,7 @@
 """``minichar gradcheck``."""
 
+from typing import Any
+
 import click
 import numpy as np
 
@@ -48,20 +50,14 @@ chunk = group("Chunk")
 @click.pass_context
 def command(
     ctx: click.Context,
-    model: str,
-    num_layers: int,
-    rnn_size: int,
-    dropout: float,
-    weight_drop: float,
-    embedding: int,
-    layer_norm: bool,
-    tied: bool,
+    /,
     vocab_size: int,
     seq_length: int,
     batch_size: int,
     teacher_forcing_ratio: float,
     seed: int,
     device: str,
+    **network: Any,
 ) -> None:
     """Check every element of every hand-written gradient.
 
@@ -70,24 +66,22 @@ def command(
     differences, which are accurate to about 1e-9. The initial state is nonzero, and dropout,
     DropConnect and scheduled sampling are active. The exit status is 1 if any parameter fails.
     """
-    if layer_norm and rnn_size == 2:
+    if network["layer_norm"] and network["rnn_size"] == 2:
         raise click.UsageError(
             "with --layer-norm and two units, central differences are inaccurate: use another --rnn-size"
         )
-    if tied:
-        embedding = embedding or rnn_size
+    if network["tied"] and not network["embedding"]:
+        network["embedding"] = network["rnn_size"]
     generator = host_generator(seed)
-    config = Config(
-        vocab_size, model, rnn_size, num_layers, dropout, weight_drop, embedding, layer_norm, tied
-    )
+    config = Config(vocab_size, **network)
     backend = open_backend(device)
     announce_waits(backend)
-    network = toy_network(config, seq_length, batch_size, generator, backend)
+    toy = toy_network(config, seq_length, batch_size, generator, backend)
     ids = generator.integers(vocab_size, size=(2, seq_length, batch_size), dtype=np.intp)  # (2, T, B)
     inputs, targets = backend.to_device(ids)  # each (T, B)
     feed = ScheduledSampling(inputs, "sample", backend)
     feed.draw_mask(teacher_forcing_ratio, backend.uniform(seed))
-    rows = check_network(network, feed, targets)
+    rows = check_network(toy, feed, targets)
 
     width = max(len(row.name) for row in rows)
     click.echo(f"{'parameter':{width}}  {'shape':>10}  complex step  central difference  verdict")

@@ -10,9 +10,9 @@ import click
 from minichar.checkpoints.checkpoint import is_resumable, load_history
 from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli.card import model_card
-from minichar.cli.given import reject, reject_argument
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
 from minichar.cli.speed import duration
+from minichar.cli.usage import reject, reject_argument
 from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, one_line, plain
 from minichar.files import writing
 from minichar.formats.convert import load_model

@@ -16,7 +16,7 @@ from click.types import OptionHelpExtra
 
 from minichar.checkpoints.choosing import all_checkpoints
 from minichar.checks import URL, did_you_mean
-from minichar.cli.dashes import TwoDashes
+from minichar.cli.usage import TwoDashes
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_devices
 from minichar.devices.failure import OPENED, device_errors
@@ -395,18 +395,8 @@ checkpoints = argument(
 
 
 def group(heading: str) -> Callable[..., Decorator]:
-    """Return a decorator like `click.option` that lists the option under `heading` and shows its default.
-
-    If `auto` is a type, the value can also be ``auto``, which is the default.
-    """
-
-    def option(*names: str, auto: "click.ParamType[Any] | None" = None, **attributes: Any) -> Decorator:
-        if auto is not None:
-            attributes |= {"type": OrAuto(auto), "default": None, "show_default": "auto"}
-        attributes.setdefault("show_default", True)
-        return click.option(*names, cls=GroupedOption, group=heading, **attributes)
-
-    return option
+    """Return a decorator like `click.option` that lists the option under `heading` and shows its default."""
+    return partial(click.option, cls=GroupedOption, group=heading, show_default=True)
 
 
 def print_path(path: Path | str) -> None:

@@ -174,36 +174,23 @@ An explanation applies only if the command has all options that it mentions outs
 
 
 class Unknown(NamedTuple):
-    """An option that cannot be translated: as typed, its key in `RENAMED`, its value, and what to use."""
+    """An option that cannot be translated."""
 
-    name: str
-    key: str
+    name: str  # as typed
+    key: str  # as in `RENAMED`
     value: str
-    explanation: str
+    explanation: str  # what to use instead
 
 
 class Translation(NamedTuple):
-    """A command line translated to minichar's options.
-
-    Attributes
-    ----------
-    words : list of str
-    last : list of str
-        Words that follow `words`, quoted for a shell.
-    renamed, dropped : list of str
-        The options that are spelled differently or do not exist, as typed, and those without an equivalent.
-    notes : list of str
-        The notes in `NOTES` on the options in `dropped`.
-    unknown : list of Unknown
-        The options that cannot be translated.
-    """
+    """A command line translated to minichar's options."""
 
     words: list[str]
-    last: list[str]
-    renamed: list[str]
-    dropped: list[str]
-    notes: list[str]
-    unknown: list[Unknown]
+    last: list[str]  # words that follow, quoted for a shell
+    renamed: list[str]  # the options that are spelled differently or do not exist, as typed
+    dropped: list[str]  # those of them without an equivalent
+    notes: list[str]  # on the options in `dropped`
+    unknown: list[Unknown]  # the options that cannot be translated
 
 
 def translate(typed: Sequence[str], options: Mapping[str, Forms], interspersed: bool = True) -> Translation:

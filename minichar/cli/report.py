@@ -52,17 +52,9 @@ def sample_line(model: CharRNN, seed: int) -> str:
 class Report:
     """Context manager that reports the events of a training run.
 
-    Parameters
-    ----------
-    run : Run
-    print_every : int
-        Number of chunks between log records, and between printed lines if there is no progress bar.
-    log_path : Path, optional
-        JSON Lines file to which log records are appended.
-    quiet : bool
-        Hide the progress bar, even on a terminal.
-    plan : sequence of str
-        Lines about the options that minichar chose.
+    A record is appended to the file `log_path`, if any, every `print_every` chunks. If there is no progress
+    bar, for example because of `quiet`, a line is also printed. `plan` describes the options that minichar
+    chose.
     """
 
     def __init__(
@@ -324,5 +316,5 @@ class Report:
         self.measure()
         best = self.trainer.best
         if best:
-            self.say(f"generate text: minichar sample {quoted(best)}")
+            self.say(f"generate   minichar sample {quoted(best)} --temperature 0.5")
             print_path(best)

@@ -12,7 +12,6 @@ from minichar.checkpoints.archive import Missing, TextFile
 from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli import INTERRUPTED
 from minichar.cli.bar import Bar
-from minichar.cli.given import reject, reject_argument
 from minichar.cli.novelty import report_novelty
 from minichar.cli.options import (
     PATH,
@@ -25,6 +24,7 @@ from minichar.cli.options import (
     group,
 )
 from minichar.cli.reading import read_text
+from minichar.cli.usage import reject, reject_argument
 from minichar.devices.choose import auto_note, open_backend
 from minichar.errors import MinicharError, quoted
 from minichar.formats.convert import load_model

@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import PATH, CellName, Decorator, Escaped, Minutes, OneOf, group
+from minichar.checks import OR_AUTO, declared
+from minichar.cli.options import PATH, CellName, Decorator, Escaped, Minutes, OneOf, OrAuto, group
+from minichar.errors import AUTOMATIC
 from minichar.training.choose import STEPS_PER_VAL_CHUNK
 from minichar.training.recipes import RECIPES, table
 from minichar.training.scheduled_sampling import SS_FEEDS
@@ -16,15 +18,29 @@ from minichar.training.settings import DTYPES, SPLITS, Settings
 LIST = "list"
 """Value of ``--recipe`` that prints the recipes."""
 
+COMMON = (
+    *("recipe", "data", "encoding", "min_freq", "reset_on", "model", "rnn_size", "num_layers", "dropout"),
+    *("max_time", "max_epochs", "batch_size", "seq_length", "learning_rate", "seed", "use_ss"),
+    "checkpoint_dir",
+)
+"""Settings whose options are listed by ``--help``. The others are listed only by ``--help-all``."""
+TYPES: dict[Any, Any] = {int: click.INT, float: click.FLOAT, Path: PATH, Path | None: PATH}
+
 
 def settings_group(heading: str) -> Callable[..., Decorator]:
-    """Return `group` with the defaults of `Settings`."""
-    option, defaults = group(heading), Settings()
+    """Return `group` with the defaults and the types of the fields of `Settings`."""
+    option, defaults, fields = group(heading), Settings(), declared(Settings)
 
     def setting(*names: str, **attributes: Any) -> Decorator:
         field = names[0].partition("/")[0].removeprefix("--").replace("-", "_")
-        if hasattr(defaults, field):
-            attributes.setdefault("default", getattr(defaults, field))
+        if field in fields:
+            kind, rules = fields[field]
+            known = {"default": getattr(defaults, field), "rare": field not in COMMON}
+            attributes = known | {"type": TYPES.get(kind)} | attributes
+            if OR_AUTO in rules:
+                attributes["show_default"] = AUTOMATIC.flag
+                if kind is not bool:
+                    attributes["type"] = OrAuto(attributes["type"])
         return option(*names, **attributes)
 
     return setting
@@ -67,7 +83,6 @@ OPTIONS = (
     text(
         "--data",
         metavar="PATH",
-        type=PATH,
         multiple=True,
         callback=only_one,
         help="Text file, directory of .txt files, or - for standard input.  "
@@ -75,16 +90,12 @@ OPTIONS = (
     ),
     text(
         "--val",
-        rare=True,
         metavar="FILE",
-        type=PATH,
         help="Validation text, as published with a benchmark. All of --data is then used for training.",
     ),
     text(
         "--test",
-        rare=True,
         metavar="FILE",
-        type=PATH,
         help="Test text. It is evaluated only once, at the end of the run.",
     ),
     text("--encoding", help="Text encoding, such as utf-8 or gb18030."),
@@ -103,53 +114,42 @@ OPTIONS = (
     ),
     text(
         "--split",
-        rare=True,
         type=OneOf(SPLITS),
         help="columns: validate on the end of every stream, as in char-rnn. "
         "tail: validate on the end of the text, as in torch-rnn and nanoGPT. The tail is "
         "harder to predict.",
     ),
-    text("--train-frac", rare=True, help="Fraction of the text used for training."),
+    text("--train-frac", help="Fraction of the text used for training."),
     text(
         "--val-frac",
-        rare=True,
         help="Fraction of the text used for validation. The remaining text is used for testing.",
     ),
-    model("--model", auto=CellName(), help="Cell: lstm remembers longest, gru is faster."),
+    model("--model", type=CellName(), help="Cell: lstm remembers longest, gru is faster."),
     model(
         "--rnn-size",
-        auto=click.INT,
         metavar="H",
         help="Hidden units per layer. Twice as many can take four times as long to train.",
     ),
     model("--num-layers", metavar="L", help="Number of stacked layers, usually 2 or 3."),
     model(
         "--dropout",
-        auto=click.FLOAT,
         metavar="P",
         help="Dropout probability during training. Try 0.25 to 0.5 if the model overfits.",
     ),
     model(
         "--weight-drop",
-        rare=True,
         metavar="P",
         help="DropConnect probability for the recurrent weights. Try 0.1 to 0.3 if the model overfits.",
     ),
     model(
         "--embedding",
-        rare=True,
-        auto=click.INT,
         metavar="D",
         help="Represent each character by a learned vector of size D instead of a one-hot vector. This "
         "makes the model smaller if the vocabulary is large, as in Chinese. 0: one-hot vectors.",
     ),
-    model(
-        "--tied/--no-tied", rare=True, show_default="auto", help="Use the readout's weights as the embedding."
-    ),
+    model("--tied/--no-tied", help="Use the readout's weights as the embedding."),
     model(
         "--layer-norm/--no-layer-norm",
-        rare=True,
-        show_default="auto",
         help="Normalise the pre-activations of each gate. Epochs take longer, but fewer are needed.",
     ),
     training(
@@ -161,89 +161,69 @@ OPTIONS = (
     ),
     training(
         "--max-epochs",
-        auto=click.FLOAT,
         metavar="N",
         help="Number of passes over the training text; fractions are allowed.",
     ),
     training(
         "--batch-size",
-        auto=click.INT,
         metavar="B",
         help="Sequences per batch. Larger batches are faster per character but make fewer updates.",
     ),
-    training(
-        "--seq-length", auto=click.INT, metavar="T", help="Time steps per chunk in truncated backpropagation."
-    ),
+    training("--seq-length", metavar="T", help="Time steps per chunk in truncated backpropagation."),
     training(
         "--patience",
-        rare=True,
-        auto=click.INT,
         metavar="N",
         help="End the run if the validation loss has not improved for N evaluations after the warm-up. "
         "0: no limit.",
     ),
     training(
         "--epoch-reset/--no-epoch-reset",
-        rare=True,
         help="Start each epoch from a zero state or, as in char-rnn, from the state at the end of the "
         "previous epoch.",
     ),
     training(
         "--learning-rate",
-        auto=click.FLOAT,
         help="Step size. Too large: the loss diverges; too small: training is slow.",
     ),
     training(
         "--warmup",
-        rare=True,
-        auto=click.FLOAT,
         metavar="FRACTION",
         help="Fraction of the run over which the learning rate rises from zero to its full value.",
     ),
     training(
         "--learning-rate-decay",
-        rare=True,
         help="Factor applied to the learning rate after each epoch, starting at the end of epoch "
         "--learning-rate-decay-after. 1: no decay.",
     ),
     training(
         "--learning-rate-decay-after",
-        rare=True,
         metavar="N",
         help="Number of epochs before the learning rate starts to decay.",
     ),
     training(
         "--decay-rate",
-        rare=True,
         help="Decay rate of RMSprop's running mean square, from 0 to 1. Larger values average over more "
         "steps.",
     ),
     training(
         "--weight-decay",
-        rare=True,
-        auto=click.FLOAT,
         metavar="LAMBDA",
         help="Multiply the weights by 1 - LAMBDA × learning rate at each step, which reduces overfitting.",
     ),
     training(
         "--ema",
-        rare=True,
         metavar="DECAY",
         help="Average the weights over about 1 / (1 - DECAY) steps, and use the average as the model in "
         "evaluations and checkpoints. 0: off.",
     ),
     training(
         "--grad-clip",
-        rare=True,
         help="Clip each element of the gradient (summed over T, averaged over B) to ± this value. 0: off.",
     ),
-    training(
-        "--clip-norm", rare=True, help="Clip the norm of the gradient of the mean loss to this value. 0: off."
-    ),
+    training("--clip-norm", help="Clip the norm of the gradient of the mean loss to this value. 0: off."),
     training("--seed", help="Random seed. Runs with the same seed are identical."),
     training(
         "--dtype",
-        rare=True,
         type=OneOf(DTYPES),
         help="Data type of the weights. float64 is half as fast and rarely gives better results.",
     ),
@@ -251,34 +231,29 @@ OPTIONS = (
         "--use-ss/--no-use-ss",
         help="Sometimes feed the model its own predictions, so that it learns to recover from mistakes.",
     ),
-    ss("--start-ss", rare=True, help="Teacher-forcing ratio in the first epoch."),
-    ss("--decay-ss", rare=True, help="Decay of the ratio per epoch (d in --ss-schedule)."),
-    ss("--min-ss", rare=True, help="Minimum teacher-forcing ratio."),
+    ss("--start-ss", help="Teacher-forcing ratio in the first epoch."),
+    ss("--decay-ss", help="Decay of the ratio per epoch (d in --ss-schedule)."),
+    ss("--min-ss", help="Minimum teacher-forcing ratio."),
     ss(
         "--ss-schedule",
-        rare=True,
         type=OneOf(SS_SCHEDULES),
         help="Teacher-forcing ratio after e epochs. linear: start - d·e; exponential: start·(1 - d)^e; "
         "inverse-sigmoid: start / (1 + d·exp(d·e)), which decreases slowly at first (try d = 0.2).",
     ),
     ss(
         "--ss-feed",
-        rare=True,
         type=OneOf(SS_FEEDS),
         help="Sample the prediction from the model's distribution, or use the most likely character.",
     ),
-    saving("--checkpoint-dir", metavar="DIR", type=PATH, help="Directory for checkpoints."),
+    saving("--checkpoint-dir", metavar="DIR", help="Directory for checkpoints."),
     saving(
         "--savefile",
-        rare=True,
         metavar="NAME",
         show_default=False,
         help="Checkpoints are named lm_NAME_epoch<epoch>_<validation loss>.npz.  [default: the cell type]",
     ),
     saving(
         "--eval-val-every",
-        rare=True,
-        auto=click.INT,
         metavar="N",
         help="Evaluate and save a checkpoint every N chunks of B×T characters, and at the end of the run. "
         "auto: after each epoch and at least every two minutes, or less often if evaluations would take more "
@@ -286,8 +261,6 @@ OPTIONS = (
     ),
     saving(
         "--max-val-chunks",
-        rare=True,
-        auto=click.INT,
         metavar="N",
         help="Use only the first N validation chunks in each evaluation. "
         f"auto: one chunk per {STEPS_PER_VAL_CHUNK} training steps between evaluations "
@@ -295,21 +268,18 @@ OPTIONS = (
     ),
     saving(
         "--checkpoint-every",
-        rare=True,
         metavar="SECONDS",
         help="Save lm_NAME_latest.npz when this much time has passed since the last checkpoint, so that "
         "little progress is lost if the process is killed. 0: never.",
     ),
     saving(
         "--keep",
-        rare=True,
         metavar="N",
         help="Keep only the N best checkpoints and the newest one, of those saved since the run was started "
         "or resumed. 0: keep all.",
     ),
     output(
         "--sample-every",
-        rare=True,
         metavar="N",
         help="Print a line of generated text every N evaluations. 0: never.",
     ),

@@ -5,9 +5,9 @@ from re import fullmatch
 
 import click
 
-from minichar.cli.dashes import command_line
 from minichar.cli.options import GroupedCommand
 from minichar.cli.renamed import STEPS, Translation
+from minichar.cli.usage import command_line
 from minichar.errors import MinicharError, counted, plain
 from minichar.text.datasets import dataset_path
 from minichar.training.choose import choose

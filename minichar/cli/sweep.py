@@ -8,7 +8,6 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from minichar.cli.given import given_by_user
 from minichar.cli.options import (
     PATH,
     Integer,
@@ -26,6 +25,7 @@ from minichar.cli.steps import TrainingCommand
 from minichar.cli.stopping import stopping
 from minichar.cli.sweep_report import SweepReport
 from minichar.cli.train import STDIN, save_stdin
+from minichar.cli.usage import given_by_user
 from minichar.devices.backend import Backend
 from minichar.sweep.space import TYPES, Dimension, check_space, parse, read_space
 from minichar.sweep.study import Plan, is_sweep, read_plan, results

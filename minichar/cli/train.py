@@ -13,15 +13,14 @@ from typing import Any
 import click
 
 from minichar.checkpoints.choosing import checkpoints_in, open_checkpoint
-from minichar.cli.dashes import reject_typographic_dashes
-from minichar.cli.given import given_by_user
-from minichar.cli.options import MODEL, PATH, Integer, chunk_kernel, devices, tf32
+from minichar.cli.options import MODEL, PATH, Integer, announce_waits, chunk_kernel, devices, tf32
 from minichar.cli.planned import plan_lines
 from minichar.cli.ranks import all_ranks
 from minichar.cli.report import Report
 from minichar.cli.settings import output, saving, settings_options
 from minichar.cli.steps import TrainingCommand
 from minichar.cli.stopping import stopping
+from minichar.cli.usage import given_by_user, reject_typographic_dashes
 from minichar.devices.backend import Backend
 from minichar.errors import MinicharError, quoted
 from minichar.files import writing
@@ -38,7 +37,6 @@ NEWEST = "--newest"
 @settings_options
 @saving(
     "--title",
-    rare=True,
     metavar="TEXT",
     show_default=False,
     help="Name of the model on the web page and in `minichar inspect`.  [default: the name of the text]",
@@ -131,8 +129,7 @@ def command(
             if team.rank == 0 and not quiet:
                 click.echo("device auto: cpu for several processes; to use GPUs, add --device gpu", err=True)
         if team.rank == 0:
-            for device in devices:
-                device.announce = partial(click.echo, err=True)
+            announce_waits(*devices)
         folder = options["checkpoint_dir"]
         # Only rank 0 looks for files, because ranks may see different files on a network file system.
         if checkpoint:

@@ -1,11 +1,4 @@
-"""Record the activations of a network as it processes text.
-
-states      activation of each unit after each character, from -1 to 1
-surprise    -log p(character | previous characters), in nats
-gates       distribution of each gate in each layer, over all units and characters
-
-Each cell type specifies which value is shown as a unit's state and which gates are shown.
-"""
+"""Record the activations of a network as it processes text."""
 
 from dataclasses import dataclass
 
@@ -28,62 +21,29 @@ BINS = 20
 
 @dataclass(frozen=True)
 class Gate:
-    """The distribution of one gate in one layer, over all units and characters.
+    """The distribution of one gate in one layer, over all units and characters."""
 
-    Attributes
-    ----------
-    layer : int
-        The layer number, starting at 1.
-    name : str
-    low : float
-        The lowest possible value. The highest is 1.
-    shares : array, (BINS,)
-        Histogram: the fraction of values in each of `BINS` equal-width bins.
-    """
-
-    layer: int
+    layer: int  # from 1
     name: str
-    low: float
-    shares: np.ndarray
+    low: float  # the lowest possible value; the highest is 1
+    shares: np.ndarray  # (BINS,), the fraction of values in each of `BINS` equal-width bins
 
 
 @dataclass(frozen=True)
 class Activity:
-    """The activations of a network as it processes N characters, starting from a zero state.
+    """The activations of a network as it processes N characters, starting from a zero state."""
 
-    Attributes
-    ----------
-    states : array, (L, H, N)
-        Hidden-unit activations between -1 and 1.
-    surprise : array, (N,)
-        Surprisal in nats; NaN for the first character, which is not predicted.
-    likeliest : array of int, (N, up to 5)
-        The most likely ids at each position, most likely first; undefined for the first character.
-    probability : array, (N, up to 5)
-        The probabilities of the ids in `likeliest`.
-    gates : list of Gate
-    """
-
-    states: np.ndarray
-    surprise: np.ndarray
-    likeliest: np.ndarray
-    probability: np.ndarray
+    states: np.ndarray  # (L, H, N), hidden-unit activations between -1 and 1
+    surprise: np.ndarray  # (N,), surprisal in nats; NaN for the first character, which is not predicted
+    likeliest: np.ndarray  # (N, up to 5), the most likely ids, the first one first; undefined at the start
+    probability: np.ndarray  # (N, up to 5), the probabilities of the ids in `likeliest`
     gates: list[Gate]
 
 
 def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
-    """Run a model on encoded text and record its activations.
+    """Run a model on encoded text ``(N,)``, N ≥ 1, and record its activations.
 
-    Parameters
-    ----------
-    model : CharRNN
-    ids : array of int, (N,)
-        The encoded text, with N ≥ 1.
-
-    Raises
-    ------
-    MinicharError
-        If the logits are not finite, which means that the weights are corrupted.
+    If the logits are not finite because the weights are corrupted, this raises a `MinicharError`.
     """
     config, N, k = model.config, len(ids), min(ALTERNATIVES, model.config.vocab_size)
     to_device, to_host = model.parameters.backend.to_device, model.parameters.backend.to_host

@@ -29,10 +29,8 @@ MARKED = 1000
 def drawing(path: Path, width: float, height: float) -> Iterator[Any]:
     """Yield an empty Matplotlib figure, and save it unless the ``with`` block raises an exception.
 
-    Raises
-    ------
-    MinicharError
-        If the suffix is unknown, Matplotlib is missing, or the file cannot be written.
+    If the suffix is unknown, Matplotlib is missing or the file cannot be written, this raises a
+    `MinicharError`.
     """
     kind = path.suffix.lower()
     if kind not in FORMATS:

@@ -57,20 +57,10 @@ def label(value: Any) -> str:
 def search_text(
     numbers: Sequence[int], axes: Sequence[Axis], importance: Mapping[str, float], width: int
 ) -> str:
-    """Return the plots as text, with a letter for each of the best 26 trials.
+    """Return the plots as text, `width` columns wide, with a letter for each of the best 26 trials.
 
-    Lines that are too long for their axis's column are truncated and end with ``…``.
-
-    Parameters
-    ----------
-    numbers : sequence of int
-        The trial numbers, in order of increasing loss.
-    axes : sequence of Axis
-        The axes, with their values in the same order as `numbers`.
-    importance : mapping
-        Importance of each option; empty if unknown.
-    width : int
-        The line width in columns.
+    `numbers` are the trial numbers in order of increasing loss, as are the values of the axes. `importance`
+    is empty if it is unknown. Lines that are too long for their axis's column end with ``…``.
     """
     lines = []
     longest = max(map(len, importance), default=0)

@@ -17,18 +17,12 @@ MAX_DIGITS = 17
 
 
 def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str:
-    """Return a plot of the curves as text, with a legend and, for several runs, a table.
+    """Return a plot of up to 26 curves as text, with a legend and, for several runs, a table.
 
-    Each run is represented by a letter: lowercase for its validation losses and uppercase for the lowest
-    one. Training losses are plotted as dots, and yardsticks as dashed lines. Where marks overlap, uppercase
-    letters are drawn over lowercase letters, letters over dots, and dots over dashes.
-
-    Parameters
-    ----------
-    curves : sequence of Curve
-        At most 26 curves.
-    width, height : int
-        Width of the plot in columns, and height of the plotting area in lines.
+    The plot is `width` columns wide, and its area is `height` lines high. Each run is represented by a
+    letter: lowercase for its validation losses and uppercase for the lowest one. Training losses are plotted
+    as dots, and yardsticks as dashed lines. Where marks overlap, uppercase letters are drawn over lowercase
+    letters, letters over dots, and dots over dashes.
     """
     legend = [*map(_legend, MARKS, curves), *(f"-  yardstick {each}" for each in yardsticks(curves))]
     table = ["", *comparison(curves)] if len(curves) > 1 else []

@@ -45,13 +45,7 @@ def traits(text: str) -> dict[str, np.ndarray]:
 
 
 def correlations(states: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return Pearson's r between each unit and each feature, ``(U, K)``, or 0 if either is constant.
-
-    Parameters
-    ----------
-    states : array, (U, N)
-    values : array, (K, N)
-    """
+    """Return Pearson's r, ``(U, K)``, of the rows of ``(U, N)`` and ``(K, N)``; 0 if either is constant."""
     return _standard(states) @ _standard(values).T / states.shape[1]
 
 

@@ -47,25 +47,14 @@ WAIT = 60.0
 class Plan:
     """The options shared by all processes of a sweep. Invalid options raise a `MinicharError`.
 
-    Attributes
-    ----------
-    given : dict
-        The options of ``minichar train`` that are the same in every trial, as JSON-compatible values. A
-        relative path of a text is made absolute so that the sweep can be continued from any directory.
-    search : list of str
-        The search space, as values of ``--search``.
-    study, database : str
-        Name of the study, and URL of its database without the password. `study` and `database` are empty
-        in a new plan.
-    digest : str
-        Digests of the texts (`minichar.text.corpus.Corpus`), joined with spaces. Empty in old plans.
+    A relative path of a text is made absolute so that the sweep can be continued from any directory.
     """
 
-    given: dict[str, Any]
-    search: list[str]
-    study: str = ""
-    database: str = ""
-    digest: str = ""
+    given: dict[str, Any]  # the options that are the same in every trial, as JSON-compatible values
+    search: list[str]  # values of ``--search``
+    study: str = ""  # the name of the study; empty in a new plan
+    database: str = ""  # its URL without the password; empty in a new plan and for a file in the directory
+    digest: str = ""  # digests of the texts (see `Corpus`), joined with spaces; empty in old plans
 
     def __post_init__(self) -> None:
         check(self)
@@ -105,22 +94,12 @@ def read_plan(folder: Path) -> Plan:
 def open_study(folder: Path, plan: Plan | None = None, storage: str | None = None) -> tuple[Plan, Any]:
     """Open or create the study in a directory.
 
-    A lock is held while the database tables are created, because SQLite reports an error if two processes
-    create them at the same time.
+    If the sweep exists, `plan` must have the same options. `storage` is the SQLAlchemy URL of the database;
+    by default, it is a SQLite file in the directory. A lock is held while the tables are created, because
+    SQLite reports an error if two processes create them at the same time.
 
-    Parameters
-    ----------
-    folder : Path
-    plan : Plan, optional
-        The plan of a new sweep. If the sweep exists, its plan must have the same options.
-    storage : str, optional
-        SQLAlchemy URL of a database; by default, a SQLite database in the directory.
-
-    Raises
-    ------
-    MinicharError
-        If Optuna is missing, if the options differ from those of the existing sweep, if the directory
-        contains other runs, or if the database cannot be opened.
+    This raises a `MinicharError` if Optuna is missing, if the options differ, if the directory contains other
+    runs, or if the database cannot be opened.
     """
     optuna = part("optuna")
     optuna.logging.set_verbosity(optuna.logging.ERROR)

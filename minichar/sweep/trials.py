@@ -47,47 +47,20 @@ class Began:
 
 @dataclass(frozen=True)
 class Ended:
-    """Event: a trial has ended.
-
-    Attributes
-    ----------
-    number : int
-    state : {"complete", "pruned", "failed", "unfinished"}
-        Unfinished trials are resumed before new trials are started.
-    values : dict
-        The values of the varied options.
-    loss : float or None
-        Lowest validation loss.
-    error : str
-        Reason for the failure, or an empty string.
-    """
+    """Event: a trial has ended."""
 
     number: int
-    state: str
-    values: dict[str, Any]
-    loss: float | None = None
-    error: str = ""
+    state: str  # complete, pruned, failed, or unfinished, to be resumed before new trials are started
+    values: dict[str, Any]  # of the searched options
+    loss: float | None = None  # the lowest validation loss
+    error: str = ""  # the reason for the failure
 
 
 class Sweep:
-    """A process that runs trials of a sweep.
+    """A process that runs trials of the sweep in `folder`, each on the device that suits its size.
 
-    Parameters
-    ----------
-    folder : Path
-        Directory of the sweep.
-    plan : Plan, optional
-        The options of a new sweep, or those of the existing sweep.
-    storage : str, optional
-        URL of the database.
-    devices : sequence of Backend
-        The available devices. New trials run on the device that suits their size.
-
-    Raises
-    ------
-    MinicharError
-        If training would reject the options, if the existing sweep has different options or a different
-        text, or if the sweep's database cannot be opened.
+    If training would reject the options, or if the existing sweep has different options or a different text,
+    this raises a `MinicharError`. For `plan`, `storage` and other errors, see `open_study`.
     """
 
     def __init__(

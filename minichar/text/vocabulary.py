@@ -34,8 +34,8 @@ def name_some(characters: Sequence[str], detail: Callable[[str], str]) -> str:
 
 
 def positions(text: str, character: str) -> str:
-    """Return a phrase that lists the first few positions of a character in `text`."""
-    found = [i for i, c in enumerate(text) if c == character]
+    """Return a phrase that lists the first few positions of a character in `text`, counted from 1."""
+    found = [i for i, c in enumerate(text, start=1) if c == character]
     more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     plural = "s" if len(found) > 1 else ""
     return f"at position{plural} " + ", ".join(map(str, found[:SHOWN])) + more

@@ -2,7 +2,6 @@ import json
 import os
 import signal
 import sys
-from contextlib import nullcontext
 from dataclasses import replace
 
 import bench_worker
@@ -137,13 +136,17 @@ def test_environment_applies_to_child_processes_only(monkeypatch):
         assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
 
 
-def test_cupy_does_not_round_to_tf32_in_child_processes(monkeypatch):
+def test_child_processes_ignore_the_interrupt_and_do_not_round_to_tf32(monkeypatch):
+    """Otherwise, Ctrl-C before the first request would print a traceback."""
     monkeypatch.setenv("CUPY_TF32", "1")
-    found = {}
-    monkeypatch.setattr(worker_process, "on_interrupt", lambda action: nullcontext(found.update(os.environ)))
-    monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", lambda process: None)
+    found = []
+
+    def start(process):
+        found.extend((signal.getsignal(signal.SIGINT), os.environ["CUPY_TF32"]))
+
+    monkeypatch.setattr("multiprocessing.context.SpawnProcess.start", start)
     Worker(SMALL)
-    assert found["CUPY_TF32"] == "0"
+    assert found == [signal.SIG_IGN, "0"]
     assert os.environ["CUPY_TF32"] == "1"
 
 

@@ -36,9 +36,9 @@ def test_ids_have_the_skewed_distribution_of_natural_text():
     assert 500 < np.count_nonzero(counts) < 1500
 
 
-@pytest.mark.parametrize("V", [1, 65, 0xD800 - 0x20, 0xD801])
+@pytest.mark.parametrize("V", [1, 65, 1 << 20])
 def test_vocabulary_size(V):
-    assert len(vocabulary(V)) == V
+    assert len(vocabulary(V).characters.encode()) >= V == len(vocabulary(V))  # there are no surrogates
 
 
 def test_invalid_parameters_are_rejected():

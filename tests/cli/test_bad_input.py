@@ -26,19 +26,6 @@ def test_invalid_text_file(refused, checkpoint, home, content, words):
     assert words in refused("eval", checkpoint, "--data", "x.txt")
 
 
-@pytest.mark.parametrize(
-    ("command", "url"),
-    [
-        ("train --data", "https://example.org/a//b.txt?x=1"),
-        ("sample", "HTTP://x/y"),
-    ],
-)
-def test_a_url_is_not_a_path(refused, command, url):
-    assert refused(*command.split(), url, status=2).endswith(
-        f": {url} is a URL: download the file first, and use its local path"
-    )
-
-
 def test_too_many_distinct_characters(refused, monkeypatch):
     """Neither the option in the message nor its remedy is one that train does not have."""
     monkeypatch.setattr("minichar.training.text.MAX_SIZE", 20)
@@ -65,14 +52,3 @@ def test_numbers_that_do_not_mean_auto(refused, option, value, words):
     error = refused("train", "--data", "input.txt", *TOY, option, value)
     shown = float(value) if option == "--learning-rate" else value
     assert error == f"Error: {option} is {shown}; it must be {words}, or auto"
-
-
-@pytest.mark.parametrize("command", ["train", "sweep"])
-def test_max_time_names_its_unit(refused, command):
-    error = refused(command, "--max-time", "4m", status=2)
-    assert error.endswith("'--max-time': '4m' is not a number of minutes, such as 90 or 0.5")
-
-
-def test_a_word_that_is_neither_auto_nor_a_number(refused):
-    error = refused("train", "--rnn-size", "automatic", status=2)
-    assert error.endswith("'--rnn-size': 'automatic' is neither auto nor a valid integer.")

@@ -311,12 +311,15 @@ def leave(*_, **__):
 )
 def test_results_and_changed_arguments_are_compared(yours, original, problem):
     grade, g, out = Grade(), np.array([0.0, 2.0, 4.0]), np.zeros(3)
-    result = compared(yours, original, grade)(g, out=out)
+    both = compared(yours, original, grade)
+    result = both(g, out=out)
     expected = original(np.array([0.0, 2.0, 4.0]), out=np.zeros(3)) if original is not halve else None
     np.testing.assert_array_equal(result, expected)
     assert grade.problem.startswith(problem), grade.problem
     assert problem or not grade.problem, grade.problem
     assert out.tolist() == ([0, 1, 2] if original is halve else [0, 0, 0]), "changed once, by the original"
+    both(g, out=out)
+    assert grade.calls == (1 if problem else 2), "the first problem is kept"
 
 
 def test_functions_that_are_not_called_are_not_correct(cli, tmp_path, monkeypatch):

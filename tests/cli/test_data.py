@@ -1,21 +1,19 @@
 import hashlib
 import textwrap
 from dataclasses import replace
+from functools import partial
 
 import pytest
-from click.testing import CliRunner
 
 import minichar.text.datasets as datasets
-from minichar.cli import main
 from minichar.text.datasets import DATASETS, Dataset
 from minichar.text.pydocs import pydocs_text, uncleaned_pydocs_text
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
-    """Return a function that runs `minichar data` in an empty directory."""
-    monkeypatch.chdir(tmp_path)
-    return lambda *arguments: CliRunner().invoke(main, ["data", *arguments])
+def run(cli):
+    """Return a function that runs `minichar data`."""
+    return partial(cli, "data")
 
 
 @pytest.fixture
@@ -58,7 +56,6 @@ def test_list_prints_a_table_of_all_datasets(run):
 
 def test_get_prints_the_path_and_the_next_command(run, tmp_path):
     result = run("get", "pydocs")
-    assert result.exit_code == 0
     assert result.stdout == "data/pydocs/input.txt\n"
     assert result.stderr.splitlines() == [
         "pydocs: the prose of Python's help topics, the default text",
@@ -73,7 +70,7 @@ def test_the_text_of_an_older_version_is_updated(run, tmp_path, force):
     path = tmp_path / "data/pydocs/input.txt"
     path.parent.mkdir(parents=True)
     path.write_text(uncleaned_pydocs_text(), encoding="utf-8")
-    assert run("get", "tang300").exit_code == 0
+    run("get", "tang300")
     assert path.read_text(encoding="utf-8") == uncleaned_pydocs_text()
     lines = run("get", "pydocs", *force).stderr.splitlines()
     assert lines[1:-1] == ["updated data/pydocs/; its older version is now in data/pydocs-older/"]
@@ -107,19 +104,16 @@ def test_different_file_is_overwritten_only_with_force(run, tmp_path):
     path = tmp_path / "data/tang300/input.txt"
     path.parent.mkdir(parents=True)
     path.write_text("mine")
-    result = run("get", "tang300")
-    assert result.exit_code == 1
+    result = run("get", "tang300", status=1)
     assert "--force" in result.stderr
     assert result.stdout == ""
     assert path.read_text() == "mine"
     forced = run("get", "tang300", "--force")
-    assert forced.exit_code == 0
     assert "already exists" not in forced.stderr
     assert path.read_text() == "fourfive!"
 
 
 def test_a_missing_name_is_a_usage_error_of_at_most_five_lines(run):
-    result = run("get")
-    assert result.exit_code == 2
+    result = run("get", status=2)
     assert f"Error: Missing argument 'NAME'. Choose one of {', '.join(DATASETS)}.\n" in result.stderr
     assert sum(len(textwrap.wrap(line, 80)) or 1 for line in result.stderr.splitlines()) <= 5

@@ -2,14 +2,10 @@
 
 from pathlib import Path
 
-import handmade
-import numpy as np
 import pytest
 from toys import TEXT, TOY
 
 from minichar import load
-from minichar.formats.convert import convert
-from minichar.formats.state_dict import to_state_dict
 
 
 @pytest.fixture
@@ -67,13 +63,6 @@ def test_the_state_is_reset_at_separators_and_files(cli, folder):
     where = r"reset at 'n.\n' and at the start of each file"
     assert f"the state is {where}: {1 + TEXT.count('n.' + chr(10))} resets in the text\n" in trained.stderr
     assert f", {where}, " in cli("eval", trained.stdout.strip()).stdout
-
-
-def test_the_vocabulary_is_that_of_the_folder(trained, folder):
-    model = load(trained.stdout.strip())
-    weights = {name: np.asarray(view) for name, view in model.parameters.items()}
-    Path("foreign.pt").write_bytes(handmade.pt(to_state_dict(model.config, weights, Path("model"))))
-    assert load(convert("foreign.pt", "new.npz", vocab_from="folder")).vocabulary == model.vocabulary
 
 
 def test_a_folder_with_an_undecodable_file(cli, folder):

@@ -1,11 +1,10 @@
-import json
 import re
 import shutil
 from base64 import b64decode
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from html_page import Page
 from toys import TEXT, listing, toy_model
 
 from minichar import load
@@ -17,29 +16,6 @@ from minichar.text.pydocs import pydocs_text
 from minichar.training.recipes import settings_from
 
 
-class Reader(HTMLParser):
-    """Parser that collects the tags, scripts and text of an HTML page."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags, self.scripts, self.words = [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_data(self, text):
-        if self.lasttag == "script":
-            self.scripts[-1] += text
-        self.words.append(text)
-
-    @property
-    def data(self):
-        return json.loads(self.scripts[0])
-
-
 @pytest.fixture
 def look(cli, home):
     """Return a function that writes a page and parses it."""
@@ -47,7 +23,7 @@ def look(cli, home):
     def look(path, *options, text="input.txt"):
         result = cli("inspect", path, "--text", text, "--html", "look.html", *options)
         assert result.stdout == "look.html\n"
-        return Reader((home / "look.html").read_text(encoding="utf-8"))
+        return Page(home / "look.html")
 
     return look
 
@@ -97,7 +73,7 @@ def test_page_loads_no_external_resources(look, checkpoint):
     assert ("meta", "default-src 'none'") in [
         (tag, attributes.get("content", "").split(";")[0]) for tag, attributes in reader.tags
     ]
-    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", "".join(reader.words))
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", str(reader.texts))
 
 
 HOSTILE = "</script><script>alert(1)</script><!--<b onload=x>&amp;\u2028\u202e\x07'\"`${1}$&\\"
@@ -122,7 +98,7 @@ def test_long_text_is_truncated_with_a_note(cli, checkpoint, home, monkeypatch):
         f"the page shows the first 100 of {len(TEXT):,} characters; "
         "to show more, set --length (at most 20,000)\n"
     )
-    assert Reader((home / "a.html").read_text(encoding="utf-8")).data["text"] == TEXT[:100]
+    assert Page(home / "a.html").data["text"] == TEXT[:100]
     assert cli("inspect", checkpoint, "--text", "input.txt", "--html", "a.html").stderr == ""
     monkeypatch.setattr("minichar.cli.inspect.MAX_LENGTH", 50)
     result = cli("inspect", checkpoint, "--text", "input.txt", "--html", "a.html", "--length", 50)
@@ -168,7 +144,7 @@ def test_default_text_is_the_training_text(cli, train, home):
     (home / "input.txt").write_text(TEXT + "é", encoding="latin-1")
     path = train("--encoding", "latin-1")
     cli("inspect", path, "--html", "a.html")
-    data = Reader((home / "a.html").read_text(encoding="utf-8")).data
+    data = Page(home / "a.html").data
     assert data["text"] == TEXT + "é"
     assert data["about"] == f"{path} on input.txt"
     for options in (["--encoding", "ascii"], ["--text", "input.txt"]):
@@ -190,7 +166,7 @@ def test_a_model_of_the_default_text(cli, home):
     save("toy.npz", trained_on_the_default_text())
     for path in (load_corpus().path, "pydocs (in memory)"):
         cli("inspect", "toy.npz", "--html", "a.html", "--length", 50)
-        data = Reader((home / "a.html").read_text(encoding="utf-8")).data
+        data = Page(home / "a.html").data
         assert data["text"] == pydocs_text()[: len(data["text"])]
         assert data["about"] == f"toy.npz on {path}"
         shutil.rmtree(home / "data", ignore_errors=True)

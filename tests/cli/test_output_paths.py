@@ -119,7 +119,7 @@ def test_printed_paths_and_commands_work_in_directories_that_look_like_options(c
     trained = cli(*train, "-cv")
     best = trained.stdout.strip()
     assert best.startswith("./-cv/lm_")
-    assert trained.stderr.endswith(f"generate text: minichar sample {best}\n")
+    assert trained.stderr.endswith(f"generate   minichar sample {best} --temperature 0.5\n")
     cli("sample", best, "--length", 1)
     resume = re.search(
         "^  minichar (train --resume ./-cw/.*)$", cli(*train, "-cw", "--max-time", 1e-6).stderr, re.M

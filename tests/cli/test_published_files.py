@@ -55,7 +55,7 @@ def test_training_ends_with_the_losses_on_all_characters(trained):
         lines += f"           perplexity {exp(found.loss):.3f}, {found.characters} characters\n"
         assert lines in after
         assert record == {"event": "final", "part": name, **vars(found)}
-    assert after.endswith(f"\ngenerate text: minichar sample {path}\n")
+    assert after.endswith(f"\ngenerate   minichar sample {path} --temperature 0.5\n")
 
 
 @pytest.mark.parametrize("part", ["val", "test"])
@@ -136,7 +136,7 @@ def test_without_time_the_commands_are_printed(cli, files):
     assert result.stderr.endswith(
         f"validation not measured; measure it with:\n  minichar eval {path} --part val\n"
         f"test       not measured; measure it with:\n  minichar eval {path} --part test\n"
-        f"generate text: minichar sample {path}\n"
+        f"generate   minichar sample {path} --temperature 0.5\n"
     )
 
 

@@ -76,7 +76,7 @@ def test_a_prompt_from_a_terminal_is_asked_for(cli, toy, monkeypatch):
     [
         (None, "--prime-file 'prime.txt' does not exist: choose a text file, or use --primetext"),
         (b"ab\xff", "'prime.txt' is not UTF-8: invalid byte at offset 2; convert it to UTF-8\n"),
-        ("ab☃".encode(), "'☃' (U+2603) at position 2"),
+        ("ab☃".encode(), "'☃' (U+2603) at position 3"),
     ],
     ids=["missing", "bytes", "unknown"],
 )
@@ -104,7 +104,7 @@ def test_unknown_characters_in_the_prompt(cli, home):
     options = ["sample", "toy.npz", "--primetext", "a☃bX", "--length", 20, "--seed", 123]
     result = cli(*options, status=1)
     assert result.stdout == ""
-    assert "not in the vocabulary: '☃' (U+2603) at position 1, 'X' (U+0058) at position 3" in result.stderr
+    assert "not in the vocabulary: '☃' (U+2603) at position 2, 'X' (U+0058) at position 4" in result.stderr
     for unknown in ("skip", "unk"):
         expected = "a☃bX" + text_of("toy.npz", 20, "a☃bX", unknown=unknown) + "\n"
         assert cli(*options, "--unknown", unknown).stdout == expected

@@ -7,15 +7,12 @@ import subprocess
 import sys
 import threading
 from importlib.metadata import entry_points
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 import pytest
 from toys import ONE_THREAD, listing, toy_model
 
 import minichar
-from minichar.bench.work import Work
-from minichar.bench.worker import Worker
 from minichar.checkpoints.checkpoint import save
 from minichar.errors import MinicharError, visible
 from minichar.extras import need, on_interrupt, raise_interrupt
@@ -276,14 +273,6 @@ def test_interrupted_import_kills_only_commands(tmp_path, monkeypatch, before, d
     finally:
         signal.signal(signal.SIGINT, kept)
         del sys.modules["probe"]
-
-
-def test_benchmark_process_ignores_the_interrupt(monkeypatch):
-    """Otherwise, Ctrl-C before the first request would print a traceback."""
-    handlers = []
-    monkeypatch.setattr(SpawnProcess, "start", lambda self: handlers.append(signal.getsignal(signal.SIGINT)))
-    Worker(Work("train", "minichar", "rnn", 2, 1, 3, 4, 5, 1, "cpu"))
-    assert handlers == [signal.SIG_IGN]
 
 
 def test_interrupt_while_the_server_starts(monkeypatch):

@@ -227,4 +227,4 @@ def test_a_signal_after_the_last_chunk_does_not_suggest_resuming(cli, home, monk
     monkeypatch.setattr(Report, "finish", interrupted)
     result = cli("train", "--data", "input.txt", *TOY, status=130)
     assert "resume with" not in result.stderr
-    assert f"generate text: minichar sample {result.stdout}" in result.stderr
+    assert f"generate   minichar sample {result.stdout.strip()} --temperature 0.5\n" in result.stderr

@@ -50,7 +50,7 @@ def test_output_of_a_run(cli):
     assert len(re.findall(r"^           sample: .{60}$", said, re.MULTILINE)) == 3
     assert said.count("(best so far)") >= 1
     assert f"saved {path} (best so far)" in said
-    assert f"generate text: minichar sample {path}" in said
+    assert f"generate   minichar sample {path} --temperature 0.5" in said
     assert max(map(len, said.splitlines())) <= 80
     assert "\r" not in said
     assert "\x1b" not in said
@@ -62,7 +62,7 @@ def test_warnings_about_other_checkpoints_and_few_steps(cli):
     assert "other checkpoints" not in first
     assert re.search(r"only \d+ training steps: increase --max-epochs or reduce --batch-size", first)
     assert first.count("each evaluation uses 1 of 2 validation chunks\n") == 1
-    assert "generate text: minichar sample 'my cv/lm_lstm_epoch2.00_" in first
+    assert "generate   minichar sample 'my cv/lm_lstm_epoch2.00_" in first
     again = cli(*arguments).stderr
     assert "my cv/ contains other checkpoints; `minichar sample` uses the best one" in again
 
@@ -108,11 +108,10 @@ def test_default_is_the_built_in_text(cli, home, monkeypatch, tmp_path_factory):
     assert not (cache / "texts").exists()  # the text is small
 
 
-def test_resuming_needs_no_options_and_rejects_conflicting_ones(cli, train, home, measure):
+def test_resuming_needs_no_options_and_rejects_conflicting_ones(cli, train, measure):
     path = train("--max-epochs", 1)
     error = cli("train", "--resume", path, status=1).stderr
     assert f"{path} is at epoch 1.00, and --max-epochs is 1: set a larger value to continue" in error
-    assert "--seed 4 cannot be used to resume" in cli("train", "--resume", path, "--seed", 4, status=1).stderr
     error = cli("train", "--resume", path, "--recipe", "quick", status=1).stderr
     assert f"--recipe quick cannot be used to resume {path}, which has char-rnn" in error
     measure(3.9)
@@ -120,9 +119,6 @@ def test_resuming_needs_no_options_and_rejects_conflicting_ones(cli, train, home
     assert "--learning-rate is now 0.01" in result.stderr
     assert result.stdout.strip() == path, "the best checkpoint may precede the resumed run"
     assert "(best so far)" not in result.stderr
-    (home / "input.txt").write_text(TEXT + "x")
-    result = cli("train", "--resume", path, "--max-epochs", 2, status=1)
-    assert "is not the text that" in result.stderr
 
 
 def test_failed_run(cli, home):

@@ -52,10 +52,13 @@ def test_files_that_existed_before_unusable_standard_input_are_kept(cli, home):
 
 def test_standard_input_is_saved_beside_the_checkpoint_to_resume(cli, home):
     cli("train", "--data", "-", *TOY, "--max-epochs", 1, "--checkpoint-dir", "mine", stdin=TEXT)
-    cli("train", "--data", "-", "--resume", "mine", "--max-epochs", 2, stdin=TEXT)
+    resume = ("train", "--data", "-", "--resume", "mine", "--max-epochs", 2)
+    cli(*resume, "--checkpoint-dir", "other", stdin=TEXT)
+    assert (home / "other" / "input.txt").exists()
+    cli(*resume, stdin=TEXT)
     error = cli("train", "--data", "-", "--resume", "absent", status=1, stdin=TEXT).stderr
     assert "no such checkpoint: 'absent'" in error or "no checkpoint in absent" in error
     (home / "empty").mkdir()
     assert "no checkpoint in empty/" in cli("train", "--data", "-", "--resume", "empty", status=1).stderr
-    assert sorted(os.listdir(home)) == ["empty", "input.txt", "mine"]
+    assert sorted(os.listdir(home)) == ["empty", "input.txt", "mine", "other"]
     assert os.listdir(home / "empty") == []

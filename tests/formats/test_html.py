@@ -1,16 +1,15 @@
 """Test the contents of exported pages. `test_html_in_chromium` tests their behaviour."""
 
 import hashlib
-import json
 import re
 from base64 import b64decode, b64encode
-from html.parser import HTMLParser
 from importlib.resources import files
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from converting import convert
+from html_page import Page
 from toys import toy_model
 
 from minichar.checkpoints.checkpoint import save
@@ -20,32 +19,6 @@ from minichar.formats import html
 from minichar.formats.convert import save_model
 
 HOSTILE = "</script><script>alert(1)</script><!--<b onload=x>&amp;\u2028\u202e\x07'\"`${1}$&\\@DATA@"
-
-
-class Page(HTMLParser):
-    """HTML parser that collects the tags of a page and the text of its scripts and styles."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.tags, self.texts, self.inside = [], {"script": [], "style": []}, None
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        self.inside = tag
-        if tag in self.texts:
-            self.texts[tag].append("")
-
-    def handle_endtag(self, tag):
-        self.inside = None
-
-    def handle_data(self, text):
-        if self.inside in self.texts:
-            self.texts[self.inside][-1] += text
-
-    @property
-    def data(self):
-        return json.loads(self.texts["script"][0])
 
 
 def test_the_page_contains_the_model(saved, cell):

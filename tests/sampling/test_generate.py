@@ -99,7 +99,7 @@ def test_text_is_generated_only_when_it_is_requested(lstm, monkeypatch):
         ({"stop": "end"}, "stop is 'end'; it must be a list of strings"),
         (
             {"prime": "aXbX☃"},
-            r"not in the vocabulary: 'X' \(U\+0058\) at positions 1, 3, '☃' \(U\+2603\) at position 4",
+            r"not in the vocabulary: 'X' \(U\+0058\) at positions 2, 4, '☃' \(U\+2603\) at position 5",
         ),
         ({"unknown": "guess"}, "unknown is 'guess'"),
         ({"prime": "☃", "unknown": "unk"}, "no unknown token"),

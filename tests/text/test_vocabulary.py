@@ -115,10 +115,10 @@ def test_ids_have_the_smallest_type_that_holds_v(size, unknown, dtype):
         (
             "abc",
             "ab世cé\0é",
-            "'世' (U+4E16) at position 2, 'é' (U+00E9) at positions 4, 6, '\\x00' (U+0000) at position 5; ",
+            "'世' (U+4E16) at position 3, 'é' (U+00E9) at positions 5, 7, '\\x00' (U+0000) at position 6; ",
         ),
-        ("a", "aX" * 7, "'X' (U+0058) at positions 1, 3, 5, 7, 9 and 2 more;"),
-        ("abc", "0123456789", "'4' (U+0034) at position 4 and 5 more;"),
+        ("a", "aX" * 7, "'X' (U+0058) at positions 2, 4, 6, 8, 10 and 2 more;"),
+        ("abc", "0123456789", "'4' (U+0034) at position 5 and 5 more;"),
     ],
 )
 def test_missing_characters_are_listed_with_their_positions(known, text, words):

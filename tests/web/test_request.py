@@ -87,7 +87,7 @@ def test_integers_may_have_a_decimal_point():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"prime": "山☃"}, r"'☃' \(U\+2603\) at position 1"),
+        ({"prime": "山☃"}, r"'☃' \(U\+2603\) at position 2"),
         ({"prime": "\ud800"}, "U\\+D800"),
         ({"branches": [[3, "☃"]]}, "☃"),
         ({"prime": "☃", "unknown": "unk"}, "no unknown token"),

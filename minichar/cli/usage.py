@@ -1,14 +1,15 @@
-"""Reject unknown options and commands, and suggest a corrected command."""
+"""Reject unknown options and commands, options without effect and extra arguments, and say what to type."""
 
 import re
 from collections.abc import Iterable, Mapping
-from shlex import join
+from shlex import join, quote
 from typing import ClassVar
 
 import click
+from click.core import ParameterSource
 
 from minichar.cli.renamed import Forms, Translation, translate
-from minichar.errors import nearest
+from minichar.errors import nearest, undashed
 
 TYPOGRAPHIC_DASH = re.compile("[\u2010-\u2015\u2212]+")
 """Dashes that some editors and phones substitute for hyphens."""
@@ -44,15 +45,10 @@ class TwoDashes(click.Command):
 
 
 class Suggesting(TwoDashes, click.Group):
-    """Group of commands that suggests what to type instead of an unknown command.
-
-    Attributes
-    ----------
-    synonyms : mapping
-        Other names for the commands, and what to type. ``{}`` is the command after the name, if any.
-    """
+    """Group of commands that suggests what to type instead of an unknown command."""
 
     synonyms: ClassVar[Mapping[str, str]] = {}
+    """Other names for the commands, and what to type. ``{}`` is the command after the name, if any."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -113,3 +109,30 @@ def reject_typographic_dashes(ctx: click.Context, words: Iterable[str]) -> None:
         meant = TYPOGRAPHIC_DASH.sub("--", name).replace("_", "-")
         if TYPOGRAPHIC_DASH.match(name) and meant in options:
             ctx.fail(f"No such option {name!r}. Did you mean {meant!r}?")
+
+
+def given_by_user(ctx: click.Context, names: Iterable[str]) -> list[str]:
+    """Return the parameters in `names` that the user specified, even if the value equals the default."""
+    return [name for name in names if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT]
+
+
+def reject(ctx: click.Context, names: Iterable[str], why: str) -> None:
+    """Raise the usage error ``--option {why}`` if the user specified any of the parameters in `names`."""
+    flags = {parameter.name: parameter.opts[0] for parameter in ctx.command.params}
+    for name in given_by_user(ctx, names):
+        raise click.UsageError(f"{flags[name]} {why}")
+
+
+def reject_argument(ctx: click.Context, advice: str) -> None:
+    """Raise a usage error if the user specified an extra argument after the checkpoint.
+
+    In `advice`, ``{command}`` is replaced with the command and its checkpoint, ``{argument}`` with the first
+    extra argument, and ``{arguments}`` with all of them as one argument.
+    """
+    if ctx.args:
+        checkpoint = str(ctx.params["checkpoint"])
+        reject_typographic_dashes(ctx, [checkpoint, *ctx.args])
+        command = join([*ctx.command_path.split(), undashed(checkpoint)])
+        argument, arguments = quote(ctx.args[0]), quote(" ".join(ctx.args))
+        advice = advice.format(command=command, argument=argument, arguments=arguments)
+        raise click.UsageError(f"unexpected argument {ctx.args[0]!r}: {advice}")
