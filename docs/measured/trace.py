@@ -94,7 +94,7 @@ def units(folder):
     return {
         "a training step": step,
         "a generated character": lambda: next(characters),
-        "an evaluation of two chunks": lambda: evaluate(trainer.measure, split.val.first(2)),
+        "an evaluation of two chunks": lambda: evaluate(trainer.measure, split.val.part(0, 2)),
     }
 
 
