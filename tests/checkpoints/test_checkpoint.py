@@ -1,14 +1,13 @@
-import json
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from toys import WRONG, parts, places, put_together, set_at, toy_model
+from toys import parts, put_together, toy_model
 
-from minichar.checkpoints.checkpoint import load, load_training, read_header, save
+from minichar.checkpoints.checkpoint import load, load_training, save
 from minichar.checkpoints.state import Progress, TrainingState
 from minichar.engine.config import Config
-from minichar.errors import MinicharError, Refused
+from minichar.errors import MinicharError
 
 DAMAGED = "is not a checkpoint that minichar can read"
 
@@ -224,11 +223,14 @@ def test_weights_with_unsupported_or_different_dtypes_are_rejected(forge, dtype)
         ("state", np.zeros(3)),
         ("mean_square", "float32"),
         ("theta", "int64"),
+        ("theta", np.zeros(3)),
+        ("theta", np.float64("nan")),
     ],
 )
 def test_a_training_state_that_does_not_match_the_model_is_rejected(forge, name, value):
     def change(header, arrays):
-        arrays[name] = arrays["mean_square"].astype(value) if isinstance(value, str) else value
+        m = arrays["mean_square"]
+        arrays[name] = m.astype(value) if isinstance(value, str) else m + value if value.ndim == 0 else value
 
     with pytest.raises(MinicharError, match="its training state does not match its model"):
         load_training(forge(change))
@@ -238,25 +240,6 @@ def test_a_negative_mean_square_is_rejected(forge):
     path = forge(lambda header, arrays: arrays["mean_square"].__setitem__(3, -1e-9))
     with pytest.raises(MinicharError, match="array mean_square has negative values"):
         load_training(path)
-
-
-def test_invalid_header_values_raise_only_minichar_errors(path):
-    """Remove each header value in turn, or replace it with values of other types."""
-    header, arrays = parts(path)
-    header["training"]["random"] = {}
-    refused = 0
-    for where in places(header):
-        for wrong in (..., *WRONG):
-            changed = json.loads(json.dumps(header))
-            set_at(changed, where, wrong)
-            try:
-                if where[0] == "training":
-                    load_training(put_together(path, changed, arrays))
-                else:
-                    read_header(changed)
-            except (MinicharError, Refused):
-                refused += 1
-    assert refused > 100
 
 
 def test_a_checkpoint_written_before_some_options_existed_is_loaded(tmp_path):
