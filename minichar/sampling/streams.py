@@ -118,9 +118,9 @@ class Streams:
     def step(self) -> tuple[list[Stream], np.ndarray, np.ndarray]:
         """Feed one character to each stream, and sample one in each that has reached the end of its prompt.
 
-        Return the n streams for which a character was sampled, the sampled ids ``(n,)``, and the logits ``(V,
-        n)`` from which they were sampled, in float64: -inf for the unknown token, which is never sampled.
-        Logits that are not finite raise a `MinicharError`.
+        Return the n streams for which a character was sampled, the sampled ids ``(n,)``, and their scores
+        ``(V, n)``: the logits from which the ids were sampled, in float64, with -inf for the unknown token,
+        which is never sampled. Logits that are not finite raise a `MinicharError`.
         """
         network, streams = self.network, self.streams
         empty = [b for b, stream in enumerate(streams) if not stream.pending]  # without a prompt

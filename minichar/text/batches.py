@@ -63,7 +63,7 @@ class Chunks:
 
         Inputs and targets are new contiguous arrays of intp. `targets` contains the inputs shifted by one
         character. Column b continues column b of chunk k - 1. The mask is False where the state is reset
-        before the input is read. Raises an `IndexError` if there is no chunk k ≥ 0.
+        before the input is read. Raises an `IndexError` if k is out of range.
         """
         if not 0 <= k < len(self):
             raise IndexError(f"chunk {k} is out of range for {len(self)} chunks")
@@ -79,16 +79,29 @@ class Chunks:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Training, validation and test chunks."""
+    """Training, validation and test chunks.
+
+    Attributes
+    ----------
+    train, val, test : Chunks
+    B, T : int
+        The batch size and the sequence length, after any reduction for a short text.
+    how : {"columns", "tail", "files"}
+        The split method; see `split_text`. "files" means that training and validation texts are separate.
+    left_out : int
+        Number of characters that are neither inputs nor targets in any chunk.
+    notes : tuple of str
+        Messages for the user, for example about a reduced batch size.
+    """
 
     train: Chunks
     val: Chunks
     test: Chunks
-    B: int  #: the batch size, after any reduction for a short text
-    T: int  #: the sequence length, after any reduction for a short text
-    how: str  #: the split method (`split_text`), or "files" if training and validation texts are separate
-    left_out: int  #: number of characters that are neither inputs nor targets in any chunk
-    notes: tuple[str, ...]  #: messages for the user, for example about a reduced batch size
+    B: int
+    T: int
+    how: str
+    left_out: int
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)

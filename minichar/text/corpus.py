@@ -29,20 +29,37 @@ BLOCK = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Encoded text and its origin."""
+    """Encoded text and its origin.
+
+    Attributes
+    ----------
+    ids : ndarray of unsigned int, shape (N,)
+        One id per character, in the smallest integer type that can represent V. Ids that take up more than
+        100 MB are stored in a memory-mapped file (`numpy.memmap`).
+    starts : ndarray of int64, shape (F,)
+        The position in `ids` where each file starts. Empty files are excluded.
+    vocabulary : Vocabulary
+    distinct : int
+        The number of distinct characters, including those that are replaced with the unknown token.
+    path : str
+        The text file, the directory that contains the text files, or "pydocs (in memory)".
+    digest : str
+        SHA-256 of the file's bytes, in hexadecimal. For several files, the SHA-256 of their concatenated
+        binary digests. File names are not hashed.
+    notes : tuple of str
+        Messages for the user about changes to the text and possible problems.
+    val, test : Corpus or None
+        The validation and test texts that are in files of their own, with the same vocabulary.
+    """
 
     ids: NDArray[np.unsignedinteger]
-    """One id per character, ``(N,)``, in the smallest integer type that can represent V. Ids that take up
-    more than 100 MB are stored in a memory-mapped file (`numpy.memmap`)."""
-    starts: NDArray[np.int64]  #: (F,), the position in `ids` where each file starts, except empty files
+    starts: NDArray[np.int64]
     vocabulary: Vocabulary
-    distinct: int  #: number of distinct characters, including those replaced with the unknown token
-    path: str  #: the text file, the directory that contains the text files, or "pydocs (in memory)"
+    distinct: int
+    path: str
     digest: str
-    """SHA-256 of the file's bytes, in hexadecimal. For several files, the SHA-256 of their concatenated
-    binary digests. File names are not hashed."""
-    notes: tuple[str, ...]  #: messages for the user about changes to the text and possible problems
-    val: Corpus | None = None  #: the text that is in a file of its own, with the same vocabulary
+    notes: tuple[str, ...]
+    val: Corpus | None = None
     test: Corpus | None = None
 
     @property

@@ -114,10 +114,10 @@ class Evaluation:
 
 
 def evaluate(measure: Measurement, chunks: Iterable[Chunk]) -> Evaluation:
-    """Return the loss over `chunks`, starting from the current state of the network, without dropout masks.
+    """Return the loss over `chunks`, starting from the current state of the network.
 
-    The state advances to the end of the last chunk. A chunk consists of inputs and targets ``(n, B)``, n ≤ T,
-    and optionally a mask for `Network.set_keep`.
+    The network must not have dropout masks; its state advances to the end of the last chunk. A chunk consists
+    of inputs and targets ``(n, B)``, n ≤ T, and optionally a mask for `Network.set_keep`.
     """
     block = measure.backend.zeros((READ,), "float64")  # (READ,)
     losses: list[float] = []

@@ -36,19 +36,32 @@ class Step:
 class Evaluated:
     """The model was evaluated.
 
-    `val` and `fit` are None if there is no validation split, or if the time limit was reached.
+    Attributes
+    ----------
+    iteration : int
+        Number of completed training steps.
+    epoch : float
+    train_loss : float
+        Mean loss since the previous evaluation, with dropout and scheduled sampling.
+    val, fit : Evaluation or None
+        Results on the validation split and on the same number of training chunks (or all, if there are
+        fewer), both without dropout or scheduled sampling. None if there is no validation split, or if the
+        time limit was reached.
+    learning_rate, teacher_forcing_ratio : float
+        Values at the last step before the evaluation.
+    shortened : Evaluation or None
+        Result on the first validation chunks if the time limit was reached before the last one. Its loss is
+        not comparable with that of `val`, so it is neither in the history nor in the checkpoint's name.
     """
 
-    iteration: int  #: number of completed training steps
+    iteration: int
     epoch: float
-    train_loss: float  #: mean since the previous evaluation, with dropout and scheduled sampling
-    val: Evaluation | None  #: of the validation split, without dropout or scheduled sampling
-    fit: Evaluation | None  #: of the same number of training chunks, or of all, if there are fewer
-    learning_rate: float  #: at the last step before the evaluation, as the next value
+    train_loss: float
+    val: Evaluation | None
+    fit: Evaluation | None
+    learning_rate: float
     teacher_forcing_ratio: float
     shortened: Evaluation | None = None
-    """Result on the first validation chunks if the time limit was reached before the last one. Its loss is
-    not comparable with that of `val`, so it is neither in the history nor in the checkpoint's name."""
 
     def record(self) -> dict[str, Any]:
         """Return the log record as a JSON-compatible dict.
@@ -71,12 +84,23 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint was saved."""
+    """A checkpoint was saved.
+
+    Attributes
+    ----------
+    path : Path
+    best : bool
+        Whether the checkpoint has the lowest validation loss so far. False if the loss was not measured.
+    latest : bool
+        Whether the checkpoint was saved between evaluations and will be overwritten.
+    warning : str
+        A problem that did not prevent the checkpoint from being saved; empty if there is none.
+    """
 
     path: Path
-    best: bool = False  #: whether it has the lowest validation loss so far; False if this was not measured
-    latest: bool = False  #: whether it was saved between evaluations and will be overwritten
-    warning: str = ""  #: a problem that did not prevent the checkpoint from being saved
+    best: bool = False
+    latest: bool = False
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,10 +119,17 @@ class EndedEarly:
 
 @dataclass(frozen=True)
 class Measured:
-    """The best checkpoint was evaluated on a whole validation or test file (`minichar.training.final`)."""
+    """The best checkpoint was evaluated on a whole validation or test file (`minichar.training.final`).
 
-    part: str  #: val or test
-    result: Evaluation | None  #: None if there was no time left
+    Attributes
+    ----------
+    part : {"val", "test"}
+    result : Evaluation or None
+        None if there was no time left.
+    """
+
+    part: str
+    result: Evaluation | None
 
 
 Event = Step | Evaluated | Saved | Warned | EndedEarly | Measured

@@ -1,13 +1,14 @@
+import json
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from toys import parts, put_together, toy_model
+from toys import WRONG, parts, places, put_together, set_at, toy_model
 
-from minichar.checkpoints.checkpoint import load, load_training, save
+from minichar.checkpoints.checkpoint import load, load_training, read_header, save
 from minichar.checkpoints.state import Progress, TrainingState
 from minichar.engine.config import Config
-from minichar.errors import MinicharError
+from minichar.errors import MinicharError, Refused
 
 DAMAGED = "is not a checkpoint that minichar can read"
 
@@ -240,6 +241,25 @@ def test_a_negative_mean_square_is_rejected(forge):
     path = forge(lambda header, arrays: arrays["mean_square"].__setitem__(3, -1e-9))
     with pytest.raises(MinicharError, match="array mean_square has negative values"):
         load_training(path)
+
+
+def test_invalid_header_values_raise_only_minichar_errors(path):
+    """Remove each header value in turn, or replace it with values of other types."""
+    header, arrays = parts(path)
+    header["training"]["random"] = {}
+    refused = 0
+    for where in places(header):
+        for wrong in (..., *WRONG):
+            changed = json.loads(json.dumps(header))
+            set_at(changed, where, wrong)
+            try:
+                if where[0] == "training":
+                    load_training(put_together(path, changed, arrays))
+                else:
+                    read_header(changed)
+            except (MinicharError, Refused):
+                refused += 1
+    assert refused > 100
 
 
 def test_a_checkpoint_written_before_some_options_existed_is_loaded(tmp_path):

@@ -242,15 +242,6 @@ def test_the_error_for_a_missing_data_set_contains_the_download_command(tmp_path
     assert "minichar data get tang300" in error_of(Path("data/tang300/"))
 
 
-def test_a_directory_of_datasets_is_answered_with_their_names(tmp_path):
-    for name in ("verse", "prose"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "input.txt").write_text("text")
-    (tmp_path / "empty").mkdir()
-    choices = f"choose {str(tmp_path / 'prose')!r} or {str(tmp_path / 'verse')!r}"
-    assert error_of(tmp_path).endswith(f"contains no .txt files: {choices}")
-
-
 def test_only_regular_files_are_read(tmp_path):
     """Reading some files in /proc blocks forever, and /proc/kcore appears to be 128 TB long."""
     (tmp_path / "input.txt").mkdir()
