@@ -30,8 +30,8 @@ class Saver:
         # The one saved between evaluations. The next save between evaluations overwrites it, and any other
         # save deletes it.
         self.latest: Path | None = None
-        # Those no longer needed. They are deleted after each save. What cannot be deleted, for example
-        # because another program has opened the file on Windows, is tried again after the next save.
+        # Those no longer needed. They are deleted after each save. If that fails, for example because
+        # another program has opened the file on Windows, it is retried after the next save.
         self.obsolete: list[Path] = []
         self._warned = False
 

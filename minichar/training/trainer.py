@@ -54,10 +54,9 @@ class Trainer:
     """A training run of one model on one text. The model is trained in place.
 
     `origin` contains the ``path`` and ``digest`` of the training text and, under ``val`` and ``test``, of
-    texts in files of their own. It is stored in checkpoints so that changes to the texts are detected when
-    the run is resumed. `run_id` identifies the run in its checkpoints
-    (`minichar.checkpoints.choosing.Record`). `resumed` is the state to resume from, including the streams of
-    all processes in `team`.
+    texts in separate files. It is stored in checkpoints so that changes to the texts are detected when the
+    run is resumed. `run_id` identifies the run in its checkpoints (`minichar.checkpoints.choosing.Record`).
+    `resumed` is the state to resume from, including the streams of all processes in `team`.
     """
 
     def __init__(
@@ -169,8 +168,8 @@ class Trainer:
         Raises
         ------
         MinicharError
-            At once, if checkpoints cannot be saved to the directory. While events are taken, if the loss is
-            not finite or has exploded (`EXPLODED`), or a checkpoint cannot be saved.
+            Immediately, if checkpoints cannot be saved to the directory; during iteration, if the loss is not
+            finite or has exploded (`EXPLODED`), or a checkpoint cannot be saved.
         """
         directory = self.settings.checkpoint_dir
         self.team.lead(lambda: check_directory(directory, self.checkpoint_bytes))
@@ -293,8 +292,8 @@ class Trainer:
     def evaluate(self, chunks: Chunks) -> tuple[Evaluation, bool]:
         """Evaluate the model from a zero state, without changing the training state.
 
-        Returns the result of all processes, each of which evaluates its own streams, on the chunks up to the
-        first one after which it is late (at least one), and whether these are all chunks.
+        Returns the result of all processes, each of which evaluates its own streams, on the chunks that were
+        evaluated before time ran out (at least one), and whether these are all chunks.
         """
         self.measure.network.reset()
         own = evaluate(self.measure, until(self.is_late, chunks))
