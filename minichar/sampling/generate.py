@@ -38,18 +38,9 @@ def sample_ids(
     """Return an iterator that yields the id of each stream's next character, ``(B,)``.
 
     Ids are sampled in blocks on a GPU (`minichar.sampling.blocks`) and one step at a time on other devices.
-
-    Parameters
-    ----------
-    model : CharRNN
-    prime : array of int, (N,)
-        Ids to feed to every stream first, starting from a zero state. If empty, the first character is
-        drawn uniformly.
-    choice : Choice
-    generators : sequence of B numpy.random.Generator
-        One generator per stream, so that the streams are independent.
-    length : int
-        Number of characters per stream; 0 for no limit.
+    The ids `prime` ``(N,)`` are fed to every stream first, starting from a zero state. Without them, the
+    first character is drawn uniformly. Each of the B streams has its own generator, so that the streams are
+    independent. `length` is the number of characters per stream; 0 for no limit.
     """
     if model.parameters.backend.samples_in_blocks:
         return sample_blocks(model, prime, choice, generators, length)
