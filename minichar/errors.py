@@ -2,7 +2,7 @@
 
 import re
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -82,6 +82,12 @@ def out_of_memory(error: MemoryError) -> str:
 def counted(n: int, noun: str) -> str:
     """Return a number followed by a noun, such as ``1 character`` or ``2,000 characters``."""
     return f"{n:,} {noun}{'s' * (n != 1)}"
+
+
+def listed(first: Sequence[str], n: int) -> str:
+    """Return the first of n words, followed by the number of the others: ``a, b and 3 more``."""
+    more = n - len(first)
+    return ", ".join(first) + (f" and {more:,} more" if more else "")
 
 
 def visible(text: str) -> str:

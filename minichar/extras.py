@@ -16,13 +16,9 @@ def need(module: str, extra: str, what: str) -> Any:
 
     A KeyboardInterrupt raised while a package is being initialised might be reported with a traceback. If a
     command is running, Ctrl-C during the import therefore kills the process immediately. Programs that use
-    minichar as a library keep their own SIGINT handler.
-
-    Raises
-    ------
-    MinicharError
-        If the import fails. `what`, the feature that needs the package, is the subject of the message, which
-        contains the command that installs the packages of `extra`.
+    minichar as a library keep their own SIGINT handler. If the import fails, raises a `MinicharError` whose
+    subject is `what`, the feature that needs the package, with the command that installs the packages of
+    `extra`.
     """
     in_command = signal.getsignal(signal.SIGINT) is raise_interrupt
     try:

@@ -65,12 +65,8 @@ def writing(path: Path) -> Iterator[IO[bytes]]:
 
     A regular file is replaced atomically. If `path` is a symbolic link, its target is replaced. Output to a
     device, a pipe or a standard stream is buffered first, so nothing is written if the block raises an
-    exception.
-
-    Raises
-    ------
-    MinicharError
-        If the file cannot be written. An existing file at `path` remains unchanged.
+    exception. Raises a `MinicharError` if the file cannot be written. An existing file then remains
+    unchanged.
     """
     try:
         kind, descriptor = _kind(path), descriptor_of(path)
@@ -177,12 +173,8 @@ def _lock(file: IO[bytes], wait: bool) -> bool:
 def check_directory(directory: Path, size: int) -> None:
     """Create a directory if it does not exist, and check that a file of `size` bytes can be written to it.
 
-    Temporary files left behind by killed processes are deleted first.
-
-    Raises
-    ------
-    MinicharError
-        If the directory is not writable, or there is not enough disk space for the file.
+    Temporary files left behind by killed processes are deleted first. Raises a `MinicharError` if the
+    directory is not writable, or there is not enough disk space for the file.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -134,10 +134,7 @@ class CharRNN:
     def reset_on(self) -> str:
         """The string that triggers a state reset; empty if there is none.
 
-        Raises
-        ------
-        MinicharError
-            If the setting stored in the model is invalid.
+        Raises a `MinicharError` if the setting stored in the model is invalid.
         """
         settings = self.details.get("settings")
         reset_on = settings.get("reset_on", "") if isinstance(settings, dict) else ""

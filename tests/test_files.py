@@ -91,7 +91,9 @@ class TestTargets:
 
 
 class TestDurability:
-    def test_the_directory_is_flushed_after_the_rename(self, tmp_path, monkeypatch):
+    def test_the_file_is_complete_and_flushed_before_the_rename_and_the_directory_after_it(
+        self, tmp_path, monkeypatch
+    ):
         calls, rename, flush = [], os.replace, os.fsync
 
         def fsync(descriptor):
@@ -99,9 +101,15 @@ class TestDurability:
             flush(descriptor)
 
         monkeypatch.setattr(os, "fsync", fsync)
-        monkeypatch.setattr(os, "replace", lambda *paths: (calls.append("rename"), rename(*paths)))
+
+        def replace(source, target):
+            calls.append((source.read_bytes(), target.read_bytes()))
+            rename(source, target)
+
+        monkeypatch.setattr(os, "replace", replace)
+        (tmp_path / "out").write_bytes(b"old")
         put(tmp_path / "out", b"content")
-        assert calls == ["file", "rename", *(["directory"] if files.fcntl else [])]
+        assert calls == ["file", (b"content", b"old"), *(["directory"] if files.fcntl else [])]
 
     @posix
     @pytest.mark.parametrize(

@@ -91,10 +91,11 @@ def units(folder):
         trainer.learn()
 
     characters = sample_ids(model, model.vocabulary.encode("0"), Choice(), [generator])
+    chunks = split.val.part(0, 2)
     return {
         "a training step": step,
         "a generated character": lambda: next(characters),
-        "an evaluation of two chunks": lambda: evaluate(trainer.measure, split.val.first(2)),
+        "an evaluation of two chunks": lambda: evaluate(trainer.measure, chunks),
     }
 
 

@@ -121,7 +121,7 @@ def train(
     elif init_from is not None:
         source = init_from if isinstance(init_from, CharRNN) else load(init_from, device)
         settings = settings_from({"model": source.config.model, **options})
-        run = start.begin_from(settings, source, options, *devices, started=started)
+        run = start.begin(settings, *devices, model=source, given=options, started=started)
     else:
         run = start.begin(settings_from(options), *devices, started=started)
     run = start.with_mode_notes(run, tf32, chunk_kernel)

@@ -41,10 +41,7 @@ class TextFile(MinicharError):
 def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Write an archive atomically. An empty header is omitted.
 
-    Raises
-    ------
-    MinicharError
-        If the file cannot be written. Any existing file at `path` is left unchanged.
+    Raises a `MinicharError` if the file cannot be written. Any existing file at `path` is left unchanged.
     """
     members = {"header": np.array(header_text(header, path))} if header else {}
     # numpy.savez takes names as keyword arguments, so it cannot store an array named "file".
@@ -58,13 +55,9 @@ def write_archive(path: Path, header: dict[str, Any], arrays: Mapping[str, np.nd
 def open_archive(path: Path, kinds: str = "fiu") -> Iterator["Archive"]:
     """Open and verify an ``.npz`` file of floats and integers, or of other `kinds` of NumPy dtypes.
 
-    If the ``with`` block raises `Refused`, the error names the file.
-
-    Raises
-    ------
-    MinicharError
-        If the file is missing, unreadable, truncated, compressed or not an ``.npz`` file, or
-        contains anything other than plain numeric arrays with sizes that match the file.
+    If the ``with`` block raises `Refused`, the error names the file. Raises a `MinicharError` if the file is
+    missing, unreadable, truncated, compressed or not an ``.npz`` file, or contains anything other than plain
+    numeric arrays with sizes that match the file.
     """
     with reading(path, "a checkpoint"):
         try:

@@ -86,11 +86,7 @@ def save(
     """Write a checkpoint. Training can be resumed from it only if `training` is given.
 
     `dtype` is the dtype of the stored weights: float16, float32 or float64; by default, the model's dtype.
-
-    Raises
-    ------
-    MinicharError
-        If the file cannot be written, or a weight is too large for `dtype`.
+    Raises a `MinicharError` if the file cannot be written, or a weight is too large for `dtype`.
     """
     path, header = Path(path), header_of(model)
     arrays = host_weights(model, dtype, path)

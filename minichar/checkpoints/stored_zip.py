@@ -19,12 +19,8 @@ HEADER_BYTES = 30
 def stored_zip(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open an uncompressed zip archive. Reading a corrupted member can raise many different exceptions.
 
-    Raises
-    ------
-    OSError
-        If the file cannot be read.
-    Refused
-        If the file is not a zip archive, or if its members are compressed, duplicated or overlapping.
+    Raises `OSError` if the file cannot be read, and `Refused` if it is not a zip archive, or if its members
+    are compressed, duplicated or overlapping.
     """
     with LimitedFile(path) as file:
         try:

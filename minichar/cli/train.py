@@ -26,7 +26,7 @@ from minichar.errors import MinicharError, quoted
 from minichar.files import writing
 from minichar.formats.convert import check_resumable, load_model
 from minichar.training.recipes import settings_from
-from minichar.training.start import begin, begin_from, resume, with_mode_notes, with_yardstick
+from minichar.training.start import begin, resume, with_mode_notes, with_yardstick
 
 STDIN = Path("-")
 NEWEST = "--newest"
@@ -144,7 +144,7 @@ def command(
             path = team.lead(lambda: open_checkpoint(init_from, load_model)[0])
             model = load_model(path, devices[0])
             settings = settings_from({"model": model.config.model, **explicit})
-            run = begin_from(settings, model, given, *devices, team=team, started=ctx.obj)
+            run = begin(settings, *devices, model=model, given=given, team=team, started=ctx.obj)
         else:
             run = begin(settings_from(explicit), *devices, team=team, started=ctx.obj)
         undo.pop_all()  # the run can start, so keep the text

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from minichar.checkpoints.archive import RESERVED
-from minichar.errors import MinicharError, Refused, plain, reading
+from minichar.errors import MinicharError, Refused, listed, plain, reading
 from minichar.formats.budget import Budget
 from minichar.formats.pickles import run
 from minichar.formats.stand_ins import KNOWN, Array
@@ -39,12 +39,9 @@ total number of list and dict elements, are limited to this multiple of the file
 def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """Return ``(arrays, notes)``: a dict of the arrays and numbers in a pickle, and notes on skipped values.
 
-    Raises
-    ------
-    MinicharError
-        If the file cannot be read, is corrupted or too large, or refers to anything other than arrays and
-        containers, if there are no arrays, if a name is reserved, duplicated or not printable, or if the
-        values exceed a limit on their number, size or nesting.
+    Raises a `MinicharError` if the file cannot be read, is corrupted or too large, or refers to anything
+    other than arrays and containers, if there are no arrays, if a name is reserved, duplicated or not
+    printable, or if the values exceed a limit on their number, size or nesting.
     """
     with reading(path, "a pickle of arrays"):
         size = path.stat().st_size
@@ -53,8 +50,7 @@ def read_pickled(path: Path) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
         arrays, skipped = named_arrays(run(io.FileIO(path), KNOWN), MAX_SHARING * size)
         if not arrays:
             raise Refused("it contains no arrays")
-    more = f" and {len(skipped) - SHOWN} more" if len(skipped) > SHOWN else ""
-    note = f"skipped non-numeric values: {', '.join(skipped[:SHOWN])}{more}"
+    note = f"skipped non-numeric values: {listed(skipped[:SHOWN], len(skipped))}"
     return arrays, (note,) if skipped else ()
 
 

@@ -66,12 +66,8 @@ def load_model(
     """Return the model stored in an ``.npz``, ``.safetensors`` or ``.pt`` file.
 
     A file with an unknown suffix is read as ``.npz``. `vocabulary` is for a PyTorch state dict saved without
-    one. The weights are stored on the device of `backend`.
-
-    Raises
-    ------
-    MinicharError
-        If the file is missing, corrupted or malicious, or in a format that minichar cannot read.
+    one. The weights are stored on the device of `backend`. Raises a `MinicharError` if the file is missing,
+    corrupted or malicious, or in a format that minichar cannot read.
     """
     path = Path(path)
     kind = format_of(path)
@@ -182,12 +178,8 @@ def save_model(model: CharRNN, path: str | os.PathLike[str], dtype: str | None =
     """Write a model without training state, replacing an existing file.
 
     The suffix of `path` determines the format. `dtype` is the dtype of the stored weights: float16, float32
-    or float64; by default, the model's dtype, or float16 in an ``.html`` page.
-
-    Raises
-    ------
-    MinicharError
-        If the suffix is unknown, a weight is too large for `dtype`, or the file cannot be written.
+    or float64; by default, the model's dtype, or float16 in an ``.html`` page. Raises a `MinicharError` if
+    the suffix is unknown, a weight is too large for `dtype`, or the file cannot be written.
     """
     to = format_of(path)
     if to not in TARGETS:

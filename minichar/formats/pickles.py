@@ -38,11 +38,7 @@ def run(file: File, known: Mapping[str, Any], load: Callable[[Any], Any] | None 
 
     `known` maps the allowed global names, such as ``numpy.dtype``, to their replacements. Only a `Function`
     can be called. `load` returns the object for a persistent id; by default, persistent ids are rejected.
-
-    Raises
-    ------
-    Refused
-        If the pickle is corrupted or contains anything that is not allowed.
+    Raises `Refused` if the pickle is corrupted or contains anything that is not allowed.
     """
     try:
         return Machine(known, load).run(file)

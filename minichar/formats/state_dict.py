@@ -93,14 +93,8 @@ def from_state_dict(
 
     `header` is the JSON stored with the tensors; without one, the vocabulary must be given. To save memory,
     each tensor is removed from the dict once it has been copied. `path` is the file name used in error
-    messages.
-
-    Raises
-    ------
-    Refused
-        If the names, shapes, values, header or vocabulary are invalid or inconsistent.
-    MinicharError
-        If there is no vocabulary, or two, or PyTorch has no equivalent module.
+    messages. Raises `Refused` if the names, shapes, values, header or vocabulary are invalid or inconsistent,
+    and a `MinicharError` if there is no vocabulary, or two, or PyTorch has no equivalent module.
     """
     for name in tensors:
         if not name.isprintable() or len(name) > MAX_NAME:

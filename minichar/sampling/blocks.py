@@ -38,10 +38,7 @@ def sample_blocks(
 ) -> Iterator[np.ndarray]:
     """Yield the ids of the next characters, ``(B,)``. For the parameters, see `sample_ids`.
 
-    Raises
-    ------
-    MinicharError
-        If the logits are not finite. The ids sampled up to that point are yielded first.
+    Logits that are not finite raise a `MinicharError`, after the ids sampled up to that point.
     """
     sampler = BlockSampler(model, choice, len(generators))
     sampler.feed_prime(prime)
@@ -64,13 +61,8 @@ def block_lengths(length: int) -> Iterator[int]:
 class BlockSampler:
     """Sampler for B streams that share the same sampling options, from a zero state and equal logits.
 
-    Attributes
-    ----------
-    feed, step : callable
-        `feed` runs the network on the ids in `fed` ``(B,)``. `step` samples new ids into `fed`, then runs the
-        network. Both functions are recorded (`Backend.recorded`).
-    recent : array of int, (m, B)
-        The most recent input ids, if the model has a separator of m characters.
+    `feed` runs the network on the ids in `fed` ``(B,)``. `step` samples new ids into `fed`, then runs the
+    network. Both functions are recorded (`Backend.recorded`).
     """
 
     def __init__(self, model: CharRNN, choice: Choice, B: int) -> None:
@@ -85,7 +77,7 @@ class BlockSampler:
         separator = model.vocabulary.encode(model.reset_on).astype("int64")[:, None]  # (m, 1)
         if len(separator):
             self.separator = self.backend.to_device(separator)
-            self.recent = self.backend.zeros((len(separator), B), "int64")  # (m, B)
+            self.recent = self.backend.zeros((len(separator), B), "int64")  # (m, B), the last input ids
             self.recent[...] = INVALID  # not an id, so at least m inputs are needed to complete a separator
             self.network.set_keep(np.ones((1, B), bool))
         self.feed = self.backend.recorded(self._feed)

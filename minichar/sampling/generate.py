@@ -38,18 +38,9 @@ def sample_ids(
     """Return an iterator that yields the id of each stream's next character, ``(B,)``.
 
     Ids are sampled in blocks on a GPU (`minichar.sampling.blocks`) and one step at a time on other devices.
-
-    Parameters
-    ----------
-    model : CharRNN
-    prime : array of int, (N,)
-        Ids to feed to every stream first, starting from a zero state. If empty, the first character is
-        drawn uniformly.
-    choice : Choice
-    generators : sequence of B numpy.random.Generator
-        One generator per stream, so that the streams are independent.
-    length : int
-        Number of characters per stream; 0 for no limit.
+    The ids `prime` ``(N,)`` are fed to every stream first, starting from a zero state. Without them, the
+    first character is drawn uniformly. Each of the B streams has its own generator, so that the streams are
+    independent. `length` is the number of characters per stream; 0 for no limit.
     """
     if model.parameters.backend.samples_in_blocks:
         return sample_blocks(model, prime, choice, generators, length)
@@ -70,21 +61,10 @@ def sample_steps(
 
 
 class StopFilter:
-    """Filter that truncates the text before the first stop string.
+    """Filter that truncates the text before the first of the stop strings `stops`.
 
-    A possible prefix of a stop string is buffered until later characters rule it out. If several stop
-    strings end at the same character, the longest one takes precedence.
-
-    Parameters
-    ----------
-    stops : sequence of str
-
-    Attributes
-    ----------
-    held : str
-        The buffered text.
-    stopped : bool
-        Whether a stop string has been reached.
+    A possible prefix of a stop string is buffered in `held` until later characters rule it out. If several
+    stop strings end at the same character, the longest one takes precedence, and `stopped` becomes True.
     """
 
     def __init__(self, stops: Sequence[str]) -> None:
@@ -121,12 +101,7 @@ def prime_ids(
 
     If the prime is empty, `reset_on` is used instead, so that generation starts at the beginning of a
     document. If `prime` and `reset_on` are both empty, a newline is used, provided that the vocabulary
-    contains one.
-
-    Raises
-    ------
-    MinicharError
-        If a character is not in the vocabulary and `unknown` is ``error``.
+    contains one. An unknown character raises a `MinicharError` if `unknown` is ``error``.
     """
     ids = vocabulary.encode(checked("prime", prime, str), unknown)
     newline = "\n" if "\n" in vocabulary else ""
@@ -144,13 +119,7 @@ def checked_stop(stop: Iterable[str]) -> list[str]:
 def check_options(
     length: int, num_samples: int, seed: int, stop: Iterable[str]
 ) -> tuple[int, int, int, list[str]]:
-    """Validate these arguments of `generate_many` and return them, converted to their declared types.
-
-    Raises
-    ------
-    MinicharError
-        If a value has the wrong type or is out of range.
-    """
+    """Validate these arguments of `generate_many` and return them, converted to their declared types."""
     length = checked("length", length, int, at_least(0), BELOW_2_63)
     num_samples = checked("num_samples", num_samples, int, between(1, MAX_SAMPLES))
     seed = checked("seed", seed, int, at_least(0))

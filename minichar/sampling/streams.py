@@ -35,7 +35,6 @@ class Stream:
     prime : iterable of int
         Ids to feed first, starting from a zero state. If empty, the first character is drawn
         uniformly.
-    choice : Choice
     generator : numpy.random.Generator
         Random number generator. One number is drawn per character, even if `given` replaces the
         sampled id.
@@ -43,13 +42,6 @@ class Stream:
         Ids that replace the sampled ids, keyed by zero-based position.
     bias : mapping of int to float, optional
         Values to add to the logits before sampling, keyed by id.
-
-    Attributes
-    ----------
-    length : int
-        Number of generated characters.
-    recent : deque of int
-        The most recent input ids, up to the length of the model's separator.
     """
 
     def __init__(
@@ -66,8 +58,8 @@ class Stream:
         self.group = repr(self.choice)
         self.numbers = uniform_numbers(generator)
         self.given, self.bias = dict(given or {}), dict(bias or {})
-        self.length = 0
-        self.recent: deque[int] = deque()
+        self.length = 0  # number of generated characters
+        self.recent: deque[int] = deque()  # the last input ids, up to the length of the separator
 
     def append(self, k: int) -> int:
         """Append the sampled id `k`, or its replacement in `given`, to the inputs and return it."""
@@ -86,24 +78,15 @@ def uniform_numbers(generator: np.random.Generator) -> Iterator[float]:
 class Streams:
     """A batch of streams, and the network that generates their text.
 
-    Parameters
-    ----------
-    model : CharRNN
-    columns : int
-        The initial number of columns. The number of columns doubles when a stream is added to a full
-        batch, and halves when at most a quarter of the columns are in use.
-
-    Attributes
-    ----------
-    streams : list of Stream
-        Stream b is in column b of the network. Columns beyond the last stream are idle.
+    `columns` is the initial number of columns. It doubles when a stream is added to a full batch, and halves
+    when at most a quarter of the columns are in use.
     """
 
     def __init__(self, model: CharRNN, columns: int = 1) -> None:
         self.model, self.backend = model, model.parameters.backend
         self.unknown_id = model.vocabulary.unknown_id
         self.separator = deque(model.vocabulary.encode(model.reset_on).tolist())
-        self.streams: list[Stream] = []
+        self.streams: list[Stream] = []  # stream b is in column b; columns beyond the last stream are idle
         self.network = self.model.network(1, columns)
 
     def join(self, stream: Stream) -> None:
@@ -135,19 +118,9 @@ class Streams:
     def step(self) -> tuple[list[Stream], np.ndarray, np.ndarray]:
         """Feed one character to each stream, and sample one in each that has reached the end of its prompt.
 
-        Returns
-        -------
-        streams : list of n Stream
-            The streams for which a character was sampled.
-        ids : array of int, (n,)
-            The sampled ids.
-        scores : array of float64, (V, n)
-            The logits from which the ids were sampled; -inf for the unknown token, which is never sampled.
-
-        Raises
-        ------
-        MinicharError
-            If the logits are not finite.
+        Return the n streams for which a character was sampled, the sampled ids ``(n,)``, and their scores
+        ``(V, n)``: the logits from which the ids were sampled, in float64, with -inf for the unknown token,
+        which is never sampled. Logits that are not finite raise a `MinicharError`.
         """
         network, streams = self.network, self.streams
         empty = [b for b, stream in enumerate(streams) if not stream.pending]  # without a prompt

@@ -49,28 +49,21 @@ class Chunks:
         resets = self.resets and self.resets.at(self.resets.origins[streams])
         return Chunks(self.streams[streams], self.T, resets)
 
-    def first(self, n: int) -> Chunks:
-        """Return the first n chunks, or all of them if there are fewer."""
-        return Chunks(self.streams[:, : n * self.T + 1], self.T, self.resets)
+    def part(self, start: int, n: int) -> Chunks:
+        """Return at most n chunks, starting with chunk `start`."""
+        first = start * self.T
+        resets = self.resets and self.resets.at(self.resets.origins + first)
+        return Chunks(self.streams[:, first : first + n * self.T + 1], self.T, resets)
 
     def __iter__(self) -> Iterator[tuple[NDArray[Any], ...]]:
         return (self[k] for k in range(len(self)))
 
     def __getitem__(self, k: int) -> tuple[NDArray[Any], ...]:
-        """Return the inputs and targets of chunk k and, if `resets` is given, its keep mask.
+        """Return the inputs and targets of chunk k and, if `resets` is given, its keep mask, each ``(T, B)``.
 
-        Returns
-        -------
-        inputs, targets : ndarray of intp, shape (T, B), contiguous
-            New arrays. `targets` contains the inputs shifted by one character. Column b continues
-            column b of chunk k - 1.
-        keep : ndarray of bool, shape (T, B)
-            False where the state is reset before the input is read. Omitted if `resets` is None.
-
-        Raises
-        ------
-        IndexError
-            If `k` is negative or not less than the number of chunks.
+        Inputs and targets are new contiguous arrays of intp. `targets` contains the inputs shifted by one
+        character. Column b continues column b of chunk k - 1. The mask is False where the state is reset
+        before the input is read. Raises an `IndexError` if k is out of range.
         """
         if not 0 <= k < len(self):
             raise IndexError(f"chunk {k} is out of range for {len(self)} chunks")
@@ -192,7 +185,7 @@ def split_text(
             )
     if how == "columns":
         whole = _lay_out(ids, 0, N, B, T, resets)
-        train, val, test = (_part(whole, start, n) for start, n in _sections(shares.of(len(whole))))
+        train, val, test = (whole.part(start, n) for start, n in _sections(shares.of(len(whole))))
     else:
         train, val, test = (
             _lay_out(ids, start, size, B, T, resets) for start, size in _sections(shares.of(N))
@@ -241,10 +234,3 @@ def _lay_out(ids: NDArray[np.integer], start: int, N: int, B: int, T: int, reset
         return Chunks(ids[:0].reshape(B, 0), T, resets)  # (B, 0)
     windows = sliding_window_view(ids[start : start + B * length + 1], length + 1)
     return Chunks(windows[::length], T, resets)  # (B, n·T + 1)
-
-
-def _part(chunks: Chunks, start: int, n: int) -> Chunks:
-    """Return n chunks, starting with chunk `start`."""
-    first, T = start * chunks.T, chunks.T
-    resets = chunks.resets and chunks.resets.at(chunks.resets.origins + first)
-    return Chunks(chunks.streams[:, first : first + n * T + 1], T, resets)

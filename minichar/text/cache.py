@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +37,8 @@ BLOCK = 1 << 20
 """Number of ids that are checked at a time."""
 
 
-class Kept(NamedTuple):
-    """A cached text. See `Corpus` for the fields."""
+class Encoded(NamedTuple):
+    """An encoded text. See `Corpus` for the fields."""
 
     ids: NDArray[np.unsignedinteger]
     starts: NDArray[np.int64]
@@ -56,6 +55,7 @@ class Cache:
     everything that the cached values depend on, apart from the bytes of the text.
     """
 
+    text: Text
     folder: Path
     size: int
     key: tuple[str | int, ...]
@@ -68,17 +68,16 @@ class Cache:
             return None
         # The notes about several files contain their names.
         names = [path.name for path in text.files] if len(text.files) > 1 else []
-        return cls(folder / "texts", size, (VERSION, sys.byteorder, encoding, min_freq, *names))
+        return cls(text, folder / "texts", size, (VERSION, sys.byteorder, encoding, min_freq, *names))
 
-    def may_exist(self) -> bool:
-        """Return whether a text of this size is cached. If not, there is no need to compute the digest."""
-        with suppress(OSError):
-            return any(self.folder.glob(f"{self.size}-*.ids"))
-        return False
-
-    def load(self, digest: str) -> Kept | None:
-        """Return the cached text with the given digest, or None if it is not cached."""
-        path = self._path(digest)
+    def load(self) -> Encoded | None:
+        """Return the encoded text, or None if it is not cached."""
+        try:  # without a text of this size, there is no need to compute the digest
+            if not any(self.folder.glob(f"{self.size}-*.ids")):
+                return None
+        except OSError:
+            return None
+        path = self._path()
         try:
             if not path.is_file():  # opening a pipe would block
                 return None
@@ -104,24 +103,15 @@ class Cache:
                 and starts[-1] < len(ids)
             )
             notes = tuple(map(str, kept["notes"]))
-            found = Kept(ids, starts, vocabulary, int(kept["distinct"]), notes) if sound else None
+            found = Encoded(ids, starts, vocabulary, int(kept["distinct"]), notes) if sound else None
         except Exception:  # NumPy and json raise many types of exceptions for corrupted files
             return None
         with suppress(OSError):  # the file may be read-only
             os.utime(path)
         return found
 
-    def save(
-        self,
-        digest: str,
-        pieces: Iterable[NDArray[np.unsignedinteger]],
-        vocabulary: Vocabulary,
-        count: Count,
-    ) -> None:
-        """Cache a text if the directory is writable, and delete the least recently used texts.
-
-        `pieces` contains the ids, as arrays with a total size of ``count.N``.
-        """
+    def save(self, vocabulary: Vocabulary, count: Count) -> None:
+        """Cache the text if the directory is writable, and delete the least recently used texts."""
         kept = {
             "characters": vocabulary.characters,
             "unknown": vocabulary.unknown,
@@ -136,17 +126,17 @@ class Cache:
         with suppress(OSError):
             self.folder.mkdir(parents=True, exist_ok=True)
             remove_abandoned(self.folder)
-            with replacing(self._path(digest)) as file:
+            with replacing(self._path()) as file:
                 os.chmod(file.name, 0o600)  # the text may be private
                 file.write(line)
-                for piece in pieces:
+                for piece in self.text.encode(vocabulary, count.N):
                     file.write(piece.data)
                     checksum = crc32(piece.data, checksum)
                 file.write(checksum.to_bytes(4, "little"))
             self._delete_oldest()
 
-    def _path(self, digest: str) -> Path:
-        key = hashlib.sha256(json.dumps([digest, *self.key]).encode()).hexdigest()
+    def _path(self) -> Path:
+        key = hashlib.sha256(json.dumps([self.text.digest, *self.key]).encode()).hexdigest()
         return self.folder / f"{self.size}-{key[:32]}.ids"
 
     def _delete_oldest(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from minichar.checks import at_least, checked
 from minichar.errors import MinicharError, Option, counted
-from minichar.text.cache import Cache
+from minichar.text.cache import Cache, Encoded
 from minichar.text.datasets import dataset_path, place, update_pydocs
 from minichar.text.finding import find_files, notes_on_ignored
 from minichar.text.joining import Count, Text
@@ -126,61 +125,32 @@ def load_corpus(
         If a file cannot be read, cannot be decoded or looks like a binary file, or if the text has fewer
         than two characters or contains a character that `vocabulary` cannot encode.
     """
-    return Reader(data, encoding, min_freq, vocabulary).load()
+    encoding = check_encoding("utf-8" if data is None else checked("encoding", encoding, str))
+    min_freq = checked("min_freq", min_freq, int, at_least(0))
+    if data is None:
+        text, notes = _open_default()
+    else:
+        text, notes = _open(Path(data), encoding), notes_on_ignored(Path(data))
+    cache = Cache.of(text, encoding, min_freq) if vocabulary is None else None
+    encoded = (cache.load() if cache else None) or _encode(text, min_freq, vocabulary, cache)
+    ids, starts, vocabulary, distinct, more = encoded
+    return Corpus(ids, starts, vocabulary, distinct, text.name, text.digest, (*notes, *more))
 
 
-class Reader:
-    """Reads a text from the cache or from its files, as `load_corpus` does."""
-
-    def __init__(
-        self,
-        data: str | os.PathLike[str] | None,
-        encoding: str,
-        min_freq: int,
-        vocabulary: Vocabulary | None = None,
-    ) -> None:
-        encoding = check_encoding("utf-8" if data is None else checked("encoding", encoding, str))
-        self.min_freq = checked("min_freq", min_freq, int, at_least(0))
-        self.vocabulary = vocabulary
-        if data is None:
-            self.text, self.notes = _open_default()
-        else:
-            self.text, self.notes = _open(Path(data), encoding), notes_on_ignored(Path(data))
-        self.cache = Cache.of(self.text, encoding, self.min_freq) if vocabulary is None else None
-
-    @cached_property
-    def digest(self) -> str:
-        """The digest of the text (see `Corpus`)."""
-        return self.text.digest()
-
-    def cached(self, digest: str) -> Corpus | None:
-        """Return the corpus from the cache of the text with this digest, or None if it is not cached."""
-        kept = self.cache.load(digest) if self.cache else None
-        if kept is None:
-            return None
-        notes = (*self.notes, *kept.notes)
-        return Corpus(kept.ids, kept.starts, kept.vocabulary, kept.distinct, self.text.name, digest, notes)
-
-    def load(self) -> Corpus:
-        """Return the corpus from the cache, or encode and cache the text if it is not cached yet."""
-        may_be_cached = self.cache is not None and self.cache.may_exist()
-        return (self.cached(self.digest) if may_be_cached else None) or self._encode()
-
-    def _encode(self) -> Corpus:
-        text, vocabulary = self.text, self.vocabulary
-        count = text.count()
-        if vocabulary is None:
-            vocabulary = Vocabulary.from_counts(count.counts, self.min_freq)
-        elif not vocabulary.unknown:
-            _check_known(text.name, count.counts, vocabulary)
-        count = replace(count, notes=(*count.notes, *_replaced(count, vocabulary)))
-        if self.cache:
-            self.cache.save(self.digest, text.encode(vocabulary, count.N), vocabulary, count)
-            if cached := self.cached(self.digest):
-                return cached
-        ids = gather(text.encode(vocabulary, count.N), vocabulary.dtype, count.N)
-        notes = (*self.notes, *count.notes)
-        return Corpus(ids, count.starts, vocabulary, count.distinct, text.name, self.digest, notes)
+def _encode(text: Text, min_freq: int, vocabulary: Vocabulary | None, cache: Cache | None) -> Encoded:
+    """Encode a text, and cache it if `cache` is given."""
+    count = text.count()
+    if vocabulary is None:
+        vocabulary = Vocabulary.from_counts(count.counts, min_freq)
+    elif not vocabulary.unknown:
+        _check_known(text.name, count.counts, vocabulary)
+    count = replace(count, notes=(*count.notes, *_replaced(count, vocabulary)))
+    if cache:
+        cache.save(vocabulary, count)
+        if encoded := cache.load():
+            return encoded
+    ids = gather(text.encode(vocabulary, count.N), vocabulary.dtype, count.N)
+    return Encoded(ids, count.starts, vocabulary, count.distinct, count.notes)
 
 
 def _open(data: Path, encoding: str) -> Text:

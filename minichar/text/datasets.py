@@ -238,13 +238,9 @@ def fetch(
     """Create or download a dataset, verify it, write it to ``folder/name/input.txt`` and return this path.
 
     An existing file with the correct content is kept; one with different content is overwritten only with
-    `force`. `progress` is called with the size, in bytes, of each downloaded block.
-
-    Raises
-    ------
-    MinicharError
-        If the name is unknown, a file with different content already exists, the download
-        fails or its SHA-256 does not match, or the file cannot be written. No partial file is left behind.
+    `force`. `progress` is called with the size, in bytes, of each downloaded block. Raises a `MinicharError`
+    if the name is unknown, a file with different content already exists, the download fails or its SHA-256
+    does not match, or the file cannot be written. No partial file is left behind.
     """
     if name not in DATASETS:
         known = ", ".join(DATASETS)

@@ -25,13 +25,9 @@ def download(
     """Download files into memory, and return their contents.
 
     The paths are relative to `base_url`, whose scheme must be https or, for the local machine, http, and are
-    not percent-encoded. `progress` is called with the size of each received block in bytes.
-
-    Raises
-    ------
-    MinicharError
-        If `base_url` is not secure, or the server is unreachable, reports an error, stalls, closes the
-        connection early, redirects to another scheme, or sends more than `limit` bytes.
+    not percent-encoded. `progress` is called with the size of each received block in bytes. Raises a
+    `MinicharError` if `base_url` is not secure, or the server is unreachable, reports an error, stalls,
+    closes the connection early, redirects to another scheme, or sends more than `limit` bytes.
     """
     base = urlsplit(base_url)
     if base.scheme != "https" and (base.scheme != "http" or base.hostname not in LOOPBACK):

@@ -14,12 +14,8 @@ def find_files(data: Path) -> tuple[Path, list[Path]]:
     """Return the file or directory that contains the text at a path, and a list of its text files.
 
     In a directory, ``input.txt`` is used if it exists; otherwise, all files whose names end in ``.txt`` are
-    used, sorted by name in code-point order. Hidden files and subdirectories are ignored.
-
-    Raises
-    ------
-    MinicharError
-        If a file does not exist, is not a regular file, or is in ``/proc``.
+    used, sorted by name in code-point order. Hidden files and subdirectories are ignored. Raises a
+    `MinicharError` if a file does not exist, is not a regular file, or is in ``/proc``.
     """
     try:
         path = data / "input.txt" if data.is_dir() else data

@@ -6,14 +6,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from io import BytesIO, FileIO
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, listed
 from minichar.text.reading import Source
 from minichar.text.vocabulary import CODE_POINTS, Vocabulary
 
@@ -60,8 +60,9 @@ class Text:
         """Create a `Text` from bytes in memory."""
         return cls(name, (Source(partial(BytesIO, raw), encoding, name),))
 
+    @cached_property
     def digest(self) -> str:
-        """Return the hex SHA-256 of the file's bytes or, for several files, of their concatenated digests."""
+        """The hex SHA-256 of the file's bytes or, for several files, of their concatenated digests."""
         digests = []
         for source in self.sources:
             sha256 = hashlib.sha256()
@@ -137,9 +138,8 @@ def _stamps(files: Sequence[Path]) -> tuple[tuple[int, int], ...]:
 def _notes(changes: Counter[str], empty: Sequence[str]) -> Iterator[str]:
     """Yield messages for the user about changes to the text, possible problems and empty files."""
     if empty:
-        named = ", ".join(map(repr, empty[:SHOWN]))
-        more = f" and {len(empty) - SHOWN:,} more" if len(empty) > SHOWN else ""
-        yield f"skipped empty file{'s' if len(empty) > 1 else ''} {named}{more}"
+        named = listed([*map(repr, empty[:SHOWN])], len(empty))
+        yield f"skipped empty file{'s' if len(empty) > 1 else ''} {named}"
     if marks := changes["BOM"]:
         yield "removed a byte-order mark" if marks == 1 else f"removed byte-order marks from {marks:,} files"
     if foreign := changes["UTF-8 BOM"]:

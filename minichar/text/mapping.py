@@ -24,14 +24,10 @@ def is_large(dtype: np.dtype[np.unsignedinteger], N: int) -> bool:
 def gather(
     pieces: Iterable[NDArray[np.unsignedinteger]], dtype: np.dtype[np.unsignedinteger], N: int
 ) -> NDArray[np.unsignedinteger]:
-    """Return the concatenated pieces, in memory or, if they are large, in a temporary file.
+    """Return the concatenated pieces, ``(N,)``, in memory or, if they are large, in a temporary file.
 
     The pieces are one-dimensional arrays with a total size of `N`. The temporary file, if any, is deleted
     when the array is freed or the process exits. Raises a `MinicharError` if it cannot be written.
-
-    Returns
-    -------
-    ndarray of the given dtype, shape (N,)
     """
     if not is_large(dtype, N):
         ids = np.empty(N, dtype)  # (N,)

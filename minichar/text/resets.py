@@ -40,9 +40,9 @@ class Resets:
     origins: NDArray[np.intp]  # (B,), the position of the first character of each stream
 
     def keep(self, start: int, n: int) -> NDArray[np.bool_]:
-        """Return the keep mask for `n` characters of each stream, beginning at offset `start`.
+        """Return the keep mask ``(n, B)`` for `n` characters of each stream, beginning at offset `start`.
 
-        It is a bool array of shape (n, B), False where the state is reset before the character is read.
+        It is False where the state is reset before the character is read.
         """
         first = self.origins + start  # (B,)
         keep = np.ones((n, len(first)), bool)  # (n, B)

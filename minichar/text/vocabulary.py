@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from minichar.checks import check, wrong
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, listed
 
 CODE_POINTS = 0x110000  # the number of Unicode code points
 PIECE = 1 << 20  # number of characters looked up at a time, to limit memory use for long texts
@@ -28,17 +28,14 @@ def code_points(text: str) -> NDArray[np.intp]:
 
 def name_some(characters: Sequence[str], detail: Callable[[str], str]) -> str:
     """Return a phrase that lists the first few characters, each with ``detail(character)``."""
-    named = [f"{c!r} (U+{ord(c):04X}) {detail(c)}" for c in characters[:SHOWN]]
-    more = len(characters) - len(named)
-    return ", ".join(named) + (f" and {more} more" if more else "")
+    return listed([f"{c!r} (U+{ord(c):04X}) {detail(c)}" for c in characters[:SHOWN]], len(characters))
 
 
 def positions(text: str, character: str) -> str:
     """Return a phrase that lists the first few positions of a character in `text`, counted from 1."""
     found = [i for i, c in enumerate(text, start=1) if c == character]
-    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
     plural = "s" if len(found) > 1 else ""
-    return f"at position{plural} " + ", ".join(map(str, found[:SHOWN])) + more
+    return f"at position{plural} " + listed([*map(str, found[:SHOWN])], len(found))
 
 
 @dataclass(frozen=True)

@@ -39,12 +39,9 @@ class Measurement:
         self.whole_chunk = self.backend.recorded(partial(self._measure, *self.chunk))
 
     def __call__(self, inputs: np.ndarray, targets: np.ndarray) -> Array:
-        """Measure the loss on a chunk ``(n, B)``, n ≤ T, and carry the state over to the next chunk.
+        """Return the mean loss on a chunk ``(n, B)``, n ≤ T, and carry the state over to the next chunk.
 
-        Returns
-        -------
-        array, ()
-            The mean loss, on the device. The next call overwrites it.
+        The loss, of shape ``()``, is on the device, and the next call overwrites it.
         """
         chunk = self.chunk[:, : len(inputs)]  # (2, n, B)
         chunk[...] = self.backend.to_device(np.stack([inputs, targets]))
@@ -120,12 +117,8 @@ class Evaluation:
 def evaluate(measure: Measurement, chunks: Iterable[Chunk]) -> Evaluation:
     """Return the loss over `chunks`, starting from the current state of the network.
 
-    Parameters
-    ----------
-    measure : Measurement
-        `measure.network` must not have dropout masks; its state advances to the end of the last chunk.
-    chunks : iterable of (inputs, targets) or (inputs, targets, keep)
-        Integer arrays of shape ``(n, B)``, n ≤ T, and a mask for `Network.set_keep`.
+    The network must not have dropout masks; its state advances to the end of the last chunk. A chunk consists
+    of inputs and targets ``(n, B)``, n ≤ T, and optionally a mask for `Network.set_keep`.
     """
     block = measure.backend.zeros((READ,), "float64")  # (READ,)
     losses: list[float] = []
@@ -142,15 +135,18 @@ def evaluate(measure: Measurement, chunks: Iterable[Chunk]) -> Evaluation:
     return Evaluation(float(np.average(losses, weights=sizes)), losses[0], losses[-1], sum(sizes))
 
 
+def until(late: Callable[[], bool], items: Iterable[Any]) -> Iterator[Any]:
+    """Yield at least one of the items, and no more as soon as it is late."""
+    for k, item in enumerate(items):
+        if k > 0 and late():
+            return
+        yield item
+
+
 def check_finite(evaluation: Evaluation) -> Evaluation:
-    """Return `evaluation` if its loss is finite.
+    """Return `evaluation`, or raise a `MinicharError` if its loss is not finite: the weights are corrupted.
 
     The trainer uses a separate check, which also identifies the non-finite parameter.
-
-    Raises
-    ------
-    MinicharError
-        If the loss is not finite, which means that the weights are corrupted.
     """
     if not isfinite(evaluation.loss):
         raise MinicharError(
@@ -173,13 +169,10 @@ def chunks_of(split: Split, part: str) -> Chunks:
 
 @np.errstate(over="ignore", invalid="ignore")  # `check_finite` reports non-finite losses
 def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Watch = iter) -> Evaluation:
-    """Return the loss on one split of the text.
+    """Return the loss on one split of the text: ``train``, ``val`` or ``test``.
 
     Parameters
     ----------
-    model : CharRNN
-    split : Split
-    part : {"train", "val", "test"}
     start : {"zero", "carried"}
         Whether to start from a zero state or carry the state over from the preceding splits. "carried"
         requires the ``columns`` split method, in which each stream continues into the next split.
@@ -214,24 +207,17 @@ def evaluate_whole(
 ) -> Evaluation:
     """Return the loss on a text that is read as one stream, starting from a zero state.
 
-    The loss excludes the first character, which is not predicted.
+    The loss excludes the first character, which is not predicted. It does not depend on T, the number of
+    characters per chunk. A loss that is not finite raises a `MinicharError`.
 
     Parameters
     ----------
-    model : CharRNN
     ids : array of int, (N,)
         The encoded text, with N ≥ 2.
-    T : int
-        Number of characters per chunk; does not affect the result.
     watch : callable, optional
         See `evaluate_part`.
     resets : Resets, optional
         Positions in `ids` where the state is reset.
-
-    Raises
-    ------
-    MinicharError
-        If the loss is not finite.
     """
 
     def chunks() -> Iterator[Chunk]:
@@ -257,10 +243,8 @@ def evaluate_blocks(
 
     Parameters
     ----------
-    model : CharRNN
     streams : array of int, (B, M)
         The encoded text. Blocks do not extend past the end of a stream.
-    N : int
     watch : callable, optional
         See `evaluate_part`. Here, each item represents a group of up to `BLOCKS` blocks.
     resets : Resets, optional

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from minichar.checkpoints.checkpoint import load
-from minichar.training.evaluation import Watch, evaluate_whole
+from minichar.training.evaluation import Watch, evaluate_whole, until
 from minichar.training.events import Measured
 from minichar.training.settings import HELD_OUT
 from minichar.training.start import Run
@@ -22,28 +22,23 @@ def measure_files(run: Run, watch: Watch = iter) -> Iterator[Measured]:
     `minichar.training.evaluation.evaluate_part`.
     """
     trainer, timetable, best = run.trainer, run.trainer.timetable, run.trainer.best
-    late = False
 
     def is_late() -> bool:
-        nonlocal late
         timetable.tick(timetable.elapsed(), trainer.iteration)
-        late = late or trainer.stopping or timetable.is_late()
-        return late
+        return trainer.stopping or timetable.is_late()
 
     def until_late(steps: Iterable[Any]) -> Iterator[Any]:
-        for k, step in enumerate(watch(steps)):
-            if k > 0 and is_late():
-                return
-            yield step
+        return until(is_late, watch(steps))
 
+    late = False
     for part in HELD_OUT:
         text = run.corpus.texts.get(part)
         if text is None or best is None:
             continue
-        if is_late():
+        if late := late or is_late():
             yield Measured(part, None)
             continue
         model = load(best)  # on the CPU: with one stream, each step is small
-        resets = resets_of(text, trainer.settings)
-        result = evaluate_whole(model, text.ids, watch=until_late, resets=resets)
-        yield Measured(part, result if result.characters == len(text.ids) - 1 else None)
+        result = evaluate_whole(model, text.ids, watch=until_late, resets=resets_of(text, trainer.settings))
+        late = result.characters < len(text.ids) - 1
+        yield Measured(part, None if late else result)

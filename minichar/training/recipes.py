@@ -61,10 +61,7 @@ SS = ("start_ss", "decay_ss", "min_ss", "ss_schedule", "ss_feed")
 def settings_from(given: Mapping[str, Any]) -> Settings:
     """Return the settings for a recipe, with the options in `given` taking precedence.
 
-    Raises
-    ------
-    MinicharError
-        If there is no such recipe, or an option is invalid or would have no effect.
+    Raises a `MinicharError` if there is no such recipe, or an option is invalid or would have no effect.
     """
     name = checked("recipe", given.get("recipe", Settings.recipe), str)
     if name not in RECIPES:

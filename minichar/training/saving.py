@@ -16,40 +16,23 @@ Write = Callable[[Path, float | None], None]
 
 
 class Saver:
-    """Writes and deletes the checkpoints of one run.
+    """Writes and deletes the checkpoints of one run in a directory.
 
-    Parameters
-    ----------
-    directory : Path
-    name : str
-        Name of the run, used in file names.
-    keep : int
-        Number of best checkpoints to keep, in addition to the newest one; 0 to keep all.
-    write : Write
-
-    Attributes
-    ----------
-    best_loss : float
-        Lowest validation loss of the run, in nats per character.
-    saved : list of Path
-        The checkpoints saved by this process, except `latest`, oldest first.
-    last : Path or None
-        The newest checkpoint, or the one that the run was resumed from.
-    latest : Path or None
-        Checkpoint saved between evaluations. The next save between evaluations overwrites this file, and any
-        other save deletes it.
-    obsolete : list of Path
-        Checkpoints that are no longer needed. They are deleted after each save. If that fails, for
-        example because another program has opened the file on Windows, it is retried after the next save.
+    `name` is the name of the run in file names. `keep` is the number of best checkpoints to keep, in addition
+    to the newest one; 0 to keep all.
     """
 
     def __init__(self, directory: Path, name: str, keep: int, write: Write) -> None:
         self.directory, self.name, self.keep, self.write = directory, name, keep, write
-        self.best_loss = float("inf")
-        self.last: Path | None = None
+        self.best_loss = float("inf")  # lowest validation loss of the run, in nats per character
+        self.saved: list[Path] = []  # those saved by this process, except `latest`, oldest first
+        self.last: Path | None = None  # the newest one, or the one that the run was resumed from
+        # The one saved between evaluations. The next save between evaluations overwrites it, and any other
+        # save deletes it.
         self.latest: Path | None = None
+        # Those no longer needed. They are deleted after each save. If that fails, for example because
+        # another program has opened the file on Windows, it is retried after the next save.
         self.obsolete: list[Path] = []
-        self.saved: list[Path] = []
         self._warned = False
 
     def best(self, history: History) -> Path | None:

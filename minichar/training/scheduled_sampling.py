@@ -25,13 +25,8 @@ SS_FEEDS = ("sample", "argmax")
 class ScheduledSampling:
     """A feed (`minichar.engine.network`) that mixes true characters and predictions.
 
-    Parameters
-    ----------
-    inputs : array of int, (T, B)
-        The true characters. The array is read at each step, so its contents may change between chunks.
-    feed : {"sample", "argmax"}
-        Whether to sample the prediction or use the argmax.
-    backend : Backend
+    `inputs`, the true characters ``(T, B)``, is read at each step, so its contents may change between chunks.
+    `feed` is ``sample`` to sample the prediction or ``argmax`` to use the argmax.
     """
 
     def __init__(self, inputs: Array, feed: str, backend: Backend) -> None:

@@ -18,10 +18,6 @@ def rates(settings: Any, i: int, per_epoch: int, total: int) -> tuple[float, flo
 
         learning rate    η · min(1, (i + 1) / w) · decay^max(0, e + 1 - max(after, 1))
         d                min(ema, (1 + i) / (10 + i))
-
-    Parameters
-    ----------
-    settings : Settings
     """
     s, e, w = settings, i // per_epoch, round(settings.warmup * total)
     warmup = (i + 1) / w if i < w else 1.0

@@ -17,7 +17,7 @@ from minichar.checks import AUTO
 from minichar.devices.backend import Backend
 from minichar.devices.chunk_kernel import unused_note
 from minichar.devices.cpu import CPU
-from minichar.errors import Completed, MinicharError, Option, brief, counted, plain
+from minichar.errors import Completed, MinicharError, Option, brief, counted, listed, plain
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
@@ -39,7 +39,7 @@ from minichar.training.text import (
     where_reset,
 )
 from minichar.training.trainer import Trainer
-from minichar.training.transfer import copy_weights, listed, vocabulary_notes
+from minichar.training.transfer import copy_weights, vocabulary_notes
 
 FIXED = (
     "recipe",
@@ -67,72 +67,59 @@ class Run:
     chosen: tuple[str, ...] = ()  # settings of a new run that were chosen (`minichar.training.choose`)
 
 
-def begin(settings: Settings, *devices: Backend, team: Team = ALONE, started: float | None = None) -> Run:
-    """Start from random weights, which are identical on every device.
-
-    The run uses the device that suits its size, or the CPU by default. Like `begin_from` and `resume`, this
-    function must be called by all processes in `team`. The time limit counts from `started`, as measured by
-    `time.monotonic`; the default is now.
-    """
-    return _begin(settings, None, devices or (CPU,), team, started)
-
-
-def begin_from(
+def begin(
     settings: Settings,
-    model: CharRNN,
-    given: Iterable[str] = (),
     *devices: Backend,
+    model: CharRNN | None = None,
+    given: Iterable[str] = (),
     team: Team = ALONE,
     started: float | None = None,
 ) -> Run:
-    """Start from a trained model's weights, and map its vocabulary to the new text's.
+    """Start from random weights, which are identical on every device, or from those of a trained model.
 
     Parameters
     ----------
     settings : Settings
-        The architecture settings are replaced by the model's.
-    model : CharRNN
-        Not modified.
+        The architecture settings are replaced by those of the model, if given.
+    *devices : Backend
+        The run uses the one of these devices that suits its size. The default is the model's device or,
+        without a model, the CPU.
+    model : CharRNN, optional
+        The trained model, which is not modified. Its vocabulary is mapped to that of the new text.
     given : iterable of str
         Names of the settings specified by the user. Architecture settings that the user specified must
         match the model.
-    *devices : Backend
-        The run uses the one of these devices that suits its size. The default is the model's device.
+    team : Team, optional
+        All processes in the team must call this function, as well as `resume`.
+    started : float, optional
+        The time from which the time limit counts, as measured by `time.monotonic`. The default is now.
 
     Raises
     ------
     MinicharError
         If the text cannot be read, or a setting does not match the model.
     """
-    for name in ARCHITECTURE:
-        wanted, found = getattr(settings, name), getattr(model.config, name)
-        if name in given and wanted not in (found, AUTO):
-            raise MinicharError(
-                Option(name, wanted),
-                " does not match the ",
-                Option("init_from"),
-                f" model, which has {found}: omit the option to keep the model's value",
-            )
-    settings = replace(settings, **{name: getattr(model.config, name) for name in ARCHITECTURE})
-    return _begin(settings, model, devices or (model.parameters.backend.plain,), team, started)
-
-
-def _begin(
-    settings: Settings,
-    source: CharRNN | None,
-    devices: Sequence[Backend],
-    team: Team,
-    started: float | None,
-) -> Run:
-    """Start from the weights of `source`, if given."""
+    if model is not None:
+        architecture = {name: getattr(model.config, name) for name in ARCHITECTURE}
+        for name, found in architecture.items():
+            wanted = getattr(settings, name)
+            if name in given and wanted not in (found, AUTO):
+                raise MinicharError(
+                    Option(name, wanted),
+                    " does not match the ",
+                    Option("init_from"),
+                    f" model, which has {found}: omit the option to keep the model's value",
+                )
+        settings = replace(settings, **architecture)
+    devices = devices or (CPU if model is None else model.parameters.backend.plain,)
     corpus = read_corpus(settings, team)
-    planned, backend, notes = plan(settings, corpus, devices, team, started or monotonic(), source is None)
+    planned, backend, notes = plan(settings, corpus, devices, team, started or monotonic(), model is None)
     config = config_of(planned, len(corpus.vocabulary))
-    model = CharRNN.new(config, corpus.vocabulary, planned.seed, planned.dtype, backend)
-    if source is not None:
-        copy_weights(source, model)
-        notes += vocabulary_notes(source.vocabulary, corpus.vocabulary)
-    run = _run(model, planned, corpus, lay_out(corpus, planned), notes, team)
+    new = CharRNN.new(config, corpus.vocabulary, planned.seed, planned.dtype, backend)
+    if model is not None:
+        copy_weights(model, new)
+        notes += vocabulary_notes(model.vocabulary, corpus.vocabulary)
+    run = _run(new, planned, corpus, lay_out(corpus, planned), notes, team)
     return replace(run, chosen=automatic_in(settings))
 
 
@@ -284,7 +271,7 @@ def with_yardstick(run: Run, team: Team = ALONE) -> Run:
     a time limit, fewer characters are counted, so that it takes at most about a tenth of the time.
     """
     trainer, split = run.trainer, run.trainer.split
-    val = split.val.first(len(trainer.val))
+    val = split.val.part(0, len(trainer.val))
     if trainer.yardstick is None and len(val):
         V, most = len(run.corpus.vocabulary), min(MOST, COUNTED_PER_SECOND * trainer.timetable.limit / 10)
         with suppress(MemoryError):
@@ -312,8 +299,9 @@ def _choose(path: Path) -> tuple[Path, list[str], bool]:
         notes = [f"skipped: {error}" for error in skipped]
         this = file.record and file.record.id
         others = {each.record.id: each.path.name for each in reversed(files) if each.record}
-        if names := [name for run, name in others.items() if run != this]:
-            notes.append(f"other runs in {path}/: {listed(names, 3)}; to resume one, specify its checkpoint")
+        if names := [repr(name) for run, name in others.items() if run != this]:
+            named = listed(names[:3], len(names))
+            notes.append(f"other runs in {path}/: {named}; to resume one, specify its checkpoint")
         return file.path, notes, False
     raise MinicharError(f"no checkpoint in {path}/ can be resumed: {skipped[0]}")
 
@@ -339,12 +327,7 @@ def settings_of(model: CharRNN, path: Path) -> Settings:
     """Return the training settings of the model in the checkpoint `path`.
 
     Settings that did not exist when the checkpoint was written default to char-rnn's values. Settings in
-    `REMOVED` are ignored.
-
-    Raises
-    ------
-    MinicharError
-        If the settings are missing or corrupted.
+    `REMOVED` are ignored. Missing or corrupted settings raise a `MinicharError`.
     """
     try:
         stored = ORIGINAL.to_json() | {"recipe": ""} | model.details["settings"]

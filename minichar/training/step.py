@@ -26,39 +26,14 @@ from minichar.training.team import ALONE, Team
 
 
 class TrainingStep:
-    """A training step for one model.
+    """A training step for one model, which is trained in place.
 
-    Parameters
-    ----------
-    model : CharRNN
-        Trained in place. With `Settings.ema`, the model's weights are a running average of `theta`.
-    T, B : int
-        Number of time steps and number of sequences in a chunk. `B` includes the sequences of all processes.
-    settings : Settings
-    team : Team, optional
-        The processes among which the sequences are divided.
-
-    Attributes
-    ----------
-    streams : slice
-        The sequences that this process trains on.
-    theta : Parameters
-        The weights being trained.
-    averages : bool
-        Whether the model's weights are a running average of `theta`.
-    loss : array, ()
-        Mean loss of the last chunk before its update, in nats per character, on the device.
-    total : array, ()
-        Sum of the losses since the last evaluation.
-    worst : array, ()
-        Largest loss so far.
-    limit : array, ()
-        If the loss exceeds this limit or is NaN, the parameters are not updated, so that the first
-        invalid parameter can still be identified.
+    A chunk has T time steps of B sequences, including those of all processes in `team`. With `Settings.ema`,
+    the model's weights are a running average of `theta`, the weights being trained.
     """
 
     def __init__(self, model: CharRNN, T: int, B: int, settings: Settings, team: Team = ALONE) -> None:
-        self.team, self.streams = team, team.streams(B)
+        self.team, self.streams = team, team.streams(B)  # the sequences that this process trains on
         own = self.streams.stop - self.streams.start
         self.share = own / B
         self.theta, self.mean, self.averages = model.parameters, model.parameters.flat, settings.ema > 0
@@ -76,9 +51,11 @@ class TrainingStep:
         self.learning_rate = self.backend.zeros((), parameters.dtype)
         self.decay = self.backend.zeros((), parameters.dtype)
         self.follow = self.backend.fuse(follow)
-        self.loss = self.backend.zeros((), "float64")
-        self.total = self.backend.zeros((), "float64")
-        self.worst = self.backend.zeros((), parameters.dtype)
+        self.loss = self.backend.zeros((), "float64")  # of the last chunk before its update, per character
+        self.total = self.backend.zeros((), "float64")  # sum of the losses since the last evaluation
+        self.worst = self.backend.zeros((), parameters.dtype)  # largest loss so far
+        # If the loss exceeds the limit or is NaN, the parameters are not updated, so that the first invalid
+        # parameter can still be identified.
         self.limit = self.backend.zeros((), parameters.dtype)
         self.limit[...] = float(np.finfo(parameters.dtype).max)
         self.mixed = ScheduledSampling(self.chunk[0], settings.ss_feed, self.backend)
@@ -110,13 +87,9 @@ class TrainingStep:
     ) -> None:
         """Train on one chunk. Each process passes only its own sequences.
 
-        Parameters
-        ----------
-        inputs, targets : array of int, (T, B), on the host
-        generator : Uniform
-            Used to draw the masks for scheduled sampling and dropout. With several processes, a `ColumnsOf`.
-        keep : array of bool, (T, B), on the host, optional
-            False where the states are reset before a step. Pass `keep` for all chunks of a run, or for none.
+        The inputs, the targets and `keep`, each ``(T, B)``, are on the host. `keep` is False where the states
+        are reset before a step; pass it for all chunks of a run, or for none. `generator` draws the masks for
+        scheduled sampling and dropout. With several processes, it is a `ColumnsOf`.
         """
         self.chunk[...] = self.backend.to_device(np.stack([inputs, targets]))
         if keep is not None:

@@ -28,12 +28,8 @@ POLL = 0.002
 class Team:
     """A team of one process. The subclass `Ranks` supports several processes.
 
-    Attributes
-    ----------
-    rank : int
-        Index of this process. Rank 0 prints output and saves checkpoints.
-    size : int
-        Number of processes.
+    `rank` is the index of this process, of which there are `size`. Rank 0 prints output and saves
+    checkpoints.
     """
 
     rank, size = 0, 1
@@ -41,10 +37,7 @@ class Team:
     def streams(self, B: int) -> slice:
         """Return the slice of the B streams that this rank trains on.
 
-        Raises
-        ------
-        MinicharError
-            If there are fewer streams than ranks.
+        Raises a `MinicharError` if there are fewer streams than ranks.
         """
         if self.size > B:
             raise MinicharError(
@@ -92,10 +85,7 @@ ALONE = Team()
 class Ranks(Team):
     """The ranks of an MPI job.
 
-    Parameters
-    ----------
-    comm : mpi4py.MPI.Comm
-        All ranks must call the same methods in the same order.
+    All ranks must call the same methods in the same order. `comm` is an ``mpi4py.MPI.Comm``.
     """
 
     def __init__(self, comm: Any) -> None:

@@ -21,13 +21,9 @@ def read_corpus(settings: Settings, team: Team = ALONE) -> Corpus:
     """Read the texts specified by the settings.
 
     The vocabulary contains the characters of all texts. With `min_freq`, it contains those that are frequent
-    in the training text, and the unknown token replaces all others.
-
-    Raises
-    ------
-    MinicharError
-        If a text cannot be read (see `load_corpus`), if the texts have too many distinct characters, or if
-        the ranks read different texts, for example because each rank reads from its own disk.
+    in the training text, and the unknown token replaces all others. Raises a `MinicharError` if a text cannot
+    be read (see `load_corpus`), if the texts have too many distinct characters, or if the ranks read
+    different texts, for example because each rank reads from its own disk.
     """
     corpus = _read(team, settings.data, settings.encoding, settings.min_freq)
     frequent = corpus.vocabulary if settings.min_freq else None
@@ -105,11 +101,7 @@ def lay_out(corpus: Corpus, settings: Settings, with_resets: bool = True) -> Spl
     """Split the text into chunks according to the settings, by default with state resets.
 
     A validation text in its own file is laid out with the same B and T, which are reduced if it is short.
-
-    Raises
-    ------
-    MinicharError
-        If a text is too short.
+    Raises a `MinicharError` if a text is too short.
     """
 
     def split(text: Corpus, B: int, T: int) -> Split:
@@ -149,11 +141,8 @@ def what_is_left_out(corpus: Corpus, split: Split) -> str:
 def lay_out_to_train(corpus: Corpus, settings: Settings) -> Split:
     """Like `lay_out`, but check that the settings suit the text.
 
-    Raises
-    ------
-    MinicharError
-        If a text is too short, if `reset_on` does not occur in the training text, or if there would be two
-        test texts: a file, and a part of the training text.
+    Raises a `MinicharError` if `reset_on` does not occur in the training text, or if there would be two test
+    texts: a file, and a part of the training text.
     """
     if settings.test and (rest := round(1 - sum(settings.fractions), 6)) > 0:
         raise MinicharError(

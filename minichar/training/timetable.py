@@ -16,36 +16,15 @@ RESERVED = 0.25
 
 
 class Timetable:
-    """The schedule of a training run, with `per_epoch` steps per epoch: evaluations and early stopping.
-
-    Attributes
-    ----------
-    total : int
-        Maximum number of training steps.
-    limit : float
-        Time limit in seconds; infinite if there is none.
-    now : float
-        Seconds since the start of the clock, updated before each step and during evaluations. All processes
-        of a run use the same value.
-    lap : float
-        Seconds since the previous update of `now`; during an evaluation, the duration of a chunk.
-    evaluation : float
-        Seconds that a step, an evaluation and saving its checkpoint take in total: as measured last time or,
-        before the first evaluation, as estimated from the speed of training.
-    saving : float
-        Part of `evaluation` after the losses are known.
-    warmup : int
-        Number of steps during which the learning rate rises.
-    since_best : int
-        Number of evaluations since the one with the lowest validation loss, excluding those during warm-up.
-    """
+    """The schedule of a training run, with `per_epoch` steps per epoch: evaluations and early stopping."""
 
     def __init__(self, settings: Settings, per_epoch: int, val_chunks: int) -> None:
         self.settings, self.per_epoch, self.val_chunks = settings, per_epoch, val_chunks
-        self.limit = 60 * settings.max_time or inf
-        self.total = max(1, round(settings.max_epochs * per_epoch))
-        self.warmup = round(settings.warmup * self.total)
-        self.since_best, self.pause = 0, AUTOMATIC
+        self.limit = 60 * settings.max_time or inf  # in seconds
+        self.total = max(1, round(settings.max_epochs * per_epoch))  # maximum number of training steps
+        self.warmup = round(settings.warmup * self.total)  # number of steps in which the learning rate rises
+        self.since_best = 0  # evaluations since the one with the lowest loss, except during warm-up
+        self.pause = AUTOMATIC
         self.begin()
 
     def begin(self, iteration: int = 0, started: float | None = None) -> None:
@@ -55,7 +34,12 @@ class Timetable:
         """
         self.begun = monotonic() if started is None else started
         self.first, self.steps, self.measured = iteration, 0, False
+        # Seconds since the start of the clock, updated before each step and during evaluations. All processes
+        # of a run use the same value. `lap` is the time since the previous update: that of a chunk.
         self.now = self.lap = self.first_step_end = self.evaluated_at = self.saved_at = 0.0
+        # Seconds that a step, an evaluation and saving its checkpoint take in total: as measured last time
+        # or, before the first evaluation, as estimated from the speed of training. `saving` is the part
+        # after the losses are known.
         self.evaluation = self.saving = 0.0
 
     def elapsed(self) -> float:

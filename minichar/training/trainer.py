@@ -31,7 +31,7 @@ from minichar.history import LARGEST, History
 from minichar.model import CharRNN
 from minichar.text.batches import Chunks, Split
 from minichar.text.ngram import yardstick_of
-from minichar.training.evaluation import Chunk, Evaluation, Measurement, evaluate
+from minichar.training.evaluation import Evaluation, Measurement, evaluate, until
 from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
 from minichar.training.saving import Saver
 from minichar.training.schedules import rates
@@ -51,34 +51,12 @@ HEADER_BYTES = 20_000
 
 
 class Trainer:
-    """A training run of one model on one text.
+    """A training run of one model on one text. The model is trained in place.
 
-    Parameters
-    ----------
-    model : CharRNN
-        Trained in place.
-    split : Split
-        Chunks for training and validation.
-    settings : Settings
-    origin : dict
-        ``path`` and ``digest`` of the training text and, under ``val`` and ``test``, of texts in separate
-        files. Stored in checkpoints so that changes to the texts are detected when the run is resumed.
-    run_id : str
-        Identifies the run in its checkpoints (`minichar.checkpoints.choosing.Record`).
-    resumed : TrainingState, optional
-        The state to resume from, including the streams of all processes.
-    team : Team, optional
-        The processes that train together.
-
-    Attributes
-    ----------
-    train, val : Chunks
-        The training and validation chunks of this process's streams. `val` has at most
-        `Settings.max_val_chunks` chunks, which are the same at each evaluation.
-    yardstick : Yardstick or None
-        The best n-gram model on `val`, if it was measured. Stored in checkpoints.
-    is_saved : bool
-        Whether all progress so far has been saved or is being saved.
+    `origin` contains the ``path`` and ``digest`` of the training text and, under ``val`` and ``test``, of
+    texts in separate files. It is stored in checkpoints so that changes to the texts are detected when the
+    run is resumed. `run_id` identifies the run in its checkpoints (`minichar.checkpoints.choosing.Record`).
+    `resumed` is the state to resume from, including the streams of all processes in `team`.
     """
 
     def __init__(
@@ -96,14 +74,16 @@ class Trainer:
         self.origin, self.run_id = origin, run_id
         self.backend = model.parameters.backend
         self.step = TrainingStep(model, split.T, split.B, settings, team)
+        # The chunks of this process's streams. Each evaluation uses the same ones.
         self.train, self.val = split.train.of(self.step.streams), split.val.of(self.step.streams)
         if settings.max_val_chunks > 0:
-            self.val = self.val.first(settings.max_val_chunks)
+            self.val = self.val.part(0, settings.max_val_chunks)
         self.measure = Measurement(model.network(split.T, len(self.train.streams)))
         # Separate from the generators for weights and samples, so that training does not depend on them.
         self.generator = self.backend.uniform(settings.seed, 1)
         if team.size > 1:
             self.generator = ColumnsOf(self.generator, self.step.streams, split.B, self.backend.zeros)
+        # The best n-gram model on `val`, if it was measured. Stored in checkpoints.
         self.yardstick = yardstick_of(model.details) if resumed else None
         self.earlier_seconds = model.seconds if resumed else 0.0  # None: an older version did not measure it
         # The settings are needed to generate text before the first checkpoint is saved.
@@ -113,7 +93,7 @@ class Trainer:
         self.learned = 0
         self.history = History()
         self.saver = Saver(settings.checkpoint_dir, settings.run_name, settings.keep, self._write)
-        self.stopping = self.is_saved = False
+        self.stopping = self.is_saved = False  # `is_saved`: all progress so far is saved or is being saved
         self.timetable = Timetable(settings, len(split.train), len(self.val))
         if resumed is not None:
             self.restore(resumed)
@@ -121,10 +101,7 @@ class Trainer:
     def restore(self, resumed: TrainingState) -> None:
         """Restore a training state. Each process restores the recurrent states of only its own streams.
 
-        Raises
-        ------
-        MinicharError
-            If the state does not match the model or is corrupted.
+        Raises a `MinicharError` if the state does not match the model or is corrupted.
         """
         progress, step, to_device = resumed.progress, self.step, self.backend.to_device
         if resumed.state.shape != self.model.config.state_shape(self.split.B):
@@ -185,10 +162,8 @@ class Trainer:
     def run(self, started: float | None = None) -> Iterator[Event]:
         """Train and yield events until `max_epochs`, `patience`, `max_time` or `stop` ends the run.
 
-        Parameters
-        ----------
-        started : float, optional
-            The time from which `max_time` counts, as measured by `time.monotonic`. The default is now.
+        `started` is the time from which `max_time` counts, as measured by `time.monotonic`. The default is
+        now.
 
         Raises
         ------
@@ -277,13 +252,7 @@ class Trainer:
         )
 
     def look(self, loss: Array) -> float:
-        """Copy a loss to the host and check it.
-
-        Raises
-        ------
-        MinicharError
-            If the loss is not finite or has exploded.
-        """
+        """Copy a loss to the host, and raise a `MinicharError` if it is not finite or has exploded."""
         value = float(self.backend.to_host(loss))
         self.check(value)
         return value
@@ -304,7 +273,7 @@ class Trainer:
             if not complete:
                 val, shortened = None, val
             elif not self.is_late():
-                fit, complete = self.evaluate(self.train.first(len(self.val)))
+                fit, complete = self.evaluate(self.train.part(0, len(self.val)))
                 fit = fit if complete else None
         evaluated = Evaluated(
             self.iteration,
@@ -323,29 +292,14 @@ class Trainer:
     def evaluate(self, chunks: Chunks) -> tuple[Evaluation, bool]:
         """Evaluate the model from a zero state, without changing the training state.
 
-        Each process evaluates its own streams.
-
-        Returns
-        -------
-        Evaluation
-            The result of all processes, on the chunks that were evaluated before time ran out: at least one.
-        bool
-            Whether these are all chunks.
+        Returns the result of all processes, each of which evaluates its own streams, on the chunks that were
+        evaluated before time ran out (at least one), and whether these are all chunks.
         """
-        complete = True
-
-        def until_late() -> Iterator[Chunk]:
-            nonlocal complete
-            for k, chunk in enumerate(chunks):
-                if k > 0 and self.is_late():
-                    complete = False
-                    return
-                yield chunk
-
         self.measure.network.reset()
-        own = evaluate(self.measure, until_late())
+        own = evaluate(self.measure, until(self.is_late, chunks))
         loss, first, last = self.team.mean(self.step.share, own.loss, own.first, own.last)
-        return Evaluation(loss, first, last, round(own.characters / self.step.share)), complete
+        characters = round(own.characters / self.step.share)
+        return Evaluation(loss, first, last, characters), own.characters == chunks.streams[:, 1:].size
 
     def is_late(self) -> bool:
         """Return whether an evaluation must end now because of the time limit (`Timetable.is_late`)."""

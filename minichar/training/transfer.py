@@ -1,7 +1,11 @@
 """Copy the weights of a trained model to a model with a different vocabulary."""
 
+from minichar.errors import listed
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
+
+SHOWN = 20
+"""Maximum number of characters listed in a note."""
 
 
 def copy_weights(old: CharRNN, new: CharRNN) -> None:
@@ -32,19 +36,17 @@ def copy_weights(old: CharRNN, new: CharRNN) -> None:
 
 def vocabulary_notes(old: Vocabulary, new: Vocabulary) -> list[str]:
     """Return notes on the characters added to and removed from a model's vocabulary."""
+
+    def shown(characters: list[str]) -> str:
+        return listed([*map(repr, characters[:SHOWN])], len(characters))
+
     notes = []
     fresh = [character for character in new.characters if character not in old]
     gone = [character for character in old.characters if character not in new]
     if fresh:
-        notes.append(f"characters new to the model, initialised randomly ({len(fresh)}): {listed(fresh)}")
+        notes.append(f"characters new to the model, initialised randomly ({len(fresh)}): {shown(fresh)}")
     if new.unknown and not old.unknown:
         notes.append("the unknown token is new to the model and is initialised randomly")
     if gone:
-        notes.append(f"characters removed because they are not in the text ({len(gone)}): {listed(gone)}")
+        notes.append(f"characters removed because they are not in the text ({len(gone)}): {shown(gone)}")
     return notes
-
-
-def listed(names: list[str], most: int = 20) -> str:
-    """Return the first `most` names, quoted, followed by the number of remaining names, if any."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return " ".join(map(repr, names[:most])) + more

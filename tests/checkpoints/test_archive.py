@@ -13,7 +13,6 @@ from minichar.checkpoints import archive as archive_module
 from minichar.checkpoints.archive import open_archive, write_archive
 from minichar.checkpoints.stored_zip import LimitedFile
 from minichar.errors import MinicharError
-from minichar.files import check_directory
 
 HEADER = {"format": "toy", "numbers": [1, 2.5, None], "text": "é汉𝄞"}
 ARRAYS = {"a": np.arange(6.0).reshape(2, 3), "b.c": np.array([], dtype="float32"), "n": np.array(7)}
@@ -311,34 +310,6 @@ def test_a_failed_flush_or_rename_leaves_the_old_file_unchanged(path, monkeypatc
         write_archive(path, {}, {})
     assert path.read_bytes() == before
     assert os.listdir(path.parent) == ["toy.npz"]
-
-
-def test_the_new_file_is_complete_and_flushed_before_the_rename(path, monkeypatch):
-    before = path.read_bytes()
-    calls = []
-    rename, flush = os.replace, os.fsync
-
-    def watch(source, target):
-        assert path.read_bytes() == before
-        assert read_all(source)[0] == {"new": True}
-        calls.append("rename")
-        rename(source, target)
-
-    monkeypatch.setattr(os, "replace", watch)
-    monkeypatch.setattr(os, "fsync", lambda descriptor: (calls.append("flush"), flush(descriptor)))
-    write_archive(path, {"new": True}, ARRAYS)
-    assert calls[:2] == ["flush", "rename"]
-
-
-def test_a_file_instead_of_the_directory_is_an_error(tmp_path):
-    (tmp_path / "cv").write_text("a file")
-    for write in (
-        lambda: write_archive(tmp_path / "cv" / "x.npz", {}, {}),
-        lambda: check_directory(tmp_path / "cv", 0),
-    ):
-        with pytest.raises(MinicharError, match=r"cannot write .*: (it is not a directory|Not a directory)"):
-            write()
-    assert (tmp_path / "cv").read_text() == "a file"
 
 
 @pytest.mark.parametrize(

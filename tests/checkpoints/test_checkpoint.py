@@ -224,11 +224,14 @@ def test_weights_with_unsupported_or_different_dtypes_are_rejected(forge, dtype)
         ("state", np.zeros(3)),
         ("mean_square", "float32"),
         ("theta", "int64"),
+        ("theta", np.zeros(3)),
+        ("theta", np.float64("nan")),
     ],
 )
 def test_a_training_state_that_does_not_match_the_model_is_rejected(forge, name, value):
     def change(header, arrays):
-        arrays[name] = arrays["mean_square"].astype(value) if isinstance(value, str) else value
+        m = arrays["mean_square"]
+        arrays[name] = m.astype(value) if isinstance(value, str) else m + value if value.ndim == 0 else value
 
     with pytest.raises(MinicharError, match="its training state does not match its model"):
         load_training(forge(change))

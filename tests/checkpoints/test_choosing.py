@@ -215,34 +215,23 @@ def refuse(path):
 
 
 @pytest.mark.parametrize(
-    ("run", "name"),
+    ("name", "kind", "run"),
     [
-        ((0.95, 2.06814, False), "lm_lstm_epoch0.95_2.0681.npz"),
-        ((0.3149, None, True), "lm_lstm_epoch0.31_interrupted.npz"),
-        ((2, None, False), "lm_lstm_epoch2.00_unmeasured.npz"),
-        ((50, 1.5, True), "lm_lstm_epoch50.00_1.5000.npz"),
+        ("lm_lstm_epoch0.95_2.0681.npz", 2.0681, ("lstm", 0.95, 2.06814, False)),
+        ("lm_my_own_epoch12.00_10.5000.npz", 10.5, ("my_own", 12, 10.5, True)),
+        ("lm_lstm_epoch0.31_interrupted.npz", "unmeasured", ("lstm", 0.3149, None, True)),
+        ("lm_lstm_epoch2.00_unmeasured.npz", "unmeasured", ("lstm", 2, None, False)),
+        ("lm_lstm_epoch0.31_unmeasured-2.npz", "unmeasured", None),
+        ("lm_my_run_latest.npz", "latest", None),
+        ("lm_my_run_latest-2.npz", "latest", None),
+        ("lm_latest.npz", "other", None),
+        ("lm_lstm_epoch0.95_2.0681.inference.npz", "other", None),
+        ("notes_1.0000.npz", "other", None),
     ],
 )
-def test_the_name_contains_the_epoch_and_loss(run, name):
-    assert checkpoint_path(Path("cv"), "lstm", *run) == Path("cv", name)
-
-
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("lm_lstm_epoch0.95_2.0681.npz", 2.0681),
-        ("lm_my_own_epoch12.00_10.5000.npz", 10.5),
-        ("lm_lstm_epoch0.31_interrupted.npz", "unmeasured"),
-        ("lm_lstm_epoch0.31_unmeasured-2.npz", "unmeasured"),
-        ("lm_my_run_latest.npz", "latest"),
-        ("lm_my_run_latest-2.npz", "latest"),
-        ("lm_latest.npz", "other"),
-        ("lm_lstm_epoch0.95_2.0681.inference.npz", "other"),
-        ("notes_1.0000.npz", "other"),
-    ],
-)
-def test_the_name_tells_the_kind_of_checkpoint_and_its_loss(name, kind):
+def test_the_name_tells_the_kind_of_checkpoint_and_its_loss(name, kind, run):
     path = Path("cv", name)
+    assert run is None or checkpoint_path(Path("cv"), *run) == path
     assert loss_in_name(path) == (kind if isinstance(kind, float) else float("inf"))
     assert is_latest(path) == (kind == "latest")
     assert is_checkpoint(path) == (kind != "other")

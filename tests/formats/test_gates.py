@@ -29,18 +29,6 @@ def odd_cell(monkeypatch):
     return cell
 
 
-def test_rows_have_the_gate_order_of_the_counterpart(make):
-    model = make(model="lstm")
-    weights = dict(model.parameters.items())
-    i, f, o, g = np.split(weights["layer2.W"], 4)  # each (H, H + H + 1)
-    theirs = split(model.config, weights, 2, Counterpart("LSTM", "iofg"))
-    expected = np.concatenate([i, o, f, g])
-    np.testing.assert_array_equal(theirs.W_recurrent, expected[:, :3])
-    np.testing.assert_array_equal(theirs.W_input, expected[:, 3:6])
-    np.testing.assert_array_equal(theirs.b_input, expected[:, 6])
-    np.testing.assert_array_equal(theirs.b_recurrent, 0)
-
-
 @pytest.mark.parametrize("layer", [1, 2])
 def test_matrix_products_can_have_different_gate_orders(odd_cell, layer):
     config = Config(5, "odd", 3, 2)

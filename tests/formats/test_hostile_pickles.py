@@ -26,37 +26,20 @@ def short(text):
     return b"\x8c" + bytes([len(text)]) + text.encode()
 
 
-def chain():
-    """Return an object pickled as ``getattr(getattr(numpy.ndarray, "__class__"), "mro")``."""
-    return Call(getattr, Call(getattr, np.ndarray, "__class__"), "mro")
-
-
 HOSTILE = {
     "os.system": (pickle.dumps(Call(os.system, "touch evil")), r"it refers to '(posix|nt)\.system'"),
-    "eval": (pickle.dumps({"a": Call(eval, "1+1")}), r"refers to 'builtins\.eval'"),
     "eval, protocol 0": (b"c__builtin__\neval\n(S'1+1'\ntR.", r"refers to '__builtin__\.eval'"),
     "inst": (b"(S'touch evil'\nios\nsystem\n.", "opcode INST 'os system'"),
     "obj": (b"(cos\nsystem\nS'touch evil'\no.", r"refers to 'os\.system'"),
-    "getattr": (pickle.dumps(chain()), r"refers to 'builtins\.getattr'"),
     "nested name": (
         b"\x80\x04" + short("numpy") + short("ndarray.__class__") + b"\x93.",
         r"refers to 'numpy\.ndarray\.__class__'",
-    ),
-    "module in the name": (
-        b"\x80\x04" + short("os") + short("path.join") + b"\x93.",
-        r"refers to 'os\.path\.join'",
     ),
     "extension": (b"\x80\x02\x82\x01.", "opcode EXT1"),
     "persistent": (b"Pname\n.", "opcode PERSID"),
     "buffers": (b"\x80\x05\x97.", "opcode NEXT_BUFFER"),
     "new object": (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "opcode NEWOBJ"),
-    "torch": (
-        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.",
-        r"refers to 'torch\._utils\._rebuild_tensor_v2'",
-    ),
-    "cupy's other functions": (b"\x80\x02ccupy\nload\n)R.", r"refers to 'cupy\.load'"),
     "objects": (pickle.dumps(np.array([{}], dtype=object)), "dtype 'O8'"),
-    "text arrays": (pickle.dumps(np.array(["ab"])), "dtype 'U2'"),
     "records": (pickle.dumps(np.zeros(1, dtype="f4,f4")), "dtype 'V8'"),
     "set": (pickle.dumps({1, 2}), "opcode EMPTY_SET"),
     "two lines": (b"\x80\x04" + short("a\nb") + short("c" * 200) + b"\x93.", r"refers to 'a\\nb\.ccc"),

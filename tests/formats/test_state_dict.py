@@ -8,7 +8,7 @@ import pytest
 from converting import convert
 
 import minichar
-from minichar.checkpoints.checkpoint import header_of, save
+from minichar.checkpoints.checkpoint import header_of
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError, Refused
 from minichar.formats.convert import load_model, save_model
@@ -127,15 +127,6 @@ def test_the_vocabulary_can_come_from_a_model(tmp_path, saved, directory):
         convert(own, vocab_from=tmp_path / "missing.txt")
 
 
-def test_float16_weights_are_loaded_as_float32(saved, tensors_in, suffix):
-    model, path = saved(model="gru")
-    small = convert(path, path.with_suffix(suffix), dtype="float16").path
-    assert str(tensors_in(small)["decoder.weight"].dtype) == "torch.float16"
-    back = load_model(small)
-    assert back.parameters.dtype == "float32"
-    np.testing.assert_allclose(back.parameters.flat, model.parameters.flat, rtol=1e-3, atol=1e-6)
-
-
 def test_a_gru_with_the_reset_before_the_matrix_product_is_rejected(saved):
     before, path = saved(model="gru-reset-before")
     title = re.escape(before.config.cell.title)
@@ -162,54 +153,20 @@ def test_notes_mention_what_the_tensors_do_not_contain(saved, suffix):
     assert convert(plain, plain.with_suffix(suffix)).notes == ()
 
 
-def spoil(**changes):
-    def spoil(tensors):
-        for name, change in changes.items():
-            name = name.replace("__", ".")
-            if change is None:
-                del tensors[name]
-            else:
-                tensors[name] = change(tensors.get(name))
-
-    return spoil
-
-
-WRONG = {
-    "missing": (spoil(rnn__bias_hh_l1=None), r"rnn\.bias_hh_l1 is missing"),
-    "extra": (spoil(rnn__weight_hr_l0=lambda _: np.ones(2, "f4")), "weight_hr_l0 is unexpected"),
-    "transposed": (spoil(decoder__weight=lambda w: w.T.copy()), r"has shape \(3, 7\) instead of \(7, 3\)"),
-    "nan": (spoil(decoder__bias=lambda b: b * np.float32("nan")), "decoder.bias has values that are not"),
-    "mixed": (spoil(decoder__bias=lambda b: b.astype("f8")), "dtypes float32, float64"),
-    "integers": (spoil(decoder__bias=lambda b: b.astype("i8")), "dtypes float32, int64"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG.values(), ids=WRONG.keys())
-def test_the_error_for_a_wrong_tensor_contains_its_name(tmp_path, make, case):
-    change, message = case
+def test_the_error_for_a_wrong_tensor_contains_its_name(tmp_path, make):
     tensors, header = parts(make())
-    change(tensors)
-    with pytest.raises(Refused, match=message):
-        read(tensors, header)
-    for suffix in SUFFIXES:
-        path = write(tmp_path / f"wrong{suffix}", tensors, header)
-        with pytest.raises(MinicharError, match=rf"^{path} is not a model that .* can read: .*{message}"):
-            load_model(path)
-
-
-@pytest.mark.parametrize(
-    ("header", "message"),
-    [
-        ("{", "header is not JSON"),
-        ("[1]", "not a JSON object"),
-        ("{}", "no minichar header"),
-        ('{"format": "minichar", "version": 9}', "upgrade minichar"),
-        ('{"format": "minichar", "version": 1}', "incomplete or invalid"),
-    ],
-)
-def test_invalid_headers_are_rejected(make, header, message):
-    with pytest.raises(Refused, match=message):
-        read(parts(make())[0], header)
+    W = tensors["decoder.weight"]
+    for wrong, message in (
+        ({"rnn.bias_hh_l1": None}, r"rnn\.bias_hh_l1 is missing"),
+        ({"rnn.weight_hr_l0": np.ones(2, "f4")}, "weight_hr_l0 is unexpected"),
+        ({"decoder.weight": W.T.copy()}, r"has shape \(3, 7\) instead of \(7, 3\)"),
+        ({"decoder.weight": W * np.float32("nan")}, "decoder.weight has values that are not"),
+    ):
+        changed = {name: array for name, array in (tensors | wrong).items() if array is not None}
+        for suffix in SUFFIXES:
+            path = write(tmp_path / f"wrong{suffix}", changed, header)
+            with pytest.raises(MinicharError, match=rf"^{path} is not a model that .* can read: .*{message}"):
+                load_model(path)
 
 
 @pytest.mark.parametrize(("limit", "unit"), [("CHARACTERS", "characters"), ("VALUES", "values")])
@@ -262,16 +219,6 @@ def test_missing_files_and_directories_are_errors(tmp_path, suffix):
     (tmp_path / f"folder{suffix}").mkdir()
     with pytest.raises(MinicharError, match="cannot read"):
         load_model(tmp_path / f"folder{suffix}")
-
-
-def test_a_weight_too_large_for_float16_is_rejected(make, tmp_path):
-    model = make()
-    model.parameters["layer1.Wx"][0, 0] = 1e6
-    path = tmp_path / "large.npz"
-    save(path, model)
-    with pytest.raises(MinicharError, match=r"layer1\.Wx has values that float16 cannot represent"):
-        convert(path, path.with_suffix(".pt"), dtype="float16")
-    assert os.listdir(tmp_path) == ["large.npz"]
 
 
 def test_the_sum_of_two_float16_biases_does_not_overflow(make):

@@ -101,13 +101,6 @@ def test_the_prime_alone_does_not_complete_a_separator(gpu):
     assert texts(moved(model, gpu), prime="ab") == texts(model, prime="ab")
 
 
-def test_stop_strings_end_each_sample(gpu):
-    model = toy_model()
-    here, _ = texts(model, stop=["ab", "ca"])
-    assert texts(moved(model, gpu), stop=["ab", "ca"]) == (here, None)
-    assert len({len(text) for text in here}) == 3
-
-
 def test_an_error_follows_the_same_characters_as_on_the_cpu(gpu):
     """A character is chosen that another stream reaches before the first stream does, within a block."""
     model, choice = toy_model(), CHOICES[-1]

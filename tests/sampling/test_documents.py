@@ -113,28 +113,3 @@ def test_a_corrupted_or_missing_setting():
     for missing in ({}, [], None, "reset_on"):
         model.details["settings"] = missing
         assert "".join(generate(model, 50)) == text
-
-
-@pytest.mark.parametrize("separator", ["", "aba"])
-def test_a_stream_moves_to_another_batch_at_any_position(separator):
-    """The stream generates the same characters, even if the position is within a separator."""
-    model = model_of(separator)
-
-    def generated(position):
-        stream = Stream([1, 2], Choice(0.9), np.random.default_rng(1), {3: 0, 24: 2})
-        here, there = Streams(model), Streams(model)
-        here.join(stream)
-        there.join(Stream([0], Choice(), np.random.default_rng(2)))
-        there.step()
-        ids = []
-        while stream.length < 32:
-            if len(ids) == position and stream in here.streams:
-                here.move(stream, there)
-            (here if stream in here.streams else there).step()
-            ids += [stream.pending[0]] * (stream.length > len(ids))
-        return ids
-
-    whole = generated(None)
-    assert len(whole) == 32
-    for position in range(32):
-        assert generated(position) == whole

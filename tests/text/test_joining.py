@@ -104,9 +104,11 @@ def test_a_directory_of_other_text_files_is_answered_with_a_command(tmp_path, mo
     )
     subprocess.run(join, shell=True, check=True)
     assert text_of(load_corpus(folder)) == "int a;\n" * 9 + "int b;\n"
-    (folder / "names").mkdir()
+    for name in ("verse", "names", "empty"):
+        (folder / name).mkdir()
+    (folder / "verse" / "input.txt").write_text("text")
     (folder / "input.txt").rename(folder / "names" / "input.txt")
-    assert error_of(folder).endswith("contains no .txt files: choose '-my code/names'")
+    assert error_of(folder).endswith("contains no .txt files: choose '-my code/names' or '-my code/verse'")
 
 
 def test_every_file_is_decoded_separately(folder):

@@ -153,12 +153,6 @@ def test_an_error_at_the_start_is_reported_before_the_rest_is_read(tmp_path, mon
         source.count(np.zeros(CODE_POINTS, np.int64), Counter())
     assert words in str(caught.value)
 
-    def endless(text):
-        raise AssertionError("waited for the digest of the whole text")
-
-    monkeypatch.setattr(Text, "digest", endless)
-    assert words in error_of(written(tmp_path, raw))
-
 
 @pytest.mark.parametrize(
     ("bom", "encoding"),
@@ -246,15 +240,6 @@ def test_the_error_for_a_missing_data_set_contains_the_download_command(tmp_path
     assert "minichar data get" not in error_of(Path("elsewhere/tang300"))
     Path("data/tang300").mkdir(parents=True)
     assert "minichar data get tang300" in error_of(Path("data/tang300/"))
-
-
-def test_a_directory_of_datasets_is_answered_with_their_names(tmp_path):
-    for name in ("verse", "prose"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "input.txt").write_text("text")
-    (tmp_path / "empty").mkdir()
-    choices = f"choose {str(tmp_path / 'prose')!r} or {str(tmp_path / 'verse')!r}"
-    assert error_of(tmp_path).endswith(f"contains no .txt files: {choices}")
 
 
 def test_only_regular_files_are_read(tmp_path):

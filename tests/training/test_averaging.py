@@ -1,11 +1,8 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 from toys import losses_of, take, toy_settings
 
-from minichar.checkpoints.checkpoint import load, load_training, save
-from minichar.errors import MinicharError
+from minichar.checkpoints.checkpoint import load
 from minichar.training.evaluation import Measurement, evaluate
 from minichar.training.start import begin, resume
 
@@ -51,14 +48,3 @@ def test_averaging_can_start_on_resuming(settings_of):
     theta, average = resumed.step.theta.flat, resumed.model.parameters.flat
     expected = first.model.parameters.flat + (theta - first.model.parameters.flat) * (1 - 31 / 40)
     np.testing.assert_allclose(average, expected, rtol=1e-12)
-
-
-@pytest.mark.parametrize("theta", [np.zeros(3), np.float64(np.nan)])
-def test_corrupted_weights_in_training(settings_of, tmp_path, theta):
-    trainer = begin(settings_of(ema=0.9)).trainer
-    take(trainer, 5)
-    model, state = load_training(trainer.saver.last)
-    state.theta = np.broadcast_to(theta, state.theta.shape) if theta.ndim == 0 else theta
-    save(tmp_path / "corrupted.npz", model, state)
-    with pytest.raises(MinicharError, match="its training state does not match its model or is not finite"):
-        load_training(Path(tmp_path / "corrupted.npz"))

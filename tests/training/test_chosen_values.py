@@ -11,7 +11,7 @@ from toys import TEXT, take, toy_settings
 from minichar.errors import MinicharError
 from minichar.training.choose import CHOOSERS, Facts, TimeBudget, choose
 from minichar.training.settings import Settings
-from minichar.training.start import begin, begin_from, resume
+from minichar.training.start import begin, resume
 from minichar.training.text import lay_out
 
 AUTOMATIC = dict.fromkeys([*CHOOSERS, "eval_val_every"])
@@ -185,7 +185,7 @@ def test_all_chosen_values_are_used_and_stored_and_kept_when_the_run_is_resumed(
 def test_values_chosen_for_fine_tuning_are_kept_when_the_run_is_resumed(tmp_path):
     settings = toy_settings(tmp_path, **AUTOMATIC | {"model": "rnn", "rnn_size": 8, "max_epochs": 0.25})
     model = begin(settings).trainer.model
-    trainer = begin_from(settings, model, AUTOMATIC).trainer
+    trainer = begin(settings, model=model, given=AUTOMATIC).trainer
     assert (trainer.settings.warmup, trainer.settings.weight_decay) == (0.1, 0.0)
     list(trainer.run())
     assert [row["iteration"] for row in trainer.history] == [trainer.iterations], "less than an epoch"

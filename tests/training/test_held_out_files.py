@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ranks import on_ranks
 from text_helpers import text_of
 from toys import TEXT, parts, put_together, take, toy_settings
 
@@ -76,14 +75,6 @@ class TestReading:
         corpus = read_corpus(settings_of(val=TEXT[::-1], test=""))  # the texts have the same characters
         assert {Path(text.ids.filename).parent for text in (corpus, corpus.val)} == {text_cache}
 
-    def test_all_ranks_read_the_same_texts(self, settings_of):
-        settings = settings_of()  # writes the texts, so not on each rank
-        found = on_ranks(3, lambda team: read_corpus(settings, team))
-        expected = read_corpus(settings)
-        for corpus in found:
-            assert corpus.digests == expected.digests
-            assert corpus.val.ids.tolist() == expected.val.ids.tolist()
-
 
 class TestChunks:
     def test_all_of_the_data_is_training_text(self, settings_of):
@@ -96,8 +87,8 @@ class TestChunks:
             np.testing.assert_array_equal(chunks.streams.ravel()[: n + 1], text.ids[: n + 1])
         assert split.left_out == sum((len(text) - 1) % 24 for text in (TEXT, VAL))
         assert len(run.trainer.val) == 2 < len(split.val)
-        measured = with_yardstick(run).trainer.yardstick
-        assert measured == yardstick(split.train.streams, split.val.first(2).streams, len(corpus.vocabulary))
+        measured, val = with_yardstick(run).trainer.yardstick, split.val.part(0, 2)
+        assert measured == yardstick(split.train.streams, val.streams, len(corpus.vocabulary))
 
     def test_a_short_file_reduces_the_batch_size_of_both(self, settings_of, tmp_path):
         run = begin(settings_of(val=VAL[:20]))
@@ -140,11 +131,12 @@ class TestResuming:
         runs = {begin(settings_of(val=val)).trainer.run_id for val in (VAL, VAL[::-1], VAL)}
         assert len(runs) == 2
 
-    @pytest.mark.parametrize("name", ["val", "test"])
+    @pytest.mark.parametrize("name", ["data", "val", "test"])
     def test_a_file_that_was_moved(self, stopped, tmp_path, name):
-        (tmp_path / f"{name}.txt").rename(tmp_path / "moved.txt")
-        kind = {"val": "was validated on", "test": "is tested on"}[name]
-        error = rf"{stopped} {kind} '.*{name}\.txt', which does not exist: specify the text with {name}$"
+        file = {"data": "input"}.get(name, name)
+        (tmp_path / f"{file}.txt").rename(tmp_path / "moved.txt")
+        kind = {"data": "was trained on", "val": "was validated on", "test": "is tested on"}[name]
+        error = rf"{stopped} {kind} '.*{file}\.txt', which does not exist: specify the text with {name}$"
         with pytest.raises(MinicharError, match=error):
             resume(stopped, {})
         again = resume(stopped, {name: tmp_path / "moved.txt"}).trainer
@@ -188,7 +180,8 @@ class TestTheEnd:
         """Each evaluation during training has a higher loss than the one before."""
         losses = map(float, count(1))
         monkeypatch.setattr(
-            "minichar.training.trainer.evaluate", lambda *_: Evaluation(next(losses), 1, 1, 24)
+            "minichar.training.trainer.evaluate",
+            lambda measure, chunks: Evaluation(next(losses), 1, 1, sum(chunk[0].size for chunk in chunks)),
         )
         settings = settings_of(reset_on=reset_on, eval_val_every=20)
         run = self.run(settings)

@@ -9,7 +9,7 @@ from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.training import plan as planning
 from minichar.training.cost import NOMINAL, Speed
-from minichar.training.start import begin, begin_from, resume
+from minichar.training.start import begin, resume
 from minichar.training.team import Team
 from minichar.training.text import read_corpus
 
@@ -128,7 +128,7 @@ def test_rank_0_plans_for_all_processes(machine, tmp_path):
 
 def test_fine_tuning_keeps_the_architecture(machine, tmp_path):
     model = begin(toy_settings(tmp_path, LONG, rnn_size=12)).trainer.model
-    run = begin_from(settings_for(tmp_path), model, started=1000.0)
+    run = begin(settings_for(tmp_path), model=model, started=1000.0)
     assert run.trainer.settings.rnn_size == 12
     assert [size for size, _ in machine.sizes] == [12]
     assert seconds(run, SLOWER) == pytest.approx(480, rel=0.01)

@@ -15,15 +15,15 @@ from minichar.training import evaluation
 from minichar.training.evaluation import evaluate_blocks, evaluate_part, evaluate_whole
 from minichar.training.events import Evaluated
 from minichar.training.settings import Settings
-from minichar.training.start import begin, begin_from, resume
+from minichar.training.start import begin, resume
 from minichar.training.step import TrainingStep
 
 T, B = 5, 2
 
 
-@pytest.fixture
-def model():
-    return with_reset_on("a", toy_model("abcd", rnn_size=3))
+@pytest.fixture(params=["a", ""])
+def model(request):
+    return with_reset_on(request.param, toy_model("abcd", rnn_size=3))
 
 
 @pytest.fixture
@@ -49,34 +49,36 @@ def naive_loss(model, inputs, targets, keep):
 
 def naive_losses(model, ids, streams):
     """Return the mean loss of each stream of positions in the text."""
-    return [naive_loss(model, ids[at], ids[at + 1], ids[at] != 0) for at in streams]
+    keep = ids != 0 if model.reset_on else ids >= 0
+    return [naive_loss(model, ids[at], ids[at + 1], keep[at]) for at in streams]
 
 
 class TestEvaluation:
-    """Tests for evaluation. The id of the separator is 0."""
+    """Tests for evaluation. The id of the separator, if there is one, is 0."""
 
     @pytest.mark.parametrize("T", [7, 200])
     def test_the_whole_text(self, model, ids, T):
         wanted = naive_losses(model, ids, [np.arange(150)])
         result = evaluate_whole(model, ids, T, resets=model.resets(ids))
         assert result.loss == pytest.approx(wanted[0], rel=1e-12)
-        assert abs(result.loss - evaluate_whole(model, ids, T).loss) > 1e-6
+        assert (abs(result.loss - evaluate_whole(model, ids, T).loss) > 1e-6) == bool(model.reset_on)
 
     @pytest.mark.parametrize("how", ["columns", "tail"])
     def test_a_part(self, model, ids, how):
         split = split_text(ids, B, T, 0.6, 0.2, how, model.resets(ids))
         positions = split_text(np.arange(151), B, T, 0.6, 0.2, how)
-        for part in ("train", "val"):
+        for part in ("train", "val", "test"):
             streams = [at[:-1] for at in getattr(positions, part).streams]
             result = evaluate_part(model, split, part, "zero")
+            assert result.characters == sum(map(len, streams))
             assert result.loss == pytest.approx(np.mean(naive_losses(model, ids, streams)), rel=1e-12)
 
     def test_a_part_with_the_state_carried_over(self, model, ids):
         split = split_text(ids, B, T, 0.6, 0.2, resets=model.resets(ids))
-        results = [evaluate_part(model, split, part, "carried") for part in ("train", "val")]
-        at = split_text(np.arange(151), B, T, 0.8, 0.2).train.streams[:, :-1]  # both parts
-        both = sum(result.loss * result.characters for result in results) / at.size
-        assert both == pytest.approx(np.mean(naive_losses(model, ids, at)), rel=1e-11)
+        results = [evaluate_part(model, split, part, "carried") for part in ("train", "val", "test")]
+        at = split_text(np.arange(151), B, T, 1, 0).train.streams[:, :-1]  # all parts
+        loss = sum(result.loss * result.characters for result in results) / at.size
+        assert loss == pytest.approx(np.mean(naive_losses(model, ids, at)), rel=1e-11)
 
     @pytest.mark.parametrize("at_a_time", [4, 64])
     def test_blocks(self, model, ids, monkeypatch, at_a_time):
@@ -190,6 +192,6 @@ class TestStart:
     @pytest.mark.parametrize("separator", ["\n", ""])
     def test_a_run_from_other_weights_uses_its_own_setting(self, tmp_path, separator):
         old = with_reset_on("a", toy_model("\n abcd", rnn_size=8))
-        trainer = begin_from(toy_settings(tmp_path, reset_on=separator), old).trainer
+        trainer = begin(toy_settings(tmp_path, reset_on=separator), model=old).trainer
         assert trainer.model.reset_on == separator  # also before the first checkpoint is saved
         assert old.reset_on == "a"

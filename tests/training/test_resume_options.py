@@ -79,13 +79,6 @@ def test_the_error_names_the_copy_of_an_older_default_text(tmp_path, monkeypatch
         resume(path, {})
 
 
-def test_a_training_text_that_was_moved(stopped, tmp_path):
-    (tmp_path / "input.txt").rename(tmp_path / "moved.txt")
-    with pytest.raises(MinicharError, match="does not exist"):
-        resume(stopped, {})
-    assert resume(stopped, {"data": str(tmp_path / "moved.txt")}).trainer.iteration == 10
-
-
 def test_a_completed_run(tmp_path):
     trainer = begin(toy_settings(tmp_path, max_epochs=1)).trainer
     path = list(trainer.run())[-1].path

@@ -1,5 +1,6 @@
 import json
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import get_type_hints
 
@@ -14,48 +15,28 @@ AUTOMATIC = {name for name, default in asdict(Settings()).items() if default is 
 NAN, INF = float("nan"), float("inf")
 
 
-@pytest.mark.parametrize(
-    ("name", "values"),
-    [
-        ("model", ("cnn", "", "auto")),
-        ("rnn_size", (0, -1)),
-        ("num_layers", (0, -1)),
-        ("dropout", (1.0, -0.1, -1, NAN)),
-        ("weight_drop", (1.0, -0.1, NAN)),
-        ("embedding", (-1,)),
-        ("seq_length", (0, -1)),
-        ("batch_size", (0, -50)),
-        ("max_epochs", (0, -1, NAN, 1e16)),
-        ("max_time", (-1, INF)),
-        ("patience", (-1,)),
-        ("eval_val_every", (0, -1)),
-        ("max_val_chunks", (-1,)),
-        ("min_freq", (-1,)),
-        ("learning_rate_decay_after", (-1,)),
-        ("seed", (-1,)),
-        ("sample_every", (-1,)),
-        ("keep", (-1,)),
-        ("start_ss", (-0.1, 1.1, NAN)),
-        ("decay_ss", (-0.1, 1.1, INF)),
-        ("min_ss", (-0.1, 1.1, NAN)),
-        ("grad_clip", (-1.0, NAN, INF)),
-        ("clip_norm", (-1.0, NAN, INF)),
-        ("learning_rate", (0.0, -1e-3, -1.0, NAN, INF)),
-        ("learning_rate_decay", (0.0, -1.0, 1.01, NAN)),
-        ("warmup", (-0.1, -1, 1.0, NAN)),
-        ("decay_rate", (1.0, -0.1, NAN)),
-        ("weight_decay", (-0.1, -1, NAN, INF)),
-        ("ema", (1.0, -0.1, NAN)),
-        ("split", ("rows", "")),
-        ("ss_schedule", ("cosine",)),
-        ("ss_feed", ("beam",)),
-        ("dtype", ("float16", "int32")),
-        ("savefile", ("a/b", "..\\a", "x" * 101, "汉" * 34)),
-        ("title", ("two\nlines", "x" * 101)),
-    ],
-)
-def test_a_value_out_of_range_names_the_option(name, values):
-    for value in values:
+OUT_OF_RANGE = {
+    "rnn_size num_layers seq_length batch_size eval_val_every": (0, -1),
+    "embedding patience max_val_chunks min_freq learning_rate_decay_after seed sample_every keep": (-1,),
+    "dropout weight_drop warmup decay_rate ema": (1.0, -0.1, -1, NAN),
+    "start_ss decay_ss min_ss": (-0.1, 1.1, NAN, INF),
+    "grad_clip clip_norm weight_decay max_time checkpoint_every": (-0.1, -1, NAN, INF),
+    "max_epochs": (0, -1, NAN, 1e16),
+    "learning_rate": (0.0, -1e-3, -1.0, NAN, INF),
+    "learning_rate_decay": (0.0, -1.0, 1.01, NAN),
+    "model": ("cnn", "", "auto"),
+    "split": ("rows", ""),
+    "ss_schedule": ("cosine",),
+    "ss_feed": ("beam",),
+    "dtype": ("float16", "int32"),
+    "savefile": ("a/b", "..\\a", "x" * 101, "汉" * 34),
+    "title": ("two\nlines", "x" * 101),
+}
+
+
+@pytest.mark.parametrize("names", OUT_OF_RANGE)
+def test_a_value_out_of_range_names_the_option(names):
+    for name, value in product(names.split(), OUT_OF_RANGE[names]):
         with pytest.raises(MinicharError, match=f"^{name} is .*; it must be ") as caught:
             Settings(**{name: value})
         flags = caught.value.with_flags

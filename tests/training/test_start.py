@@ -11,7 +11,7 @@ from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.text.ngram import yardstick
 from minichar.training import start
-from minichar.training.start import begin, begin_from, resume, with_yardstick
+from minichar.training.start import begin, resume, with_yardstick
 from minichar.training.transfer import copy_weights
 
 ALPHABET = "abcdefgh \n"
@@ -54,7 +54,7 @@ def test_a_new_run_starts_from_random_weights(tmp_path):
 def test_weights_are_matched_by_character(old, tmp_path):
     """Ids differ between the two vocabularies, so matching by id would fail."""
     settings = toy_settings(tmp_path, ALPHABET * 60, seed=5)
-    run = begin_from(settings, load(tmp_path / "old.npz"))
+    run = begin(settings, model=load(tmp_path / "old.npz"))
     new, fresh = run.trainer.model, begin(replace(settings, **architecture(old))).trainer.model
     assert list(old.vocabulary.encode("ace")) != list(new.vocabulary.encode("ace"))
     for character in "\n aceg":
@@ -74,14 +74,14 @@ def architecture(model):
 
 
 def test_new_and_dropped_characters_are_reported(tmp_path):
-    run = begin_from(toy_settings(tmp_path, ALPHABET * 60, min_freq=2), toy_model("\n aceghxz"))
+    run = begin(toy_settings(tmp_path, ALPHABET * 60, min_freq=2), model=toy_model("\n aceghxz"))
     assert run.notes == (
-        "characters new to the model, initialised randomly (3): 'b' 'd' 'f'",
+        "characters new to the model, initialised randomly (3): 'b', 'd', 'f'",
         "the unknown token is new to the model and is initialised randomly",
-        "characters removed because they are not in the text (2): 'x' 'z'",
+        "characters removed because they are not in the text (2): 'x', 'z'",
     )
     (tmp_path / "input.txt").write_text("".join(map(chr, range(0x4E00, 0x4E00 + 30))) * 20)
-    note = begin_from(toy_settings(tmp_path), toy_model("x")).notes[0]
+    note = begin(toy_settings(tmp_path), model=toy_model("x")).notes[0]
     assert note.startswith("characters new to the model, initialised randomly (30)")
     assert note.endswith(f"{chr(0x4E13)!r} and 10 more")
 
@@ -105,7 +105,7 @@ def test_unknown_ids_are_matched_if_both_vocabularies_have_one():
 def test_the_architecture_is_taken_from_the_checkpoint(old, tmp_path, others):
     """Without common characters, the new model has the same weights except for those of characters."""
     automatic = dict.fromkeys(["model", "embedding", "layer_norm", "tied"])
-    run = begin_from(toy_settings(tmp_path, "ABC" * 100, **automatic | others), load(tmp_path / "old.npz"))
+    run = begin(toy_settings(tmp_path, "ABC" * 100, **automatic | others), model=load(tmp_path / "old.npz"))
     assert architecture(run.trainer.model) == architecture(old)
     assert {name: getattr(run.trainer.settings, name) for name in architecture(old)} == architecture(old)
     layer = "layer2.W"
@@ -117,10 +117,10 @@ def test_an_option_that_contradicts_the_model(tmp_path):
     for name, value in (("rnn_size", 3), ("num_layers", 1), ("model", "gru"), ("embedding", 5)):
         settings = toy_settings(tmp_path, **{name: value})
         with pytest.raises(MinicharError, match=rf"^{name}={value!r} does not match the init_from model"):
-            begin_from(settings, model, [name])
+            begin(settings, model=model, given=[name])
     others = {"dropout": 0.2, "weight_drop": 0.1, "dtype": "float64"}
-    tuned = begin_from(
-        toy_settings(tmp_path, **others, rnn_size=None), model, [*others, "rnn_size"]
+    tuned = begin(
+        toy_settings(tmp_path, **others, rnn_size=None), model=model, given=[*others, "rnn_size"]
     ).trainer.model
     assert (tuned.config.dropout, tuned.config.weight_drop, tuned.parameters.dtype) == (0.2, 0.1, "float64")
 
@@ -130,7 +130,7 @@ def test_only_the_weights_are_taken_from_init_from(tmp_path):
     first = begin(toy_settings(tmp_path)).trainer
     take(first, 20)
     sizes = toy_settings(tmp_path, batch_size=None, seq_length=None, max_epochs=None)
-    run = begin_from(sizes, load(first.saver.saved[-1]))
+    run = begin(sizes, model=load(first.saver.saved[-1]))
     trainer, state = run.trainer, (run.trainer.iteration, run.trainer.first_loss, run.trainer.saver.saved)
     assert (state, len(trainer.history), run.notes) == ((0, None, []), 0, ())
     assert not trainer.step.optimiser.mean_square.any()
@@ -149,7 +149,7 @@ class TestYardstick:
         run = with_yardstick(begin(toy_settings(tmp_path, train_frac=0.7, val_frac=0.3, max_val_chunks=2)))
         split, V = run.trainer.split, len(run.corpus.vocabulary)
         assert len(split.val) > 2
-        expected = yardstick(split.train.streams, split.val.first(2).streams, V)
+        expected = yardstick(split.train.streams, split.val.part(0, 2).streams, V)
         assert run.trainer.yardstick == expected != yardstick(split.train.streams, split.val.streams, V)
 
     def test_it_is_stored_and_measured_once(self, tmp_path, monkeypatch):

@@ -1,7 +1,6 @@
 """Tests that several processes train the same model as one. Threads replace the processes (see `ranks`)."""
 
 from dataclasses import replace
-from hashlib import sha256
 from itertools import count
 from threading import Event, current_thread
 from time import sleep
@@ -11,14 +10,12 @@ import pytest
 from ranks import on_ranks
 from toys import TEXT, history_of, losses_of, toy_settings
 
-import minichar.text.corpus as corpus_module
 import minichar.training.team as team_module
 import minichar.training.trainer as trainer_module
 from minichar.checkpoints.checkpoint import load_training
 from minichar.checkpoints.choosing import Found, newest_in
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
-from minichar.text.datasets import place
 from minichar.text.joining import Text
 from minichar.training import start
 from minichar.training.evaluation import Measurement, evaluate
@@ -84,7 +81,7 @@ def test_evaluations_and_checkpoints_are_those_of_one_process(tmp_path):
         np.testing.assert_allclose(state.state, other.state, rtol=0, atol=1e-9)
         np.testing.assert_allclose(state.theta, other.theta, rtol=0, atol=1e-9)
         network = model.network(together.split.T, together.split.B)
-        loss = evaluate(Measurement(network), together.split.val.first(2)).loss
+        loss = evaluate(Measurement(network), together.split.val.part(0, 2)).loss
         assert loss == pytest.approx(history_of(saved)[-1]["val_loss"], rel=1e-9)
 
 
@@ -231,28 +228,6 @@ def test_rank_0_reads_the_text_first_and_the_others_use_its_cache(tmp_path, text
     found = on_ranks(3, lambda team: (begin(settings, team=team).corpus.ids.tolist(), current_thread()))
     assert encoded == [found[0][1]]
     assert found[0][0] == found[1][0] == found[2][0]
-
-
-def test_rank_0_creates_the_default_text(tmp_path, monkeypatch):
-    created = []
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(corpus_module, "pydocs_text", lambda: TEXT)
-    monkeypatch.setattr(
-        corpus_module, "place", lambda path, text: created.append(current_thread()) or place(path, text)
-    )
-    settings = replace(toy_settings(tmp_path), data=None)
-    threads = on_ranks(3, lambda team: (begin(settings, team=team), current_thread())[1])
-    assert created == threads[:1]
-
-
-def test_ranks_do_not_use_the_cache_of_another_text_of_the_same_size(tmp_path, text_cache):
-    settings, text = toy_settings(tmp_path), TEXT[::-1]
-    begin(settings)
-    (tmp_path / "input.txt").write_text(text, encoding="utf-8")
-    first, second = on_ranks(2, lambda team: begin(settings, team=team).corpus)
-    assert first.digest == second.digest == sha256(text.encode()).hexdigest()
-    np.testing.assert_array_equal(first.ids, second.ids)
-    assert first.vocabulary.decode(first.ids) == text
 
 
 def test_all_ranks_must_read_the_same_text(tmp_path):

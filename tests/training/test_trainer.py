@@ -56,14 +56,16 @@ def test_the_state_is_carried_within_an_epoch_and_reset_at_its_start(trainer_of,
             np.testing.assert_array_equal(state, after[i - 1])
 
 
-def test_the_contents_of_an_evaluation_event(trainer_of):
+@pytest.mark.parametrize("most", [0, 2])
+def test_the_contents_of_an_evaluation_event(trainer_of, most):
     settings = {"eval_val_every": 20, "learning_rate_decay_after": 1, "start_ss": 0.9, "min_ss": 0.5}
     settings |= {"learning_rate": 0.01, "learning_rate_decay": 0.5, "decay_ss": 0.1, "dropout": 0.5}
-    trainer = trainer_of(**settings)
+    trainer = trainer_of(**settings, max_val_chunks=most, train_frac=0.85, val_frac=0.15)
     events = list(trainer.run())
     kinds = [type(event).__name__ for event in events]
     measured = ["Step"] * 20 + ["Evaluated", "Saved"]
-    assert kinds == measured * 3 + ["Step"] * 6 + ["Evaluated", "Saved"]
+    whole, rest = divmod(trainer.iterations, 20)
+    assert kinds == measured * whole + ["Step"] * rest + ["Evaluated", "Saved"]
     losses = [event.loss for event in events if isinstance(event, Step)]
     evaluated = [event for event in events if isinstance(event, Evaluated)]
     ends = [0, *(event.iteration for event in evaluated)]
@@ -73,11 +75,11 @@ def test_the_contents_of_an_evaluation_event(trainer_of):
         assert event.learning_rate == 0.01 * 0.5**e
         assert event.teacher_forcing_ratio == pytest.approx(0.9 - 0.1 * e)
     split = trainer.split
-    assert 1 < len(split.val) < len(split.train)
-    chunks = {"val": split.val, "fit": [split.train[k] for k in range(len(split.val))]}
-    for name, part in chunks.items():
+    assert 3 < len(split.val) < len(split.train)
+    for name, part in (("val", split.val), ("fit", split.train)):
         network = trainer.model.network(split.T, split.B)  # with a zero state
-        assert getattr(evaluated[-1], name) == evaluate(Measurement(network), part)
+        chunks = [part[k] for k in range(most or len(split.val))]
+        assert getattr(evaluated[-1], name) == evaluate(Measurement(network), chunks)
     assert [row["iteration"] for row in trainer.history] == ends[1:]
 
 
@@ -175,25 +177,6 @@ def test_grad_clip_is_applied_before_clip_norm(trainer_of):
     trainer = trainer_of(grad_clip=limit * 6, clip_norm=norm)
     assert trainer.split.T == 6
     np.testing.assert_allclose(first_gradient(trainer), clipped / 2, rtol=1e-4, atol=1e-9)
-
-
-def test_after_a_long_evaluation_the_next_one_is_not_due_at_once(trainer_of, clock):
-    trainer = trainer_of(max_epochs=1, eval_val_every=None)
-    clock.step, clock.chunk = lambda i: 8.0, 100 / len(trainer.val)
-    at = [event.iteration for event in trainer.run() if isinstance(event, Evaluated)]
-    assert at == [16, trainer.iterations], "the first evaluation took 200 s, so the next is due after 1800 s"
-
-
-def test_every_evaluation_uses_the_same_chunks_if_their_number_is_limited(trainer_of):
-    trainer = trainer_of(max_val_chunks=2, eval_val_every=20, train_frac=0.7, val_frac=0.3)
-    split = trainer.split
-    assert len(split.val) > 5
-    for event in trainer.run():
-        if isinstance(event, Evaluated):
-            for name, part in (("val", split.val), ("fit", split.train)):
-                network = trainer.model.network(split.T, split.B)
-                assert getattr(event, name) == evaluate(Measurement(network), [part[0], part[1]])
-    assert len(trainer.history) > 1
 
 
 # A single step
