@@ -276,12 +276,31 @@ def test_functions_to_fill_in_are_graded(tmp_path, process):
     stdout, stderr = child.communicate(timeout=600)
     grades = {
         "rnn_forward": "correct",
-        "rnn_backward": r"result 1( 1)?\n  yours .*\n  expected .*\n  difference .*",
+        "rnn_backward": r"result 1( 1)?\n  yours .*\n  expected .*\n  difference .*\n"
+        r"  called with xp = numpy, dh = .*, cache = \(.*,\)",
         "step_backward": "not written yet",
     }
     for name, grade in grades.items():
         assert re.search(rf"^{name}  {grade}$", stdout, re.MULTILINE), stdout + stderr
     assert child.returncode == 1
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.path.stem)
+def test_functions_to_fill_in_say_what_they_receive_and_return(tmp_path, lesson):
+    names = definitions(lesson.path).get("WRITE", ())
+    assert bool(names) == (lesson.number not in (9, 18))
+    if not names:
+        return
+    write_blank(lesson, tmp_path / "blank.py")
+    blank = ast.parse(source := (tmp_path / "blank.py").read_text(encoding="utf-8"))
+    written = {node.name: node for node in blank.body if isinstance(node, ast.FunctionDef)}
+    for name in names:
+        function = written[name.replace(".", "_")]
+        said = ast.get_docstring(function)
+        assert re.match("Return|Sample|Scale|Clip", said), name
+        received = {argument.arg for argument in function.args.args}
+        assert received - set(re.findall(r"\w+", said)) <= {"xp"}, name
+        assert "xp" not in received or "`xp` is NumPy." in source
 
 
 def halve(g, out):
@@ -315,6 +334,7 @@ def test_results_and_changed_arguments_are_compared(yours, original, problem):
     expected = original(np.array([0.0, 2.0, 4.0]), out=np.zeros(3)) if original is not halve else None
     np.testing.assert_array_equal(result, expected)
     assert grade.problem.startswith(problem), grade.problem
+    assert grade.problem.endswith("\n  called with g = [0. 2. 4.], out = [0. 0. 0.]" if problem else "")
     assert problem or not grade.problem, grade.problem
     assert out.tolist() == ([0, 1, 2] if original is halve else [0, 0, 0]), "changed once, by the original"
 

@@ -120,6 +120,7 @@ def tables(text, n):
 
 
 def probability(x, h, followers):
+    """Return p(x | h). ``followers[h][x]`` is c(hx)."""
     return followers[h][x] / followers[h].total()
 
 
@@ -134,6 +135,7 @@ def mixed(x, h, counted, V):
 
 
 def loss(p):
+    """Return the loss if the character that came next had the probability p."""
     return -log(p)
 
 

@@ -81,6 +81,7 @@ h = 1e-6  # a small change
 
 
 def forward(w):
+    """Return a, y and the loss for the weight w."""
     a = w * x
     y = tanh(a)
     loss = (y - target) ** 2
@@ -88,6 +89,7 @@ def forward(w):
 
 
 def backward(w):
+    """Return dy, da and dw for the weight w."""
     a, y, loss = forward(w)
     dy = 2 * (y - target)  # loss = (y - target)²
     da = dy * (1 - y * y)  # y = tanh(a)

@@ -73,10 +73,12 @@ def slope(w):
 
 
 def central(h):
+    """Return the central difference of f at the weight w, with the step h."""
     return (f(w + h) - f(w - h)) / (2 * h)
 
 
 def one_sided(h):
+    """Return the one-sided difference of f at the weight w, with the step h."""
     return (f(w + h) - f(w)) / h
 
 

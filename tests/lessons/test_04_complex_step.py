@@ -68,6 +68,7 @@ def slope(w):
 
 
 def complex_step(f, w, h=1e-30):
+    """Return the derivative of f at w, with a step of h along the imaginary axis."""
     return f(w + 1j * h).imag / h
 
 

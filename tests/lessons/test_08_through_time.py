@@ -108,12 +108,12 @@ def loss(w_h, w_x):
 
 
 def slope_of_state(h, t, s):
-    """Return dh_t/dh_s."""
+    """Return dh_t/dh_s for s ≤ t. h are the states, from ``h[0]`` to ``h[T]``."""
     return prod(w_h * (1 - h[r] ** 2) for r in range(s + 1, t + 1))
 
 
 def path(h, t, s):
-    """Return the term of dw_h for the loss of step t and the use of w_h at step s."""
+    """Return the term of dw_h for the loss of step t and the use of w_h at step s, given h: 0 if s > t."""
     return dh_above[t - 1] * slope_of_state(h, t, s) * (1 - h[s] ** 2) * h[s - 1] if s <= t else 0.0
 
 
@@ -124,6 +124,7 @@ def path_by_path():
 
 
 def one_pass():
+    """Return dw_h and dw_x."""
     h, dw_h, dw_x, da = states(w_h, w_x), 0.0, 0.0, 0.0
     for t in range(T, 0, -1):
         dh = dh_above[t - 1] + w_h * da  # da is from step t+1, or 0

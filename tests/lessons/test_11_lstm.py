@@ -137,7 +137,7 @@ def step(W, h_prev, c_prev, x):
 
 
 def step_backward(W, s, dh, dc, cache):
-    """Backpropagate through the engine's cell, then through the matrix product."""
+    """Return dh_prev, dc_prev, dx and dW from W, s, dh, dc and the cell's cache, with s = [h_prev; x; 1]."""
     da, dc_prev = lstm.backward(np, dh, dc, cache)
     da = np.concatenate(da)  # (4H, B)
     dh_prev = W[:, :H].T @ da
