@@ -407,7 +407,12 @@ def test_training_in_the_page_computes_what_the_engine_computes(open_page):
 
 def test_training_in_the_page_is_soon_better_than_bigrams(open_page):
     """After 300 steps, its loss is below that of a predictor that has counted all pairs in the text."""
-    found = open_page("train").evaluate("""() => {
+    page = open_page("train")
+    size, length = page.evaluate(
+        "[interactive.maths.train.training.H, document.getElementById('script-text').textContent.trim().length]"
+    )
+    assert f"an LSTM with {size} units, the network of lesson 11, reads {length:,} c" in CAPTIONS["train"]
+    found = page.evaluate("""() => {
       const { Training, bigramLoss } = interactive.maths.train.training;
       const text = document.getElementById("script-text").textContent.trim();
       const [run, begun] = [new Training(text), performance.now()];
@@ -432,7 +437,11 @@ def test_the_page_trains_on_a_pasted_text(open_page):
     figure = page.locator("figure", has=page.locator("#interactive-train"))
     sample, button = figure.locator(".sample"), figure.get_by_role("button").first
     expect(sample).not_to_be_empty()
-    figure.locator("summary").click()
+    tinted = sample.locator("span[style]")
+    assert tinted.count() == 0  # the states of a unit, which are explained below the sample
+    for summary in ("States and settings", "The text: paste your own"):
+        figure.get_by_text(summary, exact=True).click()
+    expect(tinted.first).to_be_visible()
     figure.locator("textarea").fill("too short")
     figure.get_by_role("button", name="Start again").click()
     expect(figure.locator("output")).to_contain_text("at least 200 characters")

@@ -19,7 +19,7 @@ from toys import ONE_THREAD
 from minichar import ngram_loss
 from minichar.cli import course, lessons
 from minichar.cli.blank import Grade, compared, write_blank
-from minichar.cli.course import MARKER, definitions, find_lessons, get_lesson
+from minichar.cli.course import MARKER, definitions, find_lessons, get_lesson, output
 from minichar.cli.lessons import print_story
 from minichar.engine import gru, gru_reset_before, lstm, rnn
 from minichar.errors import MinicharError
@@ -195,7 +195,16 @@ def test_prints_the_lesson_runs_it_and_prints_the_exercise(process, monkeypatch)
     assert re.search(r"^minichar/    .*minichar$", stderr, re.MULTILINE)
 
 
-def test_outputs_are_printed_in_the_text_and_figures_are_left_out(capsys):
+def test_outputs_are_printed_in_the_text_and_figures_are_left_out(capsys, monkeypatch):
+    def write(lesson, name):
+        """Check that the text before an output is printed before it is computed."""
+        before = capsys.readouterr()
+        assert before.out.endswith("Each continues the same prompt:\n\n")
+        assert before.err == "running the_tables_write(), which may train a network for minutes\n"
+        print(before.out, end="")
+        return output(lesson, name)
+
+    monkeypatch.setattr(lessons, "output", write)
     print_story(get_lesson("0"))
     shown = capsys.readouterr().out
     first = shown.index("\n    n = 2: The value ")
