@@ -408,9 +408,8 @@ def test_training_in_the_page_computes_what_the_engine_computes(open_page):
 def test_training_in_the_page_is_soon_better_than_bigrams(open_page):
     """After 300 steps, its loss is below that of a predictor that has counted all pairs in the text."""
     page = open_page("train")
-    size, length = page.evaluate(
-        "[interactive.maths.train.training.H, document.getElementById('script-text').textContent.trim().length]"
-    )
+    size = page.evaluate("interactive.maths.train.training.H")
+    length = len(page.locator("#script-text").text_content().strip())
     assert f"an LSTM with {size} units, the network of lesson 11, reads {length:,} c" in CAPTIONS["train"]
     found = page.evaluate("""() => {
       const { Training, bigramLoss } = interactive.maths.train.training;
@@ -439,7 +438,7 @@ def test_the_page_trains_on_a_pasted_text(open_page):
     expect(sample).not_to_be_empty()
     tinted = sample.locator("span[style]")
     assert tinted.count() == 0  # the states of a unit, which are explained below the sample
-    for summary in ("States and settings", "The text: paste your own"):
+    for summary in ("States, settings and text", "The text: paste your own"):
         figure.get_by_text(summary, exact=True).click()
     expect(tinted.first).to_be_visible()
     figure.locator("textarea").fill("too short")
@@ -513,7 +512,7 @@ def test_the_equations_of_the_step_are_those_of_the_engine(generator):
     _, *forward = STEP["FORWARD"]
     *backward, _ = STEP["BACKWARD"]
     for equations, _ in (*forward, *backward):
-        code = re.sub(r"tanh²(\(\w+\))", r"tanh\1 ** 2", equations.replace("∘", "*"))
+        code = re.sub(r"tanh²(\(\w+\))", r"tanh\1 ** 2", equations.replace("∘", "*").replace("←", "="))
         exec(code.replace("do ", "d_o "), values)
     h, c, cache = lstm.forward(np, a, c_prev)
     da, dc_prev = lstm.backward(np, dh, dc, cache)

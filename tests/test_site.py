@@ -133,7 +133,7 @@ def test_a_lesson_becomes_a_chapter(course, lesson):
         "\n\nIn `minichar/engine/lstm.py`, in `__call__`, change\n\n    return w * x\n\nto",
         f"<summary>The answer</summary>\n\n`test_the_slope` fails: {DW} is 0.\n\n</details>",
         "## What the engine does\n\n`minichar/engine/lstm.py`:\n\n```py\ndef backward(",
-        "\n\nEach box is a test in `tests/lessons/test_07_rnn_step.py`, and its title says what it tests, or ",
+        "\n\nEach box is a test in `tests/lessons/test_07_rnn_step.py`, and its title says what it tests",
         "<summary>Definitions of <code>forward</code>, <code>it_writes</code>",
         "import Linear\n\nx = 2.0\n\n# A comment.\ndef forward(w):\n",
         "<summary>The slope of an RNN is x</summary>\n\n```py\ndef test_the_slope_of_an_rnn_is_x():\n",

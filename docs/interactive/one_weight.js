@@ -72,7 +72,7 @@ interactive.show("one_weight", { forward, backward }, (figure) => {
 
   const w = figure.slider("w", { min: -2, max: 2, step: 0.001, value: 0.4 });
   const next = () => w.value - eta * backward(w.value).dw;
-  figure.buttons({ "Take a step: w ← w − η dw": () => (w.value = next()) });
+  figure.buttons({ [`Take a step: w ← w − ${eta} dw`]: () => (w.value = next()) });
   figure.readout(() => {
     const { dw } = backward(w.value);
     return [`dw = da · x = ${show(dw / x)} · ${x} = ${show(dw)}, the slope of the loss at w.`];

@@ -32,7 +32,7 @@ interactive.show("train", { network, training }, (figure) => {
   const [train] = figure.buttons({ Train: () => run(!running), "Start again": () => restart(true) });
   figure.pictures.prepend(train.parentElement); // above the pictures, because they are high
   const inside = append(figure.pictures, "details");
-  append(inside, "summary", {}, "States and settings");
+  append(inside, "summary", {}, "States, settings and text");
   inside.addEventListener("toggle", () => figure.update());
   const canvas = append(inside, "canvas", { role: "img", class: "clickable" });
   const units = append(inside, "p", { class: "note" });

@@ -74,12 +74,12 @@ DRAWINGS = {
 """Captions of the drawings in ``docs/figures``."""
 
 AGAIN = {
-    "18_it_writes": "The LSTM of lesson 0's figure: with 64 units, it is between the two networks below, and its "
-    "text is another one, so compare its loss only with the dotted lines. Its settings are those of lesson 1 (the "
-    "learning rate), lesson 8 (gradients through time), lesson 10 (clipping), lesson 11 (the forget bias) and "
-    "lesson 17 (temperature). Try to break it: start again at η = 0.1 without clipping, and ‖g‖ and the first "
-    "losses are higher. Start again without the gradients through time, and after some 60,000 characters, the "
-    "loss falls more slowly. Look for a unit that marks words or sentences.",
+    "18_it_writes": "The LSTM of lesson 0's figure: with 64 units, it is between the two networks below, and "
+    "its text is another one, so compare its loss only with the dotted lines. Its settings are those of "
+    "lesson 1 (the learning rate), lesson 8 (gradients through time), lesson 10 (clipping), lesson 11 (the "
+    "forget bias) and lesson 17 (temperature). Try to break it: start again at η = 0.1 without clipping, and "
+    "‖g‖ and the first losses are higher. Start again without the gradients through time, and after some "
+    "60,000 characters, the loss falls more slowly. Look for a unit that marks words or sentences.",
 }
 """Captions of interactive figures that an earlier chapter has already shown, keyed by the chapter."""
 
@@ -109,8 +109,8 @@ directory, so that your changes to the source take effect. `minichar lessons` li
 `minichar lessons 1` prints one and runs its tests, and `minichar lessons 1 --answer` prints the answer to
 its exercise. Instead of a number, you can use a word, as in `minichar lessons lstm`. To derive a lesson's
 functions yourself, run `minichar lessons 11 --blank`: it writes a file with functions to fill in and, when
-you run it again, shows where your results differ. Only lessons {not_blank} have no functions to fill in. There
-is also a page [for lecturers](lecturers.md).
+you run it again, shows where your results differ. Only lessons {not_blank} have no functions to fill in.
+There is also a page [for lecturers](lecturers.md).
 
 ```{{raw}} html
 <div class="cards">

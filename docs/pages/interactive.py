@@ -62,9 +62,9 @@ INTERACTIVE = {
     "character from the text (blue); otherwise, it reads its own prediction (purple). Lower the ratio: one "
     "wrong prediction leads to another, because each depends on the character read before it.",
     "train": "Press Train: an LSTM with 64 units, the network of lesson 11, reads 20,000 characters of this "
-    "documentation, and its sample changes from noise to words. Its loss falls from that of the uniform model "
-    "to below that of a bigram model; both are defined below. The text is not that of the lessons, so these "
-    "losses are not those below. Lesson 18 explains the settings.",
+    "documentation, and its sample changes from noise to words. Its loss falls from that of the uniform "
+    "model to below that of a bigram model; both are defined below. The text is not that of the lessons, so "
+    "these losses are not those below. Lesson 18 explains the settings.",
     "rmsprop": "Increase η: gradient descent diverges above 0.02. Decrease η: gradient descent makes "
     "hardly any progress in the flat direction. RMSprop moves at the same speed in both directions. Increase "
     "the number of steps: RMSprop reaches the minimum but does not stay there.",

@@ -41,7 +41,7 @@ factor is that of the product times *the other factor*:
 
     h = o ∘ tanh(c)
         do = dh ∘ tanh_c                            with tanh(c) from the forward pass
-        dc = dc + dh ∘ o ∘ (1 - tanh_c ∘ tanh_c)    the dc on the right is from the next step
+        dc ← dc + dh ∘ o ∘ (1 - tanh_c ∘ tanh_c)    the dc on the right is from the next step
 
     c = f ∘ c_prev + i ∘ g
         df, dc_prev = dc ∘ c_prev, dc ∘ f
