@@ -32,7 +32,7 @@ An introduction with `code`:
 
 [figure: gru.svg]
 
-More text (lesson 8)
+More text (lesson 8, arXiv:1506.02078)
 
 [figure: rnn_step]
 
@@ -128,7 +128,8 @@ def test_a_lesson_becomes_a_chapter(course, lesson):
         "# 7. A step\n\n```{index} ! RNN, ! hidden state\n```\n\n*Forward and ",
         f"{DW} backward.*\n\nAn introduction",
         "<td class=comment colspan=1>backward</td></tr>\n</table>\n</div>\n\n```{picture} gru\nOne step of a",
-        "```\n\nMore text ([lesson 8](08_through_time.md))\n\n```{interactive} rnn_step\nDrag ",
+        "```\n\nMore text ([lesson 8](08_through_time.md), [arXiv:1506.02078](https://arxiv.org/abs/1506.02078))\n\n",
+        "```{interactive} rnn_step\nDrag ",
         "```\n\n```{code-block} text\n:class: written\n\nit_writes of 7\n```\n\nis in lesson 9.\n\n## Exer",
         "\n\nIn `minichar/engine/lstm.py`, in `__call__`, change\n\n    return w * x\n\nto",
         f"<summary>The answer</summary>\n\n`test_the_slope` fails: {DW} is 0.\n\n</details>",

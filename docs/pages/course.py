@@ -88,8 +88,8 @@ CODE = re.compile(r"(?:minichar|tests)/[\w/]+\.py|\btest_\w+|(?<=, in )[\w.]+(?=
 """Names in an exercise or its answer: files, tests, and the function to change."""
 CHANGE = re.compile(r"In minichar/(\S+\.py)[^\n]*\n+ {4}(.*)")
 """The file in the package that an exercise changes, and the first line to change."""
-LESSON = re.compile(r"^<.*$|\b[Ll]esson\s(\d+)\b", re.MULTILINE)
-"""References to lessons, and lines of HTML, in which Markdown is not processed."""
+LESSON = re.compile(r"^<.*$|\b[Ll]esson\s(\d+)\b|\barXiv:([\d.]+\d)", re.MULTILINE)
+"""References to lessons and papers, and lines of HTML, in which Markdown is not processed."""
 
 INDEX = """\
 # The course
@@ -356,9 +356,11 @@ def with_code(text: str) -> str:
 
 
 def linked(text: str, lessons: Path) -> str:
-    """Link references such as "lesson 7" to the pages of lessons that exist."""
+    """Link references such as "lesson 7" to the pages of lessons that exist, and papers to arXiv."""
 
     def link(match: re.Match[str]) -> str:
+        if match[2]:
+            return f"[{match[0]}](https://arxiv.org/abs/{match[2]})"
         file = next(lessons.glob(f"test_{match[1]:0>2}_*.py"), None) if match[1] else None
         return f"[{match[0]}]({page_name(file)}.md)" if file else match[0]
 

@@ -50,9 +50,10 @@ INTERACTIVE = {
     "lstm_step": "Scroll, or press Next. The step is built equation by equation, and then run backwards: the "
     "gradients run along the same lines. Point at an equation or at a part of the drawing to see where they "
     "meet. Values are blue, states are green, and gradients are orange.",
-    "lstm": "The first step writes 1 to the cell state. Drag a_f: the forget gate determines how much of "
-    "this value remains after 50 steps, and how much of the gradient of c_50 reaches the first step. Then "
-    "open the input gate with a_i: later steps add to the cell state, but the gradient stays the same.",
+    "lstm": "The first step writes 1 to the cell state, whatever a_i is. Drag a_f: the forget gate "
+    "determines how much of this value remains after 50 steps, and how much of the gradient of c_50 reaches "
+    "the first step. Then open the input gate with a_i: later steps add to the cell state, but the gradient "
+    "stays the same.",
     "gru": "Drag a_z. The update gate interpolates between n and h_prev to give h, and it splits the "
     "gradient in the same proportion. Drag a_r to the left: the reset gate closes, and the candidate no "
     "longer depends on h_prev.",

@@ -82,6 +82,8 @@ def test_lessons_are_numbered_and_fit_a_terminal_and_their_markers_name_function
         source = lesson.path.read_text(encoding="utf-8")
         assert source.count("\n") <= 340, lesson.title
         assert max(map(len, lesson.story.splitlines())) <= 100, lesson.title
+        # A lesson is read in a terminal and on the site.
+        assert not re.search(r"\bsite\b", f"{lesson.story} {lesson.exercise} {lesson.answer}")
         assert len(f"{lesson.title}  {lesson.summary}") <= 100
         marked = re.findall(r"\[output: (\w+)\]", lesson.story)
         assert [name for kind, name in MARKER.findall(lesson.story) if kind == "output"] == marked

@@ -151,6 +151,7 @@ abs() of a complex number is real, so the imaginary part is lost and the compute
 The relative error is 1, or 100%. These tests fail:
 test_the_imaginary_part_is_the_step_times_the_derivative,
 test_a_large_step_has_the_truncation_error_of_lesson_2, test_the_stars_in_the_text_show_the_errors,
-test_a_tiny_step_loses_no_digits and test_the_engine_differentiates_with_respect_to_each_weight_in_turn. A mistake this large is easy to
+test_a_tiny_step_loses_no_digits and
+test_the_engine_differentiates_with_respect_to_each_weight_in_turn. A mistake this large is easy to
 find.
 """
