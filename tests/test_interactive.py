@@ -4,7 +4,7 @@ import re
 import sys
 from collections import Counter
 from functools import cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 from math import log, tanh
 from pathlib import Path
 from runpy import run_path
@@ -528,10 +528,16 @@ PARTS = """() => {
 }"""
 
 
+NAMES = """() => [...document.querySelectorAll("#interactive-lstm_step svg text:not([class=''])")]
+  .filter((name) => getComputedStyle(name).visibility === "visible")
+  .map((name) => [name.textContent, name.getBoundingClientRect()])
+  .map(([words, { left, top, right, bottom }]) => [words.replace("\u200b", ""), left, top, right, bottom])"""
+
+
 def test_the_step_is_built_by_scrolling_and_lit_by_its_equations(open_page):
     page = open_page("lstm_step")
     everything = list(range(1, 15))
-    for n in (3, 7, 8, 14, 5):
+    for n in (3, 7, 8, 5, 14):
         item = page.locator(f"#interactive-lstm_step li[data-step='{n}']")
         item.evaluate("item => scrollBy(0, item.getBoundingClientRect().top + 20 - 0.6 * innerHeight)")
         page.wait_for_function(
@@ -539,6 +545,14 @@ def test_the_step_is_built_by_scrolling_and_lit_by_its_equations(open_page):
         )
         shown = page.evaluate(PARTS)
         assert shown == {"parts": everything[:n], "lit": [n], "equations": everything}
+    found = page.evaluate(NAMES)
+    names = [words for words, *_ in found]
+    for values in ("i f o g c h x cprev hprev", "di df do dg dc dh dx dcprev dhprev"):
+        assert set(values.split()) <= set(names)  # the backward pass also shows the factors of its products
+    assert "dc from the next step" in names
+    for (one, left, top, right, bottom), (other, *corner, end, below) in combinations(found, 2):
+        apart = right <= corner[0] or end <= left or bottom - 3 <= corner[1] or below - 3 <= top
+        assert apart, (one, other)
     page.locator("#interactive-lstm_step li[data-step='2']").focus()
     assert page.evaluate(PARTS)["lit"] == [2]
     page.locator("#interactive-lstm_step g[data-step='1'] rect").hover()

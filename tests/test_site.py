@@ -177,6 +177,23 @@ def test_every_chapter_has_a_figure_and_terms_and_every_drawing_is_in_a_chapter(
     assert drawings == {*course.DRAWINGS}
 
 
+def test_the_drawing_on_a_card_has_neither_words_nor_a_legend(course):
+    legend = '<g id="a-legend_1">\n   <g id="a-line2d_9">\n    <path d="M 1"/>\n   </g>\n'
+    words = '   <text x="1">n</text>\n  </g>\n'
+    svg = f'<svg role="img" aria-label="A">\n  {legend}{words}  <g id="a-axis">\n  </g>\n</svg>'
+    assert course.without_label(svg) == '<svg aria-hidden="true"> <g id="a-axis"> </g> </svg>'
+
+
+def test_the_course_says_which_lessons_have_no_functions_to_fill_in(course, tmp_path):
+    course.OUTPUTS = tmp_path
+    for name in ("09_truncation", "10_vanishing_and_exploding", "18_it_writes"):
+        path = ROOT / "tests" / "lessons" / f"test_{name}.py"
+        source = re.sub(r"^\[output: .*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        (tmp_path / path.name).write_text(source, encoding="utf-8")
+    course.write_course(tmp_path, PACKAGE, tmp_path)
+    assert " Only lessons 9 and 18 have no functions" in " ".join((tmp_path / "index.md").read_text().split())
+
+
 def test_a_lesson_becomes_a_notebook_that_runs_its_tests(docs_pages, lesson):
     script = docs_pages("notebooks").script(lesson)
     # The text in three parts, the exercise and its answer, and two tests; the test of the text is left out.
