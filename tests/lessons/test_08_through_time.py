@@ -37,7 +37,8 @@ of two terms. Start at the last step, where the second term is 0:
     da_t  = dh_t (1 - h_t²)
     dw_h += da_t h_{t-1}                     dw_x += da_t x_t
 
-with dw_h and dw_x initialised to 0. For T = 3, the term of step 2 contains the paths to L_2 and L_3,
+with dw_h and dw_x initialised to 0. For T = 3, the term of step 2 contains two paths, to L_2 and to
+L_3,
 
     da_2 h_1 = (dL_2/dh_2 + dL_3/dh_3 (1 - h_3²) w_h) (1 - h_2²) h_1
 
