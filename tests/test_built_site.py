@@ -90,6 +90,13 @@ def test_landing_page(visit):
     assert page.frames[1].evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_options_are_not_broken_between_their_hyphens(visit):
+    page = visit(SITE.as_uri(), "course/index.html", **PHONE)
+    options = page.locator("article code .pre", has_text="--").all()
+    assert len(options) > 1
+    assert all(option.evaluate("option => option.getClientRects().length") == 1 for option in options)
+
+
 def test_a_model_runs_in_a_page_of_the_site(visit):
     page = visit(SITE.as_uri(), "howto/one-page.html", **PHONE)
     page.locator("iframe").scroll_into_view_if_needed()

@@ -166,7 +166,8 @@ def test_a_lesson_and_its_cell_have_the_same_lines_in_the_same_order(lesson, cel
 
 def statement(line):
     """Return an equation in the lessons' spelling, without the words after it."""
-    return re.split(" {3,}", line.strip().removeprefix("# "))[0].replace(" * ", " ∘ ").replace("1.0", "1")
+    equation = re.split(" {3,}", line.strip().removeprefix("# "))[0]
+    return equation.replace(" * ", " ∘ ").replace("1.0", "1").replace("←", "=")
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem.removeprefix("test_"))

@@ -4,7 +4,7 @@ import re
 import sys
 from collections import Counter
 from functools import cache
-from itertools import pairwise
+from itertools import combinations, pairwise
 from math import log, tanh
 from pathlib import Path
 from runpy import run_path
@@ -407,7 +407,11 @@ def test_training_in_the_page_computes_what_the_engine_computes(open_page):
 
 def test_training_in_the_page_is_soon_better_than_bigrams(open_page):
     """After 300 steps, its loss is below that of a predictor that has counted all pairs in the text."""
-    found = open_page("train").evaluate("""() => {
+    page = open_page("train")
+    size = page.evaluate("interactive.maths.train.training.H")
+    length = len(page.locator("#script-text").text_content().strip())
+    assert f"an LSTM with {size} units, the network of lesson 11, reads {length:,} c" in CAPTIONS["train"]
+    found = page.evaluate("""() => {
       const { Training, bigramLoss } = interactive.maths.train.training;
       const text = document.getElementById("script-text").textContent.trim();
       const [run, begun] = [new Training(text), performance.now()];
@@ -432,7 +436,11 @@ def test_the_page_trains_on_a_pasted_text(open_page):
     figure = page.locator("figure", has=page.locator("#interactive-train"))
     sample, button = figure.locator(".sample"), figure.get_by_role("button").first
     expect(sample).not_to_be_empty()
-    figure.locator("summary").click()
+    tinted = sample.locator("span[style]")
+    assert tinted.count() == 0  # the states of a unit, which are explained below the sample
+    for summary in ("States, settings and text", "The text: paste your own"):
+        figure.get_by_text(summary, exact=True).click()
+    expect(tinted.first).to_be_visible()
     figure.locator("textarea").fill("too short")
     figure.get_by_role("button", name="Start again").click()
     expect(figure.locator("output")).to_contain_text("at least 200 characters")
@@ -504,7 +512,7 @@ def test_the_equations_of_the_step_are_those_of_the_engine(generator):
     _, *forward = STEP["FORWARD"]
     *backward, _ = STEP["BACKWARD"]
     for equations, _ in (*forward, *backward):
-        code = re.sub(r"tanh²(\(\w+\))", r"tanh\1 ** 2", equations.replace("∘", "*"))
+        code = re.sub(r"tanh²(\(\w+\))", r"tanh\1 ** 2", equations.replace("∘", "*").replace("←", "="))
         exec(code.replace("do ", "d_o "), values)
     h, c, cache = lstm.forward(np, a, c_prev)
     da, dc_prev = lstm.backward(np, dh, dc, cache)
@@ -520,10 +528,16 @@ PARTS = """() => {
 }"""
 
 
+NAMES = """() => [...document.querySelectorAll("#interactive-lstm_step svg text:not([class=''])")]
+  .filter((name) => getComputedStyle(name).visibility === "visible")
+  .map((name) => [name.textContent, name.getBoundingClientRect()])
+  .map(([words, { left, top, right, bottom }]) => [words.replace("\u200b", ""), left, top, right, bottom])"""
+
+
 def test_the_step_is_built_by_scrolling_and_lit_by_its_equations(open_page):
     page = open_page("lstm_step")
     everything = list(range(1, 15))
-    for n in (3, 7, 8, 14, 5):
+    for n in (3, 7, 8, 5, 14):
         item = page.locator(f"#interactive-lstm_step li[data-step='{n}']")
         item.evaluate("item => scrollBy(0, item.getBoundingClientRect().top + 20 - 0.6 * innerHeight)")
         page.wait_for_function(
@@ -531,6 +545,14 @@ def test_the_step_is_built_by_scrolling_and_lit_by_its_equations(open_page):
         )
         shown = page.evaluate(PARTS)
         assert shown == {"parts": everything[:n], "lit": [n], "equations": everything}
+    found = page.evaluate(NAMES)
+    names = [words for words, *_ in found]
+    for values in ("i f o g c h x cprev hprev", "di df do dg dc dh dx dcprev dhprev"):
+        assert set(values.split()) <= set(names)  # the backward pass also shows the factors of its products
+    assert "dc from the next step" in names
+    for (one, left, top, right, bottom), (other, *corner, end, below) in combinations(found, 2):
+        apart = right <= corner[0] or end <= left or bottom - 3 <= corner[1] or below - 3 <= top
+        assert apart, (one, other)
     page.locator("#interactive-lstm_step li[data-step='2']").focus()
     assert page.evaluate(PARTS)["lit"] == [2]
     page.locator("#interactive-lstm_step g[data-step='1'] rect").hover()

@@ -32,7 +32,7 @@ An introduction with `code`:
 
 [figure: gru.svg]
 
-More text (lesson 8)
+More text (lesson 8, arXiv:1506.02078)
 
 [figure: rnn_step]
 
@@ -128,11 +128,14 @@ def test_a_lesson_becomes_a_chapter(course, lesson):
         "# 7. A step\n\n```{index} ! RNN, ! hidden state\n```\n\n*Forward and ",
         f"{DW} backward.*\n\nAn introduction",
         "<td class=comment colspan=1>backward</td></tr>\n</table>\n</div>\n\n```{picture} gru\nOne step of a",
-        "```\n\nMore text ([lesson 8](08_through_time.md))\n\n```{interactive} rnn_step\nDrag ",
+        "```\n\nMore text ([lesson 8](08_through_time.md), [arXiv:1506.02078](https://arxiv.org/abs/1506.02078))\n\n",
+        "```{interactive} rnn_step\nDrag ",
         "```\n\n```{code-block} text\n:class: written\n\nit_writes of 7\n```\n\nis in lesson 9.\n\n## Exer",
         "\n\nIn `minichar/engine/lstm.py`, in `__call__`, change\n\n    return w * x\n\nto",
         f"<summary>The answer</summary>\n\n`test_the_slope` fails: {DW} is 0.\n\n</details>",
         "## What the engine does\n\n`minichar/engine/lstm.py`:\n\n```py\ndef backward(",
+        "\n\nEach box is a test in `tests/lessons/test_07_rnn_step.py`, and its title says what it tests",
+        "<summary>Definitions of <code>forward</code>, <code>it_writes</code>",
         "import Linear\n\nx = 2.0\n\n# A comment.\ndef forward(w):\n",
         "<summary>The slope of an RNN is x</summary>\n\n```py\ndef test_the_slope_of_an_rnn_is_x():\n",
         "<summary><code>minichar/engine/lstm.py</code></summary>",
@@ -172,6 +175,23 @@ def test_every_chapter_has_a_figure_and_terms_and_every_drawing_is_in_a_chapter(
         assert "\n\n```{index} ! " in chapter, path.name
         drawings |= {*re.findall(r"^```{picture} (\w+)$", chapter, re.MULTILINE)}
     assert drawings == {*course.DRAWINGS}
+
+
+def test_the_drawing_on_a_card_has_neither_words_nor_a_legend(course):
+    legend = '<g id="a-legend_1">\n   <g id="a-line2d_9">\n    <path d="M 1"/>\n   </g>\n'
+    words = '   <text x="1">n</text>\n  </g>\n'
+    svg = f'<svg role="img" aria-label="A">\n  {legend}{words}  <g id="a-axis">\n  </g>\n</svg>'
+    assert course.without_label(svg) == '<svg aria-hidden="true"> <g id="a-axis"> </g> </svg>'
+
+
+def test_the_course_says_which_lessons_have_no_functions_to_fill_in(course, tmp_path):
+    course.OUTPUTS = tmp_path
+    for name in ("09_truncation", "10_vanishing_and_exploding", "18_it_writes"):
+        path = ROOT / "tests" / "lessons" / f"test_{name}.py"
+        source = re.sub(r"^\[output: .*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        (tmp_path / path.name).write_text(source, encoding="utf-8")
+    course.write_course(tmp_path, PACKAGE, tmp_path)
+    assert " Only lessons 9 and 18 have no functions" in " ".join((tmp_path / "index.md").read_text().split())
 
 
 def test_a_lesson_becomes_a_notebook_that_runs_its_tests(docs_pages, lesson):

@@ -34,7 +34,8 @@ interactive.show("complex_step", { f, slope, complexStep, central, error }, (fig
       { from: -30, to: 0, ticks: [-30, -20, -10, 0], label: "step size h", show: exponent },
       { from: -17, to: 0, ticks: [-16, -12, -8, -4, 0], label: "relative error", show: exponent },
     );
-    const height = (method, exponent) => Y(clamp(Math.log10(error(method(10 ** exponent))), -17, 0));
+    // The error of a correctly rounded result is 0, whose logarithm is not finite.
+    const height = (method, exponent) => Y(clamp(Math.log10(error(method(10 ** exponent))), -16, 0));
     const curve = (method) => range(301, (k) => [X(k / 10 - 30), height(method, k / 10 - 30)]);
     pen.line(curve(central), "faint");
     pen.line(curve(complexStep), "backward");

@@ -23,7 +23,7 @@ function backward(w) {
 interactive.show("one_weight", { forward, backward }, (figure) => {
   const show = fixed(4);
 
-  figure.picture(360, 298, (pen) => {
+  figure.picture(360, 332, (pen) => {
     const { a, y, loss } = forward(w.value);
     const { dy, da, dw } = backward(w.value);
     const columns = [
@@ -43,18 +43,18 @@ interactive.show("one_weight", { forward, backward }, (figure) => {
     columns.forEach(({ at, name, value, gradient, line, local, slope }, k) => {
       pen.text(at, 17, name);
       pen.node(at, 36, show(value), "forward", 58);
-      pen.node(at, 70, show(gradient), "backward", 58);
-      pen.text(at, 96, `d${name}`);
+      pen.node(at, 88, show(gradient), "backward", 58);
+      pen.text(at, 114, `d${name}`);
       if (!line) return;
       const [from, to] = [at + 31, columns[k + 1].at - 31];
       pen.text((from + to) / 2, 17, line, "small forward");
       pen.arrow(from, 36, to, 36, "forward");
-      pen.arrow(to, 70, from, 70, "backward");
-      pen.text((from + to) / 2, 57, `× ${show(slope)}`, "small backward");
-      pen.text((from + to) / 2, 96, local, "small backward");
+      pen.arrow(to, 88, from, 88, "backward");
+      pen.text((from + to) / 2, 66, `× ${show(slope)}`, "small backward");
+      pen.text((from + to) / 2, 130, local, "small backward");
     });
 
-    const frame = [34, 140, 350, 262];
+    const frame = [34, 174, 350, 296];
     const [X, Y] = pen.axes(
       frame,
       { from: -2, to: 2, ticks: [-2, -1, 0, 1, 2], label: "w", show: fixed(0) },
@@ -72,7 +72,7 @@ interactive.show("one_weight", { forward, backward }, (figure) => {
 
   const w = figure.slider("w", { min: -2, max: 2, step: 0.001, value: 0.4 });
   const next = () => w.value - eta * backward(w.value).dw;
-  figure.buttons({ "Take a step: w ← w − η dw": () => (w.value = next()) });
+  figure.buttons({ [`Take a step: w ← w − ${eta} dw`]: () => (w.value = next()) });
   figure.readout(() => {
     const { dw } = backward(w.value);
     return [`dw = da · x = ${show(dw / x)} · ${x} = ${show(dw)}, the slope of the loss at w.`];

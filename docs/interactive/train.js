@@ -29,14 +29,20 @@ interactive.show("train", { network, training }, (figure) => {
   }, "The loss while training, with the losses of bigrams and of the uniform baseline");
 
   const sample = append(figure.pictures, "div", { class: "sample", role: "group", "aria-label": "Sample" });
-  const canvas = append(figure.pictures, "canvas", { role: "img", class: "clickable" });
-  const units = append(figure.pictures, "p", { class: "note" });
+  const [train] = figure.buttons({ Train: () => run(!running), "Start again": () => restart(true) });
+  figure.pictures.prepend(train.parentElement); // above the pictures, because they are high
+  const inside = append(figure.pictures, "details");
+  append(inside, "summary", {}, "States, settings and text");
+  inside.addEventListener("toggle", () => figure.update());
+  const canvas = append(inside, "canvas", { role: "img", class: "clickable" });
+  const units = append(inside, "p", { class: "note" });
+  inside.append(figure.controls, figure.lines);
   figure.painters.push(() => {
     const [{ characters, units: h }, j] = [report, unit.value - 1];
     sample.replaceChildren(...characters.map((character, n) => {
       const element = document.createElement("span");
       element.append(character);
-      if (n < h.length) element.style = tint(h[n][j]);
+      if (inside.open && n < h.length) element.style = tint(h[n][j]);
       return element;
     }));
     canvas.ariaLabel = `State h of ${training.H} units (rows) after each character of the sample (columns)`;
@@ -44,8 +50,6 @@ interactive.show("train", { network, training }, (figure) => {
     drawUnits(canvas, h, j);
   });
 
-  const [train] = figure.buttons({ Train: () => run(!running), "Start again": () => restart(true) });
-  figure.pictures.prepend(train.parentElement); // above the pictures, because they are high
   const eta = figure.slider("learning rate η", {
     min: -3, max: -0.5, step: 0.1, value: -1.7, show: (value) => power(10 ** value),
   });

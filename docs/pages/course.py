@@ -73,13 +73,23 @@ DRAWINGS = {
 }
 """Captions of the drawings in ``docs/figures``."""
 
+AGAIN = {
+    "18_it_writes": "The LSTM of lesson 0's figure: with 64 units, it is between the two networks below, and "
+    "its text is another one, so compare its loss only with the dotted lines. Its settings are those of "
+    "lesson 1 (the learning rate), lesson 8 (gradients through time), lesson 10 (clipping), lesson 11 (the "
+    "forget bias) and lesson 17 (temperature). Try to break it: start again at η = 0.1 without clipping, and "
+    "‖g‖ and the first losses are higher. Start again without the gradients through time, and after some "
+    "60,000 characters, the loss falls more slowly. Look for a unit that marks words or sentences.",
+}
+"""Captions of interactive figures that an earlier chapter has already shown, keyed by the chapter."""
+
 ACRONYMS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU", "rmsprop": "RMSprop"}
 CODE = re.compile(r"(?:minichar|tests)/[\w/]+\.py|\btest_\w+|(?<=, in )[\w.]+(?=, change)")
 """Names in an exercise or its answer: files, tests, and the function to change."""
 CHANGE = re.compile(r"In minichar/(\S+\.py)[^\n]*\n+ {4}(.*)")
 """The file in the package that an exercise changes, and the first line to change."""
-LESSON = re.compile(r"^<.*$|\b[Ll]esson\s(\d+)\b", re.MULTILINE)
-"""References to lessons, and lines of HTML, in which Markdown is not processed."""
+LESSON = re.compile(r"^<.*$|\b[Ll]esson\s(\d+)\b|\barXiv:([\d.]+\d)", re.MULTILINE)
+"""References to lessons and papers, and lines of HTML, in which Markdown is not processed."""
 
 INDEX = """\
 # The course
@@ -89,17 +99,18 @@ it derives every gradient by hand. [The model in one file](../one-file.md) is th
 NumPy: it trains an LSTM and generates text.
 
 Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by
-line, shows the code that implements it, and tests the equations and the numbers. You need to know Python
-and first-year calculus. [Notation](../notation.md) lists the symbols. Each chapter has an interactive
-figure, in which values are blue, gradients are orange and states are green, and ends with an exercise:
-change one line and see which tests fail.
+line, shows the code that implements it, and tests the equations and the numbers. You need to know Python,
+first-year calculus and what a matrix product is. [Notation](../notation.md) lists the symbols. Each chapter
+has an interactive figure, in which values are blue, gradients are orange and states are green, and ends with
+an exercise: change one line and see which tests fail.
 
 To follow along, [install minichar](../start.md), then run `pip install -e '.[test]'` in the same
 directory, so that your changes to the source take effect. `minichar lessons` lists the lessons,
 `minichar lessons 1` prints one and runs its tests, and `minichar lessons 1 --answer` prints the answer to
 its exercise. Instead of a number, you can use a word, as in `minichar lessons lstm`. To derive a lesson's
 functions yourself, run `minichar lessons 11 --blank`: it writes a file with functions to fill in and, when
-you run it again, shows where your results differ. There is also a page [for lecturers](lecturers.md).
+you run it again, shows where your results differ. Only lessons {not_blank} have no functions to fill in.
+There is also a page [for lecturers](lecturers.md).
 
 ```{{raw}} html
 <div class="cards">
@@ -124,7 +135,12 @@ def write_course(lessons: Path, package: Path, folder: Path) -> None:
     paths = sorted(lessons.glob("test_*.py"))
     for path in paths:
         (folder / f"{page_name(path)}.md").write_text(chapter(path, package, kept_output), encoding="utf-8")
-    index = INDEX.format(cards="\n".join(map(card, paths)), entries="\n".join(map(page_name, paths)))
+    not_blank = [path.stem[5:7].lstrip("0") for path in paths if "\nWRITE = " not in path.read_text("utf-8")]
+    index = INDEX.format(
+        cards="\n".join(map(card, paths)),
+        entries="\n".join(map(page_name, paths)),
+        not_blank=" and ".join(not_blank),
+    )
     (folder / "index.md").write_text(index, encoding="utf-8")
     taught = [(lesson, page_name(lesson.path), minutes(lesson)) for lesson in map(read_lesson, paths)]
     (folder / "lecturers.md").write_text(lecturers(taught), encoding="utf-8")
@@ -166,7 +182,8 @@ def thumbnail(lesson: Lesson) -> str:
 
 
 def without_label(svg: str) -> str:
-    """Leave out the words, which are too small on a card, and hide the drawing from screen readers."""
+    """Leave out the words and legends, too small on a card, and hide the drawing from screen readers."""
+    svg = re.sub(r'^( *)<g id="[^"]*legend_.*?^\1</g>\n', "", svg, flags=re.DOTALL | re.MULTILINE)
     svg = re.sub(r"<metadata>.*?</metadata>|<text.*?</text>|\n\s*", " ", svg, flags=re.DOTALL)
     return re.sub(r' role="img" aria-label="[^"]*"', "", svg).replace("<svg", '<svg aria-hidden="true"', 1)
 
@@ -207,12 +224,13 @@ def chapter(path: Path, package: Path, output: Callable[[Lesson, str], str]) -> 
     tests = pieces(source)
     page += [
         "## Tests",
-        f"Each sentence is a test in `tests/lessons/{path.name}`. Run them with `minichar lessons "
+        f"Each box is a test in `tests/lessons/{path.name}`, and its title says what it tests, or contains "
+        f"definitions. Run the tests with `minichar lessons "
         f"{lesson.number}`, or download the chapter as a "
         f"{{download}}`notebook <../notebooks/{page_name(path)}.ipynb>`." + not_shown(body, tests),
     ]
     for test, code in tests:
-        page.append(details(sentence(test.name) if test else "Definitions", fenced(code)))
+        page.append(details(sentence(test.name) if test else defined(code), fenced(code)))
     page.append("## Source files")
     for name in used:
         page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
@@ -234,7 +252,8 @@ def figure(name: str, path: Path) -> str:
     """
     drawing = name.removesuffix(".svg")
     if name in INTERACTIVE:
-        return f"```{{interactive}} {name}\n{typeset(INTERACTIVE[name])}\n```"
+        caption = AGAIN.get(page_name(path), INTERACTIVE[name])
+        return f"```{{interactive}} {name}\n{typeset(caption)}\n```"
     if drawing in DRAWINGS:
         return f"```{{picture}} {drawing}\n{typeset(DRAWINGS[drawing])}\n```"
     names = ", ".join(sorted({*INTERACTIVE, *DRAWINGS}))
@@ -323,6 +342,12 @@ def sentence(name: str) -> str:
     return heading[0].upper() + heading[1:]
 
 
+def defined(code: str) -> str:
+    """Return the heading of code outside tests."""
+    names = re.findall(r"^(?:def|class) (\w+)", code, re.MULTILINE)
+    return f"Definitions of {', '.join(f'`{name}`' for name in names)}" if names else "Definitions"
+
+
 def with_code(text: str) -> str:
     """Format the names of files, tests and functions as code, and typeset symbols outside indented blocks."""
     parts = re.split(f"({BLOCK.pattern})", text, flags=re.MULTILINE)
@@ -331,9 +356,11 @@ def with_code(text: str) -> str:
 
 
 def linked(text: str, lessons: Path) -> str:
-    """Link references such as "lesson 7" to the pages of lessons that exist."""
+    """Link references such as "lesson 7" to the pages of lessons that exist, and papers to arXiv."""
 
     def link(match: re.Match[str]) -> str:
+        if match[2]:
+            return f"[{match[0]}](https://arxiv.org/abs/{match[2]})"
         file = next(lessons.glob(f"test_{match[1]:0>2}_*.py"), None) if match[1] else None
         return f"[{match[0]}]({page_name(file)}.md)" if file else match[0]
 

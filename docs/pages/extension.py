@@ -148,7 +148,9 @@ def shorten_page(app: Sphinx, page: str, template: str, context: dict[str, Any],
     """Remove the role of the sidebar's captions, which are no headings, and the tags of uncoloured code."""
     tree = context.get("furo_navigation_tree", "")
     context["furo_navigation_tree"] = tree.replace(' role="heading"', "")
-    context["body"] = re.sub(r'<span class="[npw]">([^<]*)</span>', r"\1", context.get("body", ""))
+    body = re.sub(r'<span class="[npw]">([^<]*)</span>', r"\1", context.get("body", ""))
+    # An option is not broken between its hyphens. Sphinx makes a span of each word of inline code.
+    context["body"] = re.sub(rf'<span class="pre">(?=--[^<]{{,{SHORT}}}<)', '<span class="pre short">', body)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -23,7 +23,10 @@ FORWARD = (
 )
 BACKWARD = (
     ("do = dh ∘ tanh(c)", "Back through the last line first: the other factor is tanh(c)."),
-    ("dc = dc + dh ∘ o ∘ (1 - tanh²(c))", "c has two uses, so its gradient is a sum."),
+    (
+        "dc ← dc + dh ∘ o ∘ (1 - tanh²(c))",
+        "c has two uses, so its gradient is a sum. The dc on the right is from the next step.",
+    ),
     (
         "df = dc ∘ c_prev ; dc_prev = dc ∘ f",
         "The path along the cell state: a product with f, and no matrix.",
@@ -143,17 +146,20 @@ def forward() -> str:
 
 
 def backward() -> str:
-    """Return the drawing of the backward pass, in which gradients run along the lines of the forward pass."""
+    """Return the drawing of the backward pass, in which gradients run along the lines of the forward pass.
+
+    Its names are beside those of the forward pass, which stay in grey when one drawing lies on the other.
+    """
     drawing = Drawing("The backward pass of an LSTM step: the same lines, run backwards by the gradients")
     wire, box, dot, text = drawing.wire, drawing.box, drawing.dot, drawing.text
     i, f, o, g = GATES.values()
     style, small = "backward", "small backward"
-    text(8, 392, OUTPUT + 4, "dh", f"{style} start")
+    text(8, 392, OUTPUT - 10, "dh", f"{style} start")
     wire(8, style, (RIGHT, OUTPUT), (LAST + 10, OUTPUT))
     wire(8, style, (LAST - 9, OUTPUT), (o, OUTPUT), (o, GATE - 13))
     dot(8, LAST, OUTPUT, "∘")
-    text(8, o + 4, GATE - 20, "do", f"{style} start")
-    text(9, 392, STATE + 4, "dc", f"{style} start")
+    text(8, o - 4, GATE - 20, "do", f"{style} end")
+    text(9, 408, STATE - 12, "dc from the next step", f"{style} end")
     wire(9, style, (RIGHT, STATE), (LAST + 10, STATE))
     wire(9, style, (LAST, OUTPUT - 9), (LAST, TANH + 13))
     wire(9, style, (LAST, TANH - 12), (LAST, STATE + 10))
@@ -165,26 +171,26 @@ def backward() -> str:
     wire(10, style, (f - 9, STATE), (LEFT, STATE))
     wire(10, style, (f, STATE + 9), (f, GATE - 13))
     dot(10, f, STATE, "∘")
-    text(10, 0, STATE - 8, "dc_prev", f"{style} start")
-    text(10, f + 4, GATE - 20, "df", f"{style} start")
+    text(10, 0, STATE - 12, "dc_prev", f"{style} start")
+    text(10, f - 4, GATE - 20, "df", f"{style} end")
     wire(11, style, (SUM, STATE), (SUM, PRODUCT - 10))
     drawing.cross(11, f, PRODUCT)
     drawing.cross(11, g, OUTPUT)
     wire(11, style, (SUM - 9, PRODUCT), (i, PRODUCT), (i, GATE - 13))
     wire(11, style, (SUM + 9, PRODUCT), (g, PRODUCT), (g, GATE - 13))
     dot(11, SUM, PRODUCT, "∘")
-    text(11, i + 4, GATE - 20, "di", f"{style} start")
-    text(11, g + 4, GATE - 20, "dg", f"{style} start")
+    text(11, i - 4, GATE - 20, "di", f"{style} end")
+    text(11, g - 4, GATE - 20, "dg", f"{style} end")
     for gate, x in GATES.items():
         step = 13 if gate == "g" else 12
         box(step, x, GATE, "tanh′" if gate == "g" else "σ′")
         wire(step, style, (x, GATE + 12), (x, MATRIX - 13))
-        text(step, x + 4, GATE + 32, f"da_{gate}", f"{small} start")
+        text(step, x - 4, GATE + 32, f"da_{gate}", f"{small} end")
     box(14, SUM, MATRIX, "Wᵀ @ da", width=250)
-    wire(14, style, (50, MATRIX), (30, MATRIX))
-    text(14, 0, MATRIX - 14, "dh_prev", f"{style} start")
+    wire(14, style, (50, MATRIX), (LEFT, MATRIX))
+    text(14, 0, MATRIX + 20, "dh_prev", f"{style} start")
     wire(14, style, (SUM, MATRIX + 12), (SUM, 290))
-    text(14, SUM, 306, "dx", style)
+    text(14, SUM - 10, 306, "dx", f"{style} end")
     return drawing.svg()
 
 

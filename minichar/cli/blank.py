@@ -7,6 +7,7 @@ original with the same arguments and compare the results. The tests continue wit
 
 import ast
 import inspect
+import reprlib
 import runpy
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -23,12 +24,13 @@ from minichar.errors import MinicharError
 TOLERANCE = 1e-7
 """Largest difference from a correct value, relative to it or, if it is below 1, absolute."""
 EMPTY = ast.parse('raise NotImplementedError("write this function")').body
+UNWRITTEN = "not written yet"
 HEADER = '''\
 """{heading}.
 
 Fill in the functions that raise NotImplementedError. Then run `minichar lessons {number} --blank` again in
 this directory: it calls them with the arguments of the lesson's tests and compares the results with the
-correct ones. `minichar lessons {number}` prints the equations.
+correct ones. `minichar lessons {number}` prints the equations.{xp}
 """
 
 '''
@@ -68,9 +70,11 @@ def write_blank(lesson: Lesson, path: Path) -> None:
         if "." in name:
             (function,) = ast.parse(inspect.getsource(original(known, name))).body
             parts.append(f"\n\n{emptied(function, name.replace('.', '_'))}")
-    header = HEADER.format(heading=lesson.heading, number=lesson.number)
+    body = "\n".join(parts)
+    xp = " `xp` is NumPy." * ("(xp, " in body)
+    header = HEADER.format(heading=lesson.heading, number=lesson.number, xp=xp)
     try:
-        path.write_text(header + "\n".join(parts) + "\n", encoding="utf-8")
+        path.write_text(f"{header}{body}\n", encoding="utf-8")
     except OSError as error:
         raise MinicharError(f"cannot write {path}: {error.strerror}") from error
 
@@ -155,14 +159,14 @@ def compared(yours: Callable[..., Any], original: Callable[..., Any], grade: Gra
         nonlocal running
         if running or grade.problem:  # the reader's function may call the engine's
             return original(*arguments, **options)
-        inputs = [*arguments, *options.values()]
+        inputs, given = [*arguments, *options.values()], shown(original, arguments, options)
         copies = [copied(value) for value in inputs]
         n, result, running = len(arguments), None, True
         grade.calls += 1
         try:
             result = yours(*copies[:n], **dict(zip(options, copies[n:], strict=True)))
         except NotImplementedError:
-            grade.problem = "not written yet"
+            grade.problem = UNWRITTEN
         except (Exception, SystemExit) as error:
             grade.problem = f"{type(error).__name__}: {error}"
         finally:
@@ -173,9 +177,42 @@ def compared(yours: Callable[..., Any], original: Callable[..., Any], grade: Gra
             grade.problem = difference("result", parts(result), parts(expected)) or difference(
                 "argument", *changed
             )
+        if grade.problem not in ("", UNWRITTEN):
+            grade.problem += f"\n  {'called with':12}{given}"
         return expected
 
     return both
+
+
+class Short(reprlib.Repr):
+    """Short descriptions of arguments: long arrays are described by their shapes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxother = 100
+
+    def repr_ndarray(self, array: np.ndarray, level: int) -> str:
+        """Describe an array."""
+        long = array.ndim > 1 or array.size > self.maxlist
+        return f"array {array.shape}" if long else np.array2string(array, precision=4)
+
+    def repr_float(self, number: float, level: int) -> str:
+        """Describe a number."""
+        return f"{number:.4g}"
+
+    repr_float64 = repr_float
+
+    def repr_function(self, function: Callable[..., Any], level: int) -> str:
+        """Describe a function or a module."""
+        return function.__name__
+
+    repr_module = repr_function
+
+
+def shown(function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> str:
+    """Return the arguments of a call with their names."""
+    given = inspect.signature(function).bind(*arguments, **options).arguments
+    return ", ".join(f"{name} = {Short().repr(value)}" for name, value in given.items())
 
 
 def copied(value: Any) -> Any:
@@ -216,5 +253,5 @@ def difference(name: str, yours: Any, expected: Any) -> str:
     with np.errstate(invalid="ignore"):
         apart = yours - expected
     rows = {"yours": yours, "expected": expected, "difference": apart}
-    shown = (f"{word:12}{np.array2string(array.ravel()[:6], precision=4)}" for word, array in rows.items())
-    return "\n  ".join([name, *shown])
+    lines = (f"{word:12}{np.array2string(array.ravel()[:6], precision=4)}" for word, array in rows.items())
+    return "\n  ".join([name, *lines])

@@ -26,7 +26,7 @@ def draw(xp: ModuleType, logits: Array, u: Array) -> Array:
 
 
 def draw_by_weight(xp: ModuleType, weights: Array, u: Array) -> Array:
-    """Sample ids ``(B,)`` with probabilities proportional to the non-negative `weights` ``(V, B)``."""
+    """Sample ids ``(B,)`` in proportion to non-negative `weights` ``(V, B)``, given uniform `u` ``(B,)``."""
     cumulative = weights.cumsum(axis=0)  # (V, B)
     total = cumulative[-1]  # (B,)
     if u.dtype != total.dtype:

@@ -20,7 +20,7 @@ from minichar.engine.registry import register
 
 
 def forward(xp: ModuleType, u: Array, a: Array, h_prev: Array) -> Any:
-    """Compute h from u, a and h_prev. All arrays are ``(H, B)``; u and a contain one array per gate."""
+    """Return h and the cache ``(r, z, n, u_n, h_prev)``. u and a are one ``(H, B)`` each for r, z and n."""
     u_r, u_z, u_n = u
     a_r, a_z, a_n = a
     r, z = sigmoid(xp, a_r + u_r), sigmoid(xp, a_z + u_z)
@@ -30,7 +30,7 @@ def forward(xp: ModuleType, u: Array, a: Array, h_prev: Array) -> Any:
 
 
 def backward(xp: ModuleType, dh: Array, cache: tuple[Array, ...]) -> Any:
-    """Compute du, da and dh_prev (without the gradient through u) from dh."""
+    """Return du, da and dh_prev (without the path through u), given dh and the cache of `forward`."""
     r, z, n, u_n, h_prev = cache
 
     # h = (1 - z) ∘ n + z ∘ h_prev

@@ -23,7 +23,7 @@ EPSILON = 1e-5
 
 
 def forward(xp: ModuleType, mean: Callable[[Array], Array], a: Array) -> tuple[Array, Array]:
-    """Compute â ``(gates, H, B)`` and r ``(gates, 1, B)`` from a."""
+    """Return â ``(gates, H, B)`` and r ``(gates, 1, B)``. ``mean(a)`` is the mean of a over the units."""
     centred = a - mean(a)
     r = 1.0 / xp.sqrt(mean(centred * centred) + EPSILON)
     return centred * r, r
@@ -32,7 +32,7 @@ def forward(xp: ModuleType, mean: Callable[[Array], Array], a: Array) -> tuple[A
 def backward(
     xp: ModuleType, mean: Callable[[Array], Array], da_hat: Array, a_hat: Array, r: Array
 ) -> tuple[Array]:
-    """Compute da from dâ."""
+    """Return ``(da,)``, given dâ as da_hat and what `forward` returned, a_hat and r. mean is as there."""
     return ((da_hat - mean(da_hat) - a_hat * mean(da_hat * a_hat)) * r,)
 
 

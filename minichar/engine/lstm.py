@@ -21,7 +21,7 @@ from minichar.engine.registry import register
 
 
 def forward(xp: ModuleType, a: Array, c_prev: Array) -> Any:
-    """Compute h and c from c_prev and a, which contains one array per gate. All arrays are ``(H, B)``."""
+    """Return h, c and the cache ``(i, f, o, g, c_prev, tanh_c)``. a is a_i, a_f, a_o, a_g, all ``(H, B)``."""
     i, f, o = sigmoid(xp, a[:3])
     g = xp.tanh(a[3])
     c = f * c_prev + i * g
@@ -31,7 +31,7 @@ def forward(xp: ModuleType, a: Array, c_prev: Array) -> Any:
 
 
 def backward(xp: ModuleType, dh: Array, dc: Array, cache: tuple[Array, ...]) -> Any:
-    """Compute da and dc_prev from dh and dc."""
+    """Return ``(da_i, da_f, da_o, da_g)`` and dc_prev, given dh, dc and the cache of `forward`."""
     i, f, o, g, c_prev, tanh_c = cache
 
     # h = o ∘ tanh(c)

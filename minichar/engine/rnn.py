@@ -16,13 +16,13 @@ from minichar.engine.registry import register
 
 
 def forward(xp: ModuleType, a: Array) -> Any:
-    """Compute h ``(H, B)`` from the pre-activation ``a[0]``, which has the same shape."""
+    """Return h ``(H, B)`` and the cache ``(h,)``, given the pre-activation ``a[0]`` of the same shape."""
     h = xp.tanh(a[0])
     return h, (h,)
 
 
 def backward(xp: ModuleType, dh: Array, cache: tuple[Array]) -> Any:
-    """Compute da from dh."""
+    """Return ``((da,),)``, one array for the one gate, given dh and the cache of `forward`."""
     (h,) = cache
 
     # h = tanh(a)

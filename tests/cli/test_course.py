@@ -19,7 +19,7 @@ from toys import ONE_THREAD
 from minichar import ngram_loss
 from minichar.cli import course, lessons
 from minichar.cli.blank import Grade, compared, write_blank
-from minichar.cli.course import MARKER, definitions, find_lessons, get_lesson
+from minichar.cli.course import MARKER, definitions, find_lessons, get_lesson, output
 from minichar.cli.lessons import print_story
 from minichar.engine import gru, gru_reset_before, lstm, rnn
 from minichar.errors import MinicharError
@@ -68,7 +68,7 @@ def backward_lines(module):
 
 @pytest.mark.parametrize(("number", "cell"), [(7, rnn), (11, lstm), (12, gru), (12, gru_reset_before)])
 def test_cell_lessons_quote_the_equations_and_backward_pass_of_the_code(number, cell):
-    story = squeezed(get_lesson(str(number)).story)
+    story = squeezed(get_lesson(str(number)).story).replace("←", "=")
     backward = list(backward_lines(cell))
     assert equations(cell)
     assert backward
@@ -82,6 +82,8 @@ def test_lessons_are_numbered_and_fit_a_terminal_and_their_markers_name_function
         source = lesson.path.read_text(encoding="utf-8")
         assert source.count("\n") <= 340, lesson.title
         assert max(map(len, lesson.story.splitlines())) <= 100, lesson.title
+        # A lesson is read in a terminal and on the site.
+        assert not re.search(r"\bsite\b", f"{lesson.story} {lesson.exercise} {lesson.answer}")
         assert len(f"{lesson.title}  {lesson.summary}") <= 100
         marked = re.findall(r"\[output: (\w+)\]", lesson.story)
         assert [name for kind, name in MARKER.findall(lesson.story) if kind == "output"] == marked
@@ -195,7 +197,16 @@ def test_prints_the_lesson_runs_it_and_prints_the_exercise(process, monkeypatch)
     assert re.search(r"^minichar/    .*minichar$", stderr, re.MULTILINE)
 
 
-def test_outputs_are_printed_in_the_text_and_figures_are_left_out(capsys):
+def test_outputs_are_printed_in_the_text_and_figures_are_left_out(capsys, monkeypatch):
+    def write(lesson, name):
+        """Check that the text before an output is printed before it is computed."""
+        before = capsys.readouterr()
+        assert before.out.endswith("Each continues the same prompt:\n\n")
+        assert before.err == "running the_tables_write(), which may train a network for minutes\n"
+        print(before.out, end="")
+        return output(lesson, name)
+
+    monkeypatch.setattr(lessons, "output", write)
     print_story(get_lesson("0"))
     shown = capsys.readouterr().out
     first = shown.index("\n    n = 2: The value ")
@@ -276,12 +287,31 @@ def test_functions_to_fill_in_are_graded(tmp_path, process):
     stdout, stderr = child.communicate(timeout=600)
     grades = {
         "rnn_forward": "correct",
-        "rnn_backward": r"result 1( 1)?\n  yours .*\n  expected .*\n  difference .*",
+        "rnn_backward": r"result 1( 1)?\n  yours .*\n  expected .*\n  difference .*\n"
+        r"  called with xp = numpy, dh = .*, cache = \(.*,\)",
         "step_backward": "not written yet",
     }
     for name, grade in grades.items():
         assert re.search(rf"^{name}  {grade}$", stdout, re.MULTILINE), stdout + stderr
     assert child.returncode == 1
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.path.stem)
+def test_functions_to_fill_in_say_what_they_receive_and_return(tmp_path, lesson):
+    names = definitions(lesson.path).get("WRITE", ())
+    assert bool(names) == (lesson.number not in (9, 18))
+    if not names:
+        return
+    write_blank(lesson, tmp_path / "blank.py")
+    blank = ast.parse(source := (tmp_path / "blank.py").read_text(encoding="utf-8"))
+    written = {node.name: node for node in blank.body if isinstance(node, ast.FunctionDef)}
+    for name in names:
+        function = written[name.replace(".", "_")]
+        said = ast.get_docstring(function)
+        assert re.match("Return|Sample|Scale|Clip", said), name
+        received = {argument.arg for argument in function.args.args}
+        assert received - set(re.findall(r"\w+", said)) <= {"xp"}, name
+        assert "xp" not in received or "`xp` is NumPy." in source
 
 
 def halve(g, out):
@@ -316,6 +346,7 @@ def test_results_and_changed_arguments_are_compared(yours, original, problem):
     expected = original(np.array([0.0, 2.0, 4.0]), out=np.zeros(3)) if original is not halve else None
     np.testing.assert_array_equal(result, expected)
     assert grade.problem.startswith(problem), grade.problem
+    assert grade.problem.endswith("\n  called with g = [0. 2. 4.], out = [0. 0. 0.]" if problem else "")
     assert problem or not grade.problem, grade.problem
     assert out.tolist() == ([0, 1, 2] if original is halve else [0, 0, 0]), "changed once, by the original"
     both(g, out=out)

@@ -45,7 +45,8 @@ prediction from a shorter context, down to the uniform one (Witten & Bell 1991):
 
     p_n(x | h) = (c(hx) + t(h) p_{n-1}(x | h')) / (c(h) + t(h))
 
-Here h' is h without its first character, t(h) is the number of different characters that followed
+Here h is the n - 1 characters before x (for n = 1, it is empty, and c(h) is the length of the
+text), h' is h without its first character, t(h) is the number of different characters that followed
 h, and p_0 = 1/V. If h never occurred, p_n is p_{n-1}. After `h`, `e` is no longer certain:
 
     p_1 = (4 + 6/6) / (20 + 6) = 0.192      4 of the 20 characters are `e`, and 6 are different
@@ -84,8 +85,8 @@ not help: with 100 distinct characters there are 100⁷ = 1e14 contexts of seven
 The way out is to stop keeping everything. From now on, let h be a *state*, a few hundred numbers
 that are updated at every character, and let training decide what is worth keeping in them. That is
 a recurrent network. Lesson 7 builds one step of it, lesson 11 gives it a memory that lasts, and in
-lesson 18 it writes. These are the losses to beat, on the last tenth of the help text, after
-counting all the rest:
+lesson 18 it writes. These are the losses to beat, on the last tenth of the whole help text, after
+counting all the rest, three times as much text as above:
 
     model           loss
     uniform         4.62
@@ -120,6 +121,7 @@ def tables(text, n):
 
 
 def probability(x, h, followers):
+    """Return p(x | h). ``followers[h][x]`` is c(hx)."""
     return followers[h][x] / followers[h].total()
 
 
@@ -134,6 +136,7 @@ def mixed(x, h, counted, V):
 
 
 def loss(p):
+    """Return the loss if the character that came next had the probability p."""
     return -log(p)
 
 
@@ -193,6 +196,7 @@ def test_the_numbers_in_the_text():
     for n, share in re.findall(r"[Aa]t n = (\d), (\d+)%", " ".join(__doc__.split())):
         assert abs(float(share) / 100 - unknown(int(n))) < 0.03
     assert f"100⁷ = {100**7:.0e} contexts of seven".replace("+", "") in __doc__
+    assert round(0.9 * len(pydocs_text()) / COUNTED) == 3  # "three times as much text as above"
 
 
 def named(x):
@@ -274,8 +278,7 @@ Which tests fail?
 
 ANSWER = """
 With 1 - p, the mean loss after `s` is 0.6 (1 - p) + 0.4 p, which is lowest for p = 1: it pays to
-claim that `h` is certain. The logarithm makes honest probabilities the best ones. So does (1 - p)²
-with two outcomes; with more, only the logarithm does so by looking at p alone. These tests fail:
+claim that `h` is certain. The logarithm makes honest probabilities the best ones. These tests fail:
 test_the_numbers_in_the_text,
 test_no_other_probabilities_have_a_lower_loss_on_the_text_that_was_counted and
 test_the_engine_mixes_the_counts_with_the_prediction_from_a_shorter_context.

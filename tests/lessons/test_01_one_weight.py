@@ -20,13 +20,10 @@ and a target for its output y.
 `da` is short for "the derivative of the loss with respect to a", and likewise for the other
 variables. Each line on the left computes a new value from the line above it. Each line on the right
 differentiates the line beside it, starting at the bottom with dloss = 1, the derivative of the loss
-with respect to itself. This is the chain rule:
-
-    dw = da · a'(w)                  derivative with respect to the output × local derivative
-
-The *local derivative* is the derivative of a line's output with respect to its input:
-2 (y - target) for the loss, 1 - tanh²(a) = 1 - y² for tanh (lesson 3 derives it), and x for w x as
-a function of w.
+with respect to itself. This is the chain rule: the derivative with respect to a line's input is the
+derivative with respect to its output times the *local derivative*, that of the output with respect
+to the input. It is 2 (y - target) for the loss, 1 - tanh²(a) = 1 - y² for tanh (lesson 3 derives
+it), and x for w x as a function of w.
 
 Each line of the backward pass needs only two things: the derivative from the line below it, and
 values from the forward pass (here x, y and target). It does not depend on the rest of the network,
@@ -51,17 +48,24 @@ they differ less.
 
 Recurrent networks need one more rule. If a weight is used twice, it affects the loss along two
 paths, and its derivative is the sum over both. Let y = tanh(w tanh(w x)), with the same numbers as
-above, and give the output of each tanh a name:
+above, and give every value a name:
 
     forward (read down)              backward (read up)
 
-    y_1 = tanh(w x)                  da_1 = w da_2 (1 - y_1²)
-    y_2 = tanh(w y_1)                da_2 = 2 (y_2 - target) (1 - y_2²)
+    a_1 = w x                        dw = da_2 y_1 + da_1 x
+    y_1 = tanh(a_1)                  da_1 = dy_1 (1 - y_1²)
+    a_2 = w y_1                      dy_1 = da_2 w
+    y_2 = tanh(a_2)                  da_2 = dy_2 (1 - y_2²)
+    loss = (y_2 - target)²           dy_2 = 2 (y_2 - target)
 
-In the first line, w is multiplied by x, so this use contributes da_1 x. In the second, it is
-multiplied by y_1 and contributes da_2 y_1:
+In the third line, w is multiplied by y_1, so this use contributes da_2 y_1. In the first, it is
+multiplied by x and contributes da_1 x. With y_1 = 0.4462 and y_2 = 0.1766, the backward pass is
 
-    dw = da_1 x + da_2 y_1 = -0.3153 - 0.3661 = -0.6814
+    dy_2 = 2 (y_2 - target) = -0.8467
+    da_2 = dy_2 (1 - y_2²) = -0.8203
+    dy_1 = da_2 w = -0.3281
+    da_1 = dy_1 (1 - y_1²) = -0.2628
+    dw = da_2 y_1 + da_1 x = -0.3661 - 0.3153 = -0.6814
 
 Training repeats the update w ← w - η dw, a small step downhill. The factor η > 0 is the learning
 rate. With η = 0.5, one step takes w from 0.4 to 0.5478, and the loss falls from 0.0236 to 0.0005.
@@ -81,6 +85,7 @@ h = 1e-6  # a small change
 
 
 def forward(w):
+    """Return a, y and the loss for the weight w."""
     a = w * x
     y = tanh(a)
     loss = (y - target) ** 2
@@ -88,6 +93,7 @@ def forward(w):
 
 
 def backward(w):
+    """Return dy, da and dw for the weight w."""
     a, y, loss = forward(w)
     dy = 2 * (y - target)  # loss = (y - target)²
     da = dy * (1 - y * y)  # y = tanh(a)
@@ -96,12 +102,14 @@ def backward(w):
 
 
 def twice_backward(w):
-    """Return the contributions of both uses of w in y = tanh(w tanh(w x)) to its derivative."""
+    """Return y_1 and y_2 of y = tanh(w tanh(w x)), and dy_2, da_2, dy_1 and da_1."""
     y_1 = tanh(w * x)
     y_2 = tanh(w * y_1)
-    da_2 = 2 * (y_2 - target) * (1 - y_2 * y_2)
-    da_1 = w * da_2 * (1 - y_1 * y_1)
-    return da_1 * x, da_2 * y_1
+    dy_2 = 2 * (y_2 - target)
+    da_2 = dy_2 * (1 - y_2 * y_2)
+    dy_1 = da_2 * w
+    da_1 = dy_1 * (1 - y_1 * y_1)
+    return y_1, y_2, dy_2, da_2, dy_1, da_1
 
 
 def slope(f, at):
@@ -113,16 +121,20 @@ def test_the_worked_example_matches_the_code():
     a, y, loss = forward(w)
     dy, da, dw = backward(w)
     changed, after = forward(w + 0.01)[2], w - 0.5 * dw
+    y_1, y_2, dy_2, da_2, dy_1, da_1 = twice_backward(w)
+    first, second = da_1 * x, da_2 * y_1
     for words in (
         f"    a = w x = {a:.4f}\n    y = tanh(a) = {y:.4f}\n    loss = (y - target)² = {loss:.4f}\n",
         f"    dy = 2 (y - target) = {dy:.4f}\n    da = dy · (1 - y²) = {da:.4f}\n",
         f"    dw = da · x = {dw:.4f}\n",
         f"falls to {changed:.4f}, a change of {changed - loss:.4f}. dw predicts",
         f"from {w} to {after:.4f}, and the loss falls from {loss:.4f} to {forward(after)[2]:.4f}.",
+        f"With y_1 = {y_1:.4f} and y_2 = {y_2:.4f}, ",
+        f"    dy_2 = 2 (y_2 - target) = {dy_2:.4f}\n    da_2 = dy_2 (1 - y_2²) = {da_2:.4f}\n",
+        f"    dy_1 = da_2 w = {dy_1:.4f}\n    da_1 = dy_1 (1 - y_1²) = {da_1:.4f}\n",
+        f"    dw = da_2 y_1 + da_1 x = {second:.4f} - {-first:.4f} = {first + second:.4f}\n",
     ):
         assert words in __doc__
-    first, second = twice_backward(w)
-    assert f"dw = da_1 x + da_2 y_1 = {first:.4f} - {-second:.4f} = {first + second:.4f}\n" in __doc__
 
 
 def test_a_small_change_in_the_weight_changes_the_loss_by_dw_times_that_change():
@@ -142,7 +154,8 @@ def test_the_derivative_of_a_weight_used_twice_is_the_sum_over_both_uses():
         return (tanh(second * tanh(first * x)) - target) ** 2
 
     # Use separate weights first, then one shared weight.
-    dw_first, dw_second = twice_backward(w)
+    y_1, _, _, da_2, _, da_1 = twice_backward(w)
+    dw_first, dw_second = da_1 * x, da_2 * y_1
     assert slope(lambda w: twice(w, 0.4), w) == pytest.approx(dw_first, rel=1e-8)
     assert slope(lambda w: twice(0.4, w), w) == pytest.approx(dw_second, rel=1e-8)
     assert slope(lambda w: twice(w, w), w) == pytest.approx(dw_first + dw_second, rel=1e-8)

@@ -53,10 +53,12 @@ def sigmoid(a):
 
 
 def slope_of_tanh(y):
+    """Return the derivative of tanh where its value is y."""
     return 1 - y * y
 
 
 def slope_of_sigmoid(s):
+    """Return the derivative of σ where its value is s."""
     return s * (1 - s)
 
 

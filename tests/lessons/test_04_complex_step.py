@@ -1,18 +1,18 @@
 """Lesson 4. The complex step: a derivative accurate to the last digit, because nothing cancels.
 
 Lesson 2 got eleven digits at best, because digits cancel in f(w + h) - f(w - h). Can a measurement
-get all sixteen? To avoid the subtraction, take the step along the imaginary axis. By Taylor's
-theorem, with i² = -1,
+get all sixteen? To avoid the subtraction, take the step along the imaginary axis. Functions such as
+tanh have a power series, which also defines them for complex numbers. With i² = -1, it is
 
-    f(w + ih) = f + ih f' - h²/2 f'' - ih³/6 f''' + …
+    f(w + ih) = f(w) + ih f'(w) - h²/2 f''(w) - ih³/6 f'''(w) + …
 
 [figure: complex_step]
 
 Take the imaginary part and divide by h:
 
-    Im f(w + ih) / h = f' - h²/6 f''' + …
+    Im f(w + ih) / h = f'(w) - h²/6 f'''(w) + …
 
-f itself is in the real part, so it drops out without a subtraction. For f(w) = w³, w = 2 and
+f(w) is in the real part, so it drops out without a subtraction. For f(w) = w³, w = 2 and
 h = 0.5, the error is h²:
 
     (2 + 0.5i)³ = 6.5 + 5.875i
@@ -23,15 +23,15 @@ parts separately, so 1e-30 i keeps all its digits beside 0.4. The left branch of
 disappears. (Stars in the first column are off the scale.)
 
              relative error
-    h        1e-12     1e-10     1e-8      1e-6      1e-4      1e-2
-    1e-01                                                            *
-    1e-02                                                 *
-    1e-03                                       *
-    1e-04                             *
-    1e-05                   *
-    1e-06         *
+    h      1e-12   1e-8    1e-4
+    1e-01                         *
+    1e-02                     *
+    1e-03                 *
+    1e-04             *
+    1e-05         *
+    1e-06     *
     1e-07  *
-    1e-08  *                 and so on down to 1e-300
+    1e-08  *          and so on down to 1e-300
 
 [figure: tiny_steps.svg]
 
@@ -46,6 +46,7 @@ See Squire & Trapp 1998, "Using complex variables to estimate derivatives of rea
 """
 
 from cmath import tanh
+from math import log10
 
 import numpy as np
 import pytest
@@ -55,6 +56,7 @@ from minichar.engine.config import Config
 from minichar.engine.gradcheck import check_network, toy_network
 
 w, x, target = 0.4, 1.2, 0.6
+STEPS = [10.0**-k for k in range(1, 9)]
 
 
 def f(w):
@@ -68,6 +70,7 @@ def slope(w):
 
 
 def complex_step(f, w, h=1e-30):
+    """Return the derivative of f at w, with a step of h along the imaginary axis."""
     return f(w + 1j * h).imag / h
 
 
@@ -86,6 +89,11 @@ def test_the_real_part_is_still_the_loss():
 def test_a_large_step_has_the_truncation_error_of_lesson_2():
     for h in (1e-1, 1e-2, 1e-3):
         assert error(h) / error(h / 10) == pytest.approx(100, rel=0.05)
+
+
+def test_the_stars_in_the_text_show_the_errors():
+    rows = (f"    {h:.0e}  {' ' * round(2 * (log10(max(error(h), 1e-13)) + 13))}*" for h in STEPS)
+    assert "\n".join(rows) in __doc__
 
 
 def test_a_tiny_step_loses_no_digits():
@@ -135,14 +143,15 @@ to
     return abs(tanh(w * x) - target) ** 2
 
 For real w, f has the same value, so a central difference would give the same result. Which tests
-fail here, and how large is the error they report?
+fail here, and how large is the relative error of complex_step now?
 """
 
 ANSWER = """
 abs() of a complex number is real, so the imaginary part is lost and the computed derivative is 0.
 The relative error is 1, or 100%. These tests fail:
 test_the_imaginary_part_is_the_step_times_the_derivative,
-test_a_large_step_has_the_truncation_error_of_lesson_2, test_a_tiny_step_loses_no_digits and
+test_a_large_step_has_the_truncation_error_of_lesson_2, test_the_stars_in_the_text_show_the_errors,
+test_a_tiny_step_loses_no_digits and
 test_the_engine_differentiates_with_respect_to_each_weight_in_turn. A mistake this large is easy to
 find.
 """

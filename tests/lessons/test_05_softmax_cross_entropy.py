@@ -62,6 +62,7 @@ targets = generator.integers(V, size=N)
 
 
 def softmax(logits):
+    """Return the list of probabilities for a list of logits."""
     total = sum(exp(logit) for logit in logits)
     return [exp(logit) / total for logit in logits]
 
@@ -75,6 +76,7 @@ def long_derivation(logits, target):
 
 
 def p_minus_onehot(logits, target):
+    """Return the list dlogits of one character for a list of logits and the id target."""
     return [p_k - (k == target) for k, p_k in enumerate(softmax(logits))]
 
 

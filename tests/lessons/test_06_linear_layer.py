@@ -56,7 +56,7 @@ ids = np.array([[5, 0, 0, 2, 5], [5, 5, 1, 2, 0]])  # (T, B); characters 3 and 4
 
 
 def loops(W, x, da):
-    """Return ``(a, dx, dW)``, computed one element at a time, with the bias in the last column of W."""
+    """Return a ``(T, G, B)``, dx and dW from W ``(G, K + 1)``, x ``(T, K, B)`` and da, element by element."""
     a, dx, dW = np.zeros((T, G, B)), np.zeros((T, K, B)), np.zeros((G, K + 1))
     for t in range(T):
         for b in range(B):

@@ -71,7 +71,7 @@ def step(W, h_prev, x):
 
 
 def step_backward(W, s, dh, cache):
-    """Backpropagate through the engine's cell, then through the matrix product."""
+    """Return dh_prev, dx and dW from W, s, dh and the cell's cache, with s = [h_prev; x; 1]."""
     ((da,),) = rnn.backward(np, dh, cache)
     dh_prev = W[:, :H].T @ da
     dx = W[:, H:-1].T @ da

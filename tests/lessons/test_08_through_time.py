@@ -4,10 +4,13 @@ A letter read 100 steps ago shares the blame for today's wrong guess. How much? 
 (lesson 7) T times, each step starting from the previous state and followed by a loss. *Unrolled*,
 this is a network of T layers that all share the same weights. Here is a single unit:
 
+            x_1     x_2           x_T
+             │       │             │
+             ▼       ▼             ▼
     h_0 ──▶ h_1 ──▶ h_2 ──▶ … ──▶ h_T
              │       │             │
              ▼       ▼             ▼
-             L_1     L_2           L_T
+            L_1     L_2           L_T
 
 [figure: through_time]
 
@@ -19,7 +22,8 @@ With a weight w_h for the state and a weight w_x for the input,
 The fraction dL_t/dh_t is the derivative of L_t alone with respect to h_t. Without a fraction, dh_t
 is the derivative of the whole loss, as in lesson 1. Every step s uses w_h, and the state h_s
 affects the loss of step s and of all later steps t. With one unit, there is one path for each pair
-s ≤ t, so there are T(T + 1)/2 in total (with more units, exponentially many):
+s ≤ t, so there are T(T + 1)/2 in total. (With H units, a path can pass through any of them at each
+step, so the number of paths grows exponentially.)
 
     dw_h = Σ_t Σ_{s≤t}  dL_t/dh_t · dh_t/dh_s · (1 - h_s²) h_{s-1}
 
@@ -33,9 +37,10 @@ of two terms. Start at the last step, where the second term is 0:
     da_t  = dh_t (1 - h_t²)
     dw_h += da_t h_{t-1}                     dw_x += da_t x_t
 
-with dw_h and dw_x initialised to 0. For T = 3, one substitution gives two of the paths,
+with dw_h and dw_x initialised to 0. For T = 3, the term of step 2 contains two paths, to L_2 and to
+L_3,
 
-    dh_2 = dL_2/dh_2 + w_h (1 - h_3²) dL_3/dh_3
+    da_2 h_1 = (dL_2/dh_2 + dL_3/dh_3 (1 - h_3²) w_h) (1 - h_2²) h_1
 
 and so on: da_s h_{s-1} is the sum of all terms of step s, and T steps sum over all paths. This is
 *backpropagation through time*, or BPTT (Werbos 1990). With H units, the same three lines are
@@ -58,10 +63,10 @@ decimal places. The second column is the input, and a_t is w_h h_{t-1} + w_x x_t
 
 The backward pass starts at the last step. The gradients in the second column are given:
 
-    t   dL_t/dh_t   w_h da_{t+1}     dh_t     da_t   da_t h_{t-1}
-    3         1.0         0.0000   1.0000   0.7366         0.1999
-    2        -0.2         0.5893   0.3893   0.3606         0.2156
-    1         0.7         0.2885   0.9885   0.6350         0.1905
+    t   dL_t/dh_t   w_h da_{t+1}     dh_t     da_t   da_t h_{t-1}   da_t x_t
+    3         1.0         0.0000   1.0000   0.7366         0.1999     0.5156
+    2        -0.2         0.5893   0.3893   0.3606         0.2156    -0.1442
+    1         0.7         0.2885   0.9885   0.6350         0.1905     0.5715
 
     dw_h = 0.1999 + 0.2156 + 0.1905 = 0.6060
     dw_x = 0.5156 - 0.1442 + 0.5715 = 0.9429
@@ -108,12 +113,12 @@ def loss(w_h, w_x):
 
 
 def slope_of_state(h, t, s):
-    """Return dh_t/dh_s."""
+    """Return dh_t/dh_s for s ≤ t. h are the states, from ``h[0]`` to ``h[T]``."""
     return prod(w_h * (1 - h[r] ** 2) for r in range(s + 1, t + 1))
 
 
 def path(h, t, s):
-    """Return the term of dw_h for the loss of step t and the use of w_h at step s."""
+    """Return the term of dw_h for the loss of step t and the use of w_h at step s, given h: 0 if s > t."""
     return dh_above[t - 1] * slope_of_state(h, t, s) * (1 - h[s] ** 2) * h[s - 1] if s <= t else 0.0
 
 
@@ -124,6 +129,7 @@ def path_by_path():
 
 
 def one_pass():
+    """Return dw_h and dw_x."""
     h, dw_h, dw_x, da = states(w_h, w_x), 0.0, 0.0, 0.0
     for t in range(T, 0, -1):
         dh = dh_above[t - 1] + w_h * da  # da is from step t+1, or 0
@@ -168,16 +174,17 @@ def test_the_worked_example_matches_the_engine():
     da = [*dx / w_x, 0.0]
     for t in range(1, T + 1):
         carried = w_h * da[t]
-        numbers = carried, dh_above[t - 1] + carried, da[t - 1], da[t - 1] * h[t - 1]
+        above, of_w_h, of_w_x = dh_above[t - 1], da[t - 1] * h[t - 1], da[t - 1] * x[t - 1]
+        numbers = above, carried, above + carried, da[t - 1], of_w_h, of_w_x
         a_t, paths = w_h * h[t - 1] + w_x * x[t - 1], [path(h, t, s) for s in range(1, T + 1)]
         for words in (
             f"    {t}   {x[t - 1]:4}   {a_t:.4f}   {h[t]:.4f}\n",
-            "    {}   {:9}   {:12.4f}   {:.4f}   {:.4f}   {:12.4f}\n".format(t, dh_above[t - 1], *numbers),
+            "    {}   {:9}   {:12.4f}   {:.4f}   {:.4f}   {:12.4f}   {:8.4f}\n".format(t, *numbers),
             "    L_{}    {:7.4f}   {:7.4f}   {:.4f}\n".format(t, *paths),
         ):
             assert words in __doc__
-    dh_2 = dh_above[1] + w_h * (1 - h[3] ** 2) * dh_above[2]
-    assert da[1] == pytest.approx(dh_2 * (1 - h[2] ** 2), rel=1e-13)
+    dh_2 = dh_above[1] + dh_above[2] * (1 - h[3] ** 2) * w_h
+    assert da[1] * h[1] == pytest.approx(dh_2 * (1 - h[2] ** 2) * h[1], rel=1e-13)
     assert f"with T = 100 there are {100 * 101 // 2:,} paths" in __doc__
     assert f"dw_h = 0.1999 + 0.2156 + 0.1905 = {dW[0]:.4f}\n" in __doc__
     first, second, third = np.multiply(da[:T], x)
@@ -220,16 +227,16 @@ to
 
     if t < 0:
 
-Layer.backward is the loop above, for every cell; the course's site shows it below. `dh_above[t]`
-contains the first term of dh_t, to which `add_state_gradient` adds the second. Now no gradient is
-passed from a step to the previous one. Which tests fail? Which of them test a single unit, and which
-test a whole network?
+Layer.backward is the loop above, for every cell. `dh_above[t]` contains the first term of dh_t, to
+which `add_state_gradient` adds the second, W_hᵀ @ da_{t+1}. (`self.dstates` is for cells with more
+paths back, such as the LSTM.) Now no gradient is passed from a step to the previous one. Which tests
+fail? Which of them test a single unit, and which test a whole network?
 """
 
 ANSWER = """
 Three single-unit tests fail: test_the_engine_computes_the_same_gradient,
 test_the_worked_example_matches_the_engine and
 test_a_loss_at_the_last_step_alone_reaches_every_input, where the gradient now reaches only the
-last input. One whole-network test fails: test_stacked_layers_agree_with_the_complex_step, for
-every number of layers.
+last input. One whole-network test fails three times, once for each number of layers:
+test_stacked_layers_agree_with_the_complex_step.
 """

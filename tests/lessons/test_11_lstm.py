@@ -41,7 +41,7 @@ factor is that of the product times *the other factor*:
 
     h = o ∘ tanh(c)
         do = dh ∘ tanh_c                            with tanh(c) from the forward pass
-        dc = dc + dh ∘ o ∘ (1 - tanh_c ∘ tanh_c)    the dc on the right is from the next step
+        dc ← dc + dh ∘ o ∘ (1 - tanh_c ∘ tanh_c)    the dc on the right is from the next step
 
     c = f ∘ c_prev + i ∘ g
         df, dc_prev = dc ∘ c_prev, dc ∘ f
@@ -61,11 +61,17 @@ the dc "from the next step".
 How much does the path along c matter? The forget bias starts at 1, so that f starts near
 σ(1) = 0.73. This keeps content for a few steps; to keep it longer, training has to open the gate.
 As in lesson 10, take 64 units with small initial weights and a loss at the last step only, and
-divide the norm of dx ten steps earlier by its norm at the last step. The ratio is 5.2e-02. Along c
-alone, it is 3.4e-02, near 0.73¹⁰ = 0.04; the path through h adds the rest. Without the dc from the
-next step, it is only 1.3e-11, less than the RNN's 1.5e-05: the path through h mainly passes a
-matrix, two tanh functions, and two gates of about 1/2. That is a quarter of the RNN's factor, at
-every step.
+divide the norm of dx ten steps earlier by its norm at the last step:
+
+    network                                   ratio
+    LSTM                                    5.2e-02
+    LSTM, along c alone                     3.4e-02
+    LSTM, without dc from the next step     1.3e-11
+    RNN                                     1.5e-05
+
+Along c alone, it is near 0.73¹⁰ = 0.04; the path through h adds the rest. Without the dc from the
+next step, only the path through h is left. Unlike the RNN's, it passes the output gate and the
+input gate, both about 1/2. That is a quarter of the RNN's factor, at every step.
 
 Here are both passes for a single unit with h_prev = 0.5, c_prev = 0.6 and x = 1, rounded to four
 decimal places. First, each row's pre-activation is w_h h_prev + w_x x + bias:
@@ -93,12 +99,13 @@ Then, with dh = 1, and dc = 0.2 from the next step:
 
 The last two columns add up to dh_prev = -0.2004 and dx = 0.3228.
 
-Text such as `abba(cadbcab…dbcca)dbca` closes only brackets that are open, so a network has to
-remember the opening bracket; `docs/figures/bracket.py` trains four units on it, and one of them
+In text such as `abba(cadbcab…dbcca)dbca`, a bracket is closed only if one is open, so a network has
+to remember the opening bracket; `docs/figures/bracket.py` trains four units on it, and one of them
 learns to. At a bracket, its input gate opens and a new value is written to c; at a letter, it is
-almost closed and f is close to 1. Even at the closing bracket, f stays far from 0:
-c returns to 0 because the new content i g, which is negative, cancels what f keeps. In the backward
-pass, about half of dc is left after 30 letters: enough to train the gates at the opening bracket.
+almost closed and f is close to 1, so c only drifts upwards. Even at the closing bracket, f stays
+far from 0: c returns to 0 because the new content i g, which is negative, cancels what f keeps. In
+the backward pass, about half of dc is left after 30 letters: enough to train the gates at the
+opening bracket.
 
 [figure: bracket.svg]
 
@@ -137,7 +144,7 @@ def step(W, h_prev, c_prev, x):
 
 
 def step_backward(W, s, dh, dc, cache):
-    """Backpropagate through the engine's cell, then through the matrix product."""
+    """Return dh_prev, dc_prev, dx and dW from W, s, dh, dc and the cell's cache, with s = [h_prev; x; 1]."""
     da, dc_prev = lstm.backward(np, dh, dc, cache)
     da = np.concatenate(da)  # (4H, B)
     dh_prev = W[:, :H].T @ da

@@ -53,12 +53,12 @@ Its backward pass:
     a_n = Wn @ [rh; x; 1]
         drh, dWn = Wn_hᵀ @ da_n, da_n @ [rh; x; 1]ᵀ
     rh = r ∘ h_prev
-        dr, dh_prev = drh ∘ h_prev, dh_prev + drh ∘ r
+        dr, dh_prev ← drh ∘ h_prev, dh_prev + drh ∘ r
     r, z = σ(a_r), σ(a_z)
         da_r, da_z = dr ∘ r ∘ (1 - r), dz ∘ z ∘ (1 - z)
     a = W @ [h_prev; x; 1]
         dW = da @ [h_prev; x; 1]ᵀ
-        dh_prev, dx = dh_prev + W_hᵀ @ da, W_xᵀ @ da + Wn_xᵀ @ da_n
+        dh_prev, dx ← dh_prev + W_hᵀ @ da, W_xᵀ @ da + Wn_xᵀ @ da_n
 
 In both variants, h_prev affects the loss through the blend, the candidate and the gates, so dh_prev
 is a sum of three terms (in the first variant, U_hᵀ @ du contains the last two). The first, dh ∘ z,

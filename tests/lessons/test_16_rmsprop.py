@@ -67,7 +67,7 @@ def gradient_descent(steps, rate):
 
 
 def by_hand(steps, rate, alpha=0.95):
-    """Run RMSprop one weight at a time, and return θ after every step."""
+    """Return θ ``(steps, 2)`` after each step of RMSprop from START, with η = rate and α = alpha."""
     theta, m = [*START], [0.0, 0.0]
     path = []
     for _ in range(steps):

@@ -77,10 +77,12 @@ def softmax(scores):
 
 
 def at_temperature(tau):
+    """Return the probabilities at the temperature tau, for the column of logits."""
     return softmax(logits[:, 0] / tau)
 
 
 def entropy(p):
+    """Return the entropy of the probabilities p in nats."""
     return -sum(p_k * log(p_k) for p_k in p)
 
 

@@ -14,9 +14,10 @@ Training takes a chunk of T characters from each of B streams of text, and repea
     update      move every weight downhill                   lesson 16
     carry       keep the state, but not its gradient         lesson 9
 
-One pass over the text is an *epoch*; the next one starts again at the beginning. The function
-`train` is this loop in fifteen lines, with the parts that you know from the engine. On the site, it
-is under Tests, in the closed box Definitions.
+One pass over the text is an *epoch*; the next one starts again at the beginning. In this lesson's
+file, the function `train` is this loop in fifteen lines. `Vocabulary` turns characters into ids,
+`split_text` cuts the text into chunks, and `network.carry` is the last of the five steps. The loss
+is a mean over T steps: to clip its gradient at 5/T is to clip that of their sum at 5.
 
 Start small: an LSTM with 48 units and 4,500 characters of Python's help text. The loss is measured
 on these characters, and on the 500 after them, which are never trained on. They are few, so their
@@ -33,12 +34,13 @@ the 5-gram table, which is the best one, 1.763. These are the numbers to beat:
 
 [figure: overfitting.svg]
 
-The training loss is the mean during the epoch, so at first it lags behind. After two epochs, the
-network has overtaken the bigram table. After eight or so, something else begins: the training loss
-goes on falling, but the loss on new text rises. The network has started to learn its text by heart,
-like the long contexts in lesson 0. This is *overfitting*. The cures are a longer text, fewer units,
-dropout (lesson 14), or simply to keep the weights from the best epoch, which is what minichar does.
-Here, that is 1.898: with so little text, the best table wins.
+The training loss is the mean during the epoch, and the loss on new text is measured after it, so at
+first the training loss is the higher one. After two epochs, the network has overtaken the bigram
+table. After eight or so, something else begins: the training loss goes on falling, but the loss on
+new text rises. The network has started to learn its text by heart, like the long contexts in lesson
+0. This is *overfitting*. The cures are a longer text, fewer units, dropout (lesson 14), or simply
+to keep the weights from the best epoch, which is what minichar does. Here, that is 1.898: with so
+little text, the best table wins.
 
 Now with nine tenths of the help text, 128 units, layer normalisation (lesson 13) and three epochs,
 and the prompt "The " of lessons 7, 11 and 15:
@@ -55,19 +57,19 @@ Not every word exists, but most do. Here are the losses of this course, on the l
     5-gram table      1.40
     LSTM, 128 units   1.37
 
-The network has won. Nothing in the program says what a word is, or a sentence, or a list. The
-network was only ever asked which character comes next. It has about 130,000 parameters, which
-started from random numbers, and all that it remembers while it writes are the 256 numbers in h and
-c.
+The network has won, if narrowly and in a single run. Nothing in the program says what a word is, or
+a sentence, or a list. The network was only ever asked which character comes next. It has about
+130,000 parameters, which started from random numbers, and all that it remembers while it writes are
+the 256 numbers in h and c.
 
-What is in them? Karpathy, Johnson and Fei-Fei (2015) watched single units of such networks while
-they were reading. Most follow nothing that has a name, but some keep track of the position in a
-line, or of being inside quotes. In the network above, we chose the unit whose memory, tanh(c),
-correlates best with being inside quotes in the training text. This is what it does on new text, cut
-into pieces of 66 characters: the first eight pieces with at least two quotation marks. Below each
-piece, # marks the characters at which tanh(c) is closer to its mean inside quotes than to its mean
-outside. The new text begins where the training text ends, perhaps in the middle of a word, and the
-network reads it from a zero state, so the first marks mean little:
+What is in them? Karpathy, Johnson and Fei-Fei (2015, arXiv:1506.02078) watched single units of such
+networks while they were reading. Most follow nothing that has a name, but some keep track of the
+position in a line, or of being inside quotes. In the network above, we chose the unit whose memory,
+tanh(c), correlates best with being inside quotes in the training text. This is what it does on new
+text, cut into pieces of 66 characters: the first eight pieces with at least two quotation marks.
+Below each piece, # marks the characters at which tanh(c) is closer to its mean inside quotes than
+to its mean outside. The new text begins where the training text ends, perhaps in the middle of a
+word, and the network reads it from a zero state, so the first marks mean little:
 
 [output: a_unit_that_knows_quotes]
 
@@ -79,8 +81,8 @@ mark.
 
 Where to go from here? Train on a text of your own (`minichar train --data my.txt`). Then, read
 about attention. A recurrent network must press everything it may need into one state. A transformer
-lets each position look back at all earlier ones instead. Its loss, its softmax, its backward pass
-and its temperature are those of this course.
+lets each position look back at all earlier ones instead. Its loss and its softmax (lesson 5), its
+chain rule (lesson 1) and its temperature (lesson 17) are those of this course.
 """
 
 import re
