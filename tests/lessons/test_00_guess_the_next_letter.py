@@ -97,6 +97,7 @@ Lesson 1 begins with a single weight.
 """
 
 import re
+import sys
 from collections import Counter, defaultdict
 from functools import cache
 from itertools import pairwise
@@ -191,10 +192,11 @@ def test_the_numbers_in_the_text():
     found = [
         line.split() for line in __doc__.splitlines() if line.startswith("    ") and line.split()[0].isdigit()
     ]
-    # Python's help text changes a little from version to version.
-    np.testing.assert_allclose(np.array(found, float)[:, 1:].T, engine_losses(), rtol=0.03)
+    # The numbers are those of Python 3.11. The help text changes from version to version.
+    tolerance = 0.03 if sys.version_info[:2] == (3, 11) else 0.15
+    np.testing.assert_allclose(np.array(found, float)[:, 1:].T, engine_losses(), rtol=tolerance)
     for n, share in re.findall(r"[Aa]t n = (\d), (\d+)%", " ".join(__doc__.split())):
-        assert abs(float(share) / 100 - unknown(int(n))) < 0.03
+        assert abs(float(share) / 100 - unknown(int(n))) < tolerance
     assert f"100⁷ = {100**7:.0e} contexts of seven".replace("+", "") in __doc__
     assert round(0.9 * len(pydocs_text()) / COUNTED) == 3  # "three times as much text as above"
 
