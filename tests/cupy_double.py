@@ -147,9 +147,9 @@ class Replay(CudaGraph):
 def compile_with_mean(xp, function, H):
     """Return a function that computes means with NumPy."""
 
-    def call(*arrays, out=()):
-        results = function(xp, lambda a: a.sum(axis=1, keepdims=True) / H, *arrays)
-        for target, result in zip(out, results, strict=False):
+    def call(*calls, out=()):
+        results = [function(xp, lambda a: a.sum(axis=1, keepdims=True) / H, *arrays) for arrays in calls]
+        for target, (result, *_) in zip(out, results, strict=False):
             target[...] = result
         return results
 

@@ -1,8 +1,5 @@
 """Test the limit on the number of requests that a client may have at the same time."""
 
-import asyncio
-from contextlib import suppress
-
 import pytest
 from web_helpers import LONG, InstantQueue, ask, client_of, events_of, local_queue, wait_for
 
@@ -129,11 +126,6 @@ def test_a_document_that_cannot_be_built_does_not_count(model, monkeypatch):
 
 
 def test_limit_on_the_legacy_routes(limited, queue, monkeypatch):
-    async def join(job_id):  # as a command to Redis, whose cancellation redis-py may turn into an error
-        with suppress(asyncio.CancelledError):
-            await asyncio.sleep(1)
-
-    monkeypatch.setattr(queue, "join", join)
     monkeypatch.setattr("minichar.web.legacy.LENGTH", 2000)
 
     def submit():
