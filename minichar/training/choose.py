@@ -45,7 +45,7 @@ WEIGHT_DECAY, MOST_DECAY = 0.5, 0.8
 RARE = 40
 """Mean number of occurrences of a character below which most characters are rare. A GRU with layer
 normalisation then has a lower loss than an LSTM, and the following values apply."""
-RARE_UNITS, RARE_EPOCHS, RARE_WEIGHT_DECAY, RARE_DROPOUT = 304, 40, 0.4, 0.5
+RARE_CHARACTERS, RARE_UNITS, RARE_EPOCHS, RARE_WEIGHT_DECAY, RARE_DROPOUT = 5e5, 304, 40, 0.4, 0.5
 OFTEN = 2500
 """Mean number of occurrences of a character above which tied embeddings raise the loss."""
 LARGE_V, D = 256, 64
@@ -103,7 +103,7 @@ class Facts:
     @property
     def useful_units(self) -> float:
         """The number of hidden units that are useful."""
-        return RARE_UNITS if self.are_rare else UNITS * (self.N / SHORT) ** 0.25
+        return RARE_UNITS if self.are_rare else UNITS * (self.N / SHORT) ** (0.5 if self.N < SHORT else 0.25)
 
     def longest_T(self, B: int) -> int:
         """Return the longest T, from `SHORTEST_T` to `USUAL_T`, that leaves out little of the text."""
@@ -185,7 +185,7 @@ def choose_rnn_size(facts: Facts, settings: Settings) -> int:
         sized = replace(settings, rnn_size=H)
         sized = replace(sized, embedding=choose_embedding(facts, sized))
         characters = facts.steps(sized) * sized.batch_size * sized.seq_length
-        wanted = CHARACTERS * (H / H0) ** GROWTH
+        wanted = (RARE_CHARACTERS if facts.are_rare else CHARACTERS) * (H / H0) ** GROWTH
         enough = 1 / (1 / wanted + 1 / (facts.useful_epochs * facts.N))  # the smaller number, without a bend
         return characters >= enough and facts.useful_units >= H
 
