@@ -5,7 +5,7 @@
 >>> print(model.generate("The ", length=200))                   # doctest: +SKIP
 
 The public interface consists of the names in ``dir(minichar)``. Subpackages such as `minichar.engine` are
-documented, but their interfaces may change between versions.
+internal, and their interfaces may change between versions.
 """
 
 from __future__ import annotations

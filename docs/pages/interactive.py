@@ -22,8 +22,8 @@ INTERACTIVE = {
     "tanh_and_sigmoid": "Drag a. The slope of the line is the local derivative (orange), which depends only "
     "on the function's value. Far from 0, the unit is saturated, and the gradient almost vanishes.",
     "complex_step": "Make h smaller. The real part approaches the loss, 0.0236, and the imaginary part "
-    "approaches h times the derivative. No digits cancel, so from h = 1e-8 on, the error stays below 1e-15. "
-    "Errors below 1e-16 are drawn at 1e-16.",
+    "approaches h times the derivative. No digits cancel, so for h of 1e-8 and smaller, the error stays "
+    "below 1e-15. Errors below 1e-16 are drawn at 1e-16.",
     "softmax_cross_entropy": "Drag the logits. A step of gradient descent on the logits raises the "
     "target's logit and lowers each of the others in proportion to its probability. The logits are "
     "divided by the temperature, and dlogits is the gradient with respect to the result. A low temperature "

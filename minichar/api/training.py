@@ -52,7 +52,7 @@ def train(
         order). The default is Python's bundled help text or, with `resume`, the run's training text.
     device : str
         Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (an
-        NVIDIA GPU if the model is large, otherwise the CPU; with `resume`, the type of device that
+        NVIDIA GPU if each step is large enough, otherwise the CPU; with `resume`, the type of device that
         was used before).
     progress : bool
         Whether to print notes about the text, a progress line (losses in nats per character, speed and

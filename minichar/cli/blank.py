@@ -177,7 +177,7 @@ def compared(yours: Callable[..., Any], original: Callable[..., Any], grade: Gra
             grade.problem = difference("result", parts(result), parts(expected)) or difference(
                 "argument", *changed
             )
-        if grade.problem not in ("", UNWRITTEN):
+        if given and grade.problem not in ("", UNWRITTEN):
             grade.problem += f"\n  {'called with':12}{given}"
         return expected
 

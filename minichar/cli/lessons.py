@@ -30,10 +30,10 @@ def fill_in(lesson: Lesson, path: Path) -> int:
 def print_story(lesson: Lesson) -> None:
     """Print a lesson's text without its figures and with the outputs of its functions."""
     text, *marked = MARKER.split(lesson.story)
-    click.echo(f"{wrapped(text.strip(chr(10)))}\n")
+    click.echo(wrapped(text.strip("\n")) + "\n")
     for kind, name, after in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
         if kind == "output":
-            click.echo(f"running {name}(), which may train a network for minutes", err=True)
+            click.echo(f"running {name}(), which may take minutes", err=True)
             click.echo(textwrap.indent(output(lesson, name), "    ") + "\n")
         if rest := wrapped(after.strip("\n")):
             click.echo(f"{rest}\n")

@@ -333,7 +333,7 @@ devices = click.option(
     show_default=True,
     metavar="DEVICE",
     callback=open_for_training,
-    help="cpu, gpu, gpu:N, opencl or opencl:N. auto: an NVIDIA GPU for large models, else the CPU.",
+    help="cpu, gpu, gpu:N, opencl or opencl:N. auto: an NVIDIA GPU for large steps, else the CPU.",
 )
 """The ``--device`` option for commands that choose a device. They receive a tuple of open backends."""
 tf32 = click.option(

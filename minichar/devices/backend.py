@@ -181,8 +181,8 @@ class Backend(ABC):
         ``xp.sqrt`` and ``mean``. Arguments and results are arrays ``(gates, H, B)`` or ``(gates, 1, B)``,
         and the first argument is ``(gates, H, B)``.
 
-        The returned function takes the arguments of one or more calls, and returns the results of each. It
-        has a keyword argument ``out``: for each call, the array to which the first result is written.
+        The returned function takes the arguments of one or more calls, and returns the results of each. If
+        the function has only one result, the keyword argument ``out`` is the array for it, for each call.
         """
         ones = self.zeros((1, H), dtype) + 1.0  # (1, H)
 

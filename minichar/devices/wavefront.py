@@ -164,7 +164,7 @@ class LayerInKernel(LayerInBlocks):
         self.other = next(others, self.products[0])
 
     def forward(self, steps: slice) -> None:
-        """Run the steps. Call `multiply_inputs` first."""
+        """Run one step, or several from step 0. Call `multiply_inputs` first."""
         layer, n = self.layer, steps.stop
         self.in_kernel = layer.keep is None and n - steps.start > 1
         if not self.in_kernel:

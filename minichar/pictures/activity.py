@@ -35,7 +35,7 @@ class Activity:
 
     states: np.ndarray  # (L, H, N), hidden-unit activations between -1 and 1
     surprise: np.ndarray  # (N,), surprisal in nats; NaN for the first character, which is not predicted
-    likeliest: np.ndarray  # (N, up to 5), the most likely ids, the first one first; undefined at the start
+    likeliest: np.ndarray  # (N, up to 5), ids in order of decreasing probability; undefined at the start
     probability: np.ndarray  # (N, up to 5), the probabilities of the ids in `likeliest`
     gates: list[Gate]
 

@@ -149,5 +149,5 @@ def combination(space: Sequence[Dimension], n: int) -> dict[str, Any]:
 
 
 def values_of(space: Iterable[Dimension], trial: Any) -> dict[str, Any]:
-    """Return the values of the varied options in an Optuna trial."""
+    """Return the values of the searched options in an Optuna trial."""
     return {each.name: each.suggest(trial) for each in space}

@@ -225,7 +225,7 @@ def database_errors(*others: type[Exception]) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Result:
-    """A completed trial: its number, the values of the varied options, and its loss."""
+    """A completed trial: its number, the values of the searched options, and its loss."""
 
     number: int
     values: dict[str, Any]

@@ -57,7 +57,7 @@ class Ended:
 
 
 class Sweep:
-    """A process that runs trials of the sweep in `folder`, each on the device that suits its size.
+    """A process that runs trials of the sweep in `folder`, new ones on the device that suits their size.
 
     If training would reject the options, or if the existing sweep has different options or a different text,
     this raises a `MinicharError`. For `plan`, `storage` and other errors, see `open_study`.

@@ -51,7 +51,7 @@ class Encoded(NamedTuple):
 class Cache:
     """The cache of a text, for one encoding and one minimum character frequency.
 
-    `folder` contains all cached texts, `size` is the size of the text in bytes, and `key` consists of
+    `folder` contains all cached texts, `size` is the size of `text` in bytes, and `key` consists of
     everything that the cached values depend on, apart from the bytes of the text.
     """
 

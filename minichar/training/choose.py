@@ -39,12 +39,13 @@ SHORT = 20_000
 """Length of a short text."""
 UNITS, EPOCHS = 208, 60
 """Useful numbers of hidden units and of epochs for `SHORT` characters. For longer texts, more units and fewer
-epochs are useful."""
+epochs are useful. For shorter texts, the useful number of units falls faster."""
 WEIGHT_DECAY, MOST_DECAY = 0.5, 0.8
 """Weight decay for `SHORT` characters, and for the shortest texts. For longer texts, less is useful."""
 RARE = 40
 """Mean number of occurrences of a character below which most characters are rare. A GRU with layer
-normalisation then has a lower loss than an LSTM, and the following values apply."""
+normalisation then has a lower loss than an LSTM, and the following values apply. `RARE_CHARACTERS` takes the
+place of `CHARACTERS`."""
 RARE_CHARACTERS, RARE_UNITS, RARE_EPOCHS, RARE_WEIGHT_DECAY, RARE_DROPOUT = 5e5, 304, 40, 0.4, 0.5
 OFTEN = 2500
 """Mean number of occurrences of a character above which tied embeddings raise the loss."""

@@ -35,8 +35,8 @@ def plan(
     """Return the options of a new run, its device, and at most one note that explains the choice of device.
 
     With a time limit, the options are chosen for the time that is left on this device; otherwise, for the
-    recipe's time on the nominal machine. The time limit counts from `started`, as measured by
-    `time.monotonic`.
+    recipe's time on the nominal machine. The number of hidden units is then replaced by one that suits the
+    device. The time limit counts from `started`, as measured by `time.monotonic`.
     """
     budget = nominal = time_left(settings, started)
     chosen = choose(settings, corpus, from_scratch, nominal)
@@ -46,8 +46,9 @@ def plan(
         budget = measured(nominal, settings, corpus, device, team, from_scratch)
         chosen = choose(settings, corpus, from_scratch, budget)
     plain = not (chosen.layer_norm or chosen.reset_on or chosen.use_ss) and chosen.dtype == "float32"
-    H = device.suitable_size(chosen.model, chosen.rnn_size) if plain else chosen.rnn_size
-    if settings.rnn_size is AUTO and chosen.rnn_size != H:
+    if plain and settings.rnn_size is AUTO:
+        # The ranks' devices may differ.
+        H = team.lead(lambda: device.suitable_size(chosen.model, chosen.rnn_size))
         chosen = choose(replace(settings, rnn_size=H), corpus, from_scratch, budget)
     return chosen, device, notes
 

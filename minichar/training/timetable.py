@@ -95,7 +95,7 @@ class Timetable:
         self.saved_at = self.now
 
     def evaluated(self, seconds: float, saving: float) -> None:
-        """Record how long an evaluation took, including `saving` (see the attributes)."""
+        """Record how long an evaluation took, including `saving` (see `begin`)."""
         self.evaluation, self.saving, self.measured = seconds, saving, True
         self.pause = max(AUTOMATIC, TRAINING * seconds)
         self.evaluated_at = self.now

@@ -38,7 +38,7 @@ class Text:
     last_used : float
         Time at which the job ended or its last reader left, as measured by ``time.monotonic()``.
     attempts : int
-        Number of workers that have started the job. All that made progress together count as one.
+        Number of workers that have started the job. Those that made progress count as one in total.
     position : str
         The last entry read from the text's stream in Redis. It belongs to this object: if the text is
         lost and requested again, it is read from the beginning.

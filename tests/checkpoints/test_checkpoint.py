@@ -141,6 +141,12 @@ def test_other_format_versions_are_rejected(forge, version):
         load(path)
 
 
+@pytest.mark.parametrize("name", ["config", "vocabulary", "details"])
+def test_an_incomplete_header_is_rejected(forge, name):
+    with pytest.raises(MinicharError, match=f"its header is incomplete or invalid \\('{name}'\\)"):
+        load(forge(lambda header, arrays: header.pop(name)))
+
+
 @pytest.mark.parametrize("name", ["layer1.Wx", "readout.W", "mean_square", "state"])
 def test_the_error_for_a_missing_array_contains_its_name(forge, name):
     path = forge(lambda header, arrays: arrays.pop(name))

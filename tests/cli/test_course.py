@@ -202,7 +202,7 @@ def test_outputs_are_printed_in_the_text_and_figures_are_left_out(capsys, monkey
         """Check that the text before an output is printed before it is computed."""
         before = capsys.readouterr()
         assert before.out.endswith("Each continues the same prompt:\n\n")
-        assert before.err == "running the_tables_write(), which may train a network for minutes\n"
+        assert before.err == "running the_tables_write(), which may take minutes\n"
         print(before.out, end="")
         return output(lesson, name)
 
@@ -351,6 +351,13 @@ def test_results_and_changed_arguments_are_compared(yours, original, problem):
     assert out.tolist() == ([0, 1, 2] if original is halve else [0, 0, 0]), "changed once, by the original"
     both(g, out=out)
     assert grade.calls == (1 if problem else 2), "the first problem is kept"
+
+
+def test_a_call_without_arguments_has_none_to_show():
+    grade = Grade()
+    compared(lambda: 1, lambda: 2, grade)()
+    assert grade.problem.startswith("result\n")
+    assert "called with" not in grade.problem
 
 
 def test_functions_that_are_not_called_are_not_correct(cli, tmp_path, monkeypatch):

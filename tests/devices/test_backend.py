@@ -1,9 +1,28 @@
 """Tests for array operations that run on every device."""
 
+import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+import minichar
+
+SOURCES = sorted(Path(minichar.__file__).parent.rglob("*.py"))
+
+
+def test_only_the_backend_modules_import_cupy_and_dpnp():
+    pattern = re.compile(r"""(^ *(import|from) +|import_module\(["'])(cupy|dpnp|dpctl)\b""", re.MULTILINE)
+    found = [path.name for path in SOURCES if pattern.search(path.read_text("utf-8"))]
+    assert found == ["cupy.py", "nccl.py", "opencl.py"]
+
+
+def test_engine_and_training_do_not_check_the_kind_of_device():
+    pattern = re.compile(r"""["'](cpu|gpu|opencl)|is_gpu|backend\.name|isinstance\([^)]*Backend""")
+    for path in SOURCES:
+        if path.parent.name in ("engine", "training"):
+            assert not pattern.search(path.read_text("utf-8")), path
 
 
 class TestArrays:

@@ -95,7 +95,7 @@ def percentile(values, fraction):
 def load(server, clients, seconds, length):
     """Return a row of figures for a server under the load of a number of clients, except `clients`."""
     port = port_of(server)
-    # The first text initialises the model. It must end before the test, in which it would double the batch.
+    # The first text initialises the model. It must end before the test: one text more would double the batch.
     asyncio.run(fetch(port, "POST", "/api/generate", {"length": 200}))
     before, start = cpu(server.pid), time.monotonic()
     readers = asyncio.run(generate(port, clients, seconds, length))

@@ -239,7 +239,10 @@ FORGED = {
     "distinct": {"distinct": "many"},
     "notes": {"notes": 5},
     **{f"N is {N}": {"N": N} for N in (0, 25, 27, 10**12, "26", [2, 13])},
-    **{f"starts is {starts}": {"starts": starts} for starts in ([0, 26], [0, 5, 5], [1], [], [[0]])},
+    **{
+        f"starts is {starts}": {"starts": starts}
+        for starts in ([0, 26], [0, 5, 5], [1], [], [[0]], [0, 2**63 - 1, -(2**63)])
+    },
 }
 
 

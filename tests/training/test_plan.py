@@ -85,6 +85,16 @@ def test_the_size_suits_the_device_and_the_run_still_fits_into_the_time(
     assert seconds(run, speed) == pytest.approx(time, rel=0.01)
 
 
+def test_all_ranks_use_the_size_that_suits_rank_0(machine, tmp_path):
+    class Later(Team):
+        def lead(self, action):
+            return 40  # the result of rank 0
+
+    settings = settings_for(tmp_path, max_time=0.0)
+    chosen, *_ = planning.plan(settings, begin(settings).corpus, [CPU], Later(), 1000.0)
+    assert chosen.rnn_size == 40
+
+
 def test_options_given_explicitly_win(machine, tmp_path):
     given = {"rnn_size": 40, "embedding": 0, "tied": False, "dropout": 0.125, "learning_rate": 0.5}
     run = begin(settings_for(tmp_path, **given), started=1000.0)

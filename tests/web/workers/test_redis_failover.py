@@ -153,7 +153,7 @@ def test_stopped_worker_does_not_lose_its_jobs_to_another_one(queue, redis_url, 
     """Completing the jobs takes longer than the heartbeat timeout."""
     monkeypatch.setattr("minichar.web.redis_link.HEARTBEAT_TIMEOUT", 3.0)
     monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.1)
-    with worker_in_thread(redis_url, model) as first:
+    with worker_in_thread(redis_url, model, pace=1000) as first:
         job_id = queue.submit(Request.from_json({"length": 5000, "seed": 5}))
         wait_for(lambda: first.jobs["toy"])
         with worker_in_thread(redis_url, model):
