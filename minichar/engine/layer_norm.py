@@ -32,7 +32,7 @@ def forward(xp: ModuleType, mean: Callable[[Array], Array], a: Array) -> tuple[A
 def backward(
     xp: ModuleType, mean: Callable[[Array], Array], da_hat: Array, a_hat: Array, r: Array
 ) -> tuple[Array]:
-    """Return ``(da,)`` from dâ and from the results of `forward`, â and r. `mean` is as in `forward`."""
+    """Return ``(da,)`` from dâ, da_hat, and the results of `forward`, a_hat and r. `mean` is as there."""
     return ((da_hat - mean(da_hat) - a_hat * mean(da_hat * a_hat)) * r,)
 
 
