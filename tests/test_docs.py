@@ -367,6 +367,20 @@ def test_only_platforms_that_have_run_minichar_are_claimed():
     assert systems == ["Operating System :: POSIX :: Linux"]
 
 
+def test_excerpts_of_files_are_found():
+    """Without these lines, Sphinx would include nothing."""
+    found = 0
+    for path in DOCUMENTS:
+        block = r"^```\{literalinclude\} (\S+)\n(.*?)^```"
+        for name, options in re.findall(block, path.read_text("utf-8"), re.MULTILINE | re.DOTALL):
+            lines = (path.parent / name).read_text("utf-8").splitlines()
+            for given in re.findall(r"^:(?:start|end)-\w+: (.*)", options, re.MULTILINE):
+                text = given.strip("'") if given.startswith("'") else given.strip('"')
+                assert any(text in line for line in lines), f"{path.name}: {text} is not in {name}"
+                found += 1
+    assert found > 5
+
+
 def test_options_in_the_docs_exist():
     context = click.Context(main, **main.context_settings)
     commands = [main, *(main.get_command(context, name) for name in COMMANDS)]
