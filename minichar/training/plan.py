@@ -49,7 +49,8 @@ def plan(
     if plain and settings.rnn_size is AUTO:
         # The ranks' devices may differ.
         H = team.lead(lambda: device.suitable_size(chosen.model, chosen.rnn_size))
-        chosen = choose(replace(settings, rnn_size=H), corpus, from_scratch, budget)
+        if chosen.rnn_size != H:
+            chosen = choose(replace(settings, rnn_size=H), corpus, from_scratch, budget)
     return chosen, device, notes
 
 
