@@ -198,7 +198,7 @@ def test_ignored_interrupt(shell, stub, checkpoint):
 
 
 def test_interrupted_command(process, toy):
-    child = process("sample", toy, "--length", 0, "--quiet")
+    child = process("sample", toy, "--length", 0, "--stop", "", "--quiet")
     assert len(child.stdout.read(10)) == 10
     child.send_signal(signal.SIGINT)
     assert child.stdout.read().endswith("\n")
