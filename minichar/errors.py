@@ -75,7 +75,7 @@ class Completed(MinicharError):
 
 
 def out_of_memory(error: MemoryError) -> str:
-    """Return the message for a failed memory allocation. Only some of these errors have details."""
+    """Return the message for a failed memory allocation, with details if the error has any."""
     return f"out of memory ({error})" if str(error) else "out of memory"
 
 
@@ -85,7 +85,7 @@ def counted(n: int, noun: str) -> str:
 
 
 def listed(first: Sequence[str], n: int) -> str:
-    """Return the first of n words, followed by the number of the others: ``a, b and 3 more``."""
+    """Return the first of n words, followed by the number of remaining words: ``a, b and 3 more``."""
     more = n - len(first)
     return ", ".join(first) + (f" and {more:,} more" if more else "")
 

@@ -12,7 +12,7 @@ INDEX = """\
 # Python API
 
 The names on this page are the public interface. All other names are internal and may change between versions;
-[Reading the source](../source.md) describes where to find them.
+[Read the source](../source.md) describes where to find them.
 
 {groups}
 """

@@ -38,7 +38,7 @@ correct ones. `minichar lessons {number}` prints the equations.{xp}
 
 @dataclass
 class Grade:
-    """How often the lesson's tests called a function, and what was wrong with the first wrong result."""
+    """How often the lesson's tests called a function, and how its first wrong result was wrong."""
 
     calls: int = 0
     problem: str = ""

@@ -136,8 +136,8 @@ comparison = group("Comparison")
     metavar="FILE",
     type=PATH,
     help="Instead of evaluating, compare the text in this file, or - for stdin, with the training text "
-    "or --data: print the longest run of characters that both contain, and how much of the text is in such "
-    "runs of more than 20 characters.",
+    "or --data: print the longest run of characters that both contain, and how much of the text is in "
+    "shared runs of more than 20 characters.",
 )
 @reading(
     "--yardstick/--no-yardstick",
@@ -294,6 +294,6 @@ def held_out_file(ctx: click.Context, settings: Settings, path: Path) -> Path | 
 def overlap(split: Split, before: Split, part: str) -> bool:
     """Return whether a part of `split` contains targets of the training chunks of `before`.
 
-    The streams of both must be views of the same encoded text, so that text shared is memory shared.
+    The streams of both must be views of the same encoded text, so that shared text is shared memory.
     """
     return np.shares_memory(getattr(split, part).streams[:, 1:], before.train.streams[:, 1:])

@@ -343,9 +343,9 @@ tf32 = click.option(
     is_flag=True,
     is_eager=True,  # so that --tf32 is parsed before --device
     help="On an NVIDIA GPU, compute float32 matrix products in TF32. Their operands are rounded to a 10-bit "
-    "mantissa, so the losses no longer agree with those on the CPU to within rounding error. The gradient "
-    "check uses float64 and is not affected. Like --device, this option is not stored in checkpoints: repeat "
-    "it with --resume.",
+    "mantissa, so the losses differ from those on the CPU by more than rounding error. The gradient check "
+    "uses float64 and is not affected. Like --device, this option is not stored in checkpoints: repeat it "
+    "with --resume.",
 )
 """The ``--tf32`` option."""
 chunk_kernel = click.option(

@@ -1,4 +1,4 @@
-"""Translate options that minichar spells differently: those of other programs, and other natural names."""
+"""Translate the options of other programs, and common alternative names, to minichar's options."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

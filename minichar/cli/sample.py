@@ -113,7 +113,7 @@ ending = group("Length")
     "--novelty",
     is_flag=True,
     help="After the text, print the longest run of characters that is also in the training text, and how "
-    "much of the text is in such runs of more than 20 characters.",
+    "much of the text is in shared runs of more than 20 characters.",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing to standard error.")
 @device

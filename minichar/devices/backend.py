@@ -182,7 +182,7 @@ class Backend(ABC):
         and the first argument is ``(gates, H, B)``.
 
         The returned function takes the arguments of one or more calls, and returns the results of each. If
-        the function has only one result, the keyword argument ``out`` is the array for it, for each call.
+        the function has only one result, the keyword argument ``out`` lists the array for it in each call.
         """
         ones = self.zeros((1, H), dtype) + 1.0  # (1, H)
 

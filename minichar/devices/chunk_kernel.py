@@ -28,7 +28,7 @@ MAJOR_CAPABILITY, SHARED_LIMIT = 75, 97
 
 @dataclass(frozen=True)
 class Counts:
-    """The numbers of values of a cell (`minichar.engine.cell.Cell`), for one unit of one sequence."""
+    """How many values a cell (`minichar.engine.cell.Cell`) has per unit and sequence."""
 
     gates: int
     states: int
@@ -57,7 +57,7 @@ class Shape:
 
     @property
     def counts(self) -> Counts:
-        """The numbers of values of the cell."""
+        """The counts for the cell."""
         return KERNELS[self.cell]
 
     @property
@@ -183,7 +183,7 @@ class ChunkKernel:
         dh_above : array, (n, H, B)
             Gradient with respect to h at each step, excluding contributions from later steps.
         du, da : array, (n, gates · H, B)
-            The results: gradient of the product that multiplies h and, if the cell has two, of the other one.
+            The results: gradients of the product that multiplies h and of the cell's other product, if any.
             These and `dh_above` are from `Backend.zeros_of_steps`, with the same T.
         """
         rows = {distance(array) for array in (dh_above, du, da)}

@@ -35,7 +35,7 @@ OPERATIONS = {
 
 @dataclass(frozen=True)
 class Place:
-    """The place of a result: one of the kernel's arrays, or the part of the array with the index `part`."""
+    """Where a result is stored: in one of the kernel's arrays, or in its part with the index `part`."""
 
     array: int
     part: int | slice | None = None

@@ -15,7 +15,7 @@ LIBRARIES = ("cupy", "minichar.devices.cublas")
 
 @contextmanager
 def device_errors() -> Iterator[None]:
-    """Convert errors of CuPy, CUDA and cuBLAS to one-line errors, except for a lack of memory.
+    """Convert errors of CuPy, CUDA and cuBLAS to one-line errors, except out-of-memory errors.
 
     Raises
     ------

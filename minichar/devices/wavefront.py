@@ -27,7 +27,7 @@ class Wavefront:
     parts : list of LayerInBlocks
     run_lanes : callable, optional
         ``run_lanes(lanes, blocks)`` runs the lanes at the same time. A lane reaches a block after the
-        lane before it. By default, each lane runs all steps at once, one after another.
+        lane before it. By default, the lanes run one after another, each over all steps in one block.
     """
 
     def __init__(

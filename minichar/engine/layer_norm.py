@@ -32,7 +32,7 @@ def forward(xp: ModuleType, mean: Callable[[Array], Array], a: Array) -> tuple[A
 def backward(
     xp: ModuleType, mean: Callable[[Array], Array], da_hat: Array, a_hat: Array, r: Array
 ) -> tuple[Array]:
-    """Return ``(da,)`` from dâ, da_hat, and the results of `forward`, a_hat and r. `mean` is as there."""
+    """Return ``(da,)``, given dâ (`da_hat`), and a_hat and r from `forward`. `mean` is as in `forward`."""
     return ((da_hat - mean(da_hat) - a_hat * mean(da_hat * a_hat)) * r,)
 
 

@@ -47,7 +47,7 @@ def check_letters(cell: Cell) -> None:
         if not letters or len({*letters}) < len(letters):
             raise MinicharError(
                 f"{what} of the cell {cell.name!r}: {letters!r} must contain at least one letter "
-                "and none twice"
+                "and no duplicates"
             )
 
 

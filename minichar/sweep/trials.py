@@ -57,7 +57,7 @@ class Ended:
 
 
 class Sweep:
-    """A process that runs trials of the sweep in `folder`, new ones on the device that suits their size.
+    """Runs trials of the sweep in `folder`; each new trial runs on the device that suits its size.
 
     If training would reject the options, or if the existing sweep has different options or a different text,
     this raises a `MinicharError`. For `plan`, `storage` and other errors, see `open_study`.
@@ -99,7 +99,7 @@ class Sweep:
         """Run trials, up to a total of `trials` in the sweep, and yield their events.
 
         The total includes the trials of other processes and earlier runs. If the search space is finite, each
-        combination of values is tried at most once. After `minutes`, unless they are 0, `stop` is called.
+        combination of values is tried at most once. After `minutes` (0: never), `stop` is called.
         """
         deadline = monotonic() + 60 * minutes if minutes else float("inf")
         with database_errors():

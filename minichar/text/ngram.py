@@ -51,7 +51,7 @@ class Yardstick:
 def yardstick(train: Streams, val: Streams, V: int, most: int = MOST) -> Yardstick:
     """Return the best of the n-gram models with n = 1, …, `N_MAX` (see `ngram_losses`).
 
-    Of longer texts, the start of each training stream is counted: at most `most` characters in all.
+    If the training text is longer, only the start of each stream is counted, `most` characters in total.
     """
     train = train[:, : max(min(most, MOST) // len(train), 1)]
     losses = ngram_losses(train, val, V)
@@ -70,8 +70,8 @@ def ngram_losses(train: Streams, val: Streams, V: int, n_max: int = N_MAX) -> ND
     """Return the losses of the n-gram models with n = 1, …, `n_max`, in nats per character.
 
     Like a network that starts from a zero state, the models do not know what precedes a stream, and they do
-    not predict its first character. Of longer texts, the start of each stream is used: `MOST` training
-    characters and `MOST_PREDICTED` validation characters in all.
+    not predict its first character. Only the start of each stream of a longer text is used: `MOST` training
+    characters and `MOST_PREDICTED` validation characters in total.
 
     The training and validation streams have shapes (B, M) and (B', M'), with M' ≥ 2. `V` is the number of
     characters in the vocabulary.

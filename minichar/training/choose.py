@@ -83,7 +83,7 @@ class TimeBudget:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the choices depend on."""
+    """The properties of the text and the run that determine the choices."""
 
     N: int  # length of the text
     V: int  # number of distinct characters

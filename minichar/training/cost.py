@@ -32,7 +32,7 @@ NORMALISED = 5
 
 @dataclass(frozen=True)
 class Speed:
-    """How slow a machine is, as multiples of the times on the nominal machine."""
+    """The times on a machine, as multiples of those on the nominal machine."""
 
     elements: float = 1.0  # e in the module's equation
     products: float = 1.0  # p

@@ -136,7 +136,7 @@ def evaluate(measure: Measurement, chunks: Iterable[Chunk]) -> Evaluation:
 
 
 def until(late: Callable[[], bool], items: Iterable[Any]) -> Iterator[Any]:
-    """Yield at least one of the items, and no more as soon as it is late."""
+    """Yield the first item, and then the others until `late()` is true."""
     for k, item in enumerate(items):
         if k > 0 and late():
             return

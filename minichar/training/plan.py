@@ -1,4 +1,4 @@
-"""Plan a run: choose its options and its device, for the time that is left and the speed of the machine."""
+"""Plan a run: choose its options and its device, for the remaining time and the speed of the machine."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,7 +34,7 @@ def plan(
 ) -> tuple[Settings, Backend, list[str]]:
     """Return the options of a new run, its device, and at most one note that explains the choice of device.
 
-    With a time limit, the options are chosen for the time that is left on this device; otherwise, for the
+    With a time limit, the options are chosen for the remaining time on this device; otherwise, for the
     recipe's time on the nominal machine. The number of hidden units is then replaced by one that suits the
     device. The time limit counts from `started`, as measured by `time.monotonic`.
     """
@@ -78,9 +78,9 @@ def measured(
     team: Team,
     from_scratch: bool = True,
 ) -> TimeBudget:
-    """Return the same time with the speed of `device`, as measured by rank 0.
+    """Return the budget with the speed of `device`, as measured by rank 0, in place of the nominal speed.
 
-    Two sizes of the network are measured or, if its size is given, only that one.
+    This measures two sizes of the network or, if the size is given, only that size.
     """
 
     def measure() -> TimeBudget:

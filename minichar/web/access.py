@@ -131,7 +131,7 @@ def parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None
 
 
 def read_keys(path: Path) -> list[str]:
-    """Read ASCII API keys from a file, one per line. Raise `MinicharError` if there are others or none."""
+    """Read API keys, one per line, from a file. Raise `MinicharError` if it has none or one is not ASCII."""
     keys = read_text(path).split()
     if not keys:
         raise MinicharError(f"{path} contains no API key: write one key per line")

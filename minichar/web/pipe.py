@@ -73,7 +73,7 @@ class PipeLink(Link):
                 self.closed.set()
 
     def take(self, model: str) -> Order | None:
-        """Take a job. If there is none, wait for up to `READ_TIMEOUT` seconds, and return None."""
+        """Take a job, or return None if there is still none after `READ_TIMEOUT` seconds."""
         try:
             return self._orders[model].get(timeout=READ_TIMEOUT)
         except Empty:

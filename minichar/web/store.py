@@ -36,7 +36,7 @@ SOCKET_TIMEOUT = 5.0
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Convert Redis errors to `Unavailable`, and log their reason."""
+    """Convert Redis errors to `Unavailable`, and log the reason."""
     try:
         yield
     except redis.RedisError as error:

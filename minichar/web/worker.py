@@ -74,7 +74,7 @@ class Link(ABC):
 
     @abstractmethod
     def take(self, model: str) -> Order | None:
-        """Take a job. If there is none, wait for up to `READ_TIMEOUT` seconds, and return None."""
+        """Take a job, or return None if there is still none after `READ_TIMEOUT` seconds."""
 
     @abstractmethod
     def publish(self, model: str, news: Mapping[str, Sequence[Update]], ended: Sequence[str]) -> None:

@@ -83,7 +83,7 @@ CACHED = "stage 1 of the cell 'odd' caches 6 arrays, but `cache` contains {} nam
 NO_CACHE = "must return a tuple that ends with a tuple of cached arrays"
 INVALID = [
     ({"biases": {"q": 1.0}}, "biases of the cell 'odd' contains 'q'"),
-    ({"states": ""}, "states of the cell 'odd': '' must contain at least one letter and none twice"),
+    ({"states": ""}, "states of the cell 'odd': '' must contain at least one letter and no duplicates"),
     ({"name": "a/b"}, "invalid cell name 'a/b': use only letters, digits, '-' and '_'"),
     ({"name": "auto"}, "invalid cell name 'auto'"),
     (with_stage(forward=too_many_states), "the cell 'odd' returns 3 states, but `states` has 2"),

@@ -1,7 +1,7 @@
 """Lesson 0. Guess the next letter: count, guess, write, and see where counting ends.
 
 Which letter comes next? "q_". "th_". "Once upon a t_". You know all three, but not in the same way:
-after `q` there is hardly a choice, you have read "the" a million times, and the last one you have
+after `q` there is hardly a choice, you have read "the" a million times, and you know the last one
 by heart. How much of a text can be guessed like this, and what would a good guesser have to
 remember?
 

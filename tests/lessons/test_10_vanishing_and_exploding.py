@@ -21,7 +21,7 @@ A product of 100 similar factors is extreme unless they are very close to 1:
 
 [figure: factors.svg]
 
-Remember the second line: it is the idea of the next lesson. In an RNN, however, the size of the
+Remember the second line: it is the idea behind the next lesson. In an RNN, however, the size of the
 factors depends on W_h. If its elements are random with a standard deviation of scale/√H, W_hᵀ
 multiplies the norm of a vector by about the scale. The table was measured on an RNN with H = 64
 units and a loss at the last step only. Each value is the norm of dx that many steps back, relative

@@ -1,10 +1,10 @@
 """Lesson 13. Initialisation and layer norm: how large a pre-activation should be.
 
 Training has to start from some weights. Why not 0? And if they must be random, does it matter how
-large they are? It decides whether the network can be trained at all.
+large they are? Their size decides whether the network can be trained at all.
 
-With weights of 0, every unit computes the same, gets the same gradient and takes the same step. A
-network of 128 units then remains a network of one. Random weights make the units different.
+With weights of 0, all units have the same value, gradient and update. A network of 128 units then
+remains a network of one. Random weights make the units different.
 
 How large? A pre-activation is a sum over K inputs, a = Σ_k W_k s_k. If the weights are independent
 and have mean 0, the variances of the K terms add up:
@@ -13,9 +13,8 @@ and have mean 0, the variances of the K terms add up:
 
 A number that is drawn uniformly from [-b, b) has the variance b²/3, so b = √(3/K) would give a the
 same scale as s. Larger weights push tanh and σ into saturation, where their derivatives are almost
-0 (lesson 3). Smaller ones make each layer quieter than the one below it, and each step than the one
-before. In a recurrent network the error compounds at every step, as the figure from lesson 10
-shows.
+0 (lesson 3). Smaller ones weaken the signal from layer to layer and from step to step. In a
+recurrent network the error compounds at every step, as the figure from lesson 10 shows.
 
 [figure: scale.svg]
 
@@ -37,8 +36,8 @@ and halves r, and nothing else changes.
 
 Now the backward pass. Each a_k affects all of â, through three paths: directly, through μ and
 through r. Since μ is a mean, its derivative with respect to a_k is 1/H. For r, the chain rule gives
--r² â_k / H, because the derivative of -½ in the exponent meets the 2 of the square. Multiply by dâ
-and add up:
+-r² â_k / H, because the factors -½ (from the exponent) and 2 (from the square) give -1. Multiply by
+dâ and add up:
 
     da_k  = r dâ_k                           directly
     da_k += -r mean(dâ)                      through μ

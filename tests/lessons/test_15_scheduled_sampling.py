@@ -41,9 +41,9 @@ normalisation (lesson 13), and reading its own predictions a fifth of the time i
 
 [output: it_writes]
 
-Its loss is 1.90, no lower than the 1.83 of lesson 11. It is measured with true inputs, of which
-this network has read fewer, so it does not show whether the network recovers from its mistakes.
-Compare texts before you use scheduled sampling; minichar leaves it off by default.
+Its loss is 1.90, no lower than the 1.83 of lesson 11. It is measured with teacher forcing, with
+which this network has trained less, so it does not show whether the network recovers from its
+mistakes. Compare texts before you use scheduled sampling; minichar leaves it off by default.
 """
 
 import numpy as np

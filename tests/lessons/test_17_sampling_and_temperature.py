@@ -46,16 +46,16 @@ It can only rise with the temperature, and how fast depends on how much the logi
 
 A second danger is the *tail*. Suppose that 90 characters have a probability of 0.001 each. None of
 them is worth mentioning, but together they have 0.09, and a line of 60 characters avoids all of
-them with a probability of only 0.91⁶⁰ = 0.003. One absurd character is enough to lose the network,
-because it reads what it wrote (lesson 15). Two filters cut the tail off before the draw:
+them with a probability of only 0.91⁶⁰ = 0.003. One absurd character is enough to derail the
+network, because it reads what it wrote (lesson 15). Two filters cut the tail off before the draw:
 
     top-k     keep the k most likely characters
     top-p     keep the smallest set of the most likely characters whose probabilities reach p
 
 Top-k keeps just as many where one character is certain as where fifty are possible. Top-p adapts.
 
-This is one and the same LSTM, trained for a few seconds, with the same random numbers at four
-temperatures:
+Here is text from an LSTM trained for a few seconds, sampled at four temperatures with the same
+random numbers:
 
 [output: it_writes]
 """

@@ -80,9 +80,9 @@ over at the character after the opening mark, keeps its value, and changes back 
 mark.
 
 Where to go from here? Train on a text of your own (`minichar train --data my.txt`). Then, read
-about attention. A recurrent network must press everything it may need into one state. A transformer
-lets each position look back at all earlier ones instead. Its loss and its softmax (lesson 5), its
-chain rule (lesson 1) and its temperature (lesson 17) are those of this course.
+about attention. A recurrent network must compress everything it may need into one state. A
+transformer lets each position look back at all earlier ones instead. Its loss and its softmax
+(lesson 5), its chain rule (lesson 1) and its temperature (lesson 17) are those of this course.
 """
 
 import re
