@@ -55,6 +55,14 @@ def test_tab_accepts_a_suggestion_and_is_no_trap(writing):
     expect(page.locator("#text .branch")).to_have_count(0)
 
 
+def test_the_hint_on_a_phone_names_no_keys(visit, port):
+    page = coloured(visit, port, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page.tap("#text [data-i='20']")
+    page.tap("#card .write")
+    expect(page.locator("#writing")).to_be_focused()
+    expect(page.locator("#hint")).to_contain_text("Tap outside the text to accept it.")
+
+
 def test_escape_dismisses_a_suggestion_and_then_tab_moves_on(writing):
     page, expected = writing
     page.keyboard.press("Escape")

@@ -33,7 +33,8 @@ export function explain() {
   $("text").classList.toggle("coloured", coloured);
   $("scale").hidden = !coloured;
   $("typical").textContent = state.request ? t("typical", { nats: typical().toFixed(1) }) : "";
-  $("hint").textContent = t(editor ? "hint_writing" : coloured ? "hint_coloured" : "hint_plain");
+  const writing = matchMedia("(hover: none)").matches ? "hint_touch" : "hint_writing"; // without a mouse, without Tab
+  $("hint").textContent = t(editor ? writing : coloured ? "hint_coloured" : "hint_plain");
 }
 
 function characterElement(i, unit) {
