@@ -15,8 +15,8 @@ STALE = 3
 EARLY = 0.1
 """Fraction of a run, at its start, in which overfitting is not reported: the learning rate is still high."""
 MUCH_DROPOUT = 0.25
-"""Dropout probability at or above which neither more dropout nor a smaller model is recommended. A smaller
-model usually has a higher validation loss (docs/measured/trials/helps.csv)."""
+"""Dropout probability at or above which more is not recommended against overfitting. A smaller model is never
+recommended, because it usually has a higher validation loss (docs/measured/trials/helps.csv)."""
 NEGLIGIBLE = 0.01
 """Validation loss, in nats, below which there is nothing left to learn."""
 FEW_UPDATES = 500
@@ -55,8 +55,8 @@ def fit_advice(
     gap = val_loss - train_loss
     is_stale = since_best >= STALE
     if gap > OVERFITTING and is_stale and updates >= EARLY * total:
-        remedy = "more text" if dropout >= MUCH_DROPOUT else "--dropout or a smaller --rnn-size"
-        return f"overfitting (gap {gap:.2f}): try {remedy}"
+        more = "" if dropout >= MUCH_DROPOUT else "more --dropout or "
+        return f"overfitting (gap {gap:.2f}): try {more}more text"
     if gap >= UNDERFITTING or val_loss < NEGLIGIBLE or updates < total / 2:
         return ""
     if is_stale and updates >= FEW_UPDATES:
@@ -68,15 +68,8 @@ def fit_advice(
     return f"underfitting: train longer{larger}"
 
 
-def verdict(loss: float, yardstick: Yardstick, is_improving: bool, longer: str) -> list[str]:
-    """Return a line that compares a run's lowest loss with the yardstick and, if it is higher, adds advice.
-
-    `longer` is the command that trains for longer.
-    """
+def verdict(loss: float, yardstick: Yardstick, remedy: str) -> list[str]:
+    """Return a line that compares a run's lowest loss with the yardstick and, if it is higher, the remedy."""
     gap = loss - yardstick.loss
     compared = f"{abs(gap):.3f} {'above' if gap > 0 else 'below'} the yardstick of {yardstick}"
-    lines = [f"loss {loss:.3f}, {compared}"]
-    if gap > 0:
-        larger = "a larger --rnn-size with more --dropout, or more text"
-        lines.append(f"train longer: {longer}" if is_improving else f"try {larger}")
-    return lines
+    return [f"loss {loss:.3f}, {compared}", *([remedy] if gap > 0 else [])]

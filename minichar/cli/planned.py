@@ -1,4 +1,4 @@
-"""Describe the options that minichar chose for a run, and write commands that train with given options."""
+"""Describe the options that minichar chooses for a run, and write commands that train with given options."""
 
 from collections.abc import Mapping
 from shlex import join
@@ -6,8 +6,13 @@ from typing import Any
 
 from minichar.cli.options import Escaped
 from minichar.errors import AUTOMATIC, Option, plain
+from minichar.training.choose import TimeBudget, choose
 from minichar.training.recipes import RECIPES
+from minichar.training.settings import TEXTS, Settings
 from minichar.training.start import Run
+
+TEXT = (*TEXTS, "encoding", "min_freq", "reset_on", "split", "train_frac", "val_frac")
+"""Settings that determine the text and how it is split."""
 
 
 def plan_lines(run: Run, given: Mapping[str, Any]) -> list[str]:
@@ -27,6 +32,18 @@ def plan_lines(run: Run, given: Mapping[str, Any]) -> list[str]:
         options = {name: value for name, value in {**given, **chosen}.items() if name != "max_time"}
         lines.append(f"to repeat it without measuring: {train_command(options)}")
     return lines
+
+
+def larger_model(run: Run, minutes: int) -> str:
+    """Return the command that trains a larger model on the text, or "" if minichar would not choose one."""
+    settings, default = run.trainer.settings, Settings()
+    values = {name: getattr(settings, name) for name in TEXT}
+    text = {name: value for name, value in values.items() if value != getattr(default, name)}
+    plan = choose(Settings(**text), run.corpus, budget=TimeBudget(60.0 * minutes))
+    if plan.rnn_size <= settings.rnn_size:
+        return ""
+    another = f"{settings.checkpoint_dir}-{minutes}min"
+    return train_command(text | {"max_time": float(minutes), "checkpoint_dir": another})
 
 
 def train_command(options: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from minichar.cli.advice import fit_advice, updates_advice, verdict
 from minichar.cli.bar import Bar, with_bar
 from minichar.cli.log import Log
 from minichar.cli.options import print_path
+from minichar.cli.planned import larger_model
 from minichar.cli.speed import Speed, duration, expected_end
 from minichar.cli.text_advice import text_advice
 from minichar.devices.cpu import CPU
@@ -138,7 +139,7 @@ class Report:
         if (processes := self.trainer.team.size) > 1:
             lines.append(f"           {processes} processes share the {split.B} streams")
         advice = updates_advice(self.trainer.iterations, split.B, split.T)
-        if advice and "max_epochs" not in self.run.chosen:
+        if advice and not self.trainer.iteration and "max_epochs" not in self.run.chosen:
             lines.append(f"           {advice}")
         if self.trainer.iteration:
             lines.append(f"resumed    at epoch {self.trainer.epoch:.2f}")
@@ -296,16 +297,20 @@ class Report:
                 self.say(f"           {rest}")
                 self.log.append({"event": "final", "part": measured.part} | asdict(result))
 
+    def remedy(self) -> str:
+        """Return what would lower the loss."""
+        minutes = max(1, round(LONGER * self.trainer.timetable.elapsed() / 60))
+        if self.trainer.timetable.since_best == 0:
+            directory = quoted(self.trainer.settings.checkpoint_dir)
+            return f"train longer: minichar train --resume {directory} --max-time {minutes}"
+        command = larger_model(self.run, minutes)
+        return f"train a larger model: {command}" if command else "train on more text"
+
     def finish(self) -> None:
         """Print suggested commands to standard error and the best checkpoint's path to standard output."""
         loss, yardstick = self.trainer.saver.best_loss, self.trainer.yardstick
         if yardstick and loss < inf:
-            is_improving = self.trainer.timetable.since_best == 0
-            directory = quoted(self.trainer.settings.checkpoint_dir)
-            minutes = max(1, round(LONGER * self.trainer.timetable.elapsed() / 60))
-            longer = f"minichar train --resume {directory} --max-time {minutes}"
-            lines = verdict(loss, yardstick, is_improving, longer)
-            for label, line in zip(("result", ""), lines, strict=False):
+            for label, line in zip(("result", ""), verdict(loss, yardstick, self.remedy()), strict=False):
                 self.say(f"{label:11}{line}")
         last = self.trainer.saver.last
         resumable = not self.trainer.timetable.is_out_of_patience()

@@ -148,6 +148,14 @@ def test_the_result_is_compared_with_the_yardstick(cli, home):
     assert f"yardstick  {loss} ({n}-gram)" in again, "the checkpoint has it"
 
 
+def test_if_the_loss_no_longer_falls_a_larger_model_or_more_text_is_recommended(cli, home):
+    run = ["train", "--data", "input.txt", "--reset-on", "\\n", *TOY, "--rnn-size", 200]
+    level = [*run, "--eval-val-every", 1, "--learning-rate", 1e-12, "--max-epochs", 0.2]
+    larger = "minichar train --data input.txt --reset-on '\\n' --max-time 1 --checkpoint-dir 'a b-1min'"
+    assert f"\n           train a larger model: {larger}\n" in cli(*level, "--checkpoint-dir", "a b").stderr
+    assert "\n           train on more text\n" in cli(*level, "--rnn-size", 320).stderr
+
+
 def test_the_yardstick_can_be_omitted_or_be_that_of_a_part_of_a_long_text(cli, home):
     run = ["train", "--data", "input.txt", *TOY, "--max-epochs", 0.1]
     for options in (["--no-yardstick"], ["--val-frac", 0]):

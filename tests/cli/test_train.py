@@ -63,6 +63,7 @@ def test_warnings_about_other_checkpoints_and_few_steps(cli):
     assert re.search(r"only \d+ training steps: increase --max-epochs or reduce --batch-size", first)
     assert first.count("each evaluation uses 1 of 2 validation chunks\n") == 1
     assert "generate   minichar sample 'my cv/lm_lstm_epoch2.00_" in first
+    assert "training steps: increase" not in cli("train", "--resume", "my cv", "--max-epochs", 2.1).stderr
     again = cli(*arguments).stderr
     assert "my cv/ contains other checkpoints; `minichar sample` uses the best one" in again
 
