@@ -62,7 +62,7 @@ class Layer:
     caches : list of T tuples of arrays
         The arrays cached by the cell at each step.
     before : list of lists of S arrays, (H, B)
-        `states`, after any resets.
+        `states`, after any resets. Without resets, it is the same list.
     keep : array, (T, B), or None
         0 for each sequence whose states are reset before a step, otherwise 1; None if there are no resets.
     above : list of arrays, (T, H, B)

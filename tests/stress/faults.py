@@ -115,7 +115,8 @@ async def proxy(port, target, delay):
 
     async def connected(reader, writer):
         other = await asyncio.open_connection("127.0.0.1", target)
-        await asyncio.gather(forward(reader, other[1]), forward(other[0], writer))
+        with suppress(asyncio.CancelledError):  # asyncio would print a traceback for each connection
+            await asyncio.gather(forward(reader, other[1]), forward(other[0], writer))
 
     await asyncio.start_server(connected, "127.0.0.1", port)
 
