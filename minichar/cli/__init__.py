@@ -137,8 +137,9 @@ def main(ctx: click.Context) -> None:
     Quick start:
       minichar train                        train on Python's help text (a few minutes)
       minichar sample                       generate text with the best checkpoint
+      minichar train --data my.txt --max-time 30 --checkpoint-dir cv-mine
+                                            train on your own text for 30 minutes
       minichar data get tinyshakespeare     download a larger dataset
-      minichar train --data data/tinyshakespeare
     """  # noqa: D301  (\b tells Click not to rewrap the paragraph)
     ctx.call_on_close(partial(setattr, warnings, "formatwarning", warnings.formatwarning))
     warnings.formatwarning = lambda message, *details, **more: f"warning: {one_line(str(message))}\n"

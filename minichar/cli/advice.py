@@ -8,8 +8,8 @@ LARGE = 4.0
 """Number of parameters per training character above which a model is large for its text."""
 OVERFITTING = 0.15
 """Gap between validation and training loss, in nats, above which a model is overfitting."""
-UNDERFITTING = 0.02
-"""Gap between validation and training loss, in nats, below which a model may be underfitting."""
+SMALL_GAP = 0.02
+"""Gap between validation and training loss, in nats, below which more training or a larger model may help."""
 STALE = 3
 """Number of evaluations without a new lowest validation loss after which the loss is on a plateau."""
 EARLY = 0.1
@@ -19,8 +19,16 @@ MUCH_DROPOUT = 0.25
 recommended, because it usually has a higher validation loss (docs/measured/trials/helps.csv)."""
 NEGLIGIBLE = 0.01
 """Validation loss, in nats, below which there is nothing left to learn."""
+SHORT = 5000
+"""Number of characters below which a text is too short: a model learns little from it, and the loss on the
+few held-out characters is inaccurate."""
 FEW_UPDATES = 500
 """Number of training steps below which most models learn almost nothing."""
+
+
+def length_advice(N: int) -> list[str]:
+    """Return a line of advice if a text of N characters is too short."""
+    return [f"the text is very short: use at least {SHORT:,} characters"] if N < SHORT else []
 
 
 def updates_advice(updates: int, B: int, T: int) -> str:
@@ -45,7 +53,7 @@ def fit_advice(
     ratio: float,
     dropout: float,
 ) -> str:
-    """Return advice on overfitting or underfitting, or an empty string.
+    """Return advice on overfitting or on a plateau, or an empty string.
 
     The losses, in nats per character, are measured with the same weights and without dropout or scheduled
     sampling, which would raise the training loss. `since_best` is the number of evaluations since the one
@@ -53,23 +61,23 @@ def fit_advice(
     and `ratio` is the number of parameters per training character.
     """
     gap = val_loss - train_loss
-    is_stale = since_best >= STALE
-    if gap > OVERFITTING and is_stale and updates >= EARLY * total:
+    if since_best < STALE:
+        return ""
+    if gap > OVERFITTING and updates >= EARLY * total:
         more = "" if dropout >= MUCH_DROPOUT else "more --dropout or "
         return f"overfitting (gap {gap:.2f}): try {more}more text"
-    if gap >= UNDERFITTING or val_loss < NEGLIGIBLE or updates < total / 2:
+    if gap >= SMALL_GAP or val_loss < NEGLIGIBLE or updates < max(total / 2, FEW_UPDATES):
         return ""
-    if is_stale and updates >= FEW_UPDATES:
-        larger = "" if ratio > LARGE else "a larger --rnn-size or "
-        return f"plateau: stop, or try {larger}another learning rate"
-    if since_best:
-        return ""
-    larger = "" if ratio > LARGE or updates < FEW_UPDATES else ", then try a larger --rnn-size"
-    return f"underfitting: train longer{larger}"
+    larger = "" if ratio > LARGE else "a larger --rnn-size or "
+    return f"plateau: stop, or try {larger}another learning rate"
 
 
-def verdict(loss: float, yardstick: Yardstick, remedy: str) -> list[str]:
-    """Return a line that compares a run's lowest loss with the yardstick and, if it is higher, the remedy."""
-    gap = loss - yardstick.loss
-    compared = f"{abs(gap):.3f} {'above' if gap > 0 else 'below'} the yardstick of {yardstick}"
-    return [f"loss {loss:.3f}, {compared}", *([remedy] if gap > 0 else [])]
+def verdict(loss: float, yardstick: Yardstick, uniform: float) -> str:
+    """Return whether a run's lowest loss is good: below the yardstick and the uniform baseline."""
+    bar, name = yardstick.loss, f"yardstick of {yardstick}"
+    if uniform < bar:  # of a very short text
+        bar, name = uniform, f"uniform baseline of {uniform:.3f}"
+    gap = loss - bar
+    if gap < 0:
+        return f"good: loss {loss:.3f}, {-gap:.3f} below the {name}"
+    return f"not good yet: loss {loss:.3f}, {gap:.3f} above the {name}"

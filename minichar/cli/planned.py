@@ -24,9 +24,10 @@ def plan_lines(run: Run, given: Mapping[str, Any]) -> list[str]:
         return []
     settings = run.trainer.settings
     minutes = settings.max_time or RECIPES[settings.recipe].minutes
-    time = f"{minutes:g} min" if settings.max_time else f"about {minutes:g} min on one core"
+    time = f"{minutes:g} min: " if settings.max_time else f"about {minutes:g} min on one core: "
     cell = f"{settings.model.upper()} {settings.num_layers}×{settings.rnn_size}"
-    lines = [f"{time}: {cell}, {settings.max_epochs:g} epochs, dropout {settings.dropout:g}"]
+    plan = f"{cell}, {settings.max_epochs:g} epochs, dropout {settings.dropout:g}"
+    lines = [time * ("max_epochs" in run.chosen) + plan]
     if settings.max_time:
         chosen = {name: getattr(settings, name) for name in run.chosen}
         options = {name: value for name, value in {**given, **chosen}.items() if name != "max_time"}

@@ -10,19 +10,19 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from math import inf, log
 from pathlib import Path
-from time import monotonic
+from time import monotonic, thread_time
 from typing import Any
 
 from minichar.checkpoints.naming import is_checkpoint
 from minichar.checks import AUTO
-from minichar.cli.advice import fit_advice, updates_advice, verdict
+from minichar.cli.advice import fit_advice, length_advice, updates_advice, verdict
 from minichar.cli.bar import Bar, with_bar
 from minichar.cli.log import Log
 from minichar.cli.options import print_path
 from minichar.cli.planned import larger_model
 from minichar.cli.speed import Speed, duration, expected_end
 from minichar.cli.text_advice import text_advice
-from minichar.devices.cpu import CPU
+from minichar.devices.cpu import CPU, ONE, THREAD_VARIABLES, threads
 from minichar.errors import AUTOMATIC, Option, quoted
 from minichar.model import CharRNN
 from minichar.sampling.generate import generate
@@ -38,6 +38,9 @@ ESTIMATE_AFTER = 3.0
 
 If other programs use the same cores, the time of a single chunk can be many times the average.
 """
+SHARED = 0.7
+"""Fraction of the time during which the main thread must have a core. If it is less, the threads of a matrix
+product often wait for one another, and a single thread may be faster."""
 SAMPLE_AFTER = 10.0
 """Time in seconds after which a line of text is generated even if the model has not been evaluated yet."""
 LONGER = 3
@@ -72,11 +75,12 @@ class Report:
         split = run.trainer.split
         self.characters = split.B * split.T
         self.ratio = run.trainer.model.parameters.size / (len(split.train) * self.characters)
+        self.uniform = log(len(run.corpus.vocabulary))
         self.speed = Speed()
         self.measurements = 0
         self.begun = monotonic()
         self.first = self.trainer.iteration
-        self.first_chunk_end: tuple[float, int] | None = None
+        self.first_chunk_end: tuple[float, float, int] | None = None
         self.estimated = self.sampled = False
         self.bar = Bar(self.trainer.iterations, hidden=quiet, first=self.first)
 
@@ -117,7 +121,7 @@ class Report:
         size = f"{len(corpus.ids):,} characters, {corpus.distinct:,} distinct"
         notes = [*self.run.notes]
         if not self.trainer.iteration:  # a resumed run cannot follow the advice
-            notes += text_advice(corpus, self.trainer.settings)
+            notes += length_advice(len(corpus.ids)) + text_advice(corpus, self.trainer.settings)
         chunks = [f"{len(split.train):,} training", f"{len(split.val):,} validation"]
         if split.how != "files" and corpus.test is None:
             chunks.append(f"{len(split.test):,} test")
@@ -163,8 +167,7 @@ class Report:
             return []
         counted = yardstick.counted
         part = f" of {counted:,} characters" if counted < self.trainer.split.train.streams.size else ""
-        uniform = log(len(self.run.corpus.vocabulary))
-        return [f"yardstick  {yardstick.loss:.3f} ({yardstick.n}-gram{part}); uniform {uniform:.3f}"]
+        return [f"yardstick  {yardstick.loss:.3f} ({yardstick.n}-gram{part}); uniform {self.uniform:.3f}"]
 
     def show(self, event: Event) -> None:
         """Report an event."""
@@ -187,8 +190,7 @@ class Report:
         """Advance the progress bar, and print and log the loss every `print_every` chunks."""
         self.speed.count(self.characters)
         if step.iteration == 1:
-            uniform = log(len(self.run.corpus.vocabulary))
-            self.say(f"initial    loss {step.loss:.3f} (uniform baseline: ln V = {uniform:.3f})")
+            self.say(f"initial    loss {step.loss:.3f} (uniform baseline: ln V = {self.uniform:.3f})")
         due = step.iteration % self.print_every == 0
         self.bar.position = step.iteration
         if due or self.bar.due:  # each update copies the loss from the device
@@ -217,11 +219,11 @@ class Report:
 
     def show_early(self) -> None:
         """Print the estimated duration of the run and, before the first evaluation, some generated text."""
-        now, done = monotonic(), self.trainer.iteration
+        now, busy, done = monotonic(), thread_time(), self.trainer.iteration
         # Exclude the first chunk. On a GPU, for example, its time includes kernel compilation.
         if self.first_chunk_end is None:
-            self.first_chunk_end = now, done
-        since, first = self.first_chunk_end
+            self.first_chunk_end = now, busy, done
+        since, busy_since, first = self.first_chunk_end
         if not self.estimated and done > first and now - since >= ESTIMATE_AFTER:
             self.estimated = True
             per_chunk = (now - since) / (done - first)
@@ -233,6 +235,9 @@ class Report:
             may_end_early = len(self.trainer.val) and 0 < self.trainer.settings.patience < evaluations
             at_most = "up to " if may_end_early else ""
             self.say(f"time       {at_most}about {duration(seconds)} in total")
+            shared = busy - busy_since < SHARED * (now - since)
+            if shared and self.trainer.backend is CPU and threads() != ONE:
+                self.say(f"           other programs use the cores: {THREAD_VARIABLES[0]}=1 may be faster")
         if not self.sampled and self.trainer.settings.sample_every and now - self.begun >= SAMPLE_AFTER:
             self.show_sample()
 
@@ -297,27 +302,31 @@ class Report:
                 self.say(f"           {rest}")
                 self.log.append({"event": "final", "part": measured.part} | asdict(result))
 
-    def remedy(self) -> str:
-        """Return what would lower the loss."""
+    def remedy(self) -> list[str]:
+        """Return how to lower the loss: a larger model or, if there is none, more time or more text."""
         minutes = max(1, round(LONGER * self.trainer.timetable.elapsed() / 60))
-        if self.trainer.timetable.since_best == 0:
-            directory = quoted(self.trainer.settings.checkpoint_dir)
-            return f"train longer: minichar train --resume {directory} --max-time {minutes}"
-        command = larger_model(self.run, minutes)
-        return f"train a larger model: {command}" if command else "train on more text"
+        if command := larger_model(self.run, minutes):
+            return ["           for a lower loss, train a larger model:", f"  {command}"]
+        if self.trainer.timetable.since_best:
+            return ["           for a lower loss, train on more text"]
+        directory = quoted(self.trainer.settings.checkpoint_dir)
+        command = f"minichar train --resume {directory} --max-time {minutes}"
+        return ["           for a lower loss, train longer:", f"  {command}"]
 
     def finish(self) -> None:
         """Print suggested commands to standard error and the best checkpoint's path to standard output."""
         loss, yardstick = self.trainer.saver.best_loss, self.trainer.yardstick
         if yardstick and loss < inf:
-            for label, line in zip(("result", ""), verdict(loss, yardstick, self.remedy()), strict=False):
-                self.say(f"{label:11}{line}")
+            self.say(f"result     {verdict(loss, yardstick, self.uniform)}")
         last = self.trainer.saver.last
         resumable = not self.trainer.timetable.is_out_of_patience()
         if resumable and last and self.trainer.iteration < self.trainer.iterations:
             at = f"stopped at epoch {self.trainer.epoch:.2f}; " if self.trainer.stopping else ""
             self.say(f"{at}resume with:")
             self.say(f"  minichar train --resume {quoted(last)}")
+        elif yardstick and loss < inf:
+            for line in self.remedy():
+                self.say(line)
         self.measure()
         best = self.trainer.best
         if best:

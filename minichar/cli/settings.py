@@ -157,7 +157,7 @@ OPTIONS = (
         type=Minutes(),
         metavar="MINUTES",
         help="Choose the options for a run of this many minutes on this machine, and stop at the limit. "
-        "0: no limit.",
+        "0: no limit, see --recipe.",
     ),
     training(
         "--max-epochs",

@@ -8,13 +8,14 @@ from minichar.devices.backend import Array, Backend
 from minichar.devices.random import Uniform
 
 THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+ONE = "1 thread"
 
 
 def threads() -> str:
     """Describe the BLAS thread count: an environment variable or, if none is set, the number of cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     most = next((os.environ[name] for name in THREAD_VARIABLES if os.environ.get(name)), str(cores))
-    return "1 thread" if most == "1" else f"up to {most} threads"
+    return ONE if most == "1" else f"up to {most} threads"
 
 
 class NumPyBackend(Backend):

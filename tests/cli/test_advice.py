@@ -6,7 +6,7 @@ import pytest
 from toys import TOY
 
 from minichar.cli import advice
-from minichar.cli.advice import fit_advice, updates_advice, verdict
+from minichar.cli.advice import fit_advice, length_advice, updates_advice, verdict
 from minichar.text.ngram import Yardstick
 
 
@@ -24,11 +24,10 @@ from minichar.text.ngram import Yardstick
         (1.0, 1.01, {"since_best": 3, "ratio": 5.0}, "plateau: stop, or try another learning rate"),
         (1.0, 1.01, {"since_best": 3, "updates": 499, "total": 900}, ""),
         (1.0, 1.01, {"since_best": 1}, ""),
-        (1.0, 1.01, {}, "underfitting: train longer, then try a larger --rnn-size"),
-        (1.0, 1.01, {"ratio": 4.0}, "underfitting: train longer, then"),
-        (1.0, 1.01, {"updates": 499}, ""),
-        (0.0, 0.01, {}, "underfitting"),
-        (0.0, 0.009, {}, ""),
+        (1.0, 1.01, {"since_best": 3, "ratio": 4.0}, "plateau: stop, or try a larger --rnn-size or another"),
+        (1.0, 1.01, {"since_best": 3, "total": 1001}, ""),
+        (0.0, 0.01, {"since_best": 3}, "plateau"),
+        (0.0, 0.009, {"since_best": 3}, ""),
     ],
 )
 def test_fit_advice(train, val, options, words):
@@ -53,28 +52,34 @@ def test_updates_advice(updates, B, T, words):
 
 
 @pytest.mark.parametrize(
-    ("loss", "lines"),
+    ("loss", "uniform", "line"),
     [
-        (1.25, ["loss 1.250, 0.051 below the yardstick of 1.301 (6-gram)"]),
-        (1.301, ["loss 1.301, 0.000 below the yardstick of 1.301 (6-gram)"]),
-        (1.4, ["loss 1.400, 0.099 above the yardstick of 1.301 (6-gram)", "REMEDY"]),
+        (1.25, 4.0, "good: loss 1.250, 0.051 below the yardstick of 1.301 (6-gram)"),
+        (1.301, 1.301, "not good yet: loss 1.301, 0.000 above the yardstick of 1.301 (6-gram)"),
+        (1.4, 4.0, "not good yet: loss 1.400, 0.099 above the yardstick of 1.301 (6-gram)"),
+        (1.25, 1.2, "not good yet: loss 1.250, 0.050 above the uniform baseline of 1.200"),
     ],
 )
-def test_the_verdict_says_what_would_help(loss, lines):
-    assert verdict(loss, Yardstick(6, 1.301, 9), "REMEDY") == lines
+def test_a_loss_is_good_if_it_is_below_the_yardstick_and_the_uniform_baseline(loss, uniform, line):
+    assert verdict(loss, Yardstick(6, 1.301, 9), uniform) == line
+
+
+def test_length_advice():
+    assert length_advice(4999) == ["the text is very short: use at least 5,000 characters"]
+    assert length_advice(5000) == []
 
 
 # During training
 
 
-LABELS = "overfitting|plateau|underfitting"
+LABELS = "overfitting|plateau"
 FALLING, LEVEL = (4.0, 3.9, 3.8, 3.7, 3.6), (4.0,) * 5
 
 
 @pytest.mark.parametrize(
     ("losses", "fit", "options", "expected"),
     [
-        (FALLING, 4.0, [], {3: "underfitting", 4: "underfitting", 5: "underfitting"}),
+        (FALLING, 4.0, [], {}),
         (LEVEL, 4.0, [], {4: "plateau", 5: "plateau"}),
         ((4.0, 4.0, 4.0, 4.0, 3.9), 3.0, [], {4: "overfitting"}),
         (LEVEL, 3.0, ["--warmup", 0.7], {}),
@@ -93,11 +98,10 @@ def test_advice_on_the_fit_of_the_model(cli, monkeypatch, measure, losses, fit, 
 
 def test_advice_depends_on_the_size_of_the_model_and_on_the_number_of_steps(cli, monkeypatch, measure):
     arguments = ["train", "--data", "input.txt", *TOY, "--eval-val-every", 15]
-    for few, size, losses, said in (
-        (0, 8, LEVEL, "plateau: stop, or try a larger --rnn-size"),
-        (0, 40, LEVEL, "plateau: stop, or try another learning rate"),
-        (500, 8, FALLING, "underfitting: train longer\n"),
+    for few, size, said in (
+        (0, 8, "plateau: stop, or try a larger --rnn-size"),
+        (0, 40, "plateau: stop, or try another learning rate"),
     ):
         monkeypatch.setattr(advice, "FEW_UPDATES", few)
-        measure(*losses, fit=4.0)
+        measure(*LEVEL, fit=4.0)
         assert said in cli(*arguments, "--rnn-size", size).stderr

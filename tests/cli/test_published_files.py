@@ -38,10 +38,10 @@ def test_training_describes_the_texts(trained):
     lines = trained.stderr.splitlines()
     assert lines[0].startswith(f"text       input.txt: {len(TEXT)} characters, ")
     assert lines[1:3] == ["validation val.txt: 304 characters", "test       test.txt: 165 characters"]
-    assert re.fullmatch(r"split      files: \d+ training, 12 validation chunks of 4×6", lines[3])
+    assert re.fullmatch(r"split      files: \d+ training, 12 validation chunks of 4×6", lines[4])
     n = sum((len(text) - 1) % 24 for text in (TEXT, VAL))
     share = n / (len(TEXT) + len(VAL))
-    assert lines[4] == f"           {n} characters ({share:.1%}) left out at the end of each text"
+    assert lines[5] == f"           {n} characters ({share:.1%}) left out at the end of each text"
 
 
 def test_training_ends_with_the_losses_on_all_characters(trained):

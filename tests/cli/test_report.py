@@ -49,6 +49,17 @@ def test_the_estimate_does_not_extrapolate_the_first_chunk(cli, clock):
     assert f"time       about {speed.duration(clock.now - begun)} in total" in said
 
 
+@pytest.mark.parametrize(
+    ("share", "threads", "said"),
+    [(0.69, "up to 2 threads", True), (0.71, "up to 2 threads", False), (0.0, "1 thread", False)],
+)
+def test_on_shared_cores_a_single_thread_is_recommended(cli, clock, monkeypatch, share, threads, said):
+    monkeypatch.setattr(report, "thread_time", lambda: share * clock.now)
+    monkeypatch.setattr(report, "threads", lambda: threads)
+    stderr = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1).stderr
+    assert ("other programs use the cores: OPENBLAS_NUM_THREADS=1 may be faster\n" in stderr) == said
+
+
 def test_the_first_sample_does_not_wait_for_an_evaluation(cli, clock, monkeypatch):
     """Each chunk takes a second."""
     begun, shown = clock.now, []
@@ -141,19 +152,23 @@ def test_the_result_is_compared_with_the_yardstick(cli, home):
     n, loss = re.search(r"^yardstick  (\d\.\d{3}) \((\d)-gram\); uniform 3\.296$", stderr, re.M).group(2, 1)
     (best,) = re.findall(r"validation (\d\.\d{4}) nats", stderr)
     gap = float(best) - float(loss)
-    longer = "minichar train --resume cv --max-time 1"
-    compared = f"loss {float(best):.3f}, {gap:.3f} above the yardstick of {loss} ({n}-gram)"
-    assert f"\nresult     {compared}\n           train longer: {longer}\ngenerate   " in stderr
+    result = f"loss {float(best):.3f}, {gap:.3f} above the yardstick of {loss} ({n}-gram)"
+    assert f"\nresult     not good yet: {result}\n           for a lower loss, train a larger" in stderr
     assert "resumed" in (again := cli("train", "--resume", "--max-epochs", 2, "--no-yardstick").stderr)
     assert f"yardstick  {loss} ({n}-gram)" in again, "the checkpoint has it"
 
 
-def test_if_the_loss_no_longer_falls_a_larger_model_or_more_text_is_recommended(cli, home):
-    run = ["train", "--data", "input.txt", "--reset-on", "\\n", *TOY, "--rnn-size", 200]
-    level = [*run, "--eval-val-every", 1, "--learning-rate", 1e-12, "--max-epochs", 0.2]
+def test_a_larger_model_or_more_time_or_text_is_recommended(cli, home):
+    def recommended(*options):
+        run = ["train", "--data", "input.txt", "--reset-on", "\\n", *TOY, "--max-epochs", 0.2, *options]
+        stderr = cli(*run, "--eval-val-every", 1, "--checkpoint-dir", "a b").stderr
+        return re.search("\n           for a lower loss, train (.*)\ngenerate", stderr, re.DOTALL)[1]
+
     larger = "minichar train --data input.txt --reset-on '\\n' --max-time 1 --checkpoint-dir 'a b-1min'"
-    assert f"\n           train a larger model: {larger}\n" in cli(*level, "--checkpoint-dir", "a b").stderr
-    assert "\n           train on more text\n" in cli(*level, "--rnn-size", 320).stderr
+    assert recommended("--rnn-size", 200) == f"a larger model:\n  {larger}"
+    longer = "longer:\n  minichar train --resume 'a b' --max-time 1"
+    assert recommended("--rnn-size", 320, "--learning-rate", 1e-6) == longer
+    assert recommended("--rnn-size", 320, "--learning-rate", 1e-12) == "on more text"
 
 
 def test_the_yardstick_can_be_omitted_or_be_that_of_a_part_of_a_long_text(cli, home):
