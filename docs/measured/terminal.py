@@ -44,7 +44,7 @@ def run(command: str, folder: str) -> subprocess.CompletedProcess[str]:
 
 
 def excerpt(log: str) -> list[str]:
-    """Return the lines to show from a training log: three from the header and two at the end of each epoch.
+    """Return the lines to show from a training log: three from the header, two per epoch, and the result.
 
     Progress lines and samples within an epoch are left out, because a terminal updates them in place.
     """
@@ -52,7 +52,7 @@ def excerpt(log: str) -> list[str]:
     shown = re.findall(r"^(?:text|model|initial) .*", header, re.MULTILINE)
     for block in epochs:
         if re.match(r"epoch \d+\.00 .* train ", block):
-            shown += re.findall(r"^(?:epoch|\s+sample).*", block, re.MULTILINE)
+            shown += re.findall(r"^(?:epoch|\s+sample|result).*", block, re.MULTILINE)
     return shown
 
 
