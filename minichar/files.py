@@ -103,12 +103,16 @@ def sharing(directory: Path) -> Iterator[Callable[[], bool]]:
         return
     descriptor = os.open(directory, os.O_RDONLY)
 
-    def shared() -> bool:
+    def is_locked() -> bool:
         try:
             return _is_locked(descriptor)
         finally:
             with suppress(OSError):
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+    def shared() -> bool:
+        # Another process in `is_shared` locks the directory for a moment, which the first call waits for.
+        return is_locked() and is_locked()
 
     try:
         shared()

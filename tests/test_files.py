@@ -16,6 +16,7 @@ from minichar.files import (
     cache_folder,
     check_directory,
     descriptor_of,
+    is_shared,
     locking,
     read_text,
     remove_abandoned,
@@ -206,6 +207,26 @@ class TestSharing:
                 assert first()
                 assert second()  # the first check must not have removed the mark
             assert not first()
+
+    def test_a_process_in_is_shared_is_not_mistaken_for_a_run(self, tmp_path, monkeypatch):
+        """It can lock the directory while the run replaces its shared lock by an exclusive one."""
+        flock = files.fcntl.flock
+        other = os.open(tmp_path, os.O_RDONLY)
+
+        def replace(descriptor, operation):
+            if operation == files.fcntl.LOCK_SH:
+                flock(other, files.fcntl.LOCK_UN)
+                monkeypatch.undo()
+            else:
+                flock(descriptor, files.fcntl.LOCK_UN)
+                flock(other, files.fcntl.LOCK_EX)
+            flock(descriptor, operation)
+
+        with sharing(tmp_path) as shared:
+            monkeypatch.setattr(files.fcntl, "flock", replace)
+            assert not shared()
+            assert is_shared(tmp_path)
+        os.close(other)
 
 
 @posix

@@ -3,7 +3,7 @@
 import sys
 from contextlib import suppress
 from functools import partial
-from itertools import accumulate
+from itertools import accumulate, count
 from pathlib import Path
 from time import sleep
 from unicodedata import east_asian_width
@@ -23,26 +23,45 @@ from minichar.terminal import say, unescaped
 
 INTERVAL = 1.0
 """Time between checks for new checkpoints, in seconds."""
+START = 60
+"""Number of checks before the error if a directory has neither a run nor a checkpoint.
+
+``minichar train`` creates the directory only after it has read the text and measured the speed.
+"""
 HEIGHT = 12
 """Height of the plotting area in lines. The whole plot fits a terminal with 24 lines."""
 
 
 def follow(folder: Path, width: int) -> None:
-    """Plot the newest run in a directory until no process is saving checkpoints there."""
-    drawn, before = 0, None
+    """Plot the newest run in a directory until no process is saving checkpoints there.
+
+    If the run has not been evaluated or has yet to start, wait for its first evaluation.
+    """
+    drawn, before, ended = 0, None, f"no run is saving to {folder}/"
     try:
-        while True:
+        for check in count():
             running = is_shared(folder)  # before the check for checkpoints, so that the last one is drawn
-            if (now := listing(folder)) != before:
-                lines = picture(folder, width, running)
-                draw(lines, drawn)
-                drawn, before = len(lines), now
-            if not running:
+            now = listing(folder)
+            if running:
+                ended = f"the run in {folder}/ has ended"
+            if now != before or not drawn:
+                before = now
+                try:
+                    lines = picture(folder, width)
+                except MinicharError:
+                    if not running and (now or check >= START):
+                        raise
+                    if check == 0:
+                        say(f"waiting for the first checkpoint in {folder}/; press Ctrl-C to stop")
+                else:
+                    draw(lines, drawn)
+                    drawn = len(lines)
+            if drawn and not running:
                 break
             sleep(INTERVAL)
     except KeyboardInterrupt as error:
         raise click.exceptions.Exit(INTERRUPTED) from error
-    say(f"no run is saving to {folder}/")
+    say(ended)
 
 
 def listing(folder: Path) -> list[tuple[Path, int]]:
@@ -54,14 +73,9 @@ def listing(folder: Path) -> list[tuple[Path, int]]:
     return found
 
 
-def picture(folder: Path, width: int, running: bool) -> list[str]:
+def picture(folder: Path, width: int) -> list[str]:
     """Return the lines of the plot, followed by the losses and a sample of the newest model."""
-    try:
-        _, (curve, model) = open_checkpoint(folder, partial(read, name=str(folder)), newest=True)
-    except MinicharError:
-        if running:
-            return ["waiting for the first evaluation"]
-        raise
+    _, (curve, model) = open_checkpoint(folder, partial(read, name=str(folder)), newest=True)
     return [cut(line, width - 1) for line in (*chart([curve], width - 1, HEIGHT), "", *status(curve, model))]
 
 
@@ -77,8 +91,10 @@ def status(curve: Curve, model: CharRNN) -> list[str]:
     if curve.seconds:
         progress.append(f"{curve.seconds / 60:.1f} min")
     losses = [f"training {last['train_loss']:.4f}"]
+    if last["val_loss"] is not None:  # a time limit can end the run before the last evaluation
+        losses.append(f"validation {last['val_loss']:.4f}")
     if best:
-        losses += [f"validation {curve.history['val_loss'][-1]:.4f}", f"best {best['val_loss']:.4f}"]
+        losses.append(f"best {best['val_loss']:.4f}")
     if curve.yardstick:
         losses.append(f"yardstick {curve.yardstick}")
     return [

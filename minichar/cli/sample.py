@@ -91,7 +91,8 @@ ending = group("Length")
     "--unknown",
     default="error",
     type=OneOf(["error", "skip", "unk"]),
-    help="How to handle prompt characters outside the vocabulary: fail, skip, or use the unknown token.",
+    help="How to handle prompt characters outside the vocabulary: fail, skip, or use the unknown token of a "
+    "model trained with --min-freq.",
 )
 @ending(
     "--length",

@@ -1,7 +1,7 @@
 """Reject unknown options and commands, options without effect and extra arguments, and say what to type."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from shlex import join, quote
 from typing import ClassVar
 
@@ -27,8 +27,10 @@ class TwoDashes(click.Command):
             return super().parse_args(ctx, args)
         except click.NoSuchOption:
             ctx.fail(self.answer(ctx, translate(typed, options_of(ctx), ctx.allow_interspersed_args)))
-        except click.UsageError:
+        except click.UsageError as error:
             reject_typographic_dashes(ctx, typed)
+            if isinstance(error, click.BadOptionUsage):
+                reject_missing_value(ctx, error.option_name)
             raise
 
     def answer(self, ctx: click.Context, translation: Translation) -> str:
@@ -38,7 +40,8 @@ class TwoDashes(click.Command):
             if unknown.explanation:
                 return f"No such option {unknown.name!r}: {unknown.explanation}"
             similar = similar_options(ctx, unknown.key)
-            return f"No such option {unknown.name!r}.{did_you_mean(map(repr, similar))}"
+            elsewhere = "" if similar else option_elsewhere(ctx, unknown.key)
+            return elsewhere or f"No such option {unknown.name!r}.{did_you_mean(map(repr, similar))}"
         dropped = [", ".join(translation.dropped), *translation.notes]
         ignored = f" (no equivalent: {'; '.join(dropped)})" if translation.dropped else ""
         return f"No such option {translation.renamed[0]!r}. Use: {command_line(ctx, translation)}{ignored}"
@@ -90,10 +93,43 @@ def options_of(ctx: click.Context) -> dict[str, Forms]:
 
 def similar_options(ctx: click.Context, key: str) -> list[str]:
     """Return the options that `key` abbreviates or, if there are none, similar ones."""
-    names = [name.removeprefix("--") for name in options_of(ctx) if name.startswith("--")]
+    names = long_options(ctx)
+    return [f"--{name}" for name in completions(key, names) or nearest(key, names)]
+
+
+def long_options(ctx: click.Context) -> list[str]:
+    """Return the command's options that start with two dashes, without the dashes."""
+    return [name.removeprefix("--") for name in options_of(ctx) if name.startswith("--")]
+
+
+def completions(key: str, names: Iterable[str]) -> list[str]:
+    """Return the names that `key` abbreviates, without those that extend another one by further words."""
     completed = [name for name in names if name.startswith(key)] if len(key) >= SHORTEST else []
-    shortest = [name for name in completed if not any(name.startswith(f"{each}-") for each in completed)]
-    return [f"--{name}" for name in shortest or nearest(key, names)]
+    return [name for name in completed if not any(name.startswith(f"{each}-") for each in completed)]
+
+
+def option_elsewhere(ctx: click.Context, key: str) -> str:
+    """Return a sentence that says which commands have the option `key`, or an empty string if none has."""
+    root, owners = ctx.find_root(), dict[str, list[str]]()
+    for command in commands_below(root):
+        for name in long_options(command):
+            owners.setdefault(name, []).append(command.command_path.removeprefix(f"{root.command_path} "))
+    match [key] if key in owners else completions(key, owners):
+        case [name]:
+            *others, last = owners[name]
+            commands = " and ".join(filter(None, [", ".join(others), last]))
+            return f"--{name} is an option of {root.command_path} {commands}"
+    return ""
+
+
+def commands_below(ctx: click.Context) -> Iterator[click.Context]:
+    """Yield a context for each command and, of a group, for each of its commands."""
+    if isinstance(group := ctx.command, click.Group):
+        for name in group.list_commands(ctx):
+            if command := group.get_command(ctx, name):
+                child = click.Context(command, ctx, name)
+                yield child
+                yield from commands_below(child)
 
 
 def command_line(ctx: click.Context, translation: Translation) -> str:
@@ -109,6 +145,14 @@ def reject_typographic_dashes(ctx: click.Context, words: Iterable[str]) -> None:
         meant = TYPOGRAPHIC_DASH.sub("--", name).replace("_", "-")
         if TYPOGRAPHIC_DASH.match(name) and meant in options:
             ctx.fail(f"No such option {name!r}. Did you mean {meant!r}?")
+
+
+def reject_missing_value(ctx: click.Context, name: str) -> None:
+    """Raise a usage error that shows the value of the option called `name`, if it takes one."""
+    for parameter in ctx.command.get_params(ctx):
+        takes_value = isinstance(parameter, click.Option) and not (parameter.is_flag or parameter.count)
+        if takes_value and name in parameter.opts:
+            ctx.fail(f"{name} needs a value: {name} {parameter.make_metavar(ctx)}")
 
 
 def given_by_user(ctx: click.Context, names: Iterable[str]) -> list[str]:

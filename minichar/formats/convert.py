@@ -255,7 +255,8 @@ def _vocabulary(path: Path) -> Vocabulary:
 def _lost(model: CharRNN, dropped: bool, to: str, dtype: str) -> Iterator[str]:
     """Yield notes about data that format `to` cannot store and about how to use the new file."""
     if dropped:
-        yield f"dropped the training state: only a {model.parameters.dtype} .npz file can store it"
+        stores = f"only a {model.parameters.dtype} .npz file can store the training state"
+        yield f"the converted file can generate text, but it cannot be resumed: {stores}"
     if to not in OTHERS:
         return
     for name, p in (("dropout", model.config.dropout), ("weight drop", model.config.weight_drop)):

@@ -150,6 +150,20 @@ def test_synonyms_of_commands_are_commands():
             "sweep --resume",
             "No such option '--resume': to continue a sweep, run `minichar sweep` with its --sweep-dir",
         ),
+        ("train --temperature 0.5", "--temperature is an option of minichar sample"),
+        ("train --temp=0.5", "--temperature is an option of minichar sample"),
+        ("convert --to npz --dir x", "--dir is an option of minichar data get"),
+        ("data get --to x", "--to is an option of minichar convert"),
+        ("train --met 1", "No such option '--met'."),
+        ("train --length 100", "--length is an option of minichar sample and inspect"),
+        ("sample --max-time 1", "--max-time is an option of minichar train and sweep"),
+        ("sample --rnn_size 5", "--rnn-size is an option of minichar train, sweep, gradcheck and bench"),
+        ("--temperature 0.5", "--temperature is an option of minichar sample"),
+        ("inspect --html", "--html needs a value: --html OUT.html"),
+        ("plot -o", "-o needs a value: -o FILE"),
+        ("convert cv --to", "--to needs a value: --to [npz|safetensors|pt|onnx|html]"),
+        ("train --rnn_size", "--rnn-size needs a value: --rnn-size H"),
+        ("train --quiet=3", "Option '--quiet' does not take a value."),
         ("eval --version", "No such option '--version': use `minichar --version`"),
         ("sample cv 'The '", "unexpected argument 'The ': use `minichar sample cv --primetext 'The '`"),
         (
@@ -296,7 +310,7 @@ def test_translation_finds_the_options_that_the_parser_does_not_know(name, data)
 @pytest.mark.parametrize("command", ["train", "sample"])
 def test_no_suggestion_is_better_than_a_wrong_one(cli, command):
     for option in (
-        *("--momentum", "--adam", "--json", "--color", "--stream", "--quantize", "--size", "--shuffle"),
+        *("--momentum", "--adam", "--color", "--stream", "--quantize", "--size", "--shuffle"),
         *("--repetition-penalty", "--attention", "--tokenizer", "--gamma", "--heads", "--fp16", "--se"),
         *("--help-me", "-x", "-V2"),
     ):

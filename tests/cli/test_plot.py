@@ -3,18 +3,21 @@ import sys
 import xml.etree.ElementTree as ET
 from io import StringIO
 from pathlib import Path
+from unittest.mock import Mock
 
+import numpy as np
 import pytest
 from toys import history_of, listing, parts, put_together
 
 from minichar import load
 from minichar.cli import INTERRUPTED
-from minichar.cli.follow import cut, draw
+from minichar.cli.follow import START, cut, draw
 from minichar.training.events import Saved
 from minichar.training.recipes import settings_from
 from minichar.training.start import begin
 
 FRAMES = re.compile(r"^cv: epoch (\S+), .*, (\S+) parameters\ntraining .*\nsample: (.*)$", re.MULTILINE)
+WAITING = "waiting for the first checkpoint in cv/; press Ctrl-C to stop\n"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -138,33 +141,29 @@ def is_saved(event):
 
 @pytest.fixture
 def events(home):
-    """Return the events of a run that is in progress, but has not been evaluated yet."""
+    """Return the events of a run, which starts with the first one."""
     options = {"data": "input.txt", "rnn_size": 8, "seq_length": 8, "batch_size": 4, "max_epochs": 3}
-    events = begin(settings_from(options)).trainer.run()
-    next(events)
+    trainer = begin(settings_from(options)).trainer
+    events = (event for run in (trainer.run,) for event in run())
     yield events
     events.close()
 
 
-def test_follow_redraws_until_the_run_ends(cli, events, measure, monkeypatch):
+@pytest.mark.parametrize("in_progress", [False, True])
+def test_follow_redraws_until_the_run_ends(cli, events, measure, monkeypatch, in_progress):
     """Each look at the directory is followed by training up to the next checkpoint. The first is the best."""
     saved = []
     measure(2.0, 3.0, 4.0)
     monkeypatch.setenv("COLUMNS", "60")
-
-    def interrupt(seconds):
-        raise KeyboardInterrupt
+    if in_progress:
+        next(events)
 
     def sleep(seconds):
         saved.extend(event for event in [next(filter(is_saved, events), None)] if event)
 
-    monkeypatch.setattr("minichar.cli.follow.sleep", interrupt)
-    waiting = "waiting for the first evaluation\n"
-    assert cli("plot", "--follow", "cv", status=INTERRUPTED).stdout == waiting
-
     monkeypatch.setattr("minichar.cli.follow.sleep", sleep)
     result = cli("plot", "--follow")
-    assert result.stdout.startswith(f"{waiting}\nnats per character\n")
+    assert result.stdout.startswith("nats per character\n")
     frames = FRAMES.findall(result.stdout)
     assert [epoch for epoch, *_ in frames] == ["1.00", "2.00", "3.00"]
     assert len(saved) == 3
@@ -172,16 +171,44 @@ def test_follow_redraws_until_the_run_ends(cli, events, measure, monkeypatch):
     assert frames[-1][1] == f"{model.parameters.size:,}"
     text = model.generate(length=60, seed=model.history[-1]["iteration"])
     assert f"sample: {text}".replace("\n", " / ")[:59] == f"sample: {frames[-1][2]}"
-    assert result.stderr == "no run is saving to cv/\n"
+    assert result.stderr == f"{WAITING}the run in cv/ has ended\n"
     assert max(map(len, result.stdout.splitlines())) == 59
 
 
-def test_follow_without_a_run(cli, refused, checkpoint):
-    assert FRAMES.search(cli("plot", "--follow").stdout)
+def test_follow_waits_until_the_first_checkpoint_of_a_run_or_ctrl_c(cli, events, monkeypatch):
+    next(events)
+    sleep = Mock(side_effect=[None] * 2 * START + [KeyboardInterrupt])
+    monkeypatch.setattr("minichar.cli.follow.sleep", sleep)
+    result = cli("plot", "--follow", "cv", status=INTERRUPTED)
+    assert (result.stdout, result.stderr) == ("", WAITING)
+
+
+def test_follow_without_a_run(cli, refused, checkpoint, monkeypatch):
+    monkeypatch.setattr("minichar.cli.follow.sleep", sleep := Mock(side_effect=[None] * START))
+    result = cli("plot", "--follow")
+    assert FRAMES.search(result.stdout)
+    assert result.stderr == "no run is saving to cv/\n"
+    header, arrays = parts(checkpoint)
+    Path("young").mkdir()
+    put_together("young/lm_lstm_epoch0.10_3.0000.npz", header, arrays | {"history": arrays["history"][:0]})
+    assert "stopped before the first evaluation" in refused("plot", "--follow", "young")
+    assert sleep.call_count == 0
     assert "no such checkpoint: 'nowhere'" in refused("plot", "--follow", "nowhere")
+    assert sleep.call_count == START
     for arguments in (["cv", "cv"], [checkpoint], ["-o", "x.svg"]):
         error = refused("plot", "--follow", *arguments, status=2)
         assert error.endswith("--follow plots one run as text: specify only its directory")
+
+
+def test_follow_after_a_time_limit_that_left_no_time_for_the_last_evaluation(cli, train, home):
+    train("--eval-val-every", 33)
+    path = max((home / "cv").glob("*.npz"), key=lambda path: len(history_of(path)))
+    header, arrays = parts(path)
+    history = arrays["history"].copy()
+    history[-1, 3:9] = np.nan
+    put_together(path, header, arrays | {"history": history})
+    losses = rf"^training \d\.\d{{4}}, best {np.nanmin(history[:, 3]):.4f}(, y|$)"
+    assert re.search(losses, cli("plot", "--follow").stdout, re.MULTILINE)
 
 
 def test_a_plot_on_a_terminal_replaces_the_one_before(monkeypatch):

@@ -108,6 +108,8 @@ def test_unknown_characters_in_the_prompt(cli, home):
     for unknown in ("skip", "unk"):
         expected = "a☃bX" + text_of("toy.npz", 20, "a☃bX", unknown=unknown) + "\n"
         assert cli(*options, "--unknown", unknown).stdout == expected
+    shown = " ".join(cli("sample", "--help").stdout.split())
+    assert "use the unknown token of a model trained with --min-freq." in shown
 
 
 # Stopping

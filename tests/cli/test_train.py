@@ -111,8 +111,8 @@ def test_default_is_the_built_in_text(cli, home, monkeypatch, tmp_path_factory):
 
 def test_resuming_needs_no_options_and_rejects_conflicting_ones(cli, train, measure):
     path = train("--max-epochs", 1)
-    error = cli("train", "--resume", path, status=1).stderr
-    assert f"{path} is at epoch 1.00, and --max-epochs is 1: set a larger value to continue" in error
+    error = cli("train", "--resume", path, "--max-epochs", 0.5, status=1).stderr
+    assert f"{path} is at epoch 1.00, and --max-epochs is 0.5: set a larger value to continue" in error
     error = cli("train", "--resume", path, "--recipe", "quick", status=1).stderr
     assert f"--recipe quick cannot be used to resume {path}, which has char-rnn" in error
     measure(3.9)
