@@ -82,6 +82,7 @@ class Report:
         self.first = self.trainer.iteration
         self.first_chunk_end: tuple[float, float, int] | None = None
         self.estimated = self.sampled = False
+        self.variable = ""  # a setting of the environment with which commands are faster
         self.bar = Bar(self.trainer.iterations, hidden=quiet, first=self.first)
 
     def __enter__(self) -> "Report":
@@ -237,7 +238,8 @@ class Report:
             self.say(f"time       {at_most}about {duration(seconds)} in total")
             shared = busy - busy_since < SHARED * (now - since)
             if shared and self.trainer.backend is CPU and threads() != ONE:
-                self.say(f"           other programs use the cores: {THREAD_VARIABLES[0]}=1 may be faster")
+                self.variable = f"{THREAD_VARIABLES[0]}=1 "
+                self.say(f"           other programs use the cores: try {self.variable}minichar ...")
         if not self.sampled and self.trainer.settings.sample_every and now - self.begun >= SAMPLE_AFTER:
             self.show_sample()
 
@@ -305,26 +307,29 @@ class Report:
     def remedy(self) -> list[str]:
         """Return how to lower the loss: a larger model or, if there is none, more time or more text."""
         minutes = max(1, round(LONGER * self.trainer.timetable.elapsed() / 60))
-        if command := larger_model(self.run, minutes):
-            return ["           for a lower loss, train a larger model:", f"  {command}"]
-        if self.trainer.timetable.since_best:
+        is_short = bool(length_advice(len(self.run.corpus.ids)))
+        if not is_short and (command := larger_model(self.run, minutes)):
+            return ["           for a lower loss, train a larger model:", f"  {self.variable}{command}"]
+        if is_short or self.trainer.timetable.since_best:
             return ["           for a lower loss, train on more text"]
         directory = quoted(self.trainer.settings.checkpoint_dir)
         command = f"minichar train --resume {directory} --max-time {minutes}"
-        return ["           for a lower loss, train longer:", f"  {command}"]
+        return ["           for a lower loss, train longer:", f"  {self.variable}{command}"]
 
     def finish(self) -> None:
         """Print suggested commands to standard error and the best checkpoint's path to standard output."""
         loss, yardstick = self.trainer.saver.best_loss, self.trainer.yardstick
-        if yardstick and loss < inf:
-            self.say(f"result     {verdict(loss, yardstick, self.uniform)}")
+        result = verdict(loss, yardstick, self.uniform) if yardstick and loss < inf else ""
+        if result:
+            self.say(f"result     {result}")
         last = self.trainer.saver.last
-        resumable = not self.trainer.timetable.is_out_of_patience()
-        if resumable and last and self.trainer.iteration < self.trainer.iterations:
+        incomplete = last and self.trainer.iteration < self.trainer.iterations
+        resumable = incomplete and not self.trainer.timetable.is_out_of_patience()
+        if resumable and (self.trainer.stopping or not result):
             at = f"stopped at epoch {self.trainer.epoch:.2f}; " if self.trainer.stopping else ""
             self.say(f"{at}resume with:")
-            self.say(f"  minichar train --resume {quoted(last)}")
-        elif yardstick and loss < inf:
+            self.say(f"  {self.variable}minichar train --resume {quoted(last)}")
+        elif result:
             for line in self.remedy():
                 self.say(line)
         self.measure()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from toys import TEXT, TOY
 
-from minichar.cli import report, speed
+from minichar.cli import advice, report, speed
 from minichar.cli.log import is_foreign
 from minichar.cli.speed import duration
 from minichar.text.batches import split_text
@@ -56,8 +56,10 @@ def test_the_estimate_does_not_extrapolate_the_first_chunk(cli, clock):
 def test_on_shared_cores_a_single_thread_is_recommended(cli, clock, monkeypatch, share, threads, said):
     monkeypatch.setattr(report, "thread_time", lambda: share * clock.now)
     monkeypatch.setattr(report, "threads", lambda: threads)
+    monkeypatch.setattr(advice, "SHORT", 0)
     stderr = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1).stderr
-    assert ("other programs use the cores: OPENBLAS_NUM_THREADS=1 may be faster\n" in stderr) == said
+    assert ("other programs use the cores: try OPENBLAS_NUM_THREADS=1 minichar ...\n" in stderr) == said
+    assert ("\n  OPENBLAS_NUM_THREADS=1 minichar train " in stderr) == said
 
 
 def test_the_first_sample_does_not_wait_for_an_evaluation(cli, clock, monkeypatch):
@@ -153,12 +155,23 @@ def test_the_result_is_compared_with_the_yardstick(cli, home):
     (best,) = re.findall(r"validation (\d\.\d{4}) nats", stderr)
     gap = float(best) - float(loss)
     result = f"loss {float(best):.3f}, {gap:.3f} above the yardstick of {loss} ({n}-gram)"
-    assert f"\nresult     not good yet: {result}\n           for a lower loss, train a larger" in stderr
+    assert f"\nresult     not good yet: {result}\n           for a lower loss, train on more" in stderr
     assert "resumed" in (again := cli("train", "--resume", "--max-epochs", 2, "--no-yardstick").stderr)
     assert f"yardstick  {loss} ({n}-gram)" in again, "the checkpoint has it"
 
 
-def test_a_larger_model_or_more_time_or_text_is_recommended(cli, home):
+def test_after_the_time_limit_the_last_lines_say_how_to_lower_the_loss(cli, clock):
+    options = "--max-epochs", 1e6, "--max-time", 1, "--eval-val-every", 2
+    said = cli("train", "--data", "input.txt", *TOY, *options).stderr
+    assert re.search(
+        "reached the time limit.*\\nresult .*\\n           for a lower loss, train on more", said
+    )
+    assert "resume with" not in said
+
+
+def test_a_larger_model_or_more_time_or_text_is_recommended(cli, home, monkeypatch):
+    monkeypatch.setattr(advice, "SHORT", len(TEXT))
+
     def recommended(*options):
         run = ["train", "--data", "input.txt", "--reset-on", "\\n", *TOY, "--max-epochs", 0.2, *options]
         stderr = cli(*run, "--eval-val-every", 1, "--checkpoint-dir", "a b").stderr
@@ -169,6 +182,8 @@ def test_a_larger_model_or_more_time_or_text_is_recommended(cli, home):
     longer = "longer:\n  minichar train --resume 'a b' --max-time 1"
     assert recommended("--rnn-size", 320, "--learning-rate", 1e-6) == longer
     assert recommended("--rnn-size", 320, "--learning-rate", 1e-12) == "on more text"
+    monkeypatch.setattr(advice, "SHORT", len(TEXT) + 1)
+    assert recommended("--rnn-size", 200) == "on more text"
 
 
 def test_the_yardstick_can_be_omitted_or_be_that_of_a_part_of_a_long_text(cli, home):
