@@ -221,7 +221,7 @@ to
 
 Before you run the lesson, guess what happens to the training loss. What would this network write?
 `minichar lessons 18` also trains the larger network, which takes up to five minutes of one core.
-`pytest tests/lessons/test_18_it_writes.py` runs the tests alone, in seconds.
+The tests alone take seconds: run `pytest` on that file.
 """
 
 ANSWER = """
