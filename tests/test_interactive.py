@@ -133,6 +133,17 @@ def test_one_weight(maths):
         close([backward[name] for name in ("dy", "da", "dw")], [dh_above[0, 0, 0], dW[0, 2], dW[0, 1]])
 
 
+def test_steps_of_one_weight_are_not_rounded_by_the_slider(open_page):
+    page, w = open_page("one_weight"), 0.4
+    drawn = page.locator("svg text.forward").first
+    for _ in range(12):
+        page.get_by_role("button").click()
+        w -= 0.5 * 2 * (tanh(w * x) - target) * (1 - tanh(w * x) ** 2) * x
+        assert drawn.text_content() == f"{w:.4f}"
+    page.get_by_role("slider").fill("-1")
+    assert drawn.text_content() == "−1.0000"
+
+
 def loss_of(theta):
     return (np.tanh(theta[0] * x) - target) ** 2
 
@@ -410,7 +421,8 @@ def test_training_in_the_page_is_soon_better_than_bigrams(open_page):
     page = open_page("train")
     size = page.evaluate("interactive.maths.train.training.H")
     length = len(page.locator("#script-text").text_content().strip())
-    assert f"an LSTM with {size} units, the network of lesson 11, reads {length:,} c" in CAPTIONS["train"]
+    reads = f"an LSTM with {size} units, the network of lesson 11, reads {round(length, -2):,} characters"
+    assert reads in CAPTIONS["train"]
     found = page.evaluate("""() => {
       const { Training, bigramLoss } = interactive.maths.train.training;
       const text = document.getElementById("script-text").textContent.trim();
@@ -468,14 +480,18 @@ def test_a_report_of_the_run_before_does_not_change_the_curve(browser, tmp_path)
     )
     page.goto(write_page(tmp_path, "train").as_uri())
     page.evaluate("""() => {
-      const sample = { characters: [], units: [] };
+      const sample = { characters: ["a", "\\n"], units: [] };
       const report = (read, broken) => ({ read, broken, norm: 1, points: [[read, 2]], ...sample });
-      const messages = [report(9000, true), { start: { bigram: 2, uniform: 4 } }, report(1000, false)];
-      for (const data of messages) worker.onmessage({ data });
+      const start = { start: { bigram: 2, uniform: 4 } };
+      for (const data of [start, report(1000), report(2000)]) worker.onmessage({ data });
+      document.querySelectorAll("button")[1].click(); // starts again
+      for (const data of [report(9000, true), start, report(1000)]) worker.onmessage({ data });
     }""")
     figure = page.locator("#interactive-train")
-    assert len(figure.locator(".thick").get_attribute("points").split()) == 1
+    for style, points in {".thick": 1, "polyline.faint": 2}.items():  # this run, and the run before
+        assert len(figure.locator(style).get_attribute("points").split()) == points
     assert "no longer finite" not in figure.text_content()
+    assert figure.locator(".sample").text_content() == "a↵"  # blank lines would push the end out of view
     page.close()
 
 
@@ -537,23 +553,26 @@ NAMES = """() => [...document.querySelectorAll("#interactive-lstm_step svg text:
 def test_the_step_is_built_by_scrolling_and_lit_by_its_equations(open_page):
     page = open_page("lstm_step")
     everything = list(range(1, 15))
-    for n in (3, 7, 8, 5, 14):
-        item = page.locator(f"#interactive-lstm_step li[data-step='{n}']")
-        item.evaluate("item => scrollBy(0, item.getBoundingClientRect().top + 20 - 0.6 * innerHeight)")
+    for n in (3, 1, 7, 9, 5, 14):  # at 1, the whole figure is at the top of the window
+        target = page.locator("#interactive-lstm_step" + (f" li[data-step='{n}']" if n > 1 else ""))
+        target.evaluate("target => target.scrollIntoView()")
         page.wait_for_function(
             "n => document.querySelector('#interactive-lstm_step .value').textContent === `${n} of 14`", arg=n
         )
         shown = page.evaluate(PARTS)
         assert shown == {"parts": everything[:n], "lit": [n], "equations": everything}
-    found = page.evaluate(NAMES)
+        stay = page.locator("#interactive-lstm_step .stay").bounding_box()
+        assert 8 <= stay["y"] <= 17, "the drawing stays in view"
+        found = page.evaluate(NAMES)
+        for (one, left, top, right, bottom), (other, *corner, end, below) in combinations(found, 2):
+            apart = right + 4 <= corner[0] or end + 4 <= left or bottom - 3 <= corner[1] or below - 3 <= top
+            assert apart, (one, other)
     names = [words for words, *_ in found]
     for values in ("i f o g c h x cprev hprev", "di df do dg dc dh dx dcprev dhprev"):
         assert set(values.split()) <= set(names)  # the backward pass also shows the factors of its products
     assert "dc from the next step" in names
-    for (one, left, top, right, bottom), (other, *corner, end, below) in combinations(found, 2):
-        apart = right <= corner[0] or end <= left or bottom - 3 <= corner[1] or below - 3 <= top
-        assert apart, (one, other)
     page.locator("#interactive-lstm_step li[data-step='2']").focus()
+    expect(page.locator("#interactive-lstm_step .value")).to_have_text("2 of 14")
     assert page.evaluate(PARTS)["lit"] == [2]
     page.locator("#interactive-lstm_step g[data-step='1'] rect").hover()
     assert page.evaluate(PARTS)["lit"] == [1]

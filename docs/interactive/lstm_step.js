@@ -1,14 +1,13 @@
 // Lesson 11: one LSTM step, built equation by equation as the reader scrolls, and then run backwards.
 
 const { append, fixed } = interactive;
-const LINE = 0.6; // of the window's height: the equation that crosses this line is the current one
 
 interactive.show("lstm_step", {}, (figure) => {
   const host = document.getElementById("interactive-lstm_step");
   const [lists, parts] = [[...host.querySelectorAll("ol")], [...host.querySelectorAll("g[data-step]")]];
   const items = [...host.querySelectorAll("li[data-step]")];
   const numberOf = ({ dataset }) => Number(dataset.step);
-  let lit = null; // the step whose equation or whose part of the drawing is under the pointer or has the focus
+  let lit = null; // the step whose equation or whose part of the drawing is under the pointer
 
   // The drawings lie on top of each other, and stay in view beside the equations.
   figure.pictures.append(...host.querySelectorAll(".drawing"));
@@ -30,11 +29,18 @@ interactive.show("lstm_step", {}, (figure) => {
       element.classList.toggle("current", numberOf(element) === (lit ?? step.value));
   });
 
+  // Return the y-coordinate of a line in the window: the middle of the first equation when the figure is at the top.
+  // The equation that crosses it becomes the current one.
+  function line() {
+    const below = items[0].getBoundingClientRect().top - host.getBoundingClientRect().top;
+    return parseFloat(getComputedStyle(stay).top) + below + items[0].clientHeight / 2;
+  }
+
   // Go to a step, and scroll its equation to the line.
   function move(n) {
     const item = items[Math.min(Math.max(n, 1), last) - 1];
     step.value = numberOf(item);
-    scrollBy(0, item.getBoundingClientRect().top + item.clientHeight / 2 - LINE * innerHeight);
+    scrollBy(0, item.getBoundingClientRect().top + item.clientHeight / 2 - line());
   }
 
   function light(n) {
@@ -49,19 +55,21 @@ interactive.show("lstm_step", {}, (figure) => {
   }
   for (const item of items) {
     item.tabIndex = 0;
-    item.addEventListener("focus", () => light(numberOf(item)));
-    item.addEventListener("blur", () => light(null));
+    item.addEventListener("focus", () => {
+      if (item.matches(":focus-visible")) move(numberOf(item)); // by the keyboard: a click must not move it
+      figure.update();
+    });
     item.addEventListener("click", () => {
       step.value = numberOf(item);
       figure.update();
     });
   }
-  const crossed = new IntersectionObserver(
-    (entries) => {
-      for (const { isIntersecting, target } of entries) if (isIntersecting) step.value = numberOf(target);
-      figure.update();
-    },
-    { rootMargin: `-${100 * LINE}% 0px -${99.5 - 100 * LINE}% 0px` },
-  );
-  for (const item of items) crossed.observe(item);
+  let crossed = 1;
+  addEventListener("scroll", () => {
+    const above = items.filter((item) => item.getBoundingClientRect().top <= line());
+    const n = Math.max(above.length, 1);
+    if (n === crossed) return;
+    step.value = crossed = n;
+    figure.update();
+  });
 });

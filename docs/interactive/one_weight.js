@@ -22,12 +22,13 @@ function backward(w) {
 
 interactive.show("one_weight", { forward, backward }, (figure) => {
   const show = fixed(4);
+  let w = 0.4; // the slider rounds it
 
   figure.picture(360, 332, (pen) => {
-    const { a, y, loss } = forward(w.value);
-    const { dy, da, dw } = backward(w.value);
+    const { a, y, loss } = forward(w);
+    const { dy, da, dw } = backward(w);
     const columns = [
-      { at: 30, name: "w", value: w.value, gradient: dw, line: "× x", local: "x", slope: x },
+      { at: 30, name: "w", value: w, gradient: dw, line: "× x", local: "x", slope: x },
       { at: 122, name: "a", value: a, gradient: da, line: "tanh", local: "1 − y²", slope: 1 - y * y },
       {
         at: 214,
@@ -65,16 +66,17 @@ interactive.show("one_weight", { forward, backward }, (figure) => {
       "forward",
     );
     const reach = Math.min(0.6, 0.7 / Math.abs(dw));
-    const along = (step) => [X(w.value + step), Y(loss + dw * step)];
+    const along = (step) => [X(w + step), Y(loss + dw * step)];
     pen.within(frame).line([along(-reach), along(reach)], "backward thick");
-    pen.dot(X(w.value), Y(loss), "backward");
+    pen.dot(X(w), Y(loss), "backward");
   });
 
-  const w = figure.slider("w", { min: -2, max: 2, step: 0.001, value: 0.4 });
-  const next = () => w.value - eta * backward(w.value).dw;
-  figure.buttons({ [`Take a step: w ← w − ${eta} dw`]: () => (w.value = next()) });
+  const slider = figure.slider("w", { min: -2, max: 2, step: 0.001, value: w });
+  slider.element.addEventListener("input", () => (w = slider.value));
+  const step = () => (slider.value = w -= eta * backward(w).dw);
+  figure.buttons({ [`Take a step: w ← w − ${eta} dw`]: step });
   figure.readout(() => {
-    const { dw } = backward(w.value);
+    const { dw } = backward(w);
     return [`dw = da · x = ${show(dw / x)} · ${x} = ${show(dw)}, the slope of the loss at w.`];
   });
 });

@@ -9,22 +9,26 @@ interactive.show("train", { network, training }, (figure) => {
   const worker = new Worker(URL.createObjectURL(new Blob(scripts, { type: "text/javascript" })));
   let report = { read: 0, norm: 0, characters: [], units: [] };
   let [lines, points, running, note] = [null, [], false, ""];
+  let previous = []; // the points of the run before
   let started = [0, 0]; // when training last started, and the seconds before
 
   figure.picture(360, 200, (pen) => {
-    const to = 2 ** Math.ceil(Math.log2(Math.max(report.read, 5e4) / 5e4)) * 5e4;
+    const to = 2 ** Math.ceil(Math.log2(Math.max(report.read, previous.at(-1)?.[0] ?? 0, 5e4) / 5e4)) * 5e4;
     const thousands = (value) => `${value / 1e3}k`;
     const top = Math.ceil(lines?.uniform ?? 4);
-    const frame = [30, 22, 350, 160];
+    const frame = [30, 22, 340, 160];
     const x = { from: 0, to, ticks: [0, to / 2, to], label: "characters read", show: thousands };
     const y = { from: 0, to: top, ticks: range(top + 1), label: "loss in nats per character" };
     const [X, Y] = pen.axes(frame, x, y);
     for (const [name, loss] of Object.entries(lines ?? {})) {
       pen.segment(X(0), Y(loss), X(to), Y(loss), "faint dotted");
-      pen.text(348, Y(loss) - 4, `${name} ${fixed(2)(loss)}`, "small faint end");
+      pen.text(338, Y(loss) - 4, `${name} ${fixed(2)(loss)}`, "small faint end");
     }
+    const curve = (points, style) =>
+      pen.within(frame).line(points.map(([read, loss]) => [X(read), Y(Math.min(loss, 99))]), style);
+    curve(previous, "faint");
     if (!points.length) return;
-    pen.within(frame).line(points.map(([read, loss]) => [X(read), Y(Math.min(loss, 99))]), "forward thick");
+    curve(points, "forward thick");
     pen.text(Math.min(X(report.read) + 4, 316), Y(points.at(-1)[1]) + 16, fixed(2)(points.at(-1)[1]), "forward start strong");
   }, "The loss while training, with the losses of bigrams and of the uniform baseline");
 
@@ -41,7 +45,7 @@ interactive.show("train", { network, training }, (figure) => {
     const [{ characters, units: h }, j] = [report, unit.value - 1];
     sample.replaceChildren(...characters.map((character, n) => {
       const element = document.createElement("span");
-      element.append(character);
+      element.append(character === "\n" ? "↵" : character); // blank lines would be empty space
       if (inside.open && n < h.length) element.style = tint(h[n][j]);
       return element;
     }));
@@ -83,6 +87,7 @@ interactive.show("train", { network, training }, (figure) => {
     const enough = Array.from(text).length >= LEAST;
     note = enough ? "" : `Paste at least ${LEAST} characters.`;
     if (!enough) return;
+    if (points.length) previous = points;
     [points, started, running] = [[], [0, 0], false];
     run(now, { text });
   }

@@ -78,8 +78,9 @@ AGAIN = {
     "its text is a different one, so compare its loss only with the dotted lines. Its settings are those of "
     "lesson 1 (the learning rate), lesson 8 (gradients through time), lesson 10 (clipping), lesson 11 (the "
     "forget bias) and lesson 17 (temperature). Try to break it: start again at η = 0.1 without clipping, and "
-    "‖g‖ and the first losses are higher. Start again without the gradients through time, and after some "
-    "60,000 characters, the loss falls more slowly. Look for a unit that marks words or sentences.",
+    "‖g‖ and the first losses are higher than with the initial settings, whose curve stays, in grey. Start "
+    "again without the gradients through time, and after some 60,000 characters, the loss falls more slowly. "
+    "Look for a unit that marks words or sentences.",
 }
 """Captions of interactive figures that an earlier chapter has already shown, keyed by the chapter."""
 

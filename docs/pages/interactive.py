@@ -23,7 +23,7 @@ INTERACTIVE = {
     "on the function's value. Far from 0, the unit is saturated, and the gradient almost vanishes.",
     "complex_step": "Make h smaller. The real part approaches the loss, 0.0236, and the imaginary part "
     "approaches h times the derivative. No digits cancel, so for h of 1e-8 and smaller, the error stays "
-    "below 1e-15. Errors below 1e-16 are drawn at 1e-16.",
+    "below 1e-15. Errors below 1e-16 are drawn at 1e-16, and errors above 1 at 1.",
     "softmax_cross_entropy": "Drag the logits. A step of gradient descent on the logits raises the "
     "target's logit and lowers each of the others in proportion to its probability. The logits are "
     "divided by the temperature, and dlogits is the gradient with respect to the result. A low temperature "
@@ -35,8 +35,9 @@ INTERACTIVE = {
     "along the same paths (orange). Drag x to either end: h saturates, so 1 - h² and the gradients are "
     "almost 0.",
     "through_time": "Press Next repeatedly. The first three steps compute the states from left to right, and "
-    "the next three compute the gradients from right to left. Each dh_t is the sum of two gradients: one "
-    "from the loss at step t, and one from the next step. The numbers are those of the worked example.",
+    "the next three compute the gradients from right to left. Each dh_t is the sum of two gradients: "
+    "dL_t/dh_t, which is given, from the loss at step t, and one from the next step. The numbers are those "
+    "of the worked example.",
     "truncation": "The area of each dot shows one term of dw_h: the effect of w_h at step s (column) on the "
     "loss at step t (row). Drag T: terms that cross a chunk boundary are dropped. With a small w_h, these "
     "terms hardly matter. They matter most near w_h = 0.8; with a larger w_h, the unit saturates.",
@@ -52,8 +53,8 @@ INTERACTIVE = {
     "meet. Values are blue, states are green, and gradients are orange.",
     "lstm": "The first step writes 1 to the cell state, whatever a_i is. Drag a_f: the forget gate "
     "determines how much of this value remains after 50 steps, and how much of the gradient of c_50 reaches "
-    "the first step. Then open the input gate with a_i: later steps add to the cell state, but the gradient "
-    "stays the same.",
+    "the first step. Then open the input gate with a_i: later steps write made-up values between "
+    "-1 and 1 to the cell state, but the gradient stays the same.",
     "gru": "Drag a_z. The update gate interpolates between n and h_prev to give h, and it splits the "
     "gradient in the same proportion. Drag a_r to the left: the reset gate closes, and the candidate no "
     "longer depends on h_prev.",
@@ -63,9 +64,10 @@ INTERACTIVE = {
     "character from the text (blue); otherwise, it reads its own prediction (purple). Lower the ratio: one "
     "wrong prediction leads to another, because each depends on the character read before it.",
     "train": "Press Train: an LSTM with 64 units, the network of lesson 11, reads 20,000 characters of this "
-    "documentation, and its sample changes from noise to words. Its loss falls from that of the uniform "
-    "model to below that of a bigram model; both are defined below. The text is not that of the lessons, so "
-    "these losses are not those below. Lesson 18 explains the settings.",
+    "documentation again and again until you press Pause, and its sample changes from noise to words. On "
+    "these characters, not on new text, its loss falls from that of the uniform model to below that of a "
+    "bigram model; both are defined below. The text is not that of the lessons, so these losses are not "
+    "those below. Lesson 18 explains the settings.",
     "rmsprop": "Increase η: gradient descent diverges above 0.02. Decrease η: gradient descent makes "
     "hardly any progress in the flat direction. RMSprop moves at the same speed in both directions. Increase "
     "the number of steps: RMSprop reaches the minimum but does not stay there.",

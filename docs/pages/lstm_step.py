@@ -166,7 +166,7 @@ def backward() -> str:
     box(9, LAST, TANH, "tanh′")
     dot(9, LAST, STATE, "+")
     wire(9, style, (LAST - 9, STATE), (SUM, STATE), head=False)
-    text(9, 250, STATE - 8, "dc", style)
+    text(9, 215, STATE - 8, "dc", style)
     wire(10, style, (SUM, STATE), (f + 10, STATE))
     wire(10, style, (f - 9, STATE), (LEFT, STATE))
     wire(10, style, (f, STATE + 9), (f, GATE - 13))

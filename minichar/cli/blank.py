@@ -14,6 +14,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import numpy as np
@@ -49,10 +50,10 @@ def write_blank(lesson: Lesson, path: Path) -> None:
     names, known = functions(lesson), definitions(lesson.path)
     source = lesson.path.read_text(encoding="utf-8")
     found: dict[str, ast.stmt] = {}  # every name that the lesson defines, and its definition
-    parts = []
+    head, parts = [], []
     for node in ast.parse(source).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            parts.append(ast.unparse(node))
+            head.append(ast.unparse(node))
         found |= dict.fromkeys(defined(node), node)
     wanted, needed = [name for name in names if name in found], set[ast.stmt]()
     while wanted:  # what the functions use, directly or not
@@ -60,17 +61,18 @@ def write_blank(lesson: Lesson, path: Path) -> None:
         if name in found and found[name] not in needed:
             needed.add(found[name])
             wanted += uses(found[name], known[name])
-    for node in sorted(needed, key=lambda node: node.lineno):
-        if isinstance(node, ast.FunctionDef):
-            whole = ast.get_source_segment(source, node) or ""
-            parts.append(f"\n\n{emptied(node) if node.name in names else whole}")
-        else:
-            parts.append(ast.unparse(node))
+    lines = source.splitlines()
     for name in names:
         if "." in name:
             (function,) = ast.parse(inspect.getsource(original(known, name))).body
-            parts.append(f"\n\n{emptied(function, name.replace('.', '_'))}")
-    body = "\n".join(parts)
+            parts.append(emptied(function, name.replace(".", "_")))
+    for node in sorted(needed, key=lambda node: node.lineno):
+        whole = "\n".join(lines[node.lineno - 1 : node.end_lineno])  # with its comments
+        if isinstance(node, ast.FunctionDef):
+            parts.append(emptied(node) if node.name in names else whole)
+        else:
+            head.append(whole)
+    body = "\n\n\n".join(["\n".join(head), *parts])
     xp = " `xp` is NumPy." * ("(xp, " in body)
     header = HEADER.format(heading=lesson.heading, number=lesson.number, xp=xp)
     try:
@@ -168,7 +170,7 @@ def compared(yours: Callable[..., Any], original: Callable[..., Any], grade: Gra
         except NotImplementedError:
             grade.problem = UNWRITTEN
         except (Exception, SystemExit) as error:
-            grade.problem = f"{type(error).__name__}: {error}"
+            grade.problem = f"{type(error).__name__}{line_of(error)}: {error}"
         finally:
             running = False
         expected = original(*arguments, **options)
@@ -182,6 +184,13 @@ def compared(yours: Callable[..., Any], original: Callable[..., Any], grade: Gra
         return expected
 
     return both
+
+
+def line_of(error: BaseException) -> str:
+    """Return " in line N", the last line of the reader's file that raised an error, or "" if none did."""
+    _, *frames = extract_tb(error.__traceback__)  # this file calls the reader's
+    lines = [frame.lineno for frame in frames if frame.filename == frames[0].filename]
+    return f" in line {lines[-1]}" if lines else ""
 
 
 class Short(reprlib.Repr):

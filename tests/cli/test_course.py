@@ -305,6 +305,9 @@ def test_functions_to_fill_in_say_what_they_receive_and_return(tmp_path, lesson)
     write_blank(lesson, tmp_path / "blank.py")
     blank = ast.parse(source := (tmp_path / "blank.py").read_text(encoding="utf-8"))
     written = {node.name: node for node in blank.body if isinstance(node, ast.FunctionDef)}
+    in_engine = [name.replace(".", "_") for name in names if "." in name]
+    assert [*written][: len(in_engine)] == in_engine  # the lesson's functions may call them
+    assert lesson.number != 8 or "dh_above = [0.7, -0.2, 1.0]  # dh_above[t - 1] is dL_t/dh_t" in source
     for name in names:
         function = written[name.replace(".", "_")]
         said = ast.get_docstring(function)
@@ -324,6 +327,14 @@ def leave(*_, **__):
     raise SystemExit
 
 
+def stack_nothing(*_, **__):
+    np.stack([])  # the error is raised in a file of NumPy's
+
+
+def line_in(function):
+    return f" in line {function.__code__.co_firstlineno + 1}: "
+
+
 @pytest.mark.parametrize(
     ("yours", "original", "problem"),
     [
@@ -331,7 +342,9 @@ def leave(*_, **__):
         (lambda g, out: g * 0.5, halve, "result is array"),
         (lambda g, out: None, halve, "argument 1\n"),
         (lambda g, out: halve(g, out.copy()), halve, "argument 2\n"),
-        (leave, halve, "SystemExit: "),
+        (leave, halve, "SystemExit" + line_in(leave)),
+        (stack_nothing, halve, "ValueError" + line_in(stack_nothing)),
+        (lambda: None, halve, "TypeError: "),
         (lambda g, out: g > 2, lambda g, out: g > 1, "result\n"),
         (lambda g, out: g - np.inf, lambda g, out: g - np.inf, ""),
         (lambda g, out: "", lambda g, out: "b", "result is '', not 'b'"),

@@ -49,8 +49,8 @@ Here h is the n - 1 characters before x (for n = 1, it is empty, and c(h) is the
 text), h' is h without its first character, t(h) is the number of different characters that followed
 h, and p_0 = 1/V. If h never occurred, p_n is p_{n-1}. After `h`, `e` is no longer certain:
 
-    p_1 = (4 + 6/6) / (20 + 6) = 0.192      4 of the 20 characters are `e`, and 6 are different
-    p_2 = (2 + 0.192) / (2 + 1) = 0.731     `e` followed `h` twice, and nothing else did
+    p_1 = (4 + 6 · 1/6) / (20 + 6) = 0.192      4 of the 20 characters are `e`, and 6 are different
+    p_2 = (2 + 1 · 0.192) / (2 + 1) = 0.731     `e` followed `h` twice, and nothing else did
 
 Now count 90,000 characters of Python's help text. Here are the losses on the first 10,000 of them
 and on the 10,000 after them:
@@ -187,8 +187,8 @@ def test_the_numbers_in_the_text():
     assert words in " ".join(__doc__.split())
     counted = {n: tables(SMALL, n) for n in (1, 2)}
     p_1, p_2 = mixed("e", "", counted, 6), mixed("e", "h", counted, 6)
-    assert f"    p_1 = (4 + 6/6) / (20 + 6) = {p_1:.3f}  " in __doc__
-    assert f"    p_2 = (2 + {p_1:.3f}) / (2 + 1) = {p_2:.3f}  " in __doc__
+    assert f"    p_1 = (4 + 6 · 1/6) / (20 + 6) = {p_1:.3f}  " in __doc__
+    assert f"    p_2 = (2 + 1 · {p_1:.3f}) / (2 + 1) = {p_2:.3f}  " in __doc__
     found = [
         line.split() for line in __doc__.splitlines() if line.startswith("    ") and line.split()[0].isdigit()
     ]

@@ -7,7 +7,7 @@ of this course is about computing it.
 
 Letters and -log p return in lesson 5. Until then, the output is one number, and the loss is its
 squared distance from a target. Start with the smallest possible network: one input x, one weight w,
-and a target for its output y.
+and a target for its output y. It uses tanh, an S-shaped function with values between -1 and 1.
 
 [figure: one_weight]
 

@@ -31,6 +31,7 @@ Here is the relative error, measured on that loss. On logarithmic axes, the curv
 plot below is rotated): one branch has slope 2, and the other is noisy and has slope -1.
 
     h      1e-12   1e-8    1e-4
+             |       |       |
     1e-01                         *
     1e-02                     *
     1e-03                 *
@@ -88,7 +89,7 @@ def error(approximation):
 
 def drawing(errors):
     """Draw one row per h. The further the star is to the right, the larger the error."""
-    lines = ["    h      1e-12   1e-8    1e-4"]
+    lines = ["    h      1e-12   1e-8    1e-4", "             |       |       |"]
     for h, e in errors.items():
         lines.append(f"    {h:.0e}  {' ' * round(2 * (log10(max(e, 1e-13)) + 13))}*")
     return "\n".join(lines)

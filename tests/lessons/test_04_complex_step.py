@@ -24,6 +24,7 @@ disappears. (Stars in the first column are off the scale.)
 
              relative error
     h      1e-12   1e-8    1e-4
+             |       |       |
     1e-01                         *
     1e-02                     *
     1e-03                 *
@@ -92,8 +93,9 @@ def test_a_large_step_has_the_truncation_error_of_lesson_2():
 
 
 def test_the_stars_in_the_text_show_the_errors():
+    ticks = "             |       |       |"  # two columns per power of ten
     rows = (f"    {h:.0e}  {' ' * round(2 * (log10(max(error(h), 1e-13)) + 13))}*" for h in STEPS)
-    assert "\n".join(rows) in __doc__
+    assert "\n".join([ticks, *rows]) in __doc__
 
 
 def test_a_tiny_step_loses_no_digits():

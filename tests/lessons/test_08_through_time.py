@@ -12,8 +12,6 @@ this is a network of T layers that all share the same weights. Here is a single 
              ▼       ▼             ▼
             L_1     L_2           L_T
 
-[figure: through_time]
-
 With a weight w_h for the state and a weight w_x for the input,
 
     h_t  = tanh(w_h h_{t-1} + w_x x_t)
@@ -27,7 +25,8 @@ step, so the number of paths grows exponentially.)
 
     dw_h = Σ_t Σ_{s≤t}  dL_t/dh_t · dh_t/dh_s · (1 - h_s²) h_{s-1}
 
-where dh_t/dh_s is the product of w_h (1 - h_r²) over the steps r = s+1 … t, and 1 if t = s.
+where dh_t/dh_s is the product of w_h (1 - h_r²) over the steps r = s+1 … t, and 1 if t = s. The
+rest, (1 - h_s²) h_{s-1}, is the derivative of h_s with respect to w_h with h_{s-1} held fixed.
 
 You do not have to add up the paths one by one: with T = 100 there are 5,050 paths, but only 100
 steps. The loss depends on h_t in two ways, through L_t and through the next state, so dh_t is a sum
@@ -37,8 +36,11 @@ of two terms. Start at the last step, where the second term is 0:
     da_t  = dh_t (1 - h_t²)
     dw_h += da_t h_{t-1}                     dw_x += da_t x_t
 
-with dw_h and dw_x initialised to 0. For T = 3, the term of step 2 contains two paths, to L_2 and to
-L_3,
+with dw_h and dw_x initialised to 0.
+
+[figure: through_time]
+
+For T = 3, the term of step 2 contains two paths, to L_2 and to L_3,
 
     da_2 h_1 = (dL_2/dh_2 + dL_3/dh_3 (1 - h_3²) w_h) (1 - h_2²) h_1
 
@@ -96,8 +98,8 @@ from minichar.engine.layer import Layer
 from minichar.engine.rnn import RNN
 
 w_h, w_x, h_0 = 0.8, 0.5, 0.3
-x = [0.9, -0.4, 0.7]  # x_1 … x_T
-dh_above = [0.7, -0.2, 1.0]  # the loss is Σ dh_above_t h_t, so dL_t/dh_t = dh_above_t
+x = [0.9, -0.4, 0.7]  # x[t - 1] is x_t
+dh_above = [0.7, -0.2, 1.0]  # dh_above[t - 1] is dL_t/dh_t, because L_t is dh_above[t - 1] h_t
 T = len(x)
 
 

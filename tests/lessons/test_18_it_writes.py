@@ -16,8 +16,9 @@ Training takes a chunk of T characters from each of B streams of text, and repea
 
 One pass over the text is an *epoch*; the next one starts again at the beginning. In this lesson's
 file, the function `train` is this loop in fifteen lines. `Vocabulary` turns characters into ids,
-`split_text` cuts the text into chunks, and `network.carry` is the last of the five steps. The loss
-is a mean over T steps: to clip its gradient at 5/T is to clip that of their sum at 5.
+`split_text` cuts the text into chunks, and `network.carry` is the last of the five steps. The clip
+is by element. The loss is a mean over T · B characters (lesson 5): to clip its gradient at 5/T is
+to clip at 5 that of a loss summed over the T steps and averaged over the B streams only.
 
 Start small: an LSTM with 48 units and 4,500 characters of Python's help text. The loss is measured
 on these characters, and on the 500 after them, which are never trained on. They are few, so their
@@ -219,6 +220,8 @@ to
     training.append(float(network.learn(inputs, inputs)))  # forward and backward
 
 Before you run the lesson, guess what happens to the training loss. What would this network write?
+`minichar lessons 18` also trains the larger network, which takes up to five minutes of one core.
+The tests alone take seconds: run `pytest` on that file.
 """
 
 ANSWER = """
