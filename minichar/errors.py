@@ -21,14 +21,10 @@ CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-
 
 @dataclass(frozen=True)
 class Option:
-    """An option in an error message: ``rnn_size=64`` in Python and ``--rnn-size 64`` on the command line.
-
-    On the command line, the option follows `command`, if given.
-    """
+    """An option in an error message: ``rnn_size=64`` in Python and ``--rnn-size 64`` on the command line."""
 
     name: str
     value: object = None
-    command: str = ""
 
     def __str__(self) -> str:
         """Return the option as spelled in Python: ``rnn_size`` or ``rnn_size=64``."""
@@ -37,8 +33,7 @@ class Option:
     @property
     def flag(self) -> str:
         """The command-line spelling: ``--rnn-size``, ``--rnn-size 64``, ``--use-ss`` or ``--no-use-ss``."""
-        name = f"--{'no-' if self.value is False else ''}{self.name.replace('_', '-')}"
-        flag = f"{self.command} {name}".lstrip()
+        flag = f"--{'no-' if self.value is False else ''}{self.name.replace('_', '-')}"
         return flag if self.value is None or isinstance(self.value, bool) else f"{flag} {plain(self.value)}"
 
 

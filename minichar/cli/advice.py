@@ -73,11 +73,10 @@ def fit_advice(
 
 
 def verdict(loss: float, yardstick: Yardstick, uniform: float) -> str:
-    """Return whether a run's lowest loss is good: below the yardstick and the uniform baseline."""
+    """Return whether a loss is good: almost 0, or below the yardstick and the uniform baseline."""
     bar, name = yardstick.loss, f"yardstick of {yardstick}"
     if uniform < bar:  # of a very short text
         bar, name = uniform, f"uniform baseline of {uniform:.3f}"
     gap = loss - bar
-    if gap < 0:
-        return f"good: loss {loss:.3f}, {-gap:.3f} below the {name}"
-    return f"not good yet: loss {loss:.3f}, {gap:.3f} above the {name}"
+    good = "good" if gap < 0 or loss < NEGLIGIBLE else "not good yet"
+    return f"{good}: loss {loss:.3f}, {abs(gap):.3f} {'below' if gap < 0 else 'above'} the {name}"

@@ -37,22 +37,21 @@ def follow(folder: Path, width: int) -> None:
 
     If the run has not been evaluated or has yet to start, wait for its first evaluation.
     """
-    drawn, before, ended = 0, None, f"no run is saving to {folder}/"
+    drawn, before, seen = 0, None, False
     try:
         for check in count():
             running = is_shared(folder)  # before the check for checkpoints, so that the last one is drawn
             now = listing(folder)
-            if running:
-                ended = f"the run in {folder}/ has ended"
+            seen = seen or running
             if now != before or not drawn:
                 before = now
                 try:
                     lines = picture(folder, width)
                 except MinicharError:
-                    if not running and (now or check >= START):
+                    if not running and (now or seen or check >= START):
                         raise
                     if check == 0:
-                        say(f"waiting for the first checkpoint in {folder}/; press Ctrl-C to stop")
+                        say(f"waiting for the first evaluation in {folder}/; press Ctrl-C to stop")
                 else:
                     draw(lines, drawn)
                     drawn = len(lines)
@@ -61,7 +60,7 @@ def follow(folder: Path, width: int) -> None:
             sleep(INTERVAL)
     except KeyboardInterrupt as error:
         raise click.exceptions.Exit(INTERRUPTED) from error
-    say(ended)
+    say(f"the run in {folder}/ has ended" if seen else f"no run is saving to {folder}/")
 
 
 def listing(folder: Path) -> list[tuple[Path, int]]:

@@ -1,12 +1,14 @@
 """Describe the options that minichar chooses for a run, and write commands that train with given options."""
 
 from collections.abc import Mapping
+from math import prod
 from shlex import join
 from typing import Any
 
 from minichar.cli.options import Escaped
-from minichar.errors import AUTOMATIC, Option, plain
-from minichar.training.choose import TimeBudget, choose
+from minichar.errors import AUTOMATIC, MinicharError, Option, plain
+from minichar.training.choose import TimeBudget, choose, config_of
+from minichar.training.cost import NOMINAL, Speed
 from minichar.training.recipes import RECIPES
 from minichar.training.settings import TEXTS, Settings
 from minichar.training.start import Run
@@ -35,13 +37,21 @@ def plan_lines(run: Run, given: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def larger_model(run: Run, minutes: int) -> str:
-    """Return the command that trains a larger model on the text, or "" if minichar would not choose one."""
-    settings, default = run.trainer.settings, Settings()
-    values = {name: getattr(settings, name) for name in TEXT}
+def larger_model(run: Run, minutes: int, step: float) -> str:
+    """Return the command that trains a larger model on the text, or "" if minichar would not choose one.
+
+    `step` is the time that a step of `run` took, in seconds, including its share of the evaluations.
+    """
+    settings, model, split = run.trainer.settings, run.trainer.model, run.trainer.split
+    values, default = {name: getattr(settings, name) for name in TEXT}, Settings()
     text = {name: value for name, value in values.items() if value != getattr(default, name)}
-    plan = choose(Settings(**text), run.corpus, budget=TimeBudget(60.0 * minutes))
-    if plan.rnn_size <= settings.rnn_size:
+    speed = step / NOMINAL.step(model.config, split.B, split.T)
+    try:
+        plan = choose(Settings(**text), run.corpus, budget=TimeBudget(60.0 * minutes, Speed(speed, speed)))
+    except MinicharError:  # the text is too short for the chunks that minichar would choose
+        return ""
+    shapes = config_of(plan, len(run.corpus.vocabulary)).shapes()
+    if sum(map(prod, shapes.values())) <= model.parameters.size:
         return ""
     another = f"{settings.checkpoint_dir}-{minutes}min"
     return train_command(text | {"max_time": float(minutes), "checkpoint_dir": another})

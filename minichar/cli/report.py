@@ -15,7 +15,7 @@ from typing import Any
 
 from minichar.checkpoints.naming import is_checkpoint
 from minichar.checks import AUTO
-from minichar.cli.advice import fit_advice, length_advice, updates_advice, verdict
+from minichar.cli.advice import NEGLIGIBLE, fit_advice, length_advice, updates_advice, verdict
 from minichar.cli.bar import Bar, with_bar
 from minichar.cli.log import Log
 from minichar.cli.options import print_path
@@ -58,7 +58,7 @@ class Report:
 
     A record is appended to the file `log_path`, if any, every `print_every` chunks. If there is no progress
     bar, for example because of `quiet`, a line is also printed. `plan` describes the options that minichar
-    chose.
+    chose. `from_scratch` is False if a trained model is fine-tuned.
     """
 
     def __init__(
@@ -68,7 +68,9 @@ class Report:
         log_path: Path | None,
         quiet: bool,
         plan: Sequence[str] = (),
+        from_scratch: bool = True,
     ) -> None:
+        self.from_scratch = from_scratch
         self.run, self.trainer, self.print_every, self.plan = run, run.trainer, print_every, plan
         self.quiet = quiet
         self.log = Log(log_path, lambda message: self.say(f"warning    {message}"))
@@ -82,7 +84,7 @@ class Report:
         self.first = self.trainer.iteration
         self.first_chunk_end: tuple[float, float, int] | None = None
         self.estimated = self.sampled = False
-        self.variable = ""  # a setting of the environment with which commands are faster
+        self.variable = ""  # makes a new run faster; a resumed one needs the same number of threads
         self.bar = Bar(self.trainer.iterations, hidden=quiet, first=self.first)
 
     def __enter__(self) -> "Report":
@@ -237,9 +239,9 @@ class Report:
             at_most = "up to " if may_end_early else ""
             self.say(f"time       {at_most}about {duration(seconds)} in total")
             shared = busy - busy_since < SHARED * (now - since)
-            if shared and self.trainer.backend is CPU and threads() != ONE:
+            if shared and self.trainer.backend is CPU and threads() != ONE and os.name == "posix":
                 self.variable = f"{THREAD_VARIABLES[0]}=1 "
-                self.say(f"           other programs use the cores: try {self.variable}minichar ...")
+                self.say(f"           the cores are busy: try {self.variable}minichar ...")
         if not self.sampled and self.trainer.settings.sample_every and now - self.begun >= SAMPLE_AFTER:
             self.show_sample()
 
@@ -305,16 +307,21 @@ class Report:
                 self.log.append({"event": "final", "part": measured.part} | asdict(result))
 
     def remedy(self) -> list[str]:
-        """Return how to lower the loss: a larger model or, if there is none, more time or more text."""
+        """Return how to lower the loss: a larger model or, if there is none, more time or more text.
+
+        A model that was fine-tuned cannot be larger than the original.
+        """
         minutes = max(1, round(LONGER * self.trainer.timetable.elapsed() / 60))
+        step = (monotonic() - self.begun) / max(1, self.trainer.iteration - self.first)
         is_short = bool(length_advice(len(self.run.corpus.ids)))
-        if not is_short and (command := larger_model(self.run, minutes)):
-            return ["           for a lower loss, train a larger model:", f"  {self.variable}{command}"]
+        larger = not is_short and self.from_scratch and larger_model(self.run, minutes, step)
+        if larger:
+            return ["           for a lower loss, train a larger model:", f"  {self.variable}{larger}"]
         if is_short or self.trainer.timetable.since_best:
             return ["           for a lower loss, train on more text"]
         directory = quoted(self.trainer.settings.checkpoint_dir)
         command = f"minichar train --resume {directory} --max-time {minutes}"
-        return ["           for a lower loss, train longer:", f"  {self.variable}{command}"]
+        return ["           for a lower loss, train longer:", f"  {command}"]
 
     def finish(self) -> None:
         """Print suggested commands to standard error and the best checkpoint's path to standard output."""
@@ -328,8 +335,8 @@ class Report:
         if resumable and (self.trainer.stopping or not result):
             at = f"stopped at epoch {self.trainer.epoch:.2f}; " if self.trainer.stopping else ""
             self.say(f"{at}resume with:")
-            self.say(f"  {self.variable}minichar train --resume {quoted(last)}")
-        elif result:
+            self.say(f"  minichar train --resume {quoted(last)}")
+        elif result and loss >= NEGLIGIBLE:
             for line in self.remedy():
                 self.say(line)
         self.measure()

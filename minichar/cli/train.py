@@ -155,7 +155,7 @@ def command(
         report: Report | None = None
         if team.rank == 0:
             others = {"init_from": init_from} if init_from else {}
-            report = Report(run, print_every, log, quiet, plan_lines(run, explicit | others))
+            report = Report(run, print_every, log, quiet, plan_lines(run, explicit | others), not others)
         events = run.trainer.run(started=ctx.obj)  # checks the directory before the report introduces the run
         say = report.say_at_once if report else lambda line: None
         with stopping(run.trainer, say) as received:

@@ -26,7 +26,10 @@ class TwoDashes(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption:
-            ctx.fail(self.answer(ctx, translate(typed, options_of(ctx), ctx.allow_interspersed_args)))
+            translation = translate(typed, options_of(ctx), ctx.allow_interspersed_args)
+            if not (translation.unknown or translation.renamed):  # such as `--resume=-x`
+                raise
+            ctx.fail(self.answer(ctx, translation))
         except click.UsageError as error:
             reject_typographic_dashes(ctx, typed)
             if isinstance(error, click.BadOptionUsage):

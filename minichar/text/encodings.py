@@ -45,10 +45,7 @@ def suggest(raw: bytes, offset: int, rejected: str, number: int = 3) -> list[tup
     suggestions.sort(key=lambda suggestion: -suggestion[0])
     if suggestions and suggestions[0][1] == "utf-8":  # text in other encodings is rarely valid UTF-8
         number = 1
-    excerpts: dict[str, str] = {}  # of encodings with the same excerpt, the most likely one
-    for _, encoding, excerpt in suggestions:
-        excerpts.setdefault(excerpt, encoding)
-    return [(encoding, excerpt) for excerpt, encoding in excerpts.items()][:number]
+    return [(encoding, excerpt) for _, encoding, excerpt in suggestions[:number]]
 
 
 def _excerpt(text: str) -> str:

@@ -17,7 +17,7 @@ from minichar.checks import AUTO
 from minichar.devices.backend import Backend
 from minichar.devices.chunk_kernel import unused_note
 from minichar.devices.cpu import CPU
-from minichar.errors import Completed, MinicharError, Option, brief, counted, listed, plain, quoted
+from minichar.errors import Completed, MinicharError, Option, brief, counted, listed, plain
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
@@ -156,8 +156,7 @@ def resume(
     """
     devices, changes = devices or (CPU,), with_cell_of_recipe(changes)
     # Let rank 0 choose: a network file system may list different checkpoints on different machines.
-    given = path
-    path, notes, rewound = team.lead(lambda: _choose(given))
+    path, notes, rewound = team.lead(lambda: _choose(path))
     model, state = load_training(path, devices[0])
     backend, chosen = same_kind(devices, state.progress.device)
     if backend is not devices[0]:
@@ -215,12 +214,8 @@ def resume(
         run.trainer.saver.latest = latest
     if run.trainer.iteration >= run.trainer.iterations:
         if changes.get("max_epochs") is AUTO:
-            command = f"minichar train --resume {quoted(given)}"
-            raise Completed(
-                f"the run in {given} has ended at epoch {run.trainer.epoch:.2f}: "
-                "to train it for 10 more minutes, use ",
-                Option("max_time", 10, command),
-            )
+            end = f"{path} is at the end of its run, epoch {run.trainer.epoch:.2f}"
+            raise Completed(f"{end}: to train for 10 more minutes, add ", Option("max_time", 10))
         raise Completed(
             f"{path} is at epoch {run.trainer.epoch:.2f}, and ",
             Option("max_epochs"),

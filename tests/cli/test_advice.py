@@ -57,6 +57,8 @@ def test_updates_advice(updates, B, T, words):
         (1.25, 4.0, "good: loss 1.250, 0.051 below the yardstick of 1.301 (6-gram)"),
         (1.301, 1.301, "not good yet: loss 1.301, 0.000 above the yardstick of 1.301 (6-gram)"),
         (1.4, 4.0, "not good yet: loss 1.400, 0.099 above the yardstick of 1.301 (6-gram)"),
+        (0.009, 0.0, "good: loss 0.009, 0.009 above the uniform baseline of 0.000"),
+        (0.01, 0.0, "not good yet: loss 0.010, 0.010 above the uniform baseline of 0.000"),
         (1.25, 1.2, "not good yet: loss 1.250, 0.050 above the uniform baseline of 1.200"),
     ],
 )

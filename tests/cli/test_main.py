@@ -155,6 +155,7 @@ def test_synonyms_of_commands_are_commands():
         ("convert --to npz --dir x", "--dir is an option of minichar data get"),
         ("data get --to x", "--to is an option of minichar convert"),
         ("train --met 1", "No such option '--met'."),
+        ("train --resume=-x", "No such option '-x'."),
         ("train --length 100", "--length is an option of minichar sample and inspect"),
         ("sample --max-time 1", "--max-time is an option of minichar train and sweep"),
         ("sample --rnn_size 5", "--rnn-size is an option of minichar train, sweep, gradcheck and bench"),

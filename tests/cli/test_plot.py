@@ -17,7 +17,7 @@ from minichar.training.recipes import settings_from
 from minichar.training.start import begin
 
 FRAMES = re.compile(r"^cv: epoch (\S+), .*, (\S+) parameters\ntraining .*\nsample: (.*)$", re.MULTILINE)
-WAITING = "waiting for the first checkpoint in cv/; press Ctrl-C to stop\n"
+WAITING = "waiting for the first evaluation in cv/; press Ctrl-C to stop\n"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -181,6 +181,13 @@ def test_follow_waits_until_the_first_checkpoint_of_a_run_or_ctrl_c(cli, events,
     monkeypatch.setattr("minichar.cli.follow.sleep", sleep)
     result = cli("plot", "--follow", "cv", status=INTERRUPTED)
     assert (result.stdout, result.stderr) == ("", WAITING)
+
+
+def test_follow_ends_with_a_run_that_saved_nothing(cli, home, monkeypatch):
+    Path("cv").mkdir()
+    monkeypatch.setattr("minichar.cli.follow.is_shared", Mock(side_effect=[True, False]))
+    monkeypatch.setattr("minichar.cli.follow.sleep", lambda seconds: None)
+    assert "no checkpoint in cv/" in cli("plot", "--follow", "cv", status=1).stderr
 
 
 def test_follow_without_a_run(cli, refused, checkpoint, monkeypatch):

@@ -50,16 +50,23 @@ def test_the_estimate_does_not_extrapolate_the_first_chunk(cli, clock):
 
 
 @pytest.mark.parametrize(
-    ("share", "threads", "said"),
-    [(0.69, "up to 2 threads", True), (0.71, "up to 2 threads", False), (0.0, "1 thread", False)],
+    ("share", "threads", "device", "said"),
+    [
+        (0.69, "up to 2 threads", report.CPU, True),
+        (0.71, "up to 2 threads", report.CPU, False),
+        (0.0, "1 thread", report.CPU, False),
+        (0.0, "up to 2 threads", "another", False),
+    ],
 )
-def test_on_shared_cores_a_single_thread_is_recommended(cli, clock, monkeypatch, share, threads, said):
+def test_on_busy_cores_a_single_thread_is_recommended(cli, clock, monkeypatch, share, threads, device, said):
+    monkeypatch.setattr(report, "CPU", device)
+    monkeypatch.setattr(report, "larger_model", lambda *of: "minichar train COMMAND")
     monkeypatch.setattr(report, "thread_time", lambda: share * clock.now)
     monkeypatch.setattr(report, "threads", lambda: threads)
     monkeypatch.setattr(advice, "SHORT", 0)
-    stderr = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1).stderr
-    assert ("other programs use the cores: try OPENBLAS_NUM_THREADS=1 minichar ...\n" in stderr) == said
-    assert ("\n  OPENBLAS_NUM_THREADS=1 minichar train " in stderr) == said
+    stderr = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1, "--sample-every", 0).stderr
+    assert ("the cores are busy: try OPENBLAS_NUM_THREADS=1 minichar ...\n" in stderr) == said
+    assert ("\n  OPENBLAS_NUM_THREADS=1 minichar train COMMAND\n" in stderr) == said
 
 
 def test_the_first_sample_does_not_wait_for_an_evaluation(cli, clock, monkeypatch):
@@ -170,20 +177,40 @@ def test_after_the_time_limit_the_last_lines_say_how_to_lower_the_loss(cli, cloc
 
 
 def test_a_larger_model_or_more_time_or_text_is_recommended(cli, home, monkeypatch):
-    monkeypatch.setattr(advice, "SHORT", len(TEXT))
-
     def recommended(*options):
-        run = ["train", "--data", "input.txt", "--reset-on", "\\n", *TOY, "--max-epochs", 0.2, *options]
-        stderr = cli(*run, "--eval-val-every", 1, "--checkpoint-dir", "a b").stderr
+        run = ["train", "--data", "input.txt", *TOY, "--max-epochs", 0.2, "--eval-val-every", 1, *options]
+        stderr = cli(*run, "--checkpoint-dir", "a b").stderr
         return re.search("\n           for a lower loss, train (.*)\ngenerate", stderr, re.DOTALL)[1]
 
-    larger = "minichar train --data input.txt --reset-on '\\n' --max-time 1 --checkpoint-dir 'a b-1min'"
-    assert recommended("--rnn-size", 200) == f"a larger model:\n  {larger}"
+    monkeypatch.setattr(advice, "SHORT", len(TEXT))
+    text = ["--encoding", "latin-1", "--min-freq", 2, "--reset-on", "\\n", "--split", "tail"]
+    text += ["--train-frac", 0.8, "--val-frac", 0.1]
+    data = "minichar train --data input.txt --encoding latin-1 --min-freq 2 --reset-on '\\n' --split tail "
+    larger = f"{data}--train-frac 0.8 --val-frac 0.1 --max-time 1 --checkpoint-dir 'a b-1min'"
+    assert recommended("--rnn-size", 40, *text) == f"a larger model:\n  {larger}"
     longer = "longer:\n  minichar train --resume 'a b' --max-time 1"
-    assert recommended("--rnn-size", 320, "--learning-rate", 1e-6) == longer
-    assert recommended("--rnn-size", 320, "--learning-rate", 1e-12) == "on more text"
+    rising, level = ("--learning-rate", 1e-6), ("--learning-rate", 1e-12)
+    assert recommended("--rnn-size", 320, "--num-layers", 2, *rising) == longer
+    assert recommended("--rnn-size", 320, "--num-layers", 2, *level) == "on more text"
+    small = "--batch-size", 1, "--seq-length", 2, "--train-frac", 0.9, "--val-frac", 0.004
+    assert recommended(*small, *level) == "on more text"  # minichar's chunks would be too long for the text
+    cli("train", "--data", "input.txt", *TOY, "--max-epochs", 0.2)
+    assert recommended("--init-from", "cv", *level) == "on more text"
     monkeypatch.setattr(advice, "SHORT", len(TEXT) + 1)
-    assert recommended("--rnn-size", 200) == "on more text"
+    assert recommended("--rnn-size", 40) == "on more text"
+
+
+def test_nothing_is_recommended_if_the_loss_is_almost_0(cli, measure):
+    measure(0.009)
+    said = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 0.2).stderr
+    assert re.search("^result     good: loss 0.009, .*\ngenerate", said, re.MULTILINE)
+
+
+def test_a_larger_model_fits_the_speed_of_the_machine(cli, home, clock, monkeypatch):
+    """Each chunk takes a second, so in a few minutes, no large model can be trained."""
+    monkeypatch.setattr(advice, "SHORT", 0)
+    run = ["train", "--data", "input.txt", *TOY, "--max-epochs", 1, "--rnn-size", 64]
+    assert "larger" not in cli(*run).stderr
 
 
 def test_the_yardstick_can_be_omitted_or_be_that_of_a_part_of_a_long_text(cli, home):

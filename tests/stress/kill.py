@@ -148,7 +148,7 @@ def chain(
     status = begin(directory, options).wait() if figures["kills"] else 0
     if undeletable:
         set_immutable((directory / "cv").glob("*.npz"), "-")
-    completed = "has ended at epoch" in (directory / "log").read_text(errors="replace")
+    completed = "is at the end of its run" in (directory / "log").read_text(errors="replace")
     found = result(directory)
     different = [name for name in whole if whole[name] != found[name]]
     strays = [path.name for path in (directory / "cv").iterdir() if path.suffix == ".tmp" or is_latest(path)]

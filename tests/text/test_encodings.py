@@ -57,11 +57,6 @@ def test_the_correct_encoding_is_suggested_first(text, encoding):
     assert excerpt in " ".join(text.split())
 
 
-def test_of_encodings_with_the_same_excerpt_only_the_most_likely_one_is_suggested():
-    excerpts = [excerpt for _, excerpt in suggest(GERMAN.encode("cp1252"), 0, "ascii")]
-    assert len(excerpts) == len({*excerpts})
-
-
 def test_a_title_in_capitals_is_among_the_suggestions():
     title = "ВОЙНА И МИР\nЧАСТЬ ПЕРВАЯ\n"
     for encoding in ("koi8_r", "cp1251"):
