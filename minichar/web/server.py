@@ -104,7 +104,7 @@ class Server(uvicorn.Server):
         error = context.get("exception")
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             log_regularly("cannot accept connections: too many open files; raise the limit (ulimit -n)")
-        else:
+        elif not (self.should_exit and isinstance(error, ValueError)):  # the socket has been closed meanwhile
             loop.default_exception_handler(context)
 
 

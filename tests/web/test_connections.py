@@ -1,5 +1,6 @@
 """Test that streams, slow clients and idle connections leave connections and file descriptors for others."""
 
+import asyncio
 import errno
 import json
 import select
@@ -7,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 from web_helpers import LONG, TIMEOUT, Events, local_queue, request, server_in_thread, wait_for
@@ -159,6 +160,21 @@ def test_a_server_without_file_descriptors_waits_and_logs_it_once(model, caplog,
         left[0] = 0
         assert status(port, "GET", "/") == 200
     assert caplog.messages == ["cannot accept connections: too many open files; raise the limit (ulimit -n)"]
+
+
+def test_a_server_that_stops_does_not_log_that_it_cannot_accept_connections(model, caplog):
+    """asyncio tries again after a second, even if the socket has been closed."""
+    stopping = server.Server(None, local_queue({"toy": model}), print)
+
+    def logged(error):
+        stopping._handle(loop, {"message": "an error", "exception": error})
+        return len(caplog.messages)
+
+    with closing(asyncio.new_event_loop()) as loop:
+        assert logged(ValueError()) == 1
+        stopping.should_exit = True
+        assert logged(ValueError()) == 1
+        assert logged(RuntimeError()) == 2
 
 
 def test_deadlines_are_checked_regularly(model, monkeypatch):
