@@ -38,7 +38,7 @@ ESTIMATE_AFTER = 3.0
 
 If other programs use the same cores, the time of a single chunk can be many times the average.
 """
-SHARED = 0.7
+AVAILABLE = 0.7
 """Fraction of the time during which the main thread must have a core. If it is less, the threads of a matrix
 product often wait for one another, and a single thread may be faster."""
 SAMPLE_AFTER = 10.0
@@ -222,11 +222,11 @@ class Report:
 
     def show_early(self) -> None:
         """Print the estimated duration of the run and, before the first evaluation, some generated text."""
-        now, busy, done = monotonic(), thread_time(), self.trainer.iteration
+        now, cpu_time, done = monotonic(), thread_time(), self.trainer.iteration
         # Exclude the first chunk. On a GPU, for example, its time includes kernel compilation.
         if self.first_chunk_end is None:
-            self.first_chunk_end = now, busy, done
-        since, busy_since, first = self.first_chunk_end
+            self.first_chunk_end = now, cpu_time, done
+        since, cpu_time_then, first = self.first_chunk_end
         if not self.estimated and done > first and now - since >= ESTIMATE_AFTER:
             self.estimated = True
             per_chunk = (now - since) / (done - first)
@@ -238,8 +238,8 @@ class Report:
             may_end_early = len(self.trainer.val) and 0 < self.trainer.settings.patience < evaluations
             at_most = "up to " if may_end_early else ""
             self.say(f"time       {at_most}about {duration(seconds)} in total")
-            shared = busy - busy_since < SHARED * (now - since)
-            if shared and self.trainer.backend is CPU and threads() != ONE and os.name == "posix":
+            busy = cpu_time - cpu_time_then < AVAILABLE * (now - since)
+            if busy and self.trainer.backend is CPU and threads() != ONE and os.name == "posix":
                 self.variable = f"{THREAD_VARIABLES[0]}=1 "
                 self.say(f"           the cores are busy: try {self.variable}minichar ...")
         if not self.sampled and self.trainer.settings.sample_every and now - self.begun >= SAMPLE_AFTER:
