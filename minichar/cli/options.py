@@ -1,4 +1,4 @@
-"""Sections in ``--help``, and options and arguments shared by several commands."""
+"""Sections in ``--help``, and options and arguments shared by multiple commands."""
 
 import os
 import re

@@ -66,7 +66,7 @@ class Cache:
         size, folder = sum(size for size, _ in text.stamps), cache_folder()
         if folder is None or size < SMALLEST:
             return None
-        # The notes about several files contain their names.
+        # The notes about multiple files contain their names.
         names = [path.name for path in text.files] if len(text.files) > 1 else []
         return cls(text, folder / "texts", size, (VERSION, sys.byteorder, encoding, min_freq, *names))
 

@@ -44,7 +44,7 @@ class Corpus:
     path : str
         The text file, the directory that contains the text files, or "pydocs (in memory)".
     digest : str
-        SHA-256 of the file's bytes, in hexadecimal. For several files, the SHA-256 of their concatenated
+        SHA-256 of the file's bytes, in hexadecimal. For multiple files, the SHA-256 of their concatenated
         binary digests. File names are not hashed.
     notes : tuple of str
         Messages for the user about changes to the text and possible problems.

@@ -1,4 +1,4 @@
-"""Text generation over HTTP, with a single server or with several servers and workers connected through
+"""Text generation over HTTP, with a single server or with multiple servers and workers connected through
 Redis.
 
     page.js ── HTTP, SSE ── app.py ── JobQueue ─┬─ processes.py ────── pipe ─── Worker ── Scheduler

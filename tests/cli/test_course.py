@@ -226,7 +226,7 @@ def test_outputs_are_printed_in_the_text_and_figures_are_left_out(capsys, monkey
         (
             ["derivative"],
             1,
-            "several lessons match 'derivative': 2 (A gradient check), 3 (Tanh and sigmoid), ",
+            "multiple lessons match 'derivative': 2 (A gradient check), 3 (Tanh and sigmoid), ",
         ),
         (["--answer"], 2, "--answer requires a lesson"),
         (["--blank"], 2, "--blank requires a lesson"),
