@@ -127,7 +127,7 @@ class CharRNN:
 
     @property
     def seconds(self) -> float | None:
-        """Seconds spent in training, including the runs that were resumed; None if unknown."""
+        """Seconds spent in training, including resumed runs; None if unknown."""
         return seconds_of(self.details)
 
     @property

@@ -56,7 +56,7 @@ DRAWINGS = {
     "of two.",
     "through_time": "The worked example: backpropagation through three steps of one unit.",
     "truncation": "States cross chunk boundaries; gradients do not.",
-    "factors": "A gradient that is multiplied by the same factor at every step.",
+    "factors": "A gradient multiplied by the same factor at every step.",
     "vanishing": "Measured gradients with respect to earlier inputs, in untrained networks.",
     "bracket": "One unit of a trained LSTM, from an opening bracket to the closing bracket. The last "
     "row shows the gradient along the cell state, relative to its value before the closing bracket.",

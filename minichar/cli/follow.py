@@ -110,7 +110,7 @@ def cut(line: str, width: int) -> str:
 
 
 def draw(lines: list[str], drawn: int) -> None:
-    """Print lines and, on a terminal, replace the `drawn` lines that were printed last."""
+    """Print lines and, on a terminal, replace the last `drawn` lines printed."""
     if drawn and sys.stdout.isatty():
         print(f"\x1b[{drawn}A\x1b[J", end="", file=unescaped(sys.stdout), flush=True)
     elif drawn:

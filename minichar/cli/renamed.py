@@ -18,7 +18,7 @@ VALUE = r"(?!-[^\d.]).*"
 UNKNOWN = "?"
 """Name that replaces an option that cannot be translated."""
 LAST = ("target", ">")
-"""Replacements that are appended to the command line."""
+"""Replacements appended to the command line."""
 
 
 def by_name(table: Mapping[str, T]) -> dict[str, T]:

@@ -28,13 +28,13 @@ from minichar.text.vocabulary import Vocabulary
 VERSION = 4
 """Increase this if the format changes, or if the same bytes and settings would give different ids."""
 SMALLEST = 10_000_000
-"""Minimum size in bytes of a text that is cached. Smaller texts are encoded in less than a second."""
+"""Minimum size of a cached text, in bytes. Smaller texts are encoded in less than a second."""
 MOST = 8
 """Maximum number of cached texts. If there are more, the least recently used ones are deleted."""
 LARGEST = 1 << 25
 """Maximum number of bytes in the line of JSON."""
 BLOCK = 1 << 20
-"""Number of ids that are checked at a time."""
+"""Number of ids checked at a time."""
 
 
 class Encoded(NamedTuple):

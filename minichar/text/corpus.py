@@ -24,7 +24,7 @@ from minichar.text.vocabulary import Vocabulary, code_points, name_some
 IN_MEMORY = "pydocs (in memory)"
 """The path of the default text if it cannot be saved."""
 BLOCK = 1 << 20
-"""Number of ids that are converted to another vocabulary at a time, to limit memory use for long texts."""
+"""Number of ids converted to another vocabulary at a time, to limit memory use for long texts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +40,7 @@ class Corpus:
         The position in `ids` where each file starts. Empty files are excluded.
     vocabulary : Vocabulary
     distinct : int
-        The number of distinct characters, including those that are replaced with the unknown token.
+        The number of distinct characters, including those replaced with the unknown token.
     path : str
         The text file, the directory that contains the text files, or "pydocs (in memory)".
     digest : str

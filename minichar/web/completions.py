@@ -26,7 +26,7 @@ COLDEST = OPENAPI["components"]["schemas"]["Generate"]["properties"]["temperatur
 """Below this temperature, the most likely character is always chosen."""
 FIELDS = OPENAPI["components"]["schemas"]["Completion"]["properties"]
 SMALLEST = math.log(0.5 / UNIT)
-"""Log probability to return for a probability that was rounded to 0."""
+"""Log probability to return for a probability rounded to 0."""
 
 
 @dataclass(frozen=True)
@@ -209,5 +209,5 @@ def event(data: dict[str, Any]) -> str:
 
 
 def log(p: float) -> float:
-    """Return the logarithm of a probability that may have been rounded to 0."""
+    """Return the logarithm of a probability that may be rounded to 0."""
     return math.log(p) if p else SMALLEST

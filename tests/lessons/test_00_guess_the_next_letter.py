@@ -78,9 +78,9 @@ Now let the tables write. Each continues the same prompt:
 
 Pairs give noise that is almost pronounceable. With n = 5 there are words, and with n = 8 phrases,
 most of them copied. No table generates a sentence whose end fits its beginning, because no table
-can see that far. It cannot close a bracket that was opened 30 characters ago. A longer table does
-not help: with 100 distinct characters there are 100⁷ = 1e14 contexts of seven, and the text has
-90,000 characters.
+can see that far. It cannot close a bracket opened 30 characters ago. A longer table does not help:
+with 100 distinct characters there are 100⁷ = 1e14 contexts of seven, and the text has 90,000
+characters.
 
 The way out is to stop keeping everything. From now on, let h be a *state*, a few hundred numbers
 that are updated at every character, and let training decide what is worth keeping in them. That is

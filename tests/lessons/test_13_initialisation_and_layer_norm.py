@@ -11,10 +11,10 @@ and have mean 0, the variances of the K terms add up:
 
     var(a) = K · var(W) · mean(s²)
 
-A number that is drawn uniformly from [-b, b) has the variance b²/3, so b = √(3/K) would give a the
-same scale as s. Larger weights push tanh and σ into saturation, where their derivatives are almost
-0 (lesson 3). Smaller ones weaken the signal from layer to layer and from step to step. In a
-recurrent network the error compounds at every step, as the figure from lesson 10 shows.
+A number drawn uniformly from [-b, b) has variance b²/3, so b = √(3/K) would give a the same
+scale as s. Larger weights push tanh and σ into saturation, where their derivatives are almost 0
+(lesson 3). Smaller ones weaken the signal from layer to layer and from step to step. In a recurrent
+network the error compounds at every step, as the figure from lesson 10 shows.
 
 [figure: scale.svg]
 
@@ -71,9 +71,8 @@ the loss:
 
 On the left, only a narrow range of factors is usable. On the right, the factor has no effect.
 
-There is one catch. A constant that is added to all pre-activations of a gate is part of μ and
-cancels out. Among such constants is the forget bias of 1 that helps an LSTM to remember (lesson
-11).
+There is one catch. A constant added to all pre-activations of a gate is part of μ and cancels out.
+Among such constants is the forget bias of 1 that helps an LSTM to remember (lesson 11).
 """
 
 from functools import cache
