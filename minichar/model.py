@@ -151,6 +151,6 @@ class CharRNN:
 
 
 def seconds_of(details: Mapping[str, Any]) -> float | None:
-    """Return the seconds spent in training from the details of a checkpoint, or None if unknown."""
+    """Return the training time in seconds from a checkpoint's details, or None if unknown."""
     seconds = details.get("seconds")
     return seconds if isinstance(seconds, float) and 0 < seconds < LARGEST else None

@@ -75,7 +75,7 @@ DRAWINGS = {
 
 AGAIN = {
     "18_it_writes": "The LSTM of lesson 0's figure: with 64 units, it is between the two networks below, and "
-    "its text is a different one, so compare its loss only with the dotted lines. Its settings are those of "
+    "its text is different, so compare its loss only with the dotted lines. Its settings are those of "
     "lesson 1 (the learning rate), lesson 8 (gradients through time), lesson 10 (clipping), lesson 11 (the "
     "forget bias) and lesson 17 (temperature). Try to break it: start again at η = 0.1 without clipping, and "
     "‖g‖ and the first losses are higher than with the initial settings, whose curve stays, in grey. Start "

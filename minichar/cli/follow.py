@@ -29,7 +29,7 @@ START = 60
 ``minichar train`` creates the directory only after it has read the text and measured the speed.
 """
 HEIGHT = 12
-"""Height of the plotting area in lines. The whole plot fits a terminal with 24 lines."""
+"""Height of the plotting area in lines. The whole plot fits in a terminal with 24 lines."""
 
 
 def follow(folder: Path, width: int) -> None:

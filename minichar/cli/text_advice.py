@@ -1,4 +1,4 @@
-"""Advice on a text before training: options that suit it, and what to know about it.
+"""Advice on a training text: suitable options and possible problems.
 
 A wrong suggestion is worse than none, so the conditions are strict. For example, most lines of a poem, a
 program or a log may be short, but they depend on each other.

@@ -349,7 +349,7 @@ def line_in(function):
         (lambda g, out: g - np.inf, lambda g, out: g - np.inf, ""),
         (lambda g, out: "", lambda g, out: "b", "result is '', not 'b'"),
         (lambda g, out: [g], lambda g, out: [g, g], "result: 2 values are expected"),
-        (lambda g, out: g[:1], lambda g, out: g + 0, "result has the shape (3,), not (1,)"),
+        (lambda g, out: g[:1], lambda g, out: g + 0, "result has shape (3,), not (1,)"),
     ],
 )
 def test_results_and_changed_arguments_are_compared(yours, original, problem):
