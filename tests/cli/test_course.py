@@ -210,7 +210,7 @@ def test_outputs_are_printed_in_the_text_and_figures_are_left_out(capsys, monkey
     print_story(get_lesson("0"))
     shown = capsys.readouterr().out
     first = shown.index("\n    n = 2: The value ")
-    assert shown.index("continues the same prompt") < first < shown.index("\nPairs give noise")
+    assert shown.index("continues the same prompt") < first < shown.index("\nPairs produce almost")
     assert "[output" not in shown
     assert "[figure" not in shown
     assert "\n\n\n" not in shown

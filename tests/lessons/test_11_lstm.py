@@ -28,8 +28,7 @@ or tanh is applied to:
     c = f ∘ c_prev + i ∘ g
     h = o ∘ tanh(c)
 
-In a product such as f ∘ c_prev, the gradient of each factor is the gradient of the product times
-*the other factor*:
+In a product like f ∘ c_prev, each factor's gradient is the product's gradient times the *other*:
 
 [figure: lstm_step]
 

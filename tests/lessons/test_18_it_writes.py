@@ -22,8 +22,8 @@ to clip at 5 that of a loss summed over the T steps and averaged over the B stre
 
 Start small: an LSTM with 48 units and 4,500 characters of Python's help text. The loss is measured
 on these characters, and on the 500 after them, which are never trained on. They are few, so their
-loss is only a rough guide. A bigram table of the 4,500 characters has a loss of 2.554 on them, and
-the best table, the 5-gram one, 1.763. These are the numbers to beat:
+loss is only a rough guide. On the 500, a bigram table of the 4,500 characters has a loss of 2.554,
+and the 5-gram table, the best one, 1.763. These are the numbers to beat:
 
     epoch   training   new text
     1          2.986      2.770
