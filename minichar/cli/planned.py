@@ -22,7 +22,7 @@ def plan_lines(run: Run, given: Mapping[str, Any]) -> list[str]:
 
     `given` maps the options that the user specified to their values.
     """
-    if not {"rnn_size", "max_epochs"} & {*run.chosen}:
+    if run.trainer.iteration or not {"rnn_size", "max_epochs"} & {*run.chosen}:
         return []
     settings = run.trainer.settings
     minutes = settings.max_time or RECIPES[settings.recipe].minutes

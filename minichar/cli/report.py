@@ -156,7 +156,9 @@ class Report:
             for name, value in self.run.changes.items():
                 automatic = AUTOMATIC.flag if value is AUTO else value
                 shown = f"{value:g}" if isinstance(value, float) else automatic
-                lines.append(f"           {Option(name).flag} is now {shown}")
+                planned = name in self.run.chosen  # max_epochs, for a new time limit
+                change = f"ends at epoch {shown}" if planned else f"{Option(name).flag} is now {shown}"
+                lines.append(f"           {change}")
         elif any(map(is_checkpoint, folder.glob("*.npz"))):
             lines += [
                 f"warning    {folder}/ contains other checkpoints; `minichar sample` uses the best one.",

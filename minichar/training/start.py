@@ -64,7 +64,7 @@ class Run:
     corpus: Corpus
     notes: tuple[str, ...]  # messages for the user about the text, the model and the choice of device
     changes: dict[str, Any] = field(default_factory=dict)  # settings that differ from the checkpoint's
-    chosen: tuple[str, ...] = ()  # chosen settings of a new run (`minichar.training.choose`)
+    chosen: tuple[str, ...] = ()  # settings chosen for this run (`minichar.training.choose`)
 
 
 def begin(
@@ -188,7 +188,8 @@ def resume(
             check_text(settings, path, ("specify the text with ", Option(name)), name)
     corpus = read_corpus(settings, team)
     check_same_texts(corpus, model, path)
-    if changes.get("max_time") and changes.get("max_epochs") is AUTO:
+    extends = bool(changes.get("max_time")) and changes.get("max_epochs") is AUTO
+    if extends:
         epoch = state.progress.iteration / len(lay_out(corpus, settings).train)
         epochs = extended(settings, corpus, backend, team, started or monotonic(), epoch)
         settings, changes = replace(settings, max_epochs=epochs), {**changes, "max_epochs": epochs}
@@ -208,7 +209,7 @@ def resume(
         run_id = identify(corpus, settings, run_id, state.progress.iteration)
     split = lay_out_to_train(corpus, settings)
     run = _run(model, settings, corpus, split, notes, team, run_id, state)
-    run = replace(run, changes=changed)
+    run = replace(run, changes=changed, chosen=("max_epochs",) if extends else ())
     run.trainer.saver.last = path
     if latest.parent == settings.checkpoint_dir and is_obsolete:
         run.trainer.saver.latest = latest

@@ -99,7 +99,10 @@ def test_a_run_that_ends_early_says_why(cli):
     path = re.search(rf"{ended}  minichar train --resume (\S+)$", said, re.M)[1]
     kept = "\n           time limit: 1e-06 min, as in the original run; change it with --max-time\n"
     assert kept in cli("train", "--resume", path).stderr
-    assert "time limit:" not in cli("train", "--resume", path, "--max-time", 2e-6).stderr
+    said = cli("train", "--resume", path, "--max-time", 2e-6).stderr
+    assert "time limit:" not in said
+    assert re.search(r"\n {11}--max-time is now 2e-06\n {11}ends at epoch [\d.]+\n", said)
+    assert "\n           --max-epochs is now 3\n" in cli("train", "--resume", path, "--max-epochs", 3).stderr
 
 
 def test_a_run_that_patience_ended_cannot_be_resumed_without_changes(cli, measure):
