@@ -12,7 +12,7 @@ from shlex import quote
 LONGEST = 100
 """Maximum length of a value in an error message, in characters."""
 CLOSE = 0.8
-"""Minimum similarity of a name that is suggested, as measured by `difflib`."""
+"""Minimum similarity of a suggested name, as measured by `difflib`."""
 LONGEST_PATH = 1000
 """Maximum length of a path from a file in a message, in characters. Shorter paths are not truncated."""
 CONTROL = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")

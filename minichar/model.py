@@ -127,7 +127,7 @@ class CharRNN:
 
     @property
     def seconds(self) -> float | None:
-        """Seconds spent in training, including the runs that were resumed; None if unknown."""
+        """Seconds spent in training, including resumed runs; None if unknown."""
         return seconds_of(self.details)
 
     @property
@@ -151,6 +151,6 @@ class CharRNN:
 
 
 def seconds_of(details: Mapping[str, Any]) -> float | None:
-    """Return the seconds spent in training from the details of a checkpoint, or None if unknown."""
+    """Return the training time in seconds from a checkpoint's details, or None if unknown."""
     seconds = details.get("seconds")
     return seconds if isinstance(seconds, float) and 0 < seconds < LARGEST else None

@@ -56,7 +56,7 @@ DRAWINGS = {
     "of two.",
     "through_time": "The worked example: backpropagation through three steps of one unit.",
     "truncation": "States cross chunk boundaries; gradients do not.",
-    "factors": "A gradient that is multiplied by the same factor at every step.",
+    "factors": "A gradient multiplied by the same factor at every step.",
     "vanishing": "Measured gradients with respect to earlier inputs, in untrained networks.",
     "bracket": "One unit of a trained LSTM, from an opening bracket to the closing bracket. The last "
     "row shows the gradient along the cell state, relative to its value before the closing bracket.",
@@ -75,7 +75,7 @@ DRAWINGS = {
 
 AGAIN = {
     "18_it_writes": "The LSTM of lesson 0's figure: with 64 units, it is between the two networks below, and "
-    "its text is a different one, so compare its loss only with the dotted lines. Its settings are those of "
+    "its text is different, so compare its loss only with the dotted lines. Its settings are those of "
     "lesson 1 (the learning rate), lesson 8 (gradients through time), lesson 10 (clipping), lesson 11 (the "
     "forget bias) and lesson 17 (temperature). Try to break it: start again at η = 0.1 without clipping, and "
     "‖g‖ and the first losses are higher than with the initial settings, whose curve stays, in grey. Start "

@@ -15,7 +15,7 @@ from pages.terms import directive, options_of_guides
 
 VALUES = ("data", "attribute", "property")
 SHORT = 24
-"""Maximum length of inline code that is kept on one line, so that it fits in a table cell on a phone."""
+"""Maximum length of inline code kept on one line, so that it fits in a table cell on a phone."""
 SEVERAL = re.compile(r"^(\w+(?:, \w+)+) : (.+)$", re.MULTILINE)
 MEASURED = re.compile(r"\]\((?:\.\./)*(measured/[\w/]+\.(?:md|csv))")
 REPOSITORY = "https://github.com/minichar/minichar/blob/main/docs"

@@ -36,8 +36,8 @@ INTERACTIVE = {
     "almost 0.",
     "through_time": "Press Next repeatedly. The first three steps compute the states from left to right, and "
     "the next three compute the gradients from right to left. Each dh_t is the sum of two gradients: "
-    "dL_t/dh_t, which is given, from the loss at step t, and one from the next step. The numbers are those "
-    "of the worked example.",
+    "dL_t/dh_t, which is given, from the loss at step t, and one from the next step. The numbers are "
+    "from the worked example.",
     "truncation": "The area of each dot shows one term of dw_h: the effect of w_h at step s (column) on the "
     "loss at step t (row). Drag T: terms that cross a chunk boundary are dropped. With a small w_h, these "
     "terms hardly matter. They matter most near w_h = 0.8; with a larger w_h, the unit saturates.",
@@ -65,9 +65,9 @@ INTERACTIVE = {
     "wrong prediction leads to another, because each depends on the character read before it.",
     "train": "Press Train: an LSTM with 64 units, the network of lesson 11, reads 20,000 characters of this "
     "documentation again and again until you press Pause, and its sample changes from noise to words. On "
-    "these characters, not on new text, its loss falls from that of the uniform model to below that of a "
-    "bigram model; both are defined below. The text is not that of the lessons, so these losses are not "
-    "those below. Lesson 18 explains the settings.",
+    "these characters, not on new text, its loss falls from the uniform model's to below a bigram model's, "
+    "both defined below. The lessons use a different text, so these losses differ from those below. Lesson "
+    "18 explains the settings.",
     "rmsprop": "Increase η: gradient descent diverges above 0.02. Decrease η: gradient descent makes "
     "hardly any progress in the flat direction. RMSprop moves at the same speed in both directions. Increase "
     "the number of steps: RMSprop reaches the minimum but does not stay there.",

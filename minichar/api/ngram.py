@@ -9,7 +9,7 @@ from minichar.text.vocabulary import code_points
 
 
 def ngram_loss(train: str, val: str, n: int | None = None) -> float:
-    """Return the loss of an n-gram model that is trained on one text and evaluated on another.
+    """Return the loss of an n-gram model trained on one text and evaluated on another.
 
     The model interpolates the counts of all contexts of up to n - 1 characters with Witten-Bell smoothing
     (`minichar.text.ngram`). As in `Model.evaluate`, the first character of `val` is not predicted.

@@ -10,7 +10,7 @@ import numpy as np
 LONGEST = 10_000
 """Maximum number of characters displayed."""
 LARGEST = 6.0
-"""Surprisal in nats that is displayed in the strongest colour."""
+"""Surprisal in nats displayed in the strongest colour."""
 SIGNS = {"\n": "↵\n", "\t": "⇥\t"}
 """Visible symbols for control characters, which would otherwise have no background."""
 

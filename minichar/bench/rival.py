@@ -2,7 +2,7 @@
 
 Training uses the recurrent layers of `torch.nn`, cross-entropy, element-wise clipping and the foreach
 implementation of RMSprop. The sampling benchmark calls recurrent cells in a loop, because calling the layers
-one step at a time is slower. docs/measured/bench.md describes other configurations that were measured.
+one step at a time is slower. docs/measured/bench.md describes other measured configurations.
 
 On an NVIDIA GPU, PyTorch's layers use cuDNN and, like minichar, compute in full float32 precision.
 """

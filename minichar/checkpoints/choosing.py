@@ -58,7 +58,7 @@ class Found:
 def newest_first(paths: Iterable[Path]) -> list[Found]:
     """Sort checkpoints from newest to oldest.
 
-    The run that was saved last comes first, and in each run the checkpoint with the most training steps.
+    The most recently saved run comes first, and in each run the checkpoint with the most training steps.
     Checkpoints without a record follow, sorted by modification time.
     """
     files = [_find(path) for path in paths]

@@ -23,7 +23,7 @@ def checkpoint_path(folder: Path, savefile: str, epoch: float, val_loss: float |
 
 
 def latest_path(folder: Path, savefile: str) -> Path:
-    """Return the path of the checkpoint that is saved between evaluations."""
+    """Return the path of the checkpoint saved between evaluations."""
     return folder / f"lm_{savefile}_latest.npz"
 
 

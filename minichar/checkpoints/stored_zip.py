@@ -38,7 +38,7 @@ def _check(archive: zipfile.ZipFile, size: int) -> None:
     """Raise `Refused` if a member is compressed, duplicated, or not within the `size` bytes of the file."""
     members = sorted(archive.infolist(), key=lambda member: member.header_offset)
     if len({member.filename for member in members}) < len(members):
-        raise Refused("it contains several members with the same name")
+        raise Refused("it contains multiple members with the same name")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise Refused("it is compressed; save it without compression")
     starts = [*(member.header_offset for member in members), size]

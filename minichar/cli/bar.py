@@ -1,4 +1,4 @@
-"""Progress on standard error, in a line that is redrawn in place."""
+"""Progress on standard error, in a line redrawn in place."""
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ CLEAR_LINE = "\r\x1b[K"
 
 
 class ProgressLine:
-    """A line on standard error that is redrawn in place, shown only on a terminal and cut to its width."""
+    """A line on standard error, redrawn in place, shown only on a terminal and cut to its width."""
 
     def __init__(self, hidden: bool) -> None:
         self.hidden = hidden or not sys.stderr.isatty()

@@ -39,7 +39,7 @@ correct ones. `minichar lessons {number}` prints the equations.{xp}
 
 @dataclass
 class Grade:
-    """How often the lesson's tests called a function, and how its first wrong result was wrong."""
+    """How often the lesson's tests called a function, and what was wrong with its first wrong result."""
 
     calls: int = 0
     problem: str = ""
@@ -255,7 +255,7 @@ def difference(name: str, yours: Any, expected: Any) -> str:
         return "" if same else f"{name} is {yours!r}, not {expected!r}"
     if not isinstance(yours, np.ndarray) or yours.shape != expected.shape:
         shape = yours.shape if isinstance(yours, np.ndarray) else repr(yours)
-        return f"{name} has the shape {expected.shape}, not {shape}"
+        return f"{name} has shape {expected.shape}, not {shape}"
     yours, expected = yours * 1, expected * 1  # numbers instead of True and False
     if np.allclose(yours, expected, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
         return ""

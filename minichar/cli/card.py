@@ -1,4 +1,4 @@
-"""Model cards: what a trained model is, as Markdown to publish with it."""
+"""Model cards: Markdown descriptions to publish with trained models."""
 
 import re
 from math import log

@@ -97,7 +97,7 @@ def get_lesson(name: str) -> Lesson:
         return found[0]
     if found:
         choices = ", ".join(f"{lesson.number} ({lesson.title})" for lesson in found)
-        raise MinicharError(f"several lessons match {name!r}: {choices}; choose one by its number")
+        raise MinicharError(f"multiple lessons match {name!r}: {choices}; choose one by its number")
     raise MinicharError(
         f"there is no lesson {name!r}: choose one from {lessons[0].number} to {lessons[-1].number}; "
         "`minichar lessons` lists them"

@@ -57,7 +57,7 @@ from minichar.training.text import (
 LAYOUT = ("split", "batch_size", "seq_length", "train_frac", "val_frac")
 """Settings that determine which characters are in each part."""
 CHUNKED = (*LAYOUT, "start")
-"""Options that have no effect on a text that is read as one stream."""
+"""Options that have no effect on a text read as one stream."""
 PART_ONLY = ("part", "train_frac", "val_frac", "batch_size", "seq_length", "yardstick")
 """Options that have no effect with ``--split whole``."""
 WITH_NOVELTY = ("checkpoint", "data", "encoding", "novelty")
@@ -100,7 +100,7 @@ comparison = group("Comparison")
     "--part",
     default="val",
     type=OneOf(PARTS),
-    help="Split to evaluate on: training, validation or test. A file that was specified with --val or --test "
+    help="Split to evaluate on: training, validation or test. A file specified with --val or --test "
     "during training is evaluated as a whole.",
 )
 @reading(

@@ -29,7 +29,7 @@ START = 60
 ``minichar train`` creates the directory only after it has read the text and measured the speed.
 """
 HEIGHT = 12
-"""Height of the plotting area in lines. The whole plot fits a terminal with 24 lines."""
+"""Height of the plotting area in lines. The whole plot fits in a terminal with 24 lines."""
 
 
 def follow(folder: Path, width: int) -> None:
@@ -110,7 +110,7 @@ def cut(line: str, width: int) -> str:
 
 
 def draw(lines: list[str], drawn: int) -> None:
-    """Print lines and, on a terminal, replace the `drawn` lines that were printed last."""
+    """Print lines and, on a terminal, replace the last `drawn` lines printed."""
     if drawn and sys.stdout.isatty():
         print(f"\x1b[{drawn}A\x1b[J", end="", file=unescaped(sys.stdout), flush=True)
     elif drawn:

@@ -1,4 +1,4 @@
-"""Sections in ``--help``, and options and arguments shared by several commands."""
+"""Sections in ``--help``, and options and arguments shared by multiple commands."""
 
 import os
 import re
@@ -83,7 +83,7 @@ OUTPUT = LocalPath(dir_okay=False, readable=False)
 
 
 class GroupedOption(click.Option):
-    """Option that is listed under its group's heading, if any; if it is `rare`, only by ``--help-all``."""
+    """Option listed under its group's heading, if any; if it is `rare`, only by ``--help-all``."""
 
     def __init__(self, *args: Any, group: str = "", rare: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

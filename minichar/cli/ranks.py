@@ -81,7 +81,7 @@ def job_size() -> int:
 def load_mpi() -> Any:
     """Import and return ``mpi4py.MPI``."""
     try:
-        return need("mpi4py.MPI", "mpi", "training with several processes")
+        return need("mpi4py.MPI", "mpi", "training with multiple processes")
     except (OSError, RuntimeError) as error:
         raise MinicharError(
             f"mpi4py cannot load an MPI library ({first_line(error)}): install one, for example with "
@@ -101,7 +101,7 @@ def one_thread() -> Iterator[None]:
         yield
         return
     os.environ[THREAD_VARIABLES[0]] = "1"
-    with need("threadpoolctl", "mpi", "training with several processes").threadpool_limits(1):
+    with need("threadpoolctl", "mpi", "training with multiple processes").threadpool_limits(1):
         yield
 
 

@@ -18,7 +18,7 @@ VALUE = r"(?!-[^\d.]).*"
 UNKNOWN = "?"
 """Name that replaces an option that cannot be translated."""
 LAST = ("target", ">")
-"""Replacements that are appended to the command line."""
+"""Replacements appended to the command line."""
 
 
 def by_name(table: Mapping[str, T]) -> dict[str, T]:
@@ -158,7 +158,7 @@ EXPLAINED = by_name(
         "val val-split val-size validation-split test test-frac test-split test-size train-split": "use "
         "--train-frac and --val-frac; the rest of the text is the test split",
         "param params grid": "use --search for an option and its values, such as --search rnn_size=64,128",
-        "jobs n-jobs workers num-workers processes parallel": "to run trials in parallel, start several "
+        "jobs n-jobs workers num-workers processes parallel": "to run trials in parallel, start multiple "
         "processes with the same --sweep-dir",
         "init-from": "every trial in --sweep-dir starts from random weights; fine-tune with "
         "`minichar train --init-from`",

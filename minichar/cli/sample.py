@@ -230,7 +230,7 @@ def print_stream(prime: str, pieces: Iterator[str]) -> None:
 
 
 def print_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet: bool) -> list[str]:
-    """Print several samples once all are complete, each followed by a blank line, and return them."""
+    """Print multiple samples once all are complete, each followed by a blank line, and return them."""
     steps = generate_many(model, num_samples, **options)
     total = options["length"] + 1  # one extra step flushes the text buffered for stop strings
     with Bar(total, "generating", hidden=quiet) as bar:

@@ -66,7 +66,7 @@ def list_recipes(ctx: click.Context, parameter: click.Parameter, name: str | Non
 def only_one(ctx: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> Path | None:
     """Return the training text, if specified. Specifying a second one is an error."""
     if len(paths) > 1:
-        raise click.UsageError("--data can be used only once: to train on several files, use a directory")
+        raise click.UsageError("--data can be used only once: to train on multiple files, use a directory")
     return paths[0] if paths else None
 
 

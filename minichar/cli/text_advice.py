@@ -1,4 +1,4 @@
-"""Advice on a text before training: options that suit it, and what to know about it.
+"""Advice on a training text: suitable options and possible problems.
 
 A wrong suggestion is worse than none, so the conditions are strict. For example, most lines of a poem, a
 program or a log may be short, but they depend on each other.
@@ -23,7 +23,7 @@ BLOCK = 1 << 20
 """Number of characters counted at a time, to limit memory use for long texts."""
 
 LINES, MOST_LINES = 100, 10_000
-"""Minimum number of lines in a list, and maximum number of lines that are checked."""
+"""Minimum number of lines in a list, and maximum number of lines checked."""
 ITEMS = 0.95
 """Minimum fraction of the lines of a list that are items (`is_item`)."""
 DISTINCT = 0.5

@@ -114,7 +114,7 @@ def command(
             + (
                 f"use `minichar train --data {quoted(ctx.args[0])}`"
                 if options["data"] is None and len(ctx.args) == 1
-                else "to train on several files, put them in a directory and specify it with --data"
+                else "to train on multiple files, put them in a directory and specify it with --data"
             )
         )
     if checkpoint and init_from:
@@ -127,7 +127,7 @@ def command(
         if team.size > 1 and len(devices) > 1:
             devices = devices[:1]  # all ranks would use the same GPU
             if team.rank == 0 and not quiet:
-                click.echo("device auto: cpu for several processes; to use GPUs, add --device gpu", err=True)
+                click.echo("device auto: cpu for multiple processes; to use GPUs, add --device gpu", err=True)
         if team.rank == 0:
             announce_waits(*devices)
         folder = options["checkpoint_dir"]

@@ -14,7 +14,7 @@ from minichar.errors import nearest, undashed
 TYPOGRAPHIC_DASH = re.compile("[\u2010-\u2015\u2212]+")
 """Dashes that some editors and phones substitute for hyphens."""
 SHORTEST = 3
-"""Minimum length of an abbreviation that is completed."""
+"""Minimum length of an abbreviation to complete."""
 
 
 class TwoDashes(click.Command):

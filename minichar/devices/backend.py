@@ -50,7 +50,7 @@ class Backend(ABC):
     uses_chunk_kernel : bool
         Whether an NVIDIA GPU runs all steps of a layer in one kernel where it can (see docs/chunk-kernel.md).
     expectation : str
-        What to expect of the speed, for ``minichar doctor``; "" if the speed of matrix products says enough.
+        A note on the expected speed, for ``minichar doctor``; "" if the speed of matrix products is enough.
     announce : callable
         Called with a one-line message before a long wait. By default, the message is ignored.
     """

@@ -79,7 +79,7 @@ class Shape:
         return 4 * (2 * self.counts.gates * self.H + self.threads + far * self.threads)
 
     def options(self) -> tuple[str, ...]:
-        """Return the options of the compiler that define the constants."""
+        """Return the compiler options that define the constants."""
         constants = {
             "H": self.H,
             "C": self.C,

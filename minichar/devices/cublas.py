@@ -24,7 +24,7 @@ from minichar.devices.backend import Array
 WORKSPACE = 32 << 20
 """Workspace size in bytes. NVIDIA recommends 32 MiB for Hopper GPUs, and less for older ones."""
 LANE_WORKSPACE = 4 << 20
-"""Workspace size in bytes for each of the several streams of a wavefront."""
+"""Workspace size in bytes for each of the streams of a wavefront."""
 WORKSPACES: list[Any] = []
 """All workspaces, kept because a graph that uses a workspace can outlive the capturing thread."""
 STRICT, TF32 = 0, 3

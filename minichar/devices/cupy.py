@@ -87,7 +87,7 @@ class CuPyBackend(Backend):
         self.matmul(W, columns, out=as_columns(out))
 
     def wavefront(self, layers: Sequence[Any], T: int) -> Wavefront:
-        """Return an object that runs the layers of a network on several streams, or with the chunk kernel."""
+        """Return an object that runs a network's layers on multiple streams, or with the chunk kernel."""
         kernels = [self.chunk_kernel(layer, T) for layer in layers]
         parts = [
             LayerInBlocks(layer) if kernel is None else LayerInKernel(layer, kernel)

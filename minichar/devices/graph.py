@@ -28,7 +28,7 @@ def free_retired() -> None:
 
 
 class CudaGraph:
-    """A step that is captured as a CUDA graph after a few normal calls and replayed from then on.
+    """A step captured as a CUDA graph after a few normal calls and replayed from then on.
 
     The step must use only arrays at fixed addresses. Temporary arrays are allocated from a
     separate memory pool, so that a replay cannot overwrite other memory. If the capture fails, `warn` is

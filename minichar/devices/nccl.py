@@ -1,4 +1,4 @@
-"""Sum arrays over the NVIDIA GPUs of several processes with NCCL, without copying them to the host."""
+"""Sum arrays over the NVIDIA GPUs of multiple processes with NCCL, without copying them to the host."""
 
 from collections.abc import Callable
 from ctypes import py_object, pythonapi
@@ -47,7 +47,7 @@ def open_nccl(cupy: ModuleType, index: int, comm: Any) -> Callable[[Array, Array
     if None in gpus:
         why = "NCCL is missing on at least one rank (pip install nvidia-nccl-cu12)"
     elif len({*gpus}) < len(gpus):
-        why = "several ranks use the same GPU (set CUDA_VISIBLE_DEVICES to a different GPU for each)"
+        why = "multiple ranks use the same GPU (set CUDA_VISIBLE_DEVICES to a different GPU for each)"
     if why:
         if rank == 0:
             warn(f"gradients are averaged on the host because {why}", RuntimeWarning, stacklevel=2)

@@ -103,7 +103,7 @@ class ProductInBlocks:
     Attributes
     ----------
     a : array, (T, G, B)
-        The part of the pre-activations that is known before a step.
+        The part of the pre-activations known before a step.
     multiplies : bool
         Whether there are inputs to multiply before the steps.
     share : int

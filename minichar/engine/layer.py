@@ -7,7 +7,7 @@ Backpropagation through time (Werbos 1990) is *truncated* here: states are carri
 the next (`carry`), but gradients are not. The backward pass starts from a zero gradient at the end of
 each chunk.
 
-If a sequence contains several documents, the states can be reset to zero before any step t:
+If a sequence contains multiple documents, the states can be reset to zero before any step t:
 
     h_{t-1} ← keep_t ∘ h_{t-1}              keep_t = 0 in the columns that are reset, otherwise 1
     dh_{t-1} ← keep_t ∘ dh_{t-1}            and likewise for the other states
@@ -160,7 +160,7 @@ class Layer:
     def backward(self, steps: slice, dh_above: Array) -> None:
         """Backpropagate through consecutive steps, and store the gradients of the pre-activations.
 
-        The steps of a chunk can be divided among several calls, from the last steps to the first.
+        The steps of a chunk can be divided among multiple calls, from the last steps to the first.
 
         Parameters
         ----------

@@ -138,7 +138,7 @@ class CharacterLinear(Linear):
     Attributes
     ----------
     a : array, (T, G, B)
-        The columns of `Wx` for the characters of each step. `step` adds the rest in place.
+        The columns of `Wx` for the characters of each step. `step` adds the remaining terms in place.
     """
 
     def __init__(self, Wx: Array, dWx: Array, *arguments: Any) -> None:

@@ -40,7 +40,7 @@ class Network:
     ----------
     config : Config
     parameters : Parameters
-        Must have the shapes returned by ``config.shapes()``. Several networks can share parameters.
+        Must have the shapes returned by ``config.shapes()``. Multiple networks can share parameters.
     T, B : int
 
     Attributes
@@ -56,7 +56,7 @@ class Network:
     dropped : list of Linear
         Those whose weights use DropConnect: `recurrent`, or none.
     wavefront : object or None
-        Runs the layers instead of this class, on a device that runs several of them at the same time.
+        Runs the layers instead of this class, on a device that runs them concurrently.
     n : int
         Number of steps in the last forward pass.
     """

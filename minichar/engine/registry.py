@@ -70,7 +70,7 @@ def check_products(cell: Cell) -> None:
     for name in names:
         if names.count(name) > 1:
             raise MinicharError(
-                f"the cell {cell.name!r} has several parameters named {name!r}; give each product a "
+                f"the cell {cell.name!r} has multiple parameters named {name!r}; give each product a "
                 "unique name other than 'Wx'"
             )
 

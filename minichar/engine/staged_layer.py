@@ -1,4 +1,4 @@
-"""A layer whose cell has several stages: a matrix product depends on the result of another one.
+"""A layer whose cell has multiple stages: a matrix product depends on the result of another one.
 
     s_1, passed_1, cache_1 = forward_1(W_1 @ [h_prev; x; 1])
     h, c, cache_2 = forward_2(W_2 @ [s_1; x; 1], passed_1)

@@ -83,7 +83,7 @@ class Program(io.BufferedReader):
         """Read and return a line of at most `size` bytes."""
         line = super().readline(size)
         if not line.endswith(b"\n"):
-            raise Refused("it contains a line that is truncated or too long")
+            raise Refused("it contains a truncated or overlong line")
         return line
 
     def quoted(self) -> bytes:

@@ -1,4 +1,4 @@
-"""Safe replacements for the functions that are called when arrays are unpickled.
+"""Safe replacements for the functions called to unpickle arrays.
 
     cupy._core.core.array(a)            a CuPy array, created from the NumPy array a
     numpy…_reconstruct, numpy.dtype     a NumPy array; BUILD sets its shape, dtype, order and bytes

@@ -145,7 +145,7 @@ def has_vocabulary(path: Path) -> MinicharError:
 def config_of(found: Shapes) -> Config:
     """Infer the configuration from the shapes in a state dict.
 
-    If several cells have the same number of gates, use the one that is first in `TORCH`.
+    If multiple cells have the same number of gates, use the one that is first in `TORCH`.
     """
     try:
         (G, V), (_, H) = found["rnn.weight_ih_l0"], found["rnn.weight_hh_l0"]

@@ -17,7 +17,7 @@ MAX_DIGITS = 17
 
 
 def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str:
-    """Return a plot of up to 26 curves as text, with a legend and, for several runs, a table.
+    """Return a plot of up to 26 curves as text, with a legend and, for multiple runs, a table.
 
     The plot is `width` columns wide, and its area is `height` lines high. Each run is represented by a
     letter: lowercase for its validation losses and uppercase for the lowest one. Training losses are plotted

@@ -1,4 +1,4 @@
-"""Generate several streams of text at once, each in one column of a batch.
+"""Generate multiple streams of text at once, each in one column of a batch.
 
     step    each column receives one character: the next one from its prompt, or the last one generated
             each column that has reached the end of its prompt samples the next character from its logits

@@ -28,13 +28,13 @@ from minichar.text.vocabulary import Vocabulary
 VERSION = 4
 """Increase this if the format changes, or if the same bytes and settings would give different ids."""
 SMALLEST = 10_000_000
-"""Minimum size in bytes of a text that is cached. Smaller texts are encoded in less than a second."""
+"""Minimum size of a cached text, in bytes. Smaller texts are encoded in less than a second."""
 MOST = 8
 """Maximum number of cached texts. If there are more, the least recently used ones are deleted."""
 LARGEST = 1 << 25
 """Maximum number of bytes in the line of JSON."""
 BLOCK = 1 << 20
-"""Number of ids that are checked at a time."""
+"""Number of ids checked at a time."""
 
 
 class Encoded(NamedTuple):
@@ -66,7 +66,7 @@ class Cache:
         size, folder = sum(size for size, _ in text.stamps), cache_folder()
         if folder is None or size < SMALLEST:
             return None
-        # The notes about several files contain their names.
+        # The notes about multiple files contain their names.
         names = [path.name for path in text.files] if len(text.files) > 1 else []
         return cls(text, folder / "texts", size, (VERSION, sys.byteorder, encoding, min_freq, *names))
 

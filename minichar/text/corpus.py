@@ -24,7 +24,7 @@ from minichar.text.vocabulary import Vocabulary, code_points, name_some
 IN_MEMORY = "pydocs (in memory)"
 """The path of the default text if it cannot be saved."""
 BLOCK = 1 << 20
-"""Number of ids that are converted to another vocabulary at a time, to limit memory use for long texts."""
+"""Number of ids converted to another vocabulary at a time, to limit memory use for long texts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,11 +40,11 @@ class Corpus:
         The position in `ids` where each file starts. Empty files are excluded.
     vocabulary : Vocabulary
     distinct : int
-        The number of distinct characters, including those that are replaced with the unknown token.
+        The number of distinct characters, including those replaced with the unknown token.
     path : str
         The text file, the directory that contains the text files, or "pydocs (in memory)".
     digest : str
-        SHA-256 of the file's bytes, in hexadecimal. For several files, the SHA-256 of their concatenated
+        SHA-256 of the file's bytes, in hexadecimal. For multiple files, the SHA-256 of their concatenated
         binary digests. File names are not hashed.
     notes : tuple of str
         Messages for the user about changes to the text and possible problems.

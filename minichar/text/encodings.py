@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from functools import cache, partial
 
 SAMPLE = 1 << 16
-"""Maximum number of bytes that are decoded with each encoding."""
+"""Maximum number of bytes decoded with each encoding."""
 EXCERPT = 16
 """Maximum length of an excerpt, in characters."""
 PLAUSIBLE = 0.75

@@ -62,7 +62,7 @@ class Text:
 
     @cached_property
     def digest(self) -> str:
-        """The hex SHA-256 of the file's bytes or, for several files, of their concatenated digests."""
+        """The hex SHA-256 of the file's bytes or, for multiple files, of their concatenated digests."""
         digests = []
         for source in self.sources:
             sha256 = hashlib.sha256()

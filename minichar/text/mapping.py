@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from minichar.errors import MinicharError
 
 IN_MEMORY = 100_000_000
-"""Maximum total size, in bytes, of ids that are kept in memory."""
+"""Maximum total size, in bytes, of ids kept in memory."""
 
 
 def is_large(dtype: np.dtype[np.unsignedinteger], N: int) -> bool:

@@ -39,7 +39,7 @@ class Yardstick:
 
     n: Annotated[int, between(1, N_MAX)]
     loss: Annotated[float, between(0, LARGEST)]  # nats per character
-    counted: Annotated[int, between(1, MOST)]  # number of training characters that were counted
+    counted: Annotated[int, between(1, MOST)]  # number of training characters counted
 
     def __post_init__(self) -> None:
         check(self)

@@ -29,7 +29,7 @@ from minichar.text.mapping import release
 LONG = 20
 """Any two texts of the same kind share many runs of up to this number of characters."""
 BLOCK = 1 << 20
-"""Number of windows of the training text that are searched at a time, to limit memory use."""
+"""Number of windows of the training text searched at a time, to limit memory use."""
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ PART_NAMES = {"train": "training", **HELD_OUT}
 """Names of the splits, for use in messages."""
 PARTS = tuple(PART_NAMES)
 BLOCKS = 64
-"""Number of blocks that are evaluated at a time (`evaluate_blocks`)."""
+"""Number of blocks evaluated at a time (`evaluate_blocks`)."""
 READ = 64
 """Number of chunks whose losses are copied to the host at once. The host waits for the device only then."""
 LARGEST_LOSS = 700
@@ -205,7 +205,7 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
 def evaluate_whole(
     model: CharRNN, ids: Array, T: int = 100, watch: Watch = iter, resets: Resets | None = None
 ) -> Evaluation:
-    """Return the loss on a text that is read as one stream, starting from a zero state.
+    """Return the loss on a text read as one stream, starting from a zero state.
 
     The loss excludes the first character, which is not predicted. It does not depend on T, the number of
     characters per chunk. A loss that is not finite raises a `MinicharError`.

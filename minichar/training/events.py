@@ -50,8 +50,9 @@ class Evaluated:
     learning_rate, teacher_forcing_ratio : float
         Values at the last step before the evaluation.
     shortened : Evaluation or None
-        Result on the first validation chunks if the time limit was reached before the last one. Its loss is
-        not comparable with that of `val`, so it is neither in the history nor in the checkpoint's name.
+        Result on the first validation chunks if the time limit was reached before all were evaluated. Its
+        loss is not comparable with that of `val`, so it is neither in the history nor in the checkpoint's
+        name.
     """
 
     iteration: int

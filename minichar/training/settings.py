@@ -24,7 +24,7 @@ from minichar.training.scheduled_sampling import SS_FEEDS
 from minichar.training.schedules import SS_SCHEDULES
 
 HELD_OUT = {"val": "validation", "test": "test"}
-"""Settings that name a text that is not used for training, and what it is called in messages."""
+"""Settings that name a text not used for training, and its name in messages."""
 TEXTS = ("data", *HELD_OUT)
 """Settings that name a text. A resumed run needs the same texts, but their paths may differ."""
 SPLITS = ("columns", "tail")
@@ -122,7 +122,7 @@ class Settings:
 
     @property
     def fractions(self) -> tuple[float, float]:
-        """Fractions of `data` that are used for training and validation."""
+        """Fractions of `data` used for training and validation."""
         return (1.0, 0.0) if self.val else (self.train_frac, self.val_frac)
 
     def to_json(self) -> dict[str, Any]:

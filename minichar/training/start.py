@@ -64,7 +64,7 @@ class Run:
     corpus: Corpus
     notes: tuple[str, ...]  # messages for the user about the text, the model and the choice of device
     changes: dict[str, Any] = field(default_factory=dict)  # settings that differ from the checkpoint's
-    chosen: tuple[str, ...] = ()  # settings that were chosen for this run (`minichar.training.choose`)
+    chosen: tuple[str, ...] = ()  # settings chosen for this run (`minichar.training.choose`)
 
 
 def begin(
@@ -249,7 +249,7 @@ def check_same_texts(corpus: Corpus, model: CharRNN, path: Path) -> None:
 
 
 def automatic_in(settings: Settings) -> tuple[str, ...]:
-    """Return the names of the settings that are chosen before training and have no value yet."""
+    """Return the names of the settings to be chosen before training that have no value yet."""
     return tuple(name for name in CHOOSERS if getattr(settings, name) is AUTO)
 
 

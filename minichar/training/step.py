@@ -1,7 +1,7 @@
 """One training step.
 
     gradient    forward pass, loss, backward pass
-    average     of the gradients and losses of all processes, if there are several (`minichar.training.team`)
+    average     of the gradients and losses of all processes (`minichar.training.team`)
     update      clipping, RMSprop, averaging of the weights
 
 All arrays used in a step are allocated once, on the device, so that a backend can capture and replay the step
@@ -89,7 +89,7 @@ class TrainingStep:
 
         The inputs, the targets and `keep`, each ``(T, B)``, are on the host. `keep` is False where the states
         are reset before a step; pass it for all chunks of a run, or for none. `generator` draws the masks for
-        scheduled sampling and dropout. With several processes, it is a `ColumnsOf`.
+        scheduled sampling and dropout. With multiple processes, it is a `ColumnsOf`.
         """
         self.chunk[...] = self.backend.to_device(np.stack([inputs, targets]))
         if keep is not None:

@@ -26,7 +26,7 @@ POLL = 0.002
 
 
 class Team:
-    """A team of one process. The subclass `Ranks` supports several processes.
+    """A team of one process. The subclass `Ranks` supports multiple processes.
 
     `rank` is the index of this process, of which there are `size`. Rank 0 prints output and saves
     checkpoints.

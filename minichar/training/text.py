@@ -44,7 +44,7 @@ def read_corpus(settings: Settings, team: Team = ALONE) -> Corpus:
     )
     if (V := len(corpus.vocabulary)) > MAX_SIZE:
         raise MinicharError(
-            f"{corpus.path!r} has {V:,} distinct characters, and a model can have at most {MAX_SIZE:,}: ",
+            f"{corpus.path!r} has {V:,} distinct characters, but a model can have at most {MAX_SIZE:,}: ",
             "keep only frequent characters with ",
             Option("min_freq"),
         )

@@ -12,7 +12,7 @@ TRAINING = 9
 """Minimum training time between automatic evaluations in an epoch, and between any evaluation and the one at
 the time limit, as a multiple of the duration of an evaluation."""
 RESERVED = 0.25
-"""Maximum fraction of the time limit that is reserved for the last evaluation."""
+"""Maximum fraction of the time limit reserved for the last evaluation."""
 
 
 class Timetable:

@@ -6,7 +6,7 @@
 
 The trainer prints nothing: it yields events for the command line to display.
 
-Several processes can run this loop in lockstep (`minichar.training.team`). Each process trains and evaluates
+Multiple processes can run this loop in lockstep (`minichar.training.team`). Each process trains and evaluates
 on its own streams, and rank 0 writes the checkpoints.
 """
 

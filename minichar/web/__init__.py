@@ -1,12 +1,12 @@
-"""Text generation over HTTP, with a single server or with several servers and workers connected through
+"""Text generation over HTTP, with a single server or with multiple servers and workers connected through
 Redis.
 
     page.js ── HTTP, SSE ── app.py ── JobQueue ─┬─ processes.py ────── pipe ─── Worker ── Scheduler
                                (Texts)          └─ redis_queue.py ──── Redis ── Worker ── (one per model)
 
-**Processes.** Text is never generated in the server's process, so generation cannot keep a request waiting.
+**Processes.** Text is never generated in the server process, so generation cannot keep a request waiting.
 ``minichar serve`` starts its own workers; ``minichar worker`` runs others. The messages between them are the
-same over both transports (`minichar.web.worker`). The server's process runs one event loop: Starlette's
+same over both transports (`minichar.web.worker`). The server process runs one event loop: Starlette's
 routes on uvicorn, whose connections have additional limits (`minichar.web.connection`). It keeps the texts
 that it generates or reads within a memory budget (`minichar.web.texts`).
 
@@ -19,7 +19,7 @@ extends the text. The id of a server-sent event is the total number of character
 
 **Batching.** A `Scheduler` runs all jobs for one model as columns of two batches. In one of them, a step
 takes at least ``1/pace`` seconds so that a single client cannot monopolise the CPU. A job that is processing
-its prompt or regenerating known text runs in the other one, which has its own time budget.
+its prompt or regenerating known text runs in the other batch, which has its own time budget.
 
 **Streaming.** A worker publishes the first and last characters of a `Job` immediately, and the others every
 `PUBLISH_INTERVAL` seconds, or less often while many jobs are running (`MAX_UPDATES`). A reader specifies how

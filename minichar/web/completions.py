@@ -26,7 +26,7 @@ COLDEST = OPENAPI["components"]["schemas"]["Generate"]["properties"]["temperatur
 """Below this temperature, the most likely character is always chosen."""
 FIELDS = OPENAPI["components"]["schemas"]["Completion"]["properties"]
 SMALLEST = math.log(0.5 / UNIT)
-"""Log probability to return for a probability that was rounded to 0."""
+"""Log probability to return for a probability rounded to 0."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def completion_routes(delivery: Delivery) -> list[Route]:
 
 
 def nothing(completion: Completion, stream: bool) -> Response:
-    """Return the response to a request for no text."""
+    """Return the response to a request for zero tokens."""
     update = Update("", Details(), 0, "length")
     if stream:
         events = completion.begin() + "".join(completion.events(update))
@@ -179,7 +179,7 @@ def parse(data: dict[str, Any]) -> dict[str, Any]:
     """Validate a request body (schema ``Completion``), in which null stands for a missing field."""
     present = {name: value for name, value in data.items() if value is not None or name not in FIELDS}
     if present.get("suffix"):
-        raise Refused("suffix is not supported: the models continue a text and cannot fill a gap", "suffix")
+        raise Refused("suffix is not supported: models only continue text and cannot fill a gap", "suffix")
     return validate(present, "Completion")
 
 
@@ -209,5 +209,5 @@ def event(data: dict[str, Any]) -> str:
 
 
 def log(p: float) -> float:
-    """Return the logarithm of a probability that may have been rounded to 0."""
+    """Return the logarithm of a probability that may be rounded to 0."""
     return math.log(p) if p else SMALLEST

@@ -93,7 +93,7 @@ def error_response(path: str, error: Exception) -> Response:
     elif isinstance(error, HTTPException):
         status, message, headers = error.status_code, error.detail, dict(error.headers or {})
         if status == 404 and path.startswith(OPENAI_PREFIX):
-            message = "no such route: the models continue a text, with /v1/completions"
+            message = "no such route: the models only continue text; use /v1/completions"
     else:
         status, message = 500, "internal error: see the server log"
     if status in (429, 503):

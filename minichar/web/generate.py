@@ -73,7 +73,7 @@ class Generation(Form):
         return event("begin", self.after, fields)
 
     async def idle(self, after: int) -> str:
-        """Return the event for a job without new text: why it makes no progress, if that is known."""
+        """Return the event for a job without new text: why it makes no progress, if known."""
         try:
             position = await self.queue.position(self.job_id)
         except Unavailable:

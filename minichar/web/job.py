@@ -42,7 +42,7 @@ class Job:
 
     @property
     def wants_details(self) -> bool:
-        """Whether readers need the details of the character that was generated last."""
+        """Whether readers need the details of the last character."""
         return self.request.alternatives and self.stream.length > self.known
 
     def append(self, character: str, detail: bytes = b"") -> bool:
@@ -84,7 +84,7 @@ class Job:
             return Update(self._text, Details(packed), self.end + n, self.reason, self._error)
 
     def take(self, update: Update) -> None:
-        """Discard the text of an update that was returned by `news`."""
+        """Discard the text of an update returned by `news`."""
         with self._lock:
             n = len(update.text)
             self._text = self._text[n:]

@@ -23,9 +23,9 @@ from minichar.web.texts import Text
 from minichar.web.update import Update
 
 RESTART_DELAY = 1.0
-"""Seconds between the end of a worker process and the start of another one."""
+"""Seconds between the end of a worker process and the start of another."""
 BROKEN_AFTER = 60.0
-"""Seconds without any worker after which the server counts as broken."""
+"""Seconds without any worker after which the server is considered broken."""
 
 Start = Callable[..., BaseProcess]
 SPAWN: Start = multiprocessing.get_context("spawn").Process

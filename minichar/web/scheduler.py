@@ -1,9 +1,9 @@
 """Run all jobs for a model in one thread, as columns of two batches.
 
 Jobs generate text at a steady pace in one batch. A job that is still reading its prompt or generating text
-that its readers already have runs in the other one, as fast as possible. That batch uses the time that the
-first one leaves, and at least `SHARE` of the time that the first one takes. Jobs that are catching up
-therefore neither speed up nor delay the others.
+that its readers already have runs in the other batch, as fast as possible. The other batch uses the time left
+over by the first, and at least `SHARE` of the time that the first takes. Jobs that are catching up therefore
+neither speed up nor delay the others.
 """
 
 import logging

@@ -8,7 +8,7 @@
     minichar:2:worker:ID        the models of a worker, while it sends heartbeats
     minichar:2:workers          the ids of all workers, including some dead ones
 
-All keys expire. Keys of other versions of this format are ignored: their jobs count as expired.
+All keys expire. Keys of other versions of this format are ignored: their jobs are treated as expired.
 """
 
 import json

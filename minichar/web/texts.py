@@ -61,7 +61,7 @@ class Text:
     def add(self, update: Update) -> None:
         """Append an update from a worker.
 
-        A slow worker that was presumed dead may generate the same text as its successor.
+        A slow worker presumed dead may generate the same text as its successor.
         """
         if self.reason is not None:
             return

@@ -57,7 +57,7 @@ class Order:
 
 
 class Link(ABC):
-    """A worker's connection to the servers. Its methods may be called from several threads.
+    """A worker's connection to the servers. Its methods may be called from multiple threads.
 
     They raise `Unavailable` while the servers cannot be reached.
     """

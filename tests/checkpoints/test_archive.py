@@ -121,7 +121,7 @@ def test_members_must_be_arrays_without_duplicates(path):
         file.writestr("a.npy", DATA)
         with pytest.warns(UserWarning, match="Duplicate name"):
             file.writestr("a.npy", DATA)
-    error_of(path, "several members with the same name")
+    error_of(path, "multiple members with the same name")
 
 
 class Bomb:

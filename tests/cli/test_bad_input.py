@@ -31,7 +31,7 @@ def test_too_many_distinct_characters(refused, monkeypatch):
     monkeypatch.setattr("minichar.training.text.MAX_SIZE", 20)
     error = refused("train", "--data", "input.txt")
     assert re.fullmatch(
-        "Error: 'input.txt' has 2. distinct characters, and a model can have at most 20: "
+        "Error: 'input.txt' has 2. distinct characters, but a model can have at most 20: "
         "keep only frequent characters with --min-freq",
         error,
     )

@@ -210,7 +210,7 @@ def test_outputs_are_printed_in_the_text_and_figures_are_left_out(capsys, monkey
     print_story(get_lesson("0"))
     shown = capsys.readouterr().out
     first = shown.index("\n    n = 2: The value ")
-    assert shown.index("continues the same prompt") < first < shown.index("\nPairs give noise")
+    assert shown.index("continues the same prompt") < first < shown.index("\nPairs produce almost")
     assert "[output" not in shown
     assert "[figure" not in shown
     assert "\n\n\n" not in shown
@@ -226,7 +226,7 @@ def test_outputs_are_printed_in_the_text_and_figures_are_left_out(capsys, monkey
         (
             ["derivative"],
             1,
-            "several lessons match 'derivative': 2 (A gradient check), 3 (Tanh and sigmoid), ",
+            "multiple lessons match 'derivative': 2 (A gradient check), 3 (Tanh and sigmoid), ",
         ),
         (["--answer"], 2, "--answer requires a lesson"),
         (["--blank"], 2, "--blank requires a lesson"),
@@ -349,7 +349,7 @@ def line_in(function):
         (lambda g, out: g - np.inf, lambda g, out: g - np.inf, ""),
         (lambda g, out: "", lambda g, out: "b", "result is '', not 'b'"),
         (lambda g, out: [g], lambda g, out: [g, g], "result: 2 values are expected"),
-        (lambda g, out: g[:1], lambda g, out: g + 0, "result has the shape (3,), not (1,)"),
+        (lambda g, out: g[:1], lambda g, out: g + 0, "result has shape (3,), not (1,)"),
     ],
 )
 def test_results_and_changed_arguments_are_compared(yours, original, problem):

@@ -149,7 +149,7 @@ class TestAuto:
         team = SimpleNamespace(size=2, rank=0, lead=lambda function: function())
         monkeypatch.setattr("minichar.cli.train.all_ranks", lambda: nullcontext(team))
         monkeypatch.setattr("minichar.cli.train.begin", begin)
-        note = "device auto: cpu for several processes; to use GPUs, add --device gpu\n"
+        note = "device auto: cpu for multiple processes; to use GPUs, add --device gpu\n"
         loud = [option for option in TRAIN if option != "--quiet"]
         assert run(*loud, status=1).stderr == f"{note}Error: no run\n"
         assert used == ["cpu"]

@@ -18,7 +18,7 @@ from minichar.cli.renamed import BY_VALUE, EXPLAINED, RENAMED, translate
 from minichar.cli.usage import options_of
 from minichar.errors import MinicharError, Option
 
-SEVERAL = "to train on several files, put them in a directory and specify it with --data"
+SEVERAL = "to train on multiple files, put them in a directory and specify it with --data"
 INVALID = "Invalid value for"
 MINUTES = "is not a number of minutes, such as 90 or 0.5"
 URL = "is a URL: download the file first, and use its local path"

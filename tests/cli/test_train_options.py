@@ -127,7 +127,7 @@ def test_defaults_recipes_and_data(cli, begun):
     assert begun == [Settings(), Settings(recipe="quick", rnn_size=9)]
     assert cli("train", "--recipe", "list").stdout.startswith("quick ")
     error = cli("train", "--data", "a.txt", "--data", "b.txt", status=2).stderr
-    assert "Error: --data can be used only once: to train on several files, use a directory\n" in error
+    assert "Error: --data can be used only once: to train on multiple files, use a directory\n" in error
     defaults = {parameter.name: parameter.default for parameter in command.params}
     assert defaults["print_every"] == 100
 

@@ -96,11 +96,11 @@ INVALID = [
     (with_stage(products=(Product("W", "if"), Product("U", "og"))), "'odd' has 2 products with"),
     (
         with_stage(products=(Product("W", "if"), Product("W", "og", reads_state=False))),
-        "the cell 'odd' has several parameters named 'W'",
+        "the cell 'odd' has multiple parameters named 'W'",
     ),
     (with_stage(products=(Product("W", ""),)), "gates of the product 'W' of the cell 'odd': '' must contain"),
     (with_stage(products=(Product("W", "ifoo"),)), "product 'W' of the cell 'odd': 'ifoo' must contain"),
-    (with_stage(products=(Product("Wx", "ifog"),)), "the cell 'odd' has several parameters named 'Wx'"),
+    (with_stage(products=(Product("Wx", "ifog"),)), "the cell 'odd' has multiple parameters named 'Wx'"),
 ]
 
 

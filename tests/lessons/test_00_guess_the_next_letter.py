@@ -1,4 +1,4 @@
-"""Lesson 0. Guess the next letter: count, guess, write, and see where counting ends.
+"""Lesson 0. Guess the next letter: count, guess, generate, and see the limits of counting.
 
 Which letter comes next? "q_". "th_". "Once upon a t_". You know all three, but not in the same way:
 after `q` there is hardly a choice, you have read "the" a million times, and you know the last one
@@ -8,17 +8,18 @@ remember?
 [figure: train]
 
 This game is the whole course. A *language model* reads a text one character at a time. Before each
-character, it states a probability for every character that could come next. A model that is good at
-this can also write: draw a character from its probabilities, append it to the text, and ask again.
+character, it assigns a probability to every character that could come next. A model that is good at
+this can also generate text: draw a character from its probabilities, append it to the text, and ask
+again.
 
-The game needs a score. If the model gave the character that came next the probability p, the *loss*
-is
+The game needs a score. If the model assigned probability p to the character that came next, the
+*loss* is
 
     loss = -log p                    in nats: log is the natural logarithm
 
 It is 0 if the model was certain and right, and it grows without limit as p approaches 0. The loss
-of a text is the mean over its characters. The model to beat first is the *uniform* one, which gives
-each of V characters the same probability, 1/V. Its loss is log V.
+of a text is the mean over its characters. The first model to beat is the *uniform* one, which
+assigns the same probability, 1/V, to each of V characters. Its loss is log V.
 
 The simplest model counts. Let x be a character and h what the model has seen just before it, for
 now the one character to its left. Then
@@ -67,25 +68,24 @@ and on the 10,000 after them:
 
 [figure: counting.svg]
 
-The more the model sees, the better it knows the text that it counted. On new text, the gain ends at
-n = 5. At n = 6, 26% of the contexts never occurred before, and at n = 8, 53%: there is nothing to
-count. A text that is known by heart and a language that is understood are two different things, and
-the column on the right tells them apart.
+With more context, the loss on the counted text keeps falling. On new text, it is lowest at n = 5.
+At n = 6, 26% of the contexts never occurred before, and at n = 8, 53%, so there is nothing to
+count. Memorising a text is not the same as understanding a language, and the column on the right
+shows the difference.
 
-Now let the tables write. Each continues the same prompt:
+Now let the tables generate text. Each continues the same prompt:
 
 [output: the_tables_write]
 
-Pairs give noise that is almost pronounceable. With n = 5 there are words, and with n = 8 phrases,
-most of them copied. No table generates a sentence whose end fits its beginning, because no table
-can see that far. It cannot close a bracket that was opened 30 characters ago. A longer table does
-not help: with 100 distinct characters there are 100⁷ = 1e14 contexts of seven, and the text has
-90,000 characters.
+Pairs produce almost pronounceable noise. With n = 5 there are words, and with n = 8 phrases, most
+of them copied. No table generates a sentence whose end fits its beginning, because no table can see
+that far. It cannot close a bracket opened 30 characters ago. A longer table does not help: with 100
+distinct characters there are 100⁷ = 1e14 contexts of seven, and the text has 90,000 characters.
 
-The way out is to stop keeping everything. From now on, let h be a *state*, a few hundred numbers
-that are updated at every character, and let training decide what is worth keeping in them. That is
-a recurrent network. Lesson 7 builds one step of it, lesson 11 gives it a memory that lasts, and in
-lesson 18 it writes. These are the losses to beat, on the last tenth of the whole help text, after
+The solution is to stop keeping everything. From now on, let h be a *state*, a few hundred numbers
+updated at every character, and let training decide what to keep in them. That is a recurrent
+network. Lesson 7 builds one step of it, lesson 11 gives it a lasting memory, and in lesson 18 it
+generates text. These are the losses to beat, on the last tenth of the whole help text, after
 counting all the rest, three times as much text as above:
 
     model           loss
@@ -137,7 +137,7 @@ def mixed(x, h, counted, V):
 
 
 def loss(p):
-    """Return the loss if the character that came next had the probability p."""
+    """Return the loss if the character that came next had probability p."""
     return -log(p)
 
 
@@ -280,8 +280,8 @@ Which tests fail?
 
 ANSWER = """
 With 1 - p, the mean loss after `s` is 0.6 (1 - p) + 0.4 p, which is lowest for p = 1: it pays to
-claim that `h` is certain. The logarithm makes honest probabilities the best ones. These tests fail:
-test_the_numbers_in_the_text,
+claim that `h` is certain. With the logarithm, honest probabilities have the lowest loss. These
+tests fail: test_the_numbers_in_the_text,
 test_no_other_probabilities_have_a_lower_loss_on_the_text_that_was_counted and
 test_the_engine_mixes_the_counts_with_the_prediction_from_a_shorter_context.
 """

@@ -43,8 +43,8 @@ four decimal places:
 [figure: one_weight.svg]
 
 To check dw, increase w by 0.01. The loss falls to 0.0208, a change of -0.0028. dw predicts
--0.2955 · 0.01 = -0.0030. The two differ because the slope changes on the way; with a smaller step,
-they differ less.
+-0.2955 · 0.01 = -0.0030. The two differ because the slope changes along the way; a smaller step
+reduces the difference.
 
 Recurrent networks need one more rule. If a weight is used twice, it affects the loss along two
 paths, and its derivative is the sum over both. Let y = tanh(w tanh(w x)), with the same numbers as

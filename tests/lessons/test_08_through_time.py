@@ -1,8 +1,8 @@
 """Lesson 8. Through time: a single backward pass sums over all paths.
 
-A letter read 100 steps ago shares the blame for today's wrong guess. How much? Repeat the RNN step
-(lesson 7) T times, each step starting from the previous state and followed by a loss. *Unrolled*,
-this is a network of T layers that all share the same weights. Here is a single unit:
+A letter read 100 steps ago shares the blame for the current wrong guess. How much? Repeat the RNN
+step (lesson 7) T times, each step starting from the previous state and followed by a loss.
+*Unrolled*, this is a network of T layers that all share the same weights. Here is a single unit:
 
             x_1     x_2           x_T
              │       │             │

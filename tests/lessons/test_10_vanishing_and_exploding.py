@@ -2,7 +2,7 @@
 
 An opening bracket says that a closing one will follow, perhaps 100 characters later. To learn this,
 the network has to find out that the weights at the opening bracket affected the loss at the closing
-one. How much of the gradient arrives after 100 steps?
+one. How much of the gradient is left after 100 steps?
 
 [figure: vanishing_and_exploding]
 
@@ -21,7 +21,7 @@ A product of 100 similar factors is extreme unless they are very close to 1:
 
 [figure: factors.svg]
 
-Remember the second line: it is the idea behind the next lesson. In an RNN, however, the size of the
+Remember 0.99¹⁰⁰ = 0.37: it is the idea behind the next lesson. In an RNN, however, the size of the
 factors depends on W_h. If its elements are random with a standard deviation of scale/√H, W_hᵀ
 multiplies the norm of a vector by about the scale. The table was measured on an RNN with H = 64
 units and a loss at the last step only. Each value is the norm of dx that many steps back, relative
@@ -40,14 +40,14 @@ update of that size would destroy the weights. The third row looks about right, 
 weights and this text: the factors contain the derivative of tanh, so they change at every step and
 throughout training.
 
-Against explosions, there is a simple remedy. Gradients are *clipped* before the update, by norm
-(Pascanu, Mikolov & Bengio 2013) or by element (Mikolov 2012):
+Explosions have a simple remedy: *clip* the gradients before the update, by norm (Pascanu, Mikolov &
+Bengio 2013) or by element (Mikolov 2012):
 
     by norm      g ← g · min(1, limit / ‖g‖)        shorter, but in the same direction
     by element   g ← min(max(g, -limit), limit)     the direction may change
 
-Clipping turns a huge update into a small one. It does not help against vanishing gradients, because
-it never makes a gradient larger. Those need a different cell.
+Clipping turns a huge update into a small one. It does not help with vanishing gradients, because it
+never makes a gradient larger. They require a different cell.
 """
 
 from functools import cache
@@ -143,6 +143,6 @@ opening bracket now?
 ANSWER = """
 test_clipping_does_not_change_a_short_gradient_and_so_does_not_prevent_vanishing fails for clip_norm.
 The network still does not learn from the bracket. All elements of the gradient are multiplied by the
-same factor, so the part from 100 steps ago is still as small as before in comparison with the part from
-the last step.
+same factor, so the part from 100 steps ago is still just as small relative to the part from the
+last step.
 """

@@ -2,7 +2,7 @@
 
 In an RNN, the state passes through a matrix and a tanh at every step, so the gradient is a product
 with two factors per step, and it vanishes (lesson 10). Why change the whole memory at every step,
-if most of it should stay? Replace the product with a sum. Let a state c only be *added to*:
+if most of it should stay? Replace the product with a sum. Only *add* to a state c:
 
     c = c_prev + …                   so      dc_prev = dc
 
@@ -28,7 +28,7 @@ or tanh is applied to:
     c = f ∘ c_prev + i ∘ g
     h = o ∘ tanh(c)
 
-In a product such as f ∘ c_prev, each factor's gradient is the product's times *the other factor*:
+In a product like f ∘ c_prev, each factor's gradient is the product's gradient times the *other*:
 
 [figure: lstm_step]
 
@@ -71,8 +71,8 @@ divide the norm of dx ten steps earlier by its norm at the last step:
     RNN                                     1.5e-05
 
 Along c alone, it is near 0.73¹⁰ = 0.04; the path through h adds the rest. Without the dc from the
-next step, only the path through h is left. Unlike the RNN's, it passes the output gate and the
-input gate, both about 1/2, so ten steps leave about 1.5e-05 · (1/4)¹⁰ = 1.4e-11.
+next step, only the path through h is left. Unlike the RNN's, it passes through the output gate and
+the input gate, both about 1/2, so ten steps leave about 1.5e-05 · (1/4)¹⁰ = 1.4e-11.
 
 Here are both passes for a single unit with h_prev = 0.5, c_prev = 0.6 and x = 1, rounded to four
 decimal places. First, each row's pre-activation is w_h h_prev + w_x x + bias:
@@ -101,22 +101,22 @@ Then, with dh = 1, and dc = 0.2 from the next step:
 The last two columns add up to dh_prev = -0.2004 and dx = 0.3228.
 
 In text such as `abba(cadbcab…dbcca)dbca`, a bracket is closed only if one is open, so a network has
-to remember the opening bracket; `docs/figures/bracket.py` trains four units on it, and one of them
-learns to. At a bracket, its input gate opens and a new value is written to c; at a letter, it is
-almost closed and f is close to 1, so c only drifts upwards. Even at the closing bracket, f stays
-far from 0: c returns to 0 because the new content i g, which is negative, cancels what f keeps. In
-the backward pass, about half of dc is left after 30 letters: enough to train the gates at the
-opening bracket.
+to remember the opening bracket; `docs/figures/bracket.py` trains four units on this task, and one
+of them learns it. At a bracket, its input gate opens and a new value is written to c; at a letter,
+it is almost closed and f is close to 1, so c only drifts upwards. Even at the closing bracket, f
+stays far from 0: c returns to 0 because the new content i g, which is negative, cancels what f
+keeps. In the backward pass, about half of dc is left after 30 letters: enough to train the gates at
+the opening bracket.
 
 [figure: bracket.svg]
 
-And this is what the machine writes now. As in lesson 7, it has 64 units and reads the text twice,
-but it is an LSTM:
+Here is generated text again. As in lesson 7, the network has 64 units and reads the text twice, but
+it is an LSTM:
 
 [output: it_writes]
 
-Its loss on the last tenth of the text is 1.83, against 2.22 for the RNN. The 5-gram table of lesson
-0 still has a lower one, 1.40; lesson 18 changes that.
+Its loss on the last tenth of the text is 1.83, compared with 2.22 for the RNN. The 5-gram table of
+lesson 0 still has a lower loss, 1.40; lesson 18 changes that.
 """
 
 from math import exp, tanh
@@ -188,7 +188,7 @@ def one_unit_backward(a_i, a_f, a_o, a_g, c_prev, dh, dc):
 h, c, cache, s = step(W, h_prev, c_prev, x)
 da, dc_prev = lstm.backward(np, dh, dc, cache)
 a = (W @ s).reshape(4, H, B)
-# np.vectorize loops over units and sequences; each result has the shape (H, B).
+# np.vectorize loops over units and sequences; each result has shape (H, B).
 measured_i, measured_f, measured_o, measured_g, measured_c_prev = np.vectorize(one_unit_backward)(
     *a, c_prev, dh, dc
 )

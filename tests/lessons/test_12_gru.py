@@ -94,7 +94,7 @@ h_prev = 0.3, x = 1 and dh = 1. The biases of W are 0:
 The column U_h du adds up to 0.2155. With the first term, dh z = 0.5474, dh_prev is 0.7629. The last
 column adds up to dx = -0.1827.
 
-Which cell lets the gradient pass? This was measured on untrained networks with two layers of 64
+Which cell preserves the gradient? This was measured on untrained networks with two layers of 64
 units. As in lesson 10, the loss is at the last step only, and each value is the norm of the second
 layer's dx that many steps back, relative to its norm at the last step. The forget bias is in
 brackets:

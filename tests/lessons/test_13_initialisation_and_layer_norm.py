@@ -1,7 +1,7 @@
 """Lesson 13. Initialisation and layer norm: how large a pre-activation should be.
 
 Training has to start from some weights. Why not 0? And if they must be random, does it matter how
-large they are? Their size decides whether the network can be trained at all.
+large they are? Their size determines whether the network can be trained at all.
 
 With weights of 0, all units have the same value, gradient and update. A network of 128 units then
 remains a network of one. Random weights make the units different.
@@ -11,10 +11,10 @@ and have mean 0, the variances of the K terms add up:
 
     var(a) = K · var(W) · mean(s²)
 
-A number that is drawn uniformly from [-b, b) has the variance b²/3, so b = √(3/K) would give a the
-same scale as s. Larger weights push tanh and σ into saturation, where their derivatives are almost
-0 (lesson 3). Smaller ones weaken the signal from layer to layer and from step to step. In a
-recurrent network the error compounds at every step, as the figure from lesson 10 shows.
+A number drawn uniformly from [-b, b) has variance b²/3, so b = √(3/K) would give a the same
+scale as s. Larger weights push tanh and σ into saturation, where their derivatives are almost 0
+(lesson 3). Smaller ones weaken the signal from layer to layer and from step to step. In a recurrent
+network the error compounds at every step, as the figure from lesson 10 shows.
 
 [figure: scale.svg]
 
@@ -24,8 +24,9 @@ loss is not log V, look for a bug before you look at anything else.
 
 [figure: vanishing_and_exploding]
 
-*Layer normalisation* (Ba, Kiros & Hinton 2016) leaves nothing to luck. It measures the scale of the
-pre-activations and corrects it, at every step and for every gate. The means are over the H units:
+*Layer normalisation* (Ba, Kiros & Hinton 2016) leaves nothing to chance. It measures the scale of
+the pre-activations and corrects it, at every step and for every gate. The means are over the H
+units:
 
     μ = mean(a)
     r = 1 / √(mean((a - μ)²) + ε)    where ε = 1e-5 avoids a division by 0
@@ -48,8 +49,8 @@ gradient
 
     da = r (dâ - mean(dâ) - â mean(dâ ∘ â))
 
-The last two terms remove from dâ what could not have an effect anyway: a common shift of all a, and
-a common factor. Here are both passes for four units, with dâ = 1 for the second:
+The last two terms remove from dâ what could have no effect: a common shift of all a, and a common
+factor. Here are both passes for four units, with dâ = 1 for the second:
 
     a           1.0000    3.0000   -2.0000    2.0000
     a - μ       0.0000    2.0000   -3.0000    1.0000
@@ -58,9 +59,9 @@ a common factor. Here are both passes for four units, with dâ = 1 for the secon
 
 with μ = 1, r = 0.5345, mean(dâ) = 0.25 and mean(dâ ∘ â) = 0.2673.
 
-What is it good for? Multiply all initial weights of a two-layer RNN by the same factor. The table
-shows the size of h in layer 2, and the norm of dx 20 steps before the loss relative to its norm at
-the loss:
+Does it help? Multiply all initial weights of a two-layer RNN by the same factor. The table shows
+the size of h in layer 2, and the norm of dx 20 steps before the loss relative to its norm at the
+loss:
 
     weights          h   20 steps back    h, normalised   20 steps back
     0.1         0.0046         2.2e-29             0.62         7.7e-03
@@ -71,9 +72,8 @@ the loss:
 
 On the left, only a narrow range of factors is usable. On the right, the factor has no effect.
 
-There is one catch. A constant that is added to all pre-activations of a gate is part of μ and
-cancels out. Among such constants is the forget bias of 1 that helps an LSTM to remember (lesson
-11).
+There is one catch. A constant added to all pre-activations of a gate is part of μ and cancels out.
+One such constant is the forget bias of 1 that helps an LSTM remember (lesson 11).
 """
 
 from functools import cache
@@ -231,8 +231,9 @@ This treats μ and r as constants, like a dropout mask. Why is that wrong here, 
 
 ANSWER = """
 μ and r depend on a, so they depend on the weights, and the paths through them are part of the
-gradient. A dropout mask is drawn without looking at a. These tests fail: test_the_numbers_in_the_text,
-test_the_complex_step_agrees, test_a_whole_network_with_layer_normalisation_agrees_with_the_complex_step
-and test_no_gradient_is_left_for_a_shift_or_a_factor. Twice the weights still have no effect, because both
-gradients are proportional to r.
+gradient. A dropout mask does not depend on a. These tests fail: test_the_numbers_in_the_text,
+test_the_complex_step_agrees,
+test_a_whole_network_with_layer_normalisation_agrees_with_the_complex_step and
+test_no_gradient_is_left_for_a_shift_or_a_factor. Doubling the weights still has no effect, because
+both gradients are proportional to r.
 """

@@ -37,7 +37,7 @@ The first steps are longer than the others. With a constant g, m is (1 - αᵏ) 
 step k is η/√(1 - αᵏ): with α = 0.95, 4.5 η at k = 1 and 1.6 η at k = 10. Adam corrects for this.
 Torch's RMSprop, which char-rnn uses, does not, and neither does minichar. Instead, by
 default, the learning rate is very low at first and increases linearly (`--warmup`), except for
-LSTMs and GRUs that are trained from scratch on short texts.
+LSTMs and GRUs trained from scratch on short texts.
 
 However large g is, no step is longer than η/√(1 - α). Clipping (lesson 10) is still useful, because
 after one huge gradient, m is so large that the next steps are tiny.

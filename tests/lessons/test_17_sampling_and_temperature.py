@@ -7,7 +7,7 @@ The network is trained, and for the next character it offers a probability for e
 
 The most likely one? Then the same state always leads to the same character, and sooner or later the
 text goes round in circles: "the state of the state of the state of". People do not always use the
-most likely word, and a text that does is not a likely text.
+most likely word, so text that does is unlikely.
 
 So draw from the probabilities. To draw a character, take a random number u, uniform between 0 and
 1, and go through the characters until their probabilities add up to more than u:
@@ -36,7 +36,7 @@ with logits 2, 1 and 0:
 
 With u = 0.7, you draw the first character at τ = 0.5 and the second at τ = 1. Near 0, only the most
 likely character is left; at high temperatures, all are alike. The last column, the *entropy*, is
-the loss that the model expects on its own text:
+the expected loss on text that the model generates:
 
     S = -Σ_k p_k log p_k
 
@@ -44,15 +44,15 @@ It can only rise with the temperature, and how fast depends on how much the logi
 
     dS/dτ = (mean(logits²) - mean(logits)²) / τ³          where means are weighted with p
 
-A second danger is the *tail*. Suppose that 90 characters have a probability of 0.001 each. None of
-them is worth mentioning, but together they have 0.09, and a line of 60 characters avoids all of
-them with a probability of only 0.91⁶⁰ = 0.003. One absurd character is enough to derail the
-network, because it reads what it wrote (lesson 15). Two filters cut the tail off before the draw:
+A second danger is the *tail*. Suppose that 90 characters have probability 0.001 each. Each is
+negligible, but together they have 0.09, and a line of 60 characters avoids all of them with
+a probability of only 0.91⁶⁰ = 0.003. One absurd character is enough to derail the network, because
+it reads its own output (lesson 15). Two filters cut off the tail before the draw:
 
     top-k     keep the k most likely characters
     top-p     keep the smallest set of the most likely characters whose probabilities reach p
 
-Top-k keeps just as many where one character is certain as where fifty are possible. Top-p adapts.
+Top-k keeps the same number whether one character is certain or fifty are possible. Top-p adapts.
 
 Here is text from an LSTM trained for a few seconds, sampled at four temperatures with the same
 random numbers:

@@ -1,8 +1,8 @@
-"""Lesson 18. It writes: the loop, a text, a unit that knows quotes, and what comes next.
+"""Lesson 18. It writes: the loop, a sample, a unit that detects quotes, and what comes next.
 
-In lesson 0, tables of counts wrote noise, words and copied phrases, but no sentence. Since then you
-have built a network with a memory, found its gradients, and learned to follow them downhill. What
-is missing to make it write? Only a loop.
+In lesson 0, tables of counts generated noise, words and copied phrases, but no sentence. Since
+then, you have built a network with a memory, found its gradients, and learned to follow them
+downhill. All that is missing is a loop.
 
 [figure: train]
 
@@ -22,8 +22,8 @@ to clip at 5 that of a loss summed over the T steps and averaged over the B stre
 
 Start small: an LSTM with 48 units and 4,500 characters of Python's help text. The loss is measured
 on these characters, and on the 500 after them, which are never trained on. They are few, so their
-loss is only a rough guide. On them, a bigram table of the 4,500 characters has a loss of 2.554, and
-the 5-gram table, which is the best one, 1.763. These are the numbers to beat:
+loss is only a rough guide. On the 500, a bigram table of the 4,500 characters has a loss of 2.554,
+and the 5-gram table, the best one, 1.763. These are the numbers to beat:
 
     epoch   training   new text
     1          2.986      2.770
@@ -35,13 +35,13 @@ the 5-gram table, which is the best one, 1.763. These are the numbers to beat:
 
 [figure: overfitting.svg]
 
-The training loss is the mean during the epoch, and the loss on new text is measured after it, so at
-first the training loss is the higher one. After two epochs, the network has overtaken the bigram
-table. After eight or so, something else begins: the training loss goes on falling, but the loss on
-new text rises. The network has started to learn its text by heart, like the long contexts in lesson
-0. This is *overfitting*. The cures are a longer text, fewer units, dropout (lesson 14), or simply
-to keep the weights from the best epoch, which is what minichar does. Here, that is 1.898: with so
-little text, the best table wins.
+The training loss is the mean during the epoch, and the loss on new text is measured after it, so
+the training loss is higher at first. After two epochs, the network has overtaken the bigram table.
+After eight or so, something else begins: the training loss keeps falling, but the loss on new text
+rises. The network has started to memorise its text, like the long contexts in lesson 0. This is
+*overfitting*. The remedies are a longer text, fewer units, dropout (lesson 14), or simply keeping
+the weights from the best epoch, as minichar does. Here, that is 1.898: with so little text, the
+best table wins.
 
 Now with nine tenths of the help text, 128 units, layer normalisation (lesson 13) and three epochs,
 and the prompt "The " of lessons 7, 11 and 15:
@@ -60,12 +60,12 @@ Not every word exists, but most do. Here are the losses of this course, on the l
 
 The network has won, if narrowly and in a single run. Nothing in the program says what a word is, or
 a sentence, or a list. The network was only ever asked which character comes next. It has about
-130,000 parameters, which started from random numbers, and all that it remembers while it writes are
-the 256 numbers in h and c.
+130,000 parameters, which started from random numbers, and all that it remembers while generating
+are the 256 numbers in h and c.
 
-What is in them? Karpathy, Johnson and Fei-Fei (2015, arXiv:1506.02078) watched single units of such
-networks while they were reading. Most follow nothing that has a name, but some keep track of the
-position in a line, or of being inside quotes. In the network above, we chose the unit whose memory,
+What is in them? Karpathy, Johnson and Fei-Fei (2015, arXiv:1506.02078) watched individual units of
+such networks as they read text. Most follow no recognisable feature, but some track the position in
+a line, or whether text is inside quotes. In the network above, we chose the unit whose memory,
 tanh(c), correlates best with being inside quotes in the training text. This is what it does on new
 text, cut into pieces of 66 characters: the first eight pieces with at least two quotation marks.
 Below each piece, # marks the characters at which tanh(c) is closer to its mean inside quotes than
@@ -219,15 +219,15 @@ to
 
     training.append(float(network.learn(inputs, inputs)))  # forward and backward
 
-Before you run the lesson, guess what happens to the training loss. What would this network write?
-`minichar lessons 18` also trains the larger network, which takes up to five minutes of one core.
-The tests alone take seconds: run `pytest` on that file.
+Before you run the lesson, guess what happens to the training loss. What would this network
+generate? `minichar lessons 18` also trains the larger network, which takes up to five minutes of
+one core. The tests alone take seconds: run `pytest` on that file.
 """
 
 ANSWER = """
 The target is now the character that the network has just read, so the training loss falls almost to 0
-within an epoch or two. The network would write one character over and over. A loss that is too good to
-be true is the best-known sign that the answer has leaked into the question. All three tests fail,
+within an epoch or two. The network would generate one character over and over. A loss that is too
+good to be true is a classic sign that the target has leaked into the input. All three tests fail,
 because the loss on new text is measured with the true targets: test_the_numbers_in_the_text,
 test_it_starts_near_the_uniform_loss_and_falls_below_the_bigram_table and
 test_after_some_epochs_only_the_training_loss_still_falls.

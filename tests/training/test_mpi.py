@@ -1,4 +1,4 @@
-"""Tests for training with several processes under real MPI. `test_team` covers the rest with threads."""
+"""Tests for training with multiple processes under real MPI. `test_team` covers the rest with threads."""
 
 import os
 import shutil
@@ -173,7 +173,7 @@ MISSING = ImportError("no mpi4py")
 @pytest.mark.parametrize(
     ("rank", "error", "message"),
     [
-        ("0", MISSING, "Error: training with several processes needs a package that cannot be imported"),
+        ("0", MISSING, "Error: training with multiple processes needs a package that cannot be imported"),
         ("0", RuntimeError("no lib\nx"), "Error: mpi4py cannot load an MPI library (no lib): install one"),
         ("1", MISSING, ""),
     ],

@@ -143,7 +143,7 @@ def test_cupy_does_not_warn_of_a_missing_nccl(monkeypatch):
         ("no NCCL", r"NCCL is missing on at least one rank \(pip install nvidia-nccl-cu12\)$"),
         (
             "one GPU",
-            r"several ranks use the same GPU \(set CUDA_VISIBLE_DEVICES to a different GPU for each\)$",
+            r"multiple ranks use the same GPU \(set CUDA_VISIBLE_DEVICES to a different GPU for each\)$",
         ),
     ],
 )
