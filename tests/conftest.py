@@ -32,10 +32,9 @@ def pytest_configure(config):
     Background jobs and processes under nohup ignore some signals, and child processes inherit this setting,
     so the default handlers are restored. Nothing is written to minichar's cache in the user's cache
     directory. Compiled OpenCL kernels are cached between test runs. Parallel test processes use one BLAS
-    thread each, since more threads than cores would wait for each other.
+    thread each, since more threads than cores would wait for each other, and no run chooses another number.
     """
-    if getattr(config.option, "numprocesses", None):
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for name in ("SIGINT", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) == signal.SIG_IGN:

@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from inspect import Parameter, Signature, signature
 from itertools import chain
 from pathlib import Path
@@ -127,7 +127,8 @@ def train(
     run = start.with_mode_notes(run, tf32, chunk_kernel)
 
     trainer = run.trainer
-    with Progress(run) if progress else nullcontext() as shown:
+    with Progress(run) if progress else nullcontext() as shown, ExitStack() as stack:
+        stack.callback(trainer.backend.limit_threads, 0)
         last = measure_files(run) if progress or on_event else ()
         for event in chain(trainer.run(started), last):
             if shown is not None:

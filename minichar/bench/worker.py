@@ -19,8 +19,8 @@ from typing import Any, Self
 
 from minichar.bench.work import Work
 from minichar.devices.choose import open_backend
-from minichar.devices.cpu import THREAD_VARIABLES
 from minichar.devices.doctor import gigaflops
+from minichar.devices.threads import VARIABLES
 from minichar.engine.cell import Cell
 from minichar.engine.registry import CELLS
 from minichar.errors import MinicharError
@@ -142,7 +142,7 @@ def peak_memory() -> int:
 
 def threads_limited(threads: int) -> AbstractContextManager[None]:
     """Set the thread count of processes started in a ``with`` block, unless `threads` is 0."""
-    return environment(dict.fromkeys(THREAD_VARIABLES, str(threads)) if threads else {})
+    return environment(dict.fromkeys(VARIABLES, str(threads)) if threads else {})
 
 
 @contextmanager

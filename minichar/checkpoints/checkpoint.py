@@ -122,6 +122,7 @@ def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, Training
                 " to start from its weights",
             )
         try:
+            training = {"threads": 0} | training  # earlier versions did not limit the number of threads
             progress = Progress(**{field.name: training[field.name] for field in fields(Progress)})
         except (KeyError, MinicharError) as error:
             raise Refused(f"its training progress is incomplete or invalid ({error})") from error

@@ -11,8 +11,8 @@ from typing import Any
 import click
 from click.exceptions import Exit
 
-from minichar.devices.cpu import THREAD_VARIABLES
 from minichar.devices.failure import device_errors
+from minichar.devices.threads import VARIABLES
 from minichar.errors import MinicharError
 from minichar.extras import first_line, need
 from minichar.training.team import ALONE, Ranks, Team
@@ -97,10 +97,10 @@ def is_first() -> bool:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Limit BLAS to one thread, unless an environment variable sets the thread count."""
-    if any(os.environ.get(name) for name in THREAD_VARIABLES):
+    if any(os.environ.get(name) for name in VARIABLES):
         yield
         return
-    os.environ[THREAD_VARIABLES[0]] = "1"
+    os.environ[VARIABLES[0]] = "1"
     with need("threadpoolctl", "mpi", "training with multiple processes").threadpool_limits(1):
         yield
 

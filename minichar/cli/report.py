@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from math import inf, log
 from pathlib import Path
-from time import monotonic, thread_time
+from time import monotonic
 from typing import Any
 
 from minichar.checkpoints.naming import is_checkpoint
@@ -22,7 +22,7 @@ from minichar.cli.options import print_path
 from minichar.cli.planned import larger_model
 from minichar.cli.speed import Speed, duration, expected_end
 from minichar.cli.text_advice import text_advice
-from minichar.devices.cpu import CPU, ONE, THREAD_VARIABLES, threads
+from minichar.devices.cpu import CPU
 from minichar.errors import AUTOMATIC, Option, quoted
 from minichar.model import CharRNN
 from minichar.sampling.generate import generate
@@ -38,9 +38,6 @@ ESTIMATE_AFTER = 3.0
 
 If other programs use the same cores, the time of a single chunk can be many times the average.
 """
-AVAILABLE = 0.7
-"""Fraction of the time during which the main thread must have a core. If it is less, the threads of a matrix
-product often wait for one another, and a single thread may be faster."""
 SAMPLE_AFTER = 10.0
 """Time in seconds after which a line of text is generated even if the model has not been evaluated yet."""
 LONGER = 3
@@ -82,9 +79,8 @@ class Report:
         self.measurements = 0
         self.begun = monotonic()
         self.first = self.trainer.iteration
-        self.first_chunk_end: tuple[float, float, int] | None = None
+        self.first_chunk_end: tuple[float, int] | None = None
         self.estimated = self.sampled = False
-        self.variable = ""  # makes a new run faster; a resumed one needs the same number of threads
         self.bar = Bar(self.trainer.iterations, hidden=quiet, first=self.first)
 
     def __enter__(self) -> "Report":
@@ -143,6 +139,8 @@ class Report:
             f"model      {model.summary()}",
             f"device     {self.trainer.backend.describe()}",
         ]
+        if self.trainer.backend.threads and not self.trainer.iteration:
+            lines.append("           more threads would be slower, because the cores are busy")
         if (processes := self.trainer.team.size) > 1:
             lines.append(f"           {processes} processes share the {split.B} streams")
         advice = updates_advice(self.trainer.iterations, split.B, split.T)
@@ -224,11 +222,11 @@ class Report:
 
     def show_early(self) -> None:
         """Print the estimated duration of the run and, before the first evaluation, some generated text."""
-        now, cpu_time, done = monotonic(), thread_time(), self.trainer.iteration
+        now, done = monotonic(), self.trainer.iteration
         # Exclude the first chunk. On a GPU, for example, its time includes kernel compilation.
         if self.first_chunk_end is None:
-            self.first_chunk_end = now, cpu_time, done
-        since, cpu_time_then, first = self.first_chunk_end
+            self.first_chunk_end = now, done
+        since, first = self.first_chunk_end
         if not self.estimated and done > first and now - since >= ESTIMATE_AFTER:
             self.estimated = True
             per_chunk = (now - since) / (done - first)
@@ -240,10 +238,6 @@ class Report:
             may_end_early = len(self.trainer.val) and 0 < self.trainer.settings.patience < evaluations
             at_most = "up to " if may_end_early else ""
             self.say(f"time       {at_most}about {duration(seconds)} in total")
-            busy = cpu_time - cpu_time_then < AVAILABLE * (now - since)
-            if busy and self.trainer.backend is CPU and threads() != ONE and os.name == "posix":
-                self.variable = f"{THREAD_VARIABLES[0]}=1 "
-                self.say(f"           the cores are busy: try {self.variable}minichar ...")
         if not self.sampled and self.trainer.settings.sample_every and now - self.begun >= SAMPLE_AFTER:
             self.show_sample()
 
@@ -318,7 +312,7 @@ class Report:
         is_short = bool(length_advice(len(self.run.corpus.ids)))
         larger = not is_short and self.from_scratch and larger_model(self.run, minutes, step)
         if larger:
-            return ["           for a lower loss, train a larger model:", f"  {self.variable}{larger}"]
+            return ["           for a lower loss, train a larger model:", f"  {larger}"]
         if is_short or self.trainer.timetable.since_best:
             return ["           for a lower loss, train on more text"]
         directory = quoted(self.trainer.settings.checkpoint_dir)

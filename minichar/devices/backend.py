@@ -49,6 +49,8 @@ class Backend(ABC):
         or record the step (see `recorded`).
     uses_chunk_kernel : bool
         Whether an NVIDIA GPU runs all steps of a layer in one kernel where it can (see docs/chunk-kernel.md).
+    threads : int
+        The number of threads for matrix products on the CPU if it is limited, otherwise 0.
     expectation : str
         A note on the expected speed, for ``minichar doctor``; "" if the speed of matrix products is enough.
     announce : callable
@@ -60,6 +62,7 @@ class Backend(ABC):
     samples_in_blocks = False
     warm_up = 1
     uses_chunk_kernel = False
+    threads = 0
     expectation = ""
 
     def __init__(self, name: str, xp: ModuleType) -> None:
@@ -210,6 +213,15 @@ class Backend(ABC):
                 step()
 
         return run
+
+    def limit_threads(self, threads: int) -> None:  # noqa: B027
+        """Set the number of threads for matrix products on the CPU. 0 means one per core."""
+
+    def fit_threads(self, M: int, K: int, N: int) -> None:  # noqa: B027
+        """Limit the number of threads if matrix products of ``(M, K)`` and ``(K, N)`` are then faster.
+
+        This is the case if other programs use the CPU (see `minichar.devices.threads`).
+        """
 
     def suitable_size(self, cell: str, H: int) -> int:
         """Return the number of hidden units near H that suits a layer of this cell best."""

@@ -1,21 +1,10 @@
 """The CPU backend, which uses NumPy."""
 
-import os
-
 import numpy as np
 
 from minichar.devices.backend import Array, Backend
 from minichar.devices.random import Uniform
-
-THREAD_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
-ONE = "1 thread"
-
-
-def threads() -> str:
-    """Describe the BLAS thread count: an environment variable or, if none is set, the number of cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    most = next((os.environ[name] for name in THREAD_VARIABLES if os.environ.get(name)), str(cores))
-    return ONE if most == "1" else f"up to {most} threads"
+from minichar.devices.threads import clearly_faster, limit, usual
 
 
 class NumPyBackend(Backend):
@@ -32,7 +21,18 @@ class NumPyBackend(Backend):
         """Return a description such as ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
         blas = np.show_config(mode="dicts")["Build Dependencies"].get("blas", {})
         name = f"{blas.get('name', 'an unknown BLAS')} {blas.get('version', '')}".strip()
-        return f"NumPy {np.__version__} with {name}, {threads()}"
+        most = str(self.threads or usual())
+        threads = "1 thread" if most == "1" else f"up to {most} threads"
+        return f"NumPy {np.__version__} with {name}, {threads}"
+
+    def limit_threads(self, threads: int) -> None:
+        """Set the number of threads for matrix products, unless an environment variable sets it."""
+        self.threads = threads if limit(threads) else 0
+
+    def fit_threads(self, M: int, K: int, N: int) -> None:
+        """Limit the number of threads if matrix products of ``(M, K)`` and ``(K, N)`` are then faster."""
+        a, b, product = (np.ones(shape, np.float32) for shape in ((M, K), (K, N), (M, N)))
+        self.limit_threads(clearly_faster(lambda: np.matmul(a, b, out=product)))
 
     def to_host(self, array: Array) -> np.ndarray:
         """Return the array."""

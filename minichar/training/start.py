@@ -162,6 +162,7 @@ def resume(
     if backend is not devices[0]:
         model, state = load_training(path, backend)
     notes += chosen
+    backend.limit_threads(state.progress.threads)
     saved = settings_of(model, path)
     for name, value in REMOVED.items():
         if (used := model.details["settings"].get(name, value)) != value:

@@ -135,7 +135,15 @@ class Trainer:
         return TrainingState(
             to_host(step.optimiser.mean_square),
             self.team.gather(to_host(step.network.state)),
-            Progress(self.iteration, self.first_loss, self.learned, total, self.backend.kind, random),
+            Progress(
+                self.iteration,
+                self.first_loss,
+                self.learned,
+                total,
+                self.backend.kind,
+                random,
+                self.backend.threads,
+            ),
             self.history,
             to_host(step.theta.flat) if step.averages else None,
         )

@@ -49,24 +49,16 @@ def test_the_estimate_does_not_extrapolate_the_first_chunk(cli, clock):
     assert f"time       about {speed.duration(clock.now - begun)} in total" in said
 
 
-@pytest.mark.parametrize(
-    ("share", "threads", "device", "said"),
-    [
-        (0.69, "up to 2 threads", report.CPU, True),
-        (0.71, "up to 2 threads", report.CPU, False),
-        (0.0, "1 thread", report.CPU, False),
-        (0.0, "up to 2 threads", "another", False),
-    ],
-)
-def test_on_busy_cores_a_single_thread_is_recommended(cli, clock, monkeypatch, share, threads, device, said):
-    monkeypatch.setattr(report, "CPU", device)
-    monkeypatch.setattr(report, "larger_model", lambda *of: "minichar train COMMAND")
-    monkeypatch.setattr(report, "thread_time", lambda: share * clock.now)
-    monkeypatch.setattr(report, "threads", lambda: threads)
-    monkeypatch.setattr(advice, "SHORT", 0)
-    stderr = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1, "--sample-every", 0).stderr
-    assert ("the cores are busy: try OPENBLAS_NUM_THREADS=1 minichar ...\n" in stderr) == said
-    assert ("\n  OPENBLAS_NUM_THREADS=1 minichar train COMMAND\n" in stderr) == said
+def test_a_new_run_says_why_it_uses_fewer_threads(cli, monkeypatch):
+    monkeypatch.setattr(report.CPU, "threads", 0)  # restored after the test
+    monkeypatch.setattr("minichar.devices.cpu.clearly_faster", lambda product: 2)
+    monkeypatch.setattr("minichar.devices.cpu.limit", bool)
+    why = "           more threads would be slower, because the cores are busy\n"
+    said = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1)
+    assert f", up to 2 threads\n{why}" in said.stderr
+    resumed = cli("train", "--resume", said.stdout.strip(), "--max-epochs", 2).stderr
+    assert ", up to 2 threads\n" in resumed
+    assert why not in resumed
 
 
 def test_the_first_sample_does_not_wait_for_an_evaluation(cli, clock, monkeypatch):

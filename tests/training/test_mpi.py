@@ -19,7 +19,7 @@ from minichar.checkpoints.checkpoint import load_training
 from minichar.checkpoints.choosing import best_checkpoint, newest_in
 from minichar.cli import main
 from minichar.cli.ranks import job_size, one_thread
-from minichar.devices.cpu import THREAD_VARIABLES, threads
+from minichar.devices.threads import VARIABLES, usual
 
 MPIEXEC = shutil.which("mpiexec", path=Path(sys.executable).parent) or shutil.which("mpiexec")
 LIMIT = 600
@@ -36,7 +36,7 @@ def mpiexec():
     def start(size, *arguments, cwd, **variables):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         command = [MPIEXEC, "-n", str(size), sys.executable, *map(str, arguments)]
-        unset = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+        unset = {name: value for name, value in os.environ.items() if name not in VARIABLES}
         started.append(subprocess.Popen(command, cwd=cwd, **pipes, env=unset | variables))
         return started[-1]
 
@@ -215,10 +215,10 @@ def test_the_size_of_the_job(environment, size, monkeypatch):
 @pytest.mark.parametrize("asked", [None, "3"])
 def test_a_rank_uses_one_thread_unless_a_variable_says_otherwise(asked, monkeypatch):
     pools = pytest.importorskip("threadpoolctl")
-    for name in THREAD_VARIABLES:
+    for name in VARIABLES:
         monkeypatch.setenv(name, "")  # `one_thread` sets the first variable
     if asked:
-        monkeypatch.setenv(THREAD_VARIABLES[-1], asked)
+        monkeypatch.setenv(VARIABLES[-1], asked)
     with pools.threadpool_limits(2), one_thread():
         assert {pool["num_threads"] for pool in pools.threadpool_info()} == {2 if asked else 1}
-        assert threads() == (f"up to {asked} threads" if asked else "1 thread")
+        assert usual() == (asked or "1")
