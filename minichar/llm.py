@@ -8,6 +8,7 @@ import llm
 
 import minichar
 from minichar.checkpoints.naming import is_checkpoint
+from minichar.sampling.generate import Unknown
 
 
 @llm.hookimpl
@@ -31,9 +32,11 @@ class Minichar(llm.Model):
         temperature: float = 1.0
         top_k: int = 0
         top_p: float = 1.0
+        argmax: bool = False
         length: int = 400
         seed: int | None = None
         stop: str = ""
+        unknown: Unknown = "error"
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.model_id = folder, f"minichar/{folder}"

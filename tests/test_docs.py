@@ -367,6 +367,19 @@ def test_only_platforms_that_have_run_minichar_are_claimed():
     assert systems == ["Operating System :: POSIX :: Linux"]
 
 
+def test_pages_that_are_also_read_on_github_have_no_directives():
+    """A directive in an HTML comment is hidden on GitHub. Only the site shows what it inserts."""
+    hidden = 0
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        hidden += len(re.findall(r"^<!--\{[\w-]+\}", text, re.MULTILINE))
+        visible = re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+        if path.relative_to(ROOT).as_posix() not in ("docs/index.md", "docs/chunk-kernel.md"):
+            assert not re.search(r"^[`:]{3,}\{", visible, re.MULTILINE), path.name
+        assert "-->" not in visible, path.name
+    assert hidden > 10
+
+
 def test_excerpts_of_files_are_found():
     """Without these lines, Sphinx would include nothing."""
     found = 0

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "web": {"formats", "checkpoints", "sampling", *MODEL},
     "cli": {"bench", "web", "sweep", "pictures", "formats", "training", "sampling", "checkpoints", *MODEL},
     "api": {"formats", "training", "sampling", "checkpoints", *MODEL},
-    "llm": {"checkpoints", "api"},
+    "llm": {"checkpoints", "sampling", "api"},
     "__init__": {"api"},
     "__main__": {"cli"},
 }

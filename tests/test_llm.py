@@ -39,6 +39,12 @@ def test_the_command_prints_the_continuation(home):
     assert result.stdout == load("cv-toy").generate("abc", **options) + "\n"
 
 
+def test_the_remedies_in_error_messages_are_options(home):
+    result = CliRunner().invoke(cli, ["-m", MODEL, "abcé", "-o", "unknown", "skip", "-o", "argmax", "1"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == load("cv-toy").generate("abc", 400, argmax=True) + "\n"
+
+
 def test_only_directories_of_checkpoints_are_listed(home):
     names = [model.model_id for model in llm.get_models() if model.model_id.startswith("minichar/")]
     assert names == [MODEL]

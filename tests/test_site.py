@@ -4,6 +4,7 @@ import csv
 import importlib
 import os
 import re
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -210,6 +211,27 @@ def test_a_lesson_becomes_a_notebook_that_runs_its_tests(docs_pages, lesson):
         exec("# %%".join(cells).replace("return w * x", "return w"), {"calls": []})
 
 
+def test_the_exercise_in_a_notebook_shows_which_tests_fail(docs_pages, tmp_path, monkeypatch, capsys):
+    """Lesson 7 trains a network for its text, which diverges after the change. The tests run without it."""
+    path = next(path for path in LESSONS if path.name.startswith("test_07"))
+    shutil.copytree(path.parent, tmp_path / "exercise" / "tests" / "lessons")  # where no wheel is installed
+    monkeypatch.chdir(tmp_path)
+    (cell,) = [cell for cell in docs_pages("notebooks").script(path).split("# %%") if "exercise_run" in cell]
+    exec(cell, {})
+    failed = {*re.findall(r"^FAILED .*::(\w+)", capsys.readouterr().out, re.MULTILINE)}
+    assert failed == {*re.findall(r"\btest_\w+", read_lesson(path).answer)}
+
+
+@pytest.mark.parametrize("missing", [[], ["pytest"], ["minichar"], ["minichar", "pytest"]])
+def test_a_notebook_installs_only_what_is_missing(docs_pages, missing, monkeypatch):
+    commands = []
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in missing else "found")
+    monkeypatch.setattr("subprocess.run", lambda words, check: commands.append(words))
+    exec(docs_pages("notebooks").SETUP, {})
+    packages = [f"git+https://github.com/minichar/{name}" if name == "minichar" else name for name in missing]
+    assert commands == [[sys.executable, "-m", "pip", "install", "-q", *packages]] * bool(missing)
+
+
 def test_every_formula_in_a_notebook_is_latex(docs_pages):
     converter = pytest.importorskip("latex2mathml.converter")
     typeset, with_latex = docs_pages("equations").typeset, docs_pages("latex").with_latex
@@ -389,6 +411,16 @@ def test_the_numbers_in_a_drawing_are_those_in_its_lesson(figures, tmp_path, mon
     (lesson,) = [read_lesson(path) for path in LESSONS if "through_time" in path.stem]
     assert len(numbers) > 10
     assert {*numbers} <= {*re.findall(r"[\d.]*\d", lesson.story)}
+
+
+def test_a_directive_in_a_comment_is_shown_on_the_site(docs_pages):
+    pytest.importorskip("sphinx")
+    pytest.importorskip("latex2mathml")
+    fence = "```{raw} html\n<p>\n```\n"
+    source = [f"a\n\n<!-- b -->\n\n<!--{{only}} downloaded\nc\n\n{fence}-->\n\n<!--{{image}} d\n-->\ne\n"]
+    docs_pages("extension").show_hidden(None, "page", source)
+    expected = f"````{{only}} downloaded\nc\n\n{fence}````\n\n````{{image}} d\n````\ne\n"
+    assert source == [f"a\n\n<!-- b -->\n\n{expected}"]
 
 
 def test_the_api_reference_shows_the_arguments_of_train_but_not_all_options(docs_pages):

@@ -18,6 +18,8 @@ SHORT = 24
 """Maximum length of inline code kept on one line, so that it fits in a table cell on a phone."""
 SEVERAL = re.compile(r"^(\w+(?:, \w+)+) : (.+)$", re.MULTILINE)
 MEASURED = re.compile(r"\]\((?:\.\./)*(measured/[\w/]+\.(?:md|csv))")
+HIDDEN = re.compile(r"^<!--(\{[\w-]+\}.*?\n)-->$", re.MULTILINE | re.DOTALL)
+"""A directive in an HTML comment, which GitHub hides because it cannot show what the directive inserts."""
 REPOSITORY = "https://github.com/minichar/minichar/blob/main/docs"
 
 
@@ -100,6 +102,11 @@ def restore_value(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
         lines[:] = app.env.temp_data.pop(name)
 
 
+def show_hidden(app: Sphinx, name: str, source: list[str]) -> None:
+    """Replace the HTML comment around a directive with a fence that may contain another fence."""
+    source[0] = HIDDEN.sub(r"````\1````", source[0])
+
+
 def link_measurements(app: Sphinx, name: str, source: list[str]) -> None:
     """Link to the repository for pages and data in ``docs/measured``, which are not part of the site."""
     source[0] = MEASURED.sub(rf"]({REPOSITORY}/\1", source[0])
@@ -158,6 +165,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("picture", Picture)
     app.add_directive("interactive", Interactive)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
+    app.connect("source-read", show_hidden)
     app.connect("source-read", link_measurements)
     app.connect("source-read", index_options)
     app.connect("doctree-read", keep_together)

@@ -18,8 +18,10 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
-if find_spec("minichar") is None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "pytest", "git+REPOSITORY"], check=True)
+packages = {"minichar": "git+REPOSITORY", "pytest": "pytest"}
+missing = [package for name, package in packages.items() if find_spec(name) is None]
+if missing:
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", *missing], check=True)
 """.replace("REPOSITORY", "https://github.com/minichar/minichar")
 KERNEL = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 EXERCISE = """\
@@ -37,7 +39,7 @@ exercise_file = Path("exercise", FILE)  # lessons have no variables that begin w
 exercise_source = exercise_file.read_text(encoding="utf-8")
 exercise_file.write_text(exercise_source.replace(OLD, NEW), encoding="utf-8")
 exercise_run = subprocess.run(
-    [sys.executable, "-m", "minichar", "lessons", NUMBER],
+    [sys.executable, "-c", "from minichar.cli import course; course.run_lesson(course.get_lesson(NUMBER))"],
     env={**os.environ, "PYTHONPATH": str(Path("exercise").resolve())}, capture_output=True, encoding="utf-8",
 )
 print(exercise_run.stdout[-3000:], exercise_run.stderr)

@@ -34,7 +34,11 @@ def print_story(lesson: Lesson) -> None:
     for kind, name, after in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
         if kind == "output":
             click.echo(f"running {name}(), which may take minutes", err=True)
-            click.echo(textwrap.indent(output(lesson, name), "    ") + "\n")
+            try:
+                written = output(lesson, name)
+            except MinicharError as error:  # an exercise can stop training, and its tests say why
+                written = f"Error: {error}"
+            click.echo(textwrap.indent(written, "    ") + "\n")
         if rest := wrapped(after.strip("\n")):
             click.echo(f"{rest}\n")
 

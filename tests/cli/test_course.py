@@ -260,6 +260,19 @@ def test_paragraphs_are_wrapped_to_the_terminal_and_equations_are_not(cli, monke
     assert all(len(line) + 1 + len(following.split()[0]) > width for line, following in prose)
 
 
+def test_a_change_that_stops_training_does_not_stop_the_lesson(capsys, monkeypatch):
+    """The tests follow the text."""
+
+    def write(lesson, name):
+        raise MinicharError("training failed: loss nan")
+
+    monkeypatch.setattr(lessons, "output", write)
+    print_story(get_lesson("7"))
+    shown = capsys.readouterr().out
+    assert "\n\n    Error: training failed: loss nan\n\n" in shown
+    assert shown.index("Error: ") < shown.index("This is noise, but better noise")
+
+
 def test_prints_the_lesson_without_pytest(cli, monkeypatch):
     monkeypatch.setitem(sys.modules, "pytest", None)
     result = cli("lessons", 1, status=1)
