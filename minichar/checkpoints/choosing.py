@@ -109,7 +109,7 @@ def checkpoints_in(folder: Path) -> list[Path]:
     below = sorted(filter(is_checkpoint, folder.glob("*/*.npz")))
     beside = [] if folder.exists() else filter(is_checkpoint, folder.parent.glob("*/*.npz"))
     others = sorted({path.parent for path in beside})
-    advice = "train one with `minichar train`"
+    advice = "train one with `minichar train`, or change to the directory in which you did"
     if below:  # for example, in a sweep directory, which has one subdirectory per trial
         advice = f"choose one of its subdirectories, such as {min(below, key=loss_in_name).parent}"
     elif others:

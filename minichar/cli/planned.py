@@ -1,5 +1,6 @@
 """Describe the options that minichar chooses for a run, and write commands that train with given options."""
 
+import re
 from collections.abc import Mapping
 from math import prod
 from shlex import join
@@ -15,6 +16,8 @@ from minichar.training.start import Run
 
 TEXT = (*TEXTS, "encoding", "min_freq", "reset_on", "split", "train_frac", "val_frac")
 """Settings that determine the text and how it is split."""
+LONGER_RUN = r"-\d+min$"
+"""End of the name of the directory that `larger_model` suggests."""
 
 
 def plan_lines(run: Run, given: Mapping[str, Any]) -> list[str]:
@@ -53,7 +56,7 @@ def larger_model(run: Run, minutes: int, step: float) -> str:
     shapes = config_of(plan, len(run.corpus.vocabulary)).shapes()
     if sum(map(prod, shapes.values())) <= model.parameters.size:
         return ""
-    another = f"{settings.checkpoint_dir}-{minutes}min"
+    another = f"{re.sub(LONGER_RUN, '', str(settings.checkpoint_dir))}-{minutes}min"
     return train_command(text | {"max_time": float(minutes), "checkpoint_dir": another})
 
 

@@ -40,6 +40,8 @@ If other programs use the same cores, the time of a single chunk can be many tim
 """
 SAMPLE_AFTER = 10.0
 """Time in seconds after which a line of text is generated even if the model has not been evaluated yet."""
+LITTLE = 0.01
+"""Fraction of the text that may be left out of the chunks without a line that says so."""
 LONGER = 3
 """Factor by which to extend a run if its loss is above the yardstick."""
 
@@ -121,9 +123,9 @@ class Report:
         notes = [*self.run.notes]
         if not self.trainer.iteration:  # a resumed run cannot follow the advice
             notes += length_advice(len(corpus.ids)) + text_advice(corpus, self.trainer.settings)
-        chunks = [f"{len(split.train):,} training", f"{len(split.val):,} validation"]
-        if split.how != "files" and corpus.test is None:
-            chunks.append(f"{len(split.test):,} test")
+        parts = {"training": split.train, "validation": split.val, "test": split.test}
+        chunks = [f"{len(part):,} {name}" for name, part in parts.items() if len(part)]
+        left_out = split.left_out > LITTLE * len(corpus.ids)
         lines = [
             f"text       {corpus.path}: {files}{size}",
             *(
@@ -133,7 +135,7 @@ class Report:
             ),
             *(f"           {note}" for note in notes),
             f"split      {split.how}: {', '.join(chunks)} chunks of {split.B}×{split.T}",
-            f"           {what_is_left_out(corpus, split)}",
+            *([f"           {what_is_left_out(corpus, split)}"] if left_out else ()),
             *self.comparison(),
             *(f"{label:11}{line}" for label, line in zip(("plan", ""), self.plan, strict=False)),
             f"model      {model.summary()}",
@@ -145,7 +147,7 @@ class Report:
             lines.append(f"           {processes} processes share the {split.B} streams")
         advice = updates_advice(self.trainer.iterations, split.B, split.T)
         if advice and not self.trainer.iteration and "max_epochs" not in self.run.chosen:
-            lines.append(f"           {advice}")
+            lines.append(f"warning    {advice}")
         if self.trainer.iteration:
             lines.append(f"resumed    at epoch {self.trainer.epoch:.2f}")
             if (limit := self.trainer.settings.max_time) and "max_time" not in self.run.changes:
@@ -159,8 +161,8 @@ class Report:
                 lines.append(f"           {change}")
         elif any(map(is_checkpoint, folder.glob("*.npz"))):
             lines += [
-                f"warning    {folder}/ contains other checkpoints; `minichar sample` uses the best one.",
-                "           Set --checkpoint-dir to keep this run separate.",
+                f"warning    {folder}/ contains another run, and `minichar sample` uses the best checkpoint.",
+                "           To keep runs separate, choose another --checkpoint-dir.",
             ]
         return lines
 
@@ -193,7 +195,8 @@ class Report:
         """Advance the progress bar, and print and log the loss every `print_every` chunks."""
         self.speed.count(self.characters)
         if step.iteration == 1:
-            self.say(f"initial    loss {step.loss:.3f} (uniform baseline: ln V = {self.uniform:.3f})")
+            uniform = "" if self.trainer.yardstick else f" (uniform baseline: ln V = {self.uniform:.3f})"
+            self.say(f"initial    loss {step.loss:.3f}{uniform}")
         due = step.iteration % self.print_every == 0
         self.bar.position = step.iteration
         if due or self.bar.due:  # each update copies the loss from the device
@@ -237,7 +240,8 @@ class Report:
                 evaluations, seconds = evaluations * timetable.limit / seconds, timetable.limit
             may_end_early = len(self.trainer.val) and 0 < self.trainer.settings.patience < evaluations
             at_most = "up to " if may_end_early else ""
-            self.say(f"time       {at_most}about {duration(seconds)} in total")
+            if not (self.trainer.settings.max_time and self.plan):  # the plan states the time
+                self.say(f"time       {at_most}about {duration(seconds)} in total")
         if not self.sampled and self.trainer.settings.sample_every and now - self.begun >= SAMPLE_AFTER:
             self.show_sample()
 
@@ -253,14 +257,12 @@ class Report:
         train, val, shortened = evaluated.train_loss, evaluated.val, evaluated.shortened
         line = f"epoch {evaluated.epoch:.2f}  train {train:.4f}"
         if val:
-            line += f"  validation {val.loss:.4f} nats = {val.bits:.3f} bits per character"
+            line += f"  validation {val.loss:.4f}"
         self.say(line)
         if shortened:
             part = shortened.characters / (len(self.trainer.val) * self.characters)
             so_far = f"{part:.0%} of the validation chunks (loss {shortened.loss:.4f})"
             self.say(f"           the time limit was reached after {so_far}")
-        if val:
-            self.say(f"           validation: first chunk {val.first:.3f}, last {val.last:.3f}")
         fit = evaluated.fit
         advice = ""
         if val and fit and evaluated.epoch >= 1:
@@ -339,4 +341,5 @@ class Report:
         best = self.trainer.best
         if best:
             self.say(f"generate   minichar sample {quoted(best)} --temperature 0.5")
-            print_path(best)
+            if not sys.stdout.isatty():  # the last line shows it
+                print_path(best)

@@ -14,7 +14,7 @@ import click
 
 from minichar.checkpoints.choosing import checkpoints_in, open_checkpoint
 from minichar.cli.options import MODEL, PATH, Integer, announce_waits, chunk_kernel, devices, tf32
-from minichar.cli.planned import plan_lines
+from minichar.cli.planned import plan_lines, train_command
 from minichar.cli.ranks import all_ranks
 from minichar.cli.report import Report
 from minichar.cli.settings import output, saving, settings_options
@@ -22,7 +22,7 @@ from minichar.cli.steps import TrainingCommand
 from minichar.cli.stopping import stopping
 from minichar.cli.usage import given_by_user, reject_typographic_dashes
 from minichar.devices.backend import Backend
-from minichar.errors import MinicharError, quoted
+from minichar.errors import MinicharError, undashed
 from minichar.files import writing
 from minichar.formats.convert import check_resumable, load_model
 from minichar.training.recipes import settings_from
@@ -107,20 +107,19 @@ def command(
 
     If the value of an option is auto, minichar chooses it to suit the text.
     """
+    explicit = {name: options[name] for name in given_by_user(ctx, options)}
     if ctx.args:
         reject_typographic_dashes(ctx, ctx.args)
         raise click.UsageError(
             f"unexpected argument {ctx.args[0]!r}: "
             + (
-                f"use `minichar train --data {quoted(ctx.args[0])}`"
+                f"use `{train_command({'data': undashed(ctx.args[0])} | explicit)}`"
                 if options["data"] is None and len(ctx.args) == 1
                 else "to train on multiple files, put them in a directory and specify it with --data"
             )
         )
     if checkpoint and init_from:
         raise click.UsageError("--resume and --init-from are mutually exclusive")
-    given = given_by_user(ctx, options)
-    explicit = {name: options[name] for name in given}
     for device in devices:
         device.uses_chunk_kernel = chunk_kernel
     with all_ranks() as team, ExitStack() as undo:
@@ -135,7 +134,7 @@ def command(
         if checkpoint:
             if str(checkpoint) == NEWEST:
                 checkpoint = folder
-            folder = team.lead(partial(folder_of_run, checkpoint, folder, "checkpoint_dir" in given))
+            folder = team.lead(partial(folder_of_run, checkpoint, folder, "checkpoint_dir" in explicit))
         if options["data"] == STDIN and team.lead(lambda: checkpoint is None or checkpoint.exists()):
             explicit["data"] = team.lead(lambda: save_stdin(folder, undo))
         if checkpoint:
@@ -144,7 +143,7 @@ def command(
             path = team.lead(lambda: open_checkpoint(init_from, load_model)[0])
             model = load_model(path, devices[0])
             settings = settings_from({"model": model.config.model, **explicit})
-            run = begin(settings, *devices, model=model, given=given, team=team, started=ctx.obj)
+            run = begin(settings, *devices, model=model, given=explicit, team=team, started=ctx.obj)
         else:
             run = begin(settings_from(explicit), *devices, team=team, started=ctx.obj)
         undo.pop_all()  # the run can start, so keep the text

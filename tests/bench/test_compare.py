@@ -16,7 +16,7 @@ from minichar.bench.work import KINDS, Work
 from minichar.bench.worker import Worker, threads_limited
 from minichar.cli import main
 from minichar.devices.choose import open_backend
-from minichar.devices.cpu import THREAD_VARIABLES
+from minichar.devices.threads import VARIABLES
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
 
@@ -129,7 +129,7 @@ def test_environment_applies_to_child_processes_only(monkeypatch):
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "7")
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with threads_limited(3):
-        assert {os.environ[name] for name in THREAD_VARIABLES} == {"3"}
+        assert {os.environ[name] for name in VARIABLES} == {"3"}
     assert os.environ["OPENBLAS_NUM_THREADS"] == "7"
     assert "OMP_NUM_THREADS" not in os.environ
     with threads_limited(0):

@@ -93,7 +93,7 @@ def test_advice_on_the_fit_of_the_model(cli, monkeypatch, measure, losses, fit, 
     monkeypatch.setattr(advice, "FEW_UPDATES", 0)
     measure(*losses, fit=fit)
     said = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 15, *options).stderr
-    _, *evaluations = re.split("^epoch .* nats", said, flags=re.M)
+    _, *evaluations = re.split("^epoch .* validation", said, flags=re.M)
     found = {i: re.findall(rf"^ +({LABELS})", text, re.M) for i, text in enumerate(evaluations, start=1)}
     assert found == {i: [expected[i]] if i in expected else [] for i in range(1, 6)}
 

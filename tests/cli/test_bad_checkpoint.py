@@ -102,7 +102,8 @@ def test_without_the_default_directory_others_are_named(refused, checkpoint, hom
             "Error: no checkpoint in cv/: choose another directory, such as cv-a or cv-b"
         )
     (home / "cv").mkdir()
-    assert refused("sample") == "Error: no checkpoint in cv/: train one with `minichar train`"
+    change = "train one with `minichar train`, or change to the directory in which you did"
+    assert refused("sample") == f"Error: no checkpoint in cv/: {change}"
 
 
 def test_a_directory_of_runs(refused, cli, train):

@@ -173,6 +173,10 @@ def test_synonyms_of_commands_are_commands():
         ),
         ("sample --primetext Once upon a time", "unexpected argument 'a': put quotes around the prompt"),
         ("train a.txt", "unexpected argument 'a.txt': use `minichar train --data a.txt`"),
+        (
+            "train --max-time 30 'a b.txt' --tied",
+            "unexpected argument 'a b.txt': use `minichar train --data 'a b.txt' --max-time 30 --tied`",
+        ),
         ("train a.txt b.txt", f"unexpected argument 'a.txt': {SEVERAL}"),
         ("train --data a.txt b.txt", f"unexpected argument 'b.txt': {SEVERAL}"),
         ("eval cv my.txt", "unexpected argument 'my.txt': use `minichar eval cv --data my.txt`"),

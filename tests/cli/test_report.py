@@ -22,7 +22,7 @@ def test_the_estimated_duration_and_an_early_sample(cli, monkeypatch):
     assert len(re.findall(r"^time       about \d+ s in total$", said, re.MULTILINE)) == 1
     samples = [match.start() for match in re.finditer("sample: ", said)]
     assert len(samples) == 2  # one after the first step and one at the evaluation
-    assert samples[0] < said.index("nats = ") < samples[1]
+    assert samples[0] < said.index("  validation ") < samples[1]
     quiet = cli("train", "--data", "input.txt", *TOY, "--sample-every", 0).stderr
     assert "sample: " not in quiet
 
@@ -40,6 +40,12 @@ def test_the_estimate_respects_the_time_limit(options, words, cli, clock):
     """Each chunk takes a second."""
     said = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1e6, "--max-time", 1, *options).stderr
     assert f"\ntime       {words} in total\n" in said
+
+
+def test_the_time_is_not_estimated_if_the_plan_states_it(cli, clock):
+    said = cli("train", "--data", "input.txt", *TOY, "--max-epochs", "auto", "--max-time", 1).stderr
+    assert "\nplan       1 min: " in said
+    assert "\ntime  " not in said
 
 
 def test_the_estimate_does_not_extrapolate_the_first_chunk(cli, clock):
@@ -76,13 +82,15 @@ def test_the_first_sample_does_not_wait_for_an_evaluation(cli, clock, monkeypatc
     assert shown[1] == 60
 
 
-def test_the_characters_that_are_left_out_are_counted(cli):
+def test_the_characters_that_are_left_out_are_counted(cli, monkeypatch):
     said = cli("train", "--data", "input.txt", *TOY).stderr
     n = len(TEXT) - (len(TEXT) - 1) // 24 * 24 - 1
     assert f"{n} characters ({n / len(TEXT):.1%}) left out at the end of the text" in said
     n = split_text(np.arange(len(TEXT)), 4, 6, how="tail").left_out
     said = cli("train", "--data", "input.txt", *TOY, "--split", "tail").stderr
     assert f"{n} characters ({n / len(TEXT):.1%}) left out at the end of each split" in said
+    monkeypatch.setattr(report, "LITTLE", n / len(TEXT))
+    assert "left out" not in cli("train", "--data", "input.txt", *TOY, "--split", "tail").stderr
 
 
 def test_a_run_that_ends_early_says_why(cli):
@@ -154,7 +162,7 @@ def test_the_speed_excludes_pauses_and_is_updated_after_each_second_of_training(
 def test_the_result_is_compared_with_the_yardstick(cli, home):
     stderr = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1).stderr
     n, loss = re.search(r"^yardstick  (\d\.\d{3}) \((\d)-gram\); uniform 3\.296$", stderr, re.M).group(2, 1)
-    (best,) = re.findall(r"validation (\d\.\d{4}) nats", stderr)
+    (best,) = re.findall(r"  validation (\d\.\d{4})$", stderr, re.M)
     gap = float(best) - float(loss)
     result = f"loss {float(best):.3f}, {gap:.3f} above the yardstick of {loss} ({n}-gram)"
     assert f"\nresult     not good yet: {result}\n           for a lower loss, train on more" in stderr
@@ -172,9 +180,9 @@ def test_after_the_time_limit_the_last_lines_say_how_to_lower_the_loss(cli, cloc
 
 
 def test_a_larger_model_or_more_time_or_text_is_recommended(cli, home, monkeypatch):
-    def recommended(*options):
+    def recommended(*options, directory="a b"):
         run = ["train", "--data", "input.txt", *TOY, "--max-epochs", 0.2, "--eval-val-every", 1, *options]
-        stderr = cli(*run, "--checkpoint-dir", "a b").stderr
+        stderr = cli(*run, "--checkpoint-dir", directory).stderr
         return re.search("\n           for a lower loss, train (.*)\ngenerate", stderr, re.DOTALL)[1]
 
     monkeypatch.setattr(advice, "SHORT", len(TEXT))
@@ -182,7 +190,8 @@ def test_a_larger_model_or_more_time_or_text_is_recommended(cli, home, monkeypat
     text += ["--train-frac", 0.8, "--val-frac", 0.1]
     data = "minichar train --data input.txt --encoding latin-1 --min-freq 2 --reset-on '\\n' --split tail "
     larger = f"{data}--train-frac 0.8 --val-frac 0.1 --max-time 1 --checkpoint-dir 'a b-1min'"
-    assert recommended("--rnn-size", 40, *text) == f"a larger model:\n  {larger}"
+    for directory in ("a b", "a b-16min"):
+        assert recommended("--rnn-size", 40, *text, directory=directory) == f"a larger model:\n  {larger}"
     longer = "longer:\n  minichar train --resume 'a b' --max-time 1"
     rising, level = ("--learning-rate", 1e-6), ("--learning-rate", 1e-12)
     assert recommended("--rnn-size", 320, "--num-layers", 2, *rising) == longer

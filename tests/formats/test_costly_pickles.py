@@ -200,9 +200,9 @@ def test_the_text_of_a_large_array_is_not_wide(read_pickle, monkeypatch):
 
 def test_the_length_of_a_line_is_limited(read_pickle, monkeypatch):
     monkeypatch.setattr(pickle_program, "MAX_TEXT_LINE", 100)
-    with pytest.raises(MinicharError, match="too long"):
+    with pytest.raises(MinicharError, match="overlong line"):
         read_pickle(b"V" + b"a" * 100 + b"\n.")
-    with pytest.raises(MinicharError, match="too long"):
+    with pytest.raises(MinicharError, match="overlong line"):
         read_pickle(b"F" + b"1" * (1 << 16) + b"\n.")
 
 
