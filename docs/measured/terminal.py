@@ -5,6 +5,7 @@ The script runs the commands in `COMMANDS`, which takes a few minutes, and write
 Where CSS animations are unsupported or disabled, the whole session is shown at once.
 """
 
+import os
 import re
 import subprocess
 import sys
@@ -38,9 +39,16 @@ rect.cover {{ animation: uncover {COLUMNS * CHARACTER}s steps({COLUMNS}) backwar
 
 
 def run(command: str, folder: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in `folder` and capture its output."""
-    command = f"{sys.executable} -m {command}"
-    return subprocess.run(command, shell=True, cwd=folder, capture_output=True, encoding="utf-8")
+    """Run a command in `folder`, with one thread so that losses can be repeated, and capture its output."""
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.run(
+        f"{sys.executable} -m {command}",
+        shell=True,
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+    )
 
 
 def excerpt(log: str) -> list[str]:
