@@ -59,7 +59,11 @@ def formula(match: re.Match[str]) -> str:
         html = mathml(match[0])
     except ValueError:
         html = "<mtext>"
-    return ALONE.sub(lambda symbol: mathml(symbol[0]), match[0]) if "<mtext>" in html else html
+    if "<mtext>" not in html:
+        return html
+    if match[0][0] == "(":  # words in parentheses may contain formulas
+        return "(" + FORMULA.sub(formula, match[0][1:])
+    return ALONE.sub(lambda symbol: mathml(symbol[0]), match[0])
 
 
 def table(block: str) -> str | None:
