@@ -24,6 +24,6 @@ def overfitting(ax: Axes) -> None:
     ax.plot(epochs[best], new[best], "o", color=PURPLE, mec=INK)
     for name, loss in COUNTS.findall(story):
         ax.axhline(float(loss), color=INK, ls=":", lw=1.2)
-        ax.text(epochs[-1], float(loss) + 0.02, f"{name} table {loss}", ha="right", va="bottom", fontsize=9)
+        ax.text(epochs[-1], float(loss) + 0.02, f"{name} table {loss}", ha="right", va="bottom")
     ax.set(xlabel="epoch", ylabel="nats per character")
     ax.legend(loc="lower left")

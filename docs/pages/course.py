@@ -129,7 +129,7 @@ There is also a page [for lecturers](lecturers.md).
 lecturers
 ```
 """
-WRITTEN = "```{{code-block}} text\n:class: written\n\n{}\n```"
+WRITTEN = "```{{code-block}} text\n:class: {}\n\n{}\n```"
 CARD = """\
 <a href="{page}.html">{picture}<b>{title}</b> <span>{summary}</span> <small>{minutes} minutes</small></a>"""
 
@@ -207,7 +207,7 @@ def chapter(path: Path, package: Path, output: Callable[[Lesson, str], str]) -> 
     text, *marked = MARKER.split(lesson.story.partition("\n")[2])
     page.append(paragraphs(text, path))
     for kind, name, text in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
-        page.append(figure(name, path) if kind == "figure" else WRITTEN.format(output(lesson, name)))
+        page.append(figure(name, path) if kind == "figure" else written(output(lesson, name)))
         page.append(paragraphs(text, path))
     again = f"Run `minichar lessons {lesson.number}` again, and then undo your change."
     page += [
@@ -239,6 +239,11 @@ def chapter(path: Path, package: Path, output: Callable[[Lesson, str], str]) -> 
     for name in used:
         page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
     return "\n\n".join(filter(None, page)) + "\n"
+
+
+def written(text: str) -> str:
+    """Return a text in a block, whose lines are wrapped unless the marks in the next lines belong to them."""
+    return WRITTEN.format("marked" if re.search(r"^[ #]*#$", text, re.MULTILINE) else "written", text)
 
 
 def paragraphs(text: str, path: Path) -> str:
