@@ -150,9 +150,9 @@ if j = target, or ε|f| / h, not a, with target = 1 - tanh²(a), e^(a/2) and Wx 
 
 
 def test_formulas_in_parentheses_with_words_are_typeset(pages):
-    html = pages[0].typeset("A product (for n = 1, it is c(h) = U_hᵀ @ du) and a loss of -log 0.4.\n")
+    html = pages[0].typeset("A product x (for n = 1, it is c(h) = U_hᵀ @ du) and a loss of -log 0.4.\n")
     assert [re.sub(r"<[^>]+>", "", one) for one in re.findall(r"<math>(.*?)</math>", html)] == [
-        *("n=1", "c(h)=Uh⊤du"),
+        *("x", "n=1", "c(h)=Uh⊤du"),
     ]
     assert html.endswith("and a loss of −log 0.4.\n")
 

@@ -251,7 +251,9 @@ def test_slides_contain_the_equations_figures_and_outputs_of_a_lesson(docs_pages
         path.parent.mkdir()
         path.write_text(content)
     monkeypatch.setattr(slides, "DOCS", lesson.parent)
-    found = re.findall("<section>\n(.*?)\n</section>", slides.deck(lesson, name_of), re.DOTALL)
+    deck = slides.deck(lesson, name_of)
+    found = re.findall("<section>\n(.*?)\n</section>", deck, re.DOTALL)
+    assert re.search(r"<main>\n<section>.*</section>\n</main>", deck, re.DOTALL)
     title, equations, drawing, interactive, output, exercise = found
     assert title.startswith("<h1>7. A step</h1><p>forward and ")
     assert "An introduction with `code`" in equations

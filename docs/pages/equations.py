@@ -61,8 +61,9 @@ def formula(match: re.Match[str]) -> str:
         html = "<mtext>"
     if "<mtext>" not in html:
         return html
-    if match[0][0] == "(":  # words in parentheses may contain formulas
-        return "(" + FORMULA.sub(formula, match[0][1:])
+    before, bracket, after = match[0].partition("(")
+    if bracket:  # words in parentheses may contain formulas
+        return f"{FORMULA.sub(formula, before)}({FORMULA.sub(formula, after)}"
     return ALONE.sub(lambda symbol: mathml(symbol[0]), match[0])
 
 
