@@ -18,7 +18,15 @@ def pages(docs_pages):
 
 def plain(mathml):
     """Return MathML in a short form: ``frac(a)(b)``, ``x_(i)`` and ``x^(2)``."""
-    scripts = {"msub": "_", "msup": "^", "msubsup": "_^", "mfrac": "frac", "msqrt": "√", "mroot": "∛"}
+    scripts = {
+        "msub": "_",
+        "msup": "^",
+        "munder": "_",
+        "msubsup": "_^",
+        "mfrac": "frac",
+        "msqrt": "√",
+        "mroot": "∛",
+    }
     pieces = []
     for tag in re.findall(r"<[^>]+>|[^<]+", mathml):
         closing, name = re.match(r"</?", tag), re.sub(r"[</>]| .*", "", tag)
@@ -88,6 +96,11 @@ def test_a_block_becomes_a_table_with_the_backward_pass_under_its_equation(pages
     ]
 
 
+def test_the_next_step_of_a_backward_pass_is_set_apart(pages):
+    html = pages[0].table("    a = b\n        db = da\n        dc = da\n    e = f\n        df = de\n")
+    assert [classes for classes, _ in rows(html)] == ["", "backward", "backward", "apart", "backward"]
+
+
 def test_a_continued_equation_is_aligned_and_not_part_of_the_backward_pass(pages):
     html = pages[0].table("    s = x\n      = y\n        = z\n")
     assert rows(html) == [("", ["s", "=x"]), ("", ["", "=y"]), ("", ["", "=z"])]
@@ -108,11 +121,13 @@ def test_a_table_of_numbers_is_not_aligned_with_the_equations_after_it(pages):
     assert [len(rows(part)) for part in heading.split("</table>")] == [2, 0]
     assert heading.count("<table class=headed>") == heading.count("<table") == 1
     assert "heading" not in pages[0].table("    state   kept\n    gradient   dropped\n")
+    assert "heading" not in pages[0].table("    forward   lesson 5\n    backward   lesson 8\n")
+    assert pages[0].table("    after   next\n    `s`   `e` 2\n").count("heading") == 1
 
 
 def test_code_in_a_comment_is_shown_as_code(pages):
     html = pages[0].table("    a = b    in ``(H, B)`` and `x_t`\n")
-    assert "in <code>(H, B)</code> and <code>x_t</code></td>" in html
+    assert "in <code class=literal>(H, B)</code> and <code class=literal>x_t</code></td>" in html
 
 
 def test_drawings_and_code_are_not_equations(pages):
@@ -128,10 +143,24 @@ if j = target, or ε|f| / h, not a, with target = 1 - tanh²(a), e^(a/2) and Wx 
 """
     found = re.findall(r"<math>(.*?)</math>", pages[0].typeset(text))
     assert [re.sub(r"<[^>]+>", "", one) for one in found] == [
-        *("hprev", "dW", "x", "T(T+1)2", "T", "a=0", "wh(1−h2)&lt;1", "1−y"),
-        *("dLTdhT", "j=target", "ε|f|h", "a", "target=1−tanh2(a)", "ea/2", "Wxonehot(k)"),
+        *("hprev", "dW", "x", "T(T+1)/2", "T", "a=0", "wh(1−h2)&lt;1", "1−y"),
+        *("dLT/dhT", "j=target", "ε|f|/h", "a", "target=1−tanh2(a)", "ea/2", "Wxonehot(k)"),
     ]
     assert pages[0].typeset(text).endswith("from −1 to 1e−2.\n")
+
+
+def test_formulas_in_parentheses_with_words_are_typeset(pages):
+    html = pages[0].typeset("A product x (for n = 1, it is c(h) = U_hᵀ @ du) and a loss of -log 0.4.\n")
+    assert [re.sub(r"<[^>]+>", "", one) for one in re.findall(r"<math>(.*?)</math>", html)] == [
+        *("x", "n=1", "c(h)=Uh⊤du"),
+    ]
+    assert html.endswith("and a loss of −log 0.4.\n")
+
+
+def test_parentheses_around_a_fraction_are_as_high_as_the_fraction(pages):
+    high, low = (pages[1].mathml(formula) for formula in ("(1 / 2) x", "(1 - 2) x"))
+    assert "stretchy" not in high
+    assert low.count('stretchy="false"') == 2
 
 
 def test_no_line_is_broken_between_a_formula_and_its_punctuation(pages):

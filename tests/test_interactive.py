@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[1]
 with patch.object(sys, "path", [str(ROOT / "docs"), *sys.path]):
     PAGES = run_path(str(ROOT / "docs" / "pages" / "interactive.py"))
     STEP = run_path(str(ROOT / "docs" / "pages" / "lstm_step.py"))
+    COURSE = run_path(str(ROOT / "docs" / "pages" / "course.py"), run_name="pages.course")
 CAPTIONS, markup = PAGES["INTERACTIVE"], PAGES["markup"]
 CSS = (ROOT / "docs" / "static" / "interactive.css").read_text(encoding="utf-8")
 PAGE = """<!doctype html><meta charset="utf-8"><title>{name}</title>
@@ -139,7 +140,7 @@ def test_steps_of_one_weight_are_not_rounded_by_the_slider(open_page):
     for _ in range(12):
         page.get_by_role("button").click()
         w -= 0.5 * 2 * (tanh(w * x) - target) * (1 - tanh(w * x) ** 2) * x
-        assert drawn.text_content() == f"{w:.4f}"
+        assert drawn.text_content() == page.locator(".value").text_content() == f"{w:.4f}"
     page.get_by_role("slider").fill("-1")
     assert drawn.text_content() == "−1.0000"
 
@@ -296,6 +297,15 @@ def test_lstm(maths, generator):
     close(call("run", 1.5, -40.0)["c"][1:], tanh(9) * functions.sigmoid(np, 9.0) * f ** np.arange(50))
 
 
+def test_the_power_of_the_forget_gate_can_be_computed_from_the_digits_shown(open_page):
+    page = open_page("lstm")
+    for a_f in (-2, 1, 3.9, 7):
+        page.get_by_role("slider").first.fill(str(a_f))
+        f, power = re.search(r"= ([\d.]+)⁴⁹ = (\S+)", page.locator("output").inner_text()).groups()
+        digits = ".1e" if "e" in power else ".2f"
+        assert float(power.replace("−", "-")) == float(format(float(f) ** 49, digits))
+
+
 def test_gru(maths, generator):
     call = maths("gru")
     u, a, (h_prev, dh) = generator.normal(size=3), generator.normal(size=3), generator.normal(size=2)
@@ -305,6 +315,18 @@ def test_gru(maths, generator):
     du, da, dh_prev = gru.backward(np, dh, cache)
     gradient = call("backward", dh, found["cache"])
     close([*gradient["du"], *gradient["da"], gradient["dh_prev"]], [*du, *da, dh_prev])
+
+
+def test_the_readout_of_the_gru_is_the_whole_gradient_with_respect_to_h_prev(maths, open_page):
+    call, page, h_prev, a = maths("gru"), open_page("gru"), 0.8, (2.0, 1.0)
+    U_h, a_n = call.value("U_h"), call.value("a_n")
+    assert f"U_h is {U_h} in row n and 0 in rows r and z, and a_n is {a_n}." in CAPTIONS["gru"]
+    page.reload()
+    shown = page.locator("#interactive-gru output").inner_text()
+    gradient = gradcheck.complex_step(
+        lambda h: gru.forward(np, (0, 0, U_h * h[0]), (*a, a_n), h[0])[0], np.array([h_prev])
+    )
+    assert re.search(r"\+ [\d.]+ = ([\d.]+)\n", shown)[1] == f"{gradient[0]:.4f}"
 
 
 class Given(Uniform):
@@ -443,6 +465,55 @@ def test_training_in_the_page_is_soon_better_than_bigrams(open_page):
     print(f"300 steps took {found['seconds']:.1f} s")
 
 
+def test_the_largest_learning_rate_breaks_training_with_and_without_clipping(open_page):
+    """Test the caption in lesson 18 with several initial weights."""
+    losses = open_page("train").evaluate("""() => {
+      const { Training } = interactive.maths.train.training;
+      const text = document.getElementById("script-text").textContent.trim();
+      const eta = 10 ** document.querySelector("#interactive-train input[type=range]").max;
+      return [1, 2, 3].flatMap((seed) => [true, false].map((clip) => {
+        const run = new Training(text, { seed });
+        const losses = interactive.range(10, () => run.step({ eta, clip }).loss);
+        return { read: run.read, uniform: Math.log(run.V), mean: interactive.sum(losses) / 10 };
+      }));
+    }""")
+    claim = "the largest η without clipping, and the mean loss of the first 4,000 characters is above 10, "
+    assert claim in COURSE["AGAIN"]["18_it_writes"]
+    for run in losses:
+        assert run["read"] == 4000
+        assert run["mean"] > 10 > 2 * run["uniform"]
+
+
+def test_the_best_run_stays_until_the_text_changes(browser, tmp_path):
+    page = browser.new_page()
+    page.add_init_script(
+        "window.Worker = class { constructor() { window.worker = this; } postMessage() {} };"
+    )
+    page.goto(write_page(tmp_path, "train").as_uri())
+    shown = []
+    for loss in (3, 2, 9):
+        page.evaluate(
+            """(loss) => {
+          const sample = { characters: ["a"], units: [], broken: false, norm: 1 };
+          worker.onmessage({ data: { start: { bigram: 2, uniform: 4 } } });
+          for (let read = 0; read < loss; read++)
+            worker.onmessage({ data: { read, points: [[read, loss]], ...sample } });
+          const label = document.querySelector("#interactive-train svg text.strong");
+          window.bottom = Number(label.getAttribute("y"));
+          document.querySelectorAll("button")[1].click();
+        }""",
+            loss,
+        )
+        assert page.evaluate("bottom") < 200, "the value is in the picture"
+        shown.append(len(page.locator("#interactive-train polyline.faint").get_attribute("points").split()))
+    assert shown == [3, 2, 2]
+    assert "best run" in page.locator("#interactive-train svg").first.text_content()
+    page.locator("#interactive-train textarea").evaluate("area => { area.value = 'a b '.repeat(99); }")
+    page.locator("#interactive-train").get_by_role("button", name="Start again").click()
+    assert page.locator("#interactive-train polyline.faint").count() == 0
+    page.close()
+
+
 def test_the_page_trains_on_a_pasted_text(open_page):
     page = open_page("train")
     figure = page.locator("figure", has=page.locator("#interactive-train"))
@@ -528,8 +599,7 @@ def test_the_equations_of_the_step_are_those_of_the_engine(generator):
     _, *forward = STEP["FORWARD"]
     *backward, _ = STEP["BACKWARD"]
     for equations, _ in (*forward, *backward):
-        code = re.sub(r"tanh²(\(\w+\))", r"tanh\1 ** 2", equations.replace("∘", "*").replace("←", "="))
-        exec(code.replace("do ", "d_o "), values)
+        exec(equations.replace("∘", "*").replace("←", "=").replace("do ", "d_o "), values)
     h, c, cache = lstm.forward(np, a, c_prev)
     da, dc_prev = lstm.backward(np, dh, dc, cache)
     close([values["h"], values["c"], values["dc_prev"]], [h, c, dc_prev])
@@ -553,16 +623,17 @@ NAMES = """() => [...document.querySelectorAll("#interactive-lstm_step svg text:
 def test_the_step_is_built_by_scrolling_and_lit_by_its_equations(open_page):
     page = open_page("lstm_step")
     everything = list(range(1, 15))
-    for n in (3, 1, 7, 9, 5, 14):  # at 1, the whole figure is at the top of the window
-        target = page.locator("#interactive-lstm_step" + (f" li[data-step='{n}']" if n > 1 else ""))
-        target.evaluate("target => target.scrollIntoView()")
+    for n in (3, 1, 7, 9, 5, 14):
+        page.get_by_role("slider").fill(str(n))  # scrolls there
+        page.evaluate("scrollBy(0, -40); new Promise((done) => setTimeout(done, 50))")
+        page.evaluate("scrollBy(0, 40)")
         page.wait_for_function(
             "n => document.querySelector('#interactive-lstm_step .value').textContent === `${n} of 14`", arg=n
         )
         shown = page.evaluate(PARTS)
         assert shown == {"parts": everything[:n], "lit": [n], "equations": everything}
         stay = page.locator("#interactive-lstm_step .stay").bounding_box()
-        assert 8 <= stay["y"] <= 17, "the drawing stays in view"
+        assert 8 <= stay["y"] <= 27, "the drawing stays in view"
         found = page.evaluate(NAMES)
         for (one, left, top, right, bottom), (other, *corner, end, below) in combinations(found, 2):
             apart = right + 4 <= corner[0] or end + 4 <= left or bottom - 3 <= corner[1] or below - 3 <= top

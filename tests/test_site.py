@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
 
 import minichar
 from minichar.cli import COMMANDS, main
-from minichar.cli.course import read_lesson
+from minichar.cli.course import get_lesson, read_lesson
 from minichar.cli.examples import EXAMPLES
 from minichar.cli.options import DescribedArgument
 from minichar.errors import MinicharError
@@ -250,7 +251,9 @@ def test_slides_contain_the_equations_figures_and_outputs_of_a_lesson(docs_pages
         path.parent.mkdir()
         path.write_text(content)
     monkeypatch.setattr(slides, "DOCS", lesson.parent)
-    found = re.findall("<section>\n(.*?)\n</section>", slides.deck(lesson, name_of), re.DOTALL)
+    deck = slides.deck(lesson, name_of)
+    found = re.findall("<section>\n(.*?)\n</section>", deck, re.DOTALL)
+    assert re.search(r"<main>\n<section>.*</section>\n</main>", deck, re.DOTALL)
     title, equations, drawing, interactive, output, exercise = found
     assert title.startswith("<h1>7. A step</h1><p>forward and ")
     assert "An introduction with `code`" in equations
@@ -411,6 +414,27 @@ def test_the_numbers_in_a_drawing_are_those_in_its_lesson(figures, tmp_path, mon
     (lesson,) = [read_lesson(path) for path in LESSONS if "through_time" in path.stem]
     assert len(numbers) > 10
     assert {*numbers} <= {*re.findall(r"[\d.]*\d", lesson.story)}
+
+
+@pytest.mark.parametrize(("name", "lesson"), [("overfitting", "18"), ("vanishing", "12")])
+def test_a_drawing_plots_the_table_in_its_lesson(figures, name, lesson):
+    ax = pytest.importorskip("matplotlib.figure").Figure().subplots()
+    importlib.import_module(f"figures.{name}").__dict__[name](ax)
+    table = re.findall(r"^ {4}(\S.*?) {2,}(\d\.\d.*)$", get_lesson(lesson).story, re.MULTILINE)
+    lines = {line.get_label(): line for line in ax.lines}
+    if name == "vanishing":
+        rows = {label: row.split() for label, row in table if "e" in row}
+        found = {label: line.get_ydata()[[1, 10, 50, 100]] for label, line in lines.items()}
+    else:
+        epochs = {epoch: row.split() for epoch, row in table if epoch.isdigit()}
+        rows = dict(zip(("training", "new text"), zip(*epochs.values(), strict=True), strict=True))
+        found = {label: lines[label].get_ydata() for label in rows}
+        assert [*lines["training"].get_xdata()] == [*map(int, epochs)]
+        assert len(ax.texts) == 2
+        assert all(text.get_text().split()[-1] in get_lesson(lesson).story for text in ax.texts)
+    assert {*rows} == {*found}
+    for label, row in rows.items():
+        np.testing.assert_allclose(found[label], [*map(float, row)], rtol=0.06)
 
 
 def test_a_directive_in_a_comment_is_shown_on_the_site(docs_pages):

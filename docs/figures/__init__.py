@@ -21,7 +21,7 @@ def draw_if_stale() -> None:
     """Draw every figure if any is older than the code or data that it shows, or if no figures exist."""
     sources = [*FOLDER.glob("*.py"), *(PACKAGE / "engine").glob("*.py"), PACKAGE / "training" / "choose.py"]
     sources += (FOLDER.parent / "measured").rglob("*.csv")
-    sources += (PACKAGE.parent / "tests" / "lessons").glob("test_18_*.py")  # one figure shows its losses
+    sources += (PACKAGE.parent / "tests" / "lessons").glob("test_1[28]_*.py")  # figures plot their numbers
     drawn = [path.stat().st_mtime for path in FOLDER.glob("*.svg")]
     if not drawn or min(drawn) < max(path.stat().st_mtime for path in sources):
         draw_all()

@@ -58,7 +58,7 @@ def bracket(cell: Axes, gates: Axes, gradient: Axes) -> None:
     gates.set(ylabel="gate", ylim=(0, 1.05))
     gradient.set(ylabel="relative dc", ylim=(0, 1.05))
     gates.legend(fontsize=10, loc="center")
-    gradient.set_xticks(places, text[start:stop], fontsize=9)
+    gradient.set_xticks(places, text[start:stop], fontsize=11)
     for ax in (cell, gates, gradient):
         ax.tick_params(axis="x", length=0)
         ax.axvspan(opening, closing, color=INK, alpha=0.08, lw=0)

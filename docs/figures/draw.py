@@ -76,7 +76,7 @@ def save(draw: Drawing, size: tuple[float, float], grid: tuple[int, int]) -> Non
 def lowered(text: str) -> str:
     """Set subscripts, such as ``prev`` in ``h_prev``, below the baseline in a smaller font."""
     parts = r'<tspan dy="0.3em" font-size="75%">\1</tspan><tspan dy="-0.225em">\2</tspan>'
-    return re.sub("_([a-z]+)([^<_]*)", parts, text)
+    return re.sub("_([A-Za-z]+)([^<_]*)", parts, text)
 
 
 def powers(axis: Axis) -> None:

@@ -1,4 +1,4 @@
-"""Two layers unrolled over four characters, with array shapes."""
+"""Networks unrolled over time: one unit, and two layers with array shapes."""
 
 from itertools import pairwise
 
@@ -37,3 +37,20 @@ def unrolled(ax: Axes) -> None:
     ):
         ax.text(0.1, y, words, va="center", fontsize=10)
     ax.text(10.4, 0.2, "T = 4 steps →", ha="right", fontsize=10)
+
+
+@drawing(4.4, 2.6)
+def unrolled_unit(ax: Axes) -> None:
+    """Draw the states of one unit, with the input and the loss of each step."""
+    canvas(ax, 10, 5.6)
+    states, places = 2.8, (1.0, 3.1, 5.2, 9.0)
+    for x, step in zip(places, ("₀", "₁", "₂", "_T"), strict=True):
+        box(ax, x, states, f"h{step}", GREEN, w=1.2)
+        if x > places[0]:
+            ax.text(x, 5.2, f"x{step}", ha="center", va="center_baseline")
+            arrow(ax, (x, 4.8), (x, states + 0.45), BLUE)
+            arrow(ax, (x, states - 0.45), (x, 0.8), BLUE)
+            ax.text(x, 0.3, f"L{step}", ha="center", va="center_baseline")
+    for left, right in ((1.65, 2.45), (3.75, 4.55), (5.85, 6.65), (7.55, 8.35)):
+        arrow(ax, (left, states), (right, states), GREEN)
+    ax.text(7.1, states, "…", ha="center", va="center_baseline")

@@ -37,12 +37,12 @@ interactive.show("complex_step", { f, slope, complexStep, central, error }, (fig
     // The error of a correctly rounded result is 0, whose logarithm is not finite.
     const height = (method, exponent) => Y(clamp(Math.log10(error(method(10 ** exponent))), -16, 0));
     const curve = (method) => range(301, (k) => [X(k / 10 - 30), height(method, k / 10 - 30)]);
-    pen.line(curve(central), "faint");
-    pen.line(curve(complexStep), "backward");
-    pen.text(X(-29), Y(0) + 16, "central difference", "small faint start");
-    pen.text(X(-29), Y(-14.4), "complex step", "small backward start");
-    pen.dot(X(log.value), height(central, log.value), "faint");
-    pen.dot(X(log.value), height(complexStep, log.value), "backward");
+    pen.line(curve(central), "another");
+    pen.line(curve(complexStep), "other");
+    pen.text(X(-29), Y(0) + 16, "central difference", "small another start");
+    pen.text(X(-29), Y(-14.4), "complex step", "small other start");
+    pen.dot(X(log.value), height(central, log.value), "another");
+    pen.dot(X(log.value), height(complexStep, log.value), "other");
 
     const h = 10 ** log.value;
     const [re, im] = f([w, h]);
@@ -54,7 +54,7 @@ interactive.show("complex_step", { f, slope, complexStep, central, error }, (fig
     ];
     rows.forEach(([name, digits], k) => {
       pen.text(126, 262 + 16 * k, name, "small end");
-      pen.text(136, 262 + 16 * k, digits, `mono start ${k < 2 ? "forward" : k < 3 ? "backward" : ""}`);
+      pen.text(136, 262 + 16 * k, digits, `mono start ${k < 2 ? "forward" : k < 3 ? "other" : ""}`);
     });
   });
 
@@ -62,8 +62,8 @@ interactive.show("complex_step", { f, slope, complexStep, central, error }, (fig
   figure.readout(() => {
     const h = 10 ** log.value;
     return [
-      { words: `error of the complex step: ${power(error(complexStep(h)))}`, style: "backward" },
-      `error of the central difference: ${power(error(central(h)))}`,
+      { words: `error of the complex step: ${power(error(complexStep(h)))}`, style: "other" },
+      { words: `error of the central difference: ${power(error(central(h)))}`, style: "another" },
     ];
   });
 });

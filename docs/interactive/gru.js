@@ -1,7 +1,7 @@
 // Lesson 12: one step of a GRU unit with the reset gate applied after the matrix product.
 
 const { fixed, sigmoid } = interactive;
-const [U_n, a_n] = [1.5, -1]; // the candidate's recurrent weight, and its input
+const [U_h, a_n] = [1.5, -1]; // of the candidate; the gates do not read h_prev
 
 function forward([u_r, u_z, u_n], [a_r, a_z, a_n], h_prev) {
   const [r, z] = [sigmoid(a_r + u_r), sigmoid(a_z + u_z)];
@@ -18,10 +18,10 @@ function backward(dh, { r, z, n, u_n, h_prev }) {
   return { du: [da_r, da_z, du_n], da: [da_r, da_z, da_n], dh_prev, dn, dz };
 }
 
-interactive.show("gru", { forward, backward }, (figure) => {
+interactive.show("gru", { forward, backward, U_h, a_n }, (figure) => {
   const show = fixed(2);
   const step = () => {
-    const { h, cache } = forward([0, 0, U_n * h_prev.value], [a_r.value, a_z.value, a_n], h_prev.value);
+    const { h, cache } = forward([0, 0, U_h * h_prev.value], [a_r.value, a_z.value, a_n], h_prev.value);
     return { h, ...cache, gradients: backward(1, cache) };
   };
 
@@ -58,9 +58,9 @@ interactive.show("gru", { forward, backward }, (figure) => {
   const h_prev = figure.slider("h_prev", { min: -1, max: 1, step: 0.02, value: 0.8 });
   figure.readout(() => {
     const { gradients } = step();
-    const through = U_n * gradients.du[2];
+    const terms = [gradients.dh_prev, U_h * gradients.du[2]];
     return [
-      `dh_prev = dh ∘ z + U_n du_n = ${show(gradients.dh_prev)} + ${show(through)}`,
+      `dh_prev = dh ∘ z + ${U_h} du_n = ${terms.map(fixed(4)).join(" + ")} = ${fixed(4)(terms[0] + terms[1])}`,
       `dz = dh ∘ (h_prev − n) = ${show(gradients.dz)}`,
     ].map((words) => ({ words, style: "backward" }));
   });

@@ -64,7 +64,7 @@ interactive.show("lstm", { forward, backward, run }, (figure) => {
     const { dc } = run(a_f.value, a_i.value);
     return [
       {
-        words: `dc_1 = dc_50 · f⁴⁹ = ${fixed(3)(sigmoid(a_f.value))}⁴⁹ = ${compact(dc[1])}`,
+        words: `dc_1 = dc_50 · f⁴⁹ = ${fixed(6)(sigmoid(a_f.value))}⁴⁹ = ${compact(dc[1])}`,
         style: "backward",
       },
     ];

@@ -1,6 +1,6 @@
 // Lesson 11: one LSTM step, built equation by equation as the reader scrolls, and then run backwards.
 
-const { append, fixed } = interactive;
+const { append, fixed, clamp } = interactive;
 
 interactive.show("lstm_step", {}, (figure) => {
   const host = document.getElementById("interactive-lstm_step");
@@ -29,18 +29,25 @@ interactive.show("lstm_step", {}, (figure) => {
       element.classList.toggle("current", numberOf(element) === (lit ?? step.value));
   });
 
-  // Return the y-coordinate of a line in the window: the middle of the first equation when the figure is at the top.
-  // The equation that crosses it becomes the current one.
+  const middle = (item) => item.getBoundingClientRect().top - host.getBoundingClientRect().top + item.clientHeight / 2;
+
+  // The equation that crosses a line in the window becomes the current one. While the drawing stays beside the
+  // equations, the line moves from the middle of the first to where the last one is when the drawing leaves.
+  // Return how far the figure has been scrolled, the slope of this movement, and the y-coordinate of the line.
   function line() {
-    const below = items[0].getBoundingClientRect().top - host.getBoundingClientRect().top;
-    return parseFloat(getComputedStyle(stay).top) + below + items[0].clientHeight / 2;
+    const [top, padding] = [parseFloat(getComputedStyle(stay).top), parseFloat(getComputedStyle(host).paddingTop)];
+    const length = host.clientHeight - 2 * padding - stay.offsetHeight;
+    const slope = Math.max((middle(items.at(-1)) - middle(items[0])) / length - 1, 0);
+    const scrolled = top - host.getBoundingClientRect().top;
+    return { scrolled, slope, y: top + middle(items[0]) + slope * clamp(scrolled, 0, length) };
   }
 
   // Go to a step, and scroll its equation to the line.
   function move(n) {
     const item = items[Math.min(Math.max(n, 1), last) - 1];
     step.value = numberOf(item);
-    scrollBy(0, item.getBoundingClientRect().top + item.clientHeight / 2 - line());
+    const { scrolled, slope } = line();
+    scrollBy(0, (middle(item) - middle(items[0])) / (1 + slope) - scrolled);
   }
 
   function light(n) {
@@ -66,7 +73,8 @@ interactive.show("lstm_step", {}, (figure) => {
   }
   let crossed = 1;
   addEventListener("scroll", () => {
-    const above = items.filter((item) => item.getBoundingClientRect().top <= line());
+    const { y } = line();
+    const above = items.filter((item) => item.getBoundingClientRect().top <= y);
     const n = Math.max(above.length, 1);
     if (n === crossed) return;
     step.value = crossed = n;

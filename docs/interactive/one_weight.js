@@ -71,7 +71,7 @@ interactive.show("one_weight", { forward, backward }, (figure) => {
     pen.dot(X(w), Y(loss), "backward");
   });
 
-  const slider = figure.slider("w", { min: -2, max: 2, step: 0.001, value: w });
+  const slider = figure.slider("w", { min: -2, max: 2, step: 0.001, value: w, show: () => show(w) });
   slider.element.addEventListener("input", () => (w = slider.value));
   const step = () => (slider.value = w -= eta * backward(w).dw);
   figure.buttons({ [`Take a step: w ← w − ${eta} dw`]: step });

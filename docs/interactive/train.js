@@ -9,11 +9,12 @@ interactive.show("train", { network, training }, (figure) => {
   const worker = new Worker(URL.createObjectURL(new Blob(scripts, { type: "text/javascript" })));
   let report = { read: 0, norm: 0, characters: [], units: [] };
   let [lines, points, running, note] = [null, [], false, ""];
-  let previous = []; // the points of the run before
+  let best = []; // the points of the run that ended with the lowest loss
+  let trainedOn = "";
   let started = [0, 0]; // when training last started, and the seconds before
 
   figure.picture(360, 200, (pen) => {
-    const to = 2 ** Math.ceil(Math.log2(Math.max(report.read, previous.at(-1)?.[0] ?? 0, 5e4) / 5e4)) * 5e4;
+    const to = 2 ** Math.ceil(Math.log2(Math.max(report.read, best.at(-1)?.[0] ?? 0, 5e4) / 5e4)) * 5e4;
     const thousands = (value) => `${value / 1e3}k`;
     const top = Math.ceil(lines?.uniform ?? 4);
     const frame = [30, 22, 340, 160];
@@ -24,12 +25,16 @@ interactive.show("train", { network, training }, (figure) => {
       pen.segment(X(0), Y(loss), X(to), Y(loss), "faint dotted");
       pen.text(338, Y(loss) - 4, `${name} ${fixed(2)(loss)}`, "small faint end");
     }
-    const curve = (points, style) =>
-      pen.within(frame).line(points.map(([read, loss]) => [X(read), Y(Math.min(loss, 99))]), style);
-    curve(previous, "faint");
+    const inFrame = ([read, loss]) => [X(read), Y(Math.min(loss, top))];
+    if (best.length) {
+      pen.line(best.map(inFrame), "faint");
+      const [right, bottom] = inFrame(best.at(-1));
+      pen.text(right, bottom + 14, "best run", "small faint end");
+    }
     if (!points.length) return;
-    curve(points, "forward thick");
-    pen.text(Math.min(X(report.read) + 4, 316), Y(points.at(-1)[1]) + 16, fixed(2)(points.at(-1)[1]), "forward start strong");
+    pen.line(points.map(inFrame), "forward thick");
+    const [right, bottom] = inFrame(points.at(-1));
+    pen.text(Math.min(right + 4, 310), bottom + 16, fixed(2)(points.at(-1)[1]), "forward start strong");
   }, "The loss while training, with the losses of bigrams and of the uniform baseline");
 
   const sample = append(figure.pictures, "div", { class: "sample", role: "group", "aria-label": "Sample" });
@@ -87,7 +92,10 @@ interactive.show("train", { network, training }, (figure) => {
     const enough = Array.from(text).length >= LEAST;
     note = enough ? "" : `Paste at least ${LEAST} characters.`;
     if (!enough) return;
-    if (points.length) previous = points;
+    const final = (points) => points.at(-1)?.[1] ?? Infinity;
+    if (final(points) < final(best)) best = points;
+    if (text !== trainedOn) best = []; // losses on different texts cannot be compared
+    trainedOn = text;
     [points, started, running] = [[], [0, 0], false];
     run(now, { text });
   }

@@ -53,11 +53,13 @@ DRAWINGS = {
     "rnn_backward": "Its backward pass. dh is the sum of two gradients, and `dW = da @ [h_prev; x; 1]ᵀ`.",
     "unrolled": "Two layers, unrolled over four characters: h⁽²⁾₃ is the state of layer 2 at step 3. Each "
     "state is passed to the next step and to the layer above, so in the backward pass, its gradient is a sum "
-    "of two.",
+    "of two. The shapes are those of B sequences and V characters (lessons 5 and 6).",
+    "unrolled_unit": "One unit, unrolled over T steps.",
     "through_time": "The worked example: backpropagation through three steps of one unit.",
     "truncation": "States cross chunk boundaries; gradients do not.",
     "factors": "A gradient multiplied by the same factor at every step.",
-    "vanishing": "Measured gradients with respect to earlier inputs, in untrained networks.",
+    "vanishing": "The networks of the table above, at every step. The curves of the GRU and of the LSTM with "
+    "a forget bias of 0 almost coincide.",
     "bracket": "One unit of a trained LSTM, from an opening bracket to the closing bracket. The last "
     "row shows the gradient along the cell state, relative to its value before the closing bracket.",
     "scale": "Random layers of 128 units, one above the other: small weights silence them, and large ones "
@@ -67,8 +69,8 @@ DRAWINGS = {
     "dropout_mask": "Dropout with p = 0.5. The output of a dropped unit is 0, and so is its gradient.",
     "sampled_input": "Forward values and backward gradients. No gradient passes through the choice of k.",
     "temperature": "Three characters with logits 2, 1 and 0.",
-    "overfitting": "The network of the table above: 48 units, trained on 4,500 characters. The dot marks its "
-    "lowest loss on new text, and the dotted lines the losses of the two tables of counts.",
+    "overfitting": "The losses in the table above. The large dot marks the lowest loss on new text, and the "
+    "dotted lines the losses of the two tables of counts.",
     "ravine": "25 steps of each method. The negative gradient −g points across the ravine.",
 }
 """Captions of the drawings in ``docs/figures``."""
@@ -77,10 +79,11 @@ AGAIN = {
     "18_it_writes": "The LSTM of lesson 0's figure: with 64 units, it is between the two networks below, and "
     "its text is different, so compare its loss only with the dotted lines. Its settings are those of "
     "lesson 1 (the learning rate), lesson 8 (gradients through time), lesson 10 (clipping), lesson 11 (the "
-    "forget bias) and lesson 17 (temperature). Try to break it: start again at η = 0.1 without clipping, and "
-    "‖g‖ and the first losses are higher than with the initial settings, whose curve stays, in grey. Start "
-    "again without the gradients through time, and after some 60,000 characters, the loss falls more slowly. "
-    "Look for a unit that marks words or sentences.",
+    "forget bias) and lesson 17 (temperature). The curve of the best run stays, in grey. Try to break it: "
+    "start again at the largest η without clipping, and the mean loss of the first 4,000 characters is above "
+    "10, more than twice the uniform model's. Clipping does not prevent this, because RMSprop (lesson 16) "
+    "divides each gradient by its recent size. Start again without the gradients through time, and after "
+    "some 60,000 characters, the loss falls more slowly. Look for a unit that marks words or sentences.",
 }
 """Captions of interactive figures that an earlier chapter has already shown, keyed by the chapter."""
 
@@ -126,7 +129,7 @@ There is also a page [for lecturers](lecturers.md).
 lecturers
 ```
 """
-WRITTEN = "```{{code-block}} text\n:class: written\n\n{}\n```"
+WRITTEN = "```{{code-block}} text\n:class: {}\n\n{}\n```"
 CARD = """\
 <a href="{page}.html">{picture}<b>{title}</b> <span>{summary}</span> <small>{minutes} minutes</small></a>"""
 
@@ -204,7 +207,7 @@ def chapter(path: Path, package: Path, output: Callable[[Lesson, str], str]) -> 
     text, *marked = MARKER.split(lesson.story.partition("\n")[2])
     page.append(paragraphs(text, path))
     for kind, name, text in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
-        page.append(figure(name, path) if kind == "figure" else WRITTEN.format(output(lesson, name)))
+        page.append(figure(name, path) if kind == "figure" else written(output(lesson, name)))
         page.append(paragraphs(text, path))
     again = f"Run `minichar lessons {lesson.number}` again, and then undo your change."
     page += [
@@ -236,6 +239,11 @@ def chapter(path: Path, package: Path, output: Callable[[Lesson, str], str]) -> 
     for name in used:
         page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
     return "\n\n".join(filter(None, page)) + "\n"
+
+
+def written(text: str) -> str:
+    """Return a text in a block, whose lines are wrapped unless the marks in the next lines belong to them."""
+    return WRITTEN.format("marked" if re.search(r"^[ #]*#$", text, re.MULTILINE) else "written", text)
 
 
 def paragraphs(text: str, path: Path) -> str:

@@ -16,7 +16,7 @@ DISPLAY = ' displaystyle="true"'
 DRAWING = re.compile(r"[│▼▶─]|^[\s\d.e+*-]*\*", re.MULTILINE)
 BLOCK = re.compile(r"(?:^ {4}.*\n(?:\n(?= {4}))?)+", re.MULTILINE)
 VALUE = re.compile(r"-?\d[\d.e+-]*")
-MINUS = re.compile(r"(?<![\w-])-(?=\d)|(?<=\de)-(?=\d)")
+MINUS = re.compile(r"(?<![\w-])-(?=\d|log\b)|(?<=\de)-(?=\d)")
 PUNCTUATED = re.compile(r"[(\[]*<math>(?:(?!</math>).)*</math>[\])]*[.,;:?]?")
 CODE = re.compile(r"`+([^`]+)`+")
 LITERAL = re.compile(r"(`+[^`]*`+|\*[^*]+\*)")
@@ -56,10 +56,15 @@ def formula(match: re.Match[str]) -> str:
     if LONE.fullmatch(match[0]):
         return match[0]
     try:
-        html = mathml(match[0])
+        html = mathml(match[0], flat=True)  # a fraction would be too small to read
     except ValueError:
         html = "<mtext>"
-    return ALONE.sub(lambda symbol: mathml(symbol[0]), match[0]) if "<mtext>" in html else html
+    if "<mtext>" not in html:
+        return html
+    before, bracket, after = match[0].partition("(")
+    if bracket:  # words in parentheses may contain formulas
+        return f"{FORMULA.sub(formula, before)}({FORMULA.sub(formula, after)}"
+    return ALONE.sub(lambda symbol: mathml(symbol[0]), match[0])
 
 
 def table(block: str) -> str | None:
@@ -93,10 +98,15 @@ def table_html(lines: list[str]) -> str:
     width = max(len(columns(line)) for line in lines)
     numbers = not any(is_equation(cell) for line in lines for cell in columns(line)) and len(lines) > 1
     headed = not numbers and width > 1 and not any(map(is_equation, columns(lines[0])))
-    heading = numbers and any(VALUE.fullmatch(cell) for line in lines[1:] for cell in columns(line))
+    counts = not re.search(r"\d", lines[0]) and bool(re.search(r"\d", "".join(lines)))
+    heading = numbers and (
+        counts or any(VALUE.fullmatch(cell) for line in lines[1:] for cell in columns(line))
+    )
     html = []
     for i, line in enumerate(lines):
-        classes = ["backward"] * bool(INDENTED.match(line)) + ["apart"] * (i > 0 and not lines[i - 1])
+        backward = bool(INDENTED.match(line))
+        apart = i > 0 and (not lines[i - 1] or (not backward and bool(INDENTED.match(lines[i - 1]))))
+        classes = ["backward"] * backward + ["apart"] * apart
         classes += ["heading"] * (heading and i == 0)
         for cells in separate(columns(line)):
             html.append(f'<tr class="{" ".join(classes)}">{table_row(cells, width)}</tr>\n')
@@ -162,6 +172,6 @@ def table_row(cells: list[str], width: int) -> str:
             html += f"<td colspan={span}>{mathml(cell, DISPLAY)}</td>"
         else:
             text = mathml(cell) if len(cell) == 1 and cell.isalpha() else prose(escape(cell))
-            text = CODE.sub(r"<code>\1</code>", text)  # Markdown inside HTML is not processed
+            text = CODE.sub(r"<code class=literal>\1</code>", text)  # Markdown inside HTML is not processed
             html += f"<td class=comment colspan={span}>{text}</td>"
     return html

@@ -53,11 +53,12 @@ INTERACTIVE = {
     "meet. Values are blue, states are green, and gradients are orange.",
     "lstm": "The first step writes 1 to the cell state, whatever a_i is. Drag a_f: the forget gate "
     "determines how much of this value remains after 50 steps, and how much of the gradient of c_50 reaches "
-    "the first step. Then open the input gate with a_i: later steps write made-up values between "
-    "-1 and 1 to the cell state, but the gradient stays the same.",
+    "the first step. Then open the input gate with a_i: later steps add i g to the cell state, with made-up "
+    "candidates g between -1 and 1, but the gradient stays the same.",
     "gru": "Drag a_z. The update gate interpolates between n and h_prev to give h, and it splits the "
     "gradient in the same proportion. Drag a_r to the left: the reset gate closes, and the candidate no "
-    "longer depends on h_prev.",
+    "longer depends on h_prev. Here, only the candidate reads h_prev: U_h is 1.5 in row n and 0 in rows r "
+    "and z, and a_n is -1.",
     "dropout": "Draw several masks. Where the mask is 0, y and dh are both 0. Elsewhere, both are scaled by "
     "the same factor. The dots show the mean of y over all masks so far, which approaches h.",
     "scheduled_sampling": "Each dot is a random number. If it is below the ratio, the network reads the "

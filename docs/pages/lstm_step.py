@@ -8,6 +8,7 @@ import re
 from html import escape
 from math import atan2, cos, sin
 
+from pages.equations import prose
 from pages.maths import mathml
 
 Point = tuple[float, float]
@@ -24,7 +25,7 @@ FORWARD = (
 BACKWARD = (
     ("do = dh ∘ tanh(c)", "Back through the last line first: the other factor is tanh(c)."),
     (
-        "dc ← dc + dh ∘ o ∘ (1 - tanh²(c))",
+        "dc ← dc + dh ∘ o ∘ (1 - tanh(c) ∘ tanh(c))",
         "c has two uses, so its gradient is a sum. The dc on the right is from the next step.",
     ),
     (
@@ -90,13 +91,14 @@ class Drawing:
 
     def dot(self, step: int, x: float, y: float, sign: str) -> None:
         """Draw an operation as a circle around its sign."""
-        self.add(step, f'<circle class="box" cx="{x:g}" cy="{y:g}" r="9"/>')
-        self.text(step, x, y + 4, sign)
+        style = "sum" if sign == "+" else ""
+        self.add(step, f'<circle class="box {style}" cx="{x:g}" cy="{y:g}" r="9"/>')
+        self.text(step, x, y + 4, sign, style)
 
     def svg(self) -> str:
         """Return the SVG element."""
         groups = "".join(f'<g data-step="{step}">{svg}</g>' for step, svg in sorted(self.parts.items()))
-        return f'<svg viewBox="0 20 410 292" role="img" aria-label="{escape(self.label)}">{groups}</svg>'
+        return f'<svg viewBox="-8 20 420 292" role="img" aria-label="{escape(self.label)}">{groups}</svg>'
 
 
 def forward() -> str:
@@ -105,7 +107,7 @@ def forward() -> str:
         "The forward pass of an LSTM step: four gates from one matrix product, and the cell state above"
     )
     wire, box, dot, text = drawing.wire, drawing.box, drawing.dot, drawing.text
-    text(1, 4, MATRIX + 4, "h_prev", "state start")
+    text(1, -7, MATRIX + 4, "h_prev", "state start")
     wire(1, "state", (LEFT, MATRIX), (50, MATRIX))
     text(1, SUM, 306, "x", "forward")
     wire(1, "forward", (SUM, 292), (SUM, MATRIX + 13))
@@ -127,7 +129,7 @@ def forward() -> str:
     wire(6, "forward", (i, PRODUCT), (SUM - 10, PRODUCT))
     wire(6, "forward", (g, PRODUCT), (SUM + 10, PRODUCT))
     wire(6, "forward", (SUM, PRODUCT - 9), (SUM, STATE + 10))
-    text(6, 4, STATE + 4, "c_prev", "state start")
+    text(6, -7, STATE + 4, "c_prev", "state start")
     wire(6, "state", (LEFT, STATE), (f - 10, STATE))
     wire(6, "state", (f + 9, STATE), (SUM - 10, STATE))
     wire(6, "state", (SUM + 9, STATE), (RIGHT, STATE))
@@ -171,7 +173,7 @@ def backward() -> str:
     wire(10, style, (f - 9, STATE), (LEFT, STATE))
     wire(10, style, (f, STATE + 9), (f, GATE - 13))
     dot(10, f, STATE, "∘")
-    text(10, 0, STATE - 12, "dc_prev", f"{style} start")
+    text(10, -7, STATE - 12, "dc_prev", f"{style} start")
     text(10, f - 4, GATE - 20, "df", f"{style} end")
     wire(11, style, (SUM, STATE), (SUM, PRODUCT - 10))
     drawing.cross(11, f, PRODUCT)
@@ -188,7 +190,7 @@ def backward() -> str:
         text(step, x - 4, GATE + 32, f"da_{gate}", f"{small} end")
     box(14, SUM, MATRIX, "Wᵀ @ da", width=250)
     wire(14, style, (50, MATRIX), (LEFT, MATRIX))
-    text(14, 0, MATRIX + 20, "dh_prev", f"{style} start")
+    text(14, -7, MATRIX + 20, "dh_prev", f"{style} start")
     wire(14, style, (SUM, MATRIX + 12), (SUM, 290))
     text(14, SUM - 10, 306, "dx", f"{style} end")
     return drawing.svg()
@@ -200,7 +202,7 @@ def equations(rows: tuple[tuple[str, str], ...], first: int, style: str) -> str:
     for step, (equation, remark) in enumerate(rows, first):
         lines = "<br>".join(mathml(line) for line in equation.split(" ; "))
         items.append(
-            f'<li data-step="{step}"><span class="{style}">{lines}</span> <small>{remark}</small></li>'
+            f'<li data-step="{step}"><span class="{style}">{lines}</span> <small>{prose(remark)}</small></li>'
         )
     return f'<ol start="{first}">{"".join(items)}</ol>'
 

@@ -11,6 +11,8 @@ import re
 
 FUNCTIONS = ("tanh", "exp", "log", "min", "max", "softmax", "onehot", "mean", "var", "Im")
 NAMES = {*FUNCTIONS, "logits", "loss", "mask", "limit", "target", "error", "prev", "rh", "Wn", "Wx"}
+PAIRS = ("rh", "Wn", "Wx")
+"""Names in `NAMES` that are set like single letters, in italics."""
 SHORT_WORDS = ("as", "at", "by", "if", "in", "is", "of", "on", "or", "so", "to")
 SHOWN = {"-": "−", "~": "∼", "<": "&lt;", ">": "&gt;"}
 RAISED = dict(
@@ -30,9 +32,13 @@ TOKEN = re.compile(
 )
 
 
-def mathml(line: str, attributes: str = "") -> str:
-    """Return a formula as a ``math`` element. Raise `ValueError` if the formula cannot be parsed."""
+def mathml(line: str, attributes: str = "", flat: bool = False) -> str:
+    """Return a formula as a ``math`` element, with slashes instead of fractions if `flat`.
+
+    Raise `ValueError` if the formula cannot be parsed.
+    """
     parser = Parser(line)
+    parser.flat = flat
     inside = parser.expression()
     if parser.tokens:
         raise ValueError(f"unexpected {parser.text!r} in {line!r}")
@@ -75,6 +81,7 @@ class Parser:
             if self.kind == "operator" or (self.flat and self.text == "/") or self.is_condition():
                 form = ' form="infix"' if self.text == "~" else ""  # ~ is infix even at the start of a cell
                 form = ' form="prefix"' if self.text == "-" and term == len(pieces) else form
+                form = ' lspace="0" rspace="0"' if self.text == "/" else form
                 sign = self.take()
                 pieces.append(f"<mo{form}>{SHOWN.get(sign, sign)}</mo>")
                 term = len(pieces)
@@ -153,15 +160,15 @@ class Parser:
             elif text == "_":
                 below = bare([self.symbol()])
             else:
-                self.flat = True
+                self.flat, outer = True, self.flat
                 above = bare([self.symbol()])
-                self.flat = False
+                self.flat = outer
         if base == "<mi>tanh</mi>" and below:  # `tanh_c` is the code's name for tanh(c)
             base, below = row([base, group("(", below)]), ""
         if below and above:
             base = f"<msubsup>{base}{below}{above}</msubsup>"
         elif below or above:
-            tag = "msub" if below else "msup"
+            tag = "munder" if base == "<mo>∑</mo>" else "msub" if below else "msup"
             base = f"<{tag}>{base}{below or above}</{tag}>"
         return row([base, primes]) if primes else base
 
@@ -170,11 +177,11 @@ def name(text: str) -> str:
     """Return the MathML for a name, a word, or a product of letters."""
     if text == "Σ":
         return "<mo>∑</mo>"
-    if text in NAMES:
+    if text in NAMES and text not in PAIRS:
         return f"<mi>{text}</mi>"
     if text[0] == "d" and text[1:] in NAMES:
-        return f"<mrow><mi>d</mi><mi>{text[1:]}</mi></mrow>"
-    if is_word(text):
+        return f"<mrow><mi>d</mi>{name(text[1:])}</mrow>"
+    if is_word(text) and text not in PAIRS:
         return f"<mtext>{text}</mtext>"
     return row([f"<mi>{letter}</mi>" for letter in text])
 
@@ -189,7 +196,8 @@ def group(opening: str, inside: str) -> str:
     """Return the MathML for a group in brackets. Braces are not shown."""
     if opening == "{":
         return f"<mrow>{inside}</mrow>"
-    brackets = [f'<mo stretchy="false">{sign}</mo>' for sign in (opening, CLOSING[opening])]
+    stretchy = "" if "<mfrac" in inside else ' stretchy="false"'
+    brackets = [f"<mo{stretchy}>{sign}</mo>" for sign in (opening, CLOSING[opening])]
     return f"<mrow>{brackets[0]}{inside}{brackets[1]}</mrow>"
 
 

@@ -37,7 +37,9 @@ section > svg {{ width: min(50rem, 100%); height: auto; max-height: 75vh; }}
 h1 {{ font-size: 3rem; margin: 0; }}
 pre {{ white-space: pre-wrap; }}
 </style>
+<main>
 {slides}
+</main>
 </html>
 """
 SENTENCE = re.compile(r"(?<=[.?!]) +(?=[A-Z*])")

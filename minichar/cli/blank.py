@@ -49,11 +49,10 @@ def write_blank(lesson: Lesson, path: Path) -> None:
     """Write the functions to fill in, and what they need from the lesson."""
     names, known = functions(lesson), definitions(lesson.path)
     source = lesson.path.read_text(encoding="utf-8")
+    body = ast.parse(source).body
     found: dict[str, ast.stmt] = {}  # every name that the lesson defines, and its definition
     head, parts = [], []
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            head.append(ast.unparse(node))
+    for node in body:
         found |= dict.fromkeys(defined(node), node)
     wanted, needed = [name for name in names if name in found], set[ast.stmt]()
     while wanted:  # what the functions use, directly or not
@@ -61,22 +60,33 @@ def write_blank(lesson: Lesson, path: Path) -> None:
         if name in found and found[name] not in needed:
             needed.add(found[name])
             wanted += uses(found[name], known[name])
+    read = {name.id for node in needed for name in ast.walk(node) if isinstance(name, ast.Name)}
+    read = {"np", *read} - {name.partition(".")[0] for name in names}  # without the functions to write
+    for node in body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            node.names = [alias for alias in node.names if (alias.asname or alias.name) in read]
+            head += [ast.unparse(node)] if node.names else []
     lines = source.splitlines()
+    own: dict[str, str] = {}  # the names of the engine's functions in docstrings, and their names in the file
     for name in names:
-        if "." in name:
+        module, _, attribute = name.rpartition(".")
+        if module:
             (function,) = ast.parse(inspect.getsource(original(known, name))).body
-            parts.append(emptied(function, name.replace(".", "_")))
+            parts.append(emptied(function, f"{module}_{attribute}"))
+            own[f"`{attribute}`"] = f"`{module}_{attribute}`"
     for node in sorted(needed, key=lambda node: node.lineno):
         whole = "\n".join(lines[node.lineno - 1 : node.end_lineno])  # with its comments
         if isinstance(node, ast.FunctionDef):
             parts.append(emptied(node) if node.name in names else whole)
         else:
             head.append(whole)
-    body = "\n\n\n".join(["\n".join(head), *parts])
-    xp = " `xp` is NumPy." * ("(xp, " in body)
+    blank = "\n\n\n".join(["\n".join(head), *parts])
+    for name, new in own.items():
+        blank = blank.replace(name, new)
+    xp = " `xp` is NumPy." * ("(xp, " in blank)
     header = HEADER.format(heading=lesson.heading, number=lesson.number, xp=xp)
     try:
-        path.write_text(f"{header}{body}\n", encoding="utf-8")
+        path.write_text(f"{header}{blank}\n", encoding="utf-8")
     except OSError as error:
         raise MinicharError(f"cannot write {path}: {error.strerror}") from error
 
@@ -138,35 +148,63 @@ def grade(lesson: Lesson, path: Path) -> dict[str, Grade]:
         """A pytest plugin that replaces the functions after the tests have been collected."""
 
         def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+            items.sort(key=lambda item: "worked_example" not in item.name)  # the reader knows its numbers
             for name in names:
                 own = name.replace(".", "_")
                 function = original(vars(items[0].module), name)
                 module, _, attribute = name.rpartition(".")
                 owner = getattr(items[0].module, module) if module else items[0].module
-                patch.setattr(owner, attribute, compared(written[own], function, grades[own]))
+                both = compared(written[own], function, grades[own], returned(function))
+                patch.setattr(owner, attribute, both)
 
     try:
         with redirect_stdout(StringIO()):
             pytest.main([*pytest_options(lesson), str(lesson.path)], plugins=[Comparing()])
     finally:
         patch.undo()
+    for name, one in grades.items():
+        called = inspect.getclosurevars(written[name]).globals
+        wrong = [other for other in grades if other in called and grades[other].problem]
+        if one.problem and wrong:
+            one.problem += f"\n  {'note':12}it calls {wrong[0]}, which is not correct yet"
     return grades
 
 
-def compared(yours: Callable[..., Any], original: Callable[..., Any], grade: Grade) -> Callable[..., Any]:
-    """Return the original function, wrapped to call both versions and note the first difference."""
+def returned(function: Callable[..., Any]) -> Any:
+    """Return the names in the last return statement of a function: one for each value of a tuple."""
+    (tree,) = ast.parse(inspect.getsource(function)).body
+    values = [node.value for node in ast.walk(tree) if isinstance(node, ast.Return)]
+    return labels(values[-1]) if values else ""
+
+
+def labels(value: ast.expr | None) -> Any:
+    """Return the name of a returned value, a list of names for a tuple, or "" for another expression."""
+    if isinstance(value, ast.Tuple):
+        return [*map(labels, value.elts)]
+    return value.id if isinstance(value, ast.Name) else ""
+
+
+def compared(
+    yours: Callable[..., Any], original: Callable[..., Any], grade: Grade, names: Any = ""
+) -> Callable[..., Any]:
+    """Return the original function, wrapped to call both versions and note the first difference.
+
+    `names` are those of the results.
+    """
     running = False
 
     def both(*arguments: Any, **options: Any) -> Any:
         nonlocal running
         if running or grade.problem:  # the reader's function may call the engine's
             return original(*arguments, **options)
-        inputs, given = [*arguments, *options.values()], shown(original, arguments, options)
-        copies = [copied(value) for value in inputs]
+        inputs = inspect.signature(original).bind(*arguments, **options).arguments
+        before, copies = ({name: copied(value) for name, value in inputs.items()} for _ in range(2))
+        given = shown(inputs)
         n, result, running = len(arguments), None, True
         grade.calls += 1
         try:
-            result = yours(*copies[:n], **dict(zip(options, copies[n:], strict=True)))
+            values = [*copies.values()]
+            result = yours(*values[:n], **{name: copies[name] for name in options})
         except NotImplementedError:
             grade.problem = UNWRITTEN
         except (Exception, SystemExit) as error:
@@ -175,10 +213,12 @@ def compared(yours: Callable[..., Any], original: Callable[..., Any], grade: Gra
             running = False
         expected = original(*arguments, **options)
         if not grade.problem:
-            changed = [*map(parts, copies)], [*map(parts, inputs)]  # some functions change their arguments
-            grade.problem = difference("result", parts(result), parts(expected)) or difference(
-                "argument", *changed
-            )
+            grade.problem = difference("result", parts(result), parts(expected), names)
+            for name, value in inputs.items():  # some functions change their arguments
+                wrong = difference(f"argument {name}", parts(copies[name]), parts(value))
+                if wrong and not difference("", parts(before[name]), parts(value)):
+                    wrong = f"changes its argument {name} in place"
+                grade.problem = grade.problem or wrong
         if given and grade.problem not in ("", UNWRITTEN):
             grade.problem += f"\n  {'called with':12}{given}"
         return expected
@@ -218,10 +258,9 @@ class Short(reprlib.Repr):
     repr_module = repr_function
 
 
-def shown(function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> str:
+def shown(arguments: dict[str, Any]) -> str:
     """Return the arguments of a call with their names."""
-    given = inspect.signature(function).bind(*arguments, **options).arguments
-    return ", ".join(f"{name} = {Short().repr(value)}" for name, value in given.items())
+    return ", ".join(f"{name} = {Short().repr(value)}" for name, value in arguments.items())
 
 
 def copied(value: Any) -> Any:
@@ -242,25 +281,43 @@ def parts(value: Any) -> Any:
     return array if array.dtype.kind in "biufc" else value
 
 
-def difference(name: str, yours: Any, expected: Any) -> str:
-    """Return a description of the first difference between two values, or "" if there is none."""
+def difference(name: str, yours: Any, expected: Any, names: Any = "") -> str:
+    """Return a description of the first difference between two values, or "" if there is none.
+
+    `names` are those of the values: a name, or a list of names for a list of values.
+    """
     if isinstance(expected, list):
         if not isinstance(yours, list) or len(yours) != len(expected):
-            return f"{name}: {len(expected)} values are expected"
-        pairs = zip(yours, expected, strict=True)
-        found = (difference(f"{name} {k + 1}", *pair) for k, pair in enumerate(pairs))
+            return f"your {name} has {count(yours)}, expected {len(expected)} values"
+        names = names if isinstance(names, list) else [""] * len(expected)
+        pairs = enumerate(zip(yours, expected, names, strict=True), 1)
+        found = (
+            difference(f"{name} {label if isinstance(label, str) and label else k}", own, value, label)
+            for k, (own, value, label) in pairs
+        )
         return next(filter(None, found), "")
     if not isinstance(expected, np.ndarray):
         same = callable(expected) or (type(yours) is type(expected) and yours == expected)
-        return "" if same else f"{name} is {yours!r}, not {expected!r}"
-    if not isinstance(yours, np.ndarray) or yours.shape != expected.shape:
-        shape = yours.shape if isinstance(yours, np.ndarray) else repr(yours)
-        return f"{name} has shape {expected.shape}, not {shape}"
+        return "" if same else f"your {name} is {yours!r}, expected {expected!r}"
+    if not isinstance(yours, np.ndarray):
+        return f"your {name} is {Short().repr(yours)}, expected an array of shape {expected.shape}"
+    if yours.shape != expected.shape:
+        return f"your {name} has shape {yours.shape}, expected {expected.shape}"
     yours, expected = yours * 1, expected * 1  # numbers instead of True and False
     if np.allclose(yours, expected, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
         return ""
     with np.errstate(invalid="ignore"):
         apart = yours - expected
-    rows = {"yours": yours, "expected": expected, "difference": apart}
-    lines = (f"{word:12}{np.array2string(array.ravel()[:6], precision=4)}" for word, array in rows.items())
-    return "\n  ".join([name, *lines])
+    shown = {"yours": yours, "expected": expected, "difference": apart}
+    lines = (f"{word:12}{np.array2string(array.ravel()[:6], precision=4)}" for word, array in shown.items())
+    form = f", shape {expected.shape}" * (expected.ndim > 1) + ", the first six numbers" * (expected.size > 6)
+    labelled = f" ({', '.join(names)})" if isinstance(names, list) else ""
+    return "\n  ".join([f"{name}{labelled}{form}", *lines])
+
+
+def count(value: Any) -> str:
+    """Return how many values a result has, or its shape if it is one array."""
+    if isinstance(value, np.ndarray):
+        return f"shape {value.shape}"
+    n = len(value) if isinstance(value, list) else 1
+    return f"{n} value{'s' * (n != 1)}"

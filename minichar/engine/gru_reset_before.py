@@ -31,7 +31,8 @@ def reset_backward(xp: ModuleType, drh: Array, dz: Array, dh_prev: Array, cache:
     r, z, h_prev = cache
 
     # rh = r ∘ h_prev
-    dr, dh_prev = drh * h_prev, dh_prev + drh * r
+    dr = drh * h_prev
+    dh_prev = dh_prev + drh * r
 
     # r, z = σ(a_r), σ(a_z)
     da_r, da_z = dr * r * (1.0 - r), dz * z * (1.0 - z)

@@ -18,7 +18,7 @@ from toys import ONE_THREAD
 
 from minichar import ngram_loss
 from minichar.cli import course, lessons
-from minichar.cli.blank import Grade, compared, write_blank
+from minichar.cli.blank import Grade, compared, difference, parts, returned, write_blank
 from minichar.cli.course import MARKER, definitions, find_lessons, get_lesson, output
 from minichar.cli.lessons import print_story
 from minichar.engine import gru, gru_reset_before, lstm, rnn
@@ -289,8 +289,9 @@ def test_functions_to_fill_in_are_graded(tmp_path, process):
     assert source.count("    raise NotImplementedError(") == 3
     assert "def test_" not in source
     for name, body in (
-        ("rnn_forward", "return rnn.forward(xp, a)"),
-        ("rnn_backward", "return rnn.backward(xp, 0 * dh, cache)"),
+        ("rnn_forward", "h = xp.tanh(a[0]); return h, (h,)"),
+        ("rnn_backward", "(h,) = cache; return ((0 * dh * (1 - h * h),),)"),
+        ("step_backward", "(da,), = rnn_backward(np, dh, cache); return W[:, :-1].T @ da, da, da @ s.T"),
     ):
         start, definition, rest = source.partition(f"def {name}(")
         rest = rest.replace("raise NotImplementedError('write this function')", body, 1)
@@ -300,13 +301,27 @@ def test_functions_to_fill_in_are_graded(tmp_path, process):
     stdout, stderr = child.communicate(timeout=600)
     grades = {
         "rnn_forward": "correct",
-        "rnn_backward": r"result 1( 1)?\n  yours .*\n  expected .*\n  difference .*\n"
+        "rnn_backward": r"result 1 da, shape \(3, 2\)\n  yours .*\n  expected .*\n  difference .*\n"
         r"  called with xp = numpy, dh = .*, cache = \(.*,\)",
-        "step_backward": "not written yet",
+        "step_backward": r"your result dh_prev has shape .*\n  called with .*\n"
+        "  note        it calls rnn_backward, which is not correct yet",
     }
     for name, grade in grades.items():
         assert re.search(rf"^{name}  {grade}$", stdout, re.MULTILINE), stdout + stderr
     assert child.returncode == 1
+
+
+def test_the_worked_example_is_compared_first(tmp_path, process):
+    """The reader can compute its numbers, but not those of random arrays."""
+    path = tmp_path / "lesson_12.py"
+    write_blank(get_lesson("12"), path)
+    source = path.read_text(encoding="utf-8")
+    path.write_text(source.replace("raise NotImplementedError('write this function')", "pass"))
+    stdout, stderr = process("lessons", 12, "--blank", cwd=tmp_path).communicate(timeout=600)
+    given = [line.partition("called with")[2] for line in stdout.splitlines() if "called with" in line]
+    assert len(given) == 2, stdout + stderr
+    assert given[0].endswith("h_prev = 0.3")
+    assert "dh = 1, " in given[1]
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.path.stem)
@@ -321,9 +336,14 @@ def test_functions_to_fill_in_say_what_they_receive_and_return(tmp_path, lesson)
     in_engine = [name.replace(".", "_") for name in names if "." in name]
     assert [*written][: len(in_engine)] == in_engine  # the lesson's functions may call them
     assert lesson.number != 8 or "dh_above = [0.7, -0.2, 1.0]  # dh_above[t - 1] is dL_t/dh_t" in source
+    imported = {name.asname or name.name for node in blank.body for name in getattr(node, "names", [])}
+    assert not imported & {name.partition(".")[0] for name in names}, "the original's module"
+    assert lesson.number != 11 or imported == {"np"}
+    assert lesson.number != 1 or imported == {"np", "tanh"}
     for name in names:
         function = written[name.replace(".", "_")]
         said = ast.get_docstring(function)
+        assert "`forward`" not in said or "forward" in names
         assert re.match("Return|Sample|Scale|Clip", said), name
         received = {argument.arg for argument in function.args.args}
         assert received - set(re.findall(r"\w+", said)) <= {"xp"}, name
@@ -352,17 +372,20 @@ def line_in(function):
     ("yours", "original", "problem"),
     [
         (lambda g, out: halve(g, out), halve, ""),
-        (lambda g, out: g * 0.5, halve, "result is array"),
-        (lambda g, out: None, halve, "argument 1\n"),
-        (lambda g, out: halve(g, out.copy()), halve, "argument 2\n"),
+        (lambda g, out: g * 0.5, halve, "your result is array"),
+        (lambda g, out: None, halve, "argument g\n"),
+        (lambda g, out: halve(g, out.copy()), halve, "argument out\n"),
+        (lambda g, out: halve(g, out), lambda g, out: None, "changes its argument g in place\n"),
+        (lambda g, out: None, lambda g, out: g + 0, "your result is None, expected an array of shape (3,)"),
         (leave, halve, "SystemExit" + line_in(leave)),
         (stack_nothing, halve, "ValueError" + line_in(stack_nothing)),
         (lambda: None, halve, "TypeError: "),
         (lambda g, out: g > 2, lambda g, out: g > 1, "result\n"),
         (lambda g, out: g - np.inf, lambda g, out: g - np.inf, ""),
-        (lambda g, out: "", lambda g, out: "b", "result is '', not 'b'"),
-        (lambda g, out: [g], lambda g, out: [g, g], "result: 2 values are expected"),
-        (lambda g, out: g[:1], lambda g, out: g + 0, "result has shape (3,), not (1,)"),
+        (lambda g, out: "", lambda g, out: "b", "your result is '', expected 'b'"),
+        (lambda g, out: [g], lambda g, out: [g, g], "your result has 1 value, expected 2 values"),
+        (lambda g, out: g, lambda g, out: [g, g], "your result has shape (3,), expected 2 values"),
+        (lambda g, out: g[:1], lambda g, out: g + 0, "your result has shape (1,), expected (3,)"),
     ],
 )
 def test_results_and_changed_arguments_are_compared(yours, original, problem):
@@ -377,6 +400,35 @@ def test_results_and_changed_arguments_are_compared(yours, original, problem):
     assert out.tolist() == ([0, 1, 2] if original is halve else [0, 0, 0]), "changed once, by the original"
     both(g, out=out)
     assert grade.calls == (1 if problem else 2), "the first problem is kept"
+
+
+def both_states(g):
+    return (g, g * 2), g + 1
+
+
+def named(g):
+    h = g * 2
+    return (g, h), h
+
+
+@pytest.mark.parametrize(
+    ("yours", "problem"),
+    [
+        (lambda g: ((g, g), g + 1), "result 1 2\n"),
+        (lambda g: ((g, g * 2), g), "result 2, the first six numbers\n"),
+        (lambda g: ((g,), g), "your result 1 has 1 value, expected 2 values\n"),
+    ],
+)
+def test_a_wrong_result_is_named(yours, problem):
+    grade = Grade()
+    compared(yours, both_states, grade)(np.arange(8.0 if "first" in problem else 3.0))
+    assert grade.problem.startswith(problem), grade.problem
+    assert returned(lstm.backward) == [["da_i", "da_f", "da_o", "da_g"], "dc_prev"]
+    own, right = (([np.zeros(2), np.full(2, value)], np.ones(2)) for value in (1.0, 2.0))
+    assert difference("result", parts(own), parts(right), returned(named)).startswith("result 1 h\n")
+    assert difference("result", *map(np.array, ([1.0, 2.0], [1.0, 3.0])), ["y", "loss"]).startswith(
+        "result (y, loss)\n"
+    )
 
 
 def test_a_call_without_arguments_has_none_to_show():

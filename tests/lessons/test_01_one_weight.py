@@ -65,7 +65,8 @@ multiplied by x and contributes da_1 x. With y_1 = 0.4462 and y_2 = 0.1766, the 
     da_2 = dy_2 (1 - y_2²) = -0.8203
     dy_1 = da_2 w = -0.3281
     da_1 = dy_1 (1 - y_1²) = -0.2628
-    dw = da_2 y_1 + da_1 x = -0.3661 - 0.3153 = -0.6814
+    dw = da_2 y_1 + da_1 x
+       = -0.3661 - 0.3153 = -0.6814
 
 Training repeats the update w ← w - η dw, a small step downhill. The factor η > 0 is the learning
 rate. With η = 0.5, one step takes w from 0.4 to 0.5478, and the loss falls from 0.0236 to 0.0005.
@@ -132,7 +133,7 @@ def test_the_worked_example_matches_the_code():
         f"With y_1 = {y_1:.4f} and y_2 = {y_2:.4f}, ",
         f"    dy_2 = 2 (y_2 - target) = {dy_2:.4f}\n    da_2 = dy_2 (1 - y_2²) = {da_2:.4f}\n",
         f"    dy_1 = da_2 w = {dy_1:.4f}\n    da_1 = dy_1 (1 - y_1²) = {da_1:.4f}\n",
-        f"    dw = da_2 y_1 + da_1 x = {second:.4f} - {-first:.4f} = {first + second:.4f}\n",
+        f"    dw = da_2 y_1 + da_1 x\n       = {second:.4f} - {-first:.4f} = {first + second:.4f}\n",
     ):
         assert words in __doc__
 

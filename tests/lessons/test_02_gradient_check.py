@@ -50,7 +50,7 @@ plot below is rotated): one branch has slope 2, and the other is noisy and has s
 
 A central difference is accurate to nine to eleven digits at best: better than 1e-10 here, and about
 1e-9 in a real network. That is enough to find a wrong line of code, but not to verify the last
-digits. Lesson 4 introduces a method that is accurate to the last digit.
+digits. Lesson 4 introduces a method that is accurate to fifteen digits.
 """
 
 from math import log10, tanh

@@ -1,8 +1,8 @@
-"""Lesson 4. The complex step: a derivative accurate to the last digit, because nothing cancels.
+"""Lesson 4. The complex step: a derivative accurate to fifteen digits, because nothing cancels.
 
 Lesson 2 got eleven digits at best, because digits cancel in f(w + h) - f(w - h). Can a measurement
-get all sixteen? To avoid the subtraction, take the step along the imaginary axis. Functions such as
-tanh have a power series, which also defines them for complex numbers. With i² = -1, it is
+do better? To avoid the subtraction, take the step along the imaginary axis. Functions such as tanh
+are also defined for complex numbers. For a small h, the Taylor series holds there, too. As i² = -1,
 
     f(w + ih) = f(w) + ih f'(w) - h²/2 f''(w) - ih³/6 f'''(w) + …
 
@@ -18,36 +18,23 @@ h = 0.5, the error is h²:
     (2 + 0.5i)³ = 6.5 + 5.875i
     5.875 / 0.5 = 11.75 = 12 - 0.25
 
-The truncation error is as large as before, but now h can be tiny. A complex number stores its two
-parts separately, so 1e-30 i keeps all its digits beside 0.4. The left branch of the V-shape
-disappears. (Stars in the first column are off the scale.)
-
-             relative error
-    h      1e-12   1e-8    1e-4
-             |       |       |
-    1e-01                         *
-    1e-02                     *
-    1e-03                 *
-    1e-04             *
-    1e-05         *
-    1e-06     *
-    1e-07  *
-    1e-08  *          and so on down to 1e-300
+The truncation error is as large as before, but now h can be tiny: at h = 1e-8, the relative error
+is below 1e-15, and it stays there down to h = 1e-300. A complex number stores its two parts
+separately, so 1e-30 i keeps all its digits beside 0.4. The left branch of the V-shape disappears:
 
 [figure: tiny_steps.svg]
 
 There is one restriction: f must work on complex numbers and use only operations that have a complex
-derivative, such as + - × /, exp, log, tanh and powers. abs() returns a real number, so the
+derivative, such as + - × /, exp, log, tanh and powers. `abs` returns a real number, so the
 imaginary part is lost.
 
-minichar uses the complex step to verify all its gradients to 1e-13 or better: in `minichar
+minichar uses the complex step to verify all its gradients to 1e-12 or better: in `minichar
 gradcheck`, in its tests, and in most of the lessons that follow.
 
 See Squire & Trapp 1998, "Using complex variables to estimate derivatives of real functions".
 """
 
 from cmath import tanh
-from math import log10
 
 import numpy as np
 import pytest
@@ -57,7 +44,6 @@ from minichar.engine.config import Config
 from minichar.engine.gradcheck import check_network, toy_network
 
 w, x, target = 0.4, 1.2, 0.6
-STEPS = [10.0**-k for k in range(1, 9)]
 
 
 def f(w):
@@ -92,15 +78,9 @@ def test_a_large_step_has_the_truncation_error_of_lesson_2():
         assert error(h) / error(h / 10) == pytest.approx(100, rel=0.05)
 
 
-def test_the_stars_in_the_text_show_the_errors():
-    ticks = "             |       |       |"  # two columns per power of ten
-    rows = (f"    {h:.0e}  {' ' * round(2 * (log10(max(error(h), 1e-13)) + 13))}*" for h in STEPS)
-    assert "\n".join([ticks, *rows]) in __doc__
-
-
 def test_a_tiny_step_loses_no_digits():
-    for h in (1e-8, 1e-15, 1e-30, 1e-100, 1e-300):
-        assert error(h) < 1e-14
+    for h in (1e-8, 1e-9, 1e-15, 1e-30, 1e-100, 1e-300):
+        assert error(h) < 1e-15
 
 
 def test_the_complex_step_of_a_cube_worked_by_hand():
@@ -145,15 +125,14 @@ to
     return abs(tanh(w * x) - target) ** 2
 
 For real w, f has the same value, so a central difference would give the same result. Which tests
-fail here, and how large is the relative error of complex_step now?
+fail here, and how large is the relative error of `complex_step` now?
 """
 
 ANSWER = """
-abs() of a complex number is real, so the imaginary part is lost and the computed derivative is 0.
+`abs` of a complex number is real, so the imaginary part is lost and the computed derivative is 0.
 The relative error is 1, or 100%. These tests fail:
 test_the_imaginary_part_is_the_step_times_the_derivative,
-test_a_large_step_has_the_truncation_error_of_lesson_2, test_the_stars_in_the_text_show_the_errors,
-test_a_tiny_step_loses_no_digits and
+test_a_large_step_has_the_truncation_error_of_lesson_2, test_a_tiny_step_loses_no_digits and
 test_the_engine_differentiates_with_respect_to_each_weight_in_turn. A mistake this large is easy to
 find.
 """

@@ -2,17 +2,10 @@
 
 A letter read 100 steps ago shares the blame for the current wrong guess. How much? Repeat the RNN
 step (lesson 7) T times, each step starting from the previous state and followed by a loss.
-*Unrolled*, this is a network of T layers that all share the same weights. Here is a single unit:
+*Unrolled*, this is a network of T layers that all share the same weights. For a single unit, with a
+weight w_h for the state and a weight w_x for the input, it is
 
-            x_1     x_2           x_T
-             │       │             │
-             ▼       ▼             ▼
-    h_0 ──▶ h_1 ──▶ h_2 ──▶ … ──▶ h_T
-             │       │             │
-             ▼       ▼             ▼
-            L_1     L_2           L_T
-
-With a weight w_h for the state and a weight w_x for the input,
+[figure: unrolled_unit.svg]
 
     h_t  = tanh(w_h h_{t-1} + w_x x_t)
     loss = L_1 + … + L_T

@@ -4,13 +4,15 @@ In an RNN, the state passes through a matrix and a tanh at every step, so the gr
 with two factors per step, and it vanishes (lesson 10). Why change the whole memory at every step,
 if most of it should stay? Replace the product with a sum. Only *add* to a state c:
 
-    c = c_prev + …                   so      dc_prev = dc
+    c = c_prev + …
+        dc_prev = dc
 
 Whatever the text is, the factor is exactly 1, and the gradient arrives undiminished after any
 number of steps. But such a memory can never forget. So let the network choose the factor itself, at
 every step and for every unit, with a gate f between 0 and 1:
 
-    c = f ∘ c_prev + …               so      dc_prev = dc ∘ f
+    c = f ∘ c_prev + …
+        dc_prev = dc ∘ f
 
 There is no matrix and no tanh along c: the gradient is multiplied by f alone. With f = 0.99,
 0.99¹⁰⁰ = 0.37 of the gradient is left after 100 steps, and with f = 0, the memory is cleared.
@@ -19,8 +21,10 @@ There is no matrix and no tanh along c: the gradient is multiplied by f alone. W
 
 That is the heart of an LSTM. It has two states: the cell state c, which is this memory, and the
 hidden state h, which is its output (Hochreiter & Schmidhuber 1997; Gers et al. 2000 added the
-forget gate). One matrix product computes four *pre-activations* with H rows each, the values that σ
-or tanh is applied to:
+forget gate). The candidate g, between -1 and 1, is the new content. Three gates, between 0 and 1,
+control the cell state: the forget gate f sets how much of the old content is kept, the input gate i
+how much of the candidate is written, and the output gate o how much of the content is output. One
+matrix product computes four *pre-activations* with H rows each, to which σ or tanh is applied:
 
     a = W @ [h_prev; x; 1]           rows i, f, o, g
     i, f, o = σ(a_i), σ(a_f), σ(a_o)
@@ -28,17 +32,12 @@ or tanh is applied to:
     c = f ∘ c_prev + i ∘ g
     h = o ∘ tanh(c)
 
-In a product like f ∘ c_prev, each factor's gradient is the product's gradient times the *other*:
-
 [figure: lstm_step]
 
-The candidate g, between -1 and 1, is the new content. Three gates, between 0 and 1, control the
-cell state: the forget gate f sets how much of the old content is kept, the input gate i how much
-of the candidate is written, and the output gate o how much of the content is output.
-
 The backward pass starts from dh and dc, the gradients with respect to the two states, and
-differentiates the last line first. c affects the loss in two ways, through h and through the next
-step, so its gradient is a sum:
+differentiates the last line first. In a product like f ∘ c_prev, each factor's gradient is the
+product's gradient times the *other* factor. c affects the loss in two ways, through h and through
+the next step, so its gradient is a sum:
 
     h = o ∘ tanh(c)
         do = dh ∘ tanh_c                            with tanh(c) from the forward pass
