@@ -44,6 +44,8 @@ MOST_MEMORY = 250e6
 """Maximum memory use of the server in ``memory``, in bytes."""
 MOST_KEPT = 40
 """Maximum increase in memory use from the start of ``memory`` to one minute after its load, in MiB."""
+SAMPLE_EVERY = 0.5
+"""Time between measurements of memory use, in seconds."""
 VISIT_EVERY = 0.5
 ROUNDS = 5
 """Number of streams in ``resume``."""
@@ -229,7 +231,8 @@ def memory(options):
                 await asyncio.sleep(1)
 
     async def run(server):
-        port, before = port_of(server), memory_of(server, "VmRSS")
+        await generate(port := port_of(server), length=LENGTH)  # when the worker has started
+        before = memory_of(server)
         start = time.monotonic()
         end = start + options.seconds
         reads = [stream] * options.clients + [document] * options.documents + [slow_stream] * options.slow
@@ -242,9 +245,8 @@ def memory(options):
         rest = min(60, options.seconds)
         await asyncio.sleep(rest)
         monitor.cancel()
-        now = time.monotonic() - start
-        after, most = memory_of(server, "VmRSS"), memory_of(server, "VmHWM")
-        print(f"  {now:4.0f} s: {after} MiB, {rest:.0f} s after the end")
+        now, after = time.monotonic() - start, memory_of(server)
+        print(f"  {now:4.0f} s: {after} MiB, {rest:.0f} s after the end; at the start {before} MiB")
         print(f"  maximum: {most} MiB")
         if most * 2**20 > MOST_MEMORY:
             sys.exit(f"the server used more than {MOST_MEMORY / 1e6:.0f} MB")
@@ -256,12 +258,17 @@ def memory(options):
             sys.exit(f"requests failed: {failed}")
 
     async def watch(server, start):
+        nonlocal most
+        shown = start
         while True:
-            now = time.monotonic() - start
-            print(f"  {now:4.0f} s: {memory_of(server, 'VmRSS')} MiB, {dict(statuses)}", flush=True)
-            await asyncio.sleep(max(10.0, options.seconds / 20))
+            now, used = time.monotonic(), memory_of(server)
+            most = max(most, used)
+            if now >= shown:
+                print(f"  {now - start:4.0f} s: {used} MiB, {dict(statuses)}", flush=True)
+                shown = now + max(10.0, options.seconds / 20)
+            await asyncio.sleep(SAMPLE_EVERY)
 
-    statuses = Counter()
+    statuses, most = Counter(), 0
     with serve(options.checkpoint) as server:
         asyncio.run(run(server))
 
@@ -342,10 +349,13 @@ def seed():
     return random.randrange(2**32)
 
 
-def memory_of(process, field):
-    """Return the sum of a field, such as ``VmRSS``, over a server and its workers, in MiB."""
-    statuses = [Path(f"/proc/{pid}/status").read_text() for pid in tree(process.pid)]
-    return sum(int(re.search(rf"{field}:\s+(\d+) kB", status)[1]) for status in statuses) // 1024
+def memory_of(process):
+    """Return the memory that a server and its workers use together, in MiB.
+
+    The pages of a library are used by all processes, but counted once (Pss in proc(5)).
+    """
+    maps = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in tree(process.pid)]
+    return sum(int(re.search(r"^Pss:\s+(\d+) kB", each, re.M)[1]) for each in maps) // 1024
 
 
 def tree(pid):
