@@ -29,7 +29,9 @@ LIMIT = 2e-6
 
 
 class Chunk:
-    """Random weights and data for one layer, and the results of the cell's functions.
+    """Random weights and data for one layer, and the results of the cell's functions in float64.
+
+    All values can be represented in float32, so only the kernel rounds.
 
     Attributes
     ----------
@@ -38,12 +40,12 @@ class Chunk:
     """
 
     def __init__(self, name, H, T, B, generator):
-        def normal(*shape):
-            return generator.normal(size=shape).astype("float32")
+        def normal(*shape, scale=1.0):
+            return (scale * generator.normal(size=shape)).astype("float32").astype("float64")
 
         self.name, self.H, self.T, self.B, self.cell = name, H, T, B, CELLS[name]
         G = KERNELS[name].gates * H
-        self.W = normal(G, H + 1) / np.float32(np.sqrt(H))
+        self.W = normal(G, H + 1, scale=H**-0.5)
         self.a, self.dh_above = normal(T, G, B), normal(T, H, B)
         self.dstate = [normal(H, B)]
         self.states = [normal(len(self.cell.states), H, B)]
@@ -77,13 +79,14 @@ class Chunk:
 
     def differences(self):
         """Return the differences to the results of the kernel."""
-        there = {"W": cupy.asarray(self.W), "a": of_steps(self.a), "dh_above": of_steps(self.dh_above)}
+        W = cupy.asarray(self.W, "float32")
+        a, dh_above = of_steps(self.a), of_steps(self.dh_above)
         kernel = ChunkKernel(cupy, 0, Shape(self.name, self.H), self.T, self.B)
         kernel.states[...], kernel.states[0] = np.nan, cupy.asarray(self.states[0])
         kernel.dstate[...] = cupy.asarray(self.dstate[0])
         du, da = (of_steps(np.full(self.a.shape, np.nan, "float32")) for _ in range(2))
-        kernel.forward(there["W"], self.H + 1, there["a"])
-        kernel.backward(there["W"], there["dh_above"], du, da)
+        kernel.forward(W, self.H + 1, a)
+        kernel.backward(W, dh_above, du, da)
         pairs = [(kernel.states, self.states), (du, self.du), (kernel.dstate, self.dstate[-1])]
         if KERNELS[self.name].products == 2:
             pairs.append((da, self.da))
@@ -91,8 +94,8 @@ class Chunk:
 
 
 def of_steps(array):
-    """Copy an array ``(T, K, B)`` to the GPU, with adjacent steps."""
-    return cupy.asarray(np.ascontiguousarray(array.transpose(1, 0, 2))).transpose(1, 0, 2)
+    """Copy an array ``(T, K, B)`` to the GPU in float32, with adjacent steps."""
+    return cupy.asarray(np.ascontiguousarray(array.transpose(1, 0, 2), "float32")).transpose(1, 0, 2)
 
 
 def agree(differences):
@@ -112,7 +115,7 @@ def test_the_bias_is_used_only_if_it_is_not_in_the_other_product(generator):
     chunk = Chunk("lstm", 64, 3, 2, generator)
     kernel = ChunkKernel(cupy, 0, Shape("lstm", 64), 3, 2)
     kernel.states[0] = cupy.asarray(chunk.states[0])
-    kernel.forward(cupy.asarray(chunk.W), 64, of_steps(chunk.a + chunk.W[:, -1:]))
+    kernel.forward(cupy.asarray(chunk.W, "float32"), 64, of_steps(chunk.a + chunk.W[:, -1:]))
     np.testing.assert_allclose(cupy.asnumpy(kernel.states), chunk.states, atol=LIMIT)
 
 
