@@ -109,7 +109,7 @@ def load(server, clients, seconds, length):
         percentile(gaps, 0.99),
         1e6 * (cpu(server.pid) - before) / max(1, characters),
         sum(len(os.listdir(f"/proc/{pid}/task")) for pid in tree(server.pid)),
-        memory_of(server, "VmRSS"),
+        memory_of(server),
     )
 
 
