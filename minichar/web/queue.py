@@ -10,10 +10,9 @@ from dataclasses import replace
 
 from minichar.web.details import Details
 from minichar.web.errors import Busy, NoSuchJob, Refused, Unavailable
-from minichar.web.memory import return_large_blocks, return_memory
 from minichar.web.models import ModelInfo
 from minichar.web.request import Request
-from minichar.web.texts import Text, Texts
+from minichar.web.texts import Text, Texts, return_memory
 from minichar.web.update import Update
 
 CHECK_INTERVAL = 1.0
@@ -30,7 +29,6 @@ class JobQueue(ABC):
     """
 
     def __init__(self, queue: int, memory: int) -> None:
-        return_large_blocks()
         self.texts, self._queue = Texts(memory), queue
 
     @abstractmethod

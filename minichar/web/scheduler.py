@@ -21,7 +21,7 @@ from minichar.sampling.streams import Stream, Streams
 from minichar.text.vocabulary import code_points
 from minichar.web.details import pack
 from minichar.web.job import MAX_UPDATES, PUBLISH_INTERVAL, Job
-from minichar.web.memory import return_memory
+from minichar.web.texts import return_memory
 
 RETRY_DELAY = 0.1
 """Seconds to wait after an unexpected error, which may occur again at once."""

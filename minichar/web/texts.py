@@ -1,8 +1,10 @@
 """The texts that a server keeps in its memory, within a budget."""
 
 import asyncio
+import ctypes
 import time
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from mmap import mmap
 
 from minichar.web.details import SIZE, Details
@@ -198,3 +200,9 @@ class Texts(dict[str, Text]):
     def in_progress(self) -> dict[str, Text]:
         """Return the jobs that have not ended."""
         return {job_id: text for job_id, text in self.items() if text.reason is None}
+
+
+def return_memory() -> None:
+    """Return freed memory to the system. glibc would otherwise keep it; other C libraries do not."""
+    with suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -25,7 +25,6 @@ from minichar.model import CharRNN
 from minichar.web.details import Details
 from minichar.web.errors import Unavailable
 from minichar.web.job import Job
-from minichar.web.memory import return_large_blocks
 from minichar.web.models import describe
 from minichar.web.request import Request
 from minichar.web.scheduler import Scheduler
@@ -108,7 +107,6 @@ class Worker:
     """
 
     def __init__(self, link: Link, models: dict[str, CharRNN], columns: int, pace: float) -> None:
-        return_large_blocks()  # before threads are started, each of which could have an arena
         self.link, self.columns = link, columns
         self._news = threading.Event()
         self.schedulers = {name: Scheduler(model, pace, self._news.set) for name, model in models.items()}
