@@ -114,37 +114,39 @@ def train(
         one.uses_chunk_kernel = chunk_kernel
         if progress:
             one.announce = lambda notice: print(f"note: {notice}", file=sys.stderr)
-    if resume is not None:
-        path = checked("resume", resume, Path, FILE_NAME)
-        check_resumable(path)
-        run = start.resume(path, options, *devices, started=started)
-    elif init_from is not None:
-        source = init_from if isinstance(init_from, CharRNN) else load(init_from, device)
-        settings = settings_from({"model": source.config.model, **options})
-        run = start.begin(settings, *devices, model=source, given=options, started=started)
-    else:
-        run = start.begin(settings_from(options), *devices, started=started)
-    run = start.with_mode_notes(run, tf32, chunk_kernel)
+    with ExitStack() as stack:
+        for one in devices:
+            stack.callback(one.limit_threads, 0)  # the limit is only for this run
+        if resume is not None:
+            path = checked("resume", resume, Path, FILE_NAME)
+            check_resumable(path)
+            run = start.resume(path, options, *devices, started=started)
+        elif init_from is not None:
+            source = init_from if isinstance(init_from, CharRNN) else load(init_from, device)
+            settings = settings_from({"model": source.config.model, **options})
+            run = start.begin(settings, *devices, model=source, given=options, started=started)
+        else:
+            run = start.begin(settings_from(options), *devices, started=started)
+        run = start.with_mode_notes(run, tf32, chunk_kernel)
 
-    trainer = run.trainer
-    with Progress(run) if progress else nullcontext() as shown, ExitStack() as stack:
-        stack.callback(trainer.backend.limit_threads, 0)
-        last = measure_files(run) if progress or on_event else ()
-        for event in chain(trainer.run(started), last):
-            if shown is not None:
-                shown.show(event)
-            if on_event is not None:
-                on_event(event)
+        trainer = run.trainer
+        with Progress(run) if progress else nullcontext() as shown:
+            last = measure_files(run) if progress or on_event else ()
+            for event in chain(trainer.run(started), last):
+                if shown is not None:
+                    shown.show(event)
+                if on_event is not None:
+                    on_event(event)
 
-    if trainer.best is None:
-        raise MinicharError(
-            f"this run's checkpoints no longer exist in {trainer.settings.checkpoint_dir}/: "
-            "do not change the directory during training"
-        )
-    has_modes = tf32 or chunk_kernel
-    model = load_on(open_backend(trainer.backend.name) if has_modes else trainer.backend, trainer.best)
-    model.history = trainer.history
-    return model
+        if trainer.best is None:
+            raise MinicharError(
+                f"this run's checkpoints no longer exist in {trainer.settings.checkpoint_dir}/: "
+                "do not change the directory during training"
+            )
+        has_modes = tf32 or chunk_kernel
+        model = load_on(open_backend(trainer.backend.name) if has_modes else trainer.backend, trainer.best)
+        model.history = trainer.history
+        return model
 
 
 def documented() -> Signature:

@@ -20,7 +20,7 @@ class Progress:
     total: Annotated[float, at_least(0)]  # sum of the losses since the last evaluation
     device: str  # cpu, gpu or opencl
     random: dict[str, Any]  # state of the random number generator for dropout masks and scheduled sampling
-    threads: Annotated[int, at_least(0)] = 0  # number of threads for matrix products, if it was limited
+    threads: Annotated[int, at_least(0)]  # number of threads for matrix products; 0 if it was not limited
 
     def __post_init__(self) -> None:
         check(self)

@@ -163,8 +163,9 @@ def grade(lesson: Lesson, path: Path) -> dict[str, Grade]:
     finally:
         patch.undo()
     for name, one in grades.items():
-        called = inspect.getclosurevars(written[name]).globals
-        wrong = [other for other in grades if other in called and grades[other].problem]
+        own = written[name]
+        called = inspect.getclosurevars(own).globals if inspect.isfunction(own) else {}
+        wrong = [other for other in grades if other in called and other != name and grades[other].problem]
         if one.problem and wrong:
             one.problem += f"\n  {'note':12}it calls {wrong[0]}, which is not correct yet"
     return grades
@@ -288,7 +289,7 @@ def difference(name: str, yours: Any, expected: Any, names: Any = "") -> str:
     """
     if isinstance(expected, list):
         if not isinstance(yours, list) or len(yours) != len(expected):
-            return f"your {name} has {count(yours)}, expected {len(expected)} values"
+            return f"your {name} {count(yours)}, expected {len(expected)} values"
         names = names if isinstance(names, list) else [""] * len(expected)
         pairs = enumerate(zip(yours, expected, names, strict=True), 1)
         found = (
@@ -316,8 +317,10 @@ def difference(name: str, yours: Any, expected: Any, names: Any = "") -> str:
 
 
 def count(value: Any) -> str:
-    """Return how many values a result has, or its shape if it is one array."""
+    """Say how many values a result has, its shape if it is one array, or that there is none."""
+    if value is None:
+        return "is None"
     if isinstance(value, np.ndarray):
-        return f"shape {value.shape}"
+        return f"has shape {value.shape}"
     n = len(value) if isinstance(value, list) else 1
-    return f"{n} value{'s' * (n != 1)}"
+    return f"has {n} value{'s' * (n != 1)}"

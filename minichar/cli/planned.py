@@ -7,6 +7,7 @@ from shlex import join
 from typing import Any
 
 from minichar.cli.options import Escaped
+from minichar.devices.threads import VARIABLES
 from minichar.errors import AUTOMATIC, MinicharError, Option, plain
 from minichar.training.choose import TimeBudget, choose, config_of
 from minichar.training.cost import NOMINAL, Speed
@@ -36,7 +37,9 @@ def plan_lines(run: Run, given: Mapping[str, Any]) -> list[str]:
     if settings.max_time:
         chosen = {name: getattr(settings, name) for name in run.chosen}
         options = {name: value for name, value in {**given, **chosen}.items() if name != "max_time"}
-        lines.append(f"to repeat it without measuring: {train_command(options)}")
+        threads = run.trainer.backend.threads
+        variable = f"{VARIABLES[0]}={threads} " if threads else ""
+        lines.append(f"to repeat it without measuring: {variable}{train_command(options)}")
     return lines
 
 

@@ -41,7 +41,7 @@ If other programs use the same cores, the time of a single chunk can be many tim
 SAMPLE_AFTER = 10.0
 """Time in seconds after which a line of text is generated even if the model has not been evaluated yet."""
 LITTLE = 0.01
-"""Fraction of the text that may be left out of the chunks without a line that says so."""
+"""Fraction of the text that can be left out of the chunks without being reported."""
 LONGER = 3
 """Factor by which to extend a run if its loss is above the yardstick."""
 
@@ -142,7 +142,7 @@ class Report:
             f"device     {self.trainer.backend.describe()}",
         ]
         if self.trainer.backend.threads and not self.trainer.iteration:
-            lines.append("           more threads would be slower, because the cores are busy")
+            lines.append("           more threads were slower, probably because the cores are busy")
         if (processes := self.trainer.team.size) > 1:
             lines.append(f"           {processes} processes share the {split.B} streams")
         advice = updates_advice(self.trainer.iterations, split.B, split.T)
@@ -341,5 +341,5 @@ class Report:
         best = self.trainer.best
         if best:
             self.say(f"generate   minichar sample {quoted(best)} --temperature 0.5")
-            if not sys.stdout.isatty():  # the last line shows it
+            if not (sys.stdout.isatty() and sys.stderr.isatty()):  # the last line shows it
                 print_path(best)

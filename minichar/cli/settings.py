@@ -221,7 +221,7 @@ OPTIONS = (
         help="Clip each element of the gradient (summed over T, averaged over B) to ± this value. 0: off.",
     ),
     training("--clip-norm", help="Clip the norm of the gradient of the mean loss to this value. 0: off."),
-    training("--seed", help="Random seed. Runs with the same seed are identical."),
+    training("--seed", help="Random seed. Runs with the same seed and number of threads are identical."),
     training(
         "--dtype",
         type=OneOf(DTYPES),

@@ -215,12 +215,12 @@ class Backend(ABC):
         return run
 
     def limit_threads(self, threads: int) -> None:  # noqa: B027
-        """Set the number of threads for matrix products on the CPU. 0 means one per core."""
+        """Set the number of threads for matrix products on the CPU. 0 means the original number."""
 
     def fit_threads(self, M: int, K: int, N: int) -> None:  # noqa: B027
-        """Limit the number of threads if matrix products of ``(M, K)`` and ``(K, N)`` are then faster.
+        """Limit the number of threads if that makes products of ``(M, K)`` and ``(K, N)`` clearly faster.
 
-        This is the case if other programs use the CPU (see `minichar.devices.threads`).
+        This is usually the case if other programs use the CPU (see `minichar.devices.threads`).
         """
 
     def suitable_size(self, cell: str, H: int) -> int:

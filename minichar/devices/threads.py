@@ -15,16 +15,17 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+from numpy import matmul
 
 VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
-"""Environment variables that set the number of threads. It is then left unchanged."""
-FUNCTIONS = ("scipy_openblas_set_num_threads64_", "openblas_set_num_threads64_")
-"""Names of OpenBLAS's function that sets the number of threads, in NumPy 2 and NumPy 1."""
+"""Environment variables that set the number of threads. minichar then leaves it as it is."""
+PREFIXES = ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_")
+"""Names of OpenBLAS's functions that get and set the number of threads, in NumPy 2 and NumPy 1."""
 CLEARLY = 1.5
 """A smaller number of threads is used only if it is faster by this factor. Results depend on the number of
-threads, so on idle cores, where the factor is smaller, it should be the same in each run."""
+threads, so the number should not vary between runs on idle cores."""
 ROUNDS, SECONDS = 5, 5e-3
-"""Number of measurements, whose median counts, and the minimum time of each."""
+"""Number of measurements, of which the median is used, and the minimum duration of each in seconds."""
 
 
 def usual() -> str:
@@ -38,46 +39,56 @@ def cores() -> int:
 
 
 @cache
-def setter() -> Callable[[int], Any] | None:
-    """Return OpenBLAS's function that sets the number of threads, or None if NumPy uses another library."""
+def openblas() -> tuple[Callable[[int], Any], int] | None:
+    """Return OpenBLAS's function that sets the number of threads, and the number before minichar sets it.
+
+    Return None if NumPy uses another library, or if the number is 1.
+    """
     package = Path(np.__file__).parent
     for path in (*package.parent.glob("numpy.libs/*openblas*"), *package.glob(".dylibs/*openblas*")):
-        for name in FUNCTIONS:
+        for name in PREFIXES:
             with suppress(OSError, AttributeError):
-                return getattr(CDLL(str(path)), name)
+                get, set_ = (getattr(CDLL(str(path)), name.format(verb)) for verb in ("get", "set"))
+                return (set_, get()) if get() > 1 else None
     return None
 
 
-def limit(threads: int) -> bool:
-    """Set the number of threads, and return whether this is possible. 0 means one per core."""
-    function = setter()
-    if function is None or any(os.environ.get(name) for name in VARIABLES):
-        return False
-    function(min(threads or cores(), cores()))
-    return True
+def limit(threads: int) -> int:
+    """Set the number of threads to at most the original one, and return it. 0 means the original number.
 
-
-def clearly_faster(product: Callable[[], Any]) -> int:
-    """Return the number of threads that computes `product` clearly faster than one per core, or 0.
-
-    The number of cores is halved repeatedly to obtain the numbers to try. One thread per core is set again.
+    Return 0 if the number is the original one, or if an environment variable sets it.
     """
-    counts = [cores()]
+    found = openblas()
+    if found is None or any(os.environ.get(name) for name in VARIABLES):
+        return 0
+    set_, most = found
+    set_(min(threads or most, most))
+    return threads if threads < most else 0
+
+
+def clearly_faster(M: int, K: int, N: int) -> int:
+    """Return the number of threads that multiply ``(M, K)`` by ``(K, N)`` clearly faster than all, or 0.
+
+    The original number is halved repeatedly to obtain the numbers to try, and is set again at the end.
+    """
+    found = openblas()
+    if found is None or any(os.environ.get(name) for name in VARIABLES):
+        return 0
+    a, b, product = (np.ones(shape, np.float32) for shape in ((M, K), (K, N), (M, N)))
+    counts = [found[1]]
     while counts[-1] > 1:
         counts.append(counts[-1] // 2)
     seconds: dict[int, list[float]] = {count: [] for count in counts}
     for count in counts * ROUNDS:
-        if len(counts) == 1 or not limit(count):
-            return 0
-        seconds[count].append(time(product))
+        limit(count)
+        seconds[count].append(time(lambda: matmul(a, b, out=product)))
     limit(0)
     fastest = min(counts, key=lambda count: median(seconds[count]))
-    clearly = CLEARLY * median(seconds[fastest]) < median(seconds[counts[0]])
-    return fastest if clearly else 0
+    return fastest if CLEARLY * median(seconds[fastest]) < median(seconds[counts[0]]) else 0
 
 
 def time(product: Callable[[], Any]) -> float:
-    """Return the mean time of as many calls as take `SECONDS`, after a first one."""
+    """Return the mean time per call, over at least `SECONDS`, after one warm-up call."""
     product()
     begun, calls = perf_counter(), 0
     while (elapsed := perf_counter() - begun) < SECONDS:

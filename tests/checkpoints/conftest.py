@@ -10,4 +10,4 @@ def state_of():
     """Return a function that creates a training state for a toy model with the given history."""
     model = toy_model()
     m, state = np.zeros(model.parameters.size), np.zeros(model.config.state_shape(2))
-    return lambda history: TrainingState(m, state, Progress(9, 3.0, 1, 2.5, "cpu", {}), history)
+    return lambda history: TrainingState(m, state, Progress(9, 3.0, 1, 2.5, "cpu", {}, 0), history)

@@ -18,7 +18,7 @@ def toy_state(model, B=3):
     return TrainingState(
         generator.random(model.parameters.size),
         generator.normal(size=model.config.state_shape(B)),
-        Progress(12, 4.5, 2, 8.25, "cpu", np.random.default_rng(5).bit_generator.state),
+        Progress(12, 4.5, 2, 8.25, "cpu", np.random.default_rng(5).bit_generator.state, 3),
     )
 
 
@@ -47,6 +47,11 @@ def forge(path):
         return put_together(path, header, arrays)
 
     return forge
+
+
+def test_a_checkpoint_from_before_the_number_of_threads_was_limited(forge):
+    path = forge(lambda header, arrays: header["training"].pop("threads"))
+    assert load_training(path)[1].progress.threads == 0
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

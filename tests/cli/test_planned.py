@@ -55,6 +55,15 @@ def test_the_printed_command_repeats_the_run_without_measuring(cli, home, monkey
     np.testing.assert_array_equal(first.parameters.flat, again.parameters.flat)
 
 
+@pytest.mark.usefixtures("slow")
+def test_the_command_sets_the_number_of_threads_if_it_was_limited(cli, monkeypatch):
+    monkeypatch.setattr("minichar.devices.cpu.clearly_faster", lambda M, K, N: 2)
+    monkeypatch.setattr("minichar.devices.cpu.limit", lambda threads: threads)
+    monkeypatch.setattr("minichar.devices.cpu.CPU.threads", 0)  # restored after the test
+    _, repeat = plan_of(cli("train", "--data", "input.txt", "--max-time", 5, *SMALL).stderr)
+    assert repeat.startswith("to repeat it without measuring: OPENBLAS_NUM_THREADS=2 minichar train ")
+
+
 def test_without_a_time_limit_the_time_is_that_of_the_recipe(cli, monkeypatch):
     monkeypatch.setattr(Trainer, "run", lambda self, started: iter(()))
     words = "--data", "input.txt", *SMALL, "--rnn-size", 8, "--max-epochs", 0.3

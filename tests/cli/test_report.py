@@ -57,9 +57,9 @@ def test_the_estimate_does_not_extrapolate_the_first_chunk(cli, clock):
 
 def test_a_new_run_says_why_it_uses_fewer_threads(cli, monkeypatch):
     monkeypatch.setattr(report.CPU, "threads", 0)  # restored after the test
-    monkeypatch.setattr("minichar.devices.cpu.clearly_faster", lambda product: 2)
-    monkeypatch.setattr("minichar.devices.cpu.limit", bool)
-    why = "           more threads would be slower, because the cores are busy\n"
+    monkeypatch.setattr("minichar.devices.cpu.clearly_faster", lambda M, K, N: 2)
+    monkeypatch.setattr("minichar.devices.cpu.limit", lambda threads: threads)
+    why = "           more threads were slower, probably because the cores are busy\n"
     said = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1)
     assert f", up to 2 threads\n{why}" in said.stderr
     resumed = cli("train", "--resume", said.stdout.strip(), "--max-epochs", 2).stderr

@@ -1,9 +1,5 @@
 """Tests for the number of threads of matrix products on the CPU."""
 
-import sys
-from ctypes import CDLL
-from pathlib import Path
-
 import pytest
 from toys import take, toy_settings
 
@@ -11,36 +7,39 @@ from minichar.api.training import train
 from minichar.checkpoints.checkpoint import load_training
 from minichar.devices import cpu, threads
 from minichar.devices.cpu import CPU
+from minichar.errors import MinicharError
 from minichar.training.start import begin, resume
+from minichar.training.team import Team
 
 
 @pytest.fixture(autouse=True)
 def unset(monkeypatch):
     for name in threads.VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(threads, "cores", lambda: 8)
     monkeypatch.setattr(CPU, "threads", 0)
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Replace OpenBLAS and the clock; return them, with the time of a product by number of threads."""
+    """Replace OpenBLAS, products and the clock; return them, with a product's time by number of threads."""
 
     class Machine:
-        now, threads, seconds, used = 0.0, 8, {8: 1.0, 4: 1.0, 2: 1.0, 1: 1.0}, []
+        now, threads, seconds, used, most = 0.0, 8, {8: 1.0, 4: 1.0, 2: 1.0, 1: 1.0}, [], 8
 
         @staticmethod
         def set(count):
             Machine.threads = count
 
         @staticmethod
-        def product(*_, **__):
+        def product(a, b, out):
+            assert (a.shape, b.shape, out.shape) == ((5, 3), (3, 2), (5, 2))
             Machine.used.append(Machine.threads)
             Machine.now += Machine.seconds[Machine.threads]
 
     Machine.used = []
-    monkeypatch.setattr(threads, "setter", lambda: Machine.set)
+    monkeypatch.setattr(threads, "openblas", lambda: (Machine.set, Machine.most))
     monkeypatch.setattr(threads, "perf_counter", lambda: Machine.now)
+    monkeypatch.setattr(threads, "matmul", Machine.product)
     return Machine
 
 
@@ -50,9 +49,8 @@ def test_an_environment_variable_sets_the_number(variable, value, words, machine
     monkeypatch.setenv(variable, value)
     CPU.limit_threads(2)
     assert CPU.describe().endswith(f", {words}")
-    assert CPU.threads == 0
-    assert threads.clearly_faster(machine.product) == 0
-    assert machine.threads == 8
+    assert CPU.threads == threads.clearly_faster(5, 3, 2) == 0
+    assert (machine.threads, machine.used) == (8, [])
 
 
 @pytest.mark.parametrize(
@@ -63,58 +61,68 @@ def test_an_environment_variable_sets_the_number(variable, value, words, machine
         ({8: 1.0, 4: 0.6, 2: 0.8, 1: 2.0}, 4),
         ({8: 9.0, 4: 3.0, 2: 0.8, 1: 2.0}, 2),
         ({8: 9.0, 4: 9.0, 2: 9.0, 1: 0.1}, 1),
+        ({8: 0.004, 4: 0.003, 2: 0.002, 1: 0.0004}, 1),  # several products per measurement
+        ({8: 0.006, 4: 0.006, 2: 0.006, 1: 0.0049}, 0),
     ],
 )
 def test_fewer_threads_must_be_clearly_faster(seconds, fastest, machine):
     machine.seconds = seconds
-    assert threads.clearly_faster(machine.product) == fastest
+    assert threads.clearly_faster(5, 3, 2) == fastest
     assert machine.threads == 8
     assert set(machine.used) == {8, 4, 2, 1}
 
 
-def test_one_slow_product_does_not_matter(machine):
-    def product():
-        machine.product()
-        machine.now += 100.0 * (len(machine.used) == 2)  # the first that is timed, with all threads
+def test_nothing_is_measured_with_one_thread(monkeypatch):
+    monkeypatch.setattr(threads, "openblas", lambda: None)
+    monkeypatch.setattr(threads, "matmul", None)
+    assert threads.clearly_faster(5, 3, 2) == threads.limit(0) == 0
 
-    assert threads.clearly_faster(product) == 0
+
+def test_one_slow_product_does_not_matter(machine, monkeypatch):
+    def product(a, b, out):
+        machine.product(a, b, out)
+        machine.now += 100.0 * (len(machine.used) <= 2)  # the first two, which use all threads
+
+    monkeypatch.setattr(threads, "matmul", product)
+    assert threads.clearly_faster(5, 3, 2) == 0
 
 
 def test_openblas_computes_with_the_given_number_of_threads():
-    if sys.platform != "linux" or (setter := threads.setter()) is None:
-        pytest.skip("requires Linux, and a NumPy that includes OpenBLAS")
-    name = setter.__name__.replace("_set_", "_get_")
-    maps = Path("/proc/self/maps").read_text().splitlines()
-    (path,) = {line.split()[-1] for line in maps if "openblas" in line}
-    count = getattr(CDLL(path), name)
-    before = count()
+    if (found := threads.openblas()) is None:
+        pytest.skip("OpenBLAS has one thread, or NumPy uses another library")
+    set_, most = found
+    pools = pytest.importorskip("threadpoolctl")
+
+    def count():
+        return next(pool["num_threads"] for pool in pools.threadpool_info() if pool["user_api"] == "blas")
+
     try:
-        for number in (2, 1):
-            CPU.limit_threads(number)
-            assert (count(), CPU.threads) == (number, number)
-        assert CPU.describe().endswith(", 1 thread")
-        CPU.limit_threads(10**12)  # from a forged checkpoint
-        assert count() <= 8
+        CPU.limit_threads(1)
+        assert (count(), CPU.threads) == (1, 1)
+        CPU.limit_threads(most + 1)  # for example, in a checkpoint from another machine
+        assert (count(), CPU.threads) == (most, 0)
+        CPU.fit_threads(64, 32, 8)
+        assert count() == (CPU.threads or most)
     finally:
-        setter(before)
+        set_(most)
 
 
-def test_the_largest_product_of_the_network_is_measured(tmp_path, monkeypatch):
+def test_the_largest_product_of_the_network_is_measured_by_a_single_process(tmp_path, monkeypatch):
     measured = []
     monkeypatch.setattr(CPU, "fit_threads", lambda *sizes: measured.append(sizes))
-    run = begin(toy_settings(tmp_path, rnn_size=9, num_layers=2))
+    settings = toy_settings(tmp_path, rnn_size=9, num_layers=2)
+    run = begin(settings)
     assert measured == [(*run.trainer.model.parameters["layer2.W"].shape, run.trainer.split.B)]
-    monkeypatch.undo()
-    M, K, N = measured[0]
-    shapes = []
-    monkeypatch.setattr(cpu, "clearly_faster", lambda product: shapes.append(product().shape) or 3)
-    monkeypatch.setattr(cpu, "limit", lambda threads: True)
-    CPU.fit_threads(M, K, N)
-    assert (shapes, CPU.threads) == ([(M, N)], 3)
+
+    class Two(Team):
+        size = 2
+
+    begin(settings, team=Two())
+    assert len(measured) == 1
 
 
 def test_a_resumed_run_uses_the_same_number_of_threads(machine, tmp_path, monkeypatch):
-    monkeypatch.setattr(cpu, "clearly_faster", lambda product: 2)
+    monkeypatch.setattr(cpu, "clearly_faster", lambda M, K, N: 2)
     trainer = begin(toy_settings(tmp_path)).trainer
     take(trainer, 3)
     assert load_training(trainer.saver.last)[1].progress.threads == 2
@@ -124,15 +132,12 @@ def test_a_resumed_run_uses_the_same_number_of_threads(machine, tmp_path, monkey
 
 
 def test_training_from_python_does_not_limit_other_code(machine, tmp_path, monkeypatch):
-    monkeypatch.setattr(cpu, "clearly_faster", lambda product: 2)
+    monkeypatch.setattr(cpu, "clearly_faster", lambda M, K, N: 2)
     settings = toy_settings(tmp_path)
     used = []
-    train(
-        settings.data,
-        on_event=lambda event: used.append(machine.threads),
-        checkpoint_dir=settings.checkpoint_dir,
-        rnn_size=8,
-        batch_size=2,
-        max_epochs=0.1,
-    )
+    options = {"checkpoint_dir": settings.checkpoint_dir, "rnn_size": 8, "batch_size": 2, "max_epochs": 0.1}
+    train(settings.data, on_event=lambda event: used.append(machine.threads), **options)
     assert (set(used), machine.threads, CPU.threads) == ({2}, 8, 0)
+    with pytest.raises(MinicharError):  # the run is complete
+        train(resume=settings.checkpoint_dir)
+    assert (machine.threads, CPU.threads) == (8, 0)

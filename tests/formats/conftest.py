@@ -70,7 +70,7 @@ def trained(make, tmp_path):
         state = TrainingState(
             values.random(model.parameters.size).astype(dtype),
             values.random(model.config.state_shape(2)).astype(dtype),
-            Progress(7, 3.0, 2, 4.5, "cpu", {"state": 2**100}),
+            Progress(7, 3.0, 2, 4.5, "cpu", {"state": 2**100}, 0),
         )
         path = tmp_path / "lm_lstm_epoch1.00_2.0000.npz"
         save(path, model, state)

@@ -31,7 +31,7 @@ def home(make, tmp_path, monkeypatch, package):
     state = TrainingState(
         np.zeros(model.parameters.size, "float32"),
         np.zeros(model.config.state_shape(2), "float32"),
-        Progress(1, 3.0, 0, 0.0, "cpu", {}),
+        Progress(1, 3.0, 0, 0.0, "cpu", {}, 0),
     )
     save(tmp_path / CHECKPOINT, model, state)
     (tmp_path / "my.txt").write_text("\nabcdé詩", encoding="utf-8")

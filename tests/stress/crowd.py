@@ -245,6 +245,7 @@ def memory(options):
         rest = min(60, options.seconds)
         await asyncio.sleep(rest)
         monitor.cancel()
+        found += await asyncio.gather(monitor, return_exceptions=True)
         now, after = time.monotonic() - start, memory_of(server)
         print(f"  {now:4.0f} s: {after} MiB, {rest:.0f} s after the end; at the start {before} MiB")
         print(f"  maximum: {most} MiB")

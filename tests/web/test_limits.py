@@ -126,7 +126,7 @@ def test_a_document_that_cannot_be_built_does_not_count(model, monkeypatch):
 
 
 def test_limit_on_the_legacy_routes(limited, queue, monkeypatch):
-    monkeypatch.setattr("minichar.web.legacy.LENGTH", 2000)
+    monkeypatch.setattr("minichar.web.legacy.LENGTH", 10_000)
 
     def submit():
         return limited.post("/api", json={"primetext": ""})
