@@ -110,12 +110,11 @@ def train(
     if isinstance(init_from, CharRNN):
         device = init_from.parameters.backend.name
     devices = open_devices(device, tf32)
-    for one in devices:
-        one.uses_chunk_kernel = chunk_kernel
-        if progress:
-            one.announce = lambda notice: print(f"note: {notice}", file=sys.stderr)
     with ExitStack() as stack:
         for one in devices:
+            one.uses_chunk_kernel = chunk_kernel
+            if progress:
+                one.announce = lambda notice: print(f"note: {notice}", file=sys.stderr)
             stack.callback(one.limit_threads, 0)  # the limit is only for this run
         if resume is not None:
             path = checked("resume", resume, Path, FILE_NAME)

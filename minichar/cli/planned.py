@@ -1,5 +1,6 @@
 """Describe the options that minichar chooses for a run, and write commands that train with given options."""
 
+import os
 import re
 from collections.abc import Mapping
 from math import prod
@@ -38,7 +39,7 @@ def plan_lines(run: Run, given: Mapping[str, Any]) -> list[str]:
         chosen = {name: getattr(settings, name) for name in run.chosen}
         options = {name: value for name, value in {**given, **chosen}.items() if name != "max_time"}
         threads = run.trainer.backend.threads
-        variable = f"{VARIABLES[0]}={threads} " if threads else ""
+        variable = f"{VARIABLES[0]}={threads} " if threads and os.name == "posix" else ""
         lines.append(f"to repeat it without measuring: {variable}{train_command(options)}")
     return lines
 

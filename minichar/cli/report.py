@@ -1,6 +1,7 @@
 """Output of ``minichar train``: a summary of the run, its progress, and advice.
 
-Only the path of the best checkpoint is printed to standard output. All other output goes to standard error.
+Only the path of the best checkpoint is printed to standard output, unless that and standard error are both a
+terminal. All other output goes to standard error.
 """
 
 import os
@@ -322,7 +323,7 @@ class Report:
         return ["           for a lower loss, train longer:", f"  {command}"]
 
     def finish(self) -> None:
-        """Print suggested commands to standard error and the best checkpoint's path to standard output."""
+        """Print suggested commands and, for scripts, the best checkpoint's path to standard output."""
         loss, yardstick = self.trainer.saver.best_loss, self.trainer.yardstick
         result = verdict(loss, yardstick, self.uniform) if yardstick and loss < inf else ""
         if result:

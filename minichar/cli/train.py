@@ -102,8 +102,8 @@ def command(
 
     The loss is the cross-entropy in nats per character. The loss of an untrained model is close
     to ln V, where V is the number of distinct characters. Checkpoints are saved to cv/ with the validation
-    loss in their names. Ctrl-C saves a checkpoint and exits. If the output is piped, the path of the
-    best checkpoint is printed to standard output, everything else to standard error.
+    loss in their names. Ctrl-C saves a checkpoint and exits. If the output is not a terminal, the
+    path of the best checkpoint is printed to standard output. Everything else goes to standard error.
 
     If the value of an option is auto, minichar chooses it to suit the text.
     """

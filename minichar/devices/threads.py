@@ -53,13 +53,17 @@ def openblas() -> tuple[Callable[[int], Any], int] | None:
     return None
 
 
-def limit(threads: int) -> int:
-    """Set the number of threads to at most the original one, and return it. 0 means the original number.
+def adjustable() -> tuple[Callable[[int], Any], int] | None:
+    """Like `openblas`, but also return None if an environment variable sets the number."""
+    return None if any(os.environ.get(name) for name in VARIABLES) else openblas()
 
-    Return 0 if the number is the original one, or if an environment variable sets it.
+
+def limit(threads: int) -> int:
+    """Set the number of threads to at most the original one; 0 means the original one.
+
+    Return the number if it is now limited, otherwise 0.
     """
-    found = openblas()
-    if found is None or any(os.environ.get(name) for name in VARIABLES):
+    if (found := adjustable()) is None:
         return 0
     set_, most = found
     set_(min(threads or most, most))
@@ -71,8 +75,7 @@ def clearly_faster(M: int, K: int, N: int) -> int:
 
     The original number is halved repeatedly to obtain the numbers to try, and is set again at the end.
     """
-    found = openblas()
-    if found is None or any(os.environ.get(name) for name in VARIABLES):
+    if (found := adjustable()) is None:
         return 0
     a, b, product = (np.ones(shape, np.float32) for shape in ((M, K), (K, N), (M, N)))
     counts = [found[1]]

@@ -101,6 +101,7 @@ def test_a_run_that_ends_early_says_why(cli):
     assert kept in cli("train", "--resume", path).stderr
     said = cli("train", "--resume", path, "--max-time", 2e-6).stderr
     assert "time limit:" not in said
+    assert "\nplan  " not in said
     assert re.search(r"\n {11}--max-time is now 2e-06\n {11}ends at epoch [\d.]+\n", said)
     assert "\n           --max-epochs is now 3\n" in cli("train", "--resume", path, "--max-epochs", 3).stderr
 

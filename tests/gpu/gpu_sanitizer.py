@@ -1,4 +1,4 @@
-"""Run the chunk kernel with compute-sanitizer: executed on the CPU (cpu_cuda), never on a card.
+"""Run compute-sanitizer on the kernel: executed on the CPU (cpu_cuda), latency never measured on a card.
 
     pip install nvidia-cuda-sanitizer-api-cu12
 
