@@ -10,6 +10,7 @@ from time import perf_counter
 from minichar.devices.backend import Backend, DeviceFailure
 from minichar.devices.choose import open_auto, open_backend
 from minichar.devices.cpu import host_generator
+from minichar.devices.threads import clearly_faster
 from minichar.errors import MinicharError
 from minichar.extras import one_line
 
@@ -18,6 +19,8 @@ N = 1024
 """Size of the matrices in the timed matrix product."""
 REPEATS = 5
 """Number of times to measure the speed. The highest one is used."""
+PRODUCT = (512, 128, 48)
+"""Shapes of a matrix product in training, ``(M, K)`` and ``(K, N)``."""
 LITTLE_DISK = 1 << 30
 """Free disk space, in bytes, below which checkpoints may not fit."""
 
@@ -34,6 +37,8 @@ class Finding:
 def examine(folder: str = ".") -> Iterator[Finding]:
     """Yield all findings, from the Python version to the free disk space in `folder`."""
     yield Finding("Python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    if clearly_faster(*PRODUCT):
+        yield Finding("cores", False, "busy with other programs: training will take longer than on idle cores")
     for kind in DEVICES:
         yield from examine_kind(kind)
     devices, problem = open_auto()

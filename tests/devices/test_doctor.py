@@ -14,8 +14,9 @@ from minichar.extras import install_command
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Use small matrices, and make dpnp unavailable. The OpenCL test makes it available again."""
+    """Use small matrices and idle cores, and make dpnp unavailable. The OpenCL test makes it available again."""
     monkeypatch.setattr(doctor, "N", 32)
+    monkeypatch.setattr(doctor, "clearly_faster", lambda M, K, N: 0)
     monkeypatch.setitem(sys.modules, "dpctl", None)
 
 
@@ -84,6 +85,15 @@ def test_a_nearly_full_disk(free, ok, found, fake_cupy, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
     disk = findings()["disk"]
     assert (disk.ok, disk.found) == (ok, found)
+
+
+def test_busy_cores_are_reported(monkeypatch, fake_cupy):
+    """Cores are busy if fewer threads multiply the matrices of an LSTM faster."""
+    fake_cupy(count=0)
+    monkeypatch.setattr(doctor, "clearly_faster", lambda M, K, N: int((M, K) == (4 * K, K)))
+    found = findings()
+    assert list(found)[:3] == ["Python", "cores", "cpu"]
+    assert not found["cores"].ok
 
 
 def test_the_speed_is_the_highest_of_several_matrix_products(monkeypatch, count_copies):
