@@ -17,6 +17,10 @@ SITE = Path(os.environ["SITE"]).resolve()
 PHONE = {"viewport": {"width": 390, "height": 800}}
 BACKGROUND = "getComputedStyle(document.body).backgroundColor"
 CUT_OFF = "blocks => blocks.map((block) => block.scrollWidth - block.clientWidth)"
+TEXT_SIZES = """texts => texts.map((text) => {
+    const {a, b} = text.getScreenCTM();  // text may be rotated
+    return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(a, b);
+})"""
 DRAWN = "stages => stages.map((stage) => stage.querySelectorAll('svg > *').length)"
 
 
@@ -255,6 +259,17 @@ def test_the_old_address_of_a_chapter_leads_to_the_chapter(visit):
     for path in redirects:
         page.goto(path.as_uri())
         page.locator("div.equations").first.wait_for()
+
+
+def test_the_text_of_charts_is_plain_and_legible_on_a_phone(visit):
+    """Matplotlib would write labels of logarithmic axes as formulas, which an SVG file cannot show."""
+    page = visit(SITE.as_uri(), "performance.html", **PHONE)
+    for name in ("performance", "quality", "scale", "design", "howto/recipes", "howto/overfitting"):
+        page.goto(f"{SITE.as_uri()}/{name}.html")
+        texts = page.locator("figure.picture svg text")
+        assert texts.count() > 5
+        assert min(texts.evaluate_all(TEXT_SIZES)) > 9, name
+        assert "$" not in "".join(texts.all_text_contents()), name
 
 
 def test_subscripts_in_figures_are_below_the_line(visit):

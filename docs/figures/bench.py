@@ -15,7 +15,7 @@ RATIOS = {
 TICKS = (0.5, 0.7, 1, 1.5, 2, 3)
 
 
-@drawing(6.8, 5.2)
+@drawing(5.2, 5.8)
 def bench(ax: Axes) -> None:
     """Plot one row per benchmark, with minichar's throughput on the right."""
     with CSV.open(encoding="utf-8") as file:
@@ -38,4 +38,4 @@ def bench(ax: Axes) -> None:
     speeds.set_ylabel("characters/s")
     speeds.tick_params(length=0)
     speeds.spines["right"].set_visible(False)
-    ax.legend(fontsize=9, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.13))
+    ax.legend(fontsize=10, loc="upper center", bbox_to_anchor=(0.5, -0.11))

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from .draw import BLUE, GREEN, INK, arrow, box, canvas, drawing, path
 
 
-@drawing(5.6, 4.6)
+@drawing(5, 4.4)
 def chunk_kernel(ax: Axes) -> None:
     """Draw one block in front of the others, and the memory of the GPU below them."""
     canvas(ax, 11.2, 9.2)
@@ -20,11 +20,11 @@ def chunk_kernel(ax: Axes) -> None:
     ax.text(0.6, 8.15, "a block: one sequence, all T steps", va="center_baseline")
     # One step, clockwise.
     box(ax, 2.2, 6.6, "h_prev", GREEN, w=2.4)
-    ax.text(2.2, 5.85, "shared memory", ha="center", va="center_baseline", fontsize=9)
+    ax.text(2.2, 5.85, "shared memory", ha="center", va="center_baseline", fontsize=10)
     box(ax, 5.4, 6.6, "W_h", INK, w=2.4)
-    ax.text(5.4, 5.85, "registers", ha="center", va="center_baseline", fontsize=9)
+    ax.text(5.4, 5.85, "registers", ha="center", va="center_baseline", fontsize=10)
     box(ax, 8.7, 6.6, "partial sums", BLUE, w=2.6)
-    ax.text(8.7, 5.85, "shared memory", ha="center", va="center_baseline", fontsize=9)
+    ax.text(8.7, 5.85, "shared memory", ha="center", va="center_baseline", fontsize=10)
     arrow(ax, (3.4, 6.6), (4.2, 6.6))
     arrow(ax, (6.6, 6.6), (7.4, 6.6))
     box(ax, 5.4, 3.9, "cell", INK, w=2.4)

@@ -46,7 +46,8 @@ STYLE = {
 def drawing(width: float, height: float, rows: int = 1, columns: int = 1) -> Callable[[Drawing], Drawing]:
     """Register a function that draws the figure of its name, of `width` × `height` inches.
 
-    The function takes one axes object per row and column. Rows share an x-axis, and columns a y-axis.
+    The function takes one axes object per row and column. The columns of a row share a y-axis, and the rows share
+    an x-axis if there is only one column.
     """
 
     def register(draw: Drawing) -> Drawing:
@@ -61,7 +62,7 @@ def save(draw: Drawing, size: tuple[float, float], grid: tuple[int, int]) -> Non
     name = draw.__name__
     with matplotlib.rc_context(STYLE):
         fig = Figure(figsize=size, layout="constrained")
-        draw(*fig.subplots(*grid, squeeze=False, sharex="col", sharey="row").flat)
+        draw(*fig.subplots(*grid, squeeze=False, sharex=grid[1] == 1, sharey="row").flat)
         path = FOLDER / f"{name}.svg"
         fig.savefig(path, metadata={"Date": None, "Creator": None})
     svg = path.read_text(encoding="utf-8").replace(INK, "currentColor")

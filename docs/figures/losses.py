@@ -43,7 +43,7 @@ def train(folder: Path, dropout: float) -> tuple[minichar.Model, Curve]:
     return model, read_curve(newest_in(cv)[0].path, name)
 
 
-@drawing(5.4, 3.6)
+@drawing(5, 3.6)
 def losses(ax: Axes) -> None:
     """Train a model without dropout and one with dropout, and plot their losses."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -63,4 +63,4 @@ def losses(ax: Axes) -> None:
         ax.plot(epochs, history["val_loss"], color=colour, label=f"{name}: validation")
         ax.plot(history.best["epoch"], history.best["val_loss"], "o", color=colour, mec=INK)
     ax.set(xlabel="epoch", ylabel="nats per character")
-    ax.legend(fontsize=9)
+    ax.legend(fontsize=10)

@@ -27,7 +27,7 @@ def chosen(N: int, minutes: float) -> Settings:
     return choose(Settings(), text, budget=TimeBudget(60 * minutes))
 
 
-@drawing(5.4, 7.2, rows=len(ROWS))
+@drawing(5, 7.2, rows=len(ROWS))
 def plan(*rows: Axes) -> None:
     """Plot each value against the length of the text, with one line per time."""
     N = np.geomspace(1e3, 1e7, 61).astype(int)
@@ -39,4 +39,6 @@ def plan(*rows: Axes) -> None:
             ax.plot(N, values, color=colour, label=f"{minutes} min")
         ax.set(xscale="log", ylabel=label)
     rows[-1].set(yscale="log", xlabel="characters")
-    rows[0].legend(fontsize=9, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    for axis in (rows[-1].xaxis, rows[-1].yaxis):
+        axis.set_major_formatter("{x:,.0f}")
+    rows[0].legend(fontsize=10, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))

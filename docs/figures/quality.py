@@ -12,7 +12,7 @@ COLOURS = {"plan": PURPLE, "chosen by hand": GOLD, "char-rnn's options": PINK}
 TICKS = (0.5, 1, 2, 5, 10, 20, 60)
 
 
-@drawing(6.4, 4.2)
+@drawing(5.2, 4.4)
 def quality(ax: Axes) -> None:
     """Plot one point per run, and a line for each loss without a time."""
     with CSV.open(encoding="utf-8") as file:
@@ -27,8 +27,8 @@ def quality(ax: Axes) -> None:
         minutes, losses = ([float(row[name]) for row in runs] for name in ("minutes", "loss"))
         ax.plot(minutes, losses, "o", color=colour, label=options)
         for x, y, run in zip(minutes, losses, runs, strict=True):
-            ax.annotate(run["model"], (x, y), (5, -13), textcoords="offset points", fontsize=9)
+            ax.annotate(run["model"], (x, y), (5, -13), textcoords="offset points", fontsize=10)
     ax.set(xscale="log", xlim=(0.5, 90), ylim=(1.22, 1.48), xlabel="minutes on one core", ylabel="loss")
     ax.set_xticks(TICKS, map(str, TICKS))
     ax.minorticks_off()
-    ax.legend(fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    ax.legend(fontsize=10, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))

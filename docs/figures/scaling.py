@@ -23,7 +23,7 @@ def speed(N: np.ndarray, beta: float, streams: np.ndarray) -> np.ndarray:
     return N * streams * T / (compute + communicate)
 
 
-@drawing(5.4, 3.8)
+@drawing(5, 4.2)
 def scaling(ax: Axes) -> None:
     """Plot weak and strong scaling up to 64 ranks, for each network bandwidth."""
     N = 2.0 ** np.arange(7)
@@ -40,4 +40,4 @@ def scaling(ax: Axes) -> None:
     ax.set_xticks(N, [f"{n:.0f}" for n in N])
     ax.set_yticks(N, [f"{n:.0f}" for n in N])
     ax.minorticks_off()
-    ax.legend(fontsize=9)
+    ax.legend(fontsize=10)

@@ -28,7 +28,7 @@ def read(name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@drawing(6.4, 3.0)
+@drawing(5.2, 3.2)
 def shares(ax: Axes) -> None:
     """Plot the fraction of a training step spent on each kind of operation, for several values of H."""
     rows = read("shares.csv")
@@ -42,14 +42,15 @@ def shares(ax: Axes) -> None:
         left += values
     ax.set(xlim=(0, 1), xlabel="fraction of a training step")
     ax.invert_yaxis()
-    ax.legend(fontsize=9, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    ax.legend(fontsize=10, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
 
 
-@drawing(9.6, 2.8, columns=len(LABELS))
+@drawing(5.2, 6.4, rows=3, columns=2)
 def growth(*panels: Axes) -> None:
     """Plot the time per character against each size, alongside the operation count."""
     rows = read("growth.csv")
-    for ax, (name, label) in zip(panels, LABELS.items(), strict=True):
+    *plots, last = panels
+    for ax, (name, label) in zip(plots, LABELS.items(), strict=True):
         points = [(int(row["value"]), float(row["microseconds"])) for row in rows if row["option"] == name]
         values, times = np.transpose(points)
         works = [replace(Work(), **{name: value}) for value, _ in points]
@@ -57,7 +58,9 @@ def growth(*panels: Axes) -> None:
         ax.loglog(values, times, "o-", color=PURPLE, label="measured")
         ax.loglog(values, times[-1] * flop / flop[-1], "--", color=INK, lw=1, label="number of operations")
         ax.set_xlabel(label)
-        ax.set_xticks(values, [f"{value:g}" for value in values], fontsize=8)
+        ax.set_xticks(values, [f"{value:g}" for value in values])
         ax.minorticks_off()
-    panels[0].set(ylabel="µs per character", yticks=(10, 100), yticklabels=("10", "100"))
-    panels[0].legend(fontsize=9)
+    for ax in panels[::2]:
+        ax.set(ylabel="µs per character", yticks=(10, 100), yticklabels=("10", "100"), ylim=(2, 200))
+    last.set_axis_off()
+    last.legend(*plots[0].get_legend_handles_labels(), loc="center", fontsize=10)

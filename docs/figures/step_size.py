@@ -25,8 +25,8 @@ def v_shape(ax: Axes) -> None:
     steps = np.logspace(-15, 0, 46)
 
     plot_errors(ax, losses, network.parameters.flat, network.gradient.flat, steps)
-    ax.loglog(steps[24:], steps[24:] ** 2 / 6, ":", color=INK, lw=1.5)
-    ax.loglog(steps[:31], 1e-16 / steps[:31], ":", color=INK, lw=1.5)
+    ax.plot(steps[24:], steps[24:] ** 2 / 6, ":", color=INK, lw=1.5)
+    ax.plot(steps[:31], 1e-16 / steps[:31], ":", color=INK, lw=1.5)
     ax.text(2e-5, 1e-4, "truncation, ~ h²", ha="center", fontsize=10, color=INK)
     ax.text(2e-15, 1e-8, "round-off, ~ 1/h", fontsize=10, color=INK)
 
