@@ -46,8 +46,8 @@ STYLE = {
 def drawing(width: float, height: float, rows: int = 1, columns: int = 1) -> Callable[[Drawing], Drawing]:
     """Register a function that draws the figure of its name, of `width` × `height` inches.
 
-    The function takes one axes object per row and column. The columns of a row share a y-axis, and the rows share
-    an x-axis if there is only one column.
+    The function takes one axes object per row and column. The columns of a row share a y-axis, and the rows
+    share an x-axis if there is only one column.
     """
 
     def register(draw: Drawing) -> Drawing:

@@ -14,7 +14,7 @@ from minichar.extras import install_command
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Use small matrices and idle cores, and make dpnp unavailable. The OpenCL test makes it available again."""
+    """Use small matrices and idle cores, and no dpnp. The OpenCL test makes it available again."""
     monkeypatch.setattr(doctor, "N", 32)
     monkeypatch.setattr(doctor, "clearly_faster", lambda M, K, N: 0)
     monkeypatch.setitem(sys.modules, "dpctl", None)
