@@ -33,7 +33,7 @@ from minichar.terminal import say
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus, load_corpus
 from minichar.text.ngram import yardstick as best_ngram
-from minichar.training.device import suited
+from minichar.training.device import fit_threads, suited
 from minichar.training.evaluation import (
     PART_NAMES,
     PARTS,
@@ -250,6 +250,7 @@ def command(
         what = f"{PART_NAMES[part]} split ({laid_out.how})"
         chunks = chunks_of(laid_out, part)
         streams, resets = chunks.streams, chunks.resets
+    fit_threads(model.parameters.backend, model.config, len(streams))
     if block:
         result = evaluate_blocks(model, streams, block, watch, resets)
         what += f", blocks of {counted(block, 'character')}, each from a zero state"

@@ -33,6 +33,7 @@ from minichar.sampling.choice import Choice
 from minichar.sampling.generate import Unknown, check_options, generate, generate_many
 from minichar.terminal import say
 from minichar.text.corpus import Corpus, load_corpus
+from minichar.training.device import fit_threads
 from minichar.training.start import settings_with_text
 from minichar.training.text import note_on_change
 
@@ -176,6 +177,7 @@ def command(
             f", train a model on the text with `minichar train --data {name}`, or continue the text with "
             f"`minichar sample --prime-file {name}`",
         ) from error
+    fit_threads(backend, model.config, num_samples)
     if not quiet:
         announce_waits(backend)
         if note := auto_note(device):

@@ -25,7 +25,9 @@ CLEARLY = 1.5
 """A smaller number of threads is used only if it is faster by this factor. Results depend on the number of
 threads, so the number should not vary between runs on idle cores."""
 ROUNDS, SECONDS = 5, 5e-3
-"""Number of measurements, of which the median is used, and the minimum duration of each in seconds."""
+"""Number of measurements, of which the median is used, and the minimum duration of each product in seconds."""
+STEPS, MOST = 50, 256
+"""Number of time steps in a chunk, and the maximum number of columns when a gradient is measured."""
 
 
 def usual() -> str:
@@ -71,30 +73,32 @@ def limit(threads: int) -> int:
 
 
 def clearly_faster(M: int, K: int, N: int) -> int:
-    """Return the number of threads that multiply ``(M, K)`` by ``(K, N)`` clearly faster than all, or 0.
+    """Return the number of threads with which a chunk is clearly faster than with all threads, or 0.
 
-    The original number is halved repeatedly to obtain the numbers to try, and is set again at the end.
+    For N streams, a chunk has one product of ``(M, K)`` and ``(K, N)`` per time step, and one for the gradient
+    of the weights. Even if a step is too small for multiple threads, the gradient may use them. The original
+    number of threads is halved repeatedly to obtain the numbers to try, and is set again at the end.
     """
     if (found := adjustable()) is None:
         return 0
-    a, b, product = (np.ones(shape, np.float32) for shape in ((M, K), (K, N), (M, N)))
     counts = [found[1]]
     while counts[-1] > 1:
         counts.append(counts[-1] // 2)
     seconds: dict[int, list[float]] = {count: [] for count in counts}
     for count in counts * ROUNDS:
         limit(count)
-        seconds[count].append(time(lambda: matmul(a, b, out=product)))
+        seconds[count].append(STEPS * time(M, K, N) + time(M, min(STEPS * N, MOST), K))
     limit(0)
     fastest = min(counts, key=lambda count: median(seconds[count]))
     return fastest if CLEARLY * median(seconds[fastest]) < median(seconds[counts[0]]) else 0
 
 
-def time(product: Callable[[], Any]) -> float:
-    """Return the mean time per call, over at least `SECONDS`, after one warm-up call."""
-    product()
+def time(M: int, K: int, N: int) -> float:
+    """Return the mean time of a matrix product, over at least `SECONDS`, after a warm-up."""
+    a, b, product = (np.ones(shape, np.float32) for shape in ((M, K), (K, N), (M, N)))
+    matmul(a, b, out=product)
     begun, calls = perf_counter(), 0
     while (elapsed := perf_counter() - begun) < SECONDS:
-        product()
+        matmul(a, b, out=product)
         calls += 1
     return elapsed / calls

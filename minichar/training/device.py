@@ -6,6 +6,7 @@ a few microseconds, however small it is. A device other than the first is used i
 
 import gc
 from collections.abc import Sequence
+from math import prod
 from statistics import median
 from time import perf_counter
 
@@ -16,7 +17,7 @@ from minichar.engine.config import Config
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.vocabulary import Vocabulary
-from minichar.training.cost import CALLS, NOMINAL
+from minichar.training.cost import CALLS, NOMINAL, SELECTED
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
 
@@ -54,6 +55,12 @@ def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:
             if device.kind == kind:
                 return device, [f"device auto: {device.name}, because the checkpoint was saved on {kind}"]
     return devices[0], []
+
+
+def fit_threads(device: Backend, config: Config, streams: int) -> None:
+    """Use fewer threads if the largest matrix products on the CPU are then clearly faster."""
+    M, K = max((shape for name, shape in config.shapes().items() if name not in SELECTED), key=prod)
+    device.fit_threads(M, K, streams)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # the trainer reports non-finite losses

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil, prod
+from math import ceil
 from time import monotonic
 
 from minichar.checks import AUTO
 from minichar.devices.backend import Backend
-from minichar.engine.config import Config
 from minichar.text.corpus import Corpus
 from minichar.training.choose import TimeBudget, choose, config_of
-from minichar.training.cost import SELECTED, speed_of
-from minichar.training.device import suited, time_step
+from minichar.training.cost import speed_of
+from minichar.training.device import fit_threads, suited, time_step
 from minichar.training.settings import Settings
 from minichar.training.team import Team
 from minichar.training.text import lay_out, lay_out_to_train
@@ -44,8 +43,7 @@ def plan(
     split, config = lay_out_to_train(corpus, chosen), config_of(chosen, len(corpus.vocabulary))
     device, notes = suited(devices, config, split.B)
     if team.size == 1:  # otherwise, each process uses one thread
-        M, K = largest_matrix(config)
-        device.fit_threads(M, K, split.B)
+        fit_threads(device, config, split.B)
     if nominal and AUTO in (settings.rnn_size, settings.max_epochs):
         budget = measured(nominal, settings, corpus, device, team, from_scratch)
         chosen = choose(settings, corpus, from_scratch, budget)
@@ -56,11 +54,6 @@ def plan(
         if chosen.rnn_size != H:
             chosen = choose(replace(settings, rnn_size=H), corpus, from_scratch, budget)
     return chosen, device, notes
-
-
-def largest_matrix(config: Config) -> tuple[int, ...]:
-    """Return the shape of the largest weight matrix that takes part in matrix products."""
-    return max((shape for name, shape in config.shapes().items() if name not in SELECTED), key=prod)
 
 
 def extended(

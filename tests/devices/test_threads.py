@@ -21,10 +21,11 @@ def unset(monkeypatch):
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Replace OpenBLAS, products and the clock; return them, with a product's time by number of threads."""
+    """Replace OpenBLAS, products and the clock; return them, with the times by number of threads."""
 
     class Machine:
-        now, threads, seconds, used, most = 0.0, 8, {8: 1.0, 4: 1.0, 2: 1.0, 1: 1.0}, [], 8
+        now, threads, used, most = 0.0, 8, [], 8
+        step, gradient = ({8: time, 4: time, 2: time, 1: time} for time in (1.0, 5e-3))
 
         @staticmethod
         def set(count):
@@ -32,9 +33,12 @@ def machine(monkeypatch):
 
         @staticmethod
         def product(a, b, out):
-            assert (a.shape, b.shape, out.shape) == ((5, 3), (3, 2), (5, 2))
+            M, K, N = *a.shape, b.shape[1]
+            assert (out.shape, len(b)) == ((M, N), K)
+            times = Machine.step if (M, K) == (5, 3) else Machine.gradient
+            assert (M, K, N) in ((5, 3, 2), (5, 3, 6), (5, 100, 3), (5, 256, 3))  # at most 256 columns
             Machine.used.append(Machine.threads)
-            Machine.now += Machine.seconds[Machine.threads]
+            Machine.now += times[Machine.threads]
 
     Machine.used = []
     monkeypatch.setattr(threads, "openblas", lambda: (Machine.set, Machine.most))
@@ -66,10 +70,19 @@ def test_an_environment_variable_sets_the_number(variable, value, words, machine
     ],
 )
 def test_fewer_threads_must_be_clearly_faster(seconds, fastest, machine):
-    machine.seconds = seconds
+    machine.step = seconds
     assert threads.clearly_faster(5, 3, 2) == fastest
     assert machine.threads == 8
     assert set(machine.used) == {8, 4, 2, 1}
+
+
+@pytest.mark.parametrize("N", [2, 6])
+@pytest.mark.parametrize(("step", "fastest"), [(0.01, 1), (0.05, 0)])
+def test_the_gradient_counts_once_per_chunk(step, fastest, N, machine):
+    """With fewer threads, the gradient takes 1 s less. The steps of a chunk take 0.5 s or 2.5 s in any case."""
+    machine.step = dict.fromkeys(machine.step, step)
+    machine.gradient = {8: 1.1, 4: 1.1, 2: 1.1, 1: 0.1}
+    assert threads.clearly_faster(5, 3, N) == fastest
 
 
 def test_nothing_is_measured_with_one_thread(monkeypatch):
@@ -81,7 +94,7 @@ def test_nothing_is_measured_with_one_thread(monkeypatch):
 def test_one_slow_product_does_not_matter(machine, monkeypatch):
     def product(a, b, out):
         machine.product(a, b, out)
-        machine.now += 100.0 * (len(machine.used) <= 2)  # the first two, which use all threads
+        machine.now += 100.0 * (len(machine.used) <= 4)  # the first ones, which use all threads
 
     monkeypatch.setattr(threads, "matmul", product)
     assert threads.clearly_faster(5, 3, 2) == 0
