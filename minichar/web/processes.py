@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import multiprocessing
+import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from queue import SimpleQueue
@@ -54,6 +56,9 @@ class WorkerProcess:
 
     def _run(self) -> None:
         """Run the process, and pass on its messages until it ends."""
+        if hasattr(signal, "pthread_sigmask"):  # the process inherits the mask: the server handles Ctrl-C
+            resource_tracker.ensure_running()  # otherwise, it is started with the process and resets the mask
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         ours, theirs = multiprocessing.Pipe()
         with ours, theirs:
             try:

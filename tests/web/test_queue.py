@@ -99,6 +99,26 @@ def test_jobs_of_a_killed_worker_are_continued(processes, sampled, caplog):
     assert caplog.messages == ["a worker process ended; starting another one"]
 
 
+class Interrupted:
+    """Worker process that receives Ctrl-C while it starts."""
+
+    def __init__(self, **options):
+        self.process = module.SPAWN(**options)
+
+    def start(self):
+        self.process.start()
+        os.kill(self.process.pid, signal.SIGINT)
+
+    def __getattr__(self, name):
+        return getattr(self.process, name)
+
+
+def test_ctrl_c_does_not_end_a_worker_that_is_starting(model, caplog, capfd):
+    with loop_of(local_queue({"toy": model}, start=Interrupted)) as queue:
+        wait_for(lambda: queue.processes[0].ready)
+    assert (caplog.messages, capfd.readouterr().err) == ([], "")
+
+
 class Dying(InThread):
     """Worker that dies as soon as it is given a job or, with `progress`, when it has added a character."""
 
