@@ -27,7 +27,7 @@ from minichar.devices.cpu import CPU
 from minichar.errors import AUTOMATIC, Option, quoted
 from minichar.model import CharRNN
 from minichar.sampling.generate import generate
-from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
+from minichar.training.events import EndedEarly, Evaluated, Event, Extended, Saved, Step, Warned
 from minichar.training.final import measure_files
 from minichar.training.settings import HELD_OUT
 from minichar.training.start import Run
@@ -182,6 +182,10 @@ class Report:
                 self.show_step(event)
             case Evaluated():
                 self.show_evaluated(event)
+            case Extended():
+                self.say(f"extended   to {event.epochs:g} epochs, because training is faster than expected;")
+                repeat = f"--max-epochs {event.epochs:g} --warmup {event.warmup:.6g}"
+                self.say(f"           to repeat the run, replace two options: {repeat}")
             case EndedEarly():
                 self.say(f"ended      at epoch {self.trainer.epoch:.2f}: {event.reason}")
             case Warned():

@@ -84,6 +84,22 @@ class Evaluated:
 
 
 @dataclass(frozen=True)
+class Extended:
+    """The run was extended, because much of its time was left after the planned epochs.
+
+    Attributes
+    ----------
+    epochs : float
+        New value of `max_epochs`.
+    warmup : float
+        New value of `warmup`, for the same number of warm-up steps.
+    """
+
+    epochs: float
+    warmup: float
+
+
+@dataclass(frozen=True)
 class Saved:
     """A checkpoint was saved.
 
@@ -133,4 +149,4 @@ class Measured:
     result: Evaluation | None
 
 
-Event = Step | Evaluated | Saved | Warned | EndedEarly | Measured
+Event = Step | Evaluated | Extended | Saved | Warned | EndedEarly | Measured

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil
+from math import ceil, inf
 from time import monotonic
 
 from minichar.checks import AUTO
@@ -63,6 +63,11 @@ def extended(
     nominal = time_left(settings, started)
     here = nominal and measured(nominal, settings, corpus, device, team)
     return epoch + choose(replace(settings, max_epochs=AUTO), corpus, budget=here).max_epochs
+
+
+def useful_epochs(settings: Settings, corpus: Corpus) -> float:
+    """Return the number of epochs that would be chosen if there were no time limit."""
+    return choose(replace(settings, max_epochs=AUTO), corpus, budget=TimeBudget(inf)).max_epochs
 
 
 def time_left(settings: Settings, started: float) -> TimeBudget | None:

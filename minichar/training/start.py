@@ -25,7 +25,7 @@ from minichar.text.datasets import older_pydocs
 from minichar.text.ngram import MOST, yardstick
 from minichar.training.choose import ARCHITECTURE, CHOOSERS, config_of, masking
 from minichar.training.device import same_kind
-from minichar.training.plan import extended, plan
+from minichar.training.plan import extended, plan, useful_epochs
 from minichar.training.recipes import check_effect, settings_from, with_cell_of_recipe
 from minichar.training.settings import HELD_OUT, TEXTS, Settings
 from minichar.training.team import ALONE, Team
@@ -120,6 +120,8 @@ def begin(
         copy_weights(model, new)
         notes += vocabulary_notes(model.vocabulary, corpus.vocabulary)
     run = _run(new, planned, corpus, lay_out(corpus, planned), notes, team)
+    if settings.max_epochs is AUTO and settings.max_time:
+        run.trainer.timetable.most_epochs = useful_epochs(planned, corpus)
     return replace(run, chosen=automatic_in(settings))
 
 

@@ -13,6 +13,8 @@ TRAINING = 9
 the time limit, as a multiple of the duration of an evaluation."""
 RESERVED = 0.25
 """Maximum fraction of the time limit reserved for the last evaluation."""
+MORE = 1.3
+"""A run is extended only if there is time for this many times its steps."""
 
 
 class Timetable:
@@ -22,6 +24,7 @@ class Timetable:
         self.settings, self.per_epoch, self.val_chunks = settings, per_epoch, val_chunks
         self.limit = 60 * settings.max_time or inf  # in seconds
         self.total = max(1, round(settings.max_epochs * per_epoch))  # maximum number of training steps
+        self.most_epochs = settings.max_epochs  # maximum number of epochs if the run is extended
         self.warmup = round(settings.warmup * self.total)  # number of steps in which the learning rate rises
         self.since_best = 0  # evaluations since the one with the lowest loss, except during warm-up
         self.pause = AUTOMATIC
@@ -71,6 +74,21 @@ class Timetable:
         if every := self.settings.eval_val_every:
             return iteration % every == 0
         return iteration % self.per_epoch == 0 or self.now - self.evaluated_at >= self.pause
+
+    def extend(self, iteration: int) -> float:
+        """Extend a run that has made its last step, if it is much faster than it was expected to be.
+
+        Return the new number of epochs, to three significant digits, or 0 if the run is not extended.
+        """
+        if self.limit == inf or not self.now:
+            return 0.0
+        left = self.deadline() - self.now - self.evaluation  # the evaluation of this step comes first
+        epochs = (iteration + left * self.steps / self.now) / self.per_epoch
+        epochs = float(f"{min(epochs, self.most_epochs):.3g}")
+        if epochs * self.per_epoch < MORE * iteration:
+            return 0.0
+        self.total = round(epochs * self.per_epoch)
+        return epochs
 
     def evaluations(self, seconds: float) -> int:
         """Return roughly how many evaluations there are in a complete run that takes `seconds` seconds."""

@@ -11,7 +11,7 @@ on its own streams, and rank 0 writes the checkpoints.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import isfinite, isnan, log
 from pathlib import Path
 from time import time
@@ -32,7 +32,7 @@ from minichar.model import CharRNN
 from minichar.text.batches import Chunks, Split
 from minichar.text.ngram import yardstick_of
 from minichar.training.evaluation import Evaluation, Measurement, evaluate, until
-from minichar.training.events import EndedEarly, Evaluated, Event, Saved, Step, Warned
+from minichar.training.events import EndedEarly, Evaluated, Event, Extended, Saved, Step, Warned
 from minichar.training.saving import Saver
 from minichar.training.schedules import rates
 from minichar.training.settings import Settings
@@ -201,6 +201,8 @@ class Trainer:
                 yield step
                 if "loss" in vars(step):  # already copied to the host, so checking it is free
                     self.check(step.loss)
+                if self.iteration == self.iterations:
+                    yield from self._extend()
                 if self.timetable.is_evaluation_due(self.iteration):
                     evaluated_at = self.iteration
                     yield from self._evaluate()
@@ -217,6 +219,14 @@ class Trainer:
                     yield self.save(None)
             if reason:
                 yield EndedEarly(reason)
+
+    def _extend(self) -> Iterator[Event]:
+        """Extend the run if much of its time is left. The number of warm-up steps stays the same."""
+        self.agree()  # update the time
+        if epochs := self.timetable.extend(self.iteration):
+            warmup = self.timetable.warmup / self.iterations
+            self.settings = replace(self.settings, max_epochs=epochs, warmup=warmup)
+            yield Extended(epochs, warmup)
 
     def _evaluate(self) -> Iterator[Event]:
         """Evaluate the model and save a checkpoint."""

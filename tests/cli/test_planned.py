@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from math import inf
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from minichar.checkpoints.checkpoint import load
 from minichar.checkpoints.choosing import best_checkpoint
 from minichar.training import plan as planning
+from minichar.training import start, timetable
 from minichar.training.cost import Speed
 from minichar.training.trainer import Trainer
 
@@ -24,6 +26,7 @@ def slow(monkeypatch):
         "time_step",
         lambda device, config, vocabulary, settings, split: 1000 * SLOW.step(config, split.B, split.T),
     )
+    monkeypatch.setattr(timetable, "MORE", inf)  # never extend a run
 
 
 def plan_of(said):
@@ -52,6 +55,24 @@ def test_the_printed_command_repeats_the_run_without_measuring(cli, home, monkey
     first, again = (load(best_checkpoint(home / folder)) for folder in ("cv", "again"))
     changed = {"checkpoint_dir": "again", "max_time": 0.0}
     assert again.details["settings"] == settings | changed
+    np.testing.assert_array_equal(first.parameters.flat, again.parameters.flat)
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_run_that_is_faster_than_measured_is_extended(cli, home, monkeypatch):
+    """With the new options, the printed command repeats the run."""
+    monkeypatch.setattr(start, "useful_epochs", lambda settings, corpus: 4.0)
+    monkeypatch.setattr(timetable, "MORE", 1.3)
+    said = cli("train", "--data", "input.txt", "--max-time", 5, *SMALL, "--rnn-size", 40).stderr
+    repeat = shlex.split(plan_of(said)[1].removeprefix("to repeat it without measuring: "))
+    extended = re.search(
+        r"\nextended   to 4 epochs, because training is faster than expected;\n"
+        r" {11}to repeat the run, replace two options: --max-epochs (4) --warmup (\S+)\n",
+        said,
+    )
+    repeat[repeat.index("--max-epochs") + 1], repeat[repeat.index("--warmup") + 1] = extended.groups()
+    cli(*repeat[1:], "--checkpoint-dir", "again")
+    first, again = (load(best_checkpoint(home / folder)) for folder in ("cv", "again"))
     np.testing.assert_array_equal(first.parameters.flat, again.parameters.flat)
 
 

@@ -180,7 +180,7 @@ def test_after_the_time_limit_the_last_lines_say_how_to_lower_the_loss(cli, cloc
     assert "resume with" not in said
 
 
-def test_a_larger_model_or_more_time_or_text_is_recommended(cli, home, monkeypatch):
+def test_a_larger_model_or_more_time_or_text_is_recommended(cli, home, clock, monkeypatch):
     def recommended(*options, directory="a b"):
         run = ["train", "--data", "input.txt", *TOY, "--max-epochs", 0.2, "--eval-val-every", 1, *options]
         stderr = cli(*run, "--checkpoint-dir", directory).stderr

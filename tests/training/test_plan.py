@@ -54,6 +54,14 @@ def test_the_steps_fit_into_the_time(machine, tmp_path, speed, minutes):
     assert run.chosen == ("rnn_size", "embedding", "max_epochs")
 
 
+def test_a_plan_can_be_extended_to_the_useful_epochs(machine, tmp_path):
+    planned = begin(settings_for(tmp_path, max_time=1.0)).trainer
+    useful = begin(settings_for(tmp_path, max_time=1e6, rnn_size=planned.settings.rnn_size)).trainer
+    most = planned.timetable.most_epochs
+    assert planned.settings.max_epochs < most == useful.settings.max_epochs == useful.timetable.most_epochs
+    assert begin(settings_for(tmp_path, max_epochs=2.0)).trainer.timetable.most_epochs == 2.0
+
+
 def test_time_before_the_measurement_counts(machine, tmp_path):
     machine.now += 300.0
     run = begin(settings_for(tmp_path), started=1000.0)

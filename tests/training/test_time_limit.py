@@ -6,7 +6,7 @@ from toys import history_of
 
 from minichar.checkpoints.checkpoint import load, load_training, save
 from minichar.training.evaluation import Measurement, evaluate
-from minichar.training.events import EndedEarly, Evaluated, Saved, Step
+from minichar.training.events import EndedEarly, Evaluated, Extended, Saved, Step
 from minichar.training.start import resume
 
 LIMIT = {"max_time": 1.0, "max_epochs": 1e6, "train_frac": 0.8, "val_frac": 0.2}
@@ -139,6 +139,28 @@ def test_a_run_that_reached_the_limit_is_resumed_exactly(trainer_of, clock):
     np.testing.assert_array_equal(trainer.model.parameters.flat, whole.model.parameters.flat)
     assert trainer.generator.state == whole.generator.state
     assert load(trainer.saver.last).seconds == clock.now - begun, "the time of all runs"
+
+
+def test_an_extended_run_equals_one_of_the_new_length_and_is_resumed_exactly(trainer_of, clock):
+    options = {"max_epochs": 1, "warmup": 0.5, "dropout": 0.3, "patience": 0, "eval_val_every": 100}
+    trainer = trainer_of(**options, max_time=1.0)
+    trainer.timetable.most_epochs = 1e6
+    planned = trainer.iterations
+    clock.step = lambda i: 15.0 / planned
+    (extended,) = (event for event in run(trainer, clock)[1] if isinstance(event, Extended))
+    assert 57 < clock.now - STARTED <= 60
+    assert trainer.iterations > 3 * planned
+    whole = trainer_of(**options | {"max_epochs": extended.epochs, "warmup": extended.warmup})
+    list(whole.run())
+    stopped = trainer_of(**options, max_time=1.0)
+    stopped.timetable.most_epochs = 1e6
+    for event in stopped.run():
+        stopped.stopping |= isinstance(event, Step) and event.iteration == planned + 5
+    resumed = resume(stopped.saver.last, {"max_time": 0.0}).trainer
+    list(resumed.run())
+    for other in (whole, resumed):
+        assert other.iteration == trainer.iteration
+        np.testing.assert_array_equal(trainer.model.parameters.flat, other.model.parameters.flat)
 
 
 def test_a_run_whose_first_part_was_not_timed_does_not_say_how_long_it_took(trainer_of, clock):
