@@ -20,7 +20,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, nearest
 
 try:
     import fcntl
@@ -278,6 +278,13 @@ def is_text(path: Path) -> bool:
     except UnicodeDecodeError:
         return False
     return text != "" and "\0" not in text
+
+
+def similar(path: Path) -> list[Path]:
+    """Return the files and directories beside `path`, which does not exist, that have similar names."""
+    with suppress(OSError):
+        return [path.with_name(name) for name in nearest(path.name, os.listdir(path.parent))]
+    return []
 
 
 def cache_folder() -> Path | None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from minichar.checkpoints.stored_zip import stored_zip
 from minichar.errors import MinicharError, Refused, brief, plain, reading
-from minichar.files import is_text, writing
+from minichar.files import is_text, similar, writing
 
 MAX_HEADER_CHARACTERS = 16 << 20
 MAX_HEADER_BYTES = 4 * MAX_HEADER_CHARACTERS
@@ -63,9 +63,9 @@ def open_archive(path: Path, kinds: str = "fiu") -> Iterator["Archive"]:
         try:
             path.stat()
         except FileNotFoundError:
-            raise Missing(
-                f"no such checkpoint: {str(path)!r}; choose a file or directory created by `minichar train`"
-            ) from None
+            others = [repr(str(other)) for other in similar(path) if other.is_dir() or other.suffix == ".npz"]
+            choice = " or ".join(others) or "a file or directory created by `minichar train`"
+            raise Missing(f"no such checkpoint: {str(path)!r}; choose {choice}") from None
         if path.suffix != ".npz" and is_text(path):
             raise TextFile(
                 f"{str(path)!r} is a text file, not a checkpoint: choose a checkpoint or a "

@@ -32,7 +32,10 @@ def length_advice(N: int) -> list[str]:
 
 
 def updates_advice(updates: int, B: int, T: int) -> str:
-    """Return advice for a run with too few training steps, or an empty string."""
+    """Return advice for a run with too few training steps, or an empty string.
+
+    If minichar chose the batch size, pass 1 as B: a smaller one would not help.
+    """
     if updates >= FEW_UPDATES:
         return ""
     smaller = ""

@@ -84,6 +84,8 @@ class Report:
         self.first = self.trainer.iteration
         self.first_chunk_end: tuple[float, int] | None = None
         self.estimated = self.sampled = False
+        self.shows_loss = False  # whether the next checkpoint is that of a validation loss that was shown
+        self.advised: set[str] = set()  # kinds of advice that have been given
         self.bar = Bar(self.trainer.iterations, hidden=quiet, first=self.first)
 
     def __enter__(self) -> "Report":
@@ -146,14 +148,15 @@ class Report:
             lines.append("           more threads were slower, probably because the cores are busy")
         if (processes := self.trainer.team.size) > 1:
             lines.append(f"           {processes} processes share the {split.B} streams")
-        advice = updates_advice(self.trainer.iterations, split.B, split.T)
+        reducible = 1 if "batch_size" in self.run.chosen else split.B
+        advice = updates_advice(self.trainer.iterations, reducible, split.T)
         if advice and not self.trainer.iteration and "max_epochs" not in self.run.chosen:
             lines.append(f"warning    {advice}")
         if self.trainer.iteration:
             lines.append(f"resumed    at epoch {self.trainer.epoch:.2f}")
             if (limit := self.trainer.settings.max_time) and "max_time" not in self.run.changes:
                 limit_from = "as in the original run; change it with --max-time"
-                lines.append(f"           time limit: {limit:g} min, {limit_from}")
+                lines.append(f"           time limit: {limit:g} min from now, {limit_from}")
             for name, value in self.run.changes.items():
                 automatic = AUTOMATIC.flag if value is AUTO else value
                 shown = f"{value:g}" if isinstance(value, float) else automatic
@@ -191,8 +194,9 @@ class Report:
             case Warned():
                 self.say(f"warning    {event.message}")
             case Saved():
-                if not event.latest:
-                    self.say(f"           saved {event.path}{' (best so far)' if event.best else ''}")
+                if not event.latest and not self.shows_loss:  # the path can be found by the loss in its name
+                    self.say(f"           saved {event.path}")
+                self.shows_loss = False
                 if event.warning:
                     self.say(f"warning    {event.warning}")
 
@@ -261,8 +265,10 @@ class Report:
         """Print and log the losses, with advice and a line of generated text."""
         train, val, shortened = evaluated.train_loss, evaluated.val, evaluated.shortened
         line = f"epoch {evaluated.epoch:.2f}  train {train:.4f}"
+        is_best = val is not None and val.loss < self.trainer.saver.best_loss
+        self.shows_loss = val is not None
         if val:
-            line += f"  validation {val.loss:.4f}"
+            line += f"  validation {val.loss:.4f}{'  best so far' * is_best}"
         self.say(line)
         if shortened:
             part = shortened.characters / (len(self.trainer.val) * self.characters)
@@ -271,7 +277,6 @@ class Report:
         fit = evaluated.fit
         advice = ""
         if val and fit and evaluated.epoch >= 1:
-            is_best = val.loss < self.trainer.saver.best_loss
             advice = fit_advice(
                 fit.loss,
                 val.loss,
@@ -281,7 +286,9 @@ class Report:
                 ratio=self.ratio,
                 dropout=self.trainer.settings.dropout,
             )
-        if fit and advice:
+        kind = advice.partition(" ")[0]
+        if fit and advice and kind not in self.advised:
+            self.advised.add(kind)
             self.say(f"           {advice}")
             self.say(f"           training loss, evaluated like the validation loss: {fit.loss:.4f}")
         self.measurements += 1
@@ -309,6 +316,12 @@ class Report:
                 self.say(f"           {rest}")
                 self.log.append({"event": "final", "part": measured.part} | asdict(result))
 
+    @property
+    def is_resumable(self) -> bool:
+        """Whether the run has steps left, for example because it was interrupted."""
+        unfinished = self.trainer.iteration < self.trainer.iterations
+        return unfinished and not self.trainer.timetable.is_out_of_patience()
+
     def remedy(self) -> list[str]:
         """Return how to lower the loss: a larger model or, if there is none, more time or more text.
 
@@ -320,7 +333,7 @@ class Report:
         larger = not is_short and self.from_scratch and larger_model(self.run, minutes, step)
         if larger:
             return ["           for a lower loss, train a larger model:", f"  {larger}"]
-        if is_short or self.trainer.timetable.since_best:
+        if not self.is_resumable and (is_short or self.trainer.timetable.since_best):
             return ["           for a lower loss, train on more text"]
         directory = quoted(self.trainer.settings.checkpoint_dir)
         command = f"minichar train --resume {directory} --max-time {minutes}"
@@ -333,9 +346,7 @@ class Report:
         if result:
             self.say(f"result     {result}")
         last = self.trainer.saver.last
-        incomplete = last and self.trainer.iteration < self.trainer.iterations
-        resumable = incomplete and not self.trainer.timetable.is_out_of_patience()
-        if resumable and (self.trainer.stopping or not result):
+        if last and self.is_resumable and (self.trainer.stopping or not result):
             at = f"stopped at epoch {self.trainer.epoch:.2f}; " if self.trainer.stopping else ""
             self.say(f"{at}resume with:")
             self.say(f"  minichar train --resume {quoted(last)}")

@@ -144,6 +144,8 @@ def command(
 ) -> None:
     """Serve a web page and an HTTP API that generate text.
 
+    The routes under /v1 are compatible with OpenAI's completions API.
+
     Press Ctrl-C to stop the server.
     """
     if not host:

@@ -25,7 +25,7 @@ CLEARLY = 1.5
 """A smaller number of threads is used only if it is faster by this factor. Results depend on the number of
 threads, so the number should not vary between runs on idle cores."""
 ROUNDS, SECONDS = 5, 5e-3
-"""Number of measurements, of which the median is used, and the minimum duration of each product in seconds."""
+"""Number of measurements, of which the median is used, and the minimum duration of each, in seconds."""
 STEPS, MOST = 50, 256
 """Number of time steps in a chunk, and the maximum number of columns when a gradient is measured."""
 
@@ -75,9 +75,9 @@ def limit(threads: int) -> int:
 def clearly_faster(M: int, K: int, N: int) -> int:
     """Return the number of threads with which a chunk is clearly faster than with all threads, or 0.
 
-    For N streams, a chunk has one product of ``(M, K)`` and ``(K, N)`` per time step, and one for the gradient
-    of the weights. Even if a step is too small for multiple threads, the gradient may use them. The original
-    number of threads is halved repeatedly to obtain the numbers to try, and is set again at the end.
+    For N streams, a chunk has one product of ``(M, K)`` and ``(K, N)`` per time step, and one for the
+    gradient of the weights. Even if a step is too small for multiple threads, the gradient may use them. The
+    original number of threads is halved repeatedly to obtain the numbers to try, and is set again at the end.
     """
     if (found := adjustable()) is None:
         return 0

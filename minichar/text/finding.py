@@ -5,8 +5,8 @@ from collections import defaultdict
 from pathlib import Path
 from shlex import quote
 
-from minichar.errors import LONGEST_PATH, MinicharError, brief, nearest, quoted
-from minichar.files import descriptor_of, is_text
+from minichar.errors import LONGEST_PATH, MinicharError, brief, quoted
+from minichar.files import descriptor_of, is_text, similar
 from minichar.text.datasets import is_dataset_folder
 
 
@@ -81,9 +81,7 @@ def _missing(data: Path, path: Path) -> MinicharError:
             join = f"join them with `cat {quoted(data)}/*{quote(suffix)} > {quoted(path)}`"
             return MinicharError(f"{problem}: to use its {len(others):,} {suffix} files, {join}")
         datasets = datasets or [repr(str(other)) for other in others]
-    elif path.parent.is_dir():
-        names = nearest(path.name, (other.name for other in path.parent.iterdir() if other.is_file()))
-        others = [path.with_name(name) for name in names]
-        datasets = [repr(str(other)) for other in others if is_text(other)]
+    else:
+        datasets = [repr(str(other)) for other in similar(path) if other.is_file() and is_text(other)]
     a_text = "a text file, or a directory that contains input.txt or other .txt files"
     return MinicharError(f"{problem}: choose {' or '.join(datasets) or a_text}")

@@ -20,6 +20,8 @@ from minichar.text.encodings import SAMPLE, suggest
 from minichar.text.vocabulary import code_points
 
 BINARY = "it looks like a binary file: choose a text file"
+STRAY = 1000
+"""Minimum number of characters per NUL character of a text."""
 PIECE = 1 << 20  # number of bytes read and decoded at a time
 BOMS = {  # UTF-32 first: its little-endian mark starts with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
@@ -119,9 +121,12 @@ class Source:
         N = 0
         own: Counter[str] = Counter()
         for piece in self.pieces(own):
-            if "\0" in piece:
-                where = f"{self.name!r} contains NUL characters"
-                raise self._suggestion(where, self._find_nul()) or MinicharError(f"{where}, so {BINARY}")
+            if nuls := piece.count("\0"):
+                where, at = f"{self.name!r} contains NUL characters", self._find_nul()
+                remove = f"remove them with `tr -d '\\0' < {quoted(self.name)} > clean.txt`"
+                stray = f", the first at byte offset {at:,}: {remove}"
+                few = nuls * STRAY <= len(piece)
+                raise self._suggestion(where, at) or MinicharError(where, stray if few else f", so {BINARY}")
             N += len(piece)
             seen = np.bincount(code_points(piece))
             counts[: len(seen)] += seen

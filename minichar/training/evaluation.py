@@ -162,7 +162,10 @@ def chunks_of(split: Split, part: str) -> Chunks:
         raise MinicharError(
             f"the {PART_NAMES[part]} split is empty: choose another ",
             Option("part"),
-            " or change the fractions",
+            " or change ",
+            Option("train_frac"),
+            " and ",
+            Option("val_frac"),
         )
     return chunks
 

@@ -59,7 +59,13 @@ def test_an_archive_round_trips(tmp_path):
         assert archive.shapes == {"a": (2, 3), "b.c": (0,), "n": ()}
     error_of(path.parent, "cannot read .*: Is a directory")
     for name in ("missing.npz", "no/folder/missing.npz"):
-        error_of(tmp_path / name, r"^no such checkpoint: .*missing\.npz")
+        error_of(tmp_path / name, r"^no such checkpoint: .*missing\.npz.*; choose a file or directory")
+    (tmp_path / "toys").mkdir()
+    (tmp_path / "toyz").touch()
+    assert error_of(tmp_path / "toy", "no such").endswith(f"; choose {str(tmp_path / 'toys')!r}")
+    (tmp_path / "toys").rmdir()
+    (tmp_path / "toys.npz").touch()
+    assert error_of(tmp_path / "toy.npz", "no such").endswith(f"; choose {str(tmp_path / 'toys.npz')!r}")
 
 
 def test_an_archive_written_by_plain_numpy_has_an_empty_header(tmp_path):

@@ -82,7 +82,7 @@ FALLING, LEVEL = (4.0, 3.9, 3.8, 3.7, 3.6), (4.0,) * 5
     ("losses", "fit", "options", "expected"),
     [
         (FALLING, 4.0, [], {}),
-        (LEVEL, 4.0, [], {4: "plateau", 5: "plateau"}),
+        (LEVEL, 4.0, [], {4: "plateau"}),
         ((4.0, 4.0, 4.0, 4.0, 3.9), 3.0, [], {4: "overfitting"}),
         (LEVEL, 3.0, ["--warmup", 0.7], {}),
         (LEVEL, 3.0, ["--max-epochs", 0.9, "--eval-val-every", 6], {}),  # no text has been seen twice

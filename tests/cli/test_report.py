@@ -97,7 +97,7 @@ def test_a_run_that_ends_early_says_why(cli):
     said = cli("train", "--data", "input.txt", *TOY, "--max-time", 1e-6).stderr
     ended = r"^ended      at epoch 0\.\d\d: reached the time limit of 1e-06 minutes\nresume with:\n"
     path = re.search(rf"{ended}  minichar train --resume (\S+)$", said, re.M)[1]
-    kept = "\n           time limit: 1e-06 min, as in the original run; change it with --max-time\n"
+    kept = "\n           time limit: 1e-06 min from now, as in the original run; change it with --max-time\n"
     assert kept in cli("train", "--resume", path).stderr
     said = cli("train", "--resume", path, "--max-time", 2e-6).stderr
     assert "time limit:" not in said
@@ -163,7 +163,7 @@ def test_the_speed_excludes_pauses_and_is_updated_after_each_second_of_training(
 def test_the_result_is_compared_with_the_yardstick(cli, home):
     stderr = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1).stderr
     n, loss = re.search(r"^yardstick  (\d\.\d{3}) \((\d)-gram\); uniform 3\.296$", stderr, re.M).group(2, 1)
-    (best,) = re.findall(r"  validation (\d\.\d{4})$", stderr, re.M)
+    (best,) = re.findall(r"  validation (\d\.\d{4})  best so far$", stderr, re.M)
     gap = float(best) - float(loss)
     result = f"loss {float(best):.3f}, {gap:.3f} above the yardstick of {loss} ({n}-gram)"
     assert f"\nresult     not good yet: {result}\n           for a lower loss, train on more" in stderr
@@ -174,9 +174,8 @@ def test_the_result_is_compared_with_the_yardstick(cli, home):
 def test_after_the_time_limit_the_last_lines_say_how_to_lower_the_loss(cli, clock):
     options = "--max-epochs", 1e6, "--max-time", 1, "--eval-val-every", 2
     said = cli("train", "--data", "input.txt", *TOY, *options).stderr
-    assert re.search(
-        "reached the time limit.*\\nresult .*\\n           for a lower loss, train on more", said
-    )
+    longer = "\n           for a lower loss, train longer:\n  minichar train --resume cv --max-time 3\n"
+    assert re.search(f"reached the time limit.*\nresult .*{longer}", said)
     assert "resume with" not in said
 
 

@@ -37,12 +37,15 @@ def test_output_of_a_run(cli):
     assert (
         len(re.findall(r"^epoch \d\.\d\d/2  loss \d\.\d{3}  [\d,]+ characters/s$", said, re.MULTILINE)) == 6
     )
-    measured = re.findall(r"^epoch (\d\.\d\d)  train \d\.\d{4}  validation \d\.\d{4}$", said, re.MULTILINE)
+    measured = re.findall(
+        r"^epoch (\d\.\d\d)  train \d\.\d{4}  validation \d\.\d{4}(?:  best so far)?$", said, re.M
+    )
     assert len(measured) == 3
     assert measured[-1] == "2.00"
     assert len(re.findall(r"^           sample: .{60}$", said, re.MULTILINE)) == 3
-    assert said.count("(best so far)") >= 1
-    assert f"saved {path} (best so far)" in said
+    (best,) = re.findall(rf"^epoch (\S+)  .*  validation {path.stem[-6:]}  best so far$", said, re.M)
+    assert f"epoch{best}_" in path.name
+    assert "saved" not in said
     assert f"generate   minichar sample {path} --temperature 0.5" in said
     assert max(map(len, said.splitlines())) <= 80
     assert "\r" not in said
@@ -116,7 +119,7 @@ def test_resuming_needs_no_options_and_rejects_conflicting_ones(cli, train, meas
     result = cli("train", "--resume", path, "--max-epochs", 2, "--learning-rate", 0.01)
     assert "--learning-rate is now 0.01" in result.stderr
     assert result.stdout.strip() == path, "the best checkpoint may precede the resumed run"
-    assert "(best so far)" not in result.stderr
+    assert "best so far" not in result.stderr
 
 
 def test_failed_run(cli, home):

@@ -79,7 +79,7 @@ def test_fewer_threads_must_be_clearly_faster(seconds, fastest, machine):
 @pytest.mark.parametrize("N", [2, 6])
 @pytest.mark.parametrize(("step", "fastest"), [(0.01, 1), (0.05, 0)])
 def test_the_gradient_counts_once_per_chunk(step, fastest, N, machine):
-    """With fewer threads, the gradient takes 1 s less. The steps of a chunk take 0.5 s or 2.5 s in any case."""
+    """With one thread, it takes 1 s less. The steps of a chunk take 0.5 s or 2.5 s in any case."""
     machine.step = dict.fromkeys(machine.step, step)
     machine.gradient = {8: 1.1, 4: 1.1, 2: 1.1, 1: 0.1}
     assert threads.clearly_faster(5, 3, N) == fastest

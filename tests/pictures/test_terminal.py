@@ -102,6 +102,8 @@ def test_the_yardstick_is_a_dashed_line():
     assert len(place(plot, "-")) == 26
     assert plot.count("yardstick") == 1
     assert "\n-  yardstick 3.000 (6-gram)\n" in plot
+    different = text_plot([*runs, runs[0]._replace(yardstick=Yardstick(5, 2.0, 9))])
+    assert "\n-  yardstick 3.000 (6-gram) of a, b\n-  yardstick 2.000 (5-gram) of c\n" in different
     lower = text_plot([runs[0]._replace(yardstick=Yardstick(6, 0.5, 9))], height=9)
     assert {row for row, _ in place(lower, "-")} == {8}, "the axis includes it"
     assert "-" not in text_plot([curve("x", (5.0,), (4.0,))]).replace("teacher-forcing", "")
