@@ -16,10 +16,9 @@ from minichar.errors import LONGEST_PATH
 
 def test_inspect_shows_the_contents_of_a_checkpoint(cli, train):
     path = train("--model", "gru", "--dropout", 0.25, "--eval-val-every", 25, "--test", "input.txt")
-    assert "title      input\n" in cli("inspect", path).stdout
     shown = cli("inspect", path).stdout
     model = load(path)
-    assert f"model      {model.summary()}" in shown
+    assert f"title      input\nmodel      {model.summary()}" in shown
     assert "dropout 0.25" in shown
     assert f"vocabulary {model.vocabulary.characters!r}\n" in shown
     assert "resumable  yes, with `minichar train --resume`" in shown
@@ -31,15 +30,11 @@ def test_inspect_shows_the_contents_of_a_checkpoint(cli, train):
     assert "  val " not in shown
     for name, value in settings.items():
         assert re.search(rf"^  {name} +{re.escape(repr(value))}$", shown, re.MULTILINE), name
-    history = history_of(path)
-    assert len(history) >= 2
-    rows = shown.split("teacher forcing\n")[1].splitlines()
-    for row, line in zip(history, rows, strict=True):
-        epoch, train_loss, val, rate, share = map(float, line.split())
-        assert (epoch, train_loss, val) == pytest.approx(
-            (row["epoch"], row["train_loss"], row["val_loss"]), abs=6e-3
-        )
-        assert (rate, share) == pytest.approx((row["learning_rate"], row["teacher_forcing_ratio"]), rel=1e-2)
+    rows = [line.split() for line in shown.split("teacher forcing\n")[1].splitlines()]
+    assert len(rows) >= 2
+    columns = {"epoch": ".2f", "train_loss": ".4f", "val_loss": ".4f"}
+    columns |= {"learning_rate": ".3g", "teacher_forcing_ratio": ".3g"}
+    assert rows == [[format(row[name], form) for name, form in columns.items()] for row in history_of(path)]
 
 
 def test_inspect_shows_the_time_spent_in_training(cli, home):
@@ -61,16 +56,13 @@ def test_inspect_model_without_training_state(cli, home):
     assert max(map(len, cli("sample", "toy.npz").stderr.splitlines())) < LONGEST_PATH + 200
 
 
-@pytest.mark.parametrize(
-    ("where", "value"),
-    [("training", [1]), ("settings", 3)],
-)
-def test_inspect_corrupted_header(cli, checkpoint, where, value):
+@pytest.mark.parametrize(("where", "value"), [("training", [1]), ("settings", 3)])
+def test_inspect_corrupted_header(refused, checkpoint, where, value):
     header, arrays = parts(checkpoint)
     {"training": header, "settings": header["details"]}[where][where] = value
-    result = cli("inspect", put_together("forged.npz", header, arrays), status=1)
-    assert result.stderr.startswith("Error: forged.npz is not a checkpoint that minichar can read: its ")
-    assert result.stdout == ""
+    put_together("forged.npz", header, arrays)
+    error = refused("inspect", "forged.npz")
+    assert error.startswith("Error: forged.npz is not a checkpoint that minichar can read: its ")
 
 
 def test_inspect_escapes_names_and_values(cli, home):
@@ -107,14 +99,10 @@ def test_convert_prints_the_path_and_sizes(cli, checkpoint, home):
     assert f"{checkpoint}: " in cli("sample", "--length", 1).stderr, "sample ignores converted models in cv/"
 
 
-def test_convert_overwrites_a_file_only_with_force(cli, checkpoint, home):
+def test_convert_overwrites_a_file_only_with_force(cli, refused, checkpoint, home):
     (home / "there.npz").write_text("mine")
-    result = cli("convert", checkpoint, "there.npz", status=1)
-    assert (
-        result.stderr
-        == "Error: there.npz already exists: choose another name, or use --force to overwrite it\n"
-    )
-    assert (home / "there.npz").read_text() == "mine"
+    advice = "choose another name, or use --force to overwrite it"
+    assert refused("convert", checkpoint, "there.npz") == f"Error: there.npz already exists: {advice}"
     cli("convert", checkpoint, "there.npz", "--force")
     assert load("there.npz").config == load(checkpoint).config
 
@@ -137,24 +125,13 @@ def test_gradcheck_passes_for_every_parameter(cli, model):
 
 
 def test_gradcheck_options(cli):
+    options = [], ["--num-layers", 3], ["--seed", 2], ["--dropout", 0], ["--weight-drop", 0], ["--layer-norm"]
+    options += ["--embedding", 2], ["--tied"], ["--teacher-forcing-ratio", 0]
     tiny = ["gradcheck", "--rnn-size", 3, "--vocab-size", 3, "--seq-length", 3, "--batch-size", 2]
-    results = set()
-    for options in (
-        [],
-        ["--num-layers", 3],
-        ["--seed", 2],
-        ["--dropout", 0],
-        ["--weight-drop", 0],
-        ["--layer-norm"],
-        ["--embedding", 2],
-        ["--tied"],
-        ["--teacher-forcing-ratio", 0],
-    ):
-        heading, *rows = cli(*tiny, *options).stdout.splitlines()
-        assert rows
-        assert all(row.endswith("passed") for row in rows)
-        results.add((heading, *rows))
-    assert len(results) == 9
+    results = [cli(*tiny, *each).stdout for each in options]
+    assert len(set(results)) == 9
+    for shown in results:
+        assert all(row.endswith("passed") for row in shown.splitlines()[1:])
 
 
 def test_gradcheck_finds_a_broken_backward_pass(cli, monkeypatch):
@@ -169,19 +146,3 @@ def test_gradcheck_finds_a_broken_backward_pass(cli, monkeypatch):
     verdicts = {row.split()[0]: row.split()[-1] for row in result.stdout.splitlines()[1:]}
     assert verdicts["layer1.W"] == "FAILED"
     assert verdicts["readout.W"] == "passed"
-
-
-@pytest.mark.parametrize(
-    ("arguments", "status"),
-    [
-        (["--rnn-size", 0], 1),
-        (["--vocab-size", 1], 2),
-        (["--tied", "--embedding", 4], 1),
-        (["--teacher-forcing-ratio", 1.5], 2),
-        (["--layer-norm", "--rnn-size", 2], 2),
-    ],
-)
-def test_gradcheck_invalid_options(cli, arguments, status):
-    result = cli("gradcheck", *arguments, status=status)
-    assert result.stdout == ""
-    assert result.stderr.count("Error: ") == 1
