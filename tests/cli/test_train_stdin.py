@@ -15,26 +15,22 @@ def test_text_from_standard_input(cli, home):
     assert "resumed    at epoch 1.00" in resumed.stderr
 
 
-TRAIN = "train --checkpoint-dir a/b"
-SWEEP = "sweep --search learning_rate=0.01,0.02 --sweep-dir a/b"
-
-
 @pytest.mark.parametrize(
     ("command", "text", "words"),
     [
-        (TRAIN, "", "is empty"),
-        (TRAIN, b"\xff", "is not utf-8 text"),
-        (TRAIN, TEXT, "which does not occur in"),
-        (SWEEP, TEXT, "which does not occur in"),
+        ("train --checkpoint-dir a/b", "", "is empty"),
+        ("train --checkpoint-dir a/b", b"\xff", "is not utf-8 text"),
+        ("train --checkpoint-dir a/b", TEXT, "which does not occur in"),
+        ("sweep --search learning_rate=0.01,0.02 --sweep-dir a/b", TEXT, "which does not occur in"),
     ],
 )
 def test_unusable_standard_input_leaves_no_files(cli, home, command, text, words):
     """The last two errors occur after the text has been encoded."""
-    before = sorted(home.rglob("*"))
-    arguments = [*command.split(), "--data", "-", "--reset-on", "qq"]
     if command.startswith("sweep"):
         pytest.importorskip("optuna")
-    assert words in cli(*arguments, stdin=text, status=1).stderr
+    before = sorted(home.rglob("*"))
+    error = cli(*command.split(), "--data", "-", "--reset-on", "qq", stdin=text, status=1).stderr
+    assert words in error
     assert sorted(home.rglob("*")) == before
 
 
