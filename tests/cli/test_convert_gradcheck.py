@@ -3,83 +3,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from toys import history_of, parts, put_together, toy_model
+from toys import toy_model
 
 from minichar import load
-from minichar.checkpoints.checkpoint import save
 from minichar.engine import lstm
 from minichar.engine.cells import CELLS
-from minichar.errors import LONGEST_PATH
-
-# inspect
-
-
-def test_inspect_shows_the_contents_of_a_checkpoint(cli, train):
-    path = train("--model", "gru", "--dropout", 0.25, "--eval-val-every", 25, "--test", "input.txt")
-    shown = cli("inspect", path).stdout
-    model = load(path)
-    assert f"title      input\nmodel      {model.summary()}" in shown
-    assert "dropout 0.25" in shown
-    assert f"vocabulary {model.vocabulary.characters!r}\n" in shown
-    assert "resumable  yes, with `minichar train --resume`" in shown
-    for name, view in model.parameters.items():
-        size = " × ".join(map(str, view.shape))
-        assert re.search(rf"  {name} +{size} +{view.size:,}  max \|w\| {abs(view).max():.3g}\n", shown)
-    settings = model.details["settings"]
-    assert settings.pop("val") is None
-    assert "  val " not in shown
-    for name, value in settings.items():
-        assert re.search(rf"^  {name} +{re.escape(repr(value))}$", shown, re.MULTILINE), name
-    rows = [line.split() for line in shown.split("teacher forcing\n")[1].splitlines()]
-    assert len(rows) >= 2
-    columns = {"epoch": ".2f", "train_loss": ".4f", "val_loss": ".4f"}
-    columns |= {"learning_rate": ".3g", "teacher_forcing_ratio": ".3g"}
-    assert rows == [[format(row[name], form) for name, form in columns.items()] for row in history_of(path)]
-
-
-def test_inspect_shows_the_time_spent_in_training(cli, home):
-    model = toy_model("ab")
-    for seconds, shown in ((5000.0, ["trained    83 min"]), ("90", []), (-1.0, []), (float("inf"), [])):
-        model.details["seconds"] = seconds
-        save("timed.npz", model)
-        assert re.findall("^trained .*", cli("inspect", "timed.npz").stdout, re.MULTILINE) == shown
-
-
-def test_inspect_model_without_training_state(cli, home):
-    model = toy_model("\n\x1b☃", unknown=True)
-    model.details = {"origin": {"path": "x" * 10**5}}
-    save("toy.npz", model)
-    shown = cli("inspect", "toy.npz").stdout
-    assert "resumable  no, inference only" in shown
-    assert r"vocabulary '\n\x1b☃' and the unknown token" in shown
-    assert "history" not in shown
-    assert max(map(len, cli("sample", "toy.npz").stderr.splitlines())) < LONGEST_PATH + 200
-
-
-@pytest.mark.parametrize(("where", "value"), [("training", [1]), ("settings", 3)])
-def test_inspect_corrupted_header(refused, checkpoint, where, value):
-    header, arrays = parts(checkpoint)
-    {"training": header, "settings": header["details"]}[where][where] = value
-    put_together("forged.npz", header, arrays)
-    error = refused("inspect", "forged.npz")
-    assert error.startswith("Error: forged.npz is not a checkpoint that minichar can read: its ")
-
-
-def test_inspect_escapes_names_and_values(cli, home):
-    model = toy_model()
-    model.details["settings"] = {
-        "\x1b[2J": "\x1b]0;title\x07",
-        "seed": 10**300,
-        "a\nb": [{"\x9b": float("nan")}],
-        "y" * 10**5: "z" * 10**5,
-    }
-    save("toy.npz", model)
-    shown = cli("inspect", "toy.npz").stdout
-    assert re.search(r"^  '\\x1b\[2J' +'\\x1b\]0;title\\x07'$", shown, re.MULTILINE)
-    assert re.search(rf"^  seed +{10**300}$", shown, re.MULTILINE)
-    assert max(map(len, shown.splitlines())) < LONGEST_PATH + 200
-    assert re.search(r"^  'a\\nb' +\[\{'\\x9b': nan\}\]$", shown, re.MULTILINE)
-
 
 # convert
 
