@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from devices import open_device
 
 from minichar.cli import main, report
-from minichar.devices.cpu import CPU
+from minichar.devices.cpu import CPU, NumPyBackend
 from minichar.errors import MinicharError
 
 WITHOUT_SS = [
@@ -87,6 +87,30 @@ def test_train_sample_and_eval_use_the_device(run, device, shown):
     assert f", on {shown}\n" in evaluated.stdout
     # The loss in the checkpoint's name was computed on the same text from the same initial state.
     assert f"loss        {path.removesuffix('.npz').rpartition('_')[2]} nats" in evaluated.stdout
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize(
+    "command",
+    [
+        [*TRAIN],
+        [*TRAIN, "--init-from", "cv"],
+        ["train", "--resume", "cv", "--max-epochs", "2"],
+        ["sample", "cv", "--length", "5"],
+        ["eval", "cv"],
+        ["eval", "cv", "--split", "whole"],
+        GRADCHECK,
+    ],
+    ids=str,
+)
+def test_commands_compute_on_the_device_that_they_open(run, command, monkeypatch, count_copies):
+    copies = count_copies(backend := NumPyBackend())
+    for module in ("sample", "gradcheck"):
+        monkeypatch.setattr(f"minichar.cli.{module}.open_backend", {"the best": backend}.__getitem__)
+    monkeypatch.setattr("minichar.cli.options.open_devices", lambda *name: ({"the best": backend}[name[0]],))
+    run(*command, "--device", "the best")
+    assert copies["to_device"]
+    assert copies["to_host"]
 
 
 def test_a_model_in_another_format_is_moved_to_the_device(run, gpu):
