@@ -34,26 +34,22 @@ def evaluation(model, name):
     return evaluate_whole(model, load_corpus(name, vocabulary=model.vocabulary).ids)
 
 
-def test_training_describes_the_texts(trained):
-    lines = trained.stderr.splitlines()
+def test_training_describes_the_texts_and_ends_with_the_losses_on_all_characters(trained):
+    lines, path = trained.stderr.splitlines(), trained.stdout.strip()
     assert lines[0].startswith(f"text       input.txt: {len(TEXT)} characters, ")
     assert lines[1:3] == ["validation val.txt: 304 characters", "test       test.txt: 165 characters"]
     assert re.fullmatch(r"split      files: \d+ training, 12 validation chunks of 4×6", lines[4])
     n = sum((len(text) - 1) % 24 for text in (TEXT, VAL))
     share = n / (len(TEXT) + len(VAL))
     assert lines[5] == f"           {n} characters ({share:.1%}) left out at the end of each text"
-
-
-def test_training_ends_with_the_losses_on_all_characters(trained):
-    path = trained.stdout.strip()
-    model = load(path)
-    _, after = trained.stderr.split("\nresult ")
+    model, (_, after) = load(path), trained.stderr.split("\nresult ")
     records = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()][-2:]
     for (name, label), record in zip((("val", "validation"), ("test", "test")), records, strict=True):
         found = evaluation(model, f"{name}.txt")
-        lines = f"{label:11}{found.loss:.4f} nats = {found.loss / log(2):.4f} bits per character\n"
-        lines += f"           perplexity {exp(found.loss):.3f}, {found.characters} characters\n"
-        assert lines in after
+        losses = f"{label:11}{found.loss:.4f} nats = {found.loss / log(2):.4f} bits per character\n"
+        assert (
+            f"{losses}           perplexity {exp(found.loss):.3f}, {found.characters} characters\n" in after
+        )
         assert record == {"event": "final", "part": name, **vars(found)}
     assert after.endswith(f"\ngenerate   minichar sample {path} --temperature 0.5\n")
 
