@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from importlib import metadata
 from itertools import pairwise
 from math import log
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -145,25 +147,18 @@ def test_from_lesson_to_lesson_the_machine_writes_better(tmp_path, monkeypatch):
     assert 0.4 < last["quotes_unit"]()[2] < 0.95
 
 
-@pytest.fixture
-def record(tmp_path, monkeypatch):
-    """Hide the source tree, and return an empty list of installed files for tests to fill in."""
+def test_finds_lessons_installed_from_a_wheel(tmp_path, monkeypatch):
+    files = []
     monkeypatch.setattr(course, "SOURCES", tmp_path / "nowhere")
-    record = []
-    monkeypatch.setattr(metadata, "files", lambda name: record)
-    return record
-
-
-def test_finds_lessons_installed_from_a_wheel(tmp_path, record):
-    for lesson in LESSONS:
-        record.append(metadata.PackagePath("share/minichar/lessons", lesson.path.name))
-        record[-1].dist = metadata.PathDistribution(tmp_path / "minichar.dist-info")
-        (tmp_path / record[-1]).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(lesson.path, tmp_path / record[-1])
-    assert [lesson.title for lesson in find_lessons()] == [lesson.title for lesson in LESSONS]
-    record.clear()
+    monkeypatch.setattr(metadata, "files", lambda name: files)
     with pytest.raises(MinicharError, match="the lessons are not installed: run `pip install"):
         find_lessons()
+    (tmp_path / "share/minichar/lessons").mkdir(parents=True)
+    for lesson in LESSONS:
+        files.append(metadata.PackagePath("share/minichar/lessons", lesson.path.name))
+        files[-1].dist = metadata.PathDistribution(tmp_path / "minichar.dist-info")
+        shutil.copy(lesson.path, tmp_path / files[-1])
+    assert [lesson.title for lesson in find_lessons()] == [lesson.title for lesson in LESSONS]
 
 
 @pytest.mark.parametrize(
@@ -209,51 +204,44 @@ def test_outputs_are_printed_in_the_text_and_figures_are_left_out(capsys, monkey
     monkeypatch.setattr(lessons, "output", write)
     print_story(get_lesson("0"))
     shown = capsys.readouterr().out
-    first = shown.index("\n    n = 2: The value ")
-    assert shown.index("continues the same prompt") < first < shown.index("\nPairs produce almost")
-    assert "[output" not in shown
-    assert "[figure" not in shown
-    assert "\n\n\n" not in shown
+    first = shown.index("\n\n    n = 2: The value ")
+    assert first < shown.index("\nPairs produce almost")
+    assert not re.search(r"\[output|\[figure|\n\n\n", shown)
     assert max(map(len, shown[first:].splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
-    ("arguments", "status", "words"),
+    ("words", "status", "message"),
     [
-        (["--", "99"], 1, "there is no lesson '99': choose one from 0 to 18; `minichar lessons` lists them"),
-        (["--", "-1"], 1, "there is no lesson '-1': choose one from 0 to 18; `minichar lessons` lists them"),
-        ([""], 1, "there is no lesson '': choose one from 0 to 18; `minichar lessons` lists them"),
+        ("-- 99", 1, "there is no lesson '99': choose one from 0 to 18; `minichar lessons` lists them"),
+        ("-- -1", 1, "there is no lesson '-1': choose one from 0 to 18; `minichar lessons` lists them"),
+        ("''", 1, "there is no lesson '': choose one from 0 to 18; `minichar lessons` lists them"),
         (
-            ["derivative"],
+            "derivative",
             1,
             "multiple lessons match 'derivative': 2 (A gradient check), 3 (Tanh and sigmoid), ",
         ),
-        (["--answer"], 2, "--answer requires a lesson"),
-        (["--blank"], 2, "--blank requires a lesson"),
-        (["5", "--answer"], 1, "answers are disabled: the environment variable MINICHAR_ANSWERS is 0"),
-        (["9", "--blank"], 1, "lesson 9 has no functions to fill in"),
+        ("--answer", 2, "--answer requires a lesson"),
+        ("--blank", 2, "--blank requires a lesson"),
+        ("5 --answer", 1, "answers are disabled: the environment variable MINICHAR_ANSWERS is 0"),
+        ("9 --blank", 1, "lesson 9 has no functions to fill in"),
     ],
 )
-def test_user_errors(cli, monkeypatch, arguments, status, words):
+def test_user_errors(refused, monkeypatch, words, status, message):
     monkeypatch.setenv("MINICHAR_ANSWERS", "0")
-    assert f"Error: {words}" in cli("lessons", *arguments, status=status).stderr
-
-
-def test_prints_the_exercise_and_its_answer_without_running_the_tests(cli):
-    lesson = get_lesson("5")
-    result = cli("lessons", 5, "--answer")
-    words = f"Exercise {lesson.exercise} Answer {lesson.answer}".split()
-    assert result.stdout.split() == words
-    assert result.stderr == ""
+    assert refused("lessons", *shlex.split(words), status=status).startswith(f"Error: {message}")
 
 
 @pytest.mark.parametrize(("columns", "width"), [("44", 44), ("200", 100)])
-def test_paragraphs_are_wrapped_to_the_terminal_and_equations_are_not(cli, monkeypatch, columns, width):
+def test_the_exercise_and_its_answer_are_wrapped_to_the_terminal(cli, monkeypatch, columns, width):
+    """Equations are not wrapped, and the tests are not run."""
     monkeypatch.setenv("COLUMNS", columns)
-    lesson = get_lesson("1")
-    lines = cli("lessons", 1, "--answer").stdout.splitlines()
+    lesson, result = get_lesson("1"), cli("lessons", 1, "--answer")
+    assert result.stdout.split() == f"Exercise {lesson.exercise} Answer {lesson.answer}".split()
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
     assert "    da = dy * (1 - y * y)  # y = tanh(a)" in lines
-    longest = max(map(len, f"{lesson.exercise}\n{lesson.answer}".split()))  # test names are not wrapped
+    longest = max(map(len, result.stdout.split()))  # test names are not wrapped
     assert max(map(len, lines)) <= max(width, longest)
     prose = [(line, following) for line, following in pairwise(lines) if line[:1].strip() and following]
     assert len(prose) > 5
@@ -262,15 +250,10 @@ def test_paragraphs_are_wrapped_to_the_terminal_and_equations_are_not(cli, monke
 
 def test_a_change_that_stops_training_does_not_stop_the_lesson(capsys, monkeypatch):
     """The tests follow the text."""
-
-    def write(lesson, name):
-        raise MinicharError("training failed: loss nan")
-
-    monkeypatch.setattr(lessons, "output", write)
+    monkeypatch.setattr(lessons, "output", Mock(side_effect=MinicharError("training failed: loss nan")))
     print_story(get_lesson("7"))
-    shown = capsys.readouterr().out
-    assert "\n\n    Error: training failed: loss nan\n\n" in shown
-    assert shown.index("Error: ") < shown.index("This is noise, but better noise")
+    _, rest = capsys.readouterr().out.split("\n\n    Error: training failed: loss nan\n\n", 1)
+    assert "This is noise, but better noise" in rest
 
 
 def test_prints_the_lesson_without_pytest(cli, monkeypatch):
@@ -281,11 +264,18 @@ def test_prints_the_lesson_without_pytest(cli, monkeypatch):
     assert "pip install -e '.[test]'" in result.stderr
 
 
+EMPTY = "raise NotImplementedError('write this function')"
+
+
+def blank(number, folder):
+    """Return the file in which the functions of a lesson are to be filled in."""
+    write_blank(get_lesson(number), folder / "blank.py")
+    return (folder / "blank.py").read_text(encoding="utf-8")
+
+
 def test_functions_to_fill_in_are_graded(tmp_path, process):
-    """Run pytest in another process."""
-    path = tmp_path / "lesson_07.py"
-    write_blank(get_lesson("7"), path)
-    source = path.read_text(encoding="utf-8")
+    """Run pytest in another process. Lesson 12 has a worked example, which is compared first."""
+    source = blank("7", tmp_path)
     assert source.count("    raise NotImplementedError(") == 3
     assert "def test_" not in source
     for name, body in (
@@ -294,11 +284,11 @@ def test_functions_to_fill_in_are_graded(tmp_path, process):
         ("step_backward", "(da,), = rnn_backward(np, dh, cache); return W[:, :-1].T @ da, da, da @ s.T"),
     ):
         start, definition, rest = source.partition(f"def {name}(")
-        rest = rest.replace("raise NotImplementedError('write this function')", body, 1)
-        source = start + definition + rest
-    path.write_text(source, encoding="utf-8")
-    child = process("lessons", 7, "--blank", cwd=tmp_path)
-    stdout, stderr = child.communicate(timeout=600)
+        source = start + definition + rest.replace(EMPTY, body, 1)
+    (tmp_path / "lesson_07.py").write_text(source, encoding="utf-8")
+    (tmp_path / "lesson_12.py").write_text(blank("12", tmp_path).replace(EMPTY, "pass"), encoding="utf-8")
+    first, second = (process("lessons", number, "--blank", cwd=tmp_path) for number in (7, 12))
+    stdout, stderr = first.communicate(timeout=600)
     grades = {
         "rnn_forward": "correct",
         "rnn_backward": r"result 1 da, shape \(3, 2\)\n  yours .*\n  expected .*\n  difference .*\n"
@@ -308,20 +298,11 @@ def test_functions_to_fill_in_are_graded(tmp_path, process):
     }
     for name, grade in grades.items():
         assert re.search(rf"^{name}  {grade}$", stdout, re.MULTILINE), stdout + stderr
-    assert child.returncode == 1
-
-
-def test_the_worked_example_is_compared_first(tmp_path, process):
-    """The reader can compute its numbers, but not those of random arrays."""
-    path = tmp_path / "lesson_12.py"
-    write_blank(get_lesson("12"), path)
-    source = path.read_text(encoding="utf-8")
-    path.write_text(source.replace("raise NotImplementedError('write this function')", "pass"))
-    stdout, stderr = process("lessons", 12, "--blank", cwd=tmp_path).communicate(timeout=600)
-    given = [line.partition("called with")[2] for line in stdout.splitlines() if "called with" in line]
-    assert len(given) == 2, stdout + stderr
-    assert given[0].endswith("h_prev = 0.3")
-    assert "dh = 1, " in given[1]
+    assert first.returncode == 1
+    stdout, stderr = second.communicate(timeout=600)
+    forward, backward = re.findall("called with (.*)", stdout)
+    assert forward.endswith("h_prev = 0.3")  # the reader can compute the numbers of the example
+    assert "dh = 1, " in backward
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.path.stem)
@@ -330,16 +311,14 @@ def test_functions_to_fill_in_say_what_they_receive_and_return(tmp_path, lesson)
     assert bool(names) == (lesson.number not in (9, 18))
     if not names:
         return
-    write_blank(lesson, tmp_path / "blank.py")
-    blank = ast.parse(source := (tmp_path / "blank.py").read_text(encoding="utf-8"))
-    written = {node.name: node for node in blank.body if isinstance(node, ast.FunctionDef)}
+    tree = ast.parse(source := blank(str(lesson.number), tmp_path))
+    written = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     in_engine = [name.replace(".", "_") for name in names if "." in name]
     assert [*written][: len(in_engine)] == in_engine  # the lesson's functions may call them
     assert lesson.number != 8 or "dh_above = [0.7, -0.2, 1.0]  # dh_above[t - 1] is dL_t/dh_t" in source
-    imported = {name.asname or name.name for node in blank.body for name in getattr(node, "names", [])}
+    imported = {name.asname or name.name for node in tree.body for name in getattr(node, "names", [])}
     assert not imported & {name.partition(".")[0] for name in names}, "the original's module"
-    assert lesson.number != 11 or imported == {"np"}
-    assert lesson.number != 1 or imported == {"np", "tanh"}
+    assert imported == {1: {"np", "tanh"}, 11: {"np"}}.get(lesson.number, imported)
     for name in names:
         function = written[name.replace(".", "_")]
         said = ast.get_docstring(function)
@@ -423,31 +402,24 @@ def test_a_wrong_result_is_named(yours, problem):
     grade = Grade()
     compared(yours, both_states, grade)(np.arange(8.0 if "first" in problem else 3.0))
     assert grade.problem.startswith(problem), grade.problem
+
+
+def test_results_are_named_as_in_the_original():
     assert returned(lstm.backward) == [["da_i", "da_f", "da_o", "da_g"], "dc_prev"]
     own, right = (([np.zeros(2), np.full(2, value)], np.ones(2)) for value in (1.0, 2.0))
     assert difference("result", parts(own), parts(right), returned(named)).startswith("result 1 h\n")
-    assert difference("result", *map(np.array, ([1.0, 2.0], [1.0, 3.0])), ["y", "loss"]).startswith(
-        "result (y, loss)\n"
-    )
-
-
-def test_a_call_without_arguments_has_none_to_show():
-    grade = Grade()
-    compared(lambda: 1, lambda: 2, grade)()
+    own, right = np.array([1.0, 2.0]), np.array([1.0, 3.0])
+    assert difference("result", own, right, ["y", "loss"]).startswith("result (y, loss)\n")
+    compared(lambda: 1, lambda: 2, grade := Grade())()
     assert grade.problem.startswith("result\n")
     assert "called with" not in grade.problem
 
 
-def test_functions_that_are_not_called_are_not_correct(cli, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    cli("lessons", 5, "--blank")
-    monkeypatch.setattr(lessons, "grade", lambda lesson, path: {"one": Grade(1), "two": Grade()})
-    assert cli("lessons", 5, "--blank", status=1).stdout == "one  correct\ntwo  not called\n"
-
-
-def test_blank_writes_a_file_once(cli, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_blank_writes_a_file_once_and_then_grades_it(cli, home, monkeypatch):
     assert "lesson_05.py: fill in the functions" in cli("lessons", 5, "--blank").stdout
+    with monkeypatch.context() as patch:
+        patch.setattr(lessons, "grade", lambda lesson, path: {"one": Grade(1), "two": Grade()})
+        assert cli("lessons", 5, "--blank", status=1).stdout == "one  correct\ntwo  not called\n"
     Path("lesson_05.py").write_text("def softmax(logits): ...\n")
     assert "lesson_05.py has no function p_minus_onehot" in cli("lessons", 5, "--blank", status=1).stderr
     assert Path("lesson_05.py").read_text() == "def softmax(logits): ...\n"

@@ -1,16 +1,18 @@
 """Test that commands use the device given by ``--device`` or fail, and never fall back to another one."""
 
+import re
 import sys
 from contextlib import nullcontext
 from functools import partial
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
 from devices import open_device
 
 from minichar.cli import main, report
-from minichar.devices.cpu import CPU
+from minichar.devices.cpu import CPU, NumPyBackend
 from minichar.errors import MinicharError
 
 WITHOUT_SS = [
@@ -20,6 +22,7 @@ WITHOUT_SS = [
     *("--train-frac", "0.7", "--val-frac", "0.3"),
 ]
 TRAIN = [*WITHOUT_SS, "--dropout", "0.2", "--use-ss", "--start-ss", "0.8", "--min-ss", "0.5"]
+LOUD = [option for option in TRAIN if option != "--quiet"]
 GRADCHECK = [
     *("gradcheck", "--rnn-size", "2", "--vocab-size", "3", "--seq-length", "2", "--batch-size", "1"),
     *("--num-layers", "1"),
@@ -29,18 +32,6 @@ GRADCHECK = [
 REAL_GPU = pytest.param("real gpu", marks=pytest.mark.gpu)
 NOT_OPENCL = pytest.mark.parametrize("device", ["cpu", "gpu", REAL_GPU], indirect=True)
 """Omit OpenCL, on which compiling kernels takes seconds."""
-
-
-@pytest.fixture(params=["cpu", "opencl", "gpu", REAL_GPU])
-def device(request, monkeypatch):
-    """Value of ``--device``. ``gpu`` uses the CuPy test double unless the test is marked ``gpu``."""
-    if request.param == "gpu":
-        from cupy_double import DoubleOfCuPy
-
-        monkeypatch.setitem(sys.modules, "cupy", DoubleOfCuPy())
-        return "gpu"
-    open_device(request.param.removeprefix("real "))  # skips the test if the device is unavailable
-    return request.param.removeprefix("real ")
 
 
 @pytest.fixture
@@ -54,20 +45,33 @@ def gpu(monkeypatch, tmp_path):
     return cupy
 
 
+@pytest.fixture(params=["cpu", "opencl", "gpu", REAL_GPU])
+def device(request):
+    """Value of ``--device``. ``gpu`` uses the CuPy test double unless the test is marked ``gpu``."""
+    if request.param == "gpu":
+        request.getfixturevalue("gpu")
+    else:
+        open_device(request.param.removeprefix("real "))  # skips the test if the device is unavailable
+    return request.param.removeprefix("real ")
+
+
 @pytest.fixture
 def shown(device):
     return device if device == "cpu" else f"{device}:0"
 
 
+@pytest.fixture
+def path(run):
+    """Return a checkpoint of a model trained on the CPU."""
+    return run(*TRAIN, "--device", "cpu").stdout.strip()
+
+
 def test_samples_during_training_are_generated_on_the_cpu(run, gpu, monkeypatch):
     used = []
-
-    def generate(model, length, seed):
-        used.append(model.parameters.backend)
-        return "ab"
-
-    monkeypatch.setattr(report, "generate", generate)
-    run(*(argument for argument in TRAIN if argument != "--quiet"), "--sample-every", "1", "--device", "gpu")
+    monkeypatch.setattr(
+        report, "generate", lambda model, *_, **__: used.append(model.parameters.backend) or "ab"
+    )
+    run(*LOUD, "--sample-every", "1", "--device", "gpu")
     assert set(used) == {CPU}
 
 
@@ -76,15 +80,44 @@ def test_train_sample_and_eval_use_the_device(run, device, shown):
     (computes,) = (line for line in trained.stderr.splitlines() if line.startswith("device"))
     assert (f"on {shown}" if device != "cpu" else "NumPy") in computes
     path = trained.stdout.strip()
-
     sampled = run("sample", path, "--length", "20", "--seed", "5", "--primetext", "a", "--device", device)
     assert f", on {shown}, seed 5\n" in sampled.stderr
     assert len(sampled.stdout) == 1 + 20 + 1
-
     evaluated = run("eval", path, "--quiet", "--device", device)
     assert f", on {shown}\n" in evaluated.stdout
     # The loss in the checkpoint's name was computed on the same text from the same initial state.
     assert f"loss        {path.removesuffix('.npz').rpartition('_')[2]} nats" in evaluated.stdout
+
+
+@pytest.mark.usefixtures("path")
+@pytest.mark.parametrize(
+    "command",
+    [
+        [*TRAIN],
+        [*TRAIN, "--init-from", "cv"],
+        ["train", "--resume", "cv", "--max-epochs", "2"],
+        ["sample", "cv", "--length", "5"],
+        ["eval", "cv"],
+        ["eval", "cv", "--split", "whole"],
+        GRADCHECK,
+    ],
+    ids=str,
+)
+def test_commands_compute_on_the_device_that_they_open(run, command, monkeypatch, count_copies):
+    copies = count_copies(backend := NumPyBackend())
+    for module in ("sample", "gradcheck"):
+        monkeypatch.setattr(f"minichar.cli.{module}.open_backend", {"the best": backend}.__getitem__)
+    monkeypatch.setattr("minichar.cli.options.open_devices", lambda *name: ({"the best": backend}[name[0]],))
+    run(*command, "--device", "the best")
+    assert copies["to_device"]
+    assert copies["to_host"]
+
+
+def test_a_model_in_another_format_is_moved_to_the_device(run, gpu):
+    pytest.importorskip("safetensors")
+    run("convert", run(*TRAIN, "--no-layer-norm", "--device", "cpu").stdout.strip(), "model.safetensors")
+    said = run("sample", "model.safetensors", "--length", "5", "--seed", "5", "--device", "gpu").stderr
+    assert ", on gpu:0, seed 5\n" in said
 
 
 @NOT_OPENCL
@@ -104,15 +137,10 @@ def test_gradcheck_passes_on_the_device(run, device, shown):
         (GRADCHECK, "cpu:1", "unknown device 'cpu:1'"),
     ],
 )
-def test_unavailable_device_is_an_error(run, tmp_path, monkeypatch, command, name, words):
+def test_unavailable_device_is_an_error(refused, monkeypatch, command, name, words):
     for package in ("cupy", "dpctl"):
         monkeypatch.setitem(sys.modules, package, None)
-    result = run(*command, "--device", name, status=1)
-    assert result.stdout == ""
-    assert result.stderr.startswith("Error: ")
-    assert len(result.stderr.splitlines()) == 1
-    assert words in result.stderr
-    assert not (tmp_path / "cv").exists()
+    assert words in refused(*command, "--device", name)
 
 
 @pytest.mark.usefixtures("gpu")
@@ -150,17 +178,12 @@ class TestAuto:
         monkeypatch.setattr("minichar.cli.train.all_ranks", lambda: nullcontext(team))
         monkeypatch.setattr("minichar.cli.train.begin", begin)
         note = "device auto: cpu for multiple processes; to use GPUs, add --device gpu\n"
-        loud = [option for option in TRAIN if option != "--quiet"]
-        assert run(*loud, status=1).stderr == f"{note}Error: no run\n"
+        assert run(*LOUD, status=1).stderr == f"{note}Error: no run\n"
         assert used == ["cpu"]
-        assert note not in run(*TRAIN, status=1).stderr
-        assert note not in run(*loud, "--device", "gpu", status=1).stderr
+        for options in (TRAIN, [*LOUD, "--device", "gpu"]):
+            assert note not in run(*options, status=1).stderr
         team.rank = 1
-        assert note not in run(*loud, status=1).stderr
-
-    @pytest.fixture
-    def path(self, run):
-        return run(*TRAIN, "--device", "cpu").stdout.strip()
+        assert note not in run(*LOUD, status=1).stderr
 
     @pytest.mark.parametrize(
         ("command", "options", "why"),
@@ -183,40 +206,25 @@ class TestAuto:
         monkeypatch.setitem(sys.modules, "cupy", None)
         assert "auto" not in run(*command).stderr
 
-    def test_sampling_does_not_import_cupy(self, run, path, monkeypatch, tmp_path):
-        (tmp_path / "cupy.py").write_text("raise AssertionError('CuPy was imported')")
-        monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.delitem(sys.modules, "cupy")
-        assert "device auto: cpu" in run("sample", path, "--length", "1").stderr
-
     def test_evaluation_does_not_suggest_a_gpu_that_cannot_be_used(self, run, path, gpu):
         gpu.device_.count = 0
         assert "auto" not in run("eval", path, "--split", "whole").stderr
 
 
+LEARN = "minichar.training.step.TrainingStep.learn"
 NO_TF32 = "           TF32 has no effect on {}\n"
 
 
-class TestTF32:
-    @NOT_OPENCL
-    def test_only_a_gpu_uses_it(self, run, device, shown):
-        """The device can be given before or after ``--tf32``."""
-        for options in (["--device", device, "--tf32"], ["--tf32", "--device", device]):
-            stderr = run(*TRAIN, *options).stderr
-            (computes,) = (line for line in stderr.splitlines() if line.startswith("device"))
-            assert computes.endswith(", TF32") == (device == "gpu")
-            note = NO_TF32.format(f"device {shown}: it requires an NVIDIA GPU, Ampere or newer")
-            assert (note in stderr) == (device != "gpu")
-            assert stderr.count("TF32") == 1
-
-    def test_a_resumed_run_uses_it_only_if_it_is_given_again(self, run, gpu):
-        path = run(*TRAIN, "--device", "gpu", "--tf32").stdout.strip()
-        modes = gpu.cublas.modes
-        assert modes == {3}
-        for epochs, option, mode in (("2", [], 0), ("3", ["--tf32"], 3)):
-            modes.clear()
-            run("train", "--resume", path, "--max-epochs", epochs, "--device", "gpu", *option)
-            assert modes == {mode}
+@NOT_OPENCL
+def test_only_a_gpu_uses_tf32(run, device, shown):
+    """The device can be given before or after ``--tf32``."""
+    for options in (["--device", device, "--tf32"], ["--tf32", "--device", device]):
+        stderr = run(*TRAIN, *options).stderr
+        (computes,) = (line for line in stderr.splitlines() if line.startswith("device"))
+        assert computes.endswith(", TF32") == (device == "gpu")
+        note = NO_TF32.format(f"device {shown}: it requires an NVIDIA GPU, Ampere or newer")
+        assert (note in stderr) == (device != "gpu")
+        assert stderr.count("TF32") == 1
 
 
 def test_the_chunk_kernel_requires_a_gpu(run):
@@ -231,95 +239,64 @@ class TestFirstStep:
     @pytest.fixture
     def failing(self, run, gpu, monkeypatch):
         """Return a function that runs training that fails in its first step, and returns the output."""
-
-        def learn(*arguments):
-            raise MinicharError("no step")
-
-        monkeypatch.setattr("minichar.training.step.TrainingStep.learn", learn)
+        monkeypatch.setattr(LEARN, Mock(side_effect=MinicharError("no step")))
         return lambda device: run(*TRAIN, "--device", device, status=1).stderr
 
     NOTICE = "compiling GPU kernels; this happens only once"
 
-    def test_the_notice_is_printed_before_the_step(self, failing, tmp_path):
+    def test_the_notice_is_printed_before_the_step_unless_the_kernels_are_cached(self, failing, tmp_path):
         notice, *others = failing("gpu").splitlines()
         assert notice == f"{self.NOTICE} because CuPy caches them in {tmp_path / 'kernels'}"
         assert not any(self.NOTICE in line for line in others)
+        (tmp_path / "kernels").mkdir()
+        for k in range(15):
+            (tmp_path / "kernels" / f"{k}.cubin").touch()
+        assert self.NOTICE in failing("gpu")
+        assert self.NOTICE not in failing("cpu")
+        (tmp_path / "kernels" / "15.cubin").touch()
+        assert self.NOTICE not in failing("gpu")
 
-    def test_the_notice_is_printed_only_if_the_gpu_is_used(self, run, gpu):
-        assert run(*GRADCHECK, "--device", "gpu").stderr.count(self.NOTICE) == 1
-        path = run(*TRAIN, "--device", "cpu").stdout.strip()
-        for device, count in (("auto", 0), ("gpu", 1)):
-            resumed = run("train", "--resume", path, "--max-epochs", "2", "--device", device)
-            assert resumed.stderr.count(self.NOTICE) == count
+    def test_the_notice_is_printed_only_if_the_gpu_is_used(self, run, path, gpu):
+        sample, resume = ("sample", path, "--length", "5"), ("train", "--resume", path, "--max-epochs", "2")
+        for arguments, count in (
+            ((*GRADCHECK, "--device", "gpu"), 1),
+            ((*sample, "--device", "gpu"), 1),
+            ((*resume, "--device", "auto"), 0),
+            ((*resume, "--device", "gpu"), 1),
+        ):
+            assert run(*arguments).stderr.count(self.NOTICE) == count
+        assert run(*sample, "--device", "gpu", "--quiet").stderr == ""
         stderr = run(*TRAIN, "--device", "auto", "--tf32").stderr
         assert self.NOTICE not in stderr
         assert NO_TF32.format("device cpu: it requires an NVIDIA GPU")[:-1] in stderr
         wrong = run("train", "--data", "missing.txt", "--device", "gpu", status=1)
         assert self.NOTICE not in wrong.stderr
 
-    def test_sampling_prints_the_notice_unless_it_is_quiet(self, run, gpu):
-        sample = ("sample", run(*TRAIN, "--device", "cpu").stdout.strip(), "--device", "gpu", "--length", "5")
-        assert run(*sample).stderr.count(self.NOTICE) == 1
-        assert run(*sample, "--quiet").stderr == ""
 
-    def test_there_is_no_notice_if_the_kernels_are_cached_or_the_device_is_the_cpu(self, failing, tmp_path):
-        (tmp_path / "kernels").mkdir()
-        for k in range(15):
-            (tmp_path / "kernels" / f"{k}.cubin").touch()
-        assert self.NOTICE in failing("gpu")
-        (tmp_path / "kernels" / "15.cubin").touch()
-        assert self.NOTICE not in failing("gpu")
-        (tmp_path / "kernels" / "0.cubin").unlink()
-        assert self.NOTICE not in failing("cpu")
+def test_an_error_of_cuda_is_one_line_and_other_errors_are_not_attributed_to_the_gpu(run, gpu, monkeypatch):
+    """The errors occur after a GPU has been opened."""
+    from cupy_double import CUDARuntimeError, real
 
-
-class TestFailure:
-    """Tests for errors of CUDA and cuBLAS after a GPU has been opened."""
-
-    @pytest.fixture
-    def failing(self, gpu, monkeypatch):
-        """Return a function that makes the training step fail on a fake GPU."""
-        gpu.device_.count = 2
-
-        def failing(error):
-            def learn(*arguments):
-                raise error
-
-            monkeypatch.setattr("minichar.training.step.TrainingStep.learn", learn)
-
-        return failing
-
-    MESSAGE = "Error: device gpu:1: a computation failed ({}): try again, or use --device cpu\n"
-
-    def test_an_error_of_cuda_is_one_line(self, run, failing):
-        from cupy_double import CUDARuntimeError
-
-        failing(CUDARuntimeError(700))
-        stderr = run(*TRAIN, "--device", "gpu:1", status=1).stderr
-        cause = "CUDARuntimeError: cudaErrorIllegalAddress: an illegal memory access was encountered"
-        assert stderr.endswith("\n" + self.MESSAGE.format(cause))
-
-    def test_other_errors_are_not_attributed_to_the_gpu(self, run, failing):
-        from cupy_double import real
-
-        failing(real.cuda.memory.OutOfMemoryError(5, 3, 4))
-        assert "Error: out of memory (" in run(*TRAIN, "--device", "gpu:1", status=1).stderr
-        bug = RuntimeError("a bug")
-        failing(bug)
-        assert CliRunner().invoke(main, [*TRAIN, "--device", "gpu:1"]).exception is bug
+    gpu.device_.count = 2
+    monkeypatch.setattr(LEARN, learn := Mock(side_effect=CUDARuntimeError(700)))
+    cause = "CUDARuntimeError: cudaErrorIllegalAddress: an illegal memory access was encountered"
+    message = f"Error: device gpu:1: a computation failed ({cause}): try again, or use --device cpu\n"
+    assert run(*TRAIN, "--device", "gpu:1", status=1).stderr.endswith("\n" + message)
+    learn.side_effect = real.cuda.memory.OutOfMemoryError(5, 3, 4)
+    assert "Error: out of memory (" in run(*TRAIN, "--device", "gpu:1", status=1).stderr
+    learn.side_effect = bug = RuntimeError("a bug")
+    assert CliRunner().invoke(main, [*TRAIN, "--device", "gpu:1"]).exception is bug
 
 
-def test_resuming_on_another_device_prints_a_note(run, gpu):
-    path = run(*WITHOUT_SS, "--dropout", "0", "--device", "cpu", "--checkpoint-dir", "plain").stdout.strip()
-    resumed = run("train", "--resume", path, "--max-epochs", "2", "--device", "gpu")
-    assert "the checkpoint was saved on cpu: rounding will differ\n" in resumed.stderr
-    path = run(*TRAIN, "--device", "cpu").stdout.strip()
-    differ = "; dropout, DropConnect and scheduled sampling will draw different random numbers\n"
-    for epochs, device, note in (
-        ("2", "gpu", f"the checkpoint was saved on cpu: rounding will differ{differ}"),
-        ("3", "cpu", ""),
+def test_resuming_on_another_device_prints_a_note(run, path, gpu):
+    plain = run(*WITHOUT_SS, "--dropout", "0", "--device", "cpu", "--checkpoint-dir", "plain").stdout.strip()
+    differ = "the checkpoint was saved on cpu: rounding will differ"
+    draw = "; dropout, DropConnect and scheduled sampling will draw different random numbers"
+    for checkpoint, epochs, device, notes in (
+        (plain, "2", "gpu", [differ]),
+        (path, "2", "gpu", [differ + draw]),
+        (path, "3", "cpu", []),
     ):
-        stderr = run("train", "--resume", path, "--max-epochs", epochs, "--quiet", "--device", device).stderr
+        stderr = run("train", "--resume", checkpoint, "--max-epochs", epochs, "--device", device).stderr
         assert "resumed    at epoch 1.00" in stderr
-        assert note in stderr
-        assert stderr.count("the checkpoint was saved on") == bool(note)
+        assert re.findall("the checkpoint was saved on .*", stderr) == notes

@@ -1,4 +1,3 @@
-import os
 import re
 import shlex
 import warnings
@@ -201,14 +200,15 @@ def test_usage_errors_say_what_to_type(cli, given, words):
 @pytest.mark.parametrize(
     ("given", "answer"),
     [
-        ("train -data_dir x -rnn_size 64 -gpuid -1", "train --data x --rnn-size 64 --device cpu"),
-        ("train -opencl 0 -seed 1", "train --seed 1 (no equivalent: -opencl)"),
-        ("sample cv -sample 0 -verbose 0", "sample cv --argmax --quiet"),
-        ("sample -sample 1 --sample", "sample --sample --sample"),
-        ("sample -primetext 'a b'", "sample --primetext 'a b'"),
-        ("train -model_type gru -checkpoint_every 9", "train --model gru --eval-val-every 9"),
-        ("sample -checkpoint x.npz -start_text a", "sample x.npz --primetext a"),
-        ("train --block_size=8 --n_layer 3 --n_embd=9", "train --seq-length 8 --num-layers 3 --rnn-size 9"),
+        (
+            "train -data_dir x -rnn_size 64 -gpuid -1 -model_type gru -checkpoint_every 9",
+            "train --data x --rnn-size 64 --device cpu --model gru --eval-val-every 9",
+        ),
+        (
+            "train --block_size=8 --n_layer 3 --hidden=9 --lr 0.01 --epochs 5 --gpu --data x --continue cv",
+            "train --seq-length 8 --num-layers 3 --rnn-size 9 --learning-rate 0.01 --max-epochs 5 "
+            "--device gpu --data x --resume cv",
+        ),
         (
             "train --n_head=4 --compile --verbose 2",
             "train (no equivalent: --n_head, --compile, --verbose; all messages are printed by default)",
@@ -218,31 +218,27 @@ def test_usage_errors_say_what_to_type(cli, given, words):
             "train --learning-rate 1 (no equivalent: --optimizer, --warmup_iters, --optim, --lr-schedule; "
             "the optimiser is always RMSprop; the schedule is set by --warmup and --learning-rate-decay)",
         ),
+        ("train -opencl 0 -seed 1", "train --seed 1 (no equivalent: -opencl)"),
+        ("train -data x -val y --Max-Epochs 3", "train --data x --val y --max-epochs 3"),
+        ("sample cv -sample 0 -verbose 0 --gpu", "sample cv --argmax --quiet --device gpu"),
+        ("sample -sample 1 --sample --LENGTH=5", "sample --sample --sample --length 5"),
+        ("sample -primetext 'a b'", "sample --primetext 'a b'"),
+        ("sample -checkpoint x.npz -start_text a", "sample x.npz --primetext a"),
         ("sample --start=a --max_new_tokens=9", "sample --primetext a --length 9"),
-        ("train --lr 0.01 --epochs 5", "train --learning-rate 0.01 --max-epochs 5"),
-        ("train --gpu --data x", "train --device gpu --data x"),
-        ("sample cv --gpu", "sample cv --device gpu"),
-        ("data get -force pydocs", "data get --force pydocs"),
-        ("train -data x -val y", "train --data x --val y"),
-        ("eval --text x", "eval --data x"),
-        ("inspect --data=x", "inspect --text x"),
-        ("sweep --file x", "sweep --data x"),
-        ("train --Max-Epochs 3", "train --max-epochs 3"),
-        ("sample --LENGTH=5", "sample --length 5"),
-        ("train --hidden 64 --layers 3", "train --rnn-size 64 --num-layers 3"),
-        ("train --continue cv --quiet", "train --resume cv --quiet"),
-        ("sample -t .5 cv", "sample --temperature .5 cv"),
-        ("sample -p .9", "sample --top-p .9"),
+        ("sample -t .5 -p .9 cv", "sample --temperature .5 --top-p .9 cv"),
         ("sample -p '.5 percent'", "sample --primetext '.5 percent'"),
         ("sample --output 'my out.txt' cv --length 9", "sample cv --length 9 > 'my out.txt'"),
-        ("plot --save a.svg", "plot --output a.svg"),
-        ("convert -o a.npz cv", "convert cv a.npz"),
         ("sample --checkpoint=-cv", "sample ./-cv"),
-        ("convert --output a.npz --checkpoint cv", "convert cv a.npz"),
-        ("data get --name names", "data get names"),
+        ("serve -p 80", "serve --port 80"),
+        ("eval --text x", "eval --data x"),
         ("eval --model cv --test", "eval cv --part test"),
         ("eval --test a.txt", "eval --data a.txt"),
-        ("serve -p 80", "serve --port 80"),
+        ("inspect --data=x", "inspect --text x"),
+        ("sweep --file x", "sweep --data x"),
+        ("plot --save a.svg", "plot --output a.svg"),
+        ("convert -o a.npz --checkpoint cv", "convert cv a.npz"),
+        ("data get -force pydocs", "data get --force pydocs"),
+        ("data get --name names", "data get names"),
         ("--data x", "train --data x"),
         ("-v train --lr 1", "--version train --lr 1"),
     ],
@@ -279,26 +275,12 @@ def test_the_command_to_use_has_no_unknown_option():
 @given(data=st.data())
 def test_translation_finds_the_options_that_the_parser_does_not_know(name, data):
     """Values, such as the -1 in ``--seed -1``, are told from options exactly as in Click."""
-    ((_, command),) = [*subcommands(name).items()][:1]
+    command = next(iter(subcommands(name).values()))
     # With the parent's names of the help option, which Click keeps in the command.
     parent = click.Context(main, **main.context_settings)
     ctx = click.Context(command, info_name=name, parent=parent)
     options = options_of(ctx)
-    odd = [
-        "-2",
-        "-1",
-        "--Length",
-        "--seed=-1",
-        "-o",
-        "-ofile",
-        "--no_such",
-        "-",
-        "--",
-        "",
-        "x",
-        "-x=3",
-        "a b",
-    ]
+    odd = ["-1", "--Length", "--seed=-1", "-o", "-ofile", "--no_such", "-", "--", "", "x", "-x=3", "a b"]
     words = data.draw(st.lists(st.sampled_from([*(each for each in options if each != ">"), *odd])))
     translation = translate(words, options)
     found = {*translation.renamed, *(each.name for each in translation.unknown)}
@@ -359,24 +341,21 @@ def failing(monkeypatch):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (MinicharError("wrong value: fix it"), "Error: wrong value: fix it\n"),
+        (MinicharError("wrong value: fix it"), "wrong value: fix it"),
         (
             MinicharError(Option("top_k", 3), " contradicts ", Option("top_p")),
-            "Error: --top-k 3 contradicts --top-p\n",
+            "--top-k 3 contradicts --top-p",
         ),
-        (OSError(28, "No space left"), "Error: cannot write to standard output: No space left\n"),
-        (OSError(28, "No space left", "x"), "Error: cannot access 'x': No space left\n"),
-        (OSError(5, "Input/output error"), "Error: [Errno 5] Input/output error\n"),
-        (PermissionError(13, "Permission denied", "x"), "Error: cannot access 'x': Permission denied\n"),
+        (OSError(28, "No space left"), "cannot write to standard output: No space left"),
+        (OSError(28, "No space left", "x"), "cannot access 'x': No space left"),
+        (OSError(5, "Input/output error"), "[Errno 5] Input/output error"),
+        (PermissionError(13, "Permission denied", "x"), "cannot access 'x': Permission denied"),
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_user_error_is_one_line_with_status_1(cli, failing, error, words):
+def test_user_error_is_one_line_with_status_1(refused, failing, error, words):
     failing(error)
-    result = cli("train", status=1)
-    assert result.stderr.startswith(words)
-    assert result.stderr.count("\n") == 1
-    assert result.stdout == ""
+    assert refused("train") == f"Error: {words}"
 
 
 @pytest.mark.parametrize(
@@ -406,28 +385,17 @@ def fail(error, *arguments, **options):
     raise error
 
 
-def test_ctrl_c_exits_with_status_130(cli, failing):
+def test_ctrl_c_exits_with_status_130_and_an_internal_error_keeps_its_traceback(cli, failing):
     failing(KeyboardInterrupt())
     result = cli("train", status=130)
     assert (result.stdout, result.stderr) == ("", "\nAborted!\n")
-
-
-def test_internal_error_keeps_its_traceback(cli, failing):
     failing(ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         cli("train")
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        ("train", "--data", "input.txt", "--rnn-size", 2**20, "--num-layers", 1),
-        ("gradcheck", "--batch-size", 10**23),
-    ],
+    "command", [f"train --data input.txt --rnn-size {2**20}", f"gradcheck --batch-size {10**23}"]
 )
-def test_network_larger_than_memory(cli, home, arguments):
-    before = os.listdir(home)
-    result = cli(*arguments, status=1)
-    assert result.stderr.startswith("Error: out of memory (")
-    assert result.stderr.count("\n") == 1
-    assert os.listdir(home) == before
+def test_network_larger_than_memory(refused, command):
+    assert refused(*command.split()).startswith("Error: out of memory (")

@@ -34,47 +34,40 @@ def evaluation(model, name):
     return evaluate_whole(model, load_corpus(name, vocabulary=model.vocabulary).ids)
 
 
-def test_training_describes_the_texts(trained):
-    lines = trained.stderr.splitlines()
+def test_training_describes_the_texts_and_ends_with_the_losses_on_all_characters(trained):
+    lines, path = trained.stderr.splitlines(), trained.stdout.strip()
     assert lines[0].startswith(f"text       input.txt: {len(TEXT)} characters, ")
     assert lines[1:3] == ["validation val.txt: 304 characters", "test       test.txt: 165 characters"]
     assert re.fullmatch(r"split      files: \d+ training, 12 validation chunks of 4×6", lines[4])
     n = sum((len(text) - 1) % 24 for text in (TEXT, VAL))
     share = n / (len(TEXT) + len(VAL))
     assert lines[5] == f"           {n} characters ({share:.1%}) left out at the end of each text"
-
-
-def test_training_ends_with_the_losses_on_all_characters(trained):
-    path = trained.stdout.strip()
-    model = load(path)
-    _, after = trained.stderr.split("\nresult ")
+    model, (_, after) = load(path), trained.stderr.split("\nresult ")
     records = [json.loads(line) for line in Path("log.jsonl").read_text().splitlines()][-2:]
     for (name, label), record in zip((("val", "validation"), ("test", "test")), records, strict=True):
         found = evaluation(model, f"{name}.txt")
-        lines = f"{label:11}{found.loss:.4f} nats = {found.loss / log(2):.4f} bits per character\n"
-        lines += f"           perplexity {exp(found.loss):.3f}, {found.characters} characters\n"
-        assert lines in after
+        losses = f"{label:11}{found.loss:.4f} nats = {found.loss / log(2):.4f} bits per character\n"
+        assert (
+            f"{losses}           perplexity {exp(found.loss):.3f}, {found.characters} characters\n" in after
+        )
         assert record == {"event": "final", "part": name, **vars(found)}
     assert after.endswith(f"\ngenerate   minichar sample {path} --temperature 0.5\n")
 
 
-@pytest.mark.parametrize("part", ["val", "test"])
-def test_eval_measures_the_same(cli, trained, part):
-    path = trained.stdout.strip()
-    model = load(path)
+@pytest.mark.parametrize(
+    ("part", "label", "options"), [("val", "validation", []), ("test", "test", ["--part", "test"])]
+)
+def test_eval_measures_the_same(cli, trained, part, label, options):
+    model = load(trained.stdout.strip())
     expected = evaluation(model, f"{part}.txt")
-    options = [] if part == "val" else ["--part", part]
-    result = cli("eval", path, *options)
-    label = {"val": "validation", "test": "test"}[part]
+    result = cli("eval", trained.stdout.strip(), *options)
     what = f"{part}.txt: whole {label} text, one stream from a zero state, {expected.characters} characters"
-    assert f"\ntext        {what}\n" in result.stdout
-    assert f"\nloss        {expected.loss:.4f} nats" in result.stdout
+    assert f"\ntext        {what}\nloss        {expected.loss:.4f} nats" in result.stdout
     training, held_out = (
         load_corpus(name, vocabulary=model.vocabulary).ids[None] for name in ("input.txt", f"{part}.txt")
     )
     assert result.stdout.endswith(f"\nyardstick   {yardstick(training, held_out, len(model.vocabulary))}\n")
-    assert "not the text" not in result.stderr
-    assert "warning" not in result.stderr
+    assert not re.search("not the text|warning", result.stderr)
 
 
 def test_eval_of_the_training_text_and_in_blocks(cli, trained):
@@ -100,13 +93,10 @@ def test_eval_reads_another_text_as_a_whole(cli, trained, home):
         error = cli("eval", "--data", "other.txt", *options, status=1).stderr
         assert "the validation split is empty" in error
     options = ("--split", "tail", "--train-frac", 0.8, "--val-frac", 0.2)
-    assert (
-        "other.txt: validation split (tail), 4 streams" in cli("eval", "--data", "other.txt", *options).stdout
-    )
-    warning = (
-        "warning: --split and --train-frac and --val-frac changed since training, so this split overlaps"
-    )
-    assert warning in cli("eval", "--data", "input.txt", *options).stderr
+    result = cli("eval", "--data", "input.txt", *options)
+    assert "input.txt: validation split (tail), 4 streams" in result.stdout
+    changed = "--split and --train-frac and --val-frac changed since training, so this split overlaps"
+    assert f"warning: {changed}" in result.stderr
 
 
 @pytest.mark.parametrize("option", [["--split", "tail"], ["--start", "carried"]])
@@ -119,13 +109,12 @@ def test_eval_rejects_options_without_effect_on_a_file(cli, trained, option):
 def test_eval_of_a_file_that_was_moved_or_changed(cli, trained, home):
     path = trained.stdout.strip()
     (home / "test.txt").write_text(TEST[1:])
-    assert cli("eval", "--part", "test").stderr.startswith(
-        f"test.txt is not the text that {path} is tested on\n"
-    )
+    note = f"test.txt is not the text that {path} is tested on\n"
+    assert cli("eval", "--part", "test").stderr.startswith(note)
     (home / "test.txt").unlink()
-    remedy = "evaluate another file with --data and --split whole"
     assert cli("eval", "--part", "test", status=1).stderr == (
-        f"Error: {path} is tested on 'test.txt', which does not exist: {remedy}\n"
+        f"Error: {path} is tested on 'test.txt', which does not exist: evaluate another file with --data and "
+        "--split whole\n"
     )
 
 
@@ -138,15 +127,3 @@ def test_without_time_the_commands_are_printed(cli, files):
         f"test       not measured; measure it with:\n  minichar eval {path} --part test\n"
         f"generate   minichar sample {path} --temperature 0.5\n"
     )
-
-
-def test_a_run_is_resumed_with_its_files(cli, trained, home):
-    result = cli("train", "--resume", "--max-epochs", 3)
-    assert "validation val.txt: 304 characters\n" in result.stderr
-    assert result.stderr.count("\ntest       ") == 2
-    (home / "val.txt").rename(home / "moved.txt")
-    result = cli("train", "--resume", "--max-epochs", 4, "--val", "moved.txt")
-    assert "validation moved.txt: 304 characters\n" in result.stderr
-    assert "           --val is now moved.txt\n" in result.stderr
-    (path,) = Path("cv").glob("*epoch4.00_*.npz")
-    assert "moved.txt: whole validation text" in cli("eval", path).stdout

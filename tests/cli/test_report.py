@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -15,44 +16,47 @@ from minichar.cli.speed import duration
 from minichar.text.batches import split_text
 
 
-def test_the_estimated_duration_and_an_early_sample(cli, monkeypatch):
+@pytest.fixture
+def said(cli):
+    """Return a function that trains a toy model, and returns what is printed to standard error."""
+    return lambda *options, **more: cli("train", "--data", "input.txt", *TOY, *options, **more).stderr
+
+
+def test_the_estimated_duration_and_an_early_sample(said, monkeypatch):
     monkeypatch.setattr(report, "ESTIMATE_AFTER", 0.0)
     monkeypatch.setattr(report, "SAMPLE_AFTER", 0.0)
-    said = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 1000).stderr
-    assert len(re.findall(r"^time       about \d+ s in total$", said, re.MULTILINE)) == 1
-    samples = [match.start() for match in re.finditer("sample: ", said)]
+    shown = said("--eval-val-every", 1000)
+    assert len(re.findall(r"^time       about \d+ s in total$", shown, re.MULTILINE)) == 1
+    samples = [match.start() for match in re.finditer("sample: ", shown)]
     assert len(samples) == 2  # one after the first step and one at the evaluation
-    assert samples[0] < said.index("  validation ") < samples[1]
-    quiet = cli("train", "--data", "input.txt", *TOY, "--sample-every", 0).stderr
-    assert "sample: " not in quiet
+    assert samples[0] < shown.index("  validation ") < samples[1]
+    assert "sample: " not in said("--sample-every", 0)
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--patience", 10, "--eval-val-every", 1000], "about 60 s"),
-        (["--patience", 10, "--eval-val-every", 2], "up to about 60 s"),
-        (["--patience", "auto", "--train-frac", 1, "--val-frac", 0], "about 60 s"),
-        (["--patience", 0, "--max-epochs", 1], "about 33 s"),
+        (["--patience", 10, "--eval-val-every", 1000], "\ntime       about 60 s in total\n"),
+        (["--patience", 10, "--eval-val-every", 2], "\ntime       up to about 60 s in total\n"),
+        (["--patience", "auto", "--train-frac", 1, "--val-frac", 0], "\ntime       about 60 s in total\n"),
+        (["--patience", 0, "--max-epochs", 1], "\ntime       about 33 s in total\n"),
+        (["--max-epochs", "auto"], "\nplan       1 min: "),
     ],
 )
-def test_the_estimate_respects_the_time_limit(options, words, cli, clock):
+def test_the_estimate_respects_the_time_limit_and_is_omitted_if_the_plan_states_it(
+    said, clock, options, words
+):
     """Each chunk takes a second."""
-    said = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1e6, "--max-time", 1, *options).stderr
-    assert f"\ntime       {words} in total\n" in said
+    shown = said("--max-epochs", 1e6, "--max-time", 1, *options)
+    assert words in shown
+    assert ("\ntime " in shown) == ("time" in words)
 
 
-def test_the_time_is_not_estimated_if_the_plan_states_it(cli, clock):
-    said = cli("train", "--data", "input.txt", *TOY, "--max-epochs", "auto", "--max-time", 1).stderr
-    assert "\nplan       1 min: " in said
-    assert "\ntime  " not in said
-
-
-def test_the_estimate_does_not_extrapolate_the_first_chunk(cli, clock):
+def test_the_estimate_does_not_extrapolate_the_first_chunk(said, clock):
     """Each chunk takes a second, except that the first takes 20 seconds."""
     clock.step, begun = lambda i: 20.0 if i == 1 else 1.0, clock.now
-    said = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1, "--sample-every", 0).stderr
-    assert f"time       about {speed.duration(clock.now - begun)} in total" in said
+    shown = said("--max-epochs", 1, "--sample-every", 0)
+    assert f"time       about {speed.duration(clock.now - begun)} in total" in shown
 
 
 def test_a_new_run_says_why_it_uses_fewer_threads(cli, monkeypatch):
@@ -67,58 +71,54 @@ def test_a_new_run_says_why_it_uses_fewer_threads(cli, monkeypatch):
     assert why not in resumed
 
 
-def test_the_first_sample_does_not_wait_for_an_evaluation(cli, clock, monkeypatch):
+def test_the_first_sample_does_not_wait_for_an_evaluation(said, clock, monkeypatch):
     """Each chunk takes a second."""
     begun, shown = clock.now, []
-
-    def generate(*arguments, **options):
-        shown.append(clock.now - begun)
-        return "sample"
-
-    monkeypatch.setattr(report, "generate", generate)
-    cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 60, "--max-epochs", 3)
+    monkeypatch.setattr(report, "generate", lambda *_, **__: shown.append(clock.now - begun) or "sample")
+    said("--eval-val-every", 60, "--max-epochs", 3)
     assert len(shown) == 3
     assert 5 <= shown[0] <= 20, "late enough to show some progress, soon enough for a first impression"
     assert shown[1] == 60
 
 
-def test_the_characters_that_are_left_out_are_counted(cli, monkeypatch):
-    said = cli("train", "--data", "input.txt", *TOY).stderr
+def test_the_characters_that_are_left_out_are_counted(said, monkeypatch):
     n = len(TEXT) - (len(TEXT) - 1) // 24 * 24 - 1
-    assert f"{n} characters ({n / len(TEXT):.1%}) left out at the end of the text" in said
+    assert f"{n} characters ({n / len(TEXT):.1%}) left out at the end of the text" in said()
     n = split_text(np.arange(len(TEXT)), 4, 6, how="tail").left_out
-    said = cli("train", "--data", "input.txt", *TOY, "--split", "tail").stderr
-    assert f"{n} characters ({n / len(TEXT):.1%}) left out at the end of each split" in said
+    shown = said("--split", "tail")
+    assert f"{n} characters ({n / len(TEXT):.1%}) left out at the end of each split" in shown
     monkeypatch.setattr(report, "LITTLE", n / len(TEXT))
-    assert "left out" not in cli("train", "--data", "input.txt", *TOY, "--split", "tail").stderr
+    assert "left out" not in said("--split", "tail")
 
 
-def test_a_run_that_ends_early_says_why(cli):
-    said = cli("train", "--data", "input.txt", *TOY, "--max-time", 1e-6).stderr
+def test_a_run_that_ends_early_says_why(said, cli):
     ended = r"^ended      at epoch 0\.\d\d: reached the time limit of 1e-06 minutes\nresume with:\n"
-    path = re.search(rf"{ended}  minichar train --resume (\S+)$", said, re.M)[1]
+    resume = shlex.split(
+        re.search(rf"{ended}  minichar (train --resume \S+)$", said("--max-time", 1e-6), re.M)[1]
+    )
     kept = "\n           time limit: 1e-06 min from now, as in the original run; change it with --max-time\n"
-    assert kept in cli("train", "--resume", path).stderr
-    said = cli("train", "--resume", path, "--max-time", 2e-6).stderr
-    assert "time limit:" not in said
-    assert "\nplan  " not in said
-    assert re.search(r"\n {11}--max-time is now 2e-06\n {11}ends at epoch [\d.]+\n", said)
-    assert "\n           --max-epochs is now 3\n" in cli("train", "--resume", path, "--max-epochs", 3).stderr
+    assert kept in cli(*resume).stderr
+    changed = cli(*resume, "--max-time", 2e-6).stderr
+    assert not re.search("time limit:|\nplan  ", changed)
+    assert re.search(r"\n {11}--max-time is now 2e-06\n {11}ends at epoch [\d.]+\n", changed)
+    assert "\n           --max-epochs is now 3\n" in cli(*resume, "--max-epochs", 3).stderr
 
 
-def test_a_run_that_patience_ended_cannot_be_resumed_without_changes(cli, measure):
+def test_a_run_that_patience_ended_cannot_be_resumed_without_changes(said, measure):
     measure(2.0, 3.0, 3.0)
-    said = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 5, "--patience", 2).stderr
-    assert "ended      at epoch 0.45: the validation loss has not improved in 2 evaluations\n" in said
-    assert "resume with" not in said
+    shown = said("--eval-val-every", 5, "--patience", 2)
+    assert "ended      at epoch 0.45: the validation loss has not improved in 2 evaluations\n" in shown
+    assert "resume with" not in shown
 
 
-def test_a_run_ends_at_the_time_limit_counted_from_the_start_of_the_command(cli, clock):
+def test_a_run_ends_at_the_time_limit_counted_from_the_start_of_the_command(said, clock):
     """Each chunk takes a second, reading the text 20, and 3 are reserved for the evaluation."""
     clock.reading = 20.0
-    arguments = ["--data", "input.txt", *TOY, "--max-epochs", 1e6, "--max-time", 1]
-    said = cli("train", *arguments, obj=clock.now - 10).stderr
-    assert f"ended      at epoch {(60 - 10 - 20 - 3) / 33:.2f}: reached the time limit of 1 minute" in said
+    shown = said("--max-epochs", 1e6, "--max-time", 1, obj=clock.now - 10)
+    assert f"ended      at epoch {(60 - 10 - 20 - 3) / 33:.2f}: reached the time limit of 1 minute" in shown
+    longer = "\n           for a lower loss, train longer:\n  minichar train --resume cv --max-time 3\n"
+    assert re.search(f"\nresult .*{longer}", shown)
+    assert "resume with" not in shown
 
 
 def test_a_shortened_evaluation_is_reported(cli, clock):
@@ -126,12 +126,10 @@ def test_a_shortened_evaluation_is_reported(cli, clock):
     clock.chunk = 3.0
     arguments = ["--data", "input.txt", *TOY, "--max-epochs", 1e6, "--max-time", 1]
     result = cli("train", *arguments, "--train-frac", 0.8, "--val-frac", 0.2, "--log", "log.jsonl")
-    assert "  validation " not in result.stderr
-    found = re.search(
-        r"time limit was reached after 29% of the validation chunks \(loss (.*)\)$", result.stderr, re.M
-    )
     *_, last = map(json.loads, Path("log.jsonl").read_text().splitlines())
-    assert found[1] == f"{last['shortened']['loss']:.4f}"
+    reached = "the time limit was reached after 29% of the validation chunks"
+    assert f"{reached} (loss {last['shortened']['loss']:.4f})\n" in result.stderr
+    assert "  validation " not in result.stderr
     assert last["val"] is None
     assert result.stdout.endswith("_unmeasured.npz\n")
     assert result.stderr.count("sample: ") == 1, "only the one after ten seconds"
@@ -160,69 +158,57 @@ def test_the_speed_excludes_pauses_and_is_updated_after_each_second_of_training(
     assert values == pytest.approx([125, 200 / 1.2, 200 / 1.2, 200 / 1.2, 300 / 1.2])
 
 
-def test_the_result_is_compared_with_the_yardstick(cli, home):
-    stderr = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 1).stderr
-    n, loss = re.search(r"^yardstick  (\d\.\d{3}) \((\d)-gram\); uniform 3\.296$", stderr, re.M).group(2, 1)
-    (best,) = re.findall(r"  validation (\d\.\d{4})  best so far$", stderr, re.M)
-    gap = float(best) - float(loss)
-    result = f"loss {float(best):.3f}, {gap:.3f} above the yardstick of {loss} ({n}-gram)"
-    assert f"\nresult     not good yet: {result}\n           for a lower loss, train on more" in stderr
+def test_the_result_is_compared_with_the_yardstick(said, cli):
+    shown = said("--max-epochs", 1)
+    n, loss = re.search(r"^yardstick  (\d\.\d{3}) \((\d)-gram\); uniform 3\.296$", shown, re.M).group(2, 1)
+    (best,) = re.findall(r"  validation (\d\.\d{4})  best so far$", shown, re.M)
+    result = (
+        f"loss {float(best):.3f}, {float(best) - float(loss):.3f} above the yardstick of {loss} ({n}-gram)"
+    )
+    assert f"\nresult     not good yet: {result}\n           for a lower loss, train on more" in shown
     assert "resumed" in (again := cli("train", "--resume", "--max-epochs", 2, "--no-yardstick").stderr)
     assert f"yardstick  {loss} ({n}-gram)" in again, "the checkpoint has it"
 
 
-def test_after_the_time_limit_the_last_lines_say_how_to_lower_the_loss(cli, clock):
-    options = "--max-epochs", 1e6, "--max-time", 1, "--eval-val-every", 2
-    said = cli("train", "--data", "input.txt", *TOY, *options).stderr
-    longer = "\n           for a lower loss, train longer:\n  minichar train --resume cv --max-time 3\n"
-    assert re.search(f"reached the time limit.*\nresult .*{longer}", said)
-    assert "resume with" not in said
-
-
-def test_a_larger_model_or_more_time_or_text_is_recommended(cli, home, clock, monkeypatch):
+def test_a_larger_model_or_more_time_or_text_is_recommended(said, clock, monkeypatch):
     def recommended(*options, directory="a b"):
-        run = ["train", "--data", "input.txt", *TOY, "--max-epochs", 0.2, "--eval-val-every", 1, *options]
-        stderr = cli(*run, "--checkpoint-dir", directory).stderr
-        return re.search("\n           for a lower loss, train (.*)\ngenerate", stderr, re.DOTALL)[1]
+        shown = said("--max-epochs", 0.2, "--eval-val-every", 1, *options, "--checkpoint-dir", directory)
+        return re.search("\n           for a lower loss, train (.*)\ngenerate", shown, re.DOTALL)[1]
 
     monkeypatch.setattr(advice, "SHORT", len(TEXT))
-    text = ["--encoding", "latin-1", "--min-freq", 2, "--reset-on", "\\n", "--split", "tail"]
-    text += ["--train-frac", 0.8, "--val-frac", 0.1]
-    data = "minichar train --data input.txt --encoding latin-1 --min-freq 2 --reset-on '\\n' --split tail "
-    larger = f"{data}--train-frac 0.8 --val-frac 0.1 --max-time 1 --checkpoint-dir 'a b-1min'"
+    text = "--encoding latin-1 --min-freq 2 --reset-on '\\n' --split tail --train-frac 0.8 --val-frac 0.1"
+    larger = f"minichar train --data input.txt {text} --max-time 1 --checkpoint-dir 'a b-1min'"
     for directory in ("a b", "a b-16min"):
-        assert recommended("--rnn-size", 40, *text, directory=directory) == f"a larger model:\n  {larger}"
+        shown = recommended("--rnn-size", 40, *shlex.split(text), directory=directory)
+        assert shown == f"a larger model:\n  {larger}"
+    largest, level = ("--rnn-size", 320, "--num-layers", 2), ("--learning-rate", 1e-12)
     longer = "longer:\n  minichar train --resume 'a b' --max-time 1"
-    rising, level = ("--learning-rate", 1e-6), ("--learning-rate", 1e-12)
-    assert recommended("--rnn-size", 320, "--num-layers", 2, *rising) == longer
-    assert recommended("--rnn-size", 320, "--num-layers", 2, *level) == "on more text"
+    assert recommended(*largest, "--learning-rate", 1e-6) == longer
+    assert recommended(*largest, *level) == "on more text"
     small = "--batch-size", 1, "--seq-length", 2, "--train-frac", 0.9, "--val-frac", 0.004
     assert recommended(*small, *level) == "on more text"  # minichar's chunks would be too long for the text
-    cli("train", "--data", "input.txt", *TOY, "--max-epochs", 0.2)
+    said("--max-epochs", 0.2)
     assert recommended("--init-from", "cv", *level) == "on more text"
     monkeypatch.setattr(advice, "SHORT", len(TEXT) + 1)
     assert recommended("--rnn-size", 40) == "on more text"
 
 
-def test_nothing_is_recommended_if_the_loss_is_almost_0(cli, measure):
+def test_nothing_is_recommended_if_the_loss_is_almost_0(said, measure):
     measure(0.009)
-    said = cli("train", "--data", "input.txt", *TOY, "--max-epochs", 0.2).stderr
-    assert re.search("^result     good: loss 0.009, .*\ngenerate", said, re.MULTILINE)
+    assert re.search("^result     good: loss 0.009, .*\ngenerate", said("--max-epochs", 0.2), re.MULTILINE)
 
 
-def test_a_larger_model_fits_the_speed_of_the_machine(cli, home, clock, monkeypatch):
+def test_a_larger_model_fits_the_speed_of_the_machine(said, clock, monkeypatch):
     """Each chunk takes a second, so in a few minutes, no large model can be trained."""
     monkeypatch.setattr(advice, "SHORT", 0)
-    run = ["train", "--data", "input.txt", *TOY, "--max-epochs", 1, "--rnn-size", 64]
-    assert "larger" not in cli(*run).stderr
+    assert "larger" not in said("--max-epochs", 1, "--rnn-size", 64)
 
 
-def test_the_yardstick_can_be_omitted_or_be_that_of_a_part_of_a_long_text(cli, home):
-    run = ["train", "--data", "input.txt", *TOY, "--max-epochs", 0.1]
+def test_the_yardstick_can_be_omitted_or_be_that_of_a_part_of_a_long_text(said):
     for options in (["--no-yardstick"], ["--val-frac", 0]):
-        assert "yardstick" not in cli(*run, *options).stderr
-    stderr = cli(*run, "--max-time", 0.0001).stderr
-    assert re.search(r"^yardstick  \d\.\d{3} \(\d-gram of \d+ characters\); uniform", stderr, re.M)
+        assert "yardstick" not in said("--max-epochs", 0.1, *options)
+    shown = said("--max-epochs", 0.1, "--max-time", 0.0001)
+    assert re.search(r"^yardstick  \d\.\d{3} \(\d-gram of \d+ characters\); uniform", shown, re.M)
 
 
 def test_durations():

@@ -75,35 +75,24 @@ def test_lines_that_may_depend_on_each_other(lines):
 
 
 @pytest.mark.parametrize(
-    ("N", "rare", "advice"),
+    ("N", "rare", "min_freq", "share"),
     [
-        (
-            40_000,
-            {1: HAN[:100], 4: HAN[100:200]},
-            "--min-freq 3 would replace 100 rare characters (0.25% of the text)",
-        ),
-        (
-            15_000,
-            {1: HAN[:100], 2: HAN[100:200]},
-            "--min-freq 2 would replace 100 rare characters (0.67% of the text)",
-        ),
-        (10_000, {1: HAN[:100]}, "--min-freq 5 would replace 100 rare characters (1.00% of the text)"),
-        (
-            40_000,
-            {1: HAN[:100], 9: HAN[100:390]},
-            "--min-freq 5 would replace 100 rare characters (0.25% of the text)",
-        ),
-        (9_900, {1: HAN[:100]}, ""),
-        (40_000, {1: HAN[:100], 9: HAN[100:391]}, ""),
-        (40_000, {1: HAN[:99]}, ""),
-        (40_000, {5: HAN[:100]}, ""),
+        (40_000, {1: HAN[:100], 4: HAN[100:200]}, 3, "0.25"),
+        (15_000, {1: HAN[:100], 2: HAN[100:200]}, 2, "0.67"),
+        (10_000, {1: HAN[:100]}, 5, "1.00"),
+        (40_000, {1: HAN[:100], 9: HAN[100:390]}, 5, "0.25"),
+        (9_900, {1: HAN[:100]}, 0, ""),
+        (40_000, {1: HAN[:100], 9: HAN[100:391]}, 0, ""),
+        (40_000, {1: HAN[:99]}, 0, ""),
+        (40_000, {5: HAN[:100]}, 0, ""),
     ],
 )
-def test_many_rare_characters(monkeypatch, N, rare, advice):
+def test_many_rare_characters(monkeypatch, N, rare, min_freq, share):
     monkeypatch.setattr(text_advice, "BLOCK", 50)
     text = "".join(character * n for n, characters in rare.items() for character in characters)
     text += ("abcdefghij" * N)[: N - len(text)]
-    assert advice_on(text) == ([advice] if advice else [])
+    advice = f"--min-freq {min_freq} would replace 100 rare characters ({share}% of the text)"
+    assert advice_on(text) == ([advice] if min_freq else [])
     assert advice_on(text, min_freq=2) == []
 
 

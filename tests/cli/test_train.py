@@ -4,8 +4,9 @@ from itertools import product
 from math import log
 from pathlib import Path
 
+import numpy as np
 import pytest
-from toys import TEXT, TOY, history_of, listing
+from toys import TEXT, TOY, history_of
 
 from minichar import load
 from minichar.checkpoints.choosing import best_checkpoint
@@ -21,60 +22,56 @@ def test_the_characters_of_the_text_are_counted_before_rare_ones_are_replaced(cl
 
 def test_output_of_a_run(cli):
     result = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 25, "--print-every", 10)
-    V = len(set(TEXT))
-    said = result.stderr
-    path = Path(result.stdout.strip())
-    assert result.stdout == f"{path}\n"
+    path, said, V = Path(result.stdout.removesuffix("\n")), result.stderr, len(set(TEXT))
     assert path == best_checkpoint(Path("cv"))
-    parameters = load(path).parameters.size
-    assert f"text       input.txt: {len(TEXT)} characters, {V} distinct" in said
-    assert re.search(r"split      columns: 3\d training, 2 validation chunks of 4×6\n", said)
-    assert f"LSTM, 1 layer of 8, {V} characters, {parameters:,} parameters" in said
-    assert re.search(r"device     NumPy [\d.]+ with \S+ \S+, (up to \d+ threads|1 thread)", said)
-    first = re.search(r"initial    loss ([\d.]+)\n", said)
-    assert float(first[1]) == pytest.approx(log(V), abs=0.1)
-    assert f"; uniform {log(V):.3f}\n" in said
-    assert (
-        len(re.findall(r"^epoch \d\.\d\d/2  loss \d\.\d{3}  [\d,]+ characters/s$", said, re.MULTILINE)) == 6
-    )
-    measured = re.findall(
-        r"^epoch (\d\.\d\d)  train \d\.\d{4}  validation \d\.\d{4}(?:  best so far)?$", said, re.M
-    )
-    assert len(measured) == 3
-    assert measured[-1] == "2.00"
-    assert len(re.findall(r"^           sample: .{60}$", said, re.MULTILINE)) == 3
+    model = f"LSTM, 1 layer of 8, {V} characters, {load(path).parameters.size:,} parameters"
+    for words in (
+        f"text       input.txt: {len(TEXT)} characters, {V} distinct",
+        model,
+        f"; uniform {log(V):.3f}\n",
+        f"generate   minichar sample {path} --temperature 0.5",
+    ):
+        assert words in said
+    for count, pattern in (
+        (1, r"split      columns: 3\d training, 2 validation chunks of 4×6"),
+        (1, r"device     NumPy [\d.]+ with \S+ \S+, (?:up to \d+ threads|1 thread).*"),
+        (6, r"epoch \d\.\d\d/2  loss \d\.\d{3}  [\d,]+ characters/s"),
+        (3, r"epoch \d\.\d\d  train \d\.\d{4}  validation \d\.\d{4}(?:  best so far)?"),
+        (1, r"epoch 2\.00  train \d\.\d{4}  validation \d\.\d{4}(?:  best so far)?"),
+        (0, ".*saved .*"),
+        (3, r"           sample: .{60}"),
+    ):
+        assert len(re.findall(f"^{pattern}$", said, re.MULTILINE)) == count, pattern
+    initial = re.search(r"initial    loss ([\d.]+)\n", said)[1]
     (best,) = re.findall(rf"^epoch (\S+)  .*  validation {path.stem[-6:]}  best so far$", said, re.M)
     assert f"epoch{best}_" in path.name
-    assert "saved" not in said
-    assert f"generate   minichar sample {path} --temperature 0.5" in said
+    assert float(initial) == pytest.approx(log(V), abs=0.1)
     assert max(map(len, said.splitlines())) <= 80
-    assert "\r" not in said
-    assert "\x1b" not in said
+    assert not {"\r", "\x1b"} & {*said}
 
 
 def test_warnings_about_other_checkpoints_and_few_steps(cli):
     arguments = ["train", "--data", "input.txt", *TOY, "--max-val-chunks", 1, "--checkpoint-dir", "my cv"]
+    other = "\nwarning    my cv/ contains another run, and `minichar sample` uses the best checkpoint.\n"
+    few = r"^warning    only \d+ training steps: increase --max-epochs or reduce --batch-size$"
     first = cli(*arguments).stderr
-    assert "another run" not in first
-    assert re.search(
-        r"^warning    only \d+ training steps: increase --max-epochs or reduce --batch-size$", first, re.M
-    )
+    assert other not in first
+    assert re.search(few, first, re.M)
     assert first.count("each evaluation uses 1 of 2 validation chunks\n") == 1
     assert "generate   minichar sample 'my cv/lm_lstm_epoch2.00_" in first
     assert "training steps: increase" not in cli("train", "--resume", "my cv", "--max-epochs", 2.1).stderr
-    again = cli(*arguments).stderr
-    assert (
-        "\nwarning    my cv/ contains another run, and `minichar sample` uses the best checkpoint.\n" in again
-    )
+    assert other in cli(*arguments).stderr
 
 
 def test_samples_during_training(cli):
     """Generating samples must not affect training."""
     arguments = ["--eval-val-every", 10, "--dropout", 0.2, "--start-ss", 0.9]
-    results = [cli("train", "--data", "input.txt", *TOY, *arguments, "--sample-every", n) for n in (0, 2)]
-    assert [result.stderr.count("sample: ") for result in results] == [0, 3]
-    assert {result.stderr.count("  validation ") for result in results} == {7}
-    assert len({result.stdout for result in results}) == 1
+    never, often = (
+        cli("train", "--data", "input.txt", *TOY, *arguments, "--sample-every", n) for n in (0, 2)
+    )
+    assert (never.stderr.count("sample: "), often.stderr.count("sample: ")) == (0, 3)
+    assert never.stderr.count("  validation ") == 7
+    assert never.stdout == often.stdout
 
 
 def test_log_has_one_json_object_per_line(cli, train, home):
@@ -122,18 +119,11 @@ def test_resuming_needs_no_options_and_rejects_conflicting_ones(cli, train, meas
     assert "best so far" not in result.stderr
 
 
-def test_failed_run(cli, home):
+def test_failed_run(refused, train):
     """The error must name the parameter, and existing checkpoints must not change."""
-    arguments = ["train", "--data", "input.txt", *TOY, "--quiet"]
-    cli(*arguments)
-    before = listing(home)
-    result = cli(*arguments, "--learning-rate", 1e10, status=1)
-    assert result.stdout == ""
-    last = result.stderr.splitlines()[-1]
-    assert last.startswith("Error: training failed: loss ")
-    assert re.search(r"Parameter (layer1|readout)\.Wx? ", last)
-    assert result.stderr.count("Error") == 1
-    assert listing(home) == before
+    train()
+    error = refused("train", "--data", "input.txt", *TOY, "--quiet", "--learning-rate", 1e10)
+    assert re.fullmatch(r"Error: training failed: loss .*Parameter (layer1|readout)\.Wx? .*", error)
 
 
 def test_directory_as_a_checkpoint(cli, train):
@@ -143,13 +133,11 @@ def test_directory_as_a_checkpoint(cli, train):
     newest = max(Path("cv").glob("lm_*"), key=lambda path: path.stat().st_mtime)
     best = min(Path("cv").glob("lm_*"), key=loss_in_name)
     assert newest.name.startswith("lm_lstm_epoch2.00")
-    assert f"checkpoint {best}\n" in cli("inspect").stdout
-    assert cli("inspect", "cv").stdout == cli("inspect", best).stdout
+    assert f"checkpoint {best}\n" in (shown := cli("inspect").stdout)
+    assert cli("inspect", "cv").stdout == cli("inspect", best).stdout == shown
     cli("convert", "cv", "small.npz")
-    assert (
-        f"small.npz: {load('small.npz').summary()}, trained on 'input.txt'"
-        in cli("sample", "small.npz").stderr
-    )
+    origin = f"small.npz: {load('small.npz').summary()}, trained on 'input.txt'"
+    assert origin in cli("sample", "small.npz").stderr
     cli("train", "--data", "input.txt", "--init-from", "cv", "--max-epochs", 1, "--checkpoint-dir", "tuned")
     assert "resumed    at epoch 1.00" in cli("train", "--resume", "tuned", "--max-epochs", 2).stderr
 
@@ -158,3 +146,37 @@ def test_prints_the_best_checkpoint_instead_of_the_last(train, measure):
     measure(2.50001, 2.50002, 3.5)  # the first two are equal in file names, of which the newest is used
     assert train("--eval-val-every", 25) == "cv/lm_lstm_epoch1.52_2.5000.npz"
     assert len(list(Path("cv").iterdir())) == 3
+
+
+# --init-from
+
+
+def test_init_from_keeps_the_architecture_and_matches_characters(cli, train, home):
+    first = train("--model", "gru")
+    (home / "new.txt").write_text(TEXT.upper() + TEXT)
+    options = [*TOY[-6:], "--max-epochs", 1, "--savefile", "second"]  # without --rnn-size
+    result = cli("train", "--data", "new.txt", *options, "--init-from", first)
+    config = load(result.stdout.strip()).config
+    assert (config.model, config.rnn_size) == ("gru-reset-before", 8)
+    assert re.search(r"characters new to the model, initialised randomly \(\d+\): 'A'", result.stderr)
+    wrong = cli("train", "--data", "new.txt", *TOY, "--init-from", first, "--rnn-size", 9, status=1)
+    assert "Error: --rnn-size 9 does not match the --init-from model" in wrong.stderr
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_init_from_reads_every_format(cli, train, suffix):
+    """The learning rate is too small to change the weights."""
+    pytest.importorskip({".safetensors": "safetensors"}.get(suffix, "numpy"))
+    first = train("--learning-rate", 0.02)
+    cli("convert", first, f"model{suffix}", "--inference")
+    tuned = train("--init-from", f"model{suffix}", "--learning-rate", 1e-30, "--checkpoint-dir", "tuned")
+    np.testing.assert_array_equal(load(tuned).parameters.flat, load(first).parameters.flat)
+
+
+def test_the_cell_of_the_initial_model_can_be_repeated(cli, train):
+    path = train("--model", "gru", "--max-epochs", 1)  # with the recipe char-rnn
+    options = ("--init-from", path, "--data", "input.txt", "--max-epochs", 1, "--checkpoint-dir", "tuned")
+    for repeated in (("--model", "gru-reset-before"), ("--recipe", "char-rnn", "--model", "gru")):
+        assert "GRU (reset before" in cli("train", *options, *repeated).stderr
+    error = cli("train", *options, "--model", "gru", status=1).stderr
+    assert "--model gru does not match the --init-from model, which has gru-reset-before" in error

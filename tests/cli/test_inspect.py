@@ -1,0 +1,310 @@
+"""Test `minichar inspect`, and the web page and the model card that it writes."""
+
+import re
+import shlex
+import shutil
+from base64 import b64decode
+from pathlib import Path
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+from html_page import Page
+from toys import TEXT, history_of, parts, put_together, toy_model
+
+from minichar import load
+from minichar.checkpoints.checkpoint import save
+from minichar.cli.card import fenced
+from minichar.errors import LONGEST_PATH
+from minichar.pictures import page
+from minichar.pictures.activity import read_activity
+from minichar.text.corpus import load_corpus
+from minichar.text.datasets import DATASETS
+from minichar.text.pydocs import pydocs_text
+from minichar.training.recipes import settings_from
+
+
+def test_inspect_shows_the_contents_of_a_checkpoint(cli, train):
+    path = train("--model", "gru", "--dropout", 0.25, "--eval-val-every", 25, "--test", "input.txt")
+    shown = cli("inspect", path).stdout
+    model = load(path)
+    assert f"title      input\nmodel      {model.summary()}" in shown
+    assert "dropout 0.25" in shown
+    assert f"vocabulary {model.vocabulary.characters!r}\n" in shown
+    assert "resumable  yes, with `minichar train --resume`" in shown
+    for name, view in model.parameters.items():
+        size = " × ".join(map(str, view.shape))
+        assert re.search(rf"  {name} +{size} +{view.size:,}  max \|w\| {abs(view).max():.3g}\n", shown)
+    settings = model.details["settings"]
+    assert settings.pop("val") is None
+    assert "  val " not in shown
+    for name, value in settings.items():
+        assert re.search(rf"^  {name} +{re.escape(repr(value))}$", shown, re.MULTILINE), name
+    rows = [line.split() for line in shown.split("teacher forcing\n")[1].splitlines()]
+    assert len(rows) >= 2
+    columns = {"epoch": ".2f", "train_loss": ".4f", "val_loss": ".4f"}
+    columns |= {"learning_rate": ".3g", "teacher_forcing_ratio": ".3g"}
+    assert rows == [[format(row[name], form) for name, form in columns.items()] for row in history_of(path)]
+
+
+def test_inspect_shows_the_time_spent_in_training(cli, home):
+    model = toy_model("ab")
+    for seconds, shown in ((5000.0, ["trained    83 min"]), ("90", []), (-1.0, []), (float("inf"), [])):
+        model.details["seconds"] = seconds
+        save("timed.npz", model)
+        assert re.findall("^trained .*", cli("inspect", "timed.npz").stdout, re.MULTILINE) == shown
+
+
+def test_inspect_model_without_training_state(cli, home):
+    model = toy_model("\n\x1b☃", unknown=True)
+    model.details = {"origin": {"path": "x" * 10**5}}
+    save("toy.npz", model)
+    shown = cli("inspect", "toy.npz").stdout
+    assert "resumable  no, inference only" in shown
+    assert r"vocabulary '\n\x1b☃' and the unknown token" in shown
+    assert "history" not in shown
+    assert max(map(len, cli("sample", "toy.npz").stderr.splitlines())) < LONGEST_PATH + 200
+
+
+@pytest.mark.parametrize(("where", "value"), [("training", [1]), ("settings", 3)])
+def test_inspect_corrupted_header(refused, checkpoint, where, value):
+    header, arrays = parts(checkpoint)
+    {"training": header, "settings": header["details"]}[where][where] = value
+    put_together("forged.npz", header, arrays)
+    error = refused("inspect", "forged.npz")
+    assert error.startswith("Error: forged.npz is not a checkpoint that minichar can read: its ")
+
+
+def test_inspect_escapes_names_and_values(cli, home):
+    model = toy_model()
+    model.details["settings"] = {
+        "\x1b[2J": "\x1b]0;title\x07",
+        "seed": 10**300,
+        "a\nb": [{"\x9b": float("nan")}],
+        "y" * 10**5: "z" * 10**5,
+    }
+    save("toy.npz", model)
+    shown = cli("inspect", "toy.npz").stdout
+    assert re.search(r"^  '\\x1b\[2J' +'\\x1b\]0;title\\x07'$", shown, re.MULTILINE)
+    assert re.search(rf"^  seed +{10**300}$", shown, re.MULTILINE)
+    assert max(map(len, shown.splitlines())) < LONGEST_PATH + 200
+    assert re.search(r"^  'a\\nb' +\[\{'\\x9b': nan\}\]$", shown, re.MULTILINE)
+
+
+# --html
+
+
+@pytest.fixture
+def look(cli, home):
+    """Return a function that writes a page and parses it."""
+
+    def look(path, *options, text="input.txt"):
+        assert cli("inspect", path, "--text", text, "--html", "look.html", *options).stdout == "look.html\n"
+        return Page(home / "look.html")
+
+    return look
+
+
+def test_page_data_matches_the_model(look, train):
+    path = train("--model", "gru", "--num-layers", 2)
+    data = look(path, "--length", 300).data
+    model = load(path)
+    activity = read_activity(model, model.vocabulary.encode(TEXT[:300]))
+    assert data["text"] == TEXT[:300]
+    assert data["about"] == f"{path} on input.txt"
+    assert data["model"] == model.summary()
+    assert data["surprise"][0] is None
+    np.testing.assert_allclose(data["surprise"][1:], activity.surprise[1:], atol=6e-4)
+    np.testing.assert_allclose(data["probability"], activity.probability, atol=6e-5)
+    for t in range(1, 300):
+        best = [data["characters"][k] for k in data["likeliest"][t]]
+        assert best == [model.vocabulary.characters[k] for k in activity.likeliest[t]]
+    states = np.frombuffer(b64decode(data["states"]), np.int8).reshape(len(data["units"]), -1) / 127
+    assert len(data["units"]) == data["total_units"] == 16
+    for unit, state in zip(data["units"], states, strict=True):
+        np.testing.assert_allclose(state, activity.states[unit["layer"] - 1, unit["unit"] - 1], atol=5e-3)
+    assert [gate["name"] for gate in data["gates"]] == ["r", "z", "r", "z"]
+
+
+def test_units_are_sorted_by_correlation_with_a_feature(look, home):
+    """Unit 2 of a handcrafted LSTM counts the characters since the last newline."""
+    model = toy_model("\nab", dtype="float32", num_layers=1)
+    W, Wx = model.parameters["layer1.W"], model.parameters["layer1.Wx"]
+    W[...], Wx[...] = 0, 0
+    i, f, g = 1, 5, 13  # the weight rows of unit 2's gates
+    W[[i, f], -1] = 20
+    Wx[g, 1:] = 0.01
+    Wx[f, 0] = -40
+    save("counter.npz", model)
+    (home / "lines.txt").write_text("".join("ab"[n % 2] * (n * 7 % 30) + "\n" for n in range(30)))
+    data = look("counter.npz", text="lines.txt").data
+    assert (data["units"][0]["layer"], data["units"][0]["unit"]) == (1, 2)
+    assert data["units"][0]["trait"] == "position in line"
+    assert data["units"][0]["r"] > 0.99
+    assert [unit["r"] for unit in data["units"][1:]] == [0, 0, 0], "constant units have no correlation"
+
+
+def test_page_loads_no_external_resources(look, checkpoint):
+    page = look(checkpoint)
+    assert not [tag for tag, attributes in page.tags if {"src", "href"} & attributes.keys()]
+    policies = [attributes.get("content", "") for tag, attributes in page.tags if tag == "meta"]
+    assert any(policy.startswith("default-src 'none';") for policy in policies)
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", str(page.texts))
+
+
+HOSTILE = "</script><script>alert(1)</script><!--<b onload=x>&amp;\u2028\u202e\x07'\"`${1}$&\\"
+
+
+def test_markup_in_the_text_is_escaped(look, home):
+    pages = []
+    for name, text in (("x<b>.txt", HOSTILE), ("x.txt", "harmless\n")):
+        (home / name).write_text(text * 3, encoding="utf-8")
+        save("toy.npz", toy_model("".join(sorted(set(text))), unknown=True))
+        pages.append(look("toy.npz", text=name))
+    assert pages[0].data["text"] == HOSTILE * 3
+    assert [tag for tag, _ in pages[0].tags] == [tag for tag, _ in pages[1].tags]
+
+
+def test_long_text_is_truncated_with_a_note(cli, checkpoint, home, monkeypatch):
+    arguments = ("inspect", checkpoint, "--text", "input.txt", "--html", "a.html")
+    note = f"the page shows the first 100 of {len(TEXT):,} characters"
+    advice = "; to show more, set --length (at most 20,000)\n"
+    assert cli(*arguments, "--length", 100).stderr == note + advice
+    assert Page(home / "a.html").data["text"] == TEXT[:100]
+    assert cli(*arguments).stderr == ""
+    monkeypatch.setattr("minichar.cli.inspect.MAX_LENGTH", 100)
+    assert cli(*arguments, "--length", 100).stderr == note + "\n"
+
+
+def test_large_model_shows_the_units_with_the_highest_correlation(look, home, monkeypatch):
+    monkeypatch.setattr(page, "MAX_UNITS", 5)
+    save("toy.npz", toy_model("".join(sorted(set(TEXT)))))
+    data = look("toy.npz").data
+    assert len(data["units"]) == 5
+    assert data["total_units"] == 8
+    assert len(b64decode(data["states"])) == 5 * len(data["text"])
+    strength = [abs(unit["r"]) for unit in data["units"]]
+    assert strength == sorted(strength, reverse=True)
+
+
+def test_default_text_is_the_training_text(cli, train, home):
+    (home / "input.txt").write_text(TEXT + "é", encoding="latin-1")
+    path = train("--encoding", "latin-1")
+    cli("inspect", path, "--html", "a.html")
+    data = Page(home / "a.html").data
+    assert data["text"] == TEXT + "é"
+    assert data["about"] == f"{path} on input.txt"
+    for options in (["--encoding", "ascii"], ["--text", "input.txt"]):
+        result = cli("inspect", path, "--html", "b.html", *options, status=1)
+        assert "at byte offset" in result.stderr
+
+
+def test_a_model_of_the_default_text(cli, home):
+    """In another directory, the text is saved; it cannot be saved if ``data`` is a file."""
+    model = toy_model("".join(sorted(set(pydocs_text()))))
+    model.details["settings"] = settings_from({"recipe": "char-rnn"}).to_json()
+    model.details["origin"] = {"path": "data/pydocs/input.txt"}
+    save("toy.npz", model)
+    for path in (load_corpus().path, "pydocs (in memory)"):
+        cli("inspect", "toy.npz", "--html", "a.html", "--length", 50)
+        data = Page(home / "a.html").data
+        assert data["text"] == pydocs_text()[: len(data["text"])]
+        assert data["about"] == f"toy.npz on {path}"
+        shutil.rmtree(home / "data", ignore_errors=True)
+        (home / "data").write_text("not a directory")
+
+
+@pytest.mark.parametrize("path", ["a\0b", "\ud800", "x" * 5000, "\x1b[2J"])
+def test_training_text_has_an_invalid_path(refused, path):
+    model = toy_model()
+    model.details["settings"] = settings_from({"recipe": "char-rnn"}).to_json() | {"data": path}
+    save("toy.npz", model)
+    assert "\x1b" not in refused("inspect", "toy.npz", "--html", "x.html")
+
+
+# --card
+
+
+ROWS = re.compile(r"^\| (\d+\.\d\d) \| (\S+) \| (\S+) \|$", re.MULTILINE)
+
+
+@pytest.fixture
+def card(cli, home):
+    """Return a function that writes a card, and returns its text and the commands in it."""
+
+    def card(path, *options):
+        assert cli("inspect", path, "--card", "card.md", *options).stdout == "card.md\n"
+        text = (home / "card.md").read_text(encoding="utf-8")
+        commands = re.findall(r"^```sh\nminichar (.*)\n```$", text, re.MULTILINE)
+        return text, [shlex.split(command) for command in commands]
+
+    return card
+
+
+def test_it_lists_the_losses_and_its_commands_give_the_sample_and_the_model(card, cli, checkpoint, home):
+    text, (sample, train) = card(checkpoint)
+    sample[1] = f"cv/{sample[1]}"
+    assert f"```text\n{cli(*sample).stdout.rstrip(chr(10))}" in text
+    train[train.index("--data") + 1] = "input.txt"
+    again = cli(*train, "--checkpoint-dir", "again").stdout.strip()
+    assert history_of(again) == (rows := history_of(checkpoint))
+    assert text.startswith("# input\n")
+    assert f"| Validation loss | {min(row['val_loss'] for row in rows):.4f} nats = " in text
+    assert re.search(r"^\| Best n-gram model \| \d\.\d{3} \(\d-gram\) nats \|$", text, re.MULTILINE)
+    assert ROWS.findall(text) == [
+        (f"{row['epoch']:.2f}", f"{row['train_loss']:.4f}", f"{row['val_loss']:.4f}") for row in rows
+    ]
+    assert str(home) not in text
+    assert "input.txt" not in text
+
+
+def test_a_long_history_is_shortened(card, train):
+    path = train("--max-epochs", 4, "--eval-val-every", 10)
+    assert len(history_of(path)) > len(ROWS.findall(card(path)[0])) == 10
+
+
+def test_an_existing_file_is_overwritten_only_on_request(card, cli, checkpoint, refused):
+    Path("card.md").write_text("mine")
+    error = refused("inspect", checkpoint, "--card", "card.md")
+    assert error == "Error: card.md already exists: choose another name, or use --force"
+    assert "## Licence" in card(checkpoint, "--force")[0]
+
+
+def test_a_model_without_a_record_of_its_training(card, toy):
+    text, commands = card(toy)
+    assert "no record of the training" in text
+    assert "whose licence minichar does not know" in text
+    assert len(commands) == 1
+
+
+@pytest.mark.parametrize("name", ["pydocs", "names"])
+def test_the_licence_of_a_known_text(card, home, name):
+    model = toy_model()
+    data = None if name == "pydocs" else "elsewhere/input.txt"
+    model.details = {
+        "settings": settings_from({"recipe": "char-rnn"}).to_json() | {"data": data},
+        "origin": {"path": "x", "digest": DATASETS[name].sha256},
+    }
+    save("toy.npz", model)
+    text, _ = card("toy.npz")
+    assert f"{name} ({DATASETS[name].source}): {DATASETS[name].licence}." in text
+
+
+def test_markdown_in_a_title_or_a_sample_is_escaped(card, checkpoint, train):
+    path = train("--title", "*a* | [b](c)", "--checkpoint-dir", "other")
+    assert card(path)[0].startswith("# \\*a\\* \\| \\[b\\](c)\n")
+    assert fenced("a\n````\nb") == "`````text\na\n````\nb\n`````"
+    assert fenced("a") == "```text\na\n```"
+
+
+def test_open(cli, checkpoint, monkeypatch, home):
+    monkeypatch.setattr("click.launch", launch := Mock(return_value=0))
+    path = cli("inspect", checkpoint, "--open").stdout.strip()
+    launch.assert_called_once_with(path)
+    assert "<html" in Path(path).read_text(encoding="utf-8")
+    assert home not in Path(path).parents
+    cli("inspect", checkpoint, "--open", "--html", "a.htm", "--length", 20)
+    launch.assert_called_with("a.htm")
+    launch.return_value = 1
+    said = cli("inspect", checkpoint, "--open", "--html", "b.html").stderr
+    assert "no browser was found: open b.html in one" in said
