@@ -3,7 +3,6 @@
 import pytest
 from web_helpers import LONG, InstantQueue, ask, client_of, events_of, local_queue, wait_for
 
-from minichar.web.access import client_name
 from minichar.web.completions import Completion
 from minichar.web.details import SIZE
 from minichar.web.texts import OVERHEAD
@@ -36,18 +35,6 @@ def test_limit_per_client(queue):
             assert client.post("/api/generate", json=DOCUMENT).json
             assert client.post("/api/generate", json={"length": 5}).data
             assert client.post("/api/generate", json={"length": -5}).status_code == 400
-
-
-def test_limit_for_all_clients(queue):
-    """Only requests in progress count."""
-    with client_of(queue, streams=1) as client:
-        first, _ = start(client)
-        rejected = client.post("/api/generate", json={}, source="127.0.0.2")
-        assert (rejected.status_code, rejected.headers["Retry-After"]) == (503, "2")
-        assert rejected.json["error"] == "too many requests are in progress: try again later"
-        first.close()
-        wait_for(lambda: client.post("/api/generate", json=DOCUMENT, source="127.0.0.2").status_code == 200)
-        assert ask(queue, "job_counts")["running"] == 1
 
 
 def test_a_job_counts_towards_the_limit_until_it_is_cancelled(limited, monkeypatch):
@@ -126,7 +113,7 @@ def test_a_document_that_cannot_be_built_does_not_count(model, monkeypatch):
 
 
 def test_limit_on_the_legacy_routes(limited, queue, monkeypatch):
-    monkeypatch.setattr("minichar.web.legacy.LENGTH", 10_000)
+    monkeypatch.setattr("minichar.web.legacy.LENGTH", 20_000)
 
     def submit():
         return limited.post("/api", json={"primetext": ""})
@@ -138,30 +125,9 @@ def test_limit_on_the_legacy_routes(limited, queue, monkeypatch):
     assert submit().status_code == limited.post("/api/generate", json={}).status_code == 429
     assert poll(first) == "0"
     assert submit().status_code == 429
-    wait_for(lambda: poll(first) != "0")
+    ask(queue, "cancel", first)
+    assert poll(first) != "0"
     assert submit().status_code == 200
     assert poll(first) == "0"  # at the limit
-
-    async def fail(request):
-        pytest.fail("called")
-
-    monkeypatch.setattr(queue, "submit", fail)
+    monkeypatch.setattr(queue, "submit", lambda request: pytest.fail("called"))
     assert submit().status_code == 429
-
-
-def test_each_client_and_each_ipv6_network_has_its_own_limit(queue):
-    with client_of(queue, per_client=1, proxy="127.0.0.1") as client:
-        for address, status in (
-            ("10.0.0.1", 200),
-            ("10.0.0.2", 200),
-            ("10.0.0.1", 429),
-            ("2001:db8::1", 200),
-            ("2001:db8::f:2", 429),
-            ("2001:db8:0:1::1", 200),
-            ("::ffff:10.0.0.3", 200),
-            ("::ffff:10.0.0.4", 200),
-            ("10.0.0.4", 429),
-        ):
-            response = client.post("/api/generate", json=LONG, headers={"X-Forwarded-For": address})
-            assert response.status_code == status
-    assert client_name("2001:db8::f:2") == client_name("2001:db8::1") != client_name("2001:db8:0:1::1")
