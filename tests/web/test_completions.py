@@ -155,27 +155,6 @@ def test_limit_and_key(queue, monkeypatch):
         assert client.post(PATH, json={}, headers=key).json["error"]["code"] == "rate_limit_exceeded"
 
 
-@pytest.mark.parametrize(
-    ("reason", "error", "status", "message"),
-    [
-        ("error", "corrupted", 500, "corrupted"),
-        ("closing", "", 503, "generation was interrupted"),
-        ("cancelled", "", 503, "generation was interrupted"),
-    ],
-)
-def test_a_text_that_does_not_end_normally_is_an_error(queue, monkeypatch, reason, error, status, message):
-    updates = [None, Update("ab", Details(), 2), Update("", Details(), 2, reason, error)]
-    monkeypatch.setattr(queue, "follow", following(*updates))
-    with client_of(queue) as client:
-        response = client.post(PATH, json={})
-        assert (response.status_code, response.json["error"]["type"]) == (status, "server_error")
-        assert message in response.json["error"]["message"]
-        *_, text, last, end = client.post(PATH, json={"stream": True}).text.split("\n\n")
-        assert json.loads(text.removeprefix("data: "))["choices"][0]["text"] == "ab"
-        assert message in json.loads(last.removeprefix("data: "))["error"]["message"]
-        assert end == ""
-
-
 def test_an_empty_completion_echoes_the_prompt(complete):
     whole, _ = complete(prompt="a☃", max_tokens=0, echo=True, logprobs=1, seed=5)
     choice = whole["choices"][0]
