@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from optional import free_port
 from toys import ONE_THREAD
-from web_helpers import LONG, TIMEOUT, Client, request
+from web_helpers import LONG, TIMEOUT, request
 
 from minichar import MinicharError
 from minichar.cli import main
@@ -111,36 +111,23 @@ def test_public_address_warning_and_open_option(command, monkeypatch):
     assert opened == ["http://there/"]
 
 
-def test_the_limits_given_as_options_apply(serve, folder):
-    (folder.parent / "keys").write_text("one\ntwo\n")
-    names = ("--allow-host", "demo.example", "--trusted-proxy", "127.0.0.0/8", "--api-key-file", "keys")
-    client = Client(int(serve(*names, "--memory", 1, "--per-client", 1).found[1]))
-
-    def status(key, host="demo.example"):
-        headers = {"Authorization": f"Bearer {key}", "Host": host, "X-Forwarded-For": "10.0.0.1"}
-        # One such text takes up most of the memory.
-        fields = {"length": 20000, "alternatives": True}
-        return client.post("/api/generate", json=fields, headers=headers).status_code
-
-    found = [status(key) for key in ("one", "one", "two", "three")]
-    assert [*found, status("two", host="evil.example")] == [200, 429, 503, 401, 400]
-    for response in client.responses:
-        response.close()
-
-
 def test_options_reach_the_server(command, monkeypatch, folder):
     """The limit on streams allows for several readers of each job."""
     found = []
     monkeypatch.setattr("minichar.web.app.create_app", lambda *arguments: found.append(arguments))
     monkeypatch.setattr(server, "serve", lambda *arguments: found.append(arguments[5]))
+    (folder.parent / "keys").write_text("one\ntwo\n")
     proxies = [f"--trusted-proxy={address}" for address in ("0:0::9", "::ffff:127.0.0.1", "10.0.0.1/8")]
-    for options in (["--queue", 0], ["cv", "--queue", 700, "--workers", 2, "--metrics-port", 9, *proxies]):
+    limits = ["--queue", 700, "--workers", 2, "--memory", 3, "--per-client", 4, "--metrics-port", 9]
+    limits += ["--allow-host", "demo.example", "--api-key-file", "keys", *proxies]
+    for options in (["--queue", 0], ["cv", *limits]):
         result = command("serve", *options, "--columns", 3)
         assert result.exit_code == 0
-    (_, _, _, default), _, (queue, access, _, streams), port = found
-    assert (default, streams, access.metrics_port, port) == (600, 703, 9, 9)
+    (_, _, _, default), _, (queue, access, per_client, streams), port = found
+    assert (default, streams, per_client, access.metrics_port, port) == (600, 703, 4, 9, 9)
     assert [*map(str, access.trusted)] == ["::9/128", "127.0.0.1/32", "10.0.0.0/8"]
-    assert (queue._number, queue._per_worker) == (2, 2)
+    assert ([*access.hosts], [*access.keys]) == (["demo.example"], ["one", "two"])
+    assert (queue._number, queue._per_worker, queue.texts.memory) == (2, 2, 3 * 2**20)
     listed = [line.partition("-")[0] for line in result.stderr.splitlines()[:2]]
     assert listed == [path.stem for path in sorted(folder.iterdir())]  # the best one first
 

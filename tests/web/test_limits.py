@@ -1,10 +1,13 @@
 """Test the limit on the number of requests that a client may have at the same time."""
 
+import threading
+
 import pytest
-from web_helpers import LONG, InstantQueue, ask, client_of, events_of, local_queue, wait_for
+from web_helpers import LONG, TIMEOUT, InstantQueue, ask, client_of, events_of, wait_for
 
 from minichar.web.completions import Completion
-from minichar.web.details import SIZE
+from minichar.web.connection import Connection
+from minichar.web.details import SIZE, Details
 from minichar.web.texts import OVERHEAD
 
 DOCUMENT = {"length": 5, "stream": False}
@@ -50,15 +53,6 @@ def test_a_job_counts_towards_the_limit_until_it_is_cancelled(limited, monkeypat
     wait_for(lambda: limited.post("/api/generate", json=DOCUMENT).status_code == 200)
 
 
-def test_a_waiting_job_counts_towards_the_limit(model):
-    queue = local_queue({"toy": model}, columns=1, pace=100)
-    with client_of(queue, per_client=1) as client:
-        start(client, source="127.0.0.2")
-        start(client)
-        wait_for(lambda: ask(queue, "job_counts") == {"running": 1, "waiting": 1})
-        assert client.post("/api/generate", json=LONG).status_code == 429
-
-
 DOCUMENTS = [
     ("/api/generate", {"length": 6000, "stream": False, "alternatives": True}),
     ("/v1/completions", {"max_tokens": 6000, "logprobs": 5}),
@@ -93,6 +87,21 @@ def test_the_documents_of_all_clients_are_limited(model, monkeypatch, path, data
             for response in held:
                 response.close()
             wait_for(lambda: client.post("/v1/completions", json={"max_tokens": 1}).status_code == 200)
+
+
+@pytest.mark.parametrize(("path", "data"), DOCUMENTS)
+def test_alternatives_are_unpacked_while_the_document_is_sent(model, monkeypatch, path, data):
+    unpacked, unpack = [], Details.__iter__
+    monkeypatch.setattr(Details, "__iter__", lambda self: unpacked.append(len(self)) or unpack(self))
+    full, pause = threading.Event(), Connection.pause_writing
+    monkeypatch.setattr(Connection, "pause_writing", lambda self: (pause(self), full.set()))
+    with client_of(InstantQueue(model)) as client:
+        sent = client.post(path, json=data)
+        assert full.wait(TIMEOUT)
+        before = sum(unpacked)
+        assert sent.json
+    assert 100 <= before < sum(unpacked)
+    assert set(unpacked) == {100}
 
 
 def test_a_rejected_document_is_not_generated(limited, queue, monkeypatch):

@@ -126,8 +126,8 @@ def test_alternatives_are_chosen_with_the_keyboard(visit, port):
 
 
 def test_card_closes_when_the_page_is_restored(visit, port):
-    page = coloured(visit, port, n=3000)
-    open_card(page, 2900)
+    page = coloured(visit, port)
+    open_card(page, 300)
     page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
     expect(page.locator("#card")).to_be_hidden()
 
