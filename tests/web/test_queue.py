@@ -172,17 +172,6 @@ def test_a_server_is_ready_when_its_first_worker_is(model):
         assert client.get("/readyz").status_code == 200
 
 
-def test_readers_end_when_the_server_stops_without_a_worker(model):
-    def start(**options):
-        raise OSError("out of memory")
-
-    with loop_of(local_queue({"toy": model}, start=start)) as queue:
-        reader = follow(queue, ask(queue, "submit", Request.from_json(LONG)))
-        assert next(reader) is None
-        ask(queue, "close")
-        assert [update.reason for update in reader] == ["closing"]
-
-
 def test_workers_end_with_the_server(processes):
     started = processes.started
     ask(processes, "close")
