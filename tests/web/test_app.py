@@ -177,7 +177,7 @@ def test_invalid_bodies_are_rejected_with_one_line_errors(send, path):
             # In the legacy routes, other fields are required.
             assert response.status_code == (status if path == "/api/generate" or status == 413 else 400)
             assert "\n" not in response.json["error"]
-    for content_type in (None, "text/plain"):
+    for content_type in (None, "text/plain", "application/x-www-form-urlencoded"):  # forms of other sites
         assert send("POST", path, data=b"{}", content_type=content_type).status_code == 415
 
 

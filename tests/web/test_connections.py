@@ -45,7 +45,7 @@ def test_streams_leave_short_requests_alone(model, monkeypatch):
     """Several readers of one job, which counts once in the queue, count as several streams."""
     monkeypatch.setattr(texts, "READ_TIMEOUT", 0.1)  # the server soon notices that a client has left
     monkeypatch.setattr(texts, "ABANDONED_AFTER", 1e9)  # the job that it leaves does not count
-    with server_in_thread(local_queue({"toy": model}, pace=1000), streams=3) as port, ExitStack() as stack:
+    with server_in_thread(local_queue({"toy": model}, pace=100), streams=3) as port, ExitStack() as stack:
         first = stack.enter_context(request(port, "POST", "/api/generate", LONG))
         job = Events(first).until("begin")[2]["job"]
         again = ("GET", f"/api/generate/{job}")

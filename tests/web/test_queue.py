@@ -172,12 +172,13 @@ def test_a_server_is_ready_when_its_first_worker_is(model):
         assert client.get("/readyz").status_code == 200
 
 
-def test_workers_end_with_the_server(processes):
+def test_workers_end_with_the_server(processes, caplog):
     started = processes.started
     ask(processes, "close")
     wait_for(lambda: not any(process.is_alive() for process in started))
     time.sleep(0.1)
     assert len(started) == 2
+    assert caplog.messages == []
 
 
 @pytest.fixture
