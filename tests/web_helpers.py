@@ -9,7 +9,8 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cached_property
 from http.client import HTTPConnection
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
@@ -42,9 +43,16 @@ if absent and "CI" not in os.environ:
     pytest.skip(f"requires minichar[web]: no {', '.join(absent)}", allow_module_level=True)
 
 
+from jsonschema import Draft202012Validator  # noqa: E402
+
+from minichar.web.access import Access  # noqa: E402
+from minichar.web.app import create_app  # noqa: E402
 from minichar.web.details import Details, pack  # noqa: E402
 from minichar.web.models import describe  # noqa: E402
+from minichar.web.processes import ProcessQueue  # noqa: E402
 from minichar.web.queue import JobQueue  # noqa: E402
+from minichar.web.request import OPENAPI  # noqa: E402
+from minichar.web.server import Server, listening_socket  # noqa: E402
 from minichar.web.update import Update  # noqa: E402
 
 
@@ -87,8 +95,6 @@ class InThread(threading.Thread):
 
 def local_queue(models, columns=8, queue=4, pace=5000, number=1, start=InThread):
     """Return a job queue whose worker runs in a thread of this process, unless `start` is given."""
-    from minichar.web.processes import ProcessQueue
-
     return ProcessQueue(models, columns, queue, pace, number, MEMORY, start)
 
 
@@ -96,26 +102,25 @@ LOOPS = {}
 """The event loop of each job queue."""
 
 
+def wait_in_loop(queue, awaitable):
+    """Await in the event loop of a job queue that is in use, and return the result."""
+    return asyncio.run_coroutine_threadsafe(awaitable, LOOPS[queue]).result(TIMEOUT)
+
+
 def ask(queue, method, *arguments):
-    """Call an asynchronous method of a job queue that is in use by a server."""
-    return asyncio.run_coroutine_threadsafe(getattr(queue, method)(*arguments), LOOPS[queue]).result(TIMEOUT)
+    """Call an asynchronous method of a job queue that is in use."""
+    return wait_in_loop(queue, getattr(queue, method)(*arguments))
 
 
 def follow(queue, job_id, after=0):
     """Yield the updates of a job."""
     updates = queue.follow(job_id, after)
-
-    def call(coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, LOOPS[queue]).result(TIMEOUT)
-
     try:
-        while True:
-            try:
-                yield call(anext(updates))
-            except StopAsyncIteration:
-                return
+        with suppress(StopAsyncIteration):
+            while True:
+                yield wait_in_loop(queue, anext(updates))
     finally:
-        call(updates.aclose())
+        wait_in_loop(queue, updates.aclose())
 
 
 @contextmanager
@@ -137,10 +142,6 @@ def loop_of(queue):
 @contextmanager
 def server_in_thread(queue, port=0, per_client=0, proxy=None, keys=(), streams=12, hosts=(), metrics=None):
     """Serve a job queue in a thread of this process and yield the port."""
-    from minichar.web.access import Access
-    from minichar.web.app import create_app
-    from minichar.web.server import Server, listening_socket
-
     ready, started = threading.Event(), []
 
     def on_ready(address):
@@ -170,14 +171,11 @@ class Response:
         self.connection, self.raw = connection, response
         self.status_code, self.headers = response.status, response.headers
         self.mimetype = response.headers.get_content_type() if "Content-Type" in response.headers else ""
-        self._data = None
 
-    @property
+    @cached_property
     def data(self):
-        if self._data is None:
-            self._data = self.raw.read()
-            self.close()
-        return self._data
+        with self:
+            return self.raw.read()
 
     @property
     def text(self):
@@ -327,10 +325,6 @@ class Events:
 
 def validate(value, schema):
     """Validate a value against a schema that may contain references."""
-    from jsonschema import Draft202012Validator
-
-    from minichar.web.request import OPENAPI
-
     Draft202012Validator(schema | {"components": OPENAPI["components"]}).validate(value)
 
 

@@ -1,11 +1,12 @@
-"""Test the routes in the form of OpenAI's API, without OpenAI's package."""
+"""Test the routes in the form of OpenAI's API, and that OpenAI's package can use them."""
 
 import json
 from math import exp, log
 
 import numpy as np
 import pytest
-from web_helpers import client_of, following, validate
+from optional import missing
+from web_helpers import client_of, following, server_in_thread, validate
 
 from minichar.web.completions import generation, parse
 from minichar.web.details import Details, pack
@@ -155,27 +156,6 @@ def test_limit_and_key(queue, monkeypatch):
         assert client.post(PATH, json={}, headers=key).json["error"]["code"] == "rate_limit_exceeded"
 
 
-@pytest.mark.parametrize(
-    ("reason", "error", "status", "message"),
-    [
-        ("error", "corrupted", 500, "corrupted"),
-        ("closing", "", 503, "generation was interrupted"),
-        ("cancelled", "", 503, "generation was interrupted"),
-    ],
-)
-def test_a_text_that_does_not_end_normally_is_an_error(queue, monkeypatch, reason, error, status, message):
-    updates = [None, Update("ab", Details(), 2), Update("", Details(), 2, reason, error)]
-    monkeypatch.setattr(queue, "follow", following(*updates))
-    with client_of(queue) as client:
-        response = client.post(PATH, json={})
-        assert (response.status_code, response.json["error"]["type"]) == (status, "server_error")
-        assert message in response.json["error"]["message"]
-        *_, text, last, end = client.post(PATH, json={"stream": True}).text.split("\n\n")
-        assert json.loads(text.removeprefix("data: "))["choices"][0]["text"] == "ab"
-        assert message in json.loads(last.removeprefix("data: "))["error"]["message"]
-        assert end == ""
-
-
 def test_an_empty_completion_echoes_the_prompt(complete):
     whole, _ = complete(prompt="a☃", max_tokens=0, echo=True, logprobs=1, seed=5)
     choice = whole["choices"][0]
@@ -207,3 +187,43 @@ def test_other_routes_of_openai_name_the_one_that_exists(client, path):
     response = client.post(f"/v1/{path}", json={"model": "toy", "messages": []})
     assert response.status_code == 404
     assert "/v1/completions" in response.json["error"]["message"]
+
+
+@pytest.fixture
+def openai(queue):
+    """OpenAI's package, and a client for a server with a key."""
+    try:
+        import openai
+    except ImportError:
+        missing("openai")
+    with (
+        server_in_thread(queue, keys=["secret"]) as port,
+        openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="secret", max_retries=0) as client,
+    ):
+        yield openai, client
+
+
+def test_completion_with_the_package_of_openai(openai, sampled):
+    _, client = openai
+    assert [model.id for model in client.models.list()] == ["toy"]
+    expected = sampled(200, "山中", stop=(), temperature=0.7)
+    fields = {"model": "toy", "prompt": "山中", "max_tokens": 200, "temperature": 0.7, "seed": 5}
+    completion = client.completions.create(**fields, logprobs=2, echo=True)
+    (choice,) = completion.choices
+    assert (choice.text, choice.finish_reason) == ("山中" + expected, "length")
+    assert completion.usage.total_tokens == 202
+    assert choice.logprobs.tokens == list(expected)
+    with client.completions.create(**fields, stream=True) as stream:
+        assert "".join(part.choices[0].text for part in stream) == expected
+
+
+def test_errors_with_the_package_of_openai(openai, monkeypatch):
+    monkeypatch.setattr("minichar.web.access.PENALTY", 0.0)
+    package, client = openai
+    with pytest.raises(package.NotFoundError, match="no model named") as caught:
+        client.completions.create(model="gpt", prompt="")
+    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+    with pytest.raises(package.BadRequestError, match="n: 2 is not one of"):
+        client.completions.create(model="toy", prompt="", n=2)
+    with pytest.raises(package.AuthenticationError, match="API key"):
+        client.with_options(api_key="wrong").models.list()

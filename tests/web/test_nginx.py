@@ -4,9 +4,8 @@ import shutil
 import subprocess
 from contextlib import contextmanager
 
-import pytest
 from optional import free_port, missing
-from web_helpers import Events, accepts_connections, local_queue, request, server_in_thread, wait_for
+from web_helpers import LONG, Events, accepts_connections, local_queue, request, server_in_thread, wait_for
 
 CONFIGURATION = """
 daemon off;
@@ -22,17 +21,17 @@ http {{
     scgi_temp_path scgi;
     server {{
         listen 127.0.0.1:{port};
-        location {prefix}/ {{ proxy_pass http://127.0.0.1:{server}/; }}
+        location /a/prefix/ {{ proxy_pass http://127.0.0.1:{server}/; }}
     }}
 }}
 """
 
 
 @contextmanager
-def nginx(server, folder, prefix):
-    """Run nginx as a proxy that maps only `prefix` to the server on port `server`. Yield nginx's port."""
+def nginx(server, folder):
+    """Run nginx as a proxy that maps only ``/a/prefix`` to the port `server`, and yield its own port."""
     program, port = shutil.which("nginx") or missing("nginx"), free_port()
-    (folder / "nginx.conf").write_text(CONFIGURATION.format(port=port, server=server, prefix=prefix))
+    (folder / "nginx.conf").write_text(CONFIGURATION.format(port=port, server=server))
     with subprocess.Popen([program, "-p", folder, "-c", "nginx.conf", "-e", "error.log"]) as child:
         try:
             wait_for(lambda: accepts_connections(port))
@@ -41,15 +40,14 @@ def nginx(server, folder, prefix):
             child.terminate()
 
 
-@pytest.mark.parametrize("prefix", ["", "/a/prefix"])
-def test_text_is_streamed_through_nginx(model, tmp_path, prefix):
+def test_text_is_streamed_through_nginx(model, tmp_path):
     """nginx buffers 4 KiB of a response, about 50 events, unless the response forbids it."""
     queue = local_queue({"toy": model}, pace=200)
-    with server_in_thread(queue) as server, nginx(server, tmp_path, prefix) as port:
+    with server_in_thread(queue) as server, nginx(server, tmp_path) as port:
         for name in ("", "page.js", "page.css", "api/models"):
-            with request(port, "GET", f"{prefix}/{name}") as response:
+            with request(port, "GET", f"/a/prefix/{name}") as response:
                 assert response.status == 200
-        with request(port, "POST", f"{prefix}/api/generate", {"length": 20000, "stop": []}) as response:
+        with request(port, "POST", "/a/prefix/api/generate", LONG) as response:
             events = Events(response)
             text = queue.texts[events.until("begin")[2]["job"]]
             for _ in range(5):
@@ -60,7 +58,7 @@ def test_text_is_streamed_through_nginx(model, tmp_path, prefix):
 def test_page_works_below_a_prefix_with_and_without_javascript(visit, chromium, demo, tmp_path):
     from page_helpers import expect, expect_status, text_of
 
-    with server_in_thread(demo) as server, nginx(server, tmp_path, "/a/prefix") as port:
+    with server_in_thread(demo) as server, nginx(server, tmp_path) as port:
         page = visit(port, "a/prefix/")
         expect_status(page)
         with chromium.new_context(java_script_enabled=False) as context:

@@ -102,65 +102,8 @@ def test_tags_in_the_prompt_and_output_are_shown_as_text(visit, port):
     assert page.locator("main script, #card script").count() == 0
 
 
-def test_keyboard_navigation(visit, port):
+def test_a_restarted_text_has_a_notice(visit, port):
     page = visit(port)
-    page.click("#more summary")
-    page.fill("#prime", "")
-    page.focus("#prime")
-    page.keyboard.type("山")
-    page.fill("#length", "60")
-    page.press("#length", "Enter")
-    expect_status(page, "60 characters")
-    page.focus("#surprisal")
-    for count in (60, 0, 60):
-        expect(page.locator("#text.coloured .known")).to_have_count(count)
-        page.keyboard.press("Space")
-    page.keyboard.press("Space")
-    page.focus("#text")
-    for _ in range(3):
-        page.keyboard.press("ArrowRight")
-    expect(page.locator("#text .selected")).to_have_attribute("data-i", "2")
-    page.keyboard.press("Enter")
-    page.keyboard.press("ArrowDown")
-    expect(page.locator("#card button").nth(1)).to_be_focused()
-    page.keyboard.press("Escape")
-    expect(page.locator("#card")).to_be_hidden()
-    expect(page.locator("#text [data-i='2']")).to_be_focused()
-    page.keyboard.press("ArrowRight")
-    expect(page.locator("#text [data-i='3']")).to_be_focused()
-    page.keyboard.press("Enter")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("Enter")
-    expect_status(page)
-    expect(page.locator("#text .branch")).to_have_count(1)
-
-
-def test_chinese_on_a_phone(visit, port):
-    page = visit(port, viewport={"width": 360, "height": 740}, locale="zh-CN", has_touch=True)
-    expect(page.locator("#generate")).to_have_text("生成")
-    assert page.locator("html").get_attribute("lang") == "zh"
-    page.click("#language")
-    expect(page.locator("#generate")).to_have_text("Generate")
-    assert not page.locator("[data-word]:empty").count()
-    assert page.get_attribute("#seed", "placeholder") == "random"
-    expect(page.locator("#model option")).to_have_count(2)
-    generate(page, "山", 200)
-    expect_status(page)
-    show_surprisal(page, 200)
-    page.tap("#text [data-i='199']")
-    expect(page.locator("#card")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    for button in page.locator("button:visible").all():
-        assert button.bounding_box()["height"] >= 40
-
-
-def test_server_errors_and_notices_are_shown(visit, port):
-    page = visit(port)
-    generate(page, "a☃")
-    expect_status(page, "U+2603")
-    expect(page.locator("#status")).to_have_class("error")
-    page.check("#skip")
-    page.click("#generate")
     expect_status(page)
     events = [
         ("begin", {"job": "x", "model": "toy", "seed": 5, "from": 0}),

@@ -94,16 +94,17 @@ def test_on_a_phone_the_card_covers_neither_the_character_nor_the_header_of_the_
         assert box["y"] + box["height"] < top
 
 
-def test_card_closes_when_the_focus_leaves_the_text(visit, port):
+def test_alternatives_are_chosen_with_the_keyboard(visit, port):
+    """The card closes when the focus leaves the text, because it could cover what is focused next."""
     page = coloured(visit, port)
-    card = page.locator("#card")
+    card, buttons = page.locator("#card"), page.locator("#card button")
     page.focus("#text")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
     expect(card).to_be_visible()
     page.keyboard.press("Enter")
-    page.keyboard.press("Tab")  # to the second alternative
-    expect(card).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(buttons.nth(1)).to_be_focused()
     page.click("#card p")
     expect(card).to_be_visible()
     page.focus("#text [data-i='1']")
@@ -111,11 +112,22 @@ def test_card_closes_when_the_focus_leaves_the_text(visit, port):
     expect(page.locator("#picture")).to_be_focused()
     expect(card).to_be_hidden()
     expect(page.locator("#text .selected")).to_have_attribute("data-i", "1")
+    page.focus("#text [data-i='1']")
+    page.keyboard.press("Enter")
+    page.keyboard.press("ArrowDown")
+    expect(buttons.nth(1)).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(card).to_be_hidden()
+    expect(page.locator("#text [data-i='1']")).to_be_focused()
+    for key in ("ArrowRight", "Enter", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    expect(page.locator("#text .branch")).to_have_attribute("data-i", "2")
+    expect_status(page)
 
 
 def test_card_closes_when_the_page_is_restored(visit, port):
-    page = coloured(visit, port, n=3000)
-    open_card(page, 2900)
+    page = coloured(visit, port)
+    open_card(page, 300)
     page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
     expect(page.locator("#card")).to_be_hidden()
 
@@ -124,22 +136,8 @@ def test_reading_is_punctuated_in_the_language_of_the_page(visit, port):
     page = coloured(visit, port, locale="zh-CN")
     page.focus("#text")
     page.keyboard.press("ArrowRight")
-    reading = page.locator("#reading").text_content()
-    assert "。意外程度 " in reading
-    assert "。候选字符：" in reading
-    assert ": " not in reading
-    assert ". " not in reading
+    assert re.fullmatch(r"[^:.]+。意外程度 [^:]+。候选字符：[^:]+", page.locator("#reading").text_content())
     page.click("#language")
     page.focus("#text")
     page.keyboard.press("ArrowRight")
     assert ". Alternatives: " in page.locator("#reading").text_content()
-
-
-def test_one_character_is_singular(visit, port):
-    page = visit(port)
-    generate(page, "a", 1)
-    expect_status(page, "Length limit reached: 1 character, seed 5.")
-    expect(page.locator("#texts small").first).to_contain_text(", 1 character")
-    assert not page.locator("#texts small").first.text_content().endswith("s")
-    generate(page, "a", 2)
-    expect_status(page, "Length limit reached: 2 characters, seed 5.")

@@ -52,6 +52,8 @@ def test_settings_fold_away_on_a_phone(visit, port):
     expect(page.locator("#model")).to_be_hidden()
     page.click("#fold > summary")
     expect(page.locator("#model")).to_be_visible()
+    for button in page.locator("button:visible").all():
+        assert button.bounding_box()["height"] >= 40
     page.set_viewport_size({"width": 1200, "height": 800})
     expect(page.locator("#fold > summary")).to_be_hidden()
     expect(page.locator("#model")).to_be_visible()
@@ -81,25 +83,17 @@ def test_a_text_is_generated_at_every_visit_and_in_every_tab(visit, port):
 
 
 @pytest.mark.parametrize(
-    ("locale", "model", "trained", "title", "page_title"),
+    ("locale", "model", "trained", "other_title", "page_title"),
     [
-        (
-            "fr",
-            "english",
-            "It was trained on Plays for 90 seconds.",
-            "Tang poems, ",
-            "minichar: a small neural",
-        ),
+        ("fr", "english", "It was trained on Plays for 90 seconds.", "Tang poems, ", "minichar: a small"),
         ("zh-CN", "chinese", "训练文本：唐诗；训练用时 83 分钟。", "唐诗，", "minichar：会写作的"),
     ],
 )
-def test_model_and_titles_are_in_the_language_of_the_visitor(
-    visit, port, locale, model, trained, title, page_title
-):
+def test_languages_of_visitors(visit, port, locale, model, trained, other_title, page_title):
     page = visit(port, locale=locale)
     expect(page.locator("#model")).to_have_value(model)
     expect(page.locator("#trained")).to_have_text(trained)
-    expect(page.locator("#model option").nth(1)).to_contain_text(title)
+    expect(page.locator("#model option").nth(1)).to_contain_text(other_title)
     assert page.title().startswith(page_title)
 
 

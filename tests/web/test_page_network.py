@@ -4,6 +4,7 @@ import socket
 import threading
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from unittest.mock import Mock
 
 import optional
 import pytest
@@ -150,13 +151,10 @@ def reply(answer, route):
 
 
 def test_page_says_why_it_cannot_load_the_models(visit, port, demo, monkeypatch):
-    def down():
-        raise Unavailable("Redis is not responding: try again later")
-
     first = visit(port)
     expect_status(first)
     page = first.context.new_page()
-    monkeypatch.setattr(demo, "models", down)
+    monkeypatch.setattr(demo, "models", Mock(side_effect=Unavailable("Redis is not responding")))
     page.goto(f"http://127.0.0.1:{port}/")
     expect(page.locator("#status")).to_have_text("The service is temporarily unavailable. Retrying…")
     page.click("#language")
@@ -187,9 +185,7 @@ def busy_server(model):
 
 
 def test_page_says_for_what_it_waits(visit, model, monkeypatch):
-    def gone(*_):
-        raise Unavailable("no worker")
-
+    gone = Mock(side_effect=Unavailable("no worker"))
     with busy_server(model) as (queue, port, job_id):
         pages = [visit(port)]
         expect_status(pages[0], "Waiting. Position in the queue: 1.")

@@ -109,6 +109,8 @@ def test_language_and_settings_are_remembered(visit, port):
     again.goto(f"http://127.0.0.1:{port}/")
     expect(again.locator("#model")).to_have_value("other")
     expect(again.locator("html")).to_have_attribute("lang", "zh")
+    expect(again.locator("#generate")).to_have_text("生成")
+    expect(again.locator("#seed")).to_have_attribute("placeholder", "随机")
     kept = {"length": "77", "topk": "9", "topp": "0.5", "temperature": "1.3", "until": "夜夜夜", "seed": ""}
     assert {name: again.input_value(f"#{name}") for name in kept} == kept
     assert again.is_checked("#skip")
@@ -139,7 +141,11 @@ def test_errors_are_shown_in_the_language_of_the_page(visit, port):
     expect_status(page, "模型的词表中没有以下字符：☃ (U+2603)")
     page.click("#language")
     expect_status(page, "The model does not know these characters: ☃ (U+2603).")
+    expect(page.locator("#status")).to_have_class("error")
     page.click("#language")
+    page.check("#skip")
+    page.click("#generate")
+    expect_status(page, "300 个字符")
     for status, chinese in (
         (429, "请求过多"),
         (503, "服务器繁忙"),

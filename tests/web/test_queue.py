@@ -35,9 +35,17 @@ from minichar.web.update import Update
 
 
 @pytest.mark.parametrize("queue", [100], indirect=True)
-def test_full_queue_returns_503(client):
+def test_waiting_jobs_report_their_position_and_a_full_queue_returns_503(client, queue):
     """The queue accepts 8 running and 4 waiting jobs."""
-    held = [client.post("/api/generate", json={"length": 20000, "stop": []}) for _ in range(12)]
+    held = [client.post("/api/generate", json=LONG) for _ in range(8)]
+    jobs = [events_of(response.event()).all[0][2]["job"] for response in held]
+    wait_for(lambda: ask(queue, "job_counts")["running"] == 8)
+    for position in (1, 2, 3, 4):
+        response = client.post("/api/generate", json={"length": 5})
+        begin, notice = (events_of(response.event()).all[0] for _ in range(2))
+        assert (begin[0], notice[0]) == ("begin", "notice")
+        assert notice[2] == {"what": "waiting", "position": position}
+        validate(notice[2], {"$ref": "#/components/schemas/Notice"})
     for path in ("/api/generate", "/readyz"):
         rejected = client.open(path, "POST" if path == "/api/generate" else "GET", json={})
         assert (rejected.status_code, rejected.headers["Retry-After"]) == (503, "2")
@@ -46,22 +54,9 @@ def test_full_queue_returns_503(client):
     assert (page.status_code, page.mimetype, page.headers["Retry-After"]) == (503, "text/html", "2")
     assert "try again later" in page.text
     assert "请稍后再试" in page.text
-    for response in held:
-        job = events_of(response.event()).all[0][2]["job"]
+    for job in jobs:
         assert client.delete(f"/api/generate/{job}").status_code == 204
     wait_for(lambda: client.post("/api/generate", json={"length": 5}).status_code == 200)
-
-
-@pytest.mark.parametrize("queue", [100], indirect=True)
-def test_a_waiting_job_reports_its_position(client, queue):
-    held = [client.post("/api/generate", json={"length": 20000, "stop": []}) for _ in range(8)]
-    wait_for(lambda: ask(queue, "job_counts")["running"] == 8)
-    for position in (1, 2):
-        held.append(client.post("/api/generate", json={"length": 5}))
-        begin, notice = (events_of(held[-1].event()).all[0] for _ in range(2))
-        assert (begin[0], notice[0]) == ("begin", "notice")
-        assert notice[2] == {"what": "waiting", "position": position}
-        validate(notice[2], {"$ref": "#/components/schemas/Notice"})
 
 
 @pytest.fixture
@@ -197,23 +192,13 @@ def test_a_server_is_ready_when_its_first_worker_is(model):
         assert client.get("/readyz").status_code == 200
 
 
-def test_readers_end_when_the_server_stops_without_a_worker(model):
-    def start(**options):
-        raise OSError("out of memory")
-
-    with loop_of(local_queue({"toy": model}, start=start)) as queue:
-        reader = follow(queue, ask(queue, "submit", Request.from_json(LONG)))
-        assert next(reader) is None
-        ask(queue, "close")
-        assert [update.reason for update in reader] == ["closing"]
-
-
-def test_workers_end_with_the_server(processes):
+def test_workers_end_with_the_server(processes, caplog):
     started = processes.started
     ask(processes, "close")
     wait_for(lambda: not any(process.is_alive() for process in started))
     time.sleep(0.1)
     assert len(started) == 2
+    assert caplog.messages == []
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Test the server with slow clients, malformed requests and lost connections."""
 
-import ipaddress
 import json
 import logging
 import re
@@ -8,60 +7,44 @@ import select
 import socket
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from http.client import HTTPConnection
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
-from web_helpers import TIMEOUT, Events, InstantQueue, ask, local_queue, request, server_in_thread, wait_for
+from web_helpers import TIMEOUT, InstantQueue, local_queue, request, server_in_thread, wait_for
 
 from minichar.web import connection as module
-from minichar.web import server, texts
-from minichar.web.access import Access
+from minichar.web import server
 from minichar.web.connection import Connection
 from minichar.web.guard import HEADERS
 
 POST = b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 BODY = b'{"length": 3, "stream": false }'
-WHOLE = POST + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+WHOLE = POST + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY
 
 
 @pytest.fixture(scope="module")
-def queue(model):
-    return local_queue({"toy": model})
-
-
-@pytest.fixture(scope="module")
-def port(queue):
+def port(model):
     """Port of a server shared by all tests. Each test also checks that the server is still running."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "TIMEOUT", 1.2)
         patch.setattr(server, "CHECK_TICKS", 1)
-        patch.setattr(texts, "READ_TIMEOUT", 0.1)
-        with server_in_thread(queue) as port:
+        with server_in_thread(local_queue({"toy": model})) as port:
             yield port
 
 
 def answers(port, data):
     """Send bytes, and return everything that the server sends until it closes the connection."""
+    answer = b""
     with socket.create_connection(("127.0.0.1", port), timeout=15) as connection:
-        connection.sendall(data)
-        return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
-
-
-def status_line(port, data, half_close=False):
-    """Send bytes and return the status line of the response."""
-    with socket.create_connection(("127.0.0.1", port), timeout=15) as connection:
-        try:
+        with suppress(ConnectionError):  # the server may respond before it has received everything
             connection.sendall(data)
-            if half_close:
-                connection.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # the server has already responded and closed the connection
-        answer = b""
-        while b"\r\n" not in answer and (more := connection.recv(65536)):
-            answer += more
-        return answer.partition(b"\r\n")[0].decode()
+        with suppress(ConnectionError):
+            while more := connection.recv(65536):
+                answer += more
+    return answer.decode()
 
 
 MALFORMED = {
@@ -93,20 +76,16 @@ STATUSES = {"long path": 431, "long header": 431, "long body announced": 413, "t
 
 
 @pytest.mark.parametrize("name", MALFORMED)
-def test_malformed_requests_return_a_client_error(port, name):
-    assert status_line(port, MALFORMED[name]).startswith(f"HTTP/1.1 {STATUSES.get(name, 4)}")
-    assert status_line(port, WHOLE) == "HTTP/1.1 200 OK"
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["length and chunks", "two lengths", "two names of chunks", "space before the colon", "signed length"],
-)
-def test_what_follows_an_ambiguous_request_is_not_another_request(port, name):
-    """A proxy may have found another end of the request."""
-    text = answers(port, MALFORMED[name] + b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+def test_malformed_requests_return_one_client_error(port, name):
+    """What follows is not another request, because a proxy may have found another end of this one."""
+    following = b"" if name.startswith("incomplete") else b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    text = answers(port, MALFORMED[name] + following)
+    assert text.startswith(f"HTTP/1.1 {STATUSES.get(name, 4)}")
     assert text.count("HTTP/1.1 ") == 1
-    assert text.startswith(("HTTP/1.1 400 ", "HTTP/1.1 501 "))
+    head, _, body = text.partition("\r\n\r\n")
+    assert isinstance(json.loads(body)["error"], str)
+    assert all(f"\r\n{name.lower()}: " in head.lower() for name in HEADERS)
+    assert answers(port, WHOLE).startswith("HTTP/1.1 200 OK")
 
 
 @pytest.mark.parametrize("sent", [b"", POST + b"Content-Length: 900\r\n\r\n"], ids=["head", "body"])
@@ -123,18 +102,8 @@ def test_the_deadline_for_a_request_is_not_extended_by_every_byte(port, sent):
         assert connection.recv(100).startswith(b"HTTP/1.1 408 Request Timeout")
 
 
-def test_errors_of_the_server_have_the_form_of_other_errors(port):
-    with request(port, "POST", "/api/generate", {"prime": "a" * 70000}) as response:
-        assert response.status == 413
-        assert {name: response.headers[name] for name in HEADERS} == HEADERS
-        assert isinstance(json.load(response)["error"], str)
-    with request(port, "POST", "/v1/completions", {"prompt": "a" * 70000}) as response:
-        assert response.status == 413
-        assert json.load(response)["error"]["type"] == "invalid_request_error"
-
-
 def test_a_request_without_a_host_header(port):
-    assert status_line(port, b"GET / HTTP/1.0\r\n\r\n") == "HTTP/1.1 200 OK"
+    assert answers(port, b"GET / HTTP/1.0\r\n\r\n").startswith("HTTP/1.1 200 OK")
 
 
 def test_an_error_response_to_head_has_no_body(port):
@@ -165,35 +134,20 @@ def test_a_client_that_does_not_read_is_disconnected(model, monkeypatch, stream)
         assert not received.endswith(b"0\r\n\r\n")
 
 
-class Idle:
-    """Transport of a connection that is sending."""
-
-    def __init__(self):
-        self.unsent, self.closed = 0, False
-
-    def get_write_buffer_size(self):
-        return self.unsent
-
-    def abort(self):
-        self.closed = True
-
-    def is_closing(self):
-        return self.closed
-
-
 @pytest.mark.parametrize("paused", [True, False])
 def test_which_clients_take_too_long_to_read(monkeypatch, paused):
     """A response that is not waiting for its client still adds data, so that its size says nothing."""
     monkeypatch.setattr(module, "TIMEOUT", 10)
     one = Connection.__new__(Connection)
-    one.transport, one.waiting_since, one.progress, one.unsent = Idle(), 0.0, 0.0, 0
+    one.transport, one.waiting_since, one.progress, one.unsent = Mock(), 0.0, 0.0, 0
+    one.transport.is_closing.return_value = False
     one.cycle = SimpleNamespace(response_complete=False, more_body=False, response_started=True)
     one.flow = SimpleNamespace(write_paused=paused, resume_writing=lambda: None)
 
     def closed(now, unsent):
-        one.transport.unsent = unsent
+        one.transport.get_write_buffer_size.return_value = unsent
         one.check_deadline(now)
-        return one.transport.closed
+        return one.transport.abort.called
 
     assert not closed(20, 0)
     assert not closed(29, 5)
@@ -203,41 +157,6 @@ def test_which_clients_take_too_long_to_read(monkeypatch, paused):
     assert not closed(46, 4)
     assert not closed(55, 6)
     assert closed(57, 6) == paused
-
-
-@pytest.mark.parametrize(
-    ("proxy", "statuses"), [("127.0.0.0/8", [200, 200, 429]), ("127.9.9.9", [200, 429, 429])]
-)
-def test_clients_behind_a_proxy(model, proxy, statuses, caplog):
-    """If it is not trusted, all its clients count as one, so the operator is told, but only once."""
-    local = local_queue({"toy": model})
-    with server_in_thread(local, per_client=1, proxy=proxy) as port, ExitStack() as stack:
-        for addresses, status in zip(
-            ("10.0.0.1", "10.0.0.1, 10.0.0.2", "9.9.9.9, 10.0.0.2"), statuses, strict=True
-        ):
-            sent = request(port, "POST", "/api/generate", {"length": 20000}, X_Forwarded_For=addresses)
-            assert stack.enter_context(sent).status == status
-    assert caplog.text.count("127.0.0.1 sends X-Forwarded-For, which is ignored") == (statuses[1] == 429)
-
-
-@pytest.mark.parametrize(
-    ("header", "address"),
-    [
-        ("10.0.0.1", "10.0.0.1"),
-        ('", 10.0.0.1', "10.0.0.1"),  # only the last address is from the proxy
-        ("10.0.0.1:4711", "10.0.0.1"),
-        ("2001:DB8:0::1", "2001:db8::1"),
-        ("[2001:db8::1]:4711", "2001:db8::1"),
-        ("[2001:db8::1]", "2001:db8::1"),
-        ("::ffff:192.0.2.1", str(ipaddress.ip_address("::ffff:192.0.2.1"))),
-        *((bad, "127.0.0.1") for bad in ("", '"', "10.0.0.1,", "unknown", "[::1", "[", "1.2.3.4.5", None)),
-    ],
-)
-def test_the_address_of_a_client_behind_a_trusted_proxy(header, address, caplog):
-    """A malformed header counts towards the proxy."""
-    access = Access(trusted=[ipaddress.ip_network("127.0.0.1")])
-    assert access.address("127.0.0.1", header) == address
-    assert caplog.text == ""
 
 
 def test_access_log(model, caplog):
@@ -252,8 +171,8 @@ def test_access_log(model, caplog):
         with request(port, "POST", "/api/generate", {"length": 300}, X_Forwarded_For="10.0.0.1") as response:
             streamed = response.read()
         for path in ("/healthz?token=secret", "/api/generate/secret", "/a%0A%1b[31m%c3%a9"):
-            status_line(port, f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        status_line(port, b"GET  HTTP/1.1\r\n\r\n")
+            answers(port, f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        answers(port, b"GET  HTTP/1.1\r\n\r\n")
         wait_for(lambda: len(messages()) == 5)
     lines = [re.fullmatch(r"(.+) (\d+) bytes \d+\.\d{3} s", message) for message in messages()]
     assert {line[1] for line in lines} == {
@@ -266,31 +185,18 @@ def test_access_log(model, caplog):
     assert str(len(streamed)) in {line[2] for line in lines}
 
 
-def test_job_is_cancelled_if_its_client_disconnects(port, queue, monkeypatch):
-    with request(port, "POST", "/api/generate", {"length": 20000}) as response:
-        job = Events(response).until("begin")[2]["job"]
-    wait_for(lambda: ask(queue, "job_counts")["running"] == 1)
-    monkeypatch.setattr(texts, "ABANDONED_AFTER", 0.2)
-    wait_for(lambda: ask(queue, "job_counts")["running"] == 0)
-    with request(port, "GET", f"/api/generate/{job}") as response:
-        assert Events(response).rest().all[-1][2] == {"reason": "cancelled"}
-
-
 def test_keep_alive_connection(port):
-    connection = HTTPConnection("127.0.0.1", port)
+    """Each request has its own deadline, and so has the next one after a response that takes longer."""
+    connection, headers = HTTPConnection("127.0.0.1", port), {"Content-Type": "application/json"}
+    connection.request("POST", "/api/generate", b'{"length": 8000, "stream": false}', headers)
+    assert connection.getresponse().read()
     for _ in range(4):
+        time.sleep(0.35)
         connection.request("GET", "/healthz")
         assert json.load(connection.getresponse())["status"] == "ok"
-        time.sleep(0.35)  # each request has its own deadline
     connection.close()
 
 
-@pytest.mark.parametrize(
-    ("host", "loopback"),
-    [
-        *((host, True) for host in ("127.0.0.1", "localhost", "::1", "127.9.9.9")),
-        *((host, False) for host in ("0.0.0.0", "::", "192.168.1.2", "example.org", "")),
-    ],
-)
-def test_is_loopback(host, loopback):
-    assert server.is_loopback(host) == loopback
+def test_is_loopback():
+    assert all(map(server.is_loopback, ("127.0.0.1", "localhost", "::1", "127.9.9.9")))
+    assert not any(map(server.is_loopback, ("0.0.0.0", "::", "192.168.1.2", "example.org", "")))

@@ -1,5 +1,7 @@
 """Test exceptions and notices while text is streamed."""
 
+import json
+
 import pytest
 from web_helpers import client_of, events_of, following
 
@@ -70,20 +72,47 @@ def test_an_unexpected_key_error_is_no_missing_job(queue, monkeypatch, caplog):
     assert "KeyError: 'boom'" in caplog.text
 
 
-def test_failover_notices_and_errors_are_sent_to_the_client(queue, monkeypatch):
+def test_failover_notices_and_errors_are_sent_to_the_client(queue, post, monkeypatch):
     async def running(job):
         return None
 
     failed, restarted = Update("", Details(), 2, "error", "damaged"), Update("", Details(), 2, restarted=True)
     monkeypatch.setattr(queue, "follow", following(None, Update("ab", Details(), 2), restarted, failed))
     monkeypatch.setattr(queue, "position", running)
+    response = post()
+    assert b"\n: keep-alive\n\n" in response.data  # reveals whether the client has disconnected
+    assert [(name, data) for name, _, data in events_of(response).all[1:]] == [
+        ("text", {"text": "ab"}),
+        ("notice", {"what": "restarted"}),
+        ("end", {"reason": "error", "error": "damaged"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reason", "error", "status", "chinese"),
+    [
+        ("error", "no memory", 500, "生成失败"),
+        ("closing", "", 503, "已中断"),
+        ("cancelled", "", 503, "已中断"),
+    ],
+)
+def test_a_text_that_does_not_end_normally(queue, monkeypatch, reason, error, status, chinese):
+    updates = [None, Update("ab", Details(), 2), Update("", Details(), 2, reason, error)]
+    monkeypatch.setattr(queue, "follow", following(*updates))
+    message = error or "generation was interrupted"
     with client_of(queue) as client:
-        response = client.post("/api/generate", json={"seed": 1})
-        assert b"\n: keep-alive\n\n" in response.data  # reveals whether the client has disconnected
-        assert [(name, data) for name, _, data in events_of(response).all[1:]] == [
-            ("text", {"text": "ab"}),
-            ("notice", {"what": "restarted"}),
-            ("end", {"reason": "error", "error": "damaged"}),
-        ]
-        document = client.post("/api/generate", json={"seed": 1, "stream": False}).json
-    assert (document["text"], document["reason"], document["error"]) == ("ab", "error", "damaged")
+        document = client.post("/api/generate", json={"stream": False}).json
+        assert (document["text"], document["reason"], document.get("error", "")) == ("ab", reason, error)
+        completion = client.post("/v1/completions", json={})
+        assert (completion.status_code, completion.json["error"]["type"]) == (status, "server_error")
+        assert message in completion.json["error"]["message"]
+        *_, text, last, end = client.post("/v1/completions", json={"stream": True}).text.split("\n\n")
+        assert json.loads(text.removeprefix("data: "))["choices"][0]["text"] == "ab"
+        assert message in json.loads(last.removeprefix("data: "))["error"]["message"]
+        assert end == ""
+        page = client.get("/plain")
+        assert page.status_code == status
+        assert "</span>ab</div>" in page.text
+        shown = page.text.partition('class="error">')[2].partition("</p>")[0]
+        assert message in shown
+        assert chinese in shown

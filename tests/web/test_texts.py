@@ -3,17 +3,15 @@
 import asyncio
 import gc
 import re
-import threading
 import tracemalloc
 from pathlib import Path
 from secrets import token_hex
 from types import SimpleNamespace
 
 import pytest
-from web_helpers import TIMEOUT, InstantQueue, client_of, events_of, wait_for
+from web_helpers import InstantQueue, client_of, events_of, wait_for
 
 from minichar.web import texts as module
-from minichar.web.connection import Connection
 from minichar.web.details import SIZE, Details
 from minichar.web.errors import Busy
 from minichar.web.request import Request
@@ -264,24 +262,3 @@ def test_a_reader_holds_part_of_a_text_with_alternatives(alternatives, ends):
         assert whole.details.packed == b"".join(bytes([k]) * SIZE for k in range(230 * alternatives))
 
     asyncio.run(test())
-
-
-@pytest.mark.parametrize(
-    ("path", "data"),
-    [
-        ("/api/generate", {"length": 6000, "alternatives": True, "stop": [], "stream": False}),
-        ("/v1/completions", {"max_tokens": 6000, "logprobs": 5}),
-    ],
-)
-def test_alternatives_are_unpacked_while_the_document_is_sent(model, monkeypatch, path, data):
-    unpacked, unpack = [], Details.__iter__
-    monkeypatch.setattr(Details, "__iter__", lambda self: unpacked.append(len(self)) or unpack(self))
-    full, pause = threading.Event(), Connection.pause_writing
-    monkeypatch.setattr(Connection, "pause_writing", lambda self: (pause(self), full.set()))
-    with client_of(InstantQueue(model)) as client:
-        sent = client.post(path, json=data)
-        assert full.wait(TIMEOUT)
-        before = sum(unpacked)
-        assert sent.json
-    assert 100 <= before < sum(unpacked)
-    assert set(unpacked) == {100}

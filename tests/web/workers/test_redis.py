@@ -6,12 +6,9 @@ import pytest
 from redis_helpers import DEFAULTS, published, put, text_of, worker_in_thread
 from web_helpers import LONG, wait_for
 
-from minichar.web import legacy
-from minichar.web.details import Details
 from minichar.web.errors import Busy, NoSuchJob, Refused, Unavailable
 from minichar.web.request import Request
 from minichar.web.store import key
-from minichar.web.update import Update
 
 
 def test_output_equals_minichar_sample(queue, running_worker, sampled):
@@ -36,15 +33,6 @@ def test_cancelled_and_abandoned_jobs_stop(queue, db, running_worker):
         *_, last = reader
         assert last.reason == "cancelled"
         assert last.end < 20000
-
-
-def test_polling_a_running_job(client, queue, monkeypatch):
-    monkeypatch.setattr(legacy, "LENGTH", 20000)
-    job_id = client.post("/api", json={"primetext": ""}).json["sid"]
-    assert next(filter(None, queue.follow(job_id))).text
-    for sid in (job_id, "\ud800"):  # cannot be encoded
-        assert client.post("/res", json={"sid": sid}).json["responds"] == "0"
-    assert client.delete(f"/api/generate/{job_id}").status_code == 204
 
 
 def test_alternatives_expire_soon_after_the_end_but_not_before(queue, db, running_worker):
@@ -120,6 +108,7 @@ def test_cancelling_an_unknown_job_stores_nothing(client, db, queue):
     """Otherwise, anyone could fill Redis."""
     for job_id in ("unknown", "x" * 16000, "%ED%A0%80", "%E5%B1%B1"):
         assert client.delete(f"/api/generate/{job_id}").status_code in (204, 431)
+    assert client.post("/res", json={"sid": "\ud800"}).json["responds"] == "0"  # cannot be encoded
     assert [*db.scan_iter("minichar:2:cancelled:*")] == []
 
 
@@ -163,12 +152,3 @@ def test_workers_take_equal_parts_of_a_burst(db, redis_url, model):
         assert max(len(one.jobs["toy"]), len(other.jobs["toy"])) <= 11
         for i in range(16):
             db.set(key("cancelled", f"job{i}"), "", px=60_000)
-
-
-def test_characters_published_twice_are_read_once(queue, db):
-    """A slow worker may continue publishing after another worker has taken over its job."""
-    updates = [Update(text, Details(), end) for text, end in (("abc", 3), ("de", 5), ("bcd", 4), ("defg", 7))]
-    last = Update("h", Details(), 8), Update("", Details(), 8, "length"), Update("x", Details(), 9)
-    put(db, "job", *updates, *last)
-    assert text_of(queue, "job") == ("abcdefgh", "length")
-    assert text_of(queue, "job", 4) == ("efgh", "length")
