@@ -1,11 +1,14 @@
 """Helpers for tests of the web page."""
 
 import optional
+import pytest
 from web_helpers import wait_for
 
 expect = optional.playwright().expect
 LONG = 20000
-"""Number of characters that take 20 s to generate."""
+"""Number of characters of a text that a test stops."""
+SLOWLY = pytest.mark.parametrize("demo", [250], indirect=True, ids=["slow"])
+"""Mark of such a test: generating the whole text takes 80 s, so that a busy machine is in time to stop it."""
 
 
 def generate(page, prime="", length=300, seed=5, **others):

@@ -208,12 +208,12 @@ def chromium():
 
 
 @pytest.fixture(scope="module")
-def demo(model):
-    """Job queue of the page, with two models."""
+def demo(request, model):
+    """Job queue of the page, with two models. The parameter is the speed in characters per second."""
     from web_helpers import local_queue
 
     models = {"toy": model, "other": toy_model("\n abc", rnn_size=5)}
-    return local_queue(models, pace=1000)
+    return local_queue(models, pace=getattr(request, "param", 1000))
 
 
 @pytest.fixture(scope="module")

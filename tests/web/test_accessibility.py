@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import optional
 import pytest
-from page_helpers import LONG, expect_status, generate, show_surprisal, wait_for_characters
+from page_helpers import LONG, SLOWLY, expect_status, generate, show_surprisal, wait_for_characters
 from web_helpers import wait_for
 
 from minichar.web.errors import Unavailable
@@ -87,6 +87,7 @@ def test_no_state_has_violations(visit, port, demo, monkeypatch, variant):
     check(page)
 
 
+@SLOWLY
 @pytest.mark.parametrize("variant", ["phone", "phone-zh"])
 def test_interrupted_states_have_no_violations(visit, port, variant):
     options = VARIANTS[variant]

@@ -4,7 +4,7 @@ import json
 
 import optional
 import pytest
-from page_helpers import LONG, expect_status, generate, show_surprisal, text_of, wait_for_characters
+from page_helpers import LONG, SLOWLY, expect_status, generate, show_surprisal, text_of, wait_for_characters
 from web_helpers import wait_for
 
 from minichar.web import texts
@@ -12,6 +12,7 @@ from minichar.web import texts
 expect = optional.playwright().expect
 
 
+@SLOWLY
 def test_stop_and_continue(visit, port, sampled):
     page = visit(port)
     generate(page, "山中", LONG)
@@ -125,6 +126,7 @@ def test_a_restarted_text_has_a_notice(visit, port):
     assert "A worker failed. Another worker has taken over." in page.evaluate("seen")
 
 
+@SLOWLY
 @pytest.mark.parametrize(
     "leave", [lambda page: page.click("#stop"), lambda page: page.close(run_before_unload=True)]
 )

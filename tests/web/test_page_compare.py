@@ -2,7 +2,7 @@
 
 import optional
 import pytest
-from page_helpers import LONG, expect_status, generate, text_of, wait_for_characters
+from page_helpers import LONG, SLOWLY, expect_status, generate, text_of, wait_for_characters
 
 expect = optional.playwright().expect
 
@@ -62,6 +62,7 @@ def test_another_model(page, visit, port):
     expect_status(page, "200 characters")
 
 
+@SLOWLY
 def test_both_texts_are_stopped(page):
     generate(page, "a", LONG)
     wait_for_characters(page, 100)

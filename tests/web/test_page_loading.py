@@ -1,7 +1,7 @@
 """Test in Chromium what the page shows and keeps while the models are loading, or if a module is missing."""
 
 import optional
-from page_helpers import LONG, expect_status, generate, wait_for_characters
+from page_helpers import LONG, SLOWLY, expect_status, generate, wait_for_characters
 from web_helpers import wait_for
 
 expect = optional.playwright().expect
@@ -50,6 +50,7 @@ def test_no_model_is_remembered_before_the_models_are_loaded(visit, port):
     release()
 
 
+@SLOWLY
 def test_a_text_that_was_started_while_the_models_were_loading_goes_on(visit, port):
     page, release = another_tab(visit(port))
     methods = []
@@ -88,6 +89,7 @@ def test_the_example_does_not_replace_a_prompt_that_is_being_written(visit, port
     expect(page.locator("#text")).to_be_empty()
 
 
+@SLOWLY
 def test_a_link_to_a_missing_model_says_so_while_the_text_is_generated(visit, port):
     page = visit(port, f"#s=5&n={LONG}&m=gone&p=a")
     wait_for_characters(page, 10)

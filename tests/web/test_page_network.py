@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import optional
 import pytest
-from page_helpers import LONG, expect_status, generate, text_of, wait_for_characters
+from page_helpers import LONG, SLOWLY, expect_status, generate, text_of, wait_for_characters
 from web_helpers import Events, local_queue, request, server_in_thread, wait_for
 
 from minichar.web import texts
@@ -227,6 +227,7 @@ def test_a_rejection_that_arrives_after_stop_is_not_shown(visit, port):
     expect_status(page, "Stopped: 0 characters")
 
 
+@SLOWLY
 def test_an_unchanged_status_is_not_written_again(visit, port):
     """A screen reader announces the status each time that it is written."""
     page = visit(port)

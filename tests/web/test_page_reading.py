@@ -6,7 +6,16 @@ from math import log
 
 import optional
 import pytest
-from page_helpers import LONG, coloured, expect_status, generate, show_surprisal, text_of, wait_for_characters
+from page_helpers import (
+    LONG,
+    SLOWLY,
+    coloured,
+    expect_status,
+    generate,
+    show_surprisal,
+    text_of,
+    wait_for_characters,
+)
 from toys import toy_model
 from web_helpers import CHARACTERS, local_queue, request, server_in_thread, wait_for
 
@@ -171,6 +180,7 @@ def test_arrow_keys_read_each_character_and_escape_keeps_the_place(visit, port):
     assert page.locator("#reading").get_attribute("aria-live") == "polite"
 
 
+@SLOWLY
 def test_a_stopped_text_does_not_go_on_when_surprisal_is_shown(visit, port):
     page = visit(port)
     generate(page, "a", LONG)

@@ -4,7 +4,7 @@ import json
 
 import optional
 import pytest
-from page_helpers import LONG, coloured, expect_status, generate, text_of, wait_for_characters
+from page_helpers import LONG, SLOWLY, coloured, expect_status, generate, text_of, wait_for_characters
 from web_helpers import request
 
 expect = optional.playwright().expect
@@ -137,6 +137,7 @@ def test_write_with_an_input_method(visit, port):
     expect(page.locator("#text")).to_have_text("山" + expected)
 
 
+@SLOWLY
 def test_write_while_a_text_is_being_generated(visit, port):
     page = visit(port)
     generate(page, "山", LONG)
