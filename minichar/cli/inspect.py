@@ -9,6 +9,7 @@ import click
 
 from minichar.checkpoints.checkpoint import is_resumable, load_history
 from minichar.checkpoints.choosing import open_checkpoint
+from minichar.checks import AUTO
 from minichar.cli.card import model_card
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
 from minichar.cli.speed import duration
@@ -22,7 +23,7 @@ from minichar.model import CharRNN
 from minichar.pictures.page import make_page
 from minichar.terminal import say
 from minichar.text.corpus import load_corpus
-from minichar.training.settings import HELD_OUT
+from minichar.training.settings import Settings
 from minichar.training.start import settings_with_text
 from minichar.training.text import note_on_change
 
@@ -187,17 +188,16 @@ def show(model: CharRNN, path: Path) -> None:
 
 
 def settings_table(details: dict[str, Any]) -> list[str]:
-    """Return a heading and one line per setting, except files that were not specified.
-
-    Control characters are escaped.
-    """
+    """Return a heading and a line per setting without its default value. Control characters are escaped."""
+    if "settings" not in details:
+        return []
+    settings, defaults = details["settings"], Settings().to_json()
+    changed = {name: value for name, value in settings.items() if value != defaults.get(name, AUTO)}
     return [
-        "settings",
+        f"settings (the other {len(settings) - len(changed)} have their defaults)",
         *(
-            f"  {plain(name) if name.isidentifier() else brief(name):26} "
-            f"{'the default' if value is None else brief(value, LONGEST_PATH)}"
-            for name, value in details.get("settings", {}).items()
-            if not (name in HELD_OUT and value is None)
+            f"  {plain(name) if name.isidentifier() else brief(name):26} {brief(value, LONGEST_PATH)}"
+            for name, value in changed.items()
         ),
     ]
 

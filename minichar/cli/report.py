@@ -265,10 +265,11 @@ class Report:
         """Print and log the losses, with advice and a line of generated text."""
         train, val, shortened = evaluated.train_loss, evaluated.val, evaluated.shortened
         line = f"epoch {evaluated.epoch:.2f}  train {train:.4f}"
-        is_best = val is not None and val.loss < self.trainer.saver.best_loss
+        best = self.trainer.saver.best_loss
+        is_best = val is not None and val.loss < best
         self.shows_loss = val is not None
         if val:
-            line += f"  validation {val.loss:.4f}{'  best so far' * is_best}"
+            line += f"  validation {val.loss:.4f}{'' if is_best else f'  (best {best:.4f})'}"
         self.say(line)
         if shortened:
             part = shortened.characters / (len(self.trainer.val) * self.characters)

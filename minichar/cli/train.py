@@ -55,7 +55,7 @@ NEWEST = "--newest"
     is_flag=False,
     flag_value=NEWEST,
     help="Resume a run exactly where it stopped: CHECKPOINT, or the newest one in --checkpoint-dir. To "
-    "extend a run, add --max-time or a larger --max-epochs.",
+    "extend it, add --max-time or --max-epochs.",
 )
 @output(
     "--print-every",

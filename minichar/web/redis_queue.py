@@ -153,11 +153,11 @@ class RedisQueue(JobQueue):
         model = text.request.model
         entry = (await self._entries(model)).get(job_id)
         with redis_errors():
+            # A worker that has taken the job, perhaps just now, ends it within about a second.
+            await self.client.set(key("cancelled", job_id), "", px=milliseconds(KEEP))
             if entry and await self.client.xdel(key("jobs", model), entry):
                 await self.client.xadd(key("text", job_id), dump(Update("", Details(), 0, "cancelled")))
                 await self.client.pexpire(key("text", job_id), milliseconds(KEEP))
-            else:  # a worker ends the job within about a second
-                await self.client.set(key("cancelled", job_id), "", px=milliseconds(KEEP))
 
     async def _read(self) -> None:
         """Add what workers publish to the texts in progress."""

@@ -22,6 +22,7 @@ from minichar.text.corpus import load_corpus
 from minichar.text.datasets import DATASETS
 from minichar.text.pydocs import pydocs_text
 from minichar.training.recipes import settings_from
+from minichar.training.settings import Settings
 
 
 def test_inspect_shows_the_contents_of_a_checkpoint(cli, train):
@@ -35,11 +36,12 @@ def test_inspect_shows_the_contents_of_a_checkpoint(cli, train):
     for name, view in model.parameters.items():
         size = " × ".join(map(str, view.shape))
         assert re.search(rf"  {name} +{size} +{view.size:,}  max \|w\| {abs(view).max():.3g}\n", shown)
-    settings = model.details["settings"]
-    assert settings.pop("val") is None
-    assert "  val " not in shown
-    for name, value in settings.items():
-        assert re.search(rf"^  {name} +{re.escape(repr(value))}$", shown, re.MULTILINE), name
+    defaults, settings = Settings().to_json(), model.details["settings"]
+    changed = {name: repr(value) for name, value in settings.items() if value != defaults[name]}
+    assert {"model", "dropout", "test"} < changed.keys() < settings.keys()
+    heading = f"\nsettings (the other {len(settings) - len(changed)} have their defaults)\n"
+    listed = shown[shown.index(heading) + len(heading) : shown.index("history (")]
+    assert dict(line.split(maxsplit=1) for line in listed.splitlines()) == changed
     rows = [line.split() for line in shown.split("teacher forcing\n")[1].splitlines()]
     assert len(rows) >= 2
     columns = {"epoch": ".2f", "train_loss": ".4f", "val_loss": ".4f"}
@@ -62,7 +64,7 @@ def test_inspect_model_without_training_state(cli, home):
     shown = cli("inspect", "toy.npz").stdout
     assert "resumable  no, inference only" in shown
     assert r"vocabulary '\n\x1b☃' and the unknown token" in shown
-    assert "history" not in shown
+    assert not re.search("settings|history", shown)
     assert max(map(len, cli("sample", "toy.npz").stderr.splitlines())) < LONGEST_PATH + 200
 
 

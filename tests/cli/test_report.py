@@ -104,6 +104,12 @@ def test_a_run_that_ends_early_says_why(said, cli):
     assert "\n           --max-epochs is now 3\n" in cli(*resume, "--max-epochs", 3).stderr
 
 
+def test_a_validation_loss_that_is_not_the_lowest_is_shown_with_the_lowest(said, measure):
+    measure(3.0, 2.0, 2.5, 2.0, 1.0)
+    shown = re.findall(r"  validation (.*)$", said("--eval-val-every", 15), re.M)
+    assert shown == ["3.0000", "2.0000", "2.5000  (best 2.0000)", "2.0000  (best 2.0000)", "1.0000"]
+
+
 def test_a_run_that_patience_ended_cannot_be_resumed_without_changes(said, measure):
     measure(2.0, 3.0, 3.0)
     shown = said("--eval-val-every", 5, "--patience", 2)
@@ -161,7 +167,7 @@ def test_the_speed_excludes_pauses_and_is_updated_after_each_second_of_training(
 def test_the_result_is_compared_with_the_yardstick(said, cli):
     shown = said("--max-epochs", 1)
     n, loss = re.search(r"^yardstick  (\d\.\d{3}) \((\d)-gram\); uniform 3\.296$", shown, re.M).group(2, 1)
-    (best,) = re.findall(r"  validation (\d\.\d{4})  best so far$", shown, re.M)
+    (best,) = re.findall(r"  validation (\d\.\d{4})$", shown, re.M)
     result = (
         f"loss {float(best):.3f}, {float(best) - float(loss):.3f} above the yardstick of {loss} ({n}-gram)"
     )

@@ -35,6 +35,21 @@ def test_cancelled_and_abandoned_jobs_stop(queue, db, running_worker):
         assert last.end < 20000
 
 
+def test_a_job_that_a_worker_takes_while_it_is_cancelled_stops(queue, db, running_worker, monkeypatch):
+    job_id = queue.submit(Request.from_json(LONG))
+    wait_for(lambda: running_worker.jobs["toy"])
+    ((entry, _),) = db.xrange(key("jobs", "toy"))
+
+    async def entries(model):
+        return {job_id: entry}
+
+    monkeypatch.setattr(queue.queue, "_entries", entries)
+    queue.cancel(job_id)
+    assert published(db, job_id)[-1].reason == "cancelled"
+    assert db.exists(key("cancelled", job_id))
+    wait_for(lambda: not running_worker.jobs["toy"])
+
+
 def test_alternatives_expire_soon_after_the_end_but_not_before(queue, db, running_worker):
     """While a job is running, another worker may have to continue its text."""
 
@@ -91,7 +106,6 @@ def test_waiting_jobs(queue, db, redis_url, model):
             assert [queue.position(each) for each in (running, job_id)] == [None, 1]
             queue.cancel(job_id)
             assert text_of(queue, job_id) == ("", "cancelled")
-            assert not db.exists(key("cancelled", job_id))
             assert db.pttl(key("text", job_id)) > 0
         abandoned = queue.submit(Request.from_json(LONG))
         db.delete(key("seen", abandoned))
