@@ -25,6 +25,7 @@ def v_shape(ax: Axes) -> None:
     steps = np.logspace(-15, 0, 46)
 
     plot_errors(ax, losses, network.parameters.flat, network.gradient.flat, steps)
+    # `loglog` would reset the labels of the axes.
     ax.plot(steps[24:], steps[24:] ** 2 / 6, ":", color=INK, lw=1.5)
     ax.plot(steps[:31], 1e-16 / steps[:31], ":", color=INK, lw=1.5)
     ax.text(2e-5, 1e-4, "truncation, ~ h²", ha="center", fontsize=10, color=INK)

@@ -52,7 +52,7 @@ INTERACTIVE = {
     "gradients run along the same lines. Point at an equation or at a part of the drawing to see where they "
     "meet. Values are blue, states are green, and gradients are orange.",
     "lstm": "The first step writes 1 to the cell state, whatever a_i is. Drag a_f: the forget gate "
-    "determines how much of this value remains after 50 steps, and how much of the gradient of c_50 reaches "
+    "determines how much of this value remains at step 50, and how much of the gradient of c_50 reaches "
     "the first step. Then open the input gate with a_i: later steps add i g to the cell state, with made-up "
     "candidates g between -1 and 1, but the gradient stays the same.",
     "gru": "Drag a_z. The update gate interpolates between n and h_prev to give h, and it splits the "

@@ -5,7 +5,7 @@ from datetime import timedelta
 from time import monotonic
 
 from minichar.terminal import can_redraw, columns, fitting, say
-from minichar.training.events import EndedEarly, Evaluated, Event, Measured, Step
+from minichar.training.events import EndedEarly, Evaluated, Event, Extended, Measured, Step
 from minichar.training.settings import HELD_OUT
 from minichar.training.start import Run
 
@@ -47,6 +47,8 @@ class Progress:
                 if event.val is not None:
                     self.validation = [f"validation {event.val.loss:.3f}"]
                 self.write(event.epoch, event.train_loss)
+            case Extended():
+                self.print(f"extended to {event.epochs:g} epochs, because training is faster than planned")
             case EndedEarly():
                 self.print(f"ended early: {event.reason}")
             case Measured():

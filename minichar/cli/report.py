@@ -85,6 +85,7 @@ class Report:
         self.first_chunk_end: tuple[float, int] | None = None
         self.estimated = self.sampled = False
         self.shows_loss = False  # whether the next checkpoint is that of a validation loss that was shown
+        self.extended = False
         self.advised: set[str] = set()  # kinds of advice that have been given
         self.bar = Bar(self.trainer.iterations, hidden=quiet, first=self.first)
 
@@ -186,9 +187,9 @@ class Report:
             case Evaluated():
                 self.show_evaluated(event)
             case Extended():
-                self.say(f"extended   to {event.epochs:g} epochs, because training is faster than expected;")
-                repeat = f"--max-epochs {event.epochs:g} --warmup {event.warmup:.6g}"
-                self.say(f"           to repeat the run, replace two options: {repeat}")
+                self.say(f"extended   to {event.epochs:g} epochs, because training is faster than planned")
+                self.log.append({"event": "extended"} | asdict(event))
+                self.extended = True
             case EndedEarly():
                 self.say(f"ended      at epoch {self.trainer.epoch:.2f}: {event.reason}")
             case Warned():
@@ -346,6 +347,10 @@ class Report:
         result = verdict(loss, yardstick, self.uniform) if yardstick and loss < inf else ""
         if result:
             self.say(f"result     {result}")
+        if self.extended:
+            steps, warmup = self.trainer.iteration, self.trainer.timetable.warmup
+            options = f"--max-epochs {self.trainer.epoch:.6g} --warmup {warmup / steps:.6g}"
+            self.say(f"           to repeat the run, replace two options of its plan: {options}")
         last = self.trainer.saver.last
         if last and self.is_resumable and (self.trainer.stopping or not result):
             at = f"stopped at epoch {self.trainer.epoch:.2f}; " if self.trainer.stopping else ""

@@ -110,10 +110,11 @@ def command(
     explicit = {name: options[name] for name in given_by_user(ctx, options)}
     if ctx.args:
         reject_typographic_dashes(ctx, ctx.args)
+        text = PATH.convert(ctx.args[0], None, ctx)  # rejects URLs
         raise click.UsageError(
             f"unexpected argument {ctx.args[0]!r}: "
             + (
-                f"use `{train_command({'data': undashed(ctx.args[0])} | explicit)}`"
+                f"use `{train_command({'data': text if text == STDIN else undashed(text)} | explicit)}`"
                 if options["data"] is None and len(ctx.args) == 1
                 else "to train on multiple files, put them in a directory and specify it with --data"
             )

@@ -27,7 +27,7 @@ threads, so the number should not vary between runs on idle cores."""
 ROUNDS, SECONDS = 5, 5e-3
 """Number of measurements, of which the median is used, and the minimum duration of each, in seconds."""
 STEPS, MOST = 50, 256
-"""Number of time steps in a chunk, and the maximum number of columns when a gradient is measured."""
+"""Number of time steps in a chunk, and the maximum number of columns of a measured matrix."""
 
 
 def usual() -> str:
@@ -76,8 +76,9 @@ def clearly_faster(M: int, K: int, N: int) -> int:
     """Return the number of threads with which a chunk is clearly faster than with all threads, or 0.
 
     For N streams, a chunk has one product of ``(M, K)`` and ``(K, N)`` per time step, and one for the
-    gradient of the weights. Even if a step is too small for multiple threads, the gradient may use them. The
-    original number of threads is halved repeatedly to obtain the numbers to try, and is set again at the end.
+    gradient of the weights. Even if a step is too small for multiple threads, the gradient may use them.
+    Evaluation and generation are judged in the same way. The original number of threads is halved repeatedly
+    to obtain the numbers to try, and is set again at the end.
     """
     if (found := adjustable()) is None:
         return 0
@@ -87,7 +88,7 @@ def clearly_faster(M: int, K: int, N: int) -> int:
     seconds: dict[int, list[float]] = {count: [] for count in counts}
     for count in counts * ROUNDS:
         limit(count)
-        seconds[count].append(STEPS * time(M, K, N) + time(M, min(STEPS * N, MOST), K))
+        seconds[count].append(STEPS * time(M, K, min(N, MOST)) + time(M, min(STEPS * N, MOST), K))
     limit(0)
     fastest = min(counts, key=lambda count: median(seconds[count]))
     return fastest if CLEARLY * median(seconds[fastest]) < median(seconds[counts[0]]) else 0

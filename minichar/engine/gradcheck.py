@@ -12,7 +12,7 @@ Central differences, the usual method::
     f'(θ) = (f(θ + h) - f(θ - h)) / 2h + O(h²)
 
 If h is too small, digits are lost to cancellation; if it is too large, the truncation error dominates. The
-smallest relative error is about 1e-9, at h near 1e-5.
+smallest relative error is about 1e-9 for a network, at h near 1e-5.
 """
 
 from collections.abc import Callable

@@ -2,6 +2,7 @@
 
 import os
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from shlex import quote
 
@@ -64,6 +65,13 @@ def _other_texts(folder: Path) -> list[Path]:
     return max(texts, key=lambda group: sum(path.stat().st_size for path in group), default=[])
 
 
+def _has_text(path: Path) -> bool:
+    """Return whether `path` is a text file or contains ``input.txt``."""
+    with suppress(OSError):
+        return is_text(path) if path.is_file() else (path / "input.txt").is_file()
+    return False
+
+
 def _missing(data: Path, path: Path) -> MinicharError:
     """Return the error for `path`, a missing file that `data` refers to."""
     if is_dataset_folder(data):
@@ -82,6 +90,6 @@ def _missing(data: Path, path: Path) -> MinicharError:
             return MinicharError(f"{problem}: to use its {len(others):,} {suffix} files, {join}")
         datasets = datasets or [repr(str(other)) for other in others]
     else:
-        datasets = [repr(str(other)) for other in similar(path) if other.is_file() and is_text(other)]
+        datasets = [repr(str(other)) for other in similar(path) if _has_text(other)]
     a_text = "a text file, or a directory that contains input.txt or other .txt files"
     return MinicharError(f"{problem}: choose {' or '.join(datasets) or a_text}")

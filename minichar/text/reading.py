@@ -21,7 +21,8 @@ from minichar.text.vocabulary import code_points
 
 BINARY = "it looks like a binary file: choose a text file"
 STRAY = 1000
-"""Minimum number of characters per NUL character of a text."""
+"""Minimum number of characters per NUL character, up to the first of them, of a text."""
+WIDE = ("utf-16", "utf-32")
 PIECE = 1 << 20  # number of bytes read and decoded at a time
 BOMS = {  # UTF-32 first: its little-endian mark starts with that of UTF-16
     codecs.BOM_UTF32_LE: "utf-32",
@@ -123,10 +124,11 @@ class Source:
         for piece in self.pieces(own):
             if nuls := piece.count("\0"):
                 where, at = f"{self.name!r} contains NUL characters", self._find_nul()
-                remove = f"remove them with `tr -d '\\0' < {quoted(self.name)} > clean.txt`"
-                stray = f", the first at byte offset {at:,}: {remove}"
-                few = nuls * STRAY <= len(piece)
-                raise self._suggestion(where, at) or MinicharError(where, stray if few else f", so {BINARY}")
+                # In a wide encoding, other characters have zero bytes too.
+                are_stray = nuls * STRAY <= max(N + len(piece), STRAY) and not self.encoding.startswith(WIDE)
+                stray = f", the first at byte offset {at:,}: remove them, for example with `tr -d '\\0'`"
+                problem = stray if are_stray else f", so {BINARY}"
+                raise self._suggestion(where, at) or MinicharError(where + problem)
             N += len(piece)
             seen = np.bincount(code_points(piece))
             counts[: len(seen)] += seen
@@ -174,7 +176,7 @@ class Source:
             return self._suggestion(where, 0) or unknown
         offset = stop - len(exc.object) + exc.start
         where = f"{self.name!r} is not {self.encoding} text at byte offset {offset:,} ({exc.reason})"
-        wide = self.encoding.startswith(("utf-16", "utf-32"))
+        wide = self.encoding.startswith(WIDE)
         start = self._read(0, 4)
         bom = next((name for mark, name in BOMS.items() if start.startswith(mark)), None)
         if bom and not wide:

@@ -305,7 +305,8 @@ def _choose(path: Path) -> tuple[Path, list[str], bool]:
         skipped += [other.error for other in files[i:] if other.error]
         notes = [f"skipped: {error}" for error in skipped]
         this = file.record and file.record.id
-        others = {each.record.id: each.path.name for each in reversed(files) if each.record}
+        readable = [each for each in reversed(files) if not each.error]
+        others = {each.record and each.record.id: each.path.name for each in readable}
         if names := [repr(name) for run, name in others.items() if run != this]:
             named = listed(names[:3], len(names))
             notes.append(f"other runs in {path}/: {named}; to resume one, specify its checkpoint")

@@ -201,9 +201,10 @@ class Trainer:
                 yield step
                 if "loss" in vars(step):  # already copied to the host, so checking it is free
                     self.check(step.loss)
+                due = self.timetable.is_evaluation_due(self.iteration)
                 if self.iteration == self.iterations:
                     yield from self._extend()
-                if self.timetable.is_evaluation_due(self.iteration):
+                if due:
                     evaluated_at = self.iteration
                     yield from self._evaluate()
                     if not warned and (warned := self.team.lead(shared)):  # another run has started since
@@ -222,7 +223,8 @@ class Trainer:
 
     def _extend(self) -> Iterator[Event]:
         """Extend the run if much of its time is left. The number of warm-up steps stays the same."""
-        self.agree()  # update the time
+        if self.agree():  # this also updates the time
+            return
         if epochs := self.timetable.extend(self.iteration):
             warmup = self.timetable.warmup / self.iterations
             self.settings = replace(self.settings, max_epochs=epochs, warmup=warmup)

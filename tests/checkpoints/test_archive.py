@@ -60,10 +60,11 @@ def test_an_archive_round_trips(tmp_path):
     error_of(path.parent, "cannot read .*: Is a directory")
     for name in ("missing.npz", "no/folder/missing.npz"):
         error_of(tmp_path / name, r"^no such checkpoint: .*missing\.npz.*; choose a file or directory")
-    (tmp_path / "toys").mkdir()
-    (tmp_path / "toyz").touch()
-    assert error_of(tmp_path / "toy", "no such").endswith(f"; choose {str(tmp_path / 'toys')!r}")
-    (tmp_path / "toys").rmdir()
+    (tmp_path / "toyz").mkdir()
+    error_of(tmp_path / "toy", "choose a file or directory")
+    (tmp_path / "toyz" / "a.npz").touch()
+    (tmp_path / "toys").touch()
+    assert error_of(tmp_path / "toy", "no such").endswith(f"; choose {str(tmp_path / 'toyz')!r}")
     (tmp_path / "toys.npz").touch()
     assert error_of(tmp_path / "toy.npz", "no such").endswith(f"; choose {str(tmp_path / 'toys.npz')!r}")
 

@@ -49,9 +49,12 @@ def terminal(monkeypatch):
 
 @pytest.fixture
 def refused(cli, home):
-    """Return a function that runs a command that must fail without changing files, and returns its error."""
+    """Return a function that runs a command that must fail without changing files, and returns its error.
 
-    def refused(*arguments, status=1):
+    Only with `introduced`, the description of a training run may precede the error.
+    """
+
+    def refused(*arguments, status=1, introduced=False):
         before = listing(home)
         result = cli(*arguments, status=status)
         errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
@@ -60,6 +63,7 @@ def refused(cli, home):
         if status == 1:
             assert "Usage" not in result.stderr
         assert "Traceback" not in result.stderr
+        assert ("\ndevice     " in result.stderr) == introduced
         assert result.stdout == ""
         assert listing(home) == before
         return errors[0]

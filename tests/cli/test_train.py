@@ -120,7 +120,7 @@ def test_resuming_needs_no_options_and_rejects_conflicting_ones(cli, train, meas
 def test_failed_run(refused, train):
     """The error must name the parameter, and existing checkpoints must not change."""
     train()
-    error = refused("train", "--data", "input.txt", *TOY, "--quiet", "--learning-rate", 1e10)
+    error = refused("train", "--data", "input.txt", *TOY, "--quiet", "--learning-rate", 1e10, introduced=True)
     assert re.fullmatch(r"Error: training failed: loss .*Parameter (layer1|readout)\.Wx? .*", error)
 
 

@@ -78,6 +78,8 @@ def files(checkpoint, home):
         (f"sample {LONG}", 1, "File name too long"),
         (f"train --data input.txt --log {LONG}", 1, "File name too long"),
         (f"train --data input.txt --checkpoint-dir {LONG}", 1, "File name too long"),
+        ("train -", 2, "unexpected argument '-': use `minichar train --data -`"),
+        ("train https://e.com/b.txt", 2, "is a URL: download the file first, and use its local path"),
         ("train --data input.txt --checkpoint-dir input.txt", 1, "'input.txt': it is not a directory"),
         ("train --data input.txt --checkpoint-dir input.txt/y", 1, "input.txt/y/: Not a directory"),
         ("train --data input.txt --log y/x.jsonl", 1, "cannot write to log file y/x.jsonl: No such file or"),

@@ -135,7 +135,7 @@ def test_the_first_nul_may_be_anywhere(tmp_path):
 @pytest.mark.parametrize(
     ("start", "words"),
     [
-        (b"\0", r"contains NUL characters, the first at byte offset 0: remove them with `tr -d '\0' < "),
+        (b"\0", r"contains NUL characters, the first at byte offset 0: remove them, for example with `tr -d '\0'`"),
         (b"\0" * 100, "contains NUL characters, so it looks like a binary file"),
         (b"\xff\0", "at byte offset 0 (invalid start byte): it looks like a binary file"),
         (b"\xff\x81 ", "at byte offset 0 (invalid start byte): set encoding"),

@@ -89,7 +89,6 @@ def test_rank_0_prints_saves_and_measures_and_all_ranks_resume_the_run(mpiexec, 
     assert len(out.splitlines()) == 1
     assert "2 processes share the 4 streams" in err
     assert ", 1 thread\n" in err, "by default, each rank uses one BLAS thread"
-    assert err.count("saved cv/") == 1
     assert err.count("  validation ") == 1
     assert f"test       {load(tmp_path / out.strip()).evaluate(TEXT).loss:.4f} nats" in err
     done = load_training(newest_in(tmp_path / "cv")[0].path)[1].progress.iteration
@@ -136,7 +135,7 @@ def test_a_signal_to_the_launcher_saves_a_checkpoint(number, training, tmp_path)
 
 
 def test_a_killed_rank_ends_the_job_and_leaves_its_checkpoint(training, tmp_path):
-    process = start_training(training, until="saved")
+    process = start_training(training, until="epoch 2")
     children = subprocess.run(["pgrep", "-f", f"minichar train --data {tmp_path}"], stdout=subprocess.PIPE)
     pids = [int(pid) for pid in children.stdout.split() if int(pid) != process.pid]
     os.kill(max(pids), signal.SIGKILL)

@@ -207,6 +207,13 @@ class TestSeveralCheckpoints:
         (note,) = (note for note in run.notes if "other runs" in note)
         assert note.endswith(f": {finished.saver.last.name!r}; to resume one, specify its checkpoint")
         assert resume(other.saver.last, {}).trainer.run_id == other.run_id
+        header, arrays = parts(other.saver.last)
+        del header["details"]["run"]  # as in a checkpoint of an older version
+        for path in other.settings.checkpoint_dir.glob("*_other_*"):
+            path.unlink()
+        put_together(other.saver.last, header, arrays)
+        (note,) = (note for note in resume(other.saver.last.parent, {"max_epochs": 2}).notes if "other runs" in note)
+        assert note.endswith(f": {other.saver.last.name!r}; to resume one, specify its checkpoint")
 
     def test_a_run_resumed_from_an_earlier_step_is_another_run(self, finished):
         """Otherwise, resuming the directory would continue from the later step of the original run."""
