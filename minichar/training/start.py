@@ -289,8 +289,8 @@ def with_yardstick(run: Run, team: Team = ALONE) -> Run:
 def _choose(path: Path) -> tuple[Path, list[str], bool]:
     """Choose the checkpoint to resume.
 
-    Returns its path, notes about other checkpoints in its directory, and whether it was specified although
-    its run has later ones.
+    Returns its path, notes about other checkpoints in its directory, and whether the user specified a
+    checkpoint whose run has saved later ones.
     """
     if not path.is_dir():
         return path, [], _has_later(path)
