@@ -31,7 +31,7 @@ STEPS, MOST = 50, 256
 
 
 def usual() -> str:
-    """Return the number of threads: an environment variable or, if none is set, the number of cores."""
+    """Return the number of threads set by an environment variable or, if none is set, the number of cores."""
     return next((os.environ[name] for name in VARIABLES if os.environ.get(name)), str(cores()))
 
 

@@ -66,7 +66,7 @@ def prose(topic: str) -> list[str]:
 
 
 def _prose(line: str) -> str:
-    """Return what to keep of an unwrapped paragraph."""
+    """Return the part of an unwrapped paragraph to keep."""
     if len(SYMBOL.findall(line)) > MAX_SYMBOLS * len(line):
         return ""
     return line if ITEM.match(line) or line.endswith(":") else _sentences(line)
