@@ -451,7 +451,7 @@ def test_training_in_the_page_is_soon_better_than_bigrams(open_page):
       const [run, begun] = [new Training(text), performance.now()];
       const losses = interactive.range(300, () => run.step({ eta: 0.02 }).loss);
       const seconds = (performance.now() - begun) / 1000;
-      const sample = run.sample(100, 0.6).characters.join("");
+      const sample = run.sample(1000, 0.6).characters.join("");
       return { text, losses, seconds, sample, bigram: bigramLoss(run.ids) };
     }""")
     pairs, singles = Counter(pairwise(found["text"])), Counter(found["text"][:-1])

@@ -28,7 +28,7 @@ WORDS_A_MINUTE = 26
 """The mean speed of that reader, by which the other lessons are estimated."""
 SHOWN_BELOW = ("EXERCISE", "ANSWER", "WRITE")
 OUTPUTS = Path(__file__).parents[1] / "live"
-"""Directory for the text that the lessons' models write, which takes seconds per lesson to generate."""
+"""Directory for the text that the lessons' models generate, which takes seconds per lesson."""
 MOVED = {
     "03_complex_step": "04_complex_step",
     "04_tanh_and_sigmoid": "03_tanh_and_sigmoid",
@@ -98,9 +98,9 @@ LESSON = re.compile(r"^<.*$|\b[Ll]esson\s(\d+)\b|\barXiv:([\d.]+\d)", re.MULTILI
 INDEX = """\
 # The course
 
-The course begins with a table of counts that writes noise, and ends with a network that writes. On the way,
-it derives every gradient by hand. [The model in one file](../one-file.md) is the same story in 146 lines of
-NumPy: it trains an LSTM and generates text.
+The course begins with a table of counts that generates noise, and ends with a network that generates text.
+On the way, it derives every gradient by hand. [The model in one file](../one-file.md) is the same story in
+146 lines of NumPy: it trains an LSTM and generates text.
 
 Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by
 line, shows the code that implements it, and tests the equations and the numbers. You need to know Python,
@@ -186,7 +186,7 @@ def thumbnail(lesson: Lesson) -> str:
 
 
 def without_label(svg: str) -> str:
-    """Leave out the words and legends, too small on a card, and hide the drawing from screen readers."""
+    """Remove words and legends, which are too small on a card, and hide the drawing from screen readers."""
     svg = re.sub(r'^( *)<g id="[^"]*legend_.*?^\1</g>\n', "", svg, flags=re.DOTALL | re.MULTILINE)
     svg = re.sub(r"<metadata>.*?</metadata>|<text.*?</text>|\n\s*", " ", svg, flags=re.DOTALL)
     return re.sub(r' role="img" aria-label="[^"]*"', "", svg).replace("<svg", '<svg aria-hidden="true"', 1)

@@ -152,7 +152,7 @@ def redirect_chapters(app: Sphinx, exception: Exception | None) -> None:
 
 
 def shorten_page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Remove the role of the sidebar's captions, which are no headings, and the tags of uncoloured code."""
+    """Remove the role of the sidebar's captions, which are not headings, and the tags of uncoloured code."""
     tree = context.get("furo_navigation_tree", "")
     context["furo_navigation_tree"] = tree.replace(' role="heading"', "")
     body = re.sub(r'<span class="[npw]">([^<]*)</span>', r"\1", context.get("body", ""))

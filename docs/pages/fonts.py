@@ -11,7 +11,7 @@ FOLDER = Path(__file__).parents[1] / "static" / "fonts"
 
 
 def style_sheets() -> list[str]:
-    """Return the style sheet of the fonts, or nothing if they are not there and npm cannot install them."""
+    """Return the style sheet of the fonts, or nothing if they are missing and npm cannot install them."""
     npm = shutil.which("npm")
     if npm and not (FOLDER / "node_modules").exists():
         subprocess.run([npm, "ci", "--no-audit", "--loglevel=error"], cwd=FOLDER, timeout=120, check=False)

@@ -7,11 +7,11 @@ from minichar.cli.course import Lesson
 PAGE = """\
 # For lecturers
 
-The course fits two weeks of five lectures of 90 minutes. It needs Python, NumPy, and first-year calculus and
-linear algebra; probability is introduced as needed. The minutes of lessons 0, 1, 4, 8, 11 and 18 are those
-that one reader took for the chapter and its exercise. The others are estimated from the length of the chapter
-and that reader's mean speed, rounded up to 5. The slides contain the equations, the figures and the outputs
-of the chapters; Page Down turns them.
+The course fits into two weeks with five 90-minute lectures each. It requires Python, NumPy, and first-year
+calculus and linear algebra; probability is introduced as needed. The minutes for lessons 0, 1, 4, 8, 11 and
+18 are those that one reader took for the chapter and its exercise. The others are estimated from the length
+of the chapter and that reader's mean speed, rounded up to 5. The slides contain the equations, the figures
+and the outputs of the chapters; press Page Down to advance.
 
 | lesson | needs | minutes | material |
 |---|---|---|---|

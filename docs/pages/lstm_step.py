@@ -150,7 +150,7 @@ def forward() -> str:
 def backward() -> str:
     """Return the drawing of the backward pass, in which gradients run along the lines of the forward pass.
 
-    Its names are beside those of the forward pass, which stay in grey when one drawing lies on the other.
+    Its names are beside those of the forward pass, which stay in grey when the drawings are overlaid.
     """
     drawing = Drawing("The backward pass of an LSTM step: the same lines, run backwards by the gradients")
     wire, box, dot, text = drawing.wire, drawing.box, drawing.dot, drawing.text

@@ -98,7 +98,7 @@ def verbatim(text: str) -> list[str]:
 
 
 def escaped(text: str) -> str:
-    r"""Escape non-ASCII characters and what has a meaning in roff: ``\``, ``-``, and ``.`` or ``'`` first."""
+    r"""Escape non-ASCII characters and roff's special characters: ``\``, ``-``, and ``.`` or ``'`` first."""
     text = text.replace("\\", r"\e").replace("-", r"\-")
     text = re.sub(r"[^ -~]", lambda match: rf"\[u{ord(match[0]):04X}]", text)
     return re.sub(r"^([.'])", r"\\&\1", text)

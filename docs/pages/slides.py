@@ -1,7 +1,7 @@
 """Generate slides for lecturers from the lessons: one HTML file per lesson, with the chapter's figures.
 
 A slide shows one figure, one output, or one block of equations below the sentence that introduces it.
-Slides snap into view, so Page Down, Space and a remote control turn them, and each is printed on one page.
+Slides snap into view, so Page Down, Space or a remote control advances them, and each is printed on one page.
 """
 
 import re

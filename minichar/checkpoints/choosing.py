@@ -1,9 +1,9 @@
 """Choose a checkpoint in a directory: the best one, or the newest one.
 
 The best checkpoint has the lowest validation loss, which is part of its file name. The newest one is chosen
-by what checkpoints record about themselves (`Record`), because copying a directory, restoring a backup or
-changing the clock changes the modification times of files. Functions that search a directory raise a
-`MinicharError` if it cannot be read or contains no checkpoint.
+by the `Record` in each checkpoint, because copying a directory, restoring a backup or changing the clock
+changes the modification times of files. Functions that search a directory raise a `MinicharError` if it
+cannot be read or contains no checkpoint.
 """
 
 import os
@@ -47,7 +47,7 @@ def record_of(details: dict[str, Any]) -> Record | None:
 
 @dataclass(frozen=True)
 class Found:
-    """A checkpoint file, its modification time in nanoseconds, and its record or why it cannot be read."""
+    """A checkpoint file, its modification time in nanoseconds, and its record or the error in reading it."""
 
     path: Path
     modified: int
@@ -109,7 +109,7 @@ def checkpoints_in(folder: Path) -> list[Path]:
     below = sorted(filter(is_checkpoint, folder.glob("*/*.npz")))
     beside = [] if folder.exists() else filter(is_checkpoint, folder.parent.glob("*/*.npz"))
     others = sorted({path.parent for path in beside})
-    advice = "train one with `minichar train`, or change to the directory in which you did"
+    advice = "train one with `minichar train`, or change to the directory where you trained one"
     if below:  # for example, in a sweep directory, which has one subdirectory per trial
         advice = f"choose one of its subdirectories, such as {min(below, key=loss_in_name).parent}"
     elif others:

@@ -114,7 +114,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def explain(error: OSError) -> str:
-    """Return the message for an `OSError`. Only write errors of standard output have no file name."""
+    """Return the message for an `OSError`. Only errors in writing to standard output have no file name."""
     if error.filename is None and error.errno in WRITE_ERRORS:
         return f"cannot write to standard output: {error.strerror}"
     return str(error) if error.filename is None else f"cannot access {error.filename!r}: {error.strerror}"

@@ -39,7 +39,7 @@ correct ones. `minichar lessons {number}` prints the equations.{xp}
 
 @dataclass
 class Grade:
-    """How often the lesson's tests called a function, and what was wrong with its first wrong result."""
+    """How often the lesson's tests called a function, and a description of its first wrong result."""
 
     calls: int = 0
     problem: str = ""
@@ -190,7 +190,7 @@ def compared(
 ) -> Callable[..., Any]:
     """Return the original function, wrapped to call both versions and note the first difference.
 
-    `names` are those of the results.
+    `names` are the names of the results.
     """
     running = False
 
@@ -228,7 +228,7 @@ def compared(
 
 
 def line_of(error: BaseException) -> str:
-    """Return " in line N", the last line of the reader's file that raised an error, or "" if none did."""
+    """Return " in line N" for the last line of the reader's file in the traceback, or "" if there is none."""
     _, *frames = extract_tb(error.__traceback__)  # this file calls the reader's
     lines = [frame.lineno for frame in frames if frame.filename == frames[0].filename]
     return f" in line {lines[-1]}" if lines else ""
@@ -285,7 +285,7 @@ def parts(value: Any) -> Any:
 def difference(name: str, yours: Any, expected: Any, names: Any = "") -> str:
     """Return a description of the first difference between two values, or "" if there is none.
 
-    `names` are those of the values: a name, or a list of names for a list of values.
+    `names` are the names of the values: a single name, or a list of names for a list of values.
     """
     if isinstance(expected, list):
         if not isinstance(yours, list) or len(yours) != len(expected):
@@ -317,7 +317,7 @@ def difference(name: str, yours: Any, expected: Any, names: Any = "") -> str:
 
 
 def count(value: Any) -> str:
-    """Say how many values a result has, its shape if it is one array, or that there is none."""
+    """Describe a result by its shape if it is an array, otherwise by the number of values, or as None."""
     if value is None:
         return "is None"
     if isinstance(value, np.ndarray):

@@ -134,5 +134,5 @@ def fenced(text: str) -> str:
 
 
 def escaped(text: str) -> str:
-    """Escape characters that have a meaning in Markdown."""
+    """Escape characters that have a special meaning in Markdown."""
     return re.sub(r"([\\`*_\[\]<>|#~&])", r"\\\1", text)

@@ -36,7 +36,7 @@ FIRST_LINE = re.compile(r"Lesson (\d+)\. (.+?): (.+)\.")
 
 @dataclass(frozen=True)
 class Lesson:
-    """A lesson: its test file, what the first line of its docstring says, the docstring, and its exercise."""
+    """A lesson: its test file, number, title and summary, its docstring, and its exercise."""
 
     path: Path
     number: int

@@ -16,7 +16,7 @@ from minichar.text.datasets import DATASETS, dataset_path, fetch, update_pydocs
 
 
 class Datasets(Suggesting):
-    """Group of the dataset commands. The name of a dataset suggests ``get``."""
+    """Group of the dataset commands. For the name of a dataset, it suggests ``get NAME``."""
 
     synonyms: ClassVar = {
         **dict.fromkeys(("download", "fetch", "install"), "get"),

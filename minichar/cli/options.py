@@ -83,7 +83,7 @@ OUTPUT = LocalPath(dir_okay=False, readable=False)
 
 
 class GroupedOption(click.Option):
-    """Option listed under its group's heading, if any; if it is `rare`, only by ``--help-all``."""
+    """Option listed under the heading `group`, if given; a `rare` option is listed only by ``--help-all``."""
 
     def __init__(self, *args: Any, group: str = "", rare: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

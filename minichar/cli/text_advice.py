@@ -54,7 +54,7 @@ REPEATED_SHARE = 0.25
 """Minimum fraction of repeated lines in a text. In most programs and manuals, it is less than this."""
 
 MARKUP = re.compile(r"<[!/?]?[A-Za-z][^<>]{0,200}>|([-=_*~+#.])\1{3,}|^[ \t]*[|+].*[|+][ \t]*$", re.MULTILINE)
-"""A tag, a ruler, or a row of a table."""
+"""A tag, a horizontal rule, or a row of a table."""
 MARKUP_SHARE = 0.1
 """Minimum fraction of markup in a text. Most programs have less."""
 

@@ -54,7 +54,7 @@ class Suggesting(TwoDashes, click.Group):
     """Group of commands that suggests what to type instead of an unknown command."""
 
     synonyms: ClassVar[Mapping[str, str]] = {}
-    """Other names for the commands, and what to type. ``{}`` is the command after the name, if any."""
+    """Other names for commands, and what to type instead. ``{}`` is the command after the name, if any."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

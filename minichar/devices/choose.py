@@ -52,7 +52,7 @@ def open_backend(name: str = "auto", tf32: bool = False) -> Backend:
 
 
 def open_devices(name: str = "auto", tf32: bool = False) -> tuple[Backend, ...]:
-    """Open the candidate devices for training. Training uses the one that suits its size.
+    """Open the candidate devices for training, which then uses the one that suits the size of the model.
 
     ``auto`` selects the CPU and, if it is usable, the first CUDA GPU. If CuPy is installed but cannot be
     used, a warning states why, unless there is no driver or no GPU. Any other name selects a single device,

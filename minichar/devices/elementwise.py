@@ -1,7 +1,7 @@
 """Translate pure element-wise functions to OpenCL C, so that each call launches one kernel.
 
-The function is called once with NumPy and with symbols instead of arrays. Each operation on a symbol adds a
-line of code:
+The function is called once, with NumPy as `xp` and with symbols instead of arrays. Each operation on a
+symbol adds a line of code:
 
     1.0 - a * a          const real v1 = v0 * v0;
                          const real v2 = (real)1.0 - v1;

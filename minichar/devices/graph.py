@@ -95,7 +95,7 @@ class CudaGraph:
             return self.pool.malloc(size)
 
     def _capture(self) -> None:
-        """Capture the step. Garbage is collected before: freeing memory can invalidate a capture."""
+        """Capture the step. Collect garbage first, because freeing memory can invalidate a capture."""
         gc.collect()
         free_retired()
         enabled = gc.isenabled()

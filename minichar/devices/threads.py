@@ -18,7 +18,7 @@ import numpy as np
 from numpy import matmul
 
 VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
-"""Environment variables that set the number of threads. minichar then leaves it as it is."""
+"""Environment variables that set the number of threads, which minichar then does not change."""
 PREFIXES = ("scipy_openblas_{}_num_threads64_", "openblas_{}_num_threads64_")
 """Names of OpenBLAS's functions that get and set the number of threads, in NumPy 2 and NumPy 1."""
 CLEARLY = 1.5
@@ -31,7 +31,7 @@ STEPS, MOST = 50, 256
 
 
 def usual() -> str:
-    """Return the number of threads: an environment variable or, if none is set, the number of cores."""
+    """Return the number of threads set by an environment variable or, if none is set, the number of cores."""
     return next((os.environ[name] for name in VARIABLES if os.environ.get(name)), str(cores()))
 
 

@@ -52,7 +52,7 @@ class Layer:
     norms : list of LayerNorm
         One for each stage of the cell, or none.
     readers : list of Linear
-        The linear layers that use x; none if the inputs are ids. The first one's `dx` is the layer's.
+        The linear layers that use x; none if the inputs are ids. The `dx` of the first one is the layer's dx.
     recurrent : Linear
         The linear layer whose input is the hidden state.
     start : array, (S, H, B)

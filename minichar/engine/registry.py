@@ -39,7 +39,7 @@ def check_cell(cell: Cell) -> None:
 
 
 def check_letters(cell: Cell) -> None:
-    """Check that there is at least one state, and one gate per product, and that their letters are unique."""
+    """Check that the states and the gates of each product have at least one letter and no duplicates."""
     for what, letters in (
         ("states", cell.states),
         *((f"gates of the product {product.name!r}", product.gates) for product in cell.products),

@@ -12,10 +12,10 @@ CHUNK = 100
 """Number of characters per chunk; does not affect the result."""
 ALTERNATIVES = 5
 UNITS = {"lstm": "tanh_c"}
-"""The state or cached array, with values in [-1, 1], shown for each unit, by cell; by default, h."""
+"""For each cell, the state or cached array that is shown, with values in [-1, 1]; by default, h."""
 SHOWN = {"rnn": "h", "lstm": "ifo", "gru": "rz", "gru-reset-before": "rz"}
-"""The gates in [0, 1] plotted as histograms, by cell; by default, the value in `UNITS` is plotted.
-Register those of your cell here."""
+"""For each cell, the gates in [0, 1] plotted as histograms; by default, the value in `UNITS` is plotted.
+Add the gates of your own cell here."""
 BINS = 20
 
 

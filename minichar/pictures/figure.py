@@ -22,7 +22,7 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 """The colour-blind-friendly palette of Okabe and Ito."""
 
 MARKED = 1000
-"""Maximum number of evaluations for which each one has a marker."""
+"""Maximum number of evaluations in a run for which markers are drawn."""
 
 
 @contextmanager

@@ -59,8 +59,9 @@ def search_text(
 ) -> str:
     """Return the plots as text, `width` columns wide, with a letter for each of the best 26 trials.
 
-    `numbers` are the trial numbers in order of increasing loss, as are the values of the axes. `importance`
-    is empty if it is unknown. Lines that are too long for their axis's column end with ``…``.
+    `numbers` are the trial numbers in order of increasing loss, and the values of each axis are in the same
+    order. `importance` is empty if it is unknown. Lines that are too long for their axis's column end with
+    ``…``.
     """
     lines = []
     longest = max(map(len, importance), default=0)

@@ -59,7 +59,7 @@ def block_lengths(length: int) -> Iterator[int]:
 
 
 class BlockSampler:
-    """Sampler for B streams that share the same sampling options, from a zero state and equal logits.
+    """Sampler for B streams with the same sampling options, which start from a zero state and equal logits.
 
     `feed` runs the network on the ids in `fed` ``(B,)``. `step` samples new ids into `fed`, then runs the
     network. Both functions are recorded (`Backend.recorded`).

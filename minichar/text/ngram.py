@@ -104,7 +104,7 @@ def ngram_losses(train: Streams, val: Streams, V: int, n_max: int = N_MAX) -> ND
 def numbered(keys: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Sort the keys in place; return the number of each key, ``(N,)``, and the distinct keys, ``(G,)``.
 
-    Like ``numpy.unique`` with `return_inverse`, but with less than half of its memory.
+    Like ``numpy.unique`` with `return_inverse`, but uses less than half as much memory.
     """
     order = np.argsort(keys)  # (N,)
     keys.sort()

@@ -15,7 +15,7 @@ CROSS_REFERENCES = re.compile(r"^( *)See also:.*(?:\n(?:\1 .*)?)*", re.MULTILINE
 TERM = re.compile(r"(?<=\n\n)( *)(?!\* |\w+\. )(\S.*)\n(?=\1   \S)")
 """A term directly above its definition. It is not part of the definition's first sentence."""
 TITLE = re.compile(r"(.+)\n([*=~^-])\2+")
-"""A title above a ruler."""
+"""A title and its underline."""
 HYPHEN = re.compile(r"(?<=\w-)\n *")
 """A line break inside a word."""
 ITEM = re.compile(r"(\*|\w+\.) ")
@@ -66,7 +66,7 @@ def prose(topic: str) -> list[str]:
 
 
 def _prose(line: str) -> str:
-    """Return what to keep of an unwrapped paragraph."""
+    """Return the part of an unwrapped paragraph to keep."""
     if len(SYMBOL.findall(line)) > MAX_SYMBOLS * len(line):
         return ""
     return line if ITEM.match(line) or line.endswith(":") else _sentences(line)

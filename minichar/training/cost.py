@@ -6,7 +6,7 @@ The time of a step on B streams of T characters, in seconds::
 
 The network has L layers of H units with G gates, V distinct characters and P weights, M of which are in
 matrix products. The first term is the time for element-wise functions, including the time to call them. The
-second is the time to update the weights and for matrix products.
+second is the time for matrix products and weight updates.
 
 e and p are 1 on the nominal machine, one idle core of a recent processor. The constants were fitted to
 the measured times of 31 combinations of sizes and cells. `Speed` holds their values for another machine.
@@ -23,7 +23,7 @@ from minichar.engine.config import Config
 CALLS, UNIT, LOGIT = 23e-6, 5.1e-9, 2.1e-9
 """Seconds per layer and time step (A), per gate of a unit (E) and per logit (F)."""
 UPDATE, PRODUCT = 20e-9, 5.1e-11
-"""Seconds to update a weight (C), and to multiply by one in the forward and the backward pass (D)."""
+"""Seconds to update a weight (C), and to multiply by it in the forward and backward passes (D)."""
 SELECTED = ("embedding.E", "layer1.Wx")
 """Weights from which a character selects a column, without a matrix product."""
 NORMALISED = 5

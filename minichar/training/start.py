@@ -252,12 +252,12 @@ def check_same_texts(corpus: Corpus, model: CharRNN, path: Path) -> None:
 
 
 def automatic_in(settings: Settings) -> tuple[str, ...]:
-    """Return the names of the settings to be chosen before training that have no value yet."""
+    """Return the names of the settings that must be chosen before training but have no value yet."""
     return tuple(name for name in CHOOSERS if getattr(settings, name) is AUTO)
 
 
 def with_mode_notes(run: Run, tf32: bool, chunk_kernel: bool) -> Run:
-    """Return `run`, with a note added for each requested mode of a GPU that has no effect."""
+    """Return `run`, with a note added for each requested GPU mode that has no effect."""
     trainer, settings = run.trainer, run.trainer.settings
     samples = settings.use_ss and settings.start_ss < 1.0
     uses_kernel = trainer.step.network.uses_kernel and trainer.split.train.resets is None and not samples
@@ -289,8 +289,8 @@ def with_yardstick(run: Run, team: Team = ALONE) -> Run:
 def _choose(path: Path) -> tuple[Path, list[str], bool]:
     """Choose the checkpoint to resume.
 
-    Returns its path, notes about other checkpoints in its directory, and whether it was specified although
-    its run has later ones.
+    Returns its path, notes about other checkpoints in its directory, and whether the user specified a
+    checkpoint whose run has saved later ones.
     """
     if not path.is_dir():
         return path, [], _has_later(path)
@@ -315,7 +315,7 @@ def _choose(path: Path) -> tuple[Path, list[str], bool]:
 
 
 def _has_later(path: Path) -> bool:
-    """Return whether the directory of a checkpoint contains one that its run saved after more steps."""
+    """Return whether the directory of a checkpoint contains a later checkpoint of the same run."""
     try:
         (this,), files = newest_first([path]), newest_first(checkpoints_in(path.parent))
     except MinicharError:  # the file has been renamed, so that no name is that of a checkpoint

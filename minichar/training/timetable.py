@@ -78,7 +78,7 @@ class Timetable:
         return iteration % self.per_epoch == 0 or self.now - self.evaluated_at >= self.pause
 
     def extend(self, iteration: int) -> float:
-        """Extend a run that has made its last step, if it is much faster than it was expected to be.
+        """Extend a run that has made its last step, if it is much faster than expected.
 
         Return the new number of epochs, to three significant digits, or 0 if the run is not extended.
         """

@@ -79,7 +79,7 @@ class Access:
         """Return the address of a client, from the address of its connection and its X-Forwarded-For header.
 
         uvicorn can also replace the address. However, it trusts any name in the header, and clients control
-        most of it: all of it except the last address.
+        everything in the header except the last address.
         """
         if header is None:
             return peer

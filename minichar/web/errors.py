@@ -15,7 +15,7 @@ OPENAI_PREFIX = "/v1/"
 """Prefix of the paths that return errors in the format of OpenAI's API."""
 CODES = {401: "invalid_api_key", 429: "rate_limit_exceeded"}
 RETRY_AFTER = {"Retry-After": "2"}
-"""Header of responses to clients that may retry after this number of seconds."""
+"""Header that tells a client how many seconds to wait before it tries again."""
 LOG_INTERVAL = 60.0
 """Minimum number of seconds between messages about the same problem."""
 LOGGED: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""The texts that a server keeps in its memory, within a budget."""
+"""The texts that a server keeps in memory, within a budget."""
 
 import asyncio
 import ctypes
@@ -203,6 +203,6 @@ class Texts(dict[str, Text]):
 
 
 def return_memory() -> None:
-    """Return freed memory to the system. glibc would otherwise keep it; other C libraries do not."""
+    """Return freed memory to the system. glibc, unlike other C libraries, would otherwise keep it."""
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

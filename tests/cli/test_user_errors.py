@@ -200,7 +200,7 @@ def test_without_the_default_directory_others_are_named(refused, checkpoint, hom
             "Error: no checkpoint in cv/: choose another directory, such as cv-a or cv-b"
         )
     (home / "cv").mkdir()
-    change = "train one with `minichar train`, or change to the directory in which you did"
+    change = "train one with `minichar train`, or change to the directory where you trained one"
     assert refused("sample") == f"Error: no checkpoint in cv/: {change}"
 
 

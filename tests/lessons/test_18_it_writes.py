@@ -16,9 +16,10 @@ Training takes a chunk of T characters from each of B streams of text, and repea
 
 One pass over the text is an *epoch*; the next one starts again at the beginning. In this lesson's
 file, the function `train` is this loop in fifteen lines. `Vocabulary` turns characters into ids,
-`split_text` cuts the text into chunks, and `network.carry` is the last of the five steps. The clip
-is by element. The loss is a mean over T · B characters (lesson 5): to clip its gradient at 5/T is
-to clip at 5 that of a loss summed over the T steps and averaged over the B streams only.
+`split_text` cuts the text into chunks, and `network.carry` is the last of the five steps. The
+gradient is clipped by element. The loss is a mean over T · B characters (lesson 5), so clipping its
+gradient at 5/T corresponds to clipping, at 5, the gradient of a loss that is summed over the T
+steps and averaged only over the B streams.
 
 Start small: an LSTM with 48 units and 4,500 characters of Python's help text. The loss is measured
 on these characters, and on the 500 after them, which are never trained on. They are few, so their
@@ -148,7 +149,7 @@ def it_writes():
 
 
 def read(text):
-    """Return tanh(c) of the large network ``(H, N)``, where the text is quoted, and the correlations."""
+    """Return tanh(c) of the large network ``(H, N)``, a mask of quoted text, and the correlations."""
     model, _ = large()
     (states,) = read_activity(model, model.vocabulary.encode(text)).states  # one layer
     quoted = traits(text)["inside quotes"]
@@ -158,7 +159,7 @@ def read(text):
 def quotes_unit(length=5000):
     """Find the unit most correlated with quotes in training text, and read new text with it.
 
-    Return the new text, where the unit is closer to its mean inside quotes, and its correlation.
+    Return the new text, a mask of where the unit is closer to its mean inside quotes, and r.
     """
     text = pydocs_text()
     states, quoted, r = read(text[:length])
@@ -220,7 +221,7 @@ to
     training.append(float(network.learn(inputs, inputs)))  # forward and backward
 
 Before you run the lesson, guess what happens to the training loss. What would this network
-generate? `minichar lessons 18` also trains the larger network, which takes up to five minutes of
+generate? `minichar lessons 18` also trains the larger network, which takes up to five minutes on
 one core. The tests alone take seconds: run `pytest` on that file.
 """
 
