@@ -81,7 +81,8 @@ AGAIN = {
     "lesson 1 (the learning rate), lesson 8 (gradients through time), lesson 10 (clipping), lesson 11 (the "
     "forget bias) and lesson 17 (temperature). The curve of the best run stays, in grey. Try to break it: "
     "start again at the largest η without clipping, and the mean loss of the first 4,000 characters is above "
-    "10, more than twice the uniform model's (the plot ends at 5, so read the number). Clipping does not prevent this, because RMSprop (lesson 16) "
+    "10, more than twice the uniform model's (the plot ends at 5, so read the number). Clipping does not "
+    "prevent this, because RMSprop (lesson 16) "
     "divides each gradient by its recent size. Start again without the gradients through time, and after "
     "some 60,000 characters, the loss falls more slowly. Look for a unit that marks words or sentences.",
 }

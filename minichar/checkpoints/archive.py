@@ -63,7 +63,9 @@ def open_archive(path: Path, kinds: str = "fiu") -> Iterator["Archive"]:
         try:
             path.stat()
         except FileNotFoundError:
-            others = [repr(str(each)) for each in similar(path) if each.suffix == ".npz" or [*each.glob("*.npz")]]
+            others = [
+                repr(str(each)) for each in similar(path) if each.suffix == ".npz" or [*each.glob("*.npz")]
+            ]
             choice = " or ".join(others) or "a file or directory created by `minichar train`"
             raise Missing(f"no such checkpoint: {str(path)!r}; choose {choice}") from None
         if path.suffix != ".npz" and is_text(path):

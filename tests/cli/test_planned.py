@@ -59,16 +59,17 @@ def test_the_printed_command_repeats_the_run_without_measuring(cli, home, monkey
 
 
 @pytest.mark.usefixtures("slow")
-def test_a_run_that_is_faster_than_measured_is_extended(cli, home, monkeypatch):
+def test_a_run_that_is_faster_than_measured_is_extended(cli, home, clock, monkeypatch):
     """With the new options, the printed command repeats the run."""
+    clock.step = lambda i: 0.01
     monkeypatch.setattr(start, "useful_epochs", lambda settings, corpus: 4.0)
     monkeypatch.setattr(timetable, "MORE", 1.3)
+    monkeypatch.setattr(timetable, "SOME", 1)
     said = cli("train", "--data", "input.txt", "--max-time", 5, *SMALL, "--rnn-size", 40).stderr
     repeat = shlex.split(plan_of(said)[1].removeprefix("to repeat it without measuring: "))
+    assert said.count("\nextended   to 4 epochs, because training is faster than planned\n") == 1
     extended = re.search(
-        r"\nextended   to 4 epochs, because training is faster than expected;\n"
-        r" {11}to repeat the run, replace two options: --max-epochs (4) --warmup (\S+)\n",
-        said,
+        r"\n {11}to repeat the run, replace two options of its plan: --max-epochs (4) --warmup (\S+)\n", said
     )
     repeat[repeat.index("--max-epochs") + 1], repeat[repeat.index("--warmup") + 1] = extended.groups()
     cli(*repeat[1:], "--checkpoint-dir", "again")

@@ -59,6 +59,8 @@ def test_warnings_about_other_checkpoints_and_few_steps(cli):
     assert "generate   minichar sample 'my cv/lm_lstm_epoch2.00_" in first
     assert "training steps: increase" not in cli("train", "--resume", "my cv", "--max-epochs", 2.1).stderr
     assert other in cli(*arguments).stderr
+    automatic = cli(*arguments, "--batch-size", "auto").stderr
+    assert re.search(r"^warning    only \d+ training steps: increase --max-epochs$", automatic, re.M)
 
 
 def test_samples_during_training(cli):

@@ -1,10 +1,12 @@
 """Tests for the number of threads of matrix products on the CPU."""
 
 import pytest
+from click.testing import CliRunner
 from toys import take, toy_settings
 
 from minichar.api.training import train
 from minichar.checkpoints.checkpoint import load_training
+from minichar.cli import main
 from minichar.devices import cpu, threads
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
@@ -132,6 +134,18 @@ def test_the_largest_product_of_the_network_is_measured_by_a_single_process(tmp_
 
     begin(settings, team=Two())
     assert len(measured) == 1
+
+
+def test_sample_and_eval_measure_the_product_of_their_streams(tmp_path, monkeypatch):
+    measured = []
+    settings = toy_settings(tmp_path, rnn_size=9, num_layers=2)
+    trainer = begin(settings).trainer
+    take(trainer, 3)
+    monkeypatch.setattr(CPU, "fit_threads", lambda *sizes: measured.append(sizes))
+    for words in (["sample", "--num-samples", "3", "--length", "1"], ["eval", "--part", "train", "--quiet"]):
+        assert CliRunner().invoke(main, [*words, str(trainer.saver.last)]).exit_code == 0
+    shape = trainer.model.parameters["layer2.W"].shape
+    assert measured == [(*shape, 3), (*shape, trainer.split.B)]
 
 
 def test_a_resumed_run_uses_the_same_number_of_threads(machine, tmp_path, monkeypatch):

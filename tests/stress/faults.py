@@ -167,10 +167,14 @@ async def test(stack, options, expected):
 def undisturbed(checkpoint):
     """Return the texts of all seeds."""
 
+    async def whole(port, seed):
+        found = []
+        while (reason := await read(port, seed, found)) != "length":
+            print(f"an undisturbed response ended: {reason}", file=sys.stderr)
+        return "".join(found)
+
     async def run(port):
-        found = [[] for _ in range(CLIENTS)]
-        await asyncio.gather(*(read(port, seed, each) for seed, each in enumerate(found)))
-        return ["".join(each) for each in found]
+        return await asyncio.gather(*(whole(port, seed) for seed in range(CLIENTS)))
 
     with serve(checkpoint, "--pace", 0) as server:
         return asyncio.run(run(port_of(server)))

@@ -94,8 +94,14 @@ REFUSED = [
     (codecs.BOM_UTF16_LE + b"a\0\0\xd8b\0", "utf-16", "illegal.*(?<!mark, so use encoding='utf-16')$"),
     *[
         (raw, "utf-8", "looks like a binary file$")
-        for raw in (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"a \0 in it")
+        for raw in (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"ab\0\0\1" * 200)
     ],
+    ("a \0 in it".encode("utf-16"), "utf-16", "looks like a binary file$"),
+    (
+        b"a \0 in it",
+        "utf-8",
+        r"NUL characters, the first at byte offset 2: remove them, for .*`tr -d '\\0'`$",
+    ),
     *[(raw, "utf-8", "is empty: choose a longer text$") for raw in (b"", codecs.BOM_UTF8)],
     *[(raw, "utf-8", "has only one character") for raw in (b"a", b"\r\n")],
     *[
@@ -135,7 +141,10 @@ def test_the_first_nul_may_be_anywhere(tmp_path):
 @pytest.mark.parametrize(
     ("start", "words"),
     [
-        (b"\0", r"contains NUL characters, the first at byte offset 0: remove them, for example with `tr -d '\0'`"),
+        (
+            b"\0",
+            "contains NUL characters, the first at byte offset 0: remove them",
+        ),
         (b"\0" * 100, "contains NUL characters, so it looks like a binary file"),
         (b"\xff\0", "at byte offset 0 (invalid start byte): it looks like a binary file"),
         (b"\xff\x81 ", "at byte offset 0 (invalid start byte): set encoding"),
@@ -232,6 +241,12 @@ def test_a_missing_file_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "novel.txt").write_bytes(b"\0")
     assert "choose a text file" in error_of(tmp_path / "nvoel.txt")
     (tmp_path / "novel.txt").unlink()
+    (tmp_path / "novel.txt").mkdir()
+    assert "choose a text file" in error_of(tmp_path / "nvoel.txt")
+    (tmp_path / "novel.txt" / "input.txt").write_text("text")
+    assert error_of(tmp_path / "nvoel.txt").endswith(f"does not exist: choose '{tmp_path}/novel.txt'")
+    (tmp_path / "novel.txt" / "input.txt").unlink()
+    (tmp_path / "novel.txt").rmdir()
     os.mkfifo(tmp_path / "novel.txt")
     assert "choose a text file" in error_of(tmp_path / "nvoel.txt")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")

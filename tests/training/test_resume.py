@@ -212,7 +212,9 @@ class TestSeveralCheckpoints:
         for path in other.settings.checkpoint_dir.glob("*_other_*"):
             path.unlink()
         put_together(other.saver.last, header, arrays)
-        (note,) = (note for note in resume(other.saver.last.parent, {"max_epochs": 2}).notes if "other runs" in note)
+        (note,) = (
+            note for note in resume(other.saver.last.parent, {"max_epochs": 2}).notes if "other runs" in note
+        )
         assert note.endswith(f": {other.saver.last.name!r}; to resume one, specify its checkpoint")
 
     def test_a_run_resumed_from_an_earlier_step_is_another_run(self, finished):

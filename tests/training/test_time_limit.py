@@ -142,7 +142,7 @@ def test_a_run_that_reached_the_limit_is_resumed_exactly(trainer_of, clock):
 
 
 def test_an_extended_run_equals_one_of_the_new_length_and_is_resumed_exactly(trainer_of, clock):
-    options = {"max_epochs": 1, "warmup": 0.5, "dropout": 0.3, "patience": 0, "eval_val_every": 100}
+    options = {"max_epochs": 2, "warmup": 0.5, "dropout": 0.3, "patience": 0, "eval_val_every": 100}
     trainer = trainer_of(**options, max_time=1.0)
     trainer.timetable.most_epochs = 1e6
     planned = trainer.iterations
@@ -150,6 +150,7 @@ def test_an_extended_run_equals_one_of_the_new_length_and_is_resumed_exactly(tra
     (extended,) = (event for event in run(trainer, clock)[1] if isinstance(event, Extended))
     assert 57 < clock.now - STARTED <= 60
     assert trainer.iterations > 3 * planned
+    assert planned in trainer.history["iteration"], "it was evaluated at the planned end too"
     whole = trainer_of(**options | {"max_epochs": extended.epochs, "warmup": extended.warmup})
     list(whole.run())
     stopped = trainer_of(**options, max_time=1.0)

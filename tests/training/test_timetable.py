@@ -78,29 +78,37 @@ def test_without_limits_the_run_does_not_end_early():
 
 
 @pytest.mark.parametrize(
-    ("now", "evaluation", "most", "epochs"),
+    ("trains_from", "now", "evaluation", "most", "epochs"),
     [
-        (20.0, 0.0, 100, 6.0),
-        (20.0, 4.0, 100, 5.2),  # for two evaluations
-        (46.0, 0.0, 100, 2.61),
-        (47.0, 0.0, 100, 0.0),  # too little time is left
-        (20.0, 0.0, 4.5, 4.5),
-        (20.0, 0.0, 2.5, 0.0),
-        (0.0, 0.0, 100, 0.0),
+        (0.0, 20.0, 0.0, 100, 18.0),
+        (0.0, 20.0, 4.0, 100, 15.6),  # for two evaluations
+        (10.0, 30.0, 0.0, 100, 15.0),
+        (0.0, 46.0, 0.0, 100, 7.83),
+        (0.0, 47.0, 0.0, 100, 0.0),  # too little time is left
+        (0.0, 20.0, 0.0, 13.5, 13.5),
+        (0.0, 20.0, 0.0, 7.5, 0.0),
     ],
 )
-def test_a_run_that_is_faster_than_expected_is_extended(now, evaluation, most, epochs):
-    """Its 20 steps took `now` seconds of 60."""
-    plan = timetable(max_time=1.0, warmup=0.5)
-    plan.most_epochs, plan.evaluation, plan.now, plan.steps = most, evaluation, now, 20
-    assert plan.extend(20) == epochs
-    assert (plan.total, plan.warmup) == (round(10 * epochs) or 20, 10)
+def test_a_run_that_is_faster_than_planned_is_extended(trains_from, now, evaluation, most, epochs):
+    """Its 60 steps took `now - trains_from` seconds. The time limit is 60 seconds."""
+    plan = timetable(max_epochs=6, max_time=1.0, warmup=0.5)
+    plan.tick(trains_from, 0)
+    plan.most_epochs, plan.evaluation, plan.now, plan.steps = most, evaluation, now, 60
+    assert plan.extend(60) == epochs
+    assert (plan.total, plan.warmup) == (round(10 * epochs) or 60, 30)
+
+
+def test_a_run_of_a_few_steps_is_not_extended():
+    for steps, extended in ((49, False), (50, True)):
+        plan = timetable(max_epochs=steps / 10, max_time=1.0)
+        plan.most_epochs, plan.now, plan.steps = 100, 1.0, steps
+        assert (plan.extend(steps) > 0) == extended
 
 
 def test_without_a_time_limit_a_run_is_not_extended():
     plan = timetable()
-    plan.most_epochs, plan.now, plan.steps = 100, 1.0, 20
-    assert (plan.extend(20), plan.total) == (0.0, 20)
+    plan.most_epochs, plan.now, plan.steps = 100, 1.0, 60
+    assert (plan.extend(60), plan.total) == (0.0, 20)
 
 
 def test_patience_counts_evaluations_without_improvement():
