@@ -73,8 +73,7 @@ At n = 6, 26% of the contexts never occurred before, and at n = 8, 53%, so there
 count. Memorising a text is not the same as understanding a language, and the column on the right
 shows the difference.
 
-Now let the tables generate text, from the counts alone, without mixing. Each continues the same
-prompt:
+Now let the tables, unmixed, generate text. Each continues the same prompt:
 
 [output: the_tables_write]
 

@@ -69,11 +69,10 @@ divide the norm of dx ten steps earlier by its norm at the last step:
     LSTM, without dc from the next step     1.3e-11
     RNN                                     1.5e-05
 
-Along c alone, it is near 0.73¹⁰ = 0.04; paths that go along c in most steps and through h in the
-others add the rest. Without the dc from the next step, only the path that goes through h in every
-step is left. Through g, it multiplies by the output gate, the input gate and g's rows of W. These
-rows do what the RNN's matrix does, and both gates are about 1/2, so ten steps leave about
-1.5e-05 · (1/4)¹⁰ = 1.4e-11.
+Along c alone, it is near 0.73¹⁰ = 0.04; paths that go through h in a few steps add the rest.
+Without the dc from the next step, only the path through h in every step is left. It passes through
+g's rows of W, which resemble the RNN's matrix, and through the output gate and the input gate, both
+about 1/2, so ten steps leave about 1.5e-05 · (1/4)¹⁰ = 1.4e-11.
 
 Here are both passes for a single unit with h_prev = 0.5, c_prev = 0.6 and x = 1, rounded to four
 decimal places. First, each row's pre-activation is w_h h_prev + w_x x + bias:
