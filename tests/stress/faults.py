@@ -171,6 +171,7 @@ def undisturbed(checkpoint):
         found = []
         while (reason := await read(port, seed, found)) != "length":
             print(f"an undisturbed response ended: {reason}", file=sys.stderr)
+            await asyncio.sleep(RETRY_AFTER)
         return "".join(found)
 
     async def run(port):
