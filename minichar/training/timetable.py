@@ -82,7 +82,7 @@ class Timetable:
 
         Return the new number of epochs, to three significant digits, or 0 if the run is not extended.
         """
-        if self.limit == inf or self.steps < SOME:
+        if self.limit == inf or self.steps < SOME or self.most_epochs <= iteration / self.per_epoch:
             return 0.0
         left = self.deadline() - self.now - self.evaluation  # the evaluation of this step comes first
         epochs = (iteration + left * self.steps / (self.now - self.trains_from)) / self.per_epoch
