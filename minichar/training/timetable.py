@@ -13,7 +13,7 @@ TRAINING = 9
 the time limit, as a multiple of the duration of an evaluation."""
 RESERVED = 0.25
 """Maximum fraction of the time limit reserved for the last evaluation."""
-MORE, SOME = 1.3, 50
+MORE, FEWEST = 1.3, 50
 """A run is extended only if there is time for this many times its steps, and if it has made this many steps:
 in fewer, the learning rate hardly rises."""
 
@@ -41,7 +41,6 @@ class Timetable:
         # Seconds since the start of the clock, updated before each step and during evaluations. All processes
         # of a run use the same value. `lap` is the time since the previous update: that of a chunk.
         self.now = self.lap = self.first_step_end = self.evaluated_at = self.saved_at = 0.0
-        self.trains_from = 0.0  # the time before the first step
         # Seconds that a step, an evaluation and saving its checkpoint take in total: as measured last time
         # or, before the first evaluation, as estimated from the speed of training. `saving` is the part
         # after the losses are known.
@@ -55,7 +54,7 @@ class Timetable:
         """Set `now`, and estimate how long an evaluation takes if none has been measured."""
         self.now, self.lap, self.steps = seconds, seconds - self.now, iteration - self.first
         if self.steps == 0:
-            self.evaluated_at = self.saved_at = self.trains_from = seconds
+            self.evaluated_at = self.saved_at = seconds
         elif self.steps == 1:  # excluded: on a GPU, for example, its time includes kernel compilation
             self.first_step_end = seconds
         elif not self.measured:
@@ -82,10 +81,11 @@ class Timetable:
 
         Return the new number of epochs, to three significant digits, or 0 if the run is not extended.
         """
-        if self.limit == inf or self.steps < SOME or self.most_epochs <= iteration / self.per_epoch:
+        if self.limit == inf or self.steps < FEWEST or self.most_epochs <= iteration / self.per_epoch:
             return 0.0
         left = self.deadline() - self.now - self.evaluation  # the evaluation of this step comes first
-        epochs = (iteration + left * self.steps / (self.now - self.trains_from)) / self.per_epoch
+        per_step = (self.now - self.first_step_end) / (self.steps - 1)
+        epochs = (iteration + left / per_step) / self.per_epoch
         epochs = float(f"{min(epochs, self.most_epochs):.3g}")
         if epochs * self.per_epoch < MORE * iteration:
             return 0.0

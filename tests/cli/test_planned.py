@@ -64,8 +64,8 @@ def test_a_run_that_is_faster_than_measured_is_extended(cli, home, clock, monkey
     clock.step = lambda i: 0.01
     monkeypatch.setattr(start, "useful_epochs", lambda settings, corpus: 4.0)
     monkeypatch.setattr(timetable, "MORE", 1.3)
-    monkeypatch.setattr(timetable, "SOME", 1)
-    said = cli("train", "--data", "input.txt", "--max-time", 5, *SMALL, "--rnn-size", 40).stderr
+    monkeypatch.setattr(timetable, "FEWEST", 2)
+    said = cli("train", "--data", "input.txt", "--max-time", 50, *SMALL, "--rnn-size", 40).stderr
     repeat = shlex.split(plan_of(said)[1].removeprefix("to repeat it without measuring: "))
     assert said.count("\nextended   to 4 epochs, because training is faster than planned\n") == 1
     extended = re.search(

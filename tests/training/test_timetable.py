@@ -78,7 +78,7 @@ def test_without_limits_the_run_does_not_end_early():
 
 
 @pytest.mark.parametrize(
-    ("trains_from", "now", "evaluation", "most", "epochs"),
+    ("first_step_end", "now", "evaluation", "most", "epochs"),
     [
         (0.0, 20.0, 0.0, 100, 18.0),
         (0.0, 20.0, 4.0, 100, 15.6),  # for two evaluations
@@ -89,11 +89,11 @@ def test_without_limits_the_run_does_not_end_early():
         (0.0, 20.0, 0.0, 7.5, 0.0),
     ],
 )
-def test_a_run_that_is_faster_than_planned_is_extended(trains_from, now, evaluation, most, epochs):
-    """Its 60 steps took `now - trains_from` seconds. The time limit is 60 seconds."""
+def test_a_run_that_is_faster_than_planned_is_extended(first_step_end, now, evaluation, most, epochs):
+    """60 steps after the first took `now - first_step_end` seconds. The time limit is 60 seconds."""
     plan = timetable(max_epochs=6, max_time=1.0, warmup=0.5)
-    plan.tick(trains_from, 0)
-    plan.most_epochs, plan.evaluation, plan.now, plan.steps = most, evaluation, now, 60
+    plan.tick(first_step_end, 1)
+    plan.most_epochs, plan.evaluation, plan.now, plan.steps = most, evaluation, now, 61
     assert plan.extend(60) == epochs
     assert (plan.total, plan.warmup) == (round(10 * epochs) or 60, 30)
 
