@@ -325,18 +325,20 @@ class Report:
         return unfinished and not self.trainer.timetable.is_out_of_patience()
 
     def remedy(self) -> list[str]:
-        """Return how to lower the loss: a larger model or, if there is none, more time or more text.
+        """Return how to lower the loss: more time, a larger model or more text.
 
-        A model that was fine-tuned cannot be larger than the original.
+        A run that was cut off should be resumed first. A model that was fine-tuned cannot be larger than the
+        original.
         """
         minutes = max(1, round(LONGER * self.trainer.timetable.elapsed() / 60))
-        step = (monotonic() - self.begun) / max(1, self.trainer.iteration - self.first)
-        is_short = bool(length_advice(len(self.run.corpus.ids)))
-        larger = not is_short and self.from_scratch and larger_model(self.run, minutes, step)
-        if larger:
-            return ["           for a lower loss, train a larger model:", f"  {larger}"]
-        if not self.is_resumable and (is_short or self.trainer.timetable.since_best):
-            return ["           for a lower loss, train on more text"]
+        if not self.is_resumable:
+            is_short = bool(length_advice(len(self.run.corpus.ids)))
+            step = (monotonic() - self.begun) / max(1, self.trainer.iteration - self.first)
+            larger = not is_short and self.from_scratch and larger_model(self.run, minutes, step)
+            if larger:
+                return ["           for a lower loss, train a larger model:", f"  {larger}"]
+            if is_short or self.trainer.timetable.since_best:
+                return ["           for a lower loss, train on more text"]
         directory = quoted(self.trainer.settings.checkpoint_dir)
         command = f"minichar train --resume {directory} --max-time {minutes}"
         return ["           for a lower loss, train longer:", f"  {command}"]

@@ -190,6 +190,7 @@ def test_a_larger_model_or_more_time_or_text_is_recommended(said, clock, monkeyp
     largest, level = ("--rnn-size", 320, "--num-layers", 2), ("--learning-rate", 1e-12)
     longer = "longer:\n  minichar train --resume 'a b' --max-time 1"
     assert recommended(*largest, "--learning-rate", 1e-6) == longer
+    assert recommended("--rnn-size", 40, "--max-epochs", 1, "--max-time", 0.1) == longer  # cut off
     assert recommended(*largest, *level) == "on more text"
     small = "--batch-size", 1, "--seq-length", 2, "--train-frac", 0.9, "--val-frac", 0.004
     assert recommended(*small, *level) == "on more text"  # minichar's chunks would be too long for the text
