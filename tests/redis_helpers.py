@@ -35,7 +35,7 @@ class Sync:
 
 
 @contextmanager
-def worker_in_thread(url, model, columns=2, pace=3000.0):
+def worker_in_thread(url, model, columns=2, pace=1000.0):
     """Run a worker in a thread of this process."""
     one, ready = Worker(RedisLink(url), {"toy": model}, columns, pace), threading.Event()
     thread = threading.Thread(target=one.run, args=(ready.set,))

@@ -24,7 +24,7 @@ dumps = json.dumps
 CHARACTERS = "".join(sorted("\n ,.</>abcdeghilmnoprst一中夜山雨。"))
 TIMEOUT = 30
 LONG = {"length": 20000, "seed": 5}
-"""Request for a text that takes seconds to generate."""
+"""Request for a text that takes at least 20 seconds to generate at the helpers' pace."""
 MEMORY = 2**26
 """Memory for texts, in bytes."""
 
@@ -93,7 +93,7 @@ class InThread(threading.Thread):
         pass
 
 
-def local_queue(models, columns=8, queue=4, pace=5000, number=1, start=InThread):
+def local_queue(models, columns=8, queue=4, pace=1000, number=1, start=InThread):
     """Return a job queue whose worker runs in a thread of this process, unless `start` is given."""
     return ProcessQueue(models, columns, queue, pace, number, MEMORY, start)
 
