@@ -50,7 +50,7 @@ class MinicharError(Exception):
     """Exception with a one-line message that states what is wrong, where, and how to fix it.
 
     The command line prints the message and exits with status 1; the Python API raises the exception.
-    Bugs in minichar itself raise other exceptions, which are reported with a traceback.
+    Bugs in minichar itself cause other exceptions, which are reported with a traceback.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def _truncated(text: str, longest: int) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Return the names in `known` that are an anagram of `name` or, if there are none, similar ones."""
+    """Return the names in `known` that are anagrams of `name` or, if there are none, similar ones."""
     names = list(known)
     anagrams = [each for each in names if sorted(each) == sorted(name)]
     return anagrams or get_close_matches(name, names, cutoff=CLOSE)

@@ -281,7 +281,7 @@ def is_text(path: Path) -> bool:
 
 
 def similar(path: Path) -> list[Path]:
-    """Return the files and directories beside `path`, which does not exist, that have similar names."""
+    """Return the files and directories beside the missing `path` that have similar names."""
     with suppress(OSError):
         return [path.with_name(name) for name in nearest(path.name, os.listdir(path.parent))]
     return []

@@ -44,7 +44,7 @@ class Minichar(llm.Model):
     def execute(self, prompt: Any, stream: bool, response: Any, conversation: Any) -> Iterator[str]:
         """Yield the text that continues the conversation, without the prompt."""
         if prompt.system:
-            raise minichar.MinicharError(f"{self.model_id} has no system prompts: omit it")
+            raise minichar.MinicharError(f"{self.model_id} does not support a system prompt: omit it")
         before = conversation.responses if conversation else ()
         text = "".join(f"{turn.prompt.prompt}{turn.text()}" for turn in before) + prompt.prompt
         model = minichar.load(self.folder)

@@ -76,7 +76,7 @@ def test_a_conversation_is_continued(home, monkeypatch):
     [
         (["é"], "'é' (U+00E9)"),
         (["abc", "-o", "temperature", "0"], "temperature is 0"),
-        (["abc", "-s", "Be brief."], f"{MODEL} has no system prompts: omit it"),
+        (["abc", "-s", "Be brief."], f"{MODEL} does not support a system prompt: omit it"),
     ],
 )
 def test_errors_are_one_line(home, words, message):

@@ -296,7 +296,7 @@ class Model(CharRNN):
     ) -> dict[str, float]:
         """Return the probability of each possible next character.
 
-        `generate` draws the first character of its output from this distribution if `text` is the prime. The
+        `generate` draws the first character of its output from this distribution if `text` is the prompt. The
         unknown token, which is never generated, is excluded.
 
         Parameters

@@ -135,8 +135,8 @@ comparison = group("Comparison")
     "--novelty",
     metavar="FILE",
     type=PATH,
-    help="Instead of evaluating, compare the text in this file, or - for stdin, with the training text "
-    "or --data: print the longest run of characters that both contain, and how much of the text is in "
+    help="Instead of evaluating, compare the text in this file (- for stdin) with the training text or "
+    "--data: print the longest run of characters that both contain, and how much of the text is in "
     "shared runs of more than 20 characters.",
 )
 @reading(

@@ -126,7 +126,7 @@ def option_elsewhere(ctx: click.Context, key: str) -> str:
 
 
 def commands_below(ctx: click.Context) -> Iterator[click.Context]:
-    """Yield a context for each command and, of a group, for each of its commands."""
+    """Yield a context for each command and, for a group, for each of its commands."""
     if isinstance(group := ctx.command, click.Group):
         for name in group.list_commands(ctx):
             if command := group.get_command(ctx, name):

@@ -218,7 +218,7 @@ class Backend(ABC):
         """Set the number of threads for matrix products on the CPU. 0 means the original number."""
 
     def fit_threads(self, M: int, K: int, N: int) -> None:  # noqa: B027
-        """Limit the number of threads if chunks of N streams and ``(M, K)`` weights are clearly faster then.
+        """Limit the number of threads if this clearly speeds up chunks of N streams and ``(M, K)`` weights.
 
         This is usually the case if other programs use the CPU (see `minichar.devices.threads`).
         """

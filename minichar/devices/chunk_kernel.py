@@ -167,7 +167,7 @@ class ChunkKernel:
         W : array, (gates · H, K+1)
             The weights that multiply h, in the first H columns, and the bias, in the last one.
         share : int
-            Number of columns of W that `a` does not contain: H if it contains the bias, otherwise more.
+            Number of columns of W not yet applied in `a`: H if `a` includes the bias, otherwise more.
         a : array, (n, gates · H, B)
             The part of the pre-activations that does not depend on h, from `Backend.zeros_of_steps`.
         """
@@ -183,7 +183,7 @@ class ChunkKernel:
         dh_above : array, (n, H, B)
             Gradient with respect to h at each step, excluding contributions from later steps.
         du, da : array, (n, gates · H, B)
-            The results: gradients of the product that multiplies h and of the cell's other product, if any.
+            The results: gradients of the product with h and of the cell's other product, if any.
             These and `dh_above` are from `Backend.zeros_of_steps`, with the same T.
         """
         rows = {distance(array) for array in (dh_above, du, da)}

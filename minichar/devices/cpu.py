@@ -30,7 +30,7 @@ class NumPyBackend(Backend):
         self.threads = limit(threads)
 
     def fit_threads(self, M: int, K: int, N: int) -> None:
-        """Limit the number of threads if chunks of N streams and ``(M, K)`` weights are then faster."""
+        """Limit the number of threads if this speeds up chunks of N streams and ``(M, K)`` weights."""
         self.limit_threads(clearly_faster(M, K, N))
 
     def to_host(self, array: Array) -> np.ndarray:

@@ -42,7 +42,7 @@ def cores() -> int:
 
 @cache
 def openblas() -> tuple[Callable[[int], Any], int] | None:
-    """Return OpenBLAS's function that sets the number of threads, and the number before minichar sets it.
+    """Return OpenBLAS's function that sets the number of threads, and the original number.
 
     Return None if NumPy uses another library, or if the number is 1.
     """

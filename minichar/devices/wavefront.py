@@ -107,7 +107,7 @@ class ProductInBlocks:
     multiplies : bool
         Whether there are inputs to multiply before the steps.
     share : int
-        Number of columns of the weights that `step` multiplies. `a` contains the product of the others.
+        Number of weight columns that `step` multiplies. `a` contains the contribution of the other columns.
     """
 
     def __init__(self, linear: Any) -> None:

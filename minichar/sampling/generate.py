@@ -97,9 +97,9 @@ class StopFilter:
 def prime_ids(
     vocabulary: Vocabulary, prime: str, unknown: Unknown = "error", reset_on: str = ""
 ) -> np.ndarray:
-    """Return the ids of the prime.
+    """Return the ids of the prompt, `prime`.
 
-    If the prime is empty, `reset_on` is used instead, so that generation starts at the beginning of a
+    If `prime` is empty, `reset_on` is used instead, so that generation starts at the beginning of a
     document. If `prime` and `reset_on` are both empty, a newline is used, provided that the vocabulary
     contains one. An unknown character raises a `MinicharError` if `unknown` is ``error``.
     """
@@ -136,7 +136,7 @@ def generate_many(
     unknown: Unknown = "error",
     choice: Choice = Choice(),
 ) -> Iterator[list[str]]:
-    """Generate samples in one batch, and yield the new text of every sample, without the prime, at each step.
+    """Generate samples in one batch, and yield the new text of each, without the prompt, at every step.
 
     With the same seed, the first sample equals the output of `generate`: exactly for an exact model
     (`CharRNN.exact`), otherwise up to rounding in the matrix products.

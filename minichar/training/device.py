@@ -58,7 +58,7 @@ def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:
 
 
 def fit_threads(device: Backend, config: Config, streams: int) -> None:
-    """Use fewer threads if the largest matrix products on the CPU are then clearly faster."""
+    """Use fewer threads if this clearly speeds up the largest matrix products on the CPU."""
     M, K = max((shape for name, shape in config.shapes().items() if name not in SELECTED), key=prod)
     device.fit_threads(M, K, streams)
 

@@ -16,7 +16,7 @@ from minichar.training.text import resets_of
 
 
 def measure_files(run: Run, watch: Watch = iter) -> Iterator[Measured]:
-    """Evaluate the best checkpoint of a run that has ended on each of its validation and test files.
+    """Evaluate the best checkpoint of a finished run on each of its validation and test files.
 
     When the run is stopped or its time limit is reached, the remaining results are None. For `watch`, see
     `minichar.training.evaluation.evaluate_part`.

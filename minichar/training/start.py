@@ -90,7 +90,7 @@ def begin(
         Names of the settings specified by the user. Architecture settings that the user specified must
         match the model.
     team : Team, optional
-        All processes in the team must call this function, as well as `resume`.
+        All processes in the team must call this function. The same applies to `resume`.
     started : float, optional
         The time from which the time limit counts, as measured by `time.monotonic`. The default is now.
 

@@ -86,9 +86,9 @@ def check_text(settings: Settings, path: Path, remedy: Sequence[str | Option], n
 
 
 def note_on_change(corpus: Corpus, digest: str | None, path: Path, name: str = "data") -> list[str]:
-    """Return a note if a text of the model in `path` has a digest other than that of `corpus`.
+    """Return a note if `digest`, from the model in `path`, is not the digest of `corpus`.
 
-    The text is the training text by default. If its digest is None, it is unknown.
+    `digest` is that of the text `name`, by default the training text; None means that it is unknown.
     """
     if digest in (None, corpus.digest):
         return []

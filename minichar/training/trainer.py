@@ -312,8 +312,8 @@ class Trainer:
     def evaluate(self, chunks: Chunks) -> tuple[Evaluation, bool]:
         """Evaluate the model from a zero state, without changing the training state.
 
-        Returns the result of all processes, each of which evaluates its own streams, on the chunks that were
-        evaluated before time ran out (at least one), and whether these are all chunks.
+        Each process evaluates its own streams. Return the combined result for the chunks that were evaluated
+        before time ran out (at least one), and whether these are all of the chunks.
         """
         self.measure.network.reset()
         own = evaluate(self.measure, until(self.is_late, chunks))

@@ -69,7 +69,7 @@ def routes_of(queue: JobQueue, metrics: ServerMetrics, per_client: int, total: i
 
     async def prometheus(http: HttpRequest) -> Response:
         if not http.state.private:
-            raise HTTPException(404, "metrics are served on --metrics-port, or with an API key")
+            raise HTTPException(404, "metrics require an API key or the port set with --metrics-port")
         try:
             jobs = await queue.job_counts()
         except Busy:

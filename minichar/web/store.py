@@ -49,8 +49,8 @@ def redis_errors() -> Iterator[None]:
 def pool(kind: Any, url: str, retry: Any) -> Any:
     """Return a pool of connections to Redis. Raise `MinicharError` if the URL is invalid.
 
-    Without a limit on its connections, each thread or task would hold its own. With redis-py's default pool,
-    they would get an error instead of waiting when the limit is reached.
+    If the pool had no limit, each thread or task would hold its own connection. With redis-py's default
+    pool, they would get an error instead of waiting when the limit is reached.
     """
     try:
         return kind.from_url(

@@ -40,8 +40,8 @@ class Text:
     attempts : int
         Number of workers that have started the job. Those that made progress count as one in total.
     position : str
-        The last entry read from the text's stream in Redis. It belongs to this object: if the text is
-        lost and requested again, it is read from the beginning.
+        The last entry read from the text's stream in Redis. Each object has its own position, so a text
+        that is lost and requested again is read from the beginning.
     """
 
     def __init__(self, request: Request) -> None:

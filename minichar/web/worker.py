@@ -46,8 +46,8 @@ MAX_ATTEMPTS = 5
 class Order:
     """A job for a worker.
 
-    `request` is serialised, or None if it has expired. `published` is the text of earlier workers, and
-    `attempts` the number of workers that have started the job, including this one.
+    `request` is serialised, or None if it has expired. `published` contains the updates from earlier
+    workers, and `attempts` is the number of workers that have started the job, including this one.
     """
 
     job_id: str

@@ -69,8 +69,8 @@ and on the 10,000 after them:
 [figure: counting.svg]
 
 With more context, the loss on the counted text keeps falling. On new text, it is lowest at n = 5.
-At n = 6, 26% of the contexts never occurred before, and at n = 8, 53%, so there is nothing to
-count. Memorising a text is not the same as understanding a language, and the column on the right
+At n = 6, 26% of the contexts have never occurred before, and at n = 8, 53%, so there is nothing
+to count. Memorising a text is not the same as understanding a language, and the column on the right
 shows the difference.
 
 Now let the tables, unmixed, generate text. Each continues the same prompt:

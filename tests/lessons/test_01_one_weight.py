@@ -29,8 +29,8 @@ Each line of the backward pass needs only two things: the derivative from the li
 values from the forward pass (here x, y and target). It does not depend on the rest of the network,
 so you differentiate a network with a million weights in exactly the same way.
 
-Here are both passes for w = 0.4, x = 1.2 and target = 0.6, computed with all digits and rounded to
-four decimal places:
+Here are both passes for w = 0.4, x = 1.2 and target = 0.6, computed in full precision and rounded
+to four decimal places:
 
     a = w x = 0.4800
     y = tanh(a) = 0.4462

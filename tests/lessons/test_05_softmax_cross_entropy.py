@@ -43,8 +43,8 @@ The loss of a chunk is the mean over its N characters, which adds a factor of 1/
 In float64, exp(logits_k) overflows if a logit is above 709.8. However, adding a constant to all
 logits changes neither p nor the loss. The engine therefore subtracts the largest logit first, so
 that no exponential is larger than exp(0) = 1. Because the loss does not depend on what is
-subtracted, no gradient passes through it, and in the complex step (lesson 4) it can be the largest
-real part.
+subtracted, no gradient passes through it. In the complex step (lesson 4), the engine subtracts the
+largest real part.
 """
 
 from math import exp, log

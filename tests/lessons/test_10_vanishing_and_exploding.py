@@ -33,12 +33,12 @@ to its norm at the last step. minichar's initial weights have a scale of 0.37:
     1.5          1.1e+00    1.4e+00    6.0e+00    7.4e+00
     3            1.3e+00    1.6e+01    3.8e+05    3.1e+12
 
-In the first row, the gradient *vanishes*. After 20 steps, it is less than 6e-8 of the gradient at
-the last step, so small that adding it to the other changes nothing in float32. The network reads
-the opening bracket, but does not learn from it. In the last row, the gradient *explodes*, and an
-update of that size would destroy the weights. The third row looks about right, but only for these
-weights and this text: the factors contain the derivative of tanh, so they change at every step and
-throughout training.
+In the first row, the gradient *vanishes*. After 20 steps, it is less than 6e-8 times the gradient
+at the last step, so small that adding it to that gradient changes nothing in float32. The network
+reads the opening bracket, but does not learn from it. In the last row, the gradient *explodes*, and
+an update of that size would destroy the weights. The third row looks about right, but only for
+these weights and this text: the factors contain the derivative of tanh, so they change at every
+step and throughout training.
 
 Explosions have a simple remedy: *clip* the gradients before the update, by norm (Pascanu, Mikolov &
 Bengio 2013) or by element (Mikolov 2012):

@@ -1,7 +1,7 @@
 """Lesson 17. Sampling and temperature: turning probabilities into text, boldly or carefully.
 
-The network is trained, and for the next character it offers a probability for each of V characters
-(lesson 5). A text needs one of them. Which?
+The network is trained, and it assigns a probability to each of the V characters that could come
+next (lesson 5). A text needs one of them. Which?
 
 [figure: softmax_cross_entropy]
 
@@ -45,7 +45,7 @@ It can only rise with the temperature, and how fast depends on how much the logi
     dS/dτ = (mean(logits²) - mean(logits)²) / τ³          where means are weighted with p
 
 A second danger is the *tail*. Suppose that 90 characters have probability 0.001 each. Each is
-negligible, but together they have 0.09, and a line of 60 characters avoids all of them with
+negligible, but their sum is 0.09, and a line of 60 characters avoids all of them with
 a probability of only 0.91⁶⁰ = 0.003. One absurd character is enough to derail the network, because
 it reads its own output (lesson 15). Two filters cut off the tail before the draw:
 

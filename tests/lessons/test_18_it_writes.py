@@ -36,7 +36,7 @@ and the 5-gram table, the best one, 1.763. These are the numbers to beat:
 
 [figure: overfitting.svg]
 
-The training loss is the mean during the epoch, and the loss on new text is measured after it, so
+The training loss is the mean over the epoch, and the loss on new text is measured after it, so
 the training loss is higher at first. After two epochs, the network has overtaken the bigram table.
 After eight or so, something else begins: the training loss keeps falling, but the loss on new text
 rises. The network has started to memorise its text, like the long contexts in lesson 0. This is
