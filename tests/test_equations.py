@@ -123,6 +123,7 @@ def test_a_table_of_numbers_is_not_aligned_with_the_equations_after_it(pages):
     assert "heading" not in pages[0].table("    state   kept\n    gradient   dropped\n")
     assert "heading" not in pages[0].table("    forward   lesson 5\n    backward   lesson 8\n")
     assert pages[0].table("    after   next\n    `s`   `e` 2\n").count("heading") == 1
+    assert "heading" not in pages[0].table("    a - μ   0.5   2.0\n    â   1.5   3.0\n")
 
 
 def test_code_in_a_comment_is_shown_as_code(pages):

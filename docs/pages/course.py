@@ -80,11 +80,11 @@ AGAIN = {
     "its text is different, so compare its loss only with the dotted lines. Its settings are those of "
     "lesson 1 (the learning rate), lesson 8 (gradients through time), lesson 10 (clipping), lesson 11 (the "
     "forget bias) and lesson 17 (temperature). The curve of the best run stays, in grey. Try to break it: "
-    "start again at the largest η without clipping, and the mean loss of the first 4,000 characters is above "
-    "10, more than twice the uniform model's (the plot ends at 5, so read the number). Clipping does not "
-    "prevent this, because RMSprop (lesson 16) "
-    "divides each gradient by its recent size. Start again without the gradients through time, and after "
-    "some 60,000 characters, the loss falls more slowly. Look for a unit that marks words or sentences.",
+    "start again at the largest η without clipping, and the mean loss of the first 4,000 characters is more "
+    "than twice that of the uniform model (the plot ends at 5, so read the number). Clipping does not "
+    "prevent this, because RMSprop (lesson 16) divides each gradient by its recent size. Train on 100,000 "
+    "characters, then start again without the gradients through time: after as many characters, the loss is "
+    "about 0.1 higher. Look for a unit that marks words or sentences.",
 }
 """Captions of interactive figures that an earlier chapter has already shown, keyed by the chapter."""
 

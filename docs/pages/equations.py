@@ -22,7 +22,7 @@ CODE = re.compile(r"`+([^`]+)`+")
 LITERAL = re.compile(r"(`+[^`]*`+|\*[^*]+\*)")
 GROUP = r"(?:\((?:[^()]|\([^()]*\))*\)|\|[^|\s]+\|)"
 SCRIPTS = r"(?:_(?:\{[^}]+\}|[a-zA-Z0-9]+))?[ᵀ²³'⁻ᵃᵏ₁₂]*(?:\^\([^()]+\))?"
-LETTER = r"d?W[nx]|d[a-zELUW]n?|a(?=_|\s*[=∘]|[,.;)\"])|[b-zA-Zα-ωΣ…√∛]"
+LETTER = r"d?W[nx]|d[a-zELUW]n?|a(?=_|\s*[=∘]| - μ|[,.;)\"])|[b-zA-Zα-ωΣ…√∛]"
 SYMBOL = rf"(?:d?(?:{'|'.join(NAMES)})(?=[_(²]| =)|(?<== )target|θ̄|(?:{LETTER})(?![A-Za-z])){SCRIPTS}"
 NUMBER = r"(?:[½¼]|\d+(?:\.\d+)?(?:e-?\d+)?)"
 ATOM = rf"(?:(?:{NUMBER} ?(?=[a-zα-ω(]))?{SYMBOL}(?:{GROUP})?|{NUMBER}(?: ?{GROUP})?|{GROUP})"
@@ -99,9 +99,8 @@ def table_html(lines: list[str]) -> str:
     numbers = not any(is_equation(cell) for line in lines for cell in columns(line)) and len(lines) > 1
     headed = not numbers and width > 1 and not any(map(is_equation, columns(lines[0])))
     counts = not re.search(r"\d", lines[0]) and bool(re.search(r"\d", "".join(lines)))
-    heading = numbers and (
-        counts or any(VALUE.fullmatch(cell) for line in lines[1:] for cell in columns(line))
-    )
+    values = any(VALUE.fullmatch(cell) for line in lines[1:] for cell in columns(line))
+    heading = numbers and (counts or values) and not re.search(r"\d\.\d", lines[0])
     html = []
     for i, line in enumerate(lines):
         backward = bool(INDENTED.match(line))

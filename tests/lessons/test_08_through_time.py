@@ -222,7 +222,7 @@ to
 
     if t < 0:
 
-Layer.backward is the loop above, for every cell. `dh_above[t]` contains the first term of dh_t, to
+`Layer.backward` is the loop above, for every cell. `dh_above[t]` contains the first term of dh_t, to
 which `add_state_gradient` adds the second, W_hᵀ @ da_{t+1}. (`self.dstates` is for cells with more
 paths back, such as the LSTM.) Now no gradient is passed from a step to the previous one. Which tests
 fail? Which of them test a single unit, and which test a whole network?

@@ -25,7 +25,7 @@ Remember 0.99¹⁰⁰ = 0.37: it is the idea behind the next lesson. In an RNN, 
 factors depends on W_h. If its elements are random with a standard deviation of scale/√H, W_hᵀ
 multiplies the norm of a vector by about the scale. The table was measured on an RNN with H = 64
 units and a loss at the last step only. Each value is the norm of dx that many steps back, relative
-to its norm at the last step. minichar's initial weights have a scale of 0.37:
+to its norm at the last step. At this size, minichar's initial weights have a scale of 0.37:
 
     scale              1         10         50        100
     0.37         3.5e-01    1.5e-05    3.1e-24    1.0e-47
