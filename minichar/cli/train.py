@@ -150,7 +150,7 @@ def command(
         undo.pop_all()  # the run can start, so keep the text
         run = with_mode_notes(run, tf32, chunk_kernel)
         if yardstick:
-            run = with_yardstick(run, team)
+            run = with_yardstick(run, team, ctx.obj)
 
         report: Report | None = None
         if team.rank == 0:

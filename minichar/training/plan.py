@@ -7,6 +7,7 @@ from time import monotonic
 
 from minichar.checks import AUTO
 from minichar.devices.backend import Backend
+from minichar.engine.config import Config
 from minichar.text.corpus import Corpus
 from minichar.training.choose import TimeBudget, choose, config_of
 from minichar.training.cost import speed_of
@@ -20,6 +21,8 @@ SMALL, LARGE = 64, 256
 TRAINING = 0.8
 """Fraction of the remaining time used for training steps. Evaluations take up to a tenth, and so does the
 yardstick."""
+MEASURING = 0.1
+"""Fraction of the training time after which no second size is measured."""
 LEAST = 1.0
 """Minimum time for training steps, in seconds."""
 
@@ -87,14 +90,18 @@ def measured(
 ) -> TimeBudget:
     """Return the budget with the speed of `device`, as measured by rank 0, in place of the nominal speed.
 
-    This measures two sizes of the network or, if the size is given, only that size.
+    This measures two sizes of the network or, if the size is given, only that size. On a very busy machine,
+    it measures only the smaller one.
     """
 
     def measure() -> TimeBudget:
         device.announce("measuring the speed of this machine, to choose the options that suit the time limit")
         streams = ceil(choose(settings, corpus, from_scratch, nominal).batch_size / team.size)
-        times = []
+        begun = monotonic()
+        times: list[tuple[Config, int, int, float]] = []
         for size in (SMALL, LARGE) if settings.rnn_size is AUTO else (settings.rnn_size,):
+            if times and monotonic() - begun > MEASURING * nominal.seconds:
+                break
             sized = replace(settings, rnn_size=size, batch_size=streams)
             chosen = choose(sized, corpus, from_scratch, nominal)
             config, split = config_of(chosen, len(corpus.vocabulary)), lay_out(corpus, chosen)

@@ -25,7 +25,7 @@ from minichar.text.datasets import older_pydocs
 from minichar.text.ngram import MOST, yardstick
 from minichar.training.choose import ARCHITECTURE, CHOOSERS, config_of, masking
 from minichar.training.device import same_kind
-from minichar.training.plan import extended, plan, useful_epochs
+from minichar.training.plan import extended, plan, time_left, useful_epochs
 from minichar.training.recipes import check_effect, settings_from, with_cell_of_recipe
 from minichar.training.settings import HELD_OUT, TEXTS, Settings
 from minichar.training.team import ALONE, Team
@@ -271,16 +271,18 @@ def identify(corpus: Corpus, settings: Settings, *more: Any) -> str:
     return sha256(json.dumps([*corpus.digests.values(), settings.to_json(), *more]).encode()).hexdigest()[:16]
 
 
-def with_yardstick(run: Run, team: Team = ALONE) -> Run:
+def with_yardstick(run: Run, team: Team = ALONE, started: float | None = None) -> Run:
     """Measure the yardstick on the validation text, unless the checkpoint has it, and return the run.
 
     It is stored in the checkpoints of the run. Without validation text or enough memory, there is none. With
-    a time limit, fewer characters are counted, so that it takes at most about a tenth of the time.
+    a time limit, fewer characters are counted, so that on an idle core, it takes less than a tenth of the
+    time that is left. For `started`, see `begin`.
     """
     trainer, split = run.trainer, run.trainer.split
     val = split.val.part(0, len(trainer.val))
     if trainer.yardstick is None and len(val):
-        V, most = len(run.corpus.vocabulary), min(MOST, COUNTED_PER_SECOND * trainer.timetable.limit / 10)
+        V, left = len(run.corpus.vocabulary), time_left(trainer.settings, started or monotonic())
+        most = min(MOST, COUNTED_PER_SECOND * left.seconds / 10) if left else MOST
         with suppress(MemoryError):
             trainer.yardstick = team.lead(lambda: yardstick(split.train.streams, val.streams, V, int(most)))
     return run

@@ -39,11 +39,11 @@ def recorded(path, *run):
 
 
 RUNS = {
-    "lm_a_epoch1.00_1.5000.npz": ("a", 10, 100.0),
-    "lm_a_epoch2.00_1.5000.npz": ("a", 20, 40.0),  # the clock was set back
-    "lm_a_latest.npz": ("a", 15, 45.0),
-    "lm_b_epoch9.00_1.5000.npz": ("b", 90, 50.0),
-    "lm_b_epoch8.00_1.0000.npz": ("b", 80, 49.0),
+    "lm_a_epoch1.00_1.5000.npz": ("b", 10, 100.0),
+    "lm_a_epoch2.00_1.5000.npz": ("b", 20, 40.0),  # the clock was set back
+    "lm_a_latest.npz": ("b", 15, 45.0),
+    "lm_b_epoch9.00_1.5000.npz": ("a", 90, 50.0),
+    "lm_b_epoch8.00_1.0000.npz": ("a", 80, 49.0),
 }
 ORDER = ["lm_a_epoch2.00_1.5000.npz", "lm_a_latest.npz", "lm_a_epoch1.00_1.5000.npz"]
 ORDER += ["lm_b_epoch9.00_1.5000.npz", "lm_b_epoch8.00_1.0000.npz"]

@@ -108,6 +108,9 @@ def test_help_describes_every_parameter_in_a_section(cli, words, command):
         ("trian --data x", "Did you mean `minichar train`?"),
         ("generate cv --length 9", "Did you mean `minichar sample`?"),
         ("resume", "Did you mean `minichar train --resume`?"),
+        ("chat", "Did you mean `minichar sample`?"),
+        ("test", "Did you mean `minichar eval`?"),
+        ("version", "Did you mean `minichar --version`?"),
         ("help", "Did you mean `minichar --help`?"),
         ("help train", "Did you mean `minichar train --help`?"),
         ("data download names", "Did you mean `minichar data get`?"),
@@ -142,6 +145,11 @@ def test_synonyms_of_commands_are_commands():
         ("train -sample 0", "No such option '-sample'. Did you mean '--sample-every'?"),
         ("sample -prompt --quiet", "No such option '-prompt'."),
         ("sample cv -t -2 -1", "No such option '-1'."),
+        (
+            "sample -n 5",
+            "No such option '-n': use --length for the number of characters, or --num-samples for the number "
+            "of samples",
+        ),
         ("train --resume -2", "No such option '-2'."),
         ("data -h2", "No such option '-h2'."),
         ("train --time 600", "No such option '--time': use --max-time, in minutes"),

@@ -108,6 +108,7 @@ REFUSED = [
         (b"text", name, f"unknown encoding {re.escape(repr(name))}")
         for name in ("klingon", "hex", "rot13", "", "a\0b")
     ],
+    (b"text", "x" * 100_000, r"^unknown encoding 'x{20,100}\.\.\."),
 ]
 
 

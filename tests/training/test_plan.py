@@ -22,10 +22,11 @@ def machine(monkeypatch):
     """Replace the clock and the speed of the machine; return them with the sizes that were measured."""
 
     class Machine:
-        now, speed, sizes = 1000.0, SLOWER, []
+        now, speed, sizes, takes = 1000.0, SLOWER, [], 0.0
 
     def time_step(device, config, vocabulary, settings, split):
         Machine.sizes.append((config.rnn_size, split.B))
+        Machine.now += Machine.takes
         return Machine.speed.step(config, split.B, split.T)
 
     Machine.sizes = []
@@ -68,6 +69,14 @@ def test_time_before_the_measurement_counts(machine, tmp_path):
     assert seconds(run, SLOWER) == pytest.approx(0.8 * 300, rel=0.01)
     machine.now += 10_000
     assert begin(settings_for(tmp_path), started=1000.0).trainer.iterations >= 1
+
+
+def test_a_slow_measurement_is_the_only_one(machine, tmp_path):
+    """Without it, 80% of 100 seconds are left for training. A tenth of them is the limit."""
+    for takes, sizes in ((7.9, [64, 256]), (8.1, [64])):
+        machine.sizes, machine.takes = [], takes
+        begin(settings_for(tmp_path, max_time=100 / 60), started=machine.now)
+        assert [size for size, _ in machine.sizes] == sizes
 
 
 def test_without_a_time_limit_nothing_is_measured(machine, tmp_path):

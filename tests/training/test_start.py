@@ -164,8 +164,11 @@ class TestYardstick:
         assert again.yardstick == measured.yardstick is not None
 
     def test_it_is_limited_by_time_and_memory_and_the_validation_text(self, tmp_path, monkeypatch):
-        trainer = with_yardstick(begin(toy_settings(tmp_path, max_time=0.0001))).trainer
-        assert trainer.yardstick.counted < trainer.split.train.streams.size
+        monkeypatch.setattr(start, "COUNTED_PER_SECOND", 20)
+        monkeypatch.setattr("minichar.training.plan.monotonic", lambda: 100.0)
+        for started, counted in ((100.0, 96), (70.0, 48), (1.0, 4)):  # at least one in each stream
+            run = begin(toy_settings(tmp_path, max_time=1.0), started=started)
+            assert with_yardstick(run, started=started).trainer.yardstick.counted == counted
         none = begin(toy_settings(tmp_path, train_frac=1, val_frac=0))
         assert with_yardstick(none).trainer.yardstick is None
 
