@@ -27,7 +27,7 @@ COMMANDS = {
     "eval": "Evaluate a model on text.",
     "inspect": "Show the contents of a checkpoint.",
     "plot": "Plot the loss of one or more training runs.",
-    "convert": "Convert a model to another format.",
+    "convert": "Convert a model to another format, such as a web page.",
     "serve": "Serve models to web browsers.",
     "worker": "Run a worker that generates text for a server.",
     "gradcheck": "Check every hand-written gradient.",

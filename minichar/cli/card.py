@@ -20,7 +20,10 @@ from minichar.text.ngram import yardstick_of
 from minichar.training.settings import TEXTS, Settings
 from minichar.training.start import settings_of
 
-SAMPLE = {"length": 400, "temperature": 0.5, "seed": 1}
+LENGTH, TEMPERATURE = 400, 0.5
+"""Options of the sample."""
+SEEDS = range(1, 6)
+"""Seeds of the sample to try."""
 ROWS = 10
 """Maximum number of evaluations in the table of losses."""
 PRIVATE = (
@@ -64,12 +67,13 @@ def model_card(model: CharRNN, path: Path) -> str:
     """Return the card of the model in `path`: its text, options, losses and a sample."""
     settings = settings_of(model, path) if "settings" in model.details else None
     history = (load_history(path) if may_have_state(path) else None) or History()
-    options = " ".join(f"--{name} {value}" for name, value in SAMPLE.items())
+    seed, text = sample(model)
+    options = f"--length {LENGTH} --temperature {TEMPERATURE} --seed {seed}"
     return CARD.format(
         title=escaped(model.title or path.stem),
         facts="\n".join(f"| {name} | {value} |" for name, value in facts(model)),
         command=f"minichar sample {path.name} {options}",
-        sample=fenced(sample(model)),
+        sample=fenced(text),
         training=training(settings, history),
         licence=licence(model, settings),
     )
@@ -107,10 +111,17 @@ def training(settings: Settings | None, history: History) -> str:
     return "".join(f"\n{part}" for part in parts) or "\nThe file has no record of the training.\n\n"
 
 
-def sample(model: CharRNN) -> str:
-    """Return the text that the card's ``minichar sample`` command prints."""
-    choice = Choice(SAMPLE["temperature"])
-    return "".join(generate(model, int(SAMPLE["length"]), seed=SAMPLE["seed"], stop=[STOP], choice=choice))
+def sample(model: CharRNN) -> tuple[int, str]:
+    """Return the seed and the text of the sample.
+
+    It is the first one that does not consist mostly of a single character, as in a line of dashes, or else
+    the last one.
+    """
+    for seed in SEEDS:
+        text = "".join(generate(model, LENGTH, seed=seed, stop=[STOP], choice=Choice(TEMPERATURE)))
+        if 2 * max(map(text.count, text), default=0) <= len(text):
+            break
+    return seed, text
 
 
 def licence(model: CharRNN, settings: Settings | None) -> str:

@@ -244,8 +244,8 @@ def command(
                 f"evaluating all {len(laid_out.val):,} validation chunks; during training, only the first "
                 f"{trained.max_val_chunks:,} were evaluated"
             )
-        left_out = [] if quiet else [what_is_left_out(corpus, laid_out)]
-        for note in (*laid_out.notes, *left_out, *chosen):
+        left_out = "" if quiet else what_is_left_out(corpus, laid_out)
+        for note in filter(None, (*laid_out.notes, left_out, *chosen)):
             say(note)
         what = f"{PART_NAMES[part]} split ({laid_out.how})"
         chunks = chunks_of(laid_out, part)

@@ -41,8 +41,6 @@ If other programs use the same cores, the time of a single chunk can be many tim
 """
 SAMPLE_AFTER = 10.0
 """Time in seconds after which a line of text is generated even if the model has not been evaluated yet."""
-LITTLE = 0.01
-"""Fraction of the text that can be left out of the chunks without being reported."""
 LONGER = 3
 """Factor by which to extend a run if its loss is above the yardstick."""
 
@@ -129,7 +127,7 @@ class Report:
             notes += length_advice(len(corpus.ids)) + text_advice(corpus, self.trainer.settings)
         parts = {"training": split.train, "validation": split.val, "test": split.test}
         chunks = [f"{len(part):,} {name}" for name, part in parts.items() if len(part)]
-        left_out = split.left_out > LITTLE * len(corpus.ids)
+        left_out = what_is_left_out(corpus, split)
         lines = [
             f"text       {corpus.path}: {files}{size}",
             *(
@@ -139,7 +137,7 @@ class Report:
             ),
             *(f"           {note}" for note in notes),
             f"split      {split.how}: {', '.join(chunks)} chunks of {split.B}×{split.T}",
-            *([f"           {what_is_left_out(corpus, split)}"] if left_out else ()),
+            *([f"           {left_out}"] if left_out else ()),
             *self.comparison(),
             *(f"{label:11}{line}" for label, line in zip(("plan", ""), self.plan, strict=False)),
             f"model      {model.summary()}",
@@ -161,8 +159,11 @@ class Report:
             for name, value in self.run.changes.items():
                 automatic = AUTOMATIC.flag if value is AUTO else value
                 shown = f"{value:g}" if isinstance(value, float) else automatic
-                planned = name in self.run.chosen  # max_epochs, for a new time limit
-                change = f"ends at epoch {shown}" if planned else f"{Option(name).flag} is now {shown}"
+                change = f"{Option(name).flag} is now {shown}"
+                if name in self.run.chosen:  # max_epochs, for a new time limit
+                    change = f"ends at epoch {value:.2f}"
+                elif name == "max_time" and value:
+                    change = f"time limit: {shown} min from now"
                 lines.append(f"           {change}")
         elif any(map(is_checkpoint, folder.glob("*.npz"))):
             lines += [

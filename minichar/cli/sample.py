@@ -41,7 +41,7 @@ SEEDS = 1_000_000
 """Number of possible random seeds, kept small so that seeds are easy to type."""
 STOP = "\n" * 5
 """The default stop string."""
-ELSEWHERE = ("save the sample, and use `minichar eval --novelty FILE --data TEXT`",)
+ELSEWHERE = ("save a sample without --novelty, and use `minichar eval --novelty FILE --data TEXT`",)
 """What to do if the training text is not found."""
 
 sampling = group("Sampling")

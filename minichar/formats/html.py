@@ -67,7 +67,7 @@ def _data(model: CharRNN, weights: dict[str, np.ndarray]) -> dict[str, Any]:
     config, vocabulary = model.config, model.vocabulary
     stored = b"".join(array.astype("<f2").tobytes() for array in weights.values())
     return {
-        "about": model.summary(),
+        "about": " · ".join(filter(None, [model.title, model.summary()])),
         "cell": config.cell.name,
         "H": config.rnn_size,
         "L": config.num_layers,

@@ -16,6 +16,9 @@ from minichar.text.vocabulary import Vocabulary
 from minichar.training.settings import HELD_OUT, Settings
 from minichar.training.team import ALONE, Team
 
+LITTLE = 0.01
+"""Fraction of the text that can be left out of the chunks without being reported."""
+
 
 def read_corpus(settings: Settings, team: Team = ALONE) -> Corpus:
     """Read the texts specified by the settings.
@@ -132,8 +135,10 @@ def where_reset(corpus: Corpus, settings: Settings) -> str:
 
 
 def what_is_left_out(corpus: Corpus, split: Split) -> str:
-    """Return a phrase that states how much of the text is not in any chunk."""
+    """Return a phrase that states how much of the text is not in any chunk, or "" if it is little."""
     share = split.left_out / sum(len(text.ids) for text in (corpus, corpus.val) if text)
+    if share <= LITTLE:
+        return ""
     where = {"columns": "the text", "tail": "each split", "files": "each text"}[split.how]
     return f"{counted(split.left_out, 'character')} ({share:.1%}) left out at the end of {where}"
 

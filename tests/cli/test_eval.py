@@ -73,13 +73,15 @@ def test_carried_state(cli, train, part):
     assert (found["nats"] == from_zero["nats"]) == (part == "train")
 
 
-def test_prints_how_much_of_the_text_is_in_no_chunk(cli, checkpoint):
+def test_prints_how_much_of_the_text_is_in_no_chunk(cli, checkpoint, monkeypatch):
     left_out = split_of(load(checkpoint), B=7, T=9).left_out
     note = f"{left_out} characters ({left_out / len(TEXT):.1%}) left out at the end of the text\n"
     result = cli("eval", checkpoint, "--batch-size", 7, "--seq-length", 9)
     assert note in result.stderr
     assert "left out" not in cli("eval", checkpoint, "--quiet").stderr
     assert "left out" not in cli("eval", checkpoint, "--split", "whole").stderr
+    monkeypatch.setattr("minichar.training.text.LITTLE", left_out / len(TEXT))
+    assert "left out" not in cli("eval", checkpoint, "--batch-size", 7, "--seq-length", 9).stderr
 
 
 @pytest.mark.parametrize("length", [2, 250])

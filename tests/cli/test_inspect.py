@@ -260,6 +260,17 @@ def test_it_lists_the_losses_and_its_commands_give_the_sample_and_the_model(card
     assert "input.txt" not in text
 
 
+@pytest.mark.parametrize(("ruled", "seed"), [((1, 2), 3), ((1, 2, 3, 4, 5), 5), ((), 1)])
+def test_the_sample_is_not_a_ruled_line_if_another_seed_gives_text(card, toy, monkeypatch, ruled, seed):
+    def generate(model, length, *, seed, **options):
+        return "a---" if seed in ruled else "a--b"
+
+    monkeypatch.setattr("minichar.cli.card.generate", generate)
+    text, (sample, *_) = card(toy)
+    assert sample[-2:] == ["--seed", str(seed)]
+    assert f"```text\n{generate(None, 4, seed=seed)}\n```" in text
+
+
 def test_a_long_history_is_shortened(card, train):
     path = train("--max-epochs", 4, "--eval-val-every", 10)
     assert len(history_of(path)) > len(ROWS.findall(card(path)[0])) == 10

@@ -176,7 +176,7 @@ def test_novelty_of_several_samples_is_reported_for_all_of_them(cli, checkpoint,
 
 
 def test_novelty_without_the_training_text(cli, checkpoint, home):
-    remedy = "save the sample, and use `minichar eval --novelty FILE --data TEXT`\n"
+    remedy = "save a sample without --novelty, and use `minichar eval --novelty FILE --data TEXT`\n"
     (home / "input.txt").write_text(TEXT[::-1], encoding="utf-8")
     before = listing(home)
     result = cli("sample", checkpoint, "--novelty", "--length", 5)

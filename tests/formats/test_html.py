@@ -26,7 +26,7 @@ def test_the_page_contains_the_model(saved, cell):
     converted = convert(path, path.with_suffix(".html"))
     data = Page(converted.path).data
     assert converted.notes == ()
-    assert data["about"] == model.summary()
+    assert data["about"] == model.summary()  # it has no title
     assert (data["H"], data["L"], data["layer_norm"]) == (3, 2, True)
     assert data["characters"] == list("\nabcdé")
     assert data["unknown"]

@@ -33,7 +33,7 @@ def is_on_screen(page, selector):
 def test_the_first_screen_explains_itself(visit, port, options):
     page = visit(port, **options)
     expect_status(page)
-    expect(page.locator("header p")).to_have_text(f"{TAGLINE} It was trained on Plays for 90 seconds.")
+    expect(page.locator("header p")).to_have_text(f"{TAGLINE} It was trained on “Plays” for 90 seconds.")
     hint = "Orange: the model was surprised. Click a letter to change the story."
     expect(page.locator("#hint")).to_have_text(hint)
     assert page.locator("#text.coloured .known").count() == 500
@@ -85,7 +85,7 @@ def test_a_text_is_generated_at_every_visit_and_in_every_tab(visit, port):
 @pytest.mark.parametrize(
     ("locale", "model", "trained", "other_title", "page_title"),
     [
-        ("fr", "english", "It was trained on Plays for 90 seconds.", "Tang poems, ", "minichar: a small"),
+        ("fr", "english", "It was trained on “Plays” for 90 seconds.", "Tang poems, ", "minichar: a small"),
         ("zh-CN", "chinese", "训练文本：唐诗；训练用时 83 分钟。", "唐诗，", "minichar：会写作的"),
     ],
 )

@@ -5,7 +5,7 @@ export const words = {
     page_title: "minichar: a small neural network that writes",
     tagline: "A small neural network writes text, one character at a time.",
     trained: "It was trained for {time}.",
-    trained_on: "It was trained on {title} for {time}.",
+    trained_on: "It was trained on “{title}” for {time}.",
     seconds: "{n} {n:second|seconds}",
     minutes: "{n} {n:minute|minutes}",
     hours: "{n} {n:hour|hours}",
