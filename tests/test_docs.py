@@ -321,6 +321,29 @@ def test_rounded_numbers_are_those_of_the_measurements():
     assert f"**{row['loss']}**" in read("docs/index.md")
 
 
+def test_the_regret_of_each_plan_is_that_of_its_trials():
+    """A plan's loss, minus that of the best change of its options, each the mean over two seeds."""
+    page = read("docs/quality.md")
+    rows = csv.DictReader(
+        line for line in read("docs/measured/trials/regret.csv").splitlines() if line[0] != "#"
+    )
+    ends: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        ends.setdefault((row["text"], row["N"]), {})[row["changed"]] = float(row["end"])
+    regrets = []
+    for (text, N), losses in ends.items():
+        best = min((change for change in losses if "seed" not in change), key=losses.__getitem__)
+        plan, lowest = (
+            (losses[change] + losses[f"{change} seed=2".removeprefix("plan ")]) / 2
+            for change in ("plan", best)
+        )
+        regrets.append(plan - lowest)
+        options = [f"--{change.replace('_', '-').replace('=', ' ')}" for change in best.split()]
+        name = "none" if best == "plan" else f"`{' '.join(options)}`"
+        assert f"| {text} | {int(N):,} | {name} | {regrets[-1]:.3f} |" in page
+    assert f"Its mean is {sum(regrets) / len(regrets):.3f}:" in page
+
+
 TRANSLATED = {
     "README.md": "README.zh-CN.md",
     "docs/start.md": "docs/zh/start.md",

@@ -403,6 +403,25 @@ def test_the_picture_of_the_benchmark_shows_each_row_of_its_data(figures, tmp_pa
     assert draw.INK not in svg
 
 
+def test_the_picture_of_the_regret_shows_each_trial_with_the_first_seed(figures):
+    ax = pytest.importorskip("matplotlib.figure").Figure().subplots()
+    regret = importlib.import_module("figures.regret")
+    regret.regret(ax)
+    shown = {(y, round(x, 4)) for line in ax.lines[1:] for x, y in zip(*line.get_data(), strict=True)}
+    with regret.CSV.open(encoding="utf-8") as file:
+        rows = [row for row in csv.reader(file) if len(row) == 14 and "seed" not in row[3]][1:]
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    plans = {f"{row[0]}, {int(row[1]):,}": float(row[13]) for row in rows if row[3] == "plan"}
+    assert names == [*plans]
+    effects = {
+        (names.index(name), round(float(row[13]) - plans[name], 4))
+        for row in rows
+        for name in [f"{row[0]}, {int(row[1]):,}"]
+    }
+    assert shown == effects
+    assert all(regret.LIMITS[0] < x < regret.LIMITS[1] for _, x in shown)
+
+
 def test_the_numbers_in_a_drawing_are_those_in_its_lesson(figures, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     draw = importlib.import_module("figures.draw")

@@ -1,8 +1,8 @@
 """Lesson 9. Truncation and the carried state: states cross chunk boundaries, but gradients do not.
 
 A training text may have a million characters, and you cannot unroll a million steps. Instead, split
-the text into chunks of T steps (`--seq-length`, about 50 by default) and update the weights after each
-chunk. Two things could be passed between chunks:
+the text into chunks of T steps (`--seq-length`, about 50 by default) and update the weights after
+each chunk. Two things could be passed between chunks:
 
     state      forward     h_T of a chunk is h_0 of the next           carried
     gradient   backward    dh_0 of a chunk adds to the previous dh_T   dropped
