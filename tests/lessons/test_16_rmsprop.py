@@ -30,14 +30,14 @@ therefore move at the same speed, in steep and flat directions alike, and scalin
 change the path. This has two consequences. First, η is now a *distance*: how far a weight moves in
 one step, 0.02 by default for an LSTM with 128 units on a long text. Second, the weights do not
 settle. Near a minimum, g is small, m decays, and the steps grow back to about η and overshoot. For
-this reason, η should decrease over time (`--learning-rate-decay`), or the weights should be averaged
-(`--ema`, the default).
+this reason, η should decrease over time (`--learning-rate-decay`), or the weights should be
+averaged (`--ema`, the default).
 
 The first steps are longer than the others. With a constant g, m is (1 - αᵏ) g² after k steps, so
 step k is η/√(1 - αᵏ) long: with α = 0.95, 4.5 η at k = 1 and 1.6 η at k = 10. Adam corrects for
-this. Torch's RMSprop, which char-rnn uses, does not, and neither does minichar. Instead, by default,
-the learning rate is very low at first and increases linearly over 200 steps or, in a short run, over
-the first tenth of the steps (`--warmup`).
+this. Torch's RMSprop, which char-rnn uses, does not, and neither does minichar. Instead, by
+default, the learning rate is very low at first and increases linearly over 200 steps or, in a short
+run, over the first tenth of the steps (`--warmup`).
 
 However large g is, η/√(1 - α) is the longest step. Clipping (lesson 10) is still useful, because
 after one huge gradient, m is so large that the next steps are tiny.
