@@ -104,10 +104,11 @@ def _legend(mark: str, curve: Curve) -> str:
     history, best = curve.history, "no validation loss"
     if row := history.best:
         best = f"validation, best {row['val_loss']:.4f} at epoch {row['epoch']:.2f} ({mark.upper()})"
+    ratios = history["teacher_forcing_ratio"]
+    sampled = f", teacher-forcing ratio {_first_to_last(ratios)}" if (ratios != 1).any() else ""
     return (
         f"{mark}  {one_line(curve.name)}: {best}; · training, last {history[-1]['train_loss']:.4f}\n"
-        f"   learning rate {_first_to_last(history['learning_rate'])}, "
-        f"teacher-forcing ratio {_first_to_last(history['teacher_forcing_ratio'])}"
+        f"   learning rate {_first_to_last(history['learning_rate'])}{sampled}"
     )
 
 

@@ -8,10 +8,11 @@ from minichar.pictures.terminal import text_plot
 from minichar.text.ngram import Yardstick
 
 
-def curve(name, train, val, epochs=None):
+def curve(name, train, val, epochs=None, **columns):
     epochs = epochs or range(1, len(train) + 1)
     rates = [0.01 / epoch for epoch in epochs]
-    return Curve(name, history_with(epoch=epochs, train_loss=train, val_loss=val, learning_rate=rates))
+    columns |= {"epoch": epochs, "train_loss": train, "val_loss": val, "learning_rate": rates}
+    return Curve(name, history_with(**columns))
 
 
 def place(plot, mark):
@@ -60,9 +61,11 @@ def test_losses_that_differ_only_in_the_last_bit_are_plotted():
 
 
 def test_the_legend_lists_every_run_with_its_best_loss():
-    plot = text_plot([curve("one", (5.0, 4.0), (4.0, 1.0)), curve("two", (3.0, 3.0), (None, None))])
+    sampled = curve("two", (3.0, 3.0), (None, None), teacher_forcing_ratio=(1.0, 0.5))
+    plot = text_plot([curve("one", (5.0, 4.0), (4.0, 1.0)), sampled])
     assert "a  one: validation, best 1.0000 at epoch 2.00 (A); · training, last 4.0000\n" in plot
-    assert "   learning rate 0.01 → 0.005, teacher-forcing ratio 1\n" in plot
+    assert "   learning rate 0.01 → 0.005\n" in plot
+    assert "   learning rate 0.01 → 0.005, teacher-forcing ratio 1 → 0.5" in plot
     assert "b  two: no validation loss; · training, last 3.0000\n" in plot
     assert not place(plot, "[bB]")
 
