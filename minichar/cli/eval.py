@@ -15,6 +15,7 @@ from minichar.cli.bar import with_bar
 from minichar.cli.novelty import report_novelty
 from minichar.cli.options import (
     PATH,
+    Decimal,
     GroupedCommand,
     Integer,
     OneOf,
@@ -86,13 +87,13 @@ comparison = group("Comparison")
 )
 @text(
     "--train-frac",
-    type=float,
+    type=Decimal(),
     show_default="as in training",
     help="Fraction of the text used for training.",
 )
 @text(
     "--val-frac",
-    type=float,
+    type=Decimal(),
     show_default="as in training",
     help="Fraction of the text used for validation.",
 )

@@ -186,6 +186,25 @@ HELP_ALL = click.Option(
 )
 
 
+class Decimal(click.types.FloatParamType):
+    """Floating-point number. The error message for an invalid value, such as ``0,5``, shows a valid one."""
+
+    what = "a number, such as 0.5"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return `value` as a number, or report a usage error."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not {self.what}", param, ctx)
+
+
+class Minutes(Decimal):
+    """Number of minutes. The error message for an invalid value such as ``4m`` states the unit."""
+
+    what = "a number of minutes, such as 90 or 0.5"
+
+
 class Ranged:
     """Mixin for number types with a range. Help and error messages describe the range in words."""
 
@@ -206,7 +225,7 @@ class Integer(Ranged, click.types.IntParamType):
     """Integer in a range."""
 
 
-class Number(Ranged, click.types.FloatParamType):
+class Number(Ranged, Decimal):
     """Floating-point number in a range."""
 
 
@@ -236,17 +255,6 @@ class OrAuto(click.ParamType):  # type: ignore[type-arg]  # not generic in Click
         """Return ``auto`` and the values of the other type that start with `incomplete`."""
         auto = [CompletionItem("auto")] if "auto".startswith(incomplete.lower()) else []
         return auto + self.kind.shell_complete(ctx, param, incomplete)
-
-
-class Minutes(click.types.FloatParamType):
-    """Number of minutes. The error message for an invalid value such as ``4m`` states the unit."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return `value` as a number of minutes, or report a usage error."""
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter:
-            self.fail(f"{value!r} is not a number of minutes, such as 90 or 0.5", param, ctx)
 
 
 class OneOf(click.Choice[str]):

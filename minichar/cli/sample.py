@@ -15,6 +15,7 @@ from minichar.cli.bar import Bar
 from minichar.cli.novelty import report_novelty
 from minichar.cli.options import (
     PATH,
+    Decimal,
     Escaped,
     GroupedCommand,
     OneOf,
@@ -53,6 +54,7 @@ ending = group("Length")
 @checkpoint
 @sampling(
     "--temperature",
+    type=Decimal(),
     default=1.0,
     help="Sampling temperature, above 0. Lower values make the text more predictable; higher values make it "
     "more varied.",
@@ -66,6 +68,7 @@ ending = group("Length")
 @sampling("--top-k", default=0, metavar="K", help="Sample only from the K most likely characters. 0: all.")
 @sampling(
     "--top-p",
+    type=Decimal(),
     default=1.0,
     metavar="P",
     help="Sample from the smallest set of characters whose total probability is at least P. 1: all.",
