@@ -6,6 +6,7 @@ What depends on CuPy's arrays, kernels, streams, pools and graphs is tested with
 
 import sys
 from contextlib import nullcontext
+from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 
 import numpy as np
@@ -15,9 +16,22 @@ from minichar.devices import cupy as opening
 from minichar.devices.choose import open_backend
 from minichar.devices.graph import CudaGraph
 
-real = pytest.importorskip("cupy", reason="the CuPy test double requires the package cupy-cuda12x")
-CUDARuntimeError = real.cuda.runtime.CUDARuntimeError
 INSUFFICIENT_DRIVER, INVALID_DEVICE = 35, 101  # CUDA's error codes
+MESSAGES = {
+    INSUFFICIENT_DRIVER: "cudaErrorInsufficientDriver: "
+    "CUDA driver version is insufficient for CUDA runtime version",
+    100: "cudaErrorNoDevice: no CUDA-capable device is detected",
+    INVALID_DEVICE: "cudaErrorInvalidDevice: invalid device ordinal",
+    700: "cudaErrorIllegalAddress: an illegal memory access was encountered",
+}
+
+
+class CUDARuntimeError(RuntimeError):
+    """An error with the code and the message that CuPy's has."""
+
+    def __init__(self, status):
+        super().__init__(MESSAGES[status])
+        self.status = status
 
 
 class Stream(nullcontext):
@@ -67,7 +81,7 @@ class Cuda:
         return 0 if self.error == INSUFFICIENT_DRIVER else 12080
 
     def runtimeGetVersion(self):
-        return real.cuda.runtime.runtimeGetVersion()
+        return 12090
 
     def Device(self, index):
         def use():
@@ -102,7 +116,7 @@ class DoubleOfCuPy(ModuleType):
 
     def __init__(self, count=1, error=None, capability="80"):
         super().__init__("cupy")
-        self.__version__, self.__spec__ = real.__version__, real.__spec__
+        self.__version__, self.__spec__ = "14.2.0", ModuleSpec("cupy", None)
         self.cuda = self.device_ = Cuda(count, error, capability)
         self.cublas = SimpleNamespace(modes=set())
         self.get_default_memory_pool = self.cuda.MemoryPool

@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from cupy_double import open_double
 
 from minichar.devices.choose import open_backend
 from minichar.devices.cpu import NumPyBackend
@@ -16,9 +17,6 @@ def open_device(name):
     if name == "cpu":
         return NumPyBackend()
     if name == "cupy-double":
-        # Import the test double here, so that a missing CuPy skips only the tests on this device.
-        from cupy_double import open_double
-
         return open_double()
     try:
         return open_backend(name)

@@ -275,17 +275,21 @@ class TestFirstStep:
 
 def test_an_error_of_cuda_is_one_line_and_other_errors_are_not_attributed_to_the_gpu(run, gpu, monkeypatch):
     """The errors occur after a GPU has been opened."""
-    from cupy_double import CUDARuntimeError, real
+    from cupy_double import CUDARuntimeError
 
     gpu.device_.count = 2
     monkeypatch.setattr(LEARN, learn := Mock(side_effect=CUDARuntimeError(700)))
     cause = "CUDARuntimeError: cudaErrorIllegalAddress: an illegal memory access was encountered"
     message = f"Error: device gpu:1: a computation failed ({cause}): try again, or use --device cpu\n"
     assert run(*TRAIN, "--device", "gpu:1", status=1).stderr.endswith("\n" + message)
-    learn.side_effect = real.cuda.memory.OutOfMemoryError(5, 3, 4)
-    assert "Error: out of memory (" in run(*TRAIN, "--device", "gpu:1", status=1).stderr
     learn.side_effect = bug = RuntimeError("a bug")
     assert CliRunner().invoke(main, [*TRAIN, "--device", "gpu:1"]).exception is bug
+
+
+def test_the_memory_of_a_gpu_is_exhausted(run, gpu, monkeypatch):
+    cupy = pytest.importorskip("cupy.cuda.memory", reason="the error is CuPy's own")
+    monkeypatch.setattr(LEARN, Mock(side_effect=cupy.OutOfMemoryError(5, 3, 4)))
+    assert "Error: out of memory (" in run(*TRAIN, "--device", "gpu", status=1).stderr
 
 
 def test_resuming_on_another_device_prints_a_note(run, path, gpu):

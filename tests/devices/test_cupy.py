@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cupy_double import MESSAGES
 
 from minichar.devices.choose import open_backend, open_devices
 from minichar.devices.cpu import CPU
@@ -21,6 +22,13 @@ def test_a_missing_or_old_driver_or_a_missing_gpu(status, why, remedy, fake_cupy
     assert message.startswith("device gpu:3: CuPy ")
     assert why in message
     assert message.endswith(remedy)
+
+
+def test_the_errors_of_the_double_are_those_of_cupy():
+    runtime = pytest.importorskip("cupy.cuda.runtime", reason="CuPy is not installed")
+    for status, message in MESSAGES.items():
+        error = runtime.CUDARuntimeError(status)
+        assert (error.status, str(error)) == (status, message)
 
 
 INSTALL, INSPECT = install_command("gpu"), "check the GPU with nvidia-smi"

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from cupy_double import open_double
 from toys import TEXT, take, toy_settings
 
 from minichar.devices.cpu import CPU, NumPyBackend
@@ -97,7 +98,7 @@ class TestTime:
         assert len(learned) == 3
 
     def test_on_a_gpu_only_replays_are_timed(self, clock, monkeypatch):
-        double, replayed, learn = pytest.importorskip("cupy_double"), [], TrainingStep.learn
+        replayed, learn = [], TrainingStep.learn
 
         def record(step, *chunk):
             replayed.append(step.parts[0].graph is not None)
@@ -105,7 +106,7 @@ class TestTime:
 
         monkeypatch.setattr(TrainingStep, "learn", record)
         clock([50, 1.5, 1.5, *[0.04] * 5, *[0.06] * 5])
-        assert time_step(double.open_double(), CONFIG, LETTERS, SETTINGS, SPLIT) == pytest.approx(0.05)
+        assert time_step(open_double(), CONFIG, LETTERS, SETTINGS, SPLIT) == pytest.approx(0.05)
         assert replayed == [False] * 3 + [True] * choosing.STEPS
 
     def test_waits_for_the_device_before_the_clock_is_read(self, monkeypatch):
