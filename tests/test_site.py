@@ -422,6 +422,15 @@ def test_the_picture_of_the_regret_shows_each_trial_with_the_first_seed(figures)
     assert all(regret.LIMITS[0] < x < regret.LIMITS[1] for _, x in shown)
 
 
+def test_the_caption_of_the_ravine_has_its_learning_rates(figures, docs_pages):
+    pytest.importorskip("matplotlib")
+    ravine, course = importlib.import_module("figures.ravine"), importlib.import_module("pages.course")
+    assert re.findall(r"η = ([\d.]+\d)", course.DRAWINGS["ravine"]) == [
+        str(ravine.RATE),
+        str(ravine.RMSPROP_RATE),
+    ]
+
+
 def test_the_numbers_in_a_drawing_are_those_in_its_lesson(figures, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     draw = importlib.import_module("figures.draw")

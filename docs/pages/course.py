@@ -62,8 +62,8 @@ DRAWINGS = {
     "a forget bias of 0 almost coincide.",
     "bracket": "One unit of a trained LSTM, from an opening bracket to the closing bracket. The last "
     "row shows the gradient along the cell state, relative to its value before the closing bracket.",
-    "scale": "Random layers of 128 units, one above the other: small weights silence them, and large ones "
-    "saturate tanh.",
+    "scale": "Random layers of 128 units, one above the other. Small weights silence them, and large ones "
+    "saturate tanh. Even with b = √(3/K), the values shrink, because tanh brings them closer to 0.",
     "gru": "One step of a GRU with the reset gate applied after the matrix product.",
     "gru_backward": "Its backward pass: dh_prev = dh ∘ z + U_hᵀ @ du.",
     "dropout_mask": "Dropout with p = 0.5. The output of a dropped unit is 0, and so is its gradient.",
@@ -71,7 +71,8 @@ DRAWINGS = {
     "temperature": "Three characters with logits 2, 1 and 0.",
     "overfitting": "The losses in the table above. The large dot marks the lowest loss on new text, and the "
     "dotted lines the losses of the two tables of counts.",
-    "ravine": "25 steps of each method. The negative gradient −g points across the ravine.",
+    "ravine": "25 steps of gradient descent (η = 0.019) and of RMSprop (η = 0.03). The negative gradient −g "
+    "points across the ravine.",
 }
 """Captions of the drawings in ``docs/figures``."""
 

@@ -42,8 +42,8 @@ INTERACTIVE = {
     "loss at step t (row). Drag T: terms that cross a chunk boundary are dropped. With a small w_h, these "
     "terms hardly matter. They matter most near w_h = 0.8; with a larger w_h, the unit saturates.",
     "vanishing_and_exploding": "Scale the recurrent weights of an RNN with 16 units. Small weights make the "
-    "gradient vanish, and large ones make it explode, but less than in the table below, because larger "
-    "inputs saturate tanh. The second plot shows the loss of one unit, h_t = "
+    "gradient vanish, and large ones make it explode, but less than in the table of lesson 10, because "
+    "larger inputs saturate tanh. The second plot shows the loss of one unit, h_t = "
     "tanh(w h_{t-1} + b), after 20 steps: the stronger the grey, the larger the loss. The point is on a "
     "cliff between two flat regions. One step of gradient descent (η = 0.3) leaves the plot and ends where "
     "the gradient is 0. Clip the gradient: the step stays inside the circle (by norm) or the square (by "

@@ -11,10 +11,11 @@ and have mean 0, the variances of the K terms add up:
 
     var(a) = K · var(W) · mean(s²)
 
-A number drawn uniformly from [-b, b) has variance b²/3, so b = √(3/K) would give a the same
-scale as s. Larger weights push tanh and σ into saturation, where their derivatives are almost 0
-(lesson 3). Smaller ones weaken the signal from layer to layer and from step to step. In a recurrent
-network the error compounds at every step, as the figure from lesson 10 shows.
+A number drawn uniformly from an interval of width 2b around 0 has variance b²/3, so b = √(3/K)
+would keep the scale: mean(a²) = mean(s²). Larger weights push tanh and σ into saturation, where
+their derivatives are almost 0 (lesson 3). Smaller ones weaken the signal from layer to layer and
+from step to step. In a recurrent network, a scale that is slightly wrong compounds at every step,
+as the figure from lesson 10, repeated below, shows.
 
 [figure: scale.svg]
 
@@ -32,20 +33,25 @@ units:
     r = 1 / √(mean((a - μ)²) + ε)    where ε = 1e-5 avoids a division by 0
     â = r (a - μ)
 
-The cell receives â, which has mean 0 and variance 1, instead of a. Doubling all weights doubles a
-and halves r, and nothing else changes.
+The cell receives â, which has mean 0 and variance 1, instead of a. Doubling all weights doubles
+every a_k and halves r, and nothing else changes.
 
 Now the backward pass. Each a_k affects all of â, through three paths: directly, through μ and
 through r. Since μ is a mean, its derivative with respect to a_k is 1/H. For r, the chain rule gives
--r² â_k / H, because the factors -½ (from the exponent) and 2 (from the square) give -1. Multiply by
-dâ and add up:
+
+    dr/da_k = -r² â_k / H
+
+because the factors ½, from the exponent, and 2, from the square, cancel. Multiply by dâ and add up:
 
     da_k  = r dâ_k                           directly
     da_k += -r mean(dâ)                      through μ
     da_k += -Σ_j dâ_j (a_j - μ) r² â_k / H   through r
 
-Since a_j - μ is â_j / r, the last sum is r â_k mean(dâ ∘ â), and all units together have the
-gradient
+The last sum is
+
+    Σ_j dâ_j (a_j - μ) r² â_k / H = r â_k mean(dâ ∘ â)
+
+and all units together have the gradient
 
     da = r (dâ - mean(dâ) - â mean(dâ ∘ â))
 

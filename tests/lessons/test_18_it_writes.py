@@ -42,7 +42,7 @@ After eight or so, something else begins: the training loss keeps falling, but t
 rises. The network has started to memorise its text, like the long contexts in lesson 0. This is
 *overfitting*. The remedies are a longer text, fewer units, dropout (lesson 14), or simply keeping
 the weights from the best epoch, as minichar does. Here, that is 1.898: with so little text, the
-best table wins.
+best table wins. On another processor, rounding changes the last rows slightly.
 
 Now with nine tenths of the help text, 128 units, layer normalisation (lesson 13) and three epochs,
 and the prompt "The " of lessons 7, 11 and 15:
