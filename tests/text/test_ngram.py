@@ -34,33 +34,25 @@ def naive_losses(train, val, V, n_max):
     ]
 
 
-@pytest.mark.parametrize("V", [2, 3, 40])
+@pytest.mark.parametrize("V", [1, 3, 40])
 @pytest.mark.parametrize(
     "shapes", [((1, 300), (1, 40)), ((5, 70), (3, 11)), ((7, 2), (4, 9)), ((2, 1), (1, 2))]
 )
 def test_the_losses_agree_with_the_equation(V, shapes):
     rng = np.random.default_rng(V)
     train, val = (rng.integers(0, V, shape).astype(np.uint8) for shape in shapes)
-    train[0, : train.shape[1] // 2 * 2] = np.resize([0, 1], train.shape[1] // 2 * 2)  # long contexts recur
+    train[0] = np.arange(train.shape[1]) % min(V, 2)  # long contexts recur
     losses = ngram_losses(train, val, V, 6)
     assert losses.shape == (6,)
+    assert not np.signbit(losses).any()
     np.testing.assert_allclose(losses, naive_losses(train.tolist(), val.tolist(), V, 6), rtol=1e-13)
 
 
-def test_probabilities_sum_to_1():
-    """For every context, also those that never occur in training."""
-    rng = np.random.default_rng(1)
-    train = rng.integers(0, 4, (2, 50))
-    for context in ([0, 1, 2], [3, 3, 3], [1, 4, 4]):
-        losses = [ngram_losses(train, np.array([[*context, x]]), 5, 4) for x in range(5)]
-        before = ngram_losses(train, np.array([context]), 5, 4)  # the mean over two characters
-        total = np.exp(-(3 * np.array(losses) - 2 * before)).sum(axis=0)
-        np.testing.assert_allclose(total, 1, rtol=1e-12)
-
-
 def test_of_a_longer_text_the_start_of_each_stream_is_used(monkeypatch):
-    rng = np.random.default_rng(2)
-    train, val = rng.integers(0, 3, (4, 100)), rng.integers(0, 3, (2, 50))
+    train, val = (np.random.default_rng(2).integers(0, 3, shape) for shape in ((4, 100), (2, 50)))
+    found = yardstick(train, val, 3, most=43)
+    assert found == yardstick(train[:, :10], val, 3)
+    assert found.counted == 40
     monkeypatch.setattr(ngram, "MOST", 40)
     monkeypatch.setattr(ngram, "MOST_PREDICTED", 20)
     np.testing.assert_array_equal(ngram_losses(train, val, 3), ngram_losses(train[:, :10], val[:, :10], 3))
@@ -72,18 +64,6 @@ def test_the_yardstick_is_the_best_of_the_models():
     found = yardstick(text[:, :300], text[:, 300:], 128)
     assert found == Yardstick(int(losses.argmin()) + 1, losses.min(), 300)
     assert str(Yardstick(6, 1.30149, 9)) == "1.301 (6-gram)"
-
-
-def test_of_a_longer_text_fewer_characters_are_counted():
-    train, val = (np.random.default_rng(3).integers(0, 3, shape) for shape in ((4, 100), (2, 50)))
-    assert yardstick(train, val, 3, most=43) == yardstick(train[:, :10], val, 3)
-    assert yardstick(train, val, 3, most=43).counted == 40
-
-
-def test_a_text_with_one_character_has_a_loss_of_zero():
-    losses = ngram_losses(np.zeros((1, 9), int), np.zeros((1, 9), int), 1)
-    assert losses.tolist() == [0.0] * 8
-    assert not np.signbit(losses).any()
 
 
 STORED = {"n": 6, "loss": 1.5, "counted": 9}

@@ -74,16 +74,11 @@ def test_the_offset_of_invalid_bytes_is_exact(text, invalid, size):
 
 def test_the_error_for_a_wrong_encoding_suggests_a_likely_encoding(tmp_path):
     novel = written(tmp_path, "他沿著江邊走，天色漸漸暗了。\n".encode("gb18030"))
-    assert "not utf-8 text at byte offset 0" in error_of(novel)
-    assert error_of(novel).endswith(
-        "(invalid continuation byte): try encoding='gb18030' (他沿著江邊走，天色漸漸暗了。)"
-    )
-    assert "try encoding='utf-8'" in error_of(written(tmp_path, "naïve".encode()), encoding="ascii")
+    problem = "not utf-8 text at byte offset 0 (invalid continuation byte): "
+    assert error_of(novel).endswith(f"{problem}try encoding='gb18030' (他沿著江邊走，天色漸漸暗了。)")
     western = error_of(written(tmp_path, "un été à la mer".encode("cp1252")))
     both = "encoding='cp1252' (été à la mer), encoding='cp1250' (été ŕ la mer)"
-    assert western.endswith(
-        f"(invalid continuation byte): choose an encoding that gives readable text: {both}"
-    )
+    assert western.endswith(f"choose an encoding that gives readable text: {both}")
 
 
 CUT = "江邊".encode()[:-1], "江邊".encode("gb18030")[:-1]
@@ -92,32 +87,20 @@ REFUSED = [
     (CUT[0], "utf-8", r"byte offset 3 \(unexpected end of data\), at the end: the file may be truncated"),
     (CUT[1], "gb18030", "may be truncated"),
     (codecs.BOM_UTF16_LE + b"a\0\0\xd8b\0", "utf-16", "illegal.*(?<!mark, so use encoding='utf-16')$"),
-    *[
-        (raw, "utf-8", "looks like a binary file$")
-        for raw in (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", b"ab\0\0\1" * 200)
-    ],
+    (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "utf-8", "looks like a binary file$"),
     ("a \0 in it".encode("utf-16"), "utf-16", "looks like a binary file$"),
-    (
-        b"a \0 in it",
-        "utf-8",
-        r"NUL characters, the first at byte offset 2: remove them, for .*`tr -d '\\0'`$",
-    ),
-    *[(raw, "utf-8", "is empty: choose a longer text$") for raw in (b"", codecs.BOM_UTF8)],
-    *[(raw, "utf-8", "has only one character") for raw in (b"a", b"\r\n")],
-    *[
-        (b"text", name, f"unknown encoding {re.escape(repr(name))}")
-        for name in ("klingon", "hex", "rot13", "", "a\0b")
-    ],
+    (b"a \0 in it", "utf-8", r"NUL characters, the first at byte offset 2: remove them, .*`tr -d '\\0'`$"),
+    (codecs.BOM_UTF8, "utf-8", "is empty: choose a longer text$"),
+    (b"\r\n", "utf-8", "has only one character"),
+    *[(b"text", name, f"unknown encoding {re.escape(repr(name))}") for name in ("klingon", "hex", "a\0b")],
     (b"text", "x" * 100_000, r"^unknown encoding 'x{20,100}\.\.\."),
 ]
 
 
 @pytest.mark.parametrize(("raw", "encoding", "words"), REFUSED)
 def test_what_is_not_text_is_refused(tmp_path, raw, encoding, words):
-    assert re.search(
-        words.replace("binary file$", "binary file: choose a text file$"),
-        error_of(written(tmp_path, raw), encoding=encoding),
-    )
+    words = words.replace("binary file$", "binary file: choose a text file$")
+    assert re.search(words, error_of(written(tmp_path, raw), encoding=encoding))
 
 
 @pytest.mark.parametrize("encoding", ["gb18030", "utf-16-le"])
@@ -142,10 +125,7 @@ def test_the_first_nul_may_be_anywhere(tmp_path):
 @pytest.mark.parametrize(
     ("start", "words"),
     [
-        (
-            b"\0",
-            "contains NUL characters, the first at byte offset 0: remove them",
-        ),
+        (b"\0", "contains NUL characters, the first at byte offset 0: remove them"),
         (b"\0" * 100, "contains NUL characters, so it looks like a binary file"),
         (b"\xff\0", "at byte offset 0 (invalid start byte): it looks like a binary file"),
         (b"\xff\x81 ", "at byte offset 0 (invalid start byte): set encoding"),
@@ -165,22 +145,11 @@ def test_an_error_at_the_start_is_reported_before_the_rest_is_read(tmp_path, mon
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("bom", "encoding"),
-    [
-        (codecs.BOM_UTF16_LE, "utf-16"),
-        (codecs.BOM_UTF16_BE, "utf-16"),
-        (codecs.BOM_UTF32_LE, "utf-32"),
-        (codecs.BOM_UTF32_BE, "utf-32"),
-    ],
-)
-def test_utf16_and_utf32_are_recognised_by_their_byte_order_mark(tmp_path, bom, encoding):
-    order = "le" if bom in (codecs.BOM_UTF16_LE, codecs.BOM_UTF32_LE) else "be"
-    path = written(tmp_path, bom + "some text".encode(f"{encoding}-{order}"))
-    line = error_of(path)
-    assert line.endswith(f"use encoding={encoding!r}")
-    corpus = load_corpus(path, encoding=encoding)
-    assert text_of(corpus) == "some text"
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_utf16_and_utf32_are_recognised_by_their_byte_order_mark(tmp_path, encoding):
+    path, name = written(tmp_path, "\ufeffsome text".encode(encoding)), encoding[:6]
+    assert error_of(path).endswith(f"use encoding={name!r}")
+    assert text_of(load_corpus(path, encoding=name)) == "some text"
 
 
 def test_utf16_without_a_byte_order_mark_is_an_error(tmp_path):
@@ -208,10 +177,7 @@ ENCODED = {
     ".epub": (zipped, "is an e-book: convert it to plain text first"),
     ".docx": (zipped, "is a word-processor document: save it as plain text first"),
     ".odt": (zipped, "is a word-processor document: save it as plain text first"),
-    ".doc": (
-        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1".__add__,
-        "is an office document: save it as plain text first",
-    ),
+    ".doc": (b"\xd0\xcf\x11\xe0\xa1".__add__, "is an office document: save it as plain text first"),
     ".rtf": (rb"{\rtf1\ansi ".__add__, "is an RTF document: save it as plain text first"),
     ".pdf": (b"%PDF-1.4\n".__add__, "is a PDF document: extract its text with `pdftotext {}`"),
 }
@@ -227,34 +193,43 @@ def test_files_that_contain_encoded_text_are_explained(tmp_path, suffix):
     if command and shutil.which(command[1].split()[0]) and suffix != ".pdf":
         subprocess.run(command[1], shell=True, check=True)
         assert text_of(load_corpus(path.with_suffix(""))).startswith("It was a dark")
+
+
+def test_text_that_begins_almost_like_another_format_is_read(tmp_path):
     for start in ("PK", "BZh", "PDF-", "{rtf", "%PDF", "a %PDF-1.4"):
         assert text_of(load_corpus(written(tmp_path, f"{start} is text".encode()))) == f"{start} is text"
 
 
 def test_a_missing_file_is_an_error(tmp_path, monkeypatch):
-    for name in ("no.txt", "no/folder", "a\0b", "line\nbreak"):
+    for name in ("no/folder", "a\0b", "line\nbreak"):
         assert "does not exist: choose a text file" in error_of(tmp_path / name)
-    assert f"{str(tmp_path)!r} contains no .txt files: choose a text file" in error_of(tmp_path)
     (tmp_path / "a.txt").symlink_to("nowhere")
     assert f"{str(tmp_path / 'a.txt')!r} does not exist" in error_of(tmp_path)
-    (tmp_path / "novel.txt").write_text("text")
-    assert error_of(tmp_path / "nvoel.txt").endswith(f"does not exist: choose '{tmp_path}/novel.txt'")
-    (tmp_path / "novel.txt").write_bytes(b"\0")
-    assert "choose a text file" in error_of(tmp_path / "nvoel.txt")
-    (tmp_path / "novel.txt").unlink()
-    (tmp_path / "novel.txt").mkdir()
-    assert "choose a text file" in error_of(tmp_path / "nvoel.txt")
-    (tmp_path / "novel.txt" / "input.txt").write_text("text")
-    assert error_of(tmp_path / "nvoel.txt").endswith(f"does not exist: choose '{tmp_path}/novel.txt'")
-    (tmp_path / "novel.txt" / "input.txt").unlink()
-    (tmp_path / "novel.txt").rmdir()
-    os.mkfifo(tmp_path / "novel.txt")
-    assert "choose a text file" in error_of(tmp_path / "nvoel.txt")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     assert "loop" in error_of(tmp_path / "loop")
     monkeypatch.chdir(tmp_path)
     remedy = "save it to a file, or use `minichar train` or `minichar sweep`"
     assert error_of(Path("-")) == f"cannot read the text from standard input ('-') here: {remedy}"
+
+
+def test_a_file_or_directory_with_a_similar_name_is_suggested_if_it_has_text(tmp_path):
+    def suggested():
+        line = error_of(tmp_path / "nvoel.txt")
+        assert line.endswith(f"does not exist: choose {str(path)!r}") or "choose a text file" in line
+        return str(path) in line
+
+    path = tmp_path / "novel.txt"
+    for content, expected in ((b"text", True), (b"\0", False)):
+        path.write_bytes(content)
+        assert suggested() == expected
+    path.unlink()
+    path.mkdir()
+    assert not suggested()
+    (path / "input.txt").write_text("text")
+    assert suggested()
+    path.rename(tmp_path / "elsewhere")
+    os.mkfifo(path)
+    assert not suggested()
 
 
 def test_the_error_for_a_missing_data_set_contains_the_download_command(tmp_path, monkeypatch):
@@ -272,8 +247,8 @@ def test_only_regular_files_are_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("/dev/zero")
     (tmp_path / "status").symlink_to("/proc/self/status" if Path("/proc/self").exists() else "pipe")
-    for path in (tmp_path, os.devnull, *(tmp_path / name for name in ("pipe", "link", "status"))):
-        assert "not a regular file" in error_of(Path(path))
+    for path in (tmp_path, *(tmp_path / name for name in ("pipe", "link", "status"))):
+        assert "not a regular file" in error_of(path)
 
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="requires /dev/fd")

@@ -83,10 +83,6 @@ def test_chunks_mark_the_resets_in_both_split_methods(text, separator, B, T, how
             np.testing.assert_array_equal(targets, inputs + 1)
 
 
-def test_chunks_without_resets_contain_only_inputs_and_targets():
-    assert {len(chunk) for chunk in split_text(np.arange(100), 2, 5).train} == {2}
-
-
 @pytest.mark.parametrize(
     ("separator", "words"),
     [
