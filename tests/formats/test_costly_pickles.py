@@ -64,11 +64,14 @@ def test_shared_and_recursive_containers_are_rejected_quickly(read_pickle):
     keys = ()
     for _ in range(100):
         keys = (keys, keys)  # hashing or printing it would take 2¹⁰⁰ steps
-    with pytest.raises(MinicharError, match="neither a 64-bit integer nor a string"):
-        read_pickle(tuple_key(keys))
     knot = pickle.dumps(keys, 4)[11:-1]
-    for program in (knot + b"\x8c\x01a\x93.", b"cnumpy\ndtype\n" + knot + b"\x85R.", declared(knot)):
-        with pytest.raises(MinicharError, match=r"not a string|dtype a tuple|invalid shape"):
+    for program, message in (
+        (b"}" + knot + b"Ns.", "neither a 64-bit integer nor a string"),
+        (knot + b"\x8c\x01a\x93.", "not a string"),
+        (b"cnumpy\ndtype\n" + knot + b"\x85R.", "dtype a tuple"),
+        (declared(knot), "invalid shape"),
+    ):
+        with pytest.raises(MinicharError, match=message):
             read_pickle(program)
 
 
@@ -86,11 +89,6 @@ def test_a_frequently_used_byte_string_is_not_copied(read_pickle, monkeypatch):
         tracemalloc.stop()
 
 
-def tuple_key(keys):
-    """Return a pickle of a dict whose key, `keys`, takes too long to hash."""
-    return b"\x80\x04}" + pickle.dumps(keys, 4)[11:-1] + b"Ns."
-
-
 def lists(*values):
     """Return pickle opcodes that push a list of values."""
     return b"(" + b"".join(values) + b"l"
@@ -103,22 +101,12 @@ COSTLY = {
         b"\x80\x02" + lists(b"K\x01" * 1000, BIG) + b"q\x000" + lists(b"h\x00" * 1000),
         "too many elements",
     ),
-    "a list that is scanned many times": (
-        b"\x80\x02" + lists(b"]" * 1000) + b"q\x000" + lists(b"h\x00" * 1000),
-        "more than 16,384 values|too many elements",
-    ),
-    "a long name for each value": (
-        b"\x80\x02}" + text("a" * 256) + lists(b"N" * 3000) + b"s",
-        "neither a 64-bit integer nor a string of at most 255 characters",
-    ),
-    "a long name that is not Latin-1": (
+    "a long name": (b"\x80\x02}" + text("a" * 256) + b"Ns", "nor a string of at most 255 characters"),
+    "a long Chinese name": (
         b"\x80\x02}" + text("詩" * 256) + b"Ns",
-        "neither a 64-bit integer nor a string of at most 255 characters",
+        "nor a string of at most 255 characters",
     ),
-    "many arguments": (
-        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n(" + b"N" * 9 + b"tR",
-        "more than 8 arguments",
-    ),
+    "many arguments": (b"\x80\x02cnumpy\nndarray\n(" + b"N" * 9 + b"tR", "more than 8 arguments"),
     "arguments in a list": (b"\x80\x02cnumpy\ndtype\n" + lists(text("f4")) + b"R", "not a function"),
     "a list as a dict": (b"\x80\x02]K\x00Ns", "not a dict"),
     "bytes as a list": (b"\x80\x05\x96" + struct.pack("<Q", 1) + b"aK\x01a", "not a list"),
@@ -207,7 +195,6 @@ def test_the_length_of_a_line_is_limited(read_pickle, monkeypatch):
 
 
 def test_the_number_of_opcodes_is_limited(read_pickle, monkeypatch):
-    assert pickles.MAX_OPCODES == 1 << 20
     data = pickle.dumps({"a": np.arange(3), "n": list(range(100))})
     opcodes = sum(1 for _ in pickletools.genops(data))
     monkeypatch.setattr(pickles, "MAX_OPCODES", opcodes)

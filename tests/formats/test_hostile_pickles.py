@@ -15,11 +15,8 @@ from minichar.errors import MinicharError
 class Call:
     """Object that is pickled as a function call."""
 
-    def __init__(self, function, *args, state=None):
-        self.call = (function, args) if state is None else (function, args, state)
-
     def __reduce__(self):
-        return self.call
+        return os.system, ("touch evil",)
 
 
 def short(text):
@@ -27,34 +24,22 @@ def short(text):
 
 
 HOSTILE = {
-    "os.system": (pickle.dumps(Call(os.system, "touch evil")), r"it refers to '(posix|nt)\.system'"),
+    "os.system": (pickle.dumps(Call()), r"it refers to '(posix|nt)\.system'"),
     "eval, protocol 0": (b"c__builtin__\neval\n(S'1+1'\ntR.", r"refers to '__builtin__\.eval'"),
     "inst": (b"(S'touch evil'\nios\nsystem\n.", "opcode INST 'os system'"),
-    "obj": (b"(cos\nsystem\nS'touch evil'\no.", r"refers to 'os\.system'"),
-    "nested name": (
-        b"\x80\x04" + short("numpy") + short("ndarray.__class__") + b"\x93.",
-        r"refers to 'numpy\.ndarray\.__class__'",
-    ),
-    "extension": (b"\x80\x02\x82\x01.", "opcode EXT1"),
+    "nested name": (b"\x80\x04" + short("numpy") + short("dtype.mro") + b"\x93.", r"to 'numpy\.dtype\.mro'"),
     "persistent": (b"Pname\n.", "opcode PERSID"),
-    "buffers": (b"\x80\x05\x97.", "opcode NEXT_BUFFER"),
-    "new object": (b"\x80\x02ccollections\nOrderedDict\n)\x81.", "opcode NEWOBJ"),
     "objects": (pickle.dumps(np.array([{}], dtype=object)), "dtype 'O8'"),
-    "records": (pickle.dumps(np.zeros(1, dtype="f4,f4")), "dtype 'V8'"),
     "set": (pickle.dumps({1, 2}), "opcode EMPTY_SET"),
     "two lines": (b"\x80\x04" + short("a\nb") + short("c" * 200) + b"\x93.", r"refers to 'a\\nb\.ccc"),
     "two pickles": (pickle.dumps(np.arange(2)) * 2, "trailing data"),
-    "tuple as key": (pickle.dumps({(1, 2): np.arange(2)}), "neither a 64-bit integer nor a string"),
     "huge key": (pickle.dumps({1 << 63: np.arange(2)}), "neither a 64-bit integer nor a string"),
     "clash": (pickle.dumps({"a": {"b": np.arange(2)}, "a.b": np.arange(3)}), "'a.b' is a duplicate"),
     "unprintable": (pickle.dumps({"a\0b": np.arange(2)}), "not printable"),
     "nothing": (pickle.dumps({"note": "text"}), "it contains no arrays"),
     "array never filled": (b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n)R.", "it contains no arrays"),
     "array created from a number": (b"\x80\x02cnumpy\nndarray\nK\x00\x85R.", "it contains no arrays"),
-    "cupy array of text": (
-        b"\x80\x02ccupy._core.core\narray\nU\x01a\x85R.",
-        "not created from a NumPy array",
-    ),
+    "cupy array of text": (b"\x80\x02ccupy._core.core\narray\nU\x01a\x85R.", "not created from a NumPy"),
 }
 
 
@@ -70,13 +55,11 @@ def test_hostile_pickles_are_rejected_with_a_one_line_error(read_pickle, tmp_pat
 
 
 SHAPES = {
-    "huge": (b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x85", "but 8 bytes of data"),
     "huge times zero": (b"K\x00\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f\x86", "but 8 bytes of data"),
     "one too many": (b"K\x03\x85", r"with shape \(3,\) but 8 bytes of data"),
     "many axes": (b"(" + b"K\x02" * 200 + b"t", "an invalid shape"),
     "negative": (b"J\xff\xff\xff\xff\x85", "an invalid shape"),
     "a fraction": (b"G" + struct.pack(">d", 2.0) + b"\x85", "an invalid shape"),
-    "text": (b"X\1\0\0\0a\x85", "an invalid shape"),
     "none": (b"N", "an invalid shape"),
 }
 
@@ -103,19 +86,14 @@ def test_a_corrupted_line_is_rejected(read_pickle, program):
 REFUSED = r"is not a pickle of arrays that minichar can read: [^\n]+$"
 NONSENSE = [
     b"",
-    b"\x80\x04",
     b".",
-    b"0.",
     b"R.",
     b"\x80\x02NNR.",
-    b"\x80\x02}}b.",
     b"\x80\x02cnumpy\ndtype\nU\x02f4\x85RNb.",
     b"h\x07.",
     b"t.",
     b"\x80\x02]K\x01s.",
     b"\x80\x02}(K\x01u.",
-    b"cnumpy\n\n.",
-    b"not a pickle",
 ]
 
 

@@ -64,36 +64,23 @@ SIZE = "the size of the file does not match its tensors"
 OFFSETS = "leave gaps, overlap, or do not match the shapes"
 BAD = {
     "empty": (b"", "truncated, or not a .safetensors file"),
-    "seven bytes": (bytes(7), "truncated, or not a .safetensors file"),
     "a header larger than the file": (b"\xff" * 8 + b"{}", "truncated, or not a .safetensors file"),
     "not JSON": (raw_safetensors("{{{{"), "header is not JSON"),
-    "nested lists": (raw_safetensors("[" * 100_000), "header is not JSON"),
-    "a list": (raw_safetensors("[]"), "not a JSON object"),
-    "many values": (raw_safetensors('{"a":[' + "[]," * (1 << 20) + "[]]}"), "more than 1,048,576 values"),
     "float8": (one("F8_E4M3", (8,)), "tensor 'w' has dtype 'F8_E4M3'; use one of F16, "),
-    "float4": (one("F4", (16,)), "tensor 'w' has dtype 'F4'"),
-    "a dtype with an escape sequence": (one("\x1b[31m"), r"has dtype '\\x1b\[31m'"),
-    "a name with an escape sequence": (one("F4", name="\x1b[31m"), r"tensor '\\x1b\[31m' has"),
+    "escape sequences": (one("\x1b[1m", name="\x1b[2m"), r"tensor '\\x1b\[2m' has dtype '\\x1b\[1m'"),
     "a list as dtype": (one(["F32"]), "invalid entry for tensor 'w'"),
-    "a number as description": (raw_safetensors('{"w": 1}'), "invalid entry for tensor 'w'"),
     "one offset": (one(data_offsets=(0,)), "invalid entry for tensor"),
-    "fractional offsets": (one(data_offsets=(0.0, 8.0)), "offsets of tensor 'w' are not integers"),
     "negative offsets": (one(data_offsets=(-8, 0)), "offsets of tensor 'w' are not integers"),
     "nothing times huge": (one(shape=(0, HUGE), data_offsets=(0, 0), data=b""), "invalid shape"),
     "many axes": (one(shape=(1,) * 100, data_offsets=(0, 4)), "invalid shape"),
-    "a fractional size": (one(shape=(2.0,)), "invalid shape"),
     "true as a size": (one(shape=(True,), data_offsets=(0, 4), data=bytes(4)), "invalid shape"),
     "a wrong shape": (one(shape=(3,)), OFFSETS),
     "a gap": (two((0, 7), (8, 16)), OFFSETS),
     "an overlap": (two((0, 8), (7, 16)), OFFSETS),
     "trailing data": (one(data=bytes(9)), SIZE),
     "truncated data": (one(data=bytes(7)), SIZE),
-    "a tensor larger than the file": (one("U8", (HUGE,), (0, HUGE)), "invalid shape"),
     "a tensor slightly larger than the file": (one("U8", (1 << 40,), (0, 1 << 40)), SIZE),
-    "a header that is not text": (
-        raw_safetensors('{"__metadata__": {"minichar": 1}}'),
-        "'minichar' entry in its metadata is not a string",
-    ),
+    "a header that is not text": (raw_safetensors('{"__metadata__": {"minichar": 1}}'), "is not a string"),
 }
 
 

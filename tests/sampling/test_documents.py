@@ -8,7 +8,7 @@ from toys import toy_model
 
 from minichar import Choice, MinicharError, generate_many
 from minichar.api.model import Model
-from minichar.sampling.generate import generate, prime_ids
+from minichar.sampling.generate import generate
 from minichar.sampling.streams import Stream, Streams
 
 
@@ -55,43 +55,6 @@ def test_streams_reset_exactly_where_training_does(text, separator):
     targets = model.vocabulary.encode(text)[1:].astype(int)
     surprisal = Model(**vars(model)).surprisal(text)
     np.testing.assert_allclose(surprisal[1:], -log_p[np.arange(len(targets)), targets], rtol=1e-9)
-
-
-@settings(max_examples=15)
-@given(st.lists(st.tuples(st.integers(0, 9), st.text("\nab", max_size=4)), min_size=1, max_size=7))
-def test_each_stream_in_a_batch_resets_on_its_own(requests):
-    """Streams join one after another, and later the first one leaves."""
-    model = model_of("ab").exact()
-    streams, texts = Streams(model), {}
-
-    def step():
-        for one, k in zip(*streams.step()[:2], strict=True):
-            texts[one].append(k)
-
-    for request in requests:
-        streams.join(one := stream_of(model, *request))
-        texts[one] = []
-        for _ in range(5):
-            step()
-    streams.leave(next(iter(texts)))
-    for _ in range(20):
-        step()
-    for request, text in zip(requests, texts.values(), strict=True):
-        assert text == text_alone(model, stream_of(model, *request), len(text))
-
-
-def stream_of(model, seed, prime):
-    ids = prime_ids(model.vocabulary, prime, reset_on=model.reset_on)
-    return Stream(ids, Choice(), np.random.default_rng(seed))
-
-
-def text_alone(model, stream, n):
-    """Return the first n ids that a stream generates on its own."""
-    streams, text = Streams(model), []
-    streams.join(stream)
-    while len(text) < n:
-        text += streams.step()[1].tolist()
-    return text
 
 
 @pytest.mark.parametrize("separator", ["a", "ab\n"])

@@ -12,11 +12,14 @@ from minichar.sampling.generate import STREAM, generate, prime_ids
 from minichar.sampling.streams import BLOCK, Stream, Streams, choose, uniform_numbers
 
 MODEL = toy_model(dtype="float32", rnn_size=33).exact()
+RESET = toy_model("\nab", rnn_size=9, scale=20.0).exact()
+RESET.details["settings"] = {"reset_on": "ab"}
 CHOICES = [Choice(), Choice(0.5), Choice(2.0, top_k=3), Choice(top_p=0.7), Choice(argmax=True)]
 
 
 def stream(model, prime="", seed=1, choice=Choice(), given=None):
-    return Stream(prime_ids(model.vocabulary, prime), choice, np.random.default_rng((seed, STREAM, 0)), given)
+    ids = prime_ids(model.vocabulary, prime, reset_on=model.reset_on)
+    return Stream(ids, choice, np.random.default_rng((seed, STREAM, 0)), given)
 
 
 def alone(model, n, prime="", seed=1, choice=Choice()):
@@ -50,15 +53,15 @@ class Batch:
 
 
 visit = st.fixed_dictionaries(
-    {"prime": st.text("abcd \n", max_size=5), "seed": st.integers(0, 9), "choice": st.sampled_from(CHOICES)}
+    {"prime": st.text("ab\n", max_size=5), "seed": st.integers(0, 9), "choice": st.sampled_from(CHOICES)}
 )
 event = st.one_of(visit, visit, st.integers(0, 40), st.just("steps"), st.just("steps"))
 
 
 @settings(max_examples=30)
-@given(st.lists(event, max_size=40))
-def test_a_stream_does_not_depend_on_other_streams(events):
-    batch = Batch(MODEL)
+@given(st.sampled_from([MODEL, RESET]), st.lists(event, max_size=40))
+def test_a_stream_does_not_depend_on_other_streams(model, events):
+    batch = Batch(model)
     for happens in events:
         present = batch.streams.streams
         if isinstance(happens, dict):
@@ -115,9 +118,7 @@ def test_streams_in_a_batch_on_a_device_equal_single_streams(device):
 
 
 def test_a_stream_is_moved_between_the_characters_of_a_separator():
-    model = toy_model("\nab", rnn_size=9, scale=20.0).exact()
-    model.details["settings"] = {"reset_on": "ab"}
-    batches = [Batch(model), Batch(model)]
+    batches = [Batch(RESET), Batch(RESET)]
     batches[0].join(seed=1, prime="b")
     batches[1].join(seed=2, prime="aba")
     (one,) = batches[0].streams.streams
@@ -134,16 +135,11 @@ def test_a_stream_is_moved_between_the_characters_of_a_separator():
 
 def test_the_number_of_columns_grows_and_shrinks():
     streams, many = Streams(MODEL), [stream(MODEL) for _ in range(20)]
-    widths = []
-    for one in many:
-        streams.join(one)
-        widths.append(streams.network.B)
-    assert widths == [1, 2, 4, 4] + [8] * 4 + [16] * 8 + [32] * 4
-    widths = []
-    for one in many:
-        streams.leave(one)
-        widths.append(streams.network.B)
-    assert widths == [32] * 11 + [16] * 4 + [8] * 2 + [4] + [2] * 2
+    for change, expected in (
+        (streams.join, [1, 2, 4, 4] + [8] * 4 + [16] * 8 + [32] * 4),
+        (streams.leave, [32] * 11 + [16] * 4 + [8] * 2 + [4] + [2] * 2),
+    ):
+        assert [(change(one), streams.network.B)[1] for one in many] == expected
     assert streams.streams == []
 
 
@@ -181,36 +177,20 @@ def test_a_given_character_replaces_the_sampled_character():
     assert generated_with(dict(enumerate(MODEL.vocabulary.encode(changed[:20])))) == changed
 
 
-def test_scores_are_the_logits_used_for_sampling():
-    streams = Streams(MODEL)
-    for seed in range(3):
-        streams.join(stream(MODEL, "ab"[: seed + 1], seed, Choice(argmax=True)))
-    for _ in range(5):
-        sampled, ids, scores = streams.step()
-        assert scores.shape == (len(MODEL.vocabulary), len(sampled))
-        assert scores.argmax(axis=0).tolist() == ids.tolist()
-
-
-def test_without_a_prime_the_first_character_is_uniformly_distributed():
+def test_without_a_prime_the_first_character_is_drawn_uniformly():
+    """Generation continues as if the drawn character had been the prime."""
     model = toy_model("abcde", unknown=True)
     streams = Streams(model)
     for seed in (1, 2):
-        streams.join(Stream([], Choice(), np.random.default_rng(seed)))
-    _, _, scores = streams.step()
+        streams.join(Stream([], Choice(argmax=seed == 2), np.random.default_rng(seed)))
+    _, first, scores = streams.step()
     assert scores.tolist() == [[0, 0]] * 5 + [[-np.inf] * 2]
-    _, _, scores = streams.step()
-    assert len(np.unique(scores[:5])) > 5
-
-
-def test_text_without_a_prime_continues_as_if_primed_with_its_first_character():
-    model = toy_model("abcde")
-    without, primed = Streams(model), Streams(model)
-    without.join(Stream([], Choice(), np.random.default_rng(1)))
-    _, first, _ = without.step()
-    primed.join(Stream(first, Choice(), np.random.default_rng(1)))
-    _, _, expected = primed.step()
-    _, _, scores = without.step()
-    np.testing.assert_array_equal(scores, expected)
+    _, second, scores = streams.step()
+    assert scores[:, 1].argmax() == second[1]
+    for b in range(2):
+        primed = Streams(model)
+        primed.join(Stream(first[b : b + 1], Choice(), np.random.default_rng(1)))
+        np.testing.assert_allclose(scores[:, b], primed.step()[2][:, 0], rtol=1e-12)
 
 
 def test_logits_that_are_not_finite_are_an_error():
