@@ -88,15 +88,10 @@ def rebuild_tensor(stored: Any, offset: Any, shape: Any, strides: Any, *_: Any) 
     return Tensor(stored, offset, tuple(shape), strides)
 
 
-def rebuild_parameter(tensor: Any, *_: Any) -> Any:
-    """Return the tensor in an ``nn.Parameter``. The arguments that only autograd needs are ignored."""
-    return tensor
-
-
 KNOWN = {
     **{f"torch.{name}": StorageType(dtype) for name, dtype in STORAGES.items()},
     "torch._utils._rebuild_tensor_v2": Function(rebuild_tensor),
-    "torch._utils._rebuild_parameter": Function(rebuild_parameter),
+    "torch._utils._rebuild_parameter": Function(lambda tensor, *_: tensor),
     "collections.OrderedDict": Function(empty_dict),
 }
 """The global names that the pickle in a ``.pt`` file may refer to, with their replacements."""

@@ -66,7 +66,7 @@ def read_tensors(file: IO[bytes], size: int) -> tuple[dict[str, np.ndarray], str
     """
     header_bytes = int.from_bytes(file.read(8), "little")
     data_bytes = size - 8 - header_bytes
-    if size < 8 or data_bytes < 0:
+    if data_bytes < 0:
         raise Refused("it is empty, truncated, or not a .safetensors file")
     if header_bytes > MAX_HEADER_CHARACTERS:
         raise Refused(f"its header is larger than {MAX_HEADER_CHARACTERS:,} bytes")

@@ -106,13 +106,8 @@ def empty_array(*_: Any) -> Array:
 
 
 def empty_dict() -> dict[Any, Any]:
-    """Return an empty dict, to be filled by a SETITEMS opcode, in place of an OrderedDict."""
+    """Return an empty dict, to be filled by a SETITEMS opcode. `dict` would accept untrusted arguments."""
     return {}
-
-
-def empty_bytes() -> bytes:
-    """Return an empty bytes object, for pickle protocols 0 to 2, which have no opcode for bytes."""
-    return b""
 
 
 KNOWN = {
@@ -121,7 +116,7 @@ KNOWN = {
     "numpy.dtype": Function(number_type),
     "numpy.ndarray": Function(empty_array),
     "_codecs.encode": Function(lambda text, codec: text),  # `Array.to_numpy` encodes it
-    "__builtin__.bytes": Function(empty_bytes),
+    "__builtin__.bytes": Function(lambda: b""),  # protocols 0 to 2 have no opcode for empty bytes
     "collections.OrderedDict": Function(empty_dict),
 }
 """The global names that a pickle of arrays may refer to, with their replacements."""

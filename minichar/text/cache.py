@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from minichar.files import cache_folder, remove_abandoned, replacing
 from minichar.text.joining import Count, Text
-from minichar.text.mapping import read, release
+from minichar.text.mapping import blocks, read
 from minichar.text.vocabulary import Vocabulary
 
 VERSION = 4
@@ -33,8 +33,6 @@ MOST = 8
 """Maximum number of cached texts. If there are more, the least recently used ones are deleted."""
 LARGEST = 1 << 25
 """Maximum number of bytes in the line of JSON."""
-BLOCK = 1 << 20
-"""Number of ids checked at a time."""
 
 
 class Encoded(NamedTuple):
@@ -90,10 +88,8 @@ class Cache:
                 expected = file.read(5)
             starts = np.array(kept["starts"], np.int64)  # (F,)
             checksum, largest = crc32(line), 0
-            for start in range(0, len(ids), BLOCK):
-                block = ids[start : start + BLOCK]
+            for block in blocks(ids):
                 checksum, largest = crc32(block.data, checksum), max(largest, int(block.max()))
-                release(ids)
             sound = (
                 checksum.to_bytes(4, "little") == expected
                 and largest < len(vocabulary)

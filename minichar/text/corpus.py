@@ -16,15 +16,13 @@ from minichar.text.cache import Cache, Encoded
 from minichar.text.datasets import dataset_path, place, update_pydocs
 from minichar.text.finding import find_files, notes_on_ignored
 from minichar.text.joining import Count, Text
-from minichar.text.mapping import gather, release
+from minichar.text.mapping import blocks, gather
 from minichar.text.pydocs import pydocs_text
 from minichar.text.reading import check_encoding
 from minichar.text.vocabulary import Vocabulary, code_points, name_some
 
 IN_MEMORY = "pydocs (in memory)"
 """The path of the default text if it cannot be saved."""
-BLOCK = 1 << 20
-"""Number of ids converted to another vocabulary at a time, to limit memory use for long texts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,13 +76,8 @@ class Corpus:
         if vocabulary == self.vocabulary:
             return self
         table = vocabulary.encode(self.vocabulary.characters)  # (V,)
-
-        def pieces() -> Iterator[NDArray[np.unsignedinteger]]:
-            for start in range(0, len(self.ids), BLOCK):
-                yield table[self.ids[start : start + BLOCK].astype(np.intp)]
-                release(self.ids)
-
-        ids = gather(pieces(), vocabulary.dtype, len(self.ids))  # (N,)
+        pieces = (table[block.astype(np.intp)] for block in blocks(self.ids))
+        ids = gather(pieces, vocabulary.dtype, len(self.ids))  # (N,)
         return replace(self, ids=ids, vocabulary=vocabulary)
 
 

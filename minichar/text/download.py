@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
-from http.client import HTTPMessage
+from http.client import HTTPException, HTTPMessage
 from typing import IO
+from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
+from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 from minichar.errors import MinicharError, plain
 
@@ -32,17 +31,17 @@ def download(
     base = urlsplit(base_url)
     if base.scheme != "https" and (base.scheme != "http" or base.hostname not in LOOPBACK):
         raise MinicharError(f"cannot download from {base_url}: use an https URL")
-    opener = urllib.request.build_opener(_SameScheme(base.scheme))
+    opener = build_opener(_SameScheme(base.scheme))
     opener.addheaders = [("User-Agent", "minichar")]
     contents: list[bytes] = []
     for path in paths:
         url = f"{base_url}/{quote(path)}"
         try:
             contents.append(_read(opener, url, limit - sum(map(len, contents)), progress))
-        except urllib.error.HTTPError as exc:
+        except HTTPError as exc:
             exc.close()
             raise MinicharError(f"cannot download {url}: {plain(str(exc))}") from None
-        except (OSError, http.client.HTTPException, ValueError) as exc:
+        except (OSError, HTTPException, ValueError) as exc:
             reason = getattr(exc, "reason", exc)
             raise MinicharError(
                 f"cannot download {url}: {plain(str(reason))}; check the network, or try again later"
@@ -50,7 +49,7 @@ def download(
     return contents
 
 
-def _read(opener: urllib.request.OpenerDirector, url: str, limit: int, progress: Progress | None) -> bytes:
+def _read(opener: OpenerDirector, url: str, limit: int, progress: Progress | None) -> bytes:
     content = bytearray()
     with opener.open(url, timeout=TIMEOUT) as response:
         while block := response.read(BLOCK):
@@ -67,7 +66,7 @@ def _read(opener: urllib.request.OpenerDirector, url: str, limit: int, progress:
     return bytes(content)
 
 
-class _SameScheme(urllib.request.HTTPRedirectHandler):
+class _SameScheme(HTTPRedirectHandler):
     """Redirect handler that never follows redirects to a different scheme, for example from https to http."""
 
     inf_msg = "too many redirects: "  # the default has several lines
@@ -76,15 +75,9 @@ class _SameScheme(urllib.request.HTTPRedirectHandler):
         self.scheme = scheme
 
     def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> Request | None:
         if urlsplit(newurl).scheme != self.scheme:
             message = f"redirected to {newurl}, which is not {self.scheme}"
-            raise urllib.error.HTTPError(newurl, code, message, headers, fp)
+            raise HTTPError(newurl, code, message, headers, fp)
         return super().redirect_request(req, fp, code, msg, headers, newurl)

@@ -70,11 +70,11 @@ def _judges() -> dict[str, Callable[[str], float]]:
         "utf-8": lambda text: 1.0,
         "utf-16-le": wide,
         "utf-16-be": wide,
-        "euc_kr": lambda text: _share(_outside_ascii(text), hangul),
-        "euc_jp": lambda text: _share(_outside_ascii(text), japanese) * _has_kana(text),
-        "cp932": lambda text: _share(_outside_ascii(text), japanese) * _has_kana(text),
-        "gb18030": lambda text: _share(_outside_ascii(text), hanzi),
-        "big5": lambda text: _share(_outside_ascii(text), hanzi),
+        "euc_kr": partial(_east_asian, common=hangul),
+        "euc_jp": partial(_japanese, common=japanese),
+        "cp932": partial(_japanese, common=japanese),
+        "gb18030": partial(_east_asian, common=hanzi),
+        "big5": partial(_east_asian, common=hanzi),
         "cp1252": partial(_spelling, alphabet=LATIN),
         "cp1250": partial(_spelling, alphabet=LATIN),
         "cp1251": partial(_spelling, alphabet=CYRILLIC),
@@ -92,13 +92,12 @@ def _rows(encoding: str, first: int, last: int) -> frozenset[str]:
     return frozenset(bytes((lead, trail)).decode(encoding, "ignore") for lead in leads for trail in trails)
 
 
-def _outside_ascii(text: str) -> list[str]:
-    return [character for character in text if not character.isascii()]
+def _east_asian(text: str, common: Collection[str]) -> float:
+    return _share([character for character in text if not character.isascii()], common)
 
 
-def _has_kana(text: str) -> bool:
-    """Return whether the text may be Japanese rather than Chinese."""
-    return not KANA.isdisjoint(text)
+def _japanese(text: str, common: Collection[str]) -> float:
+    return 0 if KANA.isdisjoint(text) else _east_asian(text, common)  # without kana, it may be Chinese
 
 
 def _share(characters: Collection[str], common: Collection[str]) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from tempfile import TemporaryFile, gettempdir
 from typing import IO
 
@@ -14,6 +14,8 @@ from minichar.errors import MinicharError
 
 IN_MEMORY = 100_000_000
 """Maximum total size, in bytes, of ids kept in memory."""
+BLOCK = 1 << 20
+"""Number of ids processed at a time, to limit memory use for long texts."""
 
 
 def is_large(dtype: np.dtype[np.unsignedinteger], N: int) -> bool:
@@ -70,3 +72,13 @@ def release(array: NDArray[np.integer]) -> None:
         base = getattr(base, "base", None)
     if base is not None and hasattr(mmap, "MADV_DONTNEED"):  # not on Windows
         base.madvise(mmap.MADV_DONTNEED)
+
+
+def blocks(ids: NDArray[np.integer], overlap: int = 0) -> Iterator[NDArray[np.integer]]:
+    """Yield the ids in blocks of `BLOCK`, and release each block when the next one is requested.
+
+    Each block is followed by the first `overlap` ids of the next block.
+    """
+    for start in range(0, len(ids) - overlap, BLOCK):
+        yield ids[start : start + BLOCK + overlap]
+        release(ids)

@@ -24,12 +24,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from minichar.text.mapping import release
+from minichar.text.mapping import blocks
 
 LONG = 20
 """Any two texts of the same kind share many runs of up to this number of characters."""
-BLOCK = 1 << 20
-"""Number of windows of the training text searched at a time, to limit memory use."""
 
 
 @dataclass(frozen=True)
@@ -86,14 +84,15 @@ def _search(
     K = rng.integers(1 << 63, dtype=np.uint64) | np.uint64(1)
     hashes = _hashes(text, n, K)  # (M - n + 1,)
     at = np.full(len(hashes), -1)  # (M - n + 1,)
-    for start in range(0, len(training) - n + 1, BLOCK):
-        block = _hashes(training[start : start + BLOCK + n - 1], n, K)  # (at most BLOCK,)
+    start = 0
+    for ids in blocks(training, overlap=n - 1):
+        block = _hashes(ids, n, K)  # (at most BLOCK,)
         order = np.argsort(block, kind="stable")  # (at most BLOCK,)
         block = block[order]
         k = np.searchsorted(block, hashes).clip(max=len(block) - 1)  # (M - n + 1,)
         found = block[k] == hashes  # (M - n + 1,)
         at[found] = start + order[k[found]]
-        release(training)
+        start += len(block)
     i = np.flatnonzero(at >= 0)  # (found,)
     return i, at[i]
 

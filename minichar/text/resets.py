@@ -19,11 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from minichar.errors import MinicharError, Option, brief
-from minichar.text.mapping import release
+from minichar.text.mapping import blocks
 from minichar.text.vocabulary import Vocabulary
-
-BLOCK = 1 << 20
-"""Number of characters searched at a time, to limit memory use for long texts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,13 +79,9 @@ def separator_ids(separator: str, vocabulary: Vocabulary) -> NDArray[np.unsigned
 
 def count_separators(ids: NDArray[np.integer], separator: NDArray[np.integer]) -> Iterator[int]:
     """Yield how often the separator, ``(m,)`` ids, occurs in each block of text; it can overlap itself."""
-    m = len(separator)
-    if not m:
-        return
-    for start in range(0, len(ids) - m + 1, BLOCK):
-        found = np.count_nonzero(_ends(ids[start : start + BLOCK + m - 1], separator))
-        release(ids)
-        yield int(found)
+    if m := len(separator):
+        for block in blocks(ids, overlap=m - 1):
+            yield int(np.count_nonzero(_ends(block, separator)))
 
 
 def _ends(ids: NDArray[np.integer], separator: NDArray[np.integer]) -> NDArray[np.bool_]:

@@ -10,8 +10,6 @@ import pytest
 from click.testing import CliRunner
 from converting import convert
 
-from minichar.checkpoints.checkpoint import save
-from minichar.checkpoints.state import Progress, TrainingState
 from minichar.cli import main
 from minichar.formats.convert import READERS
 from minichar.formats.naming import SUFFIXES, TARGETS
@@ -23,17 +21,11 @@ CHECKPOINT = "cv/lm_lstm_epoch2.00_1.8000.npz"
 
 
 @pytest.fixture
-def home(make, tmp_path, monkeypatch, package):
+def home(trained, tmp_path, monkeypatch, package):
     """Change to a directory that contains all the files that the document uses but does not create."""
     torch = package("torch")
-    model = make(model="lstm")
     (tmp_path / "cv").mkdir()
-    state = TrainingState(
-        np.zeros(model.parameters.size, "float32"),
-        np.zeros(model.config.state_shape(2), "float32"),
-        Progress(1, 3.0, 0, 0.0, "cpu", {}, 0),
-    )
-    save(tmp_path / CHECKPOINT, model, state)
+    trained(model="lstm")[2].rename(tmp_path / CHECKPOINT)
     (tmp_path / "my.txt").write_text("\nabcdé詩", encoding="utf-8")
     (tmp_path / "weights.pkl").write_bytes(pickle.dumps({"W": np.arange(3.0)}))
     np.savez(tmp_path / "from_cupy_savez.npz", W=np.arange(3.0))

@@ -30,6 +30,7 @@ HOSTILE = {
     "nested name": (b"\x80\x04" + short("numpy") + short("dtype.mro") + b"\x93.", r"to 'numpy\.dtype\.mro'"),
     "persistent": (b"Pname\n.", "opcode PERSID"),
     "objects": (pickle.dumps(np.array([{}], dtype=object)), "dtype 'O8'"),
+    "dict of pairs": (b"\x80\x02ccollections\nOrderedDict\n]\x85R.", "empty, truncated or corrupted"),
     "set": (pickle.dumps({1, 2}), "opcode EMPTY_SET"),
     "two lines": (b"\x80\x04" + short("a\nb") + short("c" * 200) + b"\x93.", r"refers to 'a\\nb\.ccc"),
     "two pickles": (pickle.dumps(np.arange(2)) * 2, "trailing data"),

@@ -122,7 +122,7 @@ def test_every_float16_is_decoded(visit):
 def test_activations(visit):
     page = visit(toy_model())
     values = np.linspace(-60, 60, 1201).tolist()
-    found = page.evaluate("values => values.map((a) => exp(a))", values)
+    found = page.evaluate("values => values.map(exp)", values)
     np.testing.assert_allclose(np.array(found, float), np.exp(values), rtol=5e-13)
     values = [-1e6, -710, -20, -1e-9, 0, 0.3, 20, 710, 1e6]
     for name, function in (("tanh", np.tanh), ("sigmoid", lambda a: 0.5 * np.tanh(0.5 * a) + 0.5)):
@@ -155,9 +155,7 @@ def sfc32(seed, n):
 
 def test_random_numbers_are_those_of_sfc32(visit):
     page = visit(toy_model())
-    program = (
-        "seed => { const random = new Random(seed); return Array.from({length: 50}, () => random.next()); }"
-    )
+    program = "seed => { const random = new Random(seed); return Array(50).fill().map(() => random.next()); }"
     for seed in (0, 1, 2**31, 2**32 + 5, 2**53 - 1):
         assert page.evaluate(program, seed) == sfc32(seed, 50)
 
@@ -325,13 +323,10 @@ def test_markup_is_shown_as_text(visit):
 def test_the_page_fits_a_phone_and_a_frame(visit, make, scheme):
     page = visit(make(), "length=200", viewport={"width": 390, "height": 560}, color_scheme=scheme)
     expect_status(page, "200 characters, seed")
-    assert page.evaluate("[document.documentElement.scrollWidth, document.documentElement.scrollHeight]") == [
-        390,
-        560,
-    ]
-    boxes = [
-        page.locator(name).bounding_box() for name in ("#settings", "#text", "#scale", "#detail", "#units")
-    ]
+    root = "document.documentElement"
+    assert page.evaluate(f"[{root}.scrollWidth, {root}.scrollHeight]") == [390, 560]
+    names = ("#settings", "#text", "#scale", "#detail", "#units")
+    boxes = [page.locator(name).bounding_box() for name in names]
     for above, below in pairwise(boxes):
         assert above["y"] + above["height"] <= below["y"]
     assert boxes[1]["height"] > 90
@@ -340,7 +335,6 @@ def test_the_page_fits_a_phone_and_a_frame(visit, make, scheme):
     for name in ("Prompt", "Temperature 0.8", "Top-p 1", "Seed", "Length", "Animate"):
         expect(page.get_by_label(name, exact=True)).to_be_visible()
     expect(page.get_by_role("img")).to_have_accessible_name(page.inner_text("#units-about"))
-    ink, paper = page.evaluate(
-        "[getComputedStyle(document.body).color, getComputedStyle(document.body).backgroundColor]"
-    )
+    style = "getComputedStyle(document.body)"
+    ink, paper = page.evaluate(f"[{style}.color, {style}.backgroundColor]")
     assert (ink < paper) == (scheme == "light")

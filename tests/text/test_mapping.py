@@ -141,7 +141,7 @@ def test_verified_pages_are_released(tmp_path, text_cache, monkeypatch):
     path.write_bytes(b"the quick brown fox\n" * 50_000)  # 1 MB
     load_corpus(path)
     sizes = []
-    monkeypatch.setattr(cache, "BLOCK", 1 << 18)
+    monkeypatch.setattr(mapping, "BLOCK", 1 << 18)
     monkeypatch.setattr(cache, "crc32", lambda *args: sizes.append(resident(".ids")) or crc32(*args))
     load_corpus(path)
     assert len(sizes) > 3
@@ -150,9 +150,10 @@ def test_verified_pages_are_released(tmp_path, text_cache, monkeypatch):
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="requires Linux")
 def test_searched_pages_are_released(zeros, monkeypatch):
-    """Check the memory use whenever a block has been searched."""
-    monkeypatch.setattr(resets, "BLOCK", 1 << 20)
-    sizes = [resident("/ids") for _ in count_separators(zeros, np.array([1, 1]))]
+    """Check the memory use before each block is searched."""
+    sizes, ends = [], resets._ends
+    monkeypatch.setattr(resets, "_ends", lambda *args: sizes.append(resident("/ids")) or ends(*args))
+    assert sum(count_separators(zeros, np.array([1, 1]))) == 0
     assert len(sizes) > 5
     assert max(sizes) == 0
     assert measure_novelty(np.ones(1, np.uint8), zeros[:2_000_000]).length == 0

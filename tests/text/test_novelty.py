@@ -5,6 +5,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from minichar.text import mapping
 from minichar.text import novelty as module
 from minichar.text.novelty import Novelty, measure_novelty
 from minichar.text.vocabulary import code_points
@@ -38,7 +39,7 @@ def test_results_are_exact(text, training, long, block, collide):
     used, hashes = [], module._hashes
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "LONG", long)
-        patch.setattr(module, "BLOCK", block)
+        patch.setattr(mapping, "BLOCK", block)
         patch.setattr(module, "_hashes", colliding)
         found = measure_novelty(code_points(text), code_points(training))
     assert (found.length, found.copied) == naive(text, training, long)
@@ -92,7 +93,7 @@ def test_the_number_of_searches_is_logarithmic(searches, N, most):
 @pytest.mark.parametrize("M", [1_000, 30_000])
 def test_memory_use(tmp_path, monkeypatch, M):
     """The memory use is proportional to the length of the text and does not depend on the training text's."""
-    monkeypatch.setattr(module, "BLOCK", 1 << 14)
+    monkeypatch.setattr(mapping, "BLOCK", 1 << 14)
     training = np.memmap(tmp_path / "ids", np.uint8, "w+", shape=1 << 18)
     training[:] = random_ids(0, 60, 1 << 18)
     text = np.array(training[:M])

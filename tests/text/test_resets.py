@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minichar.errors import MinicharError
-from minichar.text import resets as module
+from minichar.text import mapping
 from minichar.text.batches import split_text
 from minichar.text.resets import find_resets, separator_ids
 from minichar.text.vocabulary import Vocabulary
@@ -33,7 +33,7 @@ def wanted(text, separator, starts=()):
 def test_every_occurrence_is_found_in_blocks_of_any_size(text, separator, block):
     """Occurrences can overlap and can straddle a block boundary."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "BLOCK", block)
+        patch.setattr(mapping, "BLOCK", block)
         assert found(text, separator) == wanted(text, separator)
 
 

@@ -46,7 +46,7 @@ def stopped(settings_of):
 
 class TestReading:
     def test_the_vocabulary_is_that_of_all_texts(self, settings_of, monkeypatch):
-        monkeypatch.setattr("minichar.text.corpus.BLOCK", 7)  # ids are converted in blocks
+        monkeypatch.setattr("minichar.text.mapping.BLOCK", 7)  # ids are converted in blocks
         corpus = read_corpus(settings_of())
         assert corpus.vocabulary.characters == "".join(sorted({*TEXT, *VAL, *TEST}))
         assert {*";!"}.isdisjoint(TEXT)
