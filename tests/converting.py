@@ -1,11 +1,15 @@
 """Convert models, and compare what they contain and generate."""
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
+import handmade
 import numpy as np
 
 import minichar.formats.convert
+from minichar.checkpoints.checkpoint import header_of
+from minichar.formats.state_dict import to_state_dict
 from minichar.sampling.generate import generate
 
 
@@ -19,6 +23,22 @@ def convert(*arguments, **options):
     notes = []
     path = minichar.formats.convert.convert(*arguments, **options, on_note=notes.append)
     return Converted(path, tuple(notes))
+
+
+def tensors_of(model):
+    """Convert a model to ``(tensors, header)``, as in a ``.pt`` or ``.safetensors`` file."""
+    tensors = to_state_dict(model.config, dict(model.parameters.items()), None)
+    return tensors, json.dumps(header_of(model))
+
+
+def write(path, tensors, header=None):
+    """Write a ``.pt`` or ``.safetensors`` file without any package, and return its path."""
+    if path.suffix == ".pt":
+        extra = {} if header is None else {"minichar.json": np.frombuffer(header.encode(), "u1")}
+        path.write_bytes(handmade.pt(tensors | extra))
+    else:
+        path.write_bytes(handmade.safetensors(tensors, header))
+    return path
 
 
 def text_of(model):

@@ -110,7 +110,7 @@ COSTLY = {
     "arguments in a list": (b"\x80\x02cnumpy\ndtype\n" + lists(text("f4")) + b"R", "not a function"),
     "a list as a dict": (b"\x80\x02]K\x00Ns", "not a dict"),
     "bytes as a list": (b"\x80\x05\x96" + struct.pack("<Q", 1) + b"aK\x01a", "not a list"),
-    "equal keys": (b"\x80\x02}K\x01NsX\1\0\0\0001Ns", "the duplicate key '1'"),
+    "equal keys": (b"\x80\x02}X\1\0\0\0001NsK\x01Ns", "the duplicate key '1'"),
     "a dtype with a long byte order": (
         b"\x80\x02cnumpy\ndtype\n" + text("f4") + b"\x85R(K\x03" + text("<" * 99) + b"tb",
         "unknown byte order",

@@ -2,17 +2,15 @@ import json
 import os
 import re
 
-import handmade
 import numpy as np
 import pytest
-from converting import convert
+from converting import convert, tensors_of, write
 
 import minichar
-from minichar.checkpoints.checkpoint import header_of
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError, Refused
 from minichar.formats.convert import load_model, save_model
-from minichar.formats.state_dict import from_state_dict, to_state_dict
+from minichar.formats.state_dict import from_state_dict
 
 SUFFIXES = [".safetensors", ".pt"]
 
@@ -38,22 +36,6 @@ def tensors_in(torch, package):
         return package("safetensors.torch").load_file(path)
 
     return tensors_in
-
-
-def write(path, tensors, header=None):
-    """Write a file without any package, and return its path."""
-    if path.suffix == ".pt":
-        extra = {} if header is None else {"minichar.json": np.frombuffer(header.encode(), "u1")}
-        path.write_bytes(handmade.pt(tensors | extra))
-    else:
-        path.write_bytes(handmade.safetensors(tensors, header))
-    return path
-
-
-def parts(model):
-    """Convert a model to ``(tensors, header)``, for tests to modify."""
-    tensors = to_state_dict(model.config, dict(model.parameters.items()), None)
-    return tensors, json.dumps(header_of(model))
 
 
 def read(tensors, header=None, vocabulary=None):
@@ -112,7 +94,7 @@ def test_minichar_computes_the_same_logits_from_a_pytorch_file(
 @pytest.mark.parametrize("directory", [False, True])
 def test_the_vocabulary_can_come_from_a_model(tmp_path, saved, directory):
     model, path = saved()
-    foreign = write(tmp_path / "foreign.pt", parts(model)[0])
+    foreign = write(tmp_path / "foreign.pt", tensors_of(model)[0])
     if directory:
         (tmp_path / "cv").mkdir()
         path.rename(tmp_path / "cv" / "lm_lstm_epoch1.00_1.5000.npz")
@@ -122,7 +104,7 @@ def test_the_vocabulary_can_come_from_a_model(tmp_path, saved, directory):
         convert(foreign)
     convert(foreign, vocab_from=path)
     assert minichar.load(tmp_path / "foreign.npz").vocabulary == model.vocabulary
-    own = write(tmp_path / "own.pt", *parts(model))  # reported before the other vocabulary is read
+    own = write(tmp_path / "own.pt", *tensors_of(model))  # reported before the other vocabulary is read
     with pytest.raises(MinicharError, match="already contains its vocabulary: omit vocab_from"):
         convert(own, vocab_from=tmp_path / "missing.txt")
 
@@ -135,7 +117,7 @@ def test_a_gru_with_the_reset_before_the_matrix_product_is_rejected(saved):
         convert(path, path.with_suffix(".pt"))
     assert os.listdir(path.parent) == ["model.npz"]
 
-    tensors, header = parts(saved("after.npz", model="gru")[0])
+    tensors, header = tensors_of(saved("after.npz", model="gru")[0])
     header = header.replace('"model": "gru"', '"model": "gru", "gru_reset": "before"')  # as in old files
     with pytest.raises(MinicharError, match=message):
         read(tensors, header)
@@ -154,7 +136,7 @@ def test_notes_mention_what_the_tensors_do_not_contain(saved, suffix):
 
 
 def test_the_error_for_a_wrong_tensor_contains_its_name(tmp_path, make):
-    tensors, header = parts(make())
+    tensors, header = tensors_of(make())
     W = tensors["decoder.weight"]
     for wrong, message in (
         ({"rnn.bias_hh_l1": None}, r"rnn\.bias_hh_l1 is missing"),
@@ -180,7 +162,7 @@ def test_a_header_that_is_too_large_is_neither_written_nor_read(tmp_path, make, 
 
 
 def test_a_header_with_huge_sizes_is_rejected_before_memory_is_allocated(make):
-    tensors, header = parts(make())
+    tensors, header = tensors_of(make())
     giant = json.loads(header)
     giant["config"] |= {"rnn_size": 1 << 20, "num_layers": 1 << 20}
     with pytest.raises(Refused, match="is unexpected"):
@@ -191,7 +173,7 @@ def test_a_header_with_huge_sizes_is_rejected_before_memory_is_allocated(make):
 
 
 def test_inconsistent_state_dicts_are_rejected(make):
-    tensors, header = parts(make())
+    tensors, header = tensors_of(make())
     vocabulary = minichar.Vocabulary("ab")
     for wrong in ({"weight": np.ones((2, 2), "f4")}, tensors | {"rnn.weight_hh_l0": np.ones((12, 5), "f4")}):
         with pytest.raises(Refused, match=r"rnn\.weight_hh_l0 are missing or do not fit"):
@@ -219,7 +201,7 @@ def test_missing_files_and_directories_are_errors(tmp_path, suffix):
 
 
 def test_the_sum_of_two_float16_biases_does_not_overflow(make):
-    tensors, header = parts(make())
+    tensors, header = tensors_of(make())
     tensors = {name: array.astype("f2") for name, array in tensors.items()}
     tensors["rnn.bias_ih_l0"][0] = tensors["rnn.bias_hh_l0"][0] = 60000
     back = read(tensors, header)
