@@ -129,12 +129,9 @@ class CuPyBackend(Backend):
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k`` with one-hot matrix products.
 
-        In a captured step, array sizes must not depend on the ids. Atomic additions would use
-        less memory, but their order, and thus the rounding, would vary between runs.
-
-        For N = 2,500, V = 100,000 and float32, the whole one-hot matrix (N, V) would take 1.25 GB: 1 byte per
-        element as bool and 4 bytes as float32. The matrix is therefore built in blocks of columns, each as
-        wide as `ONEHOT` allows. A small vocabulary needs only one block, and thus one product.
+        In a captured step, array sizes must not depend on the ids. Atomic additions would use less memory,
+        but their order, and thus the rounding, would vary between runs. For a large vocabulary, the one-hot
+        matrix (N, V) takes gigabytes, so it is built in blocks of columns, each as wide as `ONEHOT` allows.
         """
         N, V = len(ids), out.shape[1]
         width = max(1, ONEHOT // (N * (1 + columns.itemsize)))

@@ -42,13 +42,9 @@ def examine(folder: str = ".") -> Iterator[Finding]:
     for kind in DEVICES:
         yield from examine_kind(kind)
     devices, problem = open_auto()
-    names = [device.name for device in devices]
-    choice = (
-        f"{' or '.join(names)}, depending on the size of the network"
-        if len(names) > 1
-        else f"the same as {names[0]}"
-    )
-    yield Finding("auto", not problem, f"cpu; {problem}" if problem else choice)
+    choice = " or ".join(device.name for device in devices) + ", depending on the size of the network"
+    cpu = f"cpu; {problem}" if problem else "the same as cpu"
+    yield Finding("auto", not problem, choice if len(devices) > 1 else cpu)
     free = shutil.disk_usage(folder).free
     enough = free >= LITTLE_DISK
     yield Finding("disk", enough, f"{free / 1e9:.1f} GB free{'' if enough else ': checkpoints may not fit'}")

@@ -30,11 +30,10 @@ def free_retired() -> None:
 class CudaGraph:
     """A step captured as a CUDA graph after a few normal calls and replayed from then on.
 
-    The step must use only arrays at fixed addresses. Temporary arrays are allocated from a
-    separate memory pool, so that a replay cannot overwrite other memory. If the capture fails, `warn` is
-    called with a message and the step continues to run normally. `agree` is called with True if the capture
-    succeeded, and with False otherwise. The graph is used only if `agree` returns True: NCCL requires that
-    either all ranks launch a graph or none do.
+    The step must use only arrays at fixed addresses. Temporary arrays are allocated from a separate memory
+    pool, so that a replay cannot overwrite other memory. `agree` is called with whether the capture
+    succeeded, and the graph is used only if it returns True: NCCL requires that either all ranks launch a
+    graph or none do. Otherwise, `warn` is called with a message and the step continues to run normally.
 
     The step runs on its own stream, because the default stream cannot be captured. CUDA events ensure that
     the step runs after the caller's earlier work and before the caller's later work, without blocking the

@@ -32,12 +32,8 @@ STEPS, MOST = 50, 256
 
 def usual() -> str:
     """Return the number of threads set by an environment variable or, if none is set, the number of cores."""
-    return next((os.environ[name] for name in VARIABLES if os.environ.get(name)), str(cores()))
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return next((os.environ[name] for name in VARIABLES if os.environ.get(name)), str(cores))
 
 
 @cache

@@ -75,8 +75,10 @@ class ExactProducts:
         return getattr(self.plain, name)
 
     def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
-        """Round B in place to multiples of 2^-24, and return ``A @ B``."""
-        return self.plain.matmul(A, to_grid(B), out)
+        """Round B in place to integer multiples of 2^-24, and return ``A @ B``."""
+        B += SHIFT
+        B -= SHIFT
+        return self.plain.matmul(A, B, out)
 
     def add_matmul(self, A: Array, B: Array, out: Array) -> Array:
         """Round B in place to multiples of 2^-24, and add ``A @ B`` to `out`."""
@@ -86,10 +88,3 @@ class ExactProducts:
 
     # These use the exact matrix products, rather than those of a library or of a fused kernel.
     matmul_steps, fuse_with_mean = Backend.matmul_steps, Backend.fuse_with_mean
-
-
-def to_grid(s: Array) -> Array:
-    """Round `s` in place to integer multiples of 2^-24."""
-    s += SHIFT
-    s -= SHIFT
-    return s

@@ -37,8 +37,7 @@ def loss_forward(
 ) -> tuple[Array, Cache]:
     """Return the loss as a scalar array in double precision, and the cache for `loss_backward`.
 
-    The probabilities overwrite the logits to save memory: with a large vocabulary, the logits are by
-    far the largest arrays in a chunk.
+    The probabilities overwrite the logits to save memory.
 
     Parameters
     ----------
