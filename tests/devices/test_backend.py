@@ -1,28 +1,48 @@
-"""Tests for array operations that run on every device."""
+"""Tests for operations that run on every device."""
 
-import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import minichar
-
-SOURCES = sorted(Path(minichar.__file__).parent.rglob("*.py"))
-
-
-def test_only_the_backend_modules_import_cupy_and_dpnp():
-    pattern = re.compile(r"""(^ *(import|from) +|import_module\(["'])(cupy|dpnp|dpctl)\b""", re.MULTILINE)
-    found = [path.name for path in SOURCES if pattern.search(path.read_text("utf-8"))]
-    assert found == ["cupy.py", "nccl.py", "opencl.py"]
+from minichar.devices.cpu import CPU
+from minichar.devices.graph import WARM_UP
 
 
-def test_engine_and_training_do_not_check_the_kind_of_device():
-    pattern = re.compile(r"""["'](cpu|gpu|opencl)|is_gpu|backend\.name|isinstance\([^)]*Backend""")
-    for path in SOURCES:
-        if path.parent.name in ("engine", "training"):
-            assert not pattern.search(path.read_text("utf-8")), path
+def test_a_step_runs_at_each_call_and_only_a_gpu_records_it(backend, host):
+    one, total, calls = backend.to_device(np.ones(3)), backend.zeros((3,), "float64"), []
+
+    def step():
+        calls.append(None)
+        total[...] = total + one
+
+    run = backend.recorded(step)
+    for n in range(1, 7):
+        run()
+        np.testing.assert_array_equal(host(total), [n] * 3)
+    one[...] = 10.0  # the step must read the new value
+    run(2)
+    np.testing.assert_array_equal(host(total), [26] * 3)
+    assert len(calls) == (WARM_UP + 1 if backend.kind == "gpu" else 8)
+
+
+def test_the_description_is_one_line_and_contains_the_name(backend):
+    description = backend.describe()
+    assert (backend.name if backend.kind != "cpu" else f"NumPy {np.__version__} with ") in description
+    assert "\n" not in description
+
+
+@pytest.mark.parametrize(
+    ("blas", "words"),
+    [
+        ({"blas": {"name": "scipy-openblas", "version": "0.3.31"}}, "with scipy-openblas 0.3.31, "),
+        ({"blas": {"name": "accelerate"}}, "with accelerate, "),
+        ({}, "with an unknown BLAS, "),
+    ],
+)
+def test_the_description_names_the_blas_if_numpy_reports_it(blas, words, monkeypatch):
+    monkeypatch.setattr(np, "show_config", lambda mode: {"Build Dependencies": blas})
+    assert words in CPU.describe()
 
 
 class TestArrays:
@@ -36,20 +56,10 @@ class TestArrays:
         assert back.dtype == dtype
         np.testing.assert_array_equal(back, array)
 
-    def test_zeros_are_allocated_on_the_device(self, backend):
-        zeros = backend.zeros((2, 3), "int64")
-        assert str(zeros.dtype) == "int64"
-        np.testing.assert_array_equal(backend.to_host(zeros), np.zeros((2, 3)))
-
     @pytest.mark.parametrize("shape", [(10**23,), (sys.maxsize,), (sys.maxsize // 4 + 1,), (2**31, 2**31)])
     def test_an_array_that_exceeds_the_address_space(self, shape, backend):
         with pytest.raises(MemoryError, match="exceeds the address space"):
             backend.zeros(shape, "float32")
-
-    def test_the_description_is_one_line_and_contains_the_name(self, backend):
-        description = backend.describe()
-        assert (backend.name if backend.kind != "cpu" else f"NumPy {np.__version__} with ") in description
-        assert "\n" not in description
 
 
 class TestColumns:

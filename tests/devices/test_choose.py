@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 
 from minichar.devices.choose import AUTO_CPU, SMALL_STEPS, auto_note, open_backend, open_devices
@@ -5,6 +8,7 @@ from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 from minichar.extras import install_command
 
+DOCS = Path(__file__).parents[2] / "docs"
 UNKNOWN = (
     *("", "tpu", "mps", "cpu:0", "cpu:", "cpu:1", "auto:0", "gpu:", "gpu:x", "gpu:-1", "gpu:1.0", "gpu:0:0"),
     *("GPU:", "gpu :0", "gpus", "xgpu", "opencl:", "opencl:x", "opencl:²", "cuda:x"),
@@ -32,6 +36,15 @@ def test_a_missing_package(name, package, extra, error_of):
     message = error_of(name)
     assert f"device {extra}: requires {package} (" in message
     assert message.endswith(install_command(extra))
+
+
+def test_the_documented_names_and_packages_are_right():
+    lines = (DOCS / "devices.md").read_text("utf-8").splitlines()
+    rows = [line.split("|") for line in lines if re.match(r"\| `(cpu|gpu|opencl|auto)`", line)]
+    names = [re.findall("`([^`]+)`", row[1]) for row in rows]
+    assert names == [["cpu"], ["gpu", "gpu:N"], ["opencl", "opencl:N"], ["auto"]]
+    packages = [re.findall(r"pip install .*'\.\[(\w+)\]'|no extra packages", row[3]) for row in rows]
+    assert packages == [[""], ["gpu"], ["opencl"], [""]]
 
 
 class TestAuto:

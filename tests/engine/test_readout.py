@@ -52,4 +52,5 @@ def test_logits_are_not_computed_early_for_a_feed_that_does_not_use_them(network
 
 def test_memory_for_training_is_not_allocated_during_generation(network, text):
     network.step(0, text[0][0])
-    assert not {"dx", "workspace"} & vars(network.readout).keys()
+    for part in (network.readout, *network.layers[0].linears):
+        assert not {"da", "dx", "workspace"} & vars(part).keys()

@@ -13,18 +13,14 @@ from minichar.devices.cpu import CPU
 
 def test_the_time_of_an_operation_excludes_that_of_a_launch(monkeypatch):
     """A launch takes 5 µs, a product 2 µs and a kernel 3 µs."""
-    time = 0.0
-
-    def take(seconds):
-        nonlocal time
-        time += seconds
+    taken = []
 
     def time_of(backend, unit):
-        before = time
+        taken.clear()
         unit()
-        return 5e-6 + time - before
+        return 5e-6 + sum(taken)
 
-    operations = {PRODUCT: lambda: take(2e-6), KERNEL: lambda: take(3e-6)}
+    operations = {PRODUCT: lambda: taken.append(2e-6), KERNEL: lambda: taken.append(3e-6)}
     monkeypatch.setattr(gpu_calibration, "operations", lambda *sizes: operations)
     monkeypatch.setattr(gpu_calibration, "time_of", time_of)
     monkeypatch.setattr(gpu_calibration, "host_time", lambda *arguments: 7e-6)

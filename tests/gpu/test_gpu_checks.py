@@ -1,8 +1,10 @@
 """Tests that the checks of ``first_hour.py`` detect errors. ``cpu_cuda`` tests that they pass on a GPU."""
 
 from operator import neg
+from types import SimpleNamespace
 
 import gpu_checks
+import numpy as np
 import pytest
 from first_hour import DRY
 
@@ -94,46 +96,26 @@ def test_the_losses_depend_on_each_option(option, monkeypatch):
     assert [title for title, error in differences.items() if error > gpu_checks.LIMIT] == affected
 
 
-def test_every_cell_is_checked_with_each_option():
-    assert len({case.title for case in gpu_checks.CASES}) == 16
-    assert {case.model for case in gpu_checks.CASES} == {"lstm", "gru", "gru-reset-before", "rnn"}
+@pytest.mark.parametrize("loss", [float("nan"), 2e-4])
+def test_a_loss_that_differs_is_found(loss, monkeypatch):
+    def losses(backend, *chunk):
+        return np.array([0.0, 0.0 if backend is CPU else loss]), SimpleNamespace(parts=[None])
+
+    monkeypatch.setattr(gpu_checks, "training_losses", losses)
+    assert not gpu_checks.losses(NumPyBackend(), DRY.work, 2)["passed"]
 
 
-def test_the_gradients_with_each_option_are_checked(monkeypatch):
-    networks, row = [], Row("layer1.W", (2, 3), 0.0, 0.0)
-    monkeypatch.setattr(
-        gpu_checks, "check_network", lambda network, *chunk: networks.append(network) or [row]
-    )
-    gpu_checks.gradients(CPU)
-    *plain, embedded, tied = networks
-    assert not any(network.config.layer_norm or network.config.embedding for network in plain)
-    assert embedded.config.layer_norm
-    assert embedded.config.embedding == 5  # differs from H, so that a transposed matrix is an error
-    assert tied.config.layer_norm
-    assert tied.config.tied
-    assert {*tied.keep[1:].flat} == {0, 1}
-    assert all(network.keep is None for network in [*plain, embedded])
-
-
-@pytest.mark.parametrize("error", [1e-3, float("nan")])
-def test_different_losses_are_found(error, monkeypatch):
-    training_losses = gpu_checks.training_losses
-
-    def wrong(backend, work, steps, case):
-        losses, step = training_losses(backend, work, steps, case)
-        losses[-1] += error if backend is not CPU else 0.0
-        return losses, step
-
-    monkeypatch.setattr(gpu_checks, "training_losses", wrong)
-    assert not gpu_checks.losses(NumPyBackend(), DRY.work, 2, gpu_checks.CASES[:1])["passed"]
-
-
-def test_a_wrong_gradient_is_found(monkeypatch):
-    rows = [Row("layer1.W", (2, 3), 1e-6, 1e-9), Row("layer2.W", (2, 3), 1e-16, 1e-9)]
-    monkeypatch.setattr(gpu_checks, "check_network", lambda network, *chunk: rows)
-    result = gpu_checks.gradients(CPU)
-    assert not result["passed"]
-    assert {*result["errors"].values()} == {1e-6}
+def test_a_wrong_gradient_is_found_and_each_option_is_checked(monkeypatch):
+    networks, rows = [], [Row("layer1.W", (2, 3), error, 1e-9) for error in (1e-6, 1e-16)]
+    monkeypatch.setattr(gpu_checks, "check_network", lambda network, *chunk: networks.append(network) or rows)
+    found = gpu_checks.gradients(CPU)
+    assert (found["passed"], {*found["errors"].values()}) == (False, {1e-6})
+    configs = [network.config for network in networks]
+    assert [config.model for config in configs] == ["lstm", "gru", "gru-reset-before", "rnn", "lstm", "gru"]
+    assert [config.layer_norm for config in configs] == [False] * 4 + [True] * 2
+    # Embeddings differ in size from H, so that a transposed matrix is an error, unless they are tied.
+    assert [config.embedding for config in configs] == [0] * 4 + [5, 3]
+    assert [network.keep is None for network in networks] == [True] * 5 + [False]
 
 
 def test_a_run_that_is_not_resumed_exactly_is_found(monkeypatch):
