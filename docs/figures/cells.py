@@ -46,7 +46,8 @@ def gru(ax: Axes) -> None:
         box(ax, x, 3.9, "σ", INK, w=1.1)
         ax.text(x + 0.15, 4.4, gate)
         path(ax, (x, 1.5), (x, 3.5), colour=BLUE)
-        ax.plot([4.8, x], [2.6, 2.6], color=BLUE, lw=1.4)
+    for left, right in ((4.8, 6.0), (6.4, 8.4)):  # interrupted where it crosses a_n
+        ax.plot([left, right], [2.6, 2.6], color=BLUE, lw=1.4)
     path(ax, (8.4, 4.3), (8.4, 6.75), colour=BLUE)
     # The candidate.
     dot(ax, 3.9, 5.2, "∘")
@@ -59,9 +60,10 @@ def gru(ax: Axes) -> None:
     ax.text(6.35, 4.9, "a_n", va="center_baseline")
     path(ax, (6.55, 6.1), (6.85, 6.1), colour=BLUE)
     box(ax, 7.4, 6.1, "tanh", INK, w=1.1)
-    path(ax, (7.95, 6.1), (9.25, 6.1), colour=BLUE)
+    ax.plot([7.95, 8.2], [6.1, 6.1], color=BLUE, lw=1.4)
+    path(ax, (8.6, 6.1), (9.25, 6.1), colour=BLUE)  # interrupted where it crosses z
     dot(ax, 9.6, 6.1, "∘")
-    ax.text(8.6, 6.25, "n")
+    ax.text(8.7, 6.25, "n")
     path(ax, (8.4, 5.0), (9.6, 5.0), (9.6, 5.75), colour=BLUE)
     ax.text(9.75, 5.2, "1 − z", va="center_baseline")
     path(ax, (9.6, 6.45), (9.6, 6.75), colour=BLUE)

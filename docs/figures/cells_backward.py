@@ -50,9 +50,11 @@ def gru_backward(ax: Axes) -> None:
         box(ax, x, 3.9, "σ′", INK, w=1.1)
         path(ax, (x, 3.5), (x, 1.5), colour=ORANGE)
         ax.text(x + 0.15, 1.85, f"da_{gate}", va="center_baseline")
-    path(ax, (8.4, 2.6), (4.8, 2.6), colour=ORANGE)
+    ax.plot([8.4, 6.4], [2.6, 2.6], color=ORANGE, lw=1.4)
+    path(ax, (6.0, 2.6), (4.8, 2.6), colour=ORANGE)  # interrupted where it crosses da_n
     ax.text(7.3, 2.85, "du_r, du_z", ha="center")
-    path(ax, (8.4, 7.85), (8.4, 4.3), colour=ORANGE)
+    ax.plot([8.4, 8.4], [7.85, 7.1], color=ORANGE, lw=1.4)
+    path(ax, (8.4, 6.7), (8.4, 4.3), colour=ORANGE)  # interrupted where it crosses dn
     ax.text(8.55, 5.0, "dz =\ndh ∘ (h_prev − n)", va="center")
     # The candidate.
     path(ax, (9.6, 8.2), (9.6, 6.9), (8.15, 6.9), colour=ORANGE)

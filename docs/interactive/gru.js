@@ -60,7 +60,7 @@ interactive.show("gru", { forward, backward, U_h, a_n }, (figure) => {
     const { gradients } = step();
     const terms = [gradients.dh_prev, U_h * gradients.du[2]];
     return [
-      `dh_prev = dh ∘ z + ${U_h} du_n = ${terms.map(fixed(4)).join(" + ")} = ${fixed(4)(terms[0] + terms[1])}`,
+      `dh_prev = dh ∘ z + ${U_h} du_n = ${terms.map(fixed(3)).join(" + ")} = ${fixed(3)(terms[0] + terms[1])}`,
       `dz = dh ∘ (h_prev − n) = ${show(gradients.dz)}`,
     ].map((words) => ({ words, style: "backward" }));
   });

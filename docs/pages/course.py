@@ -51,9 +51,9 @@ DRAWINGS = {
     "column. Values are blue, and gradients are orange.",
     "rnn": "One step of an RNN.",
     "rnn_backward": "Its backward pass. dh is the sum of two gradients, and `dW = da @ [h_prev; x; 1]ᵀ`.",
-    "unrolled": "Two layers, unrolled over four characters: h⁽²⁾₃ is the state of layer 2 at step 3. Each "
-    "state is passed to the next step and to the layer above, so in the backward pass, its gradient is a sum "
-    "of two. The shapes are those of B sequences and V characters (lessons 5 and 6).",
+    "unrolled": "Two layers, unrolled over four characters: the raised number is the layer, and the lowered "
+    "one is the step. Each state is passed to the next step and to the layer above, so in the backward pass, "
+    "its gradient is a sum of two. The shapes are those of B sequences and V characters (lessons 5 and 6).",
     "unrolled_unit": "One unit, unrolled over T steps.",
     "through_time": "The worked example: backpropagation through three steps of one unit.",
     "truncation": "States cross chunk boundaries; gradients do not.",
@@ -63,7 +63,7 @@ DRAWINGS = {
     "bracket": "One unit of a trained LSTM, from an opening bracket to the closing bracket. The last "
     "row shows the gradient along the cell state, relative to its value before the closing bracket.",
     "scale": "Random layers of 128 units, one above the other. Small weights silence them, and large ones "
-    "saturate tanh. Even with b = √(3/K), the values shrink, because tanh brings them closer to 0.",
+    "saturate tanh. Even with b² = 3/K, the values shrink, because tanh brings them closer to 0.",
     "gru": "One step of a GRU with the reset gate applied after the matrix product.",
     "gru_backward": "Its backward pass: dh_prev = dh ∘ z + U_hᵀ @ du.",
     "dropout_mask": "Dropout with p = 0.5. The output of a dropped unit is 0, and so is its gradient.",
@@ -85,7 +85,7 @@ AGAIN = {
     "than twice that of the uniform model (the plot ends at 5, so read the number). Clipping does not "
     "prevent this, because RMSprop (lesson 16) divides each gradient by its recent size. Train on 100,000 "
     "characters, then start again without the gradients through time: after as many characters, the loss is "
-    "about 0.1 higher. Look for a unit that marks words or sentences.",
+    "about 0.07 higher. Look for a unit that marks words or sentences.",
 }
 """Captions of interactive figures that an earlier chapter has already shown, keyed by the chapter."""
 

@@ -11,7 +11,7 @@ and have mean 0, the variances of the K terms add up:
 
     var(a) = K · var(W) · mean(s²)
 
-A number drawn uniformly from an interval of width 2b around 0 has variance b²/3, so b = √(3/K)
+A number drawn uniformly from an interval of width 2b around 0 has variance b²/3, so b² = 3/K
 would keep the scale: mean(a²) = mean(s²). Larger weights push tanh and σ into saturation, where
 their derivatives are almost 0 (lesson 3). Smaller ones weaken the signal from layer to layer and
 from step to step. In a recurrent network, a scale that is slightly wrong compounds at every step,
@@ -41,7 +41,8 @@ through r. Since μ is a mean, its derivative with respect to a_k is 1/H. For r,
 
     dr/da_k = -r² â_k / H
 
-because the factors ½, from the exponent, and 2, from the square, cancel. Multiply by dâ and add up:
+because ½, from the exponent, and 2, from the square, cancel, and the a_j - μ add up to 0, so μ in r
+contributes nothing. Multiply by dâ and add up:
 
     da_k  = r dâ_k                           directly
     da_k += -r mean(dâ)                      through μ
