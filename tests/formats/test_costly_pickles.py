@@ -204,10 +204,12 @@ def test_the_number_of_opcodes_is_limited(read_pickle, monkeypatch):
         read_pickle(data)
 
 
-def test_the_size_of_a_pickle_is_limited(read_pickle, monkeypatch):
-    data = pickle.dumps({"a": np.arange(3)})
-    monkeypatch.setattr(arrays, "MAX_BYTES", len(data))
+@pytest.mark.parametrize(("limit", "n", "unit"), [("MAX_BYTES", None, "bytes"), ("MAX_VALUES", 2, "values")])
+def test_the_size_and_the_number_of_values_are_limited(read_pickle, monkeypatch, limit, n, unit):
+    data = pickle.dumps({"a": np.arange(3), "b": "text"})
+    n = n or len(data)
+    monkeypatch.setattr(arrays, limit, n)
     assert len(read_pickle(data)[0]) == 1
-    monkeypatch.setattr(arrays, "MAX_BYTES", len(data) - 1)
-    with pytest.raises(MinicharError, match=f"larger than {len(data) - 1:,} bytes"):
+    monkeypatch.setattr(arrays, limit, n - 1)
+    with pytest.raises(MinicharError, match=f"(larger|more) than {n - 1:,} {unit}"):
         read_pickle(data)

@@ -2,7 +2,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from toys import toy_model
 
@@ -55,11 +55,13 @@ class Batch:
 visit = st.fixed_dictionaries(
     {"prime": st.text("ab\n", max_size=5), "seed": st.integers(0, 9), "choice": st.sampled_from(CHOICES)}
 )
+FIRST, SECOND = ({"prime": "ba", "seed": seed, "choice": Choice()} for seed in (1, 2))
 event = st.one_of(visit, visit, st.integers(0, 40), st.just("steps"), st.just("steps"))
 
 
 @settings(max_examples=30)
 @given(st.sampled_from([MODEL, RESET]), st.lists(event, max_size=40))
+@example(RESET, [FIRST, "steps", SECOND, "steps", 0, "steps"])  # the second stream moves to the first column
 def test_a_stream_does_not_depend_on_other_streams(model, events):
     batch = Batch(model)
     for happens in events:
