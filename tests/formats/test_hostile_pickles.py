@@ -31,6 +31,9 @@ HOSTILE = {
     "persistent": (b"Pname\n.", "opcode PERSID"),
     "objects": (pickle.dumps(np.array([{}], dtype=object)), "dtype 'O8'"),
     "dict of pairs": (b"\x80\x02ccollections\nOrderedDict\n]\x85R.", "empty, truncated or corrupted"),
+    "list of dtypes": (b"\x80\x04cnumpy\ndtype\n" + short("f4,f4") + b"\x85R.", "with dtype 'f4,f4'"),
+    "key without a value": (b"\x80\x02}(K\x01u.", "empty, truncated or corrupted"),
+    "too few values": (b"\x80\x02N\x86.", "it pops more values than are on the stack"),
     "set": (pickle.dumps({1, 2}), "opcode EMPTY_SET"),
     "two lines": (b"\x80\x04" + short("a\nb") + short("c" * 200) + b"\x93.", r"refers to 'a\\nb\.ccc"),
     "two pickles": (pickle.dumps(np.arange(2)) * 2, "trailing data"),
@@ -94,7 +97,6 @@ NONSENSE = [
     b"h\x07.",
     b"t.",
     b"\x80\x02]K\x01s.",
-    b"\x80\x02}(K\x01u.",
 ]
 
 
