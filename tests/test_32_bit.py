@@ -66,8 +66,8 @@ def test_training_and_using_a_model(options, tmp_path, text_cache, request):
     text = LARGE if options == "uint32" else TEXT
     expected = results(tmp_path, text, OPTIONS[options])
     request.getfixturevalue("narrow")
-    assert results(tmp_path, text, OPTIONS[options]) == expected  # with cached ids
-    shutil.rmtree(text_cache)
+    if options == "one-hot":  # the others use the cached ids
+        shutil.rmtree(text_cache)
     assert results(tmp_path, text, OPTIONS[options]) == expected
     assert expected[-1] == text
 

@@ -61,6 +61,16 @@ def visit(chromium, tmp_path, problems):
         context.close()
 
 
+@pytest.fixture(scope="module")
+def functions(chromium, tmp_path_factory):
+    """Return a page, for tests that call its functions."""
+    path = tmp_path_factory.mktemp("page") / "model.html"
+    save_model(toy_model(), path)
+    page = chromium.new_page()
+    page.goto(path.as_uri())
+    return page
+
+
 @pytest.fixture
 def rounded(make):
     """Return a function that creates a float64 model whose weights float16 represents exactly."""
@@ -111,31 +121,29 @@ def test_logits_and_argmax_text_agree_with_the_engine(visit, rounded, parts):
     assert generate_on(page, beginning="a", temperature=0, length=N) == text
 
 
-def test_every_float16_is_decoded(visit):
+def test_every_float16_is_decoded(functions):
     values = np.arange(1 << 16, dtype="<u2").view("<f2")
     values = values[np.isfinite(values)][::9]  # an odd step visits every exponent and bit of the fraction
     encoded = b64encode(values.tobytes()).decode()
-    decoded = visit(toy_model()).evaluate("base64 => Array.from(decode(base64))", encoded)
+    decoded = functions.evaluate("base64 => Array.from(decode(base64))", encoded)
     np.testing.assert_array_equal(decoded, values)
 
 
-def test_activations(visit):
-    page = visit(toy_model())
+def test_activations(functions):
     values = np.linspace(-60, 60, 1201).tolist()
-    found = page.evaluate("values => values.map(exp)", values)
+    found = functions.evaluate("values => values.map(exp)", values)
     np.testing.assert_allclose(np.array(found, float), np.exp(values), rtol=5e-13)
     values = [-1e6, -710, -20, -1e-9, 0, 0.3, 20, 710, 1e6]
     for name, function in (("tanh", np.tanh), ("sigmoid", lambda a: 0.5 * np.tanh(0.5 * a) + 0.5)):
-        found = page.evaluate(f"a => Array.from({name}(Float64Array.from(a)))", values)
+        found = functions.evaluate(f"a => Array.from({name}(Float64Array.from(a)))", values)
         np.testing.assert_allclose(found, function(np.array(values)), rtol=0, atol=1e-12)
 
 
-def test_sampling_agrees_with_choice(visit):
+def test_sampling_agrees_with_choice(functions):
     generator = np.random.default_rng(2)
     logits, u = generator.normal(0, 3, (100, 9)), generator.random(100)
-    page = visit(toy_model())
     for temperature, top_p in ((1, 1), (0.3, 1), (2, 0.5), (1, 0.9), (0.01, 0.05)):
-        found = page.evaluate(
+        found = functions.evaluate(
             """([logits, u, options]) => logits.map((z, b) => choose(Float64Array.from(z), options, u[b]))""",
             [logits.tolist(), u.tolist(), {"temperature": temperature, "top_p": top_p}],
         )
@@ -153,11 +161,10 @@ def sfc32(seed, n):
     return numbers[12:]
 
 
-def test_random_numbers_are_those_of_sfc32(visit):
-    page = visit(toy_model())
+def test_random_numbers_are_those_of_sfc32(functions):
     program = "seed => { const random = new Random(seed); return Array(50).fill().map(() => random.next()); }"
     for seed in (0, 1, 2**31, 2**32 + 5, 2**53 - 1):
-        assert page.evaluate(program, seed) == sfc32(seed, 50)
+        assert functions.evaluate(program, seed) == sfc32(seed, 50)
 
 
 def test_a_seed_reproduces_the_text(visit, make):
