@@ -3,7 +3,7 @@ import random
 import pytest
 
 from minichar.text import encodings
-from minichar.text.encodings import CAPITAL, CYRILLIC, LATIN, SAMPLE, suggest
+from minichar.text.encodings import CAPITAL, CYRILLIC, LATIN, suggest
 
 RUSSIAN = "Когда дождь кончился, мы вышли во двор.\nЧАСТЬ ВТОРАЯ\nЧайник шипел, щёки горели.\n"
 SIMPLIFIED = "春天来了，河边的树都绿了。孩子们在草地上跑来跑去。\n我们明天再去看他，好不好？\n"
@@ -94,9 +94,10 @@ def test_the_number_of_suggestions_is_limited():
 
 
 @pytest.mark.parametrize("encoding", ["gb18030", "utf-16-le", "utf-16-be"])
-@pytest.mark.parametrize("head", ["", "a\n" * SAMPLE, "c" * SAMPLE], ids=["none", "lines", "one line"])
-def test_the_text_from_the_undecodable_line_on_is_considered(encoding, head):
-    raw = (head + SIMPLIFIED * 500).encode(encoding)
+@pytest.mark.parametrize("head", ["", "a\n" * 4096, "c" * 4096], ids=["none", "lines", "one line"])
+def test_the_text_from_the_undecodable_line_on_is_considered(monkeypatch, encoding, head):
+    monkeypatch.setattr(encodings, "SAMPLE", 4096)
+    raw = (head + SIMPLIFIED * 40).encode(encoding)
     offset = len(head.encode(encoding)) + len("春天".encode(encoding))
     first, excerpt = suggest(raw, offset, "utf-8")[0]
     assert first == encoding

@@ -39,21 +39,20 @@ def is_mapped(ids):
 
 
 @pytest.mark.parametrize(("text", "size"), [(TEXT, 1), (WIDE, 2), (WIDE + "a", 2)], ids=["1", "2", "odd"])
-def test_large_ids_are_mapped_from_the_cache(tmp_path, text_cache, monkeypatch, text, size):
+@pytest.mark.parametrize("is_large", [False, True])
+def test_large_ids_are_mapped_from_the_cache(tmp_path, text_cache, monkeypatch, text, size, is_large):
     """The limit is in bytes."""
+    monkeypatch.setattr(mapping, "IN_MEMORY", size * len(text) - is_large)
     path = written(tmp_path, text)
-    for most in (size * len(text), size * len(text) - 1):
-        monkeypatch.setattr(mapping, "IN_MEMORY", most)
-        for _ in ("cold", "warm"):
-            corpus = load_corpus(path)
-            assert corpus.ids.nbytes == size * len(text)
-            assert corpus.ids.flags.aligned
-            assert is_mapped(corpus.ids) == isinstance(corpus.ids, np.memmap) == (corpus.ids.nbytes > most)
-            mapping.release(corpus.ids)
-            assert text_of(corpus) == text
-        (cached,) = text_cache.iterdir()
-        assert getattr(corpus.ids, "filename", cached) == str(cached) or most == size * len(text)
-        cached.unlink()
+    for _ in ("cold", "warm"):
+        corpus = load_corpus(path)
+        assert corpus.ids.nbytes == size * len(text)
+        assert corpus.ids.flags.aligned
+        assert isinstance(corpus.ids, np.memmap) == is_mapped(corpus.ids) == is_large
+        if is_large:
+            assert [Path(corpus.ids.filename)] == list(text_cache.iterdir())
+        mapping.release(corpus.ids)
+        assert text_of(corpus) == text
 
 
 def test_mapped_ids_outlive_the_cache_file(tmp_path, text_cache, monkeypatch):
