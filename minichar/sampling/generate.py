@@ -12,9 +12,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from minichar.checks import at_least, between, checked, rule
+from minichar.checks import at_least, between, checked, rule, wrong
 from minichar.devices.cpu import host_generator
-from minichar.errors import MinicharError, Option, brief
 from minichar.model import CharRNN
 from minichar.sampling.blocks import sample_blocks
 from minichar.sampling.choice import Choice
@@ -112,7 +111,7 @@ def checked_stop(stop: Iterable[str]) -> list[str]:
     """Return the stop strings as a list. Raise a `MinicharError` if `stop` is not a sequence of strings."""
     strings = list(stop) if isinstance(stop, Iterable) and not isinstance(stop, str) else None
     if strings is None or not all(isinstance(string, str) for string in strings):
-        raise MinicharError(Option("stop"), f" is {brief(stop)}; it must be a list of strings")
+        raise wrong("stop", stop, "a list of strings")
     return strings
 
 

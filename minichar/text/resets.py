@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from minichar.checks import checked
 from minichar.errors import MinicharError, Option, brief
 from minichar.text.mapping import blocks
 from minichar.text.vocabulary import Vocabulary
@@ -66,8 +67,7 @@ class Resets:
 
 def separator_ids(separator: str, vocabulary: Vocabulary) -> NDArray[np.unsignedinteger]:
     """Return the ids of a separator, ``(m,)``. Raises a `MinicharError` if it contains other characters."""
-    if not isinstance(separator, str):
-        raise MinicharError(Option("reset_on"), f" is {brief(separator)}; it must be text")
+    checked("reset_on", separator, str)
     if missing := [character for character in separator if character not in vocabulary]:
         what = f" is {brief(separator)}, but {missing[0]!r} is not in the vocabulary"
         if vocabulary.unknown:  # the character may occur in the text

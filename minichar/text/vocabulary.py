@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from minichar.checks import check, wrong
+from minichar.checks import at_least, check, checked, wrong
 from minichar.errors import MinicharError, Option, listed
 
 CODE_POINTS = 0x110000  # the number of Unicode code points
@@ -86,8 +86,7 @@ class Vocabulary:
         MinicharError
             If `min_freq` is negative or so high that no characters remain.
         """
-        if min_freq < 0:
-            raise MinicharError(Option("min_freq"), f" is {min_freq}; it must be at least 0")
+        checked("min_freq", min_freq, int, at_least(0))
         kept = np.flatnonzero(np.asarray(counts) >= max(min_freq, 1))
         if not kept.size:
             raise MinicharError(
