@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from minichar.training.team import Ranks
+from minichar.training.team import Team
 
 
 class Communicator:
-    """The methods of an MPI communicator that `Ranks` calls, implemented for threads."""
+    """The methods of an MPI communicator that `Team` calls, implemented for threads."""
 
     def __init__(self, rank, slots, barrier, arrived):
         self.rank, self.slots, self.barrier, self.arrived = rank, slots, barrier, arrived
@@ -53,7 +53,7 @@ def on_ranks(size, function):
 
     def run(rank):
         try:
-            results[rank] = function(Ranks(Communicator(rank, slots, barrier, arrived)))
+            results[rank] = function(Team(Communicator(rank, slots, barrier, arrived)))
         except BaseException as error:
             errors[rank] = error
             barrier.abort()

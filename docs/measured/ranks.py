@@ -20,15 +20,15 @@ from minichar.devices.cpu import CPU
 from minichar.model import CharRNN
 from minichar.training.settings import Settings
 from minichar.training.step import TrainingStep
-from minichar.training.team import Ranks
+from minichar.training.team import Team
 
 ROUNDS = 7
 SIZES = [(128, 50), (128, 100), (256, 50), (256, 100)]
 STEPS = {128: 40, 256: 15}
 
 
-class Timed(Ranks):
-    """Ranks that time each Allreduce and the preceding wait for the other ranks."""
+class Timed(Team):
+    """Team that times each Allreduce and the preceding wait for the other ranks."""
 
     def __init__(self, comm):
         super().__init__(comm)

@@ -15,7 +15,7 @@ from minichar.devices.failure import device_errors
 from minichar.devices.threads import VARIABLES
 from minichar.errors import MinicharError
 from minichar.extras import first_line, need
-from minichar.training.team import ALONE, Ranks, Team
+from minichar.training.team import ALONE, Team
 
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 """Environment variables that contain the number of processes, as set by MPICH, Open MPI and Slurm."""
@@ -57,7 +57,7 @@ def all_ranks() -> Iterator[Team]:
     with one_thread():
         try:
             with device_errors():
-                yield Ranks(comm) if comm.Get_size() > 1 else ALONE
+                yield Team(comm) if comm.Get_size() > 1 else ALONE
         except Exit:
             raise
         except BaseException as error:

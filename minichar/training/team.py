@@ -20,19 +20,27 @@ from minichar.devices.backend import Array, Backend
 from minichar.errors import MinicharError, Option, counted
 
 Result = TypeVar("Result")
+Value = TypeVar("Value")
 
 POLL = 0.002
 """Polling interval at barriers, in seconds. MPI's own wait would keep a core busy."""
 
 
 class Team:
-    """A team of one process. The subclass `Ranks` supports multiple processes.
+    """The processes that train a model. All of them must call the same methods in the same order.
 
-    `rank` is the index of this process, of which there are `size`. Rank 0 prints output and saves
-    checkpoints.
+    `comm` is an ``mpi4py.MPI.Comm``; None for a single process. `rank` is the index of this process, of which
+    there are `size`. Rank 0 prints output and saves checkpoints.
     """
 
     rank, size = 0, 1
+
+    def __init__(self, comm: Any = None) -> None:
+        self.comm = comm
+        if comm is not None:
+            self.rank, self.size = comm.Get_rank(), comm.Get_size()
+        self.reducers: dict[Backend, Callable[[Array, Array], None] | None] = {}
+        self.buffers: dict[tuple[Backend, int, str], tuple[Array, Array]] = {}
 
     def streams(self, B: int) -> slice:
         """Return the slice of the B streams that this rank trains on.
@@ -48,54 +56,8 @@ class Team:
         return slice(B * self.rank // self.size, B * (self.rank + 1) // self.size)
 
     def on_device(self, backend: Backend) -> bool:
-        """Return whether `average` runs entirely on the device. All ranks must call this method."""
-        return True
-
-    def average(self, share: float, backend: Backend, gradient: Array, loss: Array) -> None:
-        """Replace `gradient` and `loss` with their sums over all ranks, weighted by each rank's `share`."""
-
-    def mean(self, share: float, *values: float) -> tuple[float, ...]:
-        """Return the sum of each value over all ranks, weighted by each rank's `share`."""
-        return values
-
-    def largest(self, *values: float) -> tuple[float, ...]:
-        """Return the maximum of each value over all ranks."""
-        return values
-
-    def gather(self, columns: np.ndarray) -> np.ndarray:
-        """Return the columns (last axis) of all ranks, concatenated in rank order."""
-        return columns
-
-    def lead(self, action: Callable[[], Result]) -> Result:
-        """Run `action` on rank 0 only, then return its result or raise its error on all ranks."""
-        return action()
-
-    def leading(self, context: AbstractContextManager[Any]) -> AbstractContextManager[Any]:
-        """Return a context manager that enters `context` on rank 0 only."""
-        return context
-
-    def in_turn(self, action: Callable[[], Result]) -> Result:
-        """Run `action` on rank 0 first, then on the other ranks, which can use files that rank 0 wrote."""
-        return action()
-
-
-ALONE = Team()
-
-
-class Ranks(Team):
-    """The ranks of an MPI job.
-
-    All ranks must call the same methods in the same order. `comm` is an ``mpi4py.MPI.Comm``.
-    """
-
-    def __init__(self, comm: Any) -> None:
-        self.comm, self.rank, self.size = comm, comm.Get_rank(), comm.Get_size()
-        self.reducers: dict[Backend, Callable[[Array, Array], None] | None] = {}
-        self.buffers: dict[tuple[Backend, int, str], tuple[Array, Array]] = {}
-
-    def on_device(self, backend: Backend) -> bool:
-        """Return whether `average` runs entirely on the device. All ranks must call this method."""
-        return self.reducer(backend) is not None
+        """Return whether a training step, including `average`, runs entirely on the device."""
+        return self.comm is None or self.reducer(backend) is not None
 
     def reducer(self, backend: Backend) -> Callable[[Array, Array], None] | None:
         """Return the function that sums arrays on the device, or None if there is none."""
@@ -128,11 +90,6 @@ class Ranks(Team):
             self.buffers[key] = backend.zeros((size,), dtype), backend.zeros((size,), dtype)
         return self.buffers[key]
 
-    def mean(self, share: float, *values: float) -> tuple[float, ...]:
-        """Return the sum of each value over all ranks, weighted by each rank's `share`."""
-        weighted = self.comm.allgather([share * value for value in values])
-        return tuple(map(sum, zip(*weighted, strict=True)))
-
     def sum(self, backend: Backend, sent: Array, received: Array) -> None:
         """Set `received` to the sum of `sent` over all ranks, computed on the device if possible."""
         if (all_reduce := self.reducer(backend)) is not None:
@@ -145,16 +102,27 @@ class Ranks(Team):
             self.comm.Allreduce(on_host, total)
             received[...] = backend.to_device(total)
 
+    def all(self, value: Value) -> list[Value]:
+        """Return the values of all ranks, in rank order."""
+        return [value] if self.comm is None else self.comm.allgather(value)
+
+    def mean(self, share: float, *values: float) -> tuple[float, ...]:
+        """Return the sum of each value over all ranks, weighted by each rank's `share`."""
+        weighted = self.all([share * value for value in values])
+        return tuple(map(sum, zip(*weighted, strict=True)))
+
     def largest(self, *values: float) -> tuple[float, ...]:
         """Return the maximum of each value over all ranks."""
-        return tuple(map(max, zip(*self.comm.allgather(values), strict=True)))
+        return tuple(map(max, zip(*self.all(values), strict=True)))
 
     def gather(self, columns: np.ndarray) -> np.ndarray:
         """Return the columns (last axis) of all ranks, concatenated in rank order."""
-        return np.concatenate(self.comm.allgather(columns), axis=-1)
+        return np.concatenate(self.all(columns), axis=-1)
 
     def lead(self, action: Callable[[], Result]) -> Result:
         """Run `action` on rank 0 only, then return its result or raise its error on all ranks."""
+        if self.comm is None:
+            return action()
         result = error = None
         if self.rank == 0:
             try:
@@ -178,3 +146,6 @@ class Ranks(Team):
         results: list[Result] = []
         self.lead(lambda: results.append(action()))
         return results[0] if results else action()
+
+
+ALONE = Team()

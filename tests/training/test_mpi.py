@@ -60,9 +60,9 @@ sys.path.insert(0, sys.argv[1])
 from mpi4py.MPI import COMM_WORLD as comm
 from toys import losses_of, toy_settings
 from minichar.training.start import begin
-from minichar.training.team import Ranks
+from minichar.training.team import Team
 settings = toy_settings(sys.argv[2], dtype="float64", batch_size=5, dropout=0.3, start_ss=0.8, min_ss=0.5)
-trainer = begin(settings, team=Ranks(comm)).trainer
+trainer = begin(settings, team=Team(comm)).trainer
 together = losses_of(trainer, 50)
 weights = comm.allgather(trainer.model.parameters.flat.tobytes())
 if comm.rank == 0:
