@@ -12,7 +12,7 @@ on its own streams, and rank 0 writes the checkpoints.
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
-from math import isfinite, isnan, log
+from math import isfinite, log
 from pathlib import Path
 from time import time
 from typing import Any
@@ -113,9 +113,11 @@ class Trainer:
         step.total[...] = progress.total
         self.iteration, self.learned, self.history = progress.iteration, progress.learned, resumed.history
         self.begin_with(progress.first_loss)
-        for iteration, loss in zip(self.history["iteration"], self.history["val_loss"], strict=True):
-            if not isnan(loss):
-                self.timetable.count(int(iteration), self.saver.record(float(loss)))
+        if best := self.history.best:
+            self.saver.record(best["val_loss"])
+            start = max(best["iteration"], self.timetable.warmup)
+            later = self.history["val_loss"][self.history["iteration"] > start]
+            self.timetable.since_best = int(np.isfinite(later).sum())
         if progress.device == self.backend.kind:
             try:
                 self.generator.state = progress.random
