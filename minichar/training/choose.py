@@ -152,21 +152,6 @@ def choose(
     return settings
 
 
-def choose_layer_norm(facts: Facts, settings: Settings) -> bool:
-    """Return whether to normalise: only in the GRU that `choose_model` chooses."""
-    return settings.model is None and facts.are_rare
-
-
-def choose_model(facts: Facts, settings: Settings) -> str:
-    """Return the cell."""
-    return "gru" if settings.layer_norm and facts.are_rare else "lstm"
-
-
-def choose_tied(facts: Facts, settings: Settings) -> bool:
-    """Return whether to use the readout's weights as the embedding."""
-    return settings.embedding is None and facts.N < OFTEN * facts.V
-
-
 def choose_batch_size(facts: Facts, settings: Settings) -> int:
     """Return B, the batch size: larger for a longer text, but small enough for `CHUNKS` chunks."""
     T = settings.seq_length
@@ -254,9 +239,10 @@ def choose_max_val_chunks(facts: Facts, settings: Settings) -> int:
 
 
 CHOOSERS: dict[str, Callable[[Facts, Settings], Any]] = {
-    "layer_norm": choose_layer_norm,
-    "model": choose_model,
-    "tied": choose_tied,
+    # Only a GRU for rare characters is normalised.
+    "layer_norm": lambda facts, settings: settings.model is None and facts.are_rare,
+    "model": lambda facts, settings: "gru" if settings.layer_norm and facts.are_rare else "lstm",
+    "tied": lambda facts, settings: settings.embedding is None and facts.N < OFTEN * facts.V,
     "batch_size": choose_batch_size,
     "seq_length": choose_seq_length,
     "rnn_size": choose_rnn_size,

@@ -87,12 +87,7 @@ class Evaluated:
 class Extended:
     """The run was extended, because much of its time was left after the planned epochs.
 
-    Attributes
-    ----------
-    epochs : float
-        New value of `max_epochs`.
-    warmup : float
-        New value of `warmup`, for the same number of warm-up steps.
+    `epochs` is the new value of `max_epochs`. `warmup` is that of `warmup`, for as many warm-up steps.
     """
 
     epochs: float
@@ -101,17 +96,11 @@ class Extended:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint was saved.
+    """A checkpoint was saved to `path`.
 
-    Attributes
-    ----------
-    path : Path
-    best : bool
-        Whether the checkpoint has the lowest validation loss so far. False if the loss was not measured.
-    latest : bool
-        Whether the checkpoint was saved between evaluations and will be overwritten.
-    warning : str
-        A problem that did not prevent the checkpoint from being saved; empty if there is none.
+    `best` is True if its validation loss was measured and is the lowest so far, and `latest` if it was saved
+    between evaluations and will be overwritten. `warning` is a problem that did not prevent the checkpoint
+    from being saved; empty if there is none.
     """
 
     path: Path
@@ -136,13 +125,9 @@ class EndedEarly:
 
 @dataclass(frozen=True)
 class Measured:
-    """The best checkpoint was evaluated on a whole validation or test file (`minichar.training.final`).
+    """The best checkpoint was evaluated on a whole file (`minichar.training.final`).
 
-    Attributes
-    ----------
-    part : {"val", "test"}
-    result : Evaluation or None
-        None if there was no time left.
+    `part` is ``val`` or ``test``. `result` is None if there was no time left.
     """
 
     part: str
