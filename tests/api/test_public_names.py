@@ -1,4 +1,5 @@
 import inspect
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -31,3 +32,32 @@ def test_every_public_class_function_and_method_has_a_docstring():
         if inspect.isclass(public):
             for member, value in vars(public).items():
                 assert member.startswith("_") or not callable(value) or inspect.getdoc(value), (name, member)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda _: minichar.train(wibble=3), "train() has no option 'wibble'"),
+        (lambda _: minichar.train(devise=3), "train() has no option 'devise'; {device}"),
+        (lambda _: minichar.train(text=3), "train() has no option 'text'; {data}"),
+        (lambda _: minichar.train(hidden_size=3), "train() has no option 'hidden_size'; {rnn_size}"),
+        (lambda model: model.generate("a", lenght=5), "generate() has no option 'lenght'; {length}"),
+        (lambda model: model.generate(prompt="a"), "generate() has no option 'prompt'; {prime}"),
+        (lambda model: model.stream(text="a"), "stream() has no option 'text'; {prime}"),
+        (lambda model: model.predict(prompt="a"), "predict() has no option 'prompt'; {text}"),
+        (lambda model: model.evaluate(data="a"), "evaluate() has no option 'data'; {text}"),
+        (lambda model: model.surprisal("ab", unknwon=1), "surprisal() has no option 'unknwon'; {unknown}"),
+        (lambda _: minichar.load("cv", prompt="a"), "load() has no option 'prompt'"),
+        (lambda _: minichar.save("a.npz", dtpye="float64"), "save() has no option 'dtpye'; {dtype}"),
+        (lambda model: model.save("a.npz", selff=1), "save() has no option 'selff'"),
+        (lambda model: model.create(None, clss=1), "create() has no option 'clss'"),
+        (
+            lambda model: minichar.generate_many(model, 2, temperature=0.5),
+            "generate_many() has no option 'temperature'; use choice=Choice(temperature=...)",
+        ),
+    ],
+)
+def test_a_misspelt_keyword_suggests_the_right_one(model, call, words):
+    with pytest.raises(TypeError) as caught:
+        call(model)
+    assert str(caught.value) == re.sub(r"{(\w+)}", r"did you mean '\1'?", words)

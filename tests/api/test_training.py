@@ -44,16 +44,6 @@ def test_train_returns_the_best_model_with_the_history_of_the_run(text):
     assert first.iteration == measured[-1].iteration + 1
 
 
-def test_train_without_validation_returns_the_last_model(text):
-    events = []
-    model = train(text, val_frac=0.0, eval_val_every=20, max_epochs=2, on_event=events.append)
-    saved = [event for event in events if isinstance(event, Saved)]
-    assert len(saved) > 1
-    np.testing.assert_array_equal(model.parameters.flat, minichar.load(saved[-1].path).parameters.flat)
-    assert [row["val_loss"] for row in model.history] == [None] * len(saved)
-    assert model.details["epoch"] == 2.0
-
-
 def test_val_and_test_files_are_measured_at_the_end(text, capsys, monkeypatch):
     (text / "val.txt").write_text(TEXT[:300])
     (text / "test.txt").write_text(TEXT[-200:])

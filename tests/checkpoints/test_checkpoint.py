@@ -23,8 +23,8 @@ def toy_state(model, B=3):
 
 
 @pytest.fixture
-def model(cell):
-    model = toy_model("\n aé汉𝄞", unknown=True, model=cell)
+def model():
+    model = toy_model("\n aé汉𝄞", unknown=True)
     model.details = {"val_loss": 1.25, "nested": {"list": [1, None, "x"]}}
     return model
 
@@ -85,15 +85,6 @@ def test_plain_numpy_reads_a_checkpoint(model, tmp_path):
         np.testing.assert_array_equal(arrays[name], view)
 
 
-def test_a_checkpoint_without_training_state_cannot_be_resumed(model, tmp_path):
-    save(tmp_path / "toy.npz", model)
-    header, arrays = parts(tmp_path / "toy.npz")
-    assert arrays.keys() == model.parameters.shapes.keys()
-    assert "training" not in header
-    with pytest.raises(MinicharError, match="no training state to resume from; use init_from"):
-        load_training(tmp_path / "toy.npz")
-
-
 def test_float16_weights_are_loaded_as_float32(tmp_path):
     model = toy_model(dtype="float32")
     save(tmp_path / "half.npz", model, dtype="float16")
@@ -117,25 +108,11 @@ def test_a_weight_that_the_dtype_cannot_represent_is_rejected(path, value, dtype
 
 
 def test_an_archive_without_a_minichar_header_is_rejected(tmp_path):
-    np.savez(tmp_path / "theirs.npz", weights=np.zeros(3))
-    with pytest.raises(MinicharError, match=f"{DAMAGED}: it has no minichar header"):
-        load(tmp_path / "theirs.npz")
-    put_together(tmp_path / "theirs.npz", {"format": "other", "version": 1}, {})
-    with pytest.raises(MinicharError, match="it has no minichar header"):
-        load(tmp_path / "theirs.npz")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda header, arrays: header.update(version="9" * 10_000),
-        lambda header, arrays: header["config"].update(model="x" * 10_000),
-    ],
-)
-def test_long_values_are_shortened(forge, change):
-    with pytest.raises(MinicharError, match=r"'(9|x)+\.\.\.") as caught:
-        load(forge(change))
-    assert len(str(caught.value)) < 500
+    path = tmp_path / "theirs.npz"
+    np.savez(path, weights=np.zeros(3))
+    for theirs in (path, put_together(tmp_path / "other.npz", {"format": "other", "version": 1}, {})):
+        with pytest.raises(MinicharError, match=f"{DAMAGED}: it has no minichar header"):
+            load(theirs)
 
 
 @pytest.mark.parametrize("version", [3, 0, "1", None, 1e308])
@@ -174,7 +151,6 @@ def test_the_error_for_an_extra_array_contains_its_name(forge, name, shown):
     [
         *({"rnn_size": size} for size in (2**40, 2**20, 0, 4.0, True, None)),
         *({"model": model} for model in ("transformer", ["lstm"], "gru")),
-        {"num_layers": 10**6},
         {"vocab_size": 2**20},
         {"dropout": float("nan")},
     ],

@@ -20,7 +20,6 @@ from minichar.checkpoints.naming import (
     is_latest,
     loss_in_name,
     to_delete,
-    unused,
 )
 from minichar.errors import MinicharError
 
@@ -130,13 +129,6 @@ def test_the_best_checkpoint_has_the_lowest_loss(tmp_path):
     assert best_checkpoint(tmp_path).name == "lm_lstm_epoch2.00_1.5000.npz"
 
 
-def test_unmeasured_checkpoints_rank_below_every_loss(tmp_path):
-    touch(tmp_path, "lm_lstm_epoch1.00_unmeasured.npz", "lm_lstm_epoch0.31_interrupted.npz")
-    assert best_checkpoint(tmp_path).name == "lm_lstm_epoch0.31_interrupted.npz"
-    touch(tmp_path, "lm_lstm_epoch0.01_99.0000.npz")
-    assert best_checkpoint(tmp_path).name == "lm_lstm_epoch0.01_99.0000.npz"
-
-
 def test_find_checkpoint_accepts_a_file_or_directory_and_defaults_to_cv(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(MinicharError, match="no checkpoint in cv/"):
@@ -235,15 +227,6 @@ def test_the_name_tells_the_kind_of_checkpoint_and_its_loss(name, kind, run):
     assert loss_in_name(path) == (kind if isinstance(kind, float) else float("inf"))
     assert is_latest(path) == (kind == "latest")
     assert is_checkpoint(path) == (kind != "other")
-
-
-def test_runs_that_stop_at_the_same_epoch_do_not_overwrite_each_other(tmp_path):
-    path = checkpoint_path(tmp_path, "lstm", 0.31, None, True)
-    assert unused(path) == path
-    for n in (1, 2, 3):
-        taken = unused(path)
-        taken.touch()
-        assert taken.name == f"lm_lstm_epoch0.31_interrupted{'' if n == 1 else f'-{n}'}.npz"
 
 
 def run(*losses):

@@ -53,15 +53,6 @@ def test_a_part_of_a_history_is_independent_of_the_whole():
     assert len(losses) == 2
 
 
-def test_an_evaluation_takes_less_than_100_bytes_in_a_checkpoint(tmp_path, state_of):
-    sizes = []
-    for n in (1, 1001):
-        rows = (ROW | {"iteration": k + 1} for k in range(n))
-        save(tmp_path / "toy.npz", toy_model(), state_of(History(rows)))
-        sizes.append((tmp_path / "toy.npz").stat().st_size)
-    assert (sizes[1] - sizes[0]) / 1000 < 100
-
-
 @pytest.mark.parametrize("name", COLUMNS)
 def test_values_that_no_run_has_are_rejected(name):
     for value in (-1.0, np.inf, 1e308, np.nan, LARGEST):

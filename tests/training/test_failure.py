@@ -137,14 +137,15 @@ def test_a_model_corrupted_by_the_last_update_is_not_saved(trainer_of, value):
     assert len(checkpoints) == 1
 
 
-@pytest.mark.parametrize(("learning_rate", "val_frac"), [(1e38, 0.0), (1e300, 0.05)])
+@pytest.mark.parametrize(
+    ("model", "learning_rate", "val_frac"), [("lstm", 1e38, 0.0), ("gru", 1e300, 0.05), ("rnn", 1e300, 0.0)]
+)
 def test_a_learning_rate_that_is_far_too_large_causes_no_warning_and_no_bad_checkpoint(
-    trainer_of, cell, learning_rate, val_frac
+    trainer_of, model, learning_rate, val_frac
 ):
     """The test suite turns warnings into errors."""
-    trainer = trainer_of(
-        learning_rate=learning_rate, eval_val_every=1, val_frac=val_frac, clip_norm=1, model=cell
-    )
+    options = {"model": model, "learning_rate": learning_rate, "val_frac": val_frac, "clip_norm": 1}
+    trainer = trainer_of(**options, eval_val_every=1)
     with pytest.raises(MinicharError, match=r"training failed: .*Parameter (layer\d|readout)\."):
         list(trainer.run())
     assert trainer.saver.saved == []

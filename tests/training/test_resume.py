@@ -53,7 +53,7 @@ def in_two(settings, n, total):
     return second, events
 
 
-@pytest.mark.parametrize("n", [1, 20, 32, 33, 34])
+@pytest.mark.parametrize("n", [1, 32, 33])
 def test_n_steps_plus_resumed_steps_equal_a_whole_run(settings_of, n):
     """An epoch has 33 steps. The checkpoints of both runs are the same, except for what the clock says."""
     settings = settings_of()
@@ -160,20 +160,6 @@ def test_a_run_that_was_ended_by_patience_continues_only_with_more_patience(sett
     longer = resume(short.saver.saved[-1], {"patience": 2}).trainer
     list(longer.run())
     assert_same(whole, longer)
-
-
-def test_keep_deletes_only_checkpoints_of_this_process(settings_of):
-    """Checkpoints are untrusted, so a file name stored in one must never cause a deletion."""
-    settings = settings_of(eval_val_every=10, keep=2)
-    trainer = begin(settings).trainer
-    take(trainer, 35)
-    second = resume(trainer.saver.saved[-1], {}).trainer
-    assert second.saver.saved == []
-    list(second.run())
-    assert len(second.saver.saved) <= 3
-    assert sorted({*second.saver.saved, *trainer.saver.saved}) == sorted(
-        second.saver.saved[0].parent.iterdir()
-    )
 
 
 class TestSeveralCheckpoints:

@@ -118,7 +118,7 @@ def test_stopping_saves_a_checkpoint_immediately(trainer_of):
     assert first.saver.last.read_bytes() == before, "that of another run is not overwritten"
 
 
-@pytest.mark.parametrize("keep", [0, 1, 3])
+@pytest.mark.parametrize("keep", [0, 2])
 def test_keep_keeps_the_best_checkpoints_and_the_last_one_and_other_files(trainer_of, tmp_path, keep):
     (tmp_path / "cv").mkdir()
     others = ["lm_other_epoch1.00_9.0000.npz", "README.md"]

@@ -39,10 +39,10 @@ EVERYTHING = {
 }
 
 
-def test_the_losses_are_those_of_one_process(cell, tmp_path):
-    settings = toy_settings(tmp_path, **EVERYTHING, model=cell)
-    alone = losses_of(begin(settings).trainer, 30)
-    together = on_ranks(3, lambda team: losses_of(begin(settings, team=team).trainer, 30))
+def test_the_losses_are_those_of_one_process(tmp_path):
+    settings = toy_settings(tmp_path, **EVERYTHING)
+    alone = losses_of(begin(settings).trainer, 15)
+    together = on_ranks(3, lambda team: losses_of(begin(settings, team=team).trainer, 15))
     assert abs(together[0] - alone).max() < 1e-9
     for other in together[1:]:
         np.testing.assert_array_equal(other, together[0])
@@ -90,36 +90,36 @@ def run_to_the_end(run):
     return run.trainer
 
 
+def stopped(settings, team):
+    """Train for 8 steps, and return the losses and the path of a checkpoint."""
+    trainer = begin(settings, team=team).trainer
+    losses = losses_of(trainer, 8)
+    trainer.begin_with(losses[0])
+    return losses, trainer.save(None).path
+
+
 @pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 2)])
 def test_a_run_can_be_resumed_by_any_number_of_processes(before, after, tmp_path):
     settings = toy_settings(tmp_path, **EVERYTHING)
-    whole = losses_of(begin(settings).trainer, 30)
-
-    def begun(team):
-        trainer = begin(settings, team=team).trainer
-        trainer.begin_with(losses_of(trainer, 17)[0])
-        return trainer.save(None).path
+    whole = losses_of(begin(settings).trainer, 15)
+    _, path = on_ranks(before, lambda team: stopped(settings, team))[0]
 
     def resumed(team):
-        return losses_of(resume(path, {}, team=team).trainer, 13)
+        return losses_of(resume(path, {}, team=team).trainer, 7)
 
-    path = on_ranks(before, begun)[0] if before > 1 else begun(ALONE)
     for rest in (on_ranks(after, resumed)[0], resumed(ALONE)):
-        assert abs(rest - whole[17:]).max() < 1e-10
+        assert abs(rest - whole[8:]).max() < 1e-10
 
 
 def test_with_the_same_number_of_processes_a_run_is_repeated_and_resumed_exactly(tmp_path):
     settings = toy_settings(tmp_path, **EVERYTHING | {"dtype": "float32"})
 
     def whole(team):
-        return losses_of(begin(settings, team=team).trainer, 30)
+        return losses_of(begin(settings, team=team).trainer, 15)
 
     def interrupted(team):
-        trainer = begin(settings, team=team).trainer
-        losses = losses_of(trainer, 17)
-        trainer.begin_with(losses[0])
-        path = trainer.save(None).path
-        return np.append(losses, losses_of(resume(path, {}, team=team).trainer, 13))
+        losses, path = stopped(settings, team)
+        return np.append(losses, losses_of(resume(path, {}, team=team).trainer, 7))
 
     expected, *_ = on_ranks(3, whole)
     # Training amplifies the rounding errors of float32, which depend on the CPU, from step to step.
