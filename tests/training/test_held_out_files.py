@@ -131,24 +131,20 @@ class TestResuming:
         runs = {begin(settings_of(val=val)).trainer.run_id for val in (VAL, VAL[::-1], VAL)}
         assert len(runs) == 2
 
-    @pytest.mark.parametrize("name", ["data", "val", "test"])
-    def test_a_file_that_was_moved(self, stopped, tmp_path, name):
-        file = {"data": "input"}.get(name, name)
-        (tmp_path / f"{file}.txt").rename(tmp_path / "moved.txt")
-        kind = {"data": "was trained on", "val": "was validated on", "test": "is tested on"}[name]
-        error = rf"{stopped} {kind} '.*{file}\.txt', which does not exist: specify the text with {name}$"
+    @pytest.mark.parametrize(
+        ("name", "use"), [("data", "was trained on"), ("val", "was validated on"), ("test", "is tested on")]
+    )
+    def test_a_file_that_was_moved_or_has_changed(self, stopped, tmp_path, name, use):
+        path = tmp_path / {"data": "input.txt"}.get(name, f"{name}.txt")
+        moved = path.rename(tmp_path / "moved.txt")
+        error = rf"^{stopped} {use} '{path}', which does not exist: specify the text with {name}$"
         with pytest.raises(MinicharError, match=error):
             resume(stopped, {})
-        again = resume(stopped, {name: tmp_path / "moved.txt"}).trainer
+        again = resume(stopped, {name: moved}).trainer
         assert (again.iteration, again.model.text_digests.keys()) == (10, {"data", "val", "test"})
-
-    @pytest.mark.parametrize("name", ["data", "val", "test"])
-    def test_a_file_that_has_changed(self, stopped, tmp_path, name):
-        path = tmp_path / {"data": "input.txt"}.get(name, f"{name}.txt")
-        path.write_text(path.read_text() + "\u2603")
-        kind = {"data": "was trained on", "val": "was validated on", "test": "is tested on"}[name]
+        path.write_text(moved.read_text() + "\u2603")
         original = f"specify the original text with {name}, or start a new run with init_from$"
-        with pytest.raises(MinicharError, match=f"{path} is not the text that {stopped} {kind}: {original}"):
+        with pytest.raises(MinicharError, match=f"^{path} is not the text that {stopped} {use}: {original}"):
             resume(stopped, {})
 
     @pytest.mark.parametrize(("name", "kind"), [("val", "validation"), ("test", "test")])

@@ -56,12 +56,16 @@ def naive_losses(model, ids, streams):
 class TestEvaluation:
     """Tests for evaluation. The id of the separator, if there is one, is 0."""
 
-    @pytest.mark.parametrize("T", [7, 200])
-    def test_the_whole_text(self, model, ids, T):
-        wanted = naive_losses(model, ids, [np.arange(150)])
-        result = evaluate_whole(model, ids, T, resets=model.resets(ids))
-        assert result.loss == pytest.approx(wanted[0], rel=1e-12)
-        assert (abs(result.loss - evaluate_whole(model, ids, T).loss) > 1e-6) == bool(model.reset_on)
+    @pytest.mark.parametrize(("n", "T"), [(151, 1), (151, 7), (151, 149), (151, 150), (151, 151), (2, 1)])
+    def test_the_whole_text(self, model, ids, n, T):
+        """The result does not depend on the chunk length."""
+        (wanted,) = naive_losses(model, ids, [np.arange(n - 1)])
+        result = evaluate_whole(model, ids[:n], T, resets=model.resets(ids))
+        assert result.loss == pytest.approx(wanted, rel=1e-12)
+        assert result.characters == n - 1
+        if n > 2:
+            without = evaluate_whole(model, ids, T).loss
+            assert (abs(result.loss - without) > 1e-6) == bool(model.reset_on)
 
     @pytest.mark.parametrize("how", ["columns", "tail"])
     def test_a_part(self, model, ids, how):
