@@ -15,11 +15,11 @@ PATTERN = re.compile(
 )
 
 
-def checkpoint_path(folder: Path, savefile: str, epoch: float, val_loss: float | None, stopped: bool) -> Path:
-    """Return the path for a new checkpoint. The name contains the validation loss if it was measured."""
+def checkpoint_name(savefile: str, epoch: float, val_loss: float | None, stopped: bool) -> str:
+    """Return the file name for a checkpoint. It contains the validation loss if that was measured."""
     unmeasured = "interrupted" if stopped else "unmeasured"
     label = unmeasured if val_loss is None else f"{val_loss:.4f}"
-    return folder / f"lm_{savefile}_epoch{epoch:.2f}_{label}.npz"
+    return f"lm_{savefile}_epoch{epoch:.2f}_{label}.npz"
 
 
 def latest_path(folder: Path, savefile: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from minichar.checkpoints.naming import checkpoint_path, latest_path, to_delete, unused
+from minichar.checkpoints.naming import checkpoint_name, latest_path, to_delete, unused
 from minichar.errors import MinicharError
 from minichar.history import History
 from minichar.training.events import Saved
@@ -44,11 +44,12 @@ class Saver:
         epochs, losses = history["epoch"][::-1], history["val_loss"][::-1]  # newest first
         ranked = np.argsort(losses.round(4), kind="stable")  # as precise as the file names; NaN last
         measured = (
-            checkpoint_path(self.directory, self.name, epochs[i], losses[i], False)
+            checkpoint_name(self.name, epochs[i], losses[i], False)
             for i in ranked[: np.count_nonzero(~np.isnan(losses))]
         )
-        candidates = chain(measured, reversed(self.saved))
-        return next((path for path in candidates if path.is_file()), None)
+        candidates = chain(measured, (path.name for path in reversed(self.saved)))
+        existing = {path.name for path in self.directory.glob("lm_*.npz") if path.is_file()}
+        return next((self.directory / name for name in candidates if name in existing), None)
 
     def record(self, val_loss: float) -> bool:
         """Record a validation loss and return True if it is lower than all earlier ones."""
@@ -59,7 +60,7 @@ class Saver:
     def save(self, epoch: float, val_loss: float | None, stopped: bool) -> Saved:
         """Save a checkpoint. The file name contains the validation loss, if measured."""
         best = val_loss is not None and self.record(val_loss)
-        path = checkpoint_path(self.directory, self.name, epoch, val_loss, stopped)
+        path = self.directory / checkpoint_name(self.name, epoch, val_loss, stopped)
         if val_loss is None:
             path = unused(path)
         self.write(path, val_loss)

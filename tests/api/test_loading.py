@@ -25,20 +25,17 @@ def test_saved_and_loaded_model_is_equal(model, tmp_path, suffix):
     assert (tmp_path / f"function{suffix}").read_bytes() == (tmp_path / f"model{suffix}").read_bytes()
 
 
+NUL = r"path is 'a\\x00b\.npz'; it must be text without characters"
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (
-            lambda model: minichar.load("a\0b.npz"),
-            r"path is 'a\\x00b\.npz'; it must be text without characters",
-        ),
-        (lambda model: model.save("a\0b.npz"), r"path is 'a\\x00b\.npz'; it must be text without characters"),
+        (lambda model: minichar.load("a\0b.npz"), NUL),
+        (lambda model: model.save("a\0b.npz"), NUL),
         (lambda model: minichar.load(None), "path is None; it must be a local path$"),
         (lambda model: minichar.load(model), r"^path is minichar\.Model.*; it must be a local path$"),
-        (
-            lambda model: minichar.load("model.pt", vocabulary="ab"),
-            "vocabulary is 'ab'; it must be a Vocabulary",
-        ),
+        (lambda model: minichar.load("a.pt", vocabulary="ab"), "y is 'ab'; it must be a Vocabulary"),
         (lambda model: minichar.save("x.npz", "no"), "model is 'no'; it must be a model"),
     ],
 )

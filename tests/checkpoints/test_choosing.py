@@ -15,7 +15,7 @@ from minichar.checkpoints.choosing import (
     open_checkpoint,
 )
 from minichar.checkpoints.naming import (
-    checkpoint_path,
+    checkpoint_name,
     is_checkpoint,
     is_latest,
     loss_in_name,
@@ -223,7 +223,7 @@ def refuse(path):
 )
 def test_the_name_tells_the_kind_of_checkpoint_and_its_loss(name, kind, run):
     path = Path("cv", name)
-    assert run is None or checkpoint_path(Path("cv"), *run) == path
+    assert run is None or checkpoint_name(*run) == name
     assert loss_in_name(path) == (kind if isinstance(kind, float) else float("inf"))
     assert is_latest(path) == (kind == "latest")
     assert is_checkpoint(path) == (kind != "other")
@@ -231,7 +231,7 @@ def test_the_name_tells_the_kind_of_checkpoint_and_its_loss(name, kind, run):
 
 def run(*losses):
     """Return the checkpoint paths of a run with the given losses, oldest first."""
-    return [checkpoint_path(Path("cv"), "lstm", e, loss, True) for e, loss in enumerate(losses)]
+    return [Path("cv", checkpoint_name("lstm", e, loss, True)) for e, loss in enumerate(losses)]
 
 
 @pytest.mark.parametrize(
