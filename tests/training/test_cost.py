@@ -10,19 +10,19 @@ B, T = 48, 50
 
 
 @pytest.mark.parametrize(
-    ("config", "gates", "weights", "multiplied"),
+    ("config", "L", "gates", "weights", "multiplied"),
     [
-        ({}, 4, 239_297, 206_017),
-        ({"model": "gru"}, 3, 182_337, 157_377),
-        ({"layer_norm": True}, 4 + 5, 239_297, 206_017),
-        ({"embedding": 128, "tied": True}, 4, 271_553, 271_553),
-        ({"embedding": 16}, 4, 206_017 + 16 * 512 + 16 * 65, 206_017 + 16 * 512),
+        ({}, 2, 4, 239_297, 206_017),
+        ({"model": "gru"}, 3, 3, 281_409, 256_449),
+        ({"layer_norm": True}, 2, 4 + 5, 239_297, 206_017),
+        ({"embedding": 128, "tied": True}, 2, 4, 271_553, 271_553),
+        ({"embedding": 16}, 2, 4, 206_017 + 16 * 512 + 16 * 65, 206_017 + 16 * 512),
     ],
 )
-def test_the_terms_of_the_equation(config, gates, weights, multiplied):
+def test_the_terms_of_the_equation(config, L, gates, weights, multiplied):
     """A L T + B T (E L G H + F V), and C P + D B T M, in microseconds."""
-    elements, products = parts(Config(65, **config), B, T)
-    assert elements == pytest.approx(1e-6 * (23 * 2 * 50 + 2400 * (0.0051 * 2 * gates * 128 + 0.0021 * 65)))
+    elements, products = parts(Config(65, num_layers=L, **config), B, T)
+    assert elements == pytest.approx(1e-6 * (23 * L * 50 + 2400 * (0.0051 * L * gates * 128 + 0.0021 * 65)))
     assert products == pytest.approx(1e-6 * (0.02 * weights + 5.1e-5 * 2400 * multiplied))
 
 
