@@ -108,3 +108,22 @@ def test_the_workspace_outlives_the_thread(gpu):
     thread.start()
     thread.join()
     assert len(cublas.WORKSPACES) == before + 1
+
+
+def test_each_stream_of_a_wavefront_has_its_own_workspace(gpu, monkeypatch):
+    """Otherwise, products that run at the same time would overwrite each other's."""
+    products, one, used = gpu.products, cupy.ones((1, 1)), []
+    call = products.call
+
+    def recording(name, *arguments):
+        if name == "cublasSetWorkspace_v2":
+            used.append(arguments[1])
+        call(name, *arguments)
+
+    monkeypatch.setattr(products, "call", recording)
+    streams = products.lanes(3)
+    for stream in (*streams, cupy.cuda.Stream(non_blocking=True)):
+        with stream:
+            products.matmul(one, one)
+    assert len({*used}) == len(used) == 4
+    assert products.lanes(2) == streams[:2]

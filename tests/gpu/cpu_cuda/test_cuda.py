@@ -114,25 +114,6 @@ class TestMemory:
             cupy.zeros(1 << 20)
 
 
-def test_each_stream_of_a_wavefront_has_its_own_workspace(gpu, monkeypatch):
-    """Otherwise, products that run at the same time would overwrite each other's."""
-    products, one, used = gpu.products, cupy.ones((1, 1)), []
-    call = products.call
-
-    def recording(name, *arguments):
-        if name == "cublasSetWorkspace_v2":
-            used.append(arguments[1])
-        call(name, *arguments)
-
-    monkeypatch.setattr(products, "call", recording)
-    streams = products.lanes(3)
-    for stream in (*streams, cupy.cuda.Stream(non_blocking=True)):
-        with stream:
-            products.matmul(one, one)
-    assert len({*used}) == len(used) == 4
-    assert products.lanes(2) == streams[:2]
-
-
 CLUSTER = 'extern "C" __global__ void __cluster_dims__(C, 1, 1) nothing() {}'
 
 
@@ -144,28 +125,3 @@ def test_a_grid_has_whole_clusters_and_a_kernel_must_be_allowed_to_use_more_than
         kernel((2,), (3,), (), shared_mem=size)
     kernel.max_dynamic_shared_size_bytes = size
     kernel((2,), (3,), (), shared_mem=size)
-
-
-@pytest.mark.parametrize(("tf32", "error"), [(False, 1e-6), (True, 1e-2)])
-def test_tf32_rounds_the_operands_of_float32_products(tf32, error, generator):
-    a = generator.normal(size=(2, 8, 8)).astype("float32")
-    found = cupy.asnumpy(Products(cupy, tf32).matmul(*map(cupy.asarray, a)))
-    difference = np.abs(found - np.matmul(*a)).max()
-    assert error / 100 < difference + error / 50 <= error + error / 50
-    assert (difference > 1e-4) == tf32
-
-
-@pytest.mark.parametrize("shape", [(), (7,), (3, 5)])
-def test_sorts_are_those_of_numpy(shape, generator):
-    a = generator.integers(4, size=(*shape, 9)).astype("float64")
-    a[..., 4] = np.nan
-    there = cupy.asarray(a)
-    np.testing.assert_array_equal(cupy.asnumpy(cupy.sort(there, axis=-1)), np.sort(a, axis=-1))
-    order = cupy.asnumpy(cupy.argsort(there, axis=-1, kind="stable"))
-    np.testing.assert_array_equal(order, np.argsort(a, axis=-1, kind="stable"))
-
-
-def test_what_minichar_does_not_call_says_so(capfd):
-    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="NotSupported"):
-        cupy.cuda.runtime.mallocManaged(8)
-    assert "cpu_cuda lacks cudaMallocManaged" in capfd.readouterr().err
