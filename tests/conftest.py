@@ -105,12 +105,6 @@ def cell(request):
     return request.param
 
 
-@pytest.fixture(params=CELLS)
-def every_cell(request):
-    """Like `cell`, for tests that need every cell on every device."""
-    return request.param
-
-
 @pytest.fixture(params=DEVICES)
 def backend(request):
     """Device backend. Tests using this fixture run once per device."""

@@ -4,12 +4,13 @@ import sys
 
 import numpy as np
 import pytest
-from cells import FUNCTIONS, B, H, check_function
 from devices import open_device
 
 from minichar.devices.elementwise import OPERATIONS, Place, translate
 from minichar.devices.nesting import nest
 from minichar.engine.cells import CELLS
+
+H, B = 3, 2
 
 
 def test_each_operation_is_one_line():
@@ -79,15 +80,6 @@ class TestKernels:
         launch = opencl.launch
         monkeypatch.setattr(opencl, "launch", lambda *args: (kernels.append(args), launch(*args)))
         return kernels
-
-    @pytest.mark.parametrize(("cell", "number", "way"), FUNCTIONS)
-    def test_each_function_of_a_cell_is_one_kernel(self, cell, number, way, opencl, launched, generator):
-        def launches():
-            n = len(launched)
-            launched.clear()
-            return n
-
-        check_function(opencl, cell, number, way, generator, launches)
 
     def test_each_operation(self, opencl, launched, generator):
         def operations(xp, *arrays):

@@ -9,24 +9,6 @@ from minichar.devices.cpu import CPU, host_generator
 from minichar.devices.random import ColumnsOf, CountedUniform
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_numbers_are_uniform(dtype, backend, host):
-    N = 20_000
-    uniform = backend.uniform(1, 2)
-    numbers = np.concatenate([host(uniform.random((N // 4, 2), dtype)).ravel() for _ in range(2)])
-    assert numbers.dtype == dtype
-    assert numbers.shape == (N,)
-    assert numbers.min() >= 0
-    assert numbers.max() <= 1
-    counts = np.histogram(numbers, bins=10, range=(0, 1))[0]
-    chi_square = ((counts - N / 10) ** 2 / (N / 10)).sum()
-    assert chi_square < 27.9  # the 99.9th percentile for 9 degrees of freedom
-    # Successive numbers are uncorrelated, and so are the two blocks.
-    for lag in (1, 2, N // 2):
-        correlation = np.corrcoef(numbers[lag:], numbers[:-lag])[0, 1]
-        assert abs(correlation) < 4 / np.sqrt(N - lag)
-
-
 def test_the_numbers_depend_on_the_seed_words_alone(backend, host):
     def numbers(*words):
         return host(backend.uniform(*words).random((50,)))

@@ -5,12 +5,25 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from cells import ODD, STAGES, B, H, arguments_of
+from cells import ODD
 
 from minichar.engine.cell import Product
 from minichar.engine.config import Config
 from minichar.engine.registry import CELLS, register
 from minichar.errors import MinicharError
+
+H, B = 3, 2
+STAGES = [(cell, number) for cell in (*CELLS.values(), ODD) for number in range(len(cell.stages))]
+
+
+def arguments_of(cell, number, generator):
+    """Return random arguments for a stage: one ``(G, H, B)`` block per matrix product, then the others."""
+    passed = len(cell.states) - 1 + cell.takes_h_prev
+    for stage in cell.stages[: number + 1]:
+        blocks = [generator.normal(size=(len(product.gates), H, B)) for product in stage.products]
+        arguments = [*blocks, *generator.uniform(-0.9, 0.9, (passed, H, B))]
+        passed = len(stage.forward(np, *arguments)) - 2  # excluding the next product's input and the cache
+    return arguments
 
 
 @pytest.fixture(params=[*CELLS.values(), ODD], ids=lambda cell: cell.name)

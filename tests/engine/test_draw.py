@@ -53,12 +53,12 @@ def test_a_logit_of_minus_infinity_is_never_drawn(dtype, draw, generator):
 def test_a_logit_of_minus_infinity_is_never_drawn_from_a_large_vocabulary(dtype, draw, backend, generator):
     if backend.kind == "gpu":
         pytest.skip("a parallel cumulative sum rounds neighbouring elements differently")
-    logits = generator.normal(size=(7000, 200)).astype(dtype)
+    logits = generator.normal(size=(7000, 40)).astype(dtype)
     logits[-100:] = -np.inf
     logits[::2] = -np.inf
-    u = np.where(np.arange(200) % 2, JUST_BELOW_1, generator.random(200))
+    u = np.where(np.arange(40) % 2, JUST_BELOW_1, generator.random(40))
     ids = draw(logits, u)
-    assert np.isfinite(logits[ids, np.arange(200)]).all()
+    assert np.isfinite(logits[ids, np.arange(40)]).all()
 
 
 def test_likeliest_is_the_argmax_of_each_column(backend, host):

@@ -1,4 +1,4 @@
-"""Tests for the readout, which computes the logits block by block."""
+"""Tests for the readout and its loss, which are computed block by block."""
 
 import numpy as np
 import pytest
@@ -7,6 +7,7 @@ from minichar.engine import readout
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import toy_network
 from minichar.engine.network import Network
+from minichar.engine.readout import loss_backward, loss_forward
 
 T, B, V, H = 5, 3, 7, 4
 
@@ -54,3 +55,30 @@ def test_memory_for_training_is_not_allocated_during_generation(network, text):
     network.step(0, text[0][0])
     for part in (network.readout, *network.layers[0].linears):
         assert not {"da", "dx", "workspace"} & vars(part).keys()
+
+
+def test_targets_may_be_small_integers_and_logits_transposed(generator):
+    N = 10
+    logits, targets = generator.normal(size=(N, 99)).T, generator.integers(V, size=N)  # (99, N)
+    results = []
+    for logits_, dtype in ((logits, "uint8"), (logits.copy(), "int64")):
+        own, given = logits_.copy(order="K"), targets.astype(dtype)
+        value, cache = loss_forward(np, own, given, N)
+        results.append((value, loss_backward(np, cache)))
+        assert results[-1][1] is own  # overwritten to save memory
+        np.testing.assert_array_equal(given, targets)
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-14)
+    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_huge_logits_do_not_overflow(dtype, backend, host):
+    logits = np.zeros((V, B), dtype)
+    logits[0], logits[1] = 1e4, -1e4  # p(0) = 1
+    for target, nats in ((0, 0.0), (1, 2e4), (2, 1e4)):
+        there = [backend.to_device(array) for array in (logits, np.full(B, target), np.arange(B))]
+        value, cache = loss_forward(backend.xp, there[0].copy(), there[1], B, there[2])
+        dlogits = host(loss_backward(backend.xp, cache))
+        assert host(value) == nats
+        assert dlogits.dtype == dtype
+        assert np.isfinite(dlogits).all()
