@@ -1,5 +1,7 @@
 """Tests for the number of threads of matrix products on the CPU."""
 
+import os
+
 import pytest
 from click.testing import CliRunner
 from toys import take, toy_settings
@@ -57,6 +59,11 @@ def test_an_environment_variable_sets_the_number(variable, value, words, machine
     assert CPU.describe().endswith(f", {words}")
     assert CPU.threads == threads.clearly_faster(5, 3, 2) == 0
     assert (machine.threads, machine.used) == (8, [])
+
+
+def test_by_default_the_number_is_that_of_the_available_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5, 7}, raising=False)
+    assert CPU.describe().endswith(", up to 3 threads")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ Prints the results and, with ``--json``, saves them after each section. Kernels 
 before measurements, and measurements for which there are goals before the others. At the end, the results are
 compared with the estimates and goals. After nine minutes (``--minutes``), no further section or measurement
 is started. If a section fails, the others still run, and the exit status is 1. On a GPU, PyTorch with CUDA is
-required, for the comparison and the count of launches.
+required for the comparison.
 
 ``--dry`` tests this script with tiny sizes, on the CPU unless a device is given. It runs everything that the
 device can, but its timings are meaningless.
@@ -89,7 +89,6 @@ class Plan:
             "sanitizer": lambda: sanitizer(work, self.end),
             "memory": lambda: measurements.memory(backend, largest),
             "TF32": lambda: measurements.tf32(backend, large, steps, self.duration),
-            "launches": lambda: measurements.launches(work),
             "other speeds": lambda: print_rows(measurements.speed(others, self.duration, late)),
         }
 

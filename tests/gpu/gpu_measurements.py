@@ -104,30 +104,6 @@ def first_step(work: Work) -> float:
         return monotonic() - begun
 
 
-def launches(work: Work) -> dict[str, Any]:
-    """Count the launches in one iteration with PyTorch's profiler, which also records CuPy's kernels."""
-    if not work.on_gpu:
-        return {"not measured": "requires a GPU"}
-    try:
-        profiler = import_module("torch.profiler")
-    except ImportError:
-        return {"not measured": "requires PyTorch"}
-    unit = warmed_up(work)
-    activities = [profiler.ProfilerActivity.CPU, profiler.ProfilerActivity.CUDA]
-    with profiler.profile(activities=activities) as profile:
-        unit()
-    return count_launches(profile.events())
-
-
-def count_launches(events: Iterable[Any]) -> dict[str, Any]:
-    """Count the host's launches and the GPU's operations, and sum the durations of the operations."""
-    events = list(events)
-    on_gpu = [event for event in events if event.device_type.name == "CUDA"]
-    by_host = [event for event in events if event.device_type.name == "CPU" and "Launch" in event.name]
-    busy = sum(event.time_range.elapsed_us() for event in on_gpu) / 1000.0
-    return {"launches": len(by_host), "operations": len(on_gpu), "busy milliseconds": busy}
-
-
 def tf32(backend: Backend, work: Work, steps: int, duration: float) -> dict[str, Any]:
     """Compare training in TF32 with training in float32."""
     reduced = open_backend(work.device, tf32=True)

@@ -22,7 +22,7 @@ CHECKS = [
 ]
 NAMES = [
     *("machine", "first step", *CHECKS, "calibration", "speed"),
-    *("sanitizer", "memory", "TF32", "launches", "other speeds"),
+    *("sanitizer", "memory", "TF32", "other speeds"),
 ]
 
 

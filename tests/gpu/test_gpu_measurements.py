@@ -1,7 +1,5 @@
 """Tests of the measurements of ``first_hour.py``."""
 
-import sys
-from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -115,32 +113,3 @@ def test_a_benchmark_opens_the_device_in_its_mode(tf32, chunk_kernel, monkeypatc
     ours.prepare(replace(DRY.work, tf32=tf32, chunk_kernel=chunk_kernel))
     ((device, used),) = opened
     assert (used, device.uses_chunk_kernel) == (tf32, chunk_kernel)
-
-
-def test_the_launches_of_one_iteration_are_counted(monkeypatch, prepared):
-    def event(device, name, microseconds):
-        elapsed = SimpleNamespace(elapsed_us=lambda: microseconds)
-        return SimpleNamespace(device_type=SimpleNamespace(name=device), name=name, time_range=elapsed)
-
-    events = [
-        *(event("CPU", "cudaGraphLaunch", 9), event("CPU", "cudaMemcpyAsync", 9)),
-        *(event("CUDA", "gemm", 300), event("CUDA", "lstm_forward", 200)),
-    ]
-
-    @contextmanager
-    def profile(activities):
-        before = len(prepared)
-        yield SimpleNamespace(events=lambda: events)
-        assert (activities, len(prepared) - before) == ([1, 2], 1)
-
-    profiler = SimpleNamespace(ProfilerActivity=SimpleNamespace(CPU=1, CUDA=2), profile=profile)
-    monkeypatch.setitem(sys.modules, "torch.profiler", profiler)
-    found = gpu_measurements.launches(GPU)
-    assert found == {"launches": 1, "operations": 2, "busy milliseconds": 0.5}
-    assert len(prepared) == gpu_measurements.WARM_UP + 1
-
-
-def test_without_pytorch_or_a_gpu_the_launches_are_not_measured(monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.profiler", None)
-    assert gpu_measurements.launches(GPU) == {"not measured": "requires PyTorch"}
-    assert gpu_measurements.launches(DRY.work) == {"not measured": "requires a GPU"}
