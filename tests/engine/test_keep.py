@@ -31,6 +31,7 @@ def test_a_column_after_a_reset_equals_an_independent_sequence(network, generato
         fresh = Network(network.config, network.parameters, T, B)
         fresh.forward(inputs[start:], T - start)
         for layer, other in zip(network.layers, fresh.layers, strict=True):
+            assert layer.states[start][0][:, b].all()  # the state after the step before is kept
             for t in range(T - start):
                 for state, wanted in zip(layer.states[start + t + 1], other.states[t + 1], strict=True):
                     np.testing.assert_array_equal(state[:, b], wanted[:, b])

@@ -59,7 +59,7 @@ def test_memory_for_training_is_not_allocated_during_generation(network, text):
 
 def test_targets_may_be_small_integers_and_logits_transposed(generator):
     N = 10
-    logits, targets = generator.normal(size=(N, 99)).T, generator.integers(V, size=N)  # (99, N)
+    logits, targets = generator.normal(size=(N, 99)).T, generator.integers(99, size=N)  # (99, N), (N,)
     results = []
     for logits_, dtype in ((logits, "uint8"), (logits.copy(), "int64")):
         own, given = logits_.copy(order="K"), targets.astype(dtype)

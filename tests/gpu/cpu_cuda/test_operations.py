@@ -49,91 +49,58 @@ def kinds(launched):
 
 
 @pytest.fixture
-def learner(gpu, generator):
-    """Return a function that returns a function that trains a two-layer network on one chunk."""
+def step_of(gpu, cuda, generator):
+    """Return a function that trains a two-layer network.
 
-    def learner(model, keep=None, settings=None, **changes):
+    It returns the operations of a step, counted by kind, and the length of the longest chain in its graph.
+    """
+
+    def step_of(model, keep=None, settings=None, **changes):
         config = replace(Config(V, model, H, 2), **changes)
         char_rnn = CharRNN.new(config, Vocabulary("".join(map(chr, range(33, 33 + V)))), 1, backend=gpu)
         settings = replace(settings or Settings(), learning_rate=8e-3, weight_decay=0.0)
         step = TrainingStep(char_rnn, T, B, settings)
         step.set_rates(8e-3, settings.start_ss if settings.use_ss else 1.0)
         inputs, targets = generator.integers(V, size=(2, T, B))
-        return lambda: step.learn(inputs, targets, gpu.uniform(1), keep)
+        for _ in range(WARM_UP):
+            cuda.operations()
+            step.learn(inputs, targets, gpu.uniform(1), keep)
+        counts = kinds(cuda.operations())
+        step.learn(inputs, targets, gpu.uniform(1), keep)  # is captured
+        return counts, cuda.last_graph()[1]
 
-    return learner
-
-
-@pytest.fixture
-def operations_of(learner, cuda):
-    """Return a function that counts, by kind, the operations of a network for one chunk."""
-
-    def count(*options, **keywords):
-        learn = learner(*options, **keywords)
-        learn()
-        cuda.operations()
-        learn()
-        return kinds(cuda.operations())
-
-    return count
-
-
-@pytest.fixture
-def chain_of(learner, cuda):
-    """Return a function that returns the length of the longest chain in the graph of a step."""
-
-    def chain(*options, **keywords):
-        learn = learner(*options, **keywords)
-        for _ in range(WARM_UP + 1):
-            learn()
-        return cuda.last_graph()[1]
-
-    return chain
-
-
-def test_a_gru_that_resets_before_the_product_has_two_stages(operations_of, chain_of):
-    assert sum(operations_of("gru-reset-before").values()) == 975
-    assert chain_of("gru-reset-before") == 470
+    return step_of
 
 
 @pytest.mark.parametrize(
-    ("model", "budget", "chain"), [("lstm", 496, CHAIN), ("gru", 521, 256), ("rnn", 494, 253)]
+    ("model", "budget", "fused", "chain"),
+    [
+        ("lstm", 496, 4 * T, CHAIN),
+        ("gru", 521, 4 * T, 256),
+        ("rnn", 494, 4 * T, 253),
+        ("gru-reset-before", 975, 8 * T, 470),  # has two stages
+    ],
 )
-def test_a_training_step_stays_within_its_budget(model, budget, chain, operations_of, chain_of):
+def test_a_training_step_stays_within_its_budget(model, budget, fused, chain, step_of):
     """A layer takes four operations per step: a product and a kernel forward, and the same backward.
 
     Layers run at the same time, so the chain contains those of one layer only.
     """
-    counts = operations_of(model)
-    assert sum(counts.values()) == budget
-    assert counts["fused kernel"] == 2 * 2 * T
-    assert chain_of(model) == chain < 2 * 2 * T + 60
+    counts, longest = step_of(model)
+    assert (counts.total(), counts["fused kernel"], longest) == (budget, fused, chain)
 
 
-def test_a_third_layer_makes_the_chain_longer_by_one_block_in_each_direction(chain_of):
+def test_a_third_layer_makes_the_chain_longer_by_one_block_in_each_direction(step_of):
     block = 2 * BLOCK + 1  # a product and a kernel per step, and the product with x or the one that gives dx
     ends = 5  # the states at the end of the chunk are copied layer by layer
-    assert chain_of("lstm", num_layers=3) == chain_of("lstm") + 2 * block + ends
+    assert step_of("lstm", num_layers=3)[1] == CHAIN + 2 * block + ends
 
 
 @pytest.mark.parametrize(("model", "budget", "chain"), [("lstm", 58, 57), ("gru", 59, 58), ("rnn", 56, 55)])
-def test_with_the_chunk_kernel_a_layer_takes_two_kernels_per_chunk(
-    model, budget, chain, operations_of, chain_of, gpu
-):
+def test_with_the_chunk_kernel_a_layer_takes_two_kernels_per_chunk(model, budget, chain, step_of, gpu):
     gpu.uses_chunk_kernel = True
-    counts = operations_of(model, rnn_size=64)
-    assert sum(counts.values()) == budget
-    assert counts["fused kernel"] == 2 * 2
-    assert chain_of(model, rnn_size=64) == chain
-
-
-def test_operands_are_not_copied(gpu, cuda):
-    """A product over several steps needs them in one matrix."""
-    steps = gpu.zeros_of_steps((T, H, B), "float32")
-    cuda.operations()
-    for run in (steps, steps[4:6], steps[:, 1:-1], steps[4:6, 2:]):
-        assert as_columns(run).data.ptr == run.data.ptr
-    assert not cuda.operations()
+    counts, longest = step_of(model, rnn_size=64)
+    assert (counts.total(), counts["fused kernel"], longest) == (budget, 2 * 2, chain)
 
 
 @pytest.mark.parametrize(
@@ -144,26 +111,28 @@ def test_operands_are_not_copied(gpu, cuda):
         ("lstm", {"settings": Settings(use_ss=True, start_ss=0.9)}, 1160, 1037),
         ("lstm", {"layer_norm": True}, 696, 359),
         ("gru", {"layer_norm": True}, 721, 360),
-        ("gru", {"layer_norm": True, "embedding": H, "tied": True}, 748, 363),
+        ("gru", {"layer_norm": True, "embedding": H, "tied": True}, 748, 363),  # for a short Chinese text
     ],
-    ids=[
-        "dropout",
-        "resets",
-        "scheduled sampling",
-        "layer normalisation",
-        "two products",
-        "short Chinese text",
-    ],
+    ids=["dropout", "resets", "scheduled sampling", "normalisation", "two products", "tied"],
 )
-def test_options_add_operations(model, options, budget, chain, operations_of, chain_of):
-    assert sum(operations_of(model, **options).values()) == budget
-    assert chain_of(model, **options) == chain
+def test_options_add_operations(model, options, budget, chain, step_of):
+    counts, longest = step_of(model, **options)
+    assert (counts.total(), longest) == (budget, chain)
 
 
-def test_dropconnect_adds_one_kernel_per_mask_and_five_operations_to_apply_it(operations_of):
+def test_dropconnect_adds_one_kernel_per_mask_and_five_operations_to_apply_it(step_of):
     """A layer copies its weights, and replaces the recurrent weights and their gradient with products."""
-    added = operations_of("lstm", weight_drop=0.5) - operations_of("lstm")
+    added = step_of("lstm", weight_drop=0.5)[0] - step_of("lstm")[0]
     assert added == {"fused kernel": 2, "kernel": 2 * 2, "copy": 2 * 3}
+
+
+def test_operands_are_not_copied(gpu, cuda):
+    """A product over several steps needs them in one matrix."""
+    steps = gpu.zeros_of_steps((T, H, B), "float32")
+    cuda.operations()
+    for run in (steps, steps[4:6], steps[:, 1:-1], steps[4:6, 2:]):
+        assert as_columns(run).data.ptr == run.data.ptr
+    assert not cuda.operations()
 
 
 @pytest.mark.parametrize(("B", "copies"), [(4, 0), (3, 1)])
