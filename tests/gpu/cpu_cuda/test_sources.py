@@ -13,18 +13,8 @@ from minichar.devices.chunk_kernel import HOPPER
 
 ARCHITECTURES = (70, 80, 90, 100, 120)
 SPILL = re.compile(r"[1-9]\d* bytes spill")
-CELLS = {
-    "lstm_forward",
-    "lstm_backward",
-    "gru_forward",
-    "gru_backward",
-    "rnn_forward",
-    "rnn_backward",
-    "layer_norm_forward",
-    "layer_norm_backward",
-    "layer_forward",
-    "layer_backward",
-}
+WAYS = ("forward", "backward")
+CELLS = {f"{name}_{way}" for name in ("lstm", "gru", "rnn", "layer_norm", "layer") for way in WAYS}
 CLUSTERS = re.compile(r"-DC=[2-9]")
 """The option of a kernel that needs clusters of blocks."""
 
