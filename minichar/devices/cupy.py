@@ -175,7 +175,8 @@ class CuPyBackend(Backend):
             return xp.fuse(kernel_name=where)(flat), traced
 
         def call(*arguments: Any, into: Into = ()) -> list[Any]:
-            tuples = [_by_gate(argument) for argument in arguments]
+            # A block (G, H, B) is passed as a tuple of G arrays.
+            tuples = [tuple(one) if getattr(one, "ndim", 0) == 3 else one for one in arguments]
             shape = next(flatten(tuples)).shape
             values = [*tuples, *(tuple(out.reshape(-1, *shape)) for _, out in into)]
             arrays = list(flatten(values))
@@ -262,11 +263,6 @@ def onehot_of(dtype: str) -> Function:
         return ((ids == block).astype(dtype),)
 
     return onehot
-
-
-def _by_gate(value: Any) -> Any:
-    """Return a block ``(G, H, B)`` as a tuple of G arrays, and any other value unchanged."""
-    return tuple(value) if getattr(value, "ndim", 0) == 3 else value
 
 
 def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
