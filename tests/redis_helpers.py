@@ -1,10 +1,9 @@
 """Helpers for tests of servers and workers that share a Redis server."""
 
-import inspect
 import threading
 from contextlib import contextmanager
 
-from web_helpers import MEMORY, TIMEOUT, ask, follow
+from web_helpers import MEMORY, TIMEOUT
 
 from minichar.web.redis_link import RedisLink
 from minichar.web.redis_queue import RedisQueue
@@ -18,20 +17,6 @@ DEFAULTS = {"model": "toy", "seed": 5}
 def redis_queue(url):
     """Return a job queue in Redis, with room for one waiting job."""
     return RedisQueue(url, 1, MEMORY)
-
-
-class Sync:
-    """Job queue whose methods can be called without an event loop."""
-
-    def __init__(self, queue):
-        self.queue = queue
-
-    def follow(self, job_id, after=0):
-        return follow(self.queue, job_id, after)
-
-    def __getattr__(self, name):
-        value = getattr(self.queue, name)
-        return (lambda *given: ask(self.queue, name, *given)) if inspect.iscoroutinefunction(value) else value
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Helpers for web tests: an HTTP client, servers and workers in threads, and a Redis server."""
 
 import asyncio
+import inspect
 import ipaddress
 import json
 import os
@@ -10,7 +11,7 @@ import subprocess
 import threading
 import time
 from contextlib import contextmanager, suppress
-from functools import cached_property
+from functools import cached_property, partialmethod
 from http.client import HTTPConnection
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
@@ -102,25 +103,28 @@ LOOPS = {}
 """The event loop of each job queue."""
 
 
-def wait_in_loop(queue, awaitable):
-    """Await in the event loop of a job queue that is in use, and return the result."""
-    return asyncio.run_coroutine_threadsafe(awaitable, LOOPS[queue]).result(TIMEOUT)
+class Sync:
+    """Job queue in use, whose methods are called in its event loop."""
 
+    def __init__(self, queue):
+        self.queue = queue
 
-def ask(queue, method, *arguments):
-    """Call an asynchronous method of a job queue that is in use."""
-    return wait_in_loop(queue, getattr(queue, method)(*arguments))
+    def __getattr__(self, name):
+        value = getattr(self.queue, name)
+        return (lambda *given: self.wait(value(*given))) if inspect.iscoroutinefunction(value) else value
 
+    def wait(self, awaitable):
+        return asyncio.run_coroutine_threadsafe(awaitable, LOOPS[self.queue]).result(TIMEOUT)
 
-def follow(queue, job_id, after=0):
-    """Yield the updates of a job."""
-    updates = queue.follow(job_id, after)
-    try:
-        with suppress(StopAsyncIteration):
-            while True:
-                yield wait_in_loop(queue, anext(updates))
-    finally:
-        wait_in_loop(queue, updates.aclose())
+    def follow(self, job_id, after=0):
+        """Yield the updates of a job."""
+        updates = self.queue.follow(job_id, after)
+        try:
+            with suppress(StopAsyncIteration):
+                while True:
+                    yield self.wait(anext(updates))
+        finally:
+            self.wait(updates.aclose())
 
 
 @contextmanager
@@ -129,10 +133,11 @@ def loop_of(queue):
     loop = LOOPS[queue] = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
+    used = Sync(queue)
     try:
-        ask(queue, "start")
-        yield queue
-        ask(queue, "close")
+        used.start()
+        yield used
+        used.close()
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join(TIMEOUT)
@@ -204,20 +209,18 @@ class Response:
 
 
 class Client:
-    """HTTP client. Each request has its own connection, which may come from any address of this machine."""
+    """HTTP client. Each request has its own connection."""
 
     def __init__(self, port):
         self.port, self.responses = port, []
 
-    def open(
-        self, path, method="GET", json=None, data=None, content_type=None, headers=(), source="127.0.0.1"
-    ):
+    def open(self, path, method="GET", json=None, data=None, content_type=None, headers=()):
         headers = dict(headers)
         if json is not None:
             data, content_type = dumps(json), "application/json"
         if content_type:
             headers["Content-Type"] = content_type
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT, source_address=(source, 0))
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
         connection.connect()
         # A client that does not read must not receive a whole text.
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
@@ -227,14 +230,9 @@ class Client:
         self.responses.append(response)
         return response
 
-    def get(self, path, **options):
-        return self.open(path, "GET", **options)
-
-    def post(self, path, **options):
-        return self.open(path, "POST", **options)
-
-    def delete(self, path, **options):
-        return self.open(path, "DELETE", **options)
+    get = open
+    post = partialmethod(open, method="POST")
+    delete = partialmethod(open, method="DELETE")
 
 
 @contextmanager

@@ -83,9 +83,9 @@ class Text:
         self.attempts = 2 if self.attempts and self.end > self._begun else self.attempts + 1
         self._begun = self.end
 
-    def finish(self, reason: str, error: str = "") -> None:
+    def finish(self, reason: str) -> None:
         """End the job, unless it has already ended."""
-        self.add(Update("", Details(), self.end, reason, error))
+        self.add(Update("", Details(), self.end, reason))
 
     def discard(self) -> None:
         """Release the text of a job that has ended. Any remaining readers receive the reason ``closing``."""

@@ -20,6 +20,11 @@ FAST_FAILOVER = (
 )
 
 
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
 @pytest.fixture(scope="session")
 def model():
     from web_helpers import CHARACTERS
@@ -67,18 +72,19 @@ def job_of(model):
 
 
 @pytest.fixture
-def queue(request, model):
-    """Job queue with a speed limit, by default 5,000 characters/s. It is started by the first server."""
+def queue(model):
+    """Job queue, which is started by the first server."""
     from web_helpers import local_queue
 
-    return local_queue({"toy": model}, pace=getattr(request, "param", 5000))
+    return local_queue({"toy": model}, pace=5000)
 
 
-@pytest.fixture
-def client(queue):
-    from web_helpers import client_of
+@pytest.fixture(scope="module")
+def client(model):
+    """HTTP client of a server that the tests of a module share."""
+    from web_helpers import client_of, local_queue
 
-    with client_of(queue) as client:
+    with client_of(local_queue({"toy": model}, pace=5000)) as client:
         yield client
 
 

@@ -5,14 +5,12 @@ import re
 import shlex
 import signal
 import socket
-import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 from optional import free_port
-from toys import ONE_THREAD
 from web_helpers import LONG, TIMEOUT, request
 
 from minichar import MinicharError
@@ -71,13 +69,10 @@ INVALID = {
     "serve --host ''": "use 0.0.0.0 (IPv4) or :: (IPv6)",
     "serve no.npz --allow-host ''": "--allow-host is ''; it must be",
 }
-HOSTS = ["demo.example:80", "https://demo.example", "a.example,b.example"]
-for name in (*HOSTS, "*.example", ".example", "例.example"):
-    message = f"--allow-host is {name}; it must be a host name such as demo.example, without"
-    INVALID[f"serve no.npz --allow-host {name}"] = message
-for address in ("localhost", "*", "10.0.0.0/33"):
-    message = f"--trusted-proxy is {address}; it must be an IP address or network"
-    INVALID[f"serve no.npz --trusted-proxy {address}"] = message
+for name in ("demo.example:80", "https://demo.example", "a.example,b.example", "*.example", "例.example"):
+    INVALID[f"serve no.npz --allow-host {name}"] = f"--allow-host is {name}; it must be a host name such as"
+for address in ("localhost", "10.0.0.0/33"):
+    INVALID[f"serve no.npz --trusted-proxy {address}"] = f"--trusted-proxy is {address}; it must be an IP"
 
 
 @pytest.mark.parametrize("line", UNUSABLE | INVALID)
@@ -224,12 +219,8 @@ def test_health_of_a_worker_that_cannot_publish(model):
         server.server_close()
 
 
-def test_missing_package_error_names_the_packages(folder):
-    without = f"import sys; sys.modules['jsonschema'] = None; {MAIN}"
-    command = [sys.executable, "-c", without, "serve"]
-    done = subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, env=ONE_THREAD)
-    assert done.returncode == 1
-    _, _, command = done.stderr.splitlines()[-1].partition("): ")
-    assert command.startswith('pip install "')
-    assert ' "starlette>=' in command
-    assert ' "jsonschema>=' in command
+def test_missing_package_error_names_the_packages(command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "minichar.web.server", None)
+    _, _, packages = command("serve").stderr.splitlines()[-1].partition(": pip install ")
+    assert '"starlette>=' in packages
+    assert '"jsonschema>=' in packages

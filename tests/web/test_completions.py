@@ -189,41 +189,30 @@ def test_other_routes_of_openai_name_the_one_that_exists(client, path):
     assert "/v1/completions" in response.json["error"]["message"]
 
 
-@pytest.fixture
-def openai(queue):
-    """OpenAI's package, and a client for a server with a key."""
+def test_the_package_of_openai_can_use_the_routes(queue, sampled, monkeypatch):
     try:
         import openai
     except ImportError:
         missing("openai")
+    monkeypatch.setattr("minichar.web.access.PENALTY", 0.0)
+    expected = sampled(200, "山中", stop=(), temperature=0.7)
+    fields = {"model": "toy", "prompt": "山中", "max_tokens": 200, "temperature": 0.7, "seed": 5}
     with (
         server_in_thread(queue, keys=["secret"]) as port,
         openai.OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="secret", max_retries=0) as client,
     ):
-        yield openai, client
-
-
-def test_completion_with_the_package_of_openai(openai, sampled):
-    _, client = openai
-    assert [model.id for model in client.models.list()] == ["toy"]
-    expected = sampled(200, "山中", stop=(), temperature=0.7)
-    fields = {"model": "toy", "prompt": "山中", "max_tokens": 200, "temperature": 0.7, "seed": 5}
-    completion = client.completions.create(**fields, logprobs=2, echo=True)
-    (choice,) = completion.choices
-    assert (choice.text, choice.finish_reason) == ("山中" + expected, "length")
-    assert completion.usage.total_tokens == 202
-    assert choice.logprobs.tokens == list(expected)
-    with client.completions.create(**fields, stream=True) as stream:
-        assert "".join(part.choices[0].text for part in stream) == expected
-
-
-def test_errors_with_the_package_of_openai(openai, monkeypatch):
-    monkeypatch.setattr("minichar.web.access.PENALTY", 0.0)
-    package, client = openai
-    with pytest.raises(package.NotFoundError, match="no model named") as caught:
-        client.completions.create(model="gpt", prompt="")
-    assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
-    with pytest.raises(package.BadRequestError, match="n: 2 is not one of"):
-        client.completions.create(model="toy", prompt="", n=2)
-    with pytest.raises(package.AuthenticationError, match="API key"):
-        client.with_options(api_key="wrong").models.list()
+        assert [model.id for model in client.models.list()] == ["toy"]
+        completion = client.completions.create(**fields, logprobs=2, echo=True)
+        (choice,) = completion.choices
+        assert (choice.text, choice.finish_reason) == ("山中" + expected, "length")
+        assert completion.usage.total_tokens == 202
+        assert choice.logprobs.tokens == list(expected)
+        with client.completions.create(**fields, stream=True) as stream:
+            assert "".join(part.choices[0].text for part in stream) == expected
+        with pytest.raises(openai.NotFoundError, match="no model named") as caught:
+            client.completions.create(model="gpt", prompt="")
+        assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
+        with pytest.raises(openai.BadRequestError, match="n: 2 is not one of"):
+            client.completions.create(model="toy", prompt="", n=2)
+        with pytest.raises(openai.AuthenticationError, match="API key"):
+            client.with_options(api_key="wrong").models.list()

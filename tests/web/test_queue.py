@@ -17,10 +17,9 @@ from web_helpers import (
     LONG,
     TIMEOUT,
     InThread,
-    ask,
+    Sync,
     client_of,
     events_of,
-    follow,
     local_queue,
     loop_of,
     validate,
@@ -34,29 +33,30 @@ from minichar.web.request import Request
 from minichar.web.update import Update
 
 
-@pytest.mark.parametrize("queue", [100], indirect=True)
-def test_waiting_jobs_report_their_position_and_a_full_queue_returns_503(client, queue):
+def test_waiting_jobs_report_their_position_and_a_full_queue_returns_503(model):
     """The queue accepts 8 running and 4 waiting jobs."""
-    held = [client.post("/api/generate", json=LONG) for _ in range(8)]
-    jobs = [events_of(response.event()).all[0][2]["job"] for response in held]
-    wait_for(lambda: ask(queue, "job_counts")["running"] == 8)
-    for position in (1, 2, 3, 4):
-        response = client.post("/api/generate", json={"length": 5})
-        begin, notice = (events_of(response.event()).all[0] for _ in range(2))
-        assert (begin[0], notice[0]) == ("begin", "notice")
-        assert notice[2] == {"what": "waiting", "position": position}
-        validate(notice[2], {"$ref": "#/components/schemas/Notice"})
-    for path in ("/api/generate", "/readyz"):
-        rejected = client.open(path, "POST" if path == "/api/generate" else "GET", json={})
-        assert (rejected.status_code, rejected.headers["Retry-After"]) == (503, "2")
-    assert client.get("/healthz").status_code == 200
-    page = client.get("/plain")
-    assert (page.status_code, page.mimetype, page.headers["Retry-After"]) == (503, "text/html", "2")
-    assert "try again later" in page.text
-    assert "请稍后再试" in page.text
-    for job in jobs:
-        assert client.delete(f"/api/generate/{job}").status_code == 204
-    wait_for(lambda: client.post("/api/generate", json={"length": 5}).status_code == 200)
+    queue = local_queue({"toy": model}, pace=100)
+    with client_of(queue) as client:
+        held = [client.post("/api/generate", json=LONG) for _ in range(8)]
+        jobs = [events_of(response.event()).all[0][2]["job"] for response in held]
+        wait_for(lambda: Sync(queue).job_counts()["running"] == 8)
+        for position in (1, 2, 3, 4):
+            response = client.post("/api/generate", json={"length": 5})
+            begin, notice = (events_of(response.event()).all[0] for _ in range(2))
+            assert (begin[0], notice[0]) == ("begin", "notice")
+            assert notice[2] == {"what": "waiting", "position": position}
+            validate(notice[2], {"$ref": "#/components/schemas/Notice"})
+        for path in ("/api/generate", "/readyz"):
+            rejected = client.open(path, "POST" if path == "/api/generate" else "GET", json={})
+            assert (rejected.status_code, rejected.headers["Retry-After"]) == (503, "2")
+        assert client.get("/healthz").status_code == 200
+        page = client.get("/plain")
+        assert (page.status_code, page.mimetype, page.headers["Retry-After"]) == (503, "text/html", "2")
+        assert "try again later" in page.text
+        assert "请稍后再试" in page.text
+        for job in jobs:
+            assert client.delete(f"/api/generate/{job}").status_code == 204
+        wait_for(lambda: client.post("/api/generate", json={"length": 5}).status_code == 200)
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def processes(model, monkeypatch):
         return started[-1]
 
     queue = local_queue({"toy": model}, columns=4, pace=500, number=2, start=start)
-    with loop_of(queue):
+    with loop_of(queue) as queue:
         wait_for(lambda: sum(worker.ready for worker in queue.processes) == 2)
         queue.started = started
         yield queue
@@ -79,8 +79,8 @@ def processes(model, monkeypatch):
 def test_jobs_of_a_killed_worker_are_continued(processes, sampled, caplog):
     """Readers receive a notice, and every character exactly once. The log names no job and no text."""
     queue = processes
-    jobs = [ask(queue, "submit", Request.from_json({"length": 1500, "seed": i})) for i in range(4)]
-    readers = [filter(None, follow(queue, job)) for job in jobs]
+    jobs = [queue.submit(Request.from_json({"length": 1500, "seed": i})) for i in range(4)]
+    readers = [filter(None, queue.follow(job)) for job in jobs]
     texts = [next(reader).text for reader in readers]
     assert [len(worker.jobs["toy"]) for worker in queue.processes] == [2, 2]
     os.kill(queue.started[0].pid, signal.SIGKILL)
@@ -139,10 +139,10 @@ def test_workers_that_make_no_progress_are_counted(model, monkeypatch, progress)
     monkeypatch.setattr(Dying, "progress", progress)
     monkeypatch.setattr(Dying, "attempts", [])
     with loop_of(local_queue({"toy": model}, 4, 4, 0, start=Dying)) as queue:
-        job = ask(queue, "submit", Request.from_json({"length": 8}))
+        job = queue.submit(Request.from_json({"length": 8}))
         wait_for(lambda: len(Dying.attempts) >= 8)
         if progress:
-            updates = list(filter(None, follow(queue, job)))
+            updates = list(filter(None, queue.follow(job)))
             assert ("".join(update.text for update in updates), updates[-1].reason) == ("abcdefgh", "length")
     assert Dying.attempts[:8] == ([1, *7 * [2]] if progress else [*range(1, 9)])
 
@@ -194,7 +194,7 @@ def test_a_server_is_ready_when_its_first_worker_is(model):
 
 def test_workers_end_with_the_server(processes, caplog):
     started = processes.started
-    ask(processes, "close")
+    processes.close()
     wait_for(lambda: not any(process.is_alive() for process in started))
     time.sleep(0.1)
     assert len(started) == 2
@@ -253,7 +253,8 @@ def test_the_log_of_a_worker_process_is_escaped_on_a_terminal():
     assert shown.endswith(b"ERROR \\x1b[2J\r\n")
 
 
-def test_a_pipe_is_closed_when_its_writer_has_ended(monkeypatch):
+@pytest.mark.anyio
+async def test_a_pipe_is_closed_when_its_writer_has_ended(monkeypatch):
     """Otherwise, the writer could write to a file that has the same descriptor."""
     sending, go, opened, messages = threading.Event(), threading.Event(), [], []
     monkeypatch.setattr(pipe, "send", lambda *message: (sending.set(), go.wait(TIMEOUT)))
@@ -262,16 +263,13 @@ def test_a_pipe_is_closed_when_its_writer_has_ended(monkeypatch):
         opened.append(Connection(os.dup(args[0].fileno())))
         return SimpleNamespace(start=lambda: None, terminate=lambda: None, join=lambda: None)
 
-    async def test():
-        worker = module.WorkerProcess(start, (), ["toy"], lambda *message: messages.append(message[1:]))
-        worker.send("start")
-        await asyncio.to_thread(sending.wait, TIMEOUT)
-        opened[0].close()
-        await asyncio.sleep(0.1)
-        assert messages == []
-        go.set()
-        while not messages:
-            await asyncio.sleep(0.01)
-        assert messages == [("died",)]
-
-    asyncio.run(test())
+    worker = module.WorkerProcess(start, (), ["toy"], lambda *message: messages.append(message[1:]))
+    worker.send("start")
+    await asyncio.to_thread(sending.wait, TIMEOUT)
+    opened[0].close()
+    await asyncio.sleep(0.1)
+    assert messages == []
+    go.set()
+    while not messages:
+        await asyncio.sleep(0.01)
+    assert messages == [("died",)]

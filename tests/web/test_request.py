@@ -1,15 +1,11 @@
 import json
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from web_helpers import CHARACTERS
 
 from minichar.text.vocabulary import Vocabulary
 from minichar.web.errors import Refused
-from minichar.web.request import OPENAPI, Request
-
-PROPERTIES = OPENAPI["components"]["schemas"]["Generate"]["properties"]
+from minichar.web.request import Request
 
 
 def test_empty_request_uses_the_schema_defaults():
@@ -61,20 +57,15 @@ def test_values_that_are_nested_too_deeply(nest):
         Request.from_json({"prime": value})
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
-
-
-@settings(max_examples=40)
-@given(json_values | st.dictionaries(st.sampled_from(sorted(PROPERTIES)), json_values))
-def test_requests_can_be_serialized_and_restored(data):
-    try:
-        request = Request.from_json(data)
-    except Refused:
-        return
+def test_requests_can_be_serialized_and_restored():
+    data = {
+        "prime": "\ud800山",
+        "from": 7,
+        "bias": {"a": 1},
+        "branches": [[3, "中"], [5, "a"]],
+        "stop": ["x", "\n"],
+    }
+    request = Request.from_json(data)
     assert Request.load(request.dump()) == request
 
 

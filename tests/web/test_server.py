@@ -49,16 +49,12 @@ def answers(port, data):
 
 MALFORMED = {
     "garbage": b"\x00\xff\xfe garbage\r\n\r\n",
-    "no path": b"GET  HTTP/1.1\r\n\r\n",
     "no colon": b"GET / HTTP/1.1\r\nHost x\r\n\r\n",
-    "negative length": POST + b"Content-Length: -5\r\n\r\n{}",
-    "length is not a number": POST + b"Content-Length: abc\r\n\r\n{}",
     "two lengths": POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
     "malformed chunk": POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n\r\n",
     "long path": b"GET /" + b"a" * 20000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "long header": b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 20000 + b"\r\n\r\n",
     "long body announced": POST + b"Content-Length: 70000\r\n\r\n{",
-    "long body sent": POST + b"Content-Length: 200000\r\n\r\n" + b"a" * 200000,
     "long chunk": POST + b"Transfer-Encoding: chunked\r\n\r\nfffff\r\n" + b"a" * 100000,
     "no host": b"GET / HTTP/1.1\r\n\r\n",
     "length and chunks": POST + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / H",
@@ -67,12 +63,17 @@ MALFORMED = {
     "folded header": POST + b"X: a\r\n b: c\r\nContent-Length: x\r\n\r\n{}",
     "signed length": POST + b"Content-Length: +2\r\n\r\n{}",
     "incomplete request line": b"POST /api/gen",
-    "incomplete headers": POST,
     "incomplete body": POST + b"Content-Length: 100\r\n\r\n{",
 }
 
 
-STATUSES = {"long path": 431, "long header": 431, "long body announced": 413, "two names of chunks": 501}
+STATUSES = {
+    "long path": 431,
+    "long header": 431,
+    "long body announced": 413,
+    "long chunk": 413,
+    "two names of chunks": 501,
+}
 
 
 @pytest.mark.parametrize("name", MALFORMED)
@@ -102,24 +103,19 @@ def test_the_deadline_for_a_request_is_not_extended_by_every_byte(port, sent):
         assert connection.recv(100).startswith(b"HTTP/1.1 408 Request Timeout")
 
 
-def test_a_request_without_a_host_header(port):
-    assert answers(port, b"GET / HTTP/1.0\r\n\r\n").startswith("HTTP/1.1 200 OK")
-
-
 def test_an_error_response_to_head_has_no_body(port):
     text = answers(port, b"HEAD / HTTP/1.1\r\nHost: localhost\r\nContent-Length: abc\r\n\r\n")
     assert text.startswith("HTTP/1.1 400 Bad Request\r\n")
     assert text.endswith("\r\n\r\n")
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_a_client_that_does_not_read_is_disconnected(model, monkeypatch, stream):
+def test_a_client_that_does_not_read_is_disconnected(model, monkeypatch):
     """The response is larger than the buffers of the sockets and the server."""
     monkeypatch.setattr(module, "TIMEOUT", 0.5)
     monkeypatch.setattr(server, "CHECK_TICKS", 1)
     ended, lost = threading.Event(), Connection.connection_lost
     monkeypatch.setattr(Connection, "connection_lost", lambda *given: (lost(*given), ended.set()))
-    body = json.dumps({"length": 5000, "alternatives": True, "stream": stream}).encode()
+    body = json.dumps({"length": 5000, "alternatives": True}).encode()
     with server_in_thread(InstantQueue(model)) as port, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(30)

@@ -14,12 +14,12 @@ def db(redis_url):
 @pytest.fixture
 def queue(redis_url, monkeypatch):
     """Job queue in Redis, with room for one waiting job."""
-    from redis_helpers import Sync, redis_queue
+    from redis_helpers import redis_queue
     from web_helpers import loop_of
 
     monkeypatch.setattr("minichar.web.errors.LOGGED", {})
     with loop_of(redis_queue(redis_url)) as queue:
-        yield Sync(queue)
+        yield queue
 
 
 @pytest.fixture

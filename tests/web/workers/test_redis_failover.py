@@ -3,15 +3,16 @@
 import re
 import signal
 import threading
-from contextlib import suppress
+from functools import partial
 
 import pytest
 from optional import free_port
-from redis_helpers import Sync, published, put, redis_queue, text_of, worker_in_thread
+from redis_helpers import published, put, redis_queue, text_of, worker_in_thread
 from web_helpers import (
     LONG,
     TIMEOUT,
     Events,
+    Sync,
     client_of,
     loop_of,
     redis_server,
@@ -53,64 +54,45 @@ def test_worker_continues_the_published_text(queue, db, running_worker, sampled,
     assert published(db, "left") == before
 
 
-def test_redis_may_start_after_the_server_and_the_worker(tmp_path, model, sampled, monkeypatch):
+def test_server_and_worker_wait_for_redis_and_reconnect_after_its_restart(
+    tmp_path, model, sampled, monkeypatch, caplog
+):
+    monkeypatch.setattr("minichar.web.texts.READ_TIMEOUT", 0.1)
     monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.1)
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
-    queue = redis_queue(url)
-    with client_of(queue) as client:
-        assert client.get("/").status_code == 200
-        assert client.get("/readyz").status_code == 503
-        assert client.get("/healthz").status_code == 200
-        one, ready = Worker(RedisLink(url), {"toy": model}, 2, pace=0.0), threading.Event()
-        thread = threading.Thread(target=one.run, args=(ready.set,))
+    one, ready = Worker(RedisLink(url), {"toy": model}, 2, pace=0.0), threading.Event()
+    thread = threading.Thread(target=one.run, args=(ready.set,), daemon=True)
+
+    def check():
+        assert ready.wait(TIMEOUT)
+        wait_for(lambda: client.get("/readyz").status_code == 200)
+        job_id = queue.submit(Request.from_json({"length": 50, "seed": 5}))
+        assert text_of(queue, job_id) == (sampled(50), "length")
+
+    with client_of(served := redis_queue(url)) as client:
+        queue = Sync(served)
+        assert [client.get(path).status_code for path in ("/", "/healthz", "/readyz")] == [200, 200, 503]
         thread.start()
         assert not ready.wait(0.5)
-        with redis_server(port, tmp_path):
-            assert ready.wait(TIMEOUT)
-            wait_for(lambda: client.get("/readyz").status_code == 200)
-            job_id = Sync(queue).submit(Request.from_json({"length": 50, "seed": 5}))
-            assert text_of(Sync(queue), job_id) == (sampled(50), "length")
-            one.stopping.set()
-            thread.join(20)
-
-
-def test_worker_and_server_reconnect_after_a_redis_restart(tmp_path, model, sampled, monkeypatch, caplog):
-    monkeypatch.setattr("minichar.web.texts.READ_TIMEOUT", 0.1)
-    monkeypatch.setattr(worker, "HEARTBEAT_INTERVAL", 0.2)
-    port = free_port()
-    url = f"redis://127.0.0.1:{port}/0"
-    with redis_server(port, tmp_path) as first, loop_of(redis_queue(url)) as one:
-        queue = Sync(one)
-        with worker_in_thread(url, model):
-            import redis
-
-            with redis.Redis.from_url(url) as db:
-                put(db, "job")
+        with redis_server(port, tmp_path) as first:
+            check()
+            put(one.link.client, "job")
             updates = queue.follow("job", 7)
             assert next(updates) is None
             first.kill()
             first.wait()
-            assert [update for update in updates if update] == [Update("", Details(), 7, "closing")]
-            for call in (
-                queue.models,
-                queue.job_counts,
-                queue.check,
-                lambda: queue.text("x"),
-                lambda: queue.cancel("x"),
-            ):
-                with pytest.raises(Unavailable, match="Redis is not responding"):
-                    call()
-            with redis_server(port, tmp_path):
-                wait_for(lambda: available(queue))
-                job_id = queue.submit(Request.from_json({"length": 50, "seed": 5}))
-                assert text_of(queue, job_id) == (sampled(50), "length")
+        assert [update for update in updates if update] == [Update("", Details(), 7, "closing")]
+        gone = (partial(method, "x") for method in (queue.text, queue.cancel))
+        for call in (queue.models, queue.job_counts, queue.check, *gone):
+            with pytest.raises(Unavailable, match="Redis is not responding"):
+                call()
+        with redis_server(port, tmp_path):
+            check()
+            one.stopping.set()
+            thread.join(20)
+    assert not thread.is_alive()
     assert "unexpected error" not in caplog.text
-
-
-def available(queue):
-    with suppress(Unavailable):
-        return queue.models()
 
 
 @pytest.fixture
@@ -131,22 +113,6 @@ def test_jobs_of_a_killed_worker_are_continued(port, work, folder, sampled):
         events.rest()
     assert events.text == sampled(2000)
     assert events.all[-1][1:] == (2000, {"reason": "length"})
-
-
-def test_stopped_worker_completes_its_jobs(port, work, folder, sampled):
-    only = work("--pace", 1000, folder / BEST)
-    with request(port, "POST", "/api/generate", LONG | {"length": 500}) as response:
-        events = Events(response)
-        events.until("text")
-        only.send_signal(signal.SIGINT)
-        assert events.rest().text == sampled(500)
-        assert events.all[-1][1:] == (500, {"reason": "length"})
-    assert only.wait(TIMEOUT) == 0
-    only.reader.join()
-    assert "finishing the running jobs" in only.output
-    assert only.output.endswith("stopped\n")
-    with request(port, "GET", "/readyz") as response:
-        assert response.status == 503
 
 
 def test_stopped_worker_does_not_lose_its_jobs_to_another_one(queue, redis_url, model, monkeypatch):
@@ -170,8 +136,8 @@ def test_worker_stops_with_unfinished_jobs_if_redis_is_gone(work, folder, tmp_pa
     with redis_server(port, tmp_path) as redis:
         only = work("--pace", 100, folder / BEST, url=url)
         with loop_of(redis_queue(url)) as queue:
-            job_id = Sync(queue).submit(Request.from_json(LONG))
-            assert next(filter(None, Sync(queue).follow(job_id))).text
+            job_id = queue.submit(Request.from_json(LONG))
+            assert next(filter(None, queue.follow(job_id))).text
         redis.send_signal(number)
         only.send_signal(signal.SIGTERM)
         try:
@@ -187,15 +153,13 @@ def test_worker_stops_with_unfinished_jobs_if_redis_is_gone(work, folder, tmp_pa
     assert stopped == "stopped"
 
 
-def test_client_resumes_on_another_server(port, redis_url, serve, running_worker, sampled):
-    server = serve("--redis", redis_url)
-    with request(server.found[1], "POST", "/api/generate", LONG | {"length": 1500}) as response:
-        events = Events(response)
-        job_id = events.until("begin")[2]["job"]
-        events.until("text")
-        server.kill()
-        with suppress(OSError):
-            events.rest()
-    with request(port, "GET", f"/api/generate/{job_id}", Last_Event_ID=str(len(events.text))) as response:
-        rest = Events(response).rest()
+def test_client_resumes_on_another_server(port, redis_url, running_worker, sampled):
+    with server_in_thread(redis_queue(redis_url)) as first:
+        with request(first, "POST", "/api/generate", LONG | {"length": 1500}) as response:
+            events = Events(response)
+            job_id = events.until("begin")[2]["job"]
+            events.until("text")
+        path, read = f"/api/generate/{job_id}", str(len(events.text))
+        with request(port, "GET", path, Last_Event_ID=read) as response:
+            rest = Events(response).rest()
     assert events.text + rest.text == sampled(1500)
