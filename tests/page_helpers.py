@@ -37,10 +37,16 @@ def show_surprisal(page, n):
     expect(page.locator("#text .known")).to_have_count(n)
 
 
-def coloured(visit, port, prime="山", n=400, temperature=1, **options):
-    """Open the page, and generate a text whose surprisal is shown."""
+def generated(visit, port, prime="山", n=400, temperature=1, **options):
+    """Open the page, and generate a text."""
     page = visit(port, **options)
     generate(page, prime, n, temperature=temperature)
     expect_status(page, "个字符" if options.get("locale") == "zh-CN" else f"{n} character")
+    return page
+
+
+def coloured(visit, port, prime="山", n=400, **options):
+    """Open the page, and generate a text whose surprisal is shown."""
+    page = generated(visit, port, prime, n, **options)
     show_surprisal(page, n)
     return page

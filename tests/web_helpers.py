@@ -10,7 +10,7 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cached_property, partialmethod
 from http.client import HTTPConnection
 from importlib.util import find_spec
@@ -234,17 +234,16 @@ class Client:
     post = partialmethod(open, method="POST")
     delete = partialmethod(open, method="DELETE")
 
+    def close(self):
+        for response in self.responses:
+            response.close()
+
 
 @contextmanager
 def client_of(queue, **options):
     """Serve a job queue and yield a client."""
-    with server_in_thread(queue, **{"streams": 1000} | options) as port:
-        client = Client(port)
-        try:
-            yield client
-        finally:
-            for response in client.responses:
-                response.close()
+    with server_in_thread(queue, **{"streams": 1000} | options) as port, closing(Client(port)) as client:
+        yield client
 
 
 def following(*updates):

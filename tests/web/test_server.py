@@ -184,7 +184,7 @@ def test_access_log(model, caplog):
 def test_keep_alive_connection(port):
     """Each request has its own deadline, and so has the next one after a response that takes longer."""
     connection, headers = HTTPConnection("127.0.0.1", port), {"Content-Type": "application/json"}
-    connection.request("POST", "/api/generate", b'{"length": 8000, "stream": false}', headers)
+    connection.request("POST", "/api/generate", b'{"length": 2500, "stream": false}', headers)
     assert connection.getresponse().read()
     for _ in range(4):
         time.sleep(0.35)

@@ -55,15 +55,15 @@ def test_text_is_streamed_through_nginx(model, tmp_path):
                 assert text.end - len(events.text) < 60
 
 
-def test_page_works_below_a_prefix_with_and_without_javascript(visit, chromium, demo, tmp_path):
+def test_page_works_below_a_prefix_with_and_without_javascript(visit, chromium, port, tmp_path):
     from page_helpers import expect, expect_status, text_of
 
-    with server_in_thread(demo) as server, nginx(server, tmp_path) as port:
-        page = visit(port, "a/prefix/")
+    with nginx(port, tmp_path) as proxy:
+        page = visit(proxy, "a/prefix/")
         expect_status(page)
         with chromium.new_context(java_script_enabled=False) as context:
             page, prime = context.new_page(), "山<script>a</script>"
-            page.goto(f"http://127.0.0.1:{port}/a/prefix/")
+            page.goto(f"http://127.0.0.1:{proxy}/a/prefix/")
             for _ in range(2):  # the form of the first page, and the form below a text
                 page.fill("[name=prime] >> visible=true", prime)
                 assert page.locator("button:visible").all_text_contents() == ["Generate 生成"]

@@ -2,19 +2,18 @@
 
 import gzip
 import re
+from contextlib import closing
 
 import pytest
-from web_helpers import client_of
+from web_helpers import Client
 
 from minichar.web.guard import HEADERS
 from minichar.web.static import PAGE
 
-TEXTS = sorted(path for path in PAGE if not path.endswith(".png"))
 
-
-@pytest.fixture(scope="module")
-def client(demo):
-    with client_of(demo) as client:
+@pytest.fixture
+def client(port):
+    with closing(Client(port)) as client:
         yield client
 
 
@@ -26,7 +25,7 @@ def test_content_security_policy_allows_only_this_server(client):
     assert directives.keys() >= {"base-uri", "form-action", "frame-ancestors"}
 
 
-@pytest.mark.parametrize("path", TEXTS)
+@pytest.mark.parametrize("path", sorted(PAGE))
 def test_page_loads_nothing_from_other_servers(client, path):
     response = client.get(path)
     assert response.status_code == 200
@@ -62,14 +61,27 @@ def test_the_page_is_compressed_and_cached(client, path):
 
 def test_both_languages_define_all_strings(client):
     """Both languages have the same keys and placeholders, and every key in use exists."""
-    languages = [
-        dict(re.findall(r'^    (\w+): "(.*)",$', part, re.MULTILINE))
-        for part in client.get("/words.js").text.split("  zh: {")
-    ]
+    languages = [strings(part) for part in client.get("/words.js").text.split("  zh: {")]
     placeholders = [{k: set(re.findall(r"{\w+}", v)) for k, v in words.items()} for words in languages]
     assert placeholders[0] == placeholders[1]
-    page = "".join(client.get(path).text for path in TEXTS)
+    page = "".join(client.get(path).text for path in PAGE)
     used = re.findall(r'data-(?:word|placeholder|label)="(\w+)"', page)
     used += re.findall(r'(?:\bt|set(?:Status|Error)|say)\("(\w+)"', page)
     assert {"output", "invalid"} <= set(used)
     assert set(used) <= languages[0].keys()
+
+
+def strings(part):
+    return dict(re.findall(r'^    (\w+): "(.*)",$', part, re.MULTILINE))
+
+
+def test_the_page_is_in_english_without_its_scripts_and_in_previews_of_links(client):
+    english, page = strings(client.get("/words.js").text.partition("  zh: {")[0]), client.get("/").text
+    shown = re.findall(r'data-word="(\w+)"[^>]*>([^<]*)<', page)
+    shown += re.findall(r'data-placeholder="(\w+)" placeholder="([^"]*)"', page)
+    shown += re.findall(r'data-label="(\w+)" aria-label="([^"]*)"', page)
+    assert len(shown) == len(re.findall(r"data-(?:word|placeholder|label)=", page)) > 25
+    assert shown == [(key, english[key]) for key, _ in shown]
+    title, description = re.findall(r'property="og:(?:title|description)" content="([^"]*)"', page)
+    assert title == english["page_title"]
+    assert description.startswith(english["tagline"])
