@@ -17,14 +17,5 @@ class Worker:
     def __exit__(self, *exception):
         pass
 
-    def units(self, n):
-        return answer(n, self.unit, self.work)
-
-    def memory(self):
-        return answer("memory", self.unit, self.work)
-
-    def describe(self):
-        return answer("describe", self.unit, self.work)
-
-    def peak(self):
-        return 1.0
+    def ask(self, question):
+        return 1.0 if question == "peak" else answer(question, self.unit, self.work)

@@ -112,18 +112,18 @@ def compare(
         if against is not None:
             sides["against"] = stack.enter_context(Worker(against))
         for side in sides.values():
-            side.units(WARM_UP)
-        n = {name: ceil(max(UNITS / rounds, TURN / side.units(1)[0])) for name, side in sides.items()}
-        memory = {name: side.memory() for name, side in sides.items()}
-        hardware = {name: side.describe() for name, side in sides.items()}
-        peaks = [sides["work"].peak()]
+            side.ask(WARM_UP)
+        n = {name: ceil(max(UNITS / rounds, TURN / side.ask(1)[0])) for name, side in sides.items()}
+        memory = {name: side.ask("memory") for name, side in sides.items()}
+        hardware = {name: side.ask("describe") for name, side in sides.items()}
+        peaks = [sides["work"].ask("peak")]
         seconds: dict[str, list[list[float]]] = {name: [] for name in sides}
         for _ in range(rounds):
             for name, side in sides.items():
                 sleep(PAUSE)
-                seconds[name].append(side.units(1 + n[name])[1:])
+                seconds[name].append(side.ask(1 + n[name])[1:])
             after_round()
-        peaks.append(sides["work"].peak())
+        peaks.append(sides["work"].ask("peak"))
     return Result(work, against, seconds, max(peaks), memory, hardware)
 
 

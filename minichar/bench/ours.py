@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from minichar.bench.work import PIECE, Work
+from minichar.bench.work import PIECE, Work, waiting
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_backend
 from minichar.devices.cpu import host_generator
@@ -29,22 +29,14 @@ def prepare(work: Work) -> Callable[[], None]:
         unit = training(work, model, backend)
     else:
         unit = evaluation(work, model) if work.kind == "evaluate" else sampling(work, model)
-    return waiting(unit, backend) if work.on_gpu else unit
+    if work.on_gpu:
+        return waiting(unit, lambda: backend.xp.cuda.get_current_stream().synchronize())
+    return unit
 
 
 def describe(work: Work) -> str:
     """Describe the library and hardware that the benchmark uses."""
     return open_backend(work.device, work.tf32).describe()
-
-
-def waiting(unit: Callable[[], None], backend: Backend) -> Callable[[], None]:
-    """Return a function that calls `unit` and waits for the GPU, so that queued work is timed too."""
-
-    def waited() -> None:
-        unit()
-        backend.xp.cuda.get_current_stream().synchronize()
-
-    return waited
 
 
 def vocabulary(V: int) -> Vocabulary:

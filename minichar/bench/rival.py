@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from minichar.bench.work import LAYERS, PIECE, Work
+from minichar.bench.work import LAYERS, PIECE, Work, waiting
 from minichar.errors import MinicharError
 
 LARGEST_ONEHOT = 256
@@ -31,10 +31,11 @@ def prepare(work: Work) -> Callable[[], None]:
         # By default, cuDNN rounds the operands to TF32, which has 10 mantissa bits instead of 23.
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     model = TorchModel(torch, work)
-    unit = model.train if work.trains else model.evaluate if work.kind == "evaluate" else model.sample
     if work.engine == "pytorch-graph":
         unit = model.captured()
-    return waiting(torch, unit) if work.on_gpu else unit
+    else:
+        unit = model.sample if work.kind.startswith("sample") else lambda: model.measure().item()
+    return waiting(unit, torch.cuda.synchronize) if work.on_gpu else unit
 
 
 def describe(work: Work) -> str:
@@ -50,16 +51,6 @@ def describe(work: Work) -> str:
 def device_of(torch: Any, work: Work) -> Any:
     """Return the PyTorch device for a benchmark, or the CPU for OpenCL, which PyTorch does not support."""
     return torch.device(work.device.replace("gpu", "cuda") if work.on_gpu else "cpu")
-
-
-def waiting(torch: Any, unit: Callable[[], None]) -> Callable[[], None]:
-    """Return a function that calls `unit` and waits for the GPU to finish queued work."""
-
-    def waited() -> None:
-        unit()
-        torch.cuda.synchronize()
-
-    return waited
 
 
 class TorchModel:
@@ -114,9 +105,12 @@ class TorchModel:
         logits = self.logits(self.inputs)  # (T, B, V)
         return self.torch.nn.functional.cross_entropy(logits.flatten(0, 1), self.targets.flatten())
 
-    def learn(self) -> Any:
-        """Train on the chunk and return its loss as a tensor on the device."""
+    def measure(self) -> Any:
+        """Train the model on the chunk, or evaluate it, and return the loss as a tensor on the device."""
         torch = self.torch
+        if not self.work.trains:
+            with torch.inference_mode():
+                return self.loss()
         if self.optimiser is None:
             # In a CUDA graph, the optimiser must not read its step count on the host.
             graph = {"capturable": True} if self.work.engine == "pytorch-graph" else {}
@@ -127,19 +121,6 @@ class TorchModel:
         torch.nn.utils.clip_grad_value_(self.parameters, 5.0 / self.work.seq_length, foreach=True)
         self.optimiser.step()
         return loss
-
-    def read(self) -> Any:
-        """Evaluate the model on the chunk and return the loss as a tensor on the device."""
-        with self.torch.inference_mode():
-            return self.loss()
-
-    def train(self) -> None:
-        """Train on the chunk."""
-        self.learn().item()
-
-    def evaluate(self) -> None:
-        """Evaluate the model on the chunk."""
-        self.read().item()
 
     def sample(self) -> None:
         """Generate `PIECE` characters per stream."""
@@ -180,14 +161,13 @@ class TorchModel:
 
     def static(self) -> Callable[[], Any]:
         """Return a function that runs an iteration with the state at a fixed address and returns its loss."""
-        run = self.learn if self.work.trains else self.read
-        run()  # allocates the state
+        self.measure()  # allocates the state
         is_pair = isinstance(self.state, tuple)
         buffers: Any = tuple(s.clone() for s in self.state) if is_pair else self.state.clone()
 
         def step() -> Any:
             self.state = buffers
-            loss = run()
+            loss = self.measure()
             pairs = zip(buffers, self.state, strict=True) if is_pair else [(buffers, self.state)]
             with self.torch.no_grad():
                 for buffer, new in pairs:

@@ -1,5 +1,6 @@
 """Benchmark parameters, and the number of characters and floating-point operations per iteration."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
@@ -92,3 +93,13 @@ class Work:
         """Return random ids, ``(T+1, B)``, with a skewed distribution, as in natural text."""
         u = np.random.default_rng(1).random((self.seq_length + 1, self.batch_size))  # (T+1, B)
         return (self.vocab_size**u).astype(np.intp) - 1  # (T+1, B)
+
+
+def waiting(unit: Callable[[], None], synchronise: Callable[[], None]) -> Callable[[], None]:
+    """Return a function that calls `unit` and waits for the GPU, so that queued work is timed too."""
+
+    def waited() -> None:
+        unit()
+        synchronise()
+
+    return waited

@@ -38,10 +38,7 @@ N = 2048
 
 
 class Worker:
-    """Context manager that starts a benchmark process and communicates with it.
-
-    If the benchmark fails or its process dies, the methods raise a `MinicharError`.
-    """
+    """Context manager that starts a benchmark process and communicates with it."""
 
     def __init__(self, work: Work) -> None:
         context = get_context("spawn")
@@ -53,7 +50,7 @@ class Worker:
         theirs.close()
 
     def __enter__(self) -> Self:
-        self.ask(None)
+        self.ask(0)
         return self
 
     def __exit__(
@@ -64,24 +61,11 @@ class Worker:
             self.process.terminate()
         self.process.join()
 
-    def units(self, n: int) -> list[float]:
-        """Run `n` iterations and return their durations in seconds."""
-        return self.ask(n)
-
-    def describe(self) -> str:
-        """Describe the library and hardware that the benchmark uses."""
-        return self.ask("describe")
-
-    def peak(self) -> float:
-        """Measure and return the speed of a large matrix product on the device, in GFLOP/s."""
-        return self.ask("peak")
-
-    def memory(self) -> int:
-        """Return the peak memory of the process, in bytes."""
-        return self.ask("memory")
-
     def ask(self, question: Any) -> Any:
-        """Send a request to the process and return the response."""
+        """Send a request to the process and return the response (see `answer`).
+
+        If the benchmark fails or its process dies, this raises a `MinicharError`.
+        """
         try:
             self.connection.send(question)
             answer = self.connection.recv()
@@ -113,13 +97,13 @@ def serve(connection: Connection, work: Work, cell: Cell) -> None:
 
 def answer(question: Any, unit: Callable[[], None], work: Work) -> Any:
     """Handle one request."""
-    if question == "describe":
+    if question == "describe":  # the library and hardware that the benchmark uses
         return import_module(SIDES[work.engine]).describe(work)
-    if question == "peak":
+    if question == "peak":  # the speed of a large matrix product on the device, in GFLOP/s
         return gigaflops(open_backend(work.device), N)
-    if question == "memory":
+    if question == "memory":  # the peak memory of the process, in bytes
         return peak_memory()
-    return [seconds(unit) for _ in range(question or 0)]
+    return [seconds(unit) for _ in range(question)]  # the durations of a number of iterations, in seconds
 
 
 def seconds(unit: Callable[[], object]) -> float:

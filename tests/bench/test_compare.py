@@ -27,7 +27,10 @@ SMALL = Work(rnn_size=8, num_layers=1, vocab_size=11, seq_length=4, batch_size=3
 def quick(monkeypatch):
     monkeypatch.setattr(comparing, "UNITS", 2)
     monkeypatch.setattr(comparing, "TURN", 0)
-    monkeypatch.setattr(Worker, "peak", lambda self: 100.0)  # takes a second or two
+    ask = Worker.ask  # the peak takes a second or two
+    monkeypatch.setattr(
+        Worker, "ask", lambda self, question: 100.0 if question == "peak" else ask(self, question)
+    )
 
 
 def result(ours, theirs, work=SMALL, against=SMALL):
@@ -35,19 +38,13 @@ def result(ours, theirs, work=SMALL, against=SMALL):
     return Result(work, against, {"work": ours, "against": theirs}, 100.0, memory, {})
 
 
-def test_ratio_is_the_median_over_the_rounds_of_characters_per_second():
+def test_ratios_and_speeds():
     """Background load slows both runs in the second round and one run in the third."""
     assert result([[1, 1], [9, 9], [1, 1]], [[2, 2], [18, 18], [50, 50]]).ratio == 2
     many = replace(SMALL, kind="sample-many")
     assert result([[2.0]], [[1.0]], many, replace(SMALL, kind="sample")).ratio == 32
-
-
-def test_varying_ratios_are_reported():
     assert result([[1], [1], [1]], [[2], [3], [4.1]]).disturbed
     assert not result([[1], [1], [1]], [[2], [3], [3.9]]).disturbed
-
-
-def test_speeds():
     one = result([[2.0, 4.0], [3.0, 3.0]], [[6.0], [6.0]])
     assert one.speed() == SMALL.characters / 3
     assert one.speed("against") == SMALL.characters / 6
@@ -73,13 +70,7 @@ GPU = replace(SMALL, device="gpu:0")
 def test_baselines_of_each_benchmark(work, changes, monkeypatch):
     monkeypatch.setattr(comparing, "find_spec", lambda name: object())
     assert opponents(work) == [replace(work, **change) for change in changes]
-
-
-def test_benchmarks_without_a_baseline(monkeypatch):
-    monkeypatch.setattr(comparing, "find_spec", lambda name: object())
     assert opponents(replace(SMALL, model="gru-reset-before")) == [None]
-    monkeypatch.setattr(comparing, "find_spec", lambda name: None)
-    assert opponents(SMALL) == [None]
 
 
 def test_benchmark_and_baseline_run_in_every_round():
@@ -97,8 +88,8 @@ def test_benchmark_and_baseline_run_in_every_round():
 
 def test_the_first_iteration_of_a_run_is_not_measured(monkeypatch):
     class FakeWorker(bench_worker.Worker):
-        def units(self, n):
-            return [9.0] + [1.0] * (n - 1)
+        def ask(self, question):
+            return [9.0] + [1.0] * (question - 1) if isinstance(question, int) else super().ask(question)
 
     monkeypatch.setattr(comparing, "Worker", FakeWorker)
     measured = compare(replace(SMALL, kind="dropout"), SMALL, rounds=2)
@@ -170,7 +161,7 @@ def test_failing_benchmark_error_is_one_line():
 def test_process_exits_with_its_context():
     """The process exits after its current request, or immediately if the caller was interrupted."""
     with Worker(SMALL) as worker:
-        assert len(worker.units(3)) == 3
+        assert len(worker.ask(3)) == 3
     assert worker.process.exitcode == 0
 
     worker = Worker(SMALL).__enter__()
@@ -178,7 +169,7 @@ def test_process_exits_with_its_context():
     worker.__exit__(KeyboardInterrupt, None, None)
     assert worker.process.exitcode == -signal.SIGTERM
     with pytest.raises(MinicharError, match="died"):
-        worker.units(1)
+        worker.ask(1)
 
 
 def test_peak_is_the_speed_of_a_large_product_on_the_device(monkeypatch):
@@ -210,12 +201,9 @@ def test_command_without_pytorch(monkeypatch):
     assert done.exit_code == 0, done.output
     assert "PyTorch is not installed: run `pip install torch`" in done.stderr
     assert "\nNumPy " in done.stderr
-    assert done.stdout.splitlines()[2].startswith("| train lstm 1×8 | ")
-
-
-def test_more_threads_than_cores_are_rejected():
+    (row,) = done.stdout.splitlines()[2:]
+    assert row.startswith("| train lstm 1×8 | ")
     done = CliRunner().invoke(main, [*BENCH, "--threads", "100000"])
-    assert done.exit_code == 2
     assert "--threads is 100000; it must be from 0 to" in done.stderr
 
 
@@ -228,21 +216,16 @@ def test_command_leaves_out_a_graph_that_cannot_be_captured(monkeypatch):
     monkeypatch.setattr("minichar.cli.bench.compare", measured)
     rivals = [replace(SMALL, engine=engine) for engine in ("pytorch", "pytorch-graph")]
     monkeypatch.setattr("minichar.cli.bench.opponents", lambda work: rivals)
-    broken = ""
-    done = CliRunner().invoke(main, BENCH)
-    assert [line.split(" | ")[2].strip() for line in done.stdout.splitlines()[2:]] == [
-        "PyTorch",
-        "PyTorch, CUDA graph",
-    ]
-    broken = "pytorch-graph"
-    done = CliRunner().invoke(main, BENCH)
-    assert done.exit_code == 0
-    assert len(done.stdout.splitlines()) == 3
-    assert done.stderr.endswith(
-        "skipped PyTorch in a CUDA graph: cannot run this benchmark: RuntimeError: capture failed\n"
-    )
-    broken = "pytorch"
-    assert CliRunner().invoke(main, BENCH).exit_code == 1
+    for broken, shown in (
+        ("", ["PyTorch", "PyTorch, CUDA graph"]),
+        ("pytorch-graph", ["PyTorch"]),
+        ("pytorch", []),
+    ):
+        done = CliRunner().invoke(main, BENCH)
+        assert [line.split(" | ")[2].strip() for line in done.stdout.splitlines()[2:]] == shown
+        assert done.exit_code == (broken == "pytorch")
+        skipped = "skipped PyTorch in a CUDA graph: cannot run this benchmark: RuntimeError: capture failed\n"
+        assert done.stderr.endswith(skipped) == (broken == "pytorch-graph")
 
 
 @pytest.mark.usefixtures("in_process")
@@ -255,6 +238,5 @@ def test_command_with_pytorch_as_json():
     assert evaluate["work"]["kind"] == "evaluate"
     assert evaluate["against"]["engine"] == "pytorch"
     assert evaluate["ratio"] > 0
-    assert evaluate["hardware"]["work"].startswith("NumPy ")
     assert evaluate["hardware"]["against"].startswith("PyTorch ")
     assert len(evaluate["seconds"]["against"][0]) >= 2

@@ -100,7 +100,7 @@ def first_step(work: Work) -> float:
     """Return the time until a new process has run its first iteration, in seconds."""
     begun = monotonic()
     with Worker(work) as worker:
-        worker.units(1)
+        worker.ask(1)
         return monotonic() - begun
 
 
