@@ -87,12 +87,15 @@ class CharRNN:
             f"{self.parameters.size:,} parameters"
         )
 
+    def _part(self, name: str) -> dict[str, Any]:
+        """Return a dict in `details`, or an empty one if it is missing or corrupted."""
+        part = self.details.get(name)
+        return part if isinstance(part, dict) else {}
+
     def origin(self) -> str:
         """Return a phrase that names the training text, or an empty string if the text is unknown."""
-        origin = self.details.get("origin")
-        if not (isinstance(origin, dict) and "path" in origin):
-            return ""
-        return f", trained on {brief(origin['path'], LONGEST_PATH)}"
+        origin = self._part("origin")
+        return f", trained on {brief(origin['path'], LONGEST_PATH)}" if "path" in origin else ""
 
     @property
     def text_digest(self) -> str | None:
@@ -102,9 +105,7 @@ class CharRNN:
     @property
     def text_digests(self) -> dict[str, Any]:
         """The digests of the texts that the model was trained with, as in `Corpus.digests`, if known."""
-        origin = self.details.get("origin")
-        if not isinstance(origin, dict):
-            return {}
+        origin = self._part("origin")
         texts = {"data": origin, "val": origin.get("val"), "test": origin.get("test")}
         return {name: text.get("digest") for name, text in texts.items() if isinstance(text, dict)}
 
@@ -114,11 +115,9 @@ class CharRNN:
 
         The title is never a full path, because it is shown to users who should not see the server's paths.
         """
-        settings, origin = self.details.get("settings"), self.details.get("origin")
-        given = settings.get("title") if isinstance(settings, dict) else None
+        given, path = self._part("settings").get("title"), self._part("origin").get("path")
         if isinstance(given, str) and given.isprintable() and given.strip():
             return given[:MAX_TITLE]
-        path = origin.get("path") if isinstance(origin, dict) else None
         if not isinstance(path, str):
             return ""
         name = PureWindowsPath(path)  # also splits at forward slashes
@@ -136,8 +135,7 @@ class CharRNN:
 
         Raises a `MinicharError` if the setting stored in the model is invalid.
         """
-        settings = self.details.get("settings")
-        reset_on = settings.get("reset_on", "") if isinstance(settings, dict) else ""
+        reset_on = self._part("settings").get("reset_on", "")
         separator_ids(reset_on, self.vocabulary)  # raises an error if the separator is invalid
         return str(reset_on)
 

@@ -24,28 +24,9 @@ from minichar.engine.cells import CELLS
 from minichar.errors import MinicharError, out_of_memory, plain, undashed
 from minichar.extras import on_interrupt, raise_interrupt
 
-SUFFIXES = (".npz", ".safetensors", ".pt")
-
-
-def complete_model(incomplete: str) -> list[str]:
-    """Return the models that start with `incomplete`: files, and directories with their checkpoints."""
-    folder, _ = os.path.split(incomplete)
-    found: list[str] = []
-    with suppress(OSError):  # the directory does not exist
-        for entry in sorted(os.listdir(os.path.expanduser(folder) or ".")):
-            name = os.path.join(folder, entry)
-            path = Path(name).expanduser()
-            if not name.startswith(incomplete):
-                continue
-            if path.is_dir():
-                with suppress(MinicharError):  # no checkpoint
-                    found += [name, *(os.path.join(name, best.name) for best in all_checkpoints(path))]
-            elif entry.endswith(SUFFIXES):
-                found.append(name)
-    return found
-
-
 Decorator = Callable[[Any], Any]
+SUFFIXES = (".npz", ".safetensors", ".pt")
+"""Suffixes of models in shell completion."""
 SIZES = ("--rnn-size", "--batch-size", "--seq-length", "--num-samples", "--columns")
 """Options that determine how much memory a command needs."""
 
@@ -71,9 +52,21 @@ class ModelPath(LocalPath):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return the models whose paths start with `incomplete`."""
-        items = [CompletionItem(name) for name in complete_model(incomplete)]
-        return items or super().shell_complete(ctx, param, incomplete)
+        """Return the models that start with `incomplete`: files, and directories with their checkpoints."""
+        folder = os.path.dirname(incomplete)
+        found: list[str] = []
+        with suppress(OSError):  # the directory does not exist
+            for entry in sorted(os.listdir(os.path.expanduser(folder) or ".")):
+                name = os.path.join(folder, entry)
+                path = Path(name).expanduser()
+                if not name.startswith(incomplete):
+                    continue
+                if path.is_dir():
+                    with suppress(MinicharError):  # no checkpoint
+                        found += [name, *(os.path.join(name, best.name) for best in all_checkpoints(path))]
+                elif entry.endswith(SUFFIXES):
+                    found.append(name)
+        return [*map(CompletionItem, found)] or super().shell_complete(ctx, param, incomplete)
 
 
 PATH = LocalPath()

@@ -42,9 +42,11 @@ class TwoDashes(click.Command):
             unknown = translation.unknown[0]
             if unknown.explanation:
                 return f"No such option {unknown.name!r}: {unknown.explanation}"
-            similar = similar_options(ctx, unknown.key)
-            elsewhere = "" if similar else option_elsewhere(ctx, unknown.key)
-            return elsewhere or f"No such option {unknown.name!r}.{did_you_mean(map(repr, similar))}"
+            names = long_options(ctx)
+            similar = completions(unknown.key, names) or nearest(unknown.key, names)
+            if not similar and (elsewhere := option_elsewhere(ctx, unknown.key)):
+                return elsewhere
+            return f"No such option {unknown.name!r}.{did_you_mean(repr(f'--{name}') for name in similar)}"
         dropped = [", ".join(translation.dropped), *translation.notes]
         ignored = f" (no equivalent: {'; '.join(dropped)})" if translation.dropped else ""
         return f"No such option {translation.renamed[0]!r}. Use: {command_line(ctx, translation)}{ignored}"
@@ -92,12 +94,6 @@ def options_of(ctx: click.Context) -> dict[str, Forms]:
     if isinstance(ctx.command, click.Group):
         return forms | {name: {"": name} for name in ctx.command.list_commands(ctx)}
     return forms | {">": {".+": "> {}"}}
-
-
-def similar_options(ctx: click.Context, key: str) -> list[str]:
-    """Return the options that `key` abbreviates or, if there are none, similar ones."""
-    names = long_options(ctx)
-    return [f"--{name}" for name in completions(key, names) or nearest(key, names)]
 
 
 def long_options(ctx: click.Context) -> list[str]:
