@@ -41,8 +41,7 @@ def test_convert_overwrites_a_file_only_with_force(cli, refused, checkpoint, hom
 @pytest.mark.parametrize("model", CELLS)
 def test_gradcheck_passes_for_every_parameter(cli, model):
     result = cli("gradcheck", "--model", model, "--rnn-size", 3, "--vocab-size", 4, "--seq-length", 5)
-    heading, *rows = result.stdout.splitlines()
-    assert heading.split() == ["parameter", "shape", "complex", "step", "central", "difference", "verdict"]
+    _, *rows = result.stdout.splitlines()
     shapes = toy_model("abcd", model=model, rnn_size=3, num_layers=2).parameters.shapes
     for (name, shape), row in zip(shapes.items(), rows, strict=True):
         match = re.fullmatch(rf"{name} +{' × '.join(map(str, shape))} +(\S+) +(\S+)  passed", row)

@@ -29,6 +29,7 @@ from minichar.text.pydocs import pydocs_text
 
 ROOT = Path(__file__).parents[2]
 LESSONS = find_lessons()
+FILLED_IN = [lesson for lesson in LESSONS if lesson.number not in (9, 18)]
 BLOCK = re.compile(r"^(?: {4}.*\n)+", re.MULTILINE)
 
 
@@ -44,11 +45,6 @@ def edited(source, old, new):
     indent = re.match(" *", lines[start])[0]
     lines[start : start + len(old)] = [indent + line for line in new]
     return "\n".join(lines) + "\n"
-
-
-def squeezed(text):
-    """Replace runs of spaces with one space."""
-    return re.sub(" +", " ", text)
 
 
 def equations(module):
@@ -70,7 +66,7 @@ def backward_lines(module):
 
 @pytest.mark.parametrize(("number", "cell"), [(7, rnn), (11, lstm), (12, gru), (12, gru_reset_before)])
 def test_cell_lessons_quote_the_equations_and_backward_pass_of_the_code(number, cell):
-    story = squeezed(get_lesson(str(number)).story).replace("←", "=")
+    story = re.sub(" +", " ", get_lesson(str(number)).story).replace("←", "=")
     backward = list(backward_lines(cell))
     assert equations(cell)
     assert backward
@@ -175,7 +171,6 @@ def test_lists_the_lessons(cli):
     lines = cli("lessons").stdout.splitlines()
     assert re.fullmatch(r" 0  Guess the next letter +count, guess, .*", lines[0])
     assert [int(line[:2]) for line in lines] == list(range(len(LESSONS)))
-    assert max(map(len, lines)) <= 110
 
 
 def test_prints_the_lesson_runs_it_and_prints_the_exercise(process, monkeypatch):
@@ -213,14 +208,9 @@ def test_outputs_are_printed_in_the_text_and_figures_are_left_out(capsys, monkey
 @pytest.mark.parametrize(
     ("words", "status", "message"),
     [
-        ("-- 99", 1, "there is no lesson '99': choose one from 0 to 18; `minichar lessons` lists them"),
         ("-- -1", 1, "there is no lesson '-1': choose one from 0 to 18; `minichar lessons` lists them"),
-        ("''", 1, "there is no lesson '': choose one from 0 to 18; `minichar lessons` lists them"),
-        (
-            "derivative",
-            1,
-            "multiple lessons match 'derivative': 2 (A gradient check), 3 (Tanh and sigmoid), ",
-        ),
+        ("''", 1, "there is no lesson '': choose one from 0 to 18"),
+        ("derivative", 1, "multiple lessons match 'derivative': 2 (A gradient check), 3 (Tanh and "),
         ("--answer", 2, "--answer requires a lesson"),
         ("--blank", 2, "--blank requires a lesson"),
         ("5 --answer", 1, "answers are disabled: the environment variable MINICHAR_ANSWERS is 0"),
@@ -241,8 +231,6 @@ def test_the_exercise_and_its_answer_are_wrapped_to_the_terminal(cli, monkeypatc
     assert result.stderr == ""
     lines = result.stdout.splitlines()
     assert "    da = dy * (1 - y * y)  # y = tanh(a)" in lines
-    longest = max(map(len, result.stdout.split()))  # test names are not wrapped
-    assert max(map(len, lines)) <= max(width, longest)
     prose = [(line, following) for line, following in pairwise(lines) if line[:1].strip() and following]
     assert len(prose) > 5
     assert all(len(line) + 1 + len(following.split()[0]) > width for line, following in prose)
@@ -305,12 +293,9 @@ def test_functions_to_fill_in_are_graded(tmp_path, process):
     assert "dh = 1, " in backward
 
 
-@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.path.stem)
+@pytest.mark.parametrize("lesson", FILLED_IN, ids=lambda lesson: lesson.path.stem)
 def test_functions_to_fill_in_say_what_they_receive_and_return(tmp_path, lesson):
-    names = definitions(lesson.path).get("WRITE", ())
-    assert bool(names) == (lesson.number not in (9, 18))
-    if not names:
-        return
+    names = definitions(lesson.path)["WRITE"]
     tree = ast.parse(source := blank(str(lesson.number), tmp_path))
     written = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     in_engine = [name.replace(".", "_") for name in names if "." in name]
@@ -323,7 +308,6 @@ def test_functions_to_fill_in_say_what_they_receive_and_return(tmp_path, lesson)
         function = written[name.replace(".", "_")]
         said = ast.get_docstring(function)
         assert "`forward`" not in said or "forward" in names
-        assert re.match("Return|Sample|Scale|Clip", said), name
         received = {argument.arg for argument in function.args.args}
         assert received - set(re.findall(r"\w+", said)) <= {"xp"}, name
         assert "xp" not in received or "`xp` is NumPy." in source
@@ -382,34 +366,31 @@ def test_results_and_changed_arguments_are_compared(yours, original, problem):
 
 
 def both_states(g):
-    return (g, g * 2), g + 1
-
-
-def named(g):
     h = g * 2
     return (g, h), h
 
 
+ZERO, ONE = np.zeros(2), np.ones(2)
+
+
 @pytest.mark.parametrize(
-    ("yours", "problem"),
+    ("yours", "names", "problem"),
     [
-        (lambda g: ((g, g), g + 1), "result 1 2\n"),
-        (lambda g: ((g, g * 2), g), "result 2, the first six numbers\n"),
-        (lambda g: ((g,), g), "your result 1 has 1 value, expected 2 values\n"),
+        (((ZERO, ZERO), ONE), "", "result 1 2\n"),
+        (((ZERO, ZERO), ONE), returned(both_states), "result 1 h\n"),
+        (((ZERO, ONE), np.zeros(7)), "", "your result 2 has shape (7,), expected (2,)"),
+        (((ZERO,), ONE), "", "your result 1 has 1 value, expected 2 values"),
     ],
 )
-def test_a_wrong_result_is_named(yours, problem):
-    grade = Grade()
-    compared(yours, both_states, grade)(np.arange(8.0 if "first" in problem else 3.0))
-    assert grade.problem.startswith(problem), grade.problem
+def test_a_wrong_result_is_named_as_in_the_original(yours, names, problem):
+    found = difference("result", parts(yours), parts(((ZERO, ONE), ONE)), names)
+    assert found.startswith(problem), found
 
 
-def test_results_are_named_as_in_the_original():
+def test_names_of_results():
     assert returned(lstm.backward) == [["da_i", "da_f", "da_o", "da_g"], "dc_prev"]
-    own, right = (([np.zeros(2), np.full(2, value)], np.ones(2)) for value in (1.0, 2.0))
-    assert difference("result", parts(own), parts(right), returned(named)).startswith("result 1 h\n")
-    own, right = np.array([1.0, 2.0]), np.array([1.0, 3.0])
-    assert difference("result", own, right, ["y", "loss"]).startswith("result (y, loss)\n")
+    found = difference("result", np.zeros(7), np.ones(7), ["y", "loss"])
+    assert found.startswith("result (y, loss), the first six numbers\n")
     compared(lambda: 1, lambda: 2, grade := Grade())()
     assert grade.problem.startswith("result\n")
     assert "called with" not in grade.problem

@@ -3,7 +3,6 @@
 import re
 import sys
 from contextlib import nullcontext
-from functools import partial
 from types import SimpleNamespace
 from unittest.mock import Mock
 
@@ -29,11 +28,6 @@ GRADCHECK = [
 ]
 
 
-REAL_GPU = pytest.param("real gpu", marks=pytest.mark.gpu)
-NOT_OPENCL = pytest.mark.parametrize("device", ["cpu", "gpu", REAL_GPU], indirect=True)
-"""Omit OpenCL, on which compiling kernels takes seconds."""
-
-
 @pytest.fixture
 def gpu(monkeypatch, tmp_path):
     """Install the CuPy test double without compiled kernels, and return it."""
@@ -45,9 +39,12 @@ def gpu(monkeypatch, tmp_path):
     return cupy
 
 
-@pytest.fixture(params=["cpu", "opencl", "gpu", REAL_GPU])
+@pytest.fixture(params=["cpu", "gpu", pytest.param("real gpu", marks=pytest.mark.gpu)])
 def device(request):
-    """Value of ``--device``. ``gpu`` uses the CuPy test double unless the test is marked ``gpu``."""
+    """Value of ``--device``. ``gpu`` uses the CuPy test double unless the test is marked ``gpu``.
+
+    OpenCL is omitted, because compiling its kernels takes seconds.
+    """
     if request.param == "gpu":
         request.getfixturevalue("gpu")
     else:
@@ -90,37 +87,24 @@ def test_train_sample_and_eval_use_the_device(run, device, shown):
 
 
 @pytest.mark.usefixtures("path")
-@pytest.mark.parametrize(
-    "command",
-    [
-        [*TRAIN],
-        [*TRAIN, "--init-from", "cv"],
-        ["train", "--resume", "cv", "--max-epochs", "2"],
-        ["sample", "cv", "--length", "5"],
-        ["eval", "cv"],
-        ["eval", "cv", "--split", "whole"],
-        GRADCHECK,
-    ],
-    ids=str,
-)
-def test_commands_compute_on_the_device_that_they_open(run, command, monkeypatch, count_copies):
+def test_commands_compute_on_the_device_that_they_open(run, monkeypatch, count_copies):
     copies = count_copies(backend := NumPyBackend())
     for module in ("sample", "gradcheck"):
         monkeypatch.setattr(f"minichar.cli.{module}.open_backend", {"the best": backend}.__getitem__)
     monkeypatch.setattr("minichar.cli.options.open_devices", lambda *name: ({"the best": backend}[name[0]],))
-    run(*command, "--device", "the best")
-    assert copies["to_device"]
-    assert copies["to_host"]
+    for command in (
+        [*TRAIN, "--init-from", "cv"],
+        ["train", "--resume", "cv", "--max-epochs", "2"],
+        ["sample", "cv", "--length", "5"],
+        ["eval", "cv", "--split", "whole"],
+        GRADCHECK,
+    ):
+        copies.update(to_device=0, to_host=0)
+        run(*command, "--device", "the best")
+        assert copies["to_device"]
+        assert copies["to_host"]
 
 
-def test_a_model_in_another_format_is_moved_to_the_device(run, gpu):
-    pytest.importorskip("safetensors")
-    run("convert", run(*TRAIN, "--no-layer-norm", "--device", "cpu").stdout.strip(), "model.safetensors")
-    said = run("sample", "model.safetensors", "--length", "5", "--seed", "5", "--device", "gpu").stderr
-    assert ", on gpu:0, seed 5\n" in said
-
-
-@NOT_OPENCL
 def test_gradcheck_passes_on_the_device(run, device, shown):
     result = run(*GRADCHECK, "--device", device)
     assert f"; on {shown}\n" in result.stderr
@@ -132,7 +116,6 @@ def test_gradcheck_passes_on_the_device(run, device, shown):
     ("command", "name", "words"),
     [
         (TRAIN, "gpu:1", 'pip install "cupy-cuda12x[ctk]>='),
-        (["sample"], "gpu", 'pip install "cupy-cuda12x[ctk]>='),
         (["eval"], "opencl", 'pip install "dpnp'),
         (GRADCHECK, "cpu:1", "unknown device 'cpu:1'"),
     ],
@@ -147,18 +130,13 @@ def test_unavailable_device_is_an_error(refused, monkeypatch, command, name, wor
 class TestAuto:
     """Tests for ``--device auto`` on a machine with a fake GPU."""
 
-    @pytest.fixture
-    def large(self, monkeypatch):
-        """Return a function that sets how long a step of a large size takes, in seconds per time step."""
-        return partial(monkeypatch.setattr, "minichar.training.device.LARGE")
-
     @pytest.mark.parametrize(
         ("limit", "size", "name"), [(0, "large enough", "gpu:0"), (1, "too small", "cpu")]
     )
     def test_trains_and_evaluates_on_the_device_for_the_size_and_says_why(
-        self, run, large, limit, size, name
+        self, run, monkeypatch, limit, size, name
     ):
-        large(limit)
+        monkeypatch.setattr("minichar.training.device.LARGE", limit)
         trained = run(*TRAIN)
         note = f"device auto: {name}, because each step is {size} for a GPU\n"
         assert trained.stderr.count("device auto") == trained.stderr.count(note) == 1
@@ -215,20 +193,18 @@ LEARN = "minichar.training.step.TrainingStep.learn"
 NO_TF32 = "           TF32 has no effect on {}\n"
 
 
-@NOT_OPENCL
 def test_only_a_gpu_uses_tf32(run, device, shown):
-    """The device can be given before or after ``--tf32``."""
-    for options in (["--device", device, "--tf32"], ["--tf32", "--device", device]):
-        stderr = run(*TRAIN, *options).stderr
-        (computes,) = (line for line in stderr.splitlines() if line.startswith("device"))
-        assert computes.endswith(", TF32") == (device == "gpu")
-        note = NO_TF32.format(f"device {shown}: it requires an NVIDIA GPU, Ampere or newer")
-        assert (note in stderr) == (device != "gpu")
-        assert stderr.count("TF32") == 1
+    """The device is given before ``--tf32``, which is parsed first."""
+    stderr = run(*TRAIN, "--device", device, "--tf32").stderr
+    (computes,) = (line for line in stderr.splitlines() if line.startswith("device"))
+    assert computes.endswith(", TF32") == (device == "gpu")
+    note = NO_TF32.format(f"device {shown}: it requires an NVIDIA GPU, Ampere or newer")
+    assert (note in stderr) == (device != "gpu")
+    assert stderr.count("TF32") == 1
 
 
 def test_the_chunk_kernel_requires_a_gpu(run):
-    for options, number in ((["--chunk-kernel"], 1), (["--no-chunk-kernel"], 0), ([], 0)):
+    for options, number in ((["--chunk-kernel"], 1), ([], 0)):
         stderr = run(*TRAIN, "--rnn-size", "64", *options).stderr
         assert stderr.count("chunk kernel is not used on device cpu: it requires an NVIDIA GPU") == number
 

@@ -26,13 +26,12 @@ def folder(home):
     return path
 
 
-def test_commands_read_the_files_of_a_directory_and_reset_the_state_between_them(cli, train, folder):
+def test_commands_read_the_files_of_a_directory_and_reset_the_state_between_them(cli, folder):
     trained = cli("train", "--data", "folder", *TOY)
     assert f"text       folder: 2 files, {len(TEXT)} characters, " in trained.stderr
     assert "           skipped empty file '3.txt'\n" in trained.stderr
     assert "the state is reset at the start of each file: 1 reset in the text\n" in trained.stderr
     path = trained.stdout.strip()
-    assert load(path).vocabulary == load(train("--checkpoint-dir", "joined")).vocabulary
     cli("inspect", path, "--html", "page.html")
     assert "on folder" in Path("page.html").read_text(encoding="utf-8")
     result = cli("eval", path)

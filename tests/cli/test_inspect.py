@@ -68,29 +68,22 @@ def test_inspect_model_without_training_state(cli, home):
     assert max(map(len, cli("sample", "toy.npz").stderr.splitlines())) < LONGEST_PATH + 200
 
 
-@pytest.mark.parametrize(("where", "value"), [("training", [1]), ("settings", 3)])
-def test_inspect_corrupted_header(refused, checkpoint, where, value):
+def test_inspect_corrupted_settings(refused, checkpoint):
     header, arrays = parts(checkpoint)
-    {"training": header, "settings": header["details"]}[where][where] = value
+    header["details"]["settings"] = 3
     put_together("forged.npz", header, arrays)
-    error = refused("inspect", "forged.npz")
-    assert error.startswith("Error: forged.npz is not a checkpoint that minichar can read: its ")
+    words = "forged.npz is not a checkpoint that minichar can read: its settings are corrupted ("
+    assert words in refused("inspect", "forged.npz")
 
 
 def test_inspect_escapes_names_and_values(cli, home):
     model = toy_model()
-    model.details["settings"] = {
-        "\x1b[2J": "\x1b]0;title\x07",
-        "seed": 10**300,
-        "a\nb": [{"\x9b": float("nan")}],
-        "y" * 10**5: "z" * 10**5,
-    }
+    model.details["settings"] = {"\x1b[2J": "\x1b]0;title\x07", "seed": 10**300, "y" * 10**5: "z" * 10**5}
     save("toy.npz", model)
     shown = cli("inspect", "toy.npz").stdout
     assert re.search(r"^  '\\x1b\[2J' +'\\x1b\]0;title\\x07'$", shown, re.MULTILINE)
     assert re.search(rf"^  seed +{10**300}$", shown, re.MULTILINE)
     assert max(map(len, shown.splitlines())) < LONGEST_PATH + 200
-    assert re.search(r"^  'a\\nb' +\[\{'\\x9b': nan\}\]$", shown, re.MULTILINE)
 
 
 # --html
@@ -118,9 +111,8 @@ def test_page_data_matches_the_model(look, train):
     assert data["surprise"][0] is None
     np.testing.assert_allclose(data["surprise"][1:], activity.surprise[1:], atol=6e-4)
     np.testing.assert_allclose(data["probability"], activity.probability, atol=6e-5)
-    for t in range(1, 300):
-        best = [data["characters"][k] for k in data["likeliest"][t]]
-        assert best == [model.vocabulary.characters[k] for k in activity.likeliest[t]]
+    assert data["characters"] == [*model.vocabulary.characters]
+    np.testing.assert_array_equal(data["likeliest"], activity.likeliest)
     states = np.frombuffer(b64decode(data["states"]), np.int8).reshape(len(data["units"]), -1) / 127
     assert len(data["units"]) == data["total_units"] == 16
     for unit, state in zip(data["units"], states, strict=True):
@@ -172,7 +164,6 @@ def test_long_text_is_truncated_with_a_note(cli, checkpoint, home, monkeypatch):
     note = f"the page shows the first 100 of {len(TEXT):,} characters"
     advice = "; to show more, set --length (at most 20,000)\n"
     assert cli(*arguments, "--length", 100).stderr == note + advice
-    assert Page(home / "a.html").data["text"] == TEXT[:100]
     assert cli(*arguments).stderr == ""
     monkeypatch.setattr("minichar.cli.inspect.MAX_LENGTH", 100)
     assert cli(*arguments, "--length", 100).stderr == note + "\n"
@@ -193,9 +184,7 @@ def test_default_text_is_the_training_text(cli, train, home):
     (home / "input.txt").write_text(TEXT + "é", encoding="latin-1")
     path = train("--encoding", "latin-1")
     cli("inspect", path, "--html", "a.html")
-    data = Page(home / "a.html").data
-    assert data["text"] == TEXT + "é"
-    assert data["about"] == f"{path} on input.txt"
+    assert Page(home / "a.html").data["text"] == TEXT + "é"
     for options in (["--encoding", "ascii"], ["--text", "input.txt"]):
         result = cli("inspect", path, "--html", "b.html", *options, status=1)
         assert "at byte offset" in result.stderr
@@ -210,13 +199,12 @@ def test_a_model_of_the_default_text(cli, home):
     for path in (load_corpus().path, "pydocs (in memory)"):
         cli("inspect", "toy.npz", "--html", "a.html", "--length", 50)
         data = Page(home / "a.html").data
-        assert data["text"] == pydocs_text()[: len(data["text"])]
-        assert data["about"] == f"toy.npz on {path}"
+        assert (data["text"], data["about"]) == (pydocs_text()[:50], f"toy.npz on {path}")
         shutil.rmtree(home / "data", ignore_errors=True)
         (home / "data").write_text("not a directory")
 
 
-@pytest.mark.parametrize("path", ["a\0b", "\ud800", "x" * 5000, "\x1b[2J"])
+@pytest.mark.parametrize("path", ["a\0b", "x" * 5000, "\x1b[2J"])
 def test_training_text_has_an_invalid_path(refused, path):
     model = toy_model()
     model.details["settings"] = settings_from({"recipe": "char-rnn"}).to_json() | {"data": path}
@@ -271,20 +259,21 @@ def test_the_sample_is_not_a_ruled_line_if_another_seed_gives_text(card, toy, mo
     assert f"```text\n{generate(None, 4, seed=seed)}\n```" in text
 
 
-def test_a_long_history_is_shortened(card, train):
-    path = train("--max-epochs", 4, "--eval-val-every", 10)
-    assert len(history_of(path)) > len(ROWS.findall(card(path)[0])) == 10
+def test_a_long_history_is_shortened_and_markdown_is_escaped(card, train):
+    path = train("--max-epochs", 4, "--eval-val-every", 10, "--title", "*a* | [b](c)")
+    text, _ = card(path)
+    assert len(history_of(path)) > len(ROWS.findall(text)) == 10
+    assert text.startswith("# \\*a\\* \\| \\[b\\](c)\n")
+    assert fenced("a\n````\nb") == "`````text\na\n````\nb\n`````"
+    assert fenced("a") == "```text\na\n```"
 
 
-def test_an_existing_file_is_overwritten_only_on_request(card, cli, checkpoint, refused):
+def test_an_existing_file_is_overwritten_only_on_request(card, toy, refused):
+    """The model has no record of its training."""
     Path("card.md").write_text("mine")
-    error = refused("inspect", checkpoint, "--card", "card.md")
+    error = refused("inspect", toy, "--card", "card.md")
     assert error == "Error: card.md already exists: choose another name, or use --force"
-    assert "## Licence" in card(checkpoint, "--force")[0]
-
-
-def test_a_model_without_a_record_of_its_training(card, toy):
-    text, commands = card(toy)
+    text, commands = card(toy, "--force")
     assert "no record of the training" in text
     assert "whose licence minichar does not know" in text
     assert len(commands) == 1
@@ -301,13 +290,6 @@ def test_the_licence_of_a_known_text(card, home, name):
     save("toy.npz", model)
     text, _ = card("toy.npz")
     assert f"{name} ({DATASETS[name].source}): {DATASETS[name].licence}." in text
-
-
-def test_markdown_in_a_title_or_a_sample_is_escaped(card, checkpoint, train):
-    path = train("--title", "*a* | [b](c)", "--checkpoint-dir", "other")
-    assert card(path)[0].startswith("# \\*a\\* \\| \\[b\\](c)\n")
-    assert fenced("a\n````\nb") == "`````text\na\n````\nb\n`````"
-    assert fenced("a") == "```text\na\n```"
 
 
 def test_open(cli, checkpoint, monkeypatch, home):

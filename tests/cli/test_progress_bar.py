@@ -35,30 +35,18 @@ def test_progress_bar_on_a_terminal(on_a_terminal):
 def test_the_progress_bar_fits_a_narrow_terminal(on_a_terminal):
     """Standard output is not a terminal, so its width is not the right one."""
     shown, *_ = on_a_terminal("train", "--data", "input.txt", *TOY, streams=["stderr"], columns=20)
-    drawn = DRAWN.findall(shown)
-    assert drawn[-1] == "epoch 2.00/2  100%"
-    assert max(map(len, drawn)) < 20
-
-
-class Screen(io.StringIO):
-    """Terminal that records what is written to it."""
-
-    def isatty(self):
-        return True
-
-    def last(self):
-        """Return the last line that was drawn."""
-        return DRAWN.findall(self.getvalue())[-1]
+    assert DRAWN.findall(shown)[-1] == "epoch 2.00/2  100%"
 
 
 @pytest.fixture
 def screen(monkeypatch):
-    """Return a function that makes standard error a `Screen`, which would not outlast a fixture."""
+    """Return a function that makes standard error a terminal, and returns a function for the lines drawn."""
 
     def screen(columns=80):
         monkeypatch.setenv("COLUMNS", str(columns))
-        monkeypatch.setattr(sys, "stderr", Screen())
-        return sys.stderr
+        monkeypatch.setattr(sys, "stderr", shown := io.StringIO())
+        shown.isatty = lambda: True
+        return lambda: DRAWN.findall(shown.getvalue())
 
     return screen
 
@@ -74,45 +62,46 @@ def screen(monkeypatch):
     ],
 )
 def test_a_progress_bar_omits_what_does_not_fit(screen, clock, columns, line):
-    shown, bar = screen(columns), Bar(20, "epoch 1.80/4", "loss 2.123", "12,345 characters/s")
+    drawn, bar = screen(columns), Bar(20, "epoch 1.80/4", "loss 2.123", "12,345 characters/s")
     clock.now += 9.0
     bar.update(9)
-    assert shown.last() == line
+    assert drawn()[-1] == line
 
 
-def test_the_time_left_is_estimated_from_the_steps_since_the_run_was_resumed(screen, clock):
-    """The first 10 steps take 20 s, so the other 50 take 100 s."""
-    shown, bar = screen(), Bar(100, first=40)
-    clock.now += 0.75
-    bar.update(1)
-    assert shown.last() == "[####------]  41%", "an estimate after less than a second would be too rough"
-    clock.now += 0.25
-    bar.update(0)
-    assert shown.last() == "[####------]  41%  00:00:59"
-    clock.now += 19.0
-    bar.update(9)
-    assert shown.last() == "[#####-----]  50%  00:01:40"
-    clock.now += 9 * 3600.0
-    bar.update(0)
-    assert shown.last() == "[#####-----]  50%  45:01:40"
-
-
-@pytest.mark.parametrize(("length", "line"), [(0, "[----------]  0%"), (3, "[##########]  100%")])
-def test_a_progress_bar_with_no_steps_or_too_many(screen, clock, length, line):
-    shown, bar = screen(), Bar(length)
-    clock.now += 1.0
-    bar.update(2 * length)
-    assert shown.last() == line
+@pytest.mark.parametrize(
+    ("length", "first", "updates"),
+    [
+        (
+            100,
+            40,
+            [
+                (0.75, 1, "[####------]  41%"),  # an estimate after less than a second would be too rough
+                (0.25, 0, "[####------]  41%  00:00:59"),
+                (19.0, 9, "[#####-----]  50%  00:01:40"),  # 10 steps took 20 s, so the other 50 take 100 s
+                (9 * 3600.0, 0, "[#####-----]  50%  45:01:40"),
+            ],
+        ),
+        (0, 0, [(1.0, 0, "[----------]  0%")]),
+        (3, 0, [(1.0, 6, "[##########]  100%")]),
+    ],
+)
+def test_the_time_left_is_estimated_from_the_steps_since_the_run_was_resumed(
+    screen, clock, length, first, updates
+):
+    drawn, bar = screen(), Bar(length, first=first)
+    for seconds, steps, line in updates:
+        clock.now += seconds
+        bar.update(steps)
+        assert drawn()[-1] == line
 
 
 def test_a_progress_bar_is_redrawn_at_most_ten_times_per_second(screen, clock):
-    shown = screen()
+    drawn = screen()
     with Bar(100) as bar:
         for _ in bar.over(range(70)):
             clock.now += 1 / 16
-    drawn = [int(line.split()[1][:-1]) for line in DRAWN.findall(shown.getvalue())]
-    assert drawn == [0, *range(2, 71, 2), 100]
-    assert shown.getvalue().endswith("\n")
+    assert [int(line.split()[1][:-1]) for line in drawn()] == [0, *range(2, 71, 2), 100]
+    assert sys.stderr.getvalue().endswith("\n")
 
 
 @pytest.fixture

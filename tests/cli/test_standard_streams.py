@@ -109,8 +109,7 @@ def test_abandoned_standard_output(process, toy, arguments):
     child.stdout.close()
     stderr = child.stderr.read()
     assert child.wait(timeout=600) == 141
-    assert "Error" not in stderr
-    assert "ignored" not in stderr
+    assert not re.search("Error|ignored", stderr)
 
 
 # Terminals
@@ -181,16 +180,12 @@ def stub(home):
 PRESS = "import os, signal; os.kill(os.getpid(), signal.SIGINT)\n"
 
 
-@pytest.mark.parametrize(
-    ("package", "arguments"),
-    [("click", ["--help"]), ("matplotlib", ["plot", "-o", "loss.svg"])],
-)
-def test_interrupted_import(shell, stub, checkpoint, package, arguments):
+def test_interrupted_import(shell, stub):
     """Shell scripts start background jobs with SIGINT ignored, and minichar must keep ignoring it."""
-    environment = stub(package, PRESS + "raise ImportError('still running')")
-    result = shell('exec "$@"', "-m", "minichar", *arguments, **environment)
+    environment = stub("click", PRESS + "raise ImportError('still running')")
+    result = shell('exec "$@"', "-m", "minichar", "--help", **environment)
     assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, "", "")
-    ignored = shell("trap '' INT; exec \"$@\"", "-m", "minichar", *arguments, **environment)
+    ignored = shell("trap '' INT; exec \"$@\"", "-m", "minichar", "--help", **environment)
     assert ignored.returncode == 1
     assert "still running" in ignored.stderr
 
@@ -256,17 +251,14 @@ def test_interrupt_action_is_restored_and_a_handler_of_the_program_or_in_another
     [(signal.default_int_handler, signal.default_int_handler), (raise_interrupt, signal.SIG_DFL)],
     ids=["python", "command"],
 )
-def test_interrupted_import_kills_only_commands(tmp_path, monkeypatch, before, during):
-    (tmp_path / "probe.py").write_text("import signal\n\nhandler = signal.getsignal(signal.SIGINT)\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "probe", raising=False)
+def test_interrupted_import_kills_only_commands(monkeypatch, before, during):
+    monkeypatch.setattr("minichar.extras.import_module", lambda module: signal.getsignal(signal.SIGINT))
     kept = signal.signal(signal.SIGINT, before)
     try:
-        assert need("probe", "extra", "what").handler is during
+        assert need("module", "extra", "what") is during
         assert signal.getsignal(signal.SIGINT) is before
     finally:
         signal.signal(signal.SIGINT, kept)
-        del sys.modules["probe"]
 
 
 def test_interrupt_while_the_server_starts(monkeypatch):

@@ -30,12 +30,6 @@ def started(process, home):
     return lambda *arguments, **options: process("train", "--data", "input.txt", *TOY, *arguments, **options)
 
 
-def checkpoint_of(home):
-    (path,) = (home / "cv").glob("*_interrupted.npz")
-    load_training(path)
-    return path
-
-
 def test_sighup_is_ignored_under_nohup(started, home):
     child = started(*SHORT, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     assert any("characters/s" in line for line in child.stderr)
@@ -55,7 +49,8 @@ def test_closing_the_terminal_saves_a_checkpoint(home):
         shown += os.read(terminal, 4096)  # fails if the process has ended
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 129
-    checkpoint_of(home)
+    (path,) = (home / "cv").glob("*_interrupted.npz")
+    load_training(path)
 
 
 def test_a_closed_pipe_does_not_stop_training(started, home):
@@ -77,46 +72,34 @@ def test_a_log_that_cannot_be_written_is_reported_once(cli, home):
     load_training(Path(result.stdout.strip()))
 
 
-class TestResumeWithoutAPath:
-    @pytest.fixture
-    def interrupted(self, home):
-        """Return a checkpoint saved between evaluations, in step 40, by a run that was then killed."""
-        trainer = begin(toy_settings(".", num_layers=1)).trainer
-        for event in trainer.run():
-            if isinstance(event, Step) and event.iteration == 40:
-                return trainer.save_latest().path
-
-    def test_it_uses_the_newest_checkpoint(self, cli, home, interrupted):
-        result = cli("train", "--resume", "--max-epochs", 3, "--eval-val-every", 100)
-        assert f"resumed    at epoch {40 / 33:.2f}" in result.stderr
-        assert parts(Path(result.stdout.strip()))[0]["training"]["iteration"] == 3 * 33
-        assert not interrupted.exists()
-
-    def test_it_uses_the_checkpoint_directory(self, cli, home, interrupted):
-        (home / "cv").rename(home / "elsewhere")
-        assert "no checkpoint in cv/" in cli("train", "--resume", status=1).stderr
-        result = cli("train", "--resume", "--checkpoint-dir", "elsewhere")
-        assert result.stdout.startswith("elsewhere/lm_lstm_epoch")
-
-    def test_corrupted_checkpoints_are_skipped(self, cli, home, interrupted):
-        newest = interrupted.with_name("lm_lstm_epoch9999.00_interrupted.npz")
-        newest.write_bytes(interrupted.read_bytes()[:-100])
-        later = interrupted.stat().st_mtime + 10
-        os.utime(newest, (later, later))
-        result = cli("train", "--resume")
-        assert f"skipped: cv/{newest.name} is not a checkpoint" in result.stderr
-        assert f"resumed    at epoch {40 / 33:.2f}" in result.stderr
-        for path in (home / "cv").iterdir():
-            path.write_bytes(b"")
-        error = cli("train", "--resume", status=1).stderr
-        assert re.match(r"Error: no checkpoint in cv/ can be resumed: cv/lm_lstm_\S+ is not a", error)
-
-
-def test_temporary_files_of_killed_runs_are_deleted_at_the_start(cli, home):
-    (home / "cv").mkdir()
-    (home / "cv" / ".lm_lstm_latest.npz.0123abcd.tmp").write_bytes(b"half")
-    cli("train", "--data", "input.txt", *TOY)
-    assert not list((home / "cv").glob(".*"))
+def test_resume_without_a_path_uses_the_newest_intact_checkpoint_in_the_checkpoint_directory(cli, home):
+    """The run was killed after it had saved a checkpoint between evaluations, in step 40."""
+    trainer = begin(toy_settings(".", num_layers=1)).trainer
+    for event in trainer.run():
+        if isinstance(event, Step) and event.iteration == 40:
+            interrupted = trainer.save_latest().path
+            break
+    newest = interrupted.with_name("lm_lstm_epoch9999.00_interrupted.npz")
+    newest.write_bytes(interrupted.read_bytes()[:-100])
+    later = interrupted.stat().st_mtime + 10
+    os.utime(newest, (later, later))
+    (half := interrupted.with_name(".lm_lstm_latest.npz.0123abcd.tmp")).write_bytes(b"half")
+    (home / "cv").rename(home / "elsewhere")
+    assert "no checkpoint in cv/" in cli("train", "--resume", status=1).stderr
+    (home / "elsewhere").rename(home / "cv")
+    result = cli("train", "--resume", "--max-epochs", 3, "--eval-val-every", 100)
+    assert f"skipped: cv/{newest.name} is not a checkpoint" in result.stderr
+    assert f"resumed    at epoch {40 / 33:.2f}" in result.stderr
+    assert parts(Path(result.stdout.strip()))[0]["training"]["iteration"] == 3 * 33
+    assert not interrupted.exists()
+    assert not half.exists()
+    (home / "cv").rename(home / "elsewhere")
+    result = cli("train", "--resume", "--max-epochs", 4, "--checkpoint-dir", "elsewhere")
+    assert result.stdout.startswith("elsewhere/lm_lstm_epoch")
+    for path in (home / "elsewhere").iterdir():
+        path.write_bytes(b"")
+    error = cli("train", "--resume", "--checkpoint-dir", "elsewhere", status=1).stderr
+    assert re.match(r"Error: no checkpoint in elsewhere/ can be resumed: elsewhere/lm_\S+ is not a", error)
 
 
 # Signals

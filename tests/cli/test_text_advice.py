@@ -64,7 +64,6 @@ def test_a_list_of_independent_lines(lines):
         [f"{name} has one {name} too" for name in NAMES],
         ["".join(HAN[i : i + 5]) for i in range(100)],
         [f" {name}" for name in NAMES],
-        re.findall("[a-z]+", CODE),
         fill(PROSE, 40).split("\n"),
         CODE.split("\n"),
         [""] * 200,

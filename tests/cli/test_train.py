@@ -1,6 +1,5 @@
 import json
 import re
-from itertools import product
 from math import log
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from toys import TEXT, TOY, history_of
 from minichar import load
 from minichar.checkpoints.choosing import best_checkpoint
 from minichar.checkpoints.naming import loss_in_name
+from minichar.history import History
 
 
 @pytest.mark.usefixtures("text_cache")
@@ -74,7 +74,7 @@ def test_samples_during_training(cli):
     assert never.stdout == often.stdout
 
 
-def test_log_has_one_json_object_per_line(cli, train, home):
+def test_log_has_one_json_object_per_line(train, home):
     (home / "log.jsonl").write_text('{"mine": 1}\n')
     path = train("--log", "log.jsonl", "--print-every", 20, "--eval-val-every", 25)
     lines = [json.loads(line) for line in (home / "log.jsonl").read_text().splitlines()]
@@ -84,13 +84,9 @@ def test_log_has_one_json_object_per_line(cli, train, home):
     assert len(steps) + len(evaluations) == len(lines)
     assert [step["iteration"] for step in steps] == [20, 40, 60]
     assert all(step["loss"] > 0 and step["characters_per_second"] > 0 for step in steps)
-    for row, line in zip(history_of(path), evaluations, strict=True):
-        for name in ("iteration", "epoch", "train_loss", "learning_rate"):
-            assert line[name] == row[name]
-        for part, name in product(("val", "fit"), ("loss", "first", "last")):
-            assert line[part][name] == row[f"{part}_{name}"]
-        assert line["true_share"] == row["teacher_forcing_ratio"]
-    assert len(evaluations) == 3
+    found = History.from_rows(evaluations)
+    assert list(found) == history_of(path)
+    assert len(found) == 3
 
 
 def test_default_is_the_built_in_text(cli, home, monkeypatch, tmp_path_factory):
@@ -161,22 +157,17 @@ def test_init_from_keeps_the_architecture_and_matches_characters(cli, train, hom
     assert re.search(r"characters new to the model, initialised randomly \(\d+\): 'A'", result.stderr)
     wrong = cli("train", "--data", "new.txt", *TOY, "--init-from", first, "--rnn-size", 9, status=1)
     assert "Error: --rnn-size 9 does not match the --init-from model" in wrong.stderr
-
-
-@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
-def test_init_from_reads_every_format(cli, train, suffix):
-    """The learning rate is too small to change the weights."""
-    pytest.importorskip({".safetensors": "safetensors"}.get(suffix, "numpy"))
-    first = train("--learning-rate", 0.02)
-    cli("convert", first, f"model{suffix}", "--inference")
-    tuned = train("--init-from", f"model{suffix}", "--learning-rate", 1e-30, "--checkpoint-dir", "tuned")
-    np.testing.assert_array_equal(load(tuned).parameters.flat, load(first).parameters.flat)
-
-
-def test_the_cell_of_the_initial_model_can_be_repeated(cli, train):
-    path = train("--model", "gru", "--max-epochs", 1)  # with the recipe char-rnn
-    options = ("--init-from", path, "--data", "input.txt", "--max-epochs", 1, "--checkpoint-dir", "tuned")
+    options = ("--init-from", first, "--data", "input.txt", "--max-epochs", 1, "--checkpoint-dir", "tuned")
     for repeated in (("--model", "gru-reset-before"), ("--recipe", "char-rnn", "--model", "gru")):
         assert "GRU (reset before" in cli("train", *options, *repeated).stderr
     error = cli("train", *options, "--model", "gru", status=1).stderr
     assert "--model gru does not match the --init-from model, which has gru-reset-before" in error
+
+
+def test_init_from_reads_other_formats(cli, train):
+    """The learning rate is too small to change the weights."""
+    pytest.importorskip("safetensors")
+    first = train("--learning-rate", 0.02)
+    cli("convert", first, "model.safetensors")
+    tuned = train("--init-from", "model.safetensors", "--learning-rate", 1e-30, "--checkpoint-dir", "tuned")
+    np.testing.assert_array_equal(load(tuned).parameters.flat, load(first).parameters.flat)

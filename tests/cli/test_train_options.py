@@ -74,14 +74,6 @@ def test_options_accept_hyphens_and_underscores(cli, begun, joined, left_out):
     }
 
 
-def test_options_that_are_not_settings(cli, begun):
-    for joined in "-_":
-        options = f"--print{joined}every", 7, f"--sample{joined}every", 3, "--quiet", "--log", "x"
-        cli("train", *options, status=1)
-        assert "no such checkpoint: 'a.npz'" in cli("train", f"--init{joined}from", "a.npz", status=1).stderr
-    assert "no such checkpoint: 'a.npz'" in cli("train", "--resume", "a.npz", status=1).stderr
-
-
 def test_defaults_and_recipes(cli, begun):
     cli("train", status=1)
     cli("train", "--recipe", "QUICK", "--rnn-size", 9, status=1)

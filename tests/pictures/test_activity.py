@@ -3,7 +3,6 @@ import pytest
 from toys import toy_model
 
 from minichar.errors import MinicharError
-from minichar.pictures import activity
 from minichar.pictures.activity import read_activity
 from minichar.training.evaluation import evaluate_whole
 
@@ -56,17 +55,6 @@ def test_a_large_bias_saturates_only_its_gate(cell, ids):
                 assert gate.shares.sum() == pytest.approx(1)
                 assert (gate.shares[end] == 1) == ((gate.layer, gate.name) == (1, name))
             bias[...] = before
-
-
-def test_the_result_does_not_depend_on_the_chunk_length(ids, monkeypatch):
-    model = toy_model(unknown=True)
-    expected = read_activity(model, ids)
-    monkeypatch.setattr(activity, "CHUNK", 7)
-    found = read_activity(model, ids)
-    np.testing.assert_allclose(found.states, expected.states, rtol=1e-9)
-    np.testing.assert_allclose(found.surprise, expected.surprise, rtol=1e-9)
-    for one, other in zip(found.gates, expected.gates, strict=True):
-        np.testing.assert_array_equal(one.shares, other.shares)
 
 
 @pytest.mark.parametrize("N", [1, 2, 100, 101])

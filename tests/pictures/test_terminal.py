@@ -54,12 +54,6 @@ def test_the_labels_differ_and_are_aligned(high, low, labels):
     assert max(map(len, plot.split("\n\n")[0].splitlines())) <= 80
 
 
-def test_losses_that_differ_only_in_the_last_bit_are_plotted():
-    high = 2 + 4e-16
-    plot = text_plot([curve("x", (high, 2.0), (high, 2.0))])
-    assert len(re.findall("2[.]0+.* ┤", plot)) == 3
-
-
 def test_the_legend_lists_every_run_with_its_best_loss():
     sampled = curve("two", (3.0, 3.0), (None, None), teacher_forcing_ratio=(1.0, 0.5))
     plot = text_plot([curve("one", (5.0, 4.0), (4.0, 1.0)), sampled])
@@ -79,16 +73,15 @@ def test_a_best_loss_is_drawn_over_validation_and_training():
 
 
 def test_single_and_equal_measurements_are_plotted():
+    """The last one precedes the first step."""
     for n in (1, 2):
         plot = text_plot([curve("x", (2.0,) * n, (2.0,) * n)], height=9)
         assert [row for row, _ in place(plot, "[aA]")] == [4] * n
         assert "2.000 ┤" in plot.splitlines()[1 + 4]
-
-
-def test_a_measurement_before_the_first_step_is_plotted():
-    assert place(text_plot([Curve("x", history_with(epoch=[0.0], val_loss=[2.0]))], height=9), "A") == [
-        (0, 8)
-    ]
+    plot = text_plot([Curve("x", history_with(epoch=[0.0], val_loss=[2.0]))], height=9)
+    assert place(plot, "A") == [(0, 8)]
+    plot = text_plot([curve("x", (2 + 4e-16, 2.0), (2 + 4e-16, 2.0))])
+    assert len(re.findall("2[.]0+.* ┤", plot)) == 3
 
 
 def test_marks_are_at_the_nearest_row_and_column():

@@ -10,8 +10,7 @@ from minichar.sweep.space import Dimension, check_space, parse, read_space
         ("learning_rate=5e-4..2e-2:log", Dimension("learning_rate", (5e-4, 2e-2), True, True)),
         ("--rnn-size=64, 128", Dimension("rnn_size", (64, 128))),
         ("num-layers=1..3", Dimension("num_layers", (1, 3), True)),
-        ("use_ss=true,False", Dimension("use_ss", (True, False))),
-        ("tied=true,false", Dimension("tied", (True, False))),
+        ("tied=true,False", Dimension("tied", (True, False))),
         ("model=gru,lstm", Dimension("model", ("gru", "lstm"))),
         ("rnn_size=AUTO,64,auto", Dimension("rnn_size", (None, 64))),
     ],
@@ -47,11 +46,8 @@ def test_invalid_dimensions(text, message):
 def test_toml(tmp_path):
     path = tmp_path / "space.toml"
     path.write_text('rnn-size = [64, "auto"]\ndropout = "0..0.5"\nuse_ss = [true, false]\n')
-    assert [str(each) for each in read_space(path)] == [
-        "rnn_size=64,auto",
-        "dropout=0.0..0.5",
-        "use_ss=True,False",
-    ]
+    words = ["rnn_size=64,auto", "dropout=0.0..0.5", "use_ss=True,False"]
+    assert [str(each) for each in read_space(path)] == words
     path.write_text("rnn_size = [64.5]\n")
     with pytest.raises(MinicharError, match=r"rnn_size is '64.5'; it must be an integer"):
         read_space(path)

@@ -18,19 +18,14 @@ def edited(path, **changes):
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("search", "given", "message"),
-    [
+def test_errors_are_found_before_anything_is_written(sweep, tmp_path):
+    for search, given, message in (
         ("rnn_size=0,8", {}, "rnn_size is 0"),
         ("rnn_size=4,8", {"val_frac": 1e-7}, "val_frac=1e-07 is too small"),
-        ("rnn_size=4,8", {"train_frac": 0.99}, "train_frac is 0.99"),
-        ("rnn_size=4,8", {"reset_on": "xox"}, "reset_on is 'xox', which does not occur"),
         ("rnn_size=4,8", {"data": "absent.txt"}, "absent.txt"),
-    ],
-)
-def test_errors_are_found_before_anything_is_written(sweep, tmp_path, search, given, message):
-    with pytest.raises(MinicharError, match=message):
-        sweep(search, **given)
+    ):
+        with pytest.raises(MinicharError, match=message):
+            sweep(search, **given)
     assert not (tmp_path / "sweep").exists()
 
 
@@ -38,8 +33,7 @@ def test_a_fixed_option_may_need_the_value_of_a_searched_one(sweep):
     assert sweep("use_ss=true,true", min_ss=0.5).plan.given["min_ss"] == 0.5
 
 
-@pytest.mark.parametrize("when", ["new", "existing"])
-def test_the_database_is_opened_while_the_directory_is_locked(sweep, tmp_path, monkeypatch, when):
+def test_the_database_is_opened_while_the_directory_is_locked(sweep, tmp_path, monkeypatch):
     """Otherwise, processes that start together create the tables at the same time, and SQLite fails."""
     locked = []
 
@@ -48,11 +42,10 @@ def test_the_database_is_opened_while_the_directory_is_locked(sweep, tmp_path, m
             locked.append(not free)
         return open_storage(*arguments)
 
-    if when == "existing":
-        sweep()
     monkeypatch.setattr("minichar.sweep.study.open_storage", opened)
+    sweep()  # a new one
     sweep()
-    assert locked == [True]
+    assert locked == [True] * 2
 
 
 def test_the_password_of_a_database_is_not_stored(sweep, tmp_path, monkeypatch):
@@ -87,7 +80,7 @@ def test_a_directory_belongs_to_one_sweep(sweep, tmp_path):
         sweep()
 
 
-@pytest.mark.parametrize("name", ["data", "val", "test"])
+@pytest.mark.parametrize("name", ["data", "test"])
 def test_texts_of_a_sweep_can_be_moved_but_not_changed(sweep, tmp_path, name):
     text = tmp_path / "text.txt"
     text.write_text(TEXT, encoding="utf-8")
@@ -122,10 +115,7 @@ def test_an_old_plan_has_a_relative_path_and_no_digest(sweep, tmp_path):
         ({"given": None}, "given is None; it must be a dict"),
         ({"search": [5]}, "search is [5]; it must be a list of text"),
         ({"search": ["rnn_size=x"]}, "rnn_size is 'x'; it must be an integer"),
-        ({"search": [f"rnn_size={'1' * 10**5},"]}, "search='rnn_size=11111"),
-        ({"study": 5}, "study is 5; it must be text"),
         ({"x" * 10**5: 1}, "unexpected keyword argument 'xxxxx"),
-        ({"given": {"x" * 10**5: 1}}, "there is no option 'xxxxx"),
         (b"[" * 200_000, "maximum recursion depth exceeded"),
         (b" " * MAX_PLAN + b"{}", "it has more than 1,048,576 characters"),
         (b"[]", "argument after ** must be a mapping"),
@@ -172,7 +162,6 @@ DAMAGE = {
     "UPDATE trial_params SET param_value = '' WHERE param_name = 'learning_rate'": (
         "trial 0 has the value '' for learning_rate="
     ),
-    "UPDATE trial_params SET param_name = 'x' WHERE param_name = 'rnn_size'": "trial 0 has no value for",
     "UPDATE trial_params SET distribution_json = replace(distribution_json, '[4, 8]', '[8, 4]')": (
         "trial 0 is not a trial of this search space"
     ),
