@@ -1,10 +1,7 @@
 import gc
 import os
 import signal
-import sys
 from functools import partial
-from importlib import import_module
-from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import devices
@@ -76,15 +73,6 @@ def text_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MINICHAR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("minichar.text.cache.SMALLEST", 0)
     return tmp_path / "cache" / "texts"
-
-
-@pytest.fixture
-def docs_pages(monkeypatch):
-    """Return a function that imports a module from ``docs/pages`` for the duration of the test."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "docs"))
-    yield lambda name: import_module(f"pages.{name}")
-    for name in [name for name in sys.modules if name.split(".")[0] == "pages"]:
-        del sys.modules[name]
 
 
 @pytest.fixture

@@ -16,13 +16,13 @@ import sys
 import tomllib
 from math import log
 from pathlib import Path
-from runpy import run_path
 
 import click
 import pytest
 from bench_worker import Worker
 from click.testing import CliRunner
 from optional import free_port
+from pages.examples import GROUPS
 
 import minichar
 from minichar.bench import compare
@@ -77,12 +77,6 @@ STRESS_DEFAULTS = {
 """Options that are added to commands that do not contain them."""
 LINE = string.ascii_letters + string.digits + string.punctuation + " \n"
 POEM = "山中一夜雨，樹杪百重泉。\n\n"
-
-
-def api_groups():
-    """Return the groups of the API reference from the documentation build."""
-    path = ROOT / "docs" / "pages" / "examples.py"
-    return run_path(str(path))["GROUPS"]
 
 
 def blocks(language: str, documents: list[Path] = DOCUMENTS) -> list[str]:
@@ -264,7 +258,7 @@ def test_other_commands_and_python_blocks_run(home, servers):
             servers.start(command)
         else:
             run(command)
-    examples = [group.example for group in api_groups()]
+    examples = [group.example for group in GROUPS]
     assert blocks("python")
     for block in [*blocks("python"), *examples]:
         names = {}
@@ -274,9 +268,9 @@ def test_other_commands_and_python_blocks_run(home, servers):
 
 
 def test_each_public_name_is_in_one_example():
-    named = [name for group in api_groups() for name in group.names]
+    named = [name for group in GROUPS for name in group.names]
     assert sorted(named) == sorted(minichar.__all__)
-    for group in api_groups():
+    for group in GROUPS:
         assert all(re.search(rf"minichar\.{name}\b", group.example) for name in group.names), group.title
 
 

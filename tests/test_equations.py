@@ -5,15 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
+from pages import equations, maths
 
 ROOT = Path(__file__).parents[1]
 LESSONS = sorted((ROOT / "tests" / "lessons").glob("test_*.py"))
 RELATION = re.compile(r"[=←≈]")
-
-
-@pytest.fixture
-def pages(docs_pages):
-    return docs_pages("equations"), docs_pages("maths")
 
 
 def plain(mathml):
@@ -60,14 +56,14 @@ def plain(mathml):
         ("min(1, limit / ‖g‖)", "min((1,frac(limit(‖g‖))))"),
     ],
 )
-def test_formulas(pages, formula, expected):
-    assert plain(pages[1].mathml(formula)) == expected
+def test_formulas(formula, expected):
+    assert plain(maths.mathml(formula)) == expected
 
 
 @pytest.mark.parametrize("formula", ["a = (b", "a = b)", "a /", "£"])
-def test_anything_else_is_an_error(pages, formula):
+def test_anything_else_is_an_error(formula):
     with pytest.raises(ValueError, match=r"unexpected|closed|notation"):
-        pages[1].mathml(formula)
+        maths.mathml(formula)
 
 
 def rows(html):
@@ -79,14 +75,14 @@ def rows(html):
     return found
 
 
-def test_a_block_becomes_a_table_with_the_backward_pass_under_its_equation(pages):
+def test_a_block_becomes_a_table_with_the_backward_pass_under_its_equation():
     block = """\
     c = f ∘ d + g            a < b, and x_1
         df, dd = dc ∘ d, dc ∘ f
 
     i, o = σ(a), tanh(b);  s   = [h; x]
 """
-    assert rows(pages[0].table(block)) == [
+    assert rows(equations.table(block)) == [
         ("", ["c", "=f∘d+g", "a &lt; b, and x1"]),
         ("backward", ["df", "=dc∘d"]),
         ("backward", ["dd", "=dc∘f"]),
@@ -96,76 +92,76 @@ def test_a_block_becomes_a_table_with_the_backward_pass_under_its_equation(pages
     ]
 
 
-def test_the_next_step_of_a_backward_pass_is_set_apart(pages):
-    html = pages[0].table("    a = b\n        db = da\n        dc = da\n    e = f\n        df = de\n")
+def test_the_next_step_of_a_backward_pass_is_set_apart():
+    html = equations.table("    a = b\n        db = da\n        dc = da\n    e = f\n        df = de\n")
     assert [classes for classes, _ in rows(html)] == ["", "backward", "backward", "apart", "backward"]
 
 
-def test_a_continued_equation_is_aligned_and_not_part_of_the_backward_pass(pages):
-    html = pages[0].table("    s = x\n      = y\n        = z\n")
+def test_a_continued_equation_is_aligned_and_not_part_of_the_backward_pass():
+    html = equations.table("    s = x\n      = y\n        = z\n")
     assert rows(html) == [("", ["s", "=x"]), ("", ["", "=y"]), ("", ["", "=z"])]
 
 
-def test_the_cells_of_a_row_fill_the_width_of_the_table(pages):
-    html = pages[0].table("    a = b    c = d\n    a = b\n    e = f    words\n    steps\n")
+def test_the_cells_of_a_row_fill_the_width_of_the_table():
+    html = equations.table("    a = b    c = d\n    a = b\n    e = f    words\n    steps\n")
     spans = [re.findall(r"colspan=(\d)", line) for line in html.splitlines() if "<td" in line]
     assert spans == [["1", "1"], ["2"], ["1", "1"], ["3"]]
 
 
-def test_a_table_of_numbers_is_not_aligned_with_the_equations_after_it(pages):
-    html = pages[0].table("    gate   w   x\n    i    1   2\n    f    3   4\n\n    c = d\n\n    e = f\n")
+def test_a_table_of_numbers_is_not_aligned_with_the_equations_after_it():
+    html = equations.table("    gate   w   x\n    i    1   2\n    f    3   4\n\n    c = d\n\n    e = f\n")
     assert [len(rows(part)) for part in html.split("</table>")] == [3, 2, 0]
     assert html.count("<table class=numbers>") == html.count("<table>") == html.count("heading") == 1
     assert "<math><mi>w</mi></math></td>" in html
-    heading = pages[0].table("    forward   backward\n\n    a = b   c = d\n")
+    heading = equations.table("    forward   backward\n\n    a = b   c = d\n")
     assert [len(rows(part)) for part in heading.split("</table>")] == [2, 0]
     assert heading.count("<table class=headed>") == heading.count("<table") == 1
-    assert "heading" not in pages[0].table("    state   kept\n    gradient   dropped\n")
-    assert "heading" not in pages[0].table("    forward   lesson 5\n    backward   lesson 8\n")
-    assert pages[0].table("    after   next\n    `s`   `e` 2\n").count("heading") == 1
-    assert "heading" not in pages[0].table("    a - μ   0.5   2.0\n    â   1.5   3.0\n")
+    assert "heading" not in equations.table("    state   kept\n    gradient   dropped\n")
+    assert "heading" not in equations.table("    forward   lesson 5\n    backward   lesson 8\n")
+    assert equations.table("    after   next\n    `s`   `e` 2\n").count("heading") == 1
+    assert "heading" not in equations.table("    a - μ   0.5   2.0\n    â   1.5   3.0\n")
 
 
-def test_code_in_a_comment_is_shown_as_code(pages):
-    html = pages[0].table("    a = b    in ``(H, B)`` and `x_t`\n")
+def test_code_in_a_comment_is_shown_as_code():
+    html = equations.table("    a = b    in ``(H, B)`` and `x_t`\n")
     assert "in <code class=literal>(H, B)</code> and <code class=literal>x_t</code></td>" in html
 
 
-def test_drawings_and_code_are_not_equations(pages):
+def test_drawings_and_code_are_not_equations():
     for block in ("    h_0 ──▶ h_1 = 2\n", "    1e-01      *\n", "    print the text\n"):
-        assert pages[0].table(block) is None
+        assert equations.table(block) is None
 
 
-def test_symbols_in_the_text_are_typeset_except_in_code_and_words(pages):
+def test_symbols_in_the_text_are_typeset_except_in_code_and_words():
     text = """\
 A state h_prev, a V-shape, e.g. dW or `dh_t`: do it in *h* for x (in 2014), not in a file_name. I read
 T(T + 1)/2 of 3 lessons (lesson 7 T times), where a = 0 and w_h (1 - h²) < 1, and/or 1 - y. It is dL_T/dh_T
 if j = target, or ε|f| / h, not a, with target = 1 - tanh²(a), e^(a/2) and Wx @ onehot(k), from -1 to 1e-2.
 """
-    found = re.findall(r"<math>(.*?)</math>", pages[0].typeset(text))
+    found = re.findall(r"<math>(.*?)</math>", equations.typeset(text))
     assert [re.sub(r"<[^>]+>", "", one) for one in found] == [
         *("hprev", "dW", "x", "T(T+1)/2", "T", "a=0", "wh(1−h2)&lt;1", "1−y"),
         *("dLT/dhT", "j=target", "ε|f|/h", "a", "target=1−tanh2(a)", "ea/2", "Wxonehot(k)"),
     ]
-    assert pages[0].typeset(text).endswith("from −1 to 1e−2.\n")
+    assert equations.typeset(text).endswith("from −1 to 1e−2.\n")
 
 
-def test_formulas_in_parentheses_with_words_are_typeset(pages):
-    html = pages[0].typeset("A product x (for n = 1, it is c(h) = U_hᵀ @ du) and a loss of -log 0.4.\n")
+def test_formulas_in_parentheses_with_words_are_typeset():
+    html = equations.typeset("A product x (for n = 1, it is c(h) = U_hᵀ @ du) and a loss of -log 0.4.\n")
     assert [re.sub(r"<[^>]+>", "", one) for one in re.findall(r"<math>(.*?)</math>", html)] == [
         *("x", "n=1", "c(h)=Uh⊤du"),
     ]
     assert html.endswith("and a loss of −log 0.4.\n")
 
 
-def test_parentheses_around_a_fraction_are_as_high_as_the_fraction(pages):
-    high, low = (pages[1].mathml(formula) for formula in ("(1 / 2) x", "(1 - 2) x"))
+def test_parentheses_around_a_fraction_are_as_high_as_the_fraction():
+    high, low = (maths.mathml(formula) for formula in ("(1 / 2) x", "(1 - 2) x"))
     assert "stretchy" not in high
     assert low.count('stretchy="false"') == 2
 
 
-def test_no_line_is_broken_between_a_formula_and_its_punctuation(pages):
-    html = pages[0].typeset("With `x` (the input b), c.\n")
+def test_no_line_is_broken_between_a_formula_and_its_punctuation():
+    html = equations.typeset("With `x` (the input b), c.\n")
     spans = re.findall(r'<span class="together">(.*?)</span>', html)
     assert [re.sub(r"<[^>]+>", "", span) for span in spans] == ["b),", "c."]
 
@@ -201,8 +197,7 @@ def statement(line):
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem.removeprefix("test_"))
-def test_every_equation_of_the_course_is_typeset(pages, path):
-    equations = pages[0]
+def test_every_equation_of_the_course_is_typeset(path):
     story = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     for block in equations.BLOCK.finditer(story):
         if equations.DRAWING.search(block[0]):

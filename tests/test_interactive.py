@@ -1,18 +1,19 @@
 """Test the course's interactive figures in Chromium: their controls, and their maths against the engine."""
 
 import re
-import sys
 from collections import Counter
 from functools import cache
 from itertools import combinations, pairwise
 from math import log, tanh
 from pathlib import Path
 from runpy import run_path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 from optional import chromium, playwright
+from pages.course import AGAIN
+from pages.interactive import INTERACTIVE, markup
+from pages.lstm_step import BACKWARD, FORWARD
 from toys import TEXT, toy_model
 
 from minichar.devices.cpu import CPU
@@ -30,11 +31,6 @@ from minichar.training.step import TrainingStep
 
 expect = playwright().expect
 ROOT = Path(__file__).parents[1]
-with patch.object(sys, "path", [str(ROOT / "docs"), *sys.path]):
-    PAGES = run_path(str(ROOT / "docs" / "pages" / "interactive.py"))
-    STEP = run_path(str(ROOT / "docs" / "pages" / "lstm_step.py"))
-    COURSE = run_path(str(ROOT / "docs" / "pages" / "course.py"), run_name="pages.course")
-CAPTIONS, markup = PAGES["INTERACTIVE"], PAGES["markup"]
 CSS = (ROOT / "docs" / "static" / "interactive.css").read_text(encoding="utf-8")
 PAGE = """<!doctype html><meta charset="utf-8"><title>{name}</title>
 <style>{css} figure {{ padding: 100vh 0 }}</style>
@@ -54,7 +50,7 @@ w, x, target = 0.4, 1.2, 0.6  # the values in lessons 1, 2 and 4
 def write_page(folder, name):
     """Write a page that contains a figure, and return its path."""
     path = folder / f"{name}.html"
-    page = PAGE.format(name=name, markup=markup(name), caption=CAPTIONS[name], css=CSS)
+    page = PAGE.format(name=name, markup=markup(name), caption=INTERACTIVE[name], css=CSS)
     path.write_text(page, encoding="utf-8")
     return path
 
@@ -83,6 +79,18 @@ def open_page(browser, tmp_path_factory):
 
     yield open_page
     assert problems == []
+
+
+@pytest.fixture
+def train_page(browser, tmp_path):
+    """Open the page that trains a network, with the worker `window.worker`, which does nothing."""
+    page = browser.new_page()
+    page.add_init_script(
+        "window.Worker = class { constructor() { window.worker = this; } postMessage() {} };"
+    )
+    page.goto(write_page(tmp_path, "train").as_uri())
+    yield page
+    page.close()
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +178,7 @@ def test_complex_step(maths):
         close(call("complexStep", h), gradcheck.complex_step(loss_of, at, h)[0])
     close(call("central", 1e-3), gradcheck.central_difference(loss_of, at, 1e-3)[0])
     assert max(call("error", call("complexStep", 10.0**-k)) for k in (8, 9, 15, 30, 100, 300)) < 1e-15
-    assert f"approaches the loss, {loss_of(at):.4f}," in CAPTIONS["complex_step"]
+    assert f"approaches the loss, {loss_of(at):.4f}," in INTERACTIVE["complex_step"]
 
 
 def test_tanh_and_sigmoid(maths):
@@ -320,7 +328,7 @@ def test_gru(maths, generator):
 def test_the_readout_of_the_gru_is_the_whole_gradient_with_respect_to_h_prev(maths, open_page):
     call, page, h_prev, a = maths("gru"), open_page("gru"), 0.8, (2.0, 1.0)
     U_h, a_n = call.value("U_h"), call.value("a_n")
-    assert f"U_h is {U_h} in row n and 0 in rows r and z, and a_n is {a_n}." in CAPTIONS["gru"]
+    assert f"U_h is {U_h} in row n and 0 in rows r and z, and a_n is {a_n}." in INTERACTIVE["gru"]
     page.reload()
     shown = page.locator("#interactive-gru output").inner_text()
     gradient = gradcheck.complex_step(
@@ -439,17 +447,17 @@ def test_training_in_the_page_computes_what_the_engine_computes(open_page):
 
 
 def test_training_in_the_page_is_soon_better_than_bigrams(open_page):
-    """After 300 steps, its loss is below that of a predictor that has counted all pairs in the text."""
+    """After 250 steps, its loss is below that of a predictor that has counted all pairs in the text."""
     page = open_page("train")
     size = page.evaluate("interactive.maths.train.training.H")
     length = len(page.locator("#script-text").text_content().strip())
     reads = f"an LSTM with {size} units, the network of lesson 11, reads {round(length, -2):,} characters"
-    assert reads in CAPTIONS["train"]
+    assert reads in INTERACTIVE["train"]
     found = page.evaluate("""() => {
       const { Training, bigramLoss } = interactive.maths.train.training;
       const text = document.getElementById("script-text").textContent.trim();
       const [run, begun] = [new Training(text), performance.now()];
-      const losses = interactive.range(300, () => run.step({ eta: 0.02 }).loss);
+      const losses = interactive.range(250, () => run.step({ eta: 0.02 }).loss);
       const seconds = (performance.now() - begun) / 1000;
       const sample = run.sample(1000, 0.6).characters.join("");
       const alone = new Training(text);
@@ -460,15 +468,15 @@ def test_training_in_the_page_is_soon_better_than_bigrams(open_page):
     bigram = -sum(n * log(n / singles[pair[0]]) for pair, n in pairs.items()) / pairs.total()
     close(found["bigram"], bigram)
     assert found["losses"][0] == pytest.approx(log(len(set(found["text"]))), abs=0.05)
-    assert np.mean(found["losses"][-50:]) < bigram - 0.3
-    last = slice(200, 250)
+    last, cut = (np.mean(found[name][-50:]) for name in ("losses", "cut"))
+    assert last < bigram - 0.3
     assert found["read"] == 100_000
-    assert np.mean(found["cut"][last]) - np.mean(found["losses"][last]) == pytest.approx(0.07, abs=0.02)
-    assert "as many characters, the loss is about 0.07 higher" in COURSE["AGAIN"]["18_it_writes"]
+    assert cut - last == pytest.approx(0.07, abs=0.02)
+    assert "as many characters, the loss is about 0.07 higher" in AGAIN["18_it_writes"]
     words = set(re.findall("[a-z]+", found["text"]))
     written = re.findall("[a-z]{3,}", found["sample"])[:-1]
     assert sum(word in words for word in written) > len(written) / 2 > 3
-    print(f"300 steps took {found['seconds']:.1f} s")
+    print(f"250 steps took {found['seconds']:.1f} s")
 
 
 def test_the_largest_learning_rate_breaks_training_with_and_without_clipping(open_page):
@@ -484,40 +492,33 @@ def test_the_largest_learning_rate_breaks_training_with_and_without_clipping(ope
       }));
     }""")
     claim = "without clipping, and the mean loss of the first 4,000 characters is more than twice that of "
-    assert claim in COURSE["AGAIN"]["18_it_writes"]
+    assert claim in AGAIN["18_it_writes"]
     for run in losses:
         assert run["read"] == 4000
         assert run["mean"] > 2 * run["uniform"]
 
 
-def test_the_best_run_stays_until_the_text_changes(browser, tmp_path):
-    page = browser.new_page()
-    page.add_init_script(
-        "window.Worker = class { constructor() { window.worker = this; } postMessage() {} };"
-    )
-    page.goto(write_page(tmp_path, "train").as_uri())
-    shown = []
+RUN = """(loss) => {
+  const sample = { characters: ["a"], units: [], broken: false, norm: 1 };
+  worker.onmessage({ data: { start: { bigram: 2, uniform: 4 } } });
+  for (let read = 0; read < loss; read++)
+    worker.onmessage({ data: { read, points: [[read, loss]], ...sample } });
+  const bottom = Number(document.querySelector("#interactive-train svg text.strong").getAttribute("y"));
+  document.querySelectorAll("button")[1].click(); // starts again
+  return bottom;
+}"""
+
+
+def test_the_best_run_stays_until_the_text_changes(train_page):
+    figure, shown = train_page.locator("#interactive-train"), []
     for loss in (3, 2, 9):
-        page.evaluate(
-            """(loss) => {
-          const sample = { characters: ["a"], units: [], broken: false, norm: 1 };
-          worker.onmessage({ data: { start: { bigram: 2, uniform: 4 } } });
-          for (let read = 0; read < loss; read++)
-            worker.onmessage({ data: { read, points: [[read, loss]], ...sample } });
-          const label = document.querySelector("#interactive-train svg text.strong");
-          window.bottom = Number(label.getAttribute("y"));
-          document.querySelectorAll("button")[1].click();
-        }""",
-            loss,
-        )
-        assert page.evaluate("bottom") < 200, "the value is in the picture"
-        shown.append(len(page.locator("#interactive-train polyline.faint").get_attribute("points").split()))
+        assert train_page.evaluate(RUN, loss) < 200, "the value is in the picture"
+        shown.append(len(figure.locator("polyline.faint").get_attribute("points").split()))
     assert shown == [3, 2, 2]
-    assert "best run" in page.locator("#interactive-train svg").first.text_content()
-    page.locator("#interactive-train textarea").evaluate("area => { area.value = 'a b '.repeat(99); }")
-    page.locator("#interactive-train").get_by_role("button", name="Start again").click()
-    assert page.locator("#interactive-train polyline.faint").count() == 0
-    page.close()
+    assert "best run" in figure.locator("svg").first.text_content()
+    figure.locator("textarea").evaluate("area => { area.value = 'a b '.repeat(99); }")
+    figure.get_by_role("button", name="Start again").click()
+    assert figure.locator("polyline.faint").count() == 0
 
 
 def test_the_page_trains_on_a_pasted_text(open_page):
@@ -549,14 +550,9 @@ def test_the_page_trains_on_a_pasted_text(open_page):
     expect(button).to_have_text("Train")
 
 
-def test_a_report_of_the_run_before_does_not_change_the_curve(browser, tmp_path):
+def test_a_report_of_the_run_before_does_not_change_the_curve(train_page):
     """It may arrive after the click that starts a new run, but before that run's first message."""
-    page = browser.new_page()
-    page.add_init_script(
-        "window.Worker = class { constructor() { window.worker = this; } postMessage() {} };"
-    )
-    page.goto(write_page(tmp_path, "train").as_uri())
-    page.evaluate("""() => {
+    train_page.evaluate("""() => {
       const sample = { characters: ["a", "\\n"], units: [] };
       const report = (read, broken) => ({ read, broken, norm: 1, points: [[read, 2]], ...sample });
       const start = { start: { bigram: 2, uniform: 4 } };
@@ -564,19 +560,18 @@ def test_a_report_of_the_run_before_does_not_change_the_curve(browser, tmp_path)
       document.querySelectorAll("button")[1].click(); // starts again
       for (const data of [report(9000, true), start, report(1000)]) worker.onmessage({ data });
     }""")
-    figure = page.locator("#interactive-train")
+    figure = train_page.locator("#interactive-train")
     for style, points in {".thick": 1, "polyline.faint": 2}.items():  # this run, and the run before
         assert len(figure.locator(style).get_attribute("points").split()) == points
     assert "no longer finite" not in figure.text_content()
     assert figure.locator(".sample").text_content() == "a↵"  # blank lines would push the end out of view
-    page.close()
 
 
 def test_the_training_figure_is_small():
     assert len(markup("train").encode()) < 60_000
 
 
-@pytest.mark.parametrize("name", [name for name in CAPTIONS if name != "train"])
+@pytest.mark.parametrize("name", [name for name in INTERACTIVE if name != "train"])
 def test_every_control_changes_the_figure(open_page, name):
     """Operate the controls with the keyboard, and then move the sliders to both ends."""
     page = open_page(name)
@@ -602,9 +597,7 @@ def test_the_equations_of_the_step_are_those_of_the_engine(generator):
     a, (c_prev, dh, dc) = generator.normal(size=(4, 3)), generator.normal(size=(3, 3))
     values = dict(zip(("a_i", "a_f", "a_o", "a_g"), a, strict=True), c_prev=c_prev, dh=dh, dc=dc)
     values |= {"σ": lambda a: functions.sigmoid(np, a), "tanh": np.tanh}
-    _, *forward = STEP["FORWARD"]
-    *backward, _ = STEP["BACKWARD"]
-    for equations, _ in (*forward, *backward):
+    for equations, _ in (*FORWARD[1:], *BACKWARD[:-1]):  # without the matrix products
         exec(equations.replace("∘", "*").replace("←", "=").replace("do ", "d_o "), values)
     h, c, cache = lstm.forward(np, a, c_prev)
     da, dc_prev = lstm.backward(np, dh, dc, cache)

@@ -1,17 +1,19 @@
 """Test the generated pages. ``.ci/run`` builds the whole site with warnings treated as errors."""
 
 import csv
-import importlib
 import os
 import re
 import shutil
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import click
+import figures
 import numpy as np
 import pytest
+from pages import api, commands, course, equations, fonts, latex, lecturers, live, notebooks, slides, terms
 
 import minichar
 from minichar.cli import COMMANDS, main
@@ -24,6 +26,7 @@ from minichar.text.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minichar"
+MEASURED = ROOT / "docs" / "measured"
 LESSONS = sorted((ROOT / "tests" / "lessons").glob("test_*.py"))
 LESSON = '''"""Lesson 7. A step: forward and dW backward.
 
@@ -106,11 +109,6 @@ DW = '<span class="together"><math><mrow><mi>d</mi><mi>W</mi></mrow></math></spa
 
 
 @pytest.fixture
-def course(docs_pages):
-    return docs_pages("course")
-
-
-@pytest.fixture
 def lesson(tmp_path):
     """Return the path of a lesson, which another one follows."""
     path = tmp_path / "test_07_rnn_step.py"
@@ -124,7 +122,7 @@ def name_of(lesson, name):
     return f"{name} of {lesson.number}"
 
 
-def test_a_lesson_becomes_a_chapter(course, lesson):
+def test_a_lesson_becomes_a_chapter(lesson):
     chapter = course.chapter(lesson, PACKAGE, name_of)
     in_order = [
         "# 7. A step\n\n```{index} ! RNN, ! hidden state\n```\n\n*Forward and ",
@@ -151,7 +149,7 @@ def test_a_lesson_becomes_a_chapter(course, lesson):
     assert (PACKAGE / "engine" / "linear.py").read_text(encoding="utf-8").strip() in chapter
 
 
-def test_an_unknown_figure_is_an_error_that_lists_the_figures(course, lesson):
+def test_an_unknown_figure_is_an_error_that_lists_the_figures(lesson):
     lesson.write_text(LESSON.replace("gru.svg", "nothing"))
     message = r"^test_07_rnn_step.py: there is no figure 'nothing': .*, lstm,"
     with pytest.raises(ValueError, match=message):
@@ -159,7 +157,7 @@ def test_an_unknown_figure_is_an_error_that_lists_the_figures(course, lesson):
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem.removeprefix("test_"))
-def test_a_chapter_shows_what_its_exercise_changes_and_which_tests_fail(course, path):
+def test_a_chapter_shows_what_its_exercise_changes_and_which_tests_fail(path):
     chapter, lesson = course.chapter(path, PACKAGE, name_of), read_lesson(path)
     shown, tests = chapter[: chapter.index("## Source files")].split("## Tests")
     if lesson.exercise.startswith("In minichar/"):
@@ -169,7 +167,7 @@ def test_a_chapter_shows_what_its_exercise_changes_and_which_tests_fail(course, 
         assert f"def {name}(" in tests or f"`{name}`" in tests
 
 
-def test_every_chapter_has_a_figure_and_terms_and_every_drawing_is_in_a_chapter(course):
+def test_every_chapter_has_a_figure_and_terms_and_every_drawing_is_in_a_chapter():
     drawings = set()
     for path in LESSONS:
         chapter = course.chapter(path, PACKAGE, name_of)
@@ -179,15 +177,15 @@ def test_every_chapter_has_a_figure_and_terms_and_every_drawing_is_in_a_chapter(
     assert drawings == {*course.DRAWINGS}
 
 
-def test_the_drawing_on_a_card_has_neither_words_nor_a_legend(course):
+def test_the_drawing_on_a_card_has_neither_words_nor_a_legend():
     legend = '<g id="a-legend_1">\n   <g id="a-line2d_9">\n    <path d="M 1"/>\n   </g>\n'
     words = '   <text x="1">n</text>\n  </g>\n'
     svg = f'<svg role="img" aria-label="A">\n  {legend}{words}  <g id="a-axis">\n  </g>\n</svg>'
     assert course.without_label(svg) == '<svg aria-hidden="true"> <g id="a-axis"> </g> </svg>'
 
 
-def test_the_course_says_which_lessons_have_no_functions_to_fill_in(course, tmp_path):
-    course.OUTPUTS = tmp_path
+def test_the_course_says_which_lessons_have_no_functions_to_fill_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(course, "OUTPUTS", tmp_path)
     for name in ("09_truncation", "10_vanishing_and_exploding", "18_it_writes"):
         path = ROOT / "tests" / "lessons" / f"test_{name}.py"
         source = re.sub(r"^\[output: .*\n", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -196,8 +194,8 @@ def test_the_course_says_which_lessons_have_no_functions_to_fill_in(course, tmp_
     assert " Only lessons 9 and 18 have no functions" in " ".join((tmp_path / "index.md").read_text().split())
 
 
-def test_a_lesson_becomes_a_notebook_that_runs_its_tests(docs_pages, lesson):
-    script = docs_pages("notebooks").script(lesson)
+def test_a_lesson_becomes_a_notebook_that_runs_its_tests(lesson):
+    script = notebooks.script(lesson)
     # The text in three parts, the exercise and its answer, and two tests; the test of the text is left out.
     assert script.count("# %% [markdown]\n") == 7
     assert "$=dy\\,x$" in script
@@ -212,40 +210,38 @@ def test_a_lesson_becomes_a_notebook_that_runs_its_tests(docs_pages, lesson):
         exec("# %%".join(cells).replace("return w * x", "return w"), {"calls": []})
 
 
-def test_the_exercise_in_a_notebook_shows_which_tests_fail(docs_pages, tmp_path, monkeypatch, capsys):
+def test_the_exercise_in_a_notebook_shows_which_tests_fail(tmp_path, monkeypatch, capsys):
     """Lesson 7 trains a network for its text, which diverges after the change. The tests run without it."""
     path = next(path for path in LESSONS if path.name.startswith("test_07"))
     shutil.copytree(path.parent, tmp_path / "exercise" / "tests" / "lessons")  # where no wheel is installed
     monkeypatch.chdir(tmp_path)
-    (cell,) = [cell for cell in docs_pages("notebooks").script(path).split("# %%") if "exercise_run" in cell]
+    (cell,) = [cell for cell in notebooks.script(path).split("# %%") if "exercise_run" in cell]
     exec(cell, {})
     failed = {*re.findall(r"^FAILED .*::(\w+)", capsys.readouterr().out, re.MULTILINE)}
     assert failed == {*re.findall(r"\btest_\w+", read_lesson(path).answer)}
 
 
 @pytest.mark.parametrize("missing", [[], ["pytest"], ["minichar"], ["minichar", "pytest"]])
-def test_a_notebook_installs_only_what_is_missing(docs_pages, missing, monkeypatch):
+def test_a_notebook_installs_only_what_is_missing(missing, monkeypatch):
     commands = []
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name in missing else "found")
     monkeypatch.setattr("subprocess.run", lambda words, check: commands.append(words))
-    exec(docs_pages("notebooks").SETUP, {})
+    exec(notebooks.SETUP, {})
     packages = [f"git+https://github.com/minichar/{name}" if name == "minichar" else name for name in missing]
     assert commands == [[sys.executable, "-m", "pip", "install", "-q", *packages]] * bool(missing)
 
 
-def test_every_formula_in_a_notebook_is_latex(docs_pages):
+def test_every_formula_in_a_notebook_is_latex():
     converter = pytest.importorskip("latex2mathml.converter")
-    typeset, with_latex = docs_pages("equations").typeset, docs_pages("latex").with_latex
     for path in LESSONS:
-        story = with_latex(typeset(read_lesson(path).story))
+        story = latex.with_latex(equations.typeset(read_lesson(path).story))
         assert not re.search('<math|class="together', story)
         for formula in re.findall(r"\$([^$]*)\$", story):
             assert formula.isascii(), (path.name, formula)
             converter.convert(formula)
 
 
-def test_slides_contain_the_equations_figures_and_outputs_of_a_lesson(docs_pages, lesson, monkeypatch):
-    slides = docs_pages("slides")
+def test_slides_contain_the_equations_figures_and_outputs_of_a_lesson(lesson, monkeypatch):
     for name, content in (("figures/gru.svg", "<svg>A step</svg>"), ("static/interactive.css", ".stage {}")):
         path = lesson.parent / name
         path.parent.mkdir()
@@ -264,11 +260,11 @@ def test_slides_contain_the_equations_figures_and_outputs_of_a_lesson(docs_pages
     assert exercise.startswith("<h2>Exercise</h2><pre>In minichar/engine/lstm.py")
 
 
-def test_every_lesson_is_on_the_page_for_lecturers(docs_pages):
-    assert [0, *docs_pages("lecturers").NEEDS] == [int(path.stem[5:7]) for path in LESSONS]
+def test_every_lesson_is_on_the_page_for_lecturers():
+    assert [0, *lecturers.NEEDS] == [int(path.stem[5:7]) for path in LESSONS]
 
 
-def test_index_lists_chapters_in_order(course, lesson, tmp_path, monkeypatch):
+def test_index_lists_chapters_in_order(lesson, tmp_path, monkeypatch):
     (tmp_path / "test_08_through_time.py").write_text(LESSON.replace("gru.svg", "rnn.svg"))
     (tmp_path / "gru.svg").write_text('<svg role="img" aria-label="A GRU"><metadata>by</metadata></svg>')
     monkeypatch.setattr(course, "FOLDER", tmp_path)
@@ -291,32 +287,28 @@ def test_index_lists_chapters_in_order(course, lesson, tmp_path, monkeypatch):
     }
 
 
-def test_command_pages_contain_every_option(docs_pages, tmp_path):
-    pages = docs_pages("commands")
-    pages.write_commands(tmp_path)
+def test_command_pages_contain_every_option(tmp_path):
+    commands.write_commands(tmp_path)
     for name in COMMANDS:
         page = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
         assert "```sh\n" + "\n".join(EXAMPLES[name]) + "\n```" in page.partition("\n## ")[0]
         command = main.get_command(click.Context(main), name)
-        commands = [command, *getattr(command, "commands", {}).values()]
+        all_of_it = [command, *getattr(command, "commands", {}).values()]
         headings = re.findall(r"^## .*", page, re.MULTILINE)
         assert len(headings) == len(set(headings))
-        arguments = [o for c in commands for o in c.params if isinstance(o, DescribedArgument)]
-        assert all(pages.escaped(argument.description) in page for argument in arguments)
-        for option in [o for c in commands for o in c.params if isinstance(o, click.Option)]:
+        arguments = [o for c in all_of_it for o in c.params if isinstance(o, DescribedArgument)]
+        assert all(commands.escaped(argument.description) in page for argument in arguments)
+        for option in [o for c in all_of_it for o in c.params if isinstance(o, click.Option)]:
             assert re.search(rf"^`.*{option.opts[-1]}\b.*`\n: ", page, re.MULTILINE), (name, option.name)
 
 
-def test_markup_in_help_text_is_escaped(docs_pages):
-    escaped = docs_pages("commands").escaped
-    assert escaped("a*b [x] <y> $z") == r"a\*b \[x] \<y> \$z"
-    assert escaped("give --data or `minichar --help`") == "give `--data` or `minichar --help`"
+def test_markup_in_help_text_is_escaped():
+    assert commands.escaped("a*b [x] <y> $z") == r"a\*b \[x] \<y> \$z"
+    assert commands.escaped("give --data or `minichar --help`") == "give `--data` or `minichar --help`"
 
 
-def test_fonts_are_installed_once_and_without_npm_the_site_has_those_of_the_system(
-    docs_pages, tmp_path, monkeypatch
-):
-    fonts, calls = docs_pages("fonts"), []
+def test_fonts_are_installed_once_and_without_npm_the_site_has_those_of_the_system(tmp_path, monkeypatch):
+    calls = []
 
     def install(command, cwd, **options):
         calls.append(command[1])
@@ -332,21 +324,8 @@ def test_fonts_are_installed_once_and_without_npm_the_site_has_those_of_the_syst
     assert calls == ["ci"]
 
 
-@pytest.fixture
-def figures(monkeypatch, tmp_path):
-    """The module ``docs/figures``, which draws in ``tmp_path/figures`` for the duration of the test."""
-    monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    module = importlib.import_module("figures")
-    monkeypatch.setattr(module, "FOLDER", tmp_path / "figures")
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "measured" / "trials").mkdir(parents=True)
-    yield module
-    for name in [name for name in sys.modules if name.split(".")[0] == "figures"]:
-        del sys.modules[name]
-
-
-def test_models_are_trained_on_texts_that_can_be_downloaded_and_kept(docs_pages, tmp_path, monkeypatch):
-    live, pages = importlib.import_module("pages.live"), tmp_path / "extra"
+def test_models_are_trained_on_texts_that_can_be_downloaded_and_kept(tmp_path, monkeypatch):
+    pages, trained = tmp_path / "extra", []
 
     def downloaded(name, folder):
         path = dataset_path(name, folder)
@@ -361,7 +340,6 @@ def test_models_are_trained_on_texts_that_can_be_downloaded_and_kept(docs_pages,
         trained.append(len(text))
         return minichar.Model.create(Vocabulary("夜山"), rnn_size=2)
 
-    trained = []
     monkeypatch.setattr(live, "train", train)
     monkeypatch.setattr(live, "fetch", without_network)
     assert not live.write_downloaded(pages)
@@ -374,12 +352,14 @@ def test_models_are_trained_on_texts_that_can_be_downloaded_and_kept(docs_pages,
     assert {path.name for path in pages.iterdir()} == {"model-shakespeare.html", "model-tang.html"}
 
 
-def test_figures_are_redrawn_if_their_data_is_newer(figures, tmp_path, monkeypatch):
-    drawn = []
+def test_figures_are_redrawn_if_their_data_is_newer(tmp_path, monkeypatch):
+    drawn, folder = [], tmp_path / "figures"
+    monkeypatch.setattr(figures, "FOLDER", folder)
     monkeypatch.setattr(figures, "draw_all", lambda: drawn.append(1))
-    data, drawing = tmp_path / "measured" / "trials" / "weights.csv", tmp_path / "figures" / "bench.svg"
-    data.touch()
-    drawing.touch()
+    data, drawing = tmp_path / "measured" / "trials" / "weights.csv", folder / "bench.svg"
+    for path in (data, drawing):
+        path.parent.mkdir(parents=True)
+        path.touch()
     future = time.time() + 1000
     os.utime(drawing, (future, future))
     figures.draw_if_stale()
@@ -389,100 +369,101 @@ def test_figures_are_redrawn_if_their_data_is_newer(figures, tmp_path, monkeypat
     assert drawn
 
 
-def test_the_picture_of_the_benchmark_shows_each_row_of_its_data(figures, tmp_path, monkeypatch):
+@pytest.fixture
+def figure():
+    """Return a function that imports the module of a figure."""
     pytest.importorskip("matplotlib")
-    draw = importlib.import_module("figures.draw")
-    monkeypatch.setattr(draw, "FOLDER", tmp_path)
-    bench = importlib.import_module("figures.bench")
-    draw.DRAWINGS["bench"]()
-    svg = (tmp_path / "bench.svg").read_text(encoding="utf-8")
-    with bench.CSV.open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            assert f">{row['benchmark']}</text>" in svg
-            assert f">{int(row['characters_per_second']):,}</text>" in svg
-    assert draw.INK not in svg
+    return lambda name: import_module(f"figures.{name}")
 
 
-def test_the_picture_of_the_regret_shows_each_trial_with_the_first_seed(figures):
-    ax = pytest.importorskip("matplotlib.figure").Figure().subplots()
-    regret = importlib.import_module("figures.regret")
+@pytest.fixture
+def svg(figure, tmp_path, monkeypatch):
+    """Return a function that draws a figure, and returns the drawing."""
+    monkeypatch.setattr(figure("draw"), "FOLDER", tmp_path)
+
+    def svg(name):
+        figure(name)
+        figure("draw").DRAWINGS[name]()
+        return (tmp_path / f"{name}.svg").read_text(encoding="utf-8")
+
+    return svg
+
+
+@pytest.fixture
+def ax(figure):
+    return import_module("matplotlib.figure").Figure().subplots()
+
+
+def test_the_picture_of_the_benchmark_shows_each_row_of_its_data(svg, figure):
+    drawing = svg("bench")
+    rows = csv.DictReader((MEASURED / "bench.csv").read_text(encoding="utf-8").splitlines())
+    for row in rows:
+        assert f">{row['benchmark']}</text>" in drawing
+        assert f">{int(row['characters_per_second']):,}</text>" in drawing
+    assert figure("draw").INK not in drawing
+
+
+def test_the_picture_of_the_regret_shows_each_trial_with_the_first_seed(figure, ax):
+    regret = figure("regret")
     regret.regret(ax)
     shown = {(y, round(x, 4)) for line in ax.lines[1:] for x, y in zip(*line.get_data(), strict=True)}
-    with regret.CSV.open(encoding="utf-8") as file:
-        rows = [row for row in csv.reader(file) if len(row) == 14 and "seed" not in row[3]][1:]
+    lines = csv.reader((MEASURED / "trials" / "regret.csv").read_text(encoding="utf-8").splitlines())
+    rows = [row for row in lines if len(row) == 14 and "seed" not in row[3]][1:]
+    losses = [(f"{row[0]}, {int(row[1]):,}", row[3], float(row[13])) for row in rows]
+    plans = {name: loss for name, change, loss in losses if change == "plan"}
     names = [label.get_text() for label in ax.get_yticklabels()]
-    plans = {f"{row[0]}, {int(row[1]):,}": float(row[13]) for row in rows if row[3] == "plan"}
     assert names == [*plans]
-    effects = {
-        (names.index(name), round(float(row[13]) - plans[name], 4))
-        for row in rows
-        for name in [f"{row[0]}, {int(row[1]):,}"]
-    }
-    assert shown == effects
+    assert shown == {(names.index(name), round(loss - plans[name], 4)) for name, _, loss in losses}
     assert all(regret.LIMITS[0] < x < regret.LIMITS[1] for _, x in shown)
 
 
-def test_the_caption_of_the_ravine_has_its_learning_rates(figures, docs_pages):
-    pytest.importorskip("matplotlib")
-    ravine, course = importlib.import_module("figures.ravine"), importlib.import_module("pages.course")
-    assert re.findall(r"η = ([\d.]+\d)", course.DRAWINGS["ravine"]) == [
-        str(ravine.RATE),
-        str(ravine.RMSPROP_RATE),
-    ]
+def test_the_caption_of_the_ravine_has_its_learning_rates(figure):
+    rates = [figure("ravine").RATE, figure("ravine").RMSPROP_RATE]
+    assert re.findall(r"η = ([\d.]+\d)", course.DRAWINGS["ravine"]) == [*map(str, rates)]
 
 
-def test_the_numbers_in_a_drawing_are_those_in_its_lesson(figures, tmp_path, monkeypatch):
-    pytest.importorskip("matplotlib")
-    draw = importlib.import_module("figures.draw")
-    monkeypatch.setattr(draw, "FOLDER", tmp_path)
-    importlib.import_module("figures.through_time")
-    draw.DRAWINGS["through_time"]()
-    svg = (tmp_path / "through_time.svg").read_text(encoding="utf-8")
-    numbers = re.findall(r"([\d.]+)</t", svg)
-    (lesson,) = [read_lesson(path) for path in LESSONS if "through_time" in path.stem]
+def test_the_numbers_in_a_drawing_are_those_in_its_lesson(svg):
+    numbers = re.findall(r"([\d.]+)</t", svg("through_time"))
     assert len(numbers) > 10
-    assert {*numbers} <= {*re.findall(r"[\d.]*\d", lesson.story)}
+    assert {*numbers} <= {*re.findall(r"[\d.]*\d", get_lesson("8").story)}
 
 
-@pytest.mark.parametrize(("name", "lesson"), [("overfitting", "18"), ("vanishing", "12")])
-def test_a_drawing_plots_the_table_in_its_lesson(figures, name, lesson):
-    ax = pytest.importorskip("matplotlib.figure").Figure().subplots()
-    importlib.import_module(f"figures.{name}").__dict__[name](ax)
-    table = re.findall(r"^ {4}(\S.*?) {2,}(\d\.\d.*)$", get_lesson(lesson).story, re.MULTILINE)
-    lines = {line.get_label(): line for line in ax.lines}
-    if name == "vanishing":
-        rows = {label: row.split() for label, row in table if "e" in row}
-        found = {label: line.get_ydata()[[1, 10, 50, 100]] for label, line in lines.items()}
-    else:
-        epochs = {epoch: row.split() for epoch, row in table if epoch.isdigit()}
-        rows = dict(zip(("training", "new text"), zip(*epochs.values(), strict=True), strict=True))
-        found = {label: lines[label].get_ydata() for label in rows}
-        assert [*lines["training"].get_xdata()] == [*map(int, epochs)]
-        assert len(ax.texts) == 2
-        assert all(text.get_text().split()[-1] in get_lesson(lesson).story for text in ax.texts)
-    assert {*rows} == {*found}
-    for label, row in rows.items():
-        np.testing.assert_allclose(found[label], [*map(float, row)], rtol=0.06)
+def test_the_drawing_of_vanishing_gradients_plots_the_table_in_its_lesson(figure, ax):
+    figure("vanishing").vanishing(ax)
+    rows = dict(re.findall(r"^ {4}(\S.*?) {2,}(\d\.\d.*e.*)$", get_lesson("12").story, re.MULTILINE))
+    assert [*rows] == [line.get_label() for line in ax.lines]
+    for line, row in zip(ax.lines, rows.values(), strict=True):
+        np.testing.assert_allclose(line.get_ydata()[[1, 10, 50, 100]], [*map(float, row.split())], rtol=0.06)
 
 
-def test_a_directive_in_a_comment_is_shown_on_the_site(docs_pages):
+def test_the_drawing_of_overfitting_plots_the_table_in_its_lesson(figure, ax):
+    figure("overfitting").overfitting(ax)
+    story = get_lesson("18").story
+    table = re.findall(r"^ {4}(\d+) {2,}(\d\.\d+) +(\d\.\d+)$", story, re.MULTILINE)
+    lines = {line.get_label(): line.get_data() for line in ax.lines}
+    np.testing.assert_array_equal([*lines["training"], lines["new text"][1]], np.array(table, float).T)
+    assert len(ax.texts) == 2
+    assert all(text.get_text().split()[-1] in story for text in ax.texts)
+
+
+def test_a_directive_in_a_comment_is_shown_on_the_site():
     pytest.importorskip("sphinx")
     pytest.importorskip("latex2mathml")
     fence = "```{raw} html\n<p>\n```\n"
     source = [f"a\n\n<!-- b -->\n\n<!--{{only}} downloaded\nc\n\n{fence}-->\n\n<!--{{image}} d\n-->\ne\n"]
-    docs_pages("extension").show_hidden(None, "page", source)
+    import_module("pages.extension").show_hidden(None, "page", source)
     expected = f"````{{only}} downloaded\nc\n\n{fence}````\n\n````{{image}} d\n````\ne\n"
     assert source == [f"a\n\n<!-- b -->\n\n{expected}"]
 
 
-def test_the_api_reference_shows_the_arguments_of_train_but_not_all_options(docs_pages):
-    shown = docs_pages("api").public("train")
+def test_the_api_reference_shows_the_arguments_of_train_but_not_all_options():
+    shown = api.public("train")
     assert ".. autofunction:: minichar.train(data=None, *, device='cpu', progress=True, " in shown
     assert shown.splitlines()[0].endswith(", chunk_kernel=False, **options)")
     assert "rnn_size" not in shown
 
 
-def test_each_option_is_indexed_in_the_guide_that_mentions_it_most(docs_pages, tmp_path):
+def test_each_option_is_indexed_in_the_guide_that_mentions_it_most(tmp_path):
     pages = {
         "a": "`--one` and `--two`, `--two`",
         "b": "`--one`, `--one`: --three-x",
@@ -490,5 +471,5 @@ def test_each_option_is_indexed_in_the_guide_that_mentions_it_most(docs_pages, t
     }
     for name, text in pages.items():
         (tmp_path / f"{name}.md").write_text(text, encoding="utf-8")
-    found = docs_pages("terms").options_of_guides(tmp_path)
+    found = terms.options_of_guides(tmp_path)
     assert found == {"a": ["--two"], "b": ["--one", "--three-x"]}

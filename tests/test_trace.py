@@ -1,16 +1,16 @@
 """What a step runs through stays small (docs/measured/trace.py)."""
 
 import re
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
+from measured.trace import count, run_with, trace, units
 
+from minichar.training.schedules import teacher_forcing_ratio
 from minichar.training.settings import Settings
 from minichar.training.start import begin
 
 DOCS = Path(__file__).parents[1] / "docs"
-SCRIPT = DOCS / "measured" / "trace.py"
 MOST = {
     "a training step": (12, 51, 206),
     "a generated character": (12, 28, 98),
@@ -19,26 +19,13 @@ MOST = {
 """Numbers of files, functions and lines."""
 
 
-@pytest.fixture(scope="module")
-def script():
-    spec = spec_from_file_location("trace_of_a_step", SCRIPT)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_what_runs_is_not_more_than_before(tmp_path):
+    for title, unit in units(tmp_path).items():
+        found = count(trace(unit))
+        assert all(n <= most for n, most in zip(found, MOST[title], strict=True)), (title, found)
 
 
-@pytest.fixture(scope="module")
-def traced(script, tmp_path_factory):
-    units = script.units(tmp_path_factory.mktemp("cv"))
-    return {title: script.count(script.trace(unit)) for title, unit in units.items()}
-
-
-@pytest.mark.parametrize("title", MOST)
-def test_what_runs_is_not_more_than_before(title, traced):
-    assert all(n <= most for n, most in zip(traced[title], MOST[title], strict=True)), traced[title]
-
-
-def calls_of(unit, names, run_with):
+def calls_of(unit, names):
     """Call `unit`. Return the calls of functions in `names`, in order, each with its callers in `names`."""
     calls = []
 
@@ -54,21 +41,21 @@ def calls_of(unit, names, run_with):
 
 
 @pytest.fixture
-def steps(script, tmp_path):
+def steps(tmp_path):
     (tmp_path / "input.txt").write_text("abcdefgh" * 200, encoding="utf-8")
     return {
         "begin": lambda: begin(Settings(data=tmp_path / "input.txt", checkpoint_dir=tmp_path / "cv")),
-        "Trainer.set_rates": script.units(tmp_path)["a training step"],
+        "Trainer.set_rates": units(tmp_path)["a training step"],
     }
 
 
 @pytest.mark.parametrize("first", ["begin", "Trainer.set_rates"])
-def test_the_documented_call_trees_are_what_runs(first, steps, script):
+def test_the_documented_call_trees_are_what_runs(first, steps):
     text = (DOCS / "source.md").read_text(encoding="utf-8")
     (block,) = re.findall(rf"^```text\n({first}\b.*?)```", text, re.MULTILINE | re.DOTALL)
     tree = re.findall(r"^( *)(?:(for .*:)|((?:\w+\.)?\w+)(?=  |$))", block, re.MULTILINE)
     names = {name for *_, name in tree}
-    calls = calls_of(steps[first], names, script.run_with)
+    calls = calls_of(steps[first], names)
     path, last = [], -1  # the functions and loops above, with their depths; the last call found
     for indent, loop, name in tree:
         path = [(depth, other) for depth, other in path if depth < len(indent)]
@@ -81,8 +68,6 @@ def test_the_documented_call_trees_are_what_runs(first, steps, script):
             last = later[0]
 
 
-def test_only_lines_of_the_package_that_run_are_counted(script):
-    from minichar.training.schedules import teacher_forcing_ratio
-
-    lines = script.trace(lambda: teacher_forcing_ratio(3, "linear", 1.0, 0.1, 0.0))
-    assert script.count(lines) == (1, 1, 3)  # the test of the schedule, its ratio, and the return
+def test_only_lines_of_the_package_that_run_are_counted():
+    lines = trace(lambda: teacher_forcing_ratio(3, "linear", 1.0, 0.1, 0.0))
+    assert count(lines) == (1, 1, 3)  # the test of the schedule, its ratio, and the return

@@ -1,13 +1,9 @@
 """Throughput relative to PyTorch, as measured by the commands in ``docs/measured/bench.md``."""
 
-import csv
-from pathlib import Path
-
 from matplotlib.axes import Axes
 
-from .draw import GOLD, INK, PURPLE, drawing
+from .draw import GOLD, INK, PURPLE, drawing, measured
 
-CSV = Path(__file__).parents[1] / "measured" / "bench.csv"
 RATIOS = {
     "ratio": (PURPLE, "standard PyTorch"),
     "ratio_retained_memory": (GOLD, "PyTorch, malloc retains memory"),
@@ -18,9 +14,7 @@ TICKS = (0.5, 0.7, 1, 1.5, 2, 3)
 @drawing(5.2, 5.8)
 def bench(ax: Axes) -> None:
     """Plot one row per benchmark, with minichar's throughput on the right."""
-    with CSV.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-
+    rows = measured("bench.csv")
     ax.axvline(1, color=INK, lw=1)
     for column, (colour, label) in RATIOS.items():
         points = [(float(row[column]), y) for y, row in enumerate(rows) if row[column]]

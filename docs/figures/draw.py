@@ -4,6 +4,7 @@ Figures are SVG files that the site inlines. ``INK`` is replaced with ``currentC
 the light theme and light in the dark theme. The other colours are legible in both themes.
 """
 
+import csv
 import re
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +25,7 @@ Drawing = Callable[..., None]
 DRAWINGS: dict[str, Callable[[], None]] = {}
 """Functions that draw and save each figure, by name."""
 FOLDER = Path(__file__).parent
+MEASURED = FOLDER.parent / "measured"
 INK = "#010203"
 BLUE, ORANGE, GREEN = "#3b8fd4", "#e07b22", "#2fa36b"
 """The colours of values, gradients and states. Nothing else has them in the drawings of the course."""
@@ -78,6 +80,12 @@ def lowered(text: str) -> str:
     """Set subscripts, such as ``prev`` in ``h_prev``, below the baseline in a smaller font."""
     parts = r'<tspan dy="0.3em" font-size="75%">\1</tspan><tspan dy="-0.225em">\2</tspan>'
     return re.sub("_([A-Za-z]+)([^<_]*)", parts, text)
+
+
+def measured(name: str) -> list[dict[str, str]]:
+    """Return the rows of a CSV file in ``docs/measured``, without the comments."""
+    text = (MEASURED / name).read_text(encoding="utf-8")
+    return list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
 
 
 def powers(axis: Axis) -> None:

@@ -1,13 +1,9 @@
 """Loss on tinyshakespeare against training time, with the yardstick and the loss that char-rnn reports."""
 
-import csv
-from pathlib import Path
-
 from matplotlib.axes import Axes
 
-from .draw import GOLD, INK, PINK, PURPLE, drawing
+from .draw import GOLD, INK, PINK, PURPLE, drawing, measured
 
-CSV = Path(__file__).parents[1] / "measured" / "results.csv"
 COLOURS = {"plan": PURPLE, "chosen by hand": GOLD, "char-rnn's options": PINK}
 TICKS = (0.5, 1, 2, 5, 10, 20, 60)
 
@@ -15,9 +11,7 @@ TICKS = (0.5, 1, 2, 5, 10, 20, 60)
 @drawing(5.2, 4.4)
 def quality(ax: Axes) -> None:
     """Plot one point per run, and a line for each loss without a time."""
-    with CSV.open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-
+    rows = measured("results.csv")
     for row in (row for row in rows if not row["minutes"]):
         loss = float(row["loss"])
         ax.axhline(loss, color=INK, lw=1, ls="--")

@@ -1,26 +1,22 @@
 """Loss of each trial of the search for better options, relative to the plan's."""
 
-import csv
 from itertools import groupby
-from pathlib import Path
 
 from matplotlib.axes import Axes
 
-from .draw import GOLD, INK, PURPLE, drawing
+from .draw import GOLD, INK, PURPLE, drawing, measured
 
-CSV = Path(__file__).parents[1] / "measured" / "trials" / "regret.csv"
 LIMITS = -0.1, 0.5
 
 
 @drawing(5.2, 3.6)
 def regret(ax: Axes) -> None:
     """Plot one row per text, and one point per change of the plan, at its effect on the loss."""
-    with CSV.open(encoding="utf-8") as file:
-        rows = csv.DictReader(line for line in file if not line.startswith("#"))
-        cells = {
-            cell: [float(row["end"]) for row in trials if "seed" not in row["changed"]]
-            for cell, trials in groupby(rows, key=lambda row: (row["text"], int(row["N"])))
-        }
+    rows = measured("trials/regret.csv")
+    cells = {
+        cell: [float(row["end"]) for row in trials if "seed" not in row["changed"]]
+        for cell, trials in groupby(rows, key=lambda row: (row["text"], int(row["N"])))
+    }
     ax.axvline(0, color=INK, lw=1)
     for y, (plan, *changed) in enumerate(cells.values()):
         effects = [loss - plan for loss in changed]

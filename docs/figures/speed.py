@@ -1,17 +1,14 @@
 """Where the time of a training step goes, as measured by ``docs/measured/speed.py``."""
 
-import csv
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 
 from minichar.bench.work import Work
 
-from .draw import GOLD, INK, PINK, PURPLE, drawing
+from .draw import GOLD, INK, PINK, PURPLE, drawing, measured
 
-MEASURED = Path(__file__).parents[1] / "measured"
 COLOURS = ((PURPLE, 0.6), (GOLD, 0.6), (PINK, 0.6), (GOLD, 0.25), (PURPLE, 0.25), (INK, 0.15))
 LABELS = {
     "rnn_size": "H, hidden units",
@@ -22,16 +19,10 @@ LABELS = {
 }
 
 
-def read(name: str) -> list[dict[str, str]]:
-    """Return the rows of a CSV file."""
-    with (MEASURED / name).open(encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
 @drawing(5.2, 3.2)
 def shares(ax: Axes) -> None:
     """Plot the fraction of a training step spent on each kind of operation, for several values of H."""
-    rows = read("shares.csv")
+    rows = measured("shares.csv")
     labels = [f"H = {row.pop('H')}" for row in rows]
     left = np.zeros(len(rows))
     for kind, (colour, alpha) in zip(rows[0], COLOURS, strict=True):
@@ -48,7 +39,7 @@ def shares(ax: Axes) -> None:
 @drawing(5.2, 6.4, rows=3, columns=2)
 def growth(*panels: Axes) -> None:
     """Plot the time per character against each size, alongside the operation count."""
-    rows = read("growth.csv")
+    rows = measured("growth.csv")
     *plots, last = panels
     for ax, (name, label) in zip(plots, LABELS.items(), strict=True):
         points = [(int(row["value"]), float(row["microseconds"])) for row in rows if row["option"] == name]

@@ -8,7 +8,7 @@ files are folded. Everything is read from the source, so a chapter always matche
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import ceil
 from pathlib import Path
 from textwrap import dedent
@@ -206,16 +206,16 @@ def chapter(path: Path, package: Path, output: Callable[[Lesson, str], str]) -> 
     _, _, key = page_name(path).partition("_")
     page = [f"# {lesson.number}. {lesson.title}", directive(TERMS[key])]
     page.append(f"*{prose(lesson.summary[0].upper() + lesson.summary[1:])}.*")
-    text, *marked = MARKER.split(lesson.story.partition("\n")[2])
-    page.append(paragraphs(text, path))
-    for kind, name, text in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
-        page.append(figure(name, path) if kind == "figure" else written(output(lesson, name)))
-        page.append(paragraphs(text, path))
-    again = f"Run `minichar lessons {lesson.number}` again, and then undo your change."
+    show = {
+        "text": lambda text: paragraphs(text, path),
+        "figure": lambda name: figure(name, path),
+        "output": lambda name: written(output(lesson, name)),
+    }
+    page += [show[kind](part) for kind, part in parts(lesson)]
     page += [
         "## Exercise",
         with_code(lesson.exercise),
-        again,
+        f"Run `minichar lessons {lesson.number}` again, and then undo your change.",
         details("The answer", with_code(lesson.answer)),
     ]
     files = source_files(body)
@@ -241,6 +241,18 @@ def chapter(path: Path, package: Path, output: Callable[[Lesson, str], str]) -> 
     for name in used:
         page.append(details(f"`minichar/{name}`", fenced((package / name).read_text(encoding="utf-8"))))
     return "\n\n".join(filter(None, page)) + "\n"
+
+
+def parts(lesson: Lesson) -> Iterator[tuple[str, str]]:
+    """Yield the parts of a lesson's text, without its title, and the names of the figures and outputs in it.
+
+    Each comes with its kind: ``text``, ``figure`` or ``output``.
+    """
+    text, *marked = MARKER.split(lesson.story.partition("\n")[2])
+    yield "text", text
+    for kind, name, text in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
+        yield kind, name
+        yield "text", text
 
 
 def written(text: str) -> str:

@@ -23,49 +23,42 @@ HIDDEN = re.compile(r"^<!--(\{[\w-]+\}.*?\n)-->$", re.MULTILINE | re.DOTALL)
 REPOSITORY = "https://github.com/minichar/minichar/blob/main/docs"
 
 
-class Picture(SphinxDirective):
-    """A figure from ``docs/figures``, inlined so that it uses the page's colours.
-
-    The directive's argument is the name of the figure, and its content is the caption.
-    """
+class Figure(SphinxDirective):
+    """A figure whose name is the directive's argument, and whose caption is its content."""
 
     required_arguments = 1
     has_content = True
 
     def run(self) -> list[nodes.Node]:
         """Return the figure node."""
-        svg = (Path(self.env.srcdir) / "figures" / f"{self.arguments[0]}.svg").read_text(encoding="utf-8")
-        svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)  # would appear in search results
         caption, messages = self.parse_inline(" ".join(self.content), lineno=self.lineno)
-        label = re.sub("<[^>]+>", "", "".join(node.astext() for node in caption)).replace('"', "&quot;")
-        svg = svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
-        figure = nodes.figure("", nodes.raw("", svg, format="html"), nodes.caption("", "", *caption))
-        figure["classes"].append("picture")
+        html = self.html(self.arguments[0], "".join(node.astext() for node in caption))
+        figure = nodes.figure("", nodes.raw("", html, format="html"), nodes.caption("", "", *caption))
+        figure["classes"].append(self.name)
         return [figure, *messages]
 
 
-class Interactive(SphinxDirective):
-    """An interactive figure from ``docs/interactive``.
+class Picture(Figure):
+    """A figure from ``docs/figures``, inlined so that it uses the page's colours."""
 
-    The directive's argument is the name of the figure, and its content is the caption.
-    """
+    def html(self, name: str, caption: str) -> str:
+        """Return the figure, with its caption as a label."""
+        svg = (Path(self.env.srcdir) / "figures" / f"{name}.svg").read_text(encoding="utf-8")
+        svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)  # would appear in search results
+        label = re.sub("<[^>]+>", "", caption).replace('"', "&quot;")
+        return svg.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1)
 
-    required_arguments = 1
-    has_content = True
 
-    def run(self) -> list[nodes.Node]:
-        """Return the figure node."""
-        (name,) = self.arguments
+class Interactive(Figure):
+    """An interactive figure from ``docs/interactive``."""
+
+    def html(self, name: str, caption: str) -> str:
+        """Return the figure. Only the first one of a page includes the shared functions."""
         for path in (FOLDER / "shared.js", FOLDER / f"{name}.js", *(FOLDER / name).glob("*.js")):
             self.env.note_dependency(str(path))
-        first = "interactive" not in self.env.temp_data  # of this page
+        first = "interactive" not in self.env.temp_data
         self.env.temp_data["interactive"] = True
-        caption, messages = self.parse_inline(" ".join(self.content), lineno=self.lineno)
-        figure = nodes.figure(
-            "", nodes.raw("", markup(name, shared=first), format="html"), nodes.caption("", "", *caption)
-        )
-        figure["classes"].append("interactive")
-        return [figure, *messages]
+        return markup(name, shared=first)
 
 
 def visit_math(translator: Any, node: nodes.math) -> None:
@@ -90,10 +83,12 @@ def fix_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lin
     if what in VALUES:
         app.env.temp_data[name] = list(lines)
         return
-    text = SEVERAL.sub(
-        lambda match: "\n".join(f"{name} : {match[2]}" for name in match[1].split(", ")), "\n".join(lines)
-    )
-    lines[:] = text.splitlines()
+    lines[:] = SEVERAL.sub(one_by_one, "\n".join(lines)).splitlines()
+
+
+def one_by_one(match: re.Match[str]) -> str:
+    """Return the line of each of several parameters."""
+    return "\n".join(f"{name} : {match[2]}" for name in match[1].split(", "))
 
 
 def restore_value(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:

@@ -8,9 +8,9 @@ import ast
 import re
 from pathlib import Path
 
-from minichar.cli.course import MARKER, read_lesson
+from minichar.cli.course import read_lesson
 
-from .course import BLOCK, details, page_name, pieces, sentence, typeset, with_code
+from .course import BLOCK, details, page_name, parts, pieces, sentence, typeset, with_code
 from .latex import with_latex
 
 SETUP = """\
@@ -66,11 +66,13 @@ def script(path: Path) -> str:
     definitions = "\n\n".join(piece.strip("\n") for test, piece in found if test is None)
     fixtures = {node.name: node for node in ast.parse(definitions).body if isinstance(node, Function)}
     cells = [code(SETUP), code(DECORATOR.sub("", definitions))]
-    story, *marked = MARKER.split(lesson.story.partition("\n")[2])
-    cells.append(text(f"# {lesson.number}. {lesson.title}\n\n{rendered(story)}"))
-    for kind, name, after in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
-        cells += [code(f"print({name}())")] if kind == "output" else []
-        cells += [text(rendered(after))] if after.strip() else []
+    title = f"# {lesson.number}. {lesson.title}\n\n"
+    for kind, part in parts(lesson):
+        if kind == "output":
+            cells.append(code(f"print({part}())"))
+        elif kind == "text" and part.strip():
+            cells.append(text(title + rendered(part)))
+            title = ""
     cells.append(text(f"## Exercise\n\n{with_latex(with_code(lesson.exercise))}"))
     cells += [code(change) for change in [exercise(lesson.number, lesson.exercise)] if change]
     cells.append(text(details("The answer", with_latex(with_code(lesson.answer)))))

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
-from minichar.cli.course import MARKER, Lesson, read_lesson
+from minichar.cli.course import Lesson, read_lesson
 
-from .course import DRAWINGS, page_name
+from .course import DRAWINGS, page_name, parts
 from .equations import BLOCK, prose, typeset
 from .interactive import INTERACTIVE, markup
 
@@ -57,14 +57,13 @@ def deck(path: Path, output: Callable[[Lesson, str], str]) -> str:
     lesson = read_lesson(path)
     title = f"{lesson.number}. {lesson.title}"
     slides = [f"<h1>{title}</h1><p>{prose(escape(lesson.summary, quote=False))}</p>"]
-    text, *marked = MARKER.split(lesson.story.partition("\n")[2])
-    slides += blocks(text)
-    for kind, name, text in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
-        first = not any("<script" in slide for slide in slides)
-        slides.append(
-            figure(name, first) if kind == "figure" else f"<pre>{escape(output(lesson, name))}</pre>"
-        )
-        slides += blocks(text)
+    for kind, part in parts(lesson):
+        if kind == "text":
+            slides += blocks(part)
+        elif kind == "figure":
+            slides.append(figure(part, first=not any("<script" in slide for slide in slides)))
+        else:
+            slides.append(f"<pre>{escape(output(lesson, part))}</pre>")
     slides.append(f"<h2>Exercise</h2><pre>{escape(lesson.exercise)}</pre>")
     css = (DOCS / "static" / "interactive.css").read_text(encoding="utf-8")
     sections = "\n".join(f"<section>\n{slide}\n</section>" for slide in slides)
