@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from clock import Clock
 from devices import DEVICES, open_device
 from hypothesis import settings
+from optional import chromium
 
 from minichar.cli import main
 from minichar.engine.cells import CELLS
@@ -73,6 +74,13 @@ def text_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("MINICHAR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("minichar.text.cache.SMALLEST", 0)
     return tmp_path / "cache" / "texts"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium."""
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from optional import chromium
 
 if "SITE" not in os.environ:
     pytest.skip("the environment variable SITE is not set", allow_module_level=True)
@@ -44,12 +43,6 @@ def address():
 @pytest.fixture(params=["http", "file"])
 def base(request, address):
     return address if request.param == "http" else SITE.as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 def is_favicon(message):

@@ -10,7 +10,7 @@ from runpy import run_path
 
 import numpy as np
 import pytest
-from optional import chromium, playwright
+from optional import playwright
 from pages.course import AGAIN
 from pages.interactive import INTERACTIVE, markup
 from pages.lstm_step import BACKWARD, FORWARD
@@ -53,12 +53,6 @@ def write_page(folder, name):
     page = PAGE.format(name=name, markup=markup(name), caption=INTERACTIVE[name], css=CSS)
     path.write_text(page, encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ MEASURED = ROOT / "docs" / "measured"
 LESSONS = sorted((ROOT / "tests" / "lessons").glob("test_*.py"))
 LESSON = '''"""Lesson 7. A step: forward and dW backward.
 
-An introduction with `code`:
+Some words. An introduction with `code`:
 
     y = w x          forward
     dw = dy x        backward
@@ -126,7 +126,7 @@ def test_a_lesson_becomes_a_chapter(lesson):
     chapter = course.chapter(lesson, PACKAGE, name_of)
     in_order = [
         "# 7. A step\n\n```{index} ! RNN, ! hidden state\n```\n\n*Forward and ",
-        f"{DW} backward.*\n\nAn introduction",
+        f"{DW} backward.*\n\nSome words. An introduction",
         "<td class=comment colspan=1>backward</td></tr>\n</table>\n</div>\n\n```{picture} gru\nOne step of a",
         "```\n\nMore text ([lesson 8](08_through_time.md), [arXiv:1506.02078](https://arxiv.org/abs/1506.02078))\n\n",
         "```{interactive} rnn_step\nDrag ",
@@ -135,6 +135,7 @@ def test_a_lesson_becomes_a_chapter(lesson):
         f"<summary>The answer</summary>\n\n`test_the_slope` fails: {DW} is 0.\n\n</details>",
         "## What the engine does\n\n`minichar/engine/lstm.py`:\n\n```py\ndef backward(",
         "\n\nEach box is a test in `tests/lessons/test_07_rnn_step.py`, and its title says what it tests",
+        "The tests of the numbers on this page are not shown: `test_doc`.\n",
         "<summary>Definitions of <code>forward</code>, <code>it_writes</code>",
         "import Linear\n\nx = 2.0\n\n# A comment.\ndef forward(w):\n",
         "<summary>The slope of an RNN is x</summary>\n\n```py\ndef test_the_slope_of_an_rnn_is_x():\n",
@@ -198,6 +199,7 @@ def test_a_lesson_becomes_a_notebook_that_runs_its_tests(lesson):
     script = notebooks.script(lesson)
     # The text in three parts, the exercise and its answer, and two tests; the test of the text is left out.
     assert script.count("# %% [markdown]\n") == 7
+    assert script.count("\n# # 7. A step\n") == 1
     assert "$=dy\\,x$" in script
     assert not re.search("__doc__|<math|@pytest|# EXERCISE|# \\[figure", script)
     cells = script.split("# %%")
@@ -252,7 +254,7 @@ def test_slides_contain_the_equations_figures_and_outputs_of_a_lesson(lesson, mo
     assert re.search(r"<main>\n<section>.*</section>\n</main>", deck, re.DOTALL)
     title, equations, drawing, interactive, output, exercise = found
     assert title.startswith("<h1>7. A step</h1><p>forward and ")
-    assert "An introduction with `code`" in equations
+    assert equations.startswith("<p>An introduction with `code`")
     assert "<td class=left><math" in equations
     assert drawing.startswith("<svg>A step</svg><p>One step of a GRU")
     assert 'id="interactive-rnn_step"' in interactive

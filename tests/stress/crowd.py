@@ -3,7 +3,7 @@
 The exit status is 1 if a request that should succeed fails, if texts with the same seed differ, if all
 processes of the server use more than 250 MB of memory or still use 40 MiB more than at the start one minute
 after the load, or if loading the page among slow clients, or the first character of a stream that is resumed
-at ``--position``, takes longer than ``--within``.
+at ``--position``, takes longer than ``--within`` seconds.
 
     python tests/stress/crowd.py readers cv --clients 512              with Redis and two workers
     python tests/stress/crowd.py readers cv --clients 1024 --servers 2
@@ -16,15 +16,9 @@ Servers, workers and clients run on this machine and communicate over 127.0.0.1.
 redis-server.
 """
 
-import argparse
 import asyncio
-import json
 import multiprocessing
-import os
-import random
-import re
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -32,14 +26,14 @@ from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from common import options
 from optional import free_port
+from servers import TIMEOUT, cpu, events, fetch, generate, memory_of, message, minichar, port_of, serve
 from web_helpers import redis_server
 
 LENGTH = 100
 LONGEST = {"length": 20000, "alternatives": True, "stop": []}
 SHORT = LONGEST | {"length": 1000}
-TIMEOUT = 300
 MOST_MEMORY = 250e6
 """Maximum memory use of the server in ``memory``, in bytes."""
 MOST_KEPT = 40
@@ -53,87 +47,19 @@ PART, PAUSE = 2**15, 2.0
 """Number of bytes that a slow client reads at a time, and the time between reads in seconds."""
 
 
-@contextmanager
-def minichar(*arguments, ready, python=sys.executable, tree=None):
-    """Run a command, and yield its process once a line of its output matches `ready`.
-
-    `tree` is the directory with the version to run; by default, it is the installed one.
-    """
-    command = [python, "-m", "minichar", *map(str, arguments)]
-    with tempfile.TemporaryFile("w+") as log, subprocess.Popen(command, stderr=log, cwd=tree) as child:
-        try:
-            end = time.monotonic() + 60
-            while not (found := re.search(ready, output(log))):
-                if child.poll() is not None or time.monotonic() > end:
-                    sys.exit(output(log))
-                time.sleep(0.1)
-            child.found, child.log = found, lambda: output(log)
-            yield child
-        finally:
-            child.terminate()
-
-
-def output(log):
-    log.seek(0)
-    return log.read()
-
-
-def serve(*arguments, **version):
-    ready = r"serving at .*:(\d+)/"
-    return minichar("serve", "--port", 0, "--per-client", 0, *arguments, ready=ready, **version)
-
-
-def port_of(server):
-    return int(server.found[1])
-
-
-def message(method, path, data=None):
-    """Return the bytes of a request."""
-    body = b"" if data is None else json.dumps(data).encode()
-    head = f"{method} {path} HTTP/1.0\r\nHost: localhost\r\n"
-    if data is not None:
-        head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-    return f"{head}\r\n".encode() + body
-
-
-async def fetch(port, method, path, data=None, seconds=TIMEOUT):
-    """Send a request, and return the status and the body of the response."""
-    async with asyncio.timeout(seconds):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
-        try:
-            writer.write(message(method, path, data))
-            answer = await reader.read()
-        finally:
-            writer.close()
-    head, _, body = answer.partition(b"\r\n\r\n")
-    return int(head.split()[1]), body
-
-
-async def read_slowly(port, request):
-    """Send a request, and read the response in small parts. Return the status."""
+async def read_slowly(port, data):
+    """Request a text, and read the response in small parts. Return the status."""
     loop = asyncio.get_running_loop()
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PART)
         connection.setblocking(False)
         await loop.sock_connect(connection, ("127.0.0.1", port))
-        await loop.sock_sendall(connection, request)
+        await loop.sock_sendall(connection, message("/api/generate", data))
         first = part = await loop.sock_recv(connection, PART)
         while part:
             await asyncio.sleep(PAUSE)
             part = await loop.sock_recv(connection, PART)
     return int(first.split()[1])
-
-
-async def generate(port, **fields):
-    """Return a stream's text and why it ended. On failure, return "" and the status or exception."""
-    try:
-        status, body = await fetch(port, "POST", "/api/generate", fields)
-        if status != 200:
-            return "", str(status)
-        data = [json.loads(line[6:]) for line in body.decode().splitlines() if line.startswith("data: ")]
-        return "".join(d.get("text", "") for d in data), data[-1].get("reason", "no end")
-    except (OSError, TimeoutError) as error:
-        return "", repr(error)
 
 
 async def visit(port, times, within):
@@ -142,8 +68,8 @@ async def visit(port, times, within):
         for path in ("/", "/healthz"):
             start = time.monotonic()
             try:
-                status, _ = await fetch(port, "GET", path, seconds=within)
-            except (OSError, TimeoutError, IndexError) as error:
+                status, _ = await fetch(port, path, seconds=within)
+            except (OSError, IndexError) as error:
                 status = repr(error)
             times.append((time.monotonic() - start, status))
         await asyncio.sleep(VISIT_EVERY)
@@ -171,7 +97,7 @@ def visitor(port, within=TIMEOUT):
     report(times, within)
 
 
-def readers(options):
+def readers(given):
     """Have many clients generate text through Redis, and count the distinct texts for eight seeds."""
     with ExitStack() as stack:
         redis = free_port()
@@ -180,69 +106,66 @@ def readers(options):
         shared = ("--redis", f"redis://127.0.0.1:{redis}/0")
         for _ in range(2):
             stack.enter_context(
-                minichar("worker", *shared, "--columns", 512, options.checkpoint, ready="waiting for")
+                minichar("worker", *shared, "--columns", 512, given.checkpoint, ready="waiting for")
             )
-        ports = [
-            port_of(stack.enter_context(serve(*shared, "--queue", 1024))) for _ in range(options.servers)
-        ]
+        ports = [port_of(stack.enter_context(serve(*shared, "--queue", 1024))) for _ in range(given.servers)]
 
         async def run():
             with visitor(ports[0]):
                 start = time.monotonic()
                 tasks = [
-                    generate(ports[i % len(ports)], length=LENGTH, seed=i % 8, stop=[])
-                    for i in range(options.clients)
+                    generate(ports[i % len(ports)], {"length": LENGTH, "seed": i % 8, "stop": []})
+                    for i in range(given.clients)
                 ]
                 answers = await asyncio.gather(*tasks)
             seconds = time.monotonic() - start
-            print(f"{options.clients} readers, {len(ports)} servers: {seconds:.1f} s")
+            print(f"{given.clients} readers, {len(ports)} servers: {seconds:.1f} s")
             print(f"  reasons: {dict(Counter(reason for _, reason in answers))}")
             texts = {(i % 8, text) for i, (text, reason) in enumerate(answers) if reason == "length"}
             print(f"  distinct texts for 8 seeds: {len(texts)}")
-            if any(reason != "length" for _, reason in answers) or len(texts) != min(8, options.clients):
+            if any(reason != "length" for _, reason in answers) or len(texts) != min(8, given.clients):
                 sys.exit("not all texts are complete and correct")
 
         asyncio.run(run())
 
 
-def memory(options):
+def memory(given):
     """Request texts with alternatives, and report memory use during and after the load."""
 
     async def stream(port):
         # No time limit: it could be reached just before the clients are cancelled at the end.
-        status, _ = await fetch(port, "POST", "/api/generate", LONGEST | {"seed": seed()}, None)
+        status, _ = await fetch(port, "/api/generate", LONGEST, None)
         return status
 
     async def document(port):
-        data = LONGEST | {"seed": seed(), "stream": False}
-        return await read_slowly(port, message("POST", "/api/generate", data))
+        return await read_slowly(port, LONGEST | {"stream": False})
 
     async def slow_stream(port):
-        return await read_slowly(port, message("POST", "/api/generate", SHORT | {"seed": seed()}))
+        return await read_slowly(port, SHORT)
 
     async def client(port, end, read):
         while time.monotonic() < end:
             try:
                 status = await read(port)
-            except (OSError, TimeoutError, IndexError) as error:
+            except (OSError, IndexError) as error:
                 status = repr(error)
             statuses[read.__name__, status] += 1
             if status != 200:
                 await asyncio.sleep(1)
 
     async def run(server):
-        await generate(port := port_of(server), length=LENGTH)  # when the worker has started
+        await generate(port := port_of(server), {"length": LENGTH})  # when the worker has started
         before = memory_of(server)
         start = time.monotonic()
-        end = start + options.seconds
-        reads = [stream] * options.clients + [document] * options.documents + [slow_stream] * options.slow
+        end = start + given.seconds
+        reads = [stream] * given.clients + [document] * given.documents + [slow_stream] * given.slow
         clients = [asyncio.ensure_future(client(port, end, read)) for read in reads]
         monitor = asyncio.ensure_future(watch(server, start))
-        await asyncio.sleep(options.seconds)
+        await asyncio.sleep(given.seconds)
         for each in clients:
             each.cancel()
         found = await asyncio.gather(*clients, return_exceptions=True)
-        rest = min(60, options.seconds)
+        rest = min(60, given.seconds)
         await asyncio.sleep(rest)
         monitor.cancel()
         found += await asyncio.gather(monitor, return_exceptions=True)
@@ -266,58 +189,53 @@ def memory(options):
             most = max(most, used)
             if now >= shown:
                 print(f"  {now - start:4.0f} s: {used} MiB, {dict(statuses)}", flush=True)
-                shown = now + max(10.0, options.seconds / 20)
+                shown = now + max(10.0, given.seconds / 20)
             await asyncio.sleep(SAMPLE_EVERY)
 
     statuses, most = Counter(), 0
-    with serve(options.checkpoint) as server:
+    with serve(given.checkpoint) as server:
         asyncio.run(run(server))
 
 
-def slow(options):
+def slow(given):
     """Load the page while many clients send one byte every two seconds and just as many send nothing."""
 
     async def run(port):
-        with visitor(port, options.within):
-            await asyncio.sleep(options.seconds)
+        with visitor(port, given.within):
+            await asyncio.sleep(given.seconds)
 
-    with serve(options.checkpoint) as server:
+    with serve(given.checkpoint) as server:
         start = cpu(server.pid)
         attack = multiprocessing.Process(
-            target=send_slowly, args=(port_of(server), options.clients), daemon=True
+            target=send_slowly, args=(port_of(server), given.clients), daemon=True
         )
         attack.start()
         time.sleep(3)
         asyncio.run(run(port_of(server)))
         used = cpu(server.pid) - start
-        print(f"  {options.clients} slow, {options.clients} silent clients: {used:.1f} s of CPU time")
+        print(f"  {given.clients} slow, {given.clients} silent clients: {used:.1f} s of CPU time")
         print(f"  log: {server.log().count(chr(10))} lines")
         attack.terminate()
 
 
-def resume(options):
+def resume(given):
     """Resume streams near their ends, one after another, and report when the first character arrives."""
 
     async def first_character(port, data):
         start = time.monotonic()
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(message("POST", "/api/generate", data))
-        try:
-            while line := await reader.readline():
-                if line.startswith(b"data: ") and json.loads(line[6:]).get("text"):
-                    return time.monotonic() - start
-        finally:
-            writer.close()
+        async for event in events(port, data):
+            if event.get("text"):
+                return time.monotonic() - start
         sys.exit("the stream ended without text")
 
-    position = options.position
-    with serve(options.checkpoint) as server:
+    position = given.position
+    with serve(given.checkpoint) as server:
         rest = {"length": position + 1000, "stop": [], "from": position}
         requests = (first_character(port_of(server), rest | {"seed": seed}) for seed in range(ROUNDS))
         seconds = sorted(map(asyncio.run, requests))
     print(f"median {seconds[ROUNDS // 2]:.3f} s, longest {seconds[-1]:.3f} s")
-    if seconds[-1] > options.within:
-        sys.exit(f"resuming took more than {options.within:g} s")
+    if seconds[-1] > given.within:
+        sys.exit(f"resuming took more than {given.within:g} s")
 
 
 def send_slowly(port, clients):
@@ -340,47 +258,23 @@ def send_slowly(port, clients):
     asyncio.run(run())
 
 
-def cpu(pid):
-    """Return the CPU time of a server and its workers, in seconds."""
-    texts = [Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split() for each in tree(pid)]
-    return sum(int(fields[11]) + int(fields[12]) for fields in texts) / os.sysconf("SC_CLK_TCK")
-
-
-def seed():
-    return random.randrange(2**32)
-
-
-def memory_of(process):
-    """Return the memory that a server and its workers use together, in MiB.
-
-    The pages of a library are used by all processes, but counted once (Pss in proc(5)).
-    """
-    maps = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in tree(process.pid)]
-    return sum(int(re.search(r"^Pss:\s+(\d+) kB", each, re.M)[1]) for each in maps) // 1024
-
-
-def tree(pid):
-    """Return a process and its descendants."""
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    children = [int(child) for thread in threads for child in (thread / "children").read_text().split()]
-    return [pid, *(each for child in children for each in tree(child))]
+CHECKS = {check.__name__: check for check in (readers, memory, slow, resume)}
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    given = options(
+        __doc__,
+        "check",
+        "checkpoint",
+        clients=512,
+        seconds=600.0,
+        documents=0,  # clients that read JSON documents slowly
+        slow=0,  # clients that read streams of short texts slowly
+        servers=1,
+        within=float(TIMEOUT),
+        position=19000,  # characters before a resumed stream
     )
-    parser.add_argument("check", choices=["readers", "memory", "slow", "resume"])
-    parser.add_argument("checkpoint")
-    parser.add_argument("--clients", type=int, default=512)
-    parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--documents", type=int, default=0, help="clients that read JSON documents slowly")
-    parser.add_argument("--slow", type=int, default=0, help="clients that read streams of short texts slowly")
-    parser.add_argument("--servers", type=int, default=1)
-    parser.add_argument("--within", type=float, default=TIMEOUT, help="maximum time in slow and resume")
-    parser.add_argument("--position", type=int, default=19000, help="characters before a resumed stream")
-    options = parser.parse_args()
-    globals()[options.check](options)
+    CHECKS[given.check](given)
 
 
 if __name__ == "__main__":

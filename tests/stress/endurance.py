@@ -8,26 +8,24 @@ the run takes turns with a new run that has the same options, a few steps at a t
 speeds is reported, which cancels out other load on the machine. The last line compares the last third of the
 windows with the first third.
 
-With ``--sample``, generates one long stream instead:
+With ``--sample``, generates one stream of so many characters instead:
 
     python tests/stress/endurance.py --sample 10000000
 """
 
-import argparse
 import gc
 import os
-from collections.abc import Generator, Iterator
 from contextlib import redirect_stderr
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from random import Random
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import monotonic, process_time
 
+from common import options, random_text
+
 from minichar.cli.report import Report
-from minichar.model import CharRNN
 from minichar.sampling.generate import generate
 from minichar.training.events import Step
 from minichar.training.settings import Settings
@@ -40,20 +38,15 @@ SHARE, LONGEST, TURNS = 0.5, 20.0, 3
 """Time for turns as a fraction of the window, its maximum in seconds, and the minimum number of turns."""
 FOREVER = 10**9
 
-Window = tuple[float, float, int]
-"""Chunks or characters per second of CPU time, the ratio to a new run's speed, and memory in bytes."""
 
-
-def memory() -> int:
+def memory():
     """Return the resident memory of this process, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def training(directory: Path, seconds: float, every: int) -> Iterator[Window]:
-    """Train, and yield the measurements of each window."""
-    generator = Random(1)
-    words = ["".join(generator.choices("abcdefghij", k=generator.randint(2, 8))) for _ in range(300)]
-    (directory / "input.txt").write_text(" ".join(generator.choices(words, k=20_000)))
+def training(directory, seconds, every):
+    """Train, and yield for each window the speed, its ratio to that of a new run, and memory in bytes."""
+    (directory / "input.txt").write_text(random_text(20_000))
     settings = Settings(
         data=directory / "input.txt",
         checkpoint_dir=directory / "cv",
@@ -80,11 +73,11 @@ def training(directory: Path, seconds: float, every: int) -> Iterator[Window]:
         new.close()
 
 
-def speed_ratio(old: Iterator[object], new: Iterator[object], length: int, window: float) -> float:
+def speed_ratio(old, new, length, window):
     """Alternate between two runs, and return the median ratio of the old run's speed to the new run's."""
     end, ratios = monotonic() + min(SHARE * window, LONGEST), []
 
-    def turn(run: Iterator[object]) -> float:
+    def turn(run):
         cpu = process_time()
         for _ in islice(run, length):
             pass
@@ -96,7 +89,7 @@ def speed_ratio(old: Iterator[object], new: Iterator[object], length: int, windo
     return median(ratios)
 
 
-def reported_steps(settings: Settings) -> Generator[Step, None, None]:
+def reported_steps(settings):
     """Start a run and yield its steps. Send the output of ``minichar train`` to a log and the null device."""
     run = begin(settings)
     with (
@@ -110,7 +103,7 @@ def reported_steps(settings: Settings) -> Generator[Step, None, None]:
                 yield event
 
 
-def sampling(directory: Path, characters: int) -> Iterator[Window]:
+def sampling(directory, characters):
     """Generate one stream, and yield the measurements of each window."""
     stream, model = generate(untrained_model(directory), 0), untrained_model(directory)
     for _ in range(WINDOWS):
@@ -121,25 +114,19 @@ def sampling(directory: Path, characters: int) -> Iterator[Window]:
         yield speed, speed_ratio(stream, generate(model, 0), CHARACTERS, monotonic() - start), used
 
 
-def untrained_model(directory: Path) -> CharRNN:
+def untrained_model(directory):
     """Return a small model with random weights."""
     return begin(Settings(checkpoint_dir=directory, rnn_size=32, num_layers=1)).trainer.model
 
 
-def main() -> None:
-    """Run one test and print the results."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--seconds", type=float, default=250)
-    parser.add_argument("--eval-val-every", type=int, default=10)
-    parser.add_argument("--sample", type=int, default=0, help="number of characters to generate")
-    arguments = parser.parse_args()
+def main():
+    given = options(__doc__, seconds=250.0, eval_val_every=10, sample=0)
     ratios, sizes = [], []
     with TemporaryDirectory() as name:
-        if arguments.sample:
-            windows = sampling(Path(name), arguments.sample)
+        if given.sample:
+            windows = sampling(Path(name), given.sample)
         else:
-            windows = training(Path(name), arguments.seconds, arguments.eval_val_every)
+            windows = training(Path(name), given.seconds, given.eval_val_every)
         for speed, ratio, size in windows:
             ratios.append(ratio)
             sizes.append(size)

@@ -9,7 +9,6 @@ lines reaches the terminal, if it prints a traceback or an error of more than `L
 does not end. Prints one line per failure, then a summary, and exits with status 1 if any run failed.
 """
 
-import argparse
 import json
 import os
 import pty
@@ -18,14 +17,15 @@ import re
 import shutil
 import subprocess
 import sys
-import unicodedata
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Timer
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from toys import ONE_THREAD, SMALL, TEXT, parts, places, put_together, set_at, toy_model
+from common import MINICHAR, ONE_THREAD, options
+from test_errors import is_control
+from toys import SMALL, TEXT, parts, places, put_together, set_at, toy_model
 
 from minichar.checkpoints.checkpoint import save
 
@@ -47,22 +47,16 @@ PIECES = (
 )
 OWN = re.compile(r"\r[^\r\n\x1b]*\x1b\[K")
 """A progress line, or the sequence that clears it."""
-BIDIRECTIONAL = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 LONGEST = 2000
 HANG = 60
 DATA = ("--data", "input.txt", *SMALL)
-
-
-def is_control(character):
-    controls = character not in "\n\t" and unicodedata.category(character) in ("Cc", "Zl", "Zp")
-    return controls or unicodedata.bidirectional(character) in BIDIRECTIONAL
 
 
 def shown_by(arguments, folder):
     """Run a command on a pseudo-terminal. Return what the terminal received and the exit status."""
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
-        [sys.executable, "-m", "minichar", *arguments],
+        [*MINICHAR, *arguments],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=theirs,
@@ -73,14 +67,9 @@ def shown_by(arguments, folder):
     timer = Timer(HANG, child.kill)
     timer.start()
     received = b""
-    while True:
-        try:
-            block = os.read(ours, 65536)
-        except OSError:  # the process has ended
-            break
-        if not block:
-            break
-        received += block
+    with suppress(OSError):  # the process has ended
+        while block := os.read(ours, 65536):
+            received += block
     os.close(ours)
     status = child.wait()
     timer.cancel()
@@ -91,7 +80,7 @@ def judge(shown, status):
     """Return what is wrong with a run, or an empty string."""
     if status not in (0, 1, 2):
         return f"status {status}"
-    if reached := sorted(filter(is_control, {*OWN.sub("", shown)})):
+    if reached := sorted(filter(is_control, {*OWN.sub("", shown)} - {*"\n\t"})):
         return f"reached the terminal: {''.join(reached)!a}"
     if "Traceback" in shown:
         return "traceback"
@@ -160,10 +149,7 @@ def runs(folder, generator):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    given = options(__doc__, rounds=3, seed=1)
     statuses, failures, escaped = Counter(), 0, 0
     for seed in range(given.seed, given.seed + given.rounds):
         with TemporaryDirectory(prefix="escapes-") as name:

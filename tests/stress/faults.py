@@ -5,15 +5,14 @@
     python tests/stress/faults.py cv --kills 0 --redis --delay 0.2     a slow connection to Redis
 
 Without ``--redis``, the processes are a server and the two workers that it starts itself; with it, Redis, a
-server and two workers. Each process is killed with SIGKILL, also while it is starting, and started again.
+server and two workers. Each process is killed with SIGKILL, also while it is starting, and started again;
+``--pause`` is the maximum time between two kills, and ``--delay`` that of a reply from Redis, in seconds.
 The clients repeat their requests for the rest of a text that was cut off. The exit status is 1 if a client
 has received a character that differs from those of an undisturbed server, or if a text is still incomplete a
 minute after the last kill.
 """
 
-import argparse
 import asyncio
-import json
 import math
 import os
 import random
@@ -23,19 +22,17 @@ import sys
 import time
 from collections import Counter
 from contextlib import ExitStack, suppress
-from pathlib import Path
 
-from crowd import message, port_of, serve, tree
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from common import MINICHAR, options
 from optional import free_port
+from servers import generate, port_of, serve, tree
 
 LENGTH = 1500
 CLIENTS = 8
 PACE = 500
 DEADLINE = 60
 """Maximum number of seconds from the last kill until all texts are complete."""
-LAST_KILL = [0.0]
+LAST_KILL = [math.inf]
 RETRY_AFTER = 0.2
 
 
@@ -62,46 +59,24 @@ def own_worker(server):
 
 
 def minichar(stack, *arguments):
-    return Program(stack, sys.executable, "-m", "minichar", *arguments)
+    return Program(stack, *MINICHAR, *arguments)
 
 
-async def read(port, seed, found):
-    """Request the rest of a text, and append what is received to `found`. Return why the response ended."""
-    data = {"length": LENGTH, "seed": seed, "stop": [], "from": len("".join(found))}
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    reason = "cut off"
-    try:
-        writer.write(message("POST", "/api/generate", data))
-        status = (await reader.readline()).split()[1:2]
-        if status != [b"200"]:
-            return f"status {b''.join(status).decode() or 'missing'}"
-        while line := await reader.readline():
-            if line.startswith(b"data: "):
-                event = json.loads(line[6:])
-                found.append(event.get("text", ""))
-                reason = event.get("reason", reason)
-    finally:
-        writer.close()
-    return reason
-
-
-async def text(port, seed, expected, ends):
-    """Read a whole text, whatever happens, and check it."""
-    found = []
-    while len("".join(found)) < LENGTH:
-        try:
-            async with asyncio.timeout(DEADLINE):
-                reason = await read(port, seed, found)
-        except OSError as error:  # including TimeoutError
-            reason = type(error).__name__
+async def text(port, seed, ends, expected=""):
+    """Return a whole text, whatever happens, and check each part of it if a text is expected."""
+    found = ""
+    while len(found) < LENGTH:
+        request = {"length": LENGTH, "seed": seed, "stop": [], "from": len(found)}
+        rest, reason = await generate(port, request, DEADLINE)
+        found += rest
         ends[reason] += 1
-        if not expected.startswith("".join(found)):
-            sys.exit(f"a text differs from the expected one after {len(''.join(found))} characters")
+        if expected and not expected.startswith(found):
+            sys.exit(f"a text differs from the expected one after {len(found)} characters")
         if time.monotonic() - LAST_KILL[0] > DEADLINE:
             sys.exit(f"{DEADLINE} s after the last kill, a text is incomplete: {dict(ends)}")
         if reason != "length":
             await asyncio.sleep(RETRY_AFTER)
-    ends["exact texts"] += 1
+    return found
 
 
 async def proxy(port, target, delay):
@@ -121,33 +96,34 @@ async def proxy(port, target, delay):
     await asyncio.start_server(connected, "127.0.0.1", port)
 
 
-async def test(stack, options, expected):
+async def test(stack, given, expected):
     port, ends = free_port(), Counter()
     own = ("serve", "--port", port, "--per-client", 0)
-    if options.redis:
+    if given.redis:
         real = redis = free_port()
-        if options.delay:
+        if given.delay:
             redis = free_port()
-            await proxy(redis, real, options.delay)
+            await proxy(redis, real, given.delay)
         shared = ("--redis", f"redis://127.0.0.1:{redis}/0")
         programs = [
             Program(stack, "redis-server", "--port", real, "--save", "", "--bind", "127.0.0.1"),
-            *(minichar(stack, "worker", *shared, "--pace", PACE, options.checkpoint) for _ in range(2)),
+            *(minichar(stack, "worker", *shared, "--pace", PACE, given.checkpoint) for _ in range(2)),
             minichar(stack, *own, *shared),
         ]
         kills = [program.kill for program in programs]
     else:
-        programs = [minichar(stack, *own, "--pace", PACE, "--workers", 2, options.checkpoint)]
+        programs = [minichar(stack, *own, "--pace", PACE, "--workers", 2, given.checkpoint)]
         kills = [programs[0].kill, *[lambda: own_worker(programs[0])] * 2]
 
     async def client(seed):
         while not done.is_set():
-            await text(port, seed, expected[seed], ends)
+            await text(port, seed, ends, expected[seed])
+            ends["exact texts"] += 1
 
-    done, LAST_KILL[0] = asyncio.Event(), math.inf
+    done = asyncio.Event()
     clients = [asyncio.create_task(client(seed)) for seed in range(CLIENTS)]
-    for _ in range(options.kills):
-        await asyncio.sleep(random.uniform(0, options.pause))
+    for _ in range(given.kills):
+        await asyncio.sleep(random.uniform(0, given.pause))
         random.choice(kills)()
         LAST_KILL[0] = time.monotonic()
         for program in programs:
@@ -156,44 +132,29 @@ async def test(stack, options, expected):
                 program.start()
         if any(task.done() for task in clients):
             break
-    if not options.kills:
-        await asyncio.sleep(options.pause)
+    if not given.kills:
+        await asyncio.sleep(given.pause)
         LAST_KILL[0] = time.monotonic()
     done.set()
     await asyncio.gather(*clients)
-    print(f"{options.kills} kills: {ends.pop('exact texts')} exact texts; ends of responses: {dict(ends)}")
+    print(f"{given.kills} kills: {ends.pop('exact texts')} exact texts; ends of responses: {dict(ends)}")
 
 
 def undisturbed(checkpoint):
     """Return the texts of all seeds."""
 
-    async def whole(port, seed):
-        found = []
-        while (reason := await read(port, seed, found)) != "length":
-            print(f"an undisturbed response ended: {reason}", file=sys.stderr)
-            await asyncio.sleep(RETRY_AFTER)
-        return "".join(found)
-
     async def run(port):
-        return await asyncio.gather(*(whole(port, seed) for seed in range(CLIENTS)))
+        return await asyncio.gather(*(text(port, seed, Counter()) for seed in range(CLIENTS)))
 
     with serve(checkpoint, "--pace", 0) as server:
         return asyncio.run(run(port_of(server)))
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("checkpoint")
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--pause", type=float, default=5, help="maximum seconds between kills")
-    parser.add_argument("--redis", action="store_true")
-    parser.add_argument("--delay", type=float, default=0, help="seconds by which Redis replies later")
-    options = parser.parse_args()
-    expected = undisturbed(options.checkpoint)
+    given = options(__doc__, "checkpoint", kills=50, pause=5.0, redis=False, delay=0.0)
+    expected = undisturbed(given.checkpoint)
     with ExitStack() as stack:
-        asyncio.run(test(stack, options, expected))
+        asyncio.run(test(stack, given, expected))
 
 
 if __name__ == "__main__":

@@ -22,11 +22,10 @@ from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+from common import MINICHAR, ONE_THREAD, TEXT
 from optional import free_port
 from web_helpers import redis_server
 
-TEXT = "the quick fox jumps over the moon.\n" * 100
 TOY = "--rnn-size 8 --num-layers 1 --batch-size 4 --seq-length 6"
 COMMANDS = (
     "--help",
@@ -60,14 +59,14 @@ NOISE = ("Traceback", "Exception ignored", "Fatal Python error", "Usage: ")
 def minichar(command, folder):
     """Start a command in its own process group."""
     return subprocess.Popen(
-        [sys.executable, "-m", "minichar", *command.split()],
+        [*MINICHAR, *command.split()],
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
+        env=ONE_THREAD,
     )
 
 
@@ -137,7 +136,7 @@ def main(runs=100, limit=1.0, word=""):
     bad, sent, port = Counter(), 0, free_port()
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
-        (folder / "input.txt").write_text(TEXT)
+        (folder / "input.txt").write_text(TEXT * 4)
         minichar(f"train --data input.txt --max-epochs 1 {TOY}", folder).communicate()
         for command in (command for command in COMMANDS if word in command):
             with redis_server(port, folder) if "redis" in command else nullcontext():

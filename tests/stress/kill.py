@@ -10,16 +10,15 @@ mean square, the recurrent state, the history and the generator state in its las
 identical to those of an uninterrupted run. With --copy, each kill is followed by replacing the checkpoint
 directory with a copy whose files have random modification times. With --undeletable (requires root and
 chattr), one of the files can be neither deleted nor replaced until the next kill. Prints one line per
-failure, then a summary, and exits with status 1 if any chain failed.
+failure, then a summary, and exits with status 1 if any chain failed. The number of a chain, starting with
+``--first``, is its random seed.
 """
 
-import argparse
 import os
 import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, product
 from pathlib import Path
@@ -27,6 +26,7 @@ from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 
 import numpy as np
+from common import options, random_text, start
 
 from minichar.checkpoints.checkpoint import load_training
 from minichar.checkpoints.choosing import checkpoints_in, newest_in
@@ -34,56 +34,22 @@ from minichar.checkpoints.naming import is_latest
 from minichar.errors import MinicharError
 
 CELLS = ("lstm", "gru", "gru-reset-before", "rnn")
-SS = ("--use-ss", "--start-ss", "0.7", "--min-ss", "0.5")
-NOISE = (
-    (),
-    ("--dropout", "0.3"),
-    SS,
-    ("--dropout", "0.3", *SS),
-)
-SIZE = ("--rnn-size", "32", "--batch-size", "8", "--seq-length", "20", "--max-epochs", "6")
-SAVING = (
-    "--patience",
-    "0",
-    "--eval-val-every",
-    "170",
-    "--checkpoint-every",
-    "0.1",
-    "--sample-every",
-    "0",
-    "--keep",
-    "3",
-)
-CHARACTERS = 40_000
-Options = tuple[str, ...]
-Result = dict[str, object]
-ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+SS = "--use-ss --start-ss 0.7 --min-ss 0.5"
+NOISE = ("", "--dropout 0.3", SS, f"--dropout 0.3 {SS}")
+SIZE = "--rnn-size 32 --batch-size 8 --seq-length 20 --max-epochs 6"
+SAVING = "--patience 0 --eval-val-every 170 --checkpoint-every 0.1 --sample-every 0 --keep 3"
 
 
-def text() -> str:
-    """Return pseudo-random text with some structure."""
-    words = [f"{a}{b}" for a, b in product(("ka", "lo", "mi", "ru", "te"), ("n", "s", "r", "li"))]
-    generator = random.Random(1)
-    return " ".join(generator.choice(words) for _ in range(CHARACTERS // 4))[:CHARACTERS]
-
-
-def start(directory: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start ``minichar train`` in a directory."""
-    command = [sys.executable, "-m", "minichar", "train", *arguments]
-    with open(directory / "log", "ab") as log:
-        return subprocess.Popen(command, cwd=directory, stdout=log, stderr=log, env=ENVIRONMENT)
-
-
-def begin(directory: Path, options: tuple[str, ...]) -> subprocess.Popen[bytes]:
+def begin(directory, settings):
     """Start the run, or resume it if a checkpoint has been saved."""
     try:
         checkpoints_in(directory / "cv")
     except MinicharError:
-        return start(directory, "--data", "../input.txt", *options)
-    return start(directory, "--resume", "--checkpoint-every", "0.1")
+        return start(directory, "train", "--data", "../input.txt", *settings.split())
+    return start(directory, "train", "--resume", "--checkpoint-every", "0.1")
 
 
-def result(directory: Path) -> Result:
+def result(directory):
     """Return all training results stored in the last checkpoint."""
     model, state = load_training(newest_in(directory / "cv")[0].path)
     return {
@@ -96,7 +62,7 @@ def result(directory: Path) -> Result:
     }
 
 
-def copy(directory: Path, generator: random.Random) -> None:
+def copy(directory, generator):
     """Replace a directory by a copy whose files have random modification times."""
     old = directory.rename(directory.with_name("old"))
     shutil.copytree(old, directory)
@@ -105,54 +71,48 @@ def copy(directory: Path, generator: random.Random) -> None:
         os.utime(path, (0, generator.uniform(0, 2e9)))
 
 
-def set_immutable(paths: Iterable[Path], sign: str) -> None:
+def set_immutable(paths, sign):
     """Set (``+``) or clear (``-``) the attribute that protects a file from being deleted or replaced."""
     for path in paths:
         subprocess.run(["chattr", f"{sign}i", path], check=True)
 
 
-def chain(
-    number: int,
-    root: Path,
-    expected: dict[Options, tuple[Result, float]],
-    copying: bool,
-    undeletable: bool,
-) -> dict[str, int]:
+def chain(number, root, expected, given):
     """Run one chain and return its statistics."""
     generator = random.Random(number)
-    options = list(expected)[number % len(expected)]
-    whole, seconds = expected[options]
+    settings = list(expected)[number % len(expected)]
+    whole, seconds = expected[settings]
     directory = root / f"chain{number}"
     directory.mkdir()
+    checkpoints = directory / "cv"
     figures = {"kills": 0, "during a write": 0, "from latest": 0, "from the start": 0, "failures": 0}
     for _ in range(generator.randint(1, 5)):
-        child = begin(directory, options)
+        child = begin(directory, settings)
         sleep(generator.uniform(0.1, seconds))
         if child.poll() is not None:
             break
         child.kill()
         child.wait()
         figures["kills"] += 1
-        figures["during a write"] += bool(list((directory / "cv").glob(".*.tmp")))
+        figures["during a write"] += bool(list(checkpoints.glob(".*.tmp")))
         try:
-            figures["from latest"] += is_latest(newest_in(directory / "cv")[0].path)
+            figures["from latest"] += is_latest(newest_in(checkpoints)[0].path)
         except MinicharError:
             figures["from the start"] += 1
             continue
-        if copying:
-            copy(directory / "cv", generator)
-        if undeletable:
-            files = sorted((directory / "cv").glob("*.npz"))
+        if given.copy:
+            copy(checkpoints, generator)
+        if given.undeletable:
+            files = sorted(checkpoints.glob("*.npz"))
             set_immutable(files, "-")
             set_immutable([generator.choice(files)], "+")
-    status = begin(directory, options).wait() if figures["kills"] else 0
-    if undeletable:
-        set_immutable((directory / "cv").glob("*.npz"), "-")
+    status = begin(directory, settings).wait() if figures["kills"] else 0
     completed = "is at the end of its run" in (directory / "log").read_text(errors="replace")
     found = result(directory)
     different = [name for name in whole if whole[name] != found[name]]
-    strays = [path.name for path in (directory / "cv").iterdir() if path.suffix == ".tmp" or is_latest(path)]
-    if undeletable:
+    strays = [path.name for path in checkpoints.iterdir() if path.suffix == ".tmp" or is_latest(path)]
+    if given.undeletable:
+        set_immutable(checkpoints.glob("*.npz"), "-")
         strays = []
     if different or strays or (status and not completed):
         figures["failures"] = 1
@@ -160,33 +120,25 @@ def chain(
     return figures
 
 
-def main() -> None:
-    """Run the chains and print the statistics."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--chains", type=int, default=200)
-    parser.add_argument("--first", type=int, default=0, help="number (and random seed) of the first chain")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--copy", action="store_true", help="copy the directory after each kill")
-    parser.add_argument("--undeletable", action="store_true", help="protect a file after each kill")
-    arguments = parser.parse_args()
+def main():
+    cores = os.cpu_count()
+    given = options(__doc__, chains=200, first=0, jobs=cores, copy=False, undeletable=False)
     begun = monotonic()
     with TemporaryDirectory(ignore_cleanup_errors=True) as name:
         root = Path(name)
-        (root / "input.txt").write_text(text())
-        expected: dict[Options, tuple[Result, float]] = {}
-        for cell, noise in islice(product(CELLS, NOISE), arguments.chains):
-            options = ("--model", cell, *noise, *SIZE, *SAVING)
+        (root / "input.txt").write_text(random_text(8000))
+        expected = {}
+        for cell, noise in islice(product(CELLS, NOISE), given.chains):
+            settings = f"--model {cell} {noise} {SIZE} {SAVING}"
             directory = root / f"whole{len(expected)}"
             directory.mkdir()
             started = monotonic()
-            if status := start(directory, "--data", "../input.txt", *options).wait():
+            if status := begin(directory, settings).wait():
                 sys.exit(f"an uninterrupted run failed with status {status}: see {directory}/log")
-            expected[options] = result(directory), monotonic() - started
-        numbers = range(arguments.first, arguments.first + arguments.chains)
-        with ThreadPoolExecutor(arguments.jobs) as pool:
-            disturbances = arguments.copy, arguments.undeletable
-            rows = list(pool.map(lambda number: chain(number, root, expected, *disturbances), numbers))
+            expected[settings] = result(directory), monotonic() - started
+        numbers = range(given.first, given.first + given.chains)
+        with ThreadPoolExecutor(given.jobs) as pool:
+            rows = list(pool.map(lambda number: chain(number, root, expected, given), numbers))
         totals = {name: sum(row[name] for row in rows) for name in rows[0]}
         figures = ", ".join(f"{name} {total}" for name, total in totals.items())
         print(f"{len(rows)} chains in {monotonic() - begun:.0f} s: {figures}")

@@ -8,7 +8,6 @@ that consist of NULs and take up no space on the disk. These commands must print
 most 200 MB. Prints a table, and exits with status 1 if a command needs more memory or has another result.
 """
 
-import argparse
 import os
 import subprocess
 import sys
@@ -18,8 +17,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import numpy as np
-
-sys.path.append(str(Path(__file__).parents[1]))
+from common import MINICHAR, options
 from toys import TEXT, TOY, parts, put_together
 
 from minichar.history import COLUMNS
@@ -49,7 +47,7 @@ SPARSE = {
 
 def run(words):
     """Run a command, and return ``(status, standard error, seconds, peak memory in bytes)``."""
-    command, begun = [sys.executable, "-c", LAUNCH, sys.executable, "-m", "minichar", *words], perf_counter()
+    command, begun = [sys.executable, "-c", LAUNCH, *MINICHAR, *words], perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     status, memory = map(int, done.stdout.split())
     return status, done.stderr, perf_counter() - begun, memory << 10
@@ -69,11 +67,7 @@ def long_checkpoint(rows):
 
 
 def main():
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--gigabytes", type=float, default=3)
-    given = parser.parse_args()
+    given = options(__doc__, rows=1_000_000, gigabytes=3.0)
     failed = False
     with TemporaryDirectory() as name, chdir(name):
         path = long_checkpoint(given.rows)

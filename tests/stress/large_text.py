@@ -8,21 +8,22 @@ Runs ``minichar train`` once without an id cache and then several times with the
 prints the medians. Then reads all training chunks once, as in an epoch. Because the text has just been
 written, it is in the operating system's page cache if memory allows. With several ranks, ``mpiexec`` starts
 ``minichar train``, and the reported peak is the highest of any rank. Requires free disk space of twice the
-text size.
+text size, in ``--dir`` if it is given.
 """
 
-import argparse
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from statistics import median
 from tempfile import TemporaryDirectory
 from time import monotonic
 
+from common import MINICHAR, options
+
 WORDS = 100_000
+TINY = "--rnn-size 16 --num-layers 1 --max-epochs 1e-6 --train-frac 1 --val-frac 0"
 READ = """
 import sys
 from pathlib import Path
@@ -37,7 +38,7 @@ print("done", file=sys.stderr)
 """
 
 
-def write_text(path: Path, size: float, chinese: bool) -> None:
+def write_text(path, size, chinese):
     """Write random words to a file until it has at least `size` bytes."""
     generator = Random(1)
     letters = range(0x4E00, 0x5DC0) if chinese else range(ord("a"), ord("z") + 1)
@@ -50,14 +51,14 @@ def write_text(path: Path, size: float, chinese: bool) -> None:
             file.write((" ".join(generator.choices(words, k=WORDS)) + "\n").encode())
 
 
-def run(what: str, command: Sequence[object], until: str, rounds: int = 1) -> None:
+def run(what, command, until, rounds=1):
     """Run a command several times, and print its median times and highest peak memory."""
     seconds, cpu, memory = zip(*(measure(what, command, until) for _ in range(rounds)), strict=True)
     times = f"{median(seconds):6.2f} s, {median(cpu):6.2f} s of CPU time"
     print(f"{what:26} {times}, peak {max(memory) / 1e6:6,.0f} MB", flush=True)
 
 
-def measure(what: str, command: Sequence[object], until: str) -> tuple[float, float, int]:
+def measure(what, command, until):
     """Run a command, and return its elapsed time, CPU time and peak memory in bytes.
 
     The elapsed time is measured up to the first line on standard error that starts with `until`.
@@ -77,26 +78,17 @@ def measure(what: str, command: Sequence[object], until: str) -> tuple[float, fl
     return seconds, usage.ru_utime + usage.ru_stime, memory
 
 
-def main() -> None:
-    """Run the measurements and print them."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--megabytes", type=int, default=2000, help="minimum size of the text")
-    parser.add_argument("--chinese", action="store_true", help="use 4,000 three-byte characters")
-    parser.add_argument("--ranks", type=int, default=1, help="number of processes that train together")
-    parser.add_argument("--rounds", type=int, default=5, help="number of runs with a cache")
-    parser.add_argument("--dir", type=Path, help="parent directory of the temporary directory")
-    arguments = parser.parse_args()
-    with TemporaryDirectory(dir=arguments.dir) as name:
+def main():
+    given = options(__doc__, megabytes=2000, chinese=False, ranks=1, rounds=5, dir="")
+    with TemporaryDirectory(dir=given.dir or None) as name:
         path, os.environ["MINICHAR_CACHE"] = Path(name) / "text.txt", name
-        write_text(path, arguments.megabytes * 1e6, arguments.chinese)
+        write_text(path, given.megabytes * 1e6, given.chinese)
         print(f"text of {path.stat().st_size / 1e9:.2f} GB", flush=True)
-        mpi = ("mpiexec", "-n", arguments.ranks) if arguments.ranks > 1 else ()
-        train = (*mpi, sys.executable, "-m", "minichar", "train", "--data", path)
-        train += ("--checkpoint-dir", path.with_name("cv"))
-        tiny = ("--rnn-size", 16, "--num-layers", 1, "--max-epochs", 1e-6, "--train-frac", 1, "--val-frac", 0)
-        run("first step, without cache", (*train, *tiny), until="initial")
-        run("first step, with cache", (*train, *tiny), until="initial", rounds=arguments.rounds)
+        ranks = ("mpiexec", "-n", given.ranks) if given.ranks > 1 else ()
+        folder = path.with_name("cv")
+        train = (*ranks, *MINICHAR, "train", "--data", path, "--checkpoint-dir", folder, *TINY.split())
+        run("first step, without cache", train, until="initial")
+        run("first step, with cache", train, until="initial", rounds=given.rounds)
         run("all chunks", (sys.executable, "-c", READ, path), until="done")
 
 

@@ -12,19 +12,20 @@ among 2,000 clients that send nothing.
 The server and the clients run on the same machine and communicate over 127.0.0.1.
 """
 
-import argparse
 import asyncio
 import os
 import re
 import socket
-import statistics
 import sys
 import time
 from contextlib import ExitStack, suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from statistics import median
 
-from crowd import cpu, fetch, memory_of, message, port_of, serve, tree
+from common import options
+from servers import cpu, fetch, memory_of, message, port_of, serve, tree
 
 HEADINGS = (
     "clients",
@@ -74,7 +75,7 @@ async def generate(port, clients, seconds, length):
         loop = asyncio.get_running_loop()
         for seed in range(number, 10**9, clients):
             body = {"prime": "The ", "length": length, "seed": seed, "stop": []}
-            reader = Reader(message("POST", "/api/generate", body))
+            reader = Reader(message("/api/generate", body))
             await loop.create_connection(lambda reader=reader: reader, "127.0.0.1", port)
             readers.append(reader)
             await reader.ended
@@ -96,7 +97,7 @@ def load(server, clients, seconds, length):
     """Return a row of figures for a server under the load of a number of clients, except `clients`."""
     port = port_of(server)
     # The first text initialises the model. It must end before the test: one text more would double the batch.
-    asyncio.run(fetch(port, "POST", "/api/generate", {"length": 200}))
+    asyncio.run(fetch(port, "/api/generate", {"length": 200}))
     before, start = cpu(server.pid), time.monotonic()
     readers = asyncio.run(generate(port, clients, seconds, length))
     elapsed, characters = time.monotonic() - start, sum(reader.read for reader in readers)
@@ -118,7 +119,7 @@ async def visits(port):
     times = []
     for _ in range(VISITS):
         start = time.monotonic()
-        status, _ = await fetch(port, "GET", "/")
+        status, _ = await fetch(port, "/")
         times.append(1000 * (time.monotonic() - start))
         if status != 200:
             sys.exit(f"the page could not be loaded: status {status}")
@@ -132,56 +133,50 @@ def silent(server):
         for _ in range(SILENT):
             stack.enter_context(socket.create_connection(("127.0.0.1", port_of(server)), timeout=30))
         times = asyncio.run(visits(port_of(server)))
-    return statistics.median(times), max(times)
+    return median(times), max(times)
 
 
-def medians(rounds):
-    """Return the medians of the figures of several rounds."""
-    return [statistics.median(values) for values in zip(*rounds, strict=True)]
+def compare(versions, rounds, measure, *arguments):
+    """Yield the name of each version and the medians of its figures, measured with a new server each time."""
+    figures = {name: [] for name in versions}
+    for _ in range(rounds):
+        for name, version in versions.items():
+            with serve(*arguments, **version) as server:
+                figures[name].append(measure(server))
+    for name, rows in figures.items():
+        yield name, map(median, zip(*rows, strict=True))
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    given = options(
+        __doc__,
+        "checkpoint",
+        pace=2000.0,
+        clients=[1, 8, 64, 256],
+        seconds=30.0,
+        length=2000,
+        rounds=1,
+        against="",
+        python=sys.executable,
     )
-    parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--pace", type=float, default=2000, help="see `minichar serve` (default: 2000)")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8, 64, 256], help="client counts")
-    parser.add_argument("--seconds", type=float, default=30, help="duration of each test (default: 30)")
-    parser.add_argument("--length", type=int, default=2000, help="characters per request (default: 2000)")
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--against", type=Path, help="directory of another version")
-    parser.add_argument(
-        "--python", default=sys.executable, help="Python with the other version's dependencies"
-    )
-    options = parser.parse_args()
-    checkpoint = options.checkpoint.resolve()
-    versions = {"this version": {"tree": Path(__file__).parents[2], "python": sys.executable}}
-    if options.against:
-        versions["the other one"] = {"tree": options.against, "python": options.python}
-    for clients in options.clients:
-        found = {name: [] for name in versions}
-        for _ in range(options.rounds):
-            for name, version in versions.items():
-                with serve(checkpoint, "--pace", options.pace, **version) as server:
-                    found[name].append(load(server, clients, options.seconds, options.length))
-        if clients == options.clients[0]:
-            print(f"| version | {' | '.join(HEADINGS)} |\n|---{len(HEADINGS) * '|---'}|")
-        for name, rounds in found.items():
-            rate, p50, p99, gap, time_used, threads, memory = medians(rounds)
+    checkpoint = Path(given.checkpoint).resolve()
+    versions = {"this version": {"version": Path(__file__).parents[2]}}
+    if given.against:
+        versions["the other one"] = {"version": given.against, "python": given.python}
+    print(f"| version | {' | '.join(HEADINGS)} |\n|---{len(HEADINGS) * '|---'}|")
+    for clients in given.clients:
+        measure = partial(load, clients=clients, seconds=given.seconds, length=given.length)
+        for name, figures in compare(versions, given.rounds, measure, checkpoint, "--pace", given.pace):
+            rate, p50, p99, gap, time_used, threads, memory = figures
             print(
                 f"| {name} | {clients} | {rate:,.0f} | {p50:.0f}, {p99:.0f} | {gap:.0f} | {time_used:.1f} "
                 f"| {threads:.0f} | {memory:.0f} |",
                 flush=True,
             )
-    found = {name: [] for name in versions}
-    for _ in range(options.rounds):
-        for name, version in versions.items():
-            with serve(checkpoint, **version) as server:
-                found[name].append(silent(server))
-    for name, rounds in found.items():
-        median, longest = medians(rounds)
-        print(f"{name}, {SILENT:,} silent clients: page {median:.1f} ms (median), {longest:.0f} ms (maximum)")
+    for name, (typical, longest) in compare(versions, given.rounds, silent, checkpoint):
+        print(
+            f"{name}, {SILENT:,} silent clients: page {typical:.1f} ms (median), {longest:.0f} ms (maximum)"
+        )
 
 
 if __name__ == "__main__":

@@ -2,18 +2,15 @@
 
     python tests/stress/scroll.py cv [--length 20000] [--frame 100]
 
-The exit status is 1 if a frame takes longer than ``--frame``. Requires Chromium and Playwright.
+The exit status is 1 if a frame takes longer than ``--frame`` milliseconds. Requires Chromium and Playwright.
 """
 
-import argparse
 import os
-import re
-import subprocess
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-import optional
+from common import options
+from optional import chromium
+from servers import port_of, serve
 
 TIMEOUT = 300_000
 SCROLL = """async () => {
@@ -34,22 +31,10 @@ SCROLL = """async () => {
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("checkpoint")
-    parser.add_argument("--length", type=int, default=20000)
-    parser.add_argument("--frame", type=int, default=100, help="maximum time per frame, in milliseconds")
-    options = parser.parse_args()
-    command = [sys.executable, "-m", "minichar", "serve", "--port", "0", options.checkpoint]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
-        try:
-            lines = iter(server.stderr.readline, "")
-            port = next(filter(None, (re.search(r"serving at .*:(\d+)/", line) for line in lines)))[1]
-            with optional.chromium() as browser:
-                measure(browser.new_page(locale="en", bypass_csp=True), port, options.length, options.frame)
-        finally:
-            server.terminate()
+    given = options(__doc__, "checkpoint", length=20000, frame=100)
+    with serve(given.checkpoint) as server, chromium() as browser:
+        page = browser.new_page(locale="en", bypass_csp=True)
+        measure(page, port_of(server), given.length, given.frame)
 
 
 def measure(page, port, length, most):

@@ -10,7 +10,6 @@ loss. Prints statistics, and exits with status 1 if a check fails. If the enviro
 MINICHAR_STORAGE is set, it specifies the database for the trials.
 """
 
-import argparse
 import os
 import random
 import re
@@ -21,50 +20,37 @@ from shlex import split
 from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 
-from kill import text
+from common import ONE_THREAD, options, random_text, start
 
 from minichar.checkpoints.choosing import best_checkpoint
 from minichar.checkpoints.naming import loss_in_name
 from minichar.cli.planned import train_command
 from minichar.sweep.study import open_study, results
 
-SIZE = ("--batch-size", "8", "--seq-length", "20", "--max-epochs", "3", "--patience", "0")
-SAVING = ("--data", "input.txt", "--eval-val-every", "200", "--checkpoint-every", "0.2")
-SEARCH = ("--search", "learning_rate=1e-3..2e-2:log", "--search", "rnn_size=16,24,32")
-ENVIRONMENT = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+SWEEP = (
+    "sweep --batch-size 8 --seq-length 20 --max-epochs 3 --patience 0"
+    " --data input.txt --eval-val-every 200 --checkpoint-every 0.2"
+    " --search learning_rate=1e-3..2e-2:log --search rnn_size=16,24,32 --trials {trials}"
+)
 
 
-def start(folder: Path, number: int, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start one process of the sweep."""
-    command = [sys.executable, "-m", "minichar", "sweep", *SIZE, *SAVING, *SEARCH, *arguments]
-    with open(folder / f"log{number}", "wb") as log:
-        return subprocess.Popen(command, cwd=folder, stdout=log, stderr=log, env=ENVIRONMENT)
-
-
-def main() -> None:
-    """Run the sweep and check its results."""
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--jobs", type=int, default=6)
-    parser.add_argument("--kills", type=int, default=12)
-    parser.add_argument("--pause", type=float, default=3.0, help="mean time between kills in seconds")
-    parser.add_argument("--trials", type=int, default=20)
-    arguments = parser.parse_args()
+def main():
+    given = options(__doc__, jobs=6, kills=12, pause=3.0, trials=20)
     generator, begun = random.Random(1), monotonic()
     with TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "input.txt").write_text(text())
-        trials = "--trials", str(arguments.trials)
-        children = [start(folder, number, *trials) for number in range(arguments.jobs)]
+        (folder / "input.txt").write_text(random_text(8000))
+        command = SWEEP.format(trials=given.trials).split()
+        children = [start(folder, *command, log=f"log{number}") for number in range(given.jobs)]
         kills = 0
-        while kills < arguments.kills and any(child.poll() is None for child in children):
-            sleep(arguments.pause * generator.uniform(0.5, 1.5))
-            victim = generator.randrange(arguments.jobs)
+        while kills < given.kills and any(child.poll() is None for child in children):
+            sleep(given.pause * generator.uniform(0.5, 1.5))
+            victim = generator.randrange(given.jobs)
             if children[victim].poll() is None:
                 children[victim].kill()
                 children[victim].wait()
                 kills += 1
-                children[victim] = start(folder, arguments.jobs + kills, *trials)
+                children[victim] = start(folder, *command, log=f"log{given.jobs + kills}")
         statuses = [child.wait() for child in children]
         logs = [path.read_text(errors="replace") for path in folder.glob("log*")]
         plan, study = open_study(folder / "sweep", storage=os.getenv("MINICHAR_STORAGE"))
@@ -72,21 +58,19 @@ def main() -> None:
         ranked = results(study)
         wrong = 0
         for result in generator.sample(ranked, min(3, len(ranked))):
-            command = train_command(
-                {**plan.given, **result.values, "checkpoint_dir": f"again{result.number}"}
-            )
-            again = [sys.executable, "-m", *split(command)]
-            subprocess.run(again, cwd=folder, env=ENVIRONMENT, capture_output=True, check=True)
-            again_loss = loss_in_name(best_checkpoint(folder / f"again{result.number}"))
-            wrong += again_loss != round(result.loss, 4)
+            again = f"again{result.number}"
+            words = split(train_command({**plan.given, **result.values, "checkpoint_dir": again}))
+            repeated = [sys.executable, "-m", *words]
+            subprocess.run(repeated, cwd=folder, env=ONE_THREAD, capture_output=True, check=True)
+            wrong += loss_in_name(best_checkpoint(folder / again)) != round(result.loss, 4)
         tracebacks = sum("Traceback" in log for log in logs)
         resumed = sum(len(re.findall("resumed at", log)) for log in logs)
         ended = sum(len(re.findall(r"^trial +\d+ +(?:complete|pruned|failed)", log, re.M)) for log in logs)
         counts = ", ".join(f"{states.count(state)} {state}" for state in sorted(set(states)))
-        print(f"{arguments.jobs} processes, {kills} kills, {monotonic() - begun:.0f} s")
+        print(f"{given.jobs} processes, {kills} kills, {monotonic() - begun:.0f} s")
         print(f"trials: {counts}; resumed from a checkpoint {resumed} times; {ended} ended")
         print(f"statuses {statuses}, {tracebacks} tracebacks, {wrong} losses differ from `minichar train`")
-        good = len(states) == arguments.trials and not {"RUNNING", "FAIL", "WAITING"} & {*states}
+        good = len(states) == given.trials and not {"RUNNING", "FAIL", "WAITING"} & {*states}
         sys.exit(not (good and not tracebacks and not wrong and not any(statuses)))
 
 

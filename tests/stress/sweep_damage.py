@@ -9,7 +9,6 @@ either succeed or print a one-line error and exit with status 1. The cases are r
 and exits with status 1 if there are any.
 """
 
-import argparse
 import json
 import random
 import shutil
@@ -24,8 +23,7 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from click.testing import CliRunner
-
-sys.path.append(str(Path(__file__).parents[1]))
+from common import options
 from toys import SMALL, TEXT, WRONG, places, set_at
 
 from minichar.cli import main as minichar
@@ -43,10 +41,7 @@ MAX_SECONDS, MAX_MESSAGE = 10, 2000
 
 
 def run(*words):
-    """Run a command, and return ``(status, standard error, exception)``."""
-    result = CliRunner().invoke(minichar, [str(word) for word in words], prog_name="minichar")
-    exception = None if isinstance(result.exception, SystemExit) else result.exception
-    return result.exit_code, result.stderr, exception
+    return CliRunner().invoke(minichar, words, prog_name="minichar")
 
 
 def make(folder):
@@ -54,8 +49,8 @@ def make(folder):
     (folder / "input.txt").write_text(TEXT)
     search = [word for text in SEARCH for word in ("--search", text)]
     words = ["sweep", "--data", "input.txt", *SMALL[4:], *search]
-    assert run(*words, "--trials", 6)[0] == 0
-    assert run(*words, "--trials", 7, "--max-time", 1e-9)[0] == 0
+    assert run(*words, "--trials", "6").exit_code == 0
+    assert run(*words, "--trials", "7", "--max-time", "1e-9").exit_code == 0
     with closing(sqlite3.connect(folder / "sweep" / "sweep.db")) as database, database:
         database.execute("UPDATE trials SET state = 'FAIL' WHERE number = 2")
         database.execute("DELETE FROM trial_values WHERE trial_id = 3")
@@ -123,28 +118,23 @@ def cases(folder):
     return found + [(f"sweep.json: {text!r:.60}", partial(written, text)) for text in TEXTS]
 
 
-def fault(status, stderr, exception, seconds):
+def fault(result, seconds):
     """Return what is wrong with the outcome of a command, or an empty string."""
-    errors = [line for line in stderr.splitlines() if line.startswith("Error: ")]
-    if exception is not None:
-        frame = traceback.extract_tb(exception.__traceback__)[-1]
-        return f"{type(exception).__name__} in {Path(frame.filename).name}, {frame.name}"
+    errors = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+    if result.exception and not isinstance(result.exception, SystemExit):
+        frame = traceback.extract_tb(result.exception.__traceback__)[-1]
+        return f"{type(result.exception).__name__} in {Path(frame.filename).name}, {frame.name}"
     if seconds > MAX_SECONDS:
         return "more than 10 s"
-    if status and not (len(errors) == 1 and stderr.endswith(f"{errors[0]}\n")):
-        return f"status {status} without a one-line error"
+    if result.exit_code and not (len(errors) == 1 and result.stderr.endswith(f"{errors[0]}\n")):
+        return f"status {result.exit_code} without a one-line error"
     if any(len(line) > MAX_MESSAGE for line in errors):
         return "a long message"
     return ""
 
 
 def main():
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--seconds", type=float, default=600)
-    parser.add_argument("--cases", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    given = options(__doc__, seconds=600.0, cases=100_000, seed=1)
     begun, outcomes, faults, slowest = perf_counter(), Counter(), {}, 0.0
     with TemporaryDirectory() as name, chdir(name):
         make(Path(name))
@@ -162,11 +152,10 @@ def main():
                 continue
             for words in (("plot", "copy"), ("sweep", "--sweep-dir", "copy", *CONTINUED)):
                 started = perf_counter()
-                status, stderr, exception = run(*words)
-                seconds = perf_counter() - started
+                result, seconds = run(*words), perf_counter() - started
                 slowest = max(slowest, seconds)
-                wrong = fault(status, stderr, exception, seconds)
-                outcomes["faults" if wrong else "refused" if status else "accepted"] += 1
+                wrong = fault(result, seconds)
+                outcomes["faults" if wrong else "refused" if result.exit_code else "accepted"] += 1
                 if wrong:
                     kind = f"{words[0]}: {wrong}"
                     faults.setdefault(kind, []).append(description)
