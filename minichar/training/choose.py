@@ -112,6 +112,13 @@ class Facts:
         enough = (T for T in left_out if left_out[T] <= ALLOWED * self.N)
         return next(enough, min(left_out, key=left_out.__getitem__))
 
+    def reduced(self, settings: Settings) -> Settings:
+        """Return the settings with B and T as the split reduces them, once both are chosen."""
+        if settings.batch_size is None or settings.seq_length is None:
+            return settings
+        split = self.split(settings.batch_size, settings.seq_length)
+        return replace(settings, batch_size=split.B, seq_length=split.T)
+
     def steps(self, settings: Settings) -> float:
         """Return the number of training steps that fit into the time."""
         B, T = ceil(settings.batch_size / self.budget.processes), settings.seq_length
@@ -148,7 +155,7 @@ def choose(
     facts = Facts(len(corpus.ids), len(corpus.vocabulary), from_scratch, split, budget)
     for name, chooser in CHOOSERS.items():
         if getattr(settings, name) is None:
-            settings = replace(settings, **{name: chooser(facts, settings)})
+            settings = replace(settings, **{name: chooser(facts, facts.reduced(settings))})
     return settings
 
 

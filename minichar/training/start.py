@@ -17,7 +17,7 @@ from minichar.checks import AUTO
 from minichar.devices.backend import Backend
 from minichar.devices.chunk_kernel import unused_note
 from minichar.devices.cpu import CPU
-from minichar.errors import Completed, MinicharError, Option, brief, counted, listed, plain
+from minichar.errors import Completed, MinicharError, Option, brief, counted, listed, plain, quoted
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
@@ -309,9 +309,10 @@ def _choose(path: Path) -> tuple[Path, list[str], bool]:
         this = file.record and file.record.id
         readable = [each for each in reversed(files) if not each.error]
         others = {each.record and each.record.id: each.path.name for each in readable}
-        if names := [repr(name) for run, name in others.items() if run != this]:
-            named = listed(names[:3], len(names))
-            notes.append(f"other runs in {path}/: {named}; to resume one, specify its checkpoint")
+        if names := [name for run, name in others.items() if run != this]:
+            named = listed([*map(repr, names[:3])], len(names))
+            one = quoted(path / names[0])
+            notes.append(f"other runs in {path}/: {named}; to resume one: minichar train --resume {one}")
         return file.path, notes, False
     raise MinicharError(f"no checkpoint in {path}/ can be resumed: {skipped[0]}")
 

@@ -1,5 +1,6 @@
 """Test the values that are chosen to suit the text, and the notes about them."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -118,6 +119,15 @@ RARE_TEXT, LONG = (30_000, 3_000), (1_000_000, 80)
 def test_values_suit_the_options_that_were_requested(text, requested, chosen):
     values = choose(Settings(**requested), corpus(*text))
     assert {name: getattr(values, name) for name in requested | chosen} == requested | chosen
+
+
+@pytest.mark.parametrize("requested", [512, 10**9])
+def test_a_batch_size_that_the_text_cannot_fill_is_planned_as_the_reduced_one(requested):
+    text = corpus(20_000, 60)
+    values = choose(Settings(batch_size=requested), text)
+    reduced = lay_out(text, values, with_resets=False).B
+    assert values == replace(choose(Settings(batch_size=reduced), text), batch_size=requested)
+    assert reduced < requested
 
 
 @pytest.mark.parametrize("text", [RARE_TEXT, LONG])

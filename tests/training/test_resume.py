@@ -191,7 +191,8 @@ class TestSeveralCheckpoints:
         run = resume(other.settings.checkpoint_dir, {})
         assert run.trainer.run_id == other.run_id != finished.run_id
         (note,) = (note for note in run.notes if "other runs" in note)
-        assert note.endswith(f": {finished.saver.last.name!r}; to resume one, specify its checkpoint")
+        assert f": {finished.saver.last.name!r}; to resume one: " in note
+        assert note.endswith(f" minichar train --resume {finished.saver.last}")
         assert resume(other.saver.last, {}).trainer.run_id == other.run_id
         header, arrays = parts(other.saver.last)
         del header["details"]["run"]  # as in a checkpoint of an older version
@@ -201,7 +202,7 @@ class TestSeveralCheckpoints:
         (note,) = (
             note for note in resume(other.saver.last.parent, {"max_epochs": 2}).notes if "other runs" in note
         )
-        assert note.endswith(f": {other.saver.last.name!r}; to resume one, specify its checkpoint")
+        assert note.endswith(f" minichar train --resume {other.saver.last}")
 
     def test_a_run_resumed_from_an_earlier_step_is_another_run(self, finished):
         """Otherwise, resuming the directory would continue from the later step of the original run."""
