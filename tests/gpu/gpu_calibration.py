@@ -10,8 +10,7 @@ from typing import Any
 import gpu_checks as checks
 from gpu_measurements import WARM_UP
 
-from minichar.bench.ours import waiting
-from minichar.bench.work import Work
+from minichar.bench.work import Work, waiting
 from minichar.bench.worker import seconds
 from minichar.devices.backend import Backend
 from minichar.engine import lstm
@@ -60,10 +59,11 @@ def repeated(operation: Callable[[], Any], times: int) -> Callable[[], None]:
 
 def time_of(backend: Backend, unit: Callable[[], Any]) -> float:
     """Return the median time of a call after a warm-up, including the device's work, in seconds."""
-    waited = waiting(unit, backend) if backend.kind == "gpu" else unit
+    if backend.kind == "gpu":
+        unit = waiting(unit, lambda: backend.xp.cuda.get_current_stream().synchronize())
     for _ in range(WARM_UP):
-        waited()
-    return median(seconds(waited) for _ in range(REPEATS))
+        unit()
+    return median(seconds(unit) for _ in range(REPEATS))
 
 
 def host_time(backend: Backend, work: Work) -> float:
