@@ -18,10 +18,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate
 from math import floor, isfinite
+from sys import maxsize
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from minichar.errors import MinicharError, Option, counted
@@ -30,7 +31,6 @@ from minichar.text.resets import Resets
 
 MIN_T = 8  # lower limit when T is reduced for a short text: gradients need some context
 RELEASE = 1 << 24  # release memory-mapped pages after this many bytes of ids
-MAX_N = 1 << 62  # upper bound on the length of the text
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +178,7 @@ def split_text(
         elif T > MIN_T:
             T = max(T // 2, MIN_T)
         else:
-            needed = bisect_left(range(MAX_N), True, key=lambda size: shares.fit(size, B, T))
+            needed = bisect_left(range(maxsize), True, key=lambda size: shares.fit(size, B, T))
             raise MinicharError(
                 f"{name} has {counted(N, 'character')}, too few for one "
                 f"{'training and one validation ' * (val_frac > 0)}chunk: use at least {needed:,}"
@@ -232,5 +232,6 @@ def _lay_out(ids: NDArray[np.integer], start: int, N: int, B: int, T: int, reset
     resets = resets and resets.at(start + np.arange(B) * length)
     if not length:
         return Chunks(ids[:0].reshape(B, 0), T, resets)  # (B, 0)
-    windows = sliding_window_view(ids[start : start + B * length + 1], length + 1)
-    return Chunks(windows[::length], T, resets)  # (B, n·T + 1)
+    (step,), used = ids.strides, ids[start : start + B * length + 1]
+    streams = as_strided(used, (B, length + 1), (length * step, step), writeable=False)  # (B, n·T + 1)
+    return Chunks(streams, T, resets)

@@ -1,6 +1,7 @@
 import re
+import sys
 from fractions import Fraction
-from math import floor
+from math import floor, isqrt
 
 import numpy as np
 import pytest
@@ -60,6 +61,12 @@ def test_number_of_tinyshakespeare_chunks_is_the_same_as_in_char_rnn():
     split = split_text(np.zeros(1_115_394, np.uint8), B=50, T=50)
     assert (len(split.train), len(split.val), len(split.test)) == (423, 23, 0)
     assert (split.B, split.T, split.how, split.notes) == (50, 50, "columns", ())
+
+
+def test_a_text_as_long_as_memory_allows_is_laid_out_as_views():
+    """On a 32-bit platform, the shape of all windows of a text of a megabyte would be too large for NumPy."""
+    ids = np.broadcast_to(np.uint8(0), 50 * isqrt(sys.maxsize))
+    assert split_text(ids, B=50, T=50).left_out < 50 * 50
 
 
 @pytest.mark.parametrize(
