@@ -14,10 +14,13 @@ CHOICE = {field.name for field in fields(Choice)}
 
 ALIASES = {
     "prompt": ("prime", "text"),
+    "primetext": ("prime", "text"),
+    "max_tokens": ("length",),
     "prime": ("text",),
     "text": ("data", "prime"),
     "data": ("text",),
     "hidden_size": ("rnn_size",),
+    "hidden": ("rnn_size",),
     "lr": ("learning_rate",),
     "epochs": ("max_epochs",),
 }
