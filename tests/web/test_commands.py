@@ -150,7 +150,7 @@ def test_a_worker_that_is_stopped_before_it_reaches_redis(start):
     """It does not wait for running jobs, because there are none."""
     code = "from minichar.web import worker; worker.HEARTBEAT_TIMEOUT = 600; " + MAIN
     child = start("worker", "--redis", "redis://127.0.0.1:1/0", ready=REFUSED, python=("-c", code))
-    child.terminate()
+    child.send_signal(signal.SIGINT)
     assert child.wait(TIMEOUT) == 0
     child.reader.join()
     assert child.output.endswith("stopped\n")

@@ -37,22 +37,6 @@ def test_text_cannot_imitate_an_iterator(monkeypatch):
     assert len(seen[-1]) >= 32
 
 
-def test_a_section_is_created_when_its_part_is_requested():
-    def numbers():
-        for k in range(3):
-            reached.append(k)
-            yield [k, k]
-
-    reached = []
-    parts = encode({"first": numbers(), "last": numbers()})
-    assert (next(parts), reached) == ('{"first":[', [])
-    assert (next(parts), reached) == ("0,0", [0])
-    assert (next(parts), reached) == (",1,1", [0, 1])
-    assert "".join(parts) == ',2,2],"last":[0,0,1,1,2,2]}'
-    assert reached == [0, 1, 2, 0, 1, 2]
-
-
-@pytest.mark.parametrize("value", [object(), {1}, b"ab"])
-def test_other_objects_are_rejected_immediately(value):
-    with pytest.raises(TypeError, match=f"{type(value).__name__} cannot be encoded"):
-        encode({"model": value})
+def test_other_objects_are_rejected_immediately():
+    with pytest.raises(TypeError, match="set cannot be encoded"):
+        encode({"model": {1}})

@@ -154,12 +154,13 @@ def test_worker_stops_with_unfinished_jobs_if_redis_is_gone(work, folder, tmp_pa
 
 
 def test_client_resumes_on_another_server(port, redis_url, running_worker, sampled):
-    with server_in_thread(redis_queue(redis_url)) as first:
-        with request(first, "POST", "/api/generate", LONG | {"length": 1500}) as response:
-            events = Events(response)
-            job_id = events.until("begin")[2]["job"]
-            events.until("text")
-        path, read = f"/api/generate/{job_id}", str(len(events.text))
-        with request(port, "GET", path, Last_Event_ID=read) as response:
-            rest = Events(response).rest()
+    with (
+        server_in_thread(redis_queue(redis_url)) as first,
+        request(first, "POST", "/api/generate", LONG | {"length": 1500}) as response,
+    ):
+        events = Events(response)
+        path = f"/api/generate/{events.until('begin')[2]['job']}"
+        events.until("text")
+        with request(port, "GET", path, Last_Event_ID=str(len(events.text))) as resumed:
+            rest = Events(resumed).rest()
     assert events.text + rest.text == sampled(1500)
