@@ -5,7 +5,7 @@ from toys import toy_model
 
 
 @pytest.fixture(scope="package")
-def chromium():
+def browser():
     import optional
 
     with optional.chromium() as browser:
@@ -31,7 +31,7 @@ def port(demo):
 
 
 @pytest.fixture
-def visit(chromium):
+def visit(browser):
     """Return a function that opens the page. Fail at teardown on errors or requests to other servers."""
     from page_helpers import expect
 
@@ -39,7 +39,7 @@ def visit(chromium):
 
     def visit(port, link="", **options):
         desktop = {"viewport": {"width": 1200, "height": 800}, "locale": "en"}
-        context = chromium.new_context(**desktop | options)
+        context = browser.new_context(**desktop | options)
         contexts.append(context)
         context.grant_permissions(["clipboard-read", "clipboard-write"])
         page = context.new_page()

@@ -240,13 +240,13 @@ COLOURS = """async (data) => {
 }"""
 
 
-def saved(page, chromium):
+def saved(page, browser):
     """Save the picture. Return its size, the number of pixels of each colour, and the rows with any ink."""
     with page.expect_download() as download:
         page.get_by_role("button", name="Save picture").click()
     assert download.value.suggested_filename == "minichar.png"
     data = b64encode(download.value.path().read_bytes()).decode()
-    reader = chromium.new_page()
+    reader = browser.new_page()
     picture = reader.evaluate(COLOURS, f"data:image/png;base64,{data}")
     reader.close()
     expect_status(page, "The picture has been saved.")
@@ -254,9 +254,9 @@ def saved(page, chromium):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_picture_shows_the_text_in_the_colours_of_the_page(visit, port, chromium, scheme):
+def test_the_picture_shows_the_text_in_the_colours_of_the_page(visit, port, browser, scheme):
     page = coloured(visit, port, "a", 200, temperature=1.5, color_scheme=scheme)
-    size, counts, _ = saved(page, chromium)
+    size, counts, _ = saved(page, browser)
     assert size == [1200, 630]
     back = "each => getComputedStyle(each).backgroundColor"
     levels = {f"s{level}": page.locator(f"#scale .s{level}").evaluate(back) for level in range(1, 6)}
@@ -264,17 +264,17 @@ def test_the_picture_shows_the_text_in_the_colours_of_the_page(visit, port, chro
     for level, colour in levels.items():
         assert (counts.get(colour, 0) > 300) == (page.locator(f"#text .{level}").count() > 0)
     page.uncheck("#surprisal")
-    counts = saved(page, chromium)[1]
+    counts = saved(page, browser)[1]
     assert max(counts.get(colour, 0) for colour in levels.values()) < 300
 
 
-def test_a_long_text_is_cut_above_the_last_line_of_the_picture(visit, port, chromium):
+def test_a_long_text_is_cut_above_the_last_line_of_the_picture(visit, port, browser):
     page = visit(port)
     rows = []
     for n in (3000, 1):
         generate(page, "", n)
         expect_status(page, f"{n} character")
-        rows.append(set(saved(page, chromium)[2]))
+        rows.append(set(saved(page, browser)[2]))
     assert rows[0] & set(range(480, 535))
     assert not rows[1] & set(range(480, 535))
     assert not rows[0] & set(range(536, 550))

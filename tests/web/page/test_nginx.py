@@ -55,13 +55,13 @@ def test_text_is_streamed_through_nginx(model, tmp_path):
                 assert text.end - len(events.text) < 60
 
 
-def test_page_works_below_a_prefix_with_and_without_javascript(visit, chromium, port, tmp_path):
+def test_page_works_below_a_prefix_with_and_without_javascript(visit, browser, port, tmp_path):
     from page_helpers import expect, expect_status, text_of
 
     with nginx(port, tmp_path) as proxy:
         page = visit(proxy, "a/prefix/")
         expect_status(page)
-        with chromium.new_context(java_script_enabled=False) as context:
+        with browser.new_context(java_script_enabled=False) as context:
             page, prime = context.new_page(), "山<script>a</script>"
             page.goto(f"http://127.0.0.1:{proxy}/a/prefix/")
             for _ in range(2):  # the form of the first page, and the form below a text
