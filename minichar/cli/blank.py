@@ -200,7 +200,7 @@ def compared(
             return original(*arguments, **options)
         inputs = inspect.signature(original).bind(*arguments, **options).arguments
         before, copies = ({name: copied(value) for name, value in inputs.items()} for _ in range(2))
-        given = shown(inputs)
+        given = ", ".join(f"{name} = {Short().repr(value)}" for name, value in inputs.items())
         n, result, running = len(arguments), None, True
         grade.calls += 1
         try:
@@ -257,11 +257,6 @@ class Short(reprlib.Repr):
         return function.__name__
 
     repr_module = repr_function
-
-
-def shown(arguments: dict[str, Any]) -> str:
-    """Return the arguments of a call with their names."""
-    return ", ".join(f"{name} = {Short().repr(value)}" for name, value in arguments.items())
 
 
 def copied(value: Any) -> Any:

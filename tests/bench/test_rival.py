@@ -44,9 +44,13 @@ def test_large_vocabulary_uses_an_embedding():
     rival.prepare(work)()
 
 
-def test_dropout_is_used_only_in_training():
-    assert not rival.TorchModel(torch, replace(SMALL, kind="evaluate")).dropout.training
-    assert rival.TorchModel(torch, replace(SMALL, kind="dropout")).dropout.training
+@pytest.mark.parametrize(("kind", "trains"), [("dropout", True), ("evaluate", False)])
+def test_only_training_uses_dropout_and_changes_the_weights(kind, trains):
+    one = rival.TorchModel(torch, replace(SMALL, kind=kind))
+    before = one.readout.weight.detach().clone()
+    one.measure()
+    assert one.dropout.training == trains
+    assert torch.equal(before, one.readout.weight) != trains
 
 
 @pytest.mark.parametrize("model", LAYERS)

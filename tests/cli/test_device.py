@@ -13,6 +13,7 @@ from devices import open_device
 from minichar.cli import main, report
 from minichar.devices.cpu import CPU, NumPyBackend
 from minichar.errors import MinicharError
+from minichar.formats.convert import load_model
 
 WITHOUT_SS = [
     *("train", "--data", "input.txt", "--rnn-size", "4", "--num-layers", "1", "--seq-length", "4"),
@@ -103,6 +104,13 @@ def test_commands_compute_on_the_device_that_they_open(run, monkeypatch, count_c
         run(*command, "--device", "the best")
         assert copies["to_device"]
         assert copies["to_host"]
+
+
+def test_a_model_in_another_format_is_read_to_the_device(run):
+    pytest.importorskip("safetensors")
+    run("convert", run(*TRAIN, "--no-layer-norm", "--device", "cpu").stdout.strip(), "model.safetensors")
+    backend = NumPyBackend()
+    assert load_model("model.safetensors", backend).parameters.backend is backend
 
 
 def test_gradcheck_passes_on_the_device(run, device, shown):

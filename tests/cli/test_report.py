@@ -107,7 +107,7 @@ def test_the_lowest_validation_loss_is_shown_and_a_run_that_patience_ended_canno
     losses = ["3.0000", "2.0000", "2.5000  (best 2.0000)", "2.0000  (best 2.0000)"]
     assert re.findall(r"  validation (.*)$", shown, re.M) == losses
     assert "ended      at epoch 0.61: the validation loss has not improved in 2 evaluations\n" in shown
-    assert "resume with" not in shown
+    assert "for a lower loss, train on more text" in shown
 
 
 def test_a_run_ends_at_the_time_limit_counted_from_the_start_of_the_command(said, clock):

@@ -134,22 +134,24 @@ def test_exact_samples_match_the_exact_model(cli, home):
 # Comparison with the training text
 
 
+RUN = TEXT[20:50]
+
+
 @pytest.mark.parametrize(
-    ("samples", "options", "found"),
+    ("samples", "options", "longest", "share"),
     [
-        (["the"], ["--stop", "t"], ("0 characters", 0.0)),
+        (["the"], ["--stop", "t"], "0 characters", 0.0),
         # The prompt is not compared, and a run does not extend over two samples.
-        (["zzzzz" + TEXT[20:50] + "zzzzz"], ["--primetext", TEXT[200:250]], (TEXT[20:50], 0.75)),
-        (["zzzzz" + TEXT[:25], TEXT[25:50] + "zzzzz"], ["--num-samples", 2], (TEXT[:25], 50 / 60)),
+        ([f"zz{RUN}zz"], ["--primetext", TEXT[200:250]], f"30 characters, {RUN!r}", 30 / 34),
+        ([f"zz{RUN}", TEXT[50:80] + "zz"], ["--num-samples", 2], f"30 characters, {RUN!r}", 60 / 64),
     ],
 )
-def test_novelty_is_reported_after_the_text(cli, checkpoint, monkeypatch, samples, options, found):
+def test_novelty_is_reported_after_the_text(cli, checkpoint, monkeypatch, samples, options, longest, share):
     ids = [load(checkpoint).vocabulary.encode(sample) for sample in samples]
     with scripted(monkeypatch, np.stack(ids, axis=1)):
         result = cli("sample", checkpoint, "--novelty", "--length", len(samples[0]), *options)
-    run, share = found
     assert result.stderr.endswith(
-        f"\nnovelty     longest shared run: {f'{len(run)} characters, {run!r}' if share else run}\n"
+        f"\nnovelty     longest shared run: {longest}\n"
         f"            {share:.1%} of the text in shared runs of more than 20 characters\n"
     )
 
