@@ -328,7 +328,7 @@ def test_the_readout_of_the_gru_is_the_whole_gradient_with_respect_to_h_prev(mat
     gradient = gradcheck.complex_step(
         lambda h: gru.forward(np, (0, 0, U_h * h[0]), (*a, a_n), h[0])[0], np.array([h_prev])
     )
-    assert re.search(r"\+ [\d.]+ = ([\d.]+)\n", shown)[1] == f"{gradient[0]:.4f}"
+    assert re.search(r"\+ [\d.]+ = ([\d.]+)\n", shown)[1] == f"{gradient[0]:.3f}"
 
 
 class Given(Uniform):
@@ -465,8 +465,8 @@ def test_training_in_the_page_is_soon_better_than_bigrams(open_page):
     last, cut = (np.mean(found[name][-50:]) for name in ("losses", "cut"))
     assert last < bigram - 0.3
     assert found["read"] == 100_000
-    assert cut - last == pytest.approx(0.07, abs=0.02)
-    assert "as many characters, the loss is about 0.07 higher" in AGAIN["18_it_writes"]
+    assert cut - last == pytest.approx(0.1, abs=0.03)
+    assert "as many characters, the loss is about 0.1 higher" in AGAIN["18_it_writes"]
     words = set(re.findall("[a-z]+", found["text"]))
     written = re.findall("[a-z]{3,}", found["sample"])[:-1]
     assert sum(word in words for word in written) > len(written) / 2 > 3

@@ -85,7 +85,7 @@ AGAIN = {
     "than twice that of the uniform model (the plot ends at 5, so read the number). Clipping does not "
     "prevent this, because RMSprop (lesson 16) divides each gradient by its recent size. Train on 100,000 "
     "characters, then start again without the gradients through time: after as many characters, the loss is "
-    "about 0.07 higher. Look for a unit that marks words or sentences.",
+    "about 0.1 higher. Look for a unit that marks words or sentences.",
 }
 """Captions of interactive figures that an earlier chapter has already shown, keyed by the chapter."""
 
