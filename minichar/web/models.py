@@ -9,25 +9,12 @@ from math import log
 from pathlib import Path
 from typing import Any
 
-from minichar.checkpoints.choosing import all_checkpoints, find_checkpoint
+from minichar.checkpoints.choosing import all_checkpoints, find_checkpoint, record_of
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model
 from minichar.history import LARGEST
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
-
-SHARED = (
-    "recipe",
-    "savefile",
-    "reset_on",
-    "split",
-    "train_frac",
-    "val_frac",
-    "seq_length",
-    "batch_size",
-    "seed",
-)
-"""Settings that all checkpoints of a run share, because a resumed run keeps them."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +58,14 @@ class ModelInfo:
 def load_models(paths: Sequence[Path]) -> dict[str, CharRNN]:
     """Load models from files and directories, and return them by name, starting with the default model.
 
-    For a directory, the best checkpoint of each run is loaded, in order of increasing validation loss. If
-    `paths` is empty, the best checkpoint in ``cv`` is loaded.
+    For a directory, the best checkpoint of each run is loaded, in order of increasing validation loss.
+    Checkpoints of older versions, which do not store their run, count as one run. If `paths` is empty, the
+    best checkpoint in ``cv`` is loaded.
     """
     given = [Path(path) for path in paths] or [find_checkpoint(None)]
     models: dict[str, CharRNN] = {}
     for path in given:
-        files, runs = all_checkpoints(path) if os.path.isdir(path) else [path], set[str]()
+        files, runs = all_checkpoints(path) if os.path.isdir(path) else [path], set[str | None]()
         for file in files:
             try:
                 model = load_model(file)
@@ -85,17 +73,11 @@ def load_models(paths: Sequence[Path]) -> dict[str, CharRNN]:
                 if file == path or file.exists():
                     raise
                 continue  # the file has since been deleted, for example by ``minichar train --keep``
-            if (run := run_of(model)) not in runs:
+            record = record_of(model.details)
+            if (run := record.id if record else None) not in runs:
                 runs.add(run)
                 models[f"{file.stem}-{sha256(file.read_bytes()).hexdigest()[:8]}"] = model
     return models
-
-
-def run_of(model: CharRNN) -> str:
-    """Return a string that identifies a model's training run within a directory."""
-    settings = model.details.get("settings")
-    kept = {name: settings.get(name) for name in SHARED} if isinstance(settings, dict) else {}
-    return repr((model.config.shapes(), model.vocabulary, kept, model.text_digest))
 
 
 def describe(name: str, model: CharRNN) -> ModelInfo:

@@ -122,11 +122,13 @@ def send(client):
 
 @pytest.fixture
 def folder(tmp_path, model):
-    """Directory with two checkpoints; the better one contains `model`."""
+    """Directory with checkpoints of two runs; the better one contains `model`."""
     folder = tmp_path / "cv"
     folder.mkdir()
+    other = toy_model("\n abc", rnn_size=5)
+    other.details["run"] = {"id": "other", "iteration": 1, "saved": 1.0}
     save(folder / "lm_lstm_epoch1.00_1.2345.npz", model)
-    save(folder / "lm_lstm_epoch2.00_1.3456.npz", toy_model("\n abc", rnn_size=5))
+    save(folder / "lm_lstm_epoch2.00_1.3456.npz", other)
     return folder
 
 

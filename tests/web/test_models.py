@@ -6,8 +6,7 @@ from toys import toy_model
 from minichar.checkpoints.checkpoint import save
 from minichar.errors import MinicharError
 from minichar.sampling.generate import generate
-from minichar.training.start import FIXED
-from minichar.web.models import SHARED, describe, load_models
+from minichar.web.models import describe, load_models
 
 
 def test_a_checkpoint_that_is_deleted_after_it_was_listed_is_skipped(tmp_path, monkeypatch):
@@ -20,16 +19,15 @@ def test_a_checkpoint_that_is_deleted_after_it_was_listed_is_skipped(tmp_path, m
 
 
 def test_only_the_best_checkpoint_of_each_run_in_a_directory_is_loaded(tmp_path):
-    runs = {"a": {"seed": 1}, "b": {"seed": 2}, "c": {"seed": 1, "savefile": "other"}}
-    for run, settings in runs.items():
+    runs = {run: {"run": {"id": run, "iteration": 1, "saved": 1.0}} for run in "ab"} | {"c": {}}
+    for run, details in runs.items():
         for loss in ("2.0000", "1.0000"):
             model = toy_model()
-            model.details |= {"settings": settings, "origin": {"path": "x", "digest": "y"}}
+            model.details |= details
             model.parameters.flat[0] = float(loss) + ord(run)
             save(tmp_path / f"lm_{run}_epoch1.00_{loss}.npz", model)
     names = [name[:21] for name in load_models([tmp_path])]
     assert sorted(names) == [f"lm_{run}_epoch1.00_1.0000" for run in runs]
-    assert set(SHARED) <= {*FIXED, "savefile"}
     worse = tmp_path / "lm_a_epoch1.00_2.0000.npz"
     assert len(load_models([worse, tmp_path])) == 4  # a file that is named is always loaded
 
