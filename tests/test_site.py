@@ -475,3 +475,18 @@ def test_each_option_is_indexed_in_the_guide_that_mentions_it_most(tmp_path):
         (tmp_path / f"{name}.md").write_text(text, encoding="utf-8")
     found = terms.options_of_guides(tmp_path)
     assert found == {"a": ["--two"], "b": ["--one", "--three-x"]}
+
+
+def test_three_units_of_lesson_11_remember_a_bracket(figure):
+    """Test what the lesson says about its figure."""
+    text, remembers, (_, f, i) = figure("bracket").measure()
+    assert (np.count_nonzero(remembers > 0.9), len(remembers)) == (3, 4)
+    unit = remembers.argmax()
+    brackets = np.array([character in "()" for character in text])
+    assert i[brackets, unit].mean() > 0.5 > 0.1 > i[~brackets, unit].mean()
+    closing, letters = [character == ")" for character in text], f[~brackets, unit]
+    assert 0.9 < letters.mean() < 1
+    assert f[closing, unit].mean() > 0.3
+    assert letters.mean() ** 30 == pytest.approx(0.5, abs=0.1)
+    words = " ".join(get_lesson("11").story.split())
+    assert "trains four units on this task, and three learn it" in words

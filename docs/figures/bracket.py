@@ -32,17 +32,9 @@ STRETCH = re.compile(rf"[a-d]{{{MARGIN}}}\([a-d]{{30,34}}\)[a-d]{{{MARGIN}}}")
 
 @drawing(4.8, 5.2, rows=3)
 def bracket(cell: Axes, gates: Axes, gradient: Axes) -> None:
-    """Train the network and plot the unit that correlates most strongly with being inside brackets."""
-    generator = np.random.default_rng(1)
-    parameters = train(generator)
-    text = random_text(generator, 4000)
-    network = Network(Config(len(ALPHABET), "lstm", H, num_layers=1), parameters, len(text), 1)
-    network.forward(encode(text)[:, None])
-    values = [network.layers[0].values(t) for t in range(len(text))]
-    c, f, i = (np.array([value[name][:, 0] for value in values]) for name in "cfi")  # each (N, H)
-
-    inside = np.cumsum([(character == "(") - (character == ")") for character in text])
-    unit = abs(correlations(c.T, inside[None])).argmax()
+    """Plot the unit that correlates most strongly with being inside brackets."""
+    text, remembers, (c, f, i) = measure()
+    unit = remembers.argmax()
     start, stop = STRETCH.search(text).span()
     c, f, i = c[start:stop, unit], f[start:stop, unit], i[start:stop, unit]
     opening, closing = MARGIN, stop - start - MARGIN - 1
@@ -62,6 +54,22 @@ def bracket(cell: Axes, gates: Axes, gradient: Axes) -> None:
     for ax in (cell, gates, gradient):
         ax.tick_params(axis="x", length=0)
         ax.axvspan(opening, closing, color=INK, alpha=0.08, lw=0)
+
+
+def measure() -> tuple[str, np.ndarray, tuple[np.ndarray, ...]]:
+    """Train the network, and return new text, how well each unit remembers a bracket, and its c, f and i.
+
+    The memory of a unit, (H,), is the absolute correlation of its c with being inside brackets.
+    """
+    generator = np.random.default_rng(1)
+    parameters = train(generator)
+    text = random_text(generator, 4000)
+    network = Network(Config(len(ALPHABET), "lstm", H, num_layers=1), parameters, len(text), 1)
+    network.forward(encode(text)[:, None])
+    values = [network.layers[0].values(t) for t in range(len(text))]
+    c, f, i = (np.array([value[name][:, 0] for value in values]) for name in "cfi")  # each (N, H)
+    inside = np.cumsum([(character == "(") - (character == ")") for character in text])
+    return text, abs(correlations(c.T, inside[None]))[:, 0], (c, f, i)
 
 
 def random_text(generator: np.random.Generator, length: int) -> str:
