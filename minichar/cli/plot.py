@@ -51,7 +51,7 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, followed: bool, 
     options of the completed trials. In a text plot, each trial is a letter, and "a" is the best
     one. In a figure, each trial is a line.
 
-    For multiple runs, a table compares their losses, numbers of parameters and times.
+    For multiple runs, a table compares their losses, parameter counts and training times.
 
     Without -o, the plot is printed as text. With -o, it is saved as a figure, and the path is printed.
     """

@@ -326,7 +326,7 @@ class Report:
         return unfinished and not self.trainer.timetable.is_out_of_patience()
 
     def remedy(self) -> list[str]:
-        """Return how to lower the loss: more time, a larger model or more text.
+        """Return advice on lowering the loss: more time, a larger model or more text.
 
         A run that was cut off should be resumed first. A model that was fine-tuned cannot be larger than the
         original.

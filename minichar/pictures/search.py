@@ -93,7 +93,7 @@ def _column(axis: Axis, width: int) -> list[str]:
 
 
 def save_search_figure(axes: Sequence[Axis], importance: Mapping[str, float], path: Path) -> None:
-    """Draw the plots with `drawing`. Each trial is a line, with the best on top in a different colour."""
+    """Plot importance and parallel coordinates (see `drawing`). The best trial has a different colour."""
     with drawing(path, 4 + 1.6 * len(axes), 4) as figure:
         bars, lines = figure.subplots(1, 2, width_ratios=(1, 0.6 * len(axes)))
         bars.barh([*importance], [*importance.values()], color=COLOURS[0], gid="importance")

@@ -45,7 +45,7 @@ class RedisQueue(JobQueue):
         retry = Retry(ExponentialBackoff(cap=2, base=0.05), 1)
         connections = pool(redis.asyncio.BlockingConnectionPool, url, retry)
         self.client: Any = redis.asyncio.Redis.from_pool(connections)  # closes them
-        self._queues: dict[str, tuple[float, dict[str, str]]] = {}  # when waiting jobs were read, and which
+        self._queues: dict[str, tuple[float, dict[str, str]]] = {}  # by model: time read, and waiting jobs
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
 

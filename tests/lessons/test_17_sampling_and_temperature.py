@@ -35,8 +35,8 @@ with logits 2, 1 and 0:
 [figure: temperature.svg]
 
 With u = 0.7, you draw the first character at τ = 0.5 and the second at τ = 1. Near 0, only the most
-likely character is left; at high temperatures, all are alike. The last column, the *entropy*, is
-the expected loss on text that the model generates:
+likely character remains; at high temperatures, all probabilities are almost equal. The last column,
+the *entropy*, is the expected loss on text that the model generates:
 
     S = -Σ_k p_k log p_k
 
@@ -44,7 +44,7 @@ It can only rise with the temperature, and how fast depends on how much the logi
 
     dS/dτ = (mean(logits²) - mean(logits)²) / τ³          where means are weighted with p
 
-A second danger is the *tail*. Suppose that 90 characters have probability 0.001 each. Each is
+One danger is the *tail*. Suppose that 90 characters have probability 0.001 each. Each is
 negligible, but their sum is 0.09, and a line of 60 characters avoids all of them with
 a probability of only 0.91⁶⁰ = 0.003. One absurd character is enough to derail the network, because
 it reads its own output (lesson 15). Two filters cut off the tail before the draw:
