@@ -153,7 +153,9 @@ def test_models_are_listed_by_title_in_groups_without_paths(visit):
         assert page.locator("#model > option").all_text_contents() == names[3:]
         page.click("#more summary")
         expect(page.locator("#about")).to_have_text(
-            re.compile(r"^LSTM, 2 × 5 units, 29 characters, [\d,]+ parameters, validation loss 1.376 nats")
+            re.compile(
+                r"^LSTM, 2 × 5 units, 29 distinct characters, [\d,]+ parameters, validation loss 1.376 nats"
+            )
         )
         page.click("#language")
         expect(page.locator("#model option").first).to_have_text("Shakespeare，LSTM 2×5，损失 1.376")
