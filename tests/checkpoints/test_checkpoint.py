@@ -107,6 +107,13 @@ def test_a_weight_that_the_dtype_cannot_represent_is_rejected(path, value, dtype
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("wrong", [{"version": "x" * 10_000}, {"config": {"model": "x" * 10_000}}])
+def test_long_values_are_shortened(forge, wrong):
+    with pytest.raises(MinicharError, match=r"'x+\.\.\.") as caught:
+        load(forge(lambda header, arrays: header.update(wrong)))
+    assert len(str(caught.value)) < 500
+
+
 def test_an_archive_without_a_minichar_header_is_rejected(tmp_path):
     path = tmp_path / "theirs.npz"
     np.savez(path, weights=np.zeros(3))

@@ -70,6 +70,7 @@ BAD = {
     "escape sequences": (one("\x1b[1m", name="\x1b[2m"), r"tensor '\\x1b\[2m' has dtype '\\x1b\[1m'"),
     "a list as dtype": (one(["F32"]), "invalid entry for tensor 'w'"),
     "one offset": (one(data_offsets=(0,)), "invalid entry for tensor"),
+    "fractional offsets": (one(data_offsets=(0.0, 8.0)), "offsets of tensor 'w' are not integers"),
     "negative offsets": (one(data_offsets=(-8, 0)), "offsets of tensor 'w' are not integers"),
     "nothing times huge": (one(shape=(0, HUGE), data_offsets=(0, 0), data=b""), "invalid shape"),
     "many axes": (one(shape=(1,) * 100, data_offsets=(0, 4)), "invalid shape"),

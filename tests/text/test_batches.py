@@ -14,8 +14,8 @@ from minichar.text.resets import find_resets
 
 
 def positions(N):
-    """Return N ids, each equal to its position."""
-    return np.arange(N, dtype=np.uint32)
+    """Return N ids, each equal to its position. They are not adjacent in memory."""
+    return np.arange(N, dtype=np.uint32).repeat(2)[::2]
 
 
 SIZES = {"N": st.integers(200, 500), "B": st.integers(1, 5), "T": st.integers(1, 7)}

@@ -232,6 +232,7 @@ FORGED = {
     "notes": {"notes": 5},
     **{f"N is {N}": {"N": N} for N in (0, 25, 10**12, "26", [2, 13])},
     **{f"starts is {starts}": {"starts": starts} for starts in ([0, 26], [0, 5, 5], [1], [], [[0]])},
+    "starts whose difference overflows": {"starts": [0, 2**63 - 1, -(2**63)]},
 }
 
 

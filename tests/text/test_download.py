@@ -1,8 +1,11 @@
 import gc
 import re
 import threading
+from http.client import HTTPMessage
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.error import HTTPError
 from urllib.parse import unquote
+from urllib.request import Request
 
 import pytest
 
@@ -148,3 +151,10 @@ def test_only_https_or_http_on_the_local_machine_is_allowed(url):
     with pytest.raises(MinicharError, match="use an https URL"):
         download(url, ["x"], 10)
     assert download("https://example.org", [], 0) == []
+
+
+def test_a_redirect_from_https_to_http_is_rejected():
+    """Call the redirect handler directly because the test server does not support HTTPS."""
+    handler, request = download_module._SameScheme("https"), Request("https://example.org/file")
+    with pytest.raises(HTTPError, match=r"redirected to http://example\.org/file, which is not https"):
+        handler.redirect_request(request, None, 302, "Found", HTTPMessage(), "http://example.org/file")

@@ -11,6 +11,7 @@ TRADITIONAL = "春天來了，河邊的樹都綠了。孩子們在草地上跑�
 JAPANESE = "春になると、川のそばの木が緑になる。\n明日またコーヒーを飲みに行きましょう。\n"
 KOREAN = "봄이 오면 강가의 나무들이 푸르러진다.\n내일 다시 갑시다.\n"
 FRENCH = "L'été dernier, nous étions à la mer. « Où êtes-vous ? » dit-elle, étonnée.\n"
+SPANISH = "¿Dónde está el niño? ¡Mañana volverá con su señora!\n"
 GERMAN = "Die Straße war naß. „Schön“, sagte er – über Öl und Äpfel.\n"
 POLISH = "Pójdźmy już na łąkę, gdzie świeci słońce, rzekł książę do żony.\n"
 GREEK = "Όταν σταμάτησε η βροχή, βγήκαμε στην αυλή και κοιτάζαμε τον ουρανό.\n"
@@ -33,6 +34,7 @@ ENGLISH = "He said “no” — and it wasn’t the first time…\n"
         (FRENCH, "cp1252"),
         (FRENCH, "utf-8"),
         (GERMAN, "cp1252"),
+        (SPANISH, "cp1252"),
         (POLISH, "cp1250"),
         (GREEK, "cp1253"),
         (ENGLISH, "cp1252"),

@@ -105,6 +105,7 @@ RARE_TEXT, LONG = (30_000, 3_000), (1_000_000, 80)
         (RARE_TEXT, {"embedding": 0}, {"tied": False}),
         (LONG, {"model": "rnn"}, {"learning_rate": 5e-3}),
         (LONG, {"model": "gru"}, {"learning_rate": 8e-3}),
+        (LONG, {"num_layers": 3}, {"rnn_size": 160}),  # 192 for two layers
         (LONG, {"rnn_size": 128}, {"learning_rate": 2e-2}),
         (LONG, {"rnn_size": 512}, {"learning_rate": 7.1e-3}),
         (LONG, {"rnn_size": 128, "num_layers": 3}, {"learning_rate": 8e-3}),

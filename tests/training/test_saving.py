@@ -82,14 +82,15 @@ def test_losses_are_compared_as_precisely_as_in_file_names(tmp_path):
     assert saver.best(history_with(epoch=[0.5, 1.0], val_loss=[2.00001, 2.00002])).name == names[0]
 
 
-def test_the_search_for_the_best_checkpoint_ends_with_it(trainer_of, monkeypatch):
-    """A history can have a million evaluations."""
-    trainer, named = trainer_of(eval_val_every=4, keep=2), []
+@pytest.mark.parametrize(("options", "tried"), [({}, 1), ({"val_frac": 0, "train_frac": 1}, 0)])
+def test_the_search_for_the_best_checkpoint_ends_with_it(trainer_of, monkeypatch, options, tried):
+    """A history can have a million evaluations, with or without a loss."""
+    trainer, named = trainer_of(eval_val_every=4, keep=2, **options), []
     list(trainer.run())
     name = saving.checkpoint_name
     monkeypatch.setattr(saving, "checkpoint_name", lambda *run: named.append(name(*run)) or named[-1])
     best = trainer.best.name
-    assert named == [best]
+    assert named == [best][:tried]
 
 
 def test_without_a_validation_part_there_is_no_validation_loss(trainer_of):
@@ -120,8 +121,9 @@ def test_stopping_saves_a_checkpoint_immediately(trainer_of):
 
 @pytest.mark.parametrize("keep", [0, 2])
 def test_keep_keeps_the_best_checkpoints_and_the_last_one_and_other_files(trainer_of, tmp_path, keep):
+    """Other files are not deleted, even if an earlier process of the run wrote them."""
     (tmp_path / "cv").mkdir()
-    others = ["lm_other_epoch1.00_9.0000.npz", "README.md"]
+    others = ["lm_other_epoch1.00_9.0000.npz", "lm_lstm_epoch9.00_9.0000.npz", "README.md"]
     for name in others:
         (tmp_path / "cv" / name).touch()
     trainer = trainer_of(keep=keep, eval_val_every=4, learning_rate=0.02, max_epochs=1)
