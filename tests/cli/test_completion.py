@@ -33,7 +33,9 @@ def complete(home):
 CHECKPOINTS = [f"cv{os.sep}lm_lstm_epoch1.00_{loss}.npz" for loss in ("1.5000", "1.6000", "1.7000")]
 
 
-@pytest.mark.parametrize("words", [("sample",), ("plot", "small.npz"), ("convert",), ("train", "--resume")])
+@pytest.mark.parametrize(
+    "words", [("sample",), ("serve",), ("plot", "small.npz"), ("convert",), ("train", "--resume")]
+)
 def test_models_and_the_checkpoints_in_directories_are_completed_best_first(complete, words):
     assert complete(*words, "") == ["cv", *CHECKPOINTS, "small.npz", "weights.pt"]
     assert complete(*words, "cv") == ["cv", *CHECKPOINTS]

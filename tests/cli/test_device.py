@@ -212,7 +212,7 @@ def test_only_a_gpu_uses_tf32(run, device, shown):
 
 
 def test_the_chunk_kernel_requires_a_gpu(run):
-    for options, number in ((["--chunk-kernel"], 1), ([], 0)):
+    for options, number in ((["--chunk-kernel"], 1), (["--no-chunk-kernel"], 0), ([], 0)):
         stderr = run(*TRAIN, "--rnn-size", "64", *options).stderr
         assert stderr.count("chunk kernel is not used on device cpu: it requires an NVIDIA GPU") == number
 

@@ -169,6 +169,7 @@ def test_synonyms_of_commands_are_commands():
         ("train --max-time 4m", f"{INVALID} '--max-time': '4m' {MINUTES}"),
         ("sweep --max-time 4m", f"{INVALID} '--max-time': '4m' {MINUTES}"),
         ("sample --temperature 0,5", f"{INVALID} '--temperature': '0,5' is not a number, such as 0.5"),
+        ("eval --val-frac 5%", f"{INVALID} '--val-frac': '5%' is not a number, such as 0.5"),
         ("train --dropout x", f"{INVALID} '--dropout': 'x' is neither auto nor a number, such as 0.5"),
         ("train --rnn-size x", f"{INVALID} '--rnn-size': 'x' is neither auto nor a valid integer."),
         ("train --data https://x/a//b.txt?x=1", f"{INVALID} '--data': https://x/a//b.txt?x=1 {URL}"),

@@ -3,6 +3,7 @@ import pytest
 from toys import toy_model
 
 from minichar.errors import MinicharError
+from minichar.pictures import activity
 from minichar.pictures.activity import read_activity
 from minichar.training.evaluation import evaluate_whole
 
@@ -55,6 +56,14 @@ def test_a_large_bias_saturates_only_its_gate(cell, ids):
                 assert gate.shares.sum() == pytest.approx(1)
                 assert (gate.shares[end] == 1) == ((gate.layer, gate.name) == (1, name))
             bias[...] = before
+
+
+def test_the_gates_are_counted_in_all_chunks(ids, monkeypatch):
+    model = toy_model(unknown=True)
+    expected = read_activity(model, ids).gates
+    monkeypatch.setattr(activity, "CHUNK", 7)
+    for one, other in zip(read_activity(model, ids).gates, expected, strict=True):
+        np.testing.assert_array_equal(one.shares, other.shares)
 
 
 @pytest.mark.parametrize("N", [1, 2, 100, 101])

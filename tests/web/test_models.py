@@ -24,6 +24,8 @@ def test_only_the_best_checkpoint_of_each_run_in_a_directory_is_loaded(tmp_path)
         for loss in ("2.0000", "1.0000"):
             model = toy_model()
             model.details |= details
+            if run != "c":
+                model.details["run"] = details["run"] | {"iteration": int(float(loss))}
             model.parameters.flat[0] = float(loss) + ord(run)
             save(tmp_path / f"lm_{run}_epoch1.00_{loss}.npz", model)
     names = [name[:21] for name in load_models([tmp_path])]
