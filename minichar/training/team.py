@@ -69,6 +69,8 @@ class Team:
     def average(self, share: float, backend: Backend, gradient: Array, loss: Array) -> None:
         """Replace `gradient` and `loss` with their sums over all ranks, weighted by each rank's `share`.
 
+        There must be several ranks: a single process has nothing to send.
+
         The gradient and the loss are sent together, in the gradient's dtype. To preserve precision, the loss
         is split into two parts: a multiple of 2⁻¹⁰, whose sum over all ranks is exact even in single
         precision, and the remainder.

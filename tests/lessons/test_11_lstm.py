@@ -103,10 +103,10 @@ The last two columns add up to dh_prev = -0.2004 and dx = 0.3228.
 In text such as `abba(cadbcab…dbcca)dbca`, a bracket is closed only if one is open, so a network has
 to remember the opening bracket; `docs/figures/bracket.py` trains four units on this task, and three
 learn it. In the unit below, a new value is written to c at a bracket, where the input gate opens.
-At a letter, it is almost closed and f is close to 1, so c only drifts upwards. Even at the closing
-bracket, f stays far from 0: c returns to 0 because the new content i g, which is negative, cancels
-what f keeps. In the backward pass, about half of dc is left after 30 letters: enough to train the
-gates at the opening bracket.
+At a letter, this gate is almost closed and f is close to 1, so c only drifts upwards. Even at the
+closing bracket, f stays far from 0: c returns to 0 because the new content i g, which is negative,
+cancels what f keeps. In the backward pass, about half of dc is left after 30 letters: enough to
+train the gates at the opening bracket.
 
 [figure: bracket.svg]
 
