@@ -451,11 +451,11 @@ def test_training_in_the_page_is_soon_better_than_bigrams(open_page):
       const { Training, bigramLoss } = interactive.maths.train.training;
       const text = document.getElementById("script-text").textContent.trim();
       const [run, begun] = [new Training(text), performance.now()];
-      const losses = interactive.range(250, () => run.step({ eta: 0.02 }).loss);
+      const losses = interactive.range(250, () => run.step({ eta: 10 ** -1.7 }).loss);
       const seconds = (performance.now() - begun) / 1000;
       const sample = run.sample(1000, 0.6).characters.join("");
       const alone = new Training(text);
-      const cut = interactive.range(250, () => alone.step({ eta: 0.02, cut: true }).loss);
+      const cut = interactive.range(250, () => alone.step({ eta: 10 ** -1.7, cut: true }).loss);
       return { text, losses, seconds, sample, cut, read: alone.read, bigram: bigramLoss(run.ids) };
     }""")
     pairs, singles = Counter(pairwise(found["text"])), Counter(found["text"][:-1])
@@ -465,8 +465,8 @@ def test_training_in_the_page_is_soon_better_than_bigrams(open_page):
     last, cut = (np.mean(found[name][-50:]) for name in ("losses", "cut"))
     assert last < bigram - 0.3
     assert found["read"] == 100_000
-    assert cut - last == pytest.approx(0.1, abs=0.03)
-    assert "as many characters, the loss is about 0.1 higher" in AGAIN["18_it_writes"]
+    assert cut - last == pytest.approx(0.12, abs=0.09)
+    assert "as many characters, the loss is 0.05 to 0.2 higher" in AGAIN["18_it_writes"]
     words = set(re.findall("[a-z]+", found["text"]))
     written = re.findall("[a-z]{3,}", found["sample"])[:-1]
     assert sum(word in words for word in written) > len(written) / 2 > 3

@@ -64,7 +64,8 @@ DRAWINGS = {
     "row shows the gradient along the cell state, relative to its value before the closing bracket.",
     "scale": "Random layers of 128 units, one above the other. Small weights silence them, and large ones "
     "saturate tanh. Even with b² = 3/K, the values shrink, because tanh brings them closer to 0.",
-    "gru": "One step of a GRU with the reset gate applied after the matrix product.",
+    "gru": "One step of a GRU with the reset gate applied after the matrix product. Lines that join are "
+    "added.",
     "gru_backward": "Its backward pass: dh_prev = dh ∘ z + U_hᵀ @ du.",
     "dropout_mask": "Dropout with p = 0.5. The output of a dropped unit is 0, and so is its gradient.",
     "sampled_input": "Forward values and backward gradients. No gradient passes through the choice of k.",
@@ -85,7 +86,7 @@ AGAIN = {
     "than twice that of the uniform model (the plot ends at 5, so read the number). Clipping does not "
     "prevent this, because RMSprop (lesson 16) divides each gradient by its recent size. Train on 100,000 "
     "characters, then start again without the gradients through time: after as many characters, the loss is "
-    "about 0.1 higher. Look for a unit that marks words or sentences.",
+    "0.05 to 0.2 higher. Look for a unit that marks words or sentences.",
 }
 """Captions of interactive figures that an earlier chapter has already shown, keyed by the chapter."""
 

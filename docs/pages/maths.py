@@ -24,6 +24,8 @@ RAISED = dict(
 )
 LOWERED = dict(zip("₀₁₂", "012", strict=True))
 CLOSING = {"(": ")", "[": "]", "{": "}", "|": "|", "‖": "‖"}
+HAT = '<mrow><mover accent="true"><mi>a</mi><mo stretchy="false">^</mo></mover></mrow>'
+"""The letter â, which would be upright as a single character."""
 SPACE = '<mspace width="0.22em"></mspace>'
 GROUP = re.compile(r"<mrow><mo[^>]*>\(</mo>(.*)<mo[^>]*>\)</mo></mrow>")
 TOKEN = re.compile(
@@ -183,7 +185,7 @@ def name(text: str) -> str:
         return f"<mrow><mi>d</mi>{name(text[1:])}</mrow>"
     if is_word(text) and text not in PAIRS:
         return f"<mtext>{text}</mtext>"
-    return row([f"<mi>{letter}</mi>" for letter in text])
+    return row([HAT if letter == "â" else f"<mi>{letter}</mi>" for letter in text])
 
 
 def is_word(text: str) -> bool:

@@ -25,7 +25,7 @@ separately, so 1e-30 i keeps all its digits beside 0.4. The left branch of the V
 [figure: tiny_steps.svg]
 
 There is one restriction: f must work on complex numbers and use only operations that have a complex
-derivative, such as + - × /, exp, log, tanh and powers. `abs` returns a real number, so the
+derivative, such as + − × /, exp, log, tanh and powers. `abs` returns a real number, so the
 imaginary part is lost.
 
 minichar uses the complex step to verify all its gradients to 1e-12 or better: in `minichar

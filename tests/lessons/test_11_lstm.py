@@ -22,7 +22,7 @@ There is no matrix and no tanh along c: the gradient is multiplied by f alone. W
 That is the heart of an LSTM. It has two states: the cell state c, which is this memory, and the
 hidden state h, which is its output (Hochreiter & Schmidhuber 1997; Gers et al. 2000 added the
 forget gate). The candidate g, between -1 and 1, is the new content. Three gates, between 0 and 1,
-control the cell state: the forget gate f sets how much of the old content is kept, the input gate i
+control the two states: the forget gate f sets how much of the old content is kept, the input gate i
 how much of the candidate is written, and the output gate o how much of the content is output. One
 matrix product computes four *pre-activations* with H rows each, to which σ or tanh is applied:
 
@@ -101,12 +101,12 @@ Then, with dh = 1, and dc = 0.2 from the next step:
 The last two columns add up to dh_prev = -0.2004 and dx = 0.3228.
 
 In text such as `abba(cadbcab…dbcca)dbca`, a bracket is closed only if one is open, so a network has
-to remember the opening bracket; `docs/figures/bracket.py` trains four units on this task, and three
-learn it. In the unit below, a new value is written to c at a bracket, where the input gate opens.
-At a letter, this gate is almost closed and f is close to 1, so c only drifts upwards. Even at the
-closing bracket, f stays far from 0: c returns to 0 because the new content i g, which is negative,
-cancels what f keeps. In the backward pass, about half of dc is left after 30 letters: enough to
-train the gates at the opening bracket.
+to remember the opening bracket; `docs/figures/bracket.py` trains four units on this task, whose
+gates start at f = 0.99 and i = 0.01, and three learn it. In the unit below, a new value is written
+to c at a bracket, where i opens. At a letter, i is almost closed and f close to 1, so c only drifts
+upwards. Even at the closing bracket, f stays far from 0: c returns to 0 because the new content i
+g, which is negative, cancels what f keeps. In the backward pass, about half of dc is left after 30
+letters: enough to train the gates at the opening bracket.
 
 [figure: bracket.svg]
 

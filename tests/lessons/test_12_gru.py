@@ -36,7 +36,7 @@ The backward pass differentiates the last line first:
 
 [figure: gru_backward.svg]
 
-*Reset gate applied before the matrix product* (char-rnn). The candidate has its own matrix, Wn:
+*Reset gate applied before the matrix product* (char-rnn). The new matrix Wn has columns Wn_h, Wn_x:
 
     a = W @ [h_prev; x; 1]                   rows r, z
     r, z = σ(a_r), σ(a_z)

@@ -67,7 +67,7 @@ factor. Here are both passes for four units, with dâ = 1 for the second:
 with μ = 1, r = 0.5345, mean(dâ) = 0.25 and mean(dâ ∘ â) = 0.2673.
 
 Does it help? Multiply all initial weights of a two-layer RNN by the same factor. The table shows
-the size of h in layer 2, and the norm of dx 20 steps before the loss relative to its norm at the
+√(mean(h²)) in layer 2, and the norm of dx 20 steps before the loss relative to its norm at the
 loss:
 
     weights          h   20 steps back    h, normalised   20 steps back
@@ -77,7 +77,7 @@ loss:
     10            0.92         5.5e+01             0.62         7.6e-03
     30            0.98         1.0e+05             0.62         7.6e-03
 
-On the left, only a narrow range of factors is usable. On the right, the factor has no effect.
+On the left, only a narrow range of factors is usable. On the right, it has almost no effect.
 
 There is one catch. A constant added to all pre-activations of a gate is part of μ and cancels out.
 One such constant is the forget bias of 1 that helps an LSTM remember (lesson 11).
