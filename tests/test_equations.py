@@ -137,12 +137,14 @@ def test_symbols_in_the_text_are_typeset_except_in_code_and_words():
     text = """\
 A state h_prev, a V-shape, e.g. dW or `dh_t`: do it in *h* for x (in 2014), not in a file_name. I read
 T(T + 1)/2 of 3 lessons (lesson 7 T times), where a = 0 and w_h (1 - h²) < 1, and/or 1 - y. It is dL_T/dh_T
-if j = target, or ε|f| / h, not a, with target = 1 - tanh²(a), e^(a/2) and Wx @ onehot(k), from -1 to 1e-2.
+if j = target, or ε|f| / h, not a, with target = 1 - tanh²(a), e^(a/2) and Wx @ onehot(k), â, dâ,
+from -1 to 1e-2.
 """
     found = re.findall(r"<math>(.*?)</math>", equations.typeset(text))
     assert [re.sub(r"<[^>]+>", "", one) for one in found] == [
         *("hprev", "dW", "x", "T(T+1)/2", "T", "a=0", "wh(1−h2)&lt;1", "1−y"),
         *("dLT/dhT", "j=target", "ε|f|/h", "a", "target=1−tanh2(a)", "ea/2", "Wxonehot(k)"),
+        *("a^", "da^"),
     ]
     assert equations.typeset(text).endswith("from −1 to 1e−2.\n")
 

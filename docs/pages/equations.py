@@ -22,7 +22,7 @@ CODE = re.compile(r"`+([^`]+)`+")
 LITERAL = re.compile(r"(`+[^`]*`+|\*[^*]+\*)")
 GROUP = r"(?:\((?:[^()]|\([^()]*\))*\)|\|[^|\s]+\|)"
 SCRIPTS = r"(?:_(?:\{[^}]+\}|[a-zA-Z0-9]+))?[ᵀ²³'⁻ᵃᵏ₁₂]*(?:\^\([^()]+\))?"
-LETTER = r"d?W[nx]|d[a-zâELUW]n?|a(?=_|\s*[=∘]| - μ|[,.;)\"])|[b-zA-Zα-ωΣ…√∛]"
+LETTER = r"d?W[nx]|d[a-zâELUW]n?|a(?=_|\s*[=∘]| - μ|[,.;)\"])|[b-zâA-Zα-ωΣ…√∛]"
 SYMBOL = rf"(?:d?(?:{'|'.join(NAMES)})(?=[_(²]| =)|(?<== )target|θ̄|(?:{LETTER})(?![A-Za-z])){SCRIPTS}"
 NUMBER = r"(?:[½¼]|\d+(?:\.\d+)?(?:e-?\d+)?)"
 ATOM = rf"(?:(?:{NUMBER} ?(?=[a-zα-ω(]))?{SYMBOL}(?:{GROUP})?|{NUMBER}(?: ?{GROUP})?|{GROUP})"
