@@ -136,4 +136,4 @@ def gru_backward(ax: Axes) -> None:
     ax.text(3.75, 4.1, "du_n", ha="right", va="center_baseline")
     ax.text(3.4, 5.2, "∘ r", ha="right", va="center_baseline")
     path(ax, (5.0, 5.2), (5.0, 4.3), colour=ORANGE)
-    ax.text(5.6, 5.75, "dr =\nda_n ∘ u_n", ha="right", va="bottom")
+    ax.text(5.15, 4.75, "dr", va="center_baseline")
