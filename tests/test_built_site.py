@@ -170,6 +170,16 @@ def test_measurements_are_linked_in_the_repository():
     assert "https://github.com/minichar/minichar/blob/main/docs/measured/trials/cells.csv" in page
 
 
+def test_pages_that_link_to_lessons_in_the_repository_link_to_the_chapters_on_the_site():
+    for page, *links in (
+        ("one-file.html", "course/index.html", "course/11_lstm.html"),
+        ("howto/sizes.html", "../course/09_truncation.html"),
+        ("zh/start.html", "../course/index.html"),
+    ):
+        text = (SITE / page).read_text(encoding="utf-8")
+        assert all(f'href="{link}"' in text for link in links), page
+
+
 def test_search_finds_the_chapter_and_quotes_the_phrase(base, visit):
     page = visit(base, "search.html?q=forget+gate")
     first = page.locator("#search-results li").first

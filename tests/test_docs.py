@@ -363,11 +363,15 @@ def test_chinese_pages_have_the_commands_samples_and_numbers_of_the_english_ones
 
 
 def test_linked_and_named_files_exist():
-    """Check Markdown links, and paths in backticks such as ``minichar/engine/lstm.py``."""
+    """Check Markdown links, and paths in backticks such as ``minichar/engine/lstm.py``.
+
+    Only the landing page links to chapters of the course. On GitHub, where other pages are also read, there
+    are only the lessons.
+    """
     for path in DOCUMENTS:
         text = path.read_text(encoding="utf-8")
         for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
-            generated = any(f"/{name}/" in f"/{link}" for name in GENERATED)
+            generated = any(f"/{name}/" in f"/{link}" for name in GENERATED[path.name != "index.md" :])
             assert generated or (path.parent / link).exists(), f"{path.name}: no such link target: {link}"
         for name in re.findall(r"`((?:minichar|tests|docs)/[\w/]+(?:\.\w+|/))`", text):
             assert (ROOT / name).exists(), f"{path.name}: no such file: {name}"

@@ -18,6 +18,7 @@ SHORT = 24
 """Maximum length of inline code kept on one line, so that it fits in a table cell on a phone."""
 SEVERAL = re.compile(r"^(\w+(?:, \w+)+) : (.+)$", re.MULTILINE)
 MEASURED = re.compile(r"\]\((?:\.\./)*(measured/[\w/]+\.(?:md|csv))")
+LESSONS = re.compile(r"\]\(((?:\.\./)*)\.\./tests/lessons(?:/test_(\w+)\.py)?\)")
 HIDDEN = re.compile(r"^<!--(\{[\w-]+\}.*?\n)-->$", re.MULTILINE | re.DOTALL)
 """A directive in an HTML comment, which GitHub hides because it cannot show what the directive inserts."""
 REPOSITORY = "https://github.com/minichar/minichar/blob/main/docs"
@@ -107,6 +108,11 @@ def link_measurements(app: Sphinx, name: str, source: list[str]) -> None:
     source[0] = MEASURED.sub(rf"]({REPOSITORY}/\1", source[0])
 
 
+def link_chapters(app: Sphinx, name: str, source: list[str]) -> None:
+    """Link to the chapters, which are generated, where a page links to the lessons in the repository."""
+    source[0] = LESSONS.sub(lambda link: f"]({link[1]}course/{link[2] or 'index'}.md)", source[0])
+
+
 def index_options(app: Sphinx, name: str, source: list[str]) -> None:
     """Index the options that a guide explains, below its title, so that the search finds the guide first."""
     folder, _, guide = name.rpartition("/")
@@ -162,6 +168,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_displaymath, None))
     app.connect("source-read", show_hidden)
     app.connect("source-read", link_measurements)
+    app.connect("source-read", link_chapters)
     app.connect("source-read", index_options)
     app.connect("doctree-read", keep_together)
     app.connect("doctree-read", add_dark_images, priority=400)  # before Sphinx collects the images
