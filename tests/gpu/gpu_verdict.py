@@ -21,19 +21,21 @@ NAMES = {"cpu": "the CPU"}
 """What a column of times is called in the table, if not by its name."""
 
 
-def verdict(results: dict[str, Any]) -> list[dict[str, Any]]:
+def verdict(results: dict[str, Any], compared: bool = True) -> list[dict[str, Any]]:
     """Return the rows of the table, with what was measured and how it compares."""
     found = quantities(results)
     with TABLE.open(encoding="utf-8") as file:
         rows = [row | {"measured": found.get(row["quantity"])} for row in csv.DictReader(file)]
-    return [row | {"verdict": compare(row)} for row in rows]
+    return [row | {"verdict": compare(row, compared)} for row in rows]
 
 
-def compare(row: dict[str, Any]) -> str:
+def compare(row: dict[str, Any], compared: bool = True) -> str:
     """Return how a measurement compares with its estimate or goal."""
     value, is_goal = row["measured"], row["kind"] == "goal"
     if value is None:
         return "not measured"
+    if not compared:
+        return "not compared"
     if value < float(row["least"]):
         return "missed" if is_goal else "lower"
     if is_goal:

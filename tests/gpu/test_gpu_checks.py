@@ -74,6 +74,13 @@ def test_the_losses_must_be_those_of_captured_steps(broken, passed):
     assert losses["passed"] == passed
     sampling = gpu_checks.sampling(GPU(1 if broken == 0 else None), DRY.work, 2)
     assert sampling["passed"] == passed
+    assert sampling["same characters"].keys() == {
+        "temperature",
+        "top-k",
+        "top-p",
+        "top-k and top-p",
+        "argmax",
+    }
 
 
 @pytest.mark.parametrize("option", OPTIONS)

@@ -87,12 +87,20 @@ def test_without_a_time_limit_nothing_is_measured(machine, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "more"),
-    [({}, 3), ({"max_time": 0.0}, 3), ({"rnn_size": 40}, 0), ({"layer_norm": True, "dtype": "float64"}, 0)],
+    [
+        ({}, 3),
+        ({"max_time": 0.0}, 3),
+        ({"rnn_size": 40}, 0),
+        ({"layer_norm": True}, 0),
+        ({"dtype": "float64"}, 0),
+        ({"use_ss": True}, 0),
+        ({"reset_on": "\n"}, 0),
+    ],
 )
 def test_the_size_suits_the_device_and_the_run_still_fits_into_the_time(
     options, more, machine, tmp_path, monkeypatch
 ):
-    """Sizes that suit a GPU are those of the chunk kernel, which does not normalise."""
+    """Sizes that suit a GPU are those of the chunk kernel, which not every run can use."""
     settings = settings_for(tmp_path, **options)
     usual = begin(settings, started=1000.0).trainer.settings.rnn_size
     monkeypatch.setattr(type(CPU), "suitable_size", lambda device, cell, H: H + 3)
