@@ -28,7 +28,7 @@ def wait_for_characters(page, n):
     wait_for(lambda: page.locator("#text [data-i]").count() >= n)
 
 
-def expect_status(page, words="Length limit reached"):
+def expect_status(page, words="Finished"):
     expect(page.locator("#status")).to_contain_text(words)
 
 

@@ -489,5 +489,5 @@ def test_three_units_of_lesson_11_remember_a_bracket(figure):
     assert f[closing, unit].mean() > 0.3
     assert letters.mean() ** 30 == pytest.approx(0.5, abs=0.1)
     words = " ".join(get_lesson("11").story.split())
-    assert "trains four units on this task" in words
-    assert "and three learn it" in words
+    assert "trains an LSTM with four units" in words
+    assert "in three of the units, c follows whether a bracket is open" in words

@@ -29,7 +29,8 @@ interactive.show("train", { network, training }, (figure) => {
     if (best.length) {
       pen.line(best.map(inFrame), "faint");
       const [right, bottom] = inFrame(best.at(-1));
-      pen.text(right, bottom + 14, "best run", "small faint end");
+      const below = Math.min(bottom + 32, 156); // the label of the other curve
+      pen.text(right, below, `best run ${fixed(2)(best.at(-1)[1])}`, "small faint end");
     }
     if (!points.length) return;
     pen.line(points.map(inFrame), "forward thick");
@@ -69,7 +70,7 @@ interactive.show("train", { network, training }, (figure) => {
   append(box, "summary", {}, "The text: paste your own");
   const area = append(box, "textarea", { rows: 8, spellcheck: "false", "aria-label": "Text to train on" });
   area.value = source("text").trim();
-  figure.readout(() => [note, `‖g‖ = ${fixed(2)(report.norm)} before clipping, ${fixed(0)(seconds())} s of training`]);
+  figure.readout(() => [note, `norm of the gradient: ${fixed(2)(report.norm)} before clipping, ${fixed(0)(seconds())} s of training`]);
 
   const options = () => ({
     eta: 10 ** eta.value,

@@ -29,7 +29,7 @@ def take(browser: Browser, address: str, scheme: str) -> None:
     for name, value in FIELDS.items():
         page.fill(f"#{name}", value)
     page.click("#generate")
-    page.get_by_text("Length limit reached").wait_for()
+    page.get_by_text("Finished").wait_for()
     page.click("#more summary")
     page.evaluate("scrollTo(0, 0); document.getElementById('text').scrollTo(0, 0)")
     page.locator("#text .known").nth(CHOSEN).hover()

@@ -216,7 +216,7 @@ def chapter(path: Path, package: Path, output: Callable[[Lesson, str], str]) -> 
     page += [
         "## Exercise",
         with_code(lesson.exercise),
-        f"Run `minichar lessons {lesson.number}` again, and then undo your change.",
+        "Run the lesson again, and then undo your change.",
         details("The answer", with_code(lesson.answer)),
     ]
     files = source_files(body)

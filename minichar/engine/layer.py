@@ -211,8 +211,9 @@ class Layer:
     def carry(self, n: int) -> None:
         """Start the next chunk from the states after `n` steps."""
         # Copy to a new array first, because a cell may return a state unchanged, as a view of `start`.
-        rows = self.xp.concatenate(self.states[n])  # (S·H, B), faster than `stack`
-        self.start[...] = rows.reshape(self.start.shape)
+        # `stack` is slower.
+        states = self.xp.concatenate(self.states[n])  # (S·H, B)
+        self.start[...] = states.reshape(self.start.shape)
 
 
 def with_direct_gradient(backward: Function) -> Function:

@@ -176,8 +176,8 @@ class ProcessQueue(JobQueue):
 
     @property
     def broken(self) -> bool:
-        """Whether there has been no worker for a long time."""
-        return not self._ready and time.monotonic() - self._served > BROKEN_AFTER
+        """Whether there has been no worker for a long time. The first one may take long to start."""
+        return self._died and not self._ready and time.monotonic() - self._served > BROKEN_AFTER
 
     async def close(self) -> None:
         """Stop all workers, and end all readers."""

@@ -41,7 +41,7 @@ def redis_errors() -> Iterator[None]:
         yield
     except redis.RedisError as error:
         # Without the failed command, which contains texts and job ids.
-        reason = str(error).rpartition("caused error: ")[2] or type(error).__name__
+        reason = str(next(iter(error.args), "")).rpartition("caused error: ")[2] or type(error).__name__
         log_regularly(f"Redis: {reason.rstrip('.')}; trying again")
         raise Unavailable("Redis is not responding: try again later") from error
 

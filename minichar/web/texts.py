@@ -157,11 +157,17 @@ class Texts(dict[str, Text]):
         self.memory = memory
 
     def add(self, job_id: str, text: Text) -> None:
-        """Add the text of a job, or raise `Busy`.
+        """Add the text of a job, after removing finished texts if necessary, or raise `Busy`."""
+        for other_id in self.in_the_way(text.size()):
+            self.pop(other_id).discard()
+        self[job_id] = text
 
-        If memory is needed, finished texts are removed, those without a reader first.
+    def in_the_way(self, size: int = OVERHEAD) -> list[str]:
+        """Return the finished texts to remove before a text of `size` bytes is added, or raise `Busy`.
+
+        By default, it is the shortest text. Texts without a reader are removed first.
         """
-        excess = sum(other.size() for other in self.values()) + text.size() - self.memory
+        excess = sum(other.size() for other in self.values()) + size - self.memory
         removable = [item for item in self.items() if item[1].is_removable]
         chosen = []
         for other_id, other in sorted(removable, key=lambda item: (item[1].readers > 0, item[1].last_used)):
@@ -171,9 +177,7 @@ class Texts(dict[str, Text]):
             chosen.append(other_id)
         if excess > 0:
             raise Busy("too many long texts are in progress: try again later")
-        for other_id in chosen:
-            self.pop(other_id).discard()
-        self[job_id] = text
+        return chosen
 
     def lose(self, job_id: str) -> None:
         """Remove a text that cannot be completed. Any remaining readers receive the reason ``closing``."""

@@ -101,12 +101,12 @@ Then, with dh = 1, and dc = 0.2 from the next step:
 The last two columns add up to dh_prev = -0.2004 and dx = 0.3228.
 
 In text such as `abba(cadbcab…dbcca)dbca`, a bracket is closed only if one is open, so a network has
-to remember the opening bracket; `docs/figures/bracket.py` trains four units on this task, whose
-gates start at f = 0.99 and i = 0.01, and three learn it. In the unit below, a new value is written
-to c at a bracket, where i opens. At a letter, i is almost closed and f close to 1, so c only drifts
-upwards. Even at the closing bracket, f stays far from 0: c returns to 0 because the new content i
-g, which is negative, cancels what f keeps. In the backward pass, about half of dc is left after 30
-letters: enough to train the gates at the opening bracket.
+to remember the opening bracket. `docs/figures/bracket.py` trains an LSTM with four units on this,
+starting at f = 0.99 and i = 0.01; in three of the units, c follows whether a bracket is open. In
+the unit below, a new value is written to c at a bracket, where i opens. At a letter, i is almost
+closed and f close to 1, so c only drifts upwards. Even at the closing bracket, f stays far from 0:
+c returns to 0 because the new content i g, which is negative, cancels what f keeps. In the backward
+pass, about half of dc is left after 30 letters: enough to train the gates at the opening bracket.
 
 [figure: bracket.svg]
 

@@ -170,8 +170,9 @@ def test_jobs_wait_while_no_worker_runs(model, sampled):
             assert client.get("/healthz").status_code == 200
 
 
-def test_a_server_is_ready_when_its_first_worker_is(model):
-    """Until then, jobs wait in the queue, and no reader is told that no worker runs."""
+def test_a_server_is_ready_when_its_first_worker_is(model, monkeypatch):
+    """Until then, jobs wait in the queue, no reader is told that no worker runs, and nothing is broken."""
+    monkeypatch.setattr(module, "BROKEN_AFTER", 0.0)
     allowed = threading.Event()
 
     class Late(InThread):
@@ -186,6 +187,7 @@ def test_a_server_is_ready_when_its_first_worker_is(model):
             assert events_of(response.event()).all[0][2] == {"what": "waiting", "position": 1}
             refused = client.get("/readyz")
             assert (refused.status_code, refused.json["code"]) == (503, "unavailable")
+            assert client.get("/healthz").status_code == 200
         finally:
             allowed.set()
         assert events_of(response).all[-1][2]["reason"] == "length"

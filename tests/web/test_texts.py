@@ -56,6 +56,17 @@ def test_ended_texts_with_alternatives_expire_without_further_requests(queue, mo
         assert client.get(f"/api/generate/{small}").status_code == 200
 
 
+def test_a_server_is_ready_only_while_a_new_text_fits_into_its_memory(queue):
+    with client_of(queue) as client:
+        wait_for(lambda: client.get("/readyz").status_code == 200)
+        queue.texts.memory = OVERHEAD - 1
+        refused = client.get("/readyz")
+        assert refused.status_code == 503
+        assert "long texts" in refused.json["error"]
+        queue.texts.memory = OVERHEAD
+        assert client.get("/readyz").status_code == 200
+
+
 async def test_finished_texts_without_a_reader_make_room_the_least_recently_used_first():
     kind = {"alternatives": True}
     texts = Texts(cost(Request.from_json(kind), 900) + 3 * OVERHEAD)

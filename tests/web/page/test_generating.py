@@ -93,7 +93,7 @@ def test_surprisal_branching_and_shared_link(visit, port):
     link = page.evaluate("navigator.clipboard.readText()")
     assert link == page.url
     shared = visit(port, f"#{link.partition('#')[2]}", locale="zh-CN")
-    expect_status(shared, "已达到长度上限")
+    expect_status(shared, "已完成")
     assert text_of(shared) == text
     assert shared.input_value("#temperature") == "0.6"
 
@@ -161,7 +161,7 @@ def other_text(page):
     return text.removeprefix(page.locator("#other-text .prime").text_content())
 
 
-def expect_other(page, words="Length limit reached"):
+def expect_other(page, words="Finished"):
     expect(page.locator("#other-status")).to_contain_text(words)
 
 
@@ -193,7 +193,7 @@ def test_another_temperature_has_the_same_prompt_and_seed(page, sampled):
     expect_other(page, "60 characters, seed 7")
     assert other_text(page) == sampled(60, "", 7, temperature=0.4)
     page.click("#language")
-    expect_other(page, "已达到长度上限，共 60 个字符")
+    expect_other(page, "已完成，共 60 个字符")
     page.uncheck("#compare")
     expect(page.locator("#other")).to_be_hidden()
     expect(page.locator("#first")).to_be_hidden()

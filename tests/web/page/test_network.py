@@ -161,7 +161,7 @@ def test_page_says_why_it_cannot_load_the_models(visit, port, demo, monkeypatch)
     expect(page.locator("#status")).to_have_text("服务暂时不可用，正在重试……")
     expect(page.locator("#status")).to_have_class("error")
     monkeypatch.undo()
-    expect_status(page, "已达到长度上限")  # of the example
+    expect_status(page, "已完成")  # of the example
     page.click("#language")
     for answer, words in (
         ({"status": 502, "body": "<html>"}, "The server returned error 502. Retrying…"),
@@ -346,4 +346,4 @@ def test_a_link_to_a_missing_model_says_so_while_the_text_is_generated(visit, po
     page.click("#copy")
     expect(page.locator("#status")).to_have_text("Copied to the clipboard.")
     generate(page, "a", 30)
-    expect(page.locator("#status")).to_have_text("Length limit reached: 30 characters, seed 5.")
+    expect(page.locator("#status")).to_have_text("Finished: 30 characters, seed 5.")

@@ -219,7 +219,7 @@ def held(uncoloured):
 
 def test_a_finished_text_stays_finished_while_details_are_loaded(uncoloured, held):
     page = uncoloured
-    expect(page.locator("#status")).to_have_text("Length limit reached: 30 characters, seed 5.")
+    expect(page.locator("#status")).to_have_text("Finished: 30 characters, seed 5.")
     expect(page.locator("#stop")).to_be_disabled()
     held[0].continue_()
     expect(page.locator("#text [data-i].known")).to_have_count(30)

@@ -85,6 +85,14 @@ def test_a_problem_is_logged_again_every_minute(db, redis_url, monkeypatch, capl
     assert "wrong" not in caplog.text
 
 
+def test_of_an_error_with_several_arguments_the_message_is_logged(monkeypatch, caplog):
+    monkeypatch.setattr(errors, "LOGGED", {})
+    for error in (store.redis.RedisError("full.", "EXEC"), store.redis.RedisError("full"), store.redis.RedisError()):
+        with pytest.raises(Unavailable), store.redis_errors():
+            raise error
+    assert caplog.messages == ["Redis: full; trying again", "Redis: RedisError; trying again"]
+
+
 def test_what_is_logged_of_a_full_redis(db, redis_url, monkeypatch, caplog):
     """The command that failed contains a text and the id of a job."""
     from redis_helpers import put
