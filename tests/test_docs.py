@@ -14,6 +14,7 @@ import string
 import subprocess
 import sys
 import tomllib
+from html import unescape
 from math import log
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import click
 import pytest
 from bench_worker import Worker
 from click.testing import CliRunner
+from measured.terminal import COMMANDS as RECORDED
 from optional import free_port
 from pages.examples import GROUPS
 
@@ -348,6 +350,9 @@ TRANSLATED = {
 
 @pytest.mark.parametrize("pages", TRANSLATED.items())
 def test_chinese_pages_have_the_commands_samples_and_numbers_of_the_english_ones(pages):
+    for page, other in (pages, pages[::-1]):  # a link to the other page is at the top of each
+        first = re.search(r"^\[(?:English|中文)\]\((.*)\)$", read(page), re.MULTILINE)
+        assert (ROOT / page).parent.joinpath(first[1]).resolve() == ROOT / other
     for language in ("sh", "console", "powershell", "text"):
         english, chinese = (
             [re.sub('"(The |山中)"', "PROMPT", block) for block in blocks(language, [ROOT / page])]
@@ -360,6 +365,18 @@ def test_chinese_pages_have_the_commands_samples_and_numbers_of_the_english_ones
         numbers = ([re.findall(r"\d+\.\d{3}", line) for line in read(page).splitlines()] for page in pages)
         english, chinese = ([row for row in rows if row] for rows in numbers)
         assert chinese == english
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_readme_has_at_most_100_lines(page):
+    assert len(read(page).splitlines()) <= 100
+
+
+def test_the_recording_shows_the_commands_of_its_script_and_the_result_in_the_quick_start():
+    recording = unescape(read("docs/measured/terminal.svg"))
+    (result,) = re.findall("^result .*", read("docs/start.md"), re.MULTILINE)
+    for line in (*(f"$ {command}" for command in RECORDED), result):
+        assert line in recording
 
 
 def test_linked_and_named_files_exist():

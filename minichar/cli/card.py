@@ -30,13 +30,15 @@ PRIVATE = (
     "recipe",
     *TEXTS,
     "checkpoint_dir",
+    "max_time",
     "savefile",
     "title",
     "keep",
     "checkpoint_every",
     "sample_every",
 )
-"""Settings that do not affect the model, and paths, which the card does not reveal."""
+"""Settings that do not affect the model, paths, which the card does not reveal, and the time limit, for which
+the other settings were chosen."""
 
 CARD = """\
 # {title}

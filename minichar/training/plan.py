@@ -65,7 +65,7 @@ def extended(
     """Return the number of epochs after which the time limit is reached if a run continues from `epoch`."""
     nominal = time_left(settings, started)
     here = nominal and measured(nominal, settings, corpus, device, team)
-    return epoch + choose(replace(settings, max_epochs=AUTO), corpus, budget=here).max_epochs
+    return round(epoch + choose(replace(settings, max_epochs=AUTO), corpus, budget=here).max_epochs, 6)
 
 
 def useful_epochs(settings: Settings, corpus: Corpus) -> float:

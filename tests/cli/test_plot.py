@@ -154,6 +154,7 @@ def test_follow_without_a_run(cli, refused, checkpoint, monkeypatch):
     monkeypatch.setattr("minichar.cli.follow.sleep", sleep := Mock(side_effect=[None] * START))
     result = cli("plot", "--follow")
     assert FRAMES.search(result.stdout)
+    assert ", yardstick " in result.stdout
     assert result.stderr == "no run is saving to cv/\n"
     assert sleep.call_count == 0
     assert "no such checkpoint: 'nowhere'" in refused("plot", "--follow", "nowhere")

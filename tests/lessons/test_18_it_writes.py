@@ -178,7 +178,9 @@ def a_unit_that_knows_quotes():
         part = slice(start, start + 66)
         if flat[part].count('"') > 1:
             lines += [flat[part], "".join(marks[part]).rstrip()]
-    return "\n".join([*lines[:16], "", f"correlation with being inside quotes, on {len(text):,} new characters: {r:.2f}"])
+    return "\n".join(
+        [*lines[:16], "", f"correlation with being inside quotes, on {len(text):,} new characters: {r:.2f}"]
+    )
 
 
 def test_the_numbers_in_the_text():

@@ -179,6 +179,7 @@ def test_a_new_time_limit_plans_the_remaining_steps(machine, tmp_path):
     trainer = later.trainer
     assert trainer.iterations - 7 == 20
     assert later.changes == {"max_time": 5.0, "max_epochs": trainer.settings.max_epochs}
+    assert str(trainer.settings.max_epochs) == f"{trainer.settings.max_epochs:.6f}".rstrip("0")
     assert later.chosen == ("max_epochs",)
     unchanged = replace(trainer.settings, max_time=10.0, max_epochs=kept.max_epochs)
     assert unchanged == replace(kept, checkpoint_dir=unchanged.checkpoint_dir)

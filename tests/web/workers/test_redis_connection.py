@@ -87,7 +87,11 @@ def test_a_problem_is_logged_again_every_minute(db, redis_url, monkeypatch, capl
 
 def test_of_an_error_with_several_arguments_the_message_is_logged(monkeypatch, caplog):
     monkeypatch.setattr(errors, "LOGGED", {})
-    for error in (store.redis.RedisError("full.", "EXEC"), store.redis.RedisError("full"), store.redis.RedisError()):
+    for error in (
+        store.redis.RedisError("full.", "EXEC"),
+        store.redis.RedisError("full"),
+        store.redis.RedisError(),
+    ):
         with pytest.raises(Unavailable), store.redis_errors():
             raise error
     assert caplog.messages == ["Redis: full; trying again", "Redis: RedisError; trying again"]
