@@ -77,8 +77,8 @@ OPTIONS = (
         type=OneOf([*RECIPES, LIST]),
         is_eager=True,
         callback=list_recipes,
-        help="quick, laptop, best: choose the options for 3, 15 or 60 minutes on one core. "
-        f"char-rnn: use char-rnn's options. {LIST}: show all recipes.",
+        help="quick, laptop, best: for 3, 15, 60 minutes on one core. char-rnn: its options. "
+        f"{LIST}: show all.",
     ),
     text(
         "--data",
@@ -124,7 +124,12 @@ OPTIONS = (
         "--val-frac",
         help="Fraction of the text used for validation. The remaining text is used for testing.",
     ),
-    model("--model", type=CellName(), help="Cell: lstm remembers longest, gru is faster."),
+    model(
+        "--model",
+        type=CellName(),
+        metavar="CELL",
+        help="rnn, gru-reset-before; gru, which is faster; or lstm, which remembers longest.",
+    ),
     model(
         "--rnn-size",
         metavar="H",
@@ -156,8 +161,7 @@ OPTIONS = (
         "--max-time",
         type=Minutes(),
         metavar="MINUTES",
-        help="Choose the options for a run of this many minutes on this machine, and stop at the limit. "
-        "0: no limit, see --recipe.",
+        help="Choose the options for this time on this machine, and stop then. 0: see --recipe.",
     ),
     training(
         "--max-epochs",
@@ -229,7 +233,7 @@ OPTIONS = (
     ),
     ss(
         "--use-ss/--no-use-ss",
-        help="Sometimes feed the model its own predictions, so that it learns to recover from mistakes.",
+        help="Sometimes feed the model its own predictions, so that it learns to recover.",
     ),
     ss("--start-ss", help="Teacher-forcing ratio in the first epoch."),
     ss("--decay-ss", help="Decay of the ratio per epoch (d in --ss-schedule)."),

@@ -54,8 +54,8 @@ NEWEST = "--newest"
     type=MODEL,
     is_flag=False,
     flag_value=NEWEST,
-    help="Resume a run exactly where it stopped: CHECKPOINT, or the newest one in --checkpoint-dir. To "
-    "extend it, add --max-time or --max-epochs.",
+    help="Resume a run exactly, from CHECKPOINT or the newest one. To extend it, add --max-time or "
+    "--max-epochs.",
 )
 @output(
     "--print-every",

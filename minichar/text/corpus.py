@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from minichar.checks import at_least, checked
 from minichar.errors import MinicharError, Option, counted
 from minichar.text.cache import Cache, Encoded
-from minichar.text.datasets import dataset_path, place, update_pydocs
+from minichar.text.datasets import dataset_path
 from minichar.text.finding import find_files, notes_on_ignored
 from minichar.text.joining import Count, Text
 from minichar.text.mapping import blocks, gather
@@ -22,7 +22,7 @@ from minichar.text.reading import check_encoding
 from minichar.text.vocabulary import Vocabulary, code_points, name_some
 
 IN_MEMORY = "pydocs (in memory)"
-"""The path of the default text if it cannot be saved."""
+"""The path of the default text if training has not saved it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +100,8 @@ def load_corpus(
     data : path-like, optional
         A text file, or a directory that contains ``input.txt`` or other ``.txt`` files. If there is no
         ``input.txt``, all ``.txt`` files, sorted by name in code-point order, are joined without separators.
-        Hidden files and subdirectories are ignored. The default is Python's help text (always UTF-8) in
-        ``data/pydocs/input.txt``, which is created if it does not exist or if an older version created it.
+        Hidden files and subdirectories are ignored. The default is Python's help text (always UTF-8): the
+        file ``data/pydocs/input.txt``, which training creates, or the same text if there is no such file.
     encoding : str
         The encoding of all files, as a Python codec name.
     min_freq : int
@@ -120,10 +120,8 @@ def load_corpus(
     """
     encoding = check_encoding("utf-8" if data is None else checked("encoding", encoding, str))
     min_freq = checked("min_freq", min_freq, int, at_least(0))
-    if data is None:
-        text, notes = _open_default()
-    else:
-        text, notes = _open(Path(data), encoding), notes_on_ignored(Path(data))
+    text = _open_default() if data is None else _open(Path(data), encoding)
+    notes = [] if data is None else notes_on_ignored(Path(data))
     cache = Cache.of(text, encoding, min_freq) if vocabulary is None else None
     encoded = (cache.load() if cache else None) or _encode(text, min_freq, vocabulary, cache)
     ids, starts, vocabulary, distinct, more = encoded
@@ -151,16 +149,11 @@ def _open(data: Path, encoding: str) -> Text:
     return Text.from_files(str(path), files, encoding)
 
 
-def _open_default() -> tuple[Text, list[str]]:
-    """Return the default text in ``data/pydocs``, creating or updating the file if possible, and notes."""
+def _open_default() -> Text:
     path = dataset_path("pydocs")
-    try:
-        notes = update_pydocs()
-        if not path.exists():
-            place(path, pydocs_text().encode())
-    except OSError:
-        return Text.from_bytes(IN_MEMORY, pydocs_text().encode(), "utf-8"), []
-    return _open(path, "utf-8"), notes
+    if path.exists():
+        return _open(path, "utf-8")
+    return Text.from_bytes(IN_MEMORY, pydocs_text().encode(), "utf-8")
 
 
 def _check_known(name: str, counts: NDArray[np.int64], vocabulary: Vocabulary) -> None:

@@ -222,6 +222,20 @@ def update_pydocs(folder: Path = Path("data")) -> list[str]:
     return [f"updated {path.parent}/; its older version is now in {copy.parent}/"]
 
 
+def save_pydocs() -> list[str]:
+    """Save the default text for `minichar.load_corpus`, or update it, and return a note if it was updated.
+
+    Does nothing if the disk is read-only.
+    """
+    path = dataset_path("pydocs")
+    with suppress(OSError):
+        notes = update_pydocs()
+        if not path.exists():
+            place(path, pydocs_text().encode())
+        return notes
+    return []
+
+
 def older_pydocs(digest: str | None) -> str | None:
     """Return the directory of the copy made by `update_pydocs` if its text has the given SHA-256."""
     copy = dataset_path("pydocs-older")

@@ -10,7 +10,7 @@ from minichar.engine.config import MAX_SIZE
 from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, counted
 from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, load_corpus
-from minichar.text.datasets import is_dataset_folder, older_pydocs
+from minichar.text.datasets import is_dataset_folder, older_pydocs, save_pydocs
 from minichar.text.resets import Resets, count_separators, find_resets, separator_ids
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.settings import HELD_OUT, Settings
@@ -21,13 +21,14 @@ LITTLE = 0.01
 
 
 def read_corpus(settings: Settings, team: Team = ALONE) -> Corpus:
-    """Read the texts specified by the settings.
+    """Read the texts specified by the settings. The default text is saved first.
 
     The vocabulary contains the characters of all texts. With `min_freq`, it contains those that are frequent
     in the training text, and the unknown token replaces all others. Raises a `MinicharError` if a text cannot
     be read (see `load_corpus`), if the texts have too many distinct characters, or if the ranks read
     different texts, for example because each rank reads from its own disk.
     """
+    saved = team.lead(save_pydocs) if settings.data is None else []
     corpus = _read(team, settings.data, settings.encoding, settings.min_freq)
     frequent = corpus.vocabulary if settings.min_freq else None
     held_out = {
@@ -42,9 +43,8 @@ def read_corpus(settings: Settings, team: Team = ALONE) -> Corpus:
         corpus, *others = (text.recoded(vocabulary) for text in texts)
         held_out = dict(zip(held_out, others, strict=True))
     notes = [f"{text.path}: {note}" for text in held_out.values() for note in text.notes]
-    corpus = replace(
-        corpus, notes=(*corpus.notes, *notes), val=held_out.get("val"), test=held_out.get("test")
-    )
+    notes = [*saved, *corpus.notes, *notes]
+    corpus = replace(corpus, notes=tuple(notes), val=held_out.get("val"), test=held_out.get("test"))
     if (V := len(corpus.vocabulary)) > MAX_SIZE:
         raise MinicharError(
             f"{corpus.path!r} has {V:,} distinct characters, but a model can have at most {MAX_SIZE:,}: ",

@@ -77,26 +77,32 @@ def of(characters):
     return Vocabulary("".join(sorted(set(characters))))
 
 
-def test_the_default_text_is_written_to_data_and_not_overwritten(path):
+def test_only_training_saves_the_default_text_and_nothing_overwrites_it(path):
     corpus = load_corpus(encoding="utf-16")
-    assert text_of(corpus) == pydocs_text() == path.read_text(encoding="utf-8")
-    assert corpus.path == str(path)
+    assert (text_of(corpus), corpus.path, os.listdir()) == (pydocs_text(), "pydocs (in memory)", [])
+    for read in (read_corpus, lambda settings: load_corpus(settings.data)):
+        corpus = read(Settings())
+        assert text_of(corpus) == pydocs_text() == path.read_text(encoding="utf-8")
+        assert (corpus.path, corpus.notes) == (str(path), ())
     path.write_text("mine now")
-    assert text_of(load_corpus()) == "mine now"
+    for read in (read_corpus, lambda settings: load_corpus(settings.data)):
+        assert text_of(read(Settings())) == "mine now"
 
 
 def test_the_default_text_of_an_older_version_is_updated_and_kept(path):
     copy = Path("data/pydocs-older/input.txt")
     path.parent.mkdir(parents=True)
     path.write_text(uncleaned_pydocs_text(), encoding="utf-8")
-    corpus = load_corpus()
+    assert text_of(load_corpus()) == uncleaned_pydocs_text()
+    assert not copy.exists()
+    corpus = read_corpus(Settings())
     assert text_of(corpus) == pydocs_text() == path.read_text(encoding="utf-8")
     assert corpus.notes == ("updated data/pydocs/; its older version is now in data/pydocs-older/",)
     assert text_of(load_corpus(copy)) == uncleaned_pydocs_text()
-    assert load_corpus().notes == ()
+    assert read_corpus(Settings()).notes == ()
     path.write_bytes(copy.read_bytes())
     copy.write_text("mine")
-    assert load_corpus().notes
+    assert read_corpus(Settings()).notes
     assert copy.read_text() == "mine"
 
 
@@ -104,16 +110,16 @@ def test_an_edited_text_of_an_older_version_is_not_changed(path, monkeypatch):
     edited = uncleaned_pydocs_text().replace("the", "The", 1)
     path.parent.mkdir(parents=True)
     path.write_text(edited, encoding="utf-8")
-    assert text_of(load_corpus()) == edited
+    assert text_of(read_corpus(Settings())) == edited
     assert [found.name for found in Path("data").iterdir()] == ["pydocs"]
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)  # a Python without help topics
-    assert text_of(load_corpus()) == edited
+    assert text_of(read_corpus(Settings())) == edited
 
 
 @pytest.mark.usefixtures("path")
 def test_the_default_text_is_available_on_a_read_only_disk():
     Path("data").write_text("not a directory")
-    corpus = load_corpus()
+    corpus = read_corpus(Settings())
     assert text_of(corpus) == pydocs_text()
     assert corpus.path == "pydocs (in memory)"
     assert os.listdir() == ["data"]

@@ -63,6 +63,11 @@ def test_the_yardstick_is_the_best_of_the_models():
     losses = ngram_losses(text[:, :300], text[:, 300:], 128)
     found = yardstick(text[:, :300], text[:, 300:], 128)
     assert found == Yardstick(int(losses.argmin()) + 1, losses.min(), 300)
+    noise = np.random.default_rng(1).integers(0, 9, (1, 400), np.uint8)
+    losses = ngram_losses(noise[:, :300], noise[:, 300:], 9)
+    found = yardstick(noise[:, :300], noise[:, 300:], 9)
+    assert found == Yardstick(1, losses[0], 300)
+    assert losses[0] < losses[-1]
     assert str(Yardstick(6, 1.30149, 9)) == "1.301 (6-gram)"
 
 

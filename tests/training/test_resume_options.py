@@ -67,8 +67,8 @@ def test_the_error_names_the_copy_of_an_older_default_text(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pydoc_data.topics.topics", {"a": f"{TEXT}\n| table |\n"})
     with monkeypatch.context() as older:
-        older.setattr("minichar.text.corpus.update_pydocs", list)
-        older.setattr("minichar.text.corpus.pydocs_text", uncleaned_pydocs_text)
+        older.setattr("minichar.text.datasets.update_pydocs", list)
+        older.setattr("minichar.text.datasets.pydocs_text", uncleaned_pydocs_text)
         trainer = begin(toy_settings(tmp_path, data=None)).trainer
     take(trainer, 5)
     path = trainer.saver.saved[-1]
