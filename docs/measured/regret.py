@@ -45,6 +45,7 @@ def changes(plan: Settings) -> Iterator[dict[str, Any]]:
     yield {"weight_decay": round(plan.weight_decay * MORE, 3)}
     yield {"learning_rate": plan.learning_rate * FASTER}
     yield {"tied": not plan.tied}
+    yield {"num_layers": 3 - plan.num_layers}
 
 
 def main(folder: Path, name: str, N: int, minutes: float) -> None:

@@ -135,7 +135,7 @@ OPTIONS = (
         metavar="H",
         help="Hidden units per layer. Twice as many can take four times as long to train.",
     ),
-    model("--num-layers", metavar="L", help="Number of stacked layers, usually 2 or 3."),
+    model("--num-layers", metavar="L", help="Number of stacked layers, usually 1 to 3."),
     model(
         "--dropout",
         metavar="P",

@@ -50,7 +50,8 @@ RARE_CHARACTERS, RARE_UNITS, RARE_EPOCHS, RARE_WEIGHT_DECAY, RARE_DROPOUT = 5e5,
 OFTEN = 2500
 """Mean number of occurrences of a character above which tied embeddings raise the loss."""
 LARGE_V, D = 256, 64
-"""Vocabularies of more than `LARGE_V` characters use embeddings of size `D`, unless tied."""
+"""Networks for more than `LARGE_V` distinct characters have one layer instead of two, and embeddings of size
+`D`, unless tied."""
 
 READ, DROPOUT, STEEPNESS, MOST = 8, 0.1, 0.1, 0.3
 """Overfitting increases with the number of weights per character of text and with the number of epochs. If
@@ -249,6 +250,7 @@ CHOOSERS: dict[str, Callable[[Facts, Settings], Any]] = {
     # Only a GRU for rare characters is normalised.
     "layer_norm": lambda facts, settings: settings.model is None and facts.are_rare,
     "model": lambda facts, settings: "gru" if settings.layer_norm and facts.are_rare else "lstm",
+    "num_layers": lambda facts, settings: 1 if facts.V > LARGE_V else 2,
     "tied": lambda facts, settings: settings.embedding is None and facts.N < OFTEN * facts.V,
     "batch_size": choose_batch_size,
     "seq_length": choose_seq_length,

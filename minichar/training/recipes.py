@@ -32,6 +32,7 @@ RECIPES = {
         {
             "model": "lstm",
             "rnn_size": 128,
+            "num_layers": 2,
             "dropout": 0.0,
             "embedding": 0,
             "layer_norm": False,

@@ -74,7 +74,7 @@ class Settings:
     val_frac: float = 0.05
     model: Annotated[CellName, OR_AUTO] = AUTO
     rnn_size: Annotated[Size, OR_AUTO] = AUTO
-    num_layers: Size = 2
+    num_layers: Annotated[Size, OR_AUTO] = AUTO
     dropout: Annotated[float, OR_AUTO, BELOW_1] = AUTO
     weight_drop: DropProbability = 0.0
     embedding: Annotated[int, OR_AUTO, between(0, 1 << 20)] = AUTO

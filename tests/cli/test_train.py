@@ -92,7 +92,7 @@ def test_log_has_one_json_object_per_line(train, home):
 def test_default_is_the_built_in_text(cli, home, monkeypatch, tmp_path_factory):
     cache = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("MINICHAR_CACHE", str(cache))
-    monkeypatch.setattr("minichar.text.corpus.pydocs_text", lambda: TEXT)
+    monkeypatch.setattr("minichar.text.datasets.pydocs_text", lambda: TEXT)
     (home / "input.txt").unlink()
     result = cli("train", *TOY)
     assert "text       data/pydocs/input.txt" in result.stderr

@@ -32,7 +32,7 @@ def test_parse(text, expected):
         ("dropout=0..0.5:log", "--search dropout=0..0.5:log is logarithmic, so it must start above 0"),
         ("rnn_size=8,16:log", "--search rnn_size=8,16:log is a list"),
         ("dropout=auto..0.5", "--search dropout=auto..0.5 is not a range from a smaller to a larger number"),
-        ("num_layers=auto,2", "--num-layers is 'auto'; it must be an integer"),
+        ("seed=auto,2", "--seed is 'auto'; it must be an integer"),
         ("tied=auto,true", "--tied is 'auto'; it must be true or false"),
         ("val_frac=0.1,0.2", "--val-frac cannot be searched over: set it to one value"),
     ],
