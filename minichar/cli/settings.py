@@ -124,22 +124,17 @@ OPTIONS = (
         "--val-frac",
         help="Fraction of the text used for validation. The remaining text is used for testing.",
     ),
-    model(
-        "--model",
-        type=CellName(),
-        metavar="CELL",
-        help="rnn, gru-reset-before; gru, which is faster; or lstm, which remembers longest.",
-    ),
+    model("--model", type=CellName(), help="lstm is better, gru faster."),
     model(
         "--rnn-size",
         metavar="H",
-        help="Hidden units per layer. Twice as many can take four times as long to train.",
+        help="Hidden units per layer. Twice as many can take four times as long.",
     ),
     model("--num-layers", metavar="L", help="Number of stacked layers, usually 1 to 3."),
     model(
         "--dropout",
         metavar="P",
-        help="Dropout probability during training. Try 0.25 to 0.5 if the model overfits.",
+        help="Dropout probability. Try 0.25 to 0.5 if the model overfits.",
     ),
     model(
         "--weight-drop",

@@ -212,8 +212,7 @@ class Layer:
         """Start the next chunk from the states after `n` steps."""
         # Copy to a new array first, because a cell may return a state unchanged, as a view of `start`.
         # `stack` is slower.
-        states = self.xp.concatenate(self.states[n])  # (S·H, B)
-        self.start[...] = states.reshape(self.start.shape)
+        self.start[...] = self.xp.concatenate(self.states[n]).reshape(self.start.shape)  # (S, H, B)
 
 
 def with_direct_gradient(backward: Function) -> Function:

@@ -123,5 +123,4 @@ def test_help_shows_defaults_under_headings(cli):
     }.items():
         shown = re.search(rf"^  {option} .*\n(?:   .*\n)*", text, re.MULTILINE)[0]
         assert f"[default: {default}" in " ".join(shown.split()).replace("- ", "-"), option
-    cells = re.search(r"^  --model CELL .*\n(?:   .*\n)*", text, re.MULTILINE)[0]
-    assert {"auto", "gru", "gru-reset-before", "lstm", "rnn"} <= {*re.findall(r"[\w-]+", cells)}
+    assert "  --model [auto|gru|gru-reset-before|lstm|rnn]\n" in text

@@ -128,11 +128,11 @@ def test_after_a_reset_the_network_reads_as_if_the_text_began_there():
 EXERCISE = """
 In minichar/engine/layer.py, in carry, change
 
-    states = self.xp.concatenate(self.states[n])  # (S·H, B)
+    self.start[...] = self.xp.concatenate(self.states[n]).reshape(self.start.shape)  # (S, H, B)
 
 to
 
-    states = self.xp.concatenate(self.states[n - 1])  # (S·H, B)
+    self.start[...] = self.xp.concatenate(self.states[n - 1]).reshape(self.start.shape)  # (S, H, B)
 
 Now the next chunk starts from a state that is one step too old. No gradient check can detect this,
 because each chunk's gradient is still correct. Which tests can?
