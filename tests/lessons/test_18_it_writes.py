@@ -223,7 +223,7 @@ to
 
 Before you run the lesson, guess what happens to the training loss. What would this network
 generate? `minichar lessons 18` also trains the larger network, which takes up to five minutes on
-one core. The tests alone, `pytest tests/lessons/test_18_it_writes.py`, take less than a minute.
+one core. The tests alone take less than a minute: run pytest on tests/lessons/test_18_it_writes.py.
 """
 
 ANSWER = """
