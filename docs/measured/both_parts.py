@@ -35,7 +35,7 @@ def trial(text: str, row: Mapping[str, str]) -> tuple[float, float]:
         path = Path(temporary) / "input.txt"
         path.write_text(text[-HELD_OUT - N : -HELD_OUT], encoding="utf-8")
         options = {name: float(row[name]) for name in ("dropout", "weight_decay", "learning_rate")}
-        options |= {"rnn_size": units, "tied": tied, "embedding": units if tied else 0}
+        options |= {"rnn_size": units, "num_layers": 2, "tied": tied, "embedding": units if tied else 0}
         options |= {"batch_size": int(row["batch_size"]), "max_epochs": float(row["epochs"])}
         whole = {"patience": 0, "max_val_chunks": 0}  # evaluate all of the validation text, once
         run = begin(Settings(data=path, model="lstm", layer_norm=False, **options, **whole))

@@ -8,7 +8,7 @@ are planned for the same time. The last has all changes that lowered the loss at
 than `CLEAR`. The best one and the plan are repeated with another seed. One row is printed per run, as in
 ``docs/measured/trials/regret.csv``.
 
-A search takes about ten times MINUTES on one core.
+A search takes about twelve times MINUTES on one core.
 """
 
 import os

@@ -37,8 +37,8 @@ PRIVATE = (
     "checkpoint_every",
     "sample_every",
 )
-"""Settings that do not affect the model, paths, which the card does not reveal, and the time limit, for which
-the other settings were chosen."""
+"""Settings that do not affect the model; paths, which the card does not reveal; and the time limit, which the
+chosen values already reflect."""
 
 CARD = """\
 # {title}

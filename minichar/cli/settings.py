@@ -156,7 +156,7 @@ OPTIONS = (
         "--max-time",
         type=Minutes(),
         metavar="MINUTES",
-        help="Choose the options for this time on this machine, and stop then. 0: see --recipe.",
+        help="Choose options for a run of this length on this machine. 0: no limit, see --recipe.",
     ),
     training(
         "--max-epochs",
@@ -228,7 +228,7 @@ OPTIONS = (
     ),
     ss(
         "--use-ss/--no-use-ss",
-        help="Sometimes feed the model its own predictions, so that it learns to recover.",
+        help="Feed the model some of its own predictions to make it robust to mistakes.",
     ),
     ss("--start-ss", help="Teacher-forcing ratio in the first epoch."),
     ss("--decay-ss", help="Decay of the ratio per epoch (d in --ss-schedule)."),

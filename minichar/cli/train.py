@@ -54,8 +54,7 @@ NEWEST = "--newest"
     type=MODEL,
     is_flag=False,
     flag_value=NEWEST,
-    help="Resume a run exactly, from CHECKPOINT or the newest one. To extend it, add --max-time or "
-    "--max-epochs.",
+    help="Resume CHECKPOINT, or else the newest one. To extend the run, add --max-time or --max-epochs.",
 )
 @output(
     "--print-every",

@@ -101,7 +101,8 @@ def load_corpus(
         A text file, or a directory that contains ``input.txt`` or other ``.txt`` files. If there is no
         ``input.txt``, all ``.txt`` files, sorted by name in code-point order, are joined without separators.
         Hidden files and subdirectories are ignored. The default is Python's help text (always UTF-8): the
-        file ``data/pydocs/input.txt``, which training creates, or the same text if there is no such file.
+        file ``data/pydocs/input.txt``, if training or ``minichar data get`` has created it, or else the text
+        of this Python.
     encoding : str
         The encoding of all files, as a Python codec name.
     min_freq : int
@@ -151,7 +152,7 @@ def _open(data: Path, encoding: str) -> Text:
 
 def _open_default() -> Text:
     path = dataset_path("pydocs")
-    if path.exists():
+    if os.path.exists(path):  # `Path.exists` raises an error for a directory without permission
         return _open(path, "utf-8")
     return Text.from_bytes(IN_MEMORY, pydocs_text().encode(), "utf-8")
 

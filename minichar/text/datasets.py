@@ -223,9 +223,9 @@ def update_pydocs(folder: Path = Path("data")) -> list[str]:
 
 
 def save_pydocs() -> list[str]:
-    """Save the default text for `minichar.load_corpus`, or update it, and return a note if it was updated.
+    """Save the default text in ``data/pydocs``, or update it, and return a note if it was updated.
 
-    Does nothing if the disk is read-only.
+    If it cannot be written, nothing is saved.
     """
     path = dataset_path("pydocs")
     with suppress(OSError):

@@ -105,7 +105,7 @@ class JobQueue(ABC):
     async def check(self) -> None:
         """Raise `Busy` if a new request for the default model would be rejected."""
         await self._check_capacity((await self.model()).name)
-        self.texts.in_the_way()
+        self.texts.removable_for()
 
     async def _check_capacity(self, model: str) -> None:
         if await self._unfinished(model) >= await self._columns(model) + self._queue:

@@ -158,14 +158,14 @@ class Texts(dict[str, Text]):
 
     def add(self, job_id: str, text: Text) -> None:
         """Add the text of a job, after removing finished texts if necessary, or raise `Busy`."""
-        for other_id in self.in_the_way(text.size()):
+        for other_id in self.removable_for(text.size()):
             self.pop(other_id).discard()
         self[job_id] = text
 
-    def in_the_way(self, size: int = OVERHEAD) -> list[str]:
-        """Return the finished texts to remove before a text of `size` bytes is added, or raise `Busy`.
+    def removable_for(self, size: int = OVERHEAD) -> list[str]:
+        """Return the ids of the finished texts to remove to add a text of `size` bytes, or raise `Busy`.
 
-        By default, it is the shortest text. Texts without a reader are removed first.
+        The default size is that of an empty text. Texts without a reader come first.
         """
         excess = sum(other.size() for other in self.values()) + size - self.memory
         removable = [item for item in self.items() if item[1].is_removable]

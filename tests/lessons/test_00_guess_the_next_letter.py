@@ -69,8 +69,8 @@ and on the 10,000 after them:
 [figure: counting.svg]
 
 With more context, the loss on the counted text keeps falling. On new text, it is lowest at n = 5.
-At n = 6, 26% of the contexts have never occurred, and at n = 8, 53%: there, p_n is p_{n-1}. It is
-after the contexts that have occurred that the loss rises: new text often goes on differently there.
+At n = 6, 26% of the contexts have never occurred, and at n = 8, 53%: there, p_n is p_{n-1}. The
+loss rises after contexts that have occurred, because new text often continues differently.
 Memorising a text is not the same as understanding a language, as the column "new text" shows.
 
 Now let the tables, unmixed, generate text. Each continues the same prompt:

@@ -26,8 +26,8 @@ def corpus(N, V):
     return SimpleNamespace(ids=np.broadcast_to(np.uint8(0), N), vocabulary=range(V), path="a.txt", val=None)
 
 
-LAYERS = ("model", "num_layers", "rnn_size")
-NAMES = (*LAYERS, "batch_size", "max_epochs", "dropout", "weight_decay", "learning_rate")
+NETWORK = ("model", "num_layers", "rnn_size")
+NAMES = (*NETWORK, "batch_size", "max_epochs", "dropout", "weight_decay", "learning_rate")
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,8 @@ def test_there_are_no_cliffs(N, longer, V, minutes):
         assert 0.8 <= steps_a / steps_b <= 1.25
 
 
-def test_the_embedding_and_the_cell_change_with_the_frequency_of_characters():
+def test_the_embedding_the_cell_and_the_layers_change_at_one_point():
+    assert [choose(Settings(), corpus(100_000, V)).num_layers for V in (256, 257)] == [2, 1]
     before, after = (choose(Settings(), corpus(2500 * 50 - rare, 50)) for rare in (1, 0))
     assert (before.tied, before.embedding) == (True, before.rnn_size)
     assert (after.tied, after.embedding) == (False, 0)

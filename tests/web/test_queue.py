@@ -148,7 +148,7 @@ def test_workers_that_make_no_progress_are_counted(model, monkeypatch, progress)
 
 
 def test_jobs_wait_while_no_worker_runs(model, sampled):
-    """A server without a worker for a minute is broken."""
+    """A server whose worker died, and that has had none for a minute, is broken."""
     allowed = []
 
     def start(**options):

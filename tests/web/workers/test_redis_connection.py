@@ -85,7 +85,7 @@ def test_a_problem_is_logged_again_every_minute(db, redis_url, monkeypatch, capl
     assert "wrong" not in caplog.text
 
 
-def test_of_an_error_with_several_arguments_the_message_is_logged(monkeypatch, caplog):
+def test_only_the_message_of_an_error_with_several_arguments_is_logged(monkeypatch, caplog):
     monkeypatch.setattr(errors, "LOGGED", {})
     for error in (
         store.redis.RedisError("full.", "EXEC"),
