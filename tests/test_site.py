@@ -233,6 +233,12 @@ def test_a_notebook_installs_only_what_is_missing(missing, monkeypatch):
     assert commands == [[sys.executable, "-m", "pip", "install", "-q", *packages]] * bool(missing)
 
 
+def test_a_notebook_says_where_to_change_a_function_of_the_lesson():
+    for path in LESSONS:
+        in_the_package = read_lesson(path).exercise.startswith("In minichar/")
+        assert (notebooks.HERE.strip() in notebooks.script(path)) == (not in_the_package), path.name
+
+
 def test_every_formula_in_a_notebook_is_latex():
     converter = pytest.importorskip("latex2mathml.converter")
     for path in LESSONS:
@@ -244,9 +250,14 @@ def test_every_formula_in_a_notebook_is_latex():
 
 
 def test_slides_contain_the_equations_figures_and_outputs_of_a_lesson(lesson, monkeypatch):
-    for name, content in (("figures/gru.svg", "<svg>A step</svg>"), ("static/interactive.css", ".stage {}")):
+    rule = "div.equations tr.backward td { color: orange; }\n"
+    for name, content in {
+        "figures/gru.svg": "<svg>A step</svg>",
+        "static/interactive.css": ".stage {}\n",
+        "static/minichar.css": f"p {{ margin: 0; }}\n{rule}",
+    }.items():
         path = lesson.parent / name
-        path.parent.mkdir()
+        path.parent.mkdir(exist_ok=True)
         path.write_text(content)
     monkeypatch.setattr(slides, "DOCS", lesson.parent)
     deck = slides.deck(lesson, name_of)
@@ -254,12 +265,15 @@ def test_slides_contain_the_equations_figures_and_outputs_of_a_lesson(lesson, mo
     assert re.search(r"<main>\n<section>.*</section>\n</main>", deck, re.DOTALL)
     title, equations, drawing, interactive, output, exercise = found
     assert title.startswith("<h1>7. A step</h1><p>forward and ")
-    assert equations.startswith("<p>An introduction with `code`")
+    assert equations.startswith("<p>An introduction with <code>code</code>")
+    assert f".stage {{}}\n{rule}" in deck
+    assert "margin: 0; }\ndiv" not in deck
     assert "<td class=left><math" in equations
     assert drawing.startswith("<svg>A step</svg><p>One step of a GRU")
     assert 'id="interactive-rnn_step"' in interactive
     assert output == "<pre>it_writes of 7</pre>"
     assert exercise.startswith("<h2>Exercise</h2><pre>In minichar/engine/lstm.py")
+    assert slides.marked("*a*, `b * c` and 2 * 3 < 7") == "<em>a</em>, <code>b * c</code> and 2 * 3 &lt; 7"
 
 
 def test_every_lesson_is_on_the_page_for_lecturers():

@@ -44,6 +44,9 @@ exercise_run = subprocess.run(
 )
 print(exercise_run.stdout[-3000:], exercise_run.stderr)
 """
+HERE = """
+In this notebook, the function is in the second cell: change it there, and run that cell and those below.
+"""
 FILE = re.compile(r"In (minichar/\S+\.py)")
 DECORATOR = re.compile(r"^@pytest\..*\n", re.MULTILINE)
 Function = ast.FunctionDef
@@ -73,8 +76,10 @@ def script(path: Path) -> str:
         elif kind == "text" and part.strip():
             cells.append(text(title + rendered(part)))
             title = ""
-    cells.append(text(f"## Exercise\n\n{with_latex(with_code(lesson.exercise))}"))
-    cells += [code(change) for change in [exercise(lesson.number, lesson.exercise)] if change]
+    change = exercise(lesson.number, lesson.exercise)
+    words = with_latex(with_code(lesson.exercise)).strip("\n")
+    cells.append(text(f"## Exercise\n\n{words}\n{'' if change else HERE}"))
+    cells += [code(change)] if change else []
     cells.append(text(details("The answer", with_latex(with_code(lesson.answer)))))
     for test, piece in found:
         if test:

@@ -43,6 +43,9 @@ pre {{ white-space: pre-wrap; }}
 </html>
 """
 SENTENCE = re.compile(r"(?<=[.?!]) +(?=[A-Z*])")
+EMPHASIS, CODE = re.compile(r"\*(\w[^*]*)\*"), re.compile(r"`([^`]+)`")
+EQUATIONS = re.compile(r"^div\.equations .*\n", re.MULTILINE)
+"""The site's rules for equations."""
 
 
 def write_slides(lessons: Path, folder: Path, output: Callable[[Lesson, str], str]) -> None:
@@ -56,7 +59,7 @@ def deck(path: Path, output: Callable[[Lesson, str], str]) -> str:
     """Return the slides of a lesson as HTML."""
     lesson = read_lesson(path)
     title = f"{lesson.number}. {lesson.title}"
-    slides = [f"<h1>{title}</h1><p>{prose(escape(lesson.summary, quote=False))}</p>"]
+    slides = [f"<h1>{title}</h1><p>{marked(lesson.summary)}</p>"]
     for kind, part in parts(lesson):
         if kind == "text":
             slides += blocks(part)
@@ -65,7 +68,10 @@ def deck(path: Path, output: Callable[[Lesson, str], str]) -> str:
         else:
             slides.append(f"<pre>{escape(output(lesson, part))}</pre>")
     slides.append(f"<h2>Exercise</h2><pre>{escape(lesson.exercise)}</pre>")
-    css = (DOCS / "static" / "interactive.css").read_text(encoding="utf-8")
+    css, site = (
+        (DOCS / "static" / f"{name}.css").read_text(encoding="utf-8") for name in ("interactive", "minichar")
+    )
+    css += "".join(EQUATIONS.findall(site))
     sections = "\n".join(f"<section>\n{slide}\n</section>" for slide in slides)
     return PAGE.format(title=title, css=css, slides=sections)
 
@@ -78,16 +84,21 @@ def blocks(text: str) -> list[str]:
         words = SENTENCE.split(before)[-1]
         block = typeset(match[0])
         block = block if "<table" in block else f"<pre>{escape(match[0])}</pre>"
-        slides.append(f"<p>{prose(escape(words, quote=False))}</p>\n{block}")
+        slides.append(f"<p>{marked(words)}</p>\n{block}")
         start = match.end()
     return slides
+
+
+def marked(words: str) -> str:
+    """Return words of a lesson or a caption as HTML, with emphasis, code and typeset symbols."""
+    return EMPHASIS.sub(r"<em>\1</em>", CODE.sub(r"<code>\1</code>", prose(escape(words, quote=False))))
 
 
 def figure(name: str, first: bool) -> str:
     """Return a figure with its caption. Only the first interactive figure needs the shared functions."""
     drawing = name.removesuffix(".svg")
     if name in INTERACTIVE:
-        caption = f"<figcaption>{prose(INTERACTIVE[name])}</figcaption>"
+        caption = f"<figcaption>{marked(INTERACTIVE[name])}</figcaption>"
         return f'<figure class="interactive">{markup(name, shared=first)}{caption}</figure>'
     svg = (DOCS / "figures" / f"{drawing}.svg").read_text(encoding="utf-8")
-    return f"{svg[svg.index('<svg') :]}<p>{prose(DRAWINGS[drawing])}</p>"
+    return f"{svg[svg.index('<svg') :]}<p>{marked(DRAWINGS[drawing])}</p>"
