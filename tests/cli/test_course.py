@@ -140,6 +140,9 @@ def test_from_lesson_to_lesson_the_machine_writes_better(tmp_path, monkeypatch):
     for number, losses in losses_of.items():
         shown = np.array(re.findall(r"\b\d\.\d\d\b", get_lesson(number).story), float)
         assert all(abs(shown - loss).min() < 0.03 for loss in losses), number
+    rows = re.findall(r"^ {4}[A-Za-z5].* (\d\.\d\d)$", get_lesson("18").story, re.MULTILINE)
+    np.testing.assert_allclose(table := [*map(float, rows)], losses_of["18"], atol=0.03)
+    assert table == sorted(table, reverse=True)
     assert 0.4 < last["quotes_unit"]()[2] < 0.95
 
 
