@@ -54,13 +54,8 @@ def trial(folder: Path, row: dict[str, str], characters: list[int]) -> None:
         path = Path(temporary) / "input.txt"
         path.write_text(text[-held_out - N :], encoding="utf-8")
         options = {"model": cell, "layer_norm": bool(norm), "rnn_size": H, "dropout": float(row["dropout"])}
-        options |= {"weight_decay": float(row["weight_decay"]), "tied": row["tied"] == "yes"}
-        options |= {
-            "embedding": H if row["tied"] == "yes" else 0,
-            "batch_size": B,
-            "seq_length": T,
-            "num_layers": 2,
-        }
+        options |= {"weight_decay": float(row["weight_decay"]), "tied": row["tied"] == "yes", "num_layers": 2}
+        options |= {"embedding": H if row["tied"] == "yes" else 0, "batch_size": B, "seq_length": T}
         fractions = {"split": "tail", "train_frac": N / (N + held_out), "val_frac": 0.0}
         run = begin(Settings(data=path, learning_rate=rate, max_epochs=1.0, **options, **fractions))
         trainer, seconds = run.trainer, 0.0
