@@ -331,7 +331,8 @@ class Report:
         A run that was cut off should be resumed first. A model that was fine-tuned cannot be larger than the
         original.
         """
-        minutes = max(1, round(LONGER * self.trainer.timetable.elapsed() / 60))
+        seconds = self.trainer.seconds or self.trainer.timetable.elapsed()
+        minutes = max(1, round(LONGER * seconds / 60))
         if not self.is_resumable:
             is_short = bool(length_advice(len(self.run.corpus.ids)))
             step = (monotonic() - self.begun) / max(1, self.trainer.iteration - self.first)

@@ -161,6 +161,11 @@ class Trainer:
         return self.iteration / len(self.split.train)
 
     @property
+    def seconds(self) -> float | None:
+        """Duration of the run in seconds, including earlier processes; None if one of them did not measure it."""
+        return None if self.earlier_seconds is None else self.earlier_seconds + self.timetable.elapsed()
+
+    @property
     def best(self) -> Path | None:
         """The checkpoint with the lowest validation loss; ties go to the newest."""
         return self.saver.best(self.history)
@@ -374,11 +379,10 @@ class Trainer:
         return saved
 
     def _write(self, path: Path, val_loss: float | None) -> None:
-        earlier = self.earlier_seconds
         self.model.details = {
             "val_loss": val_loss,
             "epoch": self.epoch,
-            "seconds": None if earlier is None else earlier + self.timetable.elapsed(),
+            "seconds": self.seconds,
             "origin": self.origin,
             "settings": self.settings.to_json(),
             "run": asdict(Record(self.run_id, self.iteration, time())),

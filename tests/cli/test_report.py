@@ -110,7 +110,7 @@ def test_the_lowest_validation_loss_is_shown_and_a_run_that_patience_ended_canno
     assert "for a lower loss, train on more text" in shown
 
 
-def test_a_run_ends_at_the_time_limit_counted_from_the_start_of_the_command(said, clock):
+def test_a_run_ends_at_the_time_limit_counted_from_the_start_of_the_command(said, cli, clock):
     """Each chunk takes a second, reading the text 20, and 3 are reserved for the evaluation."""
     clock.reading = 20.0
     shown = said("--max-epochs", 1e6, "--max-time", 1, obj=clock.now - 10)
@@ -118,6 +118,7 @@ def test_a_run_ends_at_the_time_limit_counted_from_the_start_of_the_command(said
     longer = "\n           for a lower loss, train longer:\n  minichar train --resume cv --max-time 3\n"
     assert re.search(f"\nresult .*{longer}", shown)
     assert "resume with" not in shown
+    assert "train --resume cv --max-time 6\n" in cli("train", "--resume").stderr, "3 times both processes"
 
 
 def test_a_shortened_evaluation_is_reported(cli, clock):
