@@ -177,8 +177,8 @@ OPTIONS = (
     ),
     training(
         "--epoch-reset/--no-epoch-reset",
-        help="Start each epoch from a zero state or, as in char-rnn, from the state at the end of the "
-        "previous epoch.",
+        help="Reset the state of each stream to zero once per epoch, one stream after another. "
+        "--no-epoch-reset always carries the state, as in char-rnn.",
     ),
     training(
         "--learning-rate",

@@ -49,10 +49,10 @@ class Settings:
     epochs, `patience` in evaluations, and `max_time` in minutes. None lets minichar choose: the evaluation
     interval during training (`Timetable`), and all other values before it (`minichar.training.choose`). If
     `patience` or `max_val_chunks` is 0, there is no limit. If `keep` is 0, all checkpoints are kept. If
-    `epoch_reset` is True, each epoch starts from a zero state. `reset_on` is the string that separates
-    documents (`minichar.text.resets`), or an empty string if there is none. If `val` is None, the validation
-    text is part of `data`. `title` is the model's display name, or an empty string for the default name. The
-    defaults are those of the ``quick`` recipe. `recipe` only records which recipe was used
+    `epoch_reset` is True, each stream starts from a zero state once per epoch. `reset_on` is the string that
+    separates documents (`minichar.text.resets`), or an empty string if there is none. If `val` is None, the
+    validation text is part of `data`. `title` is the model's display name, or an empty string for the default
+    name. The defaults are those of the ``quick`` recipe. `recipe` only records which recipe was used
     (`minichar.training.recipes`). `grad_clip` applies to the gradient summed over time and averaged over the
     batch, as in char-rnn; `clip_norm` applies to the gradient of the mean loss.
 

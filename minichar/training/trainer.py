@@ -10,6 +10,7 @@ Multiple processes can run this loop in lockstep (`minichar.training.team`). Eac
 on its own streams, and rank 0 writes the checkpoints.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from math import isfinite, log
@@ -78,6 +79,7 @@ class Trainer:
         self.train, self.val = split.train.of(self.step.streams), split.val.of(self.step.streams)
         if settings.max_val_chunks > 0:
             self.val = self.val.part(0, settings.max_val_chunks)
+        self.zeroed = self._zeroed()  # the streams that start from a zero state, by chunk of an epoch
         self.measure = Measurement(model.network(split.T, len(self.train.streams)))
         # Separate from the generators for weights and samples, so that training does not depend on them.
         self.generator = self.backend.uniform(settings.seed, 1)
@@ -97,6 +99,16 @@ class Trainer:
         self.timetable = Timetable(settings, len(split.train), len(self.val))
         if resumed is not None:
             self.restore(resumed)
+
+    def _zeroed(self) -> dict[int, slice]:
+        if self.train.resets is not None:  # documents are independent
+            return {0: slice(None)}
+        if not self.settings.epoch_reset:
+            return {}
+        # One after another: if all were reset at once, the network would forget the zero state in between.
+        streams, n = self.step.streams, len(self.train)
+        chunks = [b * n // self.split.B for b in range(streams.start, streams.stop)]
+        return {k: slice(bisect_left(chunks, k), bisect_right(chunks, k)) for k in chunks}
 
     def restore(self, resumed: TrainingState) -> None:
         """Restore a training state. Each process restores the recurrent states of only its own streams.
@@ -162,7 +174,7 @@ class Trainer:
 
     @property
     def seconds(self) -> float | None:
-        """Duration of the run in seconds, including earlier processes; None if one of them did not measure it."""
+        """Duration of the run in seconds, with that of earlier processes; None if one did not measure it."""
         return None if self.earlier_seconds is None else self.earlier_seconds + self.timetable.elapsed()
 
     @property
@@ -265,8 +277,8 @@ class Trainer:
         self.is_saved = False
         k = self.iteration % len(self.train)
         inputs, targets, *keep = self.train[k]
-        if k == 0 and (self.settings.epoch_reset or keep):  # with `keep`, documents are independent
-            self.step.network.reset()
+        if streams := self.zeroed.get(k):
+            self.step.network.reset(streams)
         self.step.learn(inputs, targets, self.generator, *keep)
         self.iteration += 1
         self.learned += 1

@@ -42,20 +42,23 @@ def test_each_epoch_trains_on_every_chunk_once_and_in_order(trainer_of, monkeypa
 
 
 @pytest.mark.parametrize("reset", [True, False])
-def test_the_state_is_carried_within_an_epoch_and_reset_at_its_start(trainer_of, monkeypatch, reset):
+def test_the_state_is_carried_and_each_stream_is_reset_once_per_epoch(trainer_of, monkeypatch, reset):
     trainer = trainer_of(max_epochs=3, epoch_reset=reset)
     network, before, after = trainer.step.network, [], []
     watch(monkeypatch, network, "learn", lambda feed, targets: before.append(network.state))
-    n = len(trainer.split.train)
+    n, B = len(trainer.split.train), trainer.split.B
     for event in trainer.run():
         if isinstance(event, Step):
             after.append(network.state)
-    for i, state in enumerate(before):
-        if i % n == 0 and (reset or i == 0):
-            assert not state.any()
-        else:
-            assert state.any()
-            np.testing.assert_array_equal(state, after[i - 1])
+    assert not before[0].any()
+    assert len(before) == 3 * n
+    for i, state in enumerate(before[1:], 1):
+        expected = after[i - 1].copy()
+        for b in range(B) if reset else ():
+            if i % n == b * n // B:
+                expected[..., b] = 0.0
+        assert state.any()
+        np.testing.assert_array_equal(state, expected)
 
 
 @pytest.mark.parametrize("most", [0, 2])
