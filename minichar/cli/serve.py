@@ -62,7 +62,7 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     "--redis",
     "url",
     metavar="URL",
-    help="Redis server. `minichar worker` processes load the checkpoints and handle the requests.",
+    help="Redis server for the jobs. `minichar worker` processes then generate the texts.",
 )
 @redis_password_file
 @working(

@@ -31,7 +31,7 @@ log_level = watching(
     "--log-level",
     default="warning",
     type=OneOf(("error", "warning", "info")),
-    help="Minimum level of the messages written to standard error. info: a server also logs every request.",
+    help="Minimum level of the messages written to standard error. info: also log every request.",
 )
 
 

@@ -77,8 +77,8 @@ OPTIONS = (
         type=OneOf([*RECIPES, LIST]),
         is_eager=True,
         callback=list_recipes,
-        help="quick, laptop, best: for 3, 15, 60 minutes on one core. char-rnn: its options. "
-        f"{LIST}: show all.",
+        help="quick, laptop, best: for 3, 15, 60 minutes on one core. char-rnn: its defaults. "
+        f"{LIST}: list the recipes.",
     ),
     text(
         "--data",
@@ -156,7 +156,7 @@ OPTIONS = (
         "--max-time",
         type=Minutes(),
         metavar="MINUTES",
-        help="Choose options for a run of this length on this machine. 0: no limit, see --recipe.",
+        help="Stop after this time, and choose the options to suit it. 0: no limit, see --recipe.",
     ),
     training(
         "--max-epochs",
@@ -220,7 +220,7 @@ OPTIONS = (
         help="Clip each element of the gradient (summed over T, averaged over B) to ± this value. 0: off.",
     ),
     training("--clip-norm", help="Clip the norm of the gradient of the mean loss to this value. 0: off."),
-    training("--seed", help="Random seed. Runs with the same seed and number of threads are identical."),
+    training("--seed", help="Random seed. On one machine, it and the number of threads determine the run."),
     training(
         "--dtype",
         type=OneOf(DTYPES),

@@ -54,7 +54,7 @@ NEWEST = "--newest"
     type=MODEL,
     is_flag=False,
     flag_value=NEWEST,
-    help="Resume CHECKPOINT, or else the newest one. To extend the run, add --max-time or --max-epochs.",
+    help="Resume a checkpoint or the newest in a directory. To train longer, add --max-time or --max-epochs.",
 )
 @output(
     "--print-every",
@@ -100,11 +100,12 @@ def command(
     """Train a model on text, character by character.
 
     The loss is the cross-entropy in nats per character. The loss of an untrained model is close
-    to ln V, where V is the number of distinct characters. Checkpoints are saved to cv/ with the validation
-    loss in their names. Ctrl-C saves a checkpoint and exits. If the output is not a terminal, the
-    path of the best checkpoint is printed to standard output. Everything else goes to standard error.
+    to ln V, where V is the number of distinct characters. By default, checkpoints are saved to cv/
+    with the validation loss in their names. Ctrl-C saves a checkpoint and exits. If the output is
+    not a terminal, the path of the best checkpoint is printed to standard output. Everything else
+    goes to standard error.
 
-    If the value of an option is auto, minichar chooses it to suit the text.
+    For an option set to auto, minichar chooses a value that suits the text.
     """
     explicit = {name: options[name] for name in given_by_user(ctx, options)}
     if ctx.args:
