@@ -8,6 +8,7 @@ differently.
 The values are based on the trials in docs/measured/trials.
 """
 
+from bisect import bisect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil, log, prod
@@ -183,7 +184,8 @@ def choose_rnn_size(facts: Facts, settings: Settings) -> int:
         enough = 1 / (1 / wanted + 1 / (facts.useful_epochs * facts.N))  # the smaller number, without a bend
         return characters >= enough and facts.useful_units >= H
 
-    return next(filter(suits, reversed(SIZES)), SIZES[0])
+    # If a size does not suit, no larger one does.
+    return SIZES[max(bisect(SIZES, False, key=lambda H: not suits(H)) - 1, 0)]
 
 
 def choose_embedding(facts: Facts, settings: Settings) -> int:
