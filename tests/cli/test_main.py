@@ -238,14 +238,14 @@ def test_the_command_to_use_has_no_unknown_option():
     for name in COMMANDS:
         for words, command in subcommands(name).items():
             ctx = click.Context(command, info_name=words[-1], parent=parent)
-            options = options_of(ctx)
+            options, parser = options_of(ctx), command.make_parser(ctx)
             for key, value in product(names, ([], ["0"], ["5"], [".5"], ["my.txt"], ["lstm"], ["test"])):
                 translation = translate([f"-{key}", *value], options)
                 answered |= {key for each in translation.unknown if each.explanation}
                 if not translation.renamed:
                     continue
                 answered.add(key)
-                parsed = command.make_parser(ctx).parse_args([*translation.words])  # raises if one is unknown
+                parsed = parser.parse_args([*translation.words])  # raises if one is unknown
                 assert parsed[1] in ([], value)
     top = translate(["-v"], options_of(parent), interspersed=False)
     assert names - answered == {"v"}

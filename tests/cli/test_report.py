@@ -170,7 +170,8 @@ def test_the_result_is_compared_with_the_yardstick(said, cli):
 
 def test_a_larger_model_or_more_time_or_text_is_recommended(said, clock, monkeypatch):
     def recommended(*options, directory="a b"):
-        shown = said("--max-epochs", 0.2, "--eval-val-every", 1, *options, "--checkpoint-dir", directory)
+        few = "--max-epochs", 0.2, "--eval-val-every", 3, "--sample-every", 0
+        shown = said(*few, *options, "--checkpoint-dir", directory)
         return re.search("\n           for a lower loss, train (.*)\ngenerate", shown, re.DOTALL)[1]
 
     monkeypatch.setattr(advice, "SHORT", len(TEXT))
@@ -178,13 +179,14 @@ def test_a_larger_model_or_more_time_or_text_is_recommended(said, clock, monkeyp
     larger = f"minichar train --data input.txt {text} --max-time 1 --checkpoint-dir 'a b-1min'"
     shown = recommended("--rnn-size", 40, *shlex.split(text), directory="a b-16min")
     assert shown == f"a larger model:\n  {larger}"
-    largest, level = ("--rnn-size", 320, "--num-layers", 2), ("--learning-rate", 1e-12)
+    largest, level = ("--rnn-size", 48, "--num-layers", 2), ("--learning-rate", 1e-12)
     longer = "longer:\n  minichar train --resume 'a b' --max-time 1"
     assert recommended(*largest, "--learning-rate", 1e-6) == longer
     assert recommended("--rnn-size", 40, "--max-epochs", 1, "--max-time", 0.1) == longer  # cut off
     assert recommended(*largest, *level) == "on more text"
     small = "--batch-size", 1, "--seq-length", 2, "--train-frac", 0.9, "--val-frac", 0.004
-    assert recommended(*small, *level) == "on more text"  # minichar's chunks would be too long for the text
+    shown = recommended(*small, *level, "--eval-val-every", 50)
+    assert shown == "on more text"  # minichar's chunks would be too long for the text
     said("--max-epochs", 0.2)
     assert recommended("--init-from", "cv", *level) == "on more text"
     monkeypatch.setattr(advice, "SHORT", len(TEXT) + 1)
