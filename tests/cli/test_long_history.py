@@ -22,8 +22,8 @@ def long(checkpoint):
 
 
 @pytest.mark.parametrize("command", ["plot", "inspect", "train --max-epochs 9999 --max-time 1e-9 --resume"])
-def test_a_command_needs_little_memory(cli, long, command):
-    cli(*command.split(), long)  # imports
+def test_a_command_needs_little_memory(cli, checkpoint, long, command):
+    cli(*command.split(), checkpoint)  # imports
     tracemalloc.start()
     cli(*command.split(), long)
     peak = tracemalloc.get_traced_memory()[1]
