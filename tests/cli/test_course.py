@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 LESSONS = find_lessons()
 FILLED_IN = [lesson for lesson in LESSONS if lesson.number not in (9, 18)]
 BLOCK = re.compile(r"^(?: {4}.*\n)+", re.MULTILINE)
+WITHOUT_PLUGINS = ONE_THREAD | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # with which pytest starts faster
 
 
 def edited(source, old, new):
@@ -98,8 +99,7 @@ def failing_tests(lesson, directory):
     done = subprocess.run(
         [sys.executable, "-m", "minichar", "lessons", str(lesson.number)],
         cwd=directory,
-        # pytest starts faster without plugins.
-        env={**ONE_THREAD, "PYTHONPATH": str(directory), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        env=WITHOUT_PLUGINS | {"PYTHONPATH": str(directory)},
         capture_output=True,
         encoding="utf-8",
     )
@@ -176,9 +176,8 @@ def test_lists_the_lessons(cli):
     assert [int(line[:2]) for line in lines] == list(range(len(LESSONS)))
 
 
-def test_prints_the_lesson_runs_it_and_prints_the_exercise(process, monkeypatch):
-    monkeypatch.setenv("PYTEST_ADDOPTS", "--collect-only")
-    child = process("lessons", 3)
+def test_prints_the_lesson_runs_it_and_prints_the_exercise(process):
+    child = process("lessons", 3, env=WITHOUT_PLUGINS | {"PYTEST_ADDOPTS": "--collect-only"})
     stdout, stderr = child.communicate(timeout=600)
     assert child.returncode == 0, stdout + stderr
     story, results, exercise = re.split(r"=+ .* =+\n", stdout)
@@ -278,7 +277,8 @@ def test_functions_to_fill_in_are_graded(tmp_path, process):
         source = start + definition + rest.replace(EMPTY, body, 1)
     (tmp_path / "lesson_07.py").write_text(source, encoding="utf-8")
     (tmp_path / "lesson_12.py").write_text(blank("12", tmp_path).replace(EMPTY, "pass"), encoding="utf-8")
-    first, second = (process("lessons", number, "--blank", cwd=tmp_path) for number in (7, 12))
+    options = {"cwd": tmp_path, "env": WITHOUT_PLUGINS}
+    first, second = (process("lessons", number, "--blank", **options) for number in (7, 12))
     stdout, stderr = first.communicate(timeout=600)
     grades = {
         "rnn_forward": "correct",
