@@ -18,14 +18,14 @@ def text_of(path, *arguments, **options):
 
 
 def test_without_a_seed_every_text_is_new(cli, toy):
-    texts = set()
-    for _ in range(2):
-        result = cli("sample", toy, "--device", "cpu")
+    seeds = set()
+    for length, options in ((2000, []), (20, ["--length", 20])):
+        result = cli("sample", toy, "--device", "cpu", *options)
         line, seed = result.stderr.rsplit(maxsplit=1)
         assert line == f"toy.npz: {load(toy).summary()}, on cpu, seed"
-        assert result.stdout == text_of(toy, 2000, seed=int(seed), stop=["\n" * 5]) + "\n"
-        texts.add(result.stdout)
-    assert len(texts) == 2
+        assert result.stdout == text_of(toy, length, seed=int(seed), stop=["\n" * 5]) + "\n"
+        seeds.add(seed)
+    assert len(seeds) == 2
 
 
 def test_options_match_the_function(cli, toy):

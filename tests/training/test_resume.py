@@ -129,7 +129,7 @@ def test_evaluations_after_a_stop_are_the_same(settings_of, every):
 def test_every_option_that_affects_training(settings_of, changes):
     settings = settings_of(**changes)
     whole = begin(settings).trainer
-    total = min(whole.iterations, 50)
+    total = min(whole.iterations, 36)
     take(whole, total)
     assert_same(whole, in_two(settings, total // 2, total)[0])
 
