@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from toys import parts, put_together
 
-ROWS = 50_000
+ROWS = 20_000
 
 
 @pytest.fixture
@@ -23,9 +23,10 @@ def long(checkpoint):
 
 @pytest.mark.parametrize("command", ["plot", "inspect", "train --max-epochs 9999 --max-time 1e-9 --resume"])
 def test_a_command_needs_little_memory(cli, checkpoint, long, command):
-    cli(*command.split(), checkpoint)  # imports
-    tracemalloc.start()
-    cli(*command.split(), long)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 4 * long.stat().st_size
+    peaks = []
+    for path in (checkpoint, checkpoint, long):  # the first run also imports modules
+        tracemalloc.start()
+        cli(*command.split(), path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] - peaks[1] < 3 * long.stat().st_size
