@@ -32,7 +32,7 @@ from minichar.sampling.generate import generate
 )
 def test_options_of_generate(model, options, equivalent):
     """Each option has the same effect as in `sampling.generate`, and changes the text."""
-    short = {"length": 100}
+    short = {"length": 40}
     assert model.generate(**short | options) == "".join(generate(model, **short | equivalent))
     assert model.generate(**short | options) != model.generate(**short)
     pieces = list(model.stream(**short | options))
@@ -61,7 +61,7 @@ def test_seed_zero_is_a_seed_and_none_is_not(model):
 
 def test_only_stream_allows_unlimited_length(model):
     stream = model.stream(length=0)
-    assert len("".join(next(stream) for _ in range(3000))) >= 3000
+    assert len("".join(next(stream) for _ in range(2001))) > 2000
     for stop in ((), "", [""]):
         with pytest.raises(minichar.MinicharError, match="stream"):
             model.generate(length=0, stop=stop)
