@@ -25,7 +25,7 @@ TEXT = "".join(
 
 SMALL = (
     *("--rnn-size", "8", "--num-layers", "1", "--batch-size", "4"),
-    *("--seq-length", "6", "--max-epochs", "2"),
+    *("--seq-length", "6", "--max-epochs", "1"),
 )
 TOY = ("--recipe", "char-rnn", "--use-ss", *SMALL)
 ONE_THREAD = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}

@@ -93,7 +93,8 @@ def test_advice_on_the_fit_of_the_model(cli, monkeypatch, measure, losses, fit, 
     """There are five evaluations, by default at epochs 0.45, 0.91, 1.36, 1.82 and 2."""
     monkeypatch.setattr(advice, "FEW_UPDATES", 0)
     measure(*losses, fit=fit)
-    said = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 15, *options).stderr
+    run = *TOY, "--max-epochs", 2, "--eval-val-every", 15
+    said = cli("train", "--data", "input.txt", *run, *options).stderr
     _, *evaluations = re.split("^epoch .* validation", said, flags=re.M)
     found = {
         i: re.findall("^ +((?:overfitting|plateau).*)", text, re.M) for i, text in enumerate(evaluations, 1)

@@ -162,7 +162,7 @@ def test_follow_without_a_run(cli, refused, checkpoint, monkeypatch):
 
 
 def test_follow_after_a_time_limit_that_left_no_time_for_the_last_evaluation(cli, train, home):
-    train("--eval-val-every", 33)
+    train("--eval-val-every", 16)
     path = max((home / "cv").glob("*.npz"), key=lambda path: len(history_of(path)))
     header, arrays = parts(path)
     history = arrays["history"].copy()

@@ -21,7 +21,7 @@ from minichar.training.start import begin
 from minichar.training.trainer import Trainer
 
 LONG = ("--max-epochs", "100000", "--print-every", "5", "--eval-val-every", "100000000")
-SHORT = ("--print-every", "5", "--eval-val-every", "20")
+SHORT = ("--print-every", "5", "--eval-val-every", "10")
 
 
 @pytest.fixture
