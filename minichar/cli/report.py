@@ -349,8 +349,11 @@ class Report:
         """Print suggested commands and, for scripts, the best checkpoint's path to standard output."""
         loss, yardstick = self.trainer.saver.best_loss, self.trainer.yardstick
         result = verdict(loss, yardstick, self.uniform) if yardstick and loss < inf else ""
+        # After an interruption, the model has been trained since the last evaluation.
+        unmeasured = self.trainer.stopping and self.trainer.learned
         if result:
-            self.say(f"result     {result}")
+            at = f", at epoch {self.trainer.history.best['epoch']:.2f}" if unmeasured else ""
+            self.say(f"result     {result}{at}")
         if self.extended:
             steps, warmup = self.trainer.iteration, self.trainer.timetable.warmup
             options = f"--max-epochs {self.trainer.epoch:.6g} --warmup {warmup / steps:.6g}"
@@ -366,6 +369,7 @@ class Report:
         self.measure()
         best = self.trainer.best
         if best:
-            self.say(f"generate   minichar sample {quoted(best)} --temperature 0.5")
+            newer = last if unmeasured and not self.trainer.timetable.since_best else best
+            self.say(f"generate   minichar sample {quoted(newer)} --temperature 0.5")
             if not (sys.stdout.isatty() and sys.stderr.isatty()):  # the last line shows it
                 print_path(best)

@@ -57,6 +57,10 @@ MARKUP = re.compile(r"<[!/?]?[A-Za-z][^<>]{0,200}>|([-=_*~+#.])\1{3,}|^[ \t]*[|+
 """A tag, a horizontal rule, or a row of a table."""
 MARKUP_SHARE = 0.1
 """Minimum fraction of markup in a text. Most programs have less."""
+RULE = re.compile(r"([-=_*~+#.])\1{19,}")
+"""A long horizontal rule."""
+RULE_SHARE = 0.02
+"""Minimum fraction of long rules in a text. Text generated at a low temperature then often repeats one."""
 
 
 def text_advice(corpus: Corpus, settings: Settings) -> list[str]:
@@ -67,7 +71,7 @@ def text_advice(corpus: Corpus, settings: Settings) -> list[str]:
         "" if settings.reset_on else list_advice(lines),
         "" if settings.min_freq else rare_advice(corpus),
         repetition_advice(lines),
-        markup_advice(text),
+        markup_advice(text) or rule_advice(text),
     )
     return [each for each in advice if each][:MOST]
 
@@ -137,3 +141,11 @@ def markup_advice(text: str) -> str:
     if share < MARKUP_SHARE:
         return ""
     return f"{share:.0%} of the text is markup or tables, which the model will also learn"
+
+
+def rule_advice(text: str) -> str:
+    """Return advice if much of the text is long rules; otherwise, an empty string."""
+    share = sum(len(match[0]) for match in RULE.finditer(text)) / len(text)
+    if share < RULE_SHARE:
+        return ""
+    return f"{share:.0%} of the text is lines like =====, which generated text may repeat"

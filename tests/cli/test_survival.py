@@ -143,9 +143,22 @@ def test_signal_saves_and_prints_how_to_resume_and_the_best_checkpoint(
     (path,) = (home / "cv").glob("*_interrupted.npz")
     assert path.name == "lm_lstm_epoch0.30_interrupted.npz"
     assert "stopped at epoch 0.30; resume with:\n  minichar train --resume cv/" + path.name in result.stderr
+    assert re.search(r"^result .*, at epoch 0\.24$", result.stderr, re.M), "the last evaluation"
+    assert f"\ngenerate   minichar sample cv/{path.name} " in result.stderr, "it is newer"
     assert Path(result.stdout.strip()) == best_checkpoint(Path("cv")) != path
     assert parts(path)[0]["training"]["iteration"] == 10
     assert {signal.getsignal(each) for each in SIGNALS} == {handlers}
+
+
+def test_an_interrupted_run_whose_loss_no_longer_decreases_suggests_its_best_checkpoint(
+    cli, home, monkeypatch, handlers
+):
+    interrupt_at(monkeypatch, 9, signal.SIGINT)
+    options = "--eval-val-every", 4, "--learning-rate", 1e-30, "--warmup", 0
+    result = cli("train", "--data", "input.txt", *TOY, *options, status=130)
+    best = result.stdout.strip()
+    assert not best.endswith("_interrupted.npz")
+    assert f"\ngenerate   minichar sample {best} " in result.stderr
 
 
 @pytest.mark.parametrize("patience", [0, 60])

@@ -131,6 +131,20 @@ def test_markup_and_tables(text, share):
     assert advice_on(text) == ([advice] if share else [])
 
 
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("=" * 20 + "x " * 480, "2"),
+        ("=" * 20 + "x " * 491, ""),
+        ("=" * 19 + "\n" + "x " * 100, ""),
+        ("-" * 40 + "#" * 50 + "x " * 500, "8"),
+    ],
+)
+def test_long_rules(text, share):
+    advice = f"{share}% of the text is lines like =====, which generated text may repeat"
+    assert advice_on(text) == ([advice] if share else [])
+
+
 def test_there_are_at_most_two_lines_of_advice():
     text = "".join(HAN[:200]) + f"<p>{LINE}</p>\n" * 2000
     assert [line.split()[-1] for line in advice_on(text)] == ["text)", "loss"]

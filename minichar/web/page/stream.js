@@ -60,8 +60,10 @@ async function showRejection(say, response, request, signal) {
     return again;
   }
   const unknown = status === 409 ? unknownCharacters(request).map(named).join(" ") : "";
-  if (unknown) say("not_in_vocabulary", { unknown }, true);
-  else if (code === "model_not_found") say("model_gone", {}, true);
+  if (unknown) {
+    say("not_in_vocabulary", { unknown }, true);
+    for (const id of ["fold", "more"]) document.getElementById(id).open = true; // they contain the switch
+  } else if (code === "model_not_found") say("model_gone", {}, true);
   else if (status === 401) say("key_required", {}, true);
   else say("invalid", { field: field ?? `HTTP ${status}` }, true);
   return null;
