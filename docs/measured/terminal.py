@@ -19,7 +19,7 @@ COMMANDS = (
     "minichar sample -o story.txt",  # an error that says what to type
     "minichar sample > story.txt",
 )
-COLUMNS, WIDTH, HEIGHT, MARGIN = 80, 8.4, 19, 16
+COLUMNS, WIDTH, HEIGHT, MARGIN = 84, 8.4, 19, 16
 """Characters per line; size of a character and margin, in pixels."""
 LINE, CHARACTER, PAUSE = 0.2, 0.008, 0.6
 """Seconds per line of training, per generated character, and before and after a command."""
