@@ -349,10 +349,9 @@ class Report:
         """Print suggested commands and, for scripts, the best checkpoint's path to standard output."""
         loss, yardstick = self.trainer.saver.best_loss, self.trainer.yardstick
         result = verdict(loss, yardstick, self.uniform) if yardstick and loss < inf else ""
-        # After an interruption, the model has been trained since the last evaluation.
-        unmeasured = self.trainer.stopping and self.trainer.learned
+        best_row, unmeasured = self.trainer.history.best, self.trainer.learned > 0  # after an interruption
         if result:
-            at = f", at epoch {self.trainer.history.best['epoch']:.2f}" if unmeasured else ""
+            at = f", at epoch {best_row['epoch']:.2f}" if best_row and unmeasured else ""
             self.say(f"result     {result}{at}")
         if self.extended:
             steps, warmup = self.trainer.iteration, self.trainer.timetable.warmup
@@ -371,5 +370,5 @@ class Report:
         if best:
             newer = last if unmeasured and not self.trainer.timetable.since_best else best
             self.say(f"generate   minichar sample {quoted(newer)} --temperature 0.5")
-            if not (sys.stdout.isatty() and sys.stderr.isatty()):  # the last line shows it
+            if not (sys.stdout.isatty() and sys.stderr.isatty()):  # the last line names a checkpoint
                 print_path(best)

@@ -148,4 +148,4 @@ def rule_advice(text: str) -> str:
     share = sum(len(match[0]) for match in RULE.finditer(text)) / len(text)
     if share < RULE_SHARE:
         return ""
-    return f"{share:.0%} of the text is lines like =====, which generated text may repeat"
+    return f"{share:.0%} of the text is runs like =====, which generated text may repeat"

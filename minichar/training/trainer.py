@@ -101,14 +101,14 @@ class Trainer:
             self.restore(resumed)
 
     def _zeroed(self) -> dict[int, slice]:
+        streams, n, zeroed = self.step.streams, len(self.train), dict[int, slice]()
+        if self.settings.epoch_reset:
+            # If all were reset at once, the network would forget the zero state in between.
+            chunks = [b * n // self.split.B for b in range(streams.start, streams.stop)]
+            zeroed = {k: slice(bisect_left(chunks, k), bisect_right(chunks, k)) for k in chunks}
         if self.train.resets is not None:  # documents are independent
-            return {0: slice(None)}
-        if not self.settings.epoch_reset:
-            return {}
-        # One after another: if all were reset at once, the network would forget the zero state in between.
-        streams, n = self.step.streams, len(self.train)
-        chunks = [b * n // self.split.B for b in range(streams.start, streams.stop)]
-        return {k: slice(bisect_left(chunks, k), bisect_right(chunks, k)) for k in chunks}
+            zeroed[0] = slice(None)
+        return zeroed
 
     def restore(self, resumed: TrainingState) -> None:
         """Restore a training state. Each process restores the recurrent states of only its own streams.

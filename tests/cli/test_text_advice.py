@@ -123,6 +123,7 @@ def test_repeated_lines(lines, share):
         ("  +--+\n  |ab|  \n  +--+\n" + "x" * 17, "50"),
         ("====\n" + "x " * 17 + "x", "10"),
         ("===\n" * 9 + "x " * 20, ""),
+        ("=" * 40 + "x " * 180, "10"),
         ("if (a < b && c > d) return a || b;\nvector<int> v;\n" + "x " * 20, ""),
     ],
 )
@@ -141,7 +142,7 @@ def test_markup_and_tables(text, share):
     ],
 )
 def test_long_rules(text, share):
-    advice = f"{share}% of the text is lines like =====, which generated text may repeat"
+    advice = f"{share}% of the text is runs like =====, which generated text may repeat"
     assert advice_on(text) == ([advice] if share else [])
 
 

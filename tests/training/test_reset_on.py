@@ -112,8 +112,11 @@ class TestTraining:
             assert float(one.learn()) == float(two.learn())
         np.testing.assert_array_equal(one.model.parameters.flat, two.model.parameters.flat)
 
-    def test_each_epoch_starts_with_a_new_document_even_without_a_reset_of_the_state(self, tmp_path):
-        settings = toy_settings(tmp_path, reset_on="a", epoch_reset=False)
+    @pytest.mark.parametrize("epoch_reset", [False, True])
+    def test_each_epoch_starts_with_a_new_document_even_without_a_reset_of_the_state(
+        self, tmp_path, epoch_reset
+    ):
+        settings = toy_settings(tmp_path, reset_on="a", epoch_reset=epoch_reset)
         trainer = begin(settings).trainer
         network, n, before = trainer.step.network, len(trainer.train), []
         learn = network.learn
@@ -121,6 +124,8 @@ class TestTraining:
         list(trainer.run())
         assert [bool(state.any()) for state in before[::n]] == [False, False]
         assert all(state.any() for state in before[1:n])
+        B = trainer.split.B
+        assert all(before[b * n // B][..., b].any() != epoch_reset for b in range(1, B))
 
     def test_validation_resets_the_state_too(self, tmp_path):
         settings = toy_settings(tmp_path, reset_on="\n")

@@ -12,7 +12,7 @@ from minichar.errors import Completed
 from minichar.training.events import Evaluated, Saved, Step
 from minichar.training.start import begin, resume
 
-RANDOM = {"dropout": 0.3, "start_ss": 0.8, "decay_ss": 0.1, "min_ss": 0.5}
+RANDOM = {"dropout": 0.3, "start_ss": 0.8, "decay_ss": 0.1, "min_ss": 0.5, "epoch_reset": True}
 RATES = {"learning_rate_decay": 0.5, "learning_rate_decay_after": 0}
 
 

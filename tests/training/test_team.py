@@ -35,12 +35,14 @@ EVERYTHING = {
     "weight_decay": 0.3,
     "layer_norm": True,
     "reset_on": " ",
+    "epoch_reset": True,
     "learning_rate": 0.02,
 }
 
 
-def test_the_losses_are_those_of_one_process(tmp_path):
-    settings = toy_settings(tmp_path, **EVERYTHING)
+@pytest.mark.parametrize("sizes", [{}, {"batch_size": 40, "seq_length": 24}])  # 2nd: B > n
+def test_the_losses_are_those_of_one_process(tmp_path, sizes):
+    settings = toy_settings(tmp_path, **EVERYTHING | sizes)
     alone = losses_of(begin(settings).trainer, 15)
     together = on_ranks(3, lambda team: losses_of(begin(settings, team=team).trainer, 15))
     assert abs(together[0] - alone).max() < 1e-9

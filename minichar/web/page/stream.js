@@ -63,6 +63,7 @@ async function showRejection(say, response, request, signal) {
   if (unknown) {
     say("not_in_vocabulary", { unknown }, true);
     for (const id of ["fold", "more"]) document.getElementById(id).open = true; // they contain the switch
+    document.getElementById("status").scrollIntoView({ block: "nearest" });
   } else if (code === "model_not_found") say("model_gone", {}, true);
   else if (status === 401) say("key_required", {}, true);
   else say("invalid", { field: field ?? `HTTP ${status}` }, true);
