@@ -319,7 +319,7 @@ def test_rounded_numbers_are_those_of_the_measurements():
 
 def test_the_regret_of_each_plan_is_that_of_its_trials():
     """A plan's loss, minus that of the best change of its options, each the mean over two seeds."""
-    page = read("docs/quality.md")
+    page = read("docs/measured/trials/README.md")
     rows = csv.DictReader(
         line for line in read("docs/measured/trials/regret.csv").splitlines() if line[0] != "#"
     )

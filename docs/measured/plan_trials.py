@@ -77,7 +77,7 @@ def main(folder: Path, name: str) -> None:
     """Repeat the trials on one text."""
     trials: dict[tuple[str, ...], list[int]] = {}
     with CSV.open(encoding="utf-8") as file:
-        for row in csv.DictReader(file):
+        for row in csv.DictReader(line for line in file if not line.startswith("#")):
             if row["text"] == name:
                 trials.setdefault(tuple(row[each] for each in CONFIG), []).append(int(row["characters"]))
     print(*CONFIG, "characters", "seconds", "loss", sep=",")
