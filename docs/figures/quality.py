@@ -22,7 +22,7 @@ def quality(ax: Axes) -> None:
         ax.plot(minutes, losses, "o", color=colour, label=options)
         for x, y, run in zip(minutes, losses, runs, strict=True):
             ax.annotate(run["model"], (x, y), (5, -13), textcoords="offset points", fontsize=10)
-    ax.set(xscale="log", xlim=(0.5, 90), ylim=(1.22, 1.48), xlabel="minutes on one core", ylabel="loss")
+    ax.set(xscale="log", xlim=(0.5, 120), ylim=(1.22, 1.48), xlabel="minutes on one core", ylabel="loss")
     ax.set_xticks(TICKS, map(str, TICKS))
     ax.minorticks_off()
     ax.legend(fontsize=10, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))

@@ -348,11 +348,11 @@ class Report:
     def finish(self) -> None:
         """Print suggested commands and, for scripts, the best checkpoint's path to standard output."""
         loss, yardstick = self.trainer.saver.best_loss, self.trainer.yardstick
-        result = verdict(loss, yardstick, self.uniform) if yardstick and loss < inf else ""
         best_row, unmeasured = self.trainer.history.best, self.trainer.learned > 0  # after an interruption
+        when = f" at epoch {best_row['epoch']:.2f}" if best_row and unmeasured else ""
+        result = verdict(loss, yardstick, self.uniform, when) if yardstick and loss < inf else ""
         if result:
-            at = f", at epoch {best_row['epoch']:.2f}" if best_row and unmeasured else ""
-            self.say(f"result     {result}{at}")
+            self.say(f"result     {result}")
         if self.extended:
             steps, warmup = self.trainer.iteration, self.trainer.timetable.warmup
             options = f"--max-epochs {self.trainer.epoch:.6g} --warmup {warmup / steps:.6g}"

@@ -143,7 +143,7 @@ def test_signal_saves_and_prints_how_to_resume_and_the_best_checkpoint(
     (path,) = (home / "cv").glob("*_interrupted.npz")
     assert path.name == "lm_lstm_epoch0.30_interrupted.npz"
     assert "stopped at epoch 0.30; resume with:\n  minichar train --resume cv/" + path.name in result.stderr
-    assert re.search(r"^result .*, at epoch 0\.24$", result.stderr, re.M), "the last evaluation"
+    assert re.search(r"^result .* loss \d\.\d{3} at epoch 0\.24, ", result.stderr, re.M)
     assert f"\ngenerate   minichar sample cv/{path.name} " in result.stderr, "it is newer"
     assert Path(result.stdout.strip()) == best_checkpoint(Path("cv")) != path
     assert parts(path)[0]["training"]["iteration"] == 10
