@@ -67,7 +67,7 @@ def test_png_of_a_run_without_validation_in_a_new_directory(cli, train, home):
     pytest.importorskip("matplotlib")
     train("--val-frac", 0, "--train-frac", 1)
     assert "a  cv: no validation loss" in cli("plot").stdout
-    assert re.search(r"^     2\.00 +\d\.\d{4} +- ", cli("inspect").stdout, re.MULTILINE)
+    assert re.search(r"^     1\.00 +\d\.\d{4} +- ", cli("inspect").stdout, re.MULTILINE)
     cli("plot", "-o", "figures/loss.PNG")
     assert (home / "figures" / "loss.PNG").read_bytes().startswith(b"\x89PNG")
     assert "cannot write input.txt/loss.svg" in cli("plot", "-o", "input.txt/loss.svg", status=1).stderr

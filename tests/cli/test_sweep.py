@@ -68,7 +68,8 @@ def test_the_text_can_be_standard_input(cli, home, optuna):
 
 
 def test_values_can_be_automatic(cli, home, optuna):
-    words = "--data", "input.txt", "--recipe", "char-rnn", *SMALL[2:], "--seq-length", "Auto"
+    words = "--data", "input.txt", "--recipe", "char-rnn", *SMALL[2:], "--max-epochs", 2
+    words += "--seq-length", "Auto"
     search = "--search", "rnn_size=8", "--search", "dropout=auto,0.1"
     said = cli("sweep", *words, *search, "--trials", 1).stderr
     assert "up to 1 trial over rnn-size=8, dropout=auto,0.1\n" in said
@@ -86,7 +87,8 @@ def test_the_space_can_be_a_file_and_progress_and_each_note_are_shown(
 ):
     (home / "space.toml").write_text("rnn_size = [4, 8]\n")
     monkeypatch.setattr("minichar.cli.bar.REFRESH", 0.0)
-    words = ("--data", "input.txt", *SMALL[2:], "--space", "space.toml", "--trials", 2, "--reset-on", r"\n")
+    words = "--data", "input.txt", *SMALL[2:], "--max-epochs", 2, "--reset-on", r"\n"
+    words += "--space", "space.toml", "--trials", 2
     said = cli("sweep", *words).stderr
     assert "up to 2 trials over rnn-size=4,8\n" in said
     assert re.search(r"trial 0/2  epoch 1\.\d\d/2  loss \d\.\d{3}  validation \d\.\d{4}\r", said)

@@ -242,6 +242,7 @@ def test_damaged_storage_is_ignored(visit, port):
                 "([storage, key, value]) => { window[storage][key] = value }", [storage, key, value]
             )
         page.reload()
+        expect_status(page)  # before the page is ready, a click has no effect
         generate(page, "a", 20)
         expect_status(page, "20 characters")
 
