@@ -55,7 +55,7 @@ def can_redraw(stream: TextIO) -> bool:
     return stream.isatty() or type(stream).__module__.startswith("ipykernel.")
 
 
-def columns() -> int:
+def terminal_width() -> int:
     """Return the width of the terminal on standard error, or 80 if it is unknown."""
     try:
         width = os.get_terminal_size(sys.stderr.fileno()).columns
@@ -71,7 +71,7 @@ def fitting(parts: Sequence[str], ranked: Sequence[str]) -> str:
     wrap as soon as it is written to.
     """
     kept: list[str] = []
-    width = columns() - 1
+    width = terminal_width() - 1
     for part in ranked:
         more = [each for each in parts if each in (*kept, part)]
         if len("  ".join(more)) <= width:

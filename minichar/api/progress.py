@@ -4,7 +4,7 @@ import sys
 from datetime import timedelta
 from time import monotonic
 
-from minichar.terminal import can_redraw, columns, fitting, say
+from minichar.terminal import can_redraw, fitting, say, terminal_width
 from minichar.training.events import EndedEarly, Evaluated, Event, Extended, Measured, Step
 from minichar.training.settings import HELD_OUT
 from minichar.training.start import Run
@@ -76,6 +76,6 @@ class Progress:
         left = timedelta(seconds=min(round(seconds * steps), FOREVER))
         parts = [f"epoch {epoch:.2f}/{trainer.settings.max_epochs:.4g}", f"loss {loss:.3f}", *self.validation]
         parts += [f"{speed:,.0f} characters/s", f"{left} left"]
-        line = f"\r{fitting(parts, parts):<{columns() - 1}}" if self.live else "  ".join(parts)
+        line = f"\r{fitting(parts, parts):<{terminal_width() - 1}}" if self.live else "  ".join(parts)
         print(line, end="" if self.live else "\n", file=sys.stderr, flush=True)
         self.shown, self.shown_at = True, now

@@ -64,7 +64,7 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, followed: bool, 
         folder, *others = checkpoints or (Path("cv"),)
         if others or output or folder.is_file() or is_sweep(folder):
             raise click.UsageError("--follow plots one run as text: specify only its directory")
-        follow(folder, columns())
+        follow(folder, width())
         return
     if any(map(is_sweep, checkpoints)):
         plot_sweep(checkpoints, output, storage)
@@ -74,7 +74,7 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, followed: bool, 
         for given in checkpoints or (None,)
     ]
     if output is None:
-        click.echo(text_plot(curves, columns()), nl=False)
+        click.echo(text_plot(curves, width()), nl=False)
     else:
         save_figure(curves, output)
         print_path(output)
@@ -96,12 +96,12 @@ def plot_sweep(folders: tuple[Path, ...], output: Path | None, storage: str | No
     weights = {titles[name]: value for name, value in importance(study).items()}
     if output is None:
         numbers = [trial.number for trial in trials]
-        click.echo(search_text(numbers, axes, weights, columns()), nl=False)
+        click.echo(search_text(numbers, axes, weights, width()), nl=False)
     else:
         save_search_figure(axes, weights, output)
         print_path(output)
 
 
-def columns() -> int:
+def width() -> int:
     """Return the width of a text plot, in columns."""
     return min(shutil.get_terminal_size().columns, 100)

@@ -25,7 +25,7 @@ import numpy as np
 
 from minichar.devices.backend import Array, Backend, as_columns
 
-PIECE = 1 << 22
+BLOCK = 1 << 22
 """Maximum number of logits in memory at once, unless a single step has more."""
 
 
@@ -99,8 +99,8 @@ class ReadOut:
         self.s = backend.zeros_of_steps((T, columns, B), W.dtype)  # (T, H+1, B)
         self.s[:, -1] = 1.0
         self.x = self.s[:, :-1]  # (T, H, B)
-        self.piece = min(T, max(1, PIECE // (V * B)))
-        self.numbers = backend.to_device(np.arange(self.piece * B))  # (piece·B,)
+        self.block = min(T, max(1, BLOCK // (V * B)))
+        self.numbers = backend.to_device(np.arange(self.block * B))  # (block·B,)
 
     @cached_property
     def dx(self) -> Array:
@@ -110,7 +110,7 @@ class ReadOut:
     @cached_property
     def workspace(self) -> Array:
         """Buffer for the logits of one block."""
-        return self.backend.zeros((self.piece * self.W.shape[0] * self.B,), self.W.dtype)
+        return self.backend.zeros((self.block * self.W.shape[0] * self.B,), self.W.dtype)
 
     def logits(self, first: int, last: int) -> Array:
         """Return the logits of steps `first` to `last` - 1, ``(V, m·B)``."""
@@ -125,10 +125,10 @@ class ReadOut:
         """
         total = 0.0
         self.dW[...] = 0.0
-        for steps in self.pieces(len(targets)):
+        for steps in self.blocks(len(targets)):
             columns = as_columns(self.s[steps])  # (H+1, m·B)
-            piece_loss, cache = self._loss(columns, targets[steps], targets.size)
-            total += piece_loss
+            block_loss, cache = self._loss(columns, targets[steps], targets.size)
+            total += block_loss
             dlogits = loss_backward(self.xp, cache)  # (V, m·B)
             self.backend.add_matmul(dlogits, columns.T, out=self.dW)
             self.backend.matmul_steps(self.W[:, :-1].T, dlogits, out=self.dx[steps])
@@ -138,12 +138,12 @@ class ReadOut:
         """Return the chunk's mean loss for `targets` ``(n, B)`` as a scalar array."""
         return sum(
             self._loss(as_columns(self.s[steps]), targets[steps], targets.size)[0]
-            for steps in self.pieces(len(targets))
+            for steps in self.blocks(len(targets))
         )
 
-    def pieces(self, n: int) -> list[slice]:
+    def blocks(self, n: int) -> list[slice]:
         """Return the slice of time steps that each block covers."""
-        return [slice(first, min(first + self.piece, n)) for first in range(0, n, self.piece)]
+        return [slice(first, min(first + self.block, n)) for first in range(0, n, self.block)]
 
     def _loss(self, columns: Array, targets: Array, N: int) -> tuple[Array, Cache]:
         """Return a block's share of the mean loss over N characters, and the cache for `loss_backward`."""

@@ -143,7 +143,7 @@ def completion_routes(delivery: Delivery) -> list[Route]:
             return nothing(form(secrets.token_urlsafe(12), request), given["stream"])
         slot, request = await delivery.submit(http, wanted)
         if given["stream"]:
-            return delivery.stream(slot, 0, form(slot.job_id, request))
+            return delivery.events(slot, 0, form(slot.job_id, request))
         return await delivery.document(slot, request, form(slot.job_id, request))
 
     async def models(http: HttpRequest) -> Response:

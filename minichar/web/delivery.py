@@ -17,7 +17,7 @@ from minichar.web.metrics import ServerMetrics
 from minichar.web.queue import JobQueue
 from minichar.web.rate_limit import ConcurrencyLimit, Slot
 from minichar.web.request import Request
-from minichar.web.responses import Stream, encode
+from minichar.web.responses import PartsResponse, encode
 from minichar.web.texts import cost
 from minichar.web.update import Update, merge
 
@@ -77,19 +77,19 @@ class Delivery:
         slot.open = False
         await self.queue.leave(slot.job_id)
 
-    def stream(self, slot: Slot, after: int, form: Form) -> Stream:
+    def events(self, slot: Slot, after: int, form: Form) -> PartsResponse:
         """Return a response that streams the text of a job after the first `after` characters."""
         # nginx would otherwise buffer several kilobytes.
         headers = {"X-Accel-Buffering": "no"}
         parts = self._events(slot, after, form)
-        return Stream(parts, "text/event-stream", headers, partial(self.close, slot))
+        return PartsResponse(parts, "text/event-stream", headers, partial(self.close, slot))
 
     async def whole(self, slot: Slot, after: int) -> Update:
         """Wait for a job to end, and return its text after the first `after` characters."""
         async with aclosing(self._follow(slot, after)) as updates:
             return await merge(updates)
 
-    async def document(self, slot: Slot, request: Request, form: Form) -> Stream:
+    async def document(self, slot: Slot, request: Request, form: Form) -> PartsResponse:
         """Wait for a request's job to end, and return its text as a JSON response.
 
         Until the response has been sent, its text counts towards `MAX_DOCUMENTS`, and the request counts
@@ -105,7 +105,7 @@ class Delivery:
             cleanup.callback(self._documents.remove, size)
             update = await self.whole(slot, request.start)
             parts = sent(chain(encode(form.document(update)), "\n"))
-            return Stream(parts, "application/json", {}, cleanup.pop_all().aclose)
+            return PartsResponse(parts, "application/json", {}, cleanup.pop_all().aclose)
 
     async def _follow(self, slot: Slot, after: int) -> AsyncGenerator[Update | None]:
         start, waiting = time.monotonic(), True

@@ -28,7 +28,7 @@ def generate_routes(delivery: Delivery) -> list[Route]:
         slot, request = await delivery.submit(http, Request.from_json(data))
         form = Generation(queue, slot.job_id, request, request.start)
         if data.get("stream", True):
-            return delivery.stream(slot, request.start, form)
+            return delivery.events(slot, request.start, form)
         return await delivery.document(slot, request, form)
 
     async def resume(http: HttpRequest) -> Response:
@@ -42,7 +42,7 @@ def generate_routes(delivery: Delivery) -> list[Route]:
             raise Refused(f"Last-Event-ID must be an integer from 0 to {MAX_EVENT_ID}")
         request = (await queue.text(job)).request
         after = max(after, request.start)
-        return delivery.stream(delivery.acquire(http, job), after, Generation(queue, job, request, after))
+        return delivery.events(delivery.acquire(http, job), after, Generation(queue, job, request, after))
 
     async def cancel(http: HttpRequest) -> Response:
         await queue.cancel(http.path_params["job"])

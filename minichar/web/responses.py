@@ -73,7 +73,7 @@ def _parts(texts: list[str], iterators: list[Iterator[list[Any]]]) -> Iterator[s
         yield texts.pop(0)
 
 
-class Stream(Response):
+class PartsResponse(Response):
     """A response whose parts are generated while it is sent.
 
     Each part is generated when the client has received most of those before it. If the client disconnects, no

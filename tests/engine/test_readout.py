@@ -23,23 +23,23 @@ def text(backend, generator):
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_loss_and_gradient_do_not_depend_on_the_piece_size(steps, network, text, host, monkeypatch):
+def test_loss_and_gradient_do_not_depend_on_the_block_size(steps, network, text, host, monkeypatch):
     inputs, targets = text
-    monkeypatch.setattr(readout, "PIECE", steps * V * B + 1)
-    pieces = Network(network.config, network.parameters, T, B)
-    pieces.state = network.state
-    assert pieces.readout.piece == steps
+    monkeypatch.setattr(readout, "BLOCK", steps * V * B + 1)
+    blocks = Network(network.config, network.parameters, T, B)
+    blocks.state = network.state
+    assert blocks.readout.block == steps
     for n in (T, 4):
         wanted = float(host(network.learn(inputs, targets[:n])))
-        assert float(host(pieces.learn(inputs, targets[:n]))) == pytest.approx(wanted, rel=1e-14)
-        assert float(host(pieces.measure(inputs, targets[:n]))) == pytest.approx(wanted, rel=1e-14)
-        one, other = host(network.gradient.flat), host(pieces.gradient.flat)
+        assert float(host(blocks.learn(inputs, targets[:n]))) == pytest.approx(wanted, rel=1e-14)
+        assert float(host(blocks.measure(inputs, targets[:n]))) == pytest.approx(wanted, rel=1e-14)
+        one, other = host(network.gradient.flat), host(blocks.gradient.flat)
         np.testing.assert_allclose(other, one, rtol=1e-11, atol=1e-15)
-        np.testing.assert_allclose(host(pieces.logits()), host(network.logits()), rtol=1e-13, atol=1e-15)
+        np.testing.assert_allclose(host(blocks.logits()), host(network.logits()), rtol=1e-13, atol=1e-15)
 
 
 def test_the_memory_for_logits_does_not_grow_with_the_chunk_length(monkeypatch):
-    monkeypatch.setattr(readout, "PIECE", 2 * V * B)
+    monkeypatch.setattr(readout, "BLOCK", 2 * V * B)
     network = toy_network(Config(V, "rnn", H, 1), 50, B, np.random.default_rng(1))
     ids = np.zeros((50, B), dtype=int)
     network.learn(ids, ids)
