@@ -370,5 +370,5 @@ class Report:
         if best:
             newer = last if unmeasured and not self.trainer.timetable.since_best else best
             self.say(f"generate   minichar sample {quoted(newer)} --temperature 0.5")
-            if not (sys.stdout.isatty() and sys.stderr.isatty()):  # the last line names a checkpoint
+            if not (sys.stdout.isatty() and sys.stderr.isatty()):  # on a terminal, the last line suffices
                 print_path(best)

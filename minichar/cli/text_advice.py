@@ -137,7 +137,7 @@ def repetition_advice(lines: Sequence[str]) -> str:
 
 def markup_advice(text: str) -> str:
     """Return advice if much of the text is markup or tables; otherwise, an empty string."""
-    share = sum(len(match[0]) for match in MARKUP.finditer(text)) / len(text)
+    share = share_of(MARKUP, text)
     if share < MARKUP_SHARE:
         return ""
     return f"{share:.0%} of the text is markup or tables, which the model will also learn"
@@ -145,7 +145,12 @@ def markup_advice(text: str) -> str:
 
 def rule_advice(text: str) -> str:
     """Return advice if much of the text is long rules; otherwise, an empty string."""
-    share = sum(len(match[0]) for match in RULE.finditer(text)) / len(text)
+    share = share_of(RULE, text)
     if share < RULE_SHARE:
         return ""
     return f"{share:.0%} of the text is runs like =====, which generated text may repeat"
+
+
+def share_of(pattern: re.Pattern[str], text: str) -> float:
+    """Return the fraction of the text that matches the pattern."""
+    return sum(len(match[0]) for match in pattern.finditer(text)) / len(text)

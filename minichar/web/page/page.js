@@ -9,7 +9,9 @@ import { linkTo, readLink } from "./link.js";
 import { chosenModel, describeModel, loadModels, modelNamed } from "./models.js";
 import { savePicture } from "./picture.js";
 import "./pointer.js";
-import { describeHeat, describeTemperature, readSettings, rememberSettings, restoreSettings, showSettings } from "./settings.js";
+import {
+  describeHeat, describeTemperature, openSettings, readSettings, rememberSettings, restoreSettings, showSettings,
+} from "./settings.js";
 import { $, setError, setStatus, state } from "./state.js";
 import { remember, remembered } from "./storage.js";
 import { explain } from "./text.js";
@@ -85,7 +87,7 @@ $("model").addEventListener("change", () => {
   showExamples(useExample);
 });
 $("temperature").addEventListener("input", describeTemperature);
-$("settings").addEventListener("invalid", () => ($("fold").open = $("more").open = true), true);
+$("settings").addEventListener("invalid", openSettings, true);
 $("stop").addEventListener("click", stop);
 $("continue").addEventListener("click", continueText);
 $("language").addEventListener("click", () => {

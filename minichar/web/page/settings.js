@@ -25,6 +25,10 @@ export function readSettings() {
   };
 }
 
+export function openSettings() {
+  $("fold").open = $("more").open = true;
+}
+
 export function showSettings(request) {
   const until = request.stop[0] ?? "";
   if (modelNamed(request.model)) $("model").value = request.model;

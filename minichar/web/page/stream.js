@@ -8,7 +8,8 @@
 
 import { named } from "./characters.js";
 import { unknownCharacters } from "./models.js";
-import { pause, serverProblem } from "./state.js";
+import { openSettings } from "./settings.js";
+import { $, pause, serverProblem } from "./state.js";
 
 const SILENCE = 10; // seconds; the server sends at least a comment every second
 
@@ -62,8 +63,8 @@ async function showRejection(say, response, request, signal) {
   const unknown = status === 409 ? unknownCharacters(request).map(named).join(" ") : "";
   if (unknown) {
     say("not_in_vocabulary", { unknown }, true);
-    for (const id of ["fold", "more"]) document.getElementById(id).open = true; // they contain the switch
-    document.getElementById("status").scrollIntoView({ block: "nearest" });
+    openSettings(); // they contain the switch that skips the characters
+    $("status").scrollIntoView({ block: "nearest" });
   } else if (code === "model_not_found") say("model_gone", {}, true);
   else if (status === 401) say("key_required", {}, true);
   else say("invalid", { field: field ?? `HTTP ${status}` }, true);
