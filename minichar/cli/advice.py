@@ -75,14 +75,11 @@ def fit_advice(
     return f"plateau: stop, or try {larger}another learning rate"
 
 
-def verdict(loss: float, yardstick: Yardstick, uniform: float, when: str = "") -> str:
-    """Return whether a loss is good: almost 0, or below the yardstick and the uniform baseline.
-
-    `when` describes when the loss was measured, as in " at epoch 2.00".
-    """
+def verdict(loss: float, yardstick: Yardstick, uniform: float) -> str:
+    """Return whether a loss is good: almost 0, or below the yardstick and the uniform baseline."""
     bar, name = yardstick.loss, f"yardstick of {yardstick}"
     if uniform < bar:  # of a very short text
         bar, name = uniform, f"uniform baseline of {uniform:.3f}"
     gap = loss - bar
     good = "good" if gap < 0 or loss < NEGLIGIBLE else "not good yet"
-    return f"{good}: loss {loss:.3f}{when}, {abs(gap):.3f} {'below' if gap < 0 else 'above'} the {name}"
+    return f"{good}: loss {loss:.3f}, {abs(gap):.3f} {'below' if gap < 0 else 'above'} the {name}"

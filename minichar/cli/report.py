@@ -348,9 +348,7 @@ class Report:
     def finish(self) -> None:
         """Print suggested commands and, for scripts, the best checkpoint's path to standard output."""
         loss, yardstick = self.trainer.saver.best_loss, self.trainer.yardstick
-        best_row, unmeasured = self.trainer.history.best, self.trainer.learned > 0  # after an interruption
-        when = f" at epoch {best_row['epoch']:.2f}" if best_row and unmeasured else ""
-        result = verdict(loss, yardstick, self.uniform, when) if yardstick and loss < inf else ""
+        result = verdict(loss, yardstick, self.uniform) if yardstick and loss < inf else ""
         if result:
             self.say(f"result     {result}")
         if self.extended:
@@ -368,7 +366,6 @@ class Report:
         self.measure()
         best = self.trainer.best
         if best:
-            newer = last if unmeasured and not self.trainer.timetable.since_best else best
-            self.say(f"generate   minichar sample {quoted(newer)} --temperature 0.5")
+            self.say(f"generate   minichar sample {quoted(best)} --temperature 0.5")
             if not (sys.stdout.isatty() and sys.stderr.isatty()):  # on a terminal, the last line suffices
                 print_path(best)

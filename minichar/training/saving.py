@@ -1,12 +1,11 @@
 """Write the checkpoint files of a training run, find the best one and delete old ones."""
 
 from collections.abc import Callable
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from minichar.checkpoints.naming import checkpoint_name, latest_path, to_delete, unused
+from minichar.checkpoints.naming import checkpoint_name, latest_path, loss_in_name, to_delete, unused
 from minichar.errors import MinicharError
 from minichar.history import History
 from minichar.training.events import Saved
@@ -47,9 +46,11 @@ class Saver:
             checkpoint_name(self.name, epochs[i], losses[i], False)
             for i in ranked[: np.count_nonzero(~np.isnan(losses))]
         )
-        candidates = chain(measured, (path.name for path in reversed(self.saved)))
         existing = {path.name for path in self.directory.glob("lm_*.npz") if path.is_file()}
-        return next((self.directory / name for name in candidates if name in existing), None)
+        saved = [path.name for path in reversed(self.saved) if path.name in existing]
+        best = next((name for name in measured if name in existing), None)
+        candidates = [self.directory / name for name in (*saved, best) if name]
+        return min(candidates, key=loss_in_name, default=None)
 
     def record(self, val_loss: float) -> bool:
         """Record a validation loss and return True if it is lower than all earlier ones."""

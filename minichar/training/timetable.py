@@ -13,6 +13,8 @@ TRAINING = 9
 the time limit, as a multiple of the duration of an evaluation."""
 RESERVED = 0.25
 """Maximum fraction of the time limit reserved for the last evaluation."""
+QUICK = 5.0
+"""Maximum time in seconds to save and evaluate a run that was stopped."""
 MORE, FEWEST = 1.3, 50
 """A run is extended only if there is time for this many times its steps, and if it has made this many steps:
 in fewer, the learning rate hardly rises."""
@@ -105,6 +107,10 @@ class Timetable:
     def is_late(self) -> bool:
         """Return whether an evaluation has no time for another chunk before its checkpoint must be saved."""
         return self.now + self.lap + self.saving > self.limit
+
+    def hurry(self) -> None:
+        """Set the time limit to `QUICK` seconds from now."""
+        self.limit = self.now + QUICK
 
     def is_save_due(self) -> bool:
         """Return whether `checkpoint_every` seconds have passed since a checkpoint was last saved."""

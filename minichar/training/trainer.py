@@ -232,11 +232,7 @@ class Trainer:
                     self.check_parameters()
                     yield self.save_latest()
             if self.iteration > evaluated_at:
-                if reason:
-                    yield from self._evaluate()
-                else:
-                    self.check_parameters()
-                    yield self.save(None)
+                yield from self._evaluate() if reason else self._stop()
             if reason:
                 yield EndedEarly(reason)
 
@@ -249,10 +245,24 @@ class Trainer:
             self.settings = replace(self.settings, max_epochs=epochs, warmup=warmup)
             yield Extended(epochs, warmup)
 
+    def _stop(self) -> Iterator[Event]:
+        """Save a checkpoint, then measure its validation loss if that is quick.
+
+        The loss is not added to the history: the rest of the run must not depend on where it was stopped.
+        """
+        self.check_parameters()
+        yield self.save_latest()
+        self.timetable.hurry()
+        val = self.validate().val
+        yield self.save(val.loss if val else None)
+
     def _evaluate(self) -> Iterator[Event]:
-        """Evaluate the model and save a checkpoint."""
+        """Evaluate the model, add a row to the history and save a checkpoint."""
         begun = self.timetable.now
         evaluated = self.validate()
+        self.step.total[...] = 0.0
+        self.learned = 0
+        self.history.append(evaluated.row())
         measured = self.timetable.now
         yield evaluated
         val_loss = evaluated.val.loss if evaluated.val else None
@@ -290,7 +300,7 @@ class Trainer:
             *rates(self.settings, self.iteration, len(self.split.train), self.timetable.total)
         )
 
-    def look(self, loss: Array) -> float:
+    def checked(self, loss: Array) -> float:
         """Copy a loss to the host, and raise a `MinicharError` if it is not finite or has exploded."""
         value = float(self.backend.to_host(loss))
         self.check(value)
@@ -298,13 +308,13 @@ class Trainer:
 
     @np.errstate(over="ignore", invalid="ignore")
     def validate(self) -> Evaluated:
-        """Evaluate on the validation split, starting from a zero state, and add a row to the history.
+        """Evaluate on the validation split, starting from a zero state.
 
         If this would exceed the time limit, the training chunks are not evaluated and, if necessary, neither
         are the last validation chunks.
         """
         self.check_parameters()
-        train_loss = self.look(self.step.total / self.learned)
+        train_loss = self.checked(self.step.total / self.learned)
         val = fit = shortened = None
         if len(self.val):
             val, complete = self.evaluate(self.val)
@@ -314,7 +324,7 @@ class Trainer:
             elif not self.is_late():
                 fit, complete = self.evaluate(self.train.part(0, len(self.val)))
                 fit = fit if complete else None
-        evaluated = Evaluated(
+        return Evaluated(
             self.iteration,
             self.epoch,
             train_loss,
@@ -323,10 +333,6 @@ class Trainer:
             *rates(self.settings, self.iteration - 1, len(self.split.train), self.iterations)[:2],
             shortened,
         )
-        self.step.total[...] = 0.0
-        self.learned = 0
-        self.history.append(evaluated.row())
-        return evaluated
 
     def evaluate(self, chunks: Chunks) -> tuple[Evaluation, bool]:
         """Evaluate the model from a zero state, without changing the training state.
@@ -347,7 +353,7 @@ class Trainer:
 
     def check_parameters(self) -> None:
         """Check that all parameters are finite and that every loss so far is finite and within the limit."""
-        self.look(self.step.worst)
+        self.checked(self.step.worst)
         if not self.backend.to_host(self.backend.xp.isfinite(self.step.theta.flat).all()):
             self.check(float("nan"))
 

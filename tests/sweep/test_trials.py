@@ -136,7 +136,7 @@ def test_the_time_limit_in_minutes_stops_the_sweep(sweep, monkeypatch):
     clock = count()
     monkeypatch.setattr("minichar.sweep.trials.monotonic", lambda: float(next(clock)))
     *events, ended = sweep().run(9, minutes=0.125)  # a second per event
-    assert [type(event) for event in events] == [Began, *[Step] * 7, Saved]
+    assert [type(event) for event in events] == [Began, *[Step] * 7, Saved, Saved]
     assert (ended.number, ended.state) == (0, "unfinished")
 
 

@@ -250,11 +250,11 @@ class TestRun:
     def test_a_failed_loss_does_not_change_the_parameters(self, value, backend, host):
         """No loss is read between steps, so the step itself must keep the parameters unchanged."""
         trainer = trainer_on(backend, EVERYTHING)
-        trainer.look(trainer.learn())
+        trainer.checked(trainer.learn())
         trainer.step.theta["readout.W"][...] *= value
         before = host(trainer.step.theta.flat).copy()
         for _ in range(3):
             trainer.learn()
         np.testing.assert_array_equal(host(trainer.step.theta.flat), before)
         with pytest.raises(MinicharError, match=r"training failed: .*Parameter readout\.W"):
-            trainer.look(trainer.step.worst)
+            trainer.checked(trainer.step.worst)

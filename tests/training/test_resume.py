@@ -28,7 +28,7 @@ def everything(trainer):
         "mean_square": trainer.step.optimiser.mean_square.copy(),
         "state": trainer.step.network.state,
         "random": trainer.generator.state,
-        "position": (trainer.iteration, trainer.first_loss, trainer.saver.best_loss),
+        "position": (trainer.iteration, trainer.first_loss),
         "recent": (trainer.learned, float(trainer.step.total)),
         "history": list(trainer.history),
     }

@@ -80,6 +80,8 @@ def test_losses_are_compared_as_precisely_as_in_file_names(tmp_path):
     assert sorted(os.listdir(tmp_path)) == [path.name for path in saver.saved] == names
     (tmp_path / "lm_toy_epoch0.50_2.0000.npz").touch()
     assert saver.best(history_with(epoch=[0.5, 1.0], val_loss=[2.00001, 2.00002])).name == names[0]
+    newest = saver.save(1.5, 2.00003, True).path  # not in the history
+    assert saver.best(history_with(epoch=[0.5, 1.0], val_loss=[2.00001, 2.00002])) == newest
 
 
 @pytest.mark.parametrize(("options", "tried"), [({}, 1), ({"val_frac": 0, "train_frac": 1}, 0)])
@@ -109,14 +111,33 @@ def test_stopping_saves_a_checkpoint_immediately(trainer_of):
     assert list(trainer.run()) == names(trainer) == [], "before the first chunk, there is nothing to save"
     trainer = trainer_of(eval_val_every=7)
     assert [type(event) for event in take(trainer, 7)] == [Step] * 7 + [Evaluated, Saved], "once"
-    first, second = trainer_of(), trainer_of(seed=5)
-    assert [type(event) for event in take(first, 7)] == [Step] * 7 + [Saved]
-    name = f"lm_lstm_epoch{7 / len(trainer.split.train):.2f}_interrupted"
+    no_validation = {"val_frac": 0, "train_frac": 1}
+    first, second = trainer_of(**no_validation), trainer_of(**no_validation, seed=5)
+    *steps, latest, saved = take(first, 7)
+    assert (len(steps), latest.latest, saved.latest) == (7, True, False)
+    name = f"lm_lstm_epoch{7 / len(first.split.train):.2f}_interrupted"
     assert first.saver.last.name == f"{name}.npz"
     before = first.saver.last.read_bytes()
     take(second, 7)
     assert second.saver.last.name == f"{name}-2.npz"
     assert first.saver.last.read_bytes() == before, "that of another run is not overwritten"
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_the_loss_at_a_stop_is_measured_if_that_is_quick_but_is_not_in_the_history(
+    trainer_of, monkeypatch, quick
+):
+    """The checkpoint with this loss is the best one even though the history does not contain it."""
+    monkeypatch.setattr("minichar.training.timetable.QUICK", 60.0 if quick else -1.0)
+    trainer = trainer_of(eval_val_every=10)
+    take(trainer, 25)
+    first, second, path = trainer.saver.saved
+    assert names(trainer) == sorted(each.name for each in (first, second, path))
+    assert len(trainer.history) == 2
+    best = path if quick else second  # the loss decreases
+    assert trainer.best == best_checkpoint(path.parent) == best
+    assert parts(path)[0]["details"]["val_loss"] == (trainer.saver.best_loss if quick else None)
+    assert history_of(path) == history_of(second)
 
 
 @pytest.mark.parametrize("keep", [0, 2])
@@ -315,7 +336,7 @@ class TestStaleLatest:
     def test_a_newer_one_or_that_of_another_run_is_not_deleted(self, killed, trainer_of, another):
         trainer, measured, latest = killed
         trainer = trainer_of(seed=5) if another else trainer
-        trainer.look(trainer.learn())
+        trainer.checked(trainer.learn())
         latest.write_bytes(trainer.save_latest().path.read_bytes())
         take(resume(measured, {}).trainer, 20)
         assert latest.exists()
