@@ -310,7 +310,7 @@ def test_rounded_numbers_are_those_of_the_measurements():
     (row,) = (row for row in results if row["options"] == "plan")
     readme, chinese = (" ".join(read(name).split()) for name in READMES)
     assert f"at {training} characters/s and generates {generation} characters/s in one stream" in readme
-    assert f"训练时每秒处理 {training} 个字符；单路生成时每秒 {generation} 个字符" in chinese
+    assert f"训练速度为每秒 {training} 个字符；单路生成的速度为每秒 {generation} 个字符" in chinese
     assert f"| LSTM {row['model']}, chosen by minichar | 3 min (planned) | {row['loss']} |" in readme
     assert f"| {row['loss']} (LSTM {row['model']}, the default) |" in read("docs/quality.md")
     assert f"**{training}**\n\ncharacters/s" in read("docs/index.md")
