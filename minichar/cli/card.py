@@ -3,12 +3,11 @@
 import re
 from math import log
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from minichar.checkpoints.checkpoint import load_history
-from minichar.cli.planned import train_command
+from minichar.cli.planned import changed_options, train_command
 from minichar.cli.sample import STOP
 from minichar.formats.naming import may_have_state
 from minichar.history import History
@@ -96,12 +95,7 @@ def training(settings: Settings | None, history: History) -> str:
     """Return the command that trains a model with the same options, and a table of the losses."""
     parts = []
     if settings:
-        defaults = Settings().to_json()
-        options: dict[str, Any] = {"data": "my.txt"} | {
-            name: value
-            for name, value in settings.to_json().items()
-            if name not in PRIVATE and value != defaults[name]
-        }
+        options = {"data": "my.txt"} | changed_options(settings, PRIVATE)
         parts.append(f"```sh\n{train_command(options)}\n```\n")
     if history:
         rows = [history[int(i)] for i in np.unique(np.linspace(0, len(history) - 1, ROWS).round())]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from minichar.checkpoints.archive import TextFile
 from minichar.checkpoints.choosing import open_checkpoint
+from minichar.cli.advice import verdict
 from minichar.cli.bar import with_bar
 from minichar.cli.novelty import report_novelty
 from minichar.cli.options import (
@@ -278,7 +280,7 @@ def command(
             best = best_ngram(read(settings.data).ids[None], corpus.ids[None], V)
         else:
             best = best_ngram(laid_out.train.streams, chunks_of(laid_out, part).streams, V)
-        click.echo(f"yardstick   {best}")
+        click.echo(f"result      {verdict(result.loss, best, log(V))}")
 
 
 def held_out_file(ctx: click.Context, settings: Settings, path: Path) -> Path | None:

@@ -1,6 +1,7 @@
 """``minichar inspect``."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -12,6 +13,7 @@ from minichar.checkpoints.choosing import open_checkpoint
 from minichar.checks import AUTO
 from minichar.cli.card import model_card
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
+from minichar.cli.planned import changed_options, train_command
 from minichar.cli.speed import duration
 from minichar.cli.usage import reject, reject_argument
 from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, one_line, plain
@@ -24,11 +26,13 @@ from minichar.pictures.page import make_page
 from minichar.terminal import say
 from minichar.text.corpus import load_corpus
 from minichar.training.settings import Settings
-from minichar.training.start import settings_with_text
+from minichar.training.start import settings_of, settings_with_text
 from minichar.training.text import note_on_change
 
 MAX_LENGTH = 20_000
 SUFFIXES = (".html", ".htm")
+NOT_REPEATED = "recipe", "max_time", "checkpoint_dir"
+"""Settings that are not part of the command: the values that minichar chose replace the first two."""
 
 looking = group("Page")
 
@@ -183,6 +187,10 @@ def show(model: CharRNN, path: Path) -> None:
         click.echo(f"  {name:12} {sizes:>12} {view.size:>12,}  max |w| {abs(view).max():.3g}")
     for line in settings:
         click.echo(line)
+    if settings:
+        with suppress(MinicharError):  # those of a newer version
+            options = changed_options(settings_of(model, path), NOT_REPEATED)
+            click.echo(one_line(f"command    {train_command(options)}"))
     for line in history_table(history or History()):
         print(line)  # unlike click.echo, print does not flush after each line
 

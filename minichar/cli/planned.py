@@ -1,14 +1,12 @@
 """Describe the options that minichar chooses for a run, and write commands that train with given options."""
 
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from math import prod
 from shlex import join
 from typing import Any
 
 from minichar.cli.options import Escaped
-from minichar.devices.threads import VARIABLES
 from minichar.errors import AUTOMATIC, MinicharError, Option, plain
 from minichar.training.choose import TimeBudget, choose, config_of
 from minichar.training.cost import NOMINAL, Speed
@@ -22,26 +20,16 @@ LONGER_RUN = r"-\d+min$"
 """End of the name of the directory that `larger_model` suggests."""
 
 
-def plan_lines(run: Run, given: Mapping[str, Any]) -> list[str]:
-    """Return the plan of a new run and, if it depends on measured times, the command that repeats it.
-
-    `given` maps the options that the user specified to their values.
-    """
+def plan_of(run: Run) -> str:
+    """Return the plan of a new run, or "" if minichar chose neither its size nor its length."""
     if run.trainer.iteration or not {"rnn_size", "max_epochs"} & {*run.chosen}:
-        return []
+        return ""
     settings = run.trainer.settings
     minutes = settings.max_time or RECIPES[settings.recipe].minutes
     time = f"{minutes:g} min: " if settings.max_time else f"about {minutes:g} min on one core: "
     cell = f"{settings.model.upper()} {settings.num_layers}×{settings.rnn_size}"
     plan = f"{cell}, {settings.max_epochs:g} epochs, dropout {settings.dropout:g}"
-    lines = [time * ("max_epochs" in run.chosen) + plan]
-    if settings.max_time:
-        chosen = {name: getattr(settings, name) for name in run.chosen}
-        options = {name: value for name, value in {**given, **chosen}.items() if name != "max_time"}
-        threads = run.trainer.backend.threads
-        variable = f"{VARIABLES[0]}={threads} " if threads and os.name == "posix" else ""
-        lines.append(f"to repeat it without measuring: {variable}{train_command(options)}")
-    return lines
+    return time * ("max_epochs" in run.chosen) + plan
 
 
 def larger_model(run: Run, minutes: int, step: float) -> str:
@@ -62,6 +50,12 @@ def larger_model(run: Run, minutes: int, step: float) -> str:
         return ""
     another = f"{re.sub(LONGER_RUN, '', str(settings.checkpoint_dir))}-{minutes}min"
     return train_command(text | {"max_time": float(minutes), "checkpoint_dir": another})
+
+
+def changed_options(settings: Settings, without: Collection[str]) -> dict[str, Any]:
+    """Return the settings that differ from their defaults, except those named in `without`."""
+    values, defaults = settings.to_json(), Settings().to_json()
+    return {name: x for name, x in values.items() if name not in without and x != defaults[name]}
 
 
 def train_command(options: Mapping[str, Any]) -> str:

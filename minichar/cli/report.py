@@ -6,7 +6,7 @@ terminal. All other output goes to standard error.
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from math import inf, log
@@ -41,6 +41,8 @@ If other programs use the same cores, the time of a single chunk can be many tim
 """
 SAMPLE_AFTER = 10.0
 """Time in seconds after which a line of text is generated even if the model has not been evaluated yet."""
+SAMPLE_PAUSE = 5.0
+"""Minimum time in seconds between generated lines: a short text is evaluated several times per second."""
 LONGER = 3
 """Factor by which to extend a run if its loss is above the yardstick."""
 
@@ -65,7 +67,7 @@ class Report:
         print_every: int,
         log_path: Path | None,
         quiet: bool,
-        plan: Sequence[str] = (),
+        plan: str = "",
         from_scratch: bool = True,
     ) -> None:
         self.from_scratch = from_scratch
@@ -81,9 +83,9 @@ class Report:
         self.begun = monotonic()
         self.first = self.trainer.iteration
         self.first_chunk_end: tuple[float, int] | None = None
-        self.estimated = self.sampled = False
+        self.estimated = False
+        self.sampled_at = -inf  # as measured by `monotonic`
         self.shows_loss = False  # whether the next checkpoint is that of a validation loss that was shown
-        self.extended = False
         self.advised: set[str] = set()  # kinds of advice that have been given
         self.bar = Bar(self.trainer.iterations, hidden=quiet, first=self.first)
 
@@ -139,7 +141,7 @@ class Report:
             f"split      {split.how}: {', '.join(chunks)} chunks of {split.B}×{split.T}",
             *([f"           {left_out}"] if left_out else ()),
             *self.comparison(),
-            *(f"{label:11}{line}" for label, line in zip(("plan", ""), self.plan, strict=False)),
+            *([f"plan       {self.plan}"] if self.plan else ()),
             f"model      {model.summary()}",
             f"device     {self.trainer.backend.describe()}",
         ]
@@ -190,7 +192,6 @@ class Report:
             case Extended():
                 self.say(f"extended   to {event.epochs:g} epochs, because training is faster than planned")
                 self.log.append({"event": "extended"} | asdict(event))
-                self.extended = True
             case EndedEarly():
                 self.say(f"ended      at epoch {self.trainer.epoch:.2f}: {event.reason}")
             case Warned():
@@ -253,12 +254,12 @@ class Report:
             at_most = "up to " if may_end_early else ""
             if not (self.trainer.settings.max_time and self.plan):  # the plan states the time
                 self.say(f"time       {at_most}about {duration(seconds)} in total")
-        if not self.sampled and self.trainer.settings.sample_every and now - self.begun >= SAMPLE_AFTER:
+        if self.sampled_at < self.begun <= now - SAMPLE_AFTER and self.trainer.settings.sample_every:
             self.show_sample()
 
     def show_sample(self) -> None:
         """Print a line of generated text."""
-        self.sampled = True
+        self.sampled_at = monotonic()
         model = self.trainer.model.on(CPU)  # each step is small (see `SMALL_STEPS`)
         self.say(f"           sample: {sample_line(model, self.trainer.iteration)}")
         self.speed.resume()
@@ -296,7 +297,8 @@ class Report:
             self.say(f"           training loss, evaluated like the validation loss: {fit.loss:.4f}")
         self.measurements += 1
         every = self.trainer.settings.sample_every
-        if every and self.measurements % every == 0 and not self.trainer.timetable.is_late():
+        due = every and self.measurements % every == 0 and monotonic() - self.sampled_at >= SAMPLE_PAUSE
+        if due and not self.trainer.timetable.is_late():
             self.show_sample()
         self.log.append({"event": "evaluation"} | evaluated.record())
         self.speed.resume()
@@ -351,10 +353,6 @@ class Report:
         result = verdict(loss, yardstick, self.uniform) if yardstick and loss < inf else ""
         if result:
             self.say(f"result     {result}")
-        if self.extended:
-            steps, warmup = self.trainer.iteration, self.trainer.timetable.warmup
-            options = f"--max-epochs {self.trainer.epoch:.6g} --warmup {warmup / steps:.6g}"
-            self.say(f"           to repeat the run, replace two options of its plan: {options}")
         last = self.trainer.saver.last
         if last and self.is_resumable and (self.trainer.stopping or not result):
             at = f"stopped at epoch {self.trainer.epoch:.2f}; " if self.trainer.stopping else ""

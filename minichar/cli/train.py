@@ -14,7 +14,7 @@ import click
 
 from minichar.checkpoints.choosing import checkpoints_in, open_checkpoint
 from minichar.cli.options import MODEL, PATH, Integer, announce_waits, chunk_kernel, devices, tf32
-from minichar.cli.planned import plan_lines, train_command
+from minichar.cli.planned import plan_of, train_command
 from minichar.cli.ranks import all_ranks
 from minichar.cli.report import Report
 from minichar.cli.settings import output, saving, settings_options
@@ -154,8 +154,7 @@ def command(
 
         report: Report | None = None
         if team.rank == 0:
-            others = {"init_from": init_from} if init_from else {}
-            report = Report(run, print_every, log, quiet, plan_lines(run, explicit | others), not others)
+            report = Report(run, print_every, log, quiet, plan_of(run), not init_from)
         events = run.trainer.run(started=ctx.obj)  # checks the directory before the report introduces the run
         say = report.say_at_once if report else lambda line: None
         with stopping(run.trainer, say) as received:

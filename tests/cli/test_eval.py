@@ -8,6 +8,7 @@ from toys import TEXT, parts, put_together, toy_model
 
 from minichar import load
 from minichar.checkpoints.checkpoint import save
+from minichar.cli.advice import verdict
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
 from minichar.text.ngram import yardstick
@@ -20,7 +21,7 @@ NUMBERS = re.compile(
     r"\(first chunk (?P<first>[\d.]+), last (?P<last>[\d.]+)\)\n"
     r"            (?P<bits>[\d.]+) bits per character\n"
     r"perplexity  (?P<perplexity>[\d.]+|inf)\n"
-    r"(yardstick   (?P<yardstick>\d\.\d{3} \(\d-gram\))\n)?"
+    r"(result      (?P<result>.*)\n)?"
 )
 
 
@@ -50,7 +51,10 @@ def test_default_loss_matches_the_checkpoint_name(cli, checkpoint):
     assert found["text"] == "input.txt"
     assert found["what"] == "validation split (columns), 4 streams from a zero state"
     split = split_of(load(checkpoint))
-    assert found["yardstick"] == str(yardstick(split.train.streams, split.val.streams, len(set(TEXT))))
+    V = len(set(TEXT))
+    best = yardstick(split.train.streams, split.val.streams, V)
+    loss = evaluate_part(load(checkpoint), split, "val", "zero").loss
+    assert found["result"] == verdict(loss, best, log(V))
     assert numbers(cli("eval")) == found
     for options in (["--no-yardstick"], ["--part", "train"], ["--split", "whole"], ["--block", 4]):
         assert "yardstick" not in cli("eval", checkpoint, *options).stdout

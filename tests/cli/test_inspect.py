@@ -38,7 +38,7 @@ def test_inspect_shows_the_contents_of_a_checkpoint(cli, train):
     changed = {name: repr(value) for name, value in settings.items() if value != defaults[name]}
     assert {"model", "dropout", "test"} < changed.keys() < settings.keys()
     heading = f"\nsettings (the other {len(settings) - len(changed)} have their defaults)\n"
-    listed = shown[shown.index(heading) + len(heading) : shown.index("history (")]
+    listed = shown[shown.index(heading) + len(heading) : shown.index("command    minichar train ")]
     assert dict(line.split(maxsplit=1) for line in listed.splitlines()) == changed
     rows = [line.split() for line in shown.split("teacher forcing\n")[1].splitlines()]
     assert len(rows) >= 2

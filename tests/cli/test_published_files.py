@@ -9,6 +9,7 @@ import pytest
 from toys import TEXT, TOY
 
 from minichar import load
+from minichar.cli.advice import verdict
 from minichar.text.corpus import load_corpus
 from minichar.text.ngram import yardstick
 from minichar.training.evaluation import evaluate_blocks, evaluate_whole
@@ -66,7 +67,9 @@ def test_eval_measures_the_same(cli, trained, part, label, options):
     training, held_out = (
         load_corpus(name, vocabulary=model.vocabulary).ids[None] for name in ("input.txt", f"{part}.txt")
     )
-    assert result.stdout.endswith(f"\nyardstick   {yardstick(training, held_out, len(model.vocabulary))}\n")
+    V = len(model.vocabulary)
+    best = yardstick(training, held_out, V)
+    assert result.stdout.endswith(f"\nresult      {verdict(expected.loss, best, log(V))}\n")
     assert not re.search("not the text|warning", result.stderr)
 
 

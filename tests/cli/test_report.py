@@ -25,6 +25,7 @@ def said(cli):
 def test_the_estimated_duration_and_an_early_sample(said, monkeypatch):
     monkeypatch.setattr(report, "ESTIMATE_AFTER", 0.0)
     monkeypatch.setattr(report, "SAMPLE_AFTER", 0.0)
+    monkeypatch.setattr(report, "SAMPLE_PAUSE", 0.0)
     shown = said("--eval-val-every", 1000)
     assert len(re.findall(r"^time       about \d+ s in total$", shown, re.MULTILINE)) == 1
     samples = [match.start() for match in re.finditer("sample: ", shown)]
