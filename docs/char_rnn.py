@@ -1,7 +1,8 @@
 """A character-level language model: an LSTM in NumPy, with its gradients derived by hand.
 
 T, B, V, H    time steps and sequences per chunk, distinct characters, hidden units
-x, h, c       input (V, B), hidden state and cell state (H, B): each column is one sequence
+x, target     one-hot input and next character (V, B): each column is one sequence
+h, c          hidden state and cell state (H, B)
 [h; x; 1]     arrays stacked vertically; the row of ones makes the last column of W the bias
 dq            the gradient of the loss with respect to q, with the shape of q
 """
@@ -13,7 +14,7 @@ import numpy as np
 
 T, B, H = 50, 50, 128
 EPOCHS, TEMPERATURE = 10, 0.7
-LEARNING_RATE, DECAY, EPSILON, LIMIT = 5e-3, 0.95, 1e-8, 0.1
+LEARNING_RATE, DECAY, EPSILON, LIMIT = 5e-3, 0.95, 1e-8, 5 / T  # the loss is a mean over T steps
 
 
 def initial_weights(V, H, generator):
@@ -25,7 +26,7 @@ def initial_weights(V, H, generator):
 
 
 def lstm(W, h_prev, c_prev, x):
-    """Run one step: h_prev, c_prev, x → h, c."""
+    """Run one step: h_prev, c_prev, x → h, c, cache."""
     s = np.vstack([h_prev, x, np.ones_like(h_prev[:1])])  # (H+V+1, B)
     a_i, a_f, a_o, a_g = np.split(W @ s, 4)  # each (H, B)
     i, f, o = (1.0 / (1.0 + np.exp(-a)) for a in (a_i, a_f, a_o))
@@ -52,7 +53,7 @@ def lstm_backward(W, dh, dc, cache):
 
 
 def readout(R, h):
-    """Return the probabilities of the next character: h → p."""
+    """Return the probabilities of the next character: h → p, s."""
     s = np.vstack([h, np.ones_like(h[:1])])  # (H+1, B)
     logits = R @ s  # (V, B)
     p = np.exp(logits - logits.max(axis=0))  # subtract the maximum so that exp cannot overflow

@@ -103,7 +103,7 @@ INDEX = """\
 
 The course begins with a table of counts that generates noise, and ends with a network that generates text.
 On the way, it derives every gradient by hand. [The model in one file](../one-file.md) is the same story in
-146 lines of NumPy: it trains an LSTM and generates text.
+147 lines of NumPy: it trains an LSTM and generates text.
 
 Each chapter is a test file in `tests/lessons/`. It explains an idea, derives the backward pass line by
 line, shows the code that implements it, and tests the equations and the numbers. You need to know Python,

@@ -15,6 +15,8 @@ CellName = Annotated[str, one_of(CELLS)]
 MAX_SIZE = 1 << 20
 Size = Annotated[int, between(1, MAX_SIZE)]
 DropProbability = Annotated[float, BELOW_1]
+INITIAL = 0.08
+"""Limit of the absolute values of initial weights, as in char-rnn."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Config:
         return shapes | {"readout.W": (V, H + 1)}
 
     def state_shape(self, B: int) -> tuple[int, int, int, int]:
-        """Return the shape of the carried state, ``(L, states per layer, H, B)``."""
+        """Return the shape of the carried state, ``(L, S, H, B)``."""
         return self.num_layers, len(self.cell.states), self.rnn_size, B
 
 
@@ -101,10 +103,10 @@ def initialise(config: Config, parameters: Parameters, generator: np.random.Gene
     Embeddings that are not tied to the readout are drawn from [-1, 1), because inputs should have about the
     same magnitude as hidden states.
     """
-    values = generator.uniform(-0.08, 0.08, parameters.size)  # (size,)
+    values = generator.uniform(-INITIAL, INITIAL, parameters.size)  # (size,)
     parameters.flat[...] = parameters.backend.to_device(values)
     if config.embedding and not config.tied:
-        parameters["embedding.E"][...] *= 1.0 / 0.08
+        parameters["embedding.E"][...] *= 1.0 / INITIAL
     H = config.rnn_size
     for layer in range(1, config.num_layers + 1):
         for product in config.cell.products:

@@ -1,7 +1,10 @@
 """A recurrent layer: one cell applied at every time step, with backpropagation through time.
 
-    forward     t = 0 … n-1      h_t, cache_t = forward(W @ [h_{t-1}; x_t; 1])
-    backward    t = n-1 … 0      dh_t = dh_above_t + W_hᵀ @ da_{t+1};  da_t = backward(dh_t, cache_t)
+    forward     t = 0 … n-1      h_t, c_t, cache_t = forward(W @ [h_{t-1}; x_t; 1], c_{t-1})
+    backward    t = n-1 … 0      dh_t = dh_above_t + W_hᵀ @ da_{t+1}
+                                 da_t, dc_{t-1} = backward(dh_t, dc_t, cache_t)
+
+This is the layer of an LSTM; other cells have no c, and some return part of dh_{t-1} directly.
 
 Backpropagation through time (Werbos 1990) is *truncated* here: states are carried from one chunk to
 the next (`carry`), but gradients are not. The backward pass starts from a zero gradient at the end of
