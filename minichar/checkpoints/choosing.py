@@ -1,9 +1,10 @@
 """Choose a checkpoint in a directory: the best one, or the newest one.
 
-The best checkpoint has the lowest validation loss, which is part of its file name. The newest one is chosen
-by the `Record` in each checkpoint, because copying a directory, restoring a backup or changing the clock
-changes the modification times of files. Functions that search a directory raise a `MinicharError` if it
-cannot be read or contains no checkpoint.
+The best checkpoint has the lowest validation loss, which is part of its file name, on the text that was
+trained on last: losses on different texts are not comparable. The newest one is chosen by the `Record` in
+each checkpoint, because copying a directory, restoring a backup or changing the clock changes the
+modification times of files. Functions that search a directory raise a `MinicharError` if it cannot be read
+or contains no checkpoint.
 """
 
 import os
@@ -47,11 +48,16 @@ def record_of(details: dict[str, Any]) -> Record | None:
 
 @dataclass(frozen=True)
 class Found:
-    """A checkpoint file, its modification time in nanoseconds, and its record or the error in reading it."""
+    """A checkpoint file and its modification time in nanoseconds.
+
+    `record` and `text`, the digest of the training text, are None if the file does not contain them. `error`
+    is the error in reading it, if any.
+    """
 
     path: Path
     modified: int
     record: Record | None = None
+    text: Any = None
     error: str = ""
 
 
@@ -79,7 +85,10 @@ def _find(path: Path) -> Found:
     with suppress(OSError):  # the file has been deleted in the meantime
         modified = path.stat().st_mtime_ns
     try:
-        return Found(path, modified, record_of(load_details(path)))
+        details = load_details(path)
+        origin = details.get("origin")
+        text = origin.get("digest") if isinstance(origin, dict) else None
+        return Found(path, modified, record_of(details), text)
     except MinicharError as error:
         return Found(path, modified, error=str(error))
 
@@ -123,10 +132,11 @@ def all_checkpoints(folder: Path) -> list[Path]:
 
 
 def best_checkpoint(folder: Path) -> Path:
-    """Return the checkpoint in `folder` with the lowest validation loss; ties go to the newest."""
-    paths = checkpoints_in(folder)
-    lowest = min(map(loss_in_name, paths))
-    return newest_first(path for path in paths if loss_in_name(path) == lowest)[0].path
+    """Return the best checkpoint in `folder`; ties go to the newest. An unreadable one is not skipped."""
+    files = newest_first(checkpoints_in(folder))
+    text = next((file.text for file in files if not file.error), None)
+    of_text = (file.path for file in files if file.error or file.text == text)
+    return min(of_text, key=loss_in_name)
 
 
 def find_checkpoint(given: Path | None, newest: bool = False) -> Path:

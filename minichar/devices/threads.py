@@ -94,8 +94,9 @@ def time(M: int, K: int, N: int) -> float:
     """Return the mean time of a matrix product, over at least `SECONDS`, after a warm-up."""
     a, b, product = (np.ones(shape, np.float32) for shape in ((M, K), (K, N), (M, N)))
     matmul(a, b, out=product)
-    begun, calls = perf_counter(), 0
-    while (elapsed := perf_counter() - begun) < SECONDS:
+    begun = perf_counter()
+    elapsed, calls = 0.0, 0
+    while calls == 0 or elapsed < SECONDS:  # even if another program ran for that long
         matmul(a, b, out=product)
-        calls += 1
+        calls, elapsed = calls + 1, perf_counter() - begun
     return elapsed / calls

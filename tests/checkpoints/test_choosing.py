@@ -31,10 +31,10 @@ def touch(folder, *names):
         os.utime(folder / name, (second, second))
 
 
-def recorded(path, *run):
+def recorded(path, *run, **details):
     """Write a file with the record ``(id, iteration, saved)``."""
     record = dict(zip(("id", "iteration", "saved"), run, strict=True))
-    return put_together(path, {"details": {"run": record}}, {})
+    return put_together(path, {"details": {"run": record, **details}}, {})
 
 
 RUNS = {
@@ -71,6 +71,18 @@ class TestNewest:
         (folder / "lm_b_epoch8.00_1.0000.npz").unlink()
         assert best_checkpoint(folder).name == "lm_a_epoch2.00_1.5000.npz"
         assert [path.name for path in all_checkpoints(folder)][:2] == [ORDER[0], ORDER[2]]
+
+    def test_the_best_one_is_that_of_the_text_that_was_trained_on_last(self, folder):
+        """Losses on different texts are not comparable. An unreadable file is not skipped."""
+        for name, text in (("c_epoch1.00_3.0000", "new"), ("d_epoch1.00_2.0000", "new")):
+            recorded(folder / f"lm_{name}.npz", name, 1, 60.0, origin={"digest": text})
+        assert best_checkpoint(folder).name == "lm_b_epoch8.00_1.0000.npz"
+        recorded(folder / "lm_e_epoch1.00_4.0000.npz", "e", 1, 200.0, origin={"digest": "new"})
+        assert best_checkpoint(folder).name == "lm_d_epoch1.00_2.0000.npz"
+        recorded(folder / "lm_e_epoch1.00_4.0000.npz", "e", 1, 200.0, origin=["digest"])
+        assert best_checkpoint(folder).name == "lm_b_epoch8.00_1.0000.npz"
+        (folder / "lm_bad_epoch1.00_0.5000.npz").write_bytes(b"PK")
+        assert best_checkpoint(folder).name == "lm_bad_epoch1.00_0.5000.npz"
 
     def test_files_without_a_record_are_older(self, folder):
         put_together(folder / "lm_old_epoch1.00_9.0000.npz", {"details": {}}, {})

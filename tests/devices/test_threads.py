@@ -175,3 +175,10 @@ def test_training_from_python_does_not_limit_other_code(machine, tmp_path, monke
     with pytest.raises(MinicharError):  # the run is complete
         train(resume=settings.checkpoint_dir)
     assert (machine.threads, CPU.threads) == (8, 0)
+
+
+def test_a_product_is_timed_even_if_another_program_runs_first(monkeypatch):
+    """The process may be suspended between two readings of the clock."""
+    ticks = iter([0.0, 1.0])
+    monkeypatch.setattr(threads, "perf_counter", lambda: next(ticks))
+    assert threads.time(2, 3, 4) == 1.0
