@@ -31,7 +31,6 @@ export const levelOf = (p, unit = typical()) => LEVELS.filter((multiple) => surp
 export function explain() {
   const coloured = $("surprisal").checked;
   $("text").classList.toggle("coloured", coloured);
-  $("scale").hidden = !coloured;
   $("typical").textContent = state.request ? t("typical", { nats: typical().toFixed(1) }) : "";
   const writing = matchMedia("(hover: none)").matches ? "hint_touch" : "hint_writing"; // without a mouse, without Tab
   $("hint").textContent = t(editor ? writing : coloured ? "hint_coloured" : "hint_plain");

@@ -51,6 +51,33 @@ def test_the_first_screen_explains_itself(visit, bilingual, options):
     assert page.title() == "minichar: a small neural network that writes"
 
 
+def test_hint_and_scale_are_shown_only_with_a_text_that_they_explain(visit, port):
+    page = visit(port)
+    hint, scale, text = (page.locator(f"#{each}") for each in ("hint", "scale", "text"))
+    expect_status(page)
+    expect(hint).to_be_visible()
+    expect(scale).to_be_visible()
+    page.uncheck("#surprisal")
+    expect(scale).to_be_hidden()
+    page.check("#surprisal")
+    generate(page, "a☃")
+    expect_status(page, "does not know")
+    expect(text).to_have_text("a☃")
+    expect(hint).to_be_hidden()
+    expect(scale).to_be_hidden()
+    page.uncheck("#surprisal")
+    generate(page, "a", 20)
+    expect_status(page, "20 characters")
+    expect(hint).to_be_visible()
+    expect(scale).to_be_hidden()
+    page.route("**/api/generate", lambda route: None)  # never suggest anything
+    text.locator("[data-i='0']").click()
+    page.keyboard.type("b")
+    expect(text.locator("[data-i]")).to_have_count(0)
+    expect(hint).to_contain_text("Type, then pause")
+    expect(hint).to_be_visible()
+
+
 def test_settings_fold_away_on_a_phone(visit, bilingual):
     page = visit(bilingual, **PHONE)
     expect_status(page)
