@@ -1,4 +1,4 @@
-// Beginnings to try, in the script of the model.
+// Beginnings to try: some for the title of the model, and words in its script that occur in texts of any kind.
 
 import { lettersOf } from "./characters.js";
 import { chosenModel } from "./models.js";
@@ -8,15 +8,15 @@ const SHOWN = 4;
 const BY_TITLE = [
   [/shakespeare/i, ["ROMEO:\n", "JULIET:\n", "To be, or ", "My lord, "]],
   [/pydocs|python help/i, ["The class ", "If the ", "An object ", "A function "]],
-  [/pystdlib|source code|linux/i, ["def ", "import ", "class ", "if "]],
+  [/pystdlib/i, ["def ", "import ", "class ", "if "]],
 ];
 const BY_SCRIPT = [
-  ["Han", ["明月", "山中", "夜雨", "江南", "白日", "人生", "山", "夜"]],
-  ["Hiragana", ["むかし", "わたしは", "ある日", "そして"]],
-  ["Hangul", ["옛날", "그는 ", "나는 ", "어느 날 "]],
-  ["Cyrillic", ["Однажды ", "В начале ", "Я не ", "Она "]],
-  ["Greek", ["Και ", "Ήταν ", "Στην ", "Ο "]],
-  ["Latin", ["The ", "Once upon a time", "In the ", "What is ", "the ", "in "]],
+  ["Han", ["山中", "今日", "人", "一", "山", "夜"]],
+  ["Hiragana", ["わたしは", "そして"]],
+  ["Hangul", ["그는 ", "나는 "]],
+  ["Cyrillic", ["В начале ", "Я не ", "Она "]],
+  ["Greek", ["Και ", "Στην ", "Ο "]],
+  ["Latin", ["The ", "if ", "for ", "the ", "in "]],
 ];
 
 // Return beginnings that the model can continue, the most suitable ones first.

@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import string
 from functools import partial
 
 import optional
@@ -205,16 +206,18 @@ def test_examples_are_one_click_away(visit, port, sampled):
     expect(examples).to_have_text(["No prompt"])
 
 
-def test_examples_are_in_the_script_of_the_model(visit, port):
+def test_examples_suit_the_title_and_the_script_of_the_model(visit, port):
+    """Words of one kind of text, such as "Once upon a time", suit no manual and no source code."""
     page = visit(port)
     for title, vocabulary, expected in (
-        ("Tang", "春風明月山中夜 ab", ["明月", "山中", "山", ""]),
+        ("Tang", "春風明月山中夜今日人 ab", ["山中", "今日", "人", ""]),
         ("Shakespeare", "ROME:\nThe in", ["ROMEO:\n", "The ", "in ", ""]),
         ("pystdlib", "defimport ", ["def ", "import ", "if ", ""]),
-        ("Толстой", "Однажды Я не", ["Однажды ", "Я не ", "Она ", ""]),
-        ("昔話", "むかしわたはそて", ["むかし", "わたしは", "そして", ""]),
-        ("소설", "옛날그는 나", ["옛날", "그는 ", "나는 ", ""]),
-        ("?", "Και Ήταν", ["Και ", "Ήταν ", ""]),
+        ("Linux source code", string.printable, ["The ", "if ", "for ", ""]),
+        ("Толстой", "Однажды Я не", ["Я не ", "Она ", ""]),
+        ("昔話", "むかしわたはそて", ["わたしは", "そして", ""]),
+        ("소설", "옛날그는 나", ["그는 ", "나는 ", ""]),
+        ("?", "Και Ήταν", ["Και ", ""]),
         ("?", "0123", [""]),
     ):
         found = page.evaluate(
