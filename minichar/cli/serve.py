@@ -150,14 +150,18 @@ def command(
     """
     if not host:
         raise click.UsageError("--host is empty: to listen on all addresses, use 0.0.0.0 (IPv4) or :: (IPv6)")
+    if url is not None and checkpoints:
+        raise click.UsageError(
+            "--redis cannot be combined with CHECKPOINT: pass the checkpoints to `minichar worker`"
+        )
     server, app = part("minichar.web.server"), part("minichar.web.app")
     server.log(log_level.upper())
     keys = part("minichar.web.access").read_keys(key_file) if key_file else []
+    hold = click.get_current_context().with_resource  # closes the sockets at the end
+    sockets = [hold(server.listening_socket(host, port))]  # first, because loading models takes longer
+    if metrics_port is not None:
+        sockets.append(hold(server.listening_socket(host, metrics_port, "--metrics-port")))
     if url is not None:
-        if checkpoints:
-            raise click.UsageError(
-                "--redis cannot be combined with CHECKPOINT: pass the checkpoints to `minichar worker`"
-            )
         url = with_password(url, password_file)
         jobs = part("minichar.web.redis_queue").RedisQueue(url, queue, memory * 2**20)
     else:
@@ -177,5 +181,5 @@ def command(
     streams = max(server.MIN_STREAMS, columns + queue)
     access = part("minichar.web.access").Access(keys, hosts, trusted, metrics_port)
     application = app.create_app(jobs, access, per_client, streams)
-    server.serve(application, jobs, host, port, ready, metrics_port)
+    server.serve(application, jobs, sockets, ready)
     say("stopped")

@@ -14,7 +14,6 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from minichar.errors import MinicharError
-from minichar.extras import on_interrupt
 from minichar.web.connection import TIMEOUT, Connection, Connections
 from minichar.web.errors import log_regularly
 from minichar.web.guard import MAX_HEADER
@@ -109,25 +108,10 @@ class Server(uvicorn.Server):
 
 
 def serve(
-    app: ASGIApp,
-    queue: JobQueue,
-    host: str,
-    port: int,
-    on_ready: Callable[[str], None],
-    metrics_port: int | None = None,
+    app: ASGIApp, queue: JobQueue, sockets: list[socket.socket], on_ready: Callable[[str], None]
 ) -> None:
-    """Serve an application until SIGINT or SIGTERM is received. Port 0 is any free port. See `Server`.
-
-    Raises
-    ------
-    MinicharError
-        If the server cannot listen on the given address and port.
-    """
-    with on_interrupt(signal.SIG_DFL):  # no server to stop yet
-        sockets = [listening_socket(host, port)]
-        if metrics_port is not None:
-            sockets.append(listening_socket(host, metrics_port, "--metrics-port"))
-        server = Server(app, queue, on_ready)
+    """Serve an application on sockets until SIGINT or SIGTERM is received. See `Server`."""
+    server = Server(app, queue, on_ready)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, server.handle_exit)  # uvicorn raises the signal again after it has stopped
     server.run(sockets)
@@ -144,7 +128,7 @@ def log(level: str) -> None:
 
 
 def listening_socket(host: str, port: int, option: str = "--port") -> socket.socket:
-    """Return a socket that listens on an address, or raise `MinicharError`."""
+    """Return a socket that listens on an address, or raise `MinicharError`. Port 0 is any free port."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, *_, address = found[0]
@@ -153,8 +137,7 @@ def listening_socket(host: str, port: int, option: str = "--port") -> socket.soc
         number = getattr(error, "errno", None) or 0  # negative if the name cannot be resolved
         reason = os.strerror(number) if number > 0 else getattr(error, "strerror", None) or error
         raise MinicharError(
-            f"cannot listen on {host} port {port}: {reason}; "
-            f"choose another {option} (0: any free port) or --host"
+            f"cannot listen on {host} port {port}: {reason}; choose another {option} or --host"
         ) from error
 
 

@@ -259,15 +259,3 @@ def test_interrupted_import_kills_only_commands(monkeypatch, before, during):
         assert signal.getsignal(signal.SIGINT) is before
     finally:
         signal.signal(signal.SIGINT, kept)
-
-
-def test_interrupt_while_the_server_starts(monkeypatch):
-    """If the interrupt raised an exception, the remaining threads would keep the process alive."""
-    server = pytest.importorskip("minichar.web.server")
-    found = []
-    monkeypatch.setattr(
-        server, "listening_socket", lambda *_: found.append(signal.getsignal(signal.SIGINT)) or 1 / 0
-    )
-    with pytest.raises(ZeroDivisionError):
-        server.serve(None, None, "127.0.0.1", 0, None)
-    assert found == [signal.SIG_DFL]

@@ -6,6 +6,7 @@ import shlex
 import signal
 import socket
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -53,9 +54,9 @@ def test_serve_and_ctrl_c(serve, folder, command):
 
 
 UNUSABLE = {
-    "serve nowhere.npz": "nowhere.npz",
-    "serve .": "no checkpoint in ./",
-    "serve --redis http://:secret@x": "invalid Redis URL: it must have the form",
+    "serve --port 0 nowhere.npz": "nowhere.npz",
+    "serve --port 0 .": "no checkpoint in ./",
+    "serve --port 0 --redis http://:secret@x": "invalid Redis URL: it must have the form",
     "worker --redis x": "invalid Redis URL",
     "worker no.npz --redis x --redis-password-file none": "cannot read none: No such file or directory",
     "serve no.npz --api-key-file none": "cannot read none: No such file or directory",
@@ -84,19 +85,22 @@ def test_errors_are_one_line(command, line):
     assert (UNUSABLE | INVALID)[line] in last
 
 
-def test_port_in_use(command):
+@pytest.mark.parametrize("option", ["--port", "--metrics-port"])
+def test_port_in_use(command, option):
+    """The error comes before any model is loaded."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = command("serve", "--port", port)
+        result = command("serve", "--port", 0, option, port)
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1] == (
+    assert result.stderr == (
         f"Error: cannot listen on 127.0.0.1 port {port}: Address already in use; "
-        "choose another --port (0: any free port) or --host"
+        f"choose another {option} or --host\n"
     )
 
 
 def test_public_address_warning_and_open_option(command, monkeypatch):
-    monkeypatch.setattr(server, "serve", lambda *arguments: arguments[4]("http://there/"))
+    monkeypatch.setattr(server, "serve", lambda *arguments: arguments[3]("http://there/"))
+    monkeypatch.setattr(server, "listening_socket", lambda *address: nullcontext())
     opened = []
     monkeypatch.setattr("click.launch", opened.append)
     assert "warning: anyone who can reach 0.0.0.0 can use" in command("serve", "--host", "0.0.0.0").stderr
@@ -110,7 +114,8 @@ def test_options_reach_the_server(command, monkeypatch, folder):
     """The limit on streams allows for several readers of each job."""
     found = []
     monkeypatch.setattr("minichar.web.app.create_app", lambda *arguments: found.append(arguments))
-    monkeypatch.setattr(server, "serve", lambda *arguments: found.append(arguments[5]))
+    monkeypatch.setattr(server, "serve", lambda *arguments: found.append(arguments[2]))
+    monkeypatch.setattr(server, "listening_socket", lambda *address: nullcontext(address))
     (folder.parent / "keys").write_text("one\ntwo\n")
     proxies = [f"--trusted-proxy={address}" for address in ("0:0::9", "::ffff:127.0.0.1", "10.0.0.1/8")]
     limits = ["--queue", 700, "--workers", 2, "--memory", 3, "--per-client", 4, "--metrics-port", 9]
@@ -118,8 +123,9 @@ def test_options_reach_the_server(command, monkeypatch, folder):
     for options in (["--queue", 0], ["cv", *limits]):
         result = command("serve", *options, "--columns", 3)
         assert result.exit_code == 0
-    (_, _, _, default), _, (queue, access, per_client, streams), port = found
-    assert (default, streams, per_client, access.metrics_port, port) == (600, 703, 4, 9, 9)
+    (_, _, _, default), (first,), (queue, access, per_client, streams), (_, metrics) = found
+    assert (default, streams, per_client, access.metrics_port) == (600, 703, 4, 9)
+    assert (first, metrics) == (("127.0.0.1", 8080), ("127.0.0.1", 9, "--metrics-port"))
     assert [*map(str, access.trusted)] == ["::9/128", "127.0.0.1/32", "10.0.0.0/8"]
     assert ([*access.hosts], [*access.keys]) == (["demo.example"], ["one", "two"])
     assert (queue._number, queue._per_worker, queue.texts.memory) == (2, 2, 3 * 2**20)

@@ -31,7 +31,7 @@ def test_the_url_keeps_its_user_name_and_options(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("command", [["serve"], ["worker", "cv"]])
+@pytest.mark.parametrize("command", [["serve", "--port", "0"], ["worker", "cv"]])
 def test_commands_use_the_password(folder, monkeypatch, command):
     urls = []
 
