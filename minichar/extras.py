@@ -1,6 +1,5 @@
 """Import optional packages on first use, with one-line errors and correct handling of Ctrl-C."""
 
-import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -33,18 +32,16 @@ def need(module: str, extra: str, what: str) -> Any:
 def install_command(extra: str) -> str:
     """Return the command that installs the packages of an extra.
 
-    The command lists the packages instead of naming the extra, because ``pip install 'minichar[plot]'`` fails
-    unless minichar itself is on PyPI. Double quotes work in every shell, including those on Windows.
+    For ``minichar[plot]``, pip uses the minichar that is installed, even if it is not from PyPI. Double
+    quotes work in every shell, including those on Windows.
     """
-    from importlib.metadata import PackageNotFoundError, requires  # slow to import
+    from importlib.metadata import PackageNotFoundError, version  # slow to import
 
     try:
-        required = requires("minichar") or []
+        version("minichar")
     except PackageNotFoundError:  # minichar is imported from its source directory without being installed
         return f'pip install ".[{extra}]"'
-    of_extra = re.compile(rf"(.+); extra == ['\"]{extra}['\"]")
-    packages = [match[1] for match in map(of_extra.fullmatch, required) if match]
-    return " ".join(["pip install", *(f'"{package}"' for package in packages)])
+    return f'pip install "minichar[{extra}]"'
 
 
 def first_line(error: Exception) -> str:

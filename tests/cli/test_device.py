@@ -123,8 +123,8 @@ def test_gradcheck_passes_on_the_device(run, device, shown):
 @pytest.mark.parametrize(
     ("command", "name", "words"),
     [
-        (TRAIN, "gpu:1", 'pip install "cupy-cuda12x[ctk]>='),
-        (["eval"], "opencl", 'pip install "dpnp'),
+        (TRAIN, "gpu:1", 'pip install "minichar[gpu]"'),
+        (["eval"], "opencl", 'pip install "minichar[opencl]"'),
         (GRADCHECK, "cpu:1", "unknown device 'cpu:1'"),
     ],
 )
