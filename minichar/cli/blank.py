@@ -47,42 +47,40 @@ class Grade:
 
 def write_blank(lesson: Lesson, path: Path) -> None:
     """Write the functions to fill in, and what they need from the lesson."""
-    names, known = functions(lesson), definitions(lesson.path)
+    tasks, known = functions(lesson), definitions(lesson.path)
     source = lesson.path.read_text(encoding="utf-8")
     body = ast.parse(source).body
     found: dict[str, ast.stmt] = {}  # every name that the lesson defines, and its definition
-    head, parts = [], []
     for node in body:
         found |= dict.fromkeys(defined(node), node)
-    wanted, needed = [name for name in names if name in found], set[ast.stmt]()
+    wanted = [own for own, (module, _) in tasks.items() if not module]
+    needed = set[ast.stmt]()
     while wanted:  # what the functions use, directly or not
         name = wanted.pop()
         if name in found and found[name] not in needed:
             needed.add(found[name])
             wanted += uses(found[name], known[name])
     read = {name.id for node in needed for name in ast.walk(node) if isinstance(name, ast.Name)}
-    read = {"np", *read} - {name.partition(".")[0] for name in names}  # without the functions to write
+    read = {"np", *read} - {module for module, _ in tasks.values()}  # without the functions to write
+    head, parts = [], []
     for node in body:
         if isinstance(node, ast.Import | ast.ImportFrom):
             node.names = [alias for alias in node.names if (alias.asname or alias.name) in read]
             head += [ast.unparse(node)] if node.names else []
-    lines = source.splitlines()
-    own: dict[str, str] = {}  # the names of the engine's functions in docstrings, and their names in the file
-    for name in names:
-        module, _, attribute = name.rpartition(".")
+    for own, (module, name) in tasks.items():
         if module:
-            (function,) = ast.parse(inspect.getsource(original(known, name))).body
-            parts.append(emptied(function, f"{module}_{attribute}"))
-            own[f"`{attribute}`"] = f"`{module}_{attribute}`"
+            (function,) = ast.parse(inspect.getsource(getattr(known[module], name))).body
+            parts.append(emptied(function, own))
+    lines = source.splitlines()
     for node in sorted(needed, key=lambda node: node.lineno):
         whole = "\n".join(lines[node.lineno - 1 : node.end_lineno])  # with its comments
         if isinstance(node, ast.FunctionDef):
-            parts.append(emptied(node) if node.name in names else whole)
+            parts.append(emptied(node, node.name) if node.name in tasks else whole)
         else:
             head.append(whole)
     blank = "\n\n\n".join(["\n".join(head), *parts])
-    for name, new in own.items():
-        blank = blank.replace(name, new)
+    for own, (_, name) in tasks.items():  # in docstrings
+        blank = blank.replace(f"`{name}`", f"`{own}`")
     xp = " `xp` is NumPy." * ("(xp, " in blank)
     header = HEADER.format(heading=lesson.heading, number=lesson.number, xp=xp)
     try:
@@ -91,13 +89,17 @@ def write_blank(lesson: Lesson, path: Path) -> None:
         raise MinicharError(f"cannot write {path}: {error.strerror}") from error
 
 
-def functions(lesson: Lesson) -> tuple[str, ...]:
-    """Return the names of the functions to write."""
+def functions(lesson: Lesson) -> dict[str, tuple[str, str]]:
+    """Return the functions to write: their names in the reader's file, and their modules and names.
+
+    The module is empty for a function that the lesson itself defines.
+    """
     import_pytest()
     names = definitions(lesson.path).get("WRITE", ())
     if not names:
         raise MinicharError(f"lesson {lesson.number} has no functions to fill in: do its exercise instead")
-    return tuple(names)
+    split = {name.replace(".", "_"): name.rpartition(".") for name in names}
+    return {own: (module, name) for own, (module, _, name) in split.items()}
 
 
 def defined(node: ast.stmt) -> list[str]:
@@ -115,33 +117,26 @@ def uses(node: ast.stmt, value: Any) -> list[str]:
     return [name.id for name in ast.walk(node) if isinstance(name, ast.Name)]
 
 
-def emptied(node: Any, name: str = "") -> str:
-    """Return the source of a function without its body and annotations, under another name if it is given."""
+def emptied(node: Any, name: str) -> str:
+    """Return the source of a function without its body and annotations, under another name."""
     docstring = node.body[:1] if ast.get_docstring(node) else []
-    node.name, node.body, node.returns = name or node.name, [*docstring, *EMPTY], None
+    node.name, node.body, node.returns = name, [*docstring, *EMPTY], None
     for argument in node.args.args:
         argument.annotation = None
     return ast.unparse(node)
 
 
-def original(owner: Any, name: str) -> Callable[..., Any]:
-    """Return the function called ``name`` or ``module.name`` in a lesson's definitions."""
-    module, _, function = name.rpartition(".")
-    found: Callable[..., Any] = getattr(owner[module], function) if module else owner[name]
-    return found
-
-
 def grade(lesson: Lesson, path: Path) -> dict[str, Grade]:
     """Grade the functions in a file, and return a grade for each."""
-    pytest, names = import_pytest(), functions(lesson)
+    pytest, tasks = import_pytest(), functions(lesson)
     try:
         written = runpy.run_path(str(path))
     except (Exception, SystemExit) as error:
         raise MinicharError(f"cannot run {path}: {type(error).__name__}: {error}") from error
-    missing = [name for name in (name.replace(".", "_") for name in names) if name not in written]
+    missing = [own for own in tasks if own not in written]
     if missing:
         raise MinicharError(f"{path} has no function {missing[0]}: delete the file to write a new one")
-    grades = {name.replace(".", "_"): Grade() for name in names}
+    grades = {own: Grade() for own in tasks}
     patch = pytest.MonkeyPatch()
 
     class Comparing:
@@ -149,13 +144,10 @@ def grade(lesson: Lesson, path: Path) -> dict[str, Grade]:
 
         def pytest_collection_modifyitems(self, items: list[Any]) -> None:
             items.sort(key=lambda item: "worked_example" not in item.name)  # the reader knows its numbers
-            for name in names:
-                own = name.replace(".", "_")
-                function = original(vars(items[0].module), name)
-                module, _, attribute = name.rpartition(".")
+            for own, (module, name) in tasks.items():
                 owner = getattr(items[0].module, module) if module else items[0].module
-                both = compared(written[own], function, grades[own], returned(function))
-                patch.setattr(owner, attribute, both)
+                original = getattr(owner, name)
+                patch.setattr(owner, name, compared(written[own], original, grades[own], returned(original)))
 
     try:
         with redirect_stdout(StringIO()):
