@@ -171,15 +171,14 @@ def command(
     initial state are the same, so these are also printed.
     """
     reject_argument(ctx, "use `{command} --data {argument}`")
-    if split == "whole" and start == "carried":
-        raise click.UsageError("--split whole always starts from a zero state: omit --start carried")
+    if start == "carried" and (block or split == "whole"):
+        flag = "--block" if block else "--split whole"
+        raise click.UsageError(f"{flag} always starts from a zero state: omit --start carried")
     if split == "whole":
         reject(ctx, PART_ONLY, "has no effect with --split whole: omit one of them")
     if block or part == "train":
         flag = f"--block {block}" if block else "--part train"
         reject(ctx, ["yardstick"], f"has no effect with {flag}: omit one of them")
-    if block and start == "carried":
-        raise click.UsageError("--block always starts from a zero state: omit --start carried")
     if novelty is not None:
         others = [name for name in ctx.params if name not in WITH_NOVELTY]
         reject(ctx, others, "has no effect with --novelty: omit one of them")
@@ -276,10 +275,8 @@ def command(
     click.echo(f"perplexity  {result.perplexity:.3f}")
     if yardstick and (file or split != "whole") and part != "train" and not block:
         V = len(corpus.vocabulary)
-        if file:
-            best = best_ngram(read(settings.data).ids[None], corpus.ids[None], V)
-        else:
-            best = best_ngram(laid_out.train.streams, chunks_of(laid_out, part).streams, V)
+        training = read(settings.data).ids[None] if file else laid_out.train.streams
+        best = best_ngram(training, streams, V)
         click.echo(f"result      {verdict(result.loss, best, log(V))}")
 
 
