@@ -38,8 +38,7 @@ def larger_model(run: Run, minutes: int, step: float) -> str:
     `step` is the time that a step of `run` took, in seconds, including its share of the evaluations.
     """
     settings, model, split = run.trainer.settings, run.trainer.model, run.trainer.split
-    values, default = {name: getattr(settings, name) for name in TEXT}, Settings()
-    text = {name: value for name, value in values.items() if value != getattr(default, name)}
+    text = {name: value for name, value in changed_options(settings).items() if name in TEXT}
     speed = step / NOMINAL.step(model.config, split.B, split.T)
     try:
         plan = choose(Settings(**text), run.corpus, budget=TimeBudget(60.0 * minutes, Speed(speed, speed)))
@@ -52,7 +51,7 @@ def larger_model(run: Run, minutes: int, step: float) -> str:
     return train_command(text | {"max_time": float(minutes), "checkpoint_dir": another})
 
 
-def changed_options(settings: Settings, without: Collection[str]) -> dict[str, Any]:
+def changed_options(settings: Settings, without: Collection[str] = ()) -> dict[str, Any]:
     """Return the settings that differ from their defaults, except those named in `without`."""
     values, defaults = settings.to_json(), Settings().to_json()
     return {name: x for name, x in values.items() if name not in without and x != defaults[name]}
