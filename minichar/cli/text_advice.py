@@ -71,7 +71,7 @@ def text_advice(corpus: Corpus, settings: Settings) -> list[str]:
         "" if settings.reset_on else list_advice(lines),
         "" if settings.min_freq else rare_advice(corpus),
         repetition_advice(lines),
-        markup_advice(text) or rule_advice(text),
+        markup_advice(text),
     )
     return [each for each in advice if each][:MOST]
 
@@ -136,19 +136,12 @@ def repetition_advice(lines: Sequence[str]) -> str:
 
 
 def markup_advice(text: str) -> str:
-    """Return advice if much of the text is markup or tables; otherwise, an empty string."""
-    share = share_of(MARKUP, text)
-    if share < MARKUP_SHARE:
-        return ""
-    return f"{share:.0%} of the text is markup or tables, which the model will also learn"
-
-
-def rule_advice(text: str) -> str:
-    """Return advice if much of the text is long rules; otherwise, an empty string."""
-    share = share_of(RULE, text)
-    if share < RULE_SHARE:
-        return ""
-    return f"{share:.0%} of the text is runs like =====, which generated text may repeat"
+    """Return advice if much of the text is markup, tables or long rules; otherwise, an empty string."""
+    if (share := share_of(MARKUP, text)) >= MARKUP_SHARE:
+        return f"{share:.0%} of the text is markup or tables, which the model will also learn"
+    if (share := share_of(RULE, text)) >= RULE_SHARE:
+        return f"{share:.0%} of the text is runs like =====, which generated text may repeat"
+    return ""
 
 
 def share_of(pattern: re.Pattern[str], text: str) -> float:
