@@ -24,7 +24,7 @@ from minichar.history import History
 from minichar.model import CharRNN
 from minichar.pictures.page import make_page
 from minichar.terminal import say
-from minichar.text.corpus import load_corpus
+from minichar.text.corpus import Corpus, load_corpus
 from minichar.training.settings import Settings
 from minichar.training.start import settings_of, settings_with_text
 from minichar.training.text import note_on_change
@@ -121,9 +121,12 @@ def command(
         settings = settings_with_text(model, path, ("specify the text with ", Option("text")))
         text, digest = settings.data, model.text_digest
         encoding = encoding or settings.encoding
+    corpus = load_corpus(text, encoding=encoding or "utf-8", vocabulary=model.vocabulary)
+    for note in (*corpus.notes, *note_on_change(corpus, digest, path)):
+        say(note)
     if html is None:
         html = Path(mkdtemp(prefix="minichar-")) / "inside.html"
-    write_page(model, path, text, html, length, encoding or "utf-8", digest)
+    write_page(model, path, corpus, html, length)
     if opened and click.launch(str(html)):
         say(f"no browser was found: open {html} in one")
 
@@ -134,26 +137,12 @@ def check_name(path: Path, suffixes: tuple[str, ...], what: str) -> None:
         raise MinicharError(f"cannot write {what} to {path}: its name must end in {suffixes[0]}")
 
 
-def write_page(
-    model: CharRNN,
-    path: Path,
-    text: Path | None,
-    html: Path,
-    length: int,
-    encoding: str,
-    digest: str | None,
-) -> None:
-    """Write an HTML page for the first `length` characters of the text; None is the default text.
-
-    If `digest` is not None and the text has a different digest, print a note.
-    """
-    corpus = load_corpus(text, encoding=encoding, vocabulary=model.vocabulary)
-    notes, ids = [*corpus.notes, *note_on_change(corpus, digest, path)], corpus.ids[:length]
-    if len(ids) < len(corpus.ids):
+def write_page(model: CharRNN, path: Path, corpus: Corpus, html: Path, length: int) -> None:
+    """Write an HTML page for the first `length` characters of the text, and print its path."""
+    ids, N = corpus.ids[:length], len(corpus.ids)
+    if length < N:
         advice = f"; to show more, set --length (at most {MAX_LENGTH:,})" if length < MAX_LENGTH else ""
-        notes.append(f"the page shows the first {len(ids):,} of {len(corpus.ids):,} characters{advice}")
-    for note in notes:
-        say(note)
+        say(f"the page shows the first {length:,} of {N:,} characters{advice}")
     page = make_page(model, ids, f"{path} on {corpus.path}")
     with writing(html) as file:
         file.write(page.encode())
