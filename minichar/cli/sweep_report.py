@@ -25,8 +25,6 @@ class SweepReport:
         self.sweep, self.trials, self.in_environment = sweep, int(min(trials, sweep.size)), in_environment
         self.line = ProgressLine(hidden=quiet)
         self.say, self.say_at_once = self.line.say, self.line.say_at_once
-        self.begun = monotonic()
-        self.validation: list[str] = []
         self.notes: set[str] = set()
         searched = ", ".join(str(each).replace(each.name, each.title, 1) for each in sweep.space)
         self.say(f"sweep      {sweep.folder}/: up to {counted(self.trials, 'trial')} over {searched}")
@@ -42,7 +40,8 @@ class SweepReport:
         match event:
             case Began():
                 self.number, self.trainer = event.number, event.run.trainer
-                self.begun, self.validation = monotonic(), []
+                self.begun = monotonic()
+                self.validation: list[str] = []
                 if self.trainer.iteration:
                     self.say(f"{f'trial {event.number}':11}resumed at epoch {self.trainer.epoch:.2f}")
                 for note in event.run.notes:
