@@ -80,13 +80,6 @@ class Bar(ProgressLine):
         """Whether the bar is shown, and is complete or was last updated at least `REFRESH` seconds ago."""
         return super().due or (not self.hidden and self.position >= self.length)
 
-    def over(self, steps: Iterable[Item]) -> Iterator[Item]:
-        """Yield each step, and then count it."""
-        for step in steps:
-            yield step
-            self.update()
-        self.position = self.length  # samples that end early take fewer steps
-
     def update(self, steps: int = 1) -> None:
         """Count steps, and redraw the bar if an update is due."""
         self.position += steps
@@ -108,7 +101,10 @@ class Bar(ProgressLine):
         self.draw([*self.label, bar, share, *times], [share, *self.label[:1], *times, *self.label[1:], bar])
 
 
-def with_bar(steps: Iterable[Item], *label: str, hidden: bool) -> Iterator[Item]:
-    """Yield the steps of a sequence, and show a progress bar."""
-    with Bar(length_hint(steps), *label, hidden=hidden) as bar:
-        yield from bar.over(steps)
+def with_bar(steps: Iterable[Item], *label: str, length: int | None = None, hidden: bool) -> Iterator[Item]:
+    """Yield the steps of a sequence, of which there are at most `length`, and show a progress bar."""
+    with Bar(length_hint(steps) if length is None else length, *label, hidden=hidden) as bar:
+        for step in steps:
+            yield step
+            bar.update()
+        bar.position = bar.length  # samples that end early take fewer steps

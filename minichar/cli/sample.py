@@ -11,7 +11,7 @@ import click
 from minichar.checkpoints.archive import Missing, TextFile
 from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli import INTERRUPTED
-from minichar.cli.bar import Bar
+from minichar.cli.bar import with_bar
 from minichar.cli.novelty import report_novelty
 from minichar.cli.options import (
     PATH,
@@ -238,8 +238,8 @@ def print_many(model: CharRNN, num_samples: int, options: dict[str, Any], quiet:
     """Print multiple samples once all are complete, each followed by a blank line, and return them."""
     steps = generate_many(model, num_samples, **options)
     total = options["length"] + 1  # one extra step flushes the text buffered for stop strings
-    with Bar(total, "generating", hidden=quiet) as bar:
-        samples = ["".join(pieces) for pieces in zip(*bar.over(steps), strict=True)]
+    shown = with_bar(steps, "generating", length=total, hidden=quiet)
+    samples = ["".join(pieces) for pieces in zip(*shown, strict=True)]
     for i, sample in enumerate(samples, start=1):
         if not quiet:
             say(f"--- sample {i} of {num_samples}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from toys import TOY
 
-from minichar.cli.bar import Bar
+from minichar.cli.bar import Bar, with_bar
 from minichar.cli.speed import expected_end
 
 DRAWN = re.compile(r"\r([^\r\n\x1b]*)\x1b\[K")
@@ -96,9 +96,8 @@ def test_the_time_left_is_estimated_from_the_steps_since_the_run_was_resumed(
 
 def test_a_progress_bar_is_redrawn_at_most_ten_times_per_second(screen, clock):
     drawn = screen()
-    with Bar(100) as bar:
-        for _ in bar.over(range(70)):
-            clock.now += 1 / 16
+    for _ in with_bar(range(70), length=100, hidden=False):
+        clock.now += 1 / 16
     assert [int(line.split()[1][:-1]) for line in drawn()] == [0, *range(2, 71, 2), 100]
     assert sys.stderr.getvalue().endswith("\n")
 
