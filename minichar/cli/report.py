@@ -20,7 +20,7 @@ from minichar.cli.advice import NEGLIGIBLE, fit_advice, length_advice, updates_a
 from minichar.cli.bar import Bar, with_bar
 from minichar.cli.log import Log
 from minichar.cli.options import print_path
-from minichar.cli.planned import larger_model
+from minichar.cli.planned import larger_model, plan_of
 from minichar.cli.speed import Speed, duration, expected_end
 from minichar.cli.text_advice import text_advice
 from minichar.devices.cpu import CPU
@@ -57,8 +57,8 @@ class Report:
     """Context manager that reports the events of a training run.
 
     A record is appended to the file `log_path`, if any, every `print_every` chunks. If there is no progress
-    bar, for example because of `quiet`, a line is also printed. `plan` describes the options that minichar
-    chose. `from_scratch` is False if a trained model is fine-tuned.
+    bar, for example because of `quiet`, a line is also printed. `from_scratch` is False if a trained model is
+    fine-tuned.
     """
 
     def __init__(
@@ -67,11 +67,10 @@ class Report:
         print_every: int,
         log_path: Path | None,
         quiet: bool,
-        plan: str = "",
         from_scratch: bool = True,
     ) -> None:
         self.from_scratch = from_scratch
-        self.run, self.trainer, self.print_every, self.plan = run, run.trainer, print_every, plan
+        self.run, self.trainer, self.print_every, self.plan = run, run.trainer, print_every, plan_of(run)
         self.quiet = quiet
         self.log = Log(log_path, lambda message: self.say(f"warning    {message}"))
         split = run.trainer.split
@@ -113,10 +112,6 @@ class Report:
         """Print a line above the progress bar, if any."""
         with self.display():
             self.bar.say(line)
-
-    def say_at_once(self, line: str) -> None:
-        """Like `say`, but safe to call from a signal handler."""
-        self.bar.say_at_once(line)
 
     def introduction(self) -> list[str]:
         """Return lines that describe the text, the model and the device."""

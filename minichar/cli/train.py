@@ -14,7 +14,7 @@ import click
 
 from minichar.checkpoints.choosing import checkpoints_in, open_checkpoint
 from minichar.cli.options import MODEL, PATH, Integer, announce_waits, chunk_kernel, devices, tf32
-from minichar.cli.planned import plan_of, train_command
+from minichar.cli.planned import train_command
 from minichar.cli.ranks import all_ranks
 from minichar.cli.report import Report
 from minichar.cli.settings import output, saving, settings_options
@@ -111,14 +111,11 @@ def command(
     if ctx.args:
         reject_typographic_dashes(ctx, ctx.args)
         text = PATH.convert(ctx.args[0], None, ctx)  # rejects URLs
-        raise click.UsageError(
-            f"unexpected argument {ctx.args[0]!r}: "
-            + (
-                f"use `{train_command({'data': text if text == STDIN else undashed(text)} | explicit)}`"
-                if options["data"] is None and len(ctx.args) == 1
-                else "to train on multiple files, put them in a directory and specify it with --data"
-            )
-        )
+        advice = "to train on multiple files, put them in a directory and specify it with --data"
+        if options["data"] is None and len(ctx.args) == 1:
+            data = text if text == STDIN else undashed(text)
+            advice = f"use `{train_command({'data': data} | explicit)}`"
+        raise click.UsageError(f"unexpected argument {ctx.args[0]!r}: {advice}")
     if checkpoint and init_from:
         raise click.UsageError("--resume and --init-from are mutually exclusive")
     for device in devices:
@@ -154,9 +151,9 @@ def command(
 
         report: Report | None = None
         if team.rank == 0:
-            report = Report(run, print_every, log, quiet, plan_of(run), not init_from)
+            report = Report(run, print_every, log, quiet, not init_from)
         events = run.trainer.run(started=ctx.obj)  # checks the directory before the report introduces the run
-        say = report.say_at_once if report else lambda line: None
+        say = report.bar.say_at_once if report else lambda line: None
         with stopping(run.trainer, say) as received:
             with report or nullcontext():
                 for event in events:
