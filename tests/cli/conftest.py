@@ -1,8 +1,10 @@
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import sys
+import termios
 from codecs import getincrementaldecoder
 
 import pytest
@@ -151,7 +153,6 @@ def on_a_terminal(process):
     It returns what the terminal received, the rest of the standard output, and the exit status. The process
     is interrupted once ``until(shown)`` is true.
     """
-    pty, termios = pytest.importorskip("pty"), pytest.importorskip("termios")
 
     def on_a_terminal(
         *arguments, streams=("stdout", "stderr"), columns=80, until=lambda shown: False, **environment

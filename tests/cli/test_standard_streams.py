@@ -17,7 +17,6 @@ from minichar.checkpoints.checkpoint import save
 from minichar.errors import visible
 from minichar.extras import need, on_interrupt, raise_interrupt
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="requires a POSIX shell and signals")
 needs_full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="requires /dev/full")
 
 
