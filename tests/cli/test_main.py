@@ -1,7 +1,6 @@
 import re
 import shlex
 import warnings
-from functools import partial
 from importlib import import_module
 from itertools import product
 
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import minichar.cli
 from minichar.cli import COMMANDS, SYNONYMS, main
 from minichar.cli.options import is_rare
 from minichar.cli.renamed import BY_VALUE, EXPLAINED, RENAMED, translate
@@ -307,14 +305,13 @@ def test_ranges_are_described_in_words(cli):
 
 @pytest.fixture
 def failing(monkeypatch):
-    """Return a function that makes every command raise an exception."""
+    """Return a function that makes a command raise an exception."""
 
-    def failing(error):
-        @click.command()
-        def command():
+    def failing(name, error):
+        def callback(*arguments, **options):
             raise error
 
-        monkeypatch.setattr(minichar.cli.LazyGroup, "get_command", lambda *arguments: command)
+        monkeypatch.setattr(import_module(f"minichar.cli.{name}").command, "callback", callback)
 
     return failing
 
@@ -329,7 +326,7 @@ def failing(monkeypatch):
     ],
 )
 def test_user_error_is_one_line_with_status_1(refused, failing, error, words):
-    failing(error)
+    failing("train", error)
     assert refused("train") == f"Error: {words}"
 
 
@@ -343,12 +340,11 @@ def test_user_error_is_one_line_with_status_1(refused, failing, error, words):
         ("plot", ""),
     ],
 )
-def test_out_of_memory(refused, monkeypatch, command, advice):
+def test_out_of_memory(refused, failing, monkeypatch, command, advice):
     errors = {"": MemoryError(), " (Unable to allocate 15 TiB)": MemoryError("Unable to allocate 15 TiB")}
-    called = import_module(f"minichar.cli.{command.split()[0]}").command
     monkeypatch.setattr("minichar.cli.options.OPENED", [])
     for shown, error in errors.items():
-        monkeypatch.setattr(called, "callback", partial(fail, error))
+        failing(command.split()[0], error)
         assert refused(*command.split()) == f"Error: out of memory{shown}{advice}"
         with monkeypatch.context() as gpu:
             gpu.setattr("minichar.cli.options.OPENED", ["gpu:0"])
@@ -356,15 +352,11 @@ def test_out_of_memory(refused, monkeypatch, command, advice):
             assert refused(*command.split()) == f"Error: out of memory{shown}{advice}{cpu}"
 
 
-def fail(error, *arguments, **options):
-    raise error
-
-
 def test_ctrl_c_exits_with_status_130_and_an_internal_error_keeps_its_traceback(cli, failing):
-    failing(KeyboardInterrupt())
+    failing("train", KeyboardInterrupt())
     result = cli("train", status=130)
     assert (result.stdout, result.stderr) == ("", "\nAborted!\n")
-    failing(ZeroDivisionError())
+    failing("train", ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         cli("train")
 
