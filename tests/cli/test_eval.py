@@ -60,22 +60,21 @@ def test_default_loss_matches_the_checkpoint_name(cli, checkpoint):
         assert "yardstick" not in cli("eval", checkpoint, *options).stdout
 
 
-@pytest.mark.parametrize(("part", "split"), [("val", "columns"), ("test", "tail")])
-def test_parts_and_splits(cli, checkpoint, part, split):
+@pytest.mark.parametrize(
+    ("part", "split", "start", "begun"),
+    [
+        ("val", "columns", "zero", "from a zero state"),
+        ("val", "columns", "carried", "with the state carried over"),
+        ("test", "tail", "zero", "from a zero state"),
+    ],
+)
+def test_parts_and_splits(cli, checkpoint, part, split, start, begun):
     model = load(checkpoint)
     fractions = ["--train-frac", 0.6, "--val-frac", 0.2]
-    found = numbers(cli("eval", checkpoint, "--split", split, "--part", part, *fractions))
-    assert_agrees(found, evaluate_part(model, split_of(model, split, 0.6, 0.2), part, "zero"))
-    assert found["what"] == f"{PART_NAMES[part]} split ({split}), 4 streams from a zero state"
-
-
-def test_carried_state(cli, train):
-    path = train("--learning-rate", 0.02, "--max-epochs", 4)
-    model = load(path)
-    found = numbers(cli("eval", path, "--start", "carried"))
-    assert_agrees(found, evaluate_part(model, split_of(model), "val", "carried"))
-    assert found["what"].endswith("4 streams with the state carried over")
-    assert found["nats"] != numbers(cli("eval", path))["nats"]
+    options = ["--split", split, "--part", part, "--start", start]
+    found = numbers(cli("eval", checkpoint, *options, *fractions))
+    assert_agrees(found, evaluate_part(model, split_of(model, split, 0.6, 0.2), part, start))
+    assert found["what"] == f"{PART_NAMES[part]} split ({split}), 4 streams {begun}"
 
 
 def test_prints_how_much_of_the_text_is_in_no_chunk(cli, checkpoint):
