@@ -46,15 +46,10 @@ def files(checkpoint, home):
         ("eval 'my text.txt'", 1, f"{A_TEXT}, or evaluate a model on the text with `minichar eval --data '"),
         ("inspect 'my text.txt'", 1, A_TEXT),
         ("train --resume 'my text.txt'", 1, A_TEXT),
-        *[
-            (f"{command} {path}", 1, message)
-            for command in ("convert", "train --resume", "train --init-from")
-            for path, message in (
-                ("y.npz", "no such checkpoint: 'y.npz'"),
-                ("cut.npz", "it is empty, truncated, or not a zip"),
-                ("none", "no checkpoint in none/: train one"),
-            )
-        ],
+        ("convert y.npz", 1, "no such checkpoint: 'y.npz'"),
+        ("train --resume cut.npz", 1, "it is empty, truncated, or not a zip"),
+        ("train --resume none", 1, "no checkpoint in none/: train one"),
+        ("train --init-from none", 1, "no checkpoint in none/: train one"),
         ("inspect shape.npz", 1, "readout.W has shape (2, 2)"),
         ("train --resume y.pt", 1, "no such checkpoint: 'y.pt'"),
         ("train --resume x.pt", 1, "has no training state to resume from: start a new run with --init-from"),
