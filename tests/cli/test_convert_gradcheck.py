@@ -2,7 +2,6 @@ import re
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from toys import toy_model
 
 from minichar import load
@@ -38,11 +37,10 @@ def test_convert_overwrites_a_file_only_with_force(cli, refused, checkpoint, hom
 # gradcheck
 
 
-@pytest.mark.parametrize("model", CELLS)
-def test_gradcheck_passes_for_every_parameter(cli, model):
-    result = cli("gradcheck", "--model", model, "--rnn-size", 3, "--vocab-size", 4, "--seq-length", 5)
+def test_gradcheck_passes_for_every_parameter(cli):
+    result = cli("gradcheck", "--model", "gru", "--rnn-size", 3, "--vocab-size", 4, "--seq-length", 5)
     _, *rows = result.stdout.splitlines()
-    shapes = toy_model("abcd", model=model, rnn_size=3, num_layers=2).parameters.shapes
+    shapes = toy_model("abcd", model="gru", rnn_size=3, num_layers=2).parameters.shapes
     for (name, shape), row in zip(shapes.items(), rows, strict=True):
         match = re.fullmatch(rf"{name} +{' × '.join(map(str, shape))} +(\S+) +(\S+)  passed", row)
         assert match, row
