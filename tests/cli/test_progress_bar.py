@@ -116,9 +116,6 @@ def bar(cli, clock, terminal):
     return run
 
 
-ENDLESS = ["--max-epochs", 1e6, "--eval-val-every", 1000]
-
-
 def test_the_bar_of_a_resumed_run_begins_where_the_run_stopped(bar, train):
     train("--max-epochs", 3)
     path = max(Path("cv").iterdir())
@@ -128,7 +125,8 @@ def test_the_bar_of_a_resumed_run_begins_where_the_run_stopped(bar, train):
 
 
 def test_with_a_time_limit_the_bar_ends_at_the_limit(bar):
-    shown = bar("--data", "input.txt", *TOY, *ENDLESS, "--max-time", 1)
+    endless = "--max-epochs", 1e6, "--eval-val-every", 1000
+    shown = bar("--data", "input.txt", *TOY, *endless, "--max-time", 1)
     assert [shown[step] for step in (6, 30, 54)] == [10, 52, 94], "3 seconds are for the evaluation"
 
 
