@@ -137,13 +137,13 @@ def command(
             explicit["data"] = team.lead(lambda: save_stdin(folder, undo))
         if checkpoint:
             run = resume(checkpoint, explicit, *devices, team=team, started=ctx.obj)
-        elif init_from:
-            path = team.lead(lambda: open_checkpoint(init_from, load_model)[0])
-            model = load_model(path, devices[0])
-            settings = settings_from({"model": model.config.model, **explicit})
-            run = begin(settings, *devices, model=model, given=explicit, team=team, started=ctx.obj)
         else:
-            run = begin(settings_from(explicit), *devices, team=team, started=ctx.obj)
+            model = None
+            if init_from:
+                path = team.lead(lambda: open_checkpoint(init_from, load_model)[0])
+                model = load_model(path, devices[0])
+            settings = settings_from(explicit)
+            run = begin(settings, *devices, model=model, given=explicit, team=team, started=ctx.obj)
         undo.pop_all()  # the run can start, so keep the text
         run = with_mode_notes(run, tf32, chunk_kernel)
         if yardstick:

@@ -156,7 +156,7 @@ class TestAuto:
     def test_several_processes_use_the_cpu_and_say_why(self, run, monkeypatch):
         used = []
 
-        def begin(settings, *devices, team, started):
+        def begin(settings, *devices, **others):
             used.extend(device.name for device in devices)
             raise MinicharError("no run")
 

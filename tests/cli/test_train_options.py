@@ -53,7 +53,7 @@ def begun(monkeypatch):
     """Patch `begin` so that no training takes place, and return a list of the settings passed to it."""
     caught = []
 
-    def begin(settings, backend, team, started):
+    def begin(settings, backend, **others):
         caught.append(settings)
         raise MinicharError("caught")
 
