@@ -1,40 +1,10 @@
 import re
 from dataclasses import replace
 
-import numpy as np
 from toys import toy_model
 
-from minichar import load
 from minichar.engine import lstm
 from minichar.engine.cells import CELLS
-
-# convert
-
-
-def test_convert_prints_the_path_and_sizes(cli, checkpoint, home):
-    cli("convert", checkpoint, "half.npz", "--dtype", "float16")
-    weights = load("half.npz").parameters
-    np.testing.assert_array_equal(weights.flat, load(checkpoint).parameters.flat.astype("float16"))
-    result = cli("convert", checkpoint)
-    target = checkpoint.removesuffix(".npz") + ".inference.npz"
-    assert result.stdout == f"{target}\n"
-    before, after = (int(n.replace(",", "")) for n in re.findall(r"[\d,]+", result.stderr)[:2])
-    assert before == (home / checkpoint).stat().st_size
-    assert after == (home / target).stat().st_size
-    options = ("--seed", 5, "--length", 50)
-    assert cli("sample", target, *options).stdout == cli("sample", checkpoint, *options).stdout
-    assert f"{checkpoint}: " in cli("sample", "--length", 1).stderr, "sample ignores converted models in cv/"
-
-
-def test_convert_overwrites_a_file_only_with_force(cli, refused, checkpoint, home):
-    (home / "there.npz").write_text("mine")
-    advice = "choose another name, or use --force to overwrite it"
-    assert refused("convert", checkpoint, "there.npz") == f"Error: there.npz already exists: {advice}"
-    cli("convert", checkpoint, "there.npz", "--force")
-    assert load("there.npz").config == load(checkpoint).config
-
-
-# gradcheck
 
 
 def test_gradcheck_passes_for_every_parameter(cli):
