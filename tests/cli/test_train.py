@@ -103,12 +103,8 @@ def test_default_is_the_built_in_text(cli, home, monkeypatch, tmp_path_factory):
     assert not (cache / "texts").exists()  # the text is small
 
 
-def test_resuming_needs_no_options_and_rejects_conflicting_ones(cli, train, measure):
+def test_a_resumed_run_needs_only_the_options_that_change(cli, train, measure):
     path = train("--max-epochs", 1)
-    error = cli("train", "--resume", path, "--max-epochs", 0.5, status=1).stderr
-    assert f"{path} is at epoch 1.00, and --max-epochs is 0.5: set a larger value to continue" in error
-    error = cli("train", "--resume", path, "--recipe", "quick", status=1).stderr
-    assert f"--recipe quick cannot be used to resume {path}, which has char-rnn" in error
     measure(3.9)
     result = cli("train", "--resume", path, "--max-epochs", 2, "--learning-rate", 0.01)
     assert "--learning-rate is now 0.01" in result.stderr
@@ -148,17 +144,11 @@ def test_prints_the_best_checkpoint_instead_of_the_last(train, measure):
 # --init-from
 
 
-def test_init_from_keeps_the_architecture_and_matches_characters(cli, train, home):
-    first = train("--model", "gru")
-    (home / "new.txt").write_text(TEXT.upper() + TEXT)
-    options = [*TOY[-6:], "--max-epochs", 1, "--savefile", "second"]  # without --rnn-size
-    result = cli("train", "--data", "new.txt", *options, "--init-from", first)
-    config = load(result.stdout.strip()).config
+def test_init_from_keeps_the_architecture(cli, train):
+    options = ("--init-from", train("--model", "gru"), "--data", "input.txt", "--checkpoint-dir", "tuned")
+    options += ("--max-epochs", 1)
+    config = load(cli("train", *options).stdout.strip()).config
     assert (config.model, config.rnn_size) == ("gru-reset-before", 8)
-    assert re.search(r"characters new to the model, initialised randomly \(\d+\): 'A'", result.stderr)
-    wrong = cli("train", "--data", "new.txt", *TOY, "--init-from", first, "--rnn-size", 9, status=1)
-    assert "Error: --rnn-size 9 does not match the --init-from model" in wrong.stderr
-    options = ("--init-from", first, "--data", "input.txt", "--max-epochs", 1, "--checkpoint-dir", "tuned")
     for repeated in (("--model", "gru-reset-before"), ("--recipe", "char-rnn", "--model", "gru")):
         assert "GRU (reset before" in cli("train", *options, *repeated).stderr
     error = cli("train", *options, "--model", "gru", status=1).stderr
