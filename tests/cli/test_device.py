@@ -9,20 +9,16 @@ from unittest.mock import Mock
 import pytest
 from click.testing import CliRunner
 from devices import open_device
+from toys import TOY
 
 from minichar.cli import main, report
 from minichar.devices.cpu import CPU, NumPyBackend
 from minichar.errors import MinicharError
 from minichar.formats.convert import load_model
 
-WITHOUT_SS = [
-    *("train", "--data", "input.txt", "--rnn-size", "4", "--num-layers", "1", "--seq-length", "4"),
-    *("--batch-size", "3", "--max-epochs", "1", "--sample-every", "0", "--quiet"),
-    *("--eval-val-every", "4", "--max-val-chunks", "0"),
-    *("--train-frac", "0.7", "--val-frac", "0.3"),
-]
-TRAIN = [*WITHOUT_SS, "--dropout", "0.2", "--use-ss", "--start-ss", "0.8", "--min-ss", "0.5"]
-LOUD = [option for option in TRAIN if option != "--quiet"]
+RUN = ["train", "--data", "input.txt", *TOY, "--sample-every", "0"]
+LOUD = [*RUN, "--dropout", "0.2", "--start-ss", "0.8", "--min-ss", "0.5"]
+TRAIN = [*LOUD, "--quiet"]
 GRADCHECK = [
     *("gradcheck", "--rnn-size", "2", "--vocab-size", "3", "--seq-length", "2", "--batch-size", "1"),
     *("--num-layers", "1"),
@@ -58,37 +54,31 @@ def shown(device):
     return device if device == "cpu" else f"{device}:0"
 
 
-@pytest.fixture
-def path(run):
-    """Return a checkpoint of a model trained on the CPU."""
-    return run(*TRAIN, "--device", "cpu").stdout.strip()
-
-
-def test_samples_during_training_are_generated_on_the_cpu(run, gpu, monkeypatch):
+def test_samples_during_training_are_generated_on_the_cpu(cli, gpu, monkeypatch):
     used = []
     monkeypatch.setattr(
         report, "generate", lambda model, *_, **__: used.append(model.parameters.backend) or "ab"
     )
-    run(*LOUD, "--sample-every", "1", "--device", "gpu")
+    cli(*LOUD, "--sample-every", "1", "--device", "gpu")
     assert set(used) == {CPU}
 
 
-def test_train_sample_and_eval_use_the_device(run, device, shown):
-    trained = run(*TRAIN, "--device", device)
+def test_train_sample_and_eval_use_the_device(cli, device, shown):
+    trained = cli(*TRAIN, "--device", device)
     (computes,) = (line for line in trained.stderr.splitlines() if line.startswith("device"))
     assert (f"on {shown}" if device != "cpu" else "NumPy") in computes
     path = trained.stdout.strip()
-    sampled = run("sample", path, "--length", "20", "--seed", "5", "--primetext", "a", "--device", device)
+    sampled = cli("sample", path, "--length", "20", "--seed", "5", "--primetext", "a", "--device", device)
     assert f", on {shown}, seed 5\n" in sampled.stderr
     assert len(sampled.stdout) == 1 + 20 + 1
-    evaluated = run("eval", path, "--quiet", "--device", device)
+    evaluated = cli("eval", path, "--quiet", "--device", device)
     assert f", on {shown}\n" in evaluated.stdout
     # The loss in the checkpoint's name was computed on the same text from the same initial state.
     assert f"loss        {path.removesuffix('.npz').rpartition('_')[2]} nats" in evaluated.stdout
 
 
-@pytest.mark.usefixtures("path")
-def test_commands_compute_on_the_device_that_they_open(run, monkeypatch, count_copies):
+@pytest.mark.usefixtures("checkpoint")
+def test_commands_compute_on_the_device_that_they_open(cli, monkeypatch, count_copies):
     copies = count_copies(backend := NumPyBackend())
     for module in ("sample", "gradcheck"):
         monkeypatch.setattr(f"minichar.cli.{module}.open_backend", {"the best": backend}.__getitem__)
@@ -101,20 +91,20 @@ def test_commands_compute_on_the_device_that_they_open(run, monkeypatch, count_c
         GRADCHECK,
     ):
         copies.update(to_device=0, to_host=0)
-        run(*command, "--device", "the best")
+        cli(*command, "--device", "the best")
         assert copies["to_device"]
         assert copies["to_host"]
 
 
-def test_a_model_in_another_format_is_read_to_the_device(run):
+def test_a_model_in_another_format_is_read_to_the_device(cli, checkpoint):
     pytest.importorskip("safetensors")
-    run("convert", run(*TRAIN, "--no-layer-norm", "--device", "cpu").stdout.strip(), "model.safetensors")
+    cli("convert", checkpoint, "model.safetensors")
     backend = NumPyBackend()
     assert load_model("model.safetensors", backend).parameters.backend is backend
 
 
-def test_gradcheck_passes_on_the_device(run, device, shown):
-    result = run(*GRADCHECK, "--device", device)
+def test_gradcheck_passes_on_the_device(cli, device, shown):
+    result = cli(*GRADCHECK, "--device", device)
     assert f"; on {shown}\n" in result.stderr
     verdicts = [line.split()[-1] for line in result.stdout.splitlines()[1:]]
     assert verdicts == ["passed"] * 3
@@ -142,18 +132,18 @@ class TestAuto:
         ("limit", "size", "name"), [(0, "large enough", "gpu:0"), (1, "too small", "cpu")]
     )
     def test_trains_and_evaluates_on_the_device_for_the_size_and_says_why(
-        self, run, monkeypatch, limit, size, name
+        self, cli, monkeypatch, limit, size, name
     ):
         monkeypatch.setattr("minichar.training.device.LARGE", limit)
-        trained = run(*TRAIN)
+        trained = cli(*TRAIN)
         note = f"device auto: {name}, because each step is {size} for a GPU\n"
         assert trained.stderr.count("device auto") == trained.stderr.count(note) == 1
         assert (", on gpu:0: Double, 8 GB\n" in trained.stderr) == (name == "gpu:0")
-        evaluated = run("eval", trained.stdout.strip())
+        evaluated = cli("eval", trained.stdout.strip())
         assert evaluated.stderr.count("device auto") == evaluated.stderr.count(note) == 1
         assert f", on {name}\n" in evaluated.stdout
 
-    def test_several_processes_use_the_cpu_and_say_why(self, run, monkeypatch):
+    def test_several_processes_use_the_cpu_and_say_why(self, cli, monkeypatch):
         used = []
 
         def begin(settings, *devices, **others):
@@ -164,12 +154,12 @@ class TestAuto:
         monkeypatch.setattr("minichar.cli.train.all_ranks", lambda: nullcontext(team))
         monkeypatch.setattr("minichar.cli.train.begin", begin)
         note = "device auto: cpu for multiple processes; to use GPUs, add --device gpu\n"
-        assert run(*LOUD, status=1).stderr == f"{note}Error: no run\n"
+        assert cli(*LOUD, status=1).stderr == f"{note}Error: no run\n"
         assert used == ["cpu"]
         for options in (TRAIN, [*LOUD, "--device", "gpu"]):
-            assert note not in run(*options, status=1).stderr
+            assert note not in cli(*options, status=1).stderr
         team.rank = 1
-        assert note not in run(*LOUD, status=1).stderr
+        assert note not in cli(*LOUD, status=1).stderr
 
     @pytest.mark.parametrize(
         ("command", "options", "why"),
@@ -180,30 +170,30 @@ class TestAuto:
         ],
     )
     def test_commands_that_time_nothing_say_why_they_use_the_cpu(
-        self, run, path, command, options, why, monkeypatch
+        self, cli, checkpoint, command, options, why, monkeypatch
     ):
-        command = command, path, *options
+        command = command, checkpoint, *options
         note = f"device auto: cpu, because {why}; to use a GPU, add --device gpu\n"
-        named, chosen = run(*command, "--device", "cpu"), run(*command)
+        named, chosen = cli(*command, "--device", "cpu"), cli(*command)
         assert "auto" not in named.stderr
         assert chosen.stdout == named.stdout
         assert chosen.stderr.count("device auto") == chosen.stderr.count(note) == 1
-        assert "auto" not in run(*command, "--quiet").stderr
+        assert "auto" not in cli(*command, "--quiet").stderr
         monkeypatch.setitem(sys.modules, "cupy", None)
-        assert "auto" not in run(*command).stderr
+        assert "auto" not in cli(*command).stderr
 
-    def test_evaluation_does_not_suggest_a_gpu_that_cannot_be_used(self, run, path, gpu):
+    def test_evaluation_does_not_suggest_a_gpu_that_cannot_be_used(self, cli, checkpoint, gpu):
         gpu.device_.count = 0
-        assert "auto" not in run("eval", path, "--split", "whole").stderr
+        assert "auto" not in cli("eval", checkpoint, "--split", "whole").stderr
 
 
 LEARN = "minichar.training.step.TrainingStep.learn"
 NO_TF32 = "           TF32 has no effect on {}\n"
 
 
-def test_only_a_gpu_uses_tf32(run, device, shown):
+def test_only_a_gpu_uses_tf32(cli, device, shown):
     """The device is given before ``--tf32``, which is parsed first."""
-    stderr = run(*TRAIN, "--device", device, "--tf32").stderr
+    stderr = cli(*TRAIN, "--device", device, "--tf32").stderr
     (computes,) = (line for line in stderr.splitlines() if line.startswith("device"))
     assert computes.endswith(", TF32") == (device == "gpu")
     note = NO_TF32.format(f"device {shown}: it requires an NVIDIA GPU, Ampere or newer")
@@ -211,9 +201,9 @@ def test_only_a_gpu_uses_tf32(run, device, shown):
     assert stderr.count("TF32") == 1
 
 
-def test_the_chunk_kernel_requires_a_gpu(run):
+def test_the_chunk_kernel_requires_a_gpu(cli):
     for options, number in ((["--chunk-kernel"], 1), (["--no-chunk-kernel"], 0), ([], 0)):
-        stderr = run(*TRAIN, "--rnn-size", "64", *options).stderr
+        stderr = cli(*TRAIN, "--rnn-size", "64", *options).stderr
         assert stderr.count("chunk kernel is not used on device cpu: it requires an NVIDIA GPU") == number
 
 
@@ -221,10 +211,10 @@ class TestFirstStep:
     """The notice that the first training step compiles kernels."""
 
     @pytest.fixture
-    def failing(self, run, gpu, monkeypatch):
+    def failing(self, cli, gpu, monkeypatch):
         """Return a function that runs training that fails in its first step, and returns the output."""
         monkeypatch.setattr(LEARN, Mock(side_effect=MinicharError("no step")))
-        return lambda device: run(*TRAIN, "--device", device, status=1).stderr
+        return lambda device: cli(*TRAIN, "--device", device, status=1).stderr
 
     NOTICE = "compiling GPU kernels; this happens only once"
 
@@ -240,24 +230,25 @@ class TestFirstStep:
         (tmp_path / "kernels" / "15.cubin").touch()
         assert self.NOTICE not in failing("gpu")
 
-    def test_the_notice_is_printed_only_if_the_gpu_is_used(self, run, path, gpu):
-        sample, resume = ("sample", path, "--length", "5"), ("train", "--resume", path, "--max-epochs", "2")
+    def test_the_notice_is_printed_only_if_the_gpu_is_used(self, cli, checkpoint, gpu):
+        sample = "sample", checkpoint, "--length", "5"
+        resume = "train", "--resume", checkpoint, "--max-epochs", "2"
         for arguments, count in (
             ((*GRADCHECK, "--device", "gpu"), 1),
             ((*sample, "--device", "gpu"), 1),
             ((*resume, "--device", "auto"), 0),
             ((*resume, "--device", "gpu"), 1),
         ):
-            assert run(*arguments).stderr.count(self.NOTICE) == count
-        assert run(*sample, "--device", "gpu", "--quiet").stderr == ""
-        stderr = run(*TRAIN, "--device", "auto", "--tf32").stderr
+            assert cli(*arguments).stderr.count(self.NOTICE) == count
+        assert cli(*sample, "--device", "gpu", "--quiet").stderr == ""
+        stderr = cli(*TRAIN, "--device", "auto", "--tf32").stderr
         assert self.NOTICE not in stderr
         assert NO_TF32.format("device cpu: it requires an NVIDIA GPU")[:-1] in stderr
-        wrong = run("train", "--data", "missing.txt", "--device", "gpu", status=1)
+        wrong = cli("train", "--data", "missing.txt", "--device", "gpu", status=1)
         assert self.NOTICE not in wrong.stderr
 
 
-def test_an_error_of_cuda_is_one_line_and_other_errors_are_not_attributed_to_the_gpu(run, gpu, monkeypatch):
+def test_an_error_of_cuda_is_one_line_and_other_errors_are_not_attributed_to_the_gpu(cli, gpu, monkeypatch):
     """The errors occur after a GPU has been opened."""
     from cupy_double import CUDARuntimeError
 
@@ -265,26 +256,28 @@ def test_an_error_of_cuda_is_one_line_and_other_errors_are_not_attributed_to_the
     monkeypatch.setattr(LEARN, learn := Mock(side_effect=CUDARuntimeError(700)))
     cause = "CUDARuntimeError: cudaErrorIllegalAddress: an illegal memory access was encountered"
     message = f"Error: device gpu:1: a computation failed ({cause}): try again, or use --device cpu\n"
-    assert run(*TRAIN, "--device", "gpu:1", status=1).stderr.endswith("\n" + message)
+    assert cli(*TRAIN, "--device", "gpu:1", status=1).stderr.endswith("\n" + message)
     learn.side_effect = bug = RuntimeError("a bug")
     assert CliRunner().invoke(main, [*TRAIN, "--device", "gpu:1"]).exception is bug
 
 
-def test_the_memory_of_a_gpu_is_exhausted(run, gpu, monkeypatch):
+def test_the_memory_of_a_gpu_is_exhausted(cli, gpu, monkeypatch):
     cupy = pytest.importorskip("cupy.cuda.memory", reason="the error is CuPy's own")
     monkeypatch.setattr(LEARN, Mock(side_effect=cupy.OutOfMemoryError(5, 3, 4)))
-    assert "Error: out of memory (" in run(*TRAIN, "--device", "gpu", status=1).stderr
+    assert "Error: out of memory (" in cli(*TRAIN, "--device", "gpu", status=1).stderr
 
 
-def test_resuming_on_another_device_prints_a_note(run, path, gpu):
-    plain = run(*WITHOUT_SS, "--dropout", "0", "--device", "cpu", "--checkpoint-dir", "plain").stdout.strip()
+def test_resuming_on_another_device_prints_a_note(cli, gpu):
+    drawing = cli(*TRAIN, "--device", "cpu").stdout.strip()
+    without = "--no-use-ss", "--dropout", 0, "--checkpoint-dir", "plain"
+    plain = cli(*RUN, *without, "--device", "cpu").stdout.strip()
     differ = "the checkpoint was saved on cpu: rounding will differ"
     draw = "; dropout, DropConnect and scheduled sampling will draw different random numbers"
     for checkpoint, epochs, device, notes in (
         (plain, "2", "gpu", [differ]),
-        (path, "2", "gpu", [differ + draw]),
-        (path, "3", "cpu", []),
+        (drawing, "2", "gpu", [differ + draw]),
+        (drawing, "3", "cpu", []),
     ):
-        stderr = run("train", "--resume", checkpoint, "--max-epochs", epochs, "--device", device).stderr
+        stderr = cli("train", "--resume", checkpoint, "--max-epochs", epochs, "--device", device).stderr
         assert "resumed    at epoch 1.00" in stderr
         assert re.findall("the checkpoint was saved on .*", stderr) == notes
