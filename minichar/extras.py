@@ -24,9 +24,10 @@ def need(module: str, extra: str, what: str) -> Any:
         with on_interrupt(signal.SIG_DFL) if in_command else nullcontext():
             return import_module(module)
     except ImportError as error:
-        raise MinicharError(
-            f"{what} needs a package that cannot be imported ({first_line(error)}): {install_command(extra)}"
-        ) from error
+        needed = f"a package that cannot be imported ({first_line(error)})"
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            needed = f"{error.name}, which is not installed"
+        raise MinicharError(f"{what} needs {needed}: {install_command(extra)}") from error
 
 
 def install_command(extra: str) -> str:

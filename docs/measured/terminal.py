@@ -15,7 +15,7 @@ from pathlib import Path
 
 COMMANDS = (
     "minichar train --max-epochs 6",
-    'minichar sample --primetext "The " --length 600 --temperature 0.5 --seed 2',
+    'minichar sample --primetext "The " --length 600 --temperature 0.8 --seed 2',
     "minichar sample -o story.txt",  # an error that says what to type
     "minichar sample > story.txt",
 )

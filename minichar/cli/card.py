@@ -19,7 +19,7 @@ from minichar.text.ngram import yardstick_of
 from minichar.training.settings import TEXTS, Settings
 from minichar.training.start import settings_of
 
-LENGTH, TEMPERATURE = 400, 0.5
+LENGTH, TEMPERATURE = 400, 0.8
 """Options of the sample."""
 SEEDS = range(1, 6)
 """Seeds of the sample to try."""

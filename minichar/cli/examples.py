@@ -2,7 +2,7 @@
 
 EXAMPLES = {
     "train": (
-        "minichar train --data my.txt --checkpoint-dir cv-mine",
+        "minichar train --data my.txt --max-time 30 --checkpoint-dir cv-mine",
         "minichar train --resume cv-mine",
         "minichar train --data data/tang300 --min-freq 2 --checkpoint-dir cv-tang300",
     ),
@@ -11,7 +11,7 @@ EXAMPLES = {
         "minichar sweep --sweep-dir sweep --trials 40",
     ),
     "sample": (
-        'minichar sample cv-mine --primetext "The " --temperature 0.5',
+        'minichar sample cv-mine --primetext "The " --temperature 0.8',
         "minichar sample --top-p 0.9 --num-samples 4 --seed 7 > four.txt",
     ),
     "eval": ("minichar eval cv-mine", "minichar eval --split whole --data my.txt"),

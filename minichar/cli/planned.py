@@ -21,15 +21,13 @@ LONGER_RUN = r"-\d+min$"
 
 
 def plan_of(run: Run) -> str:
-    """Return the plan of a new run, or "" if minichar chose neither its size nor its length."""
-    if run.trainer.iteration or not {"rnn_size", "max_epochs"} & {*run.chosen}:
+    """Return the planned time and epochs of a new run, or "" if minichar did not choose its length."""
+    if run.trainer.iteration or "max_epochs" not in run.chosen:
         return ""
     settings = run.trainer.settings
     minutes = settings.max_time or RECIPES[settings.recipe].minutes
-    time = f"{minutes:g} min: " if settings.max_time else f"about {minutes:g} min on one core: "
-    cell = f"{settings.model.upper()} {settings.num_layers}×{settings.rnn_size}"
-    plan = f"{cell}, {settings.max_epochs:g} epochs, dropout {settings.dropout:g}"
-    return time * ("max_epochs" in run.chosen) + plan
+    time = f"{minutes:g} min" if settings.max_time else f"about {minutes:g} min on one core"
+    return f"{time}: {settings.max_epochs:g} epochs"
 
 
 def larger_model(run: Run, minutes: int, step: float) -> str:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import count
 from math import inf, log
 from pathlib import Path
 from time import monotonic
@@ -56,8 +57,8 @@ def sample_line(model: CharRNN, seed: int) -> str:
 class Report:
     """Context manager that reports the events of a training run.
 
-    A record is appended to the file `log_path`, if any, every `print_every` chunks. If there is no progress
-    bar, for example because of `quiet`, a line is also printed. `from_scratch` is False if a trained model is
+    A record is appended to the file `log_path`, if any, every `print_every` chunks. If standard error is not
+    a terminal and `quiet` is False, a line is also printed. `from_scratch` is False if a trained model is
     fine-tuned.
     """
 
@@ -163,9 +164,11 @@ class Report:
                     change = f"time limit: {shown} min from now"
                 lines.append(f"           {change}")
         elif any(map(is_checkpoint, folder.glob("*.npz"))):
+            others = (folder.with_name(f"{folder.name}-{n}") for n in count(2))
+            another = next(other for other in others if not other.exists())
             lines += [
-                f"warning    {folder}/ contains another run, and `minichar sample` uses the best checkpoint.",
-                "           To keep runs separate, choose another --checkpoint-dir.",
+                f"warning    {folder}/ contains another run. To keep runs apart, use",
+                f"           --checkpoint-dir {quoted(another)}",
             ]
         return lines
 
@@ -218,7 +221,7 @@ class Report:
                 self.bar.redraw()
         self.show_early()
         if due:
-            if self.bar.hidden:
+            if self.bar.hidden and not self.quiet:
                 self.say("  ".join(self.bar.label))
             self.log.append(
                 {
@@ -247,7 +250,8 @@ class Report:
                 evaluations, seconds = evaluations * timetable.limit / seconds, timetable.limit
             may_end_early = len(self.trainer.val) and 0 < self.trainer.settings.patience < evaluations
             at_most = "up to " if may_end_early else ""
-            if not (self.trainer.settings.max_time and self.plan):  # the plan states the time
+            # Otherwise, the bar or the plan states the time.
+            if self.bar.hidden and not (self.trainer.settings.max_time and self.plan):
                 self.say(f"time       {at_most}about {duration(seconds)} in total")
         if self.sampled_at < self.begun <= now - SAMPLE_AFTER and self.trainer.settings.sample_every:
             self.show_sample()
@@ -359,6 +363,6 @@ class Report:
         self.measure()
         best = self.trainer.best
         if best:
-            self.say(f"generate   minichar sample {quoted(best)} --temperature 0.5")
+            self.say(f"generate   minichar sample {quoted(best)} --temperature 0.8")
             if not (sys.stdout.isatty() and sys.stderr.isatty()):  # on a terminal, the last line suffices
                 print_path(best)

@@ -186,9 +186,10 @@ def command(
         if note := auto_note(device):
             say(note)
         drawn_with = f", seed {seed}" if drawn else ""
-        say(f"{path}: {model.summary()}{model.origin()}, on {backend.name}{drawn_with}")
+        say(f"{path}{model.origin()}, on {backend.name}{drawn_with}")
+        say("")
     corpus = training_text(model, path) if novelty else None
-    if exact:  # after the summary, because removing the embedding changes the parameter count
+    if exact:
         model = model.exact()
     options: dict[str, Any] = {
         "length": length,

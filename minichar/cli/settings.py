@@ -124,7 +124,7 @@ OPTIONS = (
         "--val-frac",
         help="Fraction of the text used for validation. The remaining text is used for testing.",
     ),
-    model("--model", type=CellName(), help="lstm is better, gru faster."),
+    model("--model", type=CellName(), help="gru is faster than lstm."),
     model(
         "--rnn-size",
         metavar="H",
@@ -220,7 +220,7 @@ OPTIONS = (
         help="Clip each element of the gradient (summed over T, averaged over B) to ± this value. 0: off.",
     ),
     training("--clip-norm", help="Clip the norm of the gradient of the mean loss to this value. 0: off."),
-    training("--seed", help="Random seed. On one machine, it and the number of threads determine the run."),
+    training("--seed", help="Random seed. On one machine, it and the number of threads determine each step."),
     training(
         "--dtype",
         type=OneOf(DTYPES),

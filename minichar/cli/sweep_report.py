@@ -91,5 +91,5 @@ class SweepReport:
         for row in rows:
             self.say("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
         best = quoted(self.sweep.directory(ranked[0].number))
-        self.say(f"generate   minichar sample {best} --temperature 0.5")
+        self.say(f"generate   minichar sample {best} --temperature 0.8")
         self.say("retrain the best model:")

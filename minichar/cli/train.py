@@ -78,7 +78,7 @@ NEWEST = "--newest"
     help="Measure the loss of n-gram models of the same text first, which takes about 13 s and 300 MB "
     "for texts of 5 million characters or more.",
 )
-@output("--quiet", is_flag=True, help="Hide the progress bar.")
+@output("--quiet", is_flag=True, help="Hide the progress bar, and the lines that replace it in a file.")
 @devices
 @tf32
 @chunk_kernel
@@ -105,7 +105,7 @@ def command(
     not a terminal, the path of the best checkpoint is printed to standard output. Everything else
     goes to standard error.
 
-    For an option set to auto, minichar chooses a value that suits the text.
+    For an option set to auto, minichar chooses a value that suits the text and the time.
     """
     explicit = {name: options[name] for name in given_by_user(ctx, options)}
     if ctx.args:

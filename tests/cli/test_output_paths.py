@@ -66,7 +66,7 @@ def test_printed_paths_and_commands_work_in_directories_that_look_like_options(c
     trained = cli(*train, "-cv", "--max-time", 1e-6)
     best = trained.stdout.strip()
     assert best.startswith("./-cv/lm_")
-    assert trained.stderr.endswith(f"generate   minichar sample {best} --temperature 0.5\n")
+    assert trained.stderr.endswith(f"generate   minichar sample {best} --temperature 0.8\n")
     assert "\n  minichar train --resume ./-cv/lm_" in trained.stderr
     assert cli("convert", best, "--to", "npz").stdout.startswith("./-cv/")
     assert cli("data", "get", "pydocs", "--dir", "-d").stderr.endswith("minichar train --data ./-d/pydocs\n")

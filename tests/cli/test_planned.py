@@ -50,8 +50,7 @@ def test_the_command_in_inspect_repeats_the_run_without_measuring(cli, home, mon
     words = "--data", "input.txt", "--recipe", "best", "--max-time", 5, *SMALL, "--seed", 7
     plan = plan_of(cli("train", *words).stderr)
     settings = load(best_checkpoint(home / "cv")).details["settings"]
-    cell = f"{settings['model'].upper()} 1×{settings['rnn_size']}"
-    assert plan == f"5 min: {cell}, {settings['max_epochs']:g} epochs, dropout {settings['dropout']:g}"
+    assert plan == f"5 min: {settings['max_epochs']:g} epochs"
     monkeypatch.delattr(planning, "time_step")
     first, again = repeated(cli)
     changed = {"checkpoint_dir": "again", "max_time": 0.0, "recipe": Settings().recipe}
@@ -74,9 +73,6 @@ def test_a_run_that_is_faster_than_measured_is_extended(cli, home, clock, monkey
 
 def test_without_a_time_limit_the_time_is_that_of_the_recipe(cli, monkeypatch):
     monkeypatch.setattr(Trainer, "run", lambda self, started: iter(()))
-    words = "--data", "input.txt", *SMALL, "--rnn-size", 8, "--max-epochs", 0.3
-    assert plan_of(cli("train", *words).stderr) is None
-    line = plan_of(cli("train", *words[:-4], "--max-epochs", 0.3, "--dropout", 0).stderr)
-    assert re.fullmatch(r"(LSTM|GRU) 1×\d+, 0.3 epochs, dropout 0", line)  # these may take any time
-    line = plan_of(cli("train", *words, "--max-epochs", "auto", "--recipe", "best", "--dropout", 0).stderr)
-    assert re.fullmatch(r"about 60 min on one core: (LSTM|GRU) 1×8, \S+ epochs, dropout 0", line)
+    words = "--data", "input.txt", *SMALL, "--recipe", "best"
+    assert plan_of(cli("train", *words, "--max-epochs", 0.3).stderr) is None  # these may take any time
+    assert re.fullmatch(r"about 60 min on one core: \S+ epochs", plan_of(cli("train", *words).stderr))

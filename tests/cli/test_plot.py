@@ -75,7 +75,7 @@ def test_png_of_a_run_without_validation_in_a_new_directory(cli, train, home):
 
 def test_without_matplotlib(refused, checkpoint, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    words = r'a figure needs a package that cannot be imported \(.*\): pip install "minichar\[plot\]"$'
+    words = r'a figure needs matplotlib, which is not installed: pip install "minichar\[plot\]"$'
     assert re.search(words, refused("plot", "-o", "loss.svg"))
 
 

@@ -52,7 +52,7 @@ def test_training_describes_the_texts_and_ends_with_the_losses_on_all_characters
             f"{losses}           perplexity {exp(found.loss):.3f}, {found.characters} characters\n" in after
         )
         assert record == {"event": "final", "part": name, **vars(found)}
-    assert after.endswith(f"\ngenerate   minichar sample {path} --temperature 0.5\n")
+    assert after.endswith(f"\ngenerate   minichar sample {path} --temperature 0.8\n")
 
 
 @pytest.mark.parametrize(
@@ -123,5 +123,5 @@ def test_without_time_the_commands_are_printed(cli, files):
     assert result.stderr.endswith(
         f"validation not measured; measure it with:\n  minichar eval {path} --part val\n"
         f"test       not measured; measure it with:\n  minichar eval {path} --part test\n"
-        f"generate   minichar sample {path} --temperature 0.5\n"
+        f"generate   minichar sample {path} --temperature 0.8\n"
     )

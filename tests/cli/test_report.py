@@ -22,6 +22,19 @@ def said(cli):
     return lambda *options, **more: cli("train", "--data", "input.txt", *TOY, *options, **more).stderr
 
 
+@pytest.mark.usefixtures("terminal")
+def test_the_progress_bar_replaces_the_estimated_duration(said, monkeypatch):
+    monkeypatch.setattr(report, "ESTIMATE_AFTER", 0.0)
+    shown = said()
+    assert "[#" in shown
+    assert "time   " not in shown
+
+
+def test_quiet_hides_the_lines_of_steps(said):
+    assert "characters/s" in said("--print-every", 10)
+    assert "characters/s" not in said("--print-every", 10, "--quiet")
+
+
 def test_the_estimated_duration_and_an_early_sample(said, monkeypatch):
     monkeypatch.setattr(report, "ESTIMATE_AFTER", 0.0)
     monkeypatch.setattr(report, "SAMPLE_AFTER", 0.0)

@@ -22,7 +22,8 @@ def test_without_a_seed_every_text_is_new(cli, toy):
     for length, options in ((2000, []), (20, ["--length", 20])):
         result = cli("sample", toy, "--device", "cpu", *options)
         line, seed = result.stderr.rsplit(maxsplit=1)
-        assert line == f"toy.npz: {load(toy).summary()}, on cpu, seed"
+        assert line == "toy.npz, on cpu, seed"
+        assert result.stderr.endswith("\n\n"), "an empty line between the header and the text"
         assert result.stdout == text_of(toy, length, seed=int(seed), stop=["\n" * 5]) + "\n"
         seeds.add(seed)
     assert len(seeds) == 2
@@ -124,7 +125,6 @@ def test_exact_samples_match_the_exact_model(cli, home):
     options = ("sample", "toy.npz", "--length", 200, "--seed", 4)
     exact = cli(*options, "--exact")
     assert exact.stdout == expected + "\n"
-    assert model.summary() in exact.stderr
     assert cli(*options, "--exact", "--num-samples", 20).stdout.startswith(expected + "\n")
     assert cli(*options).stdout != expected + "\n"
 

@@ -181,7 +181,7 @@ def test_signals_during_the_last_save_and_the_closing_messages_are_ignored(
     path = result.stdout.strip()
     if step < 0:
         assert "resume with" not in result.stderr
-        assert f"generate   minichar sample {path} --temperature 0.5\n" in result.stderr
+        assert f"generate   minichar sample {path} --temperature 0.8\n" in result.stderr
     else:
         assert [str(each) for each in Path("cv").iterdir()] == [path]
         assert f"resume with:\n  minichar train --resume {path}\n" in result.stderr

@@ -47,7 +47,7 @@ def test_the_printed_command_trains_the_best_model(cli, home, optuna):
     split = split_text(corpus.ids, 4, 6)
     expected = yardstick(split.train.streams, split.val.streams, len(corpus.vocabulary))
     assert table[0].split()[:3] == [best, f"{losses[best]:.4f}", f"{expected.loss:.4f}"]
-    assert f"generate   minichar sample sweep/trial-000{best} --temperature 0.5" in lines
+    assert f"generate   minichar sample sweep/trial-000{best} --temperature 0.8" in lines
     program, *words = shlex.split(result.stdout)
     assert program == "minichar"
     assert result.stdout.endswith(" --checkpoint-dir cv-best\n")
@@ -153,7 +153,7 @@ def test_printed_commands_have_the_storage_and_paths_that_look_like_options(
     sweep.directory = lambda number: Path(f"-s/trial-{number}")
     SweepReport(sweep, 9, True, in_environment).finish()
     shown = capsys.readouterr().err
-    assert "generate   minichar sample ./-s/trial-7 --temperature 0.5\n" in shown
+    assert "generate   minichar sample ./-s/trial-7 --temperature 0.8\n" in shown
     command = shlex.split(shown.splitlines()[2])
     assert command == ["minichar", "sweep", "--sweep-dir", "./-s", "--trials", "3", *words]
 
