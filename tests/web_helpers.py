@@ -14,7 +14,6 @@ from contextlib import closing, contextmanager, suppress
 from functools import cached_property, partialmethod
 from http.client import HTTPConnection
 from importlib.util import find_spec
-from multiprocessing.connection import Connection
 
 import numpy as np
 import pytest
@@ -82,16 +81,13 @@ class InThread(threading.Thread):
     """Worker in a thread of this process, in place of a worker process."""
 
     def __init__(self, target, args, daemon):
-        pipe, *others = args
-        self.pipe = Connection(os.dup(pipe.fileno()))
-        super().__init__(target=target, args=(self.pipe, *others), daemon=daemon)
+        end, *others = args
+        self.end = end.dup()
+        super().__init__(target=target, args=(self.end, *others), daemon=daemon)
 
     def run(self):
-        super().run()
-        self.pipe.close()
-
-    def terminate(self):
-        pass
+        with self.end:
+            super().run()
 
 
 def local_queue(models, columns=8, queue=4, pace=1000, number=1, start=InThread):

@@ -1,12 +1,15 @@
-"""Messages between `minichar serve` and its own workers, over a pipe to each worker process."""
+"""Messages between `minichar serve` and its own workers, over a pair of sockets for each worker process.
+
+A message is a line of JSON: its kind, and its content.
+"""
 
 import json
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from multiprocessing.connection import Connection
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -24,21 +27,16 @@ FORMAT = "%(asctime)s %(levelname)s %(message)s"
 """Format of log messages."""
 
 
-def send(pipe: Connection, *message: Any) -> None:
-    """Send a message: its kind, and its content."""
-    pipe.send_bytes(json.dumps(message).encode())
-
-
-def receive(pipe: Connection) -> list[Any]:
-    """Wait for a message and return it. Raise EOFError or OSError if the other process has exited."""
-    return json.loads(pipe.recv_bytes())
+def encode(*message: Any) -> bytes:
+    """Return the bytes of a message."""
+    return json.dumps(message).encode() + b"\n"
 
 
 class PipeLink(Link):
-    """A worker's end of a pipe. `closed` is set when the server has exited or has closed the worker."""
+    """A worker's end of a pair of sockets. `closed` is set when the server has exited or has stopped."""
 
-    def __init__(self, pipe: Connection, models: Iterable[str]) -> None:
-        self._pipe = pipe
+    def __init__(self, end: socket.socket, models: Iterable[str]) -> None:
+        self._end = end
         self._orders: dict[str, SimpleQueue[Order]] = {model: SimpleQueue() for model in models}
         self._stops: dict[str, threading.Event] = {}  # for each job that has not ended
         self._sending = threading.Lock()
@@ -47,10 +45,9 @@ class PipeLink(Link):
 
     def _receive(self) -> None:
         try:
-            while True:
-                kind, *content = receive(self._pipe)
-                if kind == "close":
-                    break
+            messages = self._end.makefile("rb")
+            while (line := messages.readline()).endswith(b"\n"):  # the last line may be incomplete
+                kind, *content = json.loads(line)
                 if kind == "start":
                     model, job_id, request, published, attempts = content
                     self._stops[job_id] = threading.Event()
@@ -58,7 +55,7 @@ class PipeLink(Link):
                     self._orders[model].put(Order(job_id, request, updates, attempts))
                 elif kind == "stop" and (stop := self._stops.get(*content)):
                     stop.set()
-        except (EOFError, OSError):
+        except OSError:
             pass
         except Exception:
             logging.exception("unexpected error: the worker exits")
@@ -68,7 +65,7 @@ class PipeLink(Link):
         """Send a message to the server."""
         with self._sending:
             try:
-                send(self._pipe, *message)
+                self._end.sendall(encode(*message))
             except OSError:
                 self.closed.set()
 
@@ -108,13 +105,13 @@ def unpack(packed: Packed) -> CharRNN:
     return CharRNN(config, vocabulary, parameters, details)
 
 
-def run(pipe: Connection, models: dict[str, Packed], columns: int, pace: float, level: int) -> None:
+def run(end: socket.socket, models: dict[str, Packed], columns: int, pace: float, level: int) -> None:
     """Run a worker until the server closes it or exits. The server handles Ctrl-C."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         escape_on_terminals()
         logging.basicConfig(level=level, format=FORMAT)
-    link = PipeLink(pipe, models)
+    link = PipeLink(end, models)
     worker = Worker(link, {name: unpack(packed) for name, packed in models.items()}, columns, pace)
     threading.Thread(target=worker.run, args=(partial(link.send, "ready"),), daemon=True).start()
     link.closed.wait()

@@ -1,18 +1,17 @@
 """Worker processes that a server starts itself."""
 
 import asyncio
+import json
 import logging
 import multiprocessing
 import signal
-import threading
+import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable
+from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from queue import SimpleQueue
 from typing import Any
 
 from minichar.model import CharRNN
@@ -28,66 +27,25 @@ RESTART_DELAY = 1.0
 """Seconds between the end of a worker process and the start of another."""
 BROKEN_AFTER = 60.0
 """Seconds without any worker after which the server is considered broken."""
+MAX_MESSAGE = 2**30
+"""Maximum size of a message from a worker, in bytes. asyncio's default is less than a long text."""
 
 Start = Callable[..., BaseProcess]
 SPAWN: Start = multiprocessing.get_context("spawn").Process
 """Function that creates a process from ``target`` and ``args``, like ``multiprocessing.Process``."""
 
 
+@dataclass(eq=False)
 class WorkerProcess:
-    """A worker process. `on_message` is called in the event loop, with ``"died"`` as the last message.
+    """A worker process, with the ids of the jobs that it runs, by model. It is `ready` to take jobs."""
 
-    `jobs` contains the ids of the jobs that it runs, by model. It is `ready` once it can take jobs.
-    """
-
-    def __init__(
-        self, start: Start, args: tuple[Any, ...], models: Iterable[str], on_message: Callable[..., None]
-    ) -> None:
-        self._start, self._args, self._on_message = start, args, on_message
-        self._loop = asyncio.get_running_loop()
-        self._outbox: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
-        self.jobs: dict[str, set[str]] = {model: set() for model in models}
-        self.ready = False
-        threading.Thread(target=self._run, name="worker", daemon=True).start()
+    writer: asyncio.StreamWriter
+    jobs: dict[str, set[str]]
+    ready: bool = False
 
     def send(self, *message: Any) -> None:
         """Send a message to the worker."""
-        self._outbox.put(message)
-
-    def _run(self) -> None:
-        """Run the process, and pass on its messages until it ends."""
-        if hasattr(signal, "pthread_sigmask"):  # the process inherits the mask: the server handles Ctrl-C
-            resource_tracker.ensure_running()  # otherwise, it is started with the process and resets the mask
-            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        ours, theirs = multiprocessing.Pipe()
-        with ours, theirs:
-            try:
-                process = self._start(target=pipe.run, args=(theirs, *self._args), daemon=True)
-                process.start()
-            except OSError as error:
-                logging.error("cannot start a worker process: %s", error)
-            else:
-                theirs.close()
-                writer = threading.Thread(target=self._write, args=(ours,), daemon=True)
-                writer.start()
-                with suppress(EOFError, OSError):
-                    while True:
-                        self._tell(*pipe.receive(ours))
-                self._outbox.put(None)
-                process.terminate()
-                process.join()
-                writer.join()  # it uses the pipe, which is closed next
-        self._tell("died")
-
-    def _write(self, ours: Connection) -> None:
-        """Send messages; in a separate thread, because the worker may be too busy to read them."""
-        with suppress(OSError):  # the other thread notices as well
-            while message := self._outbox.get():
-                pipe.send(ours, *message)
-
-    def _tell(self, *message: Any) -> None:
-        with suppress(RuntimeError):  # the event loop has been closed
-            self._loop.call_soon_threadsafe(self._on_message, self, *message)
+        self.writer.write(pipe.encode(*message))
 
 
 class ProcessQueue(JobQueue):
@@ -113,18 +71,41 @@ class ProcessQueue(JobQueue):
         self._args = (packed, self._per_worker, pace, logging.getLogger().level)
         self._jobs: dict[str, deque[str]] = {name: deque() for name in models}
         self.processes: list[WorkerProcess] = []
-        self._closing = self._died = False
+        self._died = False
         self._served = time.monotonic()  # time when a worker that was ready last died
 
     async def start(self) -> None:
         """Start the worker processes."""
         await super().start()
-        for _ in range(self._number):
-            self._start_worker()
+        self._tasks = [asyncio.create_task(self._run_processes()) for _ in range(self._number)]
 
-    def _start_worker(self) -> None:
-        if not self._closing:
-            self.processes.append(WorkerProcess(self._start, self._args, self._infos, self._received))
+    async def _run_processes(self) -> None:
+        """Run a worker process, and another one whenever it has ended."""
+        while True:
+            ours, theirs = socket.socketpair()
+            reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE)
+            worker = WorkerProcess(writer, {model: set() for model in self._infos})
+            self.processes.append(worker)
+            try:
+                await asyncio.to_thread(self._start_process, theirs)
+                while True:
+                    self._received(worker, *json.loads(await reader.readuntil()))
+            except (EOFError, OSError):
+                self._ended(worker)
+            finally:
+                writer.close()  # a worker that is still running ends
+            await asyncio.sleep(RESTART_DELAY)
+
+    def _start_process(self, theirs: socket.socket) -> None:
+        """Start a worker process, and close this process's copy of its socket."""
+        if hasattr(signal, "pthread_sigmask"):  # the process inherits the mask: the server handles Ctrl-C
+            resource_tracker.ensure_running()  # otherwise, it is started with the process and resets the mask
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        with theirs:
+            try:
+                self._start(target=pipe.run, args=(theirs, *self._args), daemon=True).start()
+            except OSError as error:
+                logging.error("cannot start a worker process: %s", error)
 
     @property
     def _ready(self) -> bool:
@@ -181,9 +162,9 @@ class ProcessQueue(JobQueue):
 
     async def close(self) -> None:
         """Stop all workers, and end all readers."""
-        self._closing = True
-        for worker in self.processes:
-            worker.send("close")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await super().close()
 
     def _assign(self, model: str) -> None:
@@ -216,14 +197,15 @@ class ProcessQueue(JobQueue):
             worker.jobs[model].difference_update(ended)
             if ended:
                 self._assign(model)
-        elif kind == "died" and not self._closing:
-            logging.error("a worker process ended; starting another one")
-            self._died = True
-            if worker.ready:
-                self._served = time.monotonic()
-            self.processes.remove(worker)
-            asyncio.get_running_loop().call_later(RESTART_DELAY, self._start_worker)
-            for model, ids in worker.jobs.items():
-                # These jobs are the next to be started. Those that are not in progress have been cancelled.
-                self._jobs[model].extendleft(ids & self.texts.in_progress().keys())
-                self._assign(model)
+
+    def _ended(self, worker: WorkerProcess) -> None:
+        """Give the jobs of a worker that has died to the others."""
+        logging.error("a worker process ended; starting another one")
+        self._died = True
+        if worker.ready:
+            self._served = time.monotonic()
+        self.processes.remove(worker)
+        for model, ids in worker.jobs.items():
+            # These jobs are the next to be started. Those that are not in progress have been cancelled.
+            self._jobs[model].extendleft(ids & self.texts.in_progress().keys())
+            self._assign(model)

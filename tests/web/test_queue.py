@@ -1,16 +1,14 @@
 """Test a full queue, waiting jobs, and worker processes that die."""
 
-import asyncio
-import multiprocessing
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
-from multiprocessing.connection import Connection
-from types import SimpleNamespace
 
 import pytest
 from web_helpers import (
@@ -110,7 +108,7 @@ class Interrupted:
 
 def test_ctrl_c_does_not_end_a_worker_that_is_starting(model, caplog, capfd):
     with loop_of(local_queue({"toy": model}, start=Interrupted)) as queue:
-        wait_for(lambda: queue.processes[0].ready)
+        wait_for(lambda: queue._ready)
     assert (caplog.messages, capfd.readouterr().err) == ([], "")
 
 
@@ -120,16 +118,16 @@ class Dying(InThread):
     progress, attempts = False, []
 
     def run(self):
-        with self.pipe, suppress(EOFError):
-            pipe.send(self.pipe, "ready")
-            kind, *order = pipe.receive(self.pipe)
-            if kind == "start":
-                model, job, _, published, attempt = order
+        with self.end, self.end.makefile("rb") as messages:
+            self.end.sendall(pipe.encode("ready"))
+            if message := messages.readline():
+                _, model, job, _, published, attempt = json.loads(message)
                 self.attempts.append(attempt)
                 if self.progress:
                     end = sum(len(update["text"]) for update in published) + 1
                     update = Update("abcdefgh"[end - 1], Details(), end, "length" if end == 8 else None)
-                    pipe.send(self.pipe, "publish", model, {job: [update.dump()]}, [job] if end == 8 else [])
+                    news, ended = {job: [update.dump()]}, [job] if end == 8 else []
+                    self.end.sendall(pipe.encode("publish", model, news, ended))
 
 
 @pytest.mark.parametrize("progress", [False, True])
@@ -205,8 +203,8 @@ def test_workers_end_with_the_server(processes, caplog):
 
 @pytest.fixture
 def link():
-    """A worker's link, and the server's end of its pipe."""
-    ours, theirs = multiprocessing.Pipe()
+    """A worker's link, and the server's end of its sockets."""
+    ours, theirs = socket.socketpair()
     with ours, theirs:
         link = pipe.PipeLink(theirs, ["toy"])
         yield link, ours
@@ -218,21 +216,21 @@ def test_a_job_that_is_stopped_after_its_end_is_forgotten(link):
     one, ours = link
 
     def give(job_id):
-        pipe.send(ours, "start", "toy", job_id, "", [], 1)
+        ours.sendall(pipe.encode("start", "toy", job_id, "", [], 1))
         assert wait_for(lambda: one.take("toy")).job_id == job_id
 
     give("a")
-    pipe.send(ours, "stop", "a")
+    ours.sendall(pipe.encode("stop", "a"))
     wait_for(lambda: one.unwanted(["a", "b"]) == ["a"])
     one.publish("toy", {}, ["a"])
-    pipe.send(ours, "stop", "a")
+    ours.sendall(pipe.encode("stop", "a"))
     give("b")
     assert one.unwanted(["a", "b"]) == []
 
 
 def test_a_worker_ends_after_an_unexpected_message(link, caplog):
     one, ours = link
-    ours.send_bytes(b"garbage")
+    ours.sendall(b"garbage\n")
     assert one.closed.wait(TIMEOUT)
     assert "JSONDecodeError" in caplog.text
 
@@ -240,8 +238,8 @@ def test_a_worker_ends_after_an_unexpected_message(link, caplog):
 def test_the_log_of_a_worker_process_is_escaped_on_a_terminal():
     ours, theirs = pytest.importorskip("pty").openpty()
     worker = (
-        "import logging, multiprocessing; from minichar.web import pipe; "
-        "ours, theirs = multiprocessing.Pipe(); pipe.send(ours, 'close'); "
+        "import logging, socket; from minichar.web import pipe; "
+        "ours, theirs = socket.socketpair(); ours.close(); "
         "pipe.run(theirs, {}, 1, 1.0, logging.INFO); logging.error('\\x1b[2J')"
     )
     child = subprocess.Popen([sys.executable, "-c", worker], stdout=theirs, stderr=theirs)
@@ -253,25 +251,3 @@ def test_the_log_of_a_worker_process_is_escaped_on_a_terminal():
     os.close(ours)
     assert child.wait() == 0
     assert shown.endswith(b"ERROR \\x1b[2J\r\n")
-
-
-@pytest.mark.anyio
-async def test_a_pipe_is_closed_when_its_writer_has_ended(monkeypatch):
-    """Otherwise, the writer could write to a file that has the same descriptor."""
-    sending, go, opened, messages = threading.Event(), threading.Event(), [], []
-    monkeypatch.setattr(pipe, "send", lambda *message: (sending.set(), go.wait(TIMEOUT)))
-
-    def start(target, args, daemon):
-        opened.append(Connection(os.dup(args[0].fileno())))
-        return SimpleNamespace(start=lambda: None, terminate=lambda: None, join=lambda: None)
-
-    worker = module.WorkerProcess(start, (), ["toy"], lambda *message: messages.append(message[1:]))
-    worker.send("start")
-    await asyncio.to_thread(sending.wait, TIMEOUT)
-    opened[0].close()
-    await asyncio.sleep(0.1)
-    assert messages == []
-    go.set()
-    while not messages:
-        await asyncio.sleep(0.01)
-    assert messages == [("died",)]
