@@ -76,9 +76,9 @@ class PipeLink(Link):
         except Empty:
             return None
 
-    def publish(self, model: str, news: Mapping[str, Sequence[Update]], ended: Sequence[str]) -> None:
+    def publish(self, model: str, news: Mapping[str, Update], ended: Sequence[str]) -> None:
         """Send updates, keyed by job id, and complete the jobs in `ended`."""
-        dumped = {job_id: [update.dump() for update in updates] for job_id, updates in news.items()}
+        dumped = {job_id: update.dump() for job_id, update in news.items()}
         self.send("publish", model, dumped, ended)
         for job_id in ended:
             self._stops.pop(job_id, None)

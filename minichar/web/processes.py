@@ -190,10 +190,9 @@ class ProcessQueue(JobQueue):
                 self._assign(model)
         elif kind == "publish":
             model, news, ended = content
-            for job_id, updates in news.items():
+            for job_id, fields in news.items():
                 if text := self.texts.get(job_id):
-                    for fields in updates:
-                        text.add(Update.load(fields))
+                    text.add(Update.load(fields))
             worker.jobs[model].difference_update(ended)
             if ended:
                 self._assign(model)

@@ -95,12 +95,11 @@ class RedisLink(Link):
             return entry, fields, pending["times_delivered"] - 1
         return None
 
-    def publish(self, model: str, news: Mapping[str, Sequence[Update]], ended: Sequence[str]) -> None:
+    def publish(self, model: str, news: Mapping[str, Update], ended: Sequence[str]) -> None:
         """Append updates to the texts in Redis, and complete the jobs in `ended`."""
         with redis_errors(), self.client.pipeline() as pipeline:
-            for job_id, updates in news.items():
-                for update in updates:
-                    pipeline.xadd(key("text", job_id), dump(update))
+            for job_id, update in news.items():
+                pipeline.xadd(key("text", job_id), dump(update))
                 # Another worker may have to continue the text of an unfinished job.
                 kept = self._taken[job_id][1] if job_id in ended and job_id in self._taken else KEEP
                 for kind in ("text", "request"):
@@ -140,4 +139,4 @@ class RedisLink(Link):
         entries = {fields["job"]: entry for entry, fields in waiting}
         for job_id in self.unwanted(list(entries)):
             if self.client.xdel(stream, entries[job_id]):
-                self.publish(model, {job_id: [Update("", Details(), 0, "cancelled")]}, [])
+                self.publish(model, {job_id: Update("", Details(), 0, "cancelled")}, [])

@@ -34,7 +34,7 @@ from minichar.web.update import ABANDONED_AFTER, READ_TIMEOUT, Update
 INTERVAL = 0.02
 """Minimum number of seconds between reads of the new text of all jobs."""
 MOST = 20
-"""Maximum number of entries of a job to read at once. An entry takes up to 6 KB."""
+"""Maximum number of entries of a job to read at once. With the default pace, one takes up to 6 KB."""
 
 
 class RedisQueue(JobQueue):

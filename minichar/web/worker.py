@@ -28,7 +28,7 @@ from minichar.web.job import Job
 from minichar.web.models import describe
 from minichar.web.request import Request
 from minichar.web.scheduler import Scheduler
-from minichar.web.update import READ_TIMEOUT, Update, pieces
+from minichar.web.update import READ_TIMEOUT, Update
 
 HEARTBEAT_TIMEOUT = 5.0
 """Seconds without a heartbeat after which a worker is considered dead and its jobs are started again."""
@@ -77,7 +77,7 @@ class Link(ABC):
         """Take a job, or return None if there is still none after `READ_TIMEOUT` seconds."""
 
     @abstractmethod
-    def publish(self, model: str, news: Mapping[str, Sequence[Update]], ended: Sequence[str]) -> None:
+    def publish(self, model: str, news: Mapping[str, Update], ended: Sequence[str]) -> None:
         """Send updates, keyed by job id, and complete the jobs in `ended`."""
 
     @abstractmethod
@@ -171,7 +171,7 @@ class Worker:
         """Start a job, continuing from the end of the text that previous workers published."""
         if order.job_id in self.jobs[model]:
             return  # taken again because heartbeats failed
-        news = list[Update]()
+        news = dict[str, Update]()
         try:
             if order.request is not None and not any(update.reason for update in order.published):
                 self._start(model, order)
@@ -184,8 +184,8 @@ class Worker:
                 logging.exception("a job cannot be started")
                 message = "internal error: see the worker log"
             end = order.published[-1].end if order.published else 0
-            news = [Update("", Details(), end, "error", message)]
-        self.link.publish(model, {order.job_id: news}, [order.job_id])
+            news[order.job_id] = Update("", Details(), end, "error", message)
+        self.link.publish(model, news, [order.job_id])
 
     def _start(self, model: str, order: Order) -> None:
         if order.attempts > MAX_ATTEMPTS:
@@ -197,7 +197,7 @@ class Worker:
         job = Job(request, request.stream(info.vocabulary, info.reset_on, text), request.start + len(text))
         if order.attempts > 1:
             notice = Update("", Details(), job.end, restarted=True)
-            self.link.publish(model, {order.job_id: [notice]}, [])
+            self.link.publish(model, {order.job_id: notice}, [])
         if self.link.unwanted([order.job_id]):
             job.finish("cancelled")
         else:
@@ -228,7 +228,7 @@ class Worker:
             return
         ended = [job_id for job_id, update in news.items() if update.reason]
         try:
-            self.link.publish(model, {job_id: list(pieces(update)) for job_id, update in news.items()}, ended)
+            self.link.publish(model, news, ended)
         except Unavailable:
             raise
         except Exception:

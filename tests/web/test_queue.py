@@ -118,7 +118,7 @@ class Dying(InThread):
     progress, attempts = False, []
 
     def run(self):
-        with self.end, self.end.makefile("rb") as messages:
+        with self.end, self.end.makefile("rb") as messages, suppress(OSError):  # the test has ended
             self.end.sendall(pipe.encode("ready"))
             if message := messages.readline():
                 _, model, job, _, published, attempt = json.loads(message)
@@ -126,7 +126,7 @@ class Dying(InThread):
                 if self.progress:
                     end = sum(len(update["text"]) for update in published) + 1
                     update = Update("abcdefgh"[end - 1], Details(), end, "length" if end == 8 else None)
-                    news, ended = {job: [update.dump()]}, [job] if end == 8 else []
+                    news, ended = {job: update.dump()}, [job] if end == 8 else []
                     self.end.sendall(pipe.encode("publish", model, news, ended))
 
 
