@@ -37,6 +37,7 @@ class Completion(Form):
     character, or None if no probabilities are requested. With `usage`, a stream ends with the token counts.
     """
 
+    after = 0
     job_id: str
     request: Request
     created: int
@@ -143,8 +144,8 @@ def completion_routes(delivery: Delivery) -> list[Route]:
             return nothing(form(secrets.token_urlsafe(12), request), given["stream"])
         slot, request = await delivery.submit(http, wanted)
         if given["stream"]:
-            return delivery.events(slot, 0, form(slot.job_id, request))
-        return await delivery.document(slot, request, form(slot.job_id, request))
+            return delivery.events(slot, form(slot.job_id, request))
+        return await delivery.document(slot, form(slot.job_id, request))
 
     async def models(http: HttpRequest) -> Response:
         return JSONResponse(

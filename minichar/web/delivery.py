@@ -29,7 +29,10 @@ KEEP_ALIVE = ": keep-alive\n\n"
 
 
 class Form(ABC):
-    """How a route presents the text of a job."""
+    """How a route presents the text of a job, without its first `after` characters."""
+
+    request: Request
+    after: int
 
     @abstractmethod
     def begin(self) -> str:
@@ -77,11 +80,11 @@ class Delivery:
         slot.open = False
         await self.queue.leave(slot.job_id)
 
-    def events(self, slot: Slot, after: int, form: Form) -> PartsResponse:
-        """Return a response that streams the text of a job after the first `after` characters."""
+    def events(self, slot: Slot, form: Form) -> PartsResponse:
+        """Return a response that streams the text of a job."""
         # nginx would otherwise buffer several kilobytes.
         headers = {"X-Accel-Buffering": "no"}
-        parts = self._events(slot, after, form)
+        parts = self._events(slot, form)
         return PartsResponse(parts, "text/event-stream", headers, partial(self.close, slot))
 
     async def whole(self, slot: Slot, after: int) -> Update:
@@ -89,21 +92,21 @@ class Delivery:
         async with aclosing(self._follow(slot, after)) as updates:
             return await merge(updates)
 
-    async def document(self, slot: Slot, request: Request, form: Form) -> PartsResponse:
-        """Wait for a request's job to end, and return its text as a JSON response.
+    async def document(self, slot: Slot, form: Form) -> PartsResponse:
+        """Wait for a job to end, and return its text as a JSON response.
 
         Until the response has been sent, its text counts towards `MAX_DOCUMENTS`, and the request counts
         towards its client's limit.
         """
         async with AsyncExitStack() as cleanup:
             cleanup.push_async_callback(self.close, slot)
-            size = cost(request, request.length)
+            size = cost(form.request, form.request.length)
             if sum(self._documents) >= MAX_DOCUMENTS:
                 await self.queue.cancel(slot.job_id)
                 raise Busy("too many long texts are in progress: try again later")
             self._documents.append(size)
             cleanup.callback(self._documents.remove, size)
-            update = await self.whole(slot, request.start)
+            update = await self.whole(slot, form.after)
             parts = sent(chain(encode(form.document(update)), "\n"))
             return PartsResponse(parts, "application/json", {}, cleanup.pop_all().aclose)
 
@@ -118,11 +121,12 @@ class Delivery:
                     waiting = False
                 yield update
 
-    async def _events(self, slot: Slot, after: int, form: Form) -> AsyncGenerator[str]:
+    async def _events(self, slot: Slot, form: Form) -> AsyncGenerator[str]:
         """Yield server-sent events until the job ends.
 
         Errors are sent as events, because the HTTP status has already been sent.
         """
+        after = form.after
         if begin := form.begin():
             yield begin
         try:

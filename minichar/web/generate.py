@@ -28,8 +28,8 @@ def generate_routes(delivery: Delivery) -> list[Route]:
         slot, request = await delivery.submit(http, Request.from_json(data))
         form = Generation(queue, slot.job_id, request, request.start)
         if data.get("stream", True):
-            return delivery.events(slot, request.start, form)
-        return await delivery.document(slot, request, form)
+            return delivery.events(slot, form)
+        return await delivery.document(slot, form)
 
     async def resume(http: HttpRequest) -> Response:
         job = http.path_params["job"]
@@ -42,7 +42,7 @@ def generate_routes(delivery: Delivery) -> list[Route]:
             raise Refused(f"Last-Event-ID must be an integer from 0 to {MAX_EVENT_ID}")
         request = (await queue.text(job)).request
         after = max(after, request.start)
-        return delivery.events(delivery.acquire(http, job), after, Generation(queue, job, request, after))
+        return delivery.events(delivery.acquire(http, job), Generation(queue, job, request, after))
 
     async def cancel(http: HttpRequest) -> Response:
         await queue.cancel(http.path_params["job"])
@@ -59,7 +59,7 @@ def generate_routes(delivery: Delivery) -> list[Route]:
 
 @dataclass(frozen=True)
 class Generation(Form):
-    """The events and the document of a job, without the first `after` characters of its text."""
+    """The events and the document of the API."""
 
     queue: JobQueue
     job_id: str
