@@ -9,7 +9,6 @@ from starlette.requests import ClientDisconnect
 from starlette.requests import Request as HttpRequest
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from minichar.web.access import Access
 from minichar.web.completions import completion_routes
@@ -26,32 +25,15 @@ from minichar.web.request import OPENAPI
 from minichar.web.static import static_routes
 
 
-def create_app(queue: JobQueue, access: Access, per_client: int, total: int) -> ASGIApp:
+def create_app(queue: JobQueue, access: Access, per_client: int, total: int) -> Guard:
     """Create the application. See `ConcurrencyLimit` for the limits `per_client` and `total`."""
     metrics = ServerMetrics()
-    routes = routes_of(queue, metrics, per_client, total)
+    delivery = Delivery(queue, ConcurrencyLimit(queue.texts, per_client, total), metrics)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
         await queue.start()
         yield  # the server closes the queue before it waits for its responses to end
-
-    async def nobody(http: HttpRequest, error: Exception) -> Response:
-        return Response()
-
-    handlers = dict.fromkeys((Refused, HTTPException, Exception), handle_error)
-    app = Starlette(
-        routes=routes,
-        lifespan=lifespan,
-        exception_handlers={**handlers, ClientDisconnect: nobody},
-    )
-    app.router.redirect_slashes = False
-    return Guard(app, metrics.requests, access)
-
-
-def routes_of(queue: JobQueue, metrics: ServerMetrics, per_client: int, total: int) -> list[Route]:
-    """Return all routes. See `create_app` for the parameters."""
-    delivery = Delivery(queue, ConcurrencyLimit(queue.texts, per_client, total), metrics)
 
     async def models(http: HttpRequest) -> Response:
         return JSONResponse({"models": [model.public() for model in await queue.models()]})
@@ -76,15 +58,25 @@ def routes_of(queue: JobQueue, metrics: ServerMetrics, per_client: int, total: i
             jobs = {}
         return Response(metrics.text(jobs), media_type="text/plain; version=0.0.4")
 
-    return [
-        *generate_routes(delivery),
-        Route("/api/models", models),
-        Route("/api/openapi.json", openapi),
-        Route("/healthz", health),
-        Route("/readyz", ready),
-        Route("/metrics", prometheus),
-        *legacy_routes(delivery),
-        *completion_routes(delivery),
-        *plain_routes(delivery),
-        *static_routes(),
-    ]
+    async def nobody(http: HttpRequest, error: Exception) -> Response:
+        return Response()
+
+    handlers = dict.fromkeys((Refused, HTTPException, Exception), handle_error)
+    app = Starlette(
+        routes=[
+            *generate_routes(delivery),
+            Route("/api/models", models),
+            Route("/api/openapi.json", openapi),
+            Route("/healthz", health),
+            Route("/readyz", ready),
+            Route("/metrics", prometheus),
+            *legacy_routes(delivery),
+            *completion_routes(delivery),
+            *plain_routes(delivery),
+            *static_routes(),
+        ],
+        lifespan=lifespan,
+        exception_handlers={**handlers, ClientDisconnect: nobody},
+    )
+    app.router.redirect_slashes = False
+    return Guard(app, metrics.requests, access)

@@ -18,9 +18,9 @@ from web_helpers import (
 )
 
 from minichar.web import legacy
-from minichar.web.app import routes_of
+from minichar.web.access import Access
+from minichar.web.app import create_app
 from minichar.web.errors import Busy, Unavailable
-from minichar.web.metrics import ServerMetrics
 from minichar.web.models import describe
 from minichar.web.plain import MAX_PROMPT
 from minichar.web.queue import JobQueue
@@ -42,7 +42,7 @@ def test_schemas_and_their_defaults_are_valid():
 def test_openapi_lists_exactly_the_existing_routes(queue):
     served = {
         (route.path, method.lower())
-        for route in routes_of(queue, ServerMetrics(), 0, 0)
+        for route in create_app(queue, Access(), 0, 0)._app.routes
         for method in route.methods - {"HEAD"}
         if route.path not in PAGE
     }
