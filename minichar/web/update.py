@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterable, Iterator
 from dataclasses import dataclass, replace
 from io import StringIO
-from itertools import pairwise
 from typing import Any, Self
 
 from minichar.web.details import SIZE, Details
@@ -13,7 +12,7 @@ READ_TIMEOUT = 1.0
 ABANDONED_AFTER = 10.0
 """Seconds without a reader after which a job is cancelled."""
 PIECE = 100
-"""Maximum number of characters per piece when an update that includes character details is split."""
+"""Maximum number of characters whose details are unpacked at a time."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +61,12 @@ async def merge(updates: AsyncIterable[Update | None]) -> Update:
 
 
 def pieces(update: Update) -> Iterator[Update]:
-    """Split an update that includes character details into pieces that can be unpacked one at a time.
+    """Split an update with character details into parts that can be unpacked one at a time.
 
     Details take up 20 times as much memory when unpacked.
     """
-    n = len(update.text)
-    for start, end in pairwise([0, *range(PIECE, n if update.details else 0, PIECE), n]):
-        details = Details(update.details.packed[start * SIZE : end * SIZE])
-        reason, error = (update.reason, update.error) if end == n else (None, "")
-        yield Update(update.text[start:end], details, update.end - n + end, reason, error)
+    first = update.end - len(update.text)
+    for start in range(0, len(update.text), PIECE):
+        text = update.text[start : start + PIECE]
+        details = Details(update.details.packed[start * SIZE : (start + PIECE) * SIZE])
+        yield Update(text, details, first + start + len(text))
