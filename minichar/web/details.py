@@ -1,9 +1,7 @@
 """Store each character's probability and most likely alternatives in 44 bytes instead of a kilobyte."""
 
-from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 
@@ -42,15 +40,6 @@ class Details:
     def after(self, n: int) -> "Details":
         """Return the details of all but the first `n` characters."""
         return Details(self.packed[n * SIZE :])
-
-    def dump(self) -> str:
-        """Serialise the details to ASCII."""
-        return b64encode(self.packed).decode()
-
-    @classmethod
-    def load(cls, text: str) -> Self:
-        """Restore details serialised by `dump`."""
-        return cls(b64decode(text))
 
 
 def pack(p: np.ndarray, ids: np.ndarray, points: np.ndarray) -> list[bytes]:

@@ -1,5 +1,6 @@
 """Updates: the messages in which a worker sends the text of its jobs."""
 
+from base64 import b64decode, b64encode
 from collections.abc import AsyncIterable, Iterator
 from dataclasses import dataclass, replace
 from io import StringIO
@@ -39,12 +40,12 @@ class Update:
 
     def dump(self) -> dict[str, Any]:
         """Return the fields as values that can be encoded as JSON."""
-        return vars(self) | {"details": self.details.dump()}
+        return vars(self) | {"details": b64encode(self.details.packed).decode()}
 
     @classmethod
     def load(cls, fields: dict[str, Any]) -> Self:
         """Restore an update from the result of `dump`."""
-        return cls(**fields | {"details": Details.load(fields["details"])})
+        return cls(**fields | {"details": Details(b64decode(fields["details"]))})
 
 
 async def merge(updates: AsyncIterable[Update | None]) -> Update:
