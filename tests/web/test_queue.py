@@ -57,9 +57,11 @@ def test_waiting_jobs_report_their_position_and_a_full_queue_returns_503(model):
         wait_for(lambda: client.post("/api/generate", json={"length": 5}).status_code == 200)
 
 
-@pytest.fixture
-def processes(model, monkeypatch):
-    """Job queue with two worker processes. The queue starts them again without delay."""
+def test_jobs_of_a_killed_worker_are_continued(model, sampled, monkeypatch, caplog):
+    """Readers receive a notice, and every character exactly once. The log names no job and no text.
+
+    Closing the queue ends all workers, and starts no others.
+    """
     monkeypatch.setattr(module, "RESTART_DELAY", 0.0)
     started = []
 
@@ -67,28 +69,23 @@ def processes(model, monkeypatch):
         started.append(module.SPAWN(**options))
         return started[-1]
 
-    queue = local_queue({"toy": model}, columns=4, pace=500, number=2, start=start)
-    with loop_of(queue) as queue:
+    with loop_of(local_queue({"toy": model}, columns=4, pace=500, number=2, start=start)) as queue:
         wait_for(lambda: sum(worker.ready for worker in queue.processes) == 2)
-        queue.started = started
-        yield queue
-
-
-def test_jobs_of_a_killed_worker_are_continued(processes, sampled, caplog):
-    """Readers receive a notice, and every character exactly once. The log names no job and no text."""
-    queue = processes
-    jobs = [queue.submit(Request.from_json({"length": 1500, "seed": i})) for i in range(4)]
-    readers = [filter(None, queue.follow(job)) for job in jobs]
-    texts = [next(reader).text for reader in readers]
-    assert [len(worker.jobs["toy"]) for worker in queue.processes] == [2, 2]
-    os.kill(queue.started[0].pid, signal.SIGKILL)
-    rest = [list(reader) for reader in readers]
-    for i, (text, updates) in enumerate(zip(texts, rest, strict=True)):
-        assert text + "".join(update.text for update in updates) == sampled(1500, seed=i)
-        assert updates[-1].reason == "length"
-    assert sorted(sum(update.restarted for update in updates) for updates in rest) == [0, 0, 1, 1]
-    wait_for(lambda: sum(worker.ready for worker in queue.processes) == 2)
-    assert len(queue.started) == 3
+        jobs = [queue.submit(Request.from_json({"length": 1500, "seed": i})) for i in range(4)]
+        readers = [filter(None, queue.follow(job)) for job in jobs]
+        texts = [next(reader).text for reader in readers]
+        assert [len(worker.jobs["toy"]) for worker in queue.processes] == [2, 2]
+        os.kill(started[0].pid, signal.SIGKILL)
+        rest = [list(reader) for reader in readers]
+        for i, (text, updates) in enumerate(zip(texts, rest, strict=True)):
+            assert text + "".join(update.text for update in updates) == sampled(1500, seed=i)
+            assert updates[-1].reason == "length"
+        assert sorted(sum(update.restarted for update in updates) for updates in rest) == [0, 0, 1, 1]
+        wait_for(lambda: sum(worker.ready for worker in queue.processes) == 2)
+        queue.close()
+        wait_for(lambda: not any(process.is_alive() for process in started))
+        time.sleep(0.1)
+    assert len(started) == 3
     assert caplog.messages == ["a worker process ended; starting another one"]
 
 
@@ -128,6 +125,7 @@ class Dying(InThread):
                     update = Update("abcdefgh"[end - 1], Details(), end, "length" if end == 8 else None)
                     news, ended = {job: update.dump()}, [job] if end == 8 else []
                     self.end.sendall(pipe.encode("publish", model, news, ended))
+            self.end.sendall(b'["publish"')  # it dies while it sends a message
 
 
 @pytest.mark.parametrize("progress", [False, True])
@@ -192,15 +190,6 @@ def test_a_server_is_ready_when_its_first_worker_is(model, monkeypatch):
         assert client.get("/readyz").status_code == 200
 
 
-def test_workers_end_with_the_server(processes, caplog):
-    started = processes.started
-    processes.close()
-    wait_for(lambda: not any(process.is_alive() for process in started))
-    time.sleep(0.1)
-    assert len(started) == 2
-    assert caplog.messages == []
-
-
 @pytest.fixture
 def link():
     """A worker's link, and the server's end of its sockets."""
@@ -212,7 +201,7 @@ def link():
         assert link.closed.wait(TIMEOUT)
 
 
-def test_a_job_that_is_stopped_after_its_end_is_forgotten(link):
+def test_a_job_that_is_stopped_after_its_end_is_forgotten(link, caplog):
     one, ours = link
 
     def give(job_id):
@@ -226,6 +215,10 @@ def test_a_job_that_is_stopped_after_its_end_is_forgotten(link):
     ours.sendall(pipe.encode("stop", "a"))
     give("b")
     assert one.unwanted(["a", "b"]) == []
+    ours.sendall(b'["stop"')  # the server is killed while it sends a message
+    ours.shutdown(socket.SHUT_WR)
+    assert one.closed.wait(TIMEOUT)
+    assert caplog.messages == []
 
 
 def test_a_worker_ends_after_an_unexpected_message(link, caplog):

@@ -61,17 +61,6 @@ def test_a_job_that_expires_has_no_notice(queue, post, monkeypatch):
     assert ": keep-alive\n\nevent: end\n" in post().text
 
 
-def test_an_unexpected_key_error_is_no_missing_job(queue, monkeypatch, caplog):
-    async def fail():
-        return {}["boom"]
-
-    monkeypatch.setattr(queue, "models", fail)
-    with client_of(queue) as client:
-        response = client.get("/api/models")
-        assert (response.status_code, response.json["error"]) == (500, "internal error: see the server log")
-    assert "KeyError: 'boom'" in caplog.text
-
-
 def test_failover_notices_and_errors_are_sent_to_the_client(queue, post, monkeypatch):
     async def running(job):
         return None

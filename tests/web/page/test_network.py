@@ -286,11 +286,15 @@ def test_a_change_while_the_models_are_loading_keeps_the_other_settings(visit, p
     assert page.evaluate(SETTINGS) == kept | {"length": 55}
 
 
-def test_no_model_is_remembered_before_the_models_are_loaded(visit, port):
+def test_what_is_written_while_the_models_are_loading_is_kept(visit, port):
+    """No model is remembered before that, and no example replaces the prompt."""
     page, release = another_tab(visit(port))
     page.fill("#temperature", "1")
+    page.fill("#prime", "山")
     assert "model" not in page.evaluate(SETTINGS)
     release()
+    expect(page.locator("#prime")).to_have_value("山")
+    expect(page.locator("#text")).to_be_empty()
 
 
 @SLOWLY
@@ -322,14 +326,6 @@ def test_a_text_is_not_said_to_wait_for_a_worker_while_only_the_list_of_models_d
     expect(page.locator("#model option").first).to_be_attached()
     assert len(lists) == 2
     expect_status(page, "30 characters")
-
-
-def test_the_example_does_not_replace_a_prompt_that_is_being_written(visit, port):
-    page, release = another_tab(visit(port))
-    page.fill("#prime", "山")
-    release()
-    expect(page.locator("#prime")).to_have_value("山")
-    expect(page.locator("#text")).to_be_empty()
 
 
 @SLOWLY
