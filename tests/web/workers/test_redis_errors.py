@@ -154,15 +154,3 @@ def test_jobs_that_cannot_be_completed_end_with_an_error(queue, db, running_work
     running_worker.start("toy", Order("expired", None))
     wait_for(lambda: not running_worker.jobs["toy"])
     assert published(db, "expired") == []
-
-
-def test_a_worker_takes_no_more_jobs_than_it_has_columns(db, redis_url, model):
-    with worker_in_thread(redis_url, model, columns=3) as one:
-        for i in range(5):
-            put(db, f"job{i}", length=20000, queued=True)
-        wait_for(lambda: len(one.jobs["toy"]) == 3)
-        threading.Event().wait(0.3)
-        assert len(one.jobs["toy"]) == 3
-        for i in range(5):
-            db.set(key("cancelled", f"job{i}"), "", px=60_000)
-        wait_for(lambda: not db.xlen(key("jobs", "toy")))
