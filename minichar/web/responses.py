@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import aclosing
 from functools import partial
@@ -51,15 +50,16 @@ def encode(document: Any) -> Iterator[str]:
     An iterator in the document must yield short lists, which are encoded as one long JSON array. Each short
     list is created only when its part of the JSON is requested, so the whole array is never in memory.
     """
-    placeholder, iterators = secrets.token_hex(), list[Iterator[list[Any]]]()
+    iterators = list[Iterator[list[Any]]]()
 
-    def default(value: object) -> list[str]:
+    def default(value: object) -> list[Any]:
         if not isinstance(value, Iterator):
             raise TypeError(f"{type(value).__name__} cannot be encoded as JSON")
         iterators.append(value)
-        return [placeholder]
+        return [{"": None}]
 
-    return _parts(dumps(document, default=default).split(f'"{placeholder}"'), iterators)
+    # A string cannot contain the placeholder, because its quotation marks would be escaped.
+    return _parts(dumps(document, default=default).split('{"":null}'), iterators)
 
 
 def _parts(texts: list[str], iterators: list[Iterator[list[Any]]]) -> Iterator[str]:
