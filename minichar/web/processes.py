@@ -90,7 +90,9 @@ class ProcessQueue(JobQueue):
                 await asyncio.to_thread(self._start_process, theirs)
                 while True:
                     self._received(worker, *json.loads(await reader.readuntil()))
-            except (EOFError, OSError):
+            except Exception as error:
+                if not isinstance(error, EOFError | OSError):  # how a worker that dies ends
+                    logging.exception("unexpected error: the worker is stopped")
                 self._ended(worker)
             finally:
                 writer.close()  # a worker that is still running ends
