@@ -63,8 +63,8 @@ def train(
         are matched by character, so the new text may contain different characters.
     resume : path-like, optional
         Checkpoint from which to continue a run, or a directory of checkpoints (the newest one is used). The
-        run continues exactly from the state in the checkpoint. Options that you do not pass keep the original
-        run's values.
+        run continues exactly from the training state in the checkpoint. Options that you do not pass keep
+        the original run's values.
     on_event : callable, optional
         Called with each event of the run; see `minichar.training.events`.
     tf32 : bool

@@ -1,4 +1,4 @@
-"""Save and load checkpoints: a model and, optionally, the state needed to resume training exactly.
+"""Save and load checkpoints: a model and, optionally, the training state needed to resume a run exactly.
 
 Each archive (`minichar.checkpoints.archive`) contains
 
@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from minichar.checkpoints.archive import Archive, open_archive, write_archive
-from minichar.checkpoints.state import Progress, TrainingState
+from minichar.checkpoints.training_state import Progress, TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.engine.cells import CELLS
@@ -114,22 +114,22 @@ def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, Training
     """Return the model and training state stored in a checkpoint. A missing training state is an error."""
     with open_archive(path) as archive:
         model = _model(archive, backend)
-        training, history = _training(archive), _history(archive)
-        if training is None or history is None:
+        stored, history = _progress(archive), _history(archive)
+        if stored is None or history is None:
             raise MinicharError(
                 f"{path} has no training state to resume from; use ",
                 Option("init_from"),
                 " to start from its weights",
             )
         try:
-            training = {"threads": 0} | training  # earlier versions did not limit the number of threads
-            progress = Progress(**{field.name: training[field.name] for field in fields(Progress)})
+            stored = {"threads": 0} | stored  # earlier versions did not limit the number of threads
+            progress = Progress(**{field.name: stored[field.name] for field in fields(Progress)})
         except (KeyError, MinicharError) as error:
             raise Refused(f"its training progress is incomplete or invalid ({error})") from error
         names = {"mean_square", "state"} | ({"theta"} & archive.shapes.keys())
         arrays = {name: archive.read(name) for name in names}
-        stored = {(array.shape, str(array.dtype)) for name, array in arrays.items() if name != "state"}
-        fits = stored == {((model.parameters.size,), model.parameters.dtype)} and arrays["state"].ndim == 4
+        kinds = {(array.shape, str(array.dtype)) for name, array in arrays.items() if name != "state"}
+        fits = kinds == {((model.parameters.size,), model.parameters.dtype)} and arrays["state"].ndim == 4
         if not fits or not all(np.isfinite(array).all() for array in arrays.values()):
             raise Refused("its training state does not match its model or is not finite")
         if (arrays["mean_square"] < 0).any():
@@ -159,21 +159,21 @@ def count_parameters(path: Path) -> int:
 def is_resumable(path: Path) -> bool:
     """Return whether a checkpoint has training state."""
     with open_archive(path) as archive:
-        return _training(archive) is not None
+        return _progress(archive) is not None
 
 
-def _training(archive: Archive) -> dict[str, Any] | None:
-    training = archive.header.get("training")
-    if not isinstance(training, dict | None):
+def _progress(archive: Archive) -> dict[str, Any] | None:
+    progress = archive.header.get("training")
+    if not isinstance(progress, dict | None):
         raise Refused("its training progress is not a JSON object")
-    return training
+    return progress
 
 
 def _history(archive: Archive) -> History | None:
     if "history" in archive.shapes:
         return History.from_array(archive.read("history"))
-    training = _training(archive)
-    return None if training is None else History.from_rows(training.get("history", ()))
+    progress = _progress(archive)
+    return None if progress is None else History.from_rows(progress.get("history", ()))
 
 
 def _model(archive: Archive, backend: Backend) -> CharRNN:

@@ -22,7 +22,7 @@ from minichar.checkpoints import checkpoint
 from minichar.checkpoints.archive import open_archive, write_archive
 from minichar.checkpoints.choosing import open_checkpoint
 from minichar.checkpoints.naming import is_checkpoint
-from minichar.checkpoints.state import TrainingState
+from minichar.checkpoints.training_state import TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError, Option, Refused

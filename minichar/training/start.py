@@ -12,7 +12,7 @@ from typing import Any
 from minichar.checkpoints.checkpoint import load_training
 from minichar.checkpoints.choosing import checkpoints_in, newest_first, newest_in, record_of
 from minichar.checkpoints.naming import is_latest, latest_path
-from minichar.checkpoints.state import TrainingState
+from minichar.checkpoints.training_state import TrainingState
 from minichar.checks import AUTO
 from minichar.devices.backend import Backend
 from minichar.devices.chunk_kernel import unused_note
@@ -159,12 +159,12 @@ def resume(
     devices, changes = devices or (CPU,), with_cell_of_recipe(changes)
     # Let rank 0 choose: a network file system may list different checkpoints on different machines.
     path, notes, rewound = team.lead(lambda: _choose(path))
-    model, state = load_training(path, devices[0])
-    backend, chosen = same_kind(devices, state.progress.device)
+    model, training = load_training(path, devices[0])
+    backend, chosen = same_kind(devices, training.progress.device)
     if backend is not devices[0]:
-        model, state = load_training(path, backend)
+        model, training = load_training(path, backend)
     notes += chosen
-    backend.limit_threads(state.progress.threads)
+    backend.limit_threads(training.progress.threads)
     saved = settings_of(model, path)
     for name, value in REMOVED.items():
         if (used := model.details["settings"].get(name, value)) != value:
@@ -193,12 +193,12 @@ def resume(
     check_same_texts(corpus, model, path)
     extends = bool(changes.get("max_time")) and changes.get("max_epochs") is AUTO
     if extends:
-        epoch = state.progress.iteration / len(lay_out(corpus, settings).train)
+        epoch = training.progress.iteration / len(lay_out(corpus, settings).train)
         epochs = extended(settings, corpus, backend, team, started or monotonic(), epoch)
         settings, changes = replace(settings, max_epochs=epochs), {**changes, "max_epochs": epochs}
     changed = {name: value for name in changes if (value := getattr(settings, name)) != getattr(saved, name)}
     model.config = replace(model.config, **masking(settings))
-    device = state.progress.device
+    device = training.progress.device
     if device != backend.kind:
         drawn = "; dropout, DropConnect and scheduled sampling will draw different random numbers"
         draws = any(masking(settings).values()) or settings.use_ss
@@ -207,11 +207,11 @@ def resume(
     record = record_of(model.details)
     run_id = record.id if record else identify(corpus, saved)
     latest = path if is_latest(path) else latest_path(settings.checkpoint_dir, settings.run_name)
-    is_obsolete = latest == path or _is_earlier(latest, run_id, state.progress.iteration)
+    is_obsolete = latest == path or _is_earlier(latest, run_id, training.progress.iteration)
     if rewound:  # from here on, it is another run
-        run_id = identify(corpus, settings, run_id, state.progress.iteration)
+        run_id = identify(corpus, settings, run_id, training.progress.iteration)
     split = lay_out_to_train(corpus, settings)
-    run = _run(model, settings, corpus, split, notes, team, run_id, state)
+    run = _run(model, settings, corpus, split, notes, team, run_id, training)
     run = replace(run, changes=changed, chosen=("max_epochs",) if extends else ())
     run.trainer.saver.last = path
     if latest.parent == settings.checkpoint_dir and is_obsolete:

@@ -22,7 +22,7 @@ import numpy as np
 
 from minichar.checkpoints import checkpoint
 from minichar.checkpoints.choosing import Record
-from minichar.checkpoints.state import Progress, TrainingState
+from minichar.checkpoints.training_state import Progress, TrainingState
 from minichar.devices.backend import Array
 from minichar.devices.random import ColumnsOf
 from minichar.engine.parameters import Parameters
@@ -57,7 +57,7 @@ class Trainer:
     `origin` contains the ``path`` and ``digest`` of the training text and, under ``val`` and ``test``, of
     texts in separate files. It is stored in checkpoints so that changes to the texts are detected when the
     run is resumed. `run_id` identifies the run in its checkpoints (`minichar.checkpoints.choosing.Record`).
-    `resumed` is the state to resume from, including the streams of all processes in `team`.
+    `resumed` is the training state to resume from, including the streams of all processes in `team`.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class Trainer:
     def restore(self, resumed: TrainingState) -> None:
         """Restore a training state. Each process restores the recurrent states of only its own streams.
 
-        Raises a `MinicharError` if the state does not match the model or is corrupted.
+        Raises a `MinicharError` if the training state does not match the model or is corrupted.
         """
         progress, step, to_device = resumed.progress, self.step, self.backend.to_device
         if resumed.state.shape != self.model.config.state_shape(self.split.B):
@@ -391,7 +391,7 @@ class Trainer:
 
     def _saved(self, save: Callable[[], Saved]) -> Saved:
         self.is_saved = True
-        self.state = self.training_state()
+        self.training = self.training_state()
         saved = self.team.lead(save)
         self.timetable.saved()
         return saved
@@ -406,11 +406,11 @@ class Trainer:
             "run": asdict(Record(self.run_id, self.iteration, time())),
             "yardstick": self.yardstick and asdict(self.yardstick),
         }
-        checkpoint.save(path, self.model, self.state)
+        checkpoint.save(path, self.model, self.training)
 
     @property
     def checkpoint_bytes(self) -> int:
-        """Approximate checkpoint size in bytes: weights, running mean square, state and headers."""
+        """Approximate checkpoint size in bytes: weights, running mean square, recurrent state and headers."""
         copies = 3 if self.step.averages else 2
         state = self.step.network.state.nbytes * self.team.size
         return copies * self.model.parameters.flat.nbytes + state + HEADER_BYTES

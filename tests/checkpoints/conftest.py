@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from toys import toy_model
 
-from minichar.checkpoints.state import Progress, TrainingState
+from minichar.checkpoints.training_state import Progress, TrainingState
 
 
 @pytest.fixture
-def state_of():
+def training_of():
     """Return a function that creates a training state for a toy model with the given history."""
     model = toy_model()
     m, state = np.zeros(model.parameters.size), np.zeros(model.config.state_shape(2))

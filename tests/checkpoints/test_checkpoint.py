@@ -6,14 +6,14 @@ import pytest
 from toys import WRONG, parts, places, put_together, set_at, toy_model
 
 from minichar.checkpoints.checkpoint import load, load_training, read_header, save
-from minichar.checkpoints.state import Progress, TrainingState
+from minichar.checkpoints.training_state import Progress, TrainingState
 from minichar.engine.config import Config
 from minichar.errors import MinicharError, Refused
 
 DAMAGED = "is not a checkpoint that minichar can read"
 
 
-def toy_state(model, B=3):
+def toy_training(model, B=3):
     generator = np.random.default_rng(7)
     return TrainingState(
         generator.random(model.parameters.size),
@@ -33,7 +33,7 @@ def model():
 def path(tmp_path):
     """Return the path of a checkpoint with training state."""
     lstm = toy_model()
-    save(tmp_path / "toy.npz", lstm, toy_state(lstm))
+    save(tmp_path / "toy.npz", lstm, toy_training(lstm))
     return tmp_path / "toy.npz"
 
 
@@ -59,22 +59,22 @@ def test_a_checkpoint_round_trips(model, tmp_path, dtype):
     parameters = model.parameters.twin(dtype)
     parameters.flat[...] = model.parameters.flat
     model.parameters = parameters
-    state = toy_state(model)
-    state.mean_square = state.mean_square.astype(dtype)
-    save(tmp_path / "toy.npz", model, state)
+    training = toy_training(model)
+    training.mean_square = training.mean_square.astype(dtype)
+    save(tmp_path / "toy.npz", model, training)
     back, again = load_training(tmp_path / "toy.npz")
     assert (back.config, back.vocabulary, back.details) == (model.config, model.vocabulary, model.details)
     assert back.parameters.shapes == model.parameters.shapes
     assert back.parameters.dtype == dtype
     np.testing.assert_array_equal(back.parameters.flat, model.parameters.flat)
-    np.testing.assert_array_equal(again.mean_square, state.mean_square)
-    np.testing.assert_array_equal(again.state, state.state)
-    assert again.progress == state.progress
+    np.testing.assert_array_equal(again.mean_square, training.mean_square)
+    np.testing.assert_array_equal(again.state, training.state)
+    assert again.progress == training.progress
     np.testing.assert_array_equal(load(tmp_path / "toy.npz").parameters.flat, model.parameters.flat)
 
 
 def test_plain_numpy_reads_a_checkpoint(model, tmp_path):
-    save(tmp_path / "toy.npz", model, toy_state(model))
+    save(tmp_path / "toy.npz", model, toy_training(model))
     header, arrays = parts(tmp_path / "toy.npz")  # uses numpy.load(allow_pickle=False)
     assert header["format"] == "minichar"
     assert header["version"] == 2

@@ -91,10 +91,10 @@ def test_a_history_without_training_state(tmp_path):
         load_training(path)
 
 
-def test_the_history_of_a_run_is_stored_with_its_training_state(tmp_path, state_of):
+def test_the_history_of_a_run_is_stored_with_its_training_state(tmp_path, training_of):
     model, path = toy_model(), tmp_path / "toy.npz"
     model.history = History([ROW])
-    save(path, model, state_of(History([UNMEASURED])))
+    save(path, model, training_of(History([UNMEASURED])))
     assert list(load_history(path)) == [UNMEASURED]
     assert is_resumable(path)
 
@@ -112,9 +112,9 @@ OLD = {
 
 
 @pytest.fixture
-def old(tmp_path, state_of):
+def old(tmp_path, training_of):
     """Return a function that writes a format version 1 checkpoint with the given history."""
-    save(tmp_path / "toy.npz", toy_model(), state_of(History()))
+    save(tmp_path / "toy.npz", toy_model(), training_of(History()))
     header, arrays = parts(tmp_path / "toy.npz")
     del arrays["history"]
 

@@ -14,7 +14,7 @@ from cells import IN_PYTORCH
 from click.testing import CliRunner
 
 from minichar.checkpoints.checkpoint import save
-from minichar.checkpoints.state import Progress, TrainingState
+from minichar.checkpoints.training_state import Progress, TrainingState
 from minichar.cli import main
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
@@ -62,19 +62,19 @@ def saved(make, tmp_path):
 
 @pytest.fixture
 def trained(make, tmp_path):
-    """Return a function that saves a resumable checkpoint and returns ``(model, state, path)``."""
+    """Return a function that saves a resumable checkpoint and returns ``(model, training, path)``."""
 
     def trained(dtype="float32", **options):
         model = make(dtype=dtype, **options)
         values = np.random.default_rng(4)
-        state = TrainingState(
+        training = TrainingState(
             values.random(model.parameters.size).astype(dtype),
             values.random(model.config.state_shape(2)).astype(dtype),
             Progress(7, 3.0, 2, 4.5, "cpu", {"state": 2**100}, 0),
         )
         path = tmp_path / "lm_lstm_epoch1.00_2.0000.npz"
-        save(path, model, state)
-        return model, state, path
+        save(path, model, training)
+        return model, training, path
 
     return trained
 

@@ -158,15 +158,15 @@ def test_options_for_models_are_rejected_for_plain_arrays(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_training_state_is_copied_exactly(trained, dtype):
-    model, state, path = trained(dtype, dropout=0.5)
+    model, training, path = trained(dtype, dropout=0.5)
     for options in ({}, {"dtype": dtype}):
         converted = convert(path, path.with_name("copy.npz"), force=True, training=True, **options)
         assert converted.notes == ()
         assert converted.path.read_bytes() == path.read_bytes()
-    copy, training = load_training(converted.path)
+    copy, copied = load_training(converted.path)
     assert copy.config == model.config
-    assert training.progress == state.progress
-    np.testing.assert_array_equal(training.mean_square, state.mean_square)
+    assert copied.progress == training.progress
+    np.testing.assert_array_equal(copied.mean_square, training.mean_square)
 
 
 @pytest.mark.parametrize("to", ["html", "onnx", "safetensors", "npz"])

@@ -51,13 +51,13 @@ def begin(directory, settings):
 
 def result(directory):
     """Return all training results stored in the last checkpoint."""
-    model, state = load_training(newest_in(directory / "cv")[0].path)
+    model, training = load_training(newest_in(directory / "cv")[0].path)
     return {
         "weights": model.parameters.flat.tobytes(),
-        "mean square": state.mean_square.tobytes(),
-        "state": state.state.tobytes(),
-        "history": np.ascontiguousarray(state.history.to_array()).tobytes(),
-        "progress": state.progress,
+        "mean square": training.mean_square.tobytes(),
+        "state": training.state.tobytes(),
+        "history": np.ascontiguousarray(training.history.to_array()).tobytes(),
+        "progress": training.progress,
         "epoch": model.details["epoch"],
     }
 

@@ -58,10 +58,10 @@ def trainer_on(backend, settings, cell="lstm", L=2, resumed=None, embedding=0, t
     if resumed is None:
         parts = {"embedding": embedding, "tied": tied, "layer_norm": layer_norm}
         config = Config(len(VOCABULARY), cell, rnn_size=6, num_layers=L, **parts, **masking(settings))
-        model, state = CharRNN.new(config, VOCABULARY, 3, settings.dtype, backend), None
+        model, training = CharRNN.new(config, VOCABULARY, 3, settings.dtype, backend), None
     else:
-        model, state = load_training(resumed, backend)
-    return Trainer(model, split, settings, {}, "", state)
+        model, training = load_training(resumed, backend)
+    return Trainer(model, split, settings, {}, "", training)
 
 
 BOTH_KINDS = pytest.mark.parametrize("backend", ["cpu", "cupy-double"], indirect=True)
@@ -240,9 +240,9 @@ class TestRun:
     def test_resuming_on_another_device_uses_a_new_generator_state(self, run, backend, tmp_path):
         """A generator state can be restored only on the kind of device it was saved on."""
         _, _, paths = run("first", max_epochs=1)
-        model, state = load_training(paths[0], backend)
-        state.progress = replace(state.progress, device="another", random={"of": "another"})
-        elsewhere = Trainer(model, trainer_on(backend, EVERYTHING).split, EVERYTHING, {}, "", state)
+        model, training = load_training(paths[0], backend)
+        training.progress = replace(training.progress, device="another", random={"of": "another"})
+        elsewhere = Trainer(model, trainer_on(backend, EVERYTHING).split, EVERYTHING, {}, "", training)
         assert elsewhere.generator.state == backend.uniform(EVERYTHING.seed, 1).state
         losses_of(elsewhere, 1)
 

@@ -142,8 +142,8 @@ def test_a_killed_rank_ends_the_job_and_leaves_its_checkpoint(training, tmp_path
     _, err = process.communicate(timeout=LIMIT)
     assert process.returncode != 0
     assert "Traceback" not in err
-    _, state = load_training(best_checkpoint(tmp_path / "cv"))
-    assert state.progress.iteration > 0
+    _, training = load_training(best_checkpoint(tmp_path / "cv"))
+    assert training.progress.iteration > 0
 
 
 def test_an_error_on_one_rank_ends_the_job_with_its_cause(mpiexec, tmp_path):

@@ -134,9 +134,9 @@ def stopped_with_schedule(directory, schedule):
     run = begin(toy_settings(directory))
     take(run.trainer, 5)
     path = run.trainer.saver.saved[-1]
-    model, state = load_training(path)
+    model, training = load_training(path)
     model.details["settings"]["learning_rate_schedule"] = schedule
-    save(path, model, state)
+    save(path, model, training)
     return path, run.trainer.settings
 
 

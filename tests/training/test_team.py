@@ -80,9 +80,9 @@ def test_evaluations_and_checkpoints_are_those_of_one_process(tmp_path):
     assert [path.name for path in together.saver.saved] == [path.name for path in alone.saver.saved]
     for saved, expected in zip(together.saver.saved, alone.saver.saved, strict=True):
         assert history_of(saved)[-1] == pytest.approx(history_of(expected)[-1], rel=1e-9)
-        (model, state), (_, other) = load_training(saved), load_training(expected)
-        np.testing.assert_allclose(state.state, other.state, rtol=0, atol=1e-9)
-        np.testing.assert_allclose(state.theta, other.theta, rtol=0, atol=1e-9)
+        (model, training), (_, other) = load_training(saved), load_training(expected)
+        np.testing.assert_allclose(training.state, other.state, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(training.theta, other.theta, rtol=0, atol=1e-9)
         network = model.network(together.split.T, together.split.B)
         loss = evaluate(Measurement(network), together.split.val.part(0, 2)).loss
         assert loss == pytest.approx(history_of(saved)[-1]["val_loss"], rel=1e-9)

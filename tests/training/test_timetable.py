@@ -281,10 +281,10 @@ def test_a_run_whose_first_part_was_not_timed_does_not_say_how_long_it_took(trai
     trainer = trainer_of(**LIMIT | {"max_time": 0.1})
     list(trainer.run())
     path = trainer.saver.last
-    model, state = load_training(path)
+    model, training = load_training(path)
     assert model.seconds > 0
     del model.details["seconds"]  # as in checkpoints of older versions
-    save(path, model, state)
+    save(path, model, training)
     later = resume(path, {}).trainer
     list(later.run())
     assert load(later.saver.last).seconds is None
