@@ -92,7 +92,6 @@ class Trainer:
         model.details = {**model.details, "settings": settings.to_json()}
         self.iteration = 0
         self.first_loss: float | None = None
-        self.learned = 0
         self.history = History()
         self.saver = Saver(settings.checkpoint_dir, settings.run_name, settings.keep, self._write)
         self.stopping = self.is_saved = False  # `is_saved`: all progress so far is saved or is being saved
@@ -123,7 +122,7 @@ class Trainer:
         step.optimiser.mean_square[...] = to_device(resumed.mean_square)
         step.network.state = to_device(resumed.state[..., step.streams])
         step.total[...] = progress.total
-        self.iteration, self.learned, self.history = progress.iteration, progress.learned, resumed.history
+        self.iteration, self.history = progress.iteration, resumed.history
         self.begin_with(progress.first_loss)
         if best := self.history.best:
             self.saver.record(best["val_loss"])
@@ -171,6 +170,11 @@ class Trainer:
     def epoch(self) -> float:
         """Number of completed epochs, including the fraction of the current epoch."""
         return self.iteration / len(self.split.train)
+
+    @property
+    def learned(self) -> int:
+        """Number of training steps since the last evaluation."""
+        return self.iteration - (self.history[-1]["iteration"] if self.history else 0)
 
     @property
     def seconds(self) -> float | None:
@@ -261,7 +265,6 @@ class Trainer:
         begun = self.timetable.now
         evaluated = self.validate()
         self.step.total[...] = 0.0
-        self.learned = 0
         self.history.append(evaluated.row())
         measured = self.timetable.now
         yield evaluated
@@ -291,7 +294,6 @@ class Trainer:
             self.step.network.reset(streams)
         self.step.learn(inputs, targets, self.generator, *keep)
         self.iteration += 1
-        self.learned += 1
         return self.step.loss.copy()
 
     def set_rates(self) -> None:
