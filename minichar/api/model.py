@@ -278,7 +278,7 @@ class Model(CharRNN):
         for start in range(0, len(ids) - 1, CHUNK):
             targets = ids[start + 1 : start + 1 + CHUNK]  # (m,)
             m = len(targets)
-            network.set_keep(resets.keep(start, m) if resets else None)
+            network.set_state_mask(resets.state_mask(start, m) if resets else None)
             inputs = backend.to_device(ids[start : start + m, None])  # (m, 1)
             logits = backend.to_host(network.forward(inputs, m))[:, :, 0]  # (m, V)
             network.carry()

@@ -166,7 +166,7 @@ class LayerInKernel(LayerInBlocks):
     def forward(self, steps: slice) -> None:
         """Run one step, or several from step 0. Call `multiply_inputs` first."""
         layer, n = self.layer, steps.stop
-        self.in_kernel = layer.keep is None and n - steps.start > 1
+        self.in_kernel = layer.state_mask is None and n - steps.start > 1
         if not self.in_kernel:
             super().forward(steps)
             return

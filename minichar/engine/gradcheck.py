@@ -110,7 +110,7 @@ def loss_of(network: Network, dtype: str, targets: Array) -> Loss:
     backend = parameters.backend
     twin = Network(network.config, parameters, network.T, network.B)
     twin.state = network.state
-    twin.masks, twin.keep = network.masks, network.keep
+    twin.masks, twin.state_mask = network.masks, network.state_mask
     for mine, other in zip(twin.recurrent, network.recurrent, strict=True):
         mine.use_mask(other.mask)
     feed = network.fed.copy()

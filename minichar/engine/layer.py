@@ -12,8 +12,8 @@ each chunk.
 
 If a sequence contains multiple documents, the states can be reset to zero before any step t:
 
-    h_{t-1} ← keep_t ∘ h_{t-1}              keep_t = 0 in the columns that are reset, otherwise 1
-    dh_{t-1} ← keep_t ∘ dh_{t-1}            and likewise for the other states
+    h_{t-1} ← state_mask_t ∘ h_{t-1}        state_mask_t = 0 in the columns that are reset, otherwise 1
+    dh_{t-1} ← state_mask_t ∘ dh_{t-1}      and likewise for the other states
 """
 
 from functools import wraps
@@ -66,7 +66,7 @@ class Layer:
         The arrays cached by the cell at each step.
     before : list of lists of S arrays, (H, B)
         `states`, after any resets. Without resets, it is the same list.
-    keep : array, (T, B), or None
+    state_mask : array, (T, B), or None
         0 for each sequence whose states are reset before a step, otherwise 1; None if there are no resets.
     above : list of arrays, (T, H, B)
         The inputs of the next layer, in which h is also stored (`pass_on`).
@@ -105,7 +105,7 @@ class Layer:
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
         self.caches: list[Any] = [()] * T
         self.keeps_caches = True
-        self.set_keep(None)
+        self.set_state_mask(None)
         self.takes = slice(0 if cell.takes_h_prev else 1, None)  # the states that the cell takes
         self.above: list[Array] = []
         self.h_to = [self.recurrent.h[1:]]  # h is an input of the next step and of the next layer
@@ -122,10 +122,10 @@ class Layer:
         self.above = inputs
         self.h_to.extend(inputs)
 
-    def set_keep(self, keep: Array | None) -> None:
+    def set_state_mask(self, state_mask: Array | None) -> None:
         """Set where the states are reset; None to disable resets."""
-        self.keep = keep
-        self.before = self.states if keep is None else self.states.copy()
+        self.state_mask = state_mask
+        self.before = self.states if state_mask is None else self.states.copy()
 
     def keep_caches(self, keep: bool) -> None:
         """Set whether to keep each step's cache, which only the backward pass needs."""
@@ -140,7 +140,7 @@ class Layer:
 
     def step(self, t: int) -> Array:
         """Run step t on the stored inputs. Return h ``(H, B)``."""
-        if t == 0 or self.keep is not None:  # otherwise, the previous step has already stored h
+        if t == 0 or self.state_mask is not None:  # otherwise, the previous step has already stored h
             self.enter(t)
         a = self.normalised(t) if self.norms else [product(t) for product in self.products]
         into = [(0, steps[t]) for steps in self.h_to if t < len(steps)]
@@ -155,9 +155,9 @@ class Layer:
         return self.norms[stage].forward(t, [product(t) for product in self.products[own]])
 
     def enter(self, t: int) -> None:
-        """Reset the states before step t where `keep` is 0, and store h for the matrix product."""
-        if self.keep is not None:
-            self.before[t] = [self.keep[t] * state for state in self.states[t]]
+        """Reset the states before step t where `state_mask` is 0, and store h for the matrix product."""
+        if self.state_mask is not None:
+            self.before[t] = [self.state_mask[t] * state for state in self.states[t]]
         self.recurrent.h[t] = self.before[t][0]
 
     def backward(self, steps: slice, dh_above: Array) -> None:
@@ -176,10 +176,11 @@ class Layer:
         for t in reversed(range(steps.start, steps.stop)):
             dh = dh_above[t]
             if t < len(dh_above) - 1:
-                self.recurrent.add_state_gradient(t + 1, dh, None if self.keep is None else self.keep[t + 1])
+                mask = None if self.state_mask is None else self.state_mask[t + 1]
+                self.recurrent.add_state_gradient(t + 1, dh, mask)
             self.dstates = self.step_backward(t, dh)
-            if self.keep is not None:
-                self.dstates = [self.keep[t] * dstate for dstate in self.dstates]
+            if self.state_mask is not None:
+                self.dstates = [self.state_mask[t] * dstate for dstate in self.dstates]
 
     def step_backward(self, t: int, dh: Array) -> list[Array]:
         """Store ``da[t]`` of the matrix products; return the gradients of the states that the cell takes."""

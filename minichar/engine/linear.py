@@ -80,12 +80,12 @@ class Linear:
         """Return the gradient with respect to h at step t, ``(H, B)``, computed from ``da[t]``."""
         return self.backend.matmul(self.used[:, : self.H].T, self.da[t])
 
-    def add_state_gradient(self, t: int, dh: Array, keep: Array | None = None) -> None:
-        """Add the gradient with respect to h at step t to `dh` ``(H, B)``, except where `keep` is 0."""
-        if keep is None:
+    def add_state_gradient(self, t: int, dh: Array, state_mask: Array | None = None) -> None:
+        """Add the gradient with respect to h at step t to `dh` ``(H, B)``, except where `state_mask` is 0."""
+        if state_mask is None:
             self.backend.add_matmul(self.used[:, : self.H].T, self.da[t], out=dh)
         else:
-            dh += keep * self.state_gradient(t)
+            dh += state_mask * self.state_gradient(t)
 
     def gradients(self, steps: slice, n: int, ids: Array) -> None:
         """Compute ``dx[steps]``. The call for the first steps of a chunk of `n` steps also computes `dW`.

@@ -116,30 +116,30 @@ class Network:
         return self.wavefront is not None and self.wavefront.uses_kernel
 
     @property
-    def keep(self) -> Array | None:
+    def state_mask(self) -> Array | None:
         """``(T, B)``: 0 to reset the states before a step, otherwise 1; None if resets are disabled."""
-        return self.layers[0].keep
+        return self.layers[0].state_mask
 
-    @keep.setter
-    def keep(self, keep: Array | None) -> None:
+    @state_mask.setter
+    def state_mask(self, state_mask: Array | None) -> None:
         for layer in self.layers:
-            layer.set_keep(keep)
+            layer.set_state_mask(state_mask)
 
-    def set_keep(self, keep: np.ndarray | None = None) -> None:
+    def set_state_mask(self, state_mask: np.ndarray | None = None) -> None:
         """Specify where the states are reset in subsequent chunks, or disable resets.
 
         Parameters
         ----------
-        keep : array of bool, (n, B), on the host, optional
+        state_mask : array of bool, (n, B), on the host, optional
             False to reset the states of all layers to zero before a step; n ≤ T.
         """
         backend, dtype = self.parameters.backend, self.parameters.dtype
-        if keep is None:
-            self.keep = None
+        if state_mask is None:
+            self.state_mask = None
             return
-        if self.keep is None:  # allocated only once, because a CUDA graph uses a fixed address
-            self.keep = backend.zeros((self.T, self.B), dtype)  # (T, B)
-        self.keep[: len(keep)] = backend.to_device(keep.astype(dtype))
+        if self.state_mask is None:  # allocated only once, because a CUDA graph uses a fixed address
+            self.state_mask = backend.zeros((self.T, self.B), dtype)  # (T, B)
+        self.state_mask[: len(state_mask)] = backend.to_device(state_mask.astype(dtype))
 
     def draw_masks(self, generator: Uniform) -> None:
         """Draw masks for the next chunk. Dropout and DropConnect are inactive until masks are drawn."""

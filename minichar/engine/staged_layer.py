@@ -38,7 +38,7 @@ class StagedLayer(Layer):
 
     def step(self, t: int) -> Array:
         """Run step t on the stored inputs. Return h ``(H, B)``."""
-        if t == 0 or self.keep is not None:  # otherwise, the previous step has already stored h
+        if t == 0 or self.state_mask is not None:  # otherwise, the previous step has already stored h
             self.enter(t)
         passed, caches = self.before[t][self.takes], []
         stages = zip(self.own, self.forwards, self.results_to, strict=True)

@@ -60,7 +60,7 @@ def read_activity(model: CharRNN, ids: np.ndarray) -> Activity:
     for start in range(0, N, CHUNK):
         chunk = ids[start : start + CHUNK, None].astype(np.intp)  # (n, 1)
         n = len(chunk)
-        network.set_keep(resets.keep(start, n) if resets else None)
+        network.set_state_mask(resets.state_mask(start, n) if resets else None)
         with np.errstate(over="ignore", invalid="ignore"):
             logits = to_host(network.forward(to_device(chunk), n))[:, :, 0]  # (n, V)
         if not np.isfinite(logits).all():

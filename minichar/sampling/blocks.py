@@ -79,7 +79,7 @@ class BlockSampler:
             self.separator = self.backend.to_device(separator)
             self.recent = self.backend.zeros((len(separator), B), "int64")  # (m, B), the last input ids
             self.recent[...] = INVALID  # not an id, so at least m inputs are needed to complete a separator
-            self.network.set_keep(np.ones((1, B), bool))
+            self.network.set_state_mask(np.ones((1, B), bool))
         self.feed = self.backend.recorded(self._feed)
         self.step = self.backend.recorded(self._step)
 
@@ -110,9 +110,9 @@ class BlockSampler:
         self._feed()
 
     def _feed(self) -> None:
-        if self.network.keep is not None:  # reset streams that are about to complete a separator
+        if self.network.state_mask is not None:  # reset streams that are about to complete a separator
             xp = self.backend.xp
             self.recent[...] = xp.concatenate([self.recent[1:], self.fed[None]])
-            self.network.keep[0] = (self.recent != self.separator).any(axis=0)
+            self.network.state_mask[0] = (self.recent != self.separator).any(axis=0)
         self.logits[...] = self.network.step(0, self.fed)
         self.network.carry()

@@ -59,7 +59,7 @@ class Chunks:
         return (self[k] for k in range(len(self)))
 
     def __getitem__(self, k: int) -> tuple[NDArray[Any], ...]:
-        """Return the inputs and targets of chunk k and, if `resets` is given, its keep mask, each ``(T, B)``.
+        """Return the inputs and targets of chunk k and, with `resets`, its state mask, each ``(T, B)``.
 
         Inputs and targets are new contiguous arrays of intp. `targets` contains the inputs shifted by one
         character. Column b continues column b of chunk k - 1. The mask is False where the state is reset
@@ -74,7 +74,7 @@ class Chunks:
             release(self.streams)
         if self.resets is None:
             return inputs, targets
-        return inputs, targets, self.resets.keep(k * self.T, self.T)
+        return inputs, targets, self.resets.state_mask(k * self.T, self.T)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +159,7 @@ def split_text(
     how : {"columns", "tail"}
     resets : Resets, optional
         Positions in the text where the state is reset (`find_resets`). With `resets`, each chunk also
-        contains a ``keep`` mask.
+        contains a state mask (`Resets.state_mask`).
     name : str
         The name to use in messages.
 

@@ -3,8 +3,8 @@ r"""Find where documents start in a text, so that the state can be reset there.
 A separator, such as a blank line, ends one document and starts the next. The state is reset to zero
 before the last character of the separator, so this character acts as a start token::
 
-    text    o  n  e \n \n  t  w  o          separator \n\n
-    keep    1  1  1  1  0  1  1  1          h ← keep ∘ h before each character
+    text          o  n  e \n \n  t  w  o    separator \n\n
+    state_mask    1  1  1  1  0  1  1  1    h ← state_mask ∘ h before each character
 
 The first character of a document is predicted only from the last character of the separator, never from the
 previous document.
@@ -37,22 +37,22 @@ class Resets:
     starts: NDArray[np.intp]  # (F,), additional positions where the state is reset, in ascending order
     origins: NDArray[np.intp]  # (B,), the position of the first character of each stream
 
-    def keep(self, start: int, n: int) -> NDArray[np.bool_]:
-        """Return the keep mask ``(n, B)`` for `n` characters of each stream, beginning at offset `start`.
+    def state_mask(self, start: int, n: int) -> NDArray[np.bool_]:
+        """Return the state mask ``(n, B)`` for `n` characters of each stream, beginning at offset `start`.
 
         It is False where the state is reset before the character is read.
         """
         first = self.origins + start  # (B,)
-        keep = np.ones((n, len(first)), bool)  # (n, B)
+        mask = np.ones((n, len(first)), bool)  # (n, B)
         if m := len(self.separator):
             positions = first + np.arange(1 - m, n)[:, None]  # (m-1+n, B)
             ends = _ends(self.ids.take(positions, mode="clip"), self.separator)  # (n, B)
             # Ignore matches before position m - 1, where "clip" repeats the first character.
-            keep = ~ends | (positions[m - 1 :] < m - 1)
+            mask = ~ends | (positions[m - 1 :] < m - 1)
         low, high = np.searchsorted(self.starts, [first, first + n])  # (B,) each
         for b in np.flatnonzero(low < high):
-            keep[self.starts[low[b] : high[b]] - first[b], b] = False
-        return keep
+            mask[self.starts[low[b] : high[b]] - first[b], b] = False
+        return mask
 
     def at(self, origins: NDArray[np.intp]) -> Resets:
         """Return the resets for streams that start at `origins` in the same text."""
@@ -61,7 +61,7 @@ class Resets:
     def count(self) -> int:
         """Return the number of resets in the whole text."""
         only_separators = replace(self, starts=self.starts[:0], origins=self.starts)
-        kept = np.count_nonzero(only_separators.keep(0, 1))  # starts where no separator ends
+        kept = np.count_nonzero(only_separators.state_mask(0, 1))  # starts where no separator ends
         return int(sum(count_separators(self.ids, self.separator)) + kept)
 
 

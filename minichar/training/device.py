@@ -74,9 +74,9 @@ def time_step(
     generator = device.uniform(settings.seed, 1)
     seconds: list[float] = []
     for k in range(device.warm_up + STEPS):
-        inputs, targets, *keep = split.train[k % len(split.train)]
+        inputs, targets, *state_mask = split.train[k % len(split.train)]
         begun = perf_counter()
-        step.learn(inputs, targets, generator, *keep)
+        step.learn(inputs, targets, generator, *state_mask)
         device.to_host(step.loss)  # wait for the device
         seconds.append(perf_counter() - begun)
         if sum(seconds[device.warm_up :]) > ENOUGH:

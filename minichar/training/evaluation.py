@@ -72,7 +72,7 @@ LARGEST_LOSS = 700
 """Loss in nats below which ``exp(loss)`` is finite."""
 
 Chunk = tuple[Array, ...]
-"""Inputs, targets and, if states are reset, the `keep` mask (`Chunks`)."""
+"""Inputs, targets and, if states are reset, the state mask (`Chunks`)."""
 Watch = Callable[[Iterable[Any]], Iterable[Any]]
 
 
@@ -118,13 +118,13 @@ def evaluate(measure: Measurement, chunks: Iterable[Chunk]) -> Evaluation:
     """Return the loss over `chunks`, starting from the current state of the network.
 
     The network must not have dropout masks; its state advances to the end of the last chunk. A chunk consists
-    of inputs and targets ``(n, B)``, n ≤ T, and optionally a mask for `Network.set_keep`.
+    of inputs and targets ``(n, B)``, n ≤ T, and optionally a mask for `Network.set_state_mask`.
     """
     block = measure.backend.zeros((READ,), "float64")  # (READ,)
     losses: list[float] = []
     sizes: list[int] = []
-    for inputs, targets, *keep in chunks:
-        measure.network.set_keep(*keep)
+    for inputs, targets, *state_mask in chunks:
+        measure.network.set_state_mask(*state_mask)
         k = len(sizes) % READ
         block[k] = measure(inputs, targets)
         sizes.append(targets.size)
@@ -198,8 +198,8 @@ def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Wa
     measure = Measurement(model.network(split.T, split.B))
     if start == "carried":
         for before in PARTS[: PARTS.index(part)]:
-            for inputs, _, *keep in watch(getattr(split, before)):
-                measure.network.set_keep(*keep)
+            for inputs, _, *state_mask in watch(getattr(split, before)):
+                measure.network.set_state_mask(*state_mask)
                 measure.read(inputs)
     return check_finite(evaluate(measure, watch(chunks)))
 
@@ -227,8 +227,8 @@ def evaluate_whole(
         column = ids[:, None]  # (N, 1)
         for i in watch(range(0, len(ids) - 1, T)):
             inputs, targets = column[i : min(i + T, len(ids) - 1)], column[i + 1 : i + 1 + T]  # (n, 1) each
-            keep = [] if resets is None else [resets.keep(i, len(inputs))]
-            yield inputs, targets, *keep
+            state_mask = [] if resets is None else [resets.state_mask(i, len(inputs))]
+            yield inputs, targets, *state_mask
             release(ids)
 
     return check_finite(evaluate(Measurement(model.network(T, 1)), chunks()))
@@ -272,8 +272,8 @@ def evaluate_blocks(
         for start in starts:
             b, j = group = np.divmod(np.arange(start, start + network.B), inputs.shape[1])
             network.reset()
-            keep = [] if resets is None else [resets.at(resets.origins[b] + j * N).keep(0, N)]
-            yield inputs[group].T, targets[group].T, *keep  # (N, BLOCKS) each
+            state_mask = [] if resets is None else [resets.at(resets.origins[b] + j * N).state_mask(0, N)]
+            yield inputs[group].T, targets[group].T, *state_mask  # (N, BLOCKS) each
             release(streams)
 
     results = []

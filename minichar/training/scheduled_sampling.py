@@ -36,14 +36,14 @@ class ScheduledSampling:
         self.mask = backend.zeros(inputs.shape, bool)  # (T, B)
         self.u = backend.zeros(inputs.shape, "float64")  # (T, B)
 
-    def draw_mask(self, ratio: float, generator: Uniform, keep: Array | None = None) -> None:
+    def draw_mask(self, ratio: float, generator: Uniform, state_mask: Array | None = None) -> None:
         """Draw the Bernoulli mask for the next chunk; each element is True with probability `ratio`.
 
-        If `keep` ``(T, B)`` is given, the mask is also True where `keep` is 0.
+        If `state_mask` ``(T, B)`` is given, the mask is also True where `state_mask` is 0.
         """
         generator.bernoulli(ratio, self.mask)
-        if keep is not None:
-            self.mask |= keep == 0
+        if state_mask is not None:
+            self.mask |= state_mask == 0
         if self.feed == "sample":
             generator.fill(self.u)
 

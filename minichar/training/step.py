@@ -83,19 +83,19 @@ class TrainingStep:
         inputs: np.ndarray,
         targets: np.ndarray,
         generator: Uniform,
-        keep: np.ndarray | None = None,
+        state_mask: np.ndarray | None = None,
     ) -> None:
         """Train on one chunk. Each process passes only its own sequences.
 
-        The inputs, the targets and `keep`, each ``(T, B)``, are on the host. `keep` is False where the states
-        are reset before a step; pass it for all chunks of a run, or for none. `generator` draws the masks for
-        scheduled sampling and dropout. With multiple processes, it is a `ColumnsOf`.
+        The inputs, the targets and `state_mask`, each ``(T, B)``, are on the host. `state_mask` is False
+        where the states are reset before a step; pass it for all chunks of a run, or for none. `generator`
+        draws the masks for scheduled sampling and dropout. With multiple processes, it is a `ColumnsOf`.
         """
         self.chunk[...] = self.backend.to_device(np.stack([inputs, targets]))
-        if keep is not None:
-            self.network.set_keep(keep)
+        if state_mask is not None:
+            self.network.set_state_mask(state_mask)
         if self.teacher_forcing_ratio < 1.0:
-            self.mixed.draw_mask(self.teacher_forcing_ratio, generator, self.network.keep)
+            self.mixed.draw_mask(self.teacher_forcing_ratio, generator, self.network.state_mask)
         if self.drops:
             self.network.draw_masks(generator)
         for part in self.parts:

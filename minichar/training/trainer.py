@@ -289,10 +289,10 @@ class Trainer:
         """Train on the next chunk; return its loss, a scalar array on the device."""
         self.is_saved = False
         k = self.iteration % len(self.train)
-        inputs, targets, *keep = self.train[k]
+        inputs, targets, *state_mask = self.train[k]
         if streams := self.zeroed.get(k):
             self.step.network.reset(streams)
-        self.step.learn(inputs, targets, self.generator, *keep)
+        self.step.learn(inputs, targets, self.generator, *state_mask)
         self.iteration += 1
         return self.step.loss.copy()
 

@@ -22,7 +22,7 @@ from minichar.training.scheduled_sampling import ScheduledSampling
 # No two axes have the same length, so a transposed matrix always has the wrong shape: T·B is 10, H+1 and
 # 2H+1 are 4 and 7, and 2H, 3H and 4H are 6, 9 and 12.
 T, B, V, H = 5, 2, 8, 3
-KEEP = np.array([[1, 0], [0, 1], [1, 1], [0, 0], [1, 0]], bool)
+STATE_MASK = np.array([[1, 0], [0, 1], [1, 1], [0, 0], [1, 0]], bool)
 """Mask with resets (0) at the first step, in one column, in both columns, and at consecutive steps."""
 
 
@@ -52,19 +52,19 @@ EVERY_OPTION = MASKS | {"embedding": 4, "layer_norm": True}
 
 @pytest.mark.usefixtures("odd")
 @pytest.mark.parametrize(
-    ("cell", "L", "options", "ss_feed", "keep"),
+    ("cell", "L", "options", "ss_feed", "state_mask"),
     [
         ("lstm", 1, {}, "off", None),
         ("rnn", 3, {"dropout": 0.4}, "sample", None),
         *((cell, 2, EVERY_OPTION, "argmax", None) for cell in CELLS),
-        *((cell, 2, {"dropout": 0.4}, "off", KEEP) for cell in (*CELLS, ODD.name)),
+        *((cell, 2, {"dropout": 0.4}, "off", STATE_MASK) for cell in (*CELLS, ODD.name)),
         *((cell, 1, MASKS | {"tied": True, "embedding": H}, "off", None) for cell in CELLS),
     ],
 )
-def test_every_element_of_every_gradient(cell, L, options, ss_feed, keep, generator):
+def test_every_element_of_every_gradient(cell, L, options, ss_feed, state_mask, generator):
     """`toy_network` sets a nonzero initial state, so the check covers its contribution to the gradients."""
     network = toy_network(Config(V, cell, rnn_size=H, num_layers=L, **options), T, B, generator)
-    network.set_keep(keep)
+    network.set_state_mask(state_mask)
     assert network.state.all()
     inputs, targets = characters(generator)
     network.learn(feed_of(inputs, ss_feed, CPU), targets)
@@ -84,7 +84,7 @@ def test_every_element_of_every_gradient(cell, L, options, ss_feed, keep, genera
 def test_the_gradient_on_every_other_device(model, options, ss_feed, device, generator):
     """The loss is differentiated in one random direction: small operations are slow on these devices."""
     network = toy_network(Config(V, model, H, 1, **options), T, B, generator, device)
-    network.set_keep(KEEP if options else None)
+    network.set_state_mask(STATE_MASK if options else None)
     inputs, targets = characters(generator, backend=device)
     direction = generator.normal(size=network.parameters.size)  # (size,)
     error = directional_error(network, feed_of(inputs, ss_feed, device), targets, direction)

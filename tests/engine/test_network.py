@@ -110,10 +110,10 @@ def test_the_steps_can_be_divided_into_blocks(cell, options, resets, generator):
     """The input's part of a matrix product is then computed for a whole block. T is odd."""
     config = Config(V, cell, rnn_size=H, num_layers=2, **options)
     inputs, targets = generator.integers(V, size=(2, T, B))
-    keep, found = generator.random((T, B)) < 0.6, []
+    state_mask, found = generator.random((T, B)) < 0.6, []
     for backend in (CPU, Blocks()):
         network = toy_network(config, T, B, np.random.default_rng(1), backend)
-        network.set_keep(keep if resets else None)
+        network.set_state_mask(state_mask if resets else None)
         loss = network.learn(inputs, targets)
         network.carry()
         found.append((loss, network.gradient.flat, network.state))

@@ -68,8 +68,8 @@ class Case:
         """The dtype in which losses are compared."""
         return "float64" if self.masks else "float32"
 
-    def keep(self, T: int, B: int) -> list[np.ndarray]:
-        """Return the mask for `Network.set_keep` ``(T, B)``, in a list that is empty without resets."""
+    def state_mask(self, T: int, B: int) -> list[np.ndarray]:
+        """Return the mask for `Network.set_state_mask` ``(T, B)``, in a list that is empty without resets."""
         return [host_generator(3).random((T, B)) < 0.7] if self.resets else []
 
 
@@ -107,7 +107,7 @@ def gradients(backend: Backend) -> dict[str, Any]:
         generator = host_generator(7)
         config = case.config(Config(4, rnn_size=3, dropout=0.4, weight_drop=0.4))
         network = toy_network(config, 3, 2, generator, backend)
-        network.set_keep(*case.keep(3, 2))
+        network.set_state_mask(*case.state_mask(3, 2))
         inputs, targets = backend.to_device(generator.integers(4, size=(2, 3, 2)))  # each (T, B)
         feed = ScheduledSampling(inputs, "sample", backend)
         feed.draw_mask(0.5, backend.uniform(7))
@@ -149,7 +149,7 @@ def graphs(backend: Backend, work: Work) -> dict[str, Any]:
         if case.resets:
             model.details["settings"] = {"reset_on": model.vocabulary.characters[:2]}
         measure, sampler = Measurement(model.network(work.seq_length, B)), BlockSampler(model, Choice(), B)
-        measure.network.set_keep(*case.keep(work.seq_length, B))
+        measure.network.set_state_mask(*case.state_mask(work.seq_length, B))
         for _ in range(calls):
             measure(ids[:-1], ids[1:])
         sampler.feed_prime(ids[:calls, 0])
@@ -183,10 +183,10 @@ def training_losses(
     step.set_rates(2e-3, 0.8 if case.masks else work.teacher_forcing_ratio)
     ids = replace(work, seq_length=steps * T).ids()  # (steps·T+1, B)
     generator = PhiloxUniform((1,), Philox(backend))
-    keep, found = case.keep(T, work.batch_size), []
+    state_mask, found = case.state_mask(T, work.batch_size), []
     for k in range(0, steps * T, T):
         free_unused(backend)
-        step.learn(ids[k : k + T], ids[k + 1 : k + T + 1], generator, *keep)
+        step.learn(ids[k : k + T], ids[k + 1 : k + T + 1], generator, *state_mask)
         found.append(float(backend.to_host(step.loss)))
     return np.array(found), step
 

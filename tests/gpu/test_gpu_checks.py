@@ -25,7 +25,7 @@ OPTIONS = {
     ),
     "embedding": (Embedding, "forward", neg, lambda case: case.embedding),
     "tied embedding": (TiedEmbedding, "forward", neg, lambda case: case.tied),
-    "resets": (gpu_checks.Case, "keep", lambda keep: [], lambda case: case.resets),
+    "resets": (gpu_checks.Case, "state_mask", lambda state_mask: [], lambda case: case.resets),
     "dropout": (dropout, "forward", neg, lambda case: case.masks),
     "scheduled sampling": (ScheduledSampling, "__call__", lambda ids: 0 * ids, lambda case: case.masks),
 }
@@ -122,7 +122,7 @@ def test_a_wrong_gradient_is_found_and_each_option_is_checked(monkeypatch):
     assert [config.layer_norm for config in configs] == [False] * 4 + [True] * 2
     # Embeddings differ in size from H, so that a transposed matrix is an error, unless they are tied.
     assert [config.embedding for config in configs] == [0] * 4 + [5, 3]
-    assert [network.keep is None for network in networks] == [True] * 5 + [False]
+    assert [network.state_mask is None for network in networks] == [True] * 5 + [False]
 
 
 def test_a_run_that_is_not_resumed_exactly_is_found(monkeypatch):

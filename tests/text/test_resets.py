@@ -19,7 +19,7 @@ def found(text, separator, starts=()):
     resets = find_resets(VOCABULARY.encode(text), VOCABULARY.encode(separator), starts)
     if resets is None:
         return []
-    positions = np.flatnonzero(~resets.keep(0, len(text))[:, 0]).tolist()
+    positions = np.flatnonzero(~resets.state_mask(0, len(text))[:, 0]).tolist()
     assert resets.count() == len(positions)
     return positions
 
@@ -49,11 +49,11 @@ def test_the_memory_use_does_not_depend_on_the_number_of_separators(tmp_path):
     tracemalloc.start()
     resets = find_resets(ids, np.array([0, 1], np.uint8))
     assert resets.count() == 8 << 20
-    keep = resets.at(np.array([0, (1 << 20) - 1])).keep(5, 4)
+    state_mask = resets.at(np.array([0, (1 << 20) - 1])).state_mask(5, 4)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    np.testing.assert_array_equal(keep.T, [[0, 1, 0, 1], [1, 0, 1, 0]])
-    assert (type(keep), keep.dtype) == (np.ndarray, bool)
+    np.testing.assert_array_equal(state_mask.T, [[0, 1, 0, 1], [1, 0, 1, 0]])
+    assert (type(state_mask), state_mask.dtype) == (np.ndarray, bool)
     assert peak < 4 << 20
 
 
@@ -77,9 +77,9 @@ def test_chunks_mark_the_resets_in_both_split_methods(text, separator, B, T, how
     split = split_text(np.arange(N), B, T, 0.6, 0.2, how, resets)
     positions = wanted(text, separator, starts)
     for part in (split.train, split.val, split.test):
-        for inputs, targets, *keep in part:
-            assert bool(keep) == bool(positions)
-            np.testing.assert_array_equal(keep or [inputs >= 0], [~np.isin(inputs, positions)])
+        for inputs, targets, *state_mask in part:
+            assert bool(state_mask) == bool(positions)
+            np.testing.assert_array_equal(state_mask or [inputs >= 0], [~np.isin(inputs, positions)])
             np.testing.assert_array_equal(targets, inputs + 1)
 
 

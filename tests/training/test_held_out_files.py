@@ -111,8 +111,8 @@ class TestChunks:
     def test_the_state_is_reset_in_each_text(self, settings_of):
         split = begin(settings_of(reset_on="\n")).trainer.split
         for chunks, text in ((split.train, TEXT), (split.val, VAL)):
-            inputs, _, keep = chunks[0]
-            assert (keep == (inputs != split.train.resets.separator)).all()
+            inputs, _, state_mask = chunks[0]
+            assert (state_mask == (inputs != split.train.resets.separator)).all()
             assert inputs[:, 0].tolist() == [sorted({*TEXT, *VAL, *TEST}).index(c) for c in text[:6]]
 
     def test_a_test_file_alone_replaces_the_test_split(self, settings_of):

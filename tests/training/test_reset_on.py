@@ -36,11 +36,11 @@ def with_reset_on(separator, model):
     return model
 
 
-def naive_loss(model, inputs, targets, keep):
+def naive_loss(model, inputs, targets, state_mask):
     """Return the mean loss over one sequence ``(n,)``, computed one step at a time with manual resets."""
     total, zero = 0.0, np.zeros(model.config.state_shape(1))
     state = zero
-    for x, y, kept in zip(inputs, targets, keep, strict=True):
+    for x, y, kept in zip(inputs, targets, state_mask, strict=True):
         chunk = np.array([[x]]), np.array([[y]])  # (1, 1) each
         loss, state = read_chunk(model.config, model.parameters, *chunk, state if kept else zero)
         total += loss
@@ -49,8 +49,8 @@ def naive_loss(model, inputs, targets, keep):
 
 def naive_losses(model, ids, streams):
     """Return the mean loss of each stream of positions in the text."""
-    keep = ids != 0 if model.reset_on else ids >= 0
-    return [naive_loss(model, ids[at], ids[at + 1], keep[at]) for at in streams]
+    state_mask = ids != 0 if model.reset_on else ids >= 0
+    return [naive_loss(model, ids[at], ids[at + 1], state_mask[at]) for at in streams]
 
 
 class TestEvaluation:
@@ -142,10 +142,10 @@ class TestTraining:
         step = TrainingStep(model, T, B, Settings(use_ss=True, **rates))
         step.set_rates(8e-3, 0.0)
         ids = np.random.default_rng(1).integers(6, size=(T + 1, B))
-        keep = np.array([[1, 1], [1, 0], [0, 1], [0, 0], [1, 1]], bool)
-        step.learn(ids[:-1], ids[1:], CPU.uniform(1), keep)
-        np.testing.assert_array_equal(step.mixed.mask, ~keep)
-        np.testing.assert_array_equal(step.network.fed[~keep], ids[:-1][~keep])
+        state_mask = np.array([[1, 1], [1, 0], [0, 1], [0, 0], [1, 1]], bool)
+        step.learn(ids[:-1], ids[1:], CPU.uniform(1), state_mask)
+        np.testing.assert_array_equal(step.mixed.mask, ~state_mask)
+        np.testing.assert_array_equal(step.network.fed[~state_mask], ids[:-1][~state_mask])
 
     def test_resuming_uses_the_separator_and_cannot_change_it(self, tmp_path):
         trainer = begin(toy_settings(tmp_path, reset_on=".\n")).trainer
@@ -176,7 +176,7 @@ class TestStart:
         assert run.notes == (f"the state is reset at 'the': {count} resets in the text",)
         resets = run.trainer.split.train.resets.at(np.zeros(1, int))
         positions = [k + 2 for k in range(len(TEXT)) if TEXT.startswith("the", k)]
-        assert np.flatnonzero(~resets.keep(0, len(TEXT))[:, 0]).tolist() == positions
+        assert np.flatnonzero(~resets.state_mask(0, len(TEXT))[:, 0]).tolist() == positions
 
     @pytest.mark.parametrize(
         ("separator", "problem"),

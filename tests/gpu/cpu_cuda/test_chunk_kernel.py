@@ -67,12 +67,12 @@ def new_network(backend, work, dtype="float32", **options):
     return model.network(work.seq_length, work.batch_size)
 
 
-def results(backend, work, feed=lambda ids: ids, keep=None, **options):
+def results(backend, work, feed=lambda ids: ids, state_mask=None, **options):
     """Return the losses of two chunks, the gradient of the second one, the state after it, and the layers."""
     network, generator = new_network(backend, work, **options), PhiloxUniform((1,), Philox(backend))
     ids, losses = backend.to_device(work.ids()), []  # (T+1, B)
     for _ in range(2):
-        network.set_keep(keep)
+        network.set_state_mask(state_mask)
         network.draw_masks(generator)
         losses.append(float(backend.to_host(network.learn(feed(ids[:-1]), ids[1:]))))
         network.carry()
@@ -133,8 +133,8 @@ def test_a_captured_step_has_the_losses_of_the_cpu(H, gpu):
 
 
 def test_steps_with_resets_or_given_one_at_a_time_run_without_the_kernel(gpu, generator):
-    keep = generator.random((WORK.seq_length, WORK.batch_size)) < 0.7
-    for changes in ({"keep": keep}, {"feed": OneByOne}):
+    state_mask = generator.random((WORK.seq_length, WORK.batch_size)) < 0.7
+    for changes in ({"state_mask": state_mask}, {"feed": OneByOne}):
         assert [layer.in_kernel for layer in compare(gpu, WORK, **changes)] == [False, False]
 
 

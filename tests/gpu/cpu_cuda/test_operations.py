@@ -55,7 +55,7 @@ def step_of(gpu, cuda, generator):
     It returns the operations of a step, counted by kind, and the length of the longest chain in its graph.
     """
 
-    def step_of(model, keep=None, settings=None, **changes):
+    def step_of(model, state_mask=None, settings=None, **changes):
         config = replace(Config(V, model, H, 2), **changes)
         char_rnn = CharRNN.new(config, Vocabulary("".join(map(chr, range(33, 33 + V)))), 1, backend=gpu)
         settings = replace(settings or Settings(), learning_rate=8e-3, weight_decay=0.0)
@@ -64,9 +64,9 @@ def step_of(gpu, cuda, generator):
         inputs, targets = generator.integers(V, size=(2, T, B))
         for _ in range(WARM_UP):
             cuda.operations()
-            step.learn(inputs, targets, gpu.uniform(1), keep)
+            step.learn(inputs, targets, gpu.uniform(1), state_mask)
         counts = kinds(cuda.operations())
-        step.learn(inputs, targets, gpu.uniform(1), keep)  # is captured
+        step.learn(inputs, targets, gpu.uniform(1), state_mask)  # is captured
         return counts, cuda.last_graph()[1]
 
     return step_of
@@ -107,7 +107,7 @@ def test_with_the_chunk_kernel_a_layer_takes_two_kernels_per_chunk(model, budget
     ("model", "options", "budget", "chain"),
     [
         ("lstm", {"dropout": 0.5}, 698, 263),
-        ("lstm", {"keep": np.ones((T, B), bool)}, 1091, 563),
+        ("lstm", {"state_mask": np.ones((T, B), bool)}, 1091, 563),
         ("lstm", {"settings": Settings(use_ss=True, start_ss=0.9)}, 1160, 1037),
         ("lstm", {"layer_norm": True}, 696, 359),
         ("gru", {"layer_norm": True}, 721, 360),

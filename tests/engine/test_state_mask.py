@@ -23,9 +23,9 @@ def test_a_column_after_a_reset_equals_an_independent_sequence(network, generato
     """All states must be bitwise equal."""
     inputs = generator.integers(V, size=(T, B))
     starts = (2, 4)  # one per column
-    keep = np.ones((T, B), bool)
-    keep[starts, range(B)] = False
-    network.set_keep(keep)
+    state_mask = np.ones((T, B), bool)
+    state_mask[starts, range(B)] = False
+    network.set_state_mask(state_mask)
     network.forward(inputs)
     for b, start in enumerate(starts):
         fresh = Network(network.config, network.parameters, T, B)
@@ -42,7 +42,7 @@ def test_a_chunk_without_resets_is_bitwise_the_same_as_before(network, generator
     inputs, targets = generator.integers(V, size=(2, T, B))
     network.learn(inputs, targets)
     gradient = network.gradient.flat.copy()
-    network.set_keep(np.ones((T, B), bool))
+    network.set_state_mask(np.ones((T, B), bool))
     network.learn(inputs, targets)
     np.testing.assert_array_equal(network.gradient.flat, gradient)
 
@@ -50,10 +50,10 @@ def test_a_chunk_without_resets_is_bitwise_the_same_as_before(network, generator
 def test_the_array_has_a_fixed_address_and_is_on_the_device(backend, host):
     """A captured step reads the array's current values at each replay."""
     network = toy_network(Config(V, "rnn", H, 1), T, B, np.random.default_rng(1), backend)
-    KEEP = np.array([[1, 0], [0, 1], [1, 1], [0, 0], [1, 0]], bool)
-    network.set_keep(KEEP)
-    keep = network.keep
-    network.set_keep(KEEP[::-1][:3])
-    assert network.keep is keep
-    np.testing.assert_array_equal(host(keep), np.concatenate([KEEP[::-1][:3], KEEP[3:]]))
-    assert keep.dtype == network.parameters.dtype
+    STATE_MASK = np.array([[1, 0], [0, 1], [1, 1], [0, 0], [1, 0]], bool)
+    network.set_state_mask(STATE_MASK)
+    state_mask = network.state_mask
+    network.set_state_mask(STATE_MASK[::-1][:3])
+    assert network.state_mask is state_mask
+    np.testing.assert_array_equal(host(state_mask), np.concatenate([STATE_MASK[::-1][:3], STATE_MASK[3:]]))
+    assert state_mask.dtype == network.parameters.dtype
