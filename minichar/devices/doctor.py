@@ -34,8 +34,8 @@ class Finding:
     found: str  # result of the check, or the problem and how to fix it
 
 
-def examine(folder: str = ".") -> Iterator[Finding]:
-    """Yield all findings, from the Python version to the free disk space in `folder`."""
+def examine() -> Iterator[Finding]:
+    """Yield all findings, from the Python version to the free disk space in the current directory."""
     yield Finding("Python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     if clearly_faster(*PRODUCT):
         yield Finding("cores", False, "busy with other programs, which slow down training")
@@ -45,7 +45,7 @@ def examine(folder: str = ".") -> Iterator[Finding]:
     choice = " or ".join(device.name for device in devices) + ", depending on the size of the network"
     cpu = f"cpu; {problem}" if problem else "the same as cpu"
     yield Finding("auto", not problem, choice if len(devices) > 1 else cpu)
-    free = shutil.disk_usage(folder).free
+    free = shutil.disk_usage(".").free
     enough = free >= LITTLE_DISK
     yield Finding("disk", enough, f"{free / 1e9:.1f} GB free{'' if enough else ': checkpoints may not fit'}")
 
