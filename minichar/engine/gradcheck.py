@@ -148,17 +148,3 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
         Row(name, shape, relative_error(g, by_complex[name]), relative_error(g, by_central[name]))
         for (name, g), shape in zip(by_hand.items(), shapes.values(), strict=True)
     ]
-
-
-def directional_error(network: Network, feed: Feed, targets: Array, direction: Array) -> float:
-    """Check a directional derivative by complex-step differentiation and return the relative error.
-
-    The function compares ``v·∇f`` with ``Im f(θ + ihv) / h`` for the direction v. A single complex
-    forward pass is enough, so networks of any size can be checked.
-    """
-    network.learn(feed, targets)
-    loss = loss_of(network, "complex128", targets)
-    h = 1e-30
-    to_host = network.parameters.backend.to_host
-    slope = loss(to_host(network.parameters.flat) + 1j * h * direction).imag / h
-    return relative_error(np.asarray(to_host(network.gradient.flat) @ direction), np.asarray(slope))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from directional import directional_error
 
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import (
@@ -9,7 +10,6 @@ from minichar.engine.gradcheck import (
     COMPLEX_LIMIT,
     Row,
     check_network,
-    directional_error,
     loss_of,
     relative_error,
     toy_network,

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from cells import ODD
+from directional import directional_error
 
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config, initialise
 from minichar.engine.gradcheck import (
     COMPLEX_LIMIT,
     complex_step,
-    directional_error,
     loss_of,
     relative_error,
     toy_network,

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from directional import directional_error
 
 from minichar.devices.cpu import CPU, NumPyBackend
 from minichar.devices.wavefront import LayerInBlocks, Wavefront
 from minichar.engine.config import Config
-from minichar.engine.gradcheck import COMPLEX_LIMIT, directional_error, toy_network
+from minichar.engine.gradcheck import COMPLEX_LIMIT, toy_network
 from minichar.engine.network import Network
 
 T, B, V, H = 5, 2, 8, 3
