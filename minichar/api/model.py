@@ -150,7 +150,8 @@ class Model(CharRNN):
         ----------
         prime : str
             Text to continue; not included in the output. By default, generation starts after a newline or,
-            for a model trained with ``reset_on``, after the ``reset_on`` string.
+            for a model trained with ``reset_on``, after the ``reset_on`` string. If the vocabulary contains
+            no newline, the first character is drawn uniformly.
         length : int
             Number of characters to generate; 0 for no limit.
         temperature : float

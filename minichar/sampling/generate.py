@@ -149,18 +149,8 @@ def generate_many(
     ----------
     model : CharRNN
     num_samples : int
-    length : int
-        Number of characters per sample; 0 for no limit.
-    prime : str
-        Prompt to feed to the model first. If `prime` is empty, the model's ``reset_on`` string is used. If
-        the model has no ``reset_on`` string, a newline is used or, if the vocabulary contains no newline,
-        the first character is drawn uniformly.
-    seed : int
-        Random seed. The same seed gives the same text.
-    stop : sequence of str
-        Strings that end generation and are not included in the output.
-    unknown : {"error", "skip", "unk"}
-        How to handle characters in `prime` that are not in the vocabulary (see `Vocabulary.encode`).
+    length, prime, seed, stop, unknown
+        As in `minichar.Model.stream`, for each sample. `seed` must be an int, and `stop` a list of strings.
     choice : Choice
 
     Raises
