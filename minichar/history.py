@@ -15,10 +15,17 @@ import numpy as np
 from minichar.errors import Refused, counted
 
 COLUMNS = (
-    *("iteration", "epoch", "train_loss"),
-    *("val_loss", "val_first", "val_last"),
-    *("fit_loss", "fit_first", "fit_last"),
-    *("learning_rate", "teacher_forcing_ratio"),
+    "iteration",
+    "epoch",
+    "train_loss",
+    "val_loss",
+    "val_first",
+    "val_last",
+    "fit_loss",
+    "fit_first",
+    "fit_last",
+    "learning_rate",
+    "teacher_forcing_ratio",
 )
 OPTIONAL = COLUMNS[3:9]
 LARGEST = 1e15

@@ -24,8 +24,16 @@ TEXT = "".join(
 )  # 27 lines
 
 SMALL = (
-    *("--rnn-size", "8", "--num-layers", "1", "--batch-size", "4"),
-    *("--seq-length", "6", "--max-epochs", "1"),
+    "--rnn-size",
+    "8",
+    "--num-layers",
+    "1",
+    "--batch-size",
+    "4",
+    "--seq-length",
+    "6",
+    "--max-epochs",
+    "1",
 )
 TOY = ("--recipe", "char-rnn", "--use-ss", *SMALL)
 ONE_THREAD = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}

@@ -129,8 +129,15 @@ def compare(
 
 PYTORCH = {"pytorch": "PyTorch", "pytorch-graph": "PyTorch, CUDA graph"}
 HEADINGS = (
-    *("benchmark", "characters/s", "baseline", "characters/s", "ratio", "range"),
-    *("GFLOP/s", "% of peak", "peak memory"),
+    "benchmark",
+    "characters/s",
+    "baseline",
+    "characters/s",
+    "ratio",
+    "range",
+    "GFLOP/s",
+    "% of peak",
+    "peak memory",
 )
 
 

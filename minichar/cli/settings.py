@@ -19,8 +19,22 @@ LIST = "list"
 """Value of ``--recipe`` that prints the recipes."""
 
 COMMON = (
-    *("recipe", "data", "encoding", "min_freq", "reset_on", "model", "rnn_size", "num_layers", "dropout"),
-    *("max_time", "max_epochs", "batch_size", "seq_length", "learning_rate", "seed", "use_ss"),
+    "recipe",
+    "data",
+    "encoding",
+    "min_freq",
+    "reset_on",
+    "model",
+    "rnn_size",
+    "num_layers",
+    "dropout",
+    "max_time",
+    "max_epochs",
+    "batch_size",
+    "seq_length",
+    "learning_rate",
+    "seed",
+    "use_ss",
     "checkpoint_dir",
 )
 """Settings whose options are listed by ``--help``. The others are listed only by ``--help-all``."""

@@ -19,9 +19,23 @@ from minichar.training.recipes import settings_from
 from minichar.training.settings import TEXTS, Settings
 
 FIXED = (
-    *("recipe", *TEXTS, "encoding", "min_freq", "reset_on", "split", "train_frac", "val_frac"),
-    *("eval_val_every", "max_val_chunks", "sample_every", "checkpoint_dir", "savefile", "keep"),
-    *("checkpoint_every", "max_time", "title"),
+    "recipe",
+    *TEXTS,
+    "encoding",
+    "min_freq",
+    "reset_on",
+    "split",
+    "train_frac",
+    "val_frac",
+    "eval_val_every",
+    "max_val_chunks",
+    "sample_every",
+    "checkpoint_dir",
+    "savefile",
+    "keep",
+    "checkpoint_every",
+    "max_time",
+    "title",
 )
 """Options that cannot be searched over because they change the validation text or do not affect the loss."""
 TYPES = {name: kind for name, (kind, _) in declared(Settings).items() if name not in FIXED}

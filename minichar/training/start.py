@@ -44,8 +44,17 @@ from minichar.training.transfer import copy_weights, vocabulary_notes
 FIXED = (
     "recipe",
     *ARCHITECTURE,
-    *("encoding", "min_freq", "reset_on", "split", "train_frac", "val_frac"),
-    *("max_val_chunks", "seq_length", "batch_size", "seed", "dtype"),
+    "encoding",
+    "min_freq",
+    "reset_on",
+    "split",
+    "train_frac",
+    "val_frac",
+    "max_val_chunks",
+    "seq_length",
+    "batch_size",
+    "seed",
+    "dtype",
 )
 """Settings that cannot be changed when a run is resumed."""
 ORIGINAL = settings_from({"recipe": "char-rnn", "epoch_reset": True})
