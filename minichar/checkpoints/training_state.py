@@ -6,7 +6,6 @@ from typing import Annotated, Any
 import numpy as np
 
 from minichar.checks import at_least, between, check
-from minichar.errors import MinicharError
 from minichar.history import LARGEST, History
 
 
@@ -24,8 +23,6 @@ class Progress:
 
     def __post_init__(self) -> None:
         check(self)
-        if self.learned > self.iteration:
-            raise MinicharError(f"learned is {self.learned}, but only {self.iteration} steps were completed")
 
 
 @dataclass

@@ -180,7 +180,7 @@ def resume(
             fine_tune = "; to train its weights further, start a new run with ", Option("init_from")
             gone = f"{path} cannot be resumed: minichar no longer has "
             raise MinicharError(gone, Option(name, used), *fine_tune)
-    settings = replace(saved, **{"checkpoint_dir": Path(path).parent} | changes)
+    settings = replace(saved, **{"checkpoint_dir": path.parent} | changes)
     automatic = [*automatic_in(settings), *(name for name in HELD_OUT if getattr(settings, name) is AUTO)]
     settings = replace(settings, **{name: getattr(saved, name) for name in automatic})
     for name in FIXED:

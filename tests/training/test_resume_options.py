@@ -176,7 +176,6 @@ CORRUPTED = [
     ("training.iteration", 10**400),
     ("training.first_loss", None),
     ("training.learned", -1),
-    ("training.learned", 11),
     ("training.first_loss", -1.0),
     ("training.first_loss", 1e308),
     ("training.total", ["x"]),
