@@ -205,13 +205,6 @@ def test_the_number_of_validation_chunks_is_reported_and_kept_when_a_run_is_resu
     assert resumed.trainer.settings.max_val_chunks == len(resumed.trainer.val) == 6
 
 
-def test_without_a_limit_below_their_number_all_validation_chunks_are_used(tmp_path):
-    for most in (0, 7, 1000):
-        run = begin(toy_settings(tmp_path, max_val_chunks=most, train_frac=0.8, val_frac=0.2))
-        assert len(run.trainer.val) == len(run.trainer.split.val) == 7
-        assert run.notes == ()
-
-
 @pytest.mark.parametrize(
     ("N", "B", "T", "used", "reduced"),
     [
