@@ -64,15 +64,6 @@ def test_train_with_a_recipe(text):
     assert (settings["checkpoint_dir"], len(list((text / "cv").iterdir()))) == ("cv", 1)
 
 
-def test_resume_continues_where_the_run_stopped(text):
-    whole = train(text, max_epochs=3, checkpoint_dir="whole")
-    train(text, max_epochs=1, checkpoint_dir="parts")
-    resumed = minichar.train(resume=text / "parts", max_epochs=3, checkpoint_dir="rest", progress=False)
-    np.testing.assert_array_equal(resumed.parameters.flat, whole.parameters.flat)
-    assert resumed.history[-1]["val_loss"] == whole.history[-1]["val_loss"]
-    assert [row["epoch"] for row in resumed.history] == [1.0, 3.0]
-
-
 def test_the_time_limit_includes_reading_the_text(text, clock):
     """Each chunk takes a second, reading the text 20, and 3 are reserved for the evaluation."""
     clock.reading = 20.0
