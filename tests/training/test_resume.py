@@ -9,7 +9,7 @@ import pytest
 from toys import parts, put_together, take, toy_settings
 
 from minichar.errors import Completed
-from minichar.training.events import Evaluated, Saved, Step
+from minichar.training.events import Step
 from minichar.training.start import begin, resume
 
 RANDOM = {"dropout": 0.3, "start_ss": 0.8, "decay_ss": 0.1, "min_ss": 0.5, "epoch_reset": True}
@@ -56,7 +56,7 @@ def in_two(settings, n, total):
 @pytest.mark.parametrize("n", [1, 32, 33])
 def test_n_steps_plus_resumed_steps_equal_a_whole_run(settings_of, n):
     """An epoch has 33 steps. The checkpoints of both runs are the same, except for what the clock says."""
-    settings = settings_of()
+    settings = settings_of(eval_val_every=8)
     whole = begin(settings).trainer
     assert len(whole.split.train) == 33
     events = take(whole, 40)
@@ -95,20 +95,6 @@ def test_a_checkpoint_in_which_gru_reset_selects_the_cell(settings_of, model, sa
     take(second, 20)
     assert_same(whole, second)
     assert (second.settings.run_name, second.settings.model) == (savefile or older["model"], model)
-
-
-@pytest.mark.parametrize("every", [7, 10])
-def test_evaluations_after_a_stop_are_the_same(settings_of, every):
-    """The run stops after 20 chunks: at an evaluation if ``every=10``, and between two if ``every=7``."""
-    settings = settings_of(eval_val_every=every)
-    whole = begin(settings).trainer
-    events = take(whole, 55)
-    second, later = in_two(settings, 20, 55)
-    assert_same(whole, second)
-    measured = [event for event in events if isinstance(event, Evaluated) and event.iteration > 20]
-    assert measured == [event for event in later if isinstance(event, Evaluated)]
-    best = [event.best for event in events if isinstance(event, Saved)][-len(measured) :]
-    assert [event.best for event in later if isinstance(event, Saved)][-len(measured) :] == best
 
 
 @pytest.mark.parametrize(
