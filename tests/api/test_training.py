@@ -89,17 +89,8 @@ def test_init_from_starts_from_the_weights_of_a_model(text):
 
 def test_custom_loop_matches_train(text):
     """The loop is a copy of the one in docs/howto/training-loop.md."""
-    options = {
-        "recipe": "char-rnn",
-        "epoch_reset": True,
-        "rnn_size": 8,
-        "num_layers": 2,
-        "batch_size": 4,
-        "seq_length": 6,
-        "max_epochs": 2,
-        "seed": 7,
-    }
-    trained = minichar.train(text, progress=False, grad_clip=0.3, **options)
+    options = {"use_ss": False, "epoch_reset": True, "num_layers": 2, "max_epochs": 2, "seed": 7}
+    trained = train(text, grad_clip=0.3, **options)
 
     corpus = minichar.load_corpus(text)
     split = minichar.split_text(corpus.ids, 4, 6)
