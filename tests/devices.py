@@ -12,6 +12,14 @@ from minichar.errors import MinicharError
 DEVICES = ("cpu", "opencl", pytest.param("gpu", marks=pytest.mark.gpu))
 
 
+class Other(NumPyBackend):
+    """A second device that computes on the CPU, called ``gpu:0``."""
+
+    def __init__(self):
+        super().__init__()
+        self.name = "gpu:0"
+
+
 def open_device(name):
     """Return a new backend, or skip the test if the device is unavailable."""
     if name == "cpu":

@@ -3,10 +3,11 @@ import sys
 import numpy as np
 import pytest
 from api_helpers import TOY, train
+from devices import Other
 from toys import TEXT
 
 import minichar
-from minichar.devices.cpu import CPU, NumPyBackend
+from minichar.devices.cpu import CPU
 from minichar.devices.cupy import CuPyBackend
 
 
@@ -36,11 +37,6 @@ def test_models_compute_on_the_requested_device(text, device, monkeypatch):
 
 
 def test_auto_chooses_a_device_for_a_run_but_keeps_the_device_of_a_model(text, monkeypatch, capsys):
-    class Other(NumPyBackend):
-        def __init__(self):
-            super().__init__()
-            self.name = "gpu:0"
-
     other = Other()
     monkeypatch.setattr(
         "minichar.api.training.open_devices", lambda name, tf32: (CPU, other) if name == "auto" else (CPU,)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from cupy_double import open_double
+from devices import Other
 from toys import TEXT, take, toy_settings
 
-from minichar.devices.cpu import CPU, NumPyBackend
+from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.text.batches import split_text
 from minichar.text.vocabulary import Vocabulary
@@ -19,14 +20,6 @@ LETTERS = Vocabulary("".join(sorted(set(TEXT))))
 SETTINGS = Settings(rnn_size=4, dropout=0.0, embedding=0, batch_size=3, seq_length=4, weight_decay=0.0)
 CONFIG = Config(len(LETTERS), rnn_size=4)
 SPLIT = split_text(LETTERS.encode(TEXT), 3, 4, 0.95, 0.05, "columns")
-
-
-class Other(NumPyBackend):
-    """A second device, called ``gpu:0``."""
-
-    def __init__(self):
-        super().__init__()
-        self.name = "gpu:0"
 
 
 def test_a_gpu_is_used_if_steps_are_large():
