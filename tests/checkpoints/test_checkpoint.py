@@ -107,13 +107,6 @@ def test_a_weight_that_the_dtype_cannot_represent_is_rejected(path, value, dtype
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("wrong", [{"version": "x" * 10_000}, {"config": {"model": "x" * 10_000}}])
-def test_long_values_are_shortened(forge, wrong):
-    with pytest.raises(MinicharError, match=r"'x+\.\.\.") as caught:
-        load(forge(lambda header, arrays: header.update(wrong)))
-    assert len(str(caught.value)) < 500
-
-
 def test_an_archive_without_a_minichar_header_is_rejected(tmp_path):
     path = tmp_path / "theirs.npz"
     np.savez(path, weights=np.zeros(3))
@@ -191,13 +184,10 @@ def test_an_invalid_vocabulary_is_rejected(forge, field, value, why):
         load(path)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("layer1.Wx", -np.inf), ("mean_square", np.inf), ("state", np.nan)]
-)
-def test_values_that_are_not_finite_are_rejected(forge, name, value):
-    path = forge(lambda header, arrays: arrays[name].flat.__setitem__(3, value))
-    with pytest.raises(MinicharError, match="not finite"):
-        load_training(path)
+def test_weights_that_are_not_finite_are_rejected(forge):
+    path = forge(lambda header, arrays: arrays["layer1.Wx"].flat.__setitem__(3, -np.inf))
+    with pytest.raises(MinicharError, match=r"array layer1\.Wx has values that are not finite"):
+        load(path)
 
 
 @pytest.mark.parametrize("dtype", ["int64", ">f4", "longdouble"])
