@@ -11,6 +11,7 @@ import numpy as np
 
 from minichar import CharRNN, Vocabulary
 from minichar.checkpoints.checkpoint import load_history
+from minichar.checkpoints.training_state import Progress, TrainingState
 from minichar.engine.config import Config
 from minichar.history import COLUMNS, History
 from minichar.training.recipes import RECIPES
@@ -47,6 +48,17 @@ def toy_model(characters="\n abcd", unknown=False, seed=1, dtype="float64", scal
     model = CharRNN.new(Config(len(vocabulary), **config), vocabulary, seed, dtype)
     model.parameters.flat[...] *= scale
     return model
+
+
+def toy_training(model, history=()):
+    """Return a training state for a model, with the given history."""
+    generator = np.random.default_rng(7)
+    return TrainingState(
+        generator.random(model.parameters.size).astype(model.parameters.dtype),
+        generator.normal(size=model.config.state_shape(3)).astype(model.parameters.dtype),
+        Progress(12, 4.5, 2, 8.25, "cpu", np.random.default_rng(5).bit_generator.state, 3),
+        History(history),
+    )
 
 
 def toy_settings(folder, text=TEXT, **changes):

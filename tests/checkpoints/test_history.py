@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from toys import history_with, parts, put_together, toy_model
+from toys import history_with, parts, put_together, toy_model, toy_training
 
 from minichar.checkpoints.checkpoint import is_resumable, load_history, load_training, save
 from minichar.errors import MinicharError, Refused
@@ -91,10 +91,10 @@ def test_a_history_without_training_state(tmp_path):
         load_training(path)
 
 
-def test_the_history_of_a_run_is_stored_with_its_training_state(tmp_path, training_of):
+def test_the_history_of_a_run_is_stored_with_its_training_state(tmp_path):
     model, path = toy_model(), tmp_path / "toy.npz"
     model.history = History([ROW])
-    save(path, model, training_of(History([UNMEASURED])))
+    save(path, model, toy_training(model, [UNMEASURED]))
     assert list(load_history(path)) == [UNMEASURED]
     assert is_resumable(path)
 
@@ -112,9 +112,10 @@ OLD = {
 
 
 @pytest.fixture
-def old(tmp_path, training_of):
+def old(tmp_path):
     """Return a function that writes a format version 1 checkpoint with the given history."""
-    save(tmp_path / "toy.npz", toy_model(), training_of(History()))
+    model = toy_model()
+    save(tmp_path / "toy.npz", model, toy_training(model))
     header, arrays = parts(tmp_path / "toy.npz")
     del arrays["history"]
 

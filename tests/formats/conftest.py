@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from cells import IN_PYTORCH
 from click.testing import CliRunner
+from toys import toy_training
 
 from minichar.checkpoints.checkpoint import save
-from minichar.checkpoints.training_state import Progress, TrainingState
 from minichar.cli import main
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
@@ -66,12 +66,7 @@ def trained(make, tmp_path):
 
     def trained(dtype="float32", **options):
         model = make(dtype=dtype, **options)
-        values = np.random.default_rng(4)
-        training = TrainingState(
-            values.random(model.parameters.size).astype(dtype),
-            values.random(model.config.state_shape(2)).astype(dtype),
-            Progress(7, 3.0, 2, 4.5, "cpu", {"state": 2**100}, 0),
-        )
+        training = toy_training(model)
         path = tmp_path / "lm_lstm_epoch1.00_2.0000.npz"
         save(path, model, training)
         return model, training, path
