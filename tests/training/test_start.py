@@ -9,7 +9,6 @@ from toys import TEXT, take, toy_model, toy_settings
 from minichar.checkpoints.checkpoint import load, save
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
-from minichar.text.ngram import yardstick
 from minichar.training import start
 from minichar.training.start import begin, resume, with_yardstick
 from minichar.training.transfer import copy_weights
@@ -145,13 +144,6 @@ def test_a_text_of_one_repeated_character_is_reported(tmp_path):
 
 
 class TestYardstick:
-    def test_it_is_measured_on_the_chunks_that_are_evaluated(self, tmp_path):
-        run = with_yardstick(begin(toy_settings(tmp_path, train_frac=0.7, val_frac=0.3, max_val_chunks=2)))
-        split, V = run.trainer.split, len(run.corpus.vocabulary)
-        assert len(split.val) > 2
-        expected = yardstick(split.train.streams, split.val.part(0, 2).streams, V)
-        assert run.trainer.yardstick == expected != yardstick(split.train.streams, split.val.streams, V)
-
     def test_it_is_stored_and_measured_once(self, tmp_path, monkeypatch):
         trainer = begin(toy_settings(tmp_path)).trainer
         take(trainer, 5)
