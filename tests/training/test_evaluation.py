@@ -161,11 +161,8 @@ class TestOnADevice:
     ):
         monkeypatch.setattr("minichar.training.evaluation.READ", read)
         split = split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
-        wanted, measure = (
-            evaluate(Measurement(here.network(T, B)), split.train),
-            Measurement(there.network(T, B)),
-        )
-        crossed = count_copies(device)
+        wanted = evaluate(Measurement(here.network(T, B)), split.train)
+        measure, crossed = Measurement(there.network(T, B)), count_copies(device)
         found = evaluate(measure, split.train)
         assert crossed == {"to_device": len(split.train), "to_host": copies}
         for name in ("loss", "first", "last", "characters"):
