@@ -20,6 +20,18 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.fixture
+def terminal(monkeypatch):
+    """Return a function that replaces standard error with a terminal on which each step is shown."""
+    monkeypatch.setattr(progress_module, "REFRESH", 0.0)
+
+    def terminal(stream=Terminal, columns=80):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        monkeypatch.setattr(sys, "stderr", stream())
+
+    return terminal
+
+
 class Notebook(io.StringIO):
     """Stream with the name of the one that Jupyter's Python kernel uses, which is not a terminal."""
 
@@ -42,10 +54,8 @@ def test_progress_without_a_terminal_prints_one_line_per_evaluation(text, monkey
 
 
 @pytest.mark.parametrize("stream", [Terminal, Notebook])
-def test_progress_on_a_terminal_and_in_a_notebook_rewrites_one_line(stream, text, monkeypatch):
-    monkeypatch.setattr(progress_module, "REFRESH", 0.0)
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(sys, "stderr", stream())
+def test_progress_on_a_terminal_and_in_a_notebook_rewrites_one_line(stream, text, terminal):
+    terminal(stream)
     model = minichar.train(text, **TOY | {"max_epochs": 3})
     printed = sys.stderr.getvalue()
     assert printed.count("\n") == 1
@@ -57,10 +67,8 @@ def test_progress_on_a_terminal_and_in_a_notebook_rewrites_one_line(stream, text
 
 
 @pytest.mark.parametrize(("columns", "last"), [(20, "epoch 3.00/3"), (1, "")])
-def test_progress_fits_a_narrow_terminal(text, monkeypatch, columns, last):
-    monkeypatch.setattr(progress_module, "REFRESH", 0.0)
-    monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setattr(sys, "stderr", Terminal())
+def test_progress_fits_a_narrow_terminal(text, terminal, columns, last):
+    terminal(columns=columns)
     minichar.train(text, **TOY | {"max_epochs": 3})
     _, *states = sys.stderr.getvalue().removesuffix("\n").split("\r")
     assert states[-1].rstrip() == last
@@ -83,9 +91,8 @@ def test_speed_and_remaining_time_exclude_the_resumed_run(monkeypatch, capfd):
     assert capfd.readouterr().err.endswith(" left\n")
 
 
-def test_progress_line_is_ended_if_training_fails(text, monkeypatch):
-    monkeypatch.setattr(progress_module, "REFRESH", 0.0)
-    monkeypatch.setattr(sys, "stderr", Terminal())
+def test_progress_line_is_ended_if_training_fails(text, terminal):
+    terminal()
     with pytest.raises(minichar.MinicharError, match="training failed"):
         minichar.train(text, **TOY | {"learning_rate": 1e6, "grad_clip": 0.0})
     assert sys.stderr.getvalue().endswith("\n")
@@ -101,9 +108,8 @@ def test_progress_prints_notes_about_the_text_first(tmp_path, monkeypatch, capfd
 
 
 @pytest.mark.parametrize("stream", [Terminal, io.StringIO])
-def test_progress_says_why_training_ended_early(text, monkeypatch, stream):
-    monkeypatch.setattr(progress_module, "REFRESH", 0.0)
-    monkeypatch.setattr(sys, "stderr", stream())
+def test_progress_says_why_training_ended_early(text, terminal, stream):
+    terminal(stream)
     minichar.train(text, max_time=1e-9, **TOY)
     *_, last = sys.stderr.getvalue().splitlines()
     assert last == "ended early: reached the time limit of 1e-09 minutes"
