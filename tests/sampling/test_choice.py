@@ -36,14 +36,6 @@ def test_characters_are_sampled_with_the_expected_probabilities(generator):
         assert not found[expected == 0].any()
 
 
-def test_columns_are_independent(generator):
-    logits, u = generator.normal(0, 2, size=(7, 50)), generator.random(50)
-    for choice in (Choice(), Choice(top_k=2), Choice(top_p=0.6), Choice(argmax=True)):
-        together = choice.ids(logits.copy(), u)
-        alone = [choice.ids(logits[:, [b]], u[[b]])[0] for b in range(50)]
-        assert together.tolist() == alone
-
-
 @pytest.mark.parametrize("name", ["cupy-double", pytest.param("gpu", marks=pytest.mark.gpu)])
 def test_ids_are_the_same_on_a_gpu(name, generator):
     """Other devices sample on the host."""

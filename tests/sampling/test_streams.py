@@ -78,9 +78,8 @@ def test_a_stream_does_not_depend_on_other_streams(model, events):
 
 def test_each_stream_is_sampled_with_its_own_options(generator):
     """Streams that differ only in temperature are sampled together."""
-    choices = [
-        Choice(t, **limit) for t in (0.1, 1.0, 9.0) for limit in ({}, {"top_k": 3}, {"top_p": 0.8})
-    ] * 5
+    limits = ({}, {"top_k": 3}, {"top_p": 0.8}, {"argmax": True})
+    choices = [Choice(t, **limit) for t in (0.1, 1.0, 9.0) for limit in limits] * 5
     scores = generator.normal(size=(len(MODEL.vocabulary), len(choices)))  # (V, n)
 
     def streams():
