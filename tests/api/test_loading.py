@@ -4,10 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from api_helpers import OVERFITTING, train
-from toys import history_with, parts, toy_model
+from toys import toy_model
 
 import minichar
-from minichar.history import COLUMNS
 from minichar.pictures.curves import read_curve
 
 
@@ -56,14 +55,3 @@ def test_load_from_a_directory_uses_the_best_checkpoint_with_its_history(text):
     best.save("saved.npz")
     assert minichar.load("saved.npz").history == best.history
     assert read_curve(Path("saved.npz"), "saved")[:3] == ("saved", best.history, None)
-
-
-def test_a_saved_history_is_an_array(model, tmp_path):
-    """A header has a limited number of values, which a long history would exceed."""
-    model.history = history_with(epoch=[1.5] * 3)
-    model.details = {"history": 5}  # not the history
-    model.save(tmp_path / "model.npz")
-    header, arrays = parts(tmp_path / "model.npz")
-    assert arrays["history"].shape == (3, len(COLUMNS))
-    assert header["details"] == model.details
-    assert minichar.load(tmp_path / "model.npz").history == model.history
