@@ -176,8 +176,8 @@ class Layer:
         for t in reversed(range(steps.start, steps.stop)):
             dh = dh_above[t]
             if t < len(dh_above) - 1:
-                mask = None if self.state_mask is None else self.state_mask[t + 1]
-                self.recurrent.add_state_gradient(t + 1, dh, mask)
+                state_mask = None if self.state_mask is None else self.state_mask[t + 1]
+                self.recurrent.add_state_gradient(t + 1, dh, state_mask)
             self.dstates = self.step_backward(t, dh)
             if self.state_mask is not None:
                 self.dstates = [self.state_mask[t] * dstate for dstate in self.dstates]

@@ -43,16 +43,16 @@ class Resets:
         It is False where the state is reset before the character is read.
         """
         first = self.origins + start  # (B,)
-        mask = np.ones((n, len(first)), bool)  # (n, B)
+        state_mask = np.ones((n, len(first)), bool)  # (n, B)
         if m := len(self.separator):
             positions = first + np.arange(1 - m, n)[:, None]  # (m-1+n, B)
             ends = _ends(self.ids.take(positions, mode="clip"), self.separator)  # (n, B)
             # Ignore matches before position m - 1, where "clip" repeats the first character.
-            mask = ~ends | (positions[m - 1 :] < m - 1)
+            state_mask = ~ends | (positions[m - 1 :] < m - 1)
         low, high = np.searchsorted(self.starts, [first, first + n])  # (B,) each
         for b in np.flatnonzero(low < high):
-            mask[self.starts[low[b] : high[b]] - first[b], b] = False
-        return mask
+            state_mask[self.starts[low[b] : high[b]] - first[b], b] = False
+        return state_mask
 
     def at(self, origins: NDArray[np.intp]) -> Resets:
         """Return the resets for streams that start at `origins` in the same text."""
