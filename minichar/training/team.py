@@ -11,6 +11,7 @@ communicated.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from time import sleep
 from typing import Any, TypeVar
 
@@ -39,8 +40,10 @@ class Team:
         self.comm = comm
         if comm is not None:
             self.rank, self.size = comm.Get_rank(), comm.Get_size()
-        self.reducers: dict[Backend, Callable[[Array, Array], None] | None] = {}
-        self.buffers: dict[tuple[Backend, int, str], tuple[Array, Array]] = {}
+        # The function that sums arrays on a device, or None if there is none.
+        self.reducer = cache(lambda backend: backend.all_reduce(comm))
+        # Buffers to send and receive, which are reused because mapping new memory takes time.
+        self.buffers = cache(lambda backend, n, dtype: [backend.zeros((n,), dtype) for _ in range(2)])
 
     def streams(self, B: int) -> slice:
         """Return the slice of the B streams that this rank trains on.
@@ -59,12 +62,6 @@ class Team:
         """Return whether a training step, including `average`, runs entirely on the device."""
         return self.comm is None or self.reducer(backend) is not None
 
-    def reducer(self, backend: Backend) -> Callable[[Array, Array], None] | None:
-        """Return the function that sums arrays on the device, or None if there is none."""
-        if backend not in self.reducers:
-            self.reducers[backend] = backend.all_reduce(self.comm)
-        return self.reducers[backend]
-
     @np.errstate(invalid="ignore")  # the caller checks whether the loss is finite
     def average(self, share: float, backend: Backend, gradient: Array, loss: Array) -> None:
         """Replace `gradient` and `loss` with their sums over all ranks, weighted by each rank's `share`.
@@ -78,19 +75,12 @@ class Team:
         xp, size = backend.xp, gradient.size
         weighted = share * loss
         coarse = xp.rint(1024 * weighted) / 1024
-        sent, received = self.buffer(backend, size + 2, str(gradient.dtype))  # (size + 2,) each
+        sent, received = self.buffers(backend, size + 2, str(gradient.dtype))  # (size + 2,) each
         xp.multiply(gradient.ravel(), share, out=sent[:size])
         sent[size:] = xp.stack([coarse, weighted - coarse])
         self.sum(backend, sent, received)
         gradient[...] = received[:size].reshape(gradient.shape)
         loss[...] = received[size:].sum(dtype=loss.dtype)
-
-    def buffer(self, backend: Backend, size: int, dtype: str) -> tuple[Array, Array]:
-        """Return send and receive buffers, which are reused because mapping new memory takes time."""
-        key = backend, size, dtype
-        if key not in self.buffers:
-            self.buffers[key] = backend.zeros((size,), dtype), backend.zeros((size,), dtype)
-        return self.buffers[key]
 
     def sum(self, backend: Backend, sent: Array, received: Array) -> None:
         """Set `received` to the sum of `sent` over all ranks, computed on the device if possible."""
