@@ -1,6 +1,7 @@
 import re
 import sys
 from fractions import Fraction
+from itertools import pairwise
 from math import floor, isqrt
 
 import numpy as np
@@ -22,29 +23,21 @@ SIZES = {"N": st.integers(200, 500), "B": st.integers(1, 5), "T": st.integers(1,
 FRACTIONS = st.sampled_from([(0.95, 0.05), (0.5, 0.5), (0.7, 0.2), (0.8, 0), (1, 0), (0.6, 0.1)])
 
 
+@pytest.mark.parametrize("how", ["columns", "tail"])
 @settings(max_examples=20)
 @given(**SIZES, fractions=FRACTIONS)
-def test_columns_split_the_streams(N, B, T, fractions):
-    split = split_text(positions(N), B, T, *fractions)
+def test_each_part_is_laid_out_as_streams(how, N, B, T, fractions):
+    """The whole text for ``columns``, whose chunks are then divided, and each split for ``tail``."""
+    split = split_text(positions(N), B, T, *fractions, how=how)
     assume(split.B == B and split.T == T)
-    n = (N - 1) // (B * T)
-    assert len(split.train) + len(split.val) + len(split.test) == n
-    for k, (inputs, targets) in enumerate([*split.train, *split.val, *split.test]):
-        for b in range(B):
-            start = b * n * T + k * T
-            np.testing.assert_array_equal(inputs[:, b], np.arange(start, start + T))
-        np.testing.assert_array_equal(targets, inputs + 1)
-    assert split.left_out == N - (n * B * T + 1)
-
-
-@settings(max_examples=20)
-@given(**SIZES, fractions=FRACTIONS)
-def test_tail_splits_the_text(N, B, T, fractions):
-    split = split_text(positions(N), B, T, *fractions, how="tail")
-    assume(split.B == B and split.T == T)
-    train, val = (Fraction(str(fraction)) for fraction in fractions)
-    ends = [floor(N * train), N if train + val == 1 else floor(N * train) + floor(N * val), N]
-    for part, start, end in zip((split.train, split.val, split.test), [0, *ends], ends, strict=False):
+    parts, bounds = [split.train, split.val, split.test], [0, N]
+    if how == "columns":
+        parts = [[*split.train, *split.val, *split.test]]
+    else:
+        train, val = (Fraction(str(fraction)) for fraction in fractions)
+        end = floor(N * train)
+        bounds[1:1] = [end, N if train + val == 1 else end + floor(N * val)]
+    for part, (start, end) in zip(parts, pairwise(bounds), strict=True):
         n = max(end - start - 1, 0) // (B * T)
         assert len(part) == n
         for k, (inputs, targets) in enumerate(part):
@@ -53,8 +46,7 @@ def test_tail_splits_the_text(N, B, T, fractions):
                 np.testing.assert_array_equal(inputs[:, b], np.arange(first, first + T))
             np.testing.assert_array_equal(targets, inputs + 1)
             assert targets.max() < end
-    used = [len(part) * B * T + 1 for part in (split.train, split.val, split.test) if len(part)]
-    assert split.left_out == N - sum(used)
+    assert split.left_out == N - sum(len(part) * B * T + 1 for part in parts if part)
 
 
 def test_number_of_tinyshakespeare_chunks_is_the_same_as_in_char_rnn():
