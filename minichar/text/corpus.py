@@ -14,7 +14,7 @@ from minichar.checks import at_least, checked
 from minichar.errors import MinicharError, Option, counted
 from minichar.text.cache import Cache, Encoded
 from minichar.text.datasets import dataset_path
-from minichar.text.finding import find_files, notes_on_ignored
+from minichar.text.finding import find_files
 from minichar.text.joining import Count, Text
 from minichar.text.mapping import blocks, gather
 from minichar.text.pydocs import pydocs_text
@@ -121,8 +121,7 @@ def load_corpus(
     """
     encoding = check_encoding("utf-8" if data is None else checked("encoding", encoding, str))
     min_freq = checked("min_freq", min_freq, int, at_least(0))
-    text = _open_default() if data is None else _open(Path(data), encoding)
-    notes = [] if data is None else notes_on_ignored(Path(data))
+    text, notes = _open_default() if data is None else _open(Path(data), encoding)
     cache = Cache.of(text, encoding, min_freq) if vocabulary is None else None
     encoded = (cache.load() if cache else None) or _encode(text, min_freq, vocabulary, cache)
     ids, starts, vocabulary, distinct, more = encoded
@@ -145,16 +144,16 @@ def _encode(text: Text, min_freq: int, vocabulary: Vocabulary | None, cache: Cac
     return Encoded(ids, count.starts, vocabulary, count.distinct, count.notes)
 
 
-def _open(data: Path, encoding: str) -> Text:
-    path, files = find_files(data)
-    return Text.from_files(str(path), files, encoding)
+def _open(data: Path, encoding: str) -> tuple[Text, list[str]]:
+    path, files, notes = find_files(data)
+    return Text.from_files(str(path), files, encoding), notes
 
 
-def _open_default() -> Text:
+def _open_default() -> tuple[Text, list[str]]:
     path = dataset_path("pydocs")
     if os.path.exists(path):  # `Path.exists` raises an error for a directory without permission
         return _open(path, "utf-8")
-    return Text.from_bytes(IN_MEMORY, pydocs_text().encode(), "utf-8")
+    return Text.from_bytes(IN_MEMORY, pydocs_text().encode(), "utf-8"), []
 
 
 def _check_known(name: str, counts: NDArray[np.int64], vocabulary: Vocabulary) -> None:

@@ -11,12 +11,13 @@ from minichar.files import descriptor_of, is_text, similar
 from minichar.text.datasets import is_dataset_folder
 
 
-def find_files(data: Path) -> tuple[Path, list[Path]]:
-    """Return the file or directory that contains the text at a path, and a list of its text files.
+def find_files(data: Path) -> tuple[Path, list[Path], list[str]]:
+    """Return the file or directory that contains the text at a path, its text files, and notes for the user.
 
     In a directory, ``input.txt`` is used if it exists; otherwise, all files whose names end in ``.txt`` are
-    used, sorted by name in code-point order. Hidden files and subdirectories are ignored. Raises a
-    `MinicharError` if a file does not exist, is not a regular file, or is in ``/proc``.
+    used, sorted by name in code-point order. Hidden files and subdirectories are ignored. A note says if
+    ``input.txt`` is not the only ``.txt`` file. Raises a `MinicharError` if a file does not exist, is not a
+    regular file, or is in ``/proc``.
     """
     try:
         path = data / "input.txt" if data.is_dir() else data
@@ -31,19 +32,13 @@ def find_files(data: Path) -> tuple[Path, list[Path]]:
                 raise MinicharError(
                     f"{str(file)!r} is not a regular file: copy its content to a regular file"
                 )
-        return path, files
+        notes = []
+        with suppress(OSError):  # no permission to list the directory
+            if path != data and len(_text_files(data)) > 1:
+                notes = [f"reading only {str(path)!r}: other .txt files in {str(data)!r} are ignored"]
+        return path, files, notes
     except OSError as exc:
         raise MinicharError(f"cannot read {brief(str(data), LONGEST_PATH)}: {exc.strerror}") from None
-
-
-def notes_on_ignored(data: Path) -> list[str]:
-    """Return a note for the user if the directory `data` has ``.txt`` files besides ``input.txt``."""
-    try:
-        if not (data / "input.txt").exists() or len(_text_files(data)) < 2:
-            return []
-    except OSError:  # no permission to list the directory
-        return []
-    return [f"reading only {str(data / 'input.txt')!r}: other .txt files in {str(data)!r} are ignored"]
 
 
 def _text_files(folder: Path) -> list[Path]:

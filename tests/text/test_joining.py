@@ -52,6 +52,9 @@ def test_input_txt_takes_precedence(folder, monkeypatch):
     note = f"reading only {corpus.path!r}: other .txt files in {str(folder)!r} are ignored"
     assert corpus.notes == (note,)
     assert load_corpus(folder / "input.txt").notes == ()
+    for name in ("a.txt", "b.txt", "c.TXT"):
+        (folder / name).unlink()
+    assert load_corpus(folder).notes == ()
 
     def fail(self):
         raise PermissionError(13, "Permission denied")
