@@ -61,7 +61,7 @@ class CuPyBackend(Backend):
         self.index, self.products, self.philox = index, products, Philox(self)
         self.tf32 = products.tf32
         self.warnings: set[str] = set()
-        self.onehots = {dtype: self.fuse(onehot_of(dtype)) for dtype in (*REAL, "complex128")}
+        self.onehot = self.fuse(onehot)
 
     def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
         """Return the matrix product ``A @ B``, written to `out` if given."""
@@ -134,10 +134,10 @@ class CuPyBackend(Backend):
         matrix (N, V) takes gigabytes, so it is built in blocks of columns, each as wide as `ONEHOT` allows.
         """
         N, V = len(ids), out.shape[1]
-        width = max(1, ONEHOT // (N * (1 + columns.itemsize)))
+        width, one = max(1, ONEHOT // (N * (1 + columns.itemsize))), columns.dtype.type(1)
         for first in range(0, V, width):
             block = self.xp.arange(first, min(first + width, V))  # (width,)
-            (onehot,) = self.onehots[columns.dtype.name](ids[:, None], block)  # (N, width)
+            (onehot,) = self.onehot(ids[:, None], block, one)  # (N, width)
             self.matmul(columns, onehot, out=out[:, first : first + width])
             del onehot  # free the memory before the next block is allocated
 
@@ -256,13 +256,9 @@ class CuPyBackend(Backend):
         return ", ".join([hardware, *(mode for mode, active in modes.items() if active)])
 
 
-def onehot_of(dtype: str) -> Function:
-    """Return a function for `Backend.fuse` that returns whether ids equal a block's, as 0 or 1."""
-
-    def onehot(xp: ModuleType, ids: Array, block: Array) -> tuple[Array]:
-        return ((ids == block).astype(dtype),)
-
-    return onehot
+def onehot(xp: ModuleType, ids: Array, block: Array, one: Array) -> tuple[Array]:
+    """Return `one` where ids equal a block's, and otherwise 0."""
+    return ((ids == block) * one,)
 
 
 def open_cupy(index: int, tf32: bool = False) -> CuPyBackend:
