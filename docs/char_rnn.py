@@ -68,7 +68,7 @@ def readout_backward(R, p, target, N, s):
     return dlogits @ s.T, R[:, :-1].T @ dlogits
 
 
-def learn(W, R, inputs, targets, h, c):
+def loss_and_gradient(W, R, inputs, targets, h, c):
     """Run the forward and backward passes over a chunk. Return the loss, (dW, dR), and the new h and c."""
     N, loss, steps = int(targets.sum()), 0.0, []
     for x, target in zip(inputs, targets, strict=True):
@@ -87,14 +87,14 @@ def learn(W, R, inputs, targets, h, c):
 
 
 def gradient_error(W, R, inputs, targets, generator):
-    """Compare the slope of the loss in a random direction, by `learn` and by a central difference."""
+    """Compare the slope of the loss in a random direction by backpropagation and by a central difference."""
     W, R = W.astype("float64"), R.astype("float64")
     h = c = np.zeros((len(W) // 4, inputs.shape[2]))
-    dW, dR = learn(W, R, inputs, targets, h, c)[1]
+    dW, dR = loss_and_gradient(W, R, inputs, targets, h, c)[1]
     vW, vR = generator.normal(size=W.shape), generator.normal(size=R.shape)
     slope = (dW * vW).sum() + (dR * vR).sum()
-    above, below = (learn(W + d * vW, R + d * vR, inputs, targets, h, c)[0] for d in (1e-5, -1e-5))
-    return abs((above - below) / 2e-5 - slope) / abs(slope)
+    up, down = (loss_and_gradient(W + d * vW, R + d * vR, inputs, targets, h, c)[0] for d in (1e-5, -1e-5))
+    return abs((up - down) / 2e-5 - slope) / abs(slope)
 
 
 def update(parameters, gradients, mean_squares):
@@ -138,7 +138,7 @@ if __name__ == "__main__":
     for epoch in range(EPOCHS):
         h = c = np.zeros((H, B), W.dtype)
         for chunk, (inputs, targets) in enumerate(chunks(ids, V, T, B)):
-            loss, gradients, h, c = learn(W, R, inputs, targets, h, c)
+            loss, gradients, h, c = loss_and_gradient(W, R, inputs, targets, h, c)
             update(parameters, gradients, mean_squares)
             losses.append(loss)
             if chunk % 100 == 0:

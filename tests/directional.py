@@ -7,7 +7,7 @@ from minichar.engine.gradcheck import loss_of, relative_error
 
 def directional_error(network, feed, targets, direction):
     """Return the relative error of ``v·∇f``, compared with ``Im f(θ + ihv) / h`` for the direction v."""
-    network.learn(feed, targets)
+    network.loss_and_gradient(feed, targets)
     loss = loss_of(network, "complex128", targets)
     h = 1e-30
     to_host = network.parameters.backend.to_host

@@ -422,13 +422,13 @@ def test_training_in_the_page_computes_what_the_engine_computes(open_page):
     network, single, norms = model.network(T, B), model.network(1, B), []
     alone = []  # the gradients of steps that are chunks of their own
     for t in range(T):
-        single.learn(*(ids[t : t + 1] for ids in chunks[0]))
+        single.loss_and_gradient(*(ids[t : t + 1] for ids in chunks[0]))
         alone.append(in_the_page(single.gradient))
         single.carry()
     for name, found in steps[0]["cut"].items():
         close(found, np.mean([gradient[name] for gradient in alone], axis=0))
     for chunk, found in zip(chunks, steps, strict=True):
-        close(found["loss"], network.learn(*chunk))
+        close(found["loss"], network.loss_and_gradient(*chunk))
         for name, expected in in_the_page(network.gradient).items():
             close(found["gradients"][name], expected)
         close(found["norm"], np.linalg.norm(network.gradient.flat))

@@ -61,7 +61,7 @@ def test_an_epoch_of_training_changes_the_parameters_like_the_engine(one_file, m
     before = W.copy()
     clipped = steps = 0
     for (inputs, targets), chunk in zip(one_file.chunks(ids, V, T, B), theirs, strict=True):
-        loss, gradients, h, c = one_file.learn(W, R, inputs, targets, h, c)
+        loss, gradients, h, c = one_file.loss_and_gradient(W, R, inputs, targets, h, c)
         one_file.update((W, R), gradients, mean_squares)
         assert (inputs.sum(axis=1) == 1).all()
         engine.learn(*chunk, uniform)

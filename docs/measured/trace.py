@@ -95,7 +95,7 @@ def units(folder):
     return {
         "a training step": step,
         "a generated character": lambda: next(characters),
-        "an evaluation of two chunks": lambda: evaluate(trainer.measure, chunks),
+        "an evaluation of two chunks": lambda: evaluate(trainer.measurement, chunks),
     }
 
 

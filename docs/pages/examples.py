@@ -78,7 +78,7 @@ model: minichar.CharRNN = minichar.Model.create(corpus.vocabulary, rnn_size=32, 
 network = model.network(split.T, split.B)
 optimiser = minichar.RMSprop(model.parameters, settings.decay_rate)
 for inputs, targets in split.train:
-    loss = network.learn(inputs, targets)  # forward and backward pass
+    loss = network.loss_and_gradient(inputs, targets)  # forward and backward pass
     optimiser.step(network.gradient.flat, settings.learning_rate)
     network.carry()
 

@@ -12,7 +12,7 @@ optionally
 and, if training can be resumed,
 
     mean_square     RMSprop's running mean square m         (number of parameters,)
-    state           carried recurrent state                 (L, states per layer, H, B)
+    state           carried recurrent state                 (L, S, H, B)
     theta           raw weights, if `weights` is their
                     running average                         (number of parameters,)
     header          training: position and random state

@@ -29,8 +29,8 @@ class Progress:
 class TrainingState:
     """The training state, excluding the model."""
 
-    mean_square: np.ndarray  # (size,), m: RMSprop's running mean of the squared gradients
-    state: np.ndarray  # (L, states per layer, H, B), the recurrent state at the start of the next chunk
+    mean_square: np.ndarray  # (P,), m: RMSprop's running mean of the squared gradients
+    state: np.ndarray  # (L, S, H, B), the recurrent state at the start of the next chunk
     progress: Progress
     history: History = field(default_factory=History)
-    theta: np.ndarray | None = None  # (size,), θ: the weights being trained, if the model's are their average
+    theta: np.ndarray | None = None  # (P,), θ: the weights being trained, if the model's are their average

@@ -4,7 +4,7 @@ from minichar.errors import counted
 from minichar.text.ngram import Yardstick
 from minichar.training.choose import USUAL_T
 
-LARGE = 4.0
+LARGE_RATIO = 4.0
 """Number of parameters per training character above which a model is large for its text."""
 OVERFITTING = 0.15
 """Gap between validation and training loss, in nats, above which a model is overfitting."""
@@ -19,7 +19,7 @@ MUCH_DROPOUT = 0.25
 recommended, because it usually has a higher validation loss (docs/measured/trials/helps.csv)."""
 NEGLIGIBLE = 0.01
 """Validation loss, in nats, below which there is nothing left to learn."""
-SHORT = 5000
+TOO_SHORT = 5000
 """Number of characters below which a text is too short: a model learns little from it, and the loss on the
 few held-out characters is inaccurate."""
 FEW_UPDATES = 500
@@ -28,7 +28,7 @@ FEW_UPDATES = 500
 
 def length_advice(N: int) -> list[str]:
     """Return a line of advice if a text of N characters is too short."""
-    return [f"the text is very short: use at least {SHORT:,} characters"] if N < SHORT else []
+    return [f"the text is very short: use at least {TOO_SHORT:,} characters"] if N < TOO_SHORT else []
 
 
 def updates_advice(updates: int, B: int, T: int) -> str:
@@ -71,7 +71,7 @@ def fit_advice(
         return f"overfitting (gap {gap:.2f}): try {more}more text"
     if gap >= SMALL_GAP or val_loss < NEGLIGIBLE or updates < max(total / 2, FEW_UPDATES):
         return ""
-    larger = "" if ratio > LARGE else "a larger --rnn-size or "
+    larger = "" if ratio > LARGE_RATIO else "a larger --rnn-size or "
     return f"plateau: stop, or try {larger}another learning rate"
 
 

@@ -103,7 +103,7 @@ def initialise(config: Config, parameters: Parameters, generator: np.random.Gene
     Embeddings that are not tied to the readout are drawn from [-1, 1), because inputs should have about the
     same magnitude as hidden states.
     """
-    values = generator.uniform(-INITIAL, INITIAL, parameters.size)  # (size,)
+    values = generator.uniform(-INITIAL, INITIAL, parameters.size)  # (P,)
     parameters.flat[...] = parameters.backend.to_device(values)
     if config.embedding and not config.tied:
         parameters["embedding.E"][...] *= 1.0 / INITIAL

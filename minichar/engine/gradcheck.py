@@ -30,7 +30,7 @@ COMPLEX_LIMIT = 1e-12
 CENTRAL_LIMIT = 1e-6
 
 Loss = Callable[[np.ndarray], complex]
-"""The loss as a function of θ ``(size,)``, a real or complex host array."""
+"""The loss as a function of θ ``(P,)``, a real or complex host array."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Row:
 
 
 def complex_step(loss: Loss, theta: np.ndarray, h: float = 1e-30) -> np.ndarray:
-    """Return the gradient of `loss` at the real vector `theta` ``(size,)``, one complex step per element."""
-    gradient = np.zeros(theta.size)  # (size,)
-    moved = theta.astype("complex128")  # (size,)
+    """Return the gradient of `loss` at the real vector `theta` ``(P,)``, one complex step per element."""
+    gradient = np.zeros(theta.size)  # (P,)
+    moved = theta.astype("complex128")  # (P,)
     for j in range(theta.size):
         moved[j] += 1j * h
         gradient[j] = loss(moved).imag / h
@@ -64,9 +64,9 @@ def complex_step(loss: Loss, theta: np.ndarray, h: float = 1e-30) -> np.ndarray:
 
 
 def central_difference(loss: Loss, theta: np.ndarray, h: float = 1e-5) -> np.ndarray:
-    """Return the gradient of `loss` at `theta` ``(size,)`` by central differences with step `h`."""
-    gradient = np.zeros(theta.size)  # (size,)
-    moved = theta.copy()  # (size,)
+    """Return the gradient of `loss` at `theta` ``(P,)`` by central differences with step `h`."""
+    gradient = np.zeros(theta.size)  # (P,)
+    moved = theta.copy()  # (P,)
     for j in range(theta.size):
         moved[j] = theta[j] + h
         above = loss(moved)
@@ -137,7 +137,7 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
     -------
     list of Row, one per parameter
     """
-    network.learn(feed, targets)
+    network.loss_and_gradient(feed, targets)
     to_host, shapes = network.parameters.backend.to_host, network.parameters.shapes
     theta, by_hand = to_host(network.parameters.flat), Parameters(shapes, "float64")
     by_complex, by_central = by_hand.twin(), by_hand.twin()

@@ -64,8 +64,8 @@ class Layer:
         Element t contains the states before step t, and element t+1 those after it.
     caches : list of T tuples of arrays
         The arrays cached by the cell at each step.
-    before : list of lists of S arrays, (H, B)
-        `states`, after any resets. Without resets, it is the same list.
+    used : list of lists of S arrays, (H, B)
+        The states in use: `states`, or copies with the state mask applied.
     state_mask : array, (T, B), or None
         0 for each sequence whose states are reset before a step, otherwise 1; None if there are no resets.
     above : list of arrays, (T, H, B)
@@ -104,7 +104,7 @@ class Layer:
         self.start = backend.zeros((len(cell.states), H, B), dtype)  # (S, H, B)
         self.states: list[list[Array]] = [list(self.start)] * (T + 1)
         self.caches: list[Any] = [()] * T
-        self.keeps_caches = True
+        self.stores_caches = True
         self.set_state_mask(None)
         self.takes = slice(0 if cell.takes_h_prev else 1, None)  # the states that the cell takes
         self.above: list[Array] = []
@@ -125,13 +125,13 @@ class Layer:
     def set_state_mask(self, state_mask: Array | None) -> None:
         """Set where the states are reset; None to disable resets."""
         self.state_mask = state_mask
-        self.before = self.states if state_mask is None else self.states.copy()
+        self.used = self.states if state_mask is None else self.states.copy()
 
-    def keep_caches(self, keep: bool) -> None:
-        """Set whether to keep each step's cache, which only the backward pass needs."""
-        self.keeps_caches = keep
+    def store_caches(self, store: bool) -> None:
+        """Set whether to store each step's cache, which only the backward pass needs."""
+        self.stores_caches = store
         for norm in self.norms:
-            norm.keeps_caches = keep
+            norm.stores_caches = store
 
     def read(self, steps: slice, inputs: Array) -> None:
         """Store the inputs for m time steps: ids ``(m, B)`` if ``Wx`` exists, otherwise x ``(m, D, B)``."""
@@ -144,8 +144,8 @@ class Layer:
             self.enter(t)
         a = self.normalised(t) if self.norms else [product(t) for product in self.products]
         into = [(0, steps[t]) for steps in self.h_to if t < len(steps)]
-        *states, cache = self.cell_forward(*a, *self.before[t][self.takes], into=into)
-        if self.keeps_caches:
+        *states, cache = self.cell_forward(*a, *self.used[t][self.takes], into=into)
+        if self.stores_caches:
             self.caches[t] = cache
         self.states[t + 1] = states
         return states[0]
@@ -157,8 +157,8 @@ class Layer:
     def enter(self, t: int) -> None:
         """Reset the states before step t where `state_mask` is 0, and store h for the matrix product."""
         if self.state_mask is not None:
-            self.before[t] = [self.state_mask[t] * state for state in self.states[t]]
-        self.recurrent.h[t] = self.before[t][0]
+            self.used[t] = [self.state_mask[t] * state for state in self.states[t]]
+        self.recurrent.h[t] = self.used[t][0]
 
     def backward(self, steps: slice, dh_above: Array) -> None:
         """Backpropagate through consecutive steps, and store the gradients of the pre-activations.

@@ -42,13 +42,13 @@ class LayerNorm:
     def __init__(self, H: int, T: int, dtype: Any, backend: Backend) -> None:
         self.normalise = backend.fuse_with_mean(forward, H, dtype)
         self.gradient = backend.fuse_with_mean(backward, H, dtype)
-        self.keeps_caches = True
+        self.stores_caches = True
         self.caches: list[Sequence[Sequence[Array]]] = [()] * T
 
     def forward(self, t: int, a: Sequence[Array]) -> list[Array]:
         """Return â at step t, for the pre-activations a ``(gates, H, B)`` of each matrix product."""
         results = self.normalise(*([one] for one in a))
-        if self.keeps_caches:
+        if self.stores_caches:
             self.caches[t] = results
         return [a_hat for a_hat, _ in results]
 

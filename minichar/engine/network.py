@@ -46,7 +46,7 @@ class Network:
     Attributes
     ----------
     gradient : Parameters
-        Gradient of the loss, filled by `learn`.
+        Gradient of the loss, filled by `loss_and_gradient`.
     fed : array of int, (T, B)
         Input characters of the last chunk.
     masks : list of L arrays, (T, H, B), or None
@@ -204,15 +204,15 @@ class Network:
         self.run(feed, len(targets))
         return self.readout.measure(targets)
 
-    def keep_caches(self, keep: bool) -> None:
+    def store_caches(self, keep: bool) -> None:
         """Set whether to keep each step's cache, which only the backward pass needs."""
         for layer in self.layers:
-            layer.keep_caches(keep)
+            layer.store_caches(keep)
 
-    def learn(self, feed: Feed, targets: Array) -> Array:
+    def loss_and_gradient(self, feed: Feed, targets: Array) -> Array:
         """Run the network on a chunk, return its mean loss, and fill `gradient` with the loss gradient."""
         self.run(feed, len(targets))
-        loss = self.readout.learn(targets)
+        loss = self.readout.loss_and_gradient(targets)
         self.backward()
         return loss
 

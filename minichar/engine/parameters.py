@@ -28,7 +28,7 @@ class Parameters:
 
     Attributes
     ----------
-    flat : array, (size,)
+    flat : array, (P,)
         The flat parameter vector θ, which shares memory with the views.
     """
 
@@ -36,7 +36,7 @@ class Parameters:
         self.shapes = dict(shapes)
         self.backend = backend
         self.size = sum(prod(shape) for shape in shapes.values())
-        self.flat = backend.zeros((self.size,), dtype)  # (size,)
+        self.flat = backend.zeros((self.size,), dtype)  # (P,)
         self._views: dict[str, Array] = {}
         start = 0
         for name, shape in self.shapes.items():

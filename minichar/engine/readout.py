@@ -79,7 +79,7 @@ class ReadOut:
     Parameters
     ----------
     W, dW : array, (V, H+1)
-        The weights, with the bias in the last column, and their gradient, computed by `learn`.
+        The weights, with the bias in the last column, and their gradient, computed by `loss_and_gradient`.
     T, B : int
         Maximum number of time steps in a chunk, and number of sequences.
     backend : Backend
@@ -116,7 +116,7 @@ class ReadOut:
         """Return the logits of steps `first` to `last` - 1, ``(V, m·B)``."""
         return self.backend.matmul(self.W, as_columns(self.s[first:last]))
 
-    def learn(self, targets: Array) -> Array:
+    def loss_and_gradient(self, targets: Array) -> Array:
         """Return the chunk's mean loss as a scalar array, and fill `dW` and `dx` with its gradients.
 
         Parameters

@@ -40,14 +40,14 @@ class StagedLayer(Layer):
         """Run step t on the stored inputs. Return h ``(H, B)``."""
         if t == 0 or self.state_mask is not None:  # otherwise, the previous step has already stored h
             self.enter(t)
-        passed, caches = self.before[t][self.takes], []
+        passed, caches = self.used[t][self.takes], []
         stages = zip(self.own, self.forwards, self.results_to, strict=True)
         for k, (own, forward, to) in enumerate(stages):
             a = self.normalised(t, k, own) if self.norms else [product(t) for product in self.products[own]]
             into = [(0, steps[t]) for steps in to if t < len(steps)]
             h, *passed, cache = forward(*a, *passed, into=into)
             caches.append(cache)
-        if self.keeps_caches:
+        if self.stores_caches:
             self.caches[t] = caches
         self.states[t + 1] = [h, *passed]
         return h

@@ -25,7 +25,7 @@ from minichar.errors import MinicharError
 
 N_MAX = 8
 """Largest n by default."""
-MOST, MOST_PREDICTED = 5_000_000, 1_000_000
+MOST_COUNTED, MOST_PREDICTED = 5_000_000, 1_000_000
 """Maximum number of training characters to count, and of validation characters to predict."""
 LARGEST = 100.0
 """Upper limit on a loss read from a file. No n-gram loss is larger than ln V."""
@@ -39,7 +39,7 @@ class Yardstick:
 
     n: Annotated[int, between(1, N_MAX)]
     loss: Annotated[float, between(0, LARGEST)]  # nats per character
-    counted: Annotated[int, between(1, MOST)]  # number of training characters counted
+    counted: Annotated[int, between(1, MOST_COUNTED)]  # number of training characters counted
 
     def __post_init__(self) -> None:
         check(self)
@@ -48,12 +48,12 @@ class Yardstick:
         return f"{self.loss:.3f} ({self.n}-gram)"
 
 
-def yardstick(train: Streams, val: Streams, V: int, most: int = MOST) -> Yardstick:
+def yardstick(train: Streams, val: Streams, V: int, most: int = MOST_COUNTED) -> Yardstick:
     """Return the best of the n-gram models with n = 1, …, `N_MAX` (see `ngram_losses`).
 
     If the training text is longer, only the start of each stream is counted, `most` characters in total.
     """
-    train = train[:, : max(min(most, MOST) // len(train), 1)]
+    train = train[:, : max(min(most, MOST_COUNTED) // len(train), 1)]
     losses = ngram_losses(train, val, V)
     return Yardstick(int(losses.argmin()) + 1, float(losses.min()), train.size)
 
@@ -70,21 +70,21 @@ def ngram_losses(train: Streams, val: Streams, V: int, n_max: int = N_MAX) -> ND
     """Return the losses of the n-gram models with n = 1, …, `n_max`, in nats per character.
 
     Like a network that starts from a zero state, the models do not know what precedes a stream, and they do
-    not predict its first character. Only the start of each stream of a longer text is used: `MOST` training
-    characters and `MOST_PREDICTED` validation characters in total.
+    not predict its first character. Only the start of each stream of a longer text is used: `MOST_COUNTED`
+    training characters and `MOST_PREDICTED` validation characters in total.
 
     The training and validation streams have shapes (B, M) and (B', M'), with M' ≥ 2. `V` is the number of
     characters in the vocabulary.
     """
-    train = train[:, : max(MOST // len(train), 1)]
+    train = train[:, : max(MOST_COUNTED // len(train), 1)]
     val = val[:, : max(MOST_PREDICTED // len(val), 2)]
     # Every character of both texts, N in all, with its position in its stream.
     x = np.concatenate([train.ravel(), val.ravel()]).astype(np.int32)  # (N,)
     position = np.concatenate([np.arange(each.size, dtype=np.int32) % each.shape[1] for each in (train, val)])
     position = np.minimum(position, n_max).astype(np.uint8)  # (N,)
-    predicted = train.size + np.flatnonzero(position[train.size :])  # (P,)
+    predicted = train.size + np.flatnonzero(position[train.size :])  # (N_val,)
     h = np.zeros(len(x), np.int32)  # (N,)  number of the context; the empty context is 0
-    p, losses = np.full(len(predicted), 1 / V), []  # (P,)
+    p, losses = np.full(len(predicted), 1 / V), []  # (N_val,)
     for n in range(1, n_max + 1):
         complete = position >= n - 1  # (N,)  whether the stream contains the whole context
         hx, grams = numbered(h.astype(np.int64) * V + x)  # (N,), (G,)
@@ -93,9 +93,9 @@ def ngram_losses(train: Streams, val: Streams, V: int, n_max: int = N_MAX) -> ND
         context = grams.astype(np.intp, copy=False)  # (G,)
         c_h = np.bincount(context, c_hx)  # (H,)
         t_h = np.bincount(context, c_hx > 0)  # (H,)
-        c, t = c_h[h[predicted]], t_h[h[predicted]]  # (P,) each
-        known = complete[predicted] & (c > 0)  # (P,)
-        p = np.where(known, (c_hx[hx[predicted]] + t * p) / np.maximum(c + t, 1), p)  # (P,)
+        c, t = c_h[h[predicted]], t_h[h[predicted]]  # (N_val,) each
+        known = complete[predicted] & (c > 0)  # (N_val,)
+        p = np.where(known, (c_hx[hx[predicted]] + t * p) / np.maximum(c + t, 1), p)  # (N_val,)
         losses.append(np.log(1 / p).mean())
         h[1:] = hx[:-1]  # each context becomes one character longer
     return np.array(losses)

@@ -54,11 +54,11 @@ LARGE_V, D = 256, 64
 """Networks for more than `LARGE_V` distinct characters have one layer instead of two, and embeddings of size
 `D`, unless tied."""
 
-READ, DROPOUT, STEEPNESS, MOST = 8, 0.1, 0.1, 0.3
+TYPICAL_PRODUCT, TYPICAL_DROPOUT, DROPOUT_SLOPE, MAX_DROPOUT = 8, 0.1, 0.1, 0.3
 """Overfitting increases with the number of weights per character of text and with the number of epochs. If
-the product of both is `READ`, the dropout probability is `DROPOUT`. It rises by `STEEPNESS` for every factor
-of e, to at most `MOST`. If a run has fewer epochs than are useful, the probability is reduced in proportion,
-even if characters are rare."""
+the product of both is `TYPICAL_PRODUCT`, the dropout probability is `TYPICAL_DROPOUT`. It rises by
+`DROPOUT_SLOPE` for every factor of e, to at most `MAX_DROPOUT`. If a run has fewer epochs than are useful,
+the probability is reduced in proportion, even if characters are rare."""
 
 RATE, RATES = 8e-3, {"lstm": 2e-2, "rnn": 5e-3}
 """Learning rates. `RATES` are for models with at most two layers and without layer normalisation."""
@@ -209,8 +209,8 @@ def choose_dropout(facts: Facts, settings: Settings) -> float:
     if facts.are_rare:
         return round(RARE_DROPOUT * complete, 2)
     weights = sum(map(prod, config_of(settings, facts.V).shapes().values()))
-    chance = DROPOUT + STEEPNESS * log(weights / facts.N * settings.max_epochs / READ)
-    return round(min(max(chance, 0.0), MOST) * complete, 2)
+    chance = TYPICAL_DROPOUT + DROPOUT_SLOPE * log(weights / facts.N * settings.max_epochs / TYPICAL_PRODUCT)
+    return round(min(max(chance, 0.0), MAX_DROPOUT) * complete, 2)
 
 
 def choose_weight_decay(facts: Facts, settings: Settings) -> float:

@@ -25,7 +25,7 @@ STEPS = 10
 """Number of timed steps, after the warm-up."""
 ENOUGH = 2.0
 """Total duration, in seconds, of the timed steps after which no further steps are timed."""
-LARGE = 8e-5
+LARGE_STEP = 8e-5
 """Minimum time per layer and time step of a large step, in seconds on the nominal machine, excluding function
 calls. This is an estimate, because no GPU has been measured.
 """
@@ -39,7 +39,7 @@ def suited(devices: Sequence[Backend], config: Config, B: int) -> Chosen:
     if len(devices) == 1:
         return devices[0], []
     one, two = (NOMINAL.step(config, B, T) for T in (1, 2))
-    large = two - one - CALLS * config.num_layers >= LARGE * config.num_layers
+    large = two - one - CALLS * config.num_layers >= LARGE_STEP * config.num_layers
     device = devices[-1 if large else 0]
     size = "large enough" if large else "too small"
     return device, [f"device auto: {device.name}, because each step is {size} for a GPU"]

@@ -32,7 +32,7 @@ class Measurement:
     """
 
     def __init__(self, network: Network) -> None:
-        network.keep_caches(False)
+        network.store_caches(False)
         self.network, self.backend = network, network.parameters.backend
         self.chunk = self.backend.zeros((2, network.T, network.B), np.intp)  # (2, T, B): inputs and targets
         self.loss = self.backend.zeros((), "float64")

@@ -65,13 +65,8 @@ class Evaluated:
     shortened: Evaluation | None = None
 
     def record(self) -> dict[str, Any]:
-        """Return the log record as a JSON-compatible dict.
-
-        For backward compatibility, the teacher-forcing ratio is stored as ``true_share``.
-        """
-        record = asdict(self)
-        record["true_share"] = record.pop("teacher_forcing_ratio")
-        return record
+        """Return the log record as a JSON-compatible dict."""
+        return asdict(self)
 
     def row(self) -> Row:
         """Return the evaluation as a row of the training history (`minichar.history`)."""

@@ -20,12 +20,12 @@ the learning rate:
 Weight averaging over training steps (Polyak & Juditsky 1992):
 
     θ̄ ← d θ̄ + (1 - d) θ          after each step
-    d = min(decay, (1 + i) / (10 + i))          i = 0, 1, …, the number of earlier steps
+    d = min(ema, (1 + i) / (10 + i))          i = 0, 1, …, the number of earlier steps
 
 Training updates θ, but the model is evaluated and saved with the weights θ̄. A high learning rate amplifies
 the noise of individual steps. Averaging smooths out this noise, so less learning-rate decay is needed. Early
 in training, θ̄ averages over about the last tenth of the steps so far. Later, θ̄ averages over about the last
-1 / (1 - decay) steps.
+1 / (1 - ema) steps.
 """
 
 from numbers import Real
@@ -64,7 +64,7 @@ class RMSprop:
 
     Attributes
     ----------
-    mean_square : array, (size,)
+    mean_square : array, (P,)
         m, the running mean of squared gradients.
 
     Raises
@@ -76,12 +76,12 @@ class RMSprop:
     def __init__(self, parameters: Parameters, decay: float, weight_decay: float = 0.0) -> None:
         self.theta, self.decay = parameters.flat, decay
         self.weight_decay = checked("weight_decay", weight_decay, float, at_least(0))
-        self.mean_square = parameters.backend.xp.zeros_like(self.theta)  # (size,)
+        self.mean_square = parameters.backend.xp.zeros_like(self.theta)  # (P,)
         self.rate = parameters.backend.zeros((), self.theta.dtype)
         self.update = parameters.backend.fuse(self.rmsprop)
 
     def step(self, g: Array, learning_rate: float | Array) -> None:
-        """Update the parameters with the gradient `g` ``(size,)`` and the learning rate η."""
+        """Update the parameters with the gradient `g` ``(P,)`` and the learning rate η."""
         if isinstance(learning_rate, Real):  # fused functions take only arrays
             self.rate[...] = learning_rate
             learning_rate = self.rate
@@ -102,8 +102,8 @@ class RMSprop:
         return theta, m
 
 
-def follow(xp: ModuleType, mean: Array, theta: Array, decay: Array) -> tuple[Array]:
+def follow(xp: ModuleType, theta_bar: Array, theta: Array, d: Array) -> tuple[Array]:
     """Update the average θ̄ in place, with one kernel on a GPU."""
     # same as d θ̄ + (1 - d) θ, but with one fewer multiplication
-    mean += (theta - mean) * (1.0 - decay)
-    return (mean,)
+    theta_bar += (theta - theta_bar) * (1.0 - d)
+    return (theta_bar,)

@@ -18,7 +18,7 @@ from minichar.training.text import lay_out, lay_out_to_train
 
 SMALL, LARGE = 64, 256
 """Numbers of hidden units with which the speed is measured."""
-TRAINING = 0.8
+TRAINING_SHARE = 0.8
 """Fraction of the remaining time used for training steps. Evaluations take up to a tenth, and so does the
 yardstick."""
 MEASURING = 0.1
@@ -77,7 +77,7 @@ def time_left(settings: Settings, started: float) -> TimeBudget | None:
     """Return the time for training steps on the nominal machine, or None if there is no time limit."""
     if not settings.max_time:
         return None
-    return TimeBudget(max(TRAINING * (60 * settings.max_time - (monotonic() - started)), LEAST))
+    return TimeBudget(max(TRAINING_SHARE * (60 * settings.max_time - (monotonic() - started)), LEAST))
 
 
 def measured(

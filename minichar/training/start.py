@@ -22,7 +22,7 @@ from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
 from minichar.text.datasets import older_pydocs
-from minichar.text.ngram import MOST, yardstick
+from minichar.text.ngram import MOST_COUNTED, yardstick
 from minichar.training.choose import ARCHITECTURE, CHOOSERS, config_of, masking
 from minichar.training.device import same_kind
 from minichar.training.plan import extended, plan, time_left, useful_epochs
@@ -291,7 +291,7 @@ def with_yardstick(run: Run, team: Team = ALONE, started: float | None = None) -
     val = split.val.part(0, len(trainer.val))
     if trainer.yardstick is None and len(val):
         V, left = len(run.corpus.vocabulary), time_left(trainer.settings, started or monotonic())
-        most = min(MOST, COUNTED_PER_SECOND * left.seconds / 10) if left else MOST
+        most = min(MOST_COUNTED, COUNTED_PER_SECOND * left.seconds / 10) if left else MOST_COUNTED
         with suppress(MemoryError):
             trainer.yardstick = team.lead(lambda: yardstick(split.train.streams, val.streams, V, int(most)))
     return run

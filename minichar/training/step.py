@@ -1,12 +1,12 @@
 """One training step.
 
     gradient    forward pass, loss, backward pass
-    average     of the gradients and losses of all processes (`minichar.training.team`)
+    all-reduce  the mean of the gradients and losses of all processes (`minichar.training.team`)
     update      clipping, RMSprop, averaging of the weights
 
 All arrays used in a step are allocated once, on the device, so that a backend can capture and replay the step
-(`Backend.recorded`). If the average is computed on the host, only the gradient and update parts are captured.
-Apart from that average, each chunk requires one copy to the device, or two if states are reset, and nothing
+(`Backend.recorded`). If the all-reduce runs on the host, only the gradient and update parts are captured.
+Apart from it, each chunk requires one copy to the device, or two if states are reset, and nothing
 is copied to the host until the loss is read.
 """
 
@@ -36,15 +36,15 @@ class TrainingStep:
         self.team, self.streams = team, team.streams(B)  # the sequences that this process trains on
         own = self.streams.stop - self.streams.start
         self.share = own / B
-        self.theta, self.mean, self.averages = model.parameters, model.parameters.flat, settings.ema > 0
+        self.theta, self.theta_bar, self.averages = model.parameters, model.parameters.flat, settings.ema > 0
         if self.averages:
             self.theta = model.parameters.twin()
-            self.theta.flat[...] = self.mean
+            self.theta.flat[...] = self.theta_bar
         parameters = self.theta
         self.backend, self.settings = parameters.backend, settings
         self.network = replace(model, parameters=parameters).network(T, own)
         self.optimiser = RMSprop(parameters, settings.decay_rate, settings.weight_decay)
-        self.chunk = self.backend.zeros((2, T, own), np.intp)  # (2, T, B): inputs and targets
+        self.chunk = self.backend.zeros((2, T, own), np.intp)  # (2, T, own): inputs and targets
         # char-rnn clips the gradient summed over time; this one is averaged, so the limit is divided by T.
         clips = [(clip_elements, settings.grad_clip / T), (clip_norm, settings.clip_norm)]
         self.clips = [(clip, limit) for clip, limit in clips if limit]
@@ -105,28 +105,28 @@ class TrainingStep:
         """Return the parts of a step, merged into one if all of them can be captured."""
         team, recorded = self.team, self.backend.recorded
         if not team.on_device(self.backend):
-            return [recorded(partial(self._gradient, feed)), self._average, recorded(self._update)]
+            return [recorded(partial(self._gradient, feed)), self._all_reduce, recorded(self._update)]
         whole = partial(self._whole, feed)
         return [recorded(whole, lambda captured: not any(team.largest(not captured)))]
 
     def _whole(self, feed: Feed) -> None:
         self._gradient(feed)
         if self.team.size > 1:
-            self._average()
+            self._all_reduce()
         self._update()
 
-    def _average(self) -> None:
+    def _all_reduce(self) -> None:
         self.team.average(self.share, self.backend, self.network.gradient.flat, self.loss)
 
     def _gradient(self, feed: Feed) -> None:
-        self.loss[...] = self.network.learn(feed, self.chunk[1])
+        self.loss[...] = self.network.loss_and_gradient(feed, self.chunk[1])
         self.network.carry()
 
     def _update(self) -> None:
         settings, xp = self.settings, self.backend.xp
         self.total += self.loss
         self.worst[...] = xp.maximum(self.worst, self.loss)  # NaN propagates
-        g = self.network.gradient.flat  # (size,)
+        g = self.network.gradient.flat  # (P,)
         for clip, limit in self.clips:
             clip(xp, g, limit)
         valid = self.loss <= self.limit  # False for NaN
@@ -135,4 +135,4 @@ class TrainingStep:
         rate = self.learning_rate * valid if settings.weight_decay else self.learning_rate
         self.optimiser.step(g, rate)
         if self.averages:
-            self.follow(self.mean, self.theta.flat, self.decay)
+            self.follow(self.theta_bar, self.theta.flat, self.decay)

@@ -6,9 +6,9 @@ from time import monotonic
 from minichar.errors import counted
 from minichar.training.settings import Settings
 
-AUTOMATIC = 120.0
+EVALUATION_INTERVAL = 120.0
 """Seconds between evaluations within an epoch if `eval_val_every` is None and evaluations are fast."""
-TRAINING = 9
+TRAINING_PER_EVALUATION = 9
 """Minimum training time between automatic evaluations in an epoch, and between any evaluation and the one at
 the time limit, as a multiple of the duration of an evaluation."""
 RESERVED = 0.25
@@ -30,7 +30,7 @@ class Timetable:
         self.most_epochs = settings.max_epochs  # maximum number of epochs if the run is extended
         self.warmup = round(settings.warmup * self.total)  # number of steps in which the learning rate rises
         self.since_best = 0  # evaluations since the one with the lowest loss, except during warm-up
-        self.pause = AUTOMATIC
+        self.pause = EVALUATION_INTERVAL
         self.begin()
 
     def begin(self, iteration: int = 0, started: float | None = None) -> None:
@@ -66,13 +66,13 @@ class Timetable:
     def is_evaluation_due(self, iteration: int) -> bool:
         """Return whether to evaluate after `iteration` steps.
 
-        By default, an evaluation is due at the end of every epoch and also `AUTOMATIC` seconds after the
-        previous evaluation (later if evaluations are slow). Shortly before the time limit, no evaluation is
-        due, because the run ends with one.
+        By default, an evaluation is due at the end of every epoch and also `EVALUATION_INTERVAL` seconds
+        after the previous evaluation (later if evaluations are slow). Shortly before the time limit, no
+        evaluation is due, because the run ends with one.
         """
         if iteration == self.total:
             return True
-        if self.now + (TRAINING + 2) * self.evaluation > self.limit:
+        if self.now + (TRAINING_PER_EVALUATION + 2) * self.evaluation > self.limit:
             return False
         if every := self.settings.eval_val_every:
             return iteration % every == 0
@@ -98,7 +98,7 @@ class Timetable:
         """Return roughly how many evaluations there are in a complete run that takes `seconds` seconds."""
         if every := self.settings.eval_val_every:
             return self.total // every
-        return self.total // self.per_epoch + int(seconds / AUTOMATIC)
+        return self.total // self.per_epoch + int(seconds / EVALUATION_INTERVAL)
 
     def deadline(self) -> float:
         """Return the time at which the last evaluation must begin in order to end before the time limit."""
@@ -123,7 +123,7 @@ class Timetable:
     def evaluated(self, seconds: float, saving: float) -> None:
         """Record how long an evaluation took, including `saving` (see `begin`)."""
         self.evaluation, self.saving, self.measured = seconds, saving, True
-        self.pause = max(AUTOMATIC, TRAINING * seconds)
+        self.pause = max(EVALUATION_INTERVAL, TRAINING_PER_EVALUATION * seconds)
         self.evaluated_at = self.now
 
     def count(self, iteration: int, best: bool) -> None:

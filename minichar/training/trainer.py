@@ -1,7 +1,7 @@
 """The training loop.
 
     for each chunk: forward pass, loss, backward pass, clipping, RMSprop, averaging
-    every `eval_val_every` chunks: evaluate, save a checkpoint
+    after each epoch and every two minutes, or every `eval_val_every` chunks: evaluate, save a checkpoint
     `checkpoint_every` seconds after the last checkpoint: overwrite the latest checkpoint
 
 The trainer prints nothing: it yields events for the command line to display.
@@ -80,7 +80,7 @@ class Trainer:
         if settings.max_val_chunks > 0:
             self.val = self.val.part(0, settings.max_val_chunks)
         self.zeroed = self._zeroed()  # the streams that start from a zero state, by chunk of an epoch
-        self.measure = Measurement(model.network(split.T, len(self.train.streams)))
+        self.measurement = Measurement(model.network(split.T, len(self.train.streams)))
         # Separate from the generators for weights and samples, so that training does not depend on them.
         self.generator = self.backend.uniform(settings.seed, 1)
         if team.size > 1:
@@ -100,6 +100,7 @@ class Trainer:
             self.restore(resumed)
 
     def _zeroed(self) -> dict[int, slice]:
+        """Return the streams to reset before each chunk of an epoch: stream b before chunk ⌊b n / B⌋."""
         streams, n, zeroed = self.step.streams, len(self.train), dict[int, slice]()
         if self.settings.epoch_reset:
             # If all were reset at once, the network would forget the zero state in between.
@@ -213,17 +214,17 @@ class Trainer:
         with self.team.leading(sharing(directory)) as shared:
             if warned := self.team.lead(shared):
                 yield warning
-            while self.iteration < self.iterations and not self.agree():
+            while self.iteration < self.iterations and not self.synchronise():
                 if reason := self.timetable.reason_to_end():
                     break
                 self.set_rates()
                 loss = self.learn()
-                step = Step(self.iteration, self.epoch, loss, self.backend.to_host)
+                event = Step(self.iteration, self.epoch, loss, self.backend.to_host)
                 if self.first_loss is None:
-                    self.check(step.loss)
-                yield step
-                if "loss" in vars(step):  # already copied to the host, so checking it is free
-                    self.check(step.loss)
+                    self.check(event.loss)
+                yield event
+                if "loss" in vars(event):  # already copied to the host, so checking it is free
+                    self.check(event.loss)
                 due = self.timetable.is_evaluation_due(self.iteration)
                 if self.iteration == self.iterations:
                     yield from self._extend()
@@ -242,7 +243,7 @@ class Trainer:
 
     def _extend(self) -> Iterator[Event]:
         """Extend the run if much of its time is left. The number of warm-up steps stays the same."""
-        if self.agree():  # this also updates the time
+        if self.synchronise():
             return
         if epochs := self.timetable.extend(self.iteration):
             warmup = self.timetable.warmup / self.iterations
@@ -271,13 +272,13 @@ class Trainer:
         val_loss = evaluated.val.loss if evaluated.val else None
         saved = self.save(val_loss)
         yield saved
-        self.agree()  # update the time
+        self.synchronise()
         self.timetable.evaluated(self.timetable.now - begun, self.timetable.now - measured)
         if val_loss is not None:
             self.timetable.count(self.iteration, saved.best)
 
-    def agree(self) -> bool:
-        """Synchronise the time across processes and return whether any of them should stop."""
+    def synchronise(self) -> bool:
+        """Update the clock, which all processes share, and return whether any of them should stop."""
         stopping, seconds = self.team.largest(self.stopping, self.timetable.elapsed())
         self.timetable.tick(seconds, self.iteration)
         if stopping:  # never set to False, because a signal may have arrived in the meantime
@@ -319,12 +320,12 @@ class Trainer:
         train_loss = self.checked(self.step.total / self.learned)
         val = fit = shortened = None
         if len(self.val):
-            val, complete = self.evaluate(self.val)
+            val, complete = self.loss_on(self.val)
             self.check(val.loss)
             if not complete:
                 val, shortened = None, val
             elif not self.is_late():
-                fit, complete = self.evaluate(self.train.part(0, len(self.val)))
+                fit, complete = self.loss_on(self.train.part(0, len(self.val)))
                 fit = fit if complete else None
         return Evaluated(
             self.iteration,
@@ -336,21 +337,21 @@ class Trainer:
             shortened,
         )
 
-    def evaluate(self, chunks: Chunks) -> tuple[Evaluation, bool]:
+    def loss_on(self, chunks: Chunks) -> tuple[Evaluation, bool]:
         """Evaluate the model from a zero state, without changing the training state.
 
         Each process evaluates its own streams. Return the combined result for the chunks that were evaluated
         before time ran out (at least one), and whether these are all of the chunks.
         """
-        self.measure.network.reset()
-        own = evaluate(self.measure, until(self.is_late, chunks))
+        self.measurement.network.reset()
+        own = evaluate(self.measurement, until(self.is_late, chunks))
         loss, first, last = self.team.mean(self.step.share, own.loss, own.first, own.last)
         characters = round(own.characters / self.step.share)
         return Evaluation(loss, first, last, characters), own.characters == chunks.streams[:, 1:].size
 
     def is_late(self) -> bool:
         """Return whether an evaluation must end now because of the time limit (`Timetable.is_late`)."""
-        self.agree()
+        self.synchronise()
         return self.timetable.is_late()
 
     def check_parameters(self) -> None:

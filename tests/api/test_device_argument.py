@@ -41,7 +41,7 @@ def test_auto_chooses_a_device_for_a_run_but_keeps_the_device_of_a_model(text, m
     monkeypatch.setattr(
         "minichar.api.training.open_devices", lambda name, tf32: (CPU, other) if name == "auto" else (CPU,)
     )
-    monkeypatch.setattr("minichar.training.device.LARGE", 0)
+    monkeypatch.setattr("minichar.training.device.LARGE_STEP", 0)
     run = {"device": "auto", **TOY}
     assert minichar.train(text, **run).parameters.backend is other
     assert minichar.load("cv").parameters.backend is CPU

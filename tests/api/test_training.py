@@ -104,7 +104,7 @@ def test_custom_loop_matches_train(text):
         for k, (inputs, targets) in enumerate(split.train):
             for b in np.flatnonzero(zeroed == k):
                 network.reset(b)
-            network.learn(inputs, targets)
+            network.loss_and_gradient(inputs, targets)
             np.clip(gradient, -limit, limit, out=gradient)
             optimiser.step(gradient, learning_rate=2e-3)
             network.carry()

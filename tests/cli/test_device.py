@@ -134,7 +134,7 @@ class TestAuto:
     def test_trains_and_evaluates_on_the_device_for_the_size_and_says_why(
         self, cli, monkeypatch, limit, size, name
     ):
-        monkeypatch.setattr("minichar.training.device.LARGE", limit)
+        monkeypatch.setattr("minichar.training.device.LARGE_STEP", limit)
         trained = cli(*TRAIN)
         note = f"device auto: {name}, because each step is {size} for a GPU\n"
         assert trained.stderr.count("device auto") == trained.stderr.count(note) == 1

@@ -188,7 +188,7 @@ def test_a_larger_model_or_more_time_or_text_is_recommended(said, clock, monkeyp
         shown = said(*few, *options, "--checkpoint-dir", directory)
         return re.search("\n           for a lower loss, train (.*)\ngenerate", shown, re.DOTALL)[1]
 
-    monkeypatch.setattr(advice, "SHORT", len(TEXT))
+    monkeypatch.setattr(advice, "TOO_SHORT", len(TEXT))
     text = "--encoding latin-1 --min-freq 2 --reset-on '\\n' --split tail --train-frac 0.8 --val-frac 0.1"
     larger = f"minichar train --data input.txt {text} --max-time 1 --checkpoint-dir 'a b-1min'"
     shown = recommended("--rnn-size", 40, *shlex.split(text), directory="a b-16min")
@@ -203,13 +203,13 @@ def test_a_larger_model_or_more_time_or_text_is_recommended(said, clock, monkeyp
     assert shown == "on more text"  # minichar's chunks would be too long for the text
     said("--max-epochs", 0.2)
     assert recommended("--init-from", "cv", *level) == "on more text"
-    monkeypatch.setattr(advice, "SHORT", len(TEXT) + 1)
+    monkeypatch.setattr(advice, "TOO_SHORT", len(TEXT) + 1)
     assert recommended("--rnn-size", 40) == "on more text"
 
 
 def test_a_larger_model_fits_the_speed_of_the_machine(said, clock, monkeypatch):
     """Each chunk takes a second, so in a few minutes, no large model can be trained."""
-    monkeypatch.setattr(advice, "SHORT", 0)
+    monkeypatch.setattr(advice, "TOO_SHORT", 0)
     assert "larger" not in said("--max-epochs", 1, "--rnn-size", 64)
 
 

@@ -86,7 +86,7 @@ def test_log_has_one_json_object_per_line(train, home):
     assert len(steps) + len(evaluations) == len(lines)
     assert [step["iteration"] for step in steps] == [10, 20, 30]
     assert all(step["loss"] > 0 and step["characters_per_second"] > 0 for step in steps)
-    found = History.from_rows(evaluations)
+    found = History.from_rows(row | {"true_share": row["teacher_forcing_ratio"]} for row in evaluations)
     assert list(found) == history_of(path)
     assert len(found) == 3
 

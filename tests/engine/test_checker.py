@@ -102,7 +102,7 @@ def test_a_row_passes_only_if_both_errors_are_within_their_limits(complex_error,
 
 def test_the_loss_function_does_not_change_when_the_network_runs(toy):
     network, feed, targets = toy
-    network.learn(feed, targets)
+    network.loss_and_gradient(feed, targets)
     loss, theta = loss_of(network, "float64", targets), network.parameters.flat
     before = loss(theta)
     network.carry()

@@ -67,7 +67,7 @@ def test_every_element_of_every_gradient(cell, L, options, ss_feed, state_mask, 
     network.set_state_mask(state_mask)
     assert network.state.all()
     inputs, targets = characters(generator)
-    network.learn(feed_of(inputs, ss_feed, CPU), targets)
+    network.loss_and_gradient(feed_of(inputs, ss_feed, CPU), targets)
     assert (network.fed != inputs).any() == (ss_feed != "off")
     reference = network.parameters.twin()
     reference.flat[...] = complex_step(loss_of(network, "complex128", targets), network.parameters.flat)
@@ -97,8 +97,8 @@ def test_the_gradient_of_fewer_than_T_steps(cell, generator):
     n = 3
     network = toy_network(Config(V, cell, rnn_size=H, num_layers=2, dropout=0.4), T, B, generator)
     inputs, targets = characters(generator)
-    network.learn(inputs, targets)
-    network.learn(inputs, targets[:n])
+    network.loss_and_gradient(inputs, targets)
+    network.loss_and_gradient(inputs, targets[:n])
 
     short = Network(network.config, network.parameters, n, B)
     short.state, short.fed = network.state, inputs[:n]
@@ -122,7 +122,7 @@ def test_every_device_computes_the_same_gradient_as_the_cpu(model, backend, gene
         parameters = Parameters(config.shapes(), dtype, there)
         parameters.flat[...] = there.to_device(exact.flat)
         network = Network(config, parameters, T, B=10)
-        network.learn(there.to_device(inputs), there.to_device(targets))
+        network.loss_and_gradient(there.to_device(inputs), there.to_device(targets))
         assert network.gradient.dtype == dtype
         gradients.append({name: there.to_host(g) for name, g in network.gradient.items()})
     for name, g in gradients[0].items():

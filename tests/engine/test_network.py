@@ -40,7 +40,7 @@ def another(network, T=T, state=None):
 
 def loss_and_gradient(network, inputs, targets):
     """Run a forward and a backward pass, and return copies of ``(loss, logits, gradient)``."""
-    loss = network.learn(inputs, targets)
+    loss = network.loss_and_gradient(inputs, targets)
     return loss, network.logits().copy(), network.gradient.flat.copy()
 
 
@@ -77,7 +77,7 @@ class TestChunks:
         inputs, targets = text
         before = network.state
         expected = loss_and_gradient(another(network, state=before), inputs[T : T + n], targets[T : T + n])
-        network.learn(inputs[:T], targets[:T])
+        network.loss_and_gradient(inputs[:T], targets[:T])
         network.measure(inputs[:T], targets[:T])
         np.testing.assert_array_equal(network.state, before)  # only `carry` changes the initial state
         for value, wanted in zip(
@@ -115,7 +115,7 @@ def test_the_steps_can_be_divided_into_blocks(cell, options, resets, generator):
     for backend in (CPU, Blocks()):
         network = toy_network(config, T, B, np.random.default_rng(1), backend)
         network.set_state_mask(state_mask if resets else None)
-        loss = network.learn(inputs, targets)
+        loss = network.loss_and_gradient(inputs, targets)
         network.carry()
         found.append((loss, network.gradient.flat, network.state))
     for wanted, value in zip(*found, strict=True):
@@ -125,7 +125,7 @@ def test_the_steps_can_be_divided_into_blocks(cell, options, resets, generator):
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_an_evaluation_stores_no_caches(cell, layer_norm, generator, text):
     network = toy_network(Config(V, cell, H, 2, layer_norm=layer_norm), T, B, generator)
-    network.keep_caches(False)
+    network.store_caches(False)
     network.measure(text[0, :T], text[1, :T])
     for part in (*network.layers, *(norm for layer in network.layers for norm in layer.norms)):
         assert part.caches == [()] * T

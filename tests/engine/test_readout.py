@@ -30,8 +30,8 @@ def test_loss_and_gradient_do_not_depend_on_the_block_size(steps, network, text,
     blocks.state = network.state
     assert blocks.readout.block == steps
     for n in (T, 4):
-        wanted = float(host(network.learn(inputs, targets[:n])))
-        assert float(host(blocks.learn(inputs, targets[:n]))) == pytest.approx(wanted, rel=1e-14)
+        wanted = float(host(network.loss_and_gradient(inputs, targets[:n])))
+        assert float(host(blocks.loss_and_gradient(inputs, targets[:n]))) == pytest.approx(wanted, rel=1e-14)
         assert float(host(blocks.measure(inputs, targets[:n]))) == pytest.approx(wanted, rel=1e-14)
         one, other = host(network.gradient.flat), host(blocks.gradient.flat)
         np.testing.assert_allclose(other, one, rtol=1e-11, atol=1e-15)
@@ -42,13 +42,13 @@ def test_the_memory_for_logits_does_not_grow_with_the_chunk_length(monkeypatch):
     monkeypatch.setattr(readout, "BLOCK", 2 * V * B)
     network = toy_network(Config(V, "rnn", H, 1), 50, B, np.random.default_rng(1))
     ids = np.zeros((50, B), dtype=int)
-    network.learn(ids, ids)
+    network.loss_and_gradient(ids, ids)
     assert network.readout.workspace.size == 2 * V * B
 
 
 def test_logits_are_not_computed_early_for_a_feed_that_does_not_use_them(network, text, monkeypatch):
     monkeypatch.setattr(network.readout, "logits", None)
-    network.learn(text[0], text[1])
+    network.loss_and_gradient(text[0], text[1])
 
 
 def test_memory_for_training_is_not_allocated_during_generation(network, text):

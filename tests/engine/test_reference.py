@@ -40,7 +40,7 @@ def test_losses_states_and_gradients_agree_with_pytorch(model, generator):
 
     for _ in range(2):  # two chunks, so the state is carried over
         inputs, targets = generator.integers(V, size=(2, T, B))  # each (T, B)
-        loss = float(network.learn(inputs, targets))
+        loss = float(network.loss_and_gradient(inputs, targets))
         network.carry()
 
         onehot = torch.nn.functional.one_hot(torch.from_numpy(inputs), V).to(torch.float64)  # (T, B, V)

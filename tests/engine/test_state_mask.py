@@ -40,10 +40,10 @@ def test_a_column_after_a_reset_equals_an_independent_sequence(network, generato
 def test_a_chunk_without_resets_is_bitwise_the_same_as_before(network, generator):
     """If a chunk contains no separator, ``reset_on`` does not change the training step."""
     inputs, targets = generator.integers(V, size=(2, T, B))
-    network.learn(inputs, targets)
+    network.loss_and_gradient(inputs, targets)
     gradient = network.gradient.flat.copy()
     network.set_state_mask(np.ones((T, B), bool))
-    network.learn(inputs, targets)
+    network.loss_and_gradient(inputs, targets)
     np.testing.assert_array_equal(network.gradient.flat, gradient)
 
 

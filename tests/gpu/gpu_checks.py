@@ -263,7 +263,7 @@ def gradient_of(backend: Backend, work: Work) -> tuple[np.ndarray, Network]:
     """Return the gradient of the loss of a chunk, ``(size,)``, and the network."""
     network = new_model(backend, work, Case(work.model)).network(work.seq_length, work.batch_size)
     ids = backend.to_device(work.ids())  # (T+1, B)
-    network.learn(ids[:-1], ids[1:])
+    network.loss_and_gradient(ids[:-1], ids[1:])
     return backend.to_host(network.gradient.flat), network
 
 

@@ -168,7 +168,7 @@ def test_units_with_the_same_weights_stay_the_same():
     network, generator = untrained(0.0, model="rnn")
     network.parameters["layer1.W"][...] = network.parameters["layer2.W"][...] = 0.01
     network.parameters["layer1.Wx"][...] = network.parameters["readout.W"][...] = 0.01
-    network.learn(*generator.integers(V, size=(2, T, B)))
+    network.loss_and_gradient(*generator.integers(V, size=(2, T, B)))
     for name in ("layer1.W", "layer2.W"):
         gradient = network.gradient[name]
         np.testing.assert_allclose(gradient, np.repeat(gradient[:1], H, axis=0), atol=1e-15)

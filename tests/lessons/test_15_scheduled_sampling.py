@@ -129,7 +129,7 @@ def test_with_the_fed_characters_fixed_the_complex_step_agrees(network, generato
 
 def test_the_gradient_is_nonzero_only_for_the_fed_characters(network, generator):
     inputs, targets = np.zeros((T, B), dtype=int), generator.integers(V, size=(T, B))
-    network.learn(feed(inputs, 0.0, "sample"), targets)
+    network.loss_and_gradient(feed(inputs, 0.0, "sample"), targets)
     was_fed = np.isin(np.arange(V), network.fed)
     assert was_fed.sum() > 1  # not just character 0, the only character in the inputs
     np.testing.assert_array_equal(network.gradient["layer1.Wx"].any(axis=0), was_fed)
@@ -158,7 +158,7 @@ def test_the_computed_and_omitted_parts_add_up_to_the_gradient_of_the_expected_l
     left_out = complex_step(lambda theta: (outcomes(theta)[0] * L).sum(), theta)
     computed = np.zeros(theta.size)
     for k in range(V):
-        network.learn(np.array([[2], [k]]), targets)
+        network.loss_and_gradient(np.array([[2], [k]]), targets)
         computed += p[k].real * network.gradient.flat
     np.testing.assert_allclose(computed + left_out, whole, rtol=0, atol=1e-14)
     assert abs(left_out).max() > 0.01 * abs(whole).max()

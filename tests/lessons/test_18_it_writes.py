@@ -110,7 +110,7 @@ def train(text, rnn_size, epochs, learning_rate, B, T, layer_norm=False):
         network.reset()
         training = []
         for inputs, targets in split.train:
-            training.append(float(network.learn(inputs, targets)))  # forward and backward
+            training.append(float(network.loss_and_gradient(inputs, targets)))  # forward and backward
             np.clip(gradient, -5 / T, 5 / T, out=gradient)
             optimiser.step(gradient, learning_rate)
             network.carry()
@@ -215,11 +215,11 @@ def test_after_some_epochs_only_the_training_loss_still_falls():
 EXERCISE = """
 In tests/lessons/test_18_it_writes.py, in train, change
 
-    training.append(float(network.learn(inputs, targets)))  # forward and backward
+    training.append(float(network.loss_and_gradient(inputs, targets)))  # forward and backward
 
 to
 
-    training.append(float(network.learn(inputs, inputs)))  # forward and backward
+    training.append(float(network.loss_and_gradient(inputs, inputs)))  # forward and backward
 
 Before you run the lesson, guess what happens to the training loss. What would this network
 generate? `minichar lessons 18` also trains the larger network, which takes up to five minutes on

@@ -53,7 +53,7 @@ def test_of_a_longer_text_the_start_of_each_stream_is_used(monkeypatch):
     found = yardstick(train, val, 3, most=43)
     assert found == yardstick(train[:, :10], val, 3)
     assert found.counted == 40
-    monkeypatch.setattr(ngram, "MOST", 40)
+    monkeypatch.setattr(ngram, "MOST_COUNTED", 40)
     monkeypatch.setattr(ngram, "MOST_PREDICTED", 20)
     np.testing.assert_array_equal(ngram_losses(train, val, 3), ngram_losses(train[:, :10], val[:, :10], 3))
 

@@ -119,8 +119,8 @@ class TestTraining:
         settings = toy_settings(tmp_path, reset_on="a", epoch_reset=epoch_reset)
         trainer = begin(settings).trainer
         network, n, before = trainer.step.network, len(trainer.train), []
-        learn = network.learn
-        network.learn = lambda *chunk: (before.append(network.state), learn(*chunk))[1]
+        learn = network.loss_and_gradient
+        network.loss_and_gradient = lambda *chunk: (before.append(network.state), learn(*chunk))[1]
         list(trainer.run())
         assert [bool(state.any()) for state in before[::n]] == [False, False]
         assert all(state.any() for state in before[1:n])

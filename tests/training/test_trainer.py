@@ -31,7 +31,12 @@ def watch(monkeypatch, thing, method, note):
 def test_each_epoch_trains_on_every_chunk_once_and_in_order(trainer_of, monkeypatch):
     trainer = trainer_of(use_ss=False)
     seen = []
-    watch(monkeypatch, trainer.step.network, "learn", lambda feed, targets: seen.append(targets.copy()))
+    watch(
+        monkeypatch,
+        trainer.step.network,
+        "loss_and_gradient",
+        lambda feed, targets: seen.append(targets.copy()),
+    )
     events = list(trainer.run())
     n = len(trainer.split.train)
     assert n > 20
@@ -45,7 +50,7 @@ def test_each_epoch_trains_on_every_chunk_once_and_in_order(trainer_of, monkeypa
 def test_the_state_is_carried_and_each_stream_is_reset_once_per_epoch(trainer_of, monkeypatch, reset):
     trainer = trainer_of(max_epochs=3, epoch_reset=reset)
     network, before, after = trainer.step.network, [], []
-    watch(monkeypatch, network, "learn", lambda feed, targets: before.append(network.state))
+    watch(monkeypatch, network, "loss_and_gradient", lambda feed, targets: before.append(network.state))
     n, B = len(trainer.split.train), trainer.split.B
     for event in trainer.run():
         if isinstance(event, Step):

@@ -74,7 +74,7 @@ def results(backend, work, feed=lambda ids: ids, state_mask=None, **options):
     for _ in range(2):
         network.set_state_mask(state_mask)
         network.draw_masks(generator)
-        losses.append(float(backend.to_host(network.learn(feed(ids[:-1]), ids[1:]))))
+        losses.append(float(backend.to_host(network.loss_and_gradient(feed(ids[:-1]), ids[1:]))))
         network.carry()
     parts = network.wavefront.parts if network.wavefront else []
     return losses, backend.to_host(network.gradient.flat), backend.to_host(network.state), parts
