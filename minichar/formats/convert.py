@@ -254,7 +254,9 @@ def _vocabulary(path: Path) -> Vocabulary:
 
 def _lost(model: CharRNN, dropped: bool, to: str, dtype: str) -> Iterator[str]:
     """Yield notes about data that format `to` cannot store and about how to use the new file."""
-    if dropped:
+    if to == "html":
+        yield "to generate text, open the page in a browser"
+    elif dropped:
         stores = f"only a {model.parameters.dtype} .npz file can store the training state"
         yield f"the converted file can generate text, but it cannot be resumed: {stores}"
     if to not in OTHERS:

@@ -126,7 +126,8 @@ class Source:
                 where, at = f"{self.name!r} contains NUL characters", self._find_nul()
                 # In a wide encoding, other characters have zero bytes too.
                 are_stray = nuls * STRAY <= max(N + len(piece), STRAY) and not self.encoding.startswith(WIDE)
-                stray = f", the first at byte offset {at:,}: remove them, for example with `tr -d '\\0'`"
+                remedy = f"`tr -d '\\0' < {quoted(self.name)} > clean.txt`"
+                stray = f", the first at byte offset {at:,}: remove them, for example with {remedy}"
                 problem = stray if are_stray else f", so {BINARY}"
                 raise self._suggestion(where, at) or MinicharError(where + problem)
             N += len(piece)

@@ -290,7 +290,8 @@ def test_the_licence_of_a_known_text(card, home, name):
     assert f"{name} ({DATASETS[name].source}): {DATASETS[name].licence}." in text
 
 
-def test_open(cli, checkpoint, monkeypatch, home):
+def test_open(cli, checkpoint, monkeypatch, home, tmp_path_factory):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
     monkeypatch.setattr("click.launch", launch := Mock(return_value=0))
     path = cli("inspect", checkpoint, "--open").stdout.strip()
     launch.assert_called_once_with(path)

@@ -25,7 +25,7 @@ def test_the_page_contains_the_model(saved, cell):
     model, path = saved(unknown=True, embedding=4, layer_norm=True, dropout=0.5, model=cell)
     converted = convert(path, path.with_suffix(".html"))
     data = Page(converted.path).data
-    assert converted.notes == ()
+    assert converted.notes == ("to generate text, open the page in a browser",)
     assert data["about"] == model.summary()  # it has no title
     assert (data["H"], data["L"], data["layer_norm"]) == (3, 2, True)
     assert data["characters"] == list("\nabcdé")
