@@ -14,7 +14,7 @@ the time limit, as a multiple of the duration of an evaluation."""
 RESERVED = 0.25
 """Maximum fraction of the time limit reserved for the last evaluation."""
 QUICK = 5.0
-"""Maximum time in seconds to save and evaluate a run that was stopped."""
+"""Maximum time in seconds to evaluate a run that was stopped and has been saved."""
 MORE, FEWEST = 1.3, 50
 """A run is extended only if there is time for this many times its steps, and if it has made this many steps:
 in fewer, the learning rate hardly rises."""

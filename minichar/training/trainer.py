@@ -257,9 +257,10 @@ class Trainer:
         """
         self.check_parameters()
         yield self.save_latest()
+        self.synchronise()  # saving takes none of the time to evaluate
         self.timetable.hurry()
-        val = self.validate().val
-        yield self.save(val.loss if val else None)
+        val, complete = self.validation_loss() if len(self.val) else (None, False)
+        yield self.save(val.loss if val and complete else None)
 
     def _evaluate(self) -> Iterator[Event]:
         """Evaluate the model, add a row to the history and save a checkpoint."""
@@ -309,7 +310,6 @@ class Trainer:
         self.check(value)
         return value
 
-    @np.errstate(over="ignore", invalid="ignore")
     def validate(self) -> Evaluated:
         """Evaluate on the validation split, starting from a zero state.
 
@@ -320,8 +320,7 @@ class Trainer:
         train_loss = self.checked(self.step.total / self.learned)
         val = fit = shortened = None
         if len(self.val):
-            val, complete = self.loss_on(self.val)
-            self.check(val.loss)
+            val, complete = self.validation_loss()
             if not complete:
                 val, shortened = None, val
             elif not self.is_late():
@@ -337,6 +336,13 @@ class Trainer:
             shortened,
         )
 
+    def validation_loss(self) -> tuple[Evaluation, bool]:
+        """Return `loss_on` the validation chunks. Raise a `MinicharError` if the loss has exploded."""
+        val, complete = self.loss_on(self.val)
+        self.check(val.loss)
+        return val, complete
+
+    @np.errstate(over="ignore", invalid="ignore")
     def loss_on(self, chunks: Chunks) -> tuple[Evaluation, bool]:
         """Evaluate the model from a zero state, without changing the training state.
 

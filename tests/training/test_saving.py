@@ -127,10 +127,22 @@ def test_stopping_saves_a_checkpoint_immediately(trainer_of):
 def test_the_loss_at_a_stop_is_measured_if_that_is_quick_but_is_not_in_the_history(
     trainer_of, monkeypatch, quick
 ):
-    """The checkpoint with this loss is the best one even though the history does not contain it."""
+    """The checkpoint with this loss is the best one even though the history does not contain it.
+
+    Time to save does not count, and the training chunks are not evaluated.
+    """
     monkeypatch.setattr("minichar.training.timetable.QUICK", 60.0 if quick else -1.0)
-    trainer = trainer_of(eval_val_every=10)
+    trainer, evaluated = trainer_of(eval_val_every=10), []
+    loss_on, save_latest = trainer.loss_on, trainer.saver.save_latest
+
+    def save_slowly():
+        trainer.timetable.begun -= 100
+        return save_latest()
+
+    trainer.loss_on = lambda chunks: evaluated.append(chunks is trainer.val) or loss_on(chunks)
+    trainer.saver.save_latest = save_slowly
     take(trainer, 25)
+    assert evaluated == [True, False, True, False, True]
     first, second, path = trainer.saver.saved
     assert names(trainer) == sorted(each.name for each in (first, second, path))
     assert len(trainer.history) == 2
