@@ -139,6 +139,7 @@ def handlers():
 def test_signal_saves_and_prints_how_to_resume_and_the_best_checkpoint(
     cli, home, monkeypatch, number, handlers
 ):
+    monkeypatch.setattr("minichar.training.timetable.QUICK", 600.0)
     interrupt_at(monkeypatch, 9, number)
     result = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 4, status=128 + number)
     path = best_checkpoint(Path("cv"))

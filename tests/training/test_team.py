@@ -131,7 +131,8 @@ def test_with_the_same_number_of_processes_a_run_is_repeated_and_resumed_exactly
         np.testing.assert_array_equal(on_ranks(3, again)[0], expected, err_msg=again.__name__)
 
 
-def test_a_signal_to_one_rank_stops_all_after_the_same_step(tmp_path):
+def test_a_signal_to_one_rank_stops_all_after_the_same_step(tmp_path, monkeypatch):
+    monkeypatch.setattr("minichar.training.timetable.QUICK", 600.0)
     settings = toy_settings(tmp_path)
 
     def stopped(team):
