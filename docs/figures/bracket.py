@@ -97,7 +97,7 @@ def train(generator: np.random.Generator) -> Parameters:
     network, optimiser = Network(config, parameters, T, B), RMSprop(parameters, 0.95)
     for step in range(STEPS):
         chunk = ids[step * T : step * T + T + 1]
-        network.learn(chunk[:-1], chunk[1:])
+        network.loss_and_gradient(chunk[:-1], chunk[1:])
         clip_elements(np, network.gradient.flat, CLIP)
         optimiser.step(network.gradient.flat, LEARNING_RATE * (1 - step / STEPS))
         network.carry()

@@ -20,7 +20,7 @@ def v_shape(ax: Axes) -> None:
     generator = np.random.default_rng(1)
     network = toy_network(Config(5, "lstm", 3, 1), T, B, generator)
     inputs, targets = generator.integers(5, size=(2, T, B))
-    network.learn(inputs, targets)
+    network.loss_and_gradient(inputs, targets)
     losses = [loss_of(network, dtype, targets) for dtype in ("float64", "complex128")]
     steps = np.logspace(-15, 0, 46)
 
