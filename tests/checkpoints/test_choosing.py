@@ -82,6 +82,7 @@ class TestNewest:
         recorded(folder / "lm_e_epoch1.00_4.0000.npz", "e", 1, 200.0, origin=["digest"])
         assert best_checkpoint(folder).name == "lm_b_epoch8.00_1.0000.npz"
         (folder / "lm_bad_epoch1.00_0.5000.npz").write_bytes(b"PK")
+        recorded(folder / "lm_e_epoch1.00_4.0000.npz", "e", 1, 200.0, origin={"digest": "new"})
         assert best_checkpoint(folder).name == "lm_bad_epoch1.00_0.5000.npz"
 
     def test_files_without_a_record_are_older(self, folder):
