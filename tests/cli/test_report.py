@@ -1,6 +1,7 @@
 """Test what `minichar train` reports about a run: duration, samples, unused text and early termination."""
 
 import json
+import math
 import os
 import re
 import shlex
@@ -33,6 +34,11 @@ def test_the_progress_bar_replaces_the_estimated_duration(said, monkeypatch):
 def test_quiet_hides_the_lines_of_steps(said):
     assert "characters/s" in said("--print-every", 10)
     assert "characters/s" not in said("--print-every", 10, "--quiet")
+
+
+def test_samples_are_not_printed_in_quick_succession(said, monkeypatch):
+    monkeypatch.setattr(report, "SAMPLE_PAUSE", math.inf)
+    assert said("--eval-val-every", 4).count("sample: ") == 1
 
 
 def test_the_estimated_duration_and_an_early_sample(said, monkeypatch):
