@@ -1,7 +1,7 @@
 """Text generation over HTTP, with a single server or with multiple servers and workers connected through
 Redis.
 
-    page.js ── HTTP, SSE ── app.py ── JobQueue ─┬─ processes.py ────── pipe ─── Worker ── Scheduler
+    page.js ── HTTP, SSE ── app.py ── JobQueue ─┬─ processes.py ─── sockets ─── Worker ── Scheduler
                                (Texts)          └─ redis_queue.py ──── Redis ── Worker ── (one per model)
 
 **Processes.** Text is never generated in the server process, so generation cannot keep a request waiting.

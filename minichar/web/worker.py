@@ -5,7 +5,7 @@
     worker → server    an announcement: the worker's models and number of columns
                        `Update`: the next part of a job's text; the last one contains the reason for its end
 
-A worker that `minichar serve` starts uses a pipe (`minichar.web.pipe`), the others use Redis
+A worker that `minichar serve` starts uses a pair of sockets (`minichar.web.pipe`), the others use Redis
 (`minichar.web.redis_link`). Both transports carry the same messages in JSON.
 """
 
