@@ -145,7 +145,7 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_step(tmp_path, monkeypatc
     assert on_ranks(3, stopped) == [(5, [True]), (5, []), (5, [])]
 
 
-def test_a_signal_while_the_ranks_agree_is_not_lost(tmp_path):
+def test_a_signal_while_the_ranks_synchronise_is_not_lost(tmp_path):
     settings = toy_settings(tmp_path)
 
     def stopped(team):
