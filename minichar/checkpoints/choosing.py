@@ -127,16 +127,19 @@ def checkpoints_in(folder: Path) -> list[Path]:
 
 
 def all_checkpoints(folder: Path) -> list[Path]:
-    """Return the checkpoints in `folder`, sorted by validation loss and then from newest to oldest."""
-    return sorted((file.path for file in newest_first(checkpoints_in(folder))), key=loss_in_name)
+    """Return the checkpoints in `folder`, best first: by validation loss, and then from newest to oldest.
+
+    Those of other texts than the one trained on last follow. An unreadable one is not skipped.
+    """
+    files = newest_first(checkpoints_in(folder))
+    text = next((file.text for file in files if not file.error), None)
+    of_other_text = {file.path: not file.error and file.text != text for file in files}
+    return sorted(of_other_text, key=lambda path: (of_other_text[path], loss_in_name(path)))
 
 
 def best_checkpoint(folder: Path) -> Path:
-    """Return the best checkpoint in `folder`; ties go to the newest. An unreadable one is not skipped."""
-    files = newest_first(checkpoints_in(folder))
-    text = next((file.text for file in files if not file.error), None)
-    of_text = (file.path for file in files if file.error or file.text == text)
-    return min(of_text, key=loss_in_name)
+    """Return the best checkpoint in `folder`; ties go to the newest."""
+    return all_checkpoints(folder)[0]
 
 
 def find_checkpoint(given: Path | None, newest: bool = False) -> Path:

@@ -79,6 +79,7 @@ class TestNewest:
         assert best_checkpoint(folder).name == "lm_b_epoch8.00_1.0000.npz"
         recorded(folder / "lm_e_epoch1.00_4.0000.npz", "e", 1, 200.0, origin={"digest": "new"})
         assert best_checkpoint(folder).name == "lm_d_epoch1.00_2.0000.npz"
+        assert [loss_in_name(path) for path in all_checkpoints(folder)[:4]] == [2.0, 3.0, 4.0, 1.0]
         recorded(folder / "lm_e_epoch1.00_4.0000.npz", "e", 1, 200.0, origin=["digest"])
         assert best_checkpoint(folder).name == "lm_b_epoch8.00_1.0000.npz"
         (folder / "lm_bad_epoch1.00_0.5000.npz").write_bytes(b"PK")
