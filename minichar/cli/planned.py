@@ -11,10 +11,10 @@ from minichar.errors import AUTOMATIC, MinicharError, Option, plain
 from minichar.training.choose import TimeBudget, choose, config_of
 from minichar.training.cost import NOMINAL, Speed
 from minichar.training.recipes import RECIPES
-from minichar.training.settings import TEXTS, Settings
+from minichar.training.settings import READING, TEXTS, Settings
 from minichar.training.start import Run
 
-TEXT = (*TEXTS, "encoding", "min_freq", "reset_on", "split", "train_frac", "val_frac")
+TEXT = *TEXTS, *READING
 """Settings that determine the text and how it is split."""
 LONGER_RUN = r"-\d+min$"
 """End of the name of the directory that `larger_model` suggests."""

@@ -204,10 +204,10 @@ class Network:
         self.run(feed, len(targets))
         return self.readout.measure(targets)
 
-    def store_caches(self, keep: bool) -> None:
-        """Set whether to keep each step's cache, which only the backward pass needs."""
+    def store_caches(self, store: bool) -> None:
+        """Set whether to store each step's cache, which only the backward pass needs."""
         for layer in self.layers:
-            layer.store_caches(keep)
+            layer.store_caches(store)
 
     def loss_and_gradient(self, feed: Feed, targets: Array) -> Array:
         """Run the network on a chunk, return its mean loss, and fill `gradient` with the loss gradient."""

@@ -16,17 +16,12 @@ from typing import Any
 from minichar.checks import AUTO, OR_AUTO, declared, did_you_mean
 from minichar.errors import AUTOMATIC, MinicharError, Option, brief
 from minichar.training.recipes import settings_from
-from minichar.training.settings import TEXTS, Settings
+from minichar.training.settings import READING, TEXTS, Settings
 
 FIXED = (
     "recipe",
     *TEXTS,
-    "encoding",
-    "min_freq",
-    "reset_on",
-    "split",
-    "train_frac",
-    "val_frac",
+    *READING,
     "eval_val_every",
     "max_val_chunks",
     "sample_every",

@@ -27,6 +27,8 @@ HELD_OUT = {"val": "validation", "test": "test"}
 """Settings that name a text not used for training, and its name in messages."""
 TEXTS = ("data", *HELD_OUT)
 """Settings that name a text. A resumed run needs the same texts, but their paths may differ."""
+READING = "encoding", "min_freq", "reset_on", "split", "train_frac", "val_frac"
+"""Settings that determine how the texts are read and split."""
 SPLITS = ("columns", "tail")
 DTYPES = ("float32", "float64")
 MAX_NAME = 100

@@ -27,7 +27,7 @@ from minichar.training.choose import ARCHITECTURE, CHOOSERS, config_of, masking
 from minichar.training.device import same_kind
 from minichar.training.plan import extended, plan, time_left, useful_epochs
 from minichar.training.recipes import check_effect, settings_from, with_cell_of_recipe
-from minichar.training.settings import HELD_OUT, TEXTS, Settings
+from minichar.training.settings import HELD_OUT, READING, TEXTS, Settings
 from minichar.training.team import ALONE, Team
 from minichar.training.text import (
     SPECIFY,
@@ -44,12 +44,7 @@ from minichar.training.transfer import copy_weights, vocabulary_notes
 FIXED = (
     "recipe",
     *ARCHITECTURE,
-    "encoding",
-    "min_freq",
-    "reset_on",
-    "split",
-    "train_frac",
-    "val_frac",
+    *READING,
     "max_val_chunks",
     "seq_length",
     "batch_size",
