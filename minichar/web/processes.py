@@ -82,21 +82,30 @@ class ProcessQueue(JobQueue):
     async def _run_processes(self) -> None:
         """Run a worker process, and another one whenever it has ended."""
         while True:
-            ours, theirs = socket.socketpair()
-            reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE)
-            worker = WorkerProcess(writer, {model: set() for model in self._infos})
-            self.processes.append(worker)
             try:
-                await asyncio.to_thread(self._start_process, theirs)
-                while True:
-                    self._received(worker, *json.loads(await reader.readuntil()))
-            except Exception as error:
-                if not isinstance(error, EOFError | OSError):  # how a worker that dies ends
-                    logging.exception("unexpected error: the worker is stopped")
-                self._ended(worker)
-            finally:
-                writer.close()  # a worker that is still running ends
+                ours, theirs = socket.socketpair()
+            except OSError as error:  # such as too many open files
+                logging.error("cannot start a worker process: %s", error)
+                self._died = True
+            else:
+                await self._run_process(ours, theirs)
             await asyncio.sleep(RESTART_DELAY)
+
+    async def _run_process(self, ours: socket.socket, theirs: socket.socket) -> None:
+        """Start a worker process, and receive its messages until it has ended."""
+        reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE)
+        worker = WorkerProcess(writer, {model: set() for model in self._infos})
+        self.processes.append(worker)
+        try:
+            await asyncio.to_thread(self._start_process, theirs)
+            while True:
+                self._received(worker, *json.loads(await reader.readuntil()))
+        except Exception as error:
+            if not isinstance(error, EOFError | OSError):  # how a worker that dies ends
+                logging.exception("unexpected error: the worker is stopped")
+            self._ended(worker)
+        finally:
+            writer.close()  # a worker that is still running ends
 
     def _start_process(self, theirs: socket.socket) -> None:
         """Start a worker process, and close this process's copy of its socket."""

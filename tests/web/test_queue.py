@@ -9,6 +9,8 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from web_helpers import (
@@ -144,16 +146,21 @@ def test_workers_that_make_no_progress_are_counted(model, monkeypatch, progress)
     assert Dying.attempts[:8] == ([1, *7 * [2]] if progress else [*range(1, 9)])
 
 
-def test_jobs_wait_while_no_worker_runs(model, sampled):
+@pytest.mark.parametrize("what", ["process", "socket"])
+def test_jobs_wait_while_no_worker_runs(model, sampled, caplog, what):
     """A server whose worker died, and that has had none for a minute, is broken."""
     allowed = []
 
-    def start(**options):
+    def once_allowed(create, *arguments, **options):
         if not allowed:
-            raise OSError("out of memory")
-        return module.SPAWN(**options)
+            raise OSError("too many open files")
+        return create(*arguments, **options)
 
+    start = partial(once_allowed, module.SPAWN) if what == "process" else module.SPAWN
     with pytest.MonkeyPatch.context() as patch:
+        if what == "socket":
+            pair = partial(once_allowed, socket.socketpair)
+            patch.setattr(module, "socket", SimpleNamespace(socketpair=pair))
         patch.setattr(module, "RESTART_DELAY", 0.05)
         patch.setattr(module, "BROKEN_AFTER", 0.2)
         with client_of(local_queue({"toy": model}, 4, 4, 0, start=start)) as client:
@@ -165,6 +172,7 @@ def test_jobs_wait_while_no_worker_runs(model, sampled):
             allowed.append(True)
             assert events_of(response).text == sampled(50)
             assert client.get("/healthz").status_code == 200
+    assert "cannot start a worker process: too many open files" in caplog.messages
 
 
 def test_a_server_is_ready_when_its_first_worker_is(model, monkeypatch):
