@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from minichar.checkpoints.naming import is_checkpoint
+from minichar.checkpoints.naming import is_checkpoint, loss_in_name
 from minichar.checks import AUTO
 from minichar.cli.advice import NEGLIGIBLE, fit_advice, length_advice, updates_advice, verdict
 from minichar.cli.bar import Bar, with_bar
@@ -123,8 +123,8 @@ class Report:
         notes = [*self.run.notes]
         if not self.trainer.iteration:  # a resumed run cannot follow the advice
             notes += length_advice(len(corpus.ids)) + text_advice(corpus, self.trainer.settings)
-        parts = {"training": split.train, "validation": split.val, "test": split.test}
-        chunks = [f"{len(part):,} {name}" for name, part in parts.items() if len(part)]
+        parts = {"training": len(split.train), "validation": len(split.val), "test": len(split.test)}
+        shares = [f"{n / sum(parts.values()):.0%} {name}" for name, n in parts.items() if n]
         left_out = what_is_left_out(corpus, split)
         lines = [
             f"text       {corpus.path}: {files}{size}",
@@ -134,7 +134,7 @@ class Report:
                 if part in HELD_OUT
             ),
             *(f"           {note}" for note in notes),
-            f"split      {split.how}: {', '.join(chunks)} chunks of {split.B}×{split.T}",
+            f"split      {', '.join(shares)}, in chunks of {split.B}×{split.T} characters",
             *([f"           {left_out}"] if left_out else ()),
             *self.comparison(),
             *([f"plan       {self.plan}"] if self.plan else ()),
@@ -173,12 +173,12 @@ class Report:
         return lines
 
     def comparison(self) -> list[str]:
-        """Return the line with the yardstick and the uniform baseline, if there is validation text."""
+        """Return the line with the yardstick, if there is validation text."""
         if (yardstick := self.trainer.yardstick) is None:
             return []
         counted = yardstick.counted
         part = f" of {counted:,} characters" if counted < self.trainer.split.train.streams.size else ""
-        return [f"yardstick  {yardstick.loss:.3f} ({yardstick.n}-gram{part}); uniform {self.uniform:.3f}"]
+        return [f"yardstick  {yardstick.loss:.3f} ({yardstick.n}-gram{part})"]
 
     def show(self, event: Event) -> None:
         """Report an event."""
@@ -205,8 +205,7 @@ class Report:
         """Advance the progress bar, and print and log the loss every `print_every` chunks."""
         self.speed.count(self.characters)
         if step.iteration == 1:
-            uniform = "" if self.trainer.yardstick else f" (uniform baseline: ln V = {self.uniform:.3f})"
-            self.say(f"initial    loss {step.loss:.3f}{uniform}")
+            self.say(f"initial    loss {step.loss:.3f} (uniform baseline: {self.uniform:.3f})")
         due = step.iteration % self.print_every == 0
         self.bar.position = step.iteration
         if due or self.bar.due:  # each update copies the loss from the device
@@ -348,8 +347,10 @@ class Report:
 
     def finish(self) -> None:
         """Print suggested commands and, for scripts, the best checkpoint's path to standard output."""
-        loss, yardstick = self.trainer.saver.best_loss, self.trainer.yardstick
-        result = verdict(loss, yardstick, self.uniform) if yardstick and loss < inf else ""
+        best, yardstick = self.trainer.best, self.trainer.yardstick
+        loss = loss_in_name(best) if best else inf
+        held_out = len(self.trainer.val) * self.characters
+        result = verdict(loss, held_out, yardstick, self.uniform) if yardstick and loss < inf else ""
         if result:
             self.say(f"result     {result}")
         last = self.trainer.saver.last
@@ -361,7 +362,6 @@ class Report:
             for line in self.remedy():
                 self.say(line)
         self.measure()
-        best = self.trainer.best
         if best:
             self.say(f"generate   minichar sample {quoted(best)} --temperature 0.8")
             if not (sys.stdout.isatty() and sys.stderr.isatty()):  # on a terminal, the last line suffices

@@ -25,7 +25,8 @@ class Saver:
         self.directory, self.name, self.keep, self.write = directory, name, keep, write
         self.best_loss = float("inf")  # lowest validation loss of the run, in nats per character
         self.saved: list[Path] = []  # those saved by this process, except `latest`, oldest first
-        self.last: Path | None = None  # the newest one, or the one that the run was resumed from
+        self.resumed: Path | None = None  # the one that the run was resumed from
+        self.last: Path | None = None  # the newest one, or `resumed`
         # The one saved between evaluations. The next save between evaluations overwrites it, and any other
         # save deletes it.
         self.latest: Path | None = None
@@ -37,8 +38,8 @@ class Saver:
     def best(self, history: History) -> Path | None:
         """Return the checkpoint with the lowest validation loss; ties go to the newest.
 
-        Checkpoints in the history and checkpoints saved by this process are considered if their files
-        still exist.
+        Checkpoints in the history, the one that the run was resumed from and those saved by this process
+        are considered if their files still exist.
         """
         epochs, losses = history["epoch"][::-1], history["val_loss"][::-1]  # newest first
         ranked = np.argsort(losses.round(4), kind="stable")  # as precise as the file names; NaN last
@@ -47,7 +48,8 @@ class Saver:
             for i in ranked[: np.count_nonzero(~np.isnan(losses))]
         )
         existing = {path.name for path in self.directory.glob("lm_*.npz") if path.is_file()}
-        saved = [path.name for path in reversed(self.saved) if path.name in existing]
+        resumed = [self.resumed] if self.resumed else []
+        saved = [path.name for path in (*reversed(self.saved), *resumed) if path.name in existing]
         best = next((name for name in measured if name in existing), None)
         candidates = [self.directory / name for name in (*saved, best) if name]
         return min(candidates, key=loss_in_name, default=None)

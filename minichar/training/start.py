@@ -217,7 +217,7 @@ def resume(
     split = lay_out_to_train(corpus, settings)
     run = _run(model, settings, corpus, split, notes, team, run_id, training)
     run = replace(run, changes=changed, chosen=("max_epochs",) if extends else ())
-    run.trainer.saver.last = path
+    run.trainer.saver.resumed = run.trainer.saver.last = path
     if latest.parent == settings.checkpoint_dir and is_obsolete:
         run.trainer.saver.latest = latest
     if run.trainer.iteration >= run.trainer.iterations:

@@ -256,11 +256,14 @@ class Trainer:
         The loss is not added to the history: the rest of the run must not depend on where it was stopped.
         """
         self.check_parameters()
-        yield self.save_latest()
-        self.synchronise()  # saving takes none of the time to evaluate
-        self.timetable.hurry()
-        val, complete = self.validation_loss() if len(self.val) else (None, False)
-        yield self.save(val.loss if val and complete else None)
+        loss = None
+        if len(self.val):
+            yield self.save_latest()
+            self.synchronise()  # saving takes none of the time to evaluate
+            self.timetable.hurry()
+            val, complete = self.validation_loss()
+            loss = val.loss if complete else None
+        yield self.save(loss)
 
     def _evaluate(self) -> Iterator[Event]:
         """Evaluate the model, add a row to the history and save a checkpoint."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from toys import parts, put_together, take, toy_settings
 
+from minichar.checkpoints.choosing import best_checkpoint
 from minichar.errors import Completed
 from minichar.training.events import Step
 from minichar.training.start import begin, resume
@@ -72,6 +73,20 @@ def test_n_steps_plus_resumed_steps_equal_a_whole_run(settings_of, n):
     assert header["details"].pop("run")["iteration"] == header_2["details"].pop("run")["iteration"] == 40
     del header["details"]["seconds"], header_2["details"]["seconds"]
     assert header == header_2
+
+
+def test_the_checkpoint_that_a_run_is_resumed_from_can_be_the_best_one(settings_of, tmp_path):
+    """The history does not contain the loss that was measured when the run was stopped."""
+    first = begin(settings_of(eval_val_every=8)).trainer
+    take(first, 20)
+    stopped = first.saver.last
+    low = stopped.rename(stopped.with_name("lm_lstm_epoch0.61_1.0000.npz"))
+    for changes in ({}, {"checkpoint_dir": tmp_path / "other"}):
+        second = resume(low, changes).trainer
+        take(second, 30)
+        there = second.settings.checkpoint_dir
+        assert second.best == best_checkpoint(there)
+        assert (second.best == low) == (there == low.parent)
 
 
 @pytest.mark.parametrize(
