@@ -105,7 +105,7 @@ def one_line_errors() -> Iterator[None]:
     except MinicharError as error:
         raise click.ClickException(error.with_flags) from error
     except KeyboardInterrupt as error:
-        click.echo(f"\n{str(error) or 'Aborted!'}", err=True)
+        click.echo(f"\n{str(error) or 'stopped'}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from error
     except BrokenPipeError as error:
         raise click.exceptions.Exit(BROKEN_PIPE) from error

@@ -22,6 +22,8 @@ NEGLIGIBLE = 0.01
 TOO_SHORT = 5000
 """Number of characters below which a text is too short: a model learns little from it, and the loss on the
 few held-out characters is inaccurate."""
+FEW_HELD_OUT = 250
+"""Number of held-out characters below which their loss is too inaccurate to call it good."""
 FEW_UPDATES = 500
 """Number of training steps below which most models learn almost nothing."""
 
@@ -75,11 +77,18 @@ def fit_advice(
     return f"plateau: stop, or try {larger}another learning rate"
 
 
-def verdict(loss: float, yardstick: Yardstick, uniform: float) -> str:
-    """Return whether a loss is good: almost 0, or below the yardstick and the uniform baseline."""
+def verdict(loss: float, characters: int, yardstick: Yardstick, uniform: float) -> str:
+    """Return whether the loss on held-out characters is good.
+
+    A good loss is almost 0, or below the yardstick and the uniform baseline.
+    """
     bar, name = yardstick.loss, f"yardstick of {yardstick}"
     if uniform < bar:  # of a very short text
         bar, name = uniform, f"uniform baseline of {uniform:.3f}"
     gap = loss - bar
-    good = "good" if gap < 0 or loss < NEGLIGIBLE else "not good yet"
+    good = "good"
+    if gap >= 0 and loss >= NEGLIGIBLE:
+        good = "not good yet"
+    elif characters < FEW_HELD_OUT and loss >= NEGLIGIBLE:
+        good = f"unclear from only {counted(characters, 'character')}"
     return f"{good}: loss {loss:.3f}, {abs(gap):.3f} {'below' if gap < 0 else 'above'} the {name}"

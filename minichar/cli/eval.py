@@ -277,7 +277,7 @@ def command(
         V = len(corpus.vocabulary)
         training = read(settings.data).ids[None] if file else laid_out.train.streams
         best = best_ngram(training, streams, V)
-        click.echo(f"result      {verdict(result.loss, best, log(V))}")
+        click.echo(f"result      {verdict(result.loss, result.characters, best, log(V))}")
 
 
 def held_out_file(ctx: click.Context, settings: Settings, path: Path) -> Path | None:

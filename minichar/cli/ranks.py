@@ -120,6 +120,6 @@ def report(error: BaseException, where: str) -> None:
     if isinstance(error, MinicharError):
         click.echo(f"Error: {error.with_flags} ({where})", err=True)
     elif isinstance(error, KeyboardInterrupt):
-        click.echo(str(error) or "Aborted!", err=True)
+        click.echo(str(error) or "stopped", err=True)
     else:
         traceback.print_exception(error)

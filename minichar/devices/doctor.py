@@ -38,7 +38,7 @@ def examine() -> Iterator[Finding]:
     """Yield all findings, from the Python version to the free disk space in the current directory."""
     yield Finding("Python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     if clearly_faster(*PRODUCT):
-        yield Finding("cores", False, "busy with other programs, which slow down training")
+        yield Finding("idle", False, "other programs use the cores, which slows down training")
     for kind in DEVICES:
         yield from examine_kind(kind)
     devices, problem = open_auto()

@@ -48,7 +48,7 @@ def backward(xp: ModuleType, dh: Array, cache: tuple[Array, ...]) -> Any:
 GRU = register(
     Cell(
         name="gru",
-        title="GRU (reset after the matrix product)",
+        title="GRU",
         states="h",
         stages=(
             Stage(

@@ -181,7 +181,7 @@ def split_text(
             needed = bisect_left(range(maxsize), True, key=lambda size: shares.fit(size, B, T))
             raise MinicharError(
                 f"{name} has {counted(N, 'character')}, too few for one "
-                f"{'training and one validation ' * (val_frac > 0)}chunk: use at least {needed:,}"
+                f"{'training and one validation ' * (val_frac > 0)}chunk ({needed:,}): use a longer text"
             )
     if how == "columns":
         whole = _lay_out(ids, 0, N, B, T, resets)

@@ -53,8 +53,8 @@ def test_default_loss_matches_the_checkpoint_name(cli, checkpoint):
     split = split_of(load(checkpoint))
     V = len(set(TEXT))
     best = yardstick(split.train.streams, split.val.streams, V)
-    loss = evaluate_part(load(checkpoint), split, "val", "zero").loss
-    assert found["result"] == verdict(loss, best, log(V))
+    result = evaluate_part(load(checkpoint), split, "val", "zero")
+    assert found["result"] == verdict(result.loss, result.characters, best, log(V))
     assert numbers(cli("eval")) == found
     for options in (["--no-yardstick"], ["--part", "train"], ["--split", "whole"], ["--block", 4]):
         assert "yardstick" not in cli("eval", checkpoint, *options).stdout

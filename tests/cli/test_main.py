@@ -355,7 +355,7 @@ def test_out_of_memory(refused, failing, monkeypatch, command, advice):
 def test_ctrl_c_exits_with_status_130_and_an_internal_error_keeps_its_traceback(cli, failing):
     failing("train", KeyboardInterrupt())
     result = cli("train", status=130)
-    assert (result.stdout, result.stderr) == ("", "\nAborted!\n")
+    assert (result.stdout, result.stderr) == ("", "\nstopped\n")
     failing("train", ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
         cli("train")

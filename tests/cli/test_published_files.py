@@ -39,7 +39,7 @@ def test_training_describes_the_texts_and_ends_with_the_losses_on_all_characters
     lines, path = trained.stderr.splitlines(), trained.stdout.strip()
     assert lines[0].startswith(f"text       input.txt: {len(TEXT)} characters, ")
     assert lines[1:3] == ["validation val.txt: 304 characters", "test       test.txt: 165 characters"]
-    assert re.fullmatch(r"split      files: \d+ training, 12 validation chunks of 4×6", lines[4])
+    assert re.fullmatch(r"split      \d\d% training, \d\d% validation, in chunks of 4×6 characters", lines[4])
     n = sum((len(text) - 1) % 24 for text in (TEXT, VAL))
     share = n / (len(TEXT) + len(VAL))
     assert lines[5] == f"           {n} characters ({share:.1%}) left out at the end of each text"
@@ -69,7 +69,8 @@ def test_eval_measures_the_same(cli, trained, part, label, options):
     )
     V = len(model.vocabulary)
     best = yardstick(training, held_out, V)
-    assert result.stdout.endswith(f"\nresult      {verdict(expected.loss, best, log(V))}\n")
+    result_line = verdict(expected.loss, expected.characters, best, log(V))
+    assert result.stdout.endswith(f"\nresult      {result_line}\n")
     assert not re.search("not the text|warning", result.stderr)
 
 

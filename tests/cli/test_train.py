@@ -28,12 +28,12 @@ def test_output_of_a_run(cli):
     for words in (
         f"text       input.txt: {len(TEXT)} characters, {V} distinct",
         model,
-        f"; uniform {log(V):.3f}\n",
+        f" (uniform baseline: {log(V):.3f})\n",
         f"generate   minichar sample {path} --temperature 0.8",
     ):
         assert words in said
     for count, pattern in (
-        (1, r"split      columns: 3\d training, 2 validation chunks of 4×6"),
+        (1, r"split      94% training, 6% validation, in chunks of 4×6 characters"),
         (1, r"device     NumPy [\d.]+ with \S+ \S+, (?:up to \d+ threads|1 thread).*"),
         (3, r"epoch \d\.\d\d/1  loss \d\.\d{3}  [\d,]+ characters/s"),
         (2, r"epoch \d\.\d\d  train \d\.\d{4}  validation \d\.\d{4}(?:  \(best .*\))?"),
@@ -42,7 +42,7 @@ def test_output_of_a_run(cli):
         (1, r"           sample: .{60}"),  # in five seconds
     ):
         assert len(re.findall(f"^{pattern}$", said, re.MULTILINE)) == count, pattern
-    initial = re.search(r"initial    loss ([\d.]+)\n", said)[1]
+    initial = re.search(r"initial    loss ([\d.]+) ", said)[1]
     assert float(initial) == pytest.approx(log(V), abs=0.1)
     assert max(map(len, said.splitlines())) <= 80
     assert not {"\r", "\x1b"} & {*said}

@@ -97,8 +97,8 @@ def test_busy_cores_are_reported(monkeypatch, fake_cupy):
     fake_cupy(count=0)
     monkeypatch.setattr(doctor, "clearly_faster", lambda M, K, N: int((M, K) == (4 * K, K)))
     found = findings()
-    assert list(found)[:3] == ["Python", "cores", "cpu"]
-    assert not found["cores"].ok
+    assert list(found)[:3] == ["Python", "idle", "cpu"]
+    assert not found["idle"].ok
 
 
 def test_the_speed_is_the_highest_of_several_matrix_products(monkeypatch, count_copies):

@@ -223,5 +223,5 @@ def test_only_sizes_that_were_requested_are_reported_as_too_large(N, B, T, used,
 
 
 def test_error_for_a_short_text_names_the_file(tmp_path):
-    with pytest.raises(MinicharError, match=r"input.txt' has 2 characters, .*: use at least 17$"):
+    with pytest.raises(MinicharError, match=r"input.txt' has 2 characters, .* \(17\): use a longer text$"):
         begin(toy_settings(tmp_path, "ab", batch_size=None, seq_length=None))
