@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import llm
+from pydantic import Field
 
 import minichar
 from minichar.checkpoints.naming import is_checkpoint
+from minichar.errors import Option
 from minichar.sampling.generate import Unknown
 
 
@@ -29,14 +31,14 @@ class Minichar(llm.Model):
     class Options(llm.Options):
         """Options of ``llm -o``, as in `minichar.Model.stream`."""
 
-        temperature: float = 1.0
-        top_k: int = 0
-        top_p: float = 1.0
-        argmax: bool = False
-        length: int = 400
-        seed: int | None = None
-        stop: str = ""
-        unknown: Unknown = "error"
+        temperature: float = Field(1.0, description="Lower values make the text more predictable.")
+        top_k: int = Field(0, description="Choose among the k most likely characters. 0: all.")
+        top_p: float = Field(1.0, description="Choose among likely characters with this total probability.")
+        argmax: bool = Field(False, description="Always choose the most likely character.")
+        length: int = Field(400, description="Number of characters to generate. 0: no limit.")
+        seed: int | None = Field(None, description="Random seed. The same seed gives the same text.")
+        stop: str = Field("", description="Stop before this string.")
+        unknown: Unknown = Field("error", description="How to handle unknown characters.")
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.model_id = folder, f"minichar/{folder}"
@@ -47,5 +49,14 @@ class Minichar(llm.Model):
             raise minichar.MinicharError(f"{self.model_id} does not support a system prompt: omit it")
         before = conversation.responses if conversation else ()
         text = "".join(f"{turn.prompt.prompt}{turn.text()}" for turn in before) + prompt.prompt
-        model = minichar.load(self.folder)
-        yield from model.stream(text, **prompt.options.model_dump())
+        try:
+            yield from minichar.load(self.folder).stream(text, **prompt.options.model_dump())
+        except minichar.MinicharError as error:
+            raise minichar.MinicharError(*map(spelled, error.args)) from error
+
+
+def spelled(part: str | Option) -> str:
+    """Return a part of an error message, with options spelled as in ``llm -o``."""
+    if isinstance(part, Option) and part.value is not None:
+        return f"-o {part.name} {part.value}"
+    return str(part)

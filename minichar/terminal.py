@@ -50,11 +50,6 @@ def say(line: str) -> None:
     print(one_line(line), file=sys.stderr, flush=True)
 
 
-def can_redraw(stream: TextIO) -> bool:
-    """Return whether the last line of a stream can be rewritten, as on terminals and in notebooks."""
-    return stream.isatty() or type(stream).__module__.startswith("ipykernel.")
-
-
 def terminal_width() -> int:
     """Return the width of the terminal on standard error, or 80 if it is unknown."""
     try:

@@ -39,9 +39,10 @@ MAY_IMPORT = {
 }
 """Packages that each package may import besides itself and the root modules."""
 OTHERS = {
+    "api": {"IPython"},
     "cli": {"click", "mpi4py", "threadpoolctl"},
     "devices": {"cupy", "dpnp"},
-    "llm": {"llm"},
+    "llm": {"llm", "pydantic"},
     "web": {"starlette", "uvicorn", "h11", "jsonschema", "prometheus_client", "threadpoolctl", "redis"},
 }
 """Third-party packages that each package may import besides NumPy."""

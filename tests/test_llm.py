@@ -75,6 +75,7 @@ def test_a_conversation_is_continued(home, monkeypatch):
     ("words", "message"),
     [
         (["é"], "'é' (U+00E9)"),
+        (["é"], "-o unknown skip"),
         (["abc", "-o", "temperature", "0"], "temperature is 0"),
         (["abc", "-s", "Be brief."], f"{MODEL} does not support a system prompt: omit it"),
     ],

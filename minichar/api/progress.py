@@ -3,8 +3,9 @@
 import sys
 from datetime import timedelta
 from time import monotonic
+from typing import Any
 
-from minichar.terminal import can_redraw, fitting, say, terminal_width
+from minichar.terminal import fitting, say, terminal_width
 from minichar.training.events import EndedEarly, Evaluated, Event, Extended, Measured, Step
 from minichar.training.settings import HELD_OUT
 from minichar.training.start import Run
@@ -20,13 +21,17 @@ FOREVER = 10**13
 class Progress:
     """Context manager that shows the epoch, losses, speed and remaining time.
 
-    On a terminal and in a notebook, one line is updated in place. Elsewhere, a line is printed after each
-    evaluation, and every `INTERVAL` seconds between evaluations. The run's notes are printed first.
+    On a terminal and in a notebook, one line is updated in place; in a notebook, it is an output of its own.
+    Elsewhere, a line is printed after each evaluation, and every `INTERVAL` seconds between evaluations. The
+    run's notes are printed first.
     """
 
     def __init__(self, run: Run) -> None:
         self.trainer, self.first = run.trainer, run.trainer.iteration
-        self.live = can_redraw(sys.stderr)
+        self.live = sys.stderr.isatty()
+        self.in_notebook = type(sys.stderr).__module__.startswith("ipykernel.")
+        self.interval = REFRESH if self.live or self.in_notebook else INTERVAL
+        self.output: Any = None  # the output that shows the line in a notebook
         self.begun = self.shown_at = monotonic()
         self.validation: list[str] = []
         self.shown = False
@@ -53,7 +58,7 @@ class Progress:
                 self.print(f"ended early: {event.reason}")
             case Measured():
                 self.print(f"{HELD_OUT[event.part]} file: {event.result or 'not measured: no time was left'}")
-            case Step() if monotonic() - self.shown_at >= (REFRESH if self.live else INTERVAL):
+            case Step() if monotonic() - self.shown_at >= self.interval:
                 self.write(event.epoch, event.loss)
 
     def print(self, line: str) -> None:
@@ -76,6 +81,18 @@ class Progress:
         left = timedelta(seconds=min(round(seconds * steps), FOREVER))
         parts = [f"epoch {epoch:.2f}/{trainer.settings.max_epochs:.4g}", f"loss {loss:.3f}", *self.validation]
         parts += [f"{speed:,.0f} characters/s", f"{left} left"]
-        line = f"\r{fitting(parts, parts):<{terminal_width() - 1}}" if self.live else "  ".join(parts)
-        print(line, end="" if self.live else "\n", file=sys.stderr, flush=True)
+        if self.in_notebook:
+            self.display("  ".join(parts))
+        else:
+            line = f"\r{fitting(parts, parts):<{terminal_width() - 1}}" if self.live else "  ".join(parts)
+            print(line, end="" if self.live else "\n", file=sys.stderr, flush=True)
         self.shown, self.shown_at = True, now
+
+    def display(self, line: str) -> None:
+        """Show a line in a notebook, in place of the previous one."""
+        from IPython.display import display
+
+        if self.output is None:
+            self.output = display({"text/plain": line}, raw=True, display_id=True)
+        else:
+            self.output.update({"text/plain": line}, raw=True)

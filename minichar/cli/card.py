@@ -87,7 +87,7 @@ def facts(model: CharRNN) -> list[tuple[str, str]]:
     if isinstance(loss, float):
         rows.append(("Validation loss", f"{loss:.4f} nats = {loss / log(2):.3f} bits per character"))
     if yardstick := yardstick_of(model.details):
-        rows.append(("Best n-gram model", f"{yardstick} nats"))
+        rows.append(("Best n-gram model", f"{yardstick.loss:.3f} nats ({yardstick.n}-gram)"))
     return [*rows, ("Uniform baseline", f"{log(len(model.vocabulary)):.3f} nats")]
 
 
@@ -95,7 +95,9 @@ def training(settings: Settings | None, history: History) -> str:
     """Return the command that trains a model with the same options, and a table of the losses."""
     parts = []
     if settings:
-        options = {"data": "my.txt"} | changed_options(settings, PRIVATE)
+        options = changed_options(settings, PRIVATE)
+        if settings.data:
+            options = {"data": "my.txt"} | options
         parts.append(f"```sh\n{train_command(options)}\n```\n")
     if history:
         rows = [history[int(i)] for i in np.unique(np.linspace(0, len(history) - 1, ROWS).round())]

@@ -51,7 +51,8 @@ def follow(folder: Path, width: int) -> None:
                     if not running and (now or seen or check >= START):
                         raise
                     if check == 0:
-                        say(f"waiting for the first evaluation in {folder}/; press Ctrl-C to stop")
+                        missing = "" if folder.exists() else " (which does not exist yet)"
+                        say(f"waiting for the first evaluation in {folder}/{missing}; press Ctrl-C to stop")
                 else:
                     draw(lines, drawn)
                     drawn = len(lines)

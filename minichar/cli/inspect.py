@@ -1,5 +1,6 @@
 """``minichar inspect``."""
 
+import webbrowser
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -127,7 +128,7 @@ def command(
     if html is None:
         html = Path(mkdtemp(prefix="minichar-")) / "inside.html"
     write_page(model, path, corpus, html, length)
-    if opened and click.launch(str(html)):
+    if opened and not webbrowser.open(html.resolve().as_uri()):
         say(f"no browser was found: open {html} in one")
 
 

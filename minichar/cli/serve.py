@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import webbrowser
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -176,7 +177,7 @@ def command(
     def ready(address: str) -> None:
         say(f"serving at {address} (press Ctrl-C to stop)")
         if opened:
-            click.launch(address)
+            webbrowser.open(address)
 
     streams = max(server.MIN_STREAMS, columns + queue)
     access = part("minichar.web.access").Access(keys, hosts, trusted, metrics_port)

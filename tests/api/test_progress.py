@@ -53,9 +53,8 @@ def test_progress_without_a_terminal_prints_one_line_per_evaluation(text, monkey
     assert lines[-1].endswith(" 0:00:00 left")
 
 
-@pytest.mark.parametrize("stream", [Terminal, Notebook])
-def test_progress_on_a_terminal_and_in_a_notebook_rewrites_one_line(stream, text, terminal):
-    terminal(stream)
+def test_progress_on_a_terminal_rewrites_one_line(text, terminal):
+    terminal()
     model = minichar.train(text, **TOY | {"max_epochs": 3})
     printed = sys.stderr.getvalue()
     assert printed.count("\n") == 1
@@ -64,6 +63,31 @@ def test_progress_on_a_terminal_and_in_a_notebook_rewrites_one_line(stream, text
     assert len(states) == model.history[-1]["iteration"] + 1  # one per step and one for the evaluation
     assert all(re.fullmatch(LINE, state.rstrip()) for state in states)
     assert {len(state) for state in states} == {79}
+
+
+def test_progress_in_a_notebook_updates_one_output(text, terminal, monkeypatch):
+    """Standard error would be shown in red, and a saved notebook would contain every state of the line."""
+    terminal(Notebook)
+    states, outputs = [], []
+
+    class Output:
+        def update(self, data, raw):
+            states.append(data["text/plain"])
+            assert raw
+
+    def display(data, display_id, **options):
+        assert display_id
+        outputs.append(Output())
+        outputs[-1].update(data, **options)
+        return outputs[-1]
+
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "IPython.display", SimpleNamespace(display=display))
+    model = minichar.train(text, **TOY | {"max_epochs": 3})
+    assert len(outputs) == 1
+    assert sys.stderr.getvalue() == ""
+    assert len(states) == model.history[-1]["iteration"] + 1  # one per step and one for the evaluation
+    assert all(re.fullmatch(LINE, state) for state in states)
 
 
 @pytest.mark.parametrize(("columns", "last"), [(20, "epoch 3.00/3"), (1, "")])

@@ -236,7 +236,7 @@ def test_it_lists_the_losses_and_its_commands_give_the_sample_and_the_model(card
     assert history_of(again) == (rows := history_of(checkpoint))
     assert text.startswith("# input\n")
     assert f"| Validation loss | {min(row['val_loss'] for row in rows):.4f} nats = " in text
-    assert re.search(r"^\| Best n-gram model \| \d\.\d{3} \(\d-gram\) nats \|$", text, re.MULTILINE)
+    assert re.search(r"^\| Best n-gram model \| \d\.\d{3} nats \(\d-gram\) \|$", text, re.MULTILINE)
     assert ROWS.findall(text) == [
         (f"{row['epoch']:.2f}", f"{row['train_loss']:.4f}", f"{row['val_loss']:.4f}") for row in rows
     ]
@@ -286,19 +286,20 @@ def test_the_licence_of_a_known_text(card, home, name):
         "origin": {"path": "x", "digest": DATASETS[name].sha256},
     }
     save("toy.npz", model)
-    text, _ = card("toy.npz")
+    text, (_, train) = card("toy.npz")
+    assert ("--data" in train) == (data is not None)
     assert f"{name} ({DATASETS[name].source}): {DATASETS[name].licence}." in text
 
 
 def test_open(cli, checkpoint, monkeypatch, home, tmp_path_factory):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
-    monkeypatch.setattr("click.launch", launch := Mock(return_value=0))
+    monkeypatch.setattr("webbrowser.open", launch := Mock(return_value=True))
     path = cli("inspect", checkpoint, "--open").stdout.strip()
-    launch.assert_called_once_with(path)
+    launch.assert_called_once_with(Path(path).as_uri())
     assert "<html" in Path(path).read_text(encoding="utf-8")
     assert home not in Path(path).parents
     cli("inspect", checkpoint, "--open", "--html", "a.htm", "--length", 20)
-    launch.assert_called_with("a.htm")
-    launch.return_value = 1
+    launch.assert_called_with((home / "a.htm").as_uri())
+    launch.return_value = False
     said = cli("inspect", checkpoint, "--open", "--html", "b.html").stderr
     assert "no browser was found: open b.html in one" in said

@@ -134,7 +134,8 @@ def test_follow_redraws_until_the_run_ends(cli, home, measure, monkeypatch, in_p
     assert frames[-1][1] == f"{model.parameters.size:,}"
     text = model.generate(length=60, seed=model.history[-1]["iteration"])
     assert f"sample: {text}".replace("\n", " / ")[:59] == f"sample: {frames[-1][2]}"
-    assert result.stderr == f"{WAITING}the run in cv/ has ended\n"
+    waiting = WAITING if in_progress else WAITING.replace(";", " (which does not exist yet);")
+    assert result.stderr == f"{waiting}the run in cv/ has ended\n"
     assert max(map(len, result.stdout.splitlines())) == 59
 
 
@@ -150,14 +151,16 @@ def test_follow_waits_until_a_run_saves_or_ends_or_ctrl_c(cli, home, monkeypatch
     assert "no checkpoint in cv/" in cli("plot", "--follow", "cv", status=1).stderr
 
 
-def test_follow_without_a_run(cli, refused, checkpoint, monkeypatch):
+def test_follow_without_a_run(cli, checkpoint, monkeypatch):
     monkeypatch.setattr("minichar.cli.follow.sleep", sleep := Mock(side_effect=[None] * START))
     result = cli("plot", "--follow")
     assert FRAMES.search(result.stdout)
     assert ", yardstick " in result.stdout
     assert result.stderr == "no run is saving to cv/\n"
     assert sleep.call_count == 0
-    assert "no such checkpoint: 'nowhere'" in refused("plot", "--follow", "nowhere")
+    said = cli("plot", "--follow", "nowhere", status=1).stderr
+    assert said.startswith("waiting for the first evaluation in nowhere/ (which does not exist yet); press")
+    assert "Error: no such checkpoint: 'nowhere'" in said
     assert sleep.call_count == START
 
 

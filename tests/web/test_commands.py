@@ -102,7 +102,7 @@ def test_public_address_warning_and_open_option(command, monkeypatch):
     monkeypatch.setattr(server, "serve", lambda *arguments: arguments[3]("http://there/"))
     monkeypatch.setattr(server, "listening_socket", lambda *address: nullcontext())
     opened = []
-    monkeypatch.setattr("click.launch", opened.append)
+    monkeypatch.setattr("webbrowser.open", opened.append)
     assert "warning: anyone who can reach 0.0.0.0 can use" in command("serve", "--host", "0.0.0.0").stderr
     assert "warning" not in command("serve").stderr
     assert opened == []
