@@ -5,11 +5,11 @@ from html.parser import HTMLParser
 
 
 class Page(HTMLParser):
-    """HTML parser that collects the tags of a page and the text of its scripts and styles."""
+    """HTML parser that collects the tags of a page and the text of its title, scripts and styles."""
 
     def __init__(self, path):
         super().__init__()
-        self.tags, self.texts, self.inside = [], {"script": [], "style": []}, None
+        self.tags, self.texts, self.inside = [], {"title": [], "script": [], "style": []}, None
         self.feed(path.read_text(encoding="utf-8"))
 
     def handle_starttag(self, tag, attributes):

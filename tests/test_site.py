@@ -13,6 +13,7 @@ import click
 import figures
 import numpy as np
 import pytest
+from html_page import Page
 from pages import api, commands, course, equations, fonts, latex, lecturers, live, notebooks, slides, terms
 
 import minichar
@@ -22,7 +23,6 @@ from minichar.cli.examples import EXAMPLES
 from minichar.cli.options import DescribedArgument
 from minichar.errors import MinicharError
 from minichar.text.datasets import dataset_path
-from minichar.text.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "minichar"
@@ -352,11 +352,12 @@ def test_models_are_trained_on_texts_that_can_be_downloaded_and_kept(tmp_path, m
     def without_network(name, folder):
         raise MinicharError("cannot download")
 
-    def train(text):
-        trained.append(len(text))
-        return minichar.Model.create(Vocabulary("夜山"), rnn_size=2)
+    def train(path, **options):
+        trained.append(len(path.read_text(encoding="utf-8")))
+        return really_train(path, **options, rnn_size=2, num_layers=1, max_epochs=0.001)
 
-    monkeypatch.setattr(live, "train", train)
+    really_train = minichar.train
+    monkeypatch.setattr(minichar, "train", train)
     monkeypatch.setattr(live, "fetch", without_network)
     assert not live.write_downloaded(pages)
     assert not trained
@@ -365,7 +366,15 @@ def test_models_are_trained_on_texts_that_can_be_downloaded_and_kept(tmp_path, m
     monkeypatch.setattr(live, "fetch", without_network)
     assert live.write_downloaded(pages)
     assert trained == [300_000, 300_000]
-    assert {path.name for path in pages.iterdir()} == {"model-shakespeare.html", "model-tang.html"}
+    titles = {path.name: Page(path).texts["title"] for path in pages.iterdir()}
+    assert titles == {
+        "model-shakespeare.html": ["Shakespeare · minichar"],
+        "model-tang.html": ["唐诗 · minichar"],
+    }
+    os.utime(tmp_path / "tang.npz", (0, 0))  # older than the script that trains it
+    monkeypatch.setattr(live, "fetch", lambda name, folder: dataset_path(name, folder))
+    assert live.write_downloaded(pages)
+    assert trained == [300_000] * 3
 
 
 def test_figures_are_redrawn_if_their_data_is_newer(tmp_path, monkeypatch):

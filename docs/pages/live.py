@@ -12,8 +12,8 @@ from minichar.cli.course import definitions
 from minichar.errors import MinicharError
 from minichar.text.datasets import fetch
 
-DOWNLOADED = {"shakespeare": "tinyshakespeare", "tang": "quantangshi"}
-"""Names of the pages, and the datasets of their models."""
+DOWNLOADED = {"shakespeare": ("Shakespeare", "tinyshakespeare"), "tang": ("唐诗", "quantangshi")}
+"""Names of the pages, and the titles and datasets of their models."""
 LENGTH = 300_000
 """Maximum number of characters to train on. The options are those that minichar plans for a text."""
 
@@ -21,7 +21,7 @@ LENGTH = 300_000
 def write_live_model(lesson: Path, folder: Path) -> None:
     """Write ``model.html`` in `folder`. Keep the weights until the lesson changes."""
     weights = folder / "model.npz"
-    if not weights.exists() or weights.stat().st_mtime < lesson.stat().st_mtime:
+    if is_older(weights, lesson):
         model, _ = definitions(lesson)["large"]()
         model.save(weights)
     minichar.load(weights).save(folder / "model.html")
@@ -30,25 +30,31 @@ def write_live_model(lesson: Path, folder: Path) -> None:
 def write_downloaded(folder: Path) -> bool:
     """Write ``model-NAME.html`` in `folder` for each downloaded text. Return whether all could be downloaded.
 
-    Texts and weights are kept for the next build.
+    Keep the texts, and the weights until this file changes.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for name, dataset in DOWNLOADED.items():
+    for name, (title, dataset) in DOWNLOADED.items():
         weights = folder.parent / f"{name}.npz"
-        if not weights.exists():
+        if is_older(weights, Path(__file__)):
             try:
                 text = fetch(dataset, folder.parent / "data").read_text(encoding="utf-8")
             except MinicharError as error:
                 print(f"no model on {dataset}: {error}")
                 return False
-            train(text[:LENGTH]).save(weights)
+            train(text[:LENGTH], title).save(weights)
         minichar.load(weights).save(folder / f"model-{name}.html")
     return True
 
 
-def train(text: str) -> minichar.Model:
+def is_older(weights: Path, source: Path) -> bool:
+    """Return whether weights must be computed again: they do not exist or are older than their source."""
+    return not weights.exists() or weights.stat().st_mtime < source.stat().st_mtime
+
+
+def train(text: str, title: str) -> minichar.Model:
     """Train a model in a temporary directory."""
     with TemporaryDirectory() as temporary:
         path = Path(temporary) / "input.txt"
         path.write_text(text, encoding="utf-8")
-        return minichar.train(path, min_freq=2, progress=False, checkpoint_dir=f"{temporary}/cv")
+        folder = f"{temporary}/cv"
+        return minichar.train(path, title=title, min_freq=2, progress=False, checkpoint_dir=folder)

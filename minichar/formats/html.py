@@ -12,8 +12,10 @@ data is displayed only as text, never interpreted as markup.
 """
 
 import json
+import re
 from base64 import b64encode
 from hashlib import sha256
+from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -41,21 +43,20 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> byte
         raise MinicharError(f"cannot convert to {path}: {cell.title} has no JavaScript counterpart; use .npz")
     if sum(array.nbytes for array in weights.values()) > MAX_BYTES:
         raise MinicharError(f"cannot write {path}: the model is too large for a web page; use .onnx")
-    page = _file("page.html")
     style, script = _file("page.css"), "\n".join(['"use strict";', *map(_file, SCRIPTS)])
     policy = (
         f"default-src 'none'; img-src data:; script-src {_hash(script)}; style-src {_hash(style)}; "
         "base-uri 'none'; form-action 'none'"
     )
-    # Insert the data last, because it could contain one of the other placeholders.
-    for name, text in (
-        ("POLICY", policy),
-        ("STYLE", style),
-        ("SCRIPT", script),
-        ("DATA", as_script(_data(model, weights))),
-    ):
-        page = page.replace(f"@{name}@", text)
-    return page.encode()
+    parts = {
+        "POLICY": policy,
+        "TITLE": escape(f"{model.title} · minichar" if model.title else "minichar: a model in one file"),
+        "STYLE": style,
+        "SCRIPT": script,
+        "DATA": as_script(_data(model, weights)),
+    }
+    # Insert all of them at once, because the title and the data could contain a placeholder.
+    return re.sub("@([A-Z]+)@", lambda placeholder: parts[placeholder[1]], _file("page.html")).encode()
 
 
 def as_script(data: Any) -> str:

@@ -78,6 +78,24 @@ def test_markup_from_the_model_is_escaped_and_its_path_left_out(tmp_path):
     assert tags[0] == tags[1]
 
 
+def test_the_page_is_named_after_the_model(tmp_path):
+    shown, tags = [], []
+    for title in ("唐诗", "</title><b>&amp; @DATA@ @TITLE@ \\1", ""):
+        model = toy_model("ab")
+        model.details["settings"] = {"title": title}
+        save_model(model, tmp_path / "model.html")
+        page = Page(tmp_path / "model.html")
+        shown += page.texts["title"]
+        tags.append(page.tags)
+        assert page.data["about"] == " · ".join(filter(None, [title, model.summary()]))
+    assert shown == [
+        "唐诗 · minichar",
+        "</title><b>&amp; @DATA@ @TITLE@ \\1 · minichar",
+        "minichar: a model in one file",
+    ]
+    assert tags[0] == tags[1] == tags[2]
+
+
 def test_only_float16_is_written(saved, tmp_path):
     model, path = saved()
     for dtype in ("float32", "float64"):
