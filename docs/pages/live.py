@@ -15,7 +15,7 @@ from minichar.text.datasets import fetch
 DOWNLOADED = {"shakespeare": ("Shakespeare", "tinyshakespeare"), "tang": ("唐诗", "quantangshi")}
 """Names of the pages, and the titles and datasets of their models."""
 LENGTH = 300_000
-"""Maximum number of characters to train on. The options are those that minichar plans for a text."""
+"""Approximate number of characters to train on. The options are those that minichar plans for a text."""
 
 
 def write_live_model(lesson: Path, folder: Path) -> None:
@@ -41,7 +41,7 @@ def write_downloaded(folder: Path) -> bool:
             except MinicharError as error:
                 print(f"no model on {dataset}: {error}")
                 return False
-            train(text[:LENGTH], title).save(weights)
+            train(selection(text), title).save(weights)
         minichar.load(weights).save(folder / f"model-{name}.html")
     return True
 
@@ -49,6 +49,11 @@ def write_downloaded(folder: Path) -> bool:
 def is_older(weights: Path, source: Path) -> bool:
     """Return whether weights must be computed again: they do not exist or are older than their source."""
     return not weights.exists() or weights.stat().st_mtime < source.stat().st_mtime
+
+
+def selection(text: str) -> str:
+    """Return every n-th paragraph of a long text: poems by many poets, speeches from many plays."""
+    return "\n\n".join(text.split("\n\n")[:: -(-len(text) // LENGTH)])
 
 
 def train(text: str, title: str) -> minichar.Model:
