@@ -180,6 +180,16 @@ def test_pages_that_link_to_lessons_in_the_repository_link_to_the_chapters_on_th
         assert all(f'href="{link}"' in text for link in links), page
 
 
+def test_pages_name_their_language():
+    for page, language in (
+        ("index", "en"),
+        ("howto/chinese", "en"),
+        ("zh/start", "zh-CN"),
+        ("zh/chinese", "zh-CN"),
+    ):
+        assert f' lang="{language}"' in (SITE / f"{page}.html").read_text(encoding="utf-8")[:200], page
+
+
 def test_search_finds_the_chapter_and_quotes_the_phrase(base, visit):
     page = visit(base, "search.html?q=forget+gate")
     first = page.locator("#search-results li").first

@@ -161,6 +161,12 @@ def shorten_page(app: Sphinx, page: str, template: str, context: dict[str, Any],
     context["body"] = re.sub(rf'<span class="pre">(?=--[^<]{{,{SHORT}}}<)', '<span class="pre short">', body)
 
 
+def set_language(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Set the language of the Chinese pages."""
+    if page.startswith("zh/"):
+        context["language"] = "zh-CN"
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives, the maths renderer and the event handlers."""
     app.add_directive("picture", Picture)
@@ -176,4 +182,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", fix_docstring, priority=100)  # before Napoleon
     app.connect("autodoc-process-docstring", restore_value, priority=900)  # after Napoleon
     app.connect("html-page-context", shorten_page, priority=900)  # after Furo
+    app.connect("html-page-context", set_language)
     return {"parallel_read_safe": True}
