@@ -79,7 +79,8 @@ def test_landing_page(visit):
     tagline = page.locator("h1 + p").inner_text()
     assert len(tagline.split()) == 9
     links = [link.get_attribute("href") for link in page.locator(".buttons a").all()]
-    assert links == ["start.html", "course/index.html"]
+    assert links == ["start.html", "course/index.html", "zh/start.html"]
+    assert len({link.bounding_box()["y"] for link in page.locator(".buttons a").all()}) == 1  # in one row
     page.locator("#interactive-train .sample span").first.wait_for()  # the worker has started
     frame = page.locator("iframe")
     frame.scroll_into_view_if_needed()
