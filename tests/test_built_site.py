@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 from threading import Thread
 
+import optional
 import pytest
 
 if "SITE" not in os.environ:
@@ -206,6 +207,16 @@ def test_search_finds_the_guide_to_an_option_first(visit):
         first = visit(SITE.as_uri(), f"search.html?q={query}").locator("#search-results li a").first
         first.wait_for()
         assert first.inner_text() == title
+
+
+def test_search_finds_an_option_in_the_command_reference_before_pages_that_mention_it(visit):
+    page = visit(SITE.as_uri(), "search.html?q=--reset-on")
+    page.locator("#search-results a[href^='course/']").first.wait_for()  # the page adds results one by one
+    pages = [link.get_attribute("href").split("#")[0] for link in page.locator("#search-results li a").all()]
+    assert pages[1:3] == ["commands/sweep.html", "commands/train.html"]
+    page.locator("#search-results a[href^='commands/train.html#']").click()
+    option = page.locator("dt", has_text="--reset-on")
+    optional.playwright().expect(option).to_be_in_viewport()  # the page scrolls smoothly
 
 
 def test_search_finds_other_pages_before_the_api_reference(visit):

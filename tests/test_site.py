@@ -316,6 +316,8 @@ def test_command_pages_contain_every_option(tmp_path):
         assert all(commands.escaped(argument.description) in page for argument in arguments)
         for option in [o for c in all_of_it for o in c.params if isinstance(o, click.Option)]:
             assert re.search(rf"^`.*{option.opts[-1]}\b.*`\n: ", page, re.MULTILINE), (name, option.name)
+    train = (tmp_path / "train.md").read_text(encoding="utf-8")
+    assert "`--reset-on STR`\n: ```{index} ! --reset-on\n  ```\n\n  String that separates" in train
 
 
 def test_markup_in_help_text_is_escaped():

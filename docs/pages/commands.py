@@ -9,6 +9,7 @@ import click
 from minichar.cli import COMMANDS, main
 from minichar.cli.examples import EXAMPLES
 from minichar.cli.options import GroupedCommand
+from pages.terms import OPTION, directive
 
 INDEX = """\
 # Commands
@@ -53,7 +54,7 @@ def section(command: click.Command, name: str, parent: click.Context, level: int
         parts.append("```sh\n" + "\n".join(EXAMPLES[name]) + "\n```")
     sections = command.sections(context) if isinstance(command, GroupedCommand) else {}
     for heading, records in sections.items():
-        entries = [f"`{name}`\n: {escaped(words)}" for name, words in records if "--help" not in name]
+        entries = [entry(name, words) for name, words in records if "--help" not in name]
         parts += [f"{'#' * (level + 1)} {heading}", *entries] if entries else []
     if isinstance(command, click.Group):
         for below in command.list_commands(context):
@@ -61,6 +62,13 @@ def section(command: click.Command, name: str, parent: click.Context, level: int
             assert inner is not None
             parts.append(section(inner, below, context, level + 1))
     return "\n\n".join(parts) + "\n"
+
+
+def entry(name: str, words: str) -> str:
+    """Return the definition of an argument or an option, with index entries that the search finds."""
+    options = OPTION.findall(name)
+    index = directive(options).replace("\n", "\n  ") + "\n\n  " if options else ""
+    return f"`{name}`\n: {index}{escaped(words)}"
 
 
 def words(command: click.Command) -> list[str]:

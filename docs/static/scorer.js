@@ -1,4 +1,5 @@
-// Search ranking: other pages rank above the API reference.
+// Search ranking: other pages rank above the API reference. An option of a command ranks above pages that mention it,
+// and below the guide to it and pages with that title.
 var Scorer = {
   objNameMatch: 4,
   objPartialMatch: 1,
@@ -8,5 +9,8 @@ var Scorer = {
   partialTitle: 7,
   term: 5,
   partialTerm: 2,
-  score: ([page, , , , score]) => (page.startsWith("api/") ? score / 10 : score),
+  score: ([page, , , , score, , kind]) => {
+    if (page.startsWith("api/")) return score / 10;
+    return page.startsWith("commands/") && kind === "index" ? score / 7 : score;
+  },
 };
