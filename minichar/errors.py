@@ -11,7 +11,7 @@ from shlex import quote
 
 LONGEST = 100
 """Maximum length of a value in an error message, in characters."""
-CLOSE = 0.8
+CLOSE = 0.75
 """Minimum similarity of a suggested name, as measured by `difflib`."""
 LONGEST_PATH = 1000
 """Maximum length of a path from a file in a message, in characters. Shorter paths are not truncated."""

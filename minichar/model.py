@@ -77,15 +77,12 @@ class CharRNN:
         return replace(self, config=config, parameters=parameters)
 
     def summary(self) -> str:
-        """Return a one-line summary, such as ``LSTM, 2 layers of 128, 65 characters, 239,297 parameters``."""
+        """Return a one-line summary, such as ``LSTM, 2 layers of 128, 239,297 parameters``."""
         config = self.config
         layers = f"{counted(config.num_layers, 'layer')} of {config.rnn_size}"
         dropout = f", dropout {config.dropout:g}" if config.dropout else ""
         dropout += f", weight drop {config.weight_drop:g}" if config.weight_drop else ""
-        return (
-            f"{config.cell.title}, {layers}{dropout}, {counted(config.vocab_size, 'character')}, "
-            f"{self.parameters.size:,} parameters"
-        )
+        return f"{config.cell.title}, {layers}{dropout}, {self.parameters.size:,} parameters"
 
     def _part(self, name: str) -> dict[str, Any]:
         """Return a dict in `details`, or an empty one if it is missing or corrupted."""

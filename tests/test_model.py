@@ -33,9 +33,9 @@ def test_copy_on_another_device():
 
 
 def test_summary():
-    assert new().summary() == "LSTM, 1 layer of 2, 3 characters, 57 parameters"
+    assert new().summary() == "LSTM, 1 layer of 2, 57 parameters"
     gru = new(model="gru", num_layers=2, dropout=0.25, weight_drop=0.1)
-    layers = "2 layers of 2, dropout 0.25, weight drop 0.1, 3 characters, 87 parameters"
+    layers = "2 layers of 2, dropout 0.25, weight drop 0.1, 87 parameters"
     assert gru.summary() == f"GRU, {layers}"
     assert new(layer_norm=True).summary().startswith("LSTM with layer normalisation, 1 layer of 2, ")
 

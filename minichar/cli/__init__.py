@@ -135,7 +135,7 @@ def main(ctx: click.Context) -> None:
 
     \b
     Quick start:
-      minichar train                        train on Python's help text (a few minutes)
+      minichar train                        train on Python's help text (3 min)
       minichar sample                       generate text with the best checkpoint
       minichar train --data my.txt --max-time 30 --checkpoint-dir cv-mine
                                             train on your own text for 30 minutes

@@ -23,7 +23,7 @@ TOO_SHORT = 5000
 """Number of characters below which a text is too short: a model learns little from it, and the loss on the
 few held-out characters is inaccurate."""
 FEW_HELD_OUT = 250
-"""Number of held-out characters below which their loss is too inaccurate to call it good."""
+"""Number of held-out characters below which their loss is too inaccurate to compare with the yardstick."""
 FEW_UPDATES = 500
 """Number of training steps below which most models learn almost nothing."""
 
@@ -86,9 +86,7 @@ def verdict(loss: float, characters: int, yardstick: Yardstick, uniform: float) 
     if uniform < bar:  # of a very short text
         bar, name = uniform, f"uniform baseline of {uniform:.3f}"
     gap = loss - bar
-    good = "good"
-    if gap >= 0 and loss >= NEGLIGIBLE:
-        good = "not good yet"
-    elif characters < FEW_HELD_OUT and loss >= NEGLIGIBLE:
-        good = f"unclear from only {counted(characters, 'character')}"
+    good = "good" if gap < 0 or loss < NEGLIGIBLE else "not good yet"
+    if characters < FEW_HELD_OUT and loss >= NEGLIGIBLE:
+        good = "unclear"
     return f"{good}: loss {loss:.3f}, {abs(gap):.3f} {'below' if gap < 0 else 'above'} the {name}"

@@ -71,8 +71,11 @@ class Bar(ProgressLine):
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.redraw()
-        self.send("\n")
+        if self.position < self.length:  # the work has ended early: do not show that time is left
+            self.send(CLEAR_LINE)
+        else:
+            self.redraw()
+            self.send("\n")
         self.hidden = True
 
     @property

@@ -13,8 +13,9 @@ import ast
 import os
 import re
 import runpy
+import sys
 from collections.abc import Iterator
-from contextlib import chdir, suppress
+from contextlib import chdir, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module, metadata
@@ -25,6 +26,7 @@ from types import ModuleType
 from typing import Any
 
 from minichar.errors import MinicharError
+from minichar.terminal import unescaped
 
 PACKAGE = Path(__file__).parents[1]
 SOURCES = PACKAGE.parent / "tests" / "lessons"
@@ -140,4 +142,5 @@ def run_lesson(lesson: Lesson) -> int:
     pytest = import_pytest()
     # Do not capture output: some lessons print measurements.
     shown = ["--verbose", "--no-header", "--capture=no"]
-    return int(pytest.main([*pytest_options(lesson), *shown, str(lesson.path)]))
+    with redirect_stdout(unescaped(sys.stdout)):  # for pytest's colours
+        return int(pytest.main([*pytest_options(lesson), *shown, str(lesson.path)]))

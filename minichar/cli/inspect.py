@@ -17,7 +17,7 @@ from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoi
 from minichar.cli.planned import changed_options, train_command
 from minichar.cli.speed import duration
 from minichar.cli.usage import reject, reject_argument
-from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, one_line, plain
+from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, counted, one_line, plain
 from minichar.files import writing
 from minichar.formats.convert import load_model
 from minichar.formats.naming import may_have_state
@@ -165,8 +165,9 @@ def show(model: CharRNN, path: Path) -> None:
     if model.title:
         click.echo(f"title      {model.title}")
     click.echo(f"model      {model.summary()}")
+    characters = model.vocabulary.characters
     unknown = " and the unknown token" if model.vocabulary.unknown else ""
-    click.echo(f"vocabulary {model.vocabulary.characters!r}{unknown}")
+    click.echo(f"vocabulary {counted(len(characters), 'character')}{unknown}: {brief(characters)}")
     if model.seconds is not None:
         click.echo(f"trained    {duration(model.seconds)}")
     click.echo(f"resumable  {'yes, with `minichar train --resume`' if resumable else 'no, inference only'}")

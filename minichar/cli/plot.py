@@ -31,7 +31,7 @@ from minichar.sweep.study import importance, is_sweep, open_study, results
     "--output",
     metavar="FILE",
     type=OUTPUT,
-    help="Save the plot as an .svg or .png file (requires Matplotlib: `pip install matplotlib`).  "
+    help='Save the plot as an .svg or .png file (requires `pip install "minichar[plot]"`).  '
     "[default: print as text]",
 )
 @click.option(

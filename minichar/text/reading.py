@@ -200,6 +200,8 @@ class Source:
         nearby = self._read(start, 2 * SAMPLE)
         if not (found := suggest(nearby, offset - start, self.encoding)):
             return None
+        likeliest = {excerpt: name for name, excerpt in reversed(found)}  # of those with the same excerpt
+        found = [(name, excerpt) for name, excerpt in found if likeliest[excerpt] == name]
         choices: list[tuple[str | Option, ...]]
         choices = [(", ", Option("encoding", name), f" ({excerpt})") for name, excerpt in found]
         advice = "try " if len(found) == 1 else "choose an encoding that gives readable text: "

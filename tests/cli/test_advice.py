@@ -54,13 +54,9 @@ def test_updates_advice(updates, B, T, words):
     ("loss", "characters", "uniform", "line"),
     [
         (1.25, 250, 4.0, "good: loss 1.250, 0.051 below the yardstick of 1.301 (6-gram)"),
-        (
-            1.25,
-            249,
-            4.0,
-            "unclear from only 249 characters: loss 1.250, 0.051 below the yardstick of 1.301 (6-gram)",
-        ),
-        (1.301, 249, 1.301, "not good yet: loss 1.301, 0.000 above the yardstick of 1.301 (6-gram)"),
+        (1.25, 249, 4.0, "unclear: loss 1.250, 0.051 below the yardstick of 1.301 (6-gram)"),
+        (1.4, 249, 4.0, "unclear: loss 1.400, 0.099 above the yardstick of 1.301 (6-gram)"),
+        (1.301, 250, 1.301, "not good yet: loss 1.301, 0.000 above the yardstick of 1.301 (6-gram)"),
         (1.4, 250, 4.0, "not good yet: loss 1.400, 0.099 above the yardstick of 1.301 (6-gram)"),
         (0.009, 249, 0.0, "good: loss 0.009, 0.009 above the uniform baseline of 0.000"),
         (0.01, 250, 0.0, "not good yet: loss 0.010, 0.010 above the uniform baseline of 0.000"),

@@ -29,7 +29,8 @@ def test_inspect_shows_the_contents_of_a_checkpoint(cli, train):
     model = load(path)
     assert f"title      input\nmodel      {model.summary()}" in shown
     assert "dropout 0.25" in shown
-    assert f"vocabulary {model.vocabulary.characters!r}\n" in shown
+    characters = model.vocabulary.characters
+    assert f"vocabulary {len(characters)} characters: {characters!r}\n" in shown
     assert "resumable  yes, with `minichar train --resume`" in shown
     for name, view in model.parameters.items():
         size = " × ".join(map(str, view.shape))
@@ -61,7 +62,7 @@ def test_inspect_model_without_training_state(cli, home):
     save("toy.npz", model)
     shown = cli("inspect", "toy.npz").stdout
     assert "resumable  no, inference only" in shown
-    assert r"vocabulary '\n\x1b☃' and the unknown token" in shown
+    assert r"vocabulary 3 characters and the unknown token: '\n\x1b☃'" in shown
     assert not re.search("settings|history", shown)
     assert max(map(len, cli("sample", "toy.npz").stderr.splitlines())) < LONGEST_PATH + 200
 

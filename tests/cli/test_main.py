@@ -97,7 +97,7 @@ def test_help_describes_every_parameter_in_a_section(cli, words, command):
         ("help train", "Did you mean `minichar train --help`?"),
         ("data download names", "Did you mean `minichar data get`?"),
         ("data names", "Did you mean `minichar data get names`?"),
-        *((name, "") for name in ("xyzzy", "run", "start", "cv", "my.txt", "plan", "traits", "evil")),
+        *((name, "") for name in ("xyzzy", "run", "start", "cv", "my.txt", "plan", "traits", "envy")),
     ],
 )
 def test_unknown_command_suggests_what_to_type(cli, given, words):

@@ -24,7 +24,7 @@ def test_output_of_a_run(cli):
     result = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 25, "--print-every", 10)
     path, said, V = Path(result.stdout.removesuffix("\n")), result.stderr, len(set(TEXT))
     assert path == best_checkpoint(Path("cv"))
-    model = f"LSTM, 1 layer of 8, {V} characters, {load(path).parameters.size:,} parameters"
+    model = f"LSTM, 1 layer of 8, {load(path).parameters.size:,} parameters"
     for words in (
         f"text       input.txt: {len(TEXT)} characters, {V} distinct",
         model,

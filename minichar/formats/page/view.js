@@ -70,6 +70,6 @@ function showUnits(h, layer, character) {
     strip.children[unit].style.background = `rgb(var(${colour}) / ${Math.abs(h[unit]).toFixed(2)})`;
   }
   const which = n < h.length ? `, units 1 to ${n} of ${round(h.length)}` : "";
-  const after = character ? ` after ${visible(character)}` : "";
-  $("units-about").textContent = `h of layer ${layer}${after}${which}: −1 (blue) to +1 (orange)`;
+  const after = character ? ` after “${visible(character)}”` : "";
+  $("units-about").textContent = `Hidden state of layer ${layer}${after}${which}: −1 (blue) to +1 (orange)`;
 }

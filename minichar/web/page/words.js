@@ -143,7 +143,7 @@ export const words = {
     hint_plain: "点击文中任意位置即可输入，模型会从那里接着写。",
     hint_writing: "输入几个字后停顿片刻，模型会给出续写建议。按 Tab 采纳，按 Esc 放弃。",
     hint_touch: "输入几个字后停顿片刻，模型会给出续写建议。点一下文本以外的地方即可采纳。",
-    write: "从这里写起",
+    write: "从这里开始写",
     suggestion: "续写建议：{text}",
     alternatives: "候选字符",
     probability: "意外程度 {nats} 奈特，概率 {p}",

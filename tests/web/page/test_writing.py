@@ -127,7 +127,7 @@ def test_write_with_an_input_method(visit, port):
     """An input method composes characters in the editor, so that the card has a button that opens it."""
     page = coloured(visit, port, n=200, temperature=0.8, locale="zh-CN")
     page.click("#text [data-i='30']")
-    page.get_by_role("button", name="从这里写起").click()
+    page.get_by_role("button", name="从这里开始写").click()
     keyboard = page.context.new_cdp_session(page)
     keyboard.send("Input.imeSetComposition", {"text": "ye", "selectionStart": 2, "selectionEnd": 2})
     page.wait_for_timeout(600)
