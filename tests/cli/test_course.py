@@ -25,6 +25,7 @@ from minichar.cli.course import MARKER, definitions, find_lessons, get_lesson, o
 from minichar.cli.lessons import print_story
 from minichar.engine import gru, gru_reset_before, lstm, rnn
 from minichar.errors import MinicharError
+from minichar.terminal import Terminal
 from minichar.text.pydocs import pydocs_text
 
 ROOT = Path(__file__).parents[2]
@@ -168,6 +169,14 @@ def test_a_lesson_is_found_by_its_number_or_a_word_in_its_heading(name, number):
 
 
 # The command
+
+
+def test_pytest_writes_its_colours_to_the_terminal_itself(tmp_path, monkeypatch):
+    with open(tmp_path / "terminal", "w") as terminal:
+        main = Mock(side_effect=lambda arguments: int(sys.stdout is not terminal))
+        monkeypatch.setattr(course, "import_pytest", lambda: Mock(main=main))
+        monkeypatch.setattr(sys, "stdout", Terminal(terminal))
+        assert course.run_lesson(LESSONS[0]) == 0
 
 
 def test_lists_the_lessons(cli):

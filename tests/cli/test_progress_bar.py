@@ -102,6 +102,15 @@ def test_a_progress_bar_is_redrawn_at_most_ten_times_per_second(screen, clock):
     assert sys.stderr.getvalue().endswith("\n")
 
 
+@pytest.mark.parametrize(("steps", "end"), [(19, "\r\x1b[K"), (20, "100%\x1b[K\n")])
+def test_a_bar_that_ends_early_disappears(screen, clock, steps, end):
+    """It would say how much time is left."""
+    screen()
+    with Bar(20) as bar:
+        bar.update(steps)
+    assert sys.stderr.getvalue().endswith(end)
+
+
 @pytest.fixture
 def bar(cli, clock, terminal):
     """Return a function that runs `minichar train` and returns the percentages that the progress bar shows.

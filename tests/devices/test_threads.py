@@ -109,6 +109,18 @@ def test_one_slow_product_does_not_matter(machine, monkeypatch):
     assert threads.clearly_faster(5, 3, 2) == 0
 
 
+def test_programs_that_delay_some_of_the_products_matter(machine, monkeypatch):
+    """Two of the five measurements with all threads take longer, as if other programs used the cores."""
+
+    def product(a, b, out):
+        machine.product(a, b, out)
+        machine.now += 100.0 * (machine.threads == 8 and len(machine.used) <= 32)
+
+    monkeypatch.setattr(threads, "matmul", product)
+    machine.step = {8: 1.0, 4: 1.0, 2: 1.0, 1: 1.1}
+    assert threads.clearly_faster(5, 3, 2) == 4
+
+
 def test_openblas_computes_with_the_given_number_of_threads():
     if (found := threads.openblas()) is None:
         pytest.skip("OpenBLAS has one thread, or NumPy uses another library")

@@ -79,6 +79,8 @@ def test_the_error_for_a_wrong_encoding_suggests_a_likely_encoding(tmp_path):
     western = error_of(written(tmp_path, "un été à la mer".encode("cp1252")))
     both = "encoding='cp1252' (été à la mer), encoding='cp1250' (été ŕ la mer)"
     assert western.endswith(f"choose an encoding that gives readable text: {both}")
+    same = error_of(written(tmp_path, "un été".encode("cp1252")))
+    assert same.endswith("try encoding='cp1252' (été)")
 
 
 CUT = "江邊".encode()[:-1], "江邊".encode("gb18030")[:-1]
