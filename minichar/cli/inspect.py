@@ -31,6 +31,8 @@ from minichar.training.start import settings_of, settings_with_text
 from minichar.training.text import note_on_change
 
 MAX_LENGTH = 20_000
+SHOWN = 300
+"""Maximum length of the vocabulary, which may contain thousands of Chinese characters."""
 SUFFIXES = (".html", ".htm")
 NOT_REPEATED = "recipe", "max_time", "checkpoint_dir"
 """Settings that are not part of the command: the values that minichar chose replace the first two."""
@@ -167,7 +169,7 @@ def show(model: CharRNN, path: Path) -> None:
     click.echo(f"model      {model.summary()}")
     characters = model.vocabulary.characters
     unknown = " and the unknown token" if model.vocabulary.unknown else ""
-    click.echo(f"vocabulary {counted(len(characters), 'character')}{unknown}: {brief(characters)}")
+    click.echo(f"vocabulary {counted(len(characters), 'character')}{unknown}: {brief(characters, SHOWN)}")
     if model.seconds is not None:
         click.echo(f"trained    {duration(model.seconds)}")
     click.echo(f"resumable  {'yes, with `minichar train --resume`' if resumable else 'no, inference only'}")

@@ -23,6 +23,15 @@ from minichar.training.recipes import settings_from
 from minichar.training.settings import Settings
 
 
+def test_a_long_vocabulary_is_shortened(cli, home):
+    characters = "".join(map(chr, range(0x4E00, 0x4E00 + 1000)))
+    save("wide.npz", toy_model(characters))
+    (line,) = re.findall("^vocabulary .*", cli("inspect", "wide.npz").stdout, re.MULTILINE)
+    assert line.startswith(f"vocabulary 1,000 characters: '{characters[:100]}")
+    assert line.endswith(f"{characters[-100:]}'")
+    assert len(line) < 350
+
+
 def test_inspect_shows_the_contents_of_a_checkpoint(cli, train):
     path = train("--model", "gru", "--dropout", 0.25, "--eval-val-every", 25, "--test", "input.txt")
     shown = cli("inspect", path).stdout
