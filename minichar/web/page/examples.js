@@ -16,7 +16,7 @@ const BY_SCRIPT = [
   ["Hangul", ["그는 ", "나는 "]],
   ["Cyrillic", ["В начале ", "Я не ", "Она "]],
   ["Greek", ["Και ", "Στην ", "Ο "]],
-  ["Latin", ["The ", "in ", "for ", "the ", "if "]],
+  ["Latin", ["The ", "if ", "for ", "the ", "in "]],
 ];
 
 // Return beginnings that the model can continue, the most suitable ones first.
