@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import textwrap
 from pathlib import Path
 
@@ -85,8 +86,12 @@ def command(ctx: click.Context, name: str | None, answer: bool, blank: bool) -> 
             raise click.UsageError(f"{option} requires a lesson: `minichar lessons 1 {option}`")
         lessons = find_lessons()
         width = max(len(lesson.title) for lesson in lessons)
+        columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
         for lesson in lessons:
-            click.echo(f"{lesson.number:2}  {lesson.title:{width}}  {lesson.summary}")
+            row = f"{lesson.number:2}  {lesson.title:{width}}  "
+            click.echo(
+                textwrap.fill(lesson.summary, columns, initial_indent=row, subsequent_indent=" " * len(row))
+            )
         click.echo("start with: minichar lessons 0", err=True)
         return
     lesson = get_lesson(name)

@@ -185,6 +185,13 @@ def test_lists_the_lessons(cli):
     assert [int(line[:2]) for line in lines] == list(range(len(LESSONS)))
 
 
+def test_on_a_terminal_the_list_is_wrapped(on_a_terminal):
+    shown, *_ = on_a_terminal("lessons")
+    lines = shown.splitlines()
+    assert len(lines) > len(LESSONS) + 5
+    assert max(map(len, lines)) <= 80
+
+
 def test_prints_the_lesson_runs_it_and_prints_the_exercise(process):
     child = process("lessons", 3, env=WITHOUT_PLUGINS | {"PYTEST_ADDOPTS": "--collect-only"})
     stdout, stderr = child.communicate(timeout=600)
