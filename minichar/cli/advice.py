@@ -78,7 +78,7 @@ def fit_advice(
 
 
 def verdict(loss: float, characters: int, yardstick: Yardstick, uniform: float) -> str:
-    """Return whether the loss on held-out characters is good.
+    """Return whether the loss on held-out characters is good, which is unclear if there are few.
 
     A good loss is almost 0, or below the yardstick and the uniform baseline.
     """

@@ -48,8 +48,8 @@ class Saver:
             for i in ranked[: np.count_nonzero(~np.isnan(losses))]
         )
         existing = {path.name for path in self.directory.glob("lm_*.npz") if path.is_file()}
-        resumed = [self.resumed] if self.resumed else []
-        saved = [path.name for path in (*reversed(self.saved), *resumed) if path.name in existing]
+        newest_first = *reversed(self.saved), self.resumed
+        saved = [path.name for path in newest_first if path and path.name in existing]
         best = next((name for name in measured if name in existing), None)
         candidates = [self.directory / name for name in (*saved, best) if name]
         return min(candidates, key=loss_in_name, default=None)
