@@ -94,7 +94,7 @@ export const words = {
   },
   zh: {
     page_title: "minichar：会写作的小型神经网络",
-    tagline: "一个小型神经网络，逐字写出文本。",
+    tagline: "一个小型神经网络，逐字生成文本。",
     trained: "训练用时 {time}。",
     trained_on: "训练文本：{title}；训练用时 {time}。",
     seconds: "{n} 秒",
@@ -162,7 +162,7 @@ export const words = {
     ended_cancelled: "已停止，共 {n} 个字符，随机种子为 {seed}。",
     lost: "连接已断开，正在重新连接……",
     offline: "你已离线，恢复联网后将自动继续。",
-    restarted: "工作进程出现故障，已由其他进程接管。",
+    restarted: "工作进程出现故障，已由其他工作进程接管。",
     no_worker: "没有正在运行的工作进程；有工作进程启动后，生成会自动继续。",
     unreachable: "无法连接服务器，正在重试……",
     unavailable: "服务暂时不可用，正在重试……",
