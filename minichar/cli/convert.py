@@ -58,10 +58,10 @@ def command(source: Path, target: Path | None, **options: Any) -> None:
 
     \b
     .npz           minichar's own format, readable with plain NumPy
-    .safetensors   weights named as in PyTorch's nn.LSTM, nn.GRU or nn.RNN and nn.Linear
+    .safetensors   weights named as in PyTorch's nn.LSTM (or GRU, RNN), nn.Linear
     .pt            the same weights, in the format of torch.save
-    .onnx          a graph for onnxruntime that maps ids and states to logits and states; write-only
-    .html          a web page that contains the model and generates text offline; write-only
+    .onnx          a graph for onnxruntime, with states in and out; write-only
+    .html          a web page that generates text offline; write-only
 
     SRC may also be an .npz file of plain arrays, such as one written by cupy.savez, or a pickle (.pkl) of
     CuPy or NumPy arrays, which is read without executing code. DST is then an .npz file of plain arrays.

@@ -38,10 +38,10 @@ def command() -> None:
 @command.command("list", cls=GroupedCommand)
 def list_datasets() -> None:
     """List the available datasets."""
-    rows = [("NAME", "CHARACTERS", "LANGUAGE", "SOURCE", "LICENCE")]
+    rows = [("NAME", "CHARACTERS", "LANGUAGE", "LICENCE")]
     for each in DATASETS.values():
         size = f"{each.characters:,}" if each.sha256 else f"about {each.characters:,}"
-        rows.append((each.name, size, each.language, each.source, each.licence))
+        rows.append((each.name, size, each.language, each.licence))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, size, *rest in rows:
         cells = [name.ljust(widths[0]), size.rjust(widths[1])]
@@ -67,7 +67,7 @@ def get(name: str, folder: Path, force: bool) -> None:
     Downloads are pinned to a version and verified by checksum.
     """
     dataset = DATASETS[name]
-    say(f"{name}: {dataset.description}")
+    say(f"{name}: {dataset.description} ({dataset.source})")
     notes = update_pydocs(folder) if name == "pydocs" else []
     kept = dataset_path(name, folder).exists() and not force and not notes
     with Bar(dataset.download_bytes, f"Downloading {name}", hidden=kept or not dataset.files) as bar:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from minichar.checkpoints.choosing import open_checkpoint
+from minichar.checkpoints.choosing import newest_of_runs, open_checkpoint
 from minichar.cli.follow import follow
 from minichar.cli.options import MODEL, OUTPUT, GroupedCommand, argument, print_path, storage
 from minichar.errors import MinicharError, quoted
@@ -15,6 +15,7 @@ from minichar.pictures.figure import FORMATS, save_figure
 from minichar.pictures.search import Axis, save_search_figure, search_text
 from minichar.pictures.terminal import MARKS, text_plot
 from minichar.sweep.study import importance, is_sweep, open_study, results
+from minichar.terminal import say
 
 
 @click.command("plot", cls=GroupedCommand)
@@ -78,6 +79,10 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, followed: bool, 
     else:
         save_figure(curves, output)
         print_path(output)
+    for folder in (path for path in checkpoints or (Path("cv"),) if path.is_dir()):
+        if others := newest_of_runs(folder)[1:]:
+            also = "another run; to plot it" if len(others) == 1 else f"{len(others)} other runs; to plot one"
+            say(f"{folder}/ also contains {also}: minichar plot {quoted(others[0])}")
 
 
 def plot_sweep(folders: tuple[Path, ...], output: Path | None, storage: str | None) -> None:

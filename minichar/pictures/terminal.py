@@ -106,9 +106,12 @@ def _legend(mark: str, curve: Curve) -> str:
         best = f"validation, best {row['val_loss']:.4f} at epoch {row['epoch']:.2f} ({mark.upper()})"
     ratios = history["teacher_forcing_ratio"]
     sampled = f", teacher-forcing ratio {_first_to_last(ratios)}" if (ratios != 1).any() else ""
+    stopped = (
+        "\n   stopped at epoch {:.2f}: validation {:.4f}".format(*curve.stopped) if curve.stopped else ""
+    )
     return (
         f"{mark}  {one_line(curve.name)}: {best}; · training, last {history[-1]['train_loss']:.4f}\n"
-        f"   learning rate {_first_to_last(history['learning_rate'])}{sampled}"
+        f"   learning rate {_first_to_last(history['learning_rate'])}{sampled}{stopped}"
     )
 
 

@@ -118,7 +118,7 @@ DATASETS = {
         ),
         Dataset(
             name="tinyshakespeare",
-            description="scenes from Shakespeare's plays, from char-rnn",
+            description="scenes from Shakespeare's plays",
             language="English",
             source="github.com/karpathy/char-rnn",
             licence="public domain",
@@ -156,7 +156,7 @@ DATASETS = {
             name="names",
             description="91,910 given names and surnames, one per line",
             language="names",
-            source="1990 US census, from github.com/treyhunner/names",
+            source="1990 US census, github.com/treyhunner/names",
             licence="public domain",
             characters=718_110,
             make=names_text,

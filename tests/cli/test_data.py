@@ -47,9 +47,10 @@ def toy(monkeypatch):
 def test_list_prints_a_table_of_all_datasets(run):
     result = run("list")
     head, *rows = result.stdout.splitlines()
-    assert head.split() == ["NAME", "CHARACTERS", "LANGUAGE", "SOURCE", "LICENCE"]
+    assert head.split() == ["NAME", "CHARACTERS", "LANGUAGE", "LICENCE"]
     assert [row.split()[0] for row in rows] == list(DATASETS)
-    start = head.index("SOURCE")
+    start = head.index("LICENCE")
+    assert max(map(len, rows)) <= 80
     assert all(row[start - 2 : start] == "  " and row[start] != " " for row in rows)
     assert "  1,115,394  " in result.stdout
     assert "  about 300,000  " in result.stdout
@@ -59,7 +60,7 @@ def test_get_prints_the_path_and_the_next_command(run, tmp_path):
     result = run("get", "pydocs")
     assert result.stdout == "data/pydocs/input.txt\n"
     assert result.stderr.splitlines() == [
-        "pydocs: the prose of Python's help topics, the default text",
+        "pydocs: the prose of Python's help topics, the default text (included in Python)",
         "next: minichar train --data data/pydocs",
     ]
     assert (tmp_path / "data/pydocs/input.txt").read_text(encoding="utf-8") == pydocs_text()

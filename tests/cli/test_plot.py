@@ -88,7 +88,10 @@ def test_files_without_history(refused, checkpoint, toy):
     Path("young").mkdir()
     put_together("young/lm_lstm_epoch0.10_3.0000.npz", header, arrays | {"history": arrays["history"][:0]})
     for options in ((), ("--follow",)):
-        assert "stopped before the first evaluation" in refused("plot", *options, "young")
+        message = refused("plot", *options, "young")
+        assert (
+            "stopped before the first evaluation; resume it with `minichar train --resume young/" in message
+        )
 
 
 def test_runs_are_compared_by_parameters_and_minutes(cli, train, clock):
@@ -104,6 +107,30 @@ def test_runs_are_compared_by_parameters_and_minutes(cli, train, clock):
         assert parameters == f"{model.parameters.size:,}"
         assert minutes == f"{model.details['run']['iteration'] / 10:.1f}"
     assert sorted(row.split()[-1] for row in rows) == ["one", "two"]
+
+
+def test_the_loss_at_a_stop_is_in_the_legend_but_not_that_of_an_evaluation(cli, checkpoint):
+    assert "stopped" not in cli("plot", checkpoint).stdout
+    header, arrays = parts(checkpoint)
+    header["details"] |= {"epoch": arrays["history"][-1, 1] + 0.5, "val_loss": 1.25}
+    put_together("stopped.npz", header, arrays)
+    assert re.search(
+        r"^   stopped at epoch \d\.50: validation 1\.2500$", cli("plot", "stopped.npz").stdout, re.M
+    )
+    header["details"]["val_loss"] = None
+    put_together("stopped.npz", header, arrays)
+    assert "stopped at" not in cli("plot", "stopped.npz").stdout
+
+
+def test_other_runs_in_a_directory_are_mentioned(cli, train, home):
+    train()
+    assert "another run" not in cli("plot").stderr
+    (first,) = (home / "cv").glob("*.npz")
+    train("--seed", 2)
+    assert cli("plot").stderr == f"cv/ also contains another run; to plot it: minichar plot cv/{first.name}\n"
+    assert cli("plot", f"cv/{first.name}").stderr == ""
+    train("--seed", 3)
+    assert cli("plot").stderr.startswith("cv/ also contains 2 other runs; to plot one: ")
 
 
 @pytest.mark.parametrize("in_progress", [False, True])
