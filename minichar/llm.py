@@ -38,7 +38,7 @@ class Minichar(llm.Model):
         length: int = Field(400, description="Number of characters to generate. 0: no limit.")
         seed: int | None = Field(None, description="Random seed. The same seed gives the same text.")
         stop: str = Field("", description="Stop before this string.")
-        unknown: Unknown = Field("error", description="How to handle unknown characters.")
+        unknown: Unknown = Field("error", description="Unknown characters in the prompt: error, skip or unk.")
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.model_id = folder, f"minichar/{folder}"

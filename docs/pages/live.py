@@ -15,7 +15,7 @@ from minichar.text.datasets import fetch
 DOWNLOADED = {"shakespeare": ("Shakespeare", "tinyshakespeare"), "tang": ("唐诗", "quantangshi")}
 """Names of the pages, and the titles and datasets of their models."""
 LENGTH = 300_000
-"""Approximate number of characters to train on. The options are those that minichar plans for a text."""
+"""Approximate maximum number of characters to train on, with the options that minichar plans for a text."""
 
 
 def write_live_model(lesson: Path, folder: Path) -> None:
@@ -30,7 +30,7 @@ def write_live_model(lesson: Path, folder: Path) -> None:
 def write_downloaded(folder: Path) -> bool:
     """Write ``model-NAME.html`` in `folder` for each downloaded text. Return whether all could be downloaded.
 
-    Keep the texts, and the weights until this file changes.
+    Keep the texts, and the weights until this file changes and the text is available.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, (title, dataset) in DOWNLOADED.items():
@@ -39,9 +39,11 @@ def write_downloaded(folder: Path) -> bool:
             try:
                 text = fetch(dataset, folder.parent / "data").read_text(encoding="utf-8")
             except MinicharError as error:
-                print(f"no model on {dataset}: {error}")
-                return False
-            train(selection(text), title).save(weights)
+                print(f"no new model on {dataset}: {error}")
+                if not weights.exists():
+                    return False
+            else:
+                train(selection(text), title).save(weights)
         minichar.load(weights).save(folder / f"model-{name}.html")
     return True
 

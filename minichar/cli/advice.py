@@ -77,16 +77,18 @@ def fit_advice(
     return f"plateau: stop, or try {larger}another learning rate"
 
 
-def verdict(loss: float, characters: int, yardstick: Yardstick, uniform: float) -> str:
-    """Return whether the loss on held-out characters is good, which is unclear if there are few.
+def verdict(loss: float, characters: int, yardstick: Yardstick, uniform: float) -> list[str]:
+    """Return a line that says whether the loss on held-out characters is good; a second one if it is unclear.
 
     A good loss is almost 0, or below the yardstick and the uniform baseline.
     """
+    if loss < NEGLIGIBLE:
+        return [f"good: loss {loss:.3f}, almost zero"]
     bar, name = yardstick.loss, f"yardstick of {yardstick}"
     if uniform < bar:  # of a very short text
         bar, name = uniform, f"uniform baseline of {uniform:.3f}"
     gap = loss - bar
-    good = "good" if gap < 0 or loss < NEGLIGIBLE else "not good yet"
-    if characters < FEW_HELD_OUT and loss >= NEGLIGIBLE:
-        good = "unclear"
-    return f"{good}: loss {loss:.3f}, {abs(gap):.3f} {'below' if gap < 0 else 'above'} the {name}"
+    result = f"loss {loss:.3f}, {abs(gap):.3f} {'below' if gap < 0 else 'above'} the {name}"
+    if characters < FEW_HELD_OUT:
+        return [f"unclear: {result}", f"measured on only {counted(characters, 'held-out character')}"]
+    return [f"{'good' if gap < 0 else 'not good yet'}: {result}"]

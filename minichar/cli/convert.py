@@ -16,7 +16,7 @@ from minichar.terminal import say
 @click.command("convert", cls=GroupedCommand)
 @argument(
     "source",
-    "A file or a directory. For a directory, the best checkpoint for the newest text is used.",
+    "A file or a directory. For a directory, the best checkpoint on the latest training text is used.",
     metavar="SRC",
     type=MODEL,
 )

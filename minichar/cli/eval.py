@@ -277,7 +277,10 @@ def command(
         V = len(corpus.vocabulary)
         training = read(settings.data).ids[None] if file else laid_out.train.streams
         best = best_ngram(training, streams, V)
-        click.echo(f"result      {verdict(result.loss, result.characters, best, log(V))}")
+        for title, line in zip(
+            ("result", ""), verdict(result.loss, result.characters, best, log(V)), strict=False
+        ):
+            click.echo(f"{title:12}{line}")
 
 
 def held_out_file(ctx: click.Context, settings: Settings, path: Path) -> Path | None:

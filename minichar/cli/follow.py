@@ -86,7 +86,7 @@ def read(path: Path, name: str) -> tuple[Curve, CharRNN]:
 
 def status(curve: Curve, model: CharRNN) -> list[str]:
     """Return lines with the progress of a run, its losses and a sample."""
-    last, best, epoch = curve.history[-1], curve.history.best, model.details.get("epoch")
+    last, best, epoch = curve.history[-1], curve.best(), model.details.get("epoch")
     progress = [f"epoch {epoch if isinstance(epoch, float) else last['epoch']:.2f}"]
     if curve.seconds:
         progress.append(f"{curve.seconds / 60:.1f} min")
@@ -94,7 +94,7 @@ def status(curve: Curve, model: CharRNN) -> list[str]:
     if last["val_loss"] is not None:  # a time limit can end the run before the last evaluation
         losses.append(f"validation {last['val_loss']:.4f}")
     if best:
-        losses.append(f"best {best['val_loss']:.4f}")
+        losses.append(f"best {best[1]:.4f}")
     if curve.yardstick:
         losses.append(f"yardstick {curve.yardstick}")
     return [

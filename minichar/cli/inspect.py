@@ -1,6 +1,5 @@
 """``minichar inspect``."""
 
-import webbrowser
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,7 @@ import click
 from minichar.checkpoints.checkpoint import is_resumable, load_history
 from minichar.checkpoints.choosing import open_checkpoint
 from minichar.checks import AUTO
+from minichar.cli.browser import open_page
 from minichar.cli.card import model_card
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
 from minichar.cli.planned import changed_options, train_command
@@ -32,7 +32,7 @@ from minichar.training.text import note_on_change
 
 MAX_LENGTH = 20_000
 SHOWN = 300
-"""Maximum length of the vocabulary, which may contain thousands of Chinese characters."""
+"""Number of columns for the vocabulary, which may contain thousands of Chinese characters."""
 SUFFIXES = (".html", ".htm")
 NOT_REPEATED = "recipe", "max_time", "checkpoint_dir"
 """Settings that are not part of the command: the values that minichar chose replace the first two."""
@@ -130,8 +130,8 @@ def command(
     if html is None:
         html = Path(mkdtemp(prefix="minichar-")) / "inside.html"
     write_page(model, path, corpus, html, length)
-    if opened and not webbrowser.open(html.resolve().as_uri()):
-        say(f"no browser was found: open {html} in one")
+    if opened:
+        open_page(html.resolve().as_uri())
 
 
 def check_name(path: Path, suffixes: tuple[str, ...], what: str) -> None:

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -28,12 +29,12 @@ def fill_in(lesson: Lesson, path: Path) -> int:
     return int(any(one.problem or not one.calls for one in grades.values()))
 
 
-def print_story(lesson: Lesson) -> None:
-    """Print a lesson's text without its figures and with the outputs of its functions."""
+def print_story(lesson: Lesson, with_outputs: bool) -> None:
+    """Print a lesson's text without its figures and, if possible, with the outputs of its functions."""
     text, *marked = MARKER.split(lesson.story)
     click.echo(wrapped(text.strip("\n")) + "\n")
     for kind, name, after in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
-        if kind == "output":
+        if kind == "output" and with_outputs:
             click.echo(f"running {name}(), which may take minutes", err=True)
             try:
                 written = output(lesson, name)
@@ -89,8 +90,9 @@ def command(ctx: click.Context, name: str | None, answer: bool, blank: bool) -> 
         columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
         for lesson in lessons:
             row = f"{lesson.number:2}  {lesson.title:{width}}  "
+            indent = " " * (len(row) if columns >= 2 * len(row) else 4)
             click.echo(
-                textwrap.fill(lesson.summary, columns, initial_indent=row, subsequent_indent=" " * len(row))
+                textwrap.fill(row + lesson.summary, columns, subsequent_indent=indent, break_long_words=False)
             )
         click.echo("start with: minichar lessons 0", err=True)
         return
@@ -102,14 +104,15 @@ def command(ctx: click.Context, name: str | None, answer: bool, blank: bool) -> 
             raise MinicharError("answers are disabled: the environment variable MINICHAR_ANSWERS is 0")
         click.echo(f"Exercise\n\n{wrapped(lesson.exercise)}\n\nAnswer\n\n{wrapped(lesson.answer)}")
         return
+    can_run = find_spec("pytest") is not None
     here = Path("minichar").resolve()
-    if (here / "engine").is_dir() and here != PACKAGE:
+    if can_run and (here / "engine").is_dir() and here != PACKAGE:
         click.echo(
             f"Warning: minichar is imported from {PACKAGE}, so changes in {here} have no effect: "
             "run `pip install -e .` in this directory first",
             err=True,
         )
-    print_story(lesson)
+    print_story(lesson, can_run)
     status = run_lesson(lesson)
     click.echo(f"\nExercise\n\n{wrapped(lesson.exercise)}\n")
     click.echo(f"Undo the change afterwards. To see the answer: minichar lessons {lesson.number} --answer")

@@ -380,7 +380,7 @@ def argument(name: str, description: str, **attributes: Any) -> Decorator:
 
 checkpoint = argument(
     "checkpoint",
-    "A checkpoint or a directory. For a directory, the best checkpoint for the newest text is used.  "
+    "A checkpoint or a directory. For a directory, the best checkpoint on the latest training text is used.  "
     "[default: cv]",
     required=False,
     type=MODEL,

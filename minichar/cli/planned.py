@@ -7,10 +7,10 @@ from shlex import join
 from typing import Any
 
 from minichar.cli.options import Escaped
+from minichar.cli.speed import duration
 from minichar.errors import AUTOMATIC, MinicharError, Option, plain
 from minichar.training.choose import TimeBudget, choose, config_of
 from minichar.training.cost import NOMINAL, Speed
-from minichar.training.recipes import RECIPES
 from minichar.training.settings import READING, TEXTS, Settings
 from minichar.training.start import Run
 
@@ -25,8 +25,12 @@ def plan_of(run: Run) -> str:
     if run.trainer.iteration or "max_epochs" not in run.chosen:
         return ""
     settings = run.trainer.settings
-    minutes = settings.max_time or RECIPES[settings.recipe].minutes
-    time = f"{minutes:g} min" if settings.max_time else f"about {minutes:g} min on one core"
+    if settings.max_time:
+        time = f"{settings.max_time:g} min"
+    else:
+        split = run.trainer.split
+        step = NOMINAL.step(run.trainer.model.config, split.B, split.T)
+        time = f"about {duration(step * run.trainer.iterations)} on one core"
     return f"{time}: {settings.max_epochs:g} epochs"
 
 

@@ -79,10 +79,11 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, followed: bool, 
     else:
         save_figure(curves, output)
         print_path(output)
-    for folder in (path for path in checkpoints or (Path("cv"),) if path.is_dir()):
-        if others := newest_of_runs(folder)[1:]:
-            also = "another run; to plot it" if len(others) == 1 else f"{len(others)} other runs; to plot one"
-            say(f"{folder}/ also contains {also}: minichar plot {quoted(others[0])}")
+    folder, *more = checkpoints or (Path("cv"),)
+    if not more and folder.is_dir() and (others := newest_of_runs(folder)[1:]):
+        also = "another run" if len(others) == 1 else f"{len(others)} other runs"
+        compare = f"minichar plot {quoted(folder)} {quoted(others[0])}"
+        say(f"{folder}/ also contains {also}; to compare: {compare}")
 
 
 def plot_sweep(folders: tuple[Path, ...], output: Path | None, storage: str | None) -> None:

@@ -48,6 +48,13 @@ LONGER = 3
 """Factor by which to extend a run if its loss is above the yardstick."""
 
 
+def share(fraction: float) -> str:
+    """Return a fraction in percent. Only all of a text is 100%."""
+    if 0.99 < fraction < 1:
+        return ">99%"
+    return "<1%" if fraction < 0.01 else f"{fraction:.0%}"
+
+
 def sample_line(model: CharRNN, seed: int) -> str:
     """Return some generated text on one line."""
     text = "".join(generate(model, SAMPLE_LENGTH, seed=seed))
@@ -124,7 +131,9 @@ class Report:
         if not self.trainer.iteration:  # a resumed run cannot follow the advice
             notes += length_advice(len(corpus.ids)) + text_advice(corpus, self.trainer.settings)
         parts = {"training": len(split.train), "validation": len(split.val), "test": len(split.test)}
-        shares = [f"{n / sum(parts.values()):.0%} {name}" for name, n in parts.items() if n]
+        shares = [f"{share(n / sum(parts.values()))} {name}" for name, n in parts.items() if n]
+        if split.how == "tail":
+            shares.append("--split tail")
         left_out = what_is_left_out(corpus, split)
         lines = [
             f"text       {corpus.path}: {files}{size}",
@@ -167,7 +176,7 @@ class Report:
             others = (folder.with_name(f"{folder.name}-{n}") for n in count(2))
             another = next(other for other in others if not other.exists())
             lines += [
-                f"warning    {folder}/ contains another run. To keep runs apart, use",
+                f"warning    {folder}/ also contains another run, which is kept. To separate them, use",
                 f"           --checkpoint-dir {quoted(another)}",
             ]
         return lines
@@ -176,8 +185,10 @@ class Report:
         """Return the line with the yardstick, if there is validation text."""
         if (yardstick := self.trainer.yardstick) is None:
             return []
-        counted = yardstick.counted
-        part = f" of {counted:,} characters" if counted < self.trainer.split.train.streams.size else ""
+        characters = self.trainer.split.train.streams.size
+        part = (
+            f", on {yardstick.counted / characters:.0%} of the text" if yardstick.counted < characters else ""
+        )
         return [f"yardstick  {yardstick.loss:.3f} ({yardstick.n}-gram{part})"]
 
     def show(self, event: Event) -> None:
@@ -210,7 +221,7 @@ class Report:
         self.bar.position = step.iteration
         if due or self.bar.due:  # each update copies the loss from the device
             epochs, loss = self.trainer.settings.max_epochs, step.loss
-            epoch = f"epoch {step.epoch:.2f}/{epochs:.4g}"
+            epoch = f"epoch {step.epoch:.2f}/{round(epochs, 2):g}"
             self.bar.label = epoch, f"loss {loss:.3f}", f"{self.speed} characters/s"
             timetable = self.trainer.timetable
             left = timetable.deadline() - timetable.elapsed()
@@ -266,7 +277,8 @@ class Report:
         """Print and log the losses, with advice and a line of generated text."""
         train, val, shortened = evaluated.train_loss, evaluated.val, evaluated.shortened
         line = f"epoch {evaluated.epoch:.2f}  train {train:.4f}"
-        best = self.trainer.saver.best_loss
+        resumed = self.trainer.saver.resumed  # possibly a checkpoint whose loss is not in the history
+        best = min(self.trainer.saver.best_loss, loss_in_name(resumed) if resumed else inf)
         is_best = val is not None and val.loss < best
         self.shows_loss = val is not None
         if val:
@@ -350,9 +362,9 @@ class Report:
         best, yardstick = self.trainer.best, self.trainer.yardstick
         loss = loss_in_name(best) if best else inf
         held_out = len(self.trainer.val) * self.characters
-        result = verdict(loss, held_out, yardstick, self.uniform) if yardstick and loss < inf else ""
-        if result:
-            self.say(f"result     {result}")
+        result = verdict(loss, held_out, yardstick, self.uniform) if yardstick and loss < inf else []
+        for title, line in zip(("result", ""), result, strict=False):
+            self.say(f"{title:11}{line}")
         last = self.trainer.saver.last
         if last and self.is_resumable and (self.trainer.stopping or not result):
             at = f"stopped at epoch {self.trainer.epoch:.2f}; " if self.trainer.stopping else ""

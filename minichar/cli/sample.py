@@ -27,7 +27,7 @@ from minichar.cli.options import (
 from minichar.cli.reading import read_text
 from minichar.cli.usage import reject, reject_argument
 from minichar.devices.choose import auto_note, open_backend
-from minichar.errors import MinicharError, quoted
+from minichar.errors import MinicharError, counted, quoted
 from minichar.formats.convert import load_model
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
@@ -199,6 +199,10 @@ def command(
         "unknown": unknown,
         "choice": choice,
     }
+    if unknown == "skip" and (
+        left := len(primetext) - len(model.vocabulary.encode(primetext, unknown="skip"))
+    ):
+        say(f"skipped {left} of {counted(len(primetext), 'prompt character')}: the model does not know them")
     if num_samples == 1:
         pieces = generate(model, **options)
         kept: Iterator[str] = iter(())

@@ -2,13 +2,14 @@
 
 import ipaddress
 import re
-import webbrowser
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import click
 
+from minichar.cli.browser import open_page
 from minichar.cli.options import PATH, GroupedCommand, Integer, checkpoints, group
 from minichar.cli.serving import log_level, pace, redis_password_file, watching, with_password, working
 from minichar.errors import plain
@@ -177,7 +178,7 @@ def command(
     def ready(address: str) -> None:
         say(f"serving at {address} (press Ctrl-C to stop)")
         if opened:
-            webbrowser.open(address)
+            Thread(target=open_page, args=(address,), daemon=True).start()  # the browser needs the server
 
     streams = max(server.MIN_STREAMS, columns + queue)
     access = part("minichar.web.access").Access(keys, hosts, trusted, metrics_port)

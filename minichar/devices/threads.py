@@ -26,8 +26,7 @@ threads, so the number should not vary between runs on idle cores."""
 ROUNDS, SECONDS = 5, 5e-3
 """Number of measurements, of which the second slowest is used, and the minimum duration of each, in seconds.
 
-Other programs delay only some of the measurements, but a run is as slow as their mean. The slowest one may be
-an exception on idle cores.
+Other programs delay two or more of the measurements on busy cores. On idle cores, there may be one outlier.
 """
 STEPS, MOST = 50, 256
 """Number of time steps in a chunk, and the maximum number of columns of a measured matrix."""

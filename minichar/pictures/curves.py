@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from minichar.checkpoints.checkpoint import count_parameters, load_details, load_history
 from minichar.errors import MinicharError, quoted
 from minichar.formats.naming import may_have_state
@@ -20,7 +22,25 @@ class Curve(NamedTuple):
     yardstick: Yardstick | None = None
     parameters: int = 0
     seconds: float | None = None
-    stopped: tuple[float, float] | None = None  # where the run was stopped: the epoch and validation loss
+    stopped: tuple[float, float] | None = None  # epoch and validation loss where the run was stopped
+    text: Any = None  # digest of the training text
+
+    def validation(self) -> np.ndarray:
+        """Return the epochs and the losses of all measurements on the validation text, ``(2, n)``."""
+        measured = np.stack([self.history["epoch"], self.history["val_loss"]])  # (2, n)
+        if self.stopped:
+            measured = np.column_stack([measured, self.stopped])
+        return measured[:, ~np.isnan(measured[1])]
+
+    @property
+    def last_epoch(self) -> float:
+        """The epoch of the last measurement."""
+        return self.stopped[0] if self.stopped else float(self.history[-1]["epoch"])
+
+    def best(self) -> tuple[float, float] | None:
+        """Return the epoch and the loss of the first measurement with the lowest loss, or None."""
+        epochs, losses = self.validation()  # (n,)
+        return (float(epochs[losses.argmin()]), float(losses.min())) if len(losses) else None
 
 
 def read_curve(path: Path, name: str) -> Curve:
@@ -34,10 +54,11 @@ def read_curve(path: Path, name: str) -> Curve:
         )
     if not history:
         raise MinicharError(
-            f"{path} has no history to plot: its run stopped before the first evaluation; resume it with "
-            f"`minichar train --resume {quoted(path)}`"
+            f"{path} has no history to plot: its run has not been evaluated yet; if it has stopped, "
+            f"resume it with `minichar train --resume {quoted(path)}`"
         )
     details = load_details(path)
+    origin = details.get("origin")
     return Curve(
         name,
         history,
@@ -45,11 +66,12 @@ def read_curve(path: Path, name: str) -> Curve:
         count_parameters(path),
         seconds_of(details),
         stop_of(details, history),
+        origin.get("digest") if isinstance(origin, dict) else None,
     )
 
 
 def stop_of(details: dict[str, Any], history: History) -> tuple[float, float] | None:
-    """Return the epoch and validation loss at which a run was stopped: its history does not contain them."""
+    """Return the epoch and validation loss where a run was stopped: its history does not contain them."""
     epoch, loss = details.get("epoch"), details.get("val_loss")
     if isinstance(epoch, float) and isinstance(loss, float) and epoch > history[-1]["epoch"]:
         return epoch, loss

@@ -59,10 +59,10 @@ def save_figure(curves: Sequence[Curve], path: Path) -> None:
             style = {"color": colour, "marker": "." if len(history) <= MARKED else ""}
             label = f"{curve.name}: training"
             above.plot(epochs, history["train_loss"], "--", **style, alpha=0.6, label=label, gid="training")
-            if best := history.best:
-                epoch, loss = best["epoch"], best["val_loss"]
+            if best := curve.best():
+                epoch, loss = best
                 label = f"{curve.name}: validation, best {loss:.4f} at epoch {epoch:.2f}"
-                above.plot(epochs, history["val_loss"], **style, label=label, gid="validation")
+                above.plot(*curve.validation(), **style, label=label, gid="validation")
                 above.plot(epoch, loss, "o", color=colour, markersize=8, gid="best")
             below.plot(epochs, history["learning_rate"], **style, gid="rate")
             ratios.plot(epochs, history["teacher_forcing_ratio"], ":", **style, gid="ratio")

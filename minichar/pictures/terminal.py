@@ -6,7 +6,6 @@ from math import inf
 import numpy as np
 
 from minichar.errors import one_line
-from minichar.history import History
 from minichar.pictures.curves import Curve, yardsticks
 
 MARKS = "abcdefghijklmnopqrstuvwxyz"
@@ -35,34 +34,32 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
 
 def chart(curves: Sequence[Curve], width: int, height: int) -> list[str]:
     """Return the lines of a plot without its legend. For the parameters, see `text_plot`."""
-    losses = [c.history[name] for c in curves for name in ("train_loss", "val_loss")]
+    losses = [each for c in curves for each in (c.history["train_loss"], c.validation()[1])]
     losses.append(np.array([line.loss for line in yardsticks(curves)]))
     # If no validation loss was measured, they are all NaN, which fmin and fmax ignore without a warning.
     low, high = (float(extreme.reduce(np.concatenate(losses))) for extreme in (np.fmin, np.fmax))
     ticks = _ticks(low, high, height)
     axis = max(AXIS, *(len(label) + 2 for label in ticks.values()))
     columns = max(width - axis, 20)
-    last = max(float(c.history["epoch"].max()) for c in curves)
+    last = max(c.last_epoch for c in curves)
     canvas = np.full((height, columns), " ")
 
     def rows(losses: np.ndarray) -> np.ndarray:
         rows = (high - losses) / (high - low) * (height - 1) if high > low else height // 2 + 0 * losses
         return np.rint(rows).astype(int)
 
-    def put(history: History, name: str, mark: str) -> None:
-        epochs, losses = history["epoch"], history[name]  # (n,)
+    def put(mark: str, epochs: np.ndarray, losses: np.ndarray) -> None:
         places = epochs / last * (columns - 1) if last > 0 else epochs
-        measured = ~np.isnan(losses)
-        canvas[rows(losses[measured]), np.rint(places[measured]).astype(int)] = mark
+        canvas[rows(losses), np.rint(places).astype(int)] = mark
 
     canvas[rows(losses[-1]), ::2] = "-"
     for c in curves:
-        put(c.history, "train_loss", "·")
+        put("·", c.history["epoch"], c.history["train_loss"])
     for mark, c in zip(MARKS, curves, strict=False):
-        put(c.history, "val_loss", mark)
+        put(mark, *c.validation())
     for mark, c in zip(MARKS, curves, strict=False):
-        if best := c.history.best:
-            put(History([best]), "val_loss", mark.upper())
+        if best := c.best():
+            put(mark.upper(), *map(np.array, best))
 
     lines = ["nats per character"]
     for row, cells in enumerate(canvas):
@@ -77,13 +74,15 @@ def comparison(curves: Sequence[Curve]) -> list[str]:
     """Return the lines of a table that compares the runs, the one with the lowest loss first."""
     rows = []
     for mark, curve in zip(MARKS, curves, strict=False):
-        best = curve.history.best
-        loss = f"{best['val_loss']:.4f}" if best else "-"
+        lowest = best[1] if (best := curve.best()) else inf
+        loss = f"{lowest:.4f}" if best else "-"
         minutes = f"{curve.seconds / 60:.1f}" if curve.seconds else "-"
         line = f"{mark}  {loss:>9}  {curve.parameters:>12,}  {minutes:>7}  {one_line(curve.name)}"
-        rows.append((best["val_loss"] if best else inf, line))
+        rows.append((lowest, line))
     heading = f"   {'best loss':>9}  {'parameters':>12}  {'minutes':>7}  run"
-    return [heading, *(line for _, line in sorted(rows))]
+    differ = len({curve.text for curve in curves}) > 1
+    note = ["losses on different texts are not comparable"] if differ else []
+    return [heading, *(line for _, line in sorted(rows)), *note]
 
 
 def _ticks(low: float, high: float, height: int) -> dict[int, str]:
@@ -102,16 +101,14 @@ def _ticks(low: float, high: float, height: int) -> dict[int, str]:
 
 def _legend(mark: str, curve: Curve) -> str:
     history, best = curve.history, "no validation loss"
-    if row := history.best:
-        best = f"validation, best {row['val_loss']:.4f} at epoch {row['epoch']:.2f} ({mark.upper()})"
+    if lowest := curve.best():
+        epoch, loss = lowest
+        best = f"validation, best {loss:.4f} at epoch {epoch:.2f} ({mark.upper()})"
     ratios = history["teacher_forcing_ratio"]
     sampled = f", teacher-forcing ratio {_first_to_last(ratios)}" if (ratios != 1).any() else ""
-    stopped = (
-        "\n   stopped at epoch {:.2f}: validation {:.4f}".format(*curve.stopped) if curve.stopped else ""
-    )
     return (
         f"{mark}  {one_line(curve.name)}: {best}; · training, last {history[-1]['train_loss']:.4f}\n"
-        f"   learning rate {_first_to_last(history['learning_rate'])}{sampled}{stopped}"
+        f"   learning rate {_first_to_last(history['learning_rate'])}{sampled}"
     )
 
 

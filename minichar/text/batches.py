@@ -180,8 +180,9 @@ def split_text(
         else:
             needed = bisect_left(range(maxsize), True, key=lambda size: shares.fit(size, B, T))
             raise MinicharError(
-                f"{name} has {counted(N, 'character')}, too few for one "
-                f"{'training and one validation ' * (val_frac > 0)}chunk ({needed:,}): use a longer text"
+                f"{name} has {counted(N, 'character')}, but one training "
+                f"{'and one validation chunk need' if val_frac > 0 else 'chunk needs'} {needed:,}: "
+                "use a longer text"
             )
     if how == "columns":
         whole = _lay_out(ids, 0, N, B, T, resets)

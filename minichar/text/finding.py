@@ -8,7 +8,7 @@ from shlex import quote
 
 from minichar.errors import LONGEST_PATH, MinicharError, brief, quoted
 from minichar.files import descriptor_of, is_text, similar
-from minichar.text.datasets import is_dataset_folder
+from minichar.text.datasets import DATASETS, dataset_path, is_dataset_folder
 
 
 def find_files(data: Path) -> tuple[Path, list[Path], list[str]]:
@@ -69,8 +69,11 @@ def _has_text(path: Path) -> bool:
 
 def _missing(data: Path, path: Path) -> MinicharError:
     """Return the error for `path`, a missing file that `data` refers to."""
-    if is_dataset_folder(data):
-        return MinicharError(f"{str(path)!r} does not exist: get it with `minichar data get {data.name}`")
+    if is_dataset_folder(data) or str(data) in DATASETS:
+        remedy = f"get it with `minichar data get {data.name}`"
+        if not is_dataset_folder(data):
+            remedy += f" and specify {str(dataset_path(data.name).parent)!r}"
+        return MinicharError(f"{str(path)!r} does not exist: {remedy}")
     if str(data) == "-":
         remedy = "save it to a file, or use `minichar train` or `minichar sweep`"
         return MinicharError(f"cannot read the text from standard input ('-') here: {remedy}")

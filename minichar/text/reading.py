@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, count
 from typing import IO
 
 import numpy as np
@@ -126,7 +127,9 @@ class Source:
                 where, at = f"{self.name!r} contains NUL characters", self._find_nul()
                 # In a wide encoding, other characters have zero bytes too.
                 are_stray = nuls * STRAY <= max(N + len(piece), STRAY) and not self.encoding.startswith(WIDE)
-                remedy = f"`tr -d '\\0' < {quoted(self.name)} > clean.txt`"
+                names = chain(["clean.txt"], (f"clean-{n}.txt" for n in count(2)))
+                new = next(name for name in names if not os.path.exists(name))
+                remedy = f"`tr -d '\\0' < {quoted(self.name)} > {new}`"
                 stray = f", the first at byte offset {at:,}: remove them, for example with {remedy}"
                 problem = stray if are_stray else f", so {BINARY}"
                 raise self._suggestion(where, at) or MinicharError(where + problem)

@@ -49,7 +49,11 @@ class Saver:
         )
         existing = {path.name for path in self.directory.glob("lm_*.npz") if path.is_file()}
         newest_first = *reversed(self.saved), self.resumed
-        saved = [path.name for path in newest_first if path and path.name in existing]
+        saved = [
+            path.name
+            for path in newest_first
+            if path and path.parent == self.directory and path.name in existing
+        ]
         best = next((name for name in measured if name in existing), None)
         candidates = [self.directory / name for name in (*saved, best) if name]
         return min(candidates, key=loss_in_name, default=None)

@@ -16,7 +16,7 @@ from typing import Any
 
 from minichar.model import CharRNN
 from minichar.web import pipe
-from minichar.web.errors import NoSuchJob, Unavailable
+from minichar.web.errors import NoSuchJob, Unavailable, log_regularly
 from minichar.web.models import ModelInfo, describe
 from minichar.web.queue import JobQueue
 from minichar.web.request import Request
@@ -83,21 +83,27 @@ class ProcessQueue(JobQueue):
         """Run a worker process, and another one whenever it has ended."""
         while True:
             try:
-                ours, theirs = socket.socketpair()
-            except OSError as error:  # such as too many open files
-                logging.error("cannot start a worker process: %s", error)
+                await self._run_process()
+            except OSError as error:
+                log_regularly(f"cannot start a worker process, trying again every second: {error}")
                 self._died = True
-            else:
-                await self._run_process(ours, theirs)
             await asyncio.sleep(RESTART_DELAY)
 
-    async def _run_process(self, ours: socket.socket, theirs: socket.socket) -> None:
-        """Start a worker process, and receive its messages until it has ended."""
-        reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE)
+    async def _run_process(self) -> None:
+        """Start a worker process, and receive its messages until it has ended.
+
+        Raises OSError if it cannot be started, for example because too many files are open.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            await asyncio.to_thread(self._start_process, theirs)
+            reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE)
+        except (OSError, asyncio.CancelledError):
+            ours.close()  # a worker that was started ends
+            raise
         worker = WorkerProcess(writer, {model: set() for model in self._infos})
         self.processes.append(worker)
         try:
-            await asyncio.to_thread(self._start_process, theirs)
             while True:
                 self._received(worker, *json.loads(await reader.readuntil()))
         except Exception as error:
@@ -113,10 +119,7 @@ class ProcessQueue(JobQueue):
             resource_tracker.ensure_running()  # otherwise, it is started with the process and resets the mask
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         with theirs:
-            try:
-                self._start(target=pipe.run, args=(theirs, *self._args), daemon=True).start()
-            except OSError as error:
-                logging.error("cannot start a worker process: %s", error)
+            self._start(target=pipe.run, args=(theirs, *self._args), daemon=True).start()
 
     @property
     def _ready(self) -> bool:

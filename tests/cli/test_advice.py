@@ -9,6 +9,8 @@ from minichar.cli import advice
 from minichar.cli.advice import fit_advice, length_advice, updates_advice, verdict
 from minichar.text.ngram import Yardstick
 
+FEW = "measured on only 249 held-out characters"
+
 
 @pytest.mark.parametrize(
     ("train", "val", "options", "words"),
@@ -54,11 +56,11 @@ def test_updates_advice(updates, B, T, words):
     ("loss", "characters", "uniform", "line"),
     [
         (1.25, 250, 4.0, "good: loss 1.250, 0.051 below the yardstick of 1.301 (6-gram)"),
-        (1.25, 249, 4.0, "unclear: loss 1.250, 0.051 below the yardstick of 1.301 (6-gram)"),
-        (1.4, 249, 4.0, "unclear: loss 1.400, 0.099 above the yardstick of 1.301 (6-gram)"),
+        (1.25, 249, 4.0, f"unclear: loss 1.250, 0.051 below the yardstick of 1.301 (6-gram)\n{FEW}"),
+        (1.4, 249, 4.0, f"unclear: loss 1.400, 0.099 above the yardstick of 1.301 (6-gram)\n{FEW}"),
         (1.301, 250, 1.301, "not good yet: loss 1.301, 0.000 above the yardstick of 1.301 (6-gram)"),
         (1.4, 250, 4.0, "not good yet: loss 1.400, 0.099 above the yardstick of 1.301 (6-gram)"),
-        (0.009, 249, 0.0, "good: loss 0.009, 0.009 above the uniform baseline of 0.000"),
+        (0.009, 249, 0.0, "good: loss 0.009, almost zero"),
         (0.01, 250, 0.0, "not good yet: loss 0.010, 0.010 above the uniform baseline of 0.000"),
         (1.25, 250, 1.2, "not good yet: loss 1.250, 0.050 above the uniform baseline of 1.200"),
     ],
@@ -66,7 +68,7 @@ def test_updates_advice(updates, B, T, words):
 def test_a_loss_is_good_if_it_is_below_the_yardstick_and_the_uniform_baseline(
     loss, characters, uniform, line
 ):
-    assert verdict(loss, characters, Yardstick(6, 1.301, 9), uniform) == line
+    assert "\n".join(verdict(loss, characters, Yardstick(6, 1.301, 9), uniform)) == line
 
 
 def test_length_advice():

@@ -96,8 +96,9 @@ def test_help_describes_every_parameter_in_a_section(cli, words, command):
         ("help", "Did you mean `minichar --help`?"),
         ("help train", "Did you mean `minichar train --help`?"),
         ("data download names", "Did you mean `minichar data get`?"),
+        ("evil", "Did you mean `minichar eval`?"),
         ("data names", "Did you mean `minichar data get names`?"),
-        *((name, "") for name in ("xyzzy", "run", "start", "cv", "my.txt", "plan", "traits", "envy")),
+        *((name, "") for name in ("xyzzy", "run", "start", "cv", "my.txt", "plan", "traits")),
     ],
 )
 def test_unknown_command_suggests_what_to_type(cli, given, words):

@@ -89,9 +89,7 @@ def test_files_without_history(refused, checkpoint, toy):
     put_together("young/lm_lstm_epoch0.10_3.0000.npz", header, arrays | {"history": arrays["history"][:0]})
     for options in ((), ("--follow",)):
         message = refused("plot", *options, "young")
-        assert (
-            "stopped before the first evaluation; resume it with `minichar train --resume young/" in message
-        )
+        assert "has not been evaluated yet; if it has stopped, resume it with `minichar train" in message
 
 
 def test_runs_are_compared_by_parameters_and_minutes(cli, train, clock):
@@ -109,28 +107,49 @@ def test_runs_are_compared_by_parameters_and_minutes(cli, train, clock):
     assert sorted(row.split()[-1] for row in rows) == ["one", "two"]
 
 
-def test_the_loss_at_a_stop_is_in_the_legend_but_not_that_of_an_evaluation(cli, checkpoint):
-    assert "stopped" not in cli("plot", checkpoint).stdout
+@pytest.mark.parametrize(("later", "loss"), [(0.5, 1.25), (0.5, None), (0.5, "x"), (-0.5, 1.25)])
+def test_the_loss_at_a_stop_is_plotted(cli, checkpoint, later, loss):
+    """It is the best one, also in a comparison. Losses before the end of the history are in the history."""
     header, arrays = parts(checkpoint)
-    header["details"] |= {"epoch": arrays["history"][-1, 1] + 0.5, "val_loss": 1.25}
+    before, last = cli("plot", checkpoint).stdout, arrays["history"][-1, 1]
+    header["details"] |= {"epoch": last + later, "val_loss": loss}
     put_together("stopped.npz", header, arrays)
+    shown = cli("plot", "stopped.npz").stdout
+    if later < 0 or loss != 1.25:
+        assert shown.replace("stopped.npz", str(checkpoint)) == before
+        return
+    assert f"best 1.2500 at epoch {last + 0.5:.2f} (A)" in shown
+    assert f"epoch {last + 0.5:g}\n" in shown
+    assert shown.count("A") == 2
     assert re.search(
-        r"^   stopped at epoch \d\.50: validation 1\.2500$", cli("plot", "stopped.npz").stdout, re.M
+        r"^b +1\.2500 .*stopped\.npz$", cli("plot", checkpoint, "stopped.npz").stdout, re.MULTILINE
     )
-    header["details"]["val_loss"] = None
-    put_together("stopped.npz", header, arrays)
-    assert "stopped at" not in cli("plot", "stopped.npz").stdout
+    pytest.importorskip("matplotlib")
+    cli("plot", "stopped.npz", "-o", "loss.svg")
+    assert f"best 1.2500 at epoch {last + 0.5:.2f}" in Path("loss.svg").read_text()
 
 
 def test_other_runs_in_a_directory_are_mentioned(cli, train, home):
     train()
-    assert "another run" not in cli("plot").stderr
+    assert cli("plot").stderr == ""
     (first,) = (home / "cv").glob("*.npz")
     train("--seed", 2)
-    assert cli("plot").stderr == f"cv/ also contains another run; to plot it: minichar plot cv/{first.name}\n"
-    assert cli("plot", f"cv/{first.name}").stderr == ""
+    said = "cv/ also contains {}; to compare: minichar plot cv cv/{}\n"
+    assert cli("plot").stderr == said.format("another run", first.name)
+    (second,) = {*(home / "cv").glob("*.npz")} - {first}
+    assert cli("plot", "cv", second).stderr == cli("plot", second).stderr == ""
     train("--seed", 3)
-    assert cli("plot").stderr.startswith("cv/ also contains 2 other runs; to plot one: ")
+    assert cli("plot").stderr == said.format("2 other runs", second.name)
+
+
+def test_losses_on_different_texts_are_not_comparable(cli, train, home):
+    (home / "other.txt").write_text("another text " * 100)
+    for folder in "ab":
+        train("--checkpoint-dir", folder)
+    note = "\nlosses on different texts are not comparable\n"
+    assert note not in cli("plot", "a", "b").stdout
+    cli("train", "--data", "other.txt", "--checkpoint-dir", "c", "--max-epochs", 1)
+    assert cli("plot", "a", "c").stdout.endswith(note)
 
 
 @pytest.mark.parametrize("in_progress", [False, True])
@@ -188,6 +207,10 @@ def test_follow_without_a_run(cli, checkpoint, monkeypatch):
     said = cli("plot", "--follow", "nowhere", status=1).stderr
     assert said.startswith("waiting for the first evaluation in nowhere/ (which does not exist yet); press")
     assert "Error: no such checkpoint: 'nowhere'" in said
+    Path("empty").mkdir()
+    sleep.reset_mock()
+    sleep.side_effect = [None] * START
+    assert "does not exist" not in cli("plot", "--follow", "empty", status=1).stderr
     assert sleep.call_count == START
 
 

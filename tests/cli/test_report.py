@@ -136,7 +136,7 @@ def test_a_run_ends_at_the_time_limit_counted_from_the_start_of_the_command(said
     shown = said("--max-epochs", 1e6, "--max-time", 1, obj=clock.now - 10)
     assert f"ended      at epoch {(60 - 10 - 20 - 3) / 33:.2f}: reached the time limit of 1 minute" in shown
     longer = "\n           for a lower loss, train longer:\n  minichar train --resume cv --max-time 3\n"
-    assert re.search(f"\nresult .*{longer}", shown)
+    assert re.search(f"\nresult .*\n.*{longer}", shown)
     assert "resume with" not in shown
     assert "train --resume cv --max-time 6\n" in cli("train", "--resume").stderr, "3 times both processes"
 
@@ -184,9 +184,44 @@ def test_the_result_is_compared_with_the_yardstick(said, cli):
     assert re.search(r"^initial    loss 3\.\d{3} \(uniform baseline: 3\.296\)$", shown, re.M)
     best = float(re.search(r"  validation (\d\.\d{4})$", shown, re.M)[1])
     result = f"loss {best:.3f}, {best - float(loss):.3f} above the yardstick of {loss} ({n}-gram)"
-    assert f"\nresult     unclear: {result}\n           for a lower loss, train on more" in shown
+    more = r" {11}measured on only \d\d held-out characters\n {11}for a lower loss, train on more text\n"
+    assert re.search(f"\nresult     unclear: {re.escape(result)}\n{more}", shown)
     assert "resumed" in (again := cli("train", "--resume", "--max-epochs", 2, "--no-yardstick").stderr)
     assert f"yardstick  {loss} ({n}-gram)" in again, "the checkpoint has it"
+
+
+@pytest.mark.parametrize(
+    ("options", "shares"),
+    [
+        (["--train-frac", 0.8, "--val-frac", 0.1], "80% training, 10% validation, 10% test, in"),
+        (["--split", "tail"], "95% training, 5% validation, --split tail, in"),
+        (["--val", "val.txt"], ">99% training, <1% validation, in"),
+    ],
+)
+def test_the_shares_of_the_text(said, home, options, shares):
+    (home / "input.txt").write_text(TEXT * 20)
+    (home / "val.txt").write_text(TEXT[:40])
+    assert f"\nsplit      {shares} chunks" in said("--max-epochs", 0.01, *options)
+
+
+def test_the_number_of_held_out_characters_decides_whether_the_result_is_clear(said, home):
+    for repeats, clear in ((1, False), (20, True)):
+        (home / "input.txt").write_text(TEXT * repeats)
+        assert ("\nresult     unclear: " not in said("--max-epochs", 0.05, "--seed", repeats)) == clear
+
+
+def test_the_resumed_checkpoint_can_be_the_best(said, cli, home, measure):
+    """Its loss, which was measured when the run was stopped, is not in the history."""
+    measure(3.0)
+    said("--max-epochs", 1)
+    (home / "cv/lm_lstm_epoch1.00_3.0000.npz").rename(home / "cv/lm_lstm_epoch1.00_2.2500.npz")
+    measure(2.5, 2.0)
+    shown = cli("train", "--resume", "cv", "--max-epochs", 3, "--eval-val-every", 33).stderr
+    assert re.findall(r"  validation (.*)$", shown, re.M) == ["2.5000  (best 2.2500)", "2.0000"]
+    measure(2.0, 2.0)
+    said("--max-epochs", 1, "--checkpoint-dir", "two")
+    (home / "two/lm_lstm_epoch1.00_2.0000.npz").rename(home / "two/lm_lstm_epoch1.00_1.0000.npz")
+    assert "loss 1.000, " in cli("train", "--resume", "two", "--max-epochs", 2).stderr
 
 
 def test_a_larger_model_or_more_time_or_text_is_recommended(said, clock, monkeypatch):
@@ -222,7 +257,9 @@ def test_a_larger_model_fits_the_speed_of_the_machine(said, clock, monkeypatch):
 
 def test_nothing_is_recommended_if_the_loss_is_almost_0(said, measure):
     measure(0.009)
-    assert re.search("^result     good: loss 0.009, .*\ngenerate", said("--max-epochs", 0.2), re.MULTILINE)
+    assert re.search(
+        "^result     good: loss 0.009, almost zero\ngenerate", said("--max-epochs", 0.2), re.MULTILINE
+    )
 
 
 def test_the_yardstick_can_be_omitted_or_be_that_of_a_part_of_a_long_text(said, monkeypatch):
@@ -230,7 +267,7 @@ def test_the_yardstick_can_be_omitted_or_be_that_of_a_part_of_a_long_text(said, 
         assert "yardstick" not in said("--max-epochs", 0.1, *options)
     monkeypatch.setattr("minichar.training.start.COUNTED_PER_SECOND", 400)
     shown = said("--max-epochs", 0.1, "--max-time", 0.0001)
-    assert re.search(r"^yardstick  \d\.\d{3} \(\d-gram of \d+ characters\)$", shown, re.M)
+    assert re.search(r"^yardstick  \d\.\d{3} \(\d-gram, on \d+% of the text\)$", shown, re.M)
 
 
 def test_durations():

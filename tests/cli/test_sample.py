@@ -72,7 +72,10 @@ def test_unknown_characters_in_the_prompt(cli, home):
     assert "not in the vocabulary: '☃' (U+2603) at position 2, 'X' (U+0058) at position 4" in result.stderr
     for unknown in ("skip", "unk"):
         expected = "a☃bX" + text_of("toy.npz", 20, "a☃bX", unknown=unknown) + "\n"
-        assert cli(*options, "--unknown", unknown).stdout == expected
+        result = cli(*options, "--unknown", unknown)
+        assert result.stdout == expected
+        skipped = "skipped 2 of 4 prompt characters: the model does not know them\n"
+        assert (skipped in result.stderr) == (unknown == "skip")
 
 
 # Stopping

@@ -47,7 +47,7 @@ def test_files_that_existed_before_unusable_standard_input_are_kept(cli, home):
     (home / "cv" / "input.txt").write_text("short")
     error = cli("train", "--data", "-", *TOY, stdin=TEXT, status=1).stderr
     assert "cv/input.txt contains a different text" in error
-    assert "too few" in cli("train", "--data", "-", stdin="short", status=1).stderr
+    assert "chunk need 17: use a longer text" in cli("train", "--data", "-", stdin="short", status=1).stderr
     assert (home / "cv" / "input.txt").read_text() == "short"
     (home / "cv" / "input.txt").rename(home / "cv" / "other.txt")
     assert "is not utf-8 text" in cli("train", "--data", "-", stdin=b"\xff", status=1).stderr

@@ -120,7 +120,7 @@ def test_error_for_short_text_contains_the_minimum_length(how, fractions):
     with pytest.raises(MinicharError, match="the text has 5 characters") as caught:
         split_text(positions(5), 50, 50, *fractions, how=how)
     assert ("and one validation chunk" in str(caught.value)) == (fractions[1] > 0)
-    needed = int(re.search(r"\((\d+)\)", str(caught.value))[1])
+    needed = int(re.search(r"needs? (\d+): use", str(caught.value))[1])
     enough = split_text(positions(needed), 50, 50, *fractions, how=how)
     assert (enough.B, enough.T) == (1, MIN_T)
     with pytest.raises(MinicharError):
@@ -130,7 +130,7 @@ def test_error_for_short_text_contains_the_minimum_length(how, fractions):
 @pytest.mark.parametrize(
     ("N", "arguments", "words"),
     [
-        (0, (1, 1, 1, 0), r"has 0 characters, .* \(2\): use a longer text$"),
+        (0, (1, 1, 1, 0), r"has 0 characters, but one training chunk needs 2: use a longer text$"),
         (1000, (0, 5), "at least 1"),
         (1000, (5, 0), "at least 1"),
         (1000, (2, 5, 0.95, 0.05, "rows"), "'rows'"),

@@ -202,6 +202,19 @@ def test_text_that_begins_almost_like_another_format_is_read(tmp_path):
         assert text_of(load_corpus(written(tmp_path, f"{start} is text".encode()))) == f"{start} is text"
 
 
+def test_the_file_without_nul_characters_is_a_new_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("clean.txt").write_bytes(b"It \0was")
+    assert error_of(Path("clean.txt")).endswith(r"`tr -d '\0' < clean.txt > clean-2.txt`")
+
+
+def test_a_missing_dataset_can_be_downloaded(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    remedy = "get it with `minichar data get names`"
+    assert error_of(Path("data/names")).endswith(remedy)
+    assert error_of(Path("names")).endswith(f"'names' does not exist: {remedy} and specify 'data/names'")
+
+
 def test_a_missing_file_is_an_error(tmp_path, monkeypatch):
     for name in ("no/folder", "a\0b", "line\nbreak"):
         assert "does not exist: choose a text file" in error_of(tmp_path / name)

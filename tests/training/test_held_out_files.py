@@ -104,7 +104,7 @@ class TestChunks:
     @pytest.mark.parametrize("name", ["val", "input"])
     def test_a_file_that_is_too_short(self, settings_of, name):
         texts = {"val": {"val": "a cat"}, "input": {"text": "a cat"}}[name]
-        error = rf"{name}\.txt' has 5 characters, too few for one chunk \(7\): use a longer text$"
+        error = rf"{name}\.txt' has 5 characters, but one training chunk needs 7: use a longer text$"
         with pytest.raises(MinicharError, match=error):
             begin(settings_of(**texts))
 

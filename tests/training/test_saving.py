@@ -16,6 +16,7 @@ from minichar.checkpoints.checkpoint import load
 from minichar.checkpoints.choosing import best_checkpoint
 from minichar.checkpoints.naming import loss_in_name
 from minichar.errors import MinicharError
+from minichar.history import History
 from minichar.training.evaluation import Evaluation
 from minichar.training.events import Evaluated, Saved, Step, Warned
 from minichar.training.saving import Saver
@@ -81,7 +82,13 @@ def test_losses_are_compared_as_precisely_as_in_file_names(tmp_path):
     (tmp_path / "lm_toy_epoch0.50_2.0000.npz").touch()
     assert saver.best(history_with(epoch=[0.5, 1.0], val_loss=[2.00001, 2.00002])).name == names[0]
     newest = saver.save(1.5, 2.00003, True).path  # not in the history
+    saver.resumed = tmp_path / names[0]
     assert saver.best(history_with(epoch=[0.5, 1.0], val_loss=[2.00001, 2.00002])) == newest
+    saver.resumed = (tmp_path / "lm_toy_epoch0.10_1.0000.npz").absolute()
+    saver.resumed.touch()
+    assert saver.best(History()) == saver.resumed
+    saver.resumed = Path("elsewhere") / saver.resumed.name  # a file of another run has the same name
+    assert saver.best(History()) == newest
 
 
 @pytest.mark.parametrize(("options", "tried"), [({}, 1), ({"val_frac": 0, "train_frac": 1}, 0)])

@@ -7,12 +7,14 @@ import signal
 import socket
 import sys
 from contextlib import nullcontext
+from queue import Queue
 from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
 from optional import free_port
-from web_helpers import LONG, TIMEOUT, request
+from toys import ONE_THREAD
+from web_helpers import LONG, TIMEOUT, request, wait_for
 
 from minichar import MinicharError
 from minichar.cli import main
@@ -101,13 +103,24 @@ def test_port_in_use(command, option):
 def test_public_address_warning_and_open_option(command, monkeypatch):
     monkeypatch.setattr(server, "serve", lambda *arguments: arguments[3]("http://there/"))
     monkeypatch.setattr(server, "listening_socket", lambda *address: nullcontext())
-    opened = []
-    monkeypatch.setattr("webbrowser.open", opened.append)
+    opened = Queue()
+    monkeypatch.setattr("webbrowser.open", opened.put)
     assert "warning: anyone who can reach 0.0.0.0 can use" in command("serve", "--host", "0.0.0.0").stderr
     assert "warning" not in command("serve").stderr
-    assert opened == []
+    assert opened.empty()
     command("serve", "--open")
-    assert opened == ["http://there/"]
+    assert opened.get(timeout=TIMEOUT) == "http://there/"
+
+
+def test_a_browser_that_runs_until_it_is_closed_is_served(serve, folder, tmp_path, monkeypatch):
+    """A browser in the terminal, for example."""
+    loaded = tmp_path / "loaded"
+    script = (
+        f"from urllib.request import urlopen; urlopen('%s', timeout={TIMEOUT}); open({str(loaded)!r}, 'w')"
+    )
+    monkeypatch.setitem(ONE_THREAD, "BROWSER", shlex.join([sys.executable, "-c", script]))
+    serve(folder, "--open")
+    wait_for(loaded.exists)
 
 
 def test_options_reach_the_server(command, monkeypatch, folder):

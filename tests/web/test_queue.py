@@ -1,5 +1,6 @@
 """Test a full queue, waiting jobs, and worker processes that die."""
 
+import asyncio
 import json
 import os
 import signal
@@ -146,13 +147,14 @@ def test_workers_that_make_no_progress_are_counted(model, monkeypatch, progress)
     assert Dying.attempts[:8] == ([1, *7 * [2]] if progress else [*range(1, 9)])
 
 
-@pytest.mark.parametrize("what", ["process", "socket"])
+@pytest.mark.parametrize("what", ["process", "socket", "connection"])
 def test_jobs_wait_while_no_worker_runs(model, sampled, caplog, what):
     """A server whose worker died, and that has had none for a minute, is broken."""
-    allowed = []
+    allowed, refused, started = [], [], time.monotonic()
 
     def once_allowed(create, *arguments, **options):
         if not allowed:
+            refused.append(arguments)
             raise OSError("too many open files")
         return create(*arguments, **options)
 
@@ -161,6 +163,10 @@ def test_jobs_wait_while_no_worker_runs(model, sampled, caplog, what):
         if what == "socket":
             pair = partial(once_allowed, socket.socketpair)
             patch.setattr(module, "socket", SimpleNamespace(socketpair=pair))
+        if what == "connection":
+            connect = partial(once_allowed, asyncio.open_connection)
+            patch.setattr(module.asyncio, "open_connection", connect)
+        patch.setattr("minichar.web.errors.LOGGED", {})
         patch.setattr(module, "RESTART_DELAY", 0.05)
         patch.setattr(module, "BROKEN_AFTER", 0.2)
         with client_of(local_queue({"toy": model}, 4, 4, 0, start=start)) as client:
@@ -170,9 +176,11 @@ def test_jobs_wait_while_no_worker_runs(model, sampled, caplog, what):
             wait_for(lambda: client.get("/healthz").json == {"status": "broken"})
             assert [client.get(path).status_code for path in ("/healthz", "/readyz")] == [503, 503]
             allowed.append(True)
+            assert len(refused) <= (time.monotonic() - started) / 0.05 + 1
             assert events_of(response).text == sampled(50)
             assert client.get("/healthz").status_code == 200
-    assert "cannot start a worker process: too many open files" in caplog.messages
+    said = "cannot start a worker process, trying again every second: too many open files"
+    assert caplog.messages.count(said) == 1
 
 
 def test_a_server_is_ready_when_its_first_worker_is(model, monkeypatch):
