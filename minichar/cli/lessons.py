@@ -91,9 +91,7 @@ def command(ctx: click.Context, name: str | None, answer: bool, blank: bool) -> 
         for lesson in lessons:
             row = f"{lesson.number:2}  {lesson.title:{width}}  "
             indent = " " * (len(row) if columns >= 2 * len(row) else 4)
-            click.echo(
-                textwrap.fill(row + lesson.summary, columns, subsequent_indent=indent, break_long_words=False)
-            )
+            click.echo(textwrap.fill(row + lesson.summary, columns, subsequent_indent=indent))
         click.echo("start with: minichar lessons 0", err=True)
         return
     lesson = get_lesson(name)

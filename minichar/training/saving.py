@@ -44,19 +44,13 @@ class Saver:
         epochs, losses = history["epoch"][::-1], history["val_loss"][::-1]  # newest first
         ranked = np.argsort(losses.round(4), kind="stable")  # as precise as the file names; NaN last
         measured = (
-            checkpoint_name(self.name, epochs[i], losses[i], False)
+            self.directory / checkpoint_name(self.name, epochs[i], losses[i], False)
             for i in ranked[: np.count_nonzero(~np.isnan(losses))]
         )
-        existing = {path.name for path in self.directory.glob("lm_*.npz") if path.is_file()}
-        newest_first = *reversed(self.saved), self.resumed
-        saved = [
-            path.name
-            for path in newest_first
-            if path and path.parent == self.directory and path.name in existing
-        ]
-        best = next((name for name in measured if name in existing), None)
-        candidates = [self.directory / name for name in (*saved, best) if name]
-        return min(candidates, key=loss_in_name, default=None)
+        existing = {path for path in self.directory.glob("lm_*.npz") if path.is_file()}
+        best = next((path for path in measured if path in existing), None)
+        newest_first = *reversed(self.saved), self.resumed, best
+        return min((path for path in newest_first if path in existing), key=loss_in_name, default=None)
 
     def record(self, val_loss: float) -> bool:
         """Record a validation loss and return True if it is lower than all earlier ones."""
