@@ -119,7 +119,10 @@ def checkpoints_in(folder: Path) -> list[Path]:
     beside = [] if folder.exists() else filter(is_checkpoint, folder.parent.glob("*/*.npz"))
     others = sorted({path.parent for path in beside})
     advice = "train one with `minichar train`, or change to the directory where you trained one"
-    if below:  # for example, in a sweep directory, which has one subdirectory per trial
+    # With other names, such as those of converted models.
+    if models := sorted(filter(os.path.isfile, folder.glob("*.npz"))):
+        advice = f"choose a file, such as {models[0]}"
+    elif below:  # for example, in a sweep directory, which has one subdirectory per trial
         advice = f"choose one of its subdirectories, such as {min(below, key=loss_in_name).parent}"
     elif others:
         advice = f"choose another directory, such as {' or '.join(map(str, others[:SHOWN]))}"

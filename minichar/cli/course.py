@@ -141,6 +141,8 @@ def run_lesson(lesson: Lesson) -> int:
     """Run a lesson's tests, print the results to standard output, and return pytest's exit status."""
     pytest = import_pytest()
     # Do not capture output: some lessons print measurements.
-    shown = ["--verbose", "--no-header", "--capture=no"]
+    # Tests compare code with the lesson's text, which would fill the screen.
+    short = ["--tb=short", "-o", "verbosity_assertions=0"]
+    shown = ["--verbose", "--no-header", "--capture=no", *short]
     with redirect_stdout(unescaped(sys.stdout)):  # for pytest's colours
         return int(pytest.main([*pytest_options(lesson), *shown, str(lesson.path)]))

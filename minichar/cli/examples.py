@@ -17,7 +17,7 @@ EXAMPLES = {
     "eval": ("minichar eval cv-mine", "minichar eval --split whole --data my.txt"),
     "inspect": ("minichar inspect cv-mine", "minichar inspect cv-mine --html inside.html"),
     "plot": ("minichar plot cv cv-mine", "minichar plot cv cv-mine -o loss.svg"),
-    "convert": ("minichar convert cv-mine small.npz --dtype float16",),
+    "convert": ("minichar convert cv-mine my.html", "minichar convert cv-mine small.npz --dtype float16"),
     "serve": ("minichar serve cv-mine", "minichar serve cv cv-shakespeare --port 8081"),
     "worker": ("minichar worker --redis redis://127.0.0.1:6379/0 cv",),
     "gradcheck": ("minichar gradcheck --model gru-reset-before --num-layers 3",),

@@ -30,11 +30,13 @@ def fill_in(lesson: Lesson, path: Path) -> int:
 
 
 def print_story(lesson: Lesson, with_outputs: bool) -> None:
-    """Print a lesson's text without its figures and, if possible, with the outputs of its functions."""
+    """Print a lesson's text without its figures and, if requested, with the outputs of its functions."""
     text, *marked = MARKER.split(lesson.story)
     click.echo(wrapped(text.strip("\n")) + "\n")
     for kind, name, after in zip(marked[::3], marked[1::3], marked[2::3], strict=True):
-        if kind == "output" and with_outputs:
+        if kind == "output" and not with_outputs:
+            click.echo(f"    ({name}() is not run, because pytest is not installed)\n")
+        elif kind == "output":
             click.echo(f"running {name}(), which may take minutes", err=True)
             try:
                 written = output(lesson, name)

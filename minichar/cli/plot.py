@@ -1,6 +1,8 @@
 """``minichar plot``."""
 
 import shutil
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from minichar.checkpoints.choosing import newest_of_runs, open_checkpoint
 from minichar.cli.follow import follow
 from minichar.cli.options import MODEL, OUTPUT, GroupedCommand, argument, print_path, storage
 from minichar.errors import MinicharError, quoted
-from minichar.pictures.curves import read_curve
+from minichar.pictures.curves import Curve, NotEvaluated, read_curve
 from minichar.pictures.figure import FORMATS, save_figure
 from minichar.pictures.search import Axis, save_search_figure, search_text
 from minichar.pictures.terminal import MARKS, text_plot
@@ -22,7 +24,7 @@ from minichar.terminal import say
 @argument(
     "checkpoints",
     "Checkpoints, directories of checkpoints, or the directory of a sweep. For a directory of checkpoints, "
-    "the newest one is used, since it has the longest history.  [default: cv]",
+    "the newest run that has been evaluated is plotted.  [default: cv]",
     nargs=-1,
     metavar="[CHECKPOINT]...",
     type=MODEL,
@@ -70,20 +72,42 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, followed: bool, 
     if any(map(is_sweep, checkpoints)):
         plot_sweep(checkpoints, output, storage)
         return
-    curves = [
-        open_checkpoint(given, partial(read_curve, name=click.format_filename(given or "cv")), newest=True)[1]
-        for given in checkpoints or (None,)
-    ]
+    curves, errors = read_curves(checkpoints or (None,))
     if output is None:
         click.echo(text_plot(curves, width()), nl=False)
     else:
         save_figure(curves, output)
         print_path(output)
+    for error in errors:
+        say(f"left out: {error}")
     folder, *more = checkpoints or (Path("cv"),)
-    if not more and folder.is_dir() and (others := newest_of_runs(folder)[1:]):
+    if not (errors or more) and folder.is_dir() and (others := newest_of_runs(folder)[1:]):
         also = "another run" if len(others) == 1 else f"{len(others)} other runs"
         compare = f"minichar plot {quoted(folder)} {quoted(others[0])}"
         say(f"{folder}/ also contains {also}; to compare: {compare}")
+
+
+def read_curves(checkpoints: Sequence[Path | None]) -> tuple[list[Curve], list[NotEvaluated]]:
+    """Return the history of each run, and the errors of those that have not been evaluated.
+
+    In a directory, the newest run that has been evaluated is used. If there is none at all, this raises
+    `NotEvaluated`.
+    """
+    curves, errors = [], []
+    for given in checkpoints:
+        read = partial(read_curve, name=click.format_filename(given or "cv"))
+        try:
+            curves.append(open_checkpoint(given, read, newest=True)[1])
+        except NotEvaluated as error:
+            errors.append(error)
+            folder = given or Path("cv")
+            for path in newest_of_runs(folder)[1:] if folder.is_dir() else ():
+                with suppress(NotEvaluated):
+                    curves.append(read(path))
+                    break
+    if not curves:
+        raise errors[0]
+    return curves, errors
 
 
 def plot_sweep(folders: tuple[Path, ...], output: Path | None, storage: str | None) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from minichar.checkpoints.choosing import newest_first
 from minichar.checkpoints.naming import is_checkpoint, loss_in_name
 from minichar.checks import AUTO
 from minichar.cli.advice import NEGLIGIBLE, fit_advice, length_advice, updates_advice, verdict
@@ -58,7 +59,7 @@ def share(fraction: float) -> str:
 def sample_line(model: CharRNN, seed: int) -> str:
     """Return some generated text on one line."""
     text = "".join(generate(model, SAMPLE_LENGTH, seed=seed))
-    return text.replace("\n", " / ")[:SAMPLE_LENGTH]
+    return text.replace("\n", " / ").replace("\t", " ")[:SAMPLE_LENGTH]
 
 
 class Report:
@@ -124,7 +125,6 @@ class Report:
     def introduction(self) -> list[str]:
         """Return lines that describe the text, the model and the device."""
         corpus, split, model = self.run.corpus, self.trainer.split, self.trainer.model
-        folder = self.trainer.settings.checkpoint_dir
         files = f"{len(corpus.starts):,} files, " if len(corpus.starts) > 1 else ""
         size = f"{len(corpus.ids):,} characters, {corpus.distinct:,} distinct"
         notes = [*self.run.notes]
@@ -172,14 +172,26 @@ class Report:
                 elif name == "max_time" and value:
                     change = f"time limit: {shown} min from now"
                 lines.append(f"           {change}")
-        elif any(map(is_checkpoint, folder.glob("*.npz"))):
-            others = (folder.with_name(f"{folder.name}-{n}") for n in count(2))
-            another = next(other for other in others if not other.exists())
-            lines += [
-                f"warning    {folder}/ also contains another run, which is kept. To separate them, use",
-                f"           --checkpoint-dir {quoted(another)}",
-            ]
+        else:
+            lines += self.other_runs()
         return lines
+
+    def other_runs(self) -> list[str]:
+        """Return a warning if the directory contains checkpoints of other runs."""
+        folder = self.trainer.settings.checkpoint_dir
+        files = newest_first(filter(is_checkpoint, folder.glob("*.npz")))
+        if not files:
+            return []
+        digest = next((file.text for file in files if file.text), None)
+        others = (folder.with_name(f"{folder.name}-{n}") for n in count(2))
+        another = next(other for other in others if not other.exists())
+        lines = [f"warning    {folder}/ also contains another run, which is kept"]
+        if digest and digest != self.run.corpus.digest:
+            lines = [
+                f"warning    {folder}/ also contains a run on another text, which is kept",
+                f"           from now on, `minichar sample {quoted(folder)}` uses the new run",
+            ]
+        return [*lines, f"           to separate them, use --checkpoint-dir {quoted(another)}"]
 
     def comparison(self) -> list[str]:
         """Return the line with the yardstick, if there is validation text."""
@@ -350,12 +362,13 @@ class Report:
             step = (monotonic() - self.begun) / max(1, self.trainer.iteration - self.first)
             larger = not is_short and self.from_scratch and larger_model(self.run, minutes, step)
             if larger:
-                return ["           for a lower loss, train a larger model:", f"  {larger}"]
+                start = f"           for a lower loss, train a larger model from scratch for {minutes} min:"
+                return [start, f"  {larger}"]
             if is_short or self.trainer.timetable.since_best:
                 return ["           for a lower loss, train on more text"]
         directory = quoted(self.trainer.settings.checkpoint_dir)
         command = f"minichar train --resume {directory} --max-time {minutes}"
-        return ["           for a lower loss, train longer:", f"  {command}"]
+        return ["           for a lower loss, continue training:", f"  {command}"]
 
     def finish(self) -> None:
         """Print suggested commands and, for scripts, the best checkpoint's path to standard output."""

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterator
-from itertools import tee
+from itertools import chain, tee
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,8 @@ SEEDS = 1_000_000
 """Number of possible random seeds, kept small so that seeds are easy to type."""
 STOP = "\n" * 5
 """The default stop string."""
+REPEATED = 100
+"""Number of repetitions of a character from which on a higher temperature is suggested."""
 ELSEWHERE = ("save a sample without --novelty, and use `minichar eval --novelty FILE --data TEXT`",)
 """What to do if the training text is not found."""
 
@@ -199,16 +201,18 @@ def command(
         "unknown": unknown,
         "choice": choice,
     }
-    if unknown == "skip" and (
-        left := len(primetext) - len(model.vocabulary.encode(primetext, unknown="skip"))
-    ):
-        say(f"skipped {left} of {counted(len(primetext), 'prompt character')}: the model does not know them")
+    known = len(model.vocabulary.encode(primetext, "skip"))
+    if unknown == "skip" and known < len(primetext) and not quiet:
+        prompt = counted(len(primetext), "prompt character")
+        say(f"skipped {len(primetext) - known} of {prompt}: the model does not know them")
     if num_samples == 1:
         pieces = generate(model, **options)
         kept: Iterator[str] = iter(())
         if corpus:
             pieces, kept = tee(pieces)
-        print_stream(primetext, pieces)
+        repeated = print_stream(primetext, pieces)
+        if repeated >= REPEATED and temperature < 1 and not quiet:
+            say(f"a character is repeated {repeated:,} times: a higher --temperature makes this less likely")
         samples = ["".join(kept)]
     else:
         samples = print_many(model, num_samples, options, quiet)
@@ -226,14 +230,19 @@ def training_text(model: CharRNN, path: Path) -> Corpus:
     return corpus
 
 
-def print_stream(prime: str, pieces: Iterator[str]) -> None:
-    """Print one sample as it is generated."""
+def print_stream(prime: str, pieces: Iterator[str]) -> int:
+    """Print one sample as it is generated, and return the largest number of times a character is repeated."""
+    longest, run, last = 0, 0, ""
     first = next(pieces, "")  # raise errors before printing anything
     try:
-        print(prime, first, sep="", end="", flush=True)
-        for piece in pieces:
+        print(prime, end="")
+        for piece in chain((first,), pieces):
             print(piece, end="", flush=True)
+            for character in piece:
+                run, last = run + 1 if character == last else 1, character
+                longest = max(longest, run)
         print(flush=True)
+        return longest
     except KeyboardInterrupt as error:  # Ctrl-C is the usual way to end an unlimited sample
         print(flush=True)
         raise click.exceptions.Exit(INTERRUPTED) from error

@@ -43,8 +43,15 @@ class Curve(NamedTuple):
         return (float(epochs[losses.argmin()]), float(losses.min())) if len(losses) else None
 
 
+class NotEvaluated(MinicharError):
+    """Raised when a run has no history because it has not been evaluated yet."""
+
+
 def read_curve(path: Path, name: str) -> Curve:
-    """Return the history stored in a checkpoint, or raise a `MinicharError` if there is none."""
+    """Return the history stored in a checkpoint, or raise a `MinicharError` if there is none.
+
+    Raises `NotEvaluated` if the run has not been evaluated yet.
+    """
     if path.exists() and not may_have_state(path):
         raise MinicharError(f"{path} has no training history: only .npz checkpoints have one")
     history = load_history(path)
@@ -53,7 +60,7 @@ def read_curve(path: Path, name: str) -> Curve:
             f"{path} has no history to plot; if it was converted, plot the original checkpoint"
         )
     if not history:
-        raise MinicharError(
+        raise NotEvaluated(
             f"{path} has no history to plot: its run has not been evaluated yet; if it has stopped, "
             f"resume it with `minichar train --resume {quoted(path)}`"
         )

@@ -15,7 +15,7 @@ RESERVED = 0.25
 """Maximum fraction of the time limit reserved for the last evaluation."""
 QUICK = 5.0
 """Maximum time in seconds to evaluate a run that was stopped and has been saved."""
-MORE, FEWEST = 1.3, 50
+MORE, FEWEST = 1.1, 50
 """A run is extended only if there is time for this many times its steps, and if it has made this many steps:
 in fewer, the learning rate hardly rises."""
 

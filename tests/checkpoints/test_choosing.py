@@ -177,6 +177,9 @@ def test_directories_and_links_to_nothing_are_ignored(tmp_path):
             MinicharError, match=f"no checkpoint in {folder}/: train one with `minichar train`"
         ):
             best_checkpoint(folder)
+    (tmp_path / "converted.npz").touch()
+    with pytest.raises(MinicharError, match=rf"choose a file, such as {tmp_path}/converted\.npz$"):
+        best_checkpoint(tmp_path)
     (tmp_path / "lm_lstm_epoch2.00_2.0000.npz").touch()
     assert best_checkpoint(tmp_path).name == "lm_lstm_epoch2.00_2.0000.npz"
 

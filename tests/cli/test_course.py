@@ -273,6 +273,7 @@ def test_prints_the_lesson_without_pytest(cli, monkeypatch, home):
     result = cli("lessons", 0, status=1)
     assert result.stdout.startswith("Lesson 0. Guess the next letter:")
     assert "Error" not in result.stdout
+    assert "\n    (the_tables_write() is not run, because pytest is not installed)\n" in result.stdout
     assert result.stderr.startswith("Error: lessons need pytest (")
     assert "pip install -e '.[test]'" in result.stderr
 

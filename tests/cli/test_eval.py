@@ -21,7 +21,7 @@ NUMBERS = re.compile(
     r"\(first chunk (?P<first>[\d.]+), last (?P<last>[\d.]+)\)\n"
     r"            (?P<bits>[\d.]+) bits per character\n"
     r"perplexity  (?P<perplexity>[\d.]+|inf)\n"
-    r"(result      (?P<result>.*)\n)?"
+    r"(result      (?P<result>(.*\n)+))?"
 )
 
 
@@ -54,7 +54,8 @@ def test_default_loss_matches_the_checkpoint_name(cli, checkpoint):
     V = len(set(TEXT))
     best = yardstick(split.train.streams, split.val.streams, V)
     result = evaluate_part(load(checkpoint), split, "val", "zero")
-    assert found["result"] == verdict(result.loss, result.characters, best, log(V))
+    lines = verdict(result.loss, result.characters, best, log(V))
+    assert found["result"] == f"\n{' ' * 12}".join(lines) + "\n"
     assert numbers(cli("eval")) == found
     for options in (["--no-yardstick"], ["--part", "train"], ["--split", "whole"], ["--block", 4]):
         assert "yardstick" not in cli("eval", checkpoint, *options).stdout

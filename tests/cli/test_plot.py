@@ -142,6 +142,22 @@ def test_other_runs_in_a_directory_are_mentioned(cli, train, home):
     assert cli("plot").stderr == said.format("2 other runs", second.name)
 
 
+def test_a_run_that_has_not_been_evaluated_is_left_out(cli, train, home):
+    train("--checkpoint-dir", "a")
+    shown = cli("plot", "a").stdout
+    header, arrays = parts(best := next((home / "a").glob("*.npz")))
+    header["details"]["run"] |= {"id": "young", "saved": header["details"]["run"]["saved"] + 1}
+    young = "a/lm_lstm_epoch0.10_3.0000.npz"
+    put_together(young, header, arrays | {"history": arrays["history"][:0]})
+    note = (
+        f"left out: {young} has no history to plot: its run has not been evaluated yet; if it has stopped, "
+    )
+    for given in ((), (best, young)):
+        result = cli("plot", *given or ["a"])
+        assert result.stdout.replace(str(best), "a") == shown
+        assert result.stderr == f"{note}resume it with `minichar train --resume {young}`\n"
+
+
 def test_losses_on_different_texts_are_not_comparable(cli, train, home):
     (home / "other.txt").write_text("another text " * 100)
     for folder in "ab":

@@ -23,6 +23,11 @@ def said(cli):
     return lambda *options, **more: cli("train", "--data", "input.txt", *TOY, *options, **more).stderr
 
 
+def test_a_sample_is_one_line(monkeypatch):
+    monkeypatch.setattr(report, "generate", lambda *_, **__: iter("a\n\tb" + "c" * 60))
+    assert report.sample_line(None, 1) == "a /  b" + "c" * 54
+
+
 @pytest.mark.usefixtures("terminal")
 def test_the_progress_bar_replaces_the_estimated_duration(said, monkeypatch):
     monkeypatch.setattr(report, "ESTIMATE_AFTER", 0.0)
@@ -135,7 +140,7 @@ def test_a_run_ends_at_the_time_limit_counted_from_the_start_of_the_command(said
     clock.reading = 20.0
     shown = said("--max-epochs", 1e6, "--max-time", 1, obj=clock.now - 10)
     assert f"ended      at epoch {(60 - 10 - 20 - 3) / 33:.2f}: reached the time limit of 1 minute" in shown
-    longer = "\n           for a lower loss, train longer:\n  minichar train --resume cv --max-time 3\n"
+    longer = "\n           for a lower loss, continue training:\n  minichar train --resume cv --max-time 3\n"
     assert re.search(f"\nresult .*\n.*{longer}", shown)
     assert "resume with" not in shown
     assert "train --resume cv --max-time 6\n" in cli("train", "--resume").stderr, "3 times both processes"
@@ -228,25 +233,25 @@ def test_a_larger_model_or_more_time_or_text_is_recommended(said, clock, monkeyp
     def recommended(*options, directory="a b"):
         few = "--max-epochs", 0.2, "--eval-val-every", 3, "--sample-every", 0
         shown = said(*few, *options, "--checkpoint-dir", directory)
-        return re.search("\n           for a lower loss, train (.*)\ngenerate", shown, re.DOTALL)[1]
+        return re.search("\n           for a lower loss, (.*)\ngenerate", shown, re.DOTALL)[1]
 
     monkeypatch.setattr(advice, "TOO_SHORT", len(TEXT))
     text = "--encoding latin-1 --min-freq 2 --reset-on '\\n' --split tail --train-frac 0.8 --val-frac 0.1"
     larger = f"minichar train --data input.txt {text} --max-time 1 --checkpoint-dir 'a b-1min'"
     shown = recommended("--rnn-size", 40, *shlex.split(text), directory="a b-16min")
-    assert shown == f"a larger model:\n  {larger}"
+    assert shown == f"train a larger model from scratch for 1 min:\n  {larger}"
     largest, level = ("--rnn-size", 48, "--num-layers", 2), ("--learning-rate", 1e-12)
-    longer = "longer:\n  minichar train --resume 'a b' --max-time 1"
+    longer = "continue training:\n  minichar train --resume 'a b' --max-time 1"
     assert recommended(*largest, "--learning-rate", 1e-6) == longer
     assert recommended("--rnn-size", 40, "--max-epochs", 1, "--max-time", 0.1) == longer  # cut off
-    assert recommended(*largest, *level) == "on more text"
+    assert recommended(*largest, *level) == "train on more text"
     small = "--batch-size", 1, "--seq-length", 2, "--train-frac", 0.9, "--val-frac", 0.004
     shown = recommended(*small, *level, "--eval-val-every", 50)
-    assert shown == "on more text"  # minichar's chunks would be too long for the text
+    assert shown == "train on more text"  # minichar's chunks would be too long for the text
     said("--max-epochs", 0.2)
-    assert recommended("--init-from", "cv", *level) == "on more text"
+    assert recommended("--init-from", "cv", *level) == "train on more text"
     monkeypatch.setattr(advice, "TOO_SHORT", len(TEXT) + 1)
-    assert recommended("--rnn-size", 40) == "on more text"
+    assert recommended("--rnn-size", 40) == "train on more text"
 
 
 def test_a_larger_model_fits_the_speed_of_the_machine(said, clock, monkeypatch):

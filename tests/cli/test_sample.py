@@ -76,6 +76,22 @@ def test_unknown_characters_in_the_prompt(cli, home):
         assert result.stdout == expected
         skipped = "skipped 2 of 4 prompt characters: the model does not know them\n"
         assert (skipped in result.stderr) == (unknown == "skip")
+        assert cli(*options, "--unknown", unknown, "--quiet").stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "noted"),
+    [([], True), (["--length", 99], False), (["--temperature", 1], False), (["--quiet"], False)],
+)
+def test_a_higher_temperature_is_suggested_if_a_character_is_repeated(cli, home, monkeypatch, options, noted):
+    save("toy.npz", toy_model())
+    monkeypatch.setattr(
+        "minichar.cli.sample.generate",
+        lambda model, length, **_: iter(["b", "", "a" * 50, "a" * (length - 50)]),
+    )
+    said = cli("sample", "toy.npz", "--temperature", 0.5, "--length", 100, *options).stderr
+    note = "a character is repeated 100 times: a higher --temperature makes this less likely\n"
+    assert (note in said) == noted
 
 
 # Stopping

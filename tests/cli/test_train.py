@@ -48,10 +48,10 @@ def test_output_of_a_run(cli):
     assert not {"\r", "\x1b"} & {*said}
 
 
-def test_warnings_about_other_checkpoints_and_few_steps(cli):
+def test_warnings_about_other_checkpoints_and_few_steps(cli, home):
     arguments = ["train", "--data", "input.txt", *TOY, "--max-val-chunks", 1, "--checkpoint-dir", "my cv"]
-    other = "\nwarning    my cv/ also contains another run, which is kept. To separate them, use\n"
-    other += "           --checkpoint-dir 'my cv-2'\n"
+    other = "\nwarning    my cv/ also contains another run, which is kept\n"
+    other += "           to separate them, use --checkpoint-dir 'my cv-2'\n"
     few = r"^warning    only \d+ training steps: increase --max-epochs or reduce --batch-size$"
     first = cli(*arguments).stderr
     assert other not in first
@@ -60,6 +60,10 @@ def test_warnings_about_other_checkpoints_and_few_steps(cli):
     assert "generate   minichar sample 'my cv/lm_lstm_epoch1.00_" in first
     assert "training steps: increase" not in cli("train", "--resume", "my cv", "--max-epochs", 1.1).stderr
     assert other in cli(*arguments).stderr
+    (home / "other.txt").write_text("another text " * 100)
+    new = cli(*("other.txt" if each == "input.txt" else each for each in arguments)).stderr
+    assert "\nwarning    my cv/ also contains a run on another text, which is kept\n" in new
+    assert "\n           from now on, `minichar sample 'my cv'` uses the new run\n" in new
     automatic = cli(*arguments, "--batch-size", "auto").stderr
     assert re.search(r"^warning    only \d+ training steps: increase --max-epochs$", automatic, re.M)
 

@@ -84,10 +84,10 @@ def test_without_limits_the_run_does_not_end_early():
         (0.0, 20.0, 0.0, 100, 18.0),
         (0.0, 20.0, 4.0, 100, 15.6),  # for two evaluations
         (10.0, 30.0, 0.0, 100, 15.0),
-        (0.0, 46.0, 0.0, 100, 7.83),
-        (0.0, 47.0, 0.0, 100, 0.0),  # too little time is left
+        (0.0, 54.0, 0.0, 100, 6.67),
+        (0.0, 55.0, 0.0, 100, 0.0),  # too little time is left
         (0.0, 20.0, 0.0, 13.5, 13.5),
-        (0.0, 20.0, 0.0, 7.5, 0.0),
+        (0.0, 20.0, 0.0, 6.5, 0.0),
     ],
 )
 def test_a_run_that_is_faster_than_planned_is_extended(first_step_end, now, evaluation, most, epochs):
