@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import replace
 
+from minichar.errors import listed
 from minichar.web.details import Details
 from minichar.web.errors import Busy, NoSuchJob, Refused, Unavailable
 from minichar.web.models import ModelInfo
@@ -17,6 +18,8 @@ from minichar.web.update import Update
 
 CHECK_INTERVAL = 1.0
 """Seconds between searches for abandoned and expired texts."""
+SHOWN = 3
+"""Maximum number of models to suggest."""
 
 
 class JobQueue(ABC):
@@ -84,7 +87,8 @@ class JobQueue(ABC):
         for model in models:
             if name in ("", model.name):
                 return model
-        message = f"no model named {name!r}: see /api/models for the available models"
+        names = listed([model.name for model in models[:SHOWN]], len(models))
+        message = f"no model named {name!r}: choose {names}"
         raise Refused(message, "model", 404, "model_not_found")
 
     async def submit(self, request: Request) -> str:

@@ -209,7 +209,7 @@ def test_the_package_of_openai_can_use_the_routes(queue, sampled, monkeypatch):
         assert choice.logprobs.tokens == list(expected)
         with client.completions.create(**fields, stream=True) as stream:
             assert "".join(part.choices[0].text for part in stream) == expected
-        with pytest.raises(openai.NotFoundError, match="no model named") as caught:
+        with pytest.raises(openai.NotFoundError, match="no model named 'gpt': choose toy") as caught:
             client.completions.create(model="gpt", prompt="")
         assert (caught.value.code, caught.value.param) == ("model_not_found", "model")
         with pytest.raises(openai.BadRequestError, match="n: 2 is not one of"):
