@@ -43,7 +43,7 @@ SYNONYMS = by_name(
         "generate gen chat complete predict infer": "sample",
         "evaluate test validate": "eval",
         "show info view describe": "inspect",
-        "graph chart draw": "plot",
+        "graph chart draw compare": "plot",
         "export": "convert",
         "tune search": "sweep",
         "web demo": "serve",

@@ -9,13 +9,16 @@ from typing import Any
 from minichar.cli.options import Escaped
 from minichar.cli.speed import duration
 from minichar.errors import AUTOMATIC, MinicharError, Option, plain
-from minichar.training.choose import TimeBudget, choose, config_of
+from minichar.training.choose import TimeBudget, choose, config_of, facts_of
 from minichar.training.cost import NOMINAL, Speed
+from minichar.training.recipes import RECIPES
 from minichar.training.settings import READING, TEXTS, Settings
 from minichar.training.start import Run
 
 TEXT = *TEXTS, *READING
 """Settings that determine the text and how it is split."""
+TOO_LARGE = 3.0
+"""Factor by which a run is too short for its number of hidden units from which on this is reported."""
 LONGER_RUN = r"-\d+min$"
 """End of the name of the directory that `larger_model` suggests."""
 
@@ -32,6 +35,20 @@ def plan_of(run: Run) -> str:
         step = NOMINAL.step(run.trainer.model.config, split.B, split.T)
         time = f"about {duration(step * run.trainer.iterations)} on one core"
     return f"{time}: {settings.max_epochs:g} epochs"
+
+
+def size_advice(run: Run) -> str:
+    """Return advice if the user chose so many hidden units that the run is far too short, or ""."""
+    settings, split = run.trainer.settings, run.trainer.split
+    if run.trainer.iteration or "max_epochs" not in run.chosen or "rnn_size" in run.chosen:
+        return ""
+    characters = run.trainer.iterations * split.B * split.T
+    ratio = facts_of(settings, run.corpus).enough(settings.rnn_size) / characters
+    if ratio < TOO_LARGE:
+        return ""
+    minutes = settings.max_time or RECIPES[settings.recipe].minutes
+    enough = f"{ratio * minutes:.0f}"
+    return f"the model is too large for {minutes:g} min: omit --rnn-size, or use --max-time {enough}"
 
 
 def larger_model(run: Run, minutes: int, step: float) -> str:

@@ -22,7 +22,7 @@ from minichar.cli.advice import NEGLIGIBLE, fit_advice, length_advice, updates_a
 from minichar.cli.bar import Bar, with_bar
 from minichar.cli.log import Log
 from minichar.cli.options import print_path
-from minichar.cli.planned import larger_model, plan_of
+from minichar.cli.planned import larger_model, plan_of, size_advice
 from minichar.cli.speed import Speed, duration, expected_end
 from minichar.cli.text_advice import text_advice
 from minichar.devices.cpu import CPU
@@ -158,11 +158,12 @@ class Report:
         advice = updates_advice(self.trainer.iterations, reducible, split.T)
         if advice and not self.trainer.iteration and "max_epochs" not in self.run.chosen:
             lines.append(f"warning    {advice}")
+        if advice := size_advice(self.run):
+            lines.append(f"warning    {advice}")
         if self.trainer.iteration:
             lines.append(f"resumed    at epoch {self.trainer.epoch:.2f}")
             if (limit := self.trainer.settings.max_time) and "max_time" not in self.run.changes:
-                limit_from = "as in the original run; change it with --max-time"
-                lines.append(f"           time limit: {limit:g} min from now, {limit_from}")
+                lines.append(f"           time limit: {limit:g} min from now; change it with --max-time")
             for name, value in self.run.changes.items():
                 automatic = AUTOMATIC.flag if value is AUTO else value
                 shown = f"{value:g}" if isinstance(value, float) else automatic

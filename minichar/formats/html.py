@@ -30,6 +30,7 @@ MAX_BYTES = 1 << 28
 """Maximum size of the weights. Their base64 must fit in a string; browsers allow 2^29 characters or more."""
 JAVASCRIPT = {"rnn", "lstm", "gru", "gru-reset-before"}
 """The cells that model.js implements, by name."""
+ABOUT = "A small neural network that writes {}:"
 SCRIPTS = ("model.js", "sampling.js", "reading.js", "view.js", "page.js")
 
 
@@ -68,7 +69,7 @@ def _data(model: CharRNN, weights: dict[str, np.ndarray]) -> dict[str, Any]:
     config, vocabulary = model.config, model.vocabulary
     stored = b"".join(array.astype("<f2").tobytes() for array in weights.values())
     return {
-        "about": " · ".join(filter(None, [model.title, model.summary()])),
+        "about": f"{ABOUT.format(f'like “{model.title}”' if model.title else 'text')} {model.summary()}",
         "cell": config.cell.name,
         "H": config.rnn_size,
         "L": config.num_layers,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +16,10 @@ from minichar.errors import MinicharError, Option, listed
 CODE_POINTS = 0x110000  # the number of Unicode code points
 PIECE = 1 << 20  # number of characters looked up at a time, to limit memory use for long texts
 SHOWN = 5  # maximum number of characters listed in an error message
+PLAIN = dict(zip("‘’“”–—−…", "''\"\"---.", strict=True))
+"""Characters to type instead of those that word processors insert."""
+FULL_WIDTH = 0xFEE0
+"""Difference between the code points of a full-width character and its ASCII counterpart."""
 
 
 def code_points(text: str) -> NDArray[np.intp]:
@@ -29,6 +34,12 @@ def code_points(text: str) -> NDArray[np.intp]:
 def name_some(characters: Sequence[str], detail: Callable[[str], str]) -> str:
     """Return a phrase that lists the first few characters, each with ``detail(character)``."""
     return listed([f"{c!r} (U+{ord(c):04X}) {detail(c)}" for c in characters[:SHOWN]], len(characters))
+
+
+def similar(character: str) -> str:
+    """Return similar characters to try: typed ones, without accents, half-width or full-width."""
+    full_width = chr(ord(character) + FULL_WIDTH) if "!" <= character <= "~" else ""
+    return PLAIN.get(character, "") + normalize("NFKD", character)[:1] + full_width
 
 
 def positions(text: str, character: str) -> str:
@@ -151,8 +162,12 @@ class Vocabulary:
             return ids
         missing_characters = sorted(set(text) - set(self.characters), key=text.index)
         named = name_some(missing_characters, lambda c: positions(text, c))
+        found = {c: next(filter(self.characters.__contains__, similar(c)), "") for c in missing_characters}
+        instead = [f"{other!r} instead of {c!r}" for c, other in found.items() if other]
+        remedies = [f"write {listed(instead[:SHOWN], len(instead))}"] if instead else []
+        remedies += ["remove the others" if instead else "remove them"] if "" in found.values() else []
         raise MinicharError(
-            f"some characters are not in the vocabulary: {named}; remove them, or use ",
+            f"some characters are not in the vocabulary: {named}; {', '.join(remedies)}, or use ",
             Option("unknown", "unk" if self.unknown else "skip"),
         )
 

@@ -108,6 +108,11 @@ class Facts:
         """The number of hidden units that are useful."""
         return RARE_UNITS if self.are_rare else UNITS * (self.N / SHORT) ** (0.5 if self.N < SHORT else 0.25)
 
+    def enough(self, H: int) -> float:
+        """Return the number of characters of training that a model with H units needs."""
+        wanted = (RARE_CHARACTERS if self.are_rare else CHARACTERS) * (H / H0) ** GROWTH
+        return 1 / (1 / wanted + 1 / (self.useful_epochs * self.N))  # the smaller number, without a bend
+
     def longest_T(self, B: int) -> int:
         """Return the longest T, from `SHORTEST_T` to `USUAL_T`, that leaves out little of the text."""
         left_out = {T: self.split(B, T).left_out for T in range(USUAL_T, SHORTEST_T - 1, -1)}
@@ -141,6 +146,18 @@ def masking(settings: Settings) -> dict[str, Any]:
     return {"dropout": settings.dropout or 0.0, "weight_drop": settings.weight_drop}
 
 
+def facts_of(
+    settings: Settings, corpus: Corpus, from_scratch: bool = True, budget: TimeBudget | None = None
+) -> Facts:
+    """Return the facts about a run. By default, the time is that of the recipe on the nominal machine."""
+
+    def split(B: int, T: int) -> Split:
+        return lay_out(corpus, replace(settings, batch_size=B, seq_length=T), with_resets=False)
+
+    budget = budget or TimeBudget(60 * RECIPES[settings.recipe].minutes)
+    return Facts(len(corpus.ids), len(corpus.vocabulary), from_scratch, split, budget)
+
+
 def choose(
     settings: Settings, corpus: Corpus, from_scratch: bool = True, budget: TimeBudget | None = None
 ) -> Settings:
@@ -149,12 +166,7 @@ def choose(
     By default, the time is that of the recipe on the nominal machine, so that the values are the same on
     every machine.
     """
-
-    def split(B: int, T: int) -> Split:
-        return lay_out(corpus, replace(settings, batch_size=B, seq_length=T), with_resets=False)
-
-    budget = budget or TimeBudget(60 * RECIPES[settings.recipe].minutes)
-    facts = Facts(len(corpus.ids), len(corpus.vocabulary), from_scratch, split, budget)
+    facts = facts_of(settings, corpus, from_scratch, budget)
     for name, chooser in CHOOSERS.items():
         if getattr(settings, name) is None:
             settings = replace(settings, **{name: chooser(facts, facts.reduced(settings))})
@@ -180,9 +192,7 @@ def choose_rnn_size(facts: Facts, settings: Settings) -> int:
         sized = replace(settings, rnn_size=H)
         sized = replace(sized, embedding=choose_embedding(facts, sized))
         characters = facts.steps(sized) * sized.batch_size * sized.seq_length
-        wanted = (RARE_CHARACTERS if facts.are_rare else CHARACTERS) * (H / H0) ** GROWTH
-        enough = 1 / (1 / wanted + 1 / (facts.useful_epochs * facts.N))  # the smaller number, without a bend
-        return characters >= enough and facts.useful_units >= H
+        return characters >= facts.enough(H) and facts.useful_units >= H
 
     # If a size does not suit, no larger one does.
     return SIZES[max(bisect(SIZES, False, key=lambda H: not suits(H)) - 1, 0)]

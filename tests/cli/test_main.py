@@ -96,6 +96,7 @@ def test_help_describes_every_parameter_in_a_section(cli, words, command):
         ("help", "Did you mean `minichar --help`?"),
         ("help train", "Did you mean `minichar train --help`?"),
         ("data download names", "Did you mean `minichar data get`?"),
+        ("compare a b", "Did you mean `minichar plot`?"),
         ("evil", "Did you mean `minichar eval`?"),
         ("data names", "Did you mean `minichar data get names`?"),
         *((name, "") for name in ("xyzzy", "run", "start", "cv", "my.txt", "plan", "traits")),

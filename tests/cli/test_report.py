@@ -118,7 +118,7 @@ def test_a_run_that_ends_early_says_why(said, cli):
     ended = r"^ended      at epoch 0\.\d\d: reached the time limit of 1e-06 minutes\nresume with:\n"
     (command,) = re.findall(rf"{ended}  minichar (train --resume \S+)$", said("--max-time", 1e-6), re.M)
     resume = shlex.split(command)
-    kept = "\n           time limit: 1e-06 min from now, as in the original run; change it with --max-time\n"
+    kept = "\n           time limit: 1e-06 min from now; change it with --max-time\n"
     assert kept in cli(*resume).stderr
     changed = cli(*resume, "--max-time", 2e-6).stderr
     assert "\nplan  " not in changed

@@ -220,7 +220,7 @@ def test_a_missing_package_is_a_one_line_error(saved, cli, monkeypatch, to):
 
 WRONG = {
     "missing": (["none.npz"], "no such checkpoint: 'none.npz'"),
-    "directory": (["."], "no checkpoint in ./: train one"),
+    "directory": (["."], "no checkpoint in ./: choose a file, such as foreign.npz"),
     "missing pickle": (["none.pkl"], "cannot read none.pkl: No such file"),
     "itself": (["model.npz", "./sub/../model.npz", "--force"], "is both the source and the target: choose"),
     "exists": (

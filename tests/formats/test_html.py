@@ -26,7 +26,7 @@ def test_the_page_contains_the_model(saved, cell):
     converted = convert(path, path.with_suffix(".html"))
     data = Page(converted.path).data
     assert converted.notes == ("to generate text, open the page in a browser",)
-    assert data["about"] == model.summary()  # it has no title
+    assert data["about"] == f"A small neural network that writes text: {model.summary()}"  # it has no title
     assert (data["H"], data["L"], data["layer_norm"]) == (3, 2, True)
     assert data["characters"] == list("\nabcdé")
     assert data["unknown"]
@@ -87,7 +87,8 @@ def test_the_page_is_named_after_the_model(tmp_path):
         page = Page(tmp_path / "model.html")
         shown += page.texts["title"]
         tags.append(page.tags)
-        assert page.data["about"] == " · ".join(filter(None, [title, model.summary()]))
+        like = f"like “{title}”" if title else "text"
+        assert page.data["about"] == f"A small neural network that writes {like}: {model.summary()}"
     assert shown == [
         "唐诗 · minichar",
         "</title><b>&amp; @DATA@ @TITLE@ \\1 · minichar",

@@ -14,6 +14,22 @@ def of(text, unknown=False):
     return Vocabulary("".join(sorted(set(text))), unknown)
 
 
+@pytest.mark.parametrize(
+    ("known", "text", "remedy"),
+    [
+        ("a", "☃", "remove them"),
+        ("'e-", "’é—", """write "'" instead of '’', 'e' instead of 'é', '-' instead of '—'"""),
+        ("山，", "山,", "write '，' instead of ','"),
+        ("a!", "ａ！", "write 'a' instead of 'ａ', '!' instead of '！'"),
+        ("e", "é☃’", "write 'e' instead of 'é', remove the others"),
+    ],
+)
+def test_similar_characters_are_suggested(known, text, remedy):
+    with pytest.raises(MinicharError) as caught:
+        of(known).encode(text)
+    assert str(caught.value).endswith(f"; {remedy}, or use unknown='skip'")
+
+
 def counts_of(text):
     return np.bincount(code_points(text), minlength=CODE_POINTS)
 
