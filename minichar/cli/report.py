@@ -158,7 +158,7 @@ class Report:
         advice = updates_advice(self.trainer.iterations, reducible, split.T)
         if advice and not self.trainer.iteration and "max_epochs" not in self.run.chosen:
             lines.append(f"warning    {advice}")
-        if advice := size_advice(self.run):
+        if self.from_scratch and (advice := size_advice(self.run)):
             lines.append(f"warning    {advice}")
         if self.trainer.iteration:
             lines.append(f"resumed    at epoch {self.trainer.epoch:.2f}")

@@ -201,10 +201,11 @@ def command(
         "unknown": unknown,
         "choice": choice,
     }
-    known = len(model.vocabulary.encode(primetext, "skip"))
-    if unknown == "skip" and known < len(primetext) and not quiet:
-        prompt = counted(len(primetext), "prompt character")
-        say(f"skipped {len(primetext) - known} of {prompt}: the model does not know them")
+    if unknown == "skip" and not quiet:
+        skipped = len(primetext) - len(model.vocabulary.encode(primetext, "skip"))
+        if skipped:
+            prompt = counted(len(primetext), "prompt character")
+            say(f"skipped {skipped} of {prompt}: the model does not know them")
     if num_samples == 1:
         pieces = generate(model, **options)
         kept: Iterator[str] = iter(())

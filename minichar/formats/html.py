@@ -30,7 +30,6 @@ MAX_BYTES = 1 << 28
 """Maximum size of the weights. Their base64 must fit in a string; browsers allow 2^29 characters or more."""
 JAVASCRIPT = {"rnn", "lstm", "gru", "gru-reset-before"}
 """The cells that model.js implements, by name."""
-ABOUT = "A small neural network that writes {}:"
 SCRIPTS = ("model.js", "sampling.js", "reading.js", "view.js", "page.js")
 
 
@@ -68,8 +67,9 @@ def as_script(data: Any) -> str:
 def _data(model: CharRNN, weights: dict[str, np.ndarray]) -> dict[str, Any]:
     config, vocabulary = model.config, model.vocabulary
     stored = b"".join(array.astype("<f2").tobytes() for array in weights.values())
+    writes = f"writes like “{model.title}”" if model.title else "writes text"
     return {
-        "about": f"{ABOUT.format(f'like “{model.title}”' if model.title else 'text')} {model.summary()}",
+        "about": f"A small neural network that {writes}: {model.summary()}",
         "cell": config.cell.name,
         "H": config.rnn_size,
         "L": config.num_layers,

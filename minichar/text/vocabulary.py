@@ -162,14 +162,20 @@ class Vocabulary:
             return ids
         missing_characters = sorted(set(text) - set(self.characters), key=text.index)
         named = name_some(missing_characters, lambda c: positions(text, c))
-        found = {c: next(filter(self.characters.__contains__, similar(c)), "") for c in missing_characters}
-        instead = [f"{other!r} instead of {c!r}" for c, other in found.items() if other]
-        remedies = [f"write {listed(instead[:SHOWN], len(instead))}"] if instead else []
-        remedies += ["remove the others" if instead else "remove them"] if "" in found.values() else []
+        remedy = self._remedy(missing_characters)
         raise MinicharError(
-            f"some characters are not in the vocabulary: {named}; {', '.join(remedies)}, or use ",
+            f"some characters are not in the vocabulary: {named}; {remedy}, or use ",
             Option("unknown", "unk" if self.unknown else "skip"),
         )
+
+    def _remedy(self, missing: Sequence[str]) -> str:
+        """Return advice that names characters to write instead of the missing ones, where there are any."""
+        found = {c: next((each for each in similar(c) if each in self.characters), "") for c in missing}
+        instead = [f"{other!r} instead of {c!r}" for c, other in found.items() if other]
+        if not instead:
+            return "remove them"
+        rest = ", remove the others" if len(instead) < len(missing) else ""
+        return f"write {listed(instead[:SHOWN], len(instead))}{rest}"
 
     def decode(self, ids: ArrayLike) -> str:
         """Return the text for `ids`. The unknown token becomes U+FFFD, the replacement character.

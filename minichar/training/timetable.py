@@ -79,7 +79,7 @@ class Timetable:
         return iteration % self.per_epoch == 0 or self.now - self.evaluated_at >= self.pause
 
     def extend(self, iteration: int) -> float:
-        """Extend a run that has made its last step, if it is much faster than expected.
+        """Extend a run that has made its last step, if it is faster than expected.
 
         Return the new number of epochs, to three significant digits, or 0 if the run is not extended.
         """

@@ -73,6 +73,8 @@ def test_a_run_that_is_faster_than_measured_is_extended(cli, home, clock, monkey
 
 def test_too_large_a_model_for_the_time_is_reported(cli, monkeypatch):
     """The suggested time is enough, and half of it is not far too little."""
+    large = "--rnn-size", 300
+    cli("train", "--data", "input.txt", *SMALL, *large, "--max-epochs", 0.01)
     monkeypatch.setattr(planning, "time_step", lambda *_: 0.5)
     monkeypatch.setattr(Trainer, "run", lambda self, started: iter(()))
 
@@ -82,13 +84,13 @@ def test_too_large_a_model_for_the_time_is_reported(cli, monkeypatch):
         found = re.search(words, said, re.MULTILINE)
         return found and float(found[2])
 
-    large = "--rnn-size", 300
     enough = advised(*large, "--max-time", 5)
     assert enough > 3 * 5
     assert advised(*large, "--max-time", enough / 4) == pytest.approx(enough, rel=0.2)
     assert advised(*large, "--max-time", enough / 2) is None
     assert advised("--max-time", 5) is None
     assert advised(*large, "--max-time", 5, "--max-epochs", 1) is None
+    assert advised("--init-from", "cv", "--max-time", 5) is None  # the size cannot be changed
 
 
 def test_without_a_time_limit_the_time_is_that_of_the_recipe(cli, monkeypatch):
