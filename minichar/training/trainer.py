@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from math import isfinite, log
 from pathlib import Path
-from time import time
+from time import monotonic, time
 from typing import Any
 
 import numpy as np
@@ -26,14 +26,16 @@ from minichar.checkpoints.training_state import Progress, TrainingState
 from minichar.devices.backend import Array
 from minichar.devices.random import ColumnsOf
 from minichar.engine.parameters import Parameters
-from minichar.errors import MinicharError, Option
+from minichar.errors import MinicharError, Option, counted
 from minichar.files import check_directory, sharing
 from minichar.history import LARGEST, History
 from minichar.model import CharRNN
 from minichar.text.batches import Chunks, Split
 from minichar.text.ngram import yardstick_of
+from minichar.training.device import fit_threads
 from minichar.training.evaluation import Evaluation, Measurement, evaluate, until
 from minichar.training.events import EndedEarly, Evaluated, Event, Extended, Saved, Step, Warned
+from minichar.training.pace import Pace
 from minichar.training.saving import Saver
 from minichar.training.schedules import rates
 from minichar.training.settings import Settings
@@ -95,7 +97,7 @@ class Trainer:
         self.history = History()
         self.saver = Saver(settings.checkpoint_dir, settings.run_name, settings.keep, self._write)
         self.stopping = self.is_saved = False  # `is_saved`: all progress so far is saved or is being saved
-        self.timetable = Timetable(settings, len(split.train), len(self.val))
+        self.timetable, self.pace = Timetable(settings, len(split.train), len(self.val)), Pace()
         if resumed is not None:
             self.restore(resumed)
 
@@ -218,13 +220,17 @@ class Trainer:
                 if reason := self.timetable.reason_to_end():
                     break
                 self.set_rates()
+                begun = monotonic()
                 loss = self.learn()
+                seconds = monotonic() - begun
                 event = Step(self.iteration, self.epoch, loss, self.backend.to_host)
                 if self.first_loss is None:
                     self.check(event.loss)
                 yield event
                 if "loss" in vars(event):  # already copied to the host, so checking it is free
                     self.check(event.loss)
+                if self.team.size == 1 and not self.backend.threads and self.pace.is_slow(seconds):
+                    yield from self._fit_threads()
                 due = self.timetable.is_evaluation_due(self.iteration)
                 if self.iteration == self.iterations:
                     yield from self._extend()
@@ -249,6 +255,12 @@ class Trainer:
             warmup = self.timetable.warmup / self.iterations
             self.settings = replace(self.settings, max_epochs=epochs, warmup=warmup)
             yield Extended(epochs, warmup)
+
+    def _fit_threads(self) -> Iterator[Event]:
+        """Use fewer threads if other programs now use the cores. The checkpoints record the number."""
+        fit_threads(self.backend, self.model.config, self.split.B)
+        if threads := self.backend.threads:
+            yield Warned(f"other programs use the cores: continuing with {counted(threads, 'thread')}")
 
     def _stop(self) -> Iterator[Event]:
         """Save a checkpoint, then measure its validation loss if that is quick.
