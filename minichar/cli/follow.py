@@ -85,21 +85,20 @@ def read(path: Path, name: str) -> tuple[Curve, CharRNN]:
 
 
 def status(curve: Curve, model: CharRNN) -> list[str]:
-    """Return lines with the progress of a run, its losses and a sample."""
+    """Return lines with the progress of a run, its losses, each after its mark in the plot, and a sample."""
     last, best, epoch = curve.history[-1], curve.best(), model.details.get("epoch")
     progress = [f"epoch {epoch if isinstance(epoch, float) else last['epoch']:.2f}"]
     if curve.seconds:
         progress.append(f"{curve.seconds / 60:.1f} min")
-    losses = [f"training {last['train_loss']:.4f}"]
+    losses = [f"· training {last['train_loss']:.4f}"]
     if last["val_loss"] is not None:  # a time limit can end the run before the last evaluation
-        losses.append(f"validation {last['val_loss']:.4f}")
+        losses.append(f"a validation {last['val_loss']:.4f}")
     if best:
-        losses.append(f"best {best[1]:.4f}")
-    if curve.yardstick:
-        losses.append(f"yardstick {curve.yardstick}")
+        losses.append(f"A best {best[1]:.4f}")
     return [
         one_line(f"{curve.name}: {', '.join([*progress, f'{curve.parameters:,} parameters'])}"),
         ", ".join(losses),
+        *([f"- yardstick {curve.yardstick}"] if curve.yardstick else ()),
         one_line(f"sample: {sample_line(model, last['iteration'])}"),
     ]
 

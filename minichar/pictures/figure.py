@@ -66,8 +66,14 @@ def save_figure(curves: Sequence[Curve], path: Path) -> None:
                 above.plot(epoch, loss, "o", color=colour, markersize=8, gid="best")
             below.plot(epochs, history["learning_rate"], **style, gid="rate")
             ratios.plot(epochs, history["teacher_forcing_ratio"], ":", **style, gid="ratio")
-        for each in yardsticks(curves):
-            above.axhline(each.loss, color="grey", linewidth=1, label=f"yardstick {each}", gid="yardstick")
+        lines = yardsticks(curves)
+        for each in lines:
+            label, colour = f"yardstick {each}", "grey"
+            if len(lines) > 1:
+                runs = [i for i, curve in enumerate(curves) if curve.yardstick == each]
+                label += f" of {', '.join(curves[i].name for i in runs)}"
+                colour = COLOURS[runs[0] % len(COLOURS)]
+            above.axhline(each.loss, color=colour, linewidth=1, label=label, gid="yardstick")
         above.set_ylabel("loss, nats per character")
         above.legend(loc="upper right")  # finding the best place takes long for long histories
         above.grid(alpha=0.3)

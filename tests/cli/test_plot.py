@@ -17,7 +17,9 @@ from minichar.training.events import Saved
 from minichar.training.recipes import settings_from
 from minichar.training.start import begin
 
-FRAMES = re.compile(r"^cv: epoch (\S+), .*, (\S+) parameters\ntraining .*\nsample: (.*)$", re.MULTILINE)
+FRAMES = re.compile(
+    r"^cv: epoch (\S+), .*, (\S+) parameters\n· training .*\n(?:- yardstick .*\n)?sample: (.*)$", re.MULTILINE
+)
 WAITING = "waiting for the first evaluation in cv/; press Ctrl-C to stop\n"
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -217,7 +219,8 @@ def test_follow_without_a_run(cli, checkpoint, monkeypatch):
     monkeypatch.setattr("minichar.cli.follow.sleep", sleep := Mock(side_effect=[None] * START))
     result = cli("plot", "--follow")
     assert FRAMES.search(result.stdout)
-    assert ", yardstick " in result.stdout
+    losses = r"^· training \d\.\d{4}, a validation \d\.\d{4}, A best \d\.\d{4}\n- yardstick \d\.\d{3} "
+    assert re.search(losses, result.stdout, re.MULTILINE)
     assert result.stderr == "no run is saving to cv/\n"
     assert sleep.call_count == 0
     said = cli("plot", "--follow", "nowhere", status=1).stderr
@@ -237,7 +240,7 @@ def test_follow_after_a_time_limit_that_left_no_time_for_the_last_evaluation(cli
     history = arrays["history"].copy()
     history[-1, 3:9] = np.nan
     put_together(path, header, arrays | {"history": history})
-    losses = rf"^training \d\.\d{{4}}, best {np.nanmin(history[:, 3]):.4f}(, y|$)"
+    losses = rf"^· training \d\.\d{{4}}, A best {np.nanmin(history[:, 3]):.4f}$"
     assert re.search(losses, cli("plot", "--follow").stdout, re.MULTILINE)
 
 

@@ -85,3 +85,14 @@ def test_many_measurements_have_no_marks(drawn, monkeypatch):
     _, marks = drawn(*(Curve("", history_with(train_loss=x, val_loss=x)) for x in (losses, losses[:10])))
     for kind in LINES:
         assert len(marks(kind)) == 10
+
+
+def test_yardsticks_of_different_texts_are_named_after_their_runs(tmp_path):
+    pytest.importorskip("matplotlib")
+    runs = (CURVE, SHORT, CURVE._replace(name="z", yardstick=Yardstick(5, 2.0, 9)))
+    save_figure(runs, tmp_path / "x.svg")
+    text = (tmp_path / "x.svg").read_text(encoding="utf-8")
+    assert "yardstick 3.250 (6-gram) of x, y<" in text.replace(" -->", "<")
+    assert "yardstick 2.000 (5-gram) of z<" in text.replace(" -->", "<")
+    lines = re.findall(r'<g id="yardstick">.*?stroke: (#\w+)', text, re.DOTALL)
+    assert lines == [figure.COLOURS[0], figure.COLOURS[2]]
