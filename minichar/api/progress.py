@@ -6,7 +6,7 @@ from time import monotonic
 from typing import Any
 
 from minichar.terminal import fitting, say, terminal_width
-from minichar.training.events import EndedEarly, Evaluated, Event, Extended, Measured, Step
+from minichar.training.events import EndedEarly, Evaluated, Event, Extended, Measured, Step, Warned
 from minichar.training.settings import HELD_OUT
 from minichar.training.start import Run
 
@@ -54,6 +54,8 @@ class Progress:
                 self.write(event.epoch, event.train_loss)
             case Extended():
                 self.print(f"extended to {event.epochs:g} epochs, because training is faster than planned")
+            case Warned():
+                self.print(f"warning: {event.message}")
             case EndedEarly():
                 self.print(f"ended early: {event.reason}")
             case Measured():

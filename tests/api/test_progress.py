@@ -10,7 +10,8 @@ from toys import TEXT
 
 import minichar
 from minichar.api import progress as progress_module
-from minichar.training.events import Step
+from minichar.training.events import Step, Warned
+from minichar.training.trainer import Trainer
 
 LINE = r"epoch (\d\.\d\d)/3  loss \d\.\d{3}(  validation \d\.\d{3})?  [\d,]+ characters/s  \d+:\d\d:\d\d left"
 
@@ -137,3 +138,11 @@ def test_progress_says_why_training_ended_early(text, terminal, stream):
     minichar.train(text, max_time=1e-9, **TOY)
     *_, last = sys.stderr.getvalue().splitlines()
     assert last == "ended early: reached the time limit of 1e-09 minutes"
+
+
+def test_progress_prints_warnings_of_the_run(text, terminal, monkeypatch):
+    terminal()
+    warned = iter([Warned("the cores are busy")])
+    monkeypatch.setattr(Trainer, "_extend", lambda trainer: warned)  # after the last step
+    minichar.train(text, **TOY)
+    assert "\nwarning: the cores are busy\n" in sys.stderr.getvalue()
