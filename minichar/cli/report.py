@@ -369,7 +369,7 @@ class Report:
                 return ["           for a lower loss, train on more text"]
         directory = quoted(self.trainer.settings.checkpoint_dir)
         command = f"minichar train --resume {directory} --max-time {minutes}"
-        return ["           for a lower loss, continue training:", f"  {command}"]
+        return [f"           for a lower loss, continue training for {minutes} min:", f"  {command}"]
 
     def finish(self) -> None:
         """Print suggested commands and, for scripts, the best checkpoint's path to standard output."""

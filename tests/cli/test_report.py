@@ -140,8 +140,8 @@ def test_a_run_ends_at_the_time_limit_counted_from_the_start_of_the_command(said
     clock.reading = 20.0
     shown = said("--max-epochs", 1e6, "--max-time", 1, obj=clock.now - 10)
     assert f"ended      at epoch {(60 - 10 - 20 - 3) / 33:.2f}: reached the time limit of 1 minute" in shown
-    longer = "\n           for a lower loss, continue training:\n  minichar train --resume cv --max-time 3\n"
-    assert re.search(f"\nresult .*\n.*{longer}", shown)
+    longer = "for a lower loss, continue training for 3 min:\n  minichar train --resume cv --max-time 3\n"
+    assert re.search(f"\nresult .*\n.*\n           {longer}", shown)
     assert "resume with" not in shown
     assert "train --resume cv --max-time 6\n" in cli("train", "--resume").stderr, "3 times both processes"
 
@@ -241,7 +241,7 @@ def test_a_larger_model_or_more_time_or_text_is_recommended(said, clock, monkeyp
     shown = recommended("--rnn-size", 40, *shlex.split(text), directory="a b-16min")
     assert shown == f"train a larger model from scratch for 1 min:\n  {larger}"
     largest, level = ("--rnn-size", 48, "--num-layers", 2), ("--learning-rate", 1e-12)
-    longer = "continue training:\n  minichar train --resume 'a b' --max-time 1"
+    longer = "continue training for 1 min:\n  minichar train --resume 'a b' --max-time 1"
     assert recommended(*largest, "--learning-rate", 1e-6) == longer
     assert recommended("--rnn-size", 40, "--max-epochs", 1, "--max-time", 0.1) == longer  # cut off
     assert recommended(*largest, *level) == "train on more text"
