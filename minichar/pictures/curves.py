@@ -85,6 +85,10 @@ def stop_of(details: dict[str, Any], history: History) -> tuple[float, float] | 
     return None
 
 
-def yardsticks(curves: Iterable[Curve]) -> list[Yardstick]:
-    """Return the yardsticks of the curves, without duplicates."""
-    return list(dict.fromkeys(curve.yardstick for curve in curves if curve.yardstick))
+def yardsticks(curves: Iterable[Curve]) -> dict[Yardstick, list[int]]:
+    """Return the yardsticks of the curves, each with the indices of its curves."""
+    found: dict[Yardstick, list[int]] = {}
+    for i, curve in enumerate(curves):
+        if curve.yardstick:
+            found.setdefault(curve.yardstick, []).append(i)
+    return found

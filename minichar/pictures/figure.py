@@ -67,10 +67,9 @@ def save_figure(curves: Sequence[Curve], path: Path) -> None:
             below.plot(epochs, history["learning_rate"], **style, gid="rate")
             ratios.plot(epochs, history["teacher_forcing_ratio"], ":", **style, gid="ratio")
         lines = yardsticks(curves)
-        for each in lines:
+        for each, runs in lines.items():
             label, colour = f"yardstick {each}", "grey"
             if len(lines) > 1:
-                runs = [i for i, curve in enumerate(curves) if curve.yardstick == each]
                 label += f" of {', '.join(curves[i].name for i in runs)}"
                 colour = COLOURS[runs[0] % len(COLOURS)]
             above.axhline(each.loss, color=colour, linewidth=1, label=label, gid="yardstick")

@@ -24,9 +24,8 @@ def text_plot(curves: Sequence[Curve], width: int = 80, height: int = 18) -> str
     letters, letters over dots, and dots over dashes.
     """
     legend = [*map(_legend, MARKS, curves)]
-    for each in (lines := yardsticks(curves)):
-        runs = [mark for mark, curve in zip(MARKS, curves, strict=False) if curve.yardstick == each]
-        of_runs = f" of {', '.join(runs)}" if len(lines) > 1 else ""
+    for each, runs in (lines := yardsticks(curves)).items():
+        of_runs = f" of {', '.join(MARKS[i] for i in runs)}" if len(lines) > 1 else ""
         legend.append(f"-  yardstick {each}{of_runs}")
     table = ["", *comparison(curves)] if len(curves) > 1 else []
     return "\n".join([*chart(curves, width, height), "", *legend, *table]) + "\n"
