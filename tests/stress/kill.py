@@ -38,6 +38,7 @@ SS = "--use-ss --start-ss 0.7 --min-ss 0.5"
 NOISE = ("", "--dropout 0.3", SS, f"--dropout 0.3 {SS}")
 SIZE = "--rnn-size 32 --batch-size 8 --seq-length 20 --max-epochs 6"
 SAVING = "--patience 0 --eval-val-every 170 --checkpoint-every 0.1 --sample-every 0 --keep 3"
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the number could differ between runs on busy cores
 
 
 def begin(directory, settings):
