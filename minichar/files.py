@@ -283,7 +283,9 @@ def is_text(path: Path) -> bool:
 def similar(path: Path) -> list[Path]:
     """Return the files and directories beside the missing `path` that have similar names."""
     with suppress(OSError):
-        return [path.with_name(name) for name in nearest(path.name, os.listdir(path.parent))]
+        found = [path.with_name(name) for name in nearest(path.name, os.listdir(path.parent))]
+        # Short names with the same suffix, such as "my.txt" and "tiny.txt", are similar only because of it.
+        return [each for each in found if each.suffix != path.suffix or nearest(each.stem, [path.stem])]
     return []
 
 

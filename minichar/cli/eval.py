@@ -277,10 +277,12 @@ def command(
         V = len(corpus.vocabulary)
         training = read(settings.data).ids[None] if file else laid_out.train.streams
         best = best_ngram(training, streams, V)
-        for title, line in zip(
-            ("result", ""), verdict(result.loss, result.characters, best, log(V)), strict=False
-        ):
-            click.echo(f"{title:12}{line}")
+        if file or model.text_digest in (None, corpus.digest):
+            lines = verdict(result.loss, result.characters, best, log(V))
+            for title, line in zip(("result", ""), lines, strict=False):
+                click.echo(f"{title:12}{line}")
+        else:
+            click.echo(f"yardstick   {best}, trained on this text; the model was not")
 
 
 def held_out_file(ctx: click.Context, settings: Settings, path: Path) -> Path | None:

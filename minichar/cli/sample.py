@@ -211,9 +211,10 @@ def command(
         kept: Iterator[str] = iter(())
         if corpus:
             pieces, kept = tee(pieces)
-        repeated = print_stream(primetext, pieces)
+        repeated, character = print_stream(primetext, pieces)
         if repeated >= REPEATED and temperature < 1 and not quiet:
-            say(f"a character is repeated {repeated:,} times: a higher --temperature makes this less likely")
+            less = "a higher --temperature makes this less likely"
+            say(f"{character!r} is repeated {repeated:,} times: {less}")
         samples = ["".join(kept)]
     else:
         samples = print_many(model, num_samples, options, quiet)
@@ -231,9 +232,9 @@ def training_text(model: CharRNN, path: Path) -> Corpus:
     return corpus
 
 
-def print_stream(prime: str, pieces: Iterator[str]) -> int:
-    """Print one sample as it is generated, and return the largest number of times a character is repeated."""
-    longest, run, last = 0, 0, ""
+def print_stream(prime: str, pieces: Iterator[str]) -> tuple[int, str]:
+    """Print one sample as it is generated, and return the longest run of one character, and the character."""
+    longest, run, last = (0, ""), 0, ""
     first = next(pieces, "")  # raise errors before printing anything
     try:
         print(prime, end="")
@@ -241,7 +242,7 @@ def print_stream(prime: str, pieces: Iterator[str]) -> int:
             print(piece, end="", flush=True)
             for character in piece:
                 run, last = run + 1 if character == last else 1, character
-                longest = max(longest, run)
+                longest = max(longest, (run, character))
         print(flush=True)
         return longest
     except KeyboardInterrupt as error:  # Ctrl-C is the usual way to end an unlimited sample

@@ -21,7 +21,7 @@ NUMBERS = re.compile(
     r"\(first chunk (?P<first>[\d.]+), last (?P<last>[\d.]+)\)\n"
     r"            (?P<bits>[\d.]+) bits per character\n"
     r"perplexity  (?P<perplexity>[\d.]+|inf)\n"
-    r"(result      (?P<result>(.*\n)+))?"
+    r"(result      (?P<result>(.*\n)+)|yardstick   .*\n)?"
 )
 
 
@@ -119,13 +119,17 @@ def test_note_if_the_text_is_not_or_includes_the_training_text(cli, checkpoint, 
     assert "includes the training text" in cli("eval", checkpoint, "--split", "whole").stderr
     (home / "input.txt").write_text(TEXT + TEXT[:50])
     note = f"input.txt is not the text that {checkpoint} was trained on\n"
-    assert note in cli("eval", checkpoint, "--split", "tail").stderr
+    result = cli("eval", checkpoint, "--split", "tail")
+    assert note in result.stderr
+    best = r"yardstick   \d\.\d{3} \(\d-gram\), trained on this text; the model was not\n"
+    assert re.search(rf"^perplexity .*\n{best}\Z", result.stdout, re.MULTILINE)
     assert note == cli("eval", checkpoint, "--split", "whole", "--quiet").stderr
     assert note in cli("inspect", checkpoint, "--html", "a.html").stderr
     save("toy.npz", toy_model("".join(sorted(set(TEXT)))))
     error = cli("eval", "toy.npz", status=1).stderr
     assert "has no record of its training text: specify the text with --data" in error
     assert "the text that" not in cli("eval", "toy.npz", "--data", "input.txt", "--split", "whole").stderr
+    assert "\nresult  " in cli("eval", "toy.npz", "--data", "input.txt").stdout
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_a_higher_temperature_is_suggested_if_a_character_is_repeated(cli, home,
         lambda model, length, **_: iter(["b", "", "a" * 50, "a" * (length - 50)]),
     )
     said = cli("sample", "toy.npz", "--temperature", 0.5, "--length", 100, *options).stderr
-    note = "a character is repeated 100 times: a higher --temperature makes this less likely\n"
+    note = "'a' is repeated 100 times: a higher --temperature makes this less likely\n"
     assert (note in said) == noted
 
 
