@@ -284,8 +284,9 @@ def similar(path: Path) -> list[Path]:
     """Return the files and directories beside the missing `path` that have similar names."""
     with suppress(OSError):
         found = [path.with_name(name) for name in nearest(path.name, os.listdir(path.parent))]
-        # Short names with the same suffix, such as "my.txt" and "tiny.txt", are similar only because of it.
-        return [each for each in found if each.suffix != path.suffix or nearest(each.stem, [path.stem])]
+        # Short names with the same suffix, such as "mine.txt" and "tiny.txt", are similar only because of it.
+        stem = path.stem.lower()
+        return [each for each in found if each.suffix != path.suffix or nearest(stem, [each.stem.lower()])]
     return []
 
 

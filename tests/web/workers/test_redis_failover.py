@@ -91,6 +91,7 @@ def test_server_and_worker_wait_for_redis_and_reconnect_after_its_restart(
             check()
             one.stopping.set()
             thread.join(20)
+    one.link.client.connection_pool.disconnect()
     assert not thread.is_alive()
     assert "unexpected error" not in caplog.text
 
