@@ -277,7 +277,7 @@ def command(
         V = len(corpus.vocabulary)
         training = read(settings.data).ids[None] if file else laid_out.train.streams
         best = best_ngram(training, streams, V)
-        if file or model.text_digest in (None, corpus.digest):
+        if file or same_text or model.text_digest is None:
             lines = verdict(result.loss, result.characters, best, log(V))
             for title, line in zip(("result", ""), lines, strict=False):
                 click.echo(f"{title:12}{line}")

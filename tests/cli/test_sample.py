@@ -87,7 +87,7 @@ def test_a_higher_temperature_is_suggested_if_a_character_is_repeated(cli, home,
     save("toy.npz", toy_model())
     monkeypatch.setattr(
         "minichar.cli.sample.generate",
-        lambda model, length, **_: iter(["b", "", "a" * 50, "a" * (length - 50)]),
+        lambda model, length, **_: iter(["b", "", "a" * 50, "a" * (length - 50), "cc"]),
     )
     said = cli("sample", "toy.npz", "--temperature", 0.5, "--length", 100, *options).stderr
     note = "'a' is repeated 100 times: a higher --temperature makes this less likely\n"

@@ -249,9 +249,10 @@ def test_a_file_or_directory_with_a_similar_name_is_suggested_if_it_has_text(tmp
 
 def test_a_suffix_alone_does_not_make_names_similar(tmp_path):
     (tmp_path / "tiny.txt").write_text("text")
+    (tmp_path / "a.txt").write_text("text")
     assert "tiny.txt" not in error_of(tmp_path / "mine.txt")
-    for missing in ("tiny.tx", "Tiny.txt"):
-        assert "tiny.txt" in error_of(tmp_path / missing)
+    for missing, meant in (("tiny.tx", "tiny.txt"), ("A.txt", "a.txt")):
+        assert f"choose {str(tmp_path / meant)!r}" in error_of(tmp_path / missing)
 
 
 def test_the_error_for_a_missing_data_set_contains_the_download_command(tmp_path, monkeypatch):
