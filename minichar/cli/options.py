@@ -198,6 +198,20 @@ class Minutes(Decimal):
     what = "a number of minutes, such as 90 or 0.5"
 
 
+class Whole(click.types.IntParamType):
+    """Integer. The error message for ``2,000`` shows how to write it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return `value` as an integer, or report a usage error."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            digits = re.sub("[, ]", "", value)
+            if not digits.isdecimal():
+                raise
+            self.fail(f"{value!r} is not a valid integer: write {digits}", param, ctx)
+
+
 class Ranged:
     """Mixin for number types with a range. Help and error messages describe the range in words."""
 
@@ -214,7 +228,7 @@ class Ranged:
         return number
 
 
-class Integer(Ranged, click.types.IntParamType):
+class Integer(Ranged, Whole):
     """Integer in a range."""
 
 

@@ -27,14 +27,16 @@ def plan_of(run: Run) -> str:
     """Return the planned time and epochs of a new run, or "" if minichar did not choose its length."""
     if run.trainer.iteration or "max_epochs" not in run.chosen:
         return ""
-    settings = run.trainer.settings
+    settings, enough = run.trainer.settings, ""
     if settings.max_time:
         time = f"{settings.max_time:g} min"
+        if settings.max_epochs == run.trainer.timetable.most_epochs:
+            time, enough = f"up to {time}", " are enough"
     else:
         split = run.trainer.split
         step = NOMINAL.step(run.trainer.model.config, split.B, split.T)
         time = f"about {duration(step * run.trainer.iterations)} on one core"
-    return f"{time}: {settings.max_epochs:g} epochs"
+    return f"{time}: {settings.max_epochs:g} epochs{enough}"
 
 
 def size_advice(run: Run) -> str:

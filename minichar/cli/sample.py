@@ -19,6 +19,7 @@ from minichar.cli.options import (
     Escaped,
     GroupedCommand,
     OneOf,
+    Whole,
     announce_waits,
     checkpoint,
     device,
@@ -77,12 +78,13 @@ ending = group("Length")
 )
 @sampling(
     "--seed",
-    type=int,
+    type=Whole(),
     help="Random seed. The same seed gives the same text.  [default: a new seed, which is printed]",
 )
 @sampling(
     "--num-samples",
     default=1,
+    type=Whole(),
     metavar="N",
     help="Generate N samples in one batch and print them when all are complete.",
 )
@@ -103,6 +105,7 @@ ending = group("Length")
 @ending(
     "--length",
     default=2000,
+    type=Whole(),
     metavar="N",
     help="Number of characters to generate. 0: until --stop or Ctrl-C.",
 )

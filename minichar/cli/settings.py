@@ -7,7 +7,18 @@ from typing import Any
 import click
 
 from minichar.checks import OR_AUTO, declared
-from minichar.cli.options import PATH, CellName, Decimal, Decorator, Escaped, Minutes, OneOf, OrAuto, group
+from minichar.cli.options import (
+    PATH,
+    CellName,
+    Decimal,
+    Decorator,
+    Escaped,
+    Minutes,
+    OneOf,
+    OrAuto,
+    Whole,
+    group,
+)
 from minichar.errors import AUTOMATIC
 from minichar.training.choose import STEPS_PER_VAL_CHUNK
 from minichar.training.recipes import RECIPES, table
@@ -38,7 +49,7 @@ COMMON = (
     "checkpoint_dir",
 )
 """Settings whose options are listed by ``--help``. The others are listed only by ``--help-all``."""
-TYPES: dict[Any, Any] = {int: click.INT, float: Decimal(), Path: PATH, Path | None: PATH}
+TYPES: dict[Any, Any] = {int: Whole(), float: Decimal(), Path: PATH, Path | None: PATH}
 
 
 def settings_group(heading: str) -> Callable[..., Decorator]:

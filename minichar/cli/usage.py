@@ -11,7 +11,7 @@ from click.core import ParameterSource
 from minichar.cli.renamed import Forms, Translation, translate
 from minichar.errors import nearest, undashed
 
-TYPOGRAPHIC_DASH = re.compile("[\u2010-\u2015\u2212]+")
+TYPOGRAPHIC_DASH = re.compile("[\u2010-\u2015\u2212][-\u2010-\u2015\u2212]*")
 """Dashes that some editors and phones substitute for hyphens."""
 SHORTEST = 3
 """Minimum length of an abbreviation to complete."""

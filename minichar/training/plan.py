@@ -9,7 +9,7 @@ from minichar.checks import AUTO
 from minichar.devices.backend import Backend
 from minichar.engine.config import Config
 from minichar.text.corpus import Corpus
-from minichar.training.choose import TimeBudget, choose, config_of
+from minichar.training.choose import TimeBudget, choose, config_of, facts_of
 from minichar.training.cost import speed_of
 from minichar.training.device import fit_threads, suited, time_step
 from minichar.training.settings import Settings
@@ -64,8 +64,8 @@ def extended(
 ) -> float:
     """Return the number of epochs after which the time limit is reached if a run continues from `epoch`."""
     nominal = time_left(settings, started)
-    here = nominal and measured(nominal, settings, corpus, device, team)
-    return round(epoch + choose(replace(settings, max_epochs=AUTO), corpus, budget=here).max_epochs, 6)
+    facts = facts_of(settings, corpus, budget=nominal and measured(nominal, settings, corpus, device, team))
+    return round(epoch + facts.steps(settings) / facts.epoch(settings), 6)
 
 
 def useful_epochs(settings: Settings, corpus: Corpus) -> float:

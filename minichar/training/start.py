@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -217,6 +218,8 @@ def resume(
     split = lay_out_to_train(corpus, settings)
     run = _run(model, settings, corpus, split, notes, team, run_id, training)
     run = replace(run, changes=changed, chosen=("max_epochs",) if extends else ())
+    if extends:
+        run.trainer.timetable.most_epochs = inf
     run.trainer.saver.resumed = run.trainer.saver.last = path
     if latest.parent == settings.checkpoint_dir and is_obsolete:
         run.trainer.saver.latest = latest

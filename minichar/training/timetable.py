@@ -15,9 +15,9 @@ RESERVED = 0.25
 """Maximum fraction of the time limit reserved for the last evaluation."""
 QUICK = 5.0
 """Maximum time in seconds to evaluate a run that was stopped and has been saved."""
-MORE, FEWEST = 1.1, 50
-"""A run is extended only if there is time for this many times its steps, and if it has made this many steps:
-in fewer, the learning rate hardly rises."""
+MORE, FEWEST = 0.1, 50
+"""A run is extended only if there is time for this fraction of its steps, and if it has made this many steps:
+in fewer, the learning rate hardly rises. Steps of earlier processes do not count."""
 
 
 class Timetable:
@@ -81,15 +81,15 @@ class Timetable:
     def extend(self, iteration: int) -> float:
         """Extend a run that has made its last step, if it is faster than expected.
 
-        Return the new number of epochs, to three significant digits, or 0 if the run is not extended.
+        Return the new number of epochs, to four significant digits, or 0 if the run is not extended.
         """
         if self.limit == inf or self.steps < FEWEST or self.most_epochs <= iteration / self.per_epoch:
             return 0.0
         left = self.deadline() - self.now - self.evaluation  # the evaluation of this step comes first
         per_step = (self.now - self.first_step_end) / (self.steps - 1)
         epochs = (iteration + left / per_step) / self.per_epoch
-        epochs = float(f"{min(epochs, self.most_epochs):.3g}")
-        if epochs * self.per_epoch < MORE * iteration:
+        epochs = float(f"{min(epochs, self.most_epochs):.4g}")
+        if epochs * self.per_epoch - iteration < MORE * self.steps:
             return 0.0
         self.total = round(epochs * self.per_epoch)
         return epochs

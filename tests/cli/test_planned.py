@@ -62,13 +62,22 @@ def test_the_command_in_inspect_repeats_the_run_without_measuring(cli, home, mon
 def test_a_run_that_is_faster_than_measured_is_extended(cli, home, clock, monkeypatch):
     clock.step = lambda i: 0.01
     monkeypatch.setattr(start, "useful_epochs", lambda settings, corpus: 4.0)
-    monkeypatch.setattr(timetable, "MORE", 1.3)
+    monkeypatch.setattr(timetable, "MORE", 0.3)
     monkeypatch.setattr(timetable, "FEWEST", 2)
     said = cli("train", "--data", "input.txt", "--max-time", 50, *SMALL, "--rnn-size", 40).stderr
     assert said.count("\nextended   to 4 epochs, because training is faster than planned\n") == 1
     first, again = repeated(cli)
     assert again.details["settings"]["max_epochs"] == 4
     np.testing.assert_array_equal(first.parameters.flat, again.parameters.flat)
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_plan_says_if_the_run_needs_less_than_its_time(cli, monkeypatch):
+    words = "train", "--data", "input.txt", *SMALL, "--rnn-size", 8, "--max-time"
+    (short,) = re.findall(r"^5 min: (\S+) epochs$", plan_of(cli(*words, 5).stderr))
+    monkeypatch.setattr(Trainer, "run", lambda self, started: iter(()))
+    (enough,) = re.findall(r"^up to 50000 min: (\S+) epochs are enough$", plan_of(cli(*words, 50_000).stderr))
+    assert float(enough) > float(short)
 
 
 def test_too_large_a_model_for_the_time_is_reported(cli, monkeypatch):

@@ -65,7 +65,7 @@ def test_the_estimated_duration_and_an_early_sample(said, monkeypatch):
         (["--patience", 10, "--eval-val-every", 2], "\ntime       up to about 60 s in total\n"),
         (["--patience", "auto", "--train-frac", 1, "--val-frac", 0], "\ntime       about 60 s in total\n"),
         (["--patience", 0, "--max-epochs", 1], "\ntime       about 33 s in total\n"),
-        (["--max-epochs", "auto"], "\nplan       1 min: "),
+        (["--max-epochs", "auto"], "\nplan       up to 1 min: "),
     ],
 )
 def test_the_estimate_respects_the_time_limit_and_is_omitted_if_the_plan_states_it(

@@ -1,6 +1,7 @@
 """Tests for plans: options that suit the time limit and the speed of the machine."""
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 from toys import TEXT, take, toy_settings
@@ -183,6 +184,18 @@ def test_a_new_time_limit_plans_the_remaining_steps(machine, tmp_path):
     assert later.chosen == ("max_epochs",)
     unchanged = replace(trainer.settings, max_time=10.0, max_epochs=kept.max_epochs)
     assert unchanged == replace(kept, checkpoint_dir=unchanged.checkpoint_dir)
+
+
+def test_with_a_new_time_limit_a_run_uses_all_of_the_time(machine, tmp_path):
+    """Even if it makes more epochs than would be planned for a new run."""
+    trainer = begin(settings_for(tmp_path, rnn_size=8, max_time=1e6)).trainer
+    useful = trainer.settings.max_epochs
+    take(trainer, 7)
+    machine.speed = Speed(1.0, 1.0)
+    later = resume(trainer.saver.last, {"max_time": 60.0}, started=1000.0)
+    assert later.trainer.settings.max_epochs > useful + trainer.epoch
+    assert seconds(later, machine.speed) == pytest.approx(0.8 * 3600, rel=0.01)
+    assert later.trainer.timetable.most_epochs == inf
 
 
 @pytest.mark.parametrize("changes", [{}, {"max_time": 0.0}, {"max_time": 5.0, "max_epochs": 1e4}])

@@ -84,7 +84,7 @@ def test_without_limits_the_run_does_not_end_early():
         (0.0, 20.0, 0.0, 100, 18.0),
         (0.0, 20.0, 4.0, 100, 15.6),  # for two evaluations
         (10.0, 30.0, 0.0, 100, 15.0),
-        (0.0, 54.0, 0.0, 100, 6.67),
+        (0.0, 54.0, 0.0, 100, 6.667),
         (0.0, 55.0, 0.0, 100, 0.0),  # too little time is left
         (0.0, 20.0, 0.0, 13.5, 13.5),
         (0.0, 20.0, 0.0, 6.5, 0.0),
@@ -106,6 +106,15 @@ def test_a_run_of_a_few_steps_or_without_a_time_limit_is_not_extended(steps, lim
     plan = timetable(max_epochs=steps / 10, max_time=limit)
     plan.most_epochs, plan.now, plan.steps = 100, 1.0, steps
     assert (plan.extend(steps) > 0) == extended
+
+
+def test_steps_of_earlier_processes_do_not_count_towards_the_extension():
+    """A resumed run has time for 15 more steps, which is a quarter of its own 60 steps."""
+    plan = timetable(max_epochs=1006, max_time=1.0)
+    plan.begin(10_000)
+    plan.most_epochs, plan.now, plan.steps = inf, 48.0, 60
+    plan.first_step_end = 48.0 - 59 * 0.8
+    assert plan.extend(10_060) == 1008
 
 
 def test_patience_counts_evaluations_without_improvement():
