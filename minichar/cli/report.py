@@ -353,20 +353,19 @@ class Report:
     def remedy(self) -> list[str]:
         """Return advice on lowering the loss: more time, a larger model or more text.
 
-        A run that was cut off should be resumed first. A model that was fine-tuned cannot be larger than the
-        original.
+        In the same time, a larger model trained from scratch usually reaches a lower loss than the same model
+        resumed, even if its run was cut off. A model that was fine-tuned cannot be larger than the original.
         """
         seconds = self.trainer.seconds or self.trainer.timetable.elapsed()
         minutes = max(1, round(LONGER * seconds / 60))
-        if not self.is_resumable:
-            is_short = bool(length_advice(len(self.run.corpus.ids)))
-            step = (monotonic() - self.begun) / max(1, self.trainer.iteration - self.first)
-            larger = not is_short and self.from_scratch and larger_model(self.run, minutes, step)
-            if larger:
-                start = f"           for a lower loss, train a larger model from scratch for {minutes} min:"
-                return [start, f"  {larger}"]
-            if is_short or self.trainer.timetable.since_best:
-                return ["           for a lower loss, train on more text"]
+        is_short = bool(length_advice(len(self.run.corpus.ids)))
+        step = (monotonic() - self.begun) / max(1, self.trainer.iteration - self.first)
+        larger = not is_short and self.from_scratch and larger_model(self.run, minutes, step)
+        if larger:
+            train = f"train a larger model for {minutes} min instead of resuming"
+            return [f"           for a lower loss, {train}:", f"  {larger}"]
+        if self.trainer.timetable.since_best or (is_short and not self.is_resumable):
+            return ["           for a lower loss, train on more text"]
         directory = quoted(self.trainer.settings.checkpoint_dir)
         command = f"minichar train --resume {directory} --max-time {minutes}"
         return [f"           for a lower loss, continue training for {minutes} min:", f"  {command}"]

@@ -237,14 +237,17 @@ def test_a_larger_model_or_more_time_or_text_is_recommended(said, clock, monkeyp
 
     monkeypatch.setattr(advice, "TOO_SHORT", len(TEXT))
     text = "--encoding latin-1 --min-freq 2 --reset-on '\\n' --split tail --train-frac 0.8 --val-frac 0.1"
-    larger = f"minichar train --data input.txt {text} --max-time 1 --checkpoint-dir 'a b-1min'"
+    larger = "train a larger model for 1 min instead of resuming:\n  minichar train --data input.txt"
     shown = recommended("--rnn-size", 40, *shlex.split(text), directory="a b-16min")
-    assert shown == f"train a larger model from scratch for 1 min:\n  {larger}"
+    assert shown == f"{larger} {text} --max-time 1 --checkpoint-dir 'a b-1min'"
     largest, level = ("--rnn-size", 48, "--num-layers", 2), ("--learning-rate", 1e-12)
     longer = "continue training for 1 min:\n  minichar train --resume 'a b' --max-time 1"
     assert recommended(*largest, "--learning-rate", 1e-6) == longer
-    assert recommended("--rnn-size", 40, "--max-epochs", 1, "--max-time", 0.1) == longer  # cut off
-    assert recommended(*largest, *level) == "train on more text"
+    cut_off = "--max-epochs", 10, "--max-time", 2
+    shown = recommended("--rnn-size", 40, *cut_off)
+    assert shown == f"{larger} --max-time 6 --checkpoint-dir 'a b-6min'".replace("1 min", "6 min")
+    for length in ((), cut_off):
+        assert recommended(*largest, *level, *length) == "train on more text"
     small = "--batch-size", 1, "--seq-length", 2, "--train-frac", 0.9, "--val-frac", 0.004
     shown = recommended(*small, *level, "--eval-val-every", 50)
     assert shown == "train on more text"  # minichar's chunks would be too long for the text
