@@ -79,7 +79,7 @@ class Report:
         from_scratch: bool = True,
     ) -> None:
         self.from_scratch = from_scratch
-        self.run, self.trainer, self.print_every, self.plan = run, run.trainer, print_every, plan_of(run)
+        self.run, self.trainer, self.print_every = run, run.trainer, print_every
         self.quiet = quiet
         self.log = Log(log_path, lambda message: self.say(f"warning    {message}"))
         split = run.trainer.split
@@ -146,7 +146,7 @@ class Report:
             f"split      {', '.join(shares)}, in chunks of {split.B}×{split.T} characters",
             *([f"           {left_out}"] if left_out else ()),
             *self.comparison(),
-            *([f"plan       {self.plan}"] if self.plan else ()),
+            *([f"plan       {plan}"] if (plan := plan_of(self.run)) else ()),
             f"model      {model.summary()}",
             f"device     {self.trainer.backend.describe()}",
         ]
@@ -169,7 +169,7 @@ class Report:
                 shown = f"{value:g}" if isinstance(value, float) else automatic
                 change = f"{Option(name).flag} is now {shown}"
                 if name in self.run.chosen:  # max_epochs, for a new time limit
-                    change = f"ends at epoch {value:.2f}"
+                    change = f"until about epoch {value:.2f}"
                 elif name == "max_time" and value:
                     change = f"time limit: {shown} min from now"
                 lines.append(f"           {change}")
@@ -273,8 +273,8 @@ class Report:
                 evaluations, seconds = evaluations * timetable.limit / seconds, timetable.limit
             may_end_early = len(self.trainer.val) and 0 < self.trainer.settings.patience < evaluations
             at_most = "up to " if may_end_early else ""
-            # Otherwise, the bar or the plan states the time.
-            if self.bar.hidden and not (self.trainer.settings.max_time and self.plan):
+            # Otherwise, the bar shows the time, or the run was planned for the time limit.
+            if self.bar.hidden and not (self.trainer.settings.max_time and "max_epochs" in self.run.chosen):
                 self.say(f"time       {at_most}about {duration(seconds)} in total")
         if self.sampled_at < self.begun <= now - SAMPLE_AFTER and self.trainer.settings.sample_every:
             self.show_sample()

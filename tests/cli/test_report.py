@@ -77,6 +77,13 @@ def test_the_estimate_respects_the_time_limit_and_is_omitted_if_the_plan_states_
     assert ("\ntime " in shown) == ("time" in words)
 
 
+def test_a_run_that_is_resumed_for_a_time_does_not_estimate_its_duration(said, cli, clock):
+    """Each chunk takes a second."""
+    said("--max-epochs", 1)
+    assert "\ntime " in cli("train", "--resume", "cv", "--max-epochs", 2).stderr
+    assert "\ntime " not in cli("train", "--resume", "cv", "--max-time", 1).stderr
+
+
 def test_the_estimate_does_not_extrapolate_the_first_chunk(said, clock):
     """Each chunk takes a second, except that the first takes 20 seconds."""
     clock.step, begun = lambda i: 20.0 if i == 1 else 1.0, clock.now
@@ -122,7 +129,7 @@ def test_a_run_that_ends_early_says_why(said, cli):
     assert kept in cli(*resume).stderr
     changed = cli(*resume, "--max-time", 2e-6).stderr
     assert "\nplan  " not in changed
-    assert re.search(r"\n {11}time limit: 2e-06 min from now\n {11}ends at epoch \d+\.\d\d\n", changed)
+    assert re.search(r"\n {11}time limit: 2e-06 min from now\n {11}until about epoch \d+\.\d\d\n", changed)
     assert "\n           --max-epochs is now 3\n" in cli(*resume, "--max-epochs", 3).stderr
 
 
