@@ -205,8 +205,8 @@ def test_page_without_javascript(send):
     assert "a\n" * 400 in send("GET", f"/plain?prime={broken}", route="/plain").text
     rejected = {
         "model=none": (404, "no model named &#x27;none&#x27;", "该模型不存在"),
-        "temperature=2": (400, "temperature must be one of", "无效的内容"),
-        "prime=" + "a" * 801: (400, "prime is longer than 800 characters", "无效的内容"),
+        "temperature=2": (400, "temperature must be one of", "表单内容无效"),
+        "prime=" + "a" * 801: (400, "prime is longer than 800 characters", "表单内容无效"),
     }
     for query, (status, *messages) in rejected.items():
         response = send("GET", f"/plain?{query}", route="/plain")
