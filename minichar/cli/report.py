@@ -275,7 +275,8 @@ class Report:
             at_most = "up to " if may_end_early else ""
             # Otherwise, the bar shows the time, or the run was planned for the time limit.
             if self.bar.hidden and not (self.trainer.settings.max_time and "max_epochs" in self.run.chosen):
-                self.say(f"time       {at_most}about {duration(seconds)} in total")
+                total = "" if self.first else " in total"
+                self.say(f"time       {at_most}about {duration(seconds)}{total}")
         if self.sampled_at < self.begun <= now - SAMPLE_AFTER and self.trainer.settings.sample_every:
             self.show_sample()
 

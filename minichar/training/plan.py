@@ -95,7 +95,7 @@ def measured(
     """
 
     def measure() -> TimeBudget:
-        device.announce("measuring the speed of this machine, to choose options that suit the time")
+        device.announce("measuring the speed of this machine, to plan the run")
         streams = ceil(choose(settings, corpus, from_scratch, nominal).batch_size / team.size)
         begun = monotonic()
         times: list[tuple[Config, int, int, float]] = []
