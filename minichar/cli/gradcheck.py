@@ -10,6 +10,7 @@ from minichar.cli.options import (
     GroupedCommand,
     Integer,
     Number,
+    Whole,
     announce_waits,
     device,
     group,
@@ -26,11 +27,17 @@ chunk = group("Chunk")
 
 @click.command("gradcheck", cls=GroupedCommand)
 @network_("--model", default="lstm", type=CellName(), help="Cell type.")
-@network_("--num-layers", default=2, metavar="L", help="Number of layers.")
-@network_("--rnn-size", default=5, metavar="H", help="Hidden units. The run time is O(H⁴).")
+@network_("--num-layers", default=2, type=Whole(), metavar="L", help="Number of layers.")
+@network_("--rnn-size", default=5, type=Whole(), metavar="H", help="Hidden units. The run time is O(H⁴).")
 @network_("--dropout", default=0.3, metavar="P", help="Dropout probability. The masks are fixed.")
 @network_("--weight-drop", default=0.3, metavar="P", help="DropConnect probability. The masks are fixed.")
-@network_("--embedding", default=0, metavar="D", help="Size of the embedding. 0: one-hot vectors.")
+@network_(
+    "--embedding",
+    default=0,
+    type=Whole(),
+    metavar="D",
+    help="Size of the embedding. 0: one-hot vectors.",
+)
 @network_("--layer-norm", is_flag=True, help="Normalise the pre-activations of each gate.")
 @network_("--tied", is_flag=True, help="Use the readout's weights as the embedding, which then has size H.")
 @chunk(

@@ -68,7 +68,13 @@ ending = group("Length")
     default=True,
     help="Sample from the model's distribution, or always choose the most likely character.",
 )
-@sampling("--top-k", default=0, metavar="K", help="Sample only from the K most likely characters. 0: all.")
+@sampling(
+    "--top-k",
+    default=0,
+    type=Whole(),
+    metavar="K",
+    help="Sample only from the K most likely characters. 0: all.",
+)
 @sampling(
     "--top-p",
     type=Decimal(),

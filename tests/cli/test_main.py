@@ -109,6 +109,11 @@ def test_unknown_command_suggests_what_to_type(cli, given, words):
     assert result.stdout == ""
 
 
+def test_all_integers_are_of_a_type_that_answers_a_thousands_separator():
+    types = {parameter.type for command in ALL_COMMANDS.values() for parameter in command.params}
+    assert click.INT not in types
+
+
 def test_synonyms_of_commands_are_commands():
     for words in SYNONYMS.values():
         name = words.format("train").split()[0]

@@ -109,11 +109,11 @@ def test_a_run_of_a_few_steps_or_without_a_time_limit_is_not_extended(steps, lim
 
 
 def test_steps_of_earlier_processes_do_not_count_towards_the_extension():
-    """A resumed run has time for 15 more steps, which is a quarter of its own 60 steps."""
+    """A resumed run has time for 16 more steps, which is more than a tenth of its own 60 steps."""
     plan = timetable(max_epochs=1006, max_time=1.0)
     plan.begin(10_000)
-    plan.most_epochs, plan.now, plan.steps = inf, 48.0, 60
-    plan.first_step_end = 48.0 - 59 * 0.8
+    plan.most_epochs, plan.now, plan.steps = inf, 47.2, 60
+    plan.first_step_end = 47.2 - 59 * 0.8
     assert plan.extend(10_060) == 1008
 
 
