@@ -30,7 +30,7 @@ SHOWN = 3
 class Record:
     """Which run saved a checkpoint, and when. Stored in a model's details under ``run``."""
 
-    id: str  # hash of the run's text and of its settings at the start
+    id: str  # random; kept when the run is resumed from its last checkpoint
     iteration: Annotated[int, between(0, LARGEST)]  # number of completed training steps
     saved: Annotated[float, between(0, LARGEST)]  # time in seconds since 1970
 

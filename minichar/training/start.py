@@ -1,12 +1,11 @@
 """Start training from random weights, from a trained model, or from a training checkpoint."""
 
-import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from math import inf
 from pathlib import Path
+from secrets import token_hex
 from time import monotonic
 from typing import Any
 
@@ -210,11 +209,11 @@ def resume(
         differ = f"rounding will differ{drawn if draws else ''}"
         notes.append(f"the checkpoint was saved on {plain(device)}: {differ}")
     record = record_of(model.details)
-    run_id = record.id if record else identify(corpus, saved)
+    run_id = record.id if record else new_id()
     latest = path if is_latest(path) else latest_path(settings.checkpoint_dir, settings.run_name)
     is_obsolete = latest == path or _is_earlier(latest, run_id, training.progress.iteration)
     if rewound:  # from here on, it is another run
-        run_id = identify(corpus, settings, run_id, training.progress.iteration)
+        run_id = new_id()
     split = lay_out_to_train(corpus, settings)
     run = _run(model, settings, corpus, split, notes, team, run_id, training)
     run = replace(run, changes=changed, chosen=("max_epochs",) if extends else ())
@@ -273,9 +272,9 @@ def with_mode_notes(run: Run, tf32: bool, chunk_kernel: bool) -> Run:
     return replace(run, notes=(*run.notes, *filter(None, (tf32_note, kernel_note))))
 
 
-def identify(corpus: Corpus, settings: Settings, *more: Any) -> str:
-    """Return a run's identifier: a hash of its texts, its settings at the start, and `more`."""
-    return sha256(json.dumps([*corpus.digests.values(), settings.to_json(), *more]).encode()).hexdigest()[:16]
+def new_id() -> str:
+    """Return a random identifier for a run. A run of the same command is another run."""
+    return token_hex(8)
 
 
 def with_yardstick(run: Run, team: Team = ALONE, started: float | None = None) -> Run:
@@ -386,8 +385,7 @@ def _run(
 ) -> Run:
     texts = {name: {"path": text.path, "digest": text.digest} for name, text in corpus.texts.items()}
     origin = texts.pop("data") | texts
-    run_id = run_id or identify(corpus, settings)
-    trainer = Trainer(model, split, settings, origin, run_id, resumed, team)
+    trainer = Trainer(model, split, settings, origin, run_id or new_id(), resumed, team)
     found = [*corpus.notes, *split.notes]
     if len(trainer.val) < len(split.val):
         found.append(f"each evaluation uses {len(trainer.val):,} of {len(split.val):,} validation chunks")

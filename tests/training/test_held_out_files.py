@@ -127,10 +127,6 @@ class TestChunks:
 
 
 class TestResuming:
-    def test_runs_with_different_files_are_different_runs(self, settings_of):
-        runs = {begin(settings_of(val=val)).trainer.run_id for val in (VAL, VAL[::-1], VAL)}
-        assert len(runs) == 2
-
     @pytest.mark.parametrize(
         ("name", "use"), [("data", "was trained on"), ("val", "was validated on"), ("test", "is tested on")]
     )

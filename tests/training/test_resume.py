@@ -184,7 +184,7 @@ class TestSeveralCheckpoints:
         for trainer in (whole, run.trainer):  # with more epochs, the run continues exactly
             take(trainer, finished.iteration + 3)
         np.testing.assert_array_equal(run.trainer.model.parameters.flat, whole.model.parameters.flat)
-        assert resume(copy, {}).trainer.run_id == finished.run_id, "the settings at the start count"
+        assert resume(copy, {}).trainer.run_id == finished.run_id
 
     def test_other_runs_are_named(self, finished, settings_of):
         other = begin(settings_of(seed=5, savefile="other")).trainer
@@ -205,12 +205,15 @@ class TestSeveralCheckpoints:
         )
         assert note.endswith(f" minichar train --resume {other.saver.last}")
 
+    def test_a_run_with_the_same_settings_is_another_run(self, finished):
+        assert begin(finished.settings).trainer.run_id != finished.run_id
+
     def test_a_run_resumed_from_an_earlier_step_is_another_run(self, finished):
         """Otherwise, resuming the directory would continue from the later step of the original run."""
         first, *_, last = finished.saver.saved
         other = resume(first, {"learning_rate": 0.003}).trainer
-        assert other.run_id != finished.run_id
-        assert resume(first, {}).trainer.run_id != other.run_id
+        again = resume(first, {"learning_rate": 0.003}).trainer
+        assert len({finished.run_id, other.run_id, again.run_id}) == 3
         take(other, 13)
         assert resume(first.parent, {}).trainer.iteration == 13
         assert resume(last, {"max_epochs": 2}).trainer.run_id == finished.run_id
@@ -219,4 +222,6 @@ class TestSeveralCheckpoints:
         header, arrays = parts(finished.saver.last)
         del header["details"]["run"]
         path = put_together(tmp_path / "old.npz", header, arrays)
-        assert resume(path, {"max_epochs": 2}).trainer.run_id == finished.run_id
+        older = resume(path, {"max_epochs": 2}).trainer
+        take(older, older.iteration + 10)
+        assert resume(tmp_path, {}).trainer.run_id == older.run_id != finished.run_id
