@@ -1,6 +1,7 @@
 """Checkpoint file names, which usually contain the epoch and validation loss.
 
 cv/lm_lstm_epoch0.95_2.0681.npz         char-rnn's naming convention
+cv/lm_lstm_epoch0.95_2.0681-2.npz       the same, if the first file already exists
 cv/lm_lstm_epoch0.31_interrupted.npz    interrupted before the loss was measured
 cv/lm_lstm_latest.npz                   saved between evaluations, and overwritten as the run continues
 """
@@ -11,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 PATTERN = re.compile(
-    r"lm_[^/\\]+_(?:epoch\d+\.\d\d_(?:(\d+\.\d{4})|(?:interrupted|unmeasured)(?:-\d+)?)|(latest)(?:-\d+)?)\.npz"
+    r"lm_[^/\\]+_(?:epoch\d+\.\d\d_(?:(\d+\.\d{4})|interrupted|unmeasured)|(latest))(?:-\d+)?\.npz"
 )
 
 

@@ -82,6 +82,7 @@ def verdict(loss: float, characters: int, yardstick: Yardstick, uniform: float) 
 
     A good loss is almost 0, or below the yardstick and the uniform baseline.
     """
+    loss = round(loss, 4)  # as in file names
     if loss < NEGLIGIBLE:
         return [f"good: loss {loss:.3f}, almost zero"]
     bar, name = yardstick.loss, f"yardstick of {yardstick}"

@@ -105,7 +105,8 @@ def training(settings: Settings | None, history: History) -> str:
         for row in rows:
             val = "-" if row["val_loss"] is None else f"{row['val_loss']:.4f}"
             lines.append(f"| {row['epoch']:.2f} | {row['train_loss']:.4f} | {val} |")
-        parts.append("\n".join([*lines, "", "Losses are in nats per character."]) + "\n")
+        some = " Some epochs are omitted." if len(rows) < len(history) else ""
+        parts.append("\n".join([*lines, "", f"Losses are in nats per character.{some}"]) + "\n")
     return "".join(f"\n{part}" for part in parts) or "\nThe file has no record of the training.\n\n"
 
 

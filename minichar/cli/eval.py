@@ -282,7 +282,7 @@ def command(
             for title, line in zip(("result", ""), lines, strict=False):
                 click.echo(f"{title:12}{line}")
         else:
-            click.echo(f"yardstick   {best}, trained on this text; the model was not")
+            click.echo(f"yardstick   {best}, trained on this text; the model, on another")
 
 
 def held_out_file(ctx: click.Context, settings: Settings, path: Path) -> Path | None:

@@ -14,7 +14,7 @@ from minichar.checks import AUTO
 from minichar.cli.browser import open_page
 from minichar.cli.card import model_card
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
-from minichar.cli.planned import changed_options, train_command
+from minichar.cli.planned import another, changed_options, train_command
 from minichar.cli.speed import duration
 from minichar.cli.usage import reject, reject_argument
 from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, counted, one_line, plain
@@ -34,8 +34,8 @@ MAX_LENGTH = 20_000
 SHOWN = 300
 """Number of columns for the vocabulary, which may contain thousands of Chinese characters."""
 SUFFIXES = (".html", ".htm")
-NOT_REPEATED = "recipe", "max_time", "checkpoint_dir"
-"""Settings that are not part of the command: the values that minichar chose replace the first two."""
+NOT_REPEATED = "recipe", "max_time"
+"""Settings that are not part of the command: the values that minichar chose replace them."""
 
 looking = group("Page")
 
@@ -182,7 +182,9 @@ def show(model: CharRNN, path: Path) -> None:
         click.echo(line)
     if settings:
         with suppress(MinicharError):  # those of a newer version
-            options = changed_options(settings_of(model, path), NOT_REPEATED)
+            trained = settings_of(model, path)
+            options = changed_options(trained, NOT_REPEATED)
+            options["checkpoint_dir"] = another(trained.checkpoint_dir)
             click.echo(one_line(f"command    {train_command(options)}"))
     for line in history_table(history or History()):
         print(line)  # unlike click.echo, print does not flush after each line

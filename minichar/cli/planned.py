@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Collection, Mapping
+from itertools import count
 from math import prod
+from pathlib import Path
 from shlex import join
 from typing import Any
 
@@ -27,16 +29,16 @@ def plan_of(run: Run) -> str:
     """Return the planned time and epochs of a new run, or "" if minichar did not choose its length."""
     if run.trainer.iteration or "max_epochs" not in run.chosen:
         return ""
-    settings, enough = run.trainer.settings, ""
+    settings = run.trainer.settings
+    epochs = f"{settings.max_epochs:g} epochs"
     if settings.max_time:
         time = f"{settings.max_time:g} min"
         if settings.max_epochs == run.trainer.timetable.most_epochs:
-            time, enough = f"up to {time}", " are enough"
-    else:
-        split = run.trainer.split
-        step = NOMINAL.step(run.trainer.model.config, split.B, split.T)
-        time = f"about {duration(step * run.trainer.iterations)} on one core"
-    return f"{time}: {settings.max_epochs:g} epochs{enough}"
+            return f"at most {epochs}, in less than {time}"
+        return f"{time}: {epochs}"
+    split = run.trainer.split
+    step = NOMINAL.step(run.trainer.model.config, split.B, split.T)
+    return f"about {duration(step * run.trainer.iterations)} on one core: {epochs}"
 
 
 def size_advice(run: Run) -> str:
@@ -68,8 +70,19 @@ def larger_model(run: Run, minutes: int, step: float) -> str:
     shapes = config_of(plan, len(run.corpus.vocabulary)).shapes()
     if sum(map(prod, shapes.values())) <= model.parameters.size:
         return ""
-    another = f"{re.sub(LONGER_RUN, '', str(settings.checkpoint_dir))}-{minutes}min"
-    return train_command(text | {"max_time": float(minutes), "checkpoint_dir": another})
+    folder = beside(Path(re.sub(LONGER_RUN, "", str(settings.checkpoint_dir))), f"-{minutes}min")
+    return train_command(text | {"max_time": float(minutes), "checkpoint_dir": folder})
+
+
+def beside(folder: Path, ending: str) -> Path:
+    """Return `folder` with `ending` appended to its name, which for ``.`` and ``..`` is cv."""
+    named = folder if folder.name.strip(".") else folder / "cv"
+    return named.with_name(named.name + ending)
+
+
+def another(folder: Path) -> Path:
+    """Return the first unused directory beside `folder`, with -2, -3, … appended."""
+    return next(other for n in count(2) if not (other := beside(folder, f"-{n}")).exists())
 
 
 def changed_options(settings: Settings, without: Collection[str] = ()) -> dict[str, Any]:

@@ -136,6 +136,7 @@ A form applies only if the command has the option that the form contains.
 NOTES = by_name(
     {
         "optimizer optim": "the optimiser is always RMSprop",
+        "input-h5 input-json": "specify the text itself with --data",
         SCHEDULE: "the schedule is set by --warmup and --learning-rate-decay",
         "verbose debug": "all messages are printed by default",
     }

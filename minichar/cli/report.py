@@ -5,11 +5,11 @@ terminal. All other output goes to standard error.
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import count
 from math import inf, log
 from pathlib import Path
 from time import monotonic
@@ -22,7 +22,7 @@ from minichar.cli.advice import NEGLIGIBLE, fit_advice, length_advice, updates_a
 from minichar.cli.bar import Bar, with_bar
 from minichar.cli.log import Log
 from minichar.cli.options import print_path
-from minichar.cli.planned import larger_model, plan_of, size_advice
+from minichar.cli.planned import another, larger_model, plan_of, size_advice
 from minichar.cli.speed import Speed, duration, expected_end
 from minichar.cli.text_advice import text_advice
 from minichar.devices.cpu import CPU
@@ -45,6 +45,8 @@ SAMPLE_AFTER = 10.0
 """Time in seconds after which a line of text is generated even if the model has not been evaluated yet."""
 SAMPLE_PAUSE = 5.0
 """Minimum time in seconds between generated lines: a short text is evaluated several times per second."""
+WORSE = 1.01
+"""Factor by which a checkpoint's loss exceeds the lowest one from which on this is reported on resuming."""
 LONGER = 3
 """Factor by which to extend a run if its loss is above the yardstick."""
 
@@ -57,9 +59,9 @@ def share(fraction: float) -> str:
 
 
 def sample_line(model: CharRNN, seed: int) -> str:
-    """Return some generated text on one line."""
-    text = "".join(generate(model, SAMPLE_LENGTH, seed=seed))
-    return text.replace("\n", " / ").replace("\t", " ")[:SAMPLE_LENGTH]
+    """Return some generated text on one line. Each ↵ stands for newlines and the spaces beside them."""
+    text = "".join(generate(model, SAMPLE_LENGTH, seed=seed)).strip()
+    return re.sub(r"\s*\n\s*", " ↵ ", text).replace("\t", " ")[:SAMPLE_LENGTH]
 
 
 class Report:
@@ -173,9 +175,18 @@ class Report:
                 elif name == "max_time" and value:
                     change = f"time limit: {shown} min from now"
                 lines.append(f"           {change}")
+            lines += self.better_checkpoint()
         else:
             lines += self.other_runs()
         return lines
+
+    def better_checkpoint(self) -> list[str]:
+        """Return the command that resumes from the best checkpoint, if the resumed one is clearly worse."""
+        best, resumed = self.trainer.best, self.trainer.saver.resumed
+        if not best or not resumed or not WORSE * loss_in_name(best) < loss_in_name(resumed) < inf:
+            return []
+        losses = f"its loss is {loss_in_name(resumed):.3f}, but was {loss_in_name(best):.3f} before"
+        return [f"           {losses}; to resume from there:", f"  minichar train --resume {quoted(best)}"]
 
     def other_runs(self) -> list[str]:
         """Return a warning if the directory contains checkpoints of other runs."""
@@ -184,15 +195,13 @@ class Report:
         if not files:
             return []
         digest = next((file.text for file in files if file.text), None)
-        others = (folder.with_name(f"{folder.name}-{n}") for n in count(2))
-        another = next(other for other in others if not other.exists())
         lines = [f"warning    {folder}/ also contains another run, which is kept"]
         if digest and digest != self.run.corpus.digest:
             lines = [
                 f"warning    {folder}/ also contains a run on another text, which is kept",
                 f"           from now on, `minichar sample {quoted(folder)}` uses the new run",
             ]
-        return [*lines, f"           to separate them, use --checkpoint-dir {quoted(another)}"]
+        return [*lines, f"           to separate them, use --checkpoint-dir {quoted(another(folder))}"]
 
     def comparison(self) -> list[str]:
         """Return the line with the yardstick, if there is validation text."""
@@ -318,7 +327,8 @@ class Report:
         if fit and advice and kind not in self.advised:
             self.advised.add(kind)
             self.say(f"           {advice}")
-            self.say(f"           training loss, evaluated like the validation loss: {fit.loss:.4f}")
+            without = ", without dropout" if self.trainer.settings.dropout else ""
+            self.say(f"           training loss with the same weights{without}: {fit.loss:.4f}")
         self.measurements += 1
         every = self.trainer.settings.sample_every
         due = every and self.measurements % every == 0 and monotonic() - self.sampled_at >= SAMPLE_PAUSE

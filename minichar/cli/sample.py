@@ -44,7 +44,7 @@ SEEDS = 1_000_000
 STOP = "\n" * 5
 """The default stop string."""
 REPEATED = 100
-"""Number of repetitions of a character from which on a higher temperature is suggested."""
+"""Number of repetitions of a character from which on more randomness is suggested."""
 ELSEWHERE = ("save a sample without --novelty, and use `minichar eval --novelty FILE --data TEXT`",)
 """What to do if the training text is not found."""
 
@@ -221,9 +221,9 @@ def command(
         if corpus:
             pieces, kept = tee(pieces)
         repeated, character = print_stream(primetext, pieces)
-        if repeated >= REPEATED and temperature < 1 and not quiet:
-            less = "a higher --temperature makes this less likely"
-            say(f"{character!r} is repeated {repeated:,} times: {less}")
+        if repeated >= REPEATED and (temperature < 1 or not drawn) and not quiet:
+            less = "a higher --temperature makes" if drawn else "omitting --argmax makes"
+            say(f"{character!r} is repeated {repeated:,} times: {less} this less likely")
         samples = ["".join(kept)]
     else:
         samples = print_many(model, num_samples, options, quiet)

@@ -132,7 +132,7 @@ def repetition_advice(lines: Sequence[str]) -> str:
     share = repeated / (sum(map(len, lines)) + len(lines))
     if share < REPEATED_SHARE:
         return ""
-    return f"repeated lines (at least {share:.0%} of the text) lower the validation loss"
+    return f"repeated lines (at least {min(share, 0.99):.0%} of the text) lower the validation loss"
 
 
 def markup_advice(text: str) -> str:

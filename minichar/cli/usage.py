@@ -11,8 +11,8 @@ from click.core import ParameterSource
 from minichar.cli.renamed import Forms, Translation, translate
 from minichar.errors import nearest, undashed
 
-TYPOGRAPHIC_DASH = re.compile("[\u2010-\u2015\u2212][-\u2010-\u2015\u2212]*")
-"""Dashes that some editors and phones substitute for hyphens."""
+TYPOGRAPHIC_DASH = re.compile("[\u2010-\u2015\u2212\uff0d][-\u2010-\u2015\u2212\uff0d]*")
+"""Dashes that some editors, phones and Chinese input methods substitute for hyphens."""
 SHORTEST = 3
 """Minimum length of an abbreviation to complete."""
 

@@ -62,7 +62,7 @@ def _judges() -> dict[str, Callable[[str], float]]:
 
     Equally plausible encodings are suggested in this order.
     """
-    hanzi = _rows("gb2312", 0xB0, 0xD7) | _rows("big5", 0xA4, 0xC6)
+    hanzi = _rows("gb2312", 0xB0, 0xD7) | _rows("cp950", 0xA4, 0xC6)
     japanese, hangul = _rows("euc_jp", 0xB0, 0xCF) | KANA, _rows("euc_kr", 0xB0, 0xC8)
     ascii_ = {each for each in map(chr, range(128)) if each.isprintable() or each.isspace()}
     wide = partial(_share, common=hanzi | japanese | hangul | LATIN | GREEK | CYRILLIC | ascii_)
@@ -74,7 +74,7 @@ def _judges() -> dict[str, Callable[[str], float]]:
         "euc_jp": partial(_japanese, common=japanese),
         "cp932": partial(_japanese, common=japanese),
         "gb18030": partial(_east_asian, common=hanzi),
-        "big5": partial(_east_asian, common=hanzi),
+        "cp950": partial(_east_asian, common=hanzi),
         "cp1252": partial(_spelling, alphabet=LATIN),
         "cp1250": partial(_spelling, alphabet=LATIN),
         "cp1251": partial(_spelling, alphabet=CYRILLIC),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from math import ceil, log, prod
 from typing import Any
 
+from minichar.checks import AUTO
 from minichar.engine.config import Config
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
@@ -58,7 +59,8 @@ TYPICAL_PRODUCT, TYPICAL_DROPOUT, DROPOUT_SLOPE, MAX_DROPOUT = 8, 0.1, 0.1, 0.3
 """Overfitting increases with the number of weights per character of text and with the number of epochs. If
 the product of both is `TYPICAL_PRODUCT`, the dropout probability is `TYPICAL_DROPOUT`. It rises by
 `DROPOUT_SLOPE` for every factor of e, to at most `MAX_DROPOUT`. If a run has fewer epochs than are useful,
-the probability is reduced in proportion, even if characters are rare."""
+the probability is reduced in proportion, even if characters are rare. It is also reduced in proportion to the
+square of the number of units, and so to the weights, if the user chose fewer units than minichar would."""
 
 RATE, RATES = 8e-3, {"lstm": 2e-2, "rnn": 5e-3}
 """Learning rates. `RATES` are for models with at most two layers and without layer normalisation."""
@@ -216,6 +218,8 @@ def choose_max_epochs(facts: Facts, settings: Settings) -> float:
 def choose_dropout(facts: Facts, settings: Settings) -> float:
     """Return the dropout probability, to two decimal places."""
     complete = min(settings.max_epochs / facts.useful_epochs, 1.0)
+    suitable = choose_rnn_size(facts, replace(settings, embedding=AUTO))
+    complete *= min(settings.rnn_size / suitable, 1.0) ** 2
     if facts.are_rare:
         return round(RARE_DROPOUT * complete, 2)
     weights = sum(map(prod, config_of(settings, facts.V).shapes().values()))

@@ -61,12 +61,10 @@ class Saver:
     def save(self, epoch: float, val_loss: float | None, stopped: bool) -> Saved:
         """Save a checkpoint. The file name contains the validation loss, if measured."""
         best = val_loss is not None and self.record(val_loss)
-        path = self.directory / checkpoint_name(self.name, epoch, val_loss, stopped)
-        if val_loss is None:
-            path = unused(path)
+        path = unused(self.directory / checkpoint_name(self.name, epoch, val_loss, stopped))
         self.write(path, val_loss)
         self.last = path
-        self.saved = [*(other for other in self.saved if other != path), path]
+        self.saved.append(path)
         if self.latest is not None:
             self.obsolete.append(self.latest)
             self.latest = None

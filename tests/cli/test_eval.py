@@ -121,7 +121,7 @@ def test_note_if_the_text_is_not_or_includes_the_training_text(cli, checkpoint, 
     note = f"input.txt is not the text that {checkpoint} was trained on\n"
     result = cli("eval", checkpoint, "--split", "tail")
     assert note in result.stderr
-    best = r"yardstick   \d\.\d{3} \(\d-gram\), trained on this text; the model was not\n"
+    best = r"yardstick   \d\.\d{3} \(\d-gram\), trained on this text; the model, on another\n"
     assert re.search(rf"^perplexity .*\n{best}\Z", result.stdout, re.MULTILINE)
     assert note == cli("eval", checkpoint, "--split", "whole", "--quiet").stderr
     assert note in cli("inspect", checkpoint, "--html", "a.html").stderr

@@ -250,6 +250,7 @@ def test_it_lists_the_losses_and_its_commands_give_the_sample_and_the_model(card
     assert ROWS.findall(text) == [
         (f"{row['epoch']:.2f}", f"{row['train_loss']:.4f}", f"{row['val_loss']:.4f}") for row in rows
     ]
+    assert "omitted" not in text
     assert str(home) not in text
     assert "input.txt" not in text
 
@@ -271,6 +272,7 @@ def test_a_long_history_is_shortened_and_markdown_is_escaped(card, train):
     assert "--max-epochs" in command
     assert "--max-time" not in command  # on a slower machine, it would end the run early
     assert len(history_of(path)) > len(ROWS.findall(text)) == 10
+    assert "\nLosses are in nats per character. Some epochs are omitted.\n" in text
     assert text.startswith("# \\*a\\* \\| \\[b\\](c)\n")
     assert fenced("a\n````\nb") == "`````text\na\n````\nb\n`````"
     assert fenced("a") == "```text\na\n```"

@@ -130,6 +130,7 @@ def test_synonyms_of_commands_are_commands():
         ("sample cv —length 5", "No such option '—length'. Did you mean '--length'?"),
         ("sample –top_k=5 cv", "No such option '–top_k'. Did you mean '--top-k'?"),
         ("sample cv –-top-k 5", "No such option '–-top-k'. Did you mean '--top-k'?"),
+        ("sample cv －－top-k 5", "No such option '－－top-k'. Did you mean '--top-k'?"),
         ("train -rnn_size 64 --xyzzy 3", "No such option '--xyzzy'."),
         ("train -sample 0", "No such option '-sample'. Did you mean '--sample-every'?"),
         ("sample -prompt --quiet", "No such option '-prompt'."),
@@ -215,6 +216,10 @@ def test_usage_errors_say_what_to_type(cli, given, words):
             "train --optimizer adam --warmup_iters 9 --lr 1 --optim adam --lr-schedule cosine",
             "train --learning-rate 1 (no equivalent: --optimizer, --warmup_iters, --optim, --lr-schedule; "
             "the optimiser is always RMSprop; the schedule is set by --warmup and --learning-rate-decay)",
+        ),
+        (
+            "train -input_h5 a.h5 -input_json a.json",
+            "train (no equivalent: -input_h5, -input_json; specify the text itself with --data)",
         ),
         ("train -opencl 0 -seed 1", "train --seed 1 (no equivalent: -opencl)"),
         ("train -data x -val y --Max-Epochs 3", "train --data x --val y --max-epochs 3"),

@@ -40,6 +40,7 @@ def plan_of(said):
 def repeated(cli):
     """Run the command that ``minichar inspect`` prints, and return the old and the new model."""
     command = re.search(r"^command +minichar (train .*)$", cli("inspect", "cv").stdout, re.MULTILINE)[1]
+    assert command.endswith(" --checkpoint-dir cv-2")
     said = cli(*shlex.split(command), "--sample-every", 0, "--checkpoint-dir", "again").stderr
     assert plan_of(said) is None
     return [load(best_checkpoint(Path(folder))) for folder in ("cv", "again")]
@@ -76,7 +77,8 @@ def test_a_plan_says_if_the_run_needs_less_than_its_time(cli, monkeypatch):
     words = "train", "--data", "input.txt", *SMALL, "--rnn-size", 8, "--max-time"
     (short,) = re.findall(r"^5 min: (\S+) epochs$", plan_of(cli(*words, 5).stderr))
     monkeypatch.setattr(Trainer, "run", lambda self, started: iter(()))
-    (enough,) = re.findall(r"^up to 50000 min: (\S+) epochs are enough$", plan_of(cli(*words, 50_000).stderr))
+    plan = plan_of(cli(*words, 50_000).stderr)
+    (enough,) = re.findall(r"^at most (\S+) epochs, in less than 50000 min$", plan)
     assert float(enough) > float(short)
 
 

@@ -24,8 +24,8 @@ def said(cli):
 
 
 def test_a_sample_is_one_line(monkeypatch):
-    monkeypatch.setattr(report, "generate", lambda *_, **__: iter("a\n\tb" + "c" * 60))
-    assert report.sample_line(None, 1) == "a /  b" + "c" * 54
+    monkeypatch.setattr(report, "generate", lambda *_, **__: iter("\na \n\n\tb" + "c" * 60))
+    assert report.sample_line(None, 1) == "a ↵ b" + "c" * 55
 
 
 @pytest.mark.usefixtures("terminal")
@@ -65,7 +65,7 @@ def test_the_estimated_duration_and_an_early_sample(said, monkeypatch):
         (["--patience", 10, "--eval-val-every", 2], "\ntime       up to about 60 s in total\n"),
         (["--patience", "auto", "--train-frac", 1, "--val-frac", 0], "\ntime       about 60 s in total\n"),
         (["--patience", 0, "--max-epochs", 1], "\ntime       about 33 s in total\n"),
-        (["--max-epochs", "auto"], "\nplan       up to 1 min: "),
+        (["--max-epochs", "auto"], "\nplan       at most "),
     ],
 )
 def test_the_estimate_respects_the_time_limit_and_is_omitted_if_the_plan_states_it(

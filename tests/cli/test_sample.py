@@ -92,6 +92,8 @@ def test_a_higher_temperature_is_suggested_if_a_character_is_repeated(cli, home,
     said = cli("sample", "toy.npz", "--temperature", 0.5, "--length", 100, *options).stderr
     note = "'a' is repeated 100 times: a higher --temperature makes this less likely\n"
     assert (note in said) == noted
+    note = "'a' is repeated 100 times: omitting --argmax makes this less likely\n"
+    assert note in cli("sample", "toy.npz", "--argmax", "--length", 100).stderr
 
 
 # Stopping

@@ -70,12 +70,12 @@ def test_the_text_can_be_standard_input(cli, home, optuna):
 def test_values_can_be_automatic(cli, home, optuna):
     words = "--data", "input.txt", "--recipe", "char-rnn", *SMALL[2:], "--max-epochs", 2
     words += "--seq-length", "Auto"
-    search = "--search", "rnn_size=8", "--search", "dropout=auto,0.1"
+    search = "--search", "rnn_size=300", "--search", "dropout=auto,0.1"
     said = cli("sweep", *words, *search, "--trials", 1).stderr
-    assert "up to 1 trial over rnn-size=8, dropout=auto,0.1\n" in said
+    assert "up to 1 trial over rnn-size=300, dropout=auto,0.1\n" in said
     result = cli("sweep", "--trials", 2)
     trials = re.findall(r"^trial \d +complete .*: (rnn.*)", said + result.stderr, re.MULTILINE)
-    assert trials == ["rnn-size 8, dropout auto", "rnn-size 8, dropout 0.1"]
+    assert trials == ["rnn-size 300, dropout auto", "rnn-size 300, dropout 0.1"]
     assert " --seq-length auto " in result.stdout
     settings = load(best_checkpoint(home / "sweep" / "trial-0000")).details["settings"]
     assert (settings["seq_length"], settings["dropout"]) == (50, 0.01), "chosen for 2 epochs"

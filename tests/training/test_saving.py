@@ -73,12 +73,16 @@ def test_the_best_checkpoint_is_one_that_still_exists(trainer_of):
 
 
 def test_losses_are_compared_as_precisely_as_in_file_names(tmp_path):
-    """A checkpoint with the name of an earlier one replaces it, and is not deleted in its place."""
+    """A checkpoint with the name of an earlier one, perhaps of another run, does not overwrite it."""
+    (tmp_path / "lm_toy_epoch2.00_3.0000.npz").write_text("another run")
     saver = Saver(tmp_path, "toy", 1, lambda path, val_loss: path.touch())
     for epoch, loss in ((1.0, 2.00001), (1.001, 2.00002), (2.0, 3.0)):
         saver.save(epoch, loss, False)
-    names = [f"lm_toy_epoch{epoch}.npz" for epoch in ("1.00_2.0000", "2.00_3.0000")]
-    assert sorted(os.listdir(tmp_path)) == [path.name for path in saver.saved] == names
+    names = [f"lm_toy_epoch{epoch}-2.npz" for epoch in ("1.00_2.0000", "2.00_3.0000")]
+    other = tmp_path / "lm_toy_epoch2.00_3.0000.npz"
+    assert sorted(os.listdir(tmp_path)) == sorted([*(path.name for path in saver.saved), other.name])
+    assert [path.name for path in saver.saved] == names
+    assert (other.read_text(), loss_in_name(saver.saved[0])) == ("another run", 2.0)
     (tmp_path / "lm_toy_epoch0.50_2.0000.npz").touch()
     assert saver.best(history_with(epoch=[0.5, 1.0], val_loss=[2.00001, 2.00002])).name == names[0]
     newest = saver.save(1.5, 2.00003, True).path  # not in the history
