@@ -59,6 +59,7 @@ def test_updates_advice(updates, B, T, words):
         (1.25, 249, 4.0, f"unclear: loss 1.250, 0.051 below the yardstick of 1.301 (6-gram)\n{FEW}"),
         (1.4, 249, 4.0, f"unclear: loss 1.400, 0.099 above the yardstick of 1.301 (6-gram)\n{FEW}"),
         (1.301, 250, 1.301, "not good yet: loss 1.301, 0.000 above the yardstick of 1.301 (6-gram)"),
+        (1.24947, 250, 4.0, "good: loss 1.250, 0.051 below the yardstick of 1.301 (6-gram)"),  # as 1.2495 is
         (1.4, 250, 4.0, "not good yet: loss 1.400, 0.099 above the yardstick of 1.301 (6-gram)"),
         (0.009, 249, 0.0, "good: loss 0.009, almost zero"),
         (0.01, 250, 0.0, "not good yet: loss 0.010, 0.010 above the uniform baseline of 0.000"),
@@ -90,6 +91,7 @@ ANOTHER = "plateau: stop, or try another learning rate"
         (FALLING, 4.0, [], {}),
         (LEVEL, 4.0, [], {4: LARGER}),
         (LEVEL, 4.0, ["--rnn-size", 40], {4: ANOTHER}),
+        (LEVEL, 4.0, ["--dropout", 0.1], {4: LARGER}),
         ((4.0, 4.0, 4.0, 4.0, 3.9), 3.0, [], {4: "overfitting (gap 1.00): try more --dropout or more text"}),
         (LEVEL, 3.0, ["--warmup", 0.7], {}),
         (LEVEL, 3.0, ["--max-epochs", 0.9, "--eval-val-every", 6], {}),  # no text has been seen twice
@@ -106,3 +108,6 @@ def test_advice_on_the_fit_of_the_model(cli, monkeypatch, measure, losses, fit, 
         i: re.findall("^ +((?:overfitting|plateau).*)", text, re.M) for i, text in enumerate(evaluations, 1)
     }
     assert found == {i: [expected[i]] if i in expected else [] for i in range(1, 6)}
+    without = ", without dropout" if "--dropout" in options else ""
+    measured = f"\n           training loss with the same weights{without}: {fit:.4f}\n"
+    assert said.count(measured) == len(expected)

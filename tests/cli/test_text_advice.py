@@ -104,6 +104,7 @@ OTHERS = [f"{name} and {word}, in {LINE}"[: len(LINE)] for name, word in zip(NAM
     [
         ([*OTHERS[:74], *[LINE] * 26], "25"),
         ([*OTHERS[:75], *[LINE] * 25], ""),
+        ([LINE] * 1000, "99"),
         ([line[:19] + "." for line in (*OTHERS[:60], *OTHERS[:60])], "50"),
         ([line[:18] + "." for line in (*OTHERS[:60], *OTHERS[:60])], ""),
         ([*[" " * 30] * 100, *OTHERS], ""),

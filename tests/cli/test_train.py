@@ -147,6 +147,8 @@ def test_a_better_checkpoint_than_the_resumed_one_is_named(cli, train):
         losses = f"its loss is {loss:.3f}, but was {loss_in_name(best):.3f} before"
         note = f"           {losses}; to resume from there:\n  minichar train --resume {best}\n"
         assert (note in said) == noted
+    stopped = newest.rename(newest.with_name("lm_lstm_epoch2.00_interrupted.npz"))
+    assert "its loss is" not in cli("train", "--resume", stopped, "--max-epochs", 2.1).stderr
 
 
 def test_directory_as_a_checkpoint(cli, train):

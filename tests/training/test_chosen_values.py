@@ -105,6 +105,7 @@ RARE_TEXT, LONG = (30_000, 3_000), (1_000_000, 80)
         (LONG, {"rnn_size": 96, "tied": True}, {"embedding": 96}),
         ((20_000, 80), {}, {"rnn_size": 208, "dropout": 0.3}),
         ((20_000, 80), {"rnn_size": 128}, {"dropout": 0.11}),  # 0.3 times (128 / 208)²
+        ((20_000, 80), {"rnn_size": 416}, {"dropout": 0.11}),  # fewer epochs
         ((20_000, 80), {"rnn_size": 128, "embedding": 64, "tied": False}, {"dropout": 0.11}),
         (LONG, {"tied": False}, {"embedding": 0}),
         (RARE_TEXT, {"embedding": 0}, {"tied": False}),
