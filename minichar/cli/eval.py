@@ -218,6 +218,7 @@ def command(
             click.echo(line)
         return
     same_text = model.text_digest == corpus.digest
+    is_other = not (file or same_text or model.text_digest is None)
     if split == "whole" and same_text:
         remedy = "omit --split whole to evaluate on held-out text"
         say(f"warning: the whole text includes the training text; {remedy}")
@@ -249,6 +250,8 @@ def command(
         left_out = "" if quiet else what_is_left_out(corpus, laid_out)
         for note in filter(None, (*laid_out.notes, left_out, *chosen)):
             say(note)
+        if is_other and not (quiet or given_by_user(ctx, ["split"])):
+            say(f"only the {PART_NAMES[part]} split is evaluated; for the whole text, add --split whole")
         what = f"{PART_NAMES[part]} split ({laid_out.how})"
         chunks = chunks_of(laid_out, part)
         streams, resets = chunks.streams, chunks.resets
@@ -277,7 +280,7 @@ def command(
         V = len(corpus.vocabulary)
         training = read(settings.data).ids[None] if file else laid_out.train.streams
         best = best_ngram(training, streams, V)
-        if file or same_text or model.text_digest is None:
+        if not is_other:
             lines = verdict(result.loss, result.characters, best, log(V))
             for title, line in zip(("result", ""), lines, strict=False):
                 click.echo(f"{title:12}{line}")

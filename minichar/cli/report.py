@@ -195,7 +195,10 @@ class Report:
         if not files:
             return []
         digest = next((file.text for file in files if file.text), None)
-        lines = [f"warning    {folder}/ also contains another run, which is kept"]
+        lines = [
+            f"warning    {folder}/ also contains another run, which is kept",
+            f"           `minichar sample {quoted(folder)}` uses the best of all runs",
+        ]
         if digest and digest != self.run.corpus.digest:
             lines = [
                 f"warning    {folder}/ also contains a run on another text, which is kept",
@@ -208,9 +211,8 @@ class Report:
         if (yardstick := self.trainer.yardstick) is None:
             return []
         characters = self.trainer.split.train.streams.size
-        part = (
-            f", on {yardstick.counted / characters:.0%} of the text" if yardstick.counted < characters else ""
-        )
+        counted = yardstick.counted / characters
+        part = f", on {share(counted)} of the text" if counted < 1 else ""
         return [f"yardstick  {yardstick.loss:.3f} ({yardstick.n}-gram{part})"]
 
     def show(self, event: Event) -> None:

@@ -214,7 +214,7 @@ def command(
         skipped = len(primetext) - len(model.vocabulary.encode(primetext, "skip"))
         if skipped:
             prompt = counted(len(primetext), "prompt character")
-            say(f"skipped {skipped} of {prompt}: the model does not know them")
+            say(f"skipped {skipped} of {prompt}: not in the vocabulary, but still printed")
     if num_samples == 1:
         pieces = generate(model, **options)
         kept: Iterator[str] = iter(())

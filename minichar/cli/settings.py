@@ -127,7 +127,8 @@ OPTIONS = (
     text(
         "--min-freq",
         metavar="N",
-        help="Replace characters that occur fewer than N times with the unknown token. 0: keep all.",
+        help="Replace characters that occur fewer than N times with the unknown token. "
+        "1: only add it. 0: keep all.",
     ),
     text(
         "--reset-on",

@@ -100,10 +100,11 @@ def command(
     """Train a model on text, character by character.
 
     The loss is the cross-entropy in nats per character. The loss of an untrained model is close
-    to ln V, where V is the number of distinct characters. By default, checkpoints are saved to cv/
-    with the validation loss in their names. Ctrl-C saves a checkpoint and exits. If the output is
-    not a terminal, the path of the best checkpoint is printed to standard output. Everything else
-    goes to standard error.
+    to ln V, where V is the number of distinct characters. A progress line shows the training loss
+    of one chunk, and an evaluation shows the mean since the previous one. By default, checkpoints
+    are saved to cv/ with the validation loss in their names. Ctrl-C saves a checkpoint and exits.
+    If the output is not a terminal, the path of the best checkpoint is printed to standard output.
+    Everything else goes to standard error.
 
     For an option set to auto, minichar chooses a value that suits the text and the time.
     """

@@ -121,6 +121,11 @@ def test_note_if_the_text_is_not_or_includes_the_training_text(cli, checkpoint, 
     note = f"input.txt is not the text that {checkpoint} was trained on\n"
     result = cli("eval", checkpoint, "--split", "tail")
     assert note in result.stderr
+    only = "only the validation split is evaluated; for the whole text, add --split whole\n"
+    assert only not in result.stderr
+    assert only in cli("eval", checkpoint).stderr
+    assert "only the" not in cli("eval", checkpoint, "--quiet").stderr
+    assert "only the" not in cli("eval", checkpoint, "--data", "copy.txt").stderr
     best = r"yardstick   \d\.\d{3} \(\d-gram\), trained on this text; the model, on another\n"
     assert re.search(rf"^perplexity .*\n{best}\Z", result.stdout, re.MULTILINE)
     assert note == cli("eval", checkpoint, "--split", "whole", "--quiet").stderr
