@@ -195,16 +195,15 @@ class Report:
         if not files:
             return []
         digest = next((file.text for file in files if file.text), None)
-        lines = [
-            f"warning    {folder}/ also contains another run, which is kept",
-            f"           `minichar sample {quoted(folder)}` uses the best of all runs",
-        ]
         if digest and digest != self.run.corpus.digest:
-            lines = [
-                f"warning    {folder}/ also contains a run on another text, which is kept",
-                f"           from now on, `minichar sample {quoted(folder)}` uses the new run",
-            ]
-        return [*lines, f"           to separate them, use --checkpoint-dir {quoted(another(folder))}"]
+            other, used = "a run on another text", "new run"
+        else:
+            other, used = "another run", "best run on this text"
+        return [
+            f"warning    {folder}/ also contains {other}, which is kept",
+            f"           from now on, `minichar sample {quoted(folder)}` uses the {used}",
+            f"           to separate them, use --checkpoint-dir {quoted(another(folder))}",
+        ]
 
     def comparison(self) -> list[str]:
         """Return the line with the yardstick, if there is validation text."""

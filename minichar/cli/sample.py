@@ -222,8 +222,8 @@ def command(
             pieces, kept = tee(pieces)
         repeated, character = print_stream(primetext, pieces)
         if repeated >= REPEATED and (temperature < 1 or not drawn) and not quiet:
-            less = "a higher --temperature makes" if drawn else "omitting --argmax makes"
-            say(f"{character!r} is repeated {repeated:,} times: {less} this less likely")
+            remedy = "a higher --temperature" if drawn else "omitting --argmax"
+            say(f"{character!r} is repeated {repeated:,} times: {remedy} makes this less likely")
         samples = ["".join(kept)]
     else:
         samples = print_many(model, num_samples, options, quiet)

@@ -51,7 +51,7 @@ def test_output_of_a_run(cli):
 def test_warnings_about_other_checkpoints_and_few_steps(cli, home):
     arguments = ["train", "--data", "input.txt", *TOY, "--max-val-chunks", 1, "--checkpoint-dir", "my cv"]
     other = "\nwarning    my cv/ also contains another run, which is kept\n"
-    other += "           `minichar sample 'my cv'` uses the best of all runs\n"
+    other += "           from now on, `minichar sample 'my cv'` uses the best run on this text\n"
     other += "           to separate them, use --checkpoint-dir 'my cv-2'\n"
     few = r"^warning    only \d+ training steps: increase --max-epochs or reduce --batch-size$"
     first = cli(*arguments).stderr
