@@ -14,20 +14,21 @@ import string
 import subprocess
 import sys
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 from math import log
 from pathlib import Path
 
+import bench_compare
 import click
 import pytest
-from bench_worker import Worker
 from click.testing import CliRunner
 from measured.terminal import COMMANDS as RECORDED
 from optional import free_port
 from pages.examples import GROUPS
+from run import main as run_benchmarks
 
 import minichar
-from minichar.bench import compare
 from minichar.cli import COMMANDS, main
 from minichar.cli.examples import EXAMPLES
 from minichar.cli.usage import options_of
@@ -49,6 +50,7 @@ FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SETUP = ("git clone", "python3 -m venv .venv", ". .venv/bin/activate", "pip install", "sphinx-build")
 TRAIN = re.compile(r"([A-Z_]+=\S+ |cat \S+ \| |mpiexec -n \d+ )?(minichar|python mgu\.py) train")
 SMALL = " --rnn-size 8 --max-epochs 2"
+BENCH = "tests/bench/run.py"
 QUICK = " --rounds 1 --seq-length 8 --rnn-size 8"
 ELSEWHERE = ("python docs/char_rnn.py", "python tests/gpu/first_hour.py")
 """Commands that `test_one_file` and ``.ci/run`` run."""
@@ -115,9 +117,9 @@ def home(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     monkeypatch.setattr(datasets, "_holds", lambda path, sha256: True)
-    monkeypatch.setattr(compare, "Worker", Worker)
-    for name, value in {"WARM_UP": 0, "PAUSE": 0, "UNITS": 1, "TURN": 0}.items():
-        monkeypatch.setattr(compare, name, value)
+    monkeypatch.setattr(bench_compare, "new_process", lambda: ThreadPoolExecutor(1))
+    for name, value in {"WARM_UP": 0, "PAUSE": 0, "UNITS": 1, "TURN": 0, "N": 64}.items():
+        monkeypatch.setattr(bench_compare, name, value)
     return tmp_path
 
 
@@ -189,9 +191,8 @@ def shortened(command: str) -> str:
         command += " --rnn-size 8" if "--search" in command and "rnn_size" not in command else ""
     if " --html " in command:
         command += " --length 200"
-    if "minichar bench" in command:  # environment variables would have no effect in this process
-        command = re.sub(r" --rnn-size \d+", "", command)
-        command = re.sub(r"^.*minichar bench", f"minichar bench{QUICK}", command)
+    if BENCH in command:  # environment variables would have no effect in this process
+        command = re.sub(rf"^.*{BENCH}", f"python {BENCH}", command) + QUICK
     return re.sub(r"--block \d+", "--block 8", command)
 
 
@@ -205,6 +206,8 @@ def run(command: str) -> None:
         assert result.exit_code == 0, f"{alone}\n{result.output}{result.exception!r}"
         if target:
             Path(target).write_text(result.stdout, encoding="utf-8")
+    elif words[0] == BENCH:
+        assert run_benchmarks(words[1:]) == 0
     else:
         options = {"shell": True, "capture_output": True, "encoding": "utf-8", "timeout": 600}
         if command.startswith("eval "):  # a line for ~/.bashrc, which enables completion
@@ -450,7 +453,7 @@ def test_options_in_the_docs_exist():
     options = " ".join(name for context in contexts for name in options_of(context))
     for path in DOCUMENTS:
         text = re.sub(
-            r"^.*(?:pip|uvx|pytest|redis-server|tests/stress|tests/gpu|twine|podman|systemctl|#SBATCH).*$"
+            r"^.*(?:pip|uvx|pytest|redis-server|tests/stress|tests/gpu|tests/bench|twine|podman|systemctl|#SBATCH).*$"
             r"|srun --mpi|--kill-on-bad-exit",
             "",
             path.read_text(encoding="utf-8"),

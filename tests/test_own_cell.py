@@ -2,18 +2,13 @@
 
 import re
 import sys
-from dataclasses import replace
 from importlib import import_module
-from multiprocessing import Pipe
 from pathlib import Path
 
-import bench_worker
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from minichar.bench.work import Work
-from minichar.bench.worker import serve
 from minichar.cli import main
 from minichar.engine import lstm
 from minichar.engine.cell import Cell, Product, Stage
@@ -94,7 +89,7 @@ def test_gradcheck_and_help():
     rows = minichar("gradcheck --model mgu --device cpu --rnn-size 3 --seq-length 4").stdout.splitlines()
     names = ["layer1.W", "layer1.Wn", "layer1.Wx", "layer2.W", "layer2.Wn", "readout.W"]
     assert [(row.split()[0], row.split()[-1]) for row in rows[1:]] == [(name, "passed") for name in names]
-    for command in ("train", "gradcheck", "bench"):
+    for command in ("train", "gradcheck"):
         assert re.search(r"--model \S*mgu", minichar(f"{command} --help").stdout)
 
 
@@ -133,28 +128,6 @@ def test_unsupported_formats_fail_with_the_message_on_the_page():
     for target, words in targets.items():
         assert words in refusal(f"convert cv {target}")
         assert not Path(target).exists()
-
-
-@pytest.mark.usefixtures("home", "bare")
-def test_benchmark_without_a_pytorch_counterpart(monkeypatch):
-    monkeypatch.setattr("minichar.bench.compare.Worker", bench_worker.Worker)
-    result = minichar(f"bench --model mgu --model bare {SMALL} --seq-length 4 --rounds 1")
-    for name, title in (("mgu", "MGU"), ("bare", "bare cell")):
-        assert f"| train {name} 2×8 " in result.stdout
-        assert f"{title} has no PyTorch counterpart to compare with\n" in result.stderr
-    assert "| MGU has no PyTorch counterpart to compare with |" in PAGE
-
-
-def test_a_benchmark_process_registers_a_cell_that_its_imports_do_not_register(monkeypatch):
-    cell = replace(CELLS["lstm"], name="unknown to the process")
-    monkeypatch.setitem(CELLS, cell.name, cell)
-    work = Work(model=cell.name)
-    monkeypatch.delitem(CELLS, cell.name)
-    monkeypatch.setattr("signal.signal", lambda *arguments: None)
-    here, there = Pipe()
-    here.close()
-    serve(there, work, cell)
-    assert CELLS[cell.name] is cell
 
 
 @pytest.mark.usefixtures("home")

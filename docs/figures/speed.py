@@ -1,11 +1,7 @@
 """Where the time of a training step goes, as measured by ``docs/measured/speed.py``."""
 
-from dataclasses import replace
-
 import numpy as np
 from matplotlib.axes import Axes
-
-from minichar.bench.work import Work
 
 from .draw import GOLD, INK, PINK, PURPLE, drawing, measured
 
@@ -42,10 +38,10 @@ def growth(*panels: Axes) -> None:
     rows = measured("growth.csv")
     *plots, last = panels
     for ax, (name, label) in zip(plots, LABELS.items(), strict=True):
-        points = [(int(row["value"]), float(row["microseconds"])) for row in rows if row["option"] == name]
-        values, times = np.transpose(points)
-        works = [replace(Work(), **{name: value}) for value, _ in points]
-        flop = np.array([work.flop / work.characters for work in works])
+        columns = ("value", "microseconds", "operations")
+        values, times, flop = np.array(
+            [[float(row[column]) for column in columns] for row in rows if row["option"] == name]
+        ).T
         ax.loglog(values, times, "o-", color=PURPLE, label="measured")
         ax.loglog(values, times[-1] * flop / flop[-1], "--", color=INK, lw=1, label="number of operations")
         ax.set_xlabel(label)

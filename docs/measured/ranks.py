@@ -11,11 +11,15 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from minichar.bench.ours import vocabulary
-from minichar.bench.work import Work
+sys.path.append(str(Path(__file__).parents[2] / "tests" / "bench"))
+
+from bench_minichar import vocabulary
+from bench_work import Work
+
 from minichar.devices.cpu import CPU
 from minichar.model import CharRNN
 from minichar.training.settings import Settings

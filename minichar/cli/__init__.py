@@ -33,7 +33,6 @@ COMMANDS = {
     "gradcheck": "Check every hand-written gradient.",
     "lessons": "Read a lesson and run its tests.",
     "doctor": "Show which devices are available.",
-    "bench": "Benchmark minichar against PyTorch.",
     "data": "List and download datasets.",
 }
 SYNONYMS = by_name(
@@ -50,7 +49,6 @@ SYNONYMS = by_name(
         "check": "gradcheck",
         "course tutorial": "lessons",
         "devices": "doctor",
-        "benchmark": "bench",
         "get download fetch": "data get",
         "list datasets": "data list",
         "version": "--version",

@@ -23,7 +23,6 @@ EXAMPLES = {
     "gradcheck": ("minichar gradcheck --model gru-reset-before --num-layers 3",),
     "lessons": ("minichar lessons", "minichar lessons lstm", "minichar lessons lstm --answer"),
     "doctor": ("minichar doctor",),
-    "bench": ("minichar bench --what sample --what evaluate --model gru --json > bench.json",),
     "data": ("minichar data list", "minichar data get tinyshakespeare"),
 }
 

@@ -148,7 +148,7 @@ def test_synonyms_of_commands_are_commands():
         ("data get --to x", "--to is an option of minichar convert"),
         ("train --met 1", "No such option '--met'."),
         ("train --resume=-x", "No such option '-x'."),
-        ("sample --rnn_size 5", "--rnn-size is an option of minichar train, sweep, gradcheck and bench"),
+        ("sample --rnn_size 5", "--rnn-size is an option of minichar train, sweep and gradcheck"),
         ("--temperature 0.5", "--temperature is an option of minichar sample"),
         ("inspect --html", "--html needs a value: --html OUT.html"),
         ("plot -o", "-o needs a value: -o FILE"),

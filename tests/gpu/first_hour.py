@@ -26,16 +26,16 @@ from importlib import import_module
 from pathlib import Path
 from time import monotonic
 from typing import Any
+from unittest.mock import patch
 
 import gpu_checks as checks
 import gpu_measurements as measurements
+from bench_compare import FULL_PRECISION, SIDES
+from bench_work import Work, opponents
 from gpu_calibration import calibration
 from gpu_sanitizer import sanitizer
 from gpu_verdict import lines, verdict
 
-from minichar.bench.compare import opponents
-from minichar.bench.work import Work
-from minichar.bench.worker import FULL_PRECISION, SIDES, environment
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_backend
 from minichar.devices.cpu import CPU
@@ -100,7 +100,7 @@ DRY = Plan("cpu", sizes=(8, 10, 12), chunk=6, batch_sizes=(7, 9), steps=6, durat
 def machine(backend: Backend, work: Work) -> dict[str, Any]:
     """Return software versions and hardware names. On a GPU, fail if PyTorch cannot use it."""
     rival, usable = "PyTorch is not installed", False
-    for one in filter(None, opponents(work)[:1]):
+    for one in opponents(work)[:1]:
         try:
             rival, usable = import_module(SIDES[one.engine]).describe(one), True
         except Exception as error:  # for example if PyTorch was built without CUDA
@@ -224,7 +224,7 @@ def main(arguments: list[str] | None = None) -> int:
                 file.write(dump(saved).encode())
 
     try:
-        with environment(FULL_PRECISION):
+        with patch.dict(os.environ, FULL_PRECISION):
             results = run(plan, save)
     except MinicharError as error:
         print(error, file=sys.stderr)

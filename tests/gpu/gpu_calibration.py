@@ -8,10 +8,10 @@ from statistics import median
 from typing import Any
 
 import gpu_checks as checks
+from bench_compare import seconds
+from bench_work import Work, waiting
 from gpu_measurements import WARM_UP
 
-from minichar.bench.work import Work, waiting
-from minichar.bench.worker import seconds
 from minichar.devices.backend import Backend
 from minichar.engine import lstm
 

@@ -3,6 +3,7 @@
 Each returns a dict with the key ``passed``.
 """
 
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import product
@@ -13,8 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from minichar.bench.ours import vocabulary
-from minichar.bench.work import Work
+sys.path.append(str(Path(__file__).parents[1] / "bench"))  # for the scripts, all of which import this module
+
+from bench_minichar import vocabulary
+from bench_work import Work
+
 from minichar.devices.backend import Backend
 from minichar.devices.chunk_kernel import CLUSTERS, KERNELS
 from minichar.devices.cpu import CPU, host_generator

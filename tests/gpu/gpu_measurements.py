@@ -1,4 +1,4 @@
-"""Measurements of ``minichar bench``: executed on the CPU (cpu_cuda), latency never measured on a card."""
+"""Measurements of minichar and PyTorch: executed on the CPU (cpu_cuda), latency never measured on a card."""
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,10 +9,9 @@ from time import monotonic
 from typing import Any
 
 import gpu_checks as checks
+from bench_compare import PYTORCH, SIDES, durations, new_process, peak_memory, seconds
+from bench_work import Work, opponents
 
-from minichar.bench.compare import PYTORCH, opponents
-from minichar.bench.work import Work
-from minichar.bench.worker import SIDES, Worker, peak_memory, seconds
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_backend
 from minichar.devices.chunk_kernel import CLUSTERS
@@ -61,7 +60,7 @@ def speed(
     Yield one row of results per benchmark.
     """
     for work in works:
-        rivals = [rival for rival in opponents(work) if rival is not None and rival.engine in PYTORCH]
+        rivals = [rival for rival in opponents(work) if rival.engine in PYTORCH]
         columns = {"cpu": replace(work, device="cpu"), work.device: work}
         if work.on_gpu and work.rnn_size in CLUSTERS and work.kind in ("train", "dropout", "evaluate"):
             columns[KERNEL] = replace(work, chunk_kernel=True)
@@ -99,8 +98,8 @@ def warmed_up(work: Work) -> Callable[[], None]:
 def first_step(work: Work) -> float:
     """Return the time until a new process has run its first iteration, in seconds."""
     begun = monotonic()
-    with Worker(work) as worker:
-        worker.ask(1)
+    with new_process() as process:
+        process.submit(durations, work, 1).result()
         return monotonic() - begun
 
 

@@ -18,8 +18,8 @@ from time import monotonic
 from typing import Any
 
 import gpu_checks as checks
+from bench_work import Work
 
-from minichar.bench.work import Work
 from minichar.devices.choose import open_backend
 from minichar.devices.chunk_kernel import CLUSTERS, KERNELS
 

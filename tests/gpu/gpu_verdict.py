@@ -8,11 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from bench_work import Work
 from gpu_calibration import KERNEL as FUSED
 from gpu_calibration import PRODUCT
 from gpu_measurements import KERNEL, SPEED, title
-
-from minichar.bench.work import Work
 
 TABLE = Path(__file__).parents[2] / "docs" / "measured" / "gpu.csv"
 CHAIN = 255

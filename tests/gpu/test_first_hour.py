@@ -10,10 +10,10 @@ from warnings import warn
 
 import first_hour
 import pytest
+from bench_work import Work
 from first_hour import DRY, main
 from gpu_measurements import title
 
-from minichar.bench.work import Work
 from minichar.devices.cpu import CPU
 
 CHECKS = [
@@ -186,7 +186,7 @@ def without_cuda(work):
 )
 def test_on_a_gpu_pytorch_with_cuda_is_required(describe, rival, monkeypatch):
     module = SimpleNamespace(describe=describe)
-    monkeypatch.setattr(first_hour, "opponents", lambda work: [work if describe else None])
+    monkeypatch.setattr(first_hour, "opponents", lambda work: [work] if describe else [])
     monkeypatch.setattr(first_hour, "import_module", lambda name: module)
     found = first_hour.machine(CPU, replace(DRY.work, device="gpu"))
     passed = rival == "PyTorch 2"

@@ -3,11 +3,12 @@
 from dataclasses import replace
 from types import SimpleNamespace
 
+import bench_minichar
+import bench_work
 import gpu_measurements
 import pytest
 from first_hour import DRY, has_failed
 
-from minichar.bench import compare, ours
 from minichar.devices.cpu import CPU
 
 GPU = replace(DRY.work, device="gpu")
@@ -15,14 +16,14 @@ GPU = replace(DRY.work, device="gpu")
 
 @pytest.fixture
 def with_pytorch(monkeypatch):
-    monkeypatch.setattr(compare, "find_spec", lambda name: object())
+    monkeypatch.setattr(bench_work, "find_spec", lambda name: object())
 
 
 @pytest.fixture
 def prepared(monkeypatch):
     """Return a list that has one element for each iteration of a benchmark that does nothing."""
     calls = []
-    monkeypatch.setattr(ours, "prepare", lambda work: lambda: calls.append(work))
+    monkeypatch.setattr(bench_minichar, "prepare", lambda work: lambda: calls.append(work))
     return calls
 
 
@@ -109,7 +110,7 @@ def test_a_benchmark_opens_the_device_in_its_mode(tf32, chunk_kernel, monkeypatc
         opened.append((type(CPU)(), tf32))
         return opened[0][0]
 
-    monkeypatch.setattr(ours, "open_backend", open_backend)
-    ours.prepare(replace(DRY.work, tf32=tf32, chunk_kernel=chunk_kernel))
+    monkeypatch.setattr(bench_minichar, "open_backend", open_backend)
+    bench_minichar.prepare(replace(DRY.work, tf32=tf32, chunk_kernel=chunk_kernel))
     ((device, used),) = opened
     assert (used, device.uses_chunk_kernel) == (tf32, chunk_kernel)

@@ -4,10 +4,9 @@ from dataclasses import asdict
 
 import gpu_verdict
 import pytest
+from bench_work import Work
 from first_hour import Plan
 from gpu_measurements import deciding, others
-
-from minichar.bench.work import Work
 
 MILLISECONDS = {"cpu": 20.0, "gpu": 2.0, "chunk kernel": 0.5, "PyTorch": 3.0, "PyTorch, CUDA graph": 1.0}
 OPERATIONS = {"matrix product, H = 128": 5.0, "fused kernel, H = 128": 2.5}

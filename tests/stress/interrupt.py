@@ -46,7 +46,6 @@ COMMANDS = (
     "doctor",
     "lessons",
     "lessons 1",
-    "bench --rnn-size 8 --rounds 1",
     "serve --port 0",
     "sweep --data input.txt --search rnn_size=4,8 --trials 1000 --max-epochs 1",
     "worker --redis redis://127.0.0.1:{port}",

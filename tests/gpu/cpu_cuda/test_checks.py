@@ -8,9 +8,9 @@ import textwrap
 import gpu_checks
 import numpy as np
 import pytest
+from bench_work import Work
 from cupy.cuda.runtime import CUDARuntimeError
 
-from minichar.bench.work import Work
 from minichar.devices.cpu import CPU
 from minichar.devices.cublas import Products
 from minichar.devices.cupy import CuPyBackend

@@ -7,10 +7,10 @@ import cupy
 import gpu_checks
 import numpy as np
 import pytest
+from bench_minichar import vocabulary
+from bench_work import Work
 
 from cpu_cuda import compiler
-from minichar.bench.ours import vocabulary
-from minichar.bench.work import Work
 from minichar.devices import chunk_kernel
 from minichar.devices.chunk_kernel import CLUSTERS, KERNELS, ChunkKernel, Shape
 from minichar.devices.cpu import CPU

@@ -3,15 +3,15 @@
 import json
 from dataclasses import replace
 
+import bench_minichar
 import cupy
 import first_hour
 import gpu_calibration
 import gpu_sanitizer
 import gpu_verdict
 import pytest
+from bench_work import Work
 
-from minichar.bench import ours
-from minichar.bench.work import Work
 from minichar.devices import graph
 from minichar.devices.chunk_kernel import CLUSTERS, KERNELS
 
@@ -23,7 +23,7 @@ SIZES = (64, 10, 12)
 
 @pytest.fixture
 def others(monkeypatch):
-    """Leave out the sections that other tests run, and use minichar in place of PyTorch in the first one."""
+    """Leave out the sections that other tests run, and do without PyTorch."""
     sections = first_hour.Plan.sections
     monkeypatch.setattr(
         first_hour.Plan,
@@ -32,9 +32,10 @@ def others(monkeypatch):
             name: run for name, run in sections(plan, backend).items() if name not in CHECKS
         },
     )
-    monkeypatch.setattr(first_hour, "opponents", lambda work: [work])
+    monkeypatch.setattr(first_hour, "opponents", lambda work: [replace(work, engine="pytorch")])
+    monkeypatch.setattr("bench_pytorch.describe", lambda work: "PyTorch")
     monkeypatch.setattr(first_hour, "DRY", replace(first_hour.DRY, sizes=SIZES))
-    monkeypatch.setattr(ours, "PIECE", 5)
+    monkeypatch.setattr(bench_minichar, "PIECE", 5)
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ import gc
 from dataclasses import replace
 from types import SimpleNamespace
 
+import bench_minichar
 import cupy
 import numpy as np
 import pytest
+from bench_work import Work
 
-from minichar.bench import ours
-from minichar.bench.work import Work
 from minichar.devices.graph import RETIRED, WARM_UP, CudaGraph, free_retired
 
 WORK = Work(rnn_size=16, seq_length=4, batch_size=6, device="gpu", vocab_size=20)
@@ -35,7 +35,7 @@ def free_all():
 
 def test_the_memory_of_dropped_graphs_is_freed(cuda):
     def train():
-        unit = ours.prepare(WORK)
+        unit = bench_minichar.prepare(WORK)
         for _ in range(WARM_UP + 2):
             unit()
 
@@ -137,7 +137,7 @@ def test_a_block_of_steps_waits_for_the_caller_once(times, cuda, gpu, counting):
 
 @pytest.mark.parametrize("kind", ["train", "evaluate"])
 def test_the_benchmark_replays_steps_as_in_training_and_evaluation(kind, cuda):
-    unit, counts = ours.prepare(replace(WORK, kind=kind)), []
+    unit, counts = bench_minichar.prepare(replace(WORK, kind=kind)), []
     for _ in range(WARM_UP + 2):
         cuda.operations()
         unit()

@@ -1,20 +1,19 @@
-"""Benchmark parameters, and the number of characters and floating-point operations per iteration."""
+"""What a benchmark computes, and what it is compared with."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from math import prod
 
 import numpy as np
 
 from minichar.engine.config import Config
-from minichar.errors import MinicharError
 
 KINDS = ("train", "dropout", "scheduled-sampling", "evaluate", "sample", "sample-many")
-ENGINES = ("minichar", "pytorch", "pytorch-graph")
-MANY = 64
-"""Number of streams that ``sample-many`` generates in parallel."""
 LAYERS = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}
 """The class of PyTorch's layer for each cell that has one, by name."""
+MANY = 64
+"""Number of streams that ``sample-many`` generates in parallel."""
 PIECE = 200
 """Number of characters per stream in one sampling iteration."""
 
@@ -28,25 +27,16 @@ class Work:
     """
 
     kind: str = "train"  # ``dropout`` and ``scheduled-sampling`` are training with that option enabled
-    engine: str = "minichar"  # ``pytorch-graph`` is ``pytorch`` captured as a CUDA graph
+    engine: str = "minichar"  # or ``pytorch``, or ``pytorch-graph``, which is captured as a CUDA graph
     model: str = "lstm"
     rnn_size: int = 128
     num_layers: int = 2
     vocab_size: int = 65
     seq_length: int = 50
     batch_size: int = 50  # ignored by sampling, which generates 1 or `MANY` streams
-    threads: int = 0  # of BLAS and PyTorch; 0 for their defaults
     device: str = "cpu"  # as for ``--device``
     chunk_kernel: bool = False  # as with ``--chunk-kernel``
     tf32: bool = False  # as with ``--tf32``
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS or self.engine not in ENGINES:
-            raise MinicharError(
-                f"unknown benchmark {self.kind!r} for engine {self.engine!r}: choose one of "
-                f"{', '.join(KINDS)} and one of {', '.join(ENGINES)}"
-            )
-        self.config()
 
     def config(self) -> Config:
         """Return the configuration of the network."""
@@ -95,7 +85,25 @@ class Work:
         return (self.vocab_size**u).astype(np.intp) - 1  # (T+1, B)
 
 
-def waiting(unit: Callable[[], None], synchronise: Callable[[], None]) -> Callable[[], None]:
+def opponents(work: Work) -> list[Work]:
+    """Return the baselines for a benchmark of minichar.
+
+    For training with dropout or scheduled sampling, the baseline is plain training. For sampling many
+    streams, the baseline is sampling one stream. For all other benchmarks, the baseline is PyTorch, if it is
+    installed and implements the cell. On an NVIDIA GPU, training and evaluation are also compared with
+    PyTorch running in a CUDA graph.
+    """
+    if work.kind in ("dropout", "scheduled-sampling"):
+        return [replace(work, kind="train")]
+    if work.kind == "sample-many":
+        return [replace(work, kind="sample")]
+    if work.model not in LAYERS or not find_spec("torch"):
+        return []
+    graph = work.on_gpu and work.kind in ("train", "evaluate")
+    return [replace(work, engine=engine) for engine in ("pytorch", *["pytorch-graph"] * graph)]
+
+
+def waiting(unit: Callable[[], object], synchronise: Callable[[], object]) -> Callable[[], None]:
     """Return a function that calls `unit` and waits for the GPU, so that queued work is timed too."""
 
     def waited() -> None:

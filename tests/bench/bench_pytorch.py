@@ -1,4 +1,4 @@
-"""PyTorch benchmarks: the same computations as in `minichar.bench.ours`, in idiomatic PyTorch.
+"""PyTorch benchmarks: the same computations as in `bench_minichar`, in idiomatic PyTorch.
 
 Training uses the recurrent layers of `torch.nn`, cross-entropy, element-wise clipping and the foreach
 implementation of RMSprop. The sampling benchmark calls recurrent cells in a loop, because calling the layers
@@ -11,8 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from minichar.bench.work import LAYERS, PIECE, Work, waiting
-from minichar.errors import MinicharError
+from bench_work import LAYERS, PIECE, Work, waiting
 
 LARGEST_ONEHOT = 256
 """Largest vocabulary for one-hot inputs. For larger vocabularies, an embedding of width H is faster."""
@@ -23,8 +22,6 @@ WARM_UP = 3
 def prepare(work: Work) -> Callable[[], None]:
     """Return a function that runs one iteration of the benchmark."""
     torch: Any = import_module("torch")
-    if work.threads:
-        torch.set_num_threads(work.threads)
     torch.manual_seed(1)
     if work.on_gpu:
         torch.cuda.set_device(device_of(torch, work))
@@ -65,13 +62,10 @@ class TorchModel:
         V, H = config.vocab_size, config.rnn_size
         device = device_of(torch, work)
         self.embedding = nn.Embedding(V, H).to(device) if V > LARGEST_ONEHOT else None
-        layer = LAYERS.get(config.model)
-        if layer is None:
-            raise MinicharError(f"{config.cell.title} has no PyTorch counterpart to compare with")
-        layers = getattr(nn, layer)
+        layer = LAYERS[config.model]
         between = config.dropout if config.num_layers > 1 else 0.0
         inputs = V if self.embedding is None else H
-        self.layers = layers(inputs, H, config.num_layers, dropout=between).to(device)
+        self.layers = getattr(nn, layer)(inputs, H, config.num_layers, dropout=between).to(device)
         self.dropout = nn.Dropout(config.dropout)
         self.readout = nn.Linear(H, V).to(device)
         modules = filter(None, (self.layers, self.readout, self.embedding))

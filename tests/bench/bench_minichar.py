@@ -2,8 +2,10 @@
 
 import sys
 from collections.abc import Callable
+from functools import partial
 
-from minichar.bench.work import PIECE, Work, waiting
+from bench_work import PIECE, Work, waiting
+
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_backend
 from minichar.devices.cpu import host_generator
@@ -23,7 +25,7 @@ def prepare(work: Work) -> Callable[[], None]:
     """Return a function that runs one iteration of the benchmark."""
     backend = open_backend(work.device, work.tf32)
     backend.uses_chunk_kernel = work.chunk_kernel
-    backend.announce = lambda notice: print(f"\n{notice}", file=sys.stderr)  # after the progress bar
+    backend.announce = partial(print, file=sys.stderr)
     model = CharRNN.new(work.config(), vocabulary(work.vocab_size), seed=1, backend=backend)
     if work.trains:
         unit = training(work, model, backend)
@@ -32,11 +34,6 @@ def prepare(work: Work) -> Callable[[], None]:
     if work.on_gpu:
         return waiting(unit, lambda: backend.xp.cuda.get_current_stream().synchronize())
     return unit
-
-
-def describe(work: Work) -> str:
-    """Describe the library and hardware that the benchmark uses."""
-    return open_backend(work.device, work.tf32).describe()
 
 
 def vocabulary(V: int) -> Vocabulary:

@@ -1,11 +1,14 @@
 from dataclasses import replace
 
+import bench_minichar
 import numpy as np
 import pytest
+from bench_work import KINDS, MANY, PIECE, Work
 
-from minichar.bench.ours import vocabulary
-from minichar.bench.work import MANY, PIECE, Work
-from minichar.errors import MinicharError
+from minichar.devices.choose import open_backend
+from minichar.model import CharRNN
+
+SMALL = Work(rnn_size=8, num_layers=1, vocab_size=11, seq_length=4, batch_size=3)
 
 
 def test_characters_and_operations_per_iteration():
@@ -29,8 +32,7 @@ def test_each_training_benchmark_enables_only_one_option(kind, dropout, ratio):
 def test_ids_have_the_skewed_distribution_of_natural_text():
     ids = Work(vocab_size=7000, seq_length=50, batch_size=50).ids()
     assert ids.shape == (51, 50)
-    assert ids.min() >= 0
-    assert ids.max() < 7000
+    assert 0 <= ids.min() <= ids.max() < 7000
     counts = np.sort(np.bincount(ids.ravel()))[::-1]
     assert counts[:100].sum() > 0.4 * ids.size
     assert 500 < np.count_nonzero(counts) < 1500
@@ -38,13 +40,24 @@ def test_ids_have_the_skewed_distribution_of_natural_text():
 
 @pytest.mark.parametrize("V", [1, 65, 1 << 20])
 def test_vocabulary_size(V):
-    assert len(vocabulary(V).characters.encode()) >= V == len(vocabulary(V))  # there are no surrogates
+    assert len(bench_minichar.vocabulary(V).characters.encode()) >= V == len(bench_minichar.vocabulary(V))
 
 
-def test_invalid_parameters_are_rejected():
-    with pytest.raises(
-        MinicharError, match="unknown benchmark 'juggle' for engine 'minichar': choose one of train"
-    ):
-        Work("juggle")
-    with pytest.raises(MinicharError, match="rnn_size is 0"):
-        Work(rnn_size=0)
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_benchmark_runs(kind):
+    unit = bench_minichar.prepare(replace(SMALL, kind=kind))
+    assert unit() is unit() is None
+
+
+def test_training_reduces_the_loss():
+    model = CharRNN.new(SMALL.config(), bench_minichar.vocabulary(11), seed=1, backend=open_backend("cpu"))
+    network, ids = model.network(SMALL.seq_length, SMALL.batch_size), SMALL.ids()
+
+    def loss():
+        network.reset()
+        return float(network.measure(ids[:-1], ids[1:]))
+
+    unit, first = bench_minichar.training(SMALL, model, model.parameters.backend), loss()
+    for _ in range(60):
+        unit()
+    assert loss() < first - 0.1

@@ -5,23 +5,21 @@ from math import log
 from types import SimpleNamespace
 
 import pytest
-
-from minichar.bench.work import LAYERS, PIECE, Work
-from minichar.errors import MinicharError
+from bench_work import LAYERS, PIECE, Work
 
 torch = pytest.importorskip("torch")
 
-from minichar.bench import rival  # noqa: E402
+import bench_pytorch  # noqa: E402
 
 torch.set_num_threads(1)
-SMALL = Work(engine="pytorch", rnn_size=8, vocab_size=11, seq_length=4, batch_size=3, threads=1)
+SMALL = Work(engine="pytorch", rnn_size=8, vocab_size=11, seq_length=4, batch_size=3)
 GATES = {"rnn": 1, "lstm": 4, "gru": 3}
 
 
 @pytest.mark.parametrize("model", LAYERS)
 def test_model_has_the_same_weights_and_trains(model):
     torch.manual_seed(0)
-    one = rival.TorchModel(torch, replace(SMALL, model=model))
+    one = bench_pytorch.TorchModel(torch, replace(SMALL, model=model))
     gates = GATES[model]
     # PyTorch has two biases for every gate, but minichar only for the candidate of the GRU.
     expected = gates * 8 * (8 + 11 + 2) + gates * 8 * (8 + 8 + 2) + 11 * (8 + 1)
@@ -33,20 +31,15 @@ def test_model_has_the_same_weights_and_trains(model):
     assert one.loss().item() < first - 0.05
 
 
-def test_error_for_a_cell_without_counterpart_is_one_line():
-    with pytest.raises(MinicharError, match=r"^GRU \(.*\) has no PyTorch counterpart to compare with$"):
-        rival.prepare(replace(SMALL, model="gru-reset-before"))
-
-
 def test_large_vocabulary_uses_an_embedding():
     work = replace(SMALL, vocab_size=300)
-    assert rival.TorchModel(torch, work).embedding.weight.shape == (300, 8)
-    rival.prepare(work)()
+    assert bench_pytorch.TorchModel(torch, work).embedding.weight.shape == (300, 8)
+    bench_pytorch.prepare(work)()
 
 
 @pytest.mark.parametrize(("kind", "trains"), [("dropout", True), ("evaluate", False)])
 def test_only_training_uses_dropout_and_changes_the_weights(kind, trains):
-    one = rival.TorchModel(torch, replace(SMALL, kind=kind))
+    one = bench_pytorch.TorchModel(torch, replace(SMALL, kind=kind))
     before = one.readout.weight.detach().clone()
     one.measure()
     assert one.dropout.training == trains
@@ -57,7 +50,7 @@ def test_only_training_uses_dropout_and_changes_the_weights(kind, trains):
 def test_sampling_cells_agree_with_the_layers(model, monkeypatch):
     drawn, multinomial = [], torch.multinomial
     monkeypatch.setattr(torch, "multinomial", lambda p, n: drawn.append(p.shape) or multinomial(p, n))
-    one = rival.TorchModel(torch, replace(SMALL, kind="sample", model=model))
+    one = bench_pytorch.TorchModel(torch, replace(SMALL, kind="sample", model=model))
     for layer, cell in enumerate(one.cells):
         for name, parameter in cell.named_parameters():
             parameter.data = getattr(one.layers, f"{name}_l{layer}").data
@@ -76,7 +69,7 @@ def test_sampling_cells_agree_with_the_layers(model, monkeypatch):
 
 def test_pytorch_uses_the_same_device():
     for name, device in (("gpu", "cuda"), ("gpu:1", "cuda:1"), ("cpu", "cpu"), ("opencl:1", "cpu")):
-        assert rival.device_of(torch, replace(SMALL, device=name)) == torch.device(device)
+        assert bench_pytorch.device_of(torch, replace(SMALL, device=name)) == torch.device(device)
 
 
 class Cuda:
@@ -107,13 +100,13 @@ def cuda(monkeypatch):
     monkeypatch.setattr(torch, "cuda", Cuda())
     monkeypatch.setattr(torch.backends.cuda, "matmul", SimpleNamespace(allow_tf32=True))
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    monkeypatch.setattr(rival, "device_of", lambda torch, work: torch.device("cpu"))
+    monkeypatch.setattr(bench_pytorch, "device_of", lambda torch, work: torch.device("cpu"))
     return torch.cuda
 
 
 @pytest.mark.parametrize("kind", ["train", "evaluate", "sample"])
 def test_an_iteration_on_a_gpu_is_in_full_precision_and_ends_when_the_gpu_is_idle(cuda, kind):
-    unit = rival.prepare(replace(SMALL, kind=kind, device="gpu:0"))
+    unit = bench_pytorch.prepare(replace(SMALL, kind=kind, device="gpu:0"))
     assert not torch.backends.cuda.matmul.allow_tf32
     assert not torch.backends.cudnn.allow_tf32
     assert cuda.calls[-1] == "set_device"
@@ -124,19 +117,19 @@ def test_an_iteration_on_a_gpu_is_in_full_precision_and_ends_when_the_gpu_is_idl
 
 @pytest.mark.usefixtures("cuda")
 def test_the_card_is_described():
-    description = rival.describe(replace(SMALL, device="gpu:0"))
+    description = bench_pytorch.describe(replace(SMALL, device="gpu:0"))
     assert description.startswith(f"PyTorch {torch.__version__}, CUDA ")
     assert description.endswith(", on gpu:0: a card")
-    assert rival.describe(SMALL) == f"PyTorch {torch.__version__}"
+    assert bench_pytorch.describe(SMALL) == f"PyTorch {torch.__version__}"
 
 
 @pytest.mark.parametrize(("model", "kind"), [("lstm", "train"), ("gru", "train"), ("lstm", "evaluate")])
 def test_the_captured_step_computes_the_same_without_moving_the_state(model, kind):
     work = replace(SMALL, model=model, kind=kind)
     torch.manual_seed(0)
-    eager = rival.TorchModel(torch, work)
+    eager = bench_pytorch.TorchModel(torch, work)
     torch.manual_seed(0)
-    one = rival.TorchModel(torch, work)
+    one = bench_pytorch.TorchModel(torch, work)
     expected = [eager.measure().item() for _ in range(5)]
     assert kind == "train" or len({*expected}) == 5, "the state is carried"
     step, logits, addresses = one.static(), one.logits, set()
@@ -151,7 +144,7 @@ def test_the_captured_step_computes_the_same_without_moving_the_state(model, kin
 
 
 def test_a_graph_is_captured_after_a_warm_up_on_its_stream(cuda):
-    model = rival.TorchModel(torch, SMALL)
+    model = bench_pytorch.TorchModel(torch, SMALL)
     measure = model.measure
     model.measure = lambda: cuda.calls.append("learn") or measure()
     unit = model.captured()
@@ -176,5 +169,5 @@ def test_only_the_optimiser_of_a_graph_is_capturable(monkeypatch):
 
     monkeypatch.setattr(torch.optim, "RMSprop", noted)
     for engine in ("pytorch", "pytorch-graph"):
-        rival.prepare(replace(SMALL, engine=engine, device="gpu:0"))()
+        bench_pytorch.prepare(replace(SMALL, engine=engine, device="gpu:0"))()
     assert found == [None, True]

@@ -1,1 +1,0 @@
-"""Benchmarks that compare minichar with PyTorch (``minichar bench``)."""
