@@ -1,9 +1,9 @@
-"""Check the fields of a dataclass against the rules in their annotations.
+"""Declare options as the fields of a dataclass, and check the values against the rules in the annotations.
 
     @dataclass(frozen=True)
     class Example:
         size: Annotated[int, at_least(1)] = 128
-        rate: Annotated[float, OR_AUTO] = AUTO
+        rate: Annotated[float, OR_AUTO] = option("Training", AUTO, "Step size.", "RATE")
 
         def __post_init__(self) -> None:
             check(self)
@@ -15,12 +15,13 @@ command line. For example: ``--size is 0; it must be at least 1``.
 import operator
 import re
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import cache
+from inspect import Parameter, Signature, formatannotation, getdoc
 from math import isfinite
 from numbers import Real
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -29,11 +30,36 @@ from minichar.errors import AUTOMATIC, MinicharError, Option, brief, nearest, pl
 
 @dataclass(frozen=True)
 class Rule:
-    """A condition on a value, `words` that complete "it must be …" in error messages, and a suggested fix."""
+    """A condition on a value, `words` that complete "it must be …" in error messages, and a suggested fix.
+
+    `names` are the valid values if there is a list of them.
+    """
 
     holds: Callable[[Any], bool]
     words: Callable[[], str]
     advice: tuple[str | Option, ...] = ()
+    names: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How an option is presented: in ``--help`` under `heading`, and in the docstring of its class.
+
+    `help` spells other options as on the command line. `shown` describes a default that is not a value.
+    ``--help`` lists only `common` options. An `escaped` value is typed with escape sequences.
+    """
+
+    heading: str
+    help: str
+    metavar: str | None = None
+    shown: str = ""
+    common: bool = False
+    escaped: bool = False
+
+
+def option(heading: str, default: Any, help: str, metavar: str | None = None, **others: Any) -> Any:
+    """Return a dataclass field that is an option. For the other parameters, see `Shown`."""
+    return field(default=default, metadata={"shown": Shown(heading, help, metavar, **others)})
 
 
 def rule(holds: Callable[[Any], bool], words: str) -> Rule:
@@ -59,7 +85,7 @@ OR_AUTO = rule(lambda value: True, "chosen by minichar")
 
 def one_of(names: Collection[str]) -> Rule:
     """Return the rule ``value in names``. `names` may change later."""
-    return Rule(lambda value: value in names, lambda: f"one of {', '.join(names)}")
+    return Rule(lambda value: value in names, lambda: f"one of {', '.join(names)}", names=names)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -88,7 +114,7 @@ def check(instance: object) -> None:
     fields. A value that is invalid or has the wrong type raises a `MinicharError`.
     """
     cls: Any = type(instance)
-    for name, (kind, rules) in declared(cls).items():
+    for name, (kind, rules, _) in declared(cls).items():
         object.__setattr__(instance, name, checked(name, getattr(instance, name), kind, *rules))
 
 
@@ -114,14 +140,52 @@ def wrong(name: str, value: object, words: str, *advice: str | Option) -> Minich
     return MinicharError(Option(name), f" is {shown}; it must be {words}", *advice)
 
 
+class Field(NamedTuple):
+    """A field of a dataclass: its type, the rules for its values, and how it is presented as an option."""
+
+    kind: Any
+    rules: tuple[Rule, ...]
+    shown: Shown | None
+
+    @property
+    def names(self) -> Collection[str]:
+        """The valid values, if there is a list of them."""
+        return next((rule.names for rule in self.rules if rule.names), ())
+
+
 @cache  # evaluating the annotations takes milliseconds
-def declared(kind: type) -> dict[str, tuple[Any, tuple[Rule, ...]]]:
-    """Return the type and rules of each field of a dataclass."""
-    fields = {}
-    for name, hint in get_type_hints(kind, include_extras=True).items():
-        base, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-        fields[name] = base, tuple(rules)
-    return fields
+def declared(cls: type) -> dict[str, Field]:
+    """Return the fields of a dataclass."""
+    found, hints = {}, get_type_hints(cls, include_extras=True)
+    for each in fields(cls):
+        hint = hints[each.name]
+        kind, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        found[each.name] = Field(kind, tuple(rules), each.metadata.get("shown"))
+    return found
+
+
+def documented(cls: Any) -> Any:
+    """Decorate a dataclass to list its options in its signature, and to describe them in its docstring."""
+    parameters, lines = [], [getdoc(cls) or "", "", "Attributes", "----------"]
+    for name, (kind, rules, shown) in declared(cls).items():
+        kind = kind | None if OR_AUTO in rules else kind
+        parameter = Parameter(name, Parameter.KEYWORD_ONLY, default=getattr(cls, name), annotation=kind)
+        parameters.append(parameter)
+        if shown:
+            lines += [f"{name} : {formatannotation(kind)}", f"    {FLAG.sub(in_python, shown.help)}"]
+    cls.__doc__, cls.__signature__ = "\n".join(lines), Signature(parameters)
+    return cls
+
+
+FLAG = re.compile(r"--(no-)?([a-z][a-z-]+)|auto(?=: )|\\\w")
+"""What a help text spells as on the command line: an option, ``auto`` or an escape sequence."""
+
+
+def in_python(found: re.Match[str]) -> str:
+    """Return the Python spelling of a match of `FLAG`."""
+    if not found[2]:
+        return "None" if found[0] == "auto" else f"``{found[0]}``"
+    return f"`{found[2].replace('-', '_')}{'=False' if found[1] else ''}`"
 
 
 def _exactly(kind: type) -> Callable[[Any], Any]:

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from inspect import Parameter, Signature, signature
+from inspect import Signature, signature
 from itertools import chain
 from pathlib import Path
 from time import monotonic
@@ -14,7 +14,7 @@ from minichar.api.keywords import check_keywords
 from minichar.api.loading import load, load_on
 from minichar.api.model import Model
 from minichar.api.progress import Progress
-from minichar.checks import FILE_NAME, OR_AUTO, checked, declared
+from minichar.checks import FILE_NAME, checked
 from minichar.devices.choose import open_backend, open_devices
 from minichar.errors import MinicharError
 from minichar.formats.convert import check_resumable
@@ -77,7 +77,7 @@ def train(
         on the CPU and never timed. ``minichar train --help-all`` lists the conditions. Like `device`,
         `chunk_kernel` is not stored in checkpoints.
     **options
-        Options of ``minichar train`` (the fields of `Settings`), for example ``model="gru"``,
+        Options of ``minichar train``, which `Settings` describes, for example ``model="gru"``,
         ``rnn_size=256`` or ``max_epochs=10``. Options that you do not pass take their values from the
         recipe, which is ``quick`` by default. To select another recipe, pass its name, such as
         ``recipe="laptop"``.
@@ -148,21 +148,7 @@ def train(
         return model
 
 
-def documented() -> Signature:
-    """Return the signature of `train` with ``**options`` expanded to all options and their defaults."""
-    *own, _ = signature(train).parameters.values()
-    defaults = Settings().to_json()
-    options = [
-        Parameter(
-            name,
-            Parameter.KEYWORD_ONLY,
-            default=defaults[name],
-            annotation=kind | None if OR_AUTO in rules else kind,
-        )
-        for name, (kind, rules) in declared(Settings).items()
-        if name != "data"
-    ]
-    return Signature([*own, *options], return_annotation=Model)
-
-
-train.__signature__ = documented()  # type: ignore[attr-defined]
+own, options = list(signature(train).parameters.values())[:-1], signature(Settings).parameters
+train.__signature__ = Signature(  # type: ignore[attr-defined]
+    [*own, *(options[name] for name in options if name != "data")], return_annotation=Model
+)

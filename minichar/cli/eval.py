@@ -17,9 +17,9 @@ from minichar.cli.bar import with_bar
 from minichar.cli.novelty import report_novelty
 from minichar.cli.options import (
     PATH,
-    Decimal,
     GroupedCommand,
     Integer,
+    Number,
     OneOf,
     announce_waits,
     checkpoint,
@@ -89,13 +89,13 @@ comparison = group("Comparison")
 )
 @text(
     "--train-frac",
-    type=Decimal(),
+    type=Number(),
     show_default="as in training",
     help="Fraction of the text used for training.",
 )
 @text(
     "--val-frac",
-    type=Decimal(),
+    type=Number(),
     show_default="as in training",
     help="Fraction of the text used for validation.",
 )

@@ -6,17 +6,17 @@ import click
 import numpy as np
 
 from minichar.cli.options import (
-    CellName,
     GroupedCommand,
     Integer,
     Number,
-    Whole,
+    OneOf,
     announce_waits,
     device,
     group,
 )
 from minichar.devices.choose import open_backend
 from minichar.devices.cpu import host_generator
+from minichar.engine.cells import CELLS
 from minichar.engine.config import Config
 from minichar.engine.gradcheck import CENTRAL_LIMIT, COMPLEX_LIMIT, check_network, toy_network
 from minichar.training.scheduled_sampling import ScheduledSampling
@@ -26,15 +26,15 @@ chunk = group("Chunk")
 
 
 @click.command("gradcheck", cls=GroupedCommand)
-@network_("--model", default="lstm", type=CellName(), help="Cell type.")
-@network_("--num-layers", default=2, type=Whole(), metavar="L", help="Number of layers.")
-@network_("--rnn-size", default=5, type=Whole(), metavar="H", help="Hidden units. The run time is O(H⁴).")
+@network_("--model", default="lstm", type=OneOf(CELLS), help="Cell type.")
+@network_("--num-layers", default=2, type=Integer(), metavar="L", help="Number of layers.")
+@network_("--rnn-size", default=5, type=Integer(), metavar="H", help="Hidden units. The run time is O(H⁴).")
 @network_("--dropout", default=0.3, metavar="P", help="Dropout probability. The masks are fixed.")
 @network_("--weight-drop", default=0.3, metavar="P", help="DropConnect probability. The masks are fixed.")
 @network_(
     "--embedding",
     default=0,
-    type=Whole(),
+    type=Integer(),
     metavar="D",
     help="Size of the embedding. 0: one-hot vectors.",
 )

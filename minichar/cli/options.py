@@ -3,9 +3,9 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import partial, reduce
 from math import inf
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,13 +15,12 @@ from click.shell_completion import CompletionItem
 from click.types import OptionHelpExtra
 
 from minichar.checkpoints.choosing import all_checkpoints
-from minichar.checks import URL, did_you_mean
+from minichar.checks import OR_AUTO, URL, declared, did_you_mean
 from minichar.cli.usage import TwoDashes
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_devices
 from minichar.devices.failure import OPENED, device_errors
-from minichar.engine.cells import CELLS
-from minichar.errors import MinicharError, out_of_memory, plain, undashed
+from minichar.errors import AUTOMATIC, MinicharError, Option, out_of_memory, plain, undashed
 from minichar.extras import on_interrupt, raise_interrupt
 
 Decorator = Callable[[Any], Any]
@@ -89,7 +88,7 @@ class GroupedOption(click.Option):
             extra["default"] = f"{self.default:g}"
         if isinstance(self.show_default, str):
             extra["default"] = self.show_default  # Click adds parentheses
-        if isinstance(self.type, Ranged):
+        if isinstance(self.type, Number) and self.type.words:
             extra["range"] = self.type.words
         return extra
 
@@ -179,61 +178,40 @@ HELP_ALL = click.Option(
 )
 
 
-class Decimal(click.types.FloatParamType):
-    """Floating-point number. The error message for an invalid value, such as ``0,5``, shows a valid one."""
+class Number(click.ParamType):  # type: ignore[type-arg]  # not generic in Click 8.2
+    """Number in a range, if any. Help and error messages describe the range in words."""
 
-    what = "a number, such as 0.5"
+    name, what = "float", "a number, such as 0.5"
+    kind: Any = float
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return `value` as a number, or report a usage error."""
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter:
-            self.fail(f"{value!r} is not {self.what}", param, ctx)
-
-
-class Minutes(Decimal):
-    """Number of minutes. The error message for an invalid value such as ``4m`` states the unit."""
-
-    what = "a number of minutes, such as 90 or 0.5"
-
-
-class Whole(click.types.IntParamType):
-    """Integer. The error message for ``2,000`` shows how to write it."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return `value` as an integer, or report a usage error."""
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter:
-            digits = re.sub("[, ]", "", value)
-            if not digits.isdecimal():
-                raise
-            self.fail(f"{value!r} is not a valid integer: write {digits}", param, ctx)
-
-
-class Ranged:
-    """Mixin for number types with a range. Help and error messages describe the range in words."""
-
-    def __init__(self, low: float, high: float = inf) -> None:
+    def __init__(self, low: float = -inf, high: float = inf) -> None:
         self.low, self.high = low, high
-        self.words = f"at least {low}" if high == inf else f"from {low} to {high}"
+        self.words = "" if low == -inf else f"at least {low}" if high == inf else f"from {low} to {high}"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return `value` as a number, or report a usage error worded as in `minichar.checks`."""
-        number = super().convert(value, param, ctx)  # type: ignore[misc]  # defined by the other base class
-        if not self.low <= number <= self.high:  # also rejects NaN
+        try:
+            number = self.kind(value)
+        except ValueError:
+            digits = re.sub("[, ]", "", value)  # such as 2,000
+            advice = f": write {digits}" if self.kind is int and digits.isdecimal() else ""
+            self.fail(f"{value!r} is not {self.what}{advice}", param, ctx)
+        if self.words and not self.low <= number <= self.high:  # also rejects NaN
             name = param.opts[0] if param else "the value"
             raise click.UsageError(f"{name} is {number}; it must be {self.words}", ctx)
         return number
 
 
-class Integer(Ranged, Whole):
-    """Integer in a range."""
+class Integer(Number):
+    """Integer in a range, if any."""
+
+    name, kind, what = "integer", int, "an integer"
 
 
-class Number(Ranged, Decimal):
-    """Floating-point number in a range."""
+class Minutes(Number):
+    """Number of minutes. The error message for an invalid value such as ``4m`` states the unit."""
+
+    what = "a number of minutes, such as 90 or 0.5"
 
 
 class OrAuto(click.ParamType):  # type: ignore[type-arg]  # not generic in Click 8.2
@@ -265,10 +243,20 @@ class OrAuto(click.ParamType):  # type: ignore[type-arg]  # not generic in Click
 
 
 class OneOf(click.Choice[str]):
-    """Choice that ignores case and suggests a similar name."""
+    """Choice among `names`, which may change later, that ignores case and suggests a similar name."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        super().__init__(names, case_sensitive=False)
+    def __init__(self, names: Collection[str]) -> None:
+        self.names = names
+        super().__init__([], case_sensitive=False)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The current names."""
+        return tuple(self.names)
+
+    @choices.setter
+    def choices(self, names: Sequence[str]) -> None:
+        """Ignore the names that ``click.Choice.__init__`` assigns."""
 
     def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
         """Return the valid names on one line."""
@@ -302,22 +290,6 @@ class Escaped(click.types.StringParamType):
         """Return the text with newlines, tabs and backslashes replaced by escape sequences."""
         spelt = {character: sequence for sequence, character in cls.escapes.items()}
         return "".join(spelt.get(character, character) for character in text)
-
-
-class CellName(OneOf):
-    """Name of a registered cell. Cells can be registered after the option is declared."""
-
-    def __init__(self) -> None:
-        super().__init__([])
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The names of all registered cells."""
-        return tuple(CELLS)
-
-    @choices.setter
-    def choices(self, names: Sequence[str]) -> None:
-        """Ignore the names that ``click.Choice.__init__`` assigns."""
 
 
 def open_for_training(
@@ -412,6 +384,34 @@ checkpoints = argument(
 def group(heading: str) -> Callable[..., Decorator]:
     """Return a decorator like `click.option` that lists the option under `heading` and shows its default."""
     return partial(click.option, cls=GroupedOption, group=heading, show_default=True)
+
+
+TYPES: dict[Any, Any] = {int: Integer(), float: Number(), Path: PATH, Path | None: PATH}
+
+
+def options_in(table: type, special: Mapping[str, dict[str, Any]]) -> Decorator:
+    """Return a decorator that adds the options in a dataclass, whose values become keyword arguments.
+
+    `special` contains the attributes of options that cannot be derived from the fields, by name.
+    """
+    options = []
+    for name, field in declared(table).items():
+        if shown := field.shown:
+            kind = OneOf(field.names) if field.names else TYPES.get(field.kind)
+            attributes: dict[str, Any] = {
+                "type": Escaped() if shown.escaped else kind,
+                "default": getattr(table, name),
+                "help": shown.help + f"  [default: {shown.shown}]" * bool(shown.shown),
+                "show_default": not shown.shown,
+                "metavar": shown.metavar,
+                "rare": not shown.common,
+            }
+            if OR_AUTO in field.rules:
+                attributes |= {"show_default": AUTOMATIC.flag, "type": kind and OrAuto(kind)}
+            yes, no = Option(name).flag, Option(name, False).flag
+            names = f"{yes}/{no}" if field.kind is bool else yes
+            options.append(group(shown.heading)(names, **attributes | special.get(name, {})))
+    return lambda command: reduce(lambda function, option: option(function), reversed(options), command)
 
 
 def print_path(path: Path | str) -> None:

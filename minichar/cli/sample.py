@@ -15,11 +15,11 @@ from minichar.cli.bar import with_bar
 from minichar.cli.novelty import report_novelty
 from minichar.cli.options import (
     PATH,
-    Decimal,
     Escaped,
     GroupedCommand,
+    Integer,
+    Number,
     OneOf,
-    Whole,
     announce_waits,
     checkpoint,
     device,
@@ -57,7 +57,7 @@ ending = group("Length")
 @checkpoint
 @sampling(
     "--temperature",
-    type=Decimal(),
+    type=Number(),
     default=1.0,
     help="Sampling temperature, above 0. Lower values make the text more predictable; higher values make it "
     "more varied.",
@@ -71,26 +71,26 @@ ending = group("Length")
 @sampling(
     "--top-k",
     default=0,
-    type=Whole(),
+    type=Integer(),
     metavar="K",
     help="Sample only from the K most likely characters. 0: all.",
 )
 @sampling(
     "--top-p",
-    type=Decimal(),
+    type=Number(),
     default=1.0,
     metavar="P",
     help="Sample from the smallest set of characters whose total probability is at least P. 1: all.",
 )
 @sampling(
     "--seed",
-    type=Whole(),
+    type=Integer(),
     help="Random seed. The same seed gives the same text.  [default: a new seed, which is printed]",
 )
 @sampling(
     "--num-samples",
     default=1,
-    type=Whole(),
+    type=Integer(),
     metavar="N",
     help="Generate N samples in one batch and print them when all are complete.",
 )
@@ -111,7 +111,7 @@ ending = group("Length")
 @ending(
     "--length",
     default=2000,
-    type=Whole(),
+    type=Integer(),
     metavar="N",
     help="Number of characters to generate. 0: until --stop or Ctrl-C.",
 )

@@ -31,7 +31,7 @@ from minichar.sweep.space import TYPES, Dimension, check_space, parse, read_spac
 from minichar.sweep.study import Plan, is_sweep, read_plan, results
 from minichar.sweep.trials import Sweep
 
-OMITTED = ("checkpoint_dir", "max_time")
+OMITTED = ("checkpoint_dir", "max_time", "title")
 """Options of ``minichar train`` that ``minichar sweep`` does not have or defines differently."""
 RENAMED_HERE = {
     old.replace("-", "_"): name

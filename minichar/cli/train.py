@@ -36,12 +36,6 @@ NEWEST = "--newest"
 @click.command("train", cls=TrainingCommand, context_settings={"allow_extra_args": True})
 @settings_options
 @saving(
-    "--title",
-    metavar="TEXT",
-    show_default=False,
-    help="Name of the model on the web page and in `minichar inspect`.  [default: the name of the text]",
-)
-@saving(
     "--init-from",
     metavar="MODEL",
     type=MODEL,

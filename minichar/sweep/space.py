@@ -33,7 +33,7 @@ FIXED = (
     "title",
 )
 """Options that cannot be searched over because they change the validation text or do not affect the loss."""
-TYPES = {name: kind for name, (kind, _) in declared(Settings).items() if name not in FIXED}
+TYPES = {name: field.kind for name, field in declared(Settings).items() if name not in FIXED}
 """The type of each option that can be searched over."""
 TRUTH = {"true": True, "false": False}
 LOG = ":log"
@@ -113,7 +113,7 @@ def parse(text: str, renamed: Mapping[str, str] | None = None) -> Dimension:
 
 def convert(name: str, word: str) -> Any:
     """Convert the string `word` to a value of the option `name`."""
-    kind, rules = declared(Settings)[name]
+    kind, rules, _ = declared(Settings)[name]
     if word.lower() == AUTOMATIC.flag and OR_AUTO in rules and kind is not bool:  # flags cannot be auto
         return AUTO
     try:

@@ -1,4 +1,5 @@
 import inspect
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -111,10 +112,21 @@ def test_custom_loop_matches_train(text):
     np.testing.assert_array_equal(model.parameters.flat, trained.parameters.flat)
 
 
-def test_the_signature_lists_every_option_with_its_default():
-    parameters = inspect.signature(minichar.train).parameters
-    for name, default in minichar.Settings().to_json().items():
+def test_signature_and_documentation_list_every_option_with_its_default():
+    parameters, settings = inspect.signature(minichar.train).parameters, minichar.Settings()
+    described = minichar.Settings.__doc__.partition("Attributes\n")[2]
+    for name, default in asdict(settings).items():
         assert parameters[name].default == default
+        assert f"\n{name} : " in described
+    assert inspect.signature(minichar.Settings).bind().arguments == {}
+    assert "\nmax_epochs : float | None\n    Number of passes over the training text" in described
+    for words in (
+        "All of `data` is",
+        "`epoch_reset=False` always",
+        "None: after each",
+        "such as ``\\n``: reset",
+    ):
+        assert words in described
     kinds = {"seed": int, "rnn_size": int | None, "dropout": float | None, "model": str | None}
     kinds |= {"tied": bool | None, "checkpoint_dir": Path}
     assert {name: parameters[name].annotation for name in kinds} == kinds
