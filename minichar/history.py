@@ -114,23 +114,6 @@ class History(Sequence[Row]):
         return cls._of(values)
 
     @classmethod
-    def from_rows(cls, rows: Iterable[Any]) -> History:
-        """Create a history from a list of nested dicts, as stored in checkpoints of format version 1."""
-        history = cls()
-        try:
-            for row in rows:
-                val, fit = row["val"] or {}, row["fit"] or {}
-                history.append(
-                    {name: row[name] for name in ("iteration", "epoch", "train_loss", "learning_rate")}
-                    | {f"val_{part}": val.get(part) for part in ("loss", "first", "last")}
-                    | {f"fit_{part}": fit.get(part) for part in ("loss", "first", "last")}
-                    | {"teacher_forcing_ratio": row["true_share"]}
-                )
-        except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
-            raise Refused(f"its history is incomplete or corrupted ({error})") from error
-        return cls.from_array(history.to_array())
-
-    @classmethod
     def _of(cls, table: np.ndarray) -> History:
         history = cls()
         history._table, history._length = table, len(table)

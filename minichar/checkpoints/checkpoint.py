@@ -17,8 +17,8 @@ and, if training can be resumed,
                     running average                         (number of parameters,)
     header          training: position and random state
 
-Format version 1 stored the history in the header. Functions that read a checkpoint raise a `MinicharError` if
-the file is missing, corrupted or malicious, is not a minichar checkpoint, or was written by a later version.
+Functions that read a checkpoint raise a `MinicharError` if the file is missing, corrupted or malicious, is
+not a minichar checkpoint, or has another format version.
 """
 
 import os
@@ -44,8 +44,6 @@ from minichar.text.vocabulary import Vocabulary
 
 FORMAT = "minichar"
 VERSION = 2
-ADDED = {"weight_drop": 0.0, "embedding": 0, "layer_norm": False, "tied": False}
-"""Values for configuration fields that are missing from older checkpoints."""
 WEIGHT_DTYPES = ("float16", "float32", "float64")
 TRAINING_ARRAYS = ("mean_square", "state", "theta", "history")
 
@@ -122,7 +120,6 @@ def load_training(path: Path, backend: Backend = CPU) -> tuple[CharRNN, Training
                 " to start from its weights",
             )
         try:
-            stored = {"threads": 0} | stored  # earlier versions did not limit the number of threads
             progress = Progress(**{field.name: stored[field.name] for field in fields(Progress)})
         except (KeyError, MinicharError) as error:
             raise Refused(f"its training progress is incomplete or invalid ({error})") from error
@@ -170,10 +167,7 @@ def _progress(archive: Archive) -> dict[str, Any] | None:
 
 
 def _history(archive: Archive) -> History | None:
-    if "history" in archive.shapes:
-        return History.from_array(archive.read("history"))
-    progress = _progress(archive)
-    return None if progress is None else History.from_rows(progress.get("history", ()))
+    return History.from_array(archive.read("history")) if "history" in archive.shapes else None
 
 
 def _model(archive: Archive, backend: Backend) -> CharRNN:
@@ -192,21 +186,16 @@ def read_header(header: dict[str, Any]) -> tuple[Config, Vocabulary, dict[str, A
     """Return the configuration, vocabulary and details in a header. Raises `Refused` if it is invalid."""
     if header.get("format") != FORMAT:
         raise Refused("it has no minichar header")
-    if header.get("version") not in range(1, VERSION + 1):
-        raise Refused(
-            f"it has format version {brief(header.get('version'))}, but this version of minichar reads only "
-            f"versions 1 to {VERSION}: upgrade minichar"
-        )
+    if (version := header.get("version")) != VERSION:
+        reads = f"this version of minichar reads only version {VERSION}"
+        raise Refused(f"it has format version {brief(version)}, but {reads}: use the version that wrote it")
     cell = config.get("model") if isinstance(config := header.get("config"), dict) else None
     if isinstance(cell, str) and cell not in CELLS:
         raise Refused(f"its cell, {brief(cell)}, is not registered: run the program that defines it")
     try:
-        stored = ADDED | with_current_cell(header["config"])
-        config = Config(**{field.name: stored[field.name] for field in fields(Config)})
+        config = Config(**{field.name: header["config"][field.name] for field in fields(Config)})
         vocabulary = Vocabulary(header["vocabulary"]["characters"], bool(header["vocabulary"]["unknown"]))
         details = dict(header["details"])
-        if isinstance(settings := details.get("settings"), dict):
-            details["settings"] = with_current_cell(settings)
     except (AttributeError, KeyError, TypeError, ValueError, MinicharError) as error:
         raise Refused(f"its header is incomplete or invalid ({error})") from error
     if len(vocabulary) != config.vocab_size:
@@ -214,17 +203,6 @@ def read_header(header: dict[str, Any]) -> tuple[Config, Vocabulary, dict[str, A
             f"its vocabulary has {len(vocabulary)} characters but its config specifies {config.vocab_size}"
         )
     return config, vocabulary, details
-
-
-def with_current_cell(options: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration or settings in which the name of the cell replaces ``gru_reset``.
-
-    In older checkpoints, this option selected the GRU. The run's name in file names does not change.
-    """
-    current = {name: value for name, value in options.items() if name != "gru_reset"}
-    if options.get("model") == "gru" and options.get("gru_reset") == "before":
-        current |= {"model": "gru-reset-before", "savefile": options.get("savefile") or "gru"}
-    return current
 
 
 def check_arrays(expected: Shapes, arrays: Mapping[str, np.ndarray]) -> str:

@@ -3,14 +3,12 @@
 The best checkpoint has the lowest validation loss, which is part of its file name, on the text that was
 trained on last: losses on different texts are not comparable. The newest one is chosen by the `Record` in
 each checkpoint, because copying a directory, restoring a backup or changing the clock changes the
-modification times of files. Functions that search a directory raise a `MinicharError` if it cannot be read
-or contains no checkpoint.
+modification times of files. Files without a record come last, by name. Functions that search a directory
+raise a `MinicharError` if it cannot be read or contains no checkpoint.
 """
 
 import os
-import warnings
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -39,7 +37,7 @@ class Record:
 
 
 def record_of(details: dict[str, Any]) -> Record | None:
-    """Return the record in a model's details; None for checkpoints of older versions, which have none."""
+    """Return the record in a model's details, or None if they have no valid one."""
     try:
         return Record(**details["run"])
     except (KeyError, TypeError, MinicharError):
@@ -48,14 +46,13 @@ def record_of(details: dict[str, Any]) -> Record | None:
 
 @dataclass(frozen=True)
 class Found:
-    """A checkpoint file and its modification time in nanoseconds.
+    """A checkpoint file.
 
     `record` and `text`, the digest of the training text, are None if the file does not contain them. `error`
     is the error in reading it, if any.
     """
 
     path: Path
-    modified: int
     record: Record | None = None
     text: Any = None
     error: str = ""
@@ -65,9 +62,9 @@ def newest_first(paths: Iterable[Path]) -> list[Found]:
     """Sort checkpoints from newest to oldest.
 
     The most recently saved run comes first, and in each run the checkpoint with the most training steps.
-    Checkpoints without a record follow, sorted by modification time.
+    Checkpoints without a record follow, in reverse order of their names, so that a later epoch comes first.
     """
-    files = [_find(path) for path in paths]
+    files = [_find(path) for path in sorted(paths, reverse=True)]
     last_saved: dict[str, float] = {}
     for record in (file.record for file in files if file.record):
         last_saved[record.id] = max(record.saved, last_saved.get(record.id, 0.0))
@@ -75,34 +72,24 @@ def newest_first(paths: Iterable[Path]) -> list[Found]:
     def age(file: Found) -> tuple[Any, ...]:
         if record := file.record:
             return 0, -last_saved[record.id], record.id, -record.iteration, -record.saved
-        return 1, -file.modified
+        return (1,)
 
     return sorted(files, key=age)
 
 
 def _find(path: Path) -> Found:
-    modified = 0
-    with suppress(OSError):  # the file has been deleted in the meantime
-        modified = path.stat().st_mtime_ns
     try:
         details = load_details(path)
         origin = details.get("origin")
         text = origin.get("digest") if isinstance(origin, dict) else None
-        return Found(path, modified, record_of(details), text)
+        return Found(path, record_of(details), text)
     except MinicharError as error:
-        return Found(path, modified, error=str(error))
+        return Found(path, error=str(error))
 
 
 def newest_in(folder: Path) -> list[Found]:
-    """Return the checkpoints in `folder`, newest first. Warns if only their modification times are known."""
-    files = newest_first(checkpoints_in(folder))
-    if not any(file.record for file in files) and sum(not file.error for file in files) > 1:
-        warnings.warn(
-            f"the checkpoints in {folder}/ do not record when they were saved: "
-            "the newest is chosen by modification time",
-            stacklevel=2,
-        )
-    return files
+    """Return the checkpoints in `folder`, newest first."""
+    return newest_first(checkpoints_in(folder))
 
 
 def checkpoints_in(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from minichar.cli.options import PATH, GroupedCommand, OneOf, argument, print_pa
 from minichar.cli.usage import Suggesting
 from minichar.errors import quoted
 from minichar.terminal import say
-from minichar.text.datasets import DATASETS, dataset_path, fetch, update_pydocs
+from minichar.text.datasets import DATASETS, dataset_path, fetch
 
 
 class Datasets(Suggesting):
@@ -68,12 +68,11 @@ def get(name: str, folder: Path, force: bool) -> None:
     """
     dataset = DATASETS[name]
     say(f"{name}: {dataset.description} ({dataset.source})")
-    notes = update_pydocs(folder) if name == "pydocs" else []
-    kept = dataset_path(name, folder).exists() and not force and not notes
+    kept = dataset_path(name, folder).exists() and not force
     with Bar(dataset.download_bytes, f"Downloading {name}", hidden=kept or not dataset.files) as bar:
         path = fetch(name, folder, force=force, progress=bar.update)
-    for note in ["already exists, verified"] if kept else notes:
-        say(note)
+    if kept:
+        say("already exists, verified")
     print_path(path)
     train = f"minichar train --data {quoted(path.parent)} {dataset.options}".rstrip()
     say(f"next: {train}")

@@ -163,7 +163,7 @@ class Report:
         if self.from_scratch and (advice := size_advice(self.run)):
             lines.append(f"warning    {advice}")
         if self.trainer.iteration:
-            lines.append(f"resumed    at epoch {self.trainer.epoch:.2f}")
+            lines.append(f"resumed    at epoch {self.trainer.epoch:.2f}, from {self.trainer.saver.resumed}")
             if (limit := self.trainer.settings.max_time) and "max_time" not in self.run.changes:
                 lines.append(f"           time limit: {limit:g} min from now; change it with --max-time")
             for name, value in self.run.changes.items():
@@ -368,7 +368,7 @@ class Report:
         In the same time, a larger model trained from scratch usually reaches a lower loss than the same model
         resumed, even if its run was cut off. A model that was fine-tuned cannot be larger than the original.
         """
-        seconds = self.trainer.seconds or self.trainer.timetable.elapsed()
+        seconds = self.trainer.seconds
         minutes = max(1, round(LONGER * seconds / 60))
         is_short = bool(length_advice(len(self.run.corpus.ids)))
         step = (monotonic() - self.begun) / max(1, self.trainer.iteration - self.first)

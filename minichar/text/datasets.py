@@ -16,7 +16,7 @@ from minichar.checks import did_you_mean
 from minichar.errors import MinicharError, Option
 from minichar.files import replacing
 from minichar.text.download import Progress, download
-from minichar.text.pydocs import pydocs_text, uncleaned_pydocs_text
+from minichar.text.pydocs import pydocs_text
 
 
 def poems_text(sources: list[bytes]) -> str:
@@ -200,46 +200,12 @@ def place(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def update_pydocs(folder: Path = Path("data")) -> list[str]:
-    """Replace the default text if an older version of minichar created it, and return a note if so.
-
-    Older versions did not clean the text. A copy of their text is kept in ``folder/pydocs-older``, so that
-    runs on it can be resumed. Any other text belongs to the user and is not changed. May raise an `OSError`.
-    """
-    path, copy = dataset_path("pydocs", folder), dataset_path("pydocs-older", folder)
-    if not path.is_file():
-        return []
-    try:
-        older = uncleaned_pydocs_text().encode()
-    except MinicharError:  # without help topics, there is no text to replace it with
-        return []
-    # Compare the sizes first, because the user's text can be large.
-    if path.stat().st_size != len(older) or path.read_bytes() != older:
-        return []
-    if not copy.exists():
-        place(copy, older)
-    place(path, pydocs_text().encode())
-    return [f"updated {path.parent}/; its older version is now in {copy.parent}/"]
-
-
-def save_pydocs() -> list[str]:
-    """Save the default text in ``data/pydocs``, or update it, and return a note if it was updated.
-
-    If it cannot be written, nothing is saved.
-    """
+def save_pydocs() -> None:
+    """Save the default text in ``data/pydocs``, if it can be written. An existing file is never changed."""
     path = dataset_path("pydocs")
     with suppress(OSError):
-        notes = update_pydocs()
         if not path.exists():
             place(path, pydocs_text().encode())
-        return notes
-    return []
-
-
-def older_pydocs(digest: str | None) -> str | None:
-    """Return the directory of the copy made by `update_pydocs` if its text has the given SHA-256."""
-    copy = dataset_path("pydocs-older")
-    return str(copy.parent) if digest and _holds(copy, digest) else None
 
 
 def fetch(

@@ -36,11 +36,6 @@ def pydocs_text() -> str:
     return "\n\n".join(line for topic in _topics() for line in prose(topic)) + "\n"
 
 
-def uncleaned_pydocs_text() -> str:
-    """Return the complete help topics, which older versions of minichar used as the default text."""
-    return "\n".join(_topics())
-
-
 def _topics() -> list[str]:
     """Return Python's help topics in the order of their names."""
     try:

@@ -21,12 +21,11 @@ from minichar.errors import Completed, MinicharError, Option, brief, counted, li
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
-from minichar.text.datasets import older_pydocs
 from minichar.text.ngram import MOST_COUNTED, yardstick
 from minichar.training.choose import ARCHITECTURE, CHOOSERS, config_of, masking
 from minichar.training.device import same_kind
 from minichar.training.plan import extended, plan, time_left, useful_epochs
-from minichar.training.recipes import check_effect, settings_from, with_cell_of_recipe
+from minichar.training.recipes import check_effect, with_cell_of_recipe
 from minichar.training.settings import HELD_OUT, READING, TEXTS, Settings
 from minichar.training.team import ALONE, Team
 from minichar.training.text import (
@@ -52,12 +51,8 @@ FIXED = (
     "dtype",
 )
 """Settings that cannot be changed when a run is resumed."""
-ORIGINAL = settings_from({"recipe": "char-rnn", "epoch_reset": True})
-"""Defaults for settings that are missing from old checkpoints."""
 COUNTED_PER_SECOND = 400_000
 """Approximate number of characters that `yardstick` counts per second on an idle core."""
-REMOVED = {"learning_rate_schedule": "step"}
-"""Settings that existed in earlier versions, with the values that correspond to the current behaviour."""
 
 
 @dataclass(frozen=True)
@@ -170,11 +165,6 @@ def resume(
     notes += chosen
     backend.limit_threads(training.progress.threads)
     saved = settings_of(model, path)
-    for name, value in REMOVED.items():
-        if (used := model.details["settings"].get(name, value)) != value:
-            fine_tune = "; to train its weights further, start a new run with ", Option("init_from")
-            gone = f"{path} cannot be resumed: minichar no longer has "
-            raise MinicharError(gone, Option(name, used), *fine_tune)
     settings = replace(saved, **{"checkpoint_dir": path.parent} | changes)
     automatic = [*automatic_in(settings), *(name for name in HELD_OUT if getattr(settings, name) is AUTO)]
     settings = replace(settings, **{name: getattr(saved, name) for name in automatic})
@@ -253,7 +243,7 @@ def check_same_texts(corpus: Corpus, model: CharRNN, path: Path) -> None:
         problem = Option(name, text.path), fixed
     else:
         other = f"{text.path} is not the text that {path} {USED[name]}: specify the original text with "
-        problem = other, Option(name, older_pydocs(original))
+        problem = other, Option(name)
     raise MinicharError(*problem, ", or start a new run with ", Option("init_from"))
 
 
@@ -343,20 +333,17 @@ def _is_earlier(path: Path, run_id: str, iteration: int) -> bool:
 def settings_of(model: CharRNN, path: Path) -> Settings:
     """Return the training settings of the model in the checkpoint `path`.
 
-    Settings that did not exist when the checkpoint was written default to char-rnn's values. Settings in
-    `REMOVED` are ignored. Missing or corrupted settings raise a `MinicharError`.
+    Missing or corrupted settings raise a `MinicharError`.
     """
     try:
-        stored = ORIGINAL.to_json() | {"recipe": ""} | model.details["settings"]
-        stored["eval_val_every"] = stored["eval_val_every"] or AUTO  # earlier versions stored 0
-        current = {name: value for name, value in stored.items() if name not in REMOVED}
-        if unknown := current.keys() - vars(ORIGINAL).keys():
-            raise MinicharError(f"there is no setting {brief(min(unknown))}")
-        settings = Settings(**current)
+        stored = dict(model.details["settings"])
+        if wrong := stored.keys() ^ vars(Settings()).keys():
+            raise MinicharError(f"{brief(min(wrong))} is missing or unknown")
+        settings = Settings(**stored)
         if unchosen := automatic_in(settings):
             raise MinicharError(f"{', '.join(unchosen)} has no value")
         return settings
-    except (KeyError, TypeError, MinicharError) as error:
+    except (KeyError, TypeError, ValueError, MinicharError) as error:
         reason = f"its training settings are missing or corrupted ({error})"
         raise MinicharError(f"{path} cannot be used: {reason}") from error
 

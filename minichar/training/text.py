@@ -10,7 +10,7 @@ from minichar.engine.config import MAX_SIZE
 from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, counted
 from minichar.text.batches import Split, split_text
 from minichar.text.corpus import Corpus, load_corpus
-from minichar.text.datasets import is_dataset_folder, older_pydocs, save_pydocs
+from minichar.text.datasets import is_dataset_folder, save_pydocs
 from minichar.text.resets import Resets, count_separators, find_resets, separator_ids
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.settings import HELD_OUT, Settings
@@ -28,7 +28,8 @@ def read_corpus(settings: Settings, team: Team = ALONE) -> Corpus:
     be read (see `load_corpus`), if the texts have too many distinct characters, or if the ranks read
     different texts, for example because each rank reads from its own disk.
     """
-    saved = team.lead(save_pydocs) if settings.data is None else []
+    if settings.data is None:
+        team.lead(save_pydocs)
     corpus = _read(team, settings.data, settings.encoding, settings.min_freq)
     frequent = corpus.vocabulary if settings.min_freq else None
     held_out = {
@@ -43,7 +44,7 @@ def read_corpus(settings: Settings, team: Team = ALONE) -> Corpus:
         corpus, *others = (text.recoded(vocabulary) for text in texts)
         held_out = dict(zip(held_out, others, strict=True))
     notes = [f"{text.path}: {note}" for text in held_out.values() for note in text.notes]
-    notes = [*saved, *corpus.notes, *notes]
+    notes = [*corpus.notes, *notes]
     corpus = replace(corpus, notes=tuple(notes), val=held_out.get("val"), test=held_out.get("test"))
     if (V := len(corpus.vocabulary)) > MAX_SIZE:
         raise MinicharError(
@@ -95,9 +96,7 @@ def note_on_change(corpus: Corpus, digest: str | None, path: Path, name: str = "
     """
     if digest in (None, corpus.digest):
         return []
-    older = older_pydocs(digest)
-    where = f": use {older}" if older else ""
-    return [f"{corpus.path} is not the text that {path} {USED[name]}{where}"]
+    return [f"{corpus.path} is not the text that {path} {USED[name]}"]
 
 
 def lay_out(corpus: Corpus, settings: Settings, with_resets: bool = True) -> Split:

@@ -89,7 +89,7 @@ class Trainer:
             self.generator = ColumnsOf(self.generator, self.step.streams, split.B, self.backend.zeros)
         # The best n-gram model on `val`, if it was measured. Stored in checkpoints.
         self.yardstick = yardstick_of(model.details) if resumed else None
-        self.earlier_seconds = model.seconds if resumed else 0.0  # None: an older version did not measure it
+        self.earlier_seconds = (model.seconds or 0.0) if resumed else 0.0
         # The settings are needed to generate text before the first checkpoint is saved.
         model.details = {**model.details, "settings": settings.to_json()}
         self.iteration = 0
@@ -180,9 +180,9 @@ class Trainer:
         return self.iteration - (self.history[-1]["iteration"] if self.history else 0)
 
     @property
-    def seconds(self) -> float | None:
-        """Duration of the run in seconds, with that of earlier processes; None if one did not measure it."""
-        return None if self.earlier_seconds is None else self.earlier_seconds + self.timetable.elapsed()
+    def seconds(self) -> float:
+        """Duration of the run in seconds, including that of earlier processes."""
+        return self.earlier_seconds + self.timetable.elapsed()
 
     @property
     def best(self) -> Path | None:

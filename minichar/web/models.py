@@ -59,7 +59,7 @@ def load_models(paths: Sequence[Path]) -> dict[str, CharRNN]:
     """Load models from files and directories, and return them by name, starting with the default model.
 
     For a directory, the best checkpoint of each run is loaded, best first (`all_checkpoints`).
-    Checkpoints of older versions, which do not store their run, count as one run. If `paths` is empty, the
+    Checkpoints that do not record their run count as one run. If `paths` is empty, the
     best checkpoint in ``cv`` is loaded.
     """
     given = [Path(path) for path in paths] or [find_checkpoint(None)]

@@ -87,31 +87,17 @@ class TestNewest:
         recorded(folder / "lm_e_epoch1.00_4.0000.npz", "e", 1, 200.0, origin={"digest": "new"})
         assert best_checkpoint(folder).name == "lm_bad_epoch1.00_0.5000.npz"
 
-    def test_files_without_a_record_are_older(self, folder):
-        put_together(folder / "lm_old_epoch1.00_9.0000.npz", {"details": {}}, {})
+    def test_files_without_a_record_come_last_by_name(self, folder):
+        """Their modification times do not matter. A file that has been deleted is one of them."""
+        for name in ("b", "a"):
+            path = put_together(folder / f"lm_{name}_epoch1.00_9.0000.npz", {"details": {}}, {})
+            os.utime(path, (1, 1))
         (folder / "lm_bad_epoch1.00_9.0000.npz").write_bytes(b"PK")
-        os.utime(folder / "lm_old_epoch1.00_9.0000.npz", (1, 1))
-        *files, bad, old = newest_in(folder)
-        assert [file.path.name for file in files] == ORDER
-        assert (old.error, bad.record, old.record) == ("", None, None)
-        assert "not a checkpoint" in bad.error
-
-    def test_modification_times_decide_only_without_records_and_with_a_warning(self, tmp_path):
-        for second in (2, 3, 1):
-            path = put_together(tmp_path / f"lm_old_epoch{second}.00_1.0000.npz", {"details": {}}, {})
-            os.utime(path, (second, second))
-        with pytest.warns(UserWarning, match=r"do not record .*: the newest is chosen by modification time$"):
-            files = newest_in(tmp_path)
-        assert [file.modified // 10**9 for file in files] == [3, 2, 1]
-        files[2].path.unlink()
-        with pytest.warns(UserWarning, match="do not record"):
-            newest_in(tmp_path)
-        files[1].path.unlink()
-        assert [file.path for file in newest_in(tmp_path)] == [files[0].path]
-
-    def test_a_deleted_file_is_the_oldest(self, folder):
-        *_, last = newest_first([folder / "gone.npz", *folder.iterdir()])
-        assert (last.path.name, last.modified) == ("gone.npz", 0)
+        *files, gone, bad, b, a = newest_first([*folder.iterdir(), folder / "lm_gone_epoch1.00_9.0000.npz"])
+        assert files == newest_first(folder / name for name in RUNS)
+        assert [file.path.name[:5] for file in (a, b, bad, gone)] == ["lm_a_", "lm_b_", "lm_ba", "lm_go"]
+        assert {file.record for file in (a, b, bad, gone)} == {None}
+        assert (a.error, "not a checkpoint" in bad.error, "no such" in gone.error) == ("", True, True)
 
     @pytest.mark.parametrize(
         ("where", "value"),
@@ -130,7 +116,7 @@ class TestNewest:
 
 
 def test_the_newest_of_each_run(tmp_path):
-    """Checkpoints of older versions, which have no record, are left out."""
+    """Checkpoints without a record are left out."""
     for name, run in RUNS.items():
         recorded(tmp_path / name, *run)
     touch(tmp_path, "lm_c_epoch1.00_1.5000.npz")
@@ -165,7 +151,7 @@ def test_find_checkpoint_accepts_a_file_or_directory_and_defaults_to_cv(tmp_path
 
     touch(Path("cv"), "lm_cv_epoch2.00_1.2500.npz", "lm_cv_epoch3.00_1.7500.npz")
     assert find_checkpoint(Path("cv")) == find_checkpoint(None) == Path("cv/lm_cv_epoch2.00_1.2500.npz")
-    assert find_checkpoint(Path("cv"), newest=True) == Path("cv/lm_cv_epoch3.00_1.7500.npz")
+    assert find_checkpoint(Path("cv"), newest=True) == Path("cv/lm_lstm_epoch1.00_1.5000.npz")
 
 
 def test_directories_and_links_to_nothing_are_ignored(tmp_path):

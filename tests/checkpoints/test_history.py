@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from toys import history_with, parts, put_together, toy_model, toy_training
+from toys import history_with, toy_model, toy_training
 
 from minichar.checkpoints.checkpoint import is_resumable, load_history, load_training, save
 from minichar.errors import MinicharError, Refused
@@ -97,49 +97,3 @@ def test_the_history_of_a_run_is_stored_with_its_training_state(tmp_path):
     save(path, model, toy_training(model, [UNMEASURED]))
     assert list(load_history(path)) == [UNMEASURED]
     assert is_resumable(path)
-
-
-OLD = {
-    "iteration": 7,
-    "epoch": 1.5,
-    "train_loss": 2.5,
-    "val": {"loss": 3.5, "first": 4.5, "last": 5.5, "characters": 10},
-    "fit": {"loss": 6.5, "first": 7.5, "last": 8.5, "characters": 10},
-    "learning_rate": 9.5,
-    "true_share": 10.5,
-}
-"""`ROW` as stored in the header by format version 1."""
-
-
-@pytest.fixture
-def old(tmp_path):
-    """Return a function that writes a format version 1 checkpoint with the given history."""
-    model = toy_model()
-    save(tmp_path / "toy.npz", model, toy_training(model))
-    header, arrays = parts(tmp_path / "toy.npz")
-    del arrays["history"]
-
-    def write(rows):
-        header["version"], header["training"]["history"] = 1, rows
-        return put_together(tmp_path / "old.npz", header, arrays)
-
-    return write
-
-
-def test_format_version_1(old):
-    assert list(load_history(old([OLD, OLD | {"iteration": 9, "val": None, "fit": None}]))) == [
-        ROW,
-        UNMEASURED,
-    ]
-
-
-WRONG = [None, [3], [{}], {"a": 1}]
-WRONG += [[OLD | {"val": val}] for val in (3, {"loss": "low"})]
-WRONG += [[OLD | {"epoch": epoch}] for epoch in (None, 10**400, -1)]
-WRONG += [[OLD | {"train_loss": loss}] for loss in ([], float("nan"))]
-
-
-@pytest.mark.parametrize("rows", WRONG)
-def test_corrupted_histories_of_format_version_1(old, rows):
-    with pytest.raises(MinicharError, match="history"):
-        load_history(old(rows))

@@ -8,7 +8,7 @@ import pytest
 
 import minichar.text.datasets as datasets
 from minichar.text.datasets import DATASETS, Dataset
-from minichar.text.pydocs import pydocs_text, uncleaned_pydocs_text
+from minichar.text.pydocs import pydocs_text
 
 
 @pytest.fixture
@@ -64,20 +64,6 @@ def test_get_prints_the_path_and_the_next_command(run, tmp_path):
         "next: minichar train --data data/pydocs",
     ]
     assert (tmp_path / "data/pydocs/input.txt").read_text(encoding="utf-8") == pydocs_text()
-
-
-@pytest.mark.usefixtures("toy")
-@pytest.mark.parametrize("force", [(), ("--force",)])
-def test_the_text_of_an_older_version_is_updated(run, tmp_path, force):
-    path = tmp_path / "data/pydocs/input.txt"
-    path.parent.mkdir(parents=True)
-    path.write_text(uncleaned_pydocs_text(), encoding="utf-8")
-    run("get", "tang300")
-    assert path.read_text(encoding="utf-8") == uncleaned_pydocs_text()
-    lines = run("get", "pydocs", *force).stderr.splitlines()
-    assert lines[1:-1] == ["updated data/pydocs/; its older version is now in data/pydocs-older/"]
-    assert path.read_text(encoding="utf-8") == pydocs_text()
-    assert run("get", "pydocs").stderr.splitlines()[1:-1] == ["already exists, verified"]
 
 
 def test_next_command_includes_the_options_that_suit_the_text(run, toy, monkeypatch):

@@ -1,6 +1,5 @@
 import hashlib
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from text_helpers import text_of
 from minichar.errors import MinicharError
 from minichar.text.corpus import load_corpus
 from minichar.text.joining import Text
-from minichar.text.pydocs import pydocs_text, uncleaned_pydocs_text
+from minichar.text.pydocs import pydocs_text
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.settings import Settings
 from minichar.training.text import read_corpus
@@ -87,33 +86,6 @@ def test_only_training_saves_the_default_text_and_nothing_overwrites_it(path):
     path.write_text("mine now")
     for read in (read_corpus, lambda settings: load_corpus(settings.data)):
         assert text_of(read(Settings())) == "mine now"
-
-
-def test_the_default_text_of_an_older_version_is_updated_and_kept(path):
-    copy = Path("data/pydocs-older/input.txt")
-    path.parent.mkdir(parents=True)
-    path.write_text(uncleaned_pydocs_text(), encoding="utf-8")
-    assert text_of(load_corpus()) == uncleaned_pydocs_text()
-    assert not copy.exists()
-    corpus = read_corpus(Settings())
-    assert text_of(corpus) == pydocs_text() == path.read_text(encoding="utf-8")
-    assert corpus.notes == ("updated data/pydocs/; its older version is now in data/pydocs-older/",)
-    assert text_of(load_corpus(copy)) == uncleaned_pydocs_text()
-    assert read_corpus(Settings()).notes == ()
-    path.write_bytes(copy.read_bytes())
-    copy.write_text("mine")
-    assert read_corpus(Settings()).notes
-    assert copy.read_text() == "mine"
-
-
-def test_an_edited_text_of_an_older_version_is_not_changed(path, monkeypatch):
-    edited = uncleaned_pydocs_text().replace("the", "The", 1)
-    path.parent.mkdir(parents=True)
-    path.write_text(edited, encoding="utf-8")
-    assert text_of(read_corpus(Settings())) == edited
-    assert [found.name for found in Path("data").iterdir()] == ["pydocs"]
-    monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)  # a Python without help topics
-    assert text_of(read_corpus(Settings())) == edited
 
 
 @pytest.mark.usefixtures("path")

@@ -90,29 +90,6 @@ def test_the_checkpoint_that_a_run_is_resumed_from_can_be_the_best_one(settings_
 
 
 @pytest.mark.parametrize(
-    ("model", "savefile", "older"),
-    [
-        ("gru", "", {"model": "gru", "gru_reset": "after"}),
-        ("gru-reset-before", "", {"model": "gru", "gru_reset": "before"}),
-        ("lstm", "name", {"model": "lstm", "gru_reset": "before"}),
-    ],
-)
-def test_a_checkpoint_in_which_gru_reset_selects_the_cell(settings_of, model, savefile, older):
-    """Earlier versions wrote such checkpoints. The run keeps its name, by which it finds its files."""
-    settings = settings_of(model=model, savefile=savefile)
-    whole, first = (begin(settings).trainer for _ in range(2))
-    take(whole, 20)
-    take(first, 8)
-    header, arrays = parts(first.saver.saved[-1])
-    for options in (header["config"], header["details"]["settings"]):
-        options |= older
-    second = resume(put_together(first.saver.saved[-1], header, arrays), {}).trainer
-    take(second, 20)
-    assert_same(whole, second)
-    assert (second.settings.run_name, second.settings.model) == (savefile or older["model"], model)
-
-
-@pytest.mark.parametrize(
     "changes",
     [
         {"ss_feed": "argmax", "dtype": "float64", "model": "rnn"},
@@ -196,7 +173,7 @@ class TestSeveralCheckpoints:
         assert note.endswith(f" minichar train --resume {finished.saver.last}")
         assert resume(other.saver.last, {}).trainer.run_id == other.run_id
         header, arrays = parts(other.saver.last)
-        del header["details"]["run"]  # as in a checkpoint of an older version
+        del header["details"]["run"]  # files without a record come last
         for path in other.settings.checkpoint_dir.glob("*_other_*"):
             path.unlink()
         put_together(other.saver.last, header, arrays)
@@ -218,7 +195,7 @@ class TestSeveralCheckpoints:
         assert resume(first.parent, {}).trainer.iteration == 13
         assert resume(last, {"max_epochs": 2}).trainer.run_id == finished.run_id
 
-    def test_a_checkpoint_of_an_older_version_gets_a_run(self, finished, tmp_path):
+    def test_a_checkpoint_without_a_record_gets_a_run(self, finished, tmp_path):
         header, arrays = parts(finished.saver.last)
         del header["details"]["run"]
         path = put_together(tmp_path / "old.npz", header, arrays)
