@@ -21,13 +21,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from minichar.devices.backend import Array, Backend
-from minichar.devices.cpu import CPU
-from minichar.engine.config import Config
+from minichar.devices.cpu import CPU, host_generator
+from minichar.engine.config import Config, initialise
 from minichar.engine.network import Feed, Network
 from minichar.engine.parameters import Parameters
 
 COMPLEX_LIMIT = 1e-12
 CENTRAL_LIMIT = 1e-6
+SMALL_CHUNK = 5, 3
+"""T and B of the chunk that compares two devices."""
 
 Loss = Callable[[np.ndarray], complex]
 """The loss as a function of θ ``(P,)``, a real or complex host array."""
@@ -148,3 +150,22 @@ def check_network(network: Network, feed: Feed, targets: Array) -> list[Row]:
         Row(name, shape, relative_error(g, by_complex[name]), relative_error(g, by_central[name]))
         for (name, g), shape in zip(by_hand.items(), shapes.values(), strict=True)
     ]
+
+
+def disagreement(config: Config, dtype: str, device: Backend) -> float:
+    """Return the relative error of the loss and the gradient of one small chunk on a device.
+
+    The reference is the CPU. The network has its initial weights, and no masks. The error is the larger one
+    of the two, and NaN if either is.
+    """
+
+    def results(backend: Backend) -> tuple[np.ndarray, np.ndarray]:
+        parameters = Parameters(config.shapes(), dtype, backend)
+        initialise(config, parameters, host_generator(0))
+        ids = host_generator(1).integers(config.vocab_size, size=(2, *SMALL_CHUNK))
+        network = Network(config, parameters, *SMALL_CHUNK)
+        loss = network.loss_and_gradient(*backend.to_device(ids))
+        return backend.to_host(loss), backend.to_host(network.gradient.flat)
+
+    pairs = zip(results(device), results(CPU), strict=True)
+    return float(np.max([relative_error(found, wanted) for found, wanted in pairs]))

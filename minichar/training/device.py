@@ -1,7 +1,8 @@
 """Choose the device for ``--device auto``, and time training steps on a device.
 
 Which device is faster depends on the sizes of the network and the batch, because each operation takes a GPU
-a few microseconds, however small it is. A device other than the first is used if the steps are large.
+a few microseconds, however small it is. A device other than the first is used if the steps are large, and if
+one small chunk, forward and backward, gives the same loss and gradient there as on the CPU.
 """
 
 import gc
@@ -14,6 +15,8 @@ import numpy as np
 
 from minichar.devices.backend import Backend
 from minichar.engine.config import Config
+from minichar.engine.gradcheck import disagreement
+from minichar.extras import one_line
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.vocabulary import Vocabulary
@@ -29,20 +32,40 @@ LARGE_STEP = 8e-5
 """Minimum time per layer and time step of a large step, in seconds on the nominal machine, excluding function
 calls. This is an estimate, because no GPU has been measured.
 """
+ROUNDINGS = 100
+"""Maximum difference between a chunk's gradient on a GPU and on the CPU, in roundings of its data type."""
+TF32_EPS = 2.0**-10
+"""The distance from 1 to the next number in TF32, as ``np.finfo(dtype).eps`` for other types."""
 
 Chosen = tuple[Backend, list[str]]
 """The device, and a list of at most one note that explains the choice."""
 
 
-def suited(devices: Sequence[Backend], config: Config, B: int) -> Chosen:
-    """Return the first device or, if the training steps are large, the last one."""
-    if len(devices) == 1:
-        return devices[0], []
+def suited(devices: Sequence[Backend], config: Config, B: int, dtype: str = "float32") -> Chosen:
+    """Return the first device or, if the training steps are large and it computes correctly, the last one."""
+    first, last = devices[0], devices[-1]
+    if first is last:
+        return first, []
     one, two = (NOMINAL.step(config, B, T) for T in (1, 2))
-    large = two - one - CALLS * config.num_layers >= LARGE_STEP * config.num_layers
-    device = devices[-1 if large else 0]
-    size = "large enough" if large else "too small"
-    return device, [f"device auto: {device.name}, because each step is {size} for a GPU"]
+    if two - one - CALLS * config.num_layers < LARGE_STEP * config.num_layers:
+        return first, [f"device auto: {first.name}, because each step is too small for a GPU"]
+    begun, doubt = perf_counter(), doubt_about(last, config, dtype)
+    took = f"(checked in {perf_counter() - begun:.1f} s)"
+    if doubt:
+        return first, [f"device auto: {first.name}, because {last.name} {doubt} {took}"]
+    agrees = f"each step is large enough for a GPU, and {last.name} agrees with the CPU {took}"
+    return last, [f"device auto: {last.name}, because {agrees}"]
+
+
+def doubt_about(device: Backend, config: Config, dtype: str) -> str:
+    """Return how a small chunk on a device differs from the CPU's, or "" if only by rounding."""
+    eps = TF32_EPS if device.tf32 and dtype == "float32" else np.finfo(dtype).eps
+    try:
+        error = disagreement(config, dtype, device)
+    except Exception as raised:  # drivers and libraries can raise any exception
+        return f"cannot compute a small chunk ({one_line(raised)})"
+    agrees = error <= ROUNDINGS * eps  # False for NaN
+    return "" if agrees else f"computes another gradient than the CPU, by {error:.2g} of its largest entry"
 
 
 def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:

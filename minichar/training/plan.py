@@ -44,7 +44,8 @@ def plan(
     budget = nominal = time_left(settings, started)
     chosen = choose(settings, corpus, from_scratch, nominal)
     split, config = lay_out_to_train(corpus, chosen), config_of(chosen, len(corpus.vocabulary))
-    device, notes = suited(devices, config, split.B)
+    device, notes = suited(devices, config, split.B, chosen.dtype)
+    nominal = time_left(settings, started)  # the comparison of devices takes time
     if team.size == 1:  # otherwise, each process uses one thread
         fit_threads(device, config, split.B)
     if nominal and AUTO in (settings.rnn_size, settings.max_epochs):

@@ -45,7 +45,7 @@ def test_auto_chooses_a_device_for_a_run_but_keeps_the_device_of_a_model(text, m
     run = {"device": "auto", **TOY}
     assert minichar.train(text, **run).parameters.backend is other
     assert minichar.load("cv").parameters.backend is CPU
-    note = "note: device auto: gpu:0, because each step is large enough for a GPU\n"
+    note = "note: device auto: gpu:0, because each step is large enough for a GPU, and gpu:0 agrees with "
     assert note in capsys.readouterr().err
     minichar.train(text, init_from="cv", **run)
     assert "note: device auto: gpu:0" in capsys.readouterr().err

@@ -129,14 +129,14 @@ class TestAuto:
     """Tests for ``--device auto`` on a machine with a fake GPU."""
 
     @pytest.mark.parametrize(
-        ("limit", "size", "name"), [(0, "large enough", "gpu:0"), (1, "too small", "cpu")]
+        ("limit", "size", "name"), [(0, "large enough for a GPU, and", "gpu:0"), (1, "too small", "cpu")]
     )
     def test_trains_and_evaluates_on_the_device_for_the_size_and_says_why(
         self, cli, monkeypatch, limit, size, name
     ):
         monkeypatch.setattr("minichar.training.device.LARGE_STEP", limit)
         trained = cli(*TRAIN)
-        note = f"device auto: {name}, because each step is {size} for a GPU\n"
+        note = f"device auto: {name}, because each step is {size} "
         assert trained.stderr.count("device auto") == trained.stderr.count(note) == 1
         assert (", on gpu:0: Double, 8 GB\n" in trained.stderr) == (name == "gpu:0")
         evaluated = cli("eval", trained.stdout.strip())

@@ -1,5 +1,7 @@
 """Tests for ``--device auto``, which selects a device by the size of a step, and for timing a step."""
 
+import re
+
 import numpy as np
 import pytest
 from cupy_double import open_double
@@ -11,6 +13,7 @@ from minichar.engine.config import Config
 from minichar.text.batches import split_text
 from minichar.text.vocabulary import Vocabulary
 from minichar.training import device as choosing
+from minichar.training import plan as planning
 from minichar.training.device import same_kind, suited, time_step
 from minichar.training.settings import Settings
 from minichar.training.start import begin
@@ -19,6 +22,7 @@ from minichar.training.step import TrainingStep
 LETTERS = Vocabulary("".join(sorted(set(TEXT))))
 SETTINGS = Settings(rnn_size=4, dropout=0.0, embedding=0, batch_size=3, seq_length=4, weight_decay=0.0)
 CONFIG = Config(len(LETTERS), rnn_size=4)
+LARGE = Config(20, rnn_size=128)
 SPLIT = split_text(LETTERS.encode(TEXT), 3, 4, 0.95, 0.05, "columns")
 
 
@@ -28,8 +32,87 @@ def test_a_gpu_is_used_if_steps_are_large():
         device, (note,) = suited([CPU, other], Config(65, rnn_size=H, num_layers=layers), 20)
         found.append(device)
         size = "large enough" if device is other else "too small"
-        assert note == f"device auto: {device.name}, because each step is {size} for a GPU"
+        assert note.startswith(f"device auto: {device.name}, because each step is {size} for a GPU")
+        assert bool(re.search(r"gpu:0 agrees with the CPU \(checked in \d+\.\d s\)$", note)) == (
+            device is other
+        )
     assert found == [CPU, CPU, other, other]
+
+
+def off(name, by):
+    """Return a second device, one of whose functions is wrong."""
+    device = Other()
+    right = getattr(device, name)
+
+    def wrong(*arguments, **options):
+        result = right(*arguments, **options)
+        out = options.get("out", arguments[-1] if result is None else result)
+        out *= by
+        return result
+
+    setattr(device, name, wrong)
+    return device
+
+
+@pytest.mark.parametrize(
+    ("name", "by", "dtype", "usable"),
+    [
+        ("matmul", 1 + 1e-3, "float32", False),
+        ("take_columns", 1 + 1e-3, "float32", False),  # in the forward pass
+        ("sum_columns", 1 + 1e-3, "float32", False),  # in the backward pass
+        ("sum_columns", 1 + 1e-6, "float32", True),
+        ("sum_columns", 1 + 1e-6, "float64", False),
+        ("matmul", float("nan"), "float32", False),
+    ],
+)
+def test_a_gpu_that_computes_wrongly_is_not_used(name, by, dtype, usable):
+    device, (note,) = suited([CPU, wrong := off(name, by)], LARGE, 20, dtype)
+    assert device is (wrong if usable else CPU)
+    pattern = (
+        r"device auto: cpu, because gpu:0 computes another gradient than the CPU, by \S+ of its largest entry"
+    )
+    assert bool(re.match(pattern, note)) != usable
+
+
+def test_a_gpu_that_cannot_compute_is_not_used_and_a_named_one_is_not_checked():
+    def broken(A, B, out=None):
+        raise RuntimeError("out of order\nmore")
+
+    wrong = Other()
+    wrong.matmul = broken
+    device, (note,) = suited([CPU, wrong], LARGE, 20)
+    assert device is CPU
+    assert "because gpu:0 cannot compute a small chunk (RuntimeError: out of order) (checked in" in note
+    assert suited([wrong], LARGE, 20) == (wrong, [])
+    assert same_kind([CPU, wrong], "gpu")[0] is wrong
+
+
+def test_tf32_is_expected_only_in_float32_and_only_if_it_is_used():
+    wrong = off("matmul", 1 + 1e-3)
+    wrong.tf32 = True
+    assert suited([CPU, wrong], LARGE, 20)[0] is wrong
+    assert suited([CPU, wrong], LARGE, 20, "float64")[0] is CPU
+
+
+def test_the_time_of_the_check_is_not_planned_for_training(monkeypatch, tmp_path):
+    """The check takes most of the two minutes."""
+    now, seen = 1.0, []
+
+    def slow(*arguments):
+        nonlocal now
+        now += 100.0
+        return ""
+
+    def measured(nominal, *arguments):
+        seen.append(nominal.seconds)
+        return nominal
+
+    monkeypatch.setattr(choosing, "doubt_about", slow)
+    monkeypatch.setattr(choosing, "LARGE_STEP", 0.0)
+    monkeypatch.setattr(planning, "measured", measured)
+    monkeypatch.setattr(planning, "monotonic", lambda: now)
+    begin(toy_settings(tmp_path, max_time=2.0, max_epochs=None), CPU, Other(), started=1.0)
+    assert seen == [planning.TRAINING_SHARE * 20.0]
 
 
 def test_a_single_device_is_used_without_a_note():

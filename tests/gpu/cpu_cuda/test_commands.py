@@ -5,6 +5,7 @@ import ctypes
 import pytest
 
 from minichar.devices import cublas
+from minichar.devices.cupy import CuPyBackend
 from minichar.training.step import TrainingStep
 
 TRAIN = [
@@ -41,6 +42,18 @@ def test_train_with_the_chunk_kernel(options, used, run, cuda):
     assert ("kernel layer_backward" in cuda.operations()) == used
     assert (", chunk kernel\n" in stderr) == ("--chunk-kernel" in options)
     assert ("chunk kernel is not used" in stderr) == ("--reset-on" in options)
+
+
+@pytest.mark.parametrize(
+    "options", [["--dtype", "float64"], ["--tf32"], ["--chunk-kernel", "--model", "gru"]]
+)
+def test_auto_trusts_a_gpu_that_agrees_with_the_cpu(options, run, monkeypatch):
+    monkeypatch.setattr("minichar.training.device.LARGE_STEP", 0)
+    auto = ["auto" if word == "gpu" else word for word in TRAIN if word != "--quiet"]
+    assert "gpu:0 agrees with the CPU (checked in " in run(*auto, "--rnn-size", "64", *options).stderr
+    monkeypatch.setattr(CuPyBackend, "sum_columns", lambda *arguments, **options: None)
+    stderr = run(*auto, "--rnn-size", "64", *options).stderr
+    assert "device auto: cpu, because gpu:0 computes another gradient than the CPU, by 1 of " in stderr
 
 
 def test_out_of_memory(run, cuda):
