@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from naive import read_chunk
-from toys import TEXT, parts, put_together, take, toy_model, toy_settings
+from toys import TEXT, take, toy_model, toy_settings
 
-from minichar import load
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 from minichar.text.batches import split_text
@@ -160,13 +159,6 @@ class TestTraining:
             rf"--reset-on '\n' cannot be used to resume {path}, which has '.\n': omit the option, or start a "
             "new run with --init-from"
         )
-
-    def test_a_checkpoint_without_the_setting_loads_as_before(self, stopped):
-        header, arrays = parts(stopped)
-        del header["details"]["settings"]["reset_on"]
-        old = put_together(stopped, header, arrays)
-        assert resume(old, {}).trainer.split.train.resets is None
-        assert load(old).reset_on == ""
 
 
 class TestStart:
