@@ -78,30 +78,38 @@ class Chunks:
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
-    """Training, validation and test chunks.
+class Layout:
+    """The sizes of the chunks of a text, which depend only on its length.
 
     Attributes
     ----------
-    train, val, test : Chunks
     B, T : int
         The batch size and the sequence length, after any reduction for a short text.
     how : {"columns", "tail", "files"}
         The split method; see `split_text`. "files" means that training and validation texts are separate.
+    parts : tuple of int
+        The numbers of training, validation and test chunks.
     left_out : int
         Number of characters that are neither inputs nor targets in any chunk.
     notes : tuple of str
         Messages for the user, for example about a reduced batch size.
     """
 
-    train: Chunks
-    val: Chunks
-    test: Chunks
     B: int
     T: int
     how: str
+    parts: tuple[int, ...]
     left_out: int
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Split(Layout):
+    """The training, validation and test chunks of a text, with their sizes."""
+
+    train: Chunks
+    val: Chunks
+    test: Chunks
 
 
 @dataclass(frozen=True)
@@ -118,12 +126,15 @@ class _Shares:
         val = total - train if self.train + self.val == 1 else floor(total * self.val)
         return train, val, total - train - val
 
+    def chunks(self, N: int, B: int, T: int) -> tuple[int, ...]:
+        """Return the number of chunks in each split of N characters."""
+        if self.how == "columns":
+            return self.of(_count_chunks(N, B, T))
+        return tuple(_count_chunks(size, B, T) for size in self.of(N))
+
     def fit(self, N: int, B: int, T: int) -> bool:
         """Return whether N characters suffice for a training chunk and, if requested, a validation chunk."""
-        if self.how == "columns":
-            train, val, _ = self.of(_count_chunks(N, B, T))
-        else:
-            train, val, _ = (_count_chunks(size, B, T) for size in self.of(N))
+        train, val, _ = self.chunks(N, B, T)
         return train > 0 and (val > 0 or self.val == 0)
 
 
@@ -168,10 +179,31 @@ def split_text(
     MinicharError
         If an argument is out of range, or the text is too short even for B = 1 and T = `MIN_T`.
     """
+    N, sizes = len(ids), layout(len(ids), B, T, train_frac, val_frac, how, name)
+    if how == "columns":
+        whole = _lay_out(ids, 0, N, sizes.B, sizes.T, resets)
+        parts = [whole.part(start, n) for start, n in _sections(sizes.parts)]
+    else:
+        sections = _sections(_check_shares(train_frac, val_frac, how).of(N))
+        parts = [_lay_out(ids, start, n, sizes.B, sizes.T, resets) for start, n in sections]
+    train, val, test = parts
+    return Split(**vars(sizes), train=train, val=val, test=test)
+
+
+def layout(
+    N: int,
+    B: int,
+    T: int,
+    train_frac: float = 0.95,
+    val_frac: float = 0.05,
+    how: str = "columns",
+    name: str = "the text",
+) -> Layout:
+    """Return the sizes of the chunks into which `split_text` splits N characters."""
     shares = _check_shares(train_frac, val_frac, how)
     if B < 1 or T < 1:
         raise MinicharError(f"batch size {B} and sequence length {T}: both must be at least 1")
-    N, asked = len(ids), (B, T)
+    asked = B, T
     while not shares.fit(N, B, T):
         if B > 1:
             B //= 2
@@ -184,22 +216,15 @@ def split_text(
                 f"{'and one validation chunk need' if val_frac > 0 else 'chunk needs'} {needed:,}: "
                 "use a longer text"
             )
-    if how == "columns":
-        whole = _lay_out(ids, 0, N, B, T, resets)
-        train, val, test = (whole.part(start, n) for start, n in _sections(shares.of(len(whole))))
-    else:
-        train, val, test = (
-            _lay_out(ids, start, size, B, T, resets) for start, size in _sections(shares.of(N))
-        )
     notes = []
     if asked != (B, T):
         sizes = ("batch size", asked[0], B), ("sequence length", asked[1], T)
         less = [f"the {size} from {old:,} to {new:,}" for size, old, new in sizes if old != new]
         notes.append(f"{name} has only {N:,} characters: reduced {' and '.join(less)}")
-    parts = (train, val, test)
-    pieces = 1 if how == "columns" else sum(len(part) > 0 for part in parts)  # each has one extra target
-    left_out = N - sum(map(len, parts)) * B * T - pieces
-    return Split(train, val, test, B=B, T=T, how=how, left_out=left_out, notes=tuple(notes))
+    chunks = shares.chunks(N, B, T)
+    pieces = 1 if how == "columns" else sum(n > 0 for n in chunks)  # each has one extra target
+    left_out = N - sum(chunks) * B * T - pieces
+    return Layout(B, T, how, chunks, left_out, tuple(notes))
 
 
 def _check_shares(train_frac: float, val_frac: float, how: str) -> _Shares:

@@ -16,12 +16,12 @@ from typing import Any
 
 from minichar.checks import AUTO
 from minichar.engine.config import Config
-from minichar.text.batches import Split
+from minichar.text.batches import Layout
 from minichar.text.corpus import Corpus
 from minichar.training.cost import NOMINAL, Speed
 from minichar.training.recipes import RECIPES
 from minichar.training.settings import Settings
-from minichar.training.text import lay_out
+from minichar.training.text import layout_of
 
 ARCHITECTURE = ("model", "rnn_size", "num_layers", "embedding", "layer_norm", "tied")
 """Settings that, with V, determine the weights of a network."""
@@ -84,6 +84,15 @@ class TimeBudget:
     speed: Speed = NOMINAL
     processes: int = 1  # number of processes that share the streams
 
+    def steps(self, config: Config, B: int, T: int) -> float:
+        """Return the number of training steps that fit into the time."""
+        return self.seconds / self.speed.step(config, ceil(B / self.processes), T)
+
+
+def any_size(settings: Settings, H: int) -> int:
+    """Return the number of hidden units near H that suits the device: any number, as on the CPU."""
+    return H
+
 
 @dataclass(frozen=True)
 class Facts:
@@ -92,8 +101,9 @@ class Facts:
     N: int  # length of the text
     V: int  # number of distinct characters
     from_scratch: bool  # rather than from the weights of a trained model
-    split: Callable[[int, int], Split]  # split(B, T), with reduced B and T if the text is short
+    layout: Callable[[int, int], Layout]  # layout(B, T), with reduced B and T if the text is short
     budget: TimeBudget
+    suitable_size: Callable[[Settings, int], int] = any_size
 
     @property
     def are_rare(self) -> bool:
@@ -117,25 +127,24 @@ class Facts:
 
     def longest_T(self, B: int) -> int:
         """Return the longest T, from `SHORTEST_T` to `USUAL_T`, that leaves out little of the text."""
-        left_out = {T: self.split(B, T).left_out for T in range(USUAL_T, SHORTEST_T - 1, -1)}
+        left_out = {T: self.layout(B, T).left_out for T in range(USUAL_T, SHORTEST_T - 1, -1)}
         enough = (T for T in left_out if left_out[T] <= ALLOWED * self.N)
         return next(enough, min(left_out, key=left_out.__getitem__))
 
     def reduced(self, settings: Settings) -> Settings:
-        """Return the settings with B and T as the split reduces them, once both are chosen."""
+        """Return the settings with B and T as they are reduced for a short text, once both are chosen."""
         if settings.batch_size is None or settings.seq_length is None:
             return settings
-        split = self.split(settings.batch_size, settings.seq_length)
-        return replace(settings, batch_size=split.B, seq_length=split.T)
+        layout = self.layout(settings.batch_size, settings.seq_length)
+        return replace(settings, batch_size=layout.B, seq_length=layout.T)
 
     def steps(self, settings: Settings) -> float:
         """Return the number of training steps that fit into the time."""
-        B, T = ceil(settings.batch_size / self.budget.processes), settings.seq_length
-        return self.budget.seconds / self.budget.speed.step(config_of(settings, self.V), B, T)
+        return self.budget.steps(config_of(settings, self.V), settings.batch_size, settings.seq_length)
 
     def epoch(self, settings: Settings) -> int:
         """Return the number of training steps per epoch."""
-        return len(self.split(settings.batch_size, settings.seq_length).train)
+        return self.layout(settings.batch_size, settings.seq_length).parts[0]
 
 
 def config_of(settings: Settings, V: int) -> Config:
@@ -153,22 +162,26 @@ def facts_of(
 ) -> Facts:
     """Return the facts about a run. By default, the time is that of the recipe on the nominal machine."""
 
-    def split(B: int, T: int) -> Split:
-        return lay_out(corpus, replace(settings, batch_size=B, seq_length=T), with_resets=False)
+    def layout(B: int, T: int) -> Layout:
+        return layout_of(corpus, replace(settings, batch_size=B, seq_length=T))
 
     budget = budget or TimeBudget(60 * RECIPES[settings.recipe].minutes)
-    return Facts(len(corpus.ids), len(corpus.vocabulary), from_scratch, split, budget)
+    return Facts(len(corpus.ids), len(corpus.vocabulary), from_scratch, layout, budget)
 
 
 def choose(
-    settings: Settings, corpus: Corpus, from_scratch: bool = True, budget: TimeBudget | None = None
+    settings: Settings,
+    corpus: Corpus,
+    from_scratch: bool = True,
+    budget: TimeBudget | None = None,
+    suitable_size: Callable[[Settings, int], int] = any_size,
 ) -> Settings:
     """Return the settings with a value for each automatic option in `CHOOSERS`.
 
     By default, the time is that of the recipe on the nominal machine, so that the values are the same on
     every machine.
     """
-    facts = facts_of(settings, corpus, from_scratch, budget)
+    facts = replace(facts_of(settings, corpus, from_scratch, budget), suitable_size=suitable_size)
     for name, chooser in CHOOSERS.items():
         if getattr(settings, name) is None:
             settings = replace(settings, **{name: chooser(facts, facts.reduced(settings))})
@@ -179,12 +192,12 @@ def choose_batch_size(facts: Facts, settings: Settings) -> int:
     """Return B, the batch size: larger for a longer text, but small enough for `CHUNKS` chunks."""
     T = settings.seq_length
     B = min(max(facts.N // (CHUNKS * (T or USUAL_T)), SMALLEST_B), LARGEST_B)
-    return facts.split(B, T or facts.longest_T(B)).B
+    return facts.layout(B, T or facts.longest_T(B)).B
 
 
 def choose_seq_length(facts: Facts, settings: Settings) -> int:
     """Return T, the number of time steps per chunk."""
-    return facts.split(settings.batch_size, facts.longest_T(settings.batch_size)).T
+    return facts.layout(settings.batch_size, facts.longest_T(settings.batch_size)).T
 
 
 def choose_rnn_size(facts: Facts, settings: Settings) -> int:
@@ -270,7 +283,7 @@ CHOOSERS: dict[str, Callable[[Facts, Settings], Any]] = {
     "tied": lambda facts, settings: settings.embedding is None and facts.N < OFTEN * facts.V,
     "batch_size": choose_batch_size,
     "seq_length": choose_seq_length,
-    "rnn_size": choose_rnn_size,
+    "rnn_size": lambda facts, settings: facts.suitable_size(settings, choose_rnn_size(facts, settings)),
     "embedding": choose_embedding,
     "max_epochs": choose_max_epochs,
     "dropout": choose_dropout,

@@ -18,7 +18,7 @@ from minichar.engine.config import Config
 from minichar.engine.gradcheck import disagreement
 from minichar.extras import one_line
 from minichar.model import CharRNN
-from minichar.text.batches import Split
+from minichar.text.batches import Chunks
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.cost import CALLS, NOMINAL, SELECTED
 from minichar.training.settings import Settings
@@ -88,16 +88,16 @@ def fit_threads(device: Backend, config: Config, streams: int) -> None:
 
 @np.errstate(over="ignore", invalid="ignore")  # the trainer reports non-finite losses
 def time_step(
-    device: Backend, config: Config, vocabulary: Vocabulary, settings: Settings, split: Split
+    device: Backend, config: Config, vocabulary: Vocabulary, settings: Settings, chunks: Chunks
 ) -> float:
-    """Return the median duration, in seconds, of a training step on the first chunks of the text."""
+    """Return the median duration, in seconds, of a training step on the first of the `chunks`."""
     model = CharRNN.new(config, vocabulary, settings.seed, settings.dtype, device)
-    step = TrainingStep(model, split.T, split.B, settings)
+    step = TrainingStep(model, chunks.T, len(chunks.streams), settings)
     step.set_rates(settings.learning_rate, settings.min_ss if settings.use_ss else 1.0)
     generator = device.uniform(settings.seed, 1)
     seconds: list[float] = []
     for k in range(device.warm_up + STEPS):
-        inputs, targets, *state_mask = split.train[k % len(split.train)]
+        inputs, targets, *state_mask = chunks[k % len(chunks)]
         begun = perf_counter()
         step.learn(inputs, targets, generator, *state_mask)
         device.to_host(step.loss)  # wait for the device

@@ -1,20 +1,26 @@
-"""Plan a run: choose its options and its device, for the remaining time and the speed of the machine."""
+"""Plan a run: choose its options and its device, for the remaining time and the speed of the machine.
+
+The options are chosen by arithmetic on the length of the text, its number of distinct characters and the
+time (`minichar.training.choose`): first for the nominal machine, then for this one. The text is laid out
+once.
+"""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil, inf
 from time import monotonic
 
 from minichar.checks import AUTO
 from minichar.devices.backend import Backend
 from minichar.engine.config import Config
+from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
-from minichar.training.choose import TimeBudget, choose, config_of, facts_of
+from minichar.training.choose import TimeBudget, choose, choose_max_epochs, config_of, facts_of
 from minichar.training.cost import speed_of
 from minichar.training.device import fit_threads, suited, time_step
 from minichar.training.settings import Settings
 from minichar.training.team import Team
-from minichar.training.text import lay_out, lay_out_to_train
+from minichar.training.text import lay_out_to_train
 
 SMALL, LARGE = 64, 256
 """Numbers of hidden units with which the speed is measured."""
@@ -27,6 +33,17 @@ LEAST = 1.0
 """Minimum time for training steps, in seconds."""
 
 
+@dataclass(frozen=True)
+class Plan:
+    """The options and the device of a new run, and the text, laid out for them."""
+
+    settings: Settings
+    split: Split
+    device: Backend
+    notes: list[str]  # at most one, which explains the choice of device
+    most_epochs: float  # maximum number of epochs if the run is extended
+
+
 def plan(
     settings: Settings,
     corpus: Corpus,
@@ -34,44 +51,53 @@ def plan(
     team: Team,
     started: float,
     from_scratch: bool = True,
-) -> tuple[Settings, Backend, list[str]]:
-    """Return the options of a new run, its device, and at most one note that explains the choice of device.
+) -> Plan:
+    """Plan a new run.
 
-    With a time limit, the options are chosen for the remaining time on this device; otherwise, for the
-    recipe's time on the nominal machine. The number of hidden units is then replaced by one that suits the
-    device. The time limit counts from `started`, as measured by `time.monotonic`.
+    With a time limit, the options are chosen for the remaining time on the run's device; otherwise, for the
+    recipe's time on the nominal machine. If minichar chooses the number of hidden units, it is one that suits
+    the device. The time limit counts from `started`, as measured by `time.monotonic`.
     """
-    budget = nominal = time_left(settings, started)
-    chosen = choose(settings, corpus, from_scratch, nominal)
-    split, config = lay_out_to_train(corpus, chosen), config_of(chosen, len(corpus.vocabulary))
-    device, notes = suited(devices, config, split.B, chosen.dtype)
+    budget = time_left(settings, started)
+    draft = choose(settings, corpus, from_scratch, budget)
+    split, config = lay_out_to_train(corpus, draft), config_of(draft, len(corpus.vocabulary))
+    device, notes = suited(devices, config, split.B, draft.dtype)
     nominal = time_left(settings, started)  # the comparison of devices takes time
     if team.size == 1:  # otherwise, each process uses one thread
         fit_threads(device, config, split.B)
     if nominal and AUTO in (settings.rnn_size, settings.max_epochs):
-        budget = measured(nominal, settings, corpus, device, team, from_scratch)
-        chosen = choose(settings, corpus, from_scratch, budget)
-    plain = not (chosen.layer_norm or chosen.reset_on or chosen.use_ss) and chosen.dtype == "float32"
-    if plain and settings.rnn_size is AUTO:
-        # The ranks' devices may differ.
-        H = team.lead(lambda: device.suitable_size(chosen.model, chosen.rnn_size))
-        if chosen.rnn_size != H:
-            chosen = choose(replace(settings, rnn_size=H), corpus, from_scratch, budget)
-    return chosen, device, notes
+        sizes = (SMALL, LARGE) if settings.rnn_size is AUTO else (settings.rnn_size,)
+        budget = measured(nominal, draft, corpus, split, device, team, sizes)
+
+    def suitable_size(settings: Settings, H: int) -> int:
+        plain = not (settings.layer_norm or settings.reset_on or settings.use_ss)
+        if plain and settings.dtype == "float32":  # the ranks' devices may differ
+            return team.lead(lambda: device.suitable_size(settings.model, H))
+        return H
+
+    chosen = choose(settings, corpus, from_scratch, budget, suitable_size)
+    most_epochs = chosen.max_epochs
+    if nominal and settings.max_epochs is AUTO:
+        facts = facts_of(chosen, corpus, from_scratch, TimeBudget(inf))
+        most_epochs = choose_max_epochs(facts, facts.reduced(chosen))
+    return Plan(chosen, split, device, notes, most_epochs)
 
 
 def extended(
-    settings: Settings, corpus: Corpus, device: Backend, team: Team, started: float, epoch: float
+    settings: Settings,
+    corpus: Corpus,
+    split: Split,
+    device: Backend,
+    team: Team,
+    started: float,
+    iteration: int,
 ) -> float:
-    """Return the number of epochs after which the time limit is reached if a run continues from `epoch`."""
+    """Return the number of epochs at the time limit, for a run that has made `iteration` steps."""
     nominal = time_left(settings, started)
-    facts = facts_of(settings, corpus, budget=nominal and measured(nominal, settings, corpus, device, team))
-    return round(epoch + facts.steps(settings) / facts.epoch(settings), 6)
-
-
-def useful_epochs(settings: Settings, corpus: Corpus) -> float:
-    """Return the number of epochs that would be chosen if there were no time limit."""
-    return choose(replace(settings, max_epochs=AUTO), corpus, budget=TimeBudget(inf)).max_epochs
+    assert nominal is not None
+    budget = measured(nominal, settings, corpus, split, device, team, (settings.rnn_size,))
+    steps = budget.steps(config_of(settings, len(corpus.vocabulary)), split.B, split.T)
+    return round((iteration + steps) / len(split.train), 6)
 
 
 def time_left(settings: Settings, started: float) -> TimeBudget | None:
@@ -85,29 +111,28 @@ def measured(
     nominal: TimeBudget,
     settings: Settings,
     corpus: Corpus,
+    split: Split,
     device: Backend,
     team: Team,
-    from_scratch: bool = True,
+    sizes: Sequence[int],
 ) -> TimeBudget:
     """Return the budget with the speed of `device`, as measured by rank 0, in place of the nominal speed.
 
-    This measures two sizes of the network or, if the size is given, only that size. On a very busy machine,
-    it measures only the smaller one.
+    This measures the given numbers of hidden units: on a very busy machine, only the first.
     """
 
     def measure() -> TimeBudget:
         device.announce("measuring the speed of this machine, to plan the run")
-        streams = ceil(choose(settings, corpus, from_scratch, nominal).batch_size / team.size)
+        streams = ceil(split.B / team.size)
         begun = monotonic()
         times: list[tuple[Config, int, int, float]] = []
-        for size in (SMALL, LARGE) if settings.rnn_size is AUTO else (settings.rnn_size,):
+        for size in sizes:
             if times and monotonic() - begun > MEASURING * nominal.seconds:
                 break
-            sized = replace(settings, rnn_size=size, batch_size=streams)
-            chosen = choose(sized, corpus, from_scratch, nominal)
-            config, split = config_of(chosen, len(corpus.vocabulary)), lay_out(corpus, chosen)
-            seconds = time_step(device, config, corpus.vocabulary, chosen, split)
-            times.append((config, split.B, split.T, seconds))
+            sized = replace(settings, rnn_size=size, embedding=size if settings.tied else settings.embedding)
+            config = config_of(sized, len(corpus.vocabulary))
+            seconds = time_step(device, config, corpus.vocabulary, sized, split.train.of(slice(streams)))
+            times.append((config, streams, split.T, seconds))
         return replace(nominal, speed=speed_of(times), processes=team.size)
 
     return team.lead(measure)

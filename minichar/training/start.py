@@ -24,7 +24,7 @@ from minichar.text.corpus import Corpus
 from minichar.text.ngram import MOST_COUNTED, yardstick
 from minichar.training.choose import ARCHITECTURE, CHOOSERS, config_of, masking
 from minichar.training.device import same_kind
-from minichar.training.plan import extended, plan, time_left, useful_epochs
+from minichar.training.plan import extended, plan, time_left
 from minichar.training.recipes import check_effect, with_cell_of_recipe
 from minichar.training.settings import HELD_OUT, READING, TEXTS, Settings
 from minichar.training.team import ALONE, Team
@@ -32,7 +32,6 @@ from minichar.training.text import (
     SPECIFY,
     USED,
     check_text,
-    lay_out,
     lay_out_to_train,
     read_corpus,
     where_reset,
@@ -112,15 +111,18 @@ def begin(
         settings = replace(settings, **architecture)
     devices = devices or (CPU if model is None else model.parameters.backend.plain,)
     corpus = read_corpus(settings, team)
-    planned, backend, notes = plan(settings, corpus, devices, team, started or monotonic(), model is None)
-    config = config_of(planned, len(corpus.vocabulary))
-    new = CharRNN.new(config, corpus.vocabulary, planned.seed, planned.dtype, backend)
+    planned = plan(settings, corpus, devices, team, started or monotonic(), model is None)
+    chosen, notes, config = (
+        planned.settings,
+        planned.notes,
+        config_of(planned.settings, len(corpus.vocabulary)),
+    )
+    new = CharRNN.new(config, corpus.vocabulary, chosen.seed, chosen.dtype, planned.device)
     if model is not None:
         copy_weights(model, new)
         notes += vocabulary_notes(model.vocabulary, corpus.vocabulary)
-    run = _run(new, planned, corpus, lay_out(corpus, planned), notes, team)
-    if settings.max_epochs is AUTO and settings.max_time:
-        run.trainer.timetable.most_epochs = useful_epochs(planned, corpus)
+    run = _run(new, chosen, corpus, planned.split, notes, team)
+    run.trainer.timetable.most_epochs = planned.most_epochs
     return replace(run, chosen=automatic_in(settings))
 
 
@@ -185,10 +187,11 @@ def resume(
             check_text(settings, path, ("specify the text with ", Option(name)), name)
     corpus = read_corpus(settings, team)
     check_same_texts(corpus, model, path)
+    split = lay_out_to_train(corpus, settings)
     extends = bool(changes.get("max_time")) and changes.get("max_epochs") is AUTO
     if extends:
-        epoch = training.progress.iteration / len(lay_out(corpus, settings).train)
-        epochs = extended(settings, corpus, backend, team, started or monotonic(), epoch)
+        iteration, begun = training.progress.iteration, started or monotonic()
+        epochs = extended(settings, corpus, split, backend, team, begun, iteration)
         settings, changes = replace(settings, max_epochs=epochs), {**changes, "max_epochs": epochs}
     changed = {name: value for name in changes if (value := getattr(settings, name)) != getattr(saved, name)}
     model.config = replace(model.config, **masking(settings))
@@ -204,7 +207,6 @@ def resume(
     is_obsolete = latest == path or _is_earlier(latest, run_id, training.progress.iteration)
     if rewound:  # from here on, it is another run
         run_id = new_id()
-    split = lay_out_to_train(corpus, settings)
     run = _run(model, settings, corpus, split, notes, team, run_id, training)
     run = replace(run, changes=changed, chosen=("max_epochs",) if extends else ())
     if extends:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from minichar.engine.config import MAX_SIZE
 from minichar.errors import LONGEST_PATH, MinicharError, Option, brief, counted
-from minichar.text.batches import Split, split_text
+from minichar.text.batches import Layout, Split, layout, split_text
 from minichar.text.corpus import Corpus, load_corpus
 from minichar.text.datasets import is_dataset_folder, save_pydocs
 from minichar.text.resets import Resets, count_separators, find_resets, separator_ids
@@ -99,24 +99,37 @@ def note_on_change(corpus: Corpus, digest: str | None, path: Path, name: str = "
     return [f"{corpus.path} is not the text that {path} {USED[name]}"]
 
 
-def lay_out(corpus: Corpus, settings: Settings, with_resets: bool = True) -> Split:
-    """Split the text into chunks according to the settings, by default with state resets.
+def layout_of(corpus: Corpus, settings: Settings) -> Layout:
+    """Return the sizes of the chunks into which `lay_out` splits the text."""
+
+    def sizes(text: Corpus, B: int, T: int) -> Layout:
+        return layout(len(text.ids), B, T, *settings.fractions, settings.split, repr(text.path))
+
+    whole = sizes(corpus, settings.batch_size, settings.seq_length)
+    if corpus.val is None:
+        return whole
+    val = sizes(corpus.val, whole.B, whole.T)
+    train = sizes(corpus, val.B, val.T)
+    left_out, notes = train.left_out + val.left_out, whole.notes + val.notes
+    parts = train.parts[0], val.parts[0], 0
+    return Layout(val.B, val.T, "files", parts, left_out, notes)
+
+
+def lay_out(corpus: Corpus, settings: Settings) -> Split:
+    """Split the text into chunks according to the settings, with state resets.
 
     A validation text in its own file is laid out with the same B and T, which are reduced if it is short.
     Raises a `MinicharError` if a text is too short.
     """
+    sizes = layout_of(corpus, settings)
 
-    def split(text: Corpus, B: int, T: int) -> Split:
-        resets = resets_of(text, settings) if with_resets else None
-        return split_text(text.ids, B, T, *settings.fractions, settings.split, resets, repr(text.path))
+    def split(text: Corpus) -> Split:
+        resets = resets_of(text, settings)
+        return split_text(text.ids, sizes.B, sizes.T, *settings.fractions, settings.split, resets)
 
-    laid_out = split(corpus, settings.batch_size, settings.seq_length)
-    if corpus.val is None:
-        return laid_out
-    val = split(corpus.val, laid_out.B, laid_out.T)
-    train = split(corpus, val.B, val.T)
-    left_out, notes = train.left_out + val.left_out, (*laid_out.notes, *val.notes)
-    return replace(train, val=val.train, how="files", left_out=left_out, notes=notes)
+    laid_out = split(corpus)
+    val = laid_out.val if corpus.val is None else split(corpus.val).train
+    return Split(**vars(sizes), train=laid_out.train, val=val, test=laid_out.test)
 
 
 def resets_of(corpus: Corpus, settings: Settings) -> Resets | None:

@@ -10,7 +10,7 @@ import pytest
 
 from minichar.checkpoints.checkpoint import load
 from minichar.checkpoints.choosing import best_checkpoint
-from minichar.training import choose, start, timetable
+from minichar.training import choose, timetable
 from minichar.training import plan as planning
 from minichar.training.cost import Speed
 from minichar.training.settings import Settings
@@ -23,11 +23,11 @@ SMALL = ("--num-layers", 1, "--batch-size", 4, "--seq-length", 6, "--patience", 
 @pytest.fixture
 def slow(monkeypatch):
     """Measure a machine on which a few steps take a minute."""
-    monkeypatch.setattr(
-        planning,
-        "time_step",
-        lambda device, config, vocabulary, settings, split: 1000 * SLOW.step(config, split.B, split.T),
-    )
+
+    def time_step(device, config, vocabulary, settings, chunks):
+        return 1000 * SLOW.step(config, len(chunks.streams), chunks.T)
+
+    monkeypatch.setattr(planning, "time_step", time_step)
     monkeypatch.setattr(timetable, "MORE", inf)  # never extend a run
 
 
@@ -62,7 +62,7 @@ def test_the_command_in_inspect_repeats_the_run_without_measuring(cli, home, mon
 @pytest.mark.usefixtures("slow")
 def test_a_run_that_is_faster_than_measured_is_extended(cli, home, clock, monkeypatch):
     clock.step = lambda i: 0.01
-    monkeypatch.setattr(start, "useful_epochs", lambda settings, corpus: 4.0)
+    monkeypatch.setattr(planning, "choose_max_epochs", lambda *_: 4.0)
     monkeypatch.setattr(timetable, "MORE", 0.3)
     monkeypatch.setattr(timetable, "FEWEST", 2)
     said = cli("train", "--data", "input.txt", "--max-time", 50, *SMALL, "--rnn-size", 40).stderr

@@ -152,7 +152,7 @@ class TestTime:
         return set_durations
 
     def time(self, **changes):
-        return time_step(CPU, CONFIG, LETTERS, Settings(**(vars(SETTINGS) | changes)), SPLIT)
+        return time_step(CPU, CONFIG, LETTERS, Settings(**(vars(SETTINGS) | changes)), SPLIT.train)
 
     def test_is_the_median_without_the_first_step(self, clock, learned):
         clock([50, *[0.004] * 5, *[0.002] * 5])
@@ -182,14 +182,14 @@ class TestTime:
 
         monkeypatch.setattr(TrainingStep, "learn", record)
         clock([50, 1.5, 1.5, *[0.04] * 5, *[0.06] * 5])
-        assert time_step(open_double(), CONFIG, LETTERS, SETTINGS, SPLIT) == pytest.approx(0.05)
+        assert time_step(open_double(), CONFIG, LETTERS, SETTINGS, SPLIT.train) == pytest.approx(0.05)
         assert replayed == [False] * 3 + [True] * choosing.STEPS
 
     def test_waits_for_the_device_before_the_clock_is_read(self, monkeypatch):
         device, happened = Other(), []
         monkeypatch.setattr(choosing, "perf_counter", lambda: happened.append("clock") or 0)
         monkeypatch.setattr(device, "to_host", lambda loss: happened.append("wait"))
-        time_step(device, CONFIG, LETTERS, SETTINGS, SPLIT)
+        time_step(device, CONFIG, LETTERS, SETTINGS, SPLIT.train)
         assert happened == ["clock", "wait", "clock"] * (1 + choosing.STEPS)
 
 

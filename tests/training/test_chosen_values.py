@@ -13,7 +13,7 @@ from minichar.errors import MinicharError
 from minichar.training.choose import CHOOSERS, Facts, TimeBudget, choose
 from minichar.training.settings import Settings
 from minichar.training.start import begin, resume
-from minichar.training.text import lay_out
+from minichar.training.text import layout_of
 
 AUTOMATIC = dict.fromkeys([*CHOOSERS, "eval_val_every"])
 """Every option that can be automatic, with the value None."""
@@ -71,7 +71,7 @@ def test_there_are_no_cliffs(N, longer, V, minutes):
     for length in (N, int(N * longer)):
         text = corpus(length, V)
         values = choose(Settings(), text, budget=TimeBudget(60 * minutes))
-        plans.append((values, values.max_epochs * len(lay_out(text, values, with_resets=False).train)))
+        plans.append((values, values.max_epochs * layout_of(text, values).parts[0]))
     (a, steps_a), (b, steps_b) = plans
     if (a.model, a.tied) == (b.model, b.tied):  # each changes at one point
         assert abs(a.rnn_size - b.rnn_size) <= (8 if max(a.rnn_size, b.rnn_size) <= 128 else 16)
@@ -132,7 +132,7 @@ def test_values_suit_the_options_that_were_requested(text, requested, chosen):
 def test_a_batch_size_that_the_text_cannot_fill_is_planned_as_the_reduced_one(requested):
     text = corpus(20_000, 60)
     values = choose(Settings(batch_size=requested), text)
-    reduced = lay_out(text, values, with_resets=False).B
+    reduced = layout_of(text, values).B
     assert values == replace(choose(Settings(batch_size=reduced), text), batch_size=requested)
     assert reduced < requested
 

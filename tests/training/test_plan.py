@@ -8,7 +8,9 @@ from toys import TEXT, take, toy_settings
 
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
+from minichar.text import batches
 from minichar.training import plan as planning
+from minichar.training import text
 from minichar.training.cost import NOMINAL, Speed
 from minichar.training.start import begin, resume
 from minichar.training.team import Team
@@ -25,10 +27,10 @@ def machine(monkeypatch):
     class Machine:
         now, speed, sizes, takes = 1000.0, SLOWER, [], 0.0
 
-    def time_step(device, config, vocabulary, settings, split):
-        Machine.sizes.append((config.rnn_size, split.B))
+    def time_step(device, config, vocabulary, settings, chunks):
+        Machine.sizes.append((config.rnn_size, len(chunks.streams)))
         Machine.now += Machine.takes
-        return Machine.speed.step(config, split.B, split.T)
+        return Machine.speed.step(config, len(chunks.streams), chunks.T)
 
     Machine.sizes = []
     monkeypatch.setattr(planning, "time_step", time_step)
@@ -62,6 +64,31 @@ def test_a_plan_can_be_extended_to_the_useful_epochs(machine, tmp_path):
     most = planned.timetable.most_epochs
     assert planned.settings.max_epochs < most == useful.settings.max_epochs == useful.timetable.most_epochs
     assert begin(settings_for(tmp_path, max_epochs=2.0)).trainer.timetable.most_epochs == 2.0
+
+
+@pytest.mark.parametrize("options", [{}, {"rnn_size": 8}, {"reset_on": "\n"}, {"max_time": 0.0}])
+def test_the_text_is_laid_out_once_and_the_options_are_chosen_at_most_twice(
+    machine, tmp_path, monkeypatch, options
+):
+    laid_out, chosen = [], []
+
+    def count(calls, module, name):
+        function = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args: calls.append(name) or function(*args))
+
+    count(laid_out, text, "split_text")
+    count(laid_out, batches, "_lay_out")
+    count(laid_out, text, "find_resets")
+    count(chosen, planning, "choose")
+    run = begin(settings_for(tmp_path, **options), started=1000.0)
+    assert sorted(laid_out) == ["_lay_out", "find_resets", "split_text"]
+    assert len(chosen) <= 2
+    take(run.trainer, 3)
+    laid_out.clear()
+    chosen.clear()
+    resume(run.trainer.saver.last, {"max_time": 5.0}, started=1000.0)
+    assert sorted(laid_out) == ["_lay_out", "find_resets", "split_text"]
+    assert chosen == []
 
 
 def test_time_before_the_measurement_counts(machine, tmp_path):
@@ -117,8 +144,8 @@ def test_all_ranks_use_the_size_that_suits_rank_0(machine, tmp_path):
             return 40  # the result of rank 0
 
     settings = settings_for(tmp_path, max_time=0.0)
-    chosen, *_ = planning.plan(settings, begin(settings).corpus, [CPU], Later(), 1000.0)
-    assert chosen.rnn_size == 40
+    plan = planning.plan(settings, begin(settings).corpus, [CPU], Later(), 1000.0)
+    assert plan.settings.rnn_size == 40
 
 
 def test_options_given_explicitly_win(machine, tmp_path):
@@ -153,8 +180,9 @@ def test_rank_0_plans_for_all_processes(machine, tmp_path):
             return action()
 
     settings = settings_for(tmp_path, rnn_size=8, batch_size=6, seq_length=6)
-    (alone, _, _), (both, _, _) = (
-        planning.plan(settings, read_corpus(settings), [CPU], team, 1000.0) for team in (Team(), Two())
+    alone, both = (
+        planning.plan(settings, read_corpus(settings), [CPU], team, 1000.0).settings
+        for team in (Team(), Two())
     )
     assert [B for _, B in machine.sizes] == [6, 3]
     halves = [SLOWER.step(Config(21, rnn_size=8, num_layers=2), B, 6) for B in (6, 3)]
