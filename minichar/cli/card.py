@@ -16,8 +16,8 @@ from minichar.sampling.choice import Choice
 from minichar.sampling.generate import generate
 from minichar.text.datasets import DATASETS
 from minichar.text.ngram import yardstick_of
+from minichar.training.saved import settings_of
 from minichar.training.settings import TEXTS, Settings
-from minichar.training.start import settings_of
 
 LENGTH, TEMPERATURE = 400, 0.8
 """Options of the sample."""

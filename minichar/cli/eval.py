@@ -46,8 +46,8 @@ from minichar.training.evaluation import (
     evaluate_whole,
 )
 from minichar.training.recipes import settings_from
+from minichar.training.saved import settings_of, settings_with_text
 from minichar.training.settings import HELD_OUT, SPLITS, Settings
-from minichar.training.start import settings_of, settings_with_text
 from minichar.training.text import (
     check_text,
     lay_out,

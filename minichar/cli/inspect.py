@@ -26,8 +26,8 @@ from minichar.model import CharRNN
 from minichar.pictures.page import make_page
 from minichar.terminal import say
 from minichar.text.corpus import Corpus, load_corpus
+from minichar.training.saved import settings_of, settings_with_text
 from minichar.training.settings import Settings
-from minichar.training.start import settings_of, settings_with_text
 from minichar.training.text import note_on_change
 
 MAX_LENGTH = 20_000

@@ -36,7 +36,7 @@ from minichar.sampling.generate import Unknown, check_options, generate, generat
 from minichar.terminal import say
 from minichar.text.corpus import Corpus, load_corpus
 from minichar.training.device import fit_threads
-from minichar.training.start import settings_with_text
+from minichar.training.saved import settings_with_text
 from minichar.training.text import note_on_change
 
 SEEDS = 1_000_000

@@ -294,3 +294,8 @@ CHOOSERS: dict[str, Callable[[Facts, Settings], Any]] = {
     "max_val_chunks": choose_max_val_chunks,
 }
 """The functions that choose each option, in order."""
+
+
+def automatic_in(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the settings that must be chosen before training but have no value yet."""
+    return tuple(name for name in CHOOSERS if getattr(settings, name) is AUTO)

@@ -1,8 +1,12 @@
-"""Start training from random weights, from a trained model, or from a training checkpoint."""
+"""Start training from random weights, from a trained model, or from a training checkpoint.
 
-from collections.abc import Iterable, Sequence
+settings → text → plan → trainer → checkpoint
+"""
+
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from math import inf
 from pathlib import Path
 from secrets import token_hex
@@ -10,46 +14,35 @@ from time import monotonic
 from typing import Any
 
 from minichar.checkpoints.checkpoint import load_training
-from minichar.checkpoints.choosing import checkpoints_in, newest_first, newest_in, record_of
-from minichar.checkpoints.naming import is_latest, latest_path
 from minichar.checkpoints.training_state import TrainingState
 from minichar.checks import AUTO
 from minichar.devices.backend import Backend
 from minichar.devices.chunk_kernel import unused_note
 from minichar.devices.cpu import CPU
-from minichar.errors import Completed, MinicharError, Option, brief, counted, listed, plain, quoted
+from minichar.errors import Completed, MinicharError, Option, counted
 from minichar.model import CharRNN
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus
 from minichar.text.ngram import MOST_COUNTED, yardstick
-from minichar.training.choose import ARCHITECTURE, CHOOSERS, config_of, masking
+from minichar.training.choose import ARCHITECTURE, automatic_in, config_of, masking
 from minichar.training.device import same_kind
 from minichar.training.plan import extended, plan, time_left
-from minichar.training.recipes import check_effect, with_cell_of_recipe
-from minichar.training.settings import HELD_OUT, READING, TEXTS, Settings
-from minichar.training.team import ALONE, Team
-from minichar.training.text import (
-    SPECIFY,
-    USED,
-    check_text,
-    lay_out_to_train,
-    read_corpus,
-    where_reset,
+from minichar.training.recipes import with_cell_of_recipe
+from minichar.training.saved import (
+    changed_settings,
+    check_same_texts,
+    choose_checkpoint,
+    differences,
+    id_of,
+    obsolete_latest,
+    settings_of,
 )
+from minichar.training.settings import Settings
+from minichar.training.team import ALONE, Team
+from minichar.training.text import lay_out_to_train, read_corpus, where_reset
 from minichar.training.trainer import Trainer
 from minichar.training.transfer import copy_weights, vocabulary_notes
 
-FIXED = (
-    "recipe",
-    *ARCHITECTURE,
-    *READING,
-    "max_val_chunks",
-    "seq_length",
-    "batch_size",
-    "seed",
-    "dtype",
-)
-"""Settings that cannot be changed when a run is resumed."""
 COUNTED_PER_SECOND = 400_000
 """Approximate number of characters that `yardstick` counts per second on an idle core."""
 
@@ -158,100 +151,49 @@ def resume(
         contains a different value for one of the `FIXED` settings.
     """
     devices, changes = devices or (CPU,), with_cell_of_recipe(changes)
+    load = cache(load_training)  # each process reads the training state once
     # Let rank 0 choose: a network file system may list different checkpoints on different machines.
-    path, notes, rewound = team.lead(lambda: _choose(path))
-    model, training = load_training(path, devices[0])
-    backend, chosen = same_kind(devices, training.progress.device)
-    if backend is not devices[0]:
-        model, training = load_training(path, backend)
-    notes += chosen
-    backend.limit_threads(training.progress.threads)
+    path, notes, rewound = team.lead(lambda: choose_checkpoint(path, load))
+    model, training = load(path)
+    progress = training.progress
+    backend, chosen = same_kind(devices, progress.device)
+    backend.limit_threads(progress.threads)
     saved = settings_of(model, path)
-    settings = replace(saved, **{"checkpoint_dir": path.parent} | changes)
-    automatic = [*automatic_in(settings), *(name for name in HELD_OUT if getattr(settings, name) is AUTO)]
-    settings = replace(settings, **{name: getattr(saved, name) for name in automatic})
-    for name in FIXED:
-        if name in changes and (value := getattr(settings, name)) != getattr(saved, name):
-            # A model can be fine-tuned with other settings, but not with another architecture.
-            fine_tune = ("start a new run with ", Option("init_from"))
-            raise MinicharError(
-                Option(name, value),
-                f" cannot be used to resume {path}, which has ",
-                Option(name, has) if isinstance(has := getattr(saved, name), bool) else plain(has),
-                ": omit the option, or ",
-                *(("train a new model",) if name in ARCHITECTURE else fine_tune),
-            )
-    check_effect(settings, changes)
-    for name in TEXTS:
-        if name not in changes:
-            check_text(settings, path, ("specify the text with ", Option(name)), name)
+    settings = changed_settings(saved, changes, path)
     corpus = read_corpus(settings, team)
     check_same_texts(corpus, model, path)
     split = lay_out_to_train(corpus, settings)
     extends = bool(changes.get("max_time")) and changes.get("max_epochs") is AUTO
     if extends:
-        iteration, begun = training.progress.iteration, started or monotonic()
-        epochs = extended(settings, corpus, split, backend, team, begun, iteration)
+        begun = started or monotonic()
+        epochs = extended(settings, corpus, split, backend, team, begun, progress.iteration)
         settings, changes = replace(settings, max_epochs=epochs), {**changes, "max_epochs": epochs}
-    changed = {name: value for name in changes if (value := getattr(settings, name)) != getattr(saved, name)}
-    model.config = replace(model.config, **masking(settings))
-    device = training.progress.device
-    if device != backend.kind:
-        drawn = "; dropout, DropConnect and scheduled sampling will draw different random numbers"
-        draws = any(masking(settings).values()) or settings.use_ss
-        differ = f"rounding will differ{drawn if draws else ''}"
-        notes.append(f"the checkpoint was saved on {plain(device)}: {differ}")
-    record = record_of(model.details)
-    run_id = record.id if record else new_id()
-    latest = path if is_latest(path) else latest_path(settings.checkpoint_dir, settings.run_name)
-    is_obsolete = latest == path or _is_earlier(latest, run_id, training.progress.iteration)
-    if rewound:  # from here on, it is another run
-        run_id = new_id()
+    model = replace(model.on(backend), config=replace(model.config, **masking(settings)))
+    notes += [*chosen, *differences(progress.device, backend.kind, settings)]
+    run_id = new_id() if rewound else id_of(model) or new_id()  # a rewound run is another run
     run = _run(model, settings, corpus, split, notes, team, run_id, training)
-    run = replace(run, changes=changed, chosen=("max_epochs",) if extends else ())
+    saver, timetable = run.trainer.saver, run.trainer.timetable
+    saver.resumed = saver.last = path
+    saver.latest = obsolete_latest(path, model, settings, progress.iteration)
     if extends:
-        run.trainer.timetable.most_epochs = inf
-    run.trainer.saver.resumed = run.trainer.saver.last = path
-    if latest.parent == settings.checkpoint_dir and is_obsolete:
-        run.trainer.saver.latest = latest
-    if run.trainer.iteration >= run.trainer.iterations:
+        timetable.most_epochs = inf
+    _check_unfinished(run, changes, path)
+    changed = {name: value for name in changes if (value := getattr(settings, name)) != getattr(saved, name)}
+    return replace(run, changes=changed, chosen=("max_epochs",) if extends else ())
+
+
+def _check_unfinished(run: Run, changes: Mapping[str, Any], path: Path) -> None:
+    """Raise `Completed` if there is nothing left to train in the run resumed from `path`."""
+    trainer, at = run.trainer, f"epoch {run.trainer.epoch:.2f}"
+    if trainer.iteration >= trainer.iterations:
         if changes.get("max_epochs") is AUTO:
-            end = f"{path} is at the end of its run, epoch {run.trainer.epoch:.2f}"
-            raise Completed(f"{end}: to train for 10 more minutes, add ", Option("max_time", 10))
-        raise Completed(
-            f"{path} is at epoch {run.trainer.epoch:.2f}, and ",
-            Option("max_epochs"),
-            f" is {settings.max_epochs:g}: set a larger value to continue, or ",
-            Option("max_time"),
-        )
-    if reason := run.trainer.timetable.reason_to_end():
-        set_higher = f" is {settings.patience}: set a larger value, or 0, to continue"
+            end = f"{path} is at the end of its run, {at}: to train for 10 more minutes, add "
+            raise Completed(end, Option("max_time", 10))
+        set_larger = f" is {trainer.settings.max_epochs:g}: set a larger value to continue, or "
+        raise Completed(f"{path} is at {at}, and ", Option("max_epochs"), set_larger, Option("max_time"))
+    if reason := trainer.timetable.reason_to_end():
+        set_higher = f" is {trainer.settings.patience}: set a larger value, or 0, to continue"
         raise Completed(f"{path}: {reason}, and ", Option("patience"), set_higher)
-    return run
-
-
-def check_same_texts(corpus: Corpus, model: CharRNN, path: Path) -> None:
-    """Raise a `MinicharError` if the texts are not those that the model in `path` was trained with."""
-    originals = model.text_digests
-    changed = [name for name, digest in corpus.digests.items() if digest != originals.get(name)]
-    if corpus.vocabulary != model.vocabulary:
-        changed.append("data")
-    if not changed:
-        return
-    text, original = corpus.texts[name := changed[0]], originals.get(name)
-    problem: tuple[str | Option, ...]
-    if name in HELD_OUT and original is None:
-        fixed = f" cannot be used to resume {path}, which has no {HELD_OUT[name]} file: omit the option"
-        problem = Option(name, text.path), fixed
-    else:
-        other = f"{text.path} is not the text that {path} {USED[name]}: specify the original text with "
-        problem = other, Option(name)
-    raise MinicharError(*problem, ", or start a new run with ", Option("init_from"))
-
-
-def automatic_in(settings: Settings) -> tuple[str, ...]:
-    """Return the names of the settings that must be chosen before training but have no value yet."""
-    return tuple(name for name in CHOOSERS if getattr(settings, name) is AUTO)
 
 
 def with_mode_notes(run: Run, tf32: bool, chunk_kernel: bool) -> Run:
@@ -284,82 +226,6 @@ def with_yardstick(run: Run, team: Team = ALONE, started: float | None = None) -
         with suppress(MemoryError):
             trainer.yardstick = team.lead(lambda: yardstick(split.train.streams, val.streams, V, int(most)))
     return run
-
-
-def _choose(path: Path) -> tuple[Path, list[str], bool]:
-    """Choose the checkpoint to resume.
-
-    Returns its path, notes about other checkpoints in its directory, and whether the user specified a
-    checkpoint whose run has saved later ones.
-    """
-    if not path.is_dir():
-        return path, [], _has_later(path)
-    skipped: list[str] = []
-    files = newest_in(path)
-    for i, file in enumerate(files):
-        try:
-            load_training(file.path)
-        except MinicharError as error:
-            skipped.append(str(error))
-            continue
-        skipped += [other.error for other in files[i:] if other.error]
-        notes = [f"skipped: {error}" for error in skipped]
-        this = file.record and file.record.id
-        readable = [each for each in reversed(files) if not each.error]
-        others = {each.record and each.record.id: each.path.name for each in readable}
-        if names := [name for run, name in others.items() if run != this]:
-            named = listed([*map(repr, names[:3])], len(names))
-            one = quoted(path / names[0])
-            notes.append(f"other runs in {path}/: {named}; to resume one: minichar train --resume {one}")
-        return file.path, notes, False
-    raise MinicharError(f"no checkpoint in {path}/ can be resumed: {skipped[0]}")
-
-
-def _has_later(path: Path) -> bool:
-    """Return whether the directory of a checkpoint contains a later checkpoint of the same run."""
-    try:
-        (this,), files = newest_first([path]), newest_first(checkpoints_in(path.parent))
-    except MinicharError:  # the file has been renamed, so that no name is that of a checkpoint
-        return False
-    records = [file.record for file in files if file.record]
-    run = this.record
-    return run is not None and any(each.id == run.id and each.iteration > run.iteration for each in records)
-
-
-def _is_earlier(path: Path, run_id: str, iteration: int) -> bool:
-    """Return whether `path` is a checkpoint that the given run saved after at most `iteration` steps."""
-    (file,) = newest_first([path])
-    return file.record is not None and file.record.id == run_id and file.record.iteration <= iteration
-
-
-def settings_of(model: CharRNN, path: Path) -> Settings:
-    """Return the training settings of the model in the checkpoint `path`.
-
-    Missing or corrupted settings raise a `MinicharError`.
-    """
-    try:
-        stored = dict(model.details["settings"])
-        if wrong := stored.keys() ^ vars(Settings()).keys():
-            raise MinicharError(f"{brief(min(wrong))} is missing or unknown")
-        settings = Settings(**stored)
-        if unchosen := automatic_in(settings):
-            raise MinicharError(f"{', '.join(unchosen)} has no value")
-        return settings
-    except (KeyError, TypeError, ValueError, MinicharError) as error:
-        reason = f"its training settings are missing or corrupted ({error})"
-        raise MinicharError(f"{path} cannot be used: {reason}") from error
-
-
-def settings_with_text(model: CharRNN, path: Path, remedy: Sequence[str | Option] = SPECIFY) -> Settings:
-    """Like `settings_of`, but also raise a `MinicharError` if the training text is unknown or does not exist.
-
-    `remedy` is the part of the message that says how to fix the error.
-    """
-    if "settings" not in model.details:
-        raise MinicharError(f"{path} has no record of its training text: ", *remedy)
-    settings = settings_of(model, path)
-    check_text(settings, path, remedy)
-    return settings
 
 
 def _run(

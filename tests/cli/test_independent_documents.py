@@ -11,7 +11,7 @@ from minichar import load
 from minichar.cli.options import Escaped
 from minichar.text.corpus import load_corpus
 from minichar.training.evaluation import evaluate_blocks, evaluate_part, evaluate_whole
-from minichar.training.start import settings_of
+from minichar.training.saved import settings_of
 from minichar.training.text import lay_out
 
 

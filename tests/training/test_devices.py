@@ -15,9 +15,9 @@ from minichar.model import CharRNN
 from minichar.text.batches import split_text
 from minichar.text.resets import find_resets
 from minichar.text.vocabulary import Vocabulary
+from minichar.training.choose import masking
 from minichar.training.events import Evaluated, Saved, Step
 from minichar.training.settings import Settings
-from minichar.training.start import masking
 from minichar.training.step import TrainingStep
 from minichar.training.trainer import Trainer
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from toys import parts, put_together, take, toy_settings
 
+from minichar.checkpoints.checkpoint import load_training
 from minichar.checkpoints.choosing import best_checkpoint
 from minichar.errors import Completed
+from minichar.training import start
 from minichar.training.events import Step
 from minichar.training.start import begin, resume
 
@@ -162,6 +164,14 @@ class TestSeveralCheckpoints:
             take(trainer, finished.iteration + 3)
         np.testing.assert_array_equal(run.trainer.model.parameters.flat, whole.model.parameters.flat)
         assert resume(copy, {}).trainer.run_id == finished.run_id
+
+    def test_the_training_state_is_read_once(self, finished, monkeypatch):
+        read = []
+        monkeypatch.setattr(start, "load_training", lambda path: read.append(path) or load_training(path))
+        for path in (finished.saver.last, finished.saver.last.parent):
+            resume(path, {"max_epochs": 2})
+            assert read.pop() == finished.saver.last
+            assert read == []
 
     def test_other_runs_are_named(self, finished, settings_of):
         other = begin(settings_of(seed=5, savefile="other")).trainer

@@ -11,8 +11,9 @@ import pytest
 from toys import WRONG, parts, places, put_together, set_at, take, toy_settings
 
 from minichar.errors import LONGEST_PATH, Completed, MinicharError
-from minichar.training.choose import CHOOSERS
-from minichar.training.start import ARCHITECTURE, FIXED, begin, resume
+from minichar.training.choose import ARCHITECTURE, CHOOSERS
+from minichar.training.saved import FIXED
+from minichar.training.start import begin, resume
 
 CHANGED = {"model": "gru", "rnn_size": 9, "num_layers": 1, "embedding": 5, "layer_norm": True, "tied": True}
 CHANGED |= {"encoding": "cp1252", "min_freq": 1, "reset_on": "e", "split": "tail", "train_frac": 0.5}

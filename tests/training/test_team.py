@@ -18,7 +18,7 @@ from minichar.checkpoints.naming import loss_in_name
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 from minichar.text.joining import Text
-from minichar.training import start
+from minichar.training import saved as saved_runs
 from minichar.training.evaluation import Measurement, evaluate
 from minichar.training.events import Saved, Warned
 from minichar.training.start import begin, resume
@@ -249,7 +249,7 @@ def test_all_ranks_resume_the_checkpoint_that_rank_0_finds(tmp_path, monkeypatch
     run = begin(toy_settings(tmp_path, keep=0, max_epochs=2, eval_val_every=10))
     old, *_, new = [event.path for event in run.trainer.run() if isinstance(event, Saved)]
     monkeypatch.setattr(
-        start, "newest_in", lambda path: [Found(old)] if current_thread() in late else newest_in(path)
+        saved_runs, "newest_in", lambda path: [Found(old)] if current_thread() in late else newest_in(path)
     )
     late = set()
 
