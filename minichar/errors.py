@@ -1,4 +1,7 @@
-"""Exceptions for user-fixable errors, and helpers that format their messages."""
+"""Exceptions for user-fixable errors, and helpers that format their messages.
+
+This module is not in a package, because every package raises these errors.
+"""
 
 import re
 import reprlib

@@ -1,4 +1,8 @@
-"""Import optional packages on first use, with one-line errors and correct handling of Ctrl-C."""
+"""Import optional packages on first use, with one-line errors and correct handling of Ctrl-C.
+
+This module is not in a package, because devices, pictures and sweeps import optional
+packages of their own.
+"""
 
 import signal
 import threading

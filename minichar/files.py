@@ -4,6 +4,8 @@ New content is written to a temporary file in the same directory, flushed to dis
 file. The process locks its temporary file so that `remove_abandoned` can tell files in use from files left
 behind by killed processes. Symbolic links are followed. Devices and pipes are written to directly instead of
 being replaced.
+
+This module is not in a package, because every package that reads or writes files uses it.
 """
 
 import errno

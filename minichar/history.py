@@ -2,6 +2,9 @@
 
 Checkpoints store the history as a float64 array with the columns in `COLUMNS` (88 bytes per evaluation).
 Without validation data, some losses cannot be measured. These losses are NaN in arrays and None in rows.
+
+This module is not in a package, because training appends to the history, checkpoints store it, and pictures
+plot it.
 """
 
 from __future__ import annotations

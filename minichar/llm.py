@@ -1,4 +1,8 @@
-"""Plugin for `llm <https://llm.datasette.io>`_: generate text with ``llm -m minichar/cv "The "``."""
+"""Plugin for `llm <https://llm.datasette.io>`_: generate text with ``llm -m minichar/cv "The "``.
+
+This module is not in a package, because llm finds it by the name in ``pyproject.toml``, and nothing in
+minichar imports it.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,8 @@
-"""A model with its configuration, weights and vocabulary."""
+"""A model with its configuration, weights and vocabulary.
+
+This module is not in a package, because it joins three of them, the engine, the text and the devices, and all
+packages above these share it.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,7 @@
-"""Write to standard error and to terminals: escape control characters, and fit a line to the width."""
+"""Write to standard error and to terminals: escape control characters, and fit a line to the width.
+
+This module is not in a package, because the Python interface prints too, and does not need the command line.
+"""
 
 import os
 import shutil
