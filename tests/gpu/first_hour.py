@@ -168,7 +168,7 @@ def run(plan: Plan, save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("always")  # each section opens the device again, with its own fallbacks
         warnings.showwarning = show
-        backend = open_device(plan.device)
+        backend = open_backend(plan.device)
         save(results)  # before the first section, to detect a file that cannot be written
         for name, section in plan.sections(backend).items():
             if plan.out_of_time():
@@ -185,14 +185,6 @@ def run(plan: Plan, save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     save(results)
     print("\n== verdict: estimates and goals for an H100", *lines(results["verdict"]), sep="\n")
     return results
-
-
-def open_device(name: str) -> Backend:
-    """Return a backend. If the device cannot be used, the error message mentions ``--dry``."""
-    try:
-        return open_backend(name)
-    except MinicharError as error:
-        raise MinicharError(f"{error}; to test this script without a GPU, use --dry") from error
 
 
 def run_section(section: Callable[[], Any]) -> Any:

@@ -1,10 +1,7 @@
 """Tests that ``first_hour.py`` runs without a GPU, and saves and reports its results."""
 
 import json
-import re
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from warnings import warn
 
@@ -27,27 +24,25 @@ NAMES = [
 
 
 @pytest.fixture
-def path(tmp_path):
-    """Path of the results, at which there are earlier results."""
-    path = tmp_path / "results.json"
-    path.write_text("earlier results")
-    return path
+def run(tmp_path, monkeypatch):
+    """Return a function that replaces all sections, and runs the script with the options `words`.
+
+    It returns the exit status and the saved results.
+    """
+
+    def run(*words, **sections):
+        monkeypatch.setattr(first_hour.Plan, "sections", lambda plan, backend: sections)
+        status = main(["--dry", "--json", str(tmp_path / "results.json"), *words])
+        return status, json.loads((tmp_path / "results.json").read_text("utf-8"))
+
+    return run
 
 
-def sections(monkeypatch, **replaced):
-    """Replace all sections with the functions in `replaced`."""
-    monkeypatch.setattr(first_hour.Plan, "sections", lambda plan, backend: replaced)
-
-
-def saved(path):
-    return json.loads(path.read_text("utf-8"))
-
-
-def test_dry_run_measures_everything_that_a_cpu_can(path, capsys, monkeypatch):
+def test_dry_run_measures_everything_that_a_cpu_can(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(first_hour.measurements, "first_step", lambda work: 1.0)  # starts a process
     monkeypatch.setattr("gpu_calibration.OPERATIONS", 5)
-    assert main(["--dry", "--json", str(path)]) == 0
-    results = saved(path)
+    assert main(["--dry", "--json", str(tmp_path / "results.json")]) == 0
+    results = json.loads((tmp_path / "results.json").read_text("utf-8"))
     assert list(results) == ["dry", "seconds", "failed", "left out", "warnings", *NAMES, "verdict"]
     assert results["dry"] is True
     assert results["failed"] == results["left out"] == []
@@ -74,100 +69,47 @@ def test_dry_run_measures_everything_that_a_cpu_can(path, capsys, monkeypatch):
     assert {one["verdict"] for one in results["verdict"]} == {"not measured", "not compared"}
 
 
-def test_each_program_states_in_its_first_line_that_no_card_has_run_it():
-    texts = {path.name: path.read_text("utf-8") for path in Path(__file__).parent.glob("*.py")}
-    lines = {text.partition("\n")[0] for name, text in texts.items() if name.startswith(("first", "gpu"))}
-    assert len(lines) == 6
-    assert all(re.search(r": executed on the CPU \(cpu_cuda\), .*\bon a card\.", line) for line in lines)
-
-
-def test_without_a_gpu_the_error_names_the_dry_run_and_an_existing_file_is_kept(monkeypatch, path, capsys):
-    monkeypatch.setitem(sys.modules, "cupy", None)
-    assert main(["--json", str(path)]) == 1
+def test_a_file_that_cannot_be_written_is_detected_before_the_first_section(run, tmp_path, capsys):
+    (tmp_path / "results.json").mkdir()
+    with pytest.raises(IsADirectoryError):
+        run(one=lambda: pytest.fail("a section has run"))
     (error,) = capsys.readouterr().err.splitlines()
-    assert error.startswith("device gpu: requires CuPy")
-    assert error.endswith("; to test this script without a GPU, use --dry")
-    assert path.read_text() == "earlier results"
+    assert error.startswith(f"cannot write {tmp_path}/results.json: ")
 
 
-def test_a_file_that_cannot_be_written_is_detected_before_the_first_section(monkeypatch, path, capsys):
-    sections(monkeypatch, one=lambda: pytest.fail("a section has run"))
-    assert main(["--dry", "--json", str(path / "x.json")]) == 1
-    (error,) = capsys.readouterr().err.splitlines()
-    assert error.startswith(f"cannot write {path}/x.json: ")
-
-
-def test_results_are_saved_after_each_section_even_if_the_run_is_killed(monkeypatch, path):
-    seen, late = [], iter([False, True, False])
-
-    def look():
-        seen.append(saved(path))
-        return {"x": 1}
-
+def test_results_are_saved_after_each_section_even_if_the_run_is_killed(run, tmp_path):
     def killed():
-        look()
         raise KeyboardInterrupt
 
-    sections(monkeypatch, one=look, two=list, three=killed)
-    monkeypatch.setattr(first_hour.Plan, "out_of_time", lambda plan: next(late))
     with pytest.raises(KeyboardInterrupt):
-        main(["--dry", "--json", str(path)])
-    first, third = seen
-    assert "one" not in first
-    assert third["one"] == {"x": 1}
-    assert third["left out"] == ["two"]
+        run(one=lambda: {"x": 1}, two=killed)
+    assert json.loads((tmp_path / "results.json").read_text("utf-8"))["one"] == {"x": 1}
 
 
-def test_nothing_is_started_after_nine_minutes(monkeypatch):
-    now, plans = 100.0, []
-    monkeypatch.setattr(first_hour, "monotonic", lambda: now)
-    monkeypatch.setattr(
-        first_hour, "run", lambda plan, save: plans.append(plan) or {"failed": [], "left out": []}
-    )
-    for arguments in (["--dry"], ["--dry", "--device", "gpu:1"], []):
-        assert main(arguments) == 0
-    wanted = [DRY, replace(DRY, device="gpu:1"), first_hour.Plan()]
-    assert [replace(plan, end=float("inf")) for plan in plans] == wanted
-    now = 100.0 + 9 * 60 - 0.1
-    assert not plans[0].out_of_time()
-    now = 100.0 + 9 * 60
-    assert plans[0].out_of_time()
+def test_a_section_that_fails_or_warns_does_not_stop_the_others(run, capsys, monkeypatch):
+    """A warning is printed and saved once per section."""
+    message = "a step cannot be captured"
 
-
-def test_a_section_that_fails_does_not_stop_the_others(monkeypatch, path, capsys):
     def broken():
         raise ValueError("no such thing")
 
-    def precise():
+    def falling_back():
         assert first_hour.os.environ["CUPY_TF32"] == "0"
+        for _ in range(2):
+            warn(message, RuntimeWarning, stacklevel=1)
         return {"x": 0.123456, "column": {"y": (3, 6)}}
 
     monkeypatch.setenv("CUPY_TF32", "1")
-    sections(monkeypatch, one=broken, two=lambda: {"passed": False}, three=precise, four=list)
-    assert main(["--dry", "--json", str(path)]) == 1
-    assert first_hour.os.environ["CUPY_TF32"] == "1"
-    results = saved(path)
-    assert results["failed"] == ["one", "two"]
-    assert results["one"] == {"passed": False, "error": "ValueError: no such thing"}
-    assert results["three"] == {"x": 0.123456, "column": {"y": [3, 6]}}
+    monkeypatch.setattr(first_hour, "open_backend", lambda name: warn("an old driver", stacklevel=1))
+    sections = {"one": falling_back, "two": broken, "three": lambda: {"passed": False}, "four": falling_back}
+    status, results = run(**sections)
+    assert (status, results["failed"]) == (1, ["two", "three"])
+    assert results["two"] == {"passed": False, "error": "ValueError: no such thing"}
+    assert results["four"] == {"x": 0.123456, "column": {"y": [3, 6]}}
+    assert results["warnings"] == {"device": ["an old driver"], "one": [message], "four": [message]}
     out, err = capsys.readouterr()
     assert "Traceback" in err
-    assert json.loads(out.partition("== three\n")[2].partition("\n\n")[0]) == results["three"]
-
-
-def test_warnings_are_printed_and_saved_once_per_section(monkeypatch, path, capsys):
-    message = "a step cannot be captured"
-
-    def falling_back():
-        for _ in range(2):
-            warn(message, RuntimeWarning, stacklevel=1)
-        return {"passed": True}
-
-    sections(monkeypatch, one=falling_back, two=list, three=falling_back)
-    monkeypatch.setattr(first_hour, "open_backend", lambda name: warn("an old driver", stacklevel=1))
-    assert main(["--dry", "--json", str(path)]) == 0
-    assert saved(path)["warnings"] == {"device": ["an old driver"], "one": [message], "three": [message]}
-    lines = capsys.readouterr().out.splitlines()
+    lines = out.splitlines()
     assert lines[:4] == ["warning: an old driver", "", "== one", f"warning: {message}"]
     assert lines.count(f"warning: {message}") == 2
 
@@ -179,22 +121,20 @@ def without_cuda(work):
 @pytest.mark.parametrize(
     ("describe", "rival"),
     [
-        (None, f"PyTorch is not installed: {first_hour.INSTALL}"),
         (without_cuda, f"AssertionError: Torch not compiled with CUDA enabled: {first_hour.INSTALL}"),
         (lambda work: "PyTorch 2", "PyTorch 2"),
     ],
 )
 def test_on_a_gpu_pytorch_with_cuda_is_required(describe, rival, monkeypatch):
-    module = SimpleNamespace(describe=describe)
-    monkeypatch.setattr(first_hour, "opponents", lambda work: [work] if describe else [])
-    monkeypatch.setattr(first_hour, "import_module", lambda name: module)
+    monkeypatch.setattr(first_hour, "opponents", lambda work: [work])
+    monkeypatch.setattr(first_hour, "import_module", lambda name: SimpleNamespace(describe=describe))
     found = first_hour.machine(CPU, replace(DRY.work, device="gpu"))
-    passed = rival == "PyTorch 2"
-    assert (found["passed"], found["rival"], found["device"]) == (passed, rival, CPU.describe())
+    assert (found["passed"], found["rival"]) == (rival == "PyTorch 2", rival)
 
 
-def test_what_is_left_when_the_time_is_up_is_left_out(capsys):
-    assert main(["--dry", "--minutes", "0"]) == 0
+def test_nothing_is_started_when_the_time_is_up(run, capsys):
+    status, results = run("--minutes", "0", one=list, two=list)
+    assert (status, results["left out"]) == (0, ["one", "two"])
     out = capsys.readouterr().out
-    assert out.endswith(f"left out: {', '.join(NAMES)}\n")
+    assert out.endswith("left out: one, two\n")
     assert out.count("not measured") == 26
