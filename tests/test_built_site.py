@@ -240,8 +240,7 @@ def test_commands_are_copied_without_prompts_and_comments(address, visit):
         copied.append(page.evaluate("navigator.clipboard.readText()"))
     assert [line.rstrip() for line in copied[0].splitlines()] == [
         "minichar eval",
-        "minichar eval --split whole --data my.txt",
-        "minichar eval --start carried",
+        "minichar eval --data my.txt",
     ]
     assert copied[1].startswith(
         "minichar convert cv/lm_lstm_epoch2.00_1.8000.npz my.safetensors\nminichar sample"

@@ -4,11 +4,8 @@ from dataclasses import replace
 from functools import partial
 from math import log
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
-from numpy.typing import NDArray
 
 from minichar.checkpoints.archive import TextFile
 from minichar.checkpoints.choosing import open_checkpoint
@@ -19,7 +16,6 @@ from minichar.cli.options import (
     PATH,
     GroupedCommand,
     Integer,
-    Number,
     OneOf,
     announce_waits,
     checkpoint,
@@ -27,19 +23,21 @@ from minichar.cli.options import (
     group,
 )
 from minichar.cli.reading import read_text
-from minichar.cli.usage import given_by_user, reject, reject_argument
-from minichar.devices.backend import Backend
-from minichar.devices.choose import AUTO_CPU, SMALL_STEPS
+from minichar.cli.usage import reject, reject_argument
+from minichar.devices.backend import Array, Backend
 from minichar.errors import MinicharError, Option, counted, one_line, quoted
 from minichar.formats.convert import load_model
+from minichar.model import CharRNN
 from minichar.terminal import say
 from minichar.text.batches import Split
 from minichar.text.corpus import Corpus, load_corpus
+from minichar.text.ngram import Yardstick
 from minichar.text.ngram import yardstick as best_ngram
 from minichar.training.device import fit_threads, suited
 from minichar.training.evaluation import (
     PART_NAMES,
     PARTS,
+    Evaluation,
     chunks_of,
     evaluate_blocks,
     evaluate_part,
@@ -47,7 +45,7 @@ from minichar.training.evaluation import (
 )
 from minichar.training.recipes import settings_from
 from minichar.training.saved import settings_of, settings_with_text
-from minichar.training.settings import HELD_OUT, SPLITS, Settings
+from minichar.training.settings import HELD_OUT, Settings
 from minichar.training.text import (
     check_text,
     lay_out,
@@ -57,18 +55,12 @@ from minichar.training.text import (
     where_reset,
 )
 
-LAYOUT = ("split", "batch_size", "seq_length", "train_frac", "val_frac")
-"""Settings that determine which characters are in each part."""
-CHUNKED = (*LAYOUT, "start")
-"""Options that have no effect on a text read as one stream."""
-PART_ONLY = ("part", "train_frac", "val_frac", "batch_size", "seq_length", "yardstick")
-"""Options that have no effect with ``--split whole``."""
+WHOLE = "whole"
 WITH_NOVELTY = ("checkpoint", "data", "encoding", "novelty")
 """Parameters that have an effect with ``--novelty``."""
 
 text = group("Text")
-reading = group("Evaluation")
-comparison = group("Comparison")
+evaluation = group("Evaluation")
 
 
 @click.command("eval", cls=GroupedCommand, context_settings={"allow_extra_args": True})
@@ -82,37 +74,13 @@ comparison = group("Comparison")
 )
 @text("--encoding", help="Text encoding.", show_default="as in training")
 @text(
-    "--split",
-    type=OneOf([*SPLITS, "whole"]),
-    show_default="as in training",
-    help="How to split the text. whole: evaluate all of it as one stream.",
-)
-@text(
-    "--train-frac",
-    type=Number(),
-    show_default="as in training",
-    help="Fraction of the text used for training.",
-)
-@text(
-    "--val-frac",
-    type=Number(),
-    show_default="as in training",
-    help="Fraction of the text used for validation.",
-)
-@text(
     "--part",
-    default="val",
-    type=OneOf(PARTS),
-    help="Split to evaluate on: training, validation or test. A file specified with --val or --test "
-    "during training is evaluated as a whole.",
+    type=OneOf([*PARTS, WHOLE]),
+    show_default="val; whole for another text than the training text",
+    help="Split of the text to evaluate on, as in training, or all of the text as one stream. "
+    "A file specified with --val or --test during training is evaluated as a whole.",
 )
-@reading(
-    "--start",
-    default="zero",
-    type=OneOf(["zero", "carried"]),
-    help="Initial state: zero, as in generation, or carried over from the preceding splits.",
-)
-@reading(
+@evaluation(
     "--block",
     default=0,
     type=Integer(0),
@@ -120,32 +88,18 @@ comparison = group("Comparison")
     help="Reset the state to zero every N characters, to compare with a nanoGPT model with a context "
     "length of N. Characters after the last complete block of a stream are not evaluated. 0: do not reset.",
 )
-@reading(
-    "--batch-size",
-    type=Integer(1),
-    show_default="as in training",
-    metavar="B",
-    help="Sequences per batch.",
+@evaluation(
+    "--yardstick/--no-yardstick",
+    default=True,
+    help="Also print the loss of the best n-gram model of the training split on a held-out split.",
 )
-@reading(
-    "--seq-length",
-    type=Integer(1),
-    show_default="as in training",
-    metavar="T",
-    help="Time steps per chunk.",
-)
-@comparison(
+@evaluation(
     "--novelty",
     metavar="FILE",
     type=PATH,
     help="Instead of evaluating, compare the text in this file (- for stdin) with the training text or "
     "--data: print the longest run of characters that both contain, and how much of the text is in "
     "shared runs of more than 20 characters.",
-)
-@reading(
-    "--yardstick/--no-yardstick",
-    default=True,
-    help="Also print the loss of the best n-gram model of the training split on a held-out split.",
 )
 @click.option("--quiet", is_flag=True, help="Hide the progress bar and the note on text that is left out.")
 @devices
@@ -154,155 +108,156 @@ def command(
     ctx: click.Context,
     /,
     checkpoint: Path | None,
-    split: str | None,
-    part: str,
-    start: str,
+    data: Path | None,
+    encoding: str | None,
+    part: str | None,
     block: int,
     yardstick: bool,
     novelty: Path | None,
     quiet: bool,
     devices: tuple[Backend, ...],
-    **given: Any,
 ) -> None:
     """Evaluate a model on text.
 
     Prints the cross-entropy loss in nats per character, in bits per character (nats / ln 2), and as
-    perplexity (exp of the loss in nats). Losses are comparable only if the text, the split and the
-    initial state are the same, so these are also printed.
+    perplexity (exp of the loss in nats). Each stream starts from a zero state. Losses are comparable only if
+    the text and the split are the same, so these are also printed.
     """
     reject_argument(ctx, "use `{command} --data {argument}`")
-    if start == "carried" and (block or split == "whole"):
-        flag = "--block" if block else "--split whole"
-        raise click.UsageError(f"{flag} always starts from a zero state: omit --start carried")
-    if split == "whole":
-        reject(ctx, PART_ONLY, "has no effect with --split whole: omit one of them")
-    if block or part == "train":
-        flag = f"--block {block}" if block else "--part train"
-        reject(ctx, ["yardstick"], f"has no effect with {flag}: omit one of them")
     if novelty is not None:
         others = [name for name in ctx.params if name not in WITH_NOVELTY]
         reject(ctx, others, "has no effect with --novelty: omit one of them")
-        sample = read_text(novelty, "--novelty", "text")
     announce_waits(*devices)
     try:
         path, model = open_checkpoint(checkpoint, lambda path: load_model(path, devices[0]))
     except TextFile as error:
         advice = f", or evaluate a model on the text with `minichar eval --data {quoted(checkpoint)}`"
         raise MinicharError(*error.args, advice) from error
-    if given["data"] is None:
-        trained = settings_with_text(model, path)
-    else:
-        unknown = "settings" not in model.details
-        trained = settings_from({"recipe": "char-rnn"}) if unknown else settings_of(model, path)
-    own = given["data"] is None and split != "whole" and novelty is None
-    file = held_out_file(ctx, trained, path) if own else None
-    if file or (trained.val and not own and not given_by_user(ctx, ("part", *CHUNKED))):
-        split = "whole"
-    train_frac, val_frac = trained.fractions
-    trained = replace(trained, val=None, test=None, train_frac=train_frac, val_frac=val_frac)
-    given["split"] = split if split in SPLITS else None
-    settings = replace(trained, **{name: value for name, value in given.items() if value is not None})
-
-    vocabulary = model.vocabulary if novelty is None else None  # None: all characters of the text
-    read = partial(load_corpus, encoding=settings.encoding, vocabulary=vocabulary)
-    corpus: Corpus = read(file or settings.data)
-    role = part if file else "data"
-    for note in (*corpus.notes, *note_on_change(corpus, model.text_digests.get(role), path, role)):
-        say(note)
+    settings = settings_for(model, path, data, encoding)
     if novelty is not None:
-        click.echo(one_line(f"model       {path}: {model.summary()}"))
-        name = "standard input" if str(novelty) == "-" else novelty
-        click.echo(one_line(f"text        {name}: {counted(len(sample), 'character')}"))
-        click.echo(one_line(f"training    {corpus.path}: {counted(len(corpus.ids), 'character')}"))
-        for line in report_novelty([sample], corpus):
-            click.echo(line)
+        compare(novelty, path, model, settings)
         return
-    same_text = model.text_digest == corpus.digest
-    is_other = not (file or same_text or model.text_digest is None)
-    if split == "whole" and same_text:
-        remedy = "omit --split whole to evaluate on held-out text"
-        say(f"warning: the whole text includes the training text; {remedy}")
-    if split == "whole" and len(devices) > 1 and not quiet:
-        say(AUTO_CPU.format("blocks are not timed" if block else SMALL_STEPS))
+    name = part if part in HELD_OUT else "val"
+    file: Path | None = getattr(settings, name) if data is None and part in (None, *HELD_OUT) else None
+    corpus, is_other = read(settings, model, path, name, file)
+    if part is None:
+        part = WHOLE if is_other else "val"
 
     watch = partial(with_bar, hidden=quiet)
-    if split == "whole":
-        what = f"whole {HELD_OUT[part]} text" if file else "whole text"
-        streams: NDArray[np.integer] = corpus.ids[None]  # (1, N)
+    if file or part == WHOLE:
+        what = f"whole {HELD_OUT[name]} text" if file else "whole text"
+        if corpus.digest == model.text_digest:
+            remedy = "omit --part whole to evaluate on held-out text"
+            say(f"warning: the whole text includes the training text; {remedy}")
+        streams: Array = corpus.ids[None]  # (1, N)
         resets = resets_of(corpus, settings)
+        training: Array | None = (
+            load_corpus(settings.data, vocabulary=model.vocabulary).ids[None] if file else None
+        )
+        begun = "one stream from a zero state"
     else:
-        laid_out = lay_out(corpus, settings)
-        device, chosen = suited(devices, model.config, laid_out.B)
-        if device is not devices[0]:
-            model = load_model(path, device)
-        other = [Option(name).flag for name in LAYOUT if getattr(settings, name) != getattr(trained, name)]
-        known = model.details.get("settings") and same_text
-        if part != "train" and other and known and overlap(laid_out, lay_out(corpus, trained), part):
-            say(
-                f"warning: {' and '.join(other)} changed since training, so this split overlaps the "
-                "training text; use the original values to evaluate on held-out text"
-            )
-        if part == "val" and same_text and not other and 0 < trained.max_val_chunks < len(laid_out.val):
-            say(
-                f"evaluating all {len(laid_out.val):,} validation chunks; during training, only the first "
-                f"{trained.max_val_chunks:,} were evaluated"
-            )
-        left_out = "" if quiet else what_is_left_out(corpus, laid_out)
-        for note in filter(None, (*laid_out.notes, left_out, *chosen)):
-            say(note)
-        if is_other and not (quiet or given_by_user(ctx, ["split"])):
-            say(f"only the {PART_NAMES[part]} split is evaluated; for the whole text, add --split whole")
-        what = f"{PART_NAMES[part]} split ({laid_out.how})"
-        chunks = chunks_of(laid_out, part)
-        streams, resets = chunks.streams, chunks.resets
+        split, device = lay_out_part(corpus, settings, model, part, devices, is_other, quiet)
+        model = model if device is devices[0] else load_model(path, device)
+        what = f"{PART_NAMES[part]} split ({split.how})"
+        chunks = chunks_of(split, part)
+        streams, resets = chunks.streams, chunks.resets  # (B, M)
+        training = split.train.streams if part in HELD_OUT else None
+        begun = f"{counted(split.B, 'stream')} from a zero state"
     fit_threads(model.parameters.backend, model.config, len(streams))
     if block:
         result = evaluate_blocks(model, streams, block, watch, resets)
-        what += f", blocks of {counted(block, 'character')}, each from a zero state"
-    elif split == "whole":
+        begun = f"blocks of {counted(block, 'character')}, each from a zero state"
+        if rest := streams[:, 1:].size - result.characters:
+            say(f"not evaluated: {counted(rest, 'character')} after the last complete block of each stream")
+    elif file or part == WHOLE:
         result = evaluate_whole(model, corpus.ids, watch=watch, resets=resets)
-        what += ", one stream from a zero state"
     else:
-        result = evaluate_part(model, laid_out, part, start, watch)
-        begun = "from a zero state" if start == "zero" else "with the state carried over"
-        what += f", {counted(laid_out.B, 'stream')} {begun}"
-    if where := where_reset(corpus, settings):
-        what += f", reset {where}"
-    if block and (rest := streams[:, 1:].size - result.characters):
-        say(f"not evaluated: {counted(rest, 'character')} after the last complete block of each stream")
+        result = evaluate_part(model, split, part, watch)
+    where = where_reset(corpus, settings)
+    what = ", ".join([what, begun, *([f"reset {where}"] if where else [])])
+    print_result(result, what, path, model, corpus, with_ends=not block)
+    if yardstick and training is not None and not block:
+        print_yardstick(result, best_ngram(training, streams, len(corpus.vocabulary)), corpus, is_other)
+
+
+def settings_for(model: CharRNN, path: Path, data: Path | None, encoding: str | None) -> Settings:
+    """Return the settings with which the model was trained, with the given text and encoding."""
+    if data is None:
+        settings = settings_with_text(model, path)
+    elif "settings" in model.details:
+        settings = replace(settings_of(model, path), data=data)
+    else:
+        settings = replace(settings_from({"recipe": "char-rnn"}), data=data)
+    return settings if encoding is None else replace(settings, encoding=encoding)
+
+
+def read(settings: Settings, model: CharRNN, path: Path, name: str, file: Path | None) -> tuple[Corpus, bool]:
+    """Return the text to evaluate, and whether it is known to be another text than in training.
+
+    The text is `file`, the ``val`` or ``test`` file `name` of the model in `path`, if given.
+    """
+    role = name if file else "data"
+    if file:
+        check_text(settings, path, ("evaluate another file with ", Option("data")), name)
+    corpus = load_corpus(file or settings.data, encoding=settings.encoding, vocabulary=model.vocabulary)
+    for note in (*corpus.notes, *note_on_change(corpus, model.text_digests.get(role), path, role)):
+        say(note)
+    return corpus, not file and model.text_digest not in (None, corpus.digest)
+
+
+def lay_out_part(
+    corpus: Corpus,
+    settings: Settings,
+    model: CharRNN,
+    part: str,
+    devices: tuple[Backend, ...],
+    is_other: bool,
+    quiet: bool,
+) -> tuple[Split, Backend]:
+    """Split a text as in training, print notes, and return the split and the device that suits it."""
+    train_frac, val_frac = settings.fractions  # all of it, if the validation text was a file
+    split = lay_out(corpus, replace(settings, val=None, train_frac=train_frac, val_frac=val_frac))
+    device, notes = suited(devices, model.config, split.B)
+    if part == "val" and not is_other and 0 < settings.max_val_chunks < len(split.val):
+        first = f"during training, only the first {settings.max_val_chunks:,} were evaluated"
+        notes = [f"evaluating all {len(split.val):,} validation chunks; {first}", *notes]
+    left_out = "" if quiet else what_is_left_out(corpus, split)
+    for note in filter(None, (*split.notes, left_out, *notes)):
+        say(note)
+    return split, device
+
+
+def print_result(
+    result: Evaluation, what: str, path: Path, model: CharRNN, corpus: Corpus, with_ends: bool
+) -> None:
+    """Print what was evaluated, and the losses."""
     click.echo(one_line(f"model       {path}: {model.summary()}, on {model.parameters.backend.name}"))
     click.echo(one_line(f"text        {corpus.path}: {what}, {result.characters:,} characters"))
-    ends = "" if block else f" (first chunk {result.first:.4f}, last {result.last:.4f})"
+    ends = f" (first chunk {result.first:.4f}, last {result.last:.4f})" if with_ends else ""
     click.echo(f"loss        {result.loss:.4f} nats per character{ends}")
     click.echo(f"            {result.bits:.4f} bits per character")
     click.echo(f"perplexity  {result.perplexity:.3f}")
-    if yardstick and (file or split != "whole") and part != "train" and not block:
-        V = len(corpus.vocabulary)
-        training = read(settings.data).ids[None] if file else laid_out.train.streams
-        best = best_ngram(training, streams, V)
-        if not is_other:
-            lines = verdict(result.loss, result.characters, best, log(V))
-            for title, line in zip(("result", ""), lines, strict=False):
-                click.echo(f"{title:12}{line}")
-        else:
-            click.echo(f"yardstick   {best}, trained on this text; the model, on another")
 
 
-def held_out_file(ctx: click.Context, settings: Settings, path: Path) -> Path | None:
-    """Return the validation or test file of the model in `path` that ``--part`` selects, if there is one."""
-    part: str = ctx.params["part"]
-    file: Path | None = getattr(settings, part, None)
-    if file:
-        why = f"has no effect on the {HELD_OUT[part]} file, which is read as one stream from a zero state"
-        reject(ctx, CHUNKED, f"{why}: omit it")
-        remedy = "evaluate another file with ", Option("data"), " and ", Option("split", "whole")
-        check_text(settings, path, remedy, part)
-    return file
+def print_yardstick(result: Evaluation, best: Yardstick, corpus: Corpus, is_other: bool) -> None:
+    """Print the verdict on a loss or, if the model was trained on another text, only the yardstick."""
+    if is_other:
+        click.echo(f"yardstick   {best}, trained on this text; the model, on another")
+        return
+    lines = verdict(result.loss, result.characters, best, log(len(corpus.vocabulary)))
+    for title, line in zip(("result", ""), lines, strict=False):
+        click.echo(f"{title:12}{line}")
 
 
-def overlap(split: Split, before: Split, part: str) -> bool:
-    """Return whether a part of `split` contains targets of the training chunks of `before`.
-
-    The streams of both must be views of the same encoded text, so that shared text is shared memory.
-    """
-    return np.shares_memory(getattr(split, part).streams[:, 1:], before.train.streams[:, 1:])
+def compare(novelty: Path, path: Path, model: CharRNN, settings: Settings) -> None:
+    """Print how much of a text is also in the training text, of which all characters are read."""
+    sample = read_text(novelty, "--novelty", "text")
+    corpus = load_corpus(settings.data, encoding=settings.encoding)
+    for note in (*corpus.notes, *note_on_change(corpus, model.text_digest, path)):
+        say(note)
+    name = "standard input" if str(novelty) == "-" else novelty
+    click.echo(one_line(f"model       {path}: {model.summary()}"))
+    click.echo(one_line(f"text        {name}: {counted(len(sample), 'character')}"))
+    click.echo(one_line(f"training    {corpus.path}: {counted(len(corpus.ids), 'character')}"))
+    for line in report_novelty([sample], corpus):
+        click.echo(line)

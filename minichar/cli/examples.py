@@ -14,7 +14,7 @@ EXAMPLES = {
         'minichar sample cv-mine --primetext "The " --temperature 0.8',
         "minichar sample --top-p 0.9 --num-samples 4 --seed 7 > four.txt",
     ),
-    "eval": ("minichar eval cv-mine", "minichar eval --split whole --data my.txt"),
+    "eval": ("minichar eval cv-mine", "minichar eval --data my.txt"),
     "inspect": ("minichar inspect cv-mine", "minichar inspect cv-mine --html inside.html"),
     "plot": ("minichar plot cv cv-mine", "minichar plot cv cv-mine -o loss.svg"),
     "convert": ("minichar convert cv-mine my.html", "minichar convert cv-mine small.npz --dtype float16"),

@@ -121,7 +121,7 @@ BY_VALUE: Mapping[str, Forms] = by_name(
         "test": {A_TEXT: "--data {}", "": "--part test"},
         "val": {"": "--part val"},
         "set": {"train|val|test": "--part {}"},
-        "whole": {"": "--split whole"},
+        "whole": {"": "--part whole"},
         "onnx": {"": "--to onnx"},
         "f": {A_TEXT: "--data {}", "": "--force"},
         "p": {r"0?\.\d+": "--top-p {}", r"\d+": "--port {}", ".*": "--primetext {}"},

@@ -293,7 +293,7 @@ class Report:
     def show_sample(self) -> None:
         """Print a line of generated text."""
         self.sampled_at = monotonic()
-        model = self.trainer.model.on(CPU)  # each step is small (see `SMALL_STEPS`)
+        model = self.trainer.model.on(CPU)  # each step is small (see `AUTO_CPU`)
         self.say(f"           sample: {sample_line(model, self.trainer.iteration)}")
         self.speed.resume()
 

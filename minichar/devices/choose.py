@@ -13,10 +13,8 @@ from minichar.errors import MinicharError
 
 NAME = re.compile(r"auto|cpu|(gpu|opencl)(:\d+)?")
 SYNONYMS = {"cuda": "gpu", "nvidia": "gpu"}
-AUTO_CPU = "device auto: cpu, because {}; to use a GPU, add --device gpu"
-"""Note that states why ``auto`` selects the CPU, whatever the size of the model."""
-SMALL_STEPS = "each step is too small"
-"""Reason to generate or evaluate a single stream on the CPU.
+AUTO_CPU = "device auto: cpu, because each step is too small; to use a GPU, add --device gpu"
+"""Note that states why ``auto`` selects the CPU to generate text, whatever the size of the model.
 
 Each step is a few small operations, and a GPU takes longer to launch a small operation than to execute it.
 """
@@ -84,4 +82,4 @@ def auto_note(name: str) -> str:
 
     There is nothing to explain if the user named a device, or if CuPy is not installed. CuPy is not imported.
     """
-    return AUTO_CPU.format(SMALL_STEPS) if name == "auto" and find_spec("cupy") else ""
+    return AUTO_CPU if name == "auto" and find_spec("cupy") else ""

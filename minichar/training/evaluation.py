@@ -1,8 +1,7 @@
 """Evaluate a model's loss on text.
 
-The loss is the mean over all characters, with the state carried from chunk to chunk. The loss depends on the
-initial state, which is either zero, as in generation, or carried over from the preceding text. To see how
-much the initial state matters, compare the losses of the first and last chunks.
+The loss is the mean over all characters. The state is zero at first and carried from chunk to chunk. To see
+how much the initial state matters, compare the losses of the first and last chunks.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -50,11 +49,6 @@ class Measurement:
         else:
             self._measure(*chunk)
         return self.loss
-
-    def read(self, inputs: np.ndarray) -> None:
-        """Carry the state over a chunk of inputs ``(n, B)``, n ≤ T, without computing the loss."""
-        self.network.run(self.backend.to_device(inputs), len(inputs))
-        self.network.carry()
 
     def _measure(self, inputs: Array, targets: Array) -> None:
         self.loss[...] = self.network.measure(inputs, targets)
@@ -159,49 +153,26 @@ def chunks_of(split: Split, part: str) -> Chunks:
     """Return the chunks of one part of a split. Raise a `MinicharError` if there are none."""
     chunks: Chunks = getattr(split, part)
     if not len(chunks):
-        raise MinicharError(
-            f"the {PART_NAMES[part]} split is empty: choose another ",
-            Option("part"),
-            " or change ",
-            Option("train_frac"),
-            " and ",
-            Option("val_frac"),
-        )
+        raise MinicharError(f"the {PART_NAMES[part]} split is empty: choose another ", Option("part"))
     return chunks
 
 
 @np.errstate(over="ignore", invalid="ignore")  # `check_finite` reports non-finite losses
-def evaluate_part(model: CharRNN, split: Split, part: str, start: str, watch: Watch = iter) -> Evaluation:
-    """Return the loss on one split of the text: ``train``, ``val`` or ``test``.
+def evaluate_part(model: CharRNN, split: Split, part: str, watch: Watch = iter) -> Evaluation:
+    """Return the loss on one split of the text, ``train``, ``val`` or ``test``, from a zero state.
 
     Parameters
     ----------
-    start : {"zero", "carried"}
-        Whether to start from a zero state or carry the state over from the preceding splits. "carried"
-        requires the ``columns`` split method, in which each stream continues into the next split.
     watch : callable, optional
         Function that wraps an iterable with one item per chunk, for example to update a progress bar.
 
     Raises
     ------
     MinicharError
-        If the split is empty, the state cannot be carried over, or the loss is not finite.
+        If the split is empty, or the loss is not finite.
     """
     chunks = chunks_of(split, part)
-    if start == "carried" and split.how != "columns":
-        raise MinicharError(
-            Option("start", "carried"),
-            " requires ",
-            Option("split", "columns"),
-            ": otherwise, streams do not continue into the next split",
-        )
-    measure = Measurement(model.network(split.T, split.B))
-    if start == "carried":
-        for before in PARTS[: PARTS.index(part)]:
-            for inputs, _, *state_mask in watch(getattr(split, before)):
-                measure.network.set_state_mask(*state_mask)
-                measure.read(inputs)
-    return check_finite(evaluate(measure, watch(chunks)))
+    return check_finite(evaluate(Measurement(model.network(split.T, split.B)), watch(chunks)))
 
 
 @np.errstate(over="ignore", invalid="ignore")  # as in `evaluate_part`

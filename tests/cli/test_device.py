@@ -87,7 +87,7 @@ def test_commands_compute_on_the_device_that_they_open(cli, monkeypatch, count_c
         [*TRAIN, "--init-from", "cv"],
         ["train", "--resume", "cv", "--max-epochs", "2"],
         ["sample", "cv", "--length", "5"],
-        ["eval", "cv", "--split", "whole"],
+        ["eval", "cv", "--part", "whole"],
         GRADCHECK,
     ):
         copies.update(to_device=0, to_host=0)
@@ -161,19 +161,9 @@ class TestAuto:
         team.rank = 1
         assert note not in cli(*LOUD, status=1).stderr
 
-    @pytest.mark.parametrize(
-        ("command", "options", "why"),
-        [
-            ("sample", ("--length", "20", "--seed", "5", "--num-samples", "2"), "each step is too small"),
-            ("eval", ("--split", "whole"), "each step is too small"),
-            ("eval", ("--split", "whole", "--block", "8"), "blocks are not timed"),
-        ],
-    )
-    def test_commands_that_time_nothing_say_why_they_use_the_cpu(
-        self, cli, checkpoint, command, options, why, monkeypatch
-    ):
-        command = command, checkpoint, *options
-        note = f"device auto: cpu, because {why}; to use a GPU, add --device gpu\n"
+    def test_sample_says_why_it_uses_the_cpu(self, cli, checkpoint, monkeypatch):
+        command = "sample", checkpoint, "--length", "20", "--seed", "5", "--num-samples", "2"
+        note = "device auto: cpu, because each step is too small; to use a GPU, add --device gpu\n"
         named, chosen = cli(*command, "--device", "cpu"), cli(*command)
         assert "auto" not in named.stderr
         assert chosen.stdout == named.stdout
@@ -181,10 +171,6 @@ class TestAuto:
         assert "auto" not in cli(*command, "--quiet").stderr
         monkeypatch.setitem(sys.modules, "cupy", None)
         assert "auto" not in cli(*command).stderr
-
-    def test_evaluation_does_not_suggest_a_gpu_that_cannot_be_used(self, cli, checkpoint, gpu):
-        gpu.device_.count = 0
-        assert "auto" not in cli("eval", checkpoint, "--split", "whole").stderr
 
 
 LEARN = "minichar.training.step.TrainingStep.learn"

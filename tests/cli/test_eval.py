@@ -39,9 +39,9 @@ def assert_agrees(found, expected):
     assert int(found["characters"].replace(",", "")) == expected.characters
 
 
-def split_of(model, how="columns", train_frac=0.95, val_frac=0.05, B=4, T=6, path="input.txt"):
-    corpus = load_corpus(path, vocabulary=model.vocabulary)
-    return split_text(corpus.ids, B, T, train_frac, val_frac, how)
+def split_of(model, how="columns", train_frac=0.95, val_frac=0.05):
+    corpus = load_corpus("input.txt", vocabulary=model.vocabulary)
+    return split_text(corpus.ids, 4, 6, train_frac, val_frac, how)
 
 
 def test_default_loss_matches_the_checkpoint_name(cli, checkpoint):
@@ -53,55 +53,45 @@ def test_default_loss_matches_the_checkpoint_name(cli, checkpoint):
     split = split_of(load(checkpoint))
     V = len(set(TEXT))
     best = yardstick(split.train.streams, split.val.streams, V)
-    result = evaluate_part(load(checkpoint), split, "val", "zero")
+    result = evaluate_part(load(checkpoint), split, "val")
     lines = verdict(result.loss, result.characters, best, log(V))
     assert found["result"] == f"\n{' ' * 12}".join(lines) + "\n"
     assert numbers(cli("eval")) == found
-    for options in (["--no-yardstick"], ["--part", "train"], ["--split", "whole"], ["--block", 4]):
+    for options in (["--no-yardstick"], ["--part", "train"], ["--part", "whole"], ["--block", 4]):
         assert "yardstick" not in cli("eval", checkpoint, *options).stdout
 
 
-@pytest.mark.parametrize(
-    ("part", "split", "start", "begun"),
-    [
-        ("val", "columns", "zero", "from a zero state"),
-        ("val", "columns", "carried", "with the state carried over"),
-        ("test", "tail", "zero", "from a zero state"),
-    ],
-)
-def test_parts_and_splits(cli, checkpoint, part, split, start, begun):
-    model = load(checkpoint)
-    fractions = ["--train-frac", 0.6, "--val-frac", 0.2]
-    options = ["--split", split, "--part", part, "--start", start]
-    found = numbers(cli("eval", checkpoint, *options, *fractions))
-    assert_agrees(found, evaluate_part(model, split_of(model, split, 0.6, 0.2), part, start))
-    assert found["what"] == f"{PART_NAMES[part]} split ({split}), 4 streams {begun}"
+def test_parts_are_split_as_in_training(cli, train):
+    path = train("--split", "tail", "--train-frac", 0.6, "--val-frac", 0.2)
+    model = load(path)
+    for part, name in PART_NAMES.items():
+        result = cli("eval", path, "--part", part)
+        split = split_of(model, "tail", 0.6, 0.2)
+        assert_agrees(numbers(result), evaluate_part(model, split, part))
+        assert numbers(result)["what"] == f"{name} split (tail), 4 streams from a zero state"
+        left_out = (
+            f"{split.left_out} characters ({split.left_out / len(TEXT):.1%}) left out at the end of each"
+        )
+        assert left_out in result.stderr
+        assert "left out" not in cli("eval", path, "--part", part, "--quiet").stderr
 
 
-def test_prints_how_much_of_the_text_is_in_no_chunk(cli, checkpoint):
-    left_out = split_of(load(checkpoint), B=7, T=9).left_out
-    note = f"{left_out} characters ({left_out / len(TEXT):.1%}) left out at the end of the text\n"
-    result = cli("eval", checkpoint, "--batch-size", 7, "--seq-length", 9)
-    assert note in result.stderr
-    assert "left out" not in cli("eval", checkpoint, "--quiet").stderr
-    assert "left out" not in cli("eval", checkpoint, "--split", "whole").stderr
-
-
-def test_whole_text(cli, checkpoint, home):
+def test_another_text_is_evaluated_as_a_whole(cli, checkpoint, home):
     for length in (2, 250):
         (home / "other.txt").write_text(TEXT[5 : 5 + length])
-        found = numbers(cli("eval", checkpoint, "--data", "other.txt", "--split", "whole"))
+        result = cli("eval", checkpoint, "--data", "other.txt")
         model = load(checkpoint)
-        assert_agrees(found, evaluate_whole(model, model.vocabulary.encode(TEXT[5 : 5 + length])))
-        assert found["what"] == "whole text, one stream from a zero state"
+        assert_agrees(numbers(result), evaluate_whole(model, model.vocabulary.encode(TEXT[5 : 5 + length])))
+        assert numbers(result)["what"] == "whole text, one stream from a zero state"
+        assert "left out" not in result.stderr
 
 
 def test_notes_are_printed_to_standard_error(cli, checkpoint, home):
     (home / "other.txt").write_bytes(b"\xef\xbb\xbf" + b"the moon " * 2)
-    result = cli("eval", checkpoint, "--data", "other.txt", "--batch-size", 50)
+    result = cli("eval", checkpoint, "--data", "other.txt", "--part", "val")
     assert "removed a byte-order mark" in result.stderr
-    assert "only 18 characters: reduced the batch size from 50 to 1" in result.stderr
-    assert "validation split (columns), 1 stream from" in numbers(result)["what"]
+    assert "only 18 characters: reduced the batch size from 4 to " in result.stderr
+    assert "validation split (columns), " in numbers(result)["what"]
 
 
 @pytest.mark.parametrize("settings", [None, {"unheard_of": 1}], ids=str)
@@ -115,56 +105,29 @@ def test_corrupted_settings(cli, checkpoint, settings):
 def test_note_if_the_text_is_not_or_includes_the_training_text(cli, checkpoint, home):
     shutil.copy("input.txt", "copy.txt")
     for options in ([], ["--data", "copy.txt"]):
-        assert "is not the text" not in cli("eval", checkpoint, *options).stderr
-    assert "includes the training text" in cli("eval", checkpoint, "--split", "whole").stderr
+        result = cli("eval", checkpoint, *options)
+        assert "is not the text" not in result.stderr
+        assert "validation split" in result.stdout
+    assert "includes the training text" in cli("eval", checkpoint, "--part", "whole").stderr
     (home / "input.txt").write_text(TEXT + TEXT[:50])
     note = f"input.txt is not the text that {checkpoint} was trained on\n"
-    result = cli("eval", checkpoint, "--split", "tail")
+    result = cli("eval", checkpoint, "--part", "val")
     assert note in result.stderr
-    only = "only the validation split is evaluated; for the whole text, add --split whole\n"
-    assert only not in result.stderr
-    assert only in cli("eval", checkpoint).stderr
-    assert "only the" not in cli("eval", checkpoint, "--quiet").stderr
-    assert "only the" not in cli("eval", checkpoint, "--data", "copy.txt").stderr
     best = r"yardstick   \d\.\d{3} \(\d-gram\), trained on this text; the model, on another\n"
     assert re.search(rf"^perplexity .*\n{best}\Z", result.stdout, re.MULTILINE)
-    assert note == cli("eval", checkpoint, "--split", "whole", "--quiet").stderr
+    assert note == cli("eval", checkpoint, "--quiet").stderr
     assert note in cli("inspect", checkpoint, "--html", "a.html").stderr
     save("toy.npz", toy_model("".join(sorted(set(TEXT)))))
     error = cli("eval", "toy.npz", status=1).stderr
     assert "has no record of its training text: specify the text with --data" in error
-    assert "the text that" not in cli("eval", "toy.npz", "--data", "input.txt", "--split", "whole").stderr
-    assert "\nresult  " in cli("eval", "toy.npz", "--data", "input.txt").stdout
-
-
-@pytest.mark.parametrize(
-    ("options", "changed"),
-    [
-        (["--batch-size", 1], "--batch-size"),
-        (["--split", "tail"], "--split"),
-        (["--train-frac", 0.85], "--train-frac"),
-        (["--train-frac", 0.97, "--val-frac", 0.01], "--train-frac and --val-frac"),  # B is reduced
-        (["--train-frac", 0.96, "--val-frac", 0.04], ""),
-        (["--train-frac", 0.9, "--val-frac", 0.06, "--part", "test"], ""),  # which was used for validation
-        (["--batch-size", 1, "--part", "train"], ""),
-    ],
-)
-def test_warns_if_the_split_overlaps_the_training_text(options, changed, cli, checkpoint):
-    stderr = cli("eval", checkpoint, *options).stderr
-    warnings = re.findall("warning: (.*) changed since training, so this split overlaps the", stderr)
-    assert warnings == [changed] * bool(changed)
-
-
-def test_the_tail_does_not_overlap_the_training_text_with_another_batch_size(cli, train):
-    path = train("--split", "tail")
-    assert "warning" not in cli("eval", path, "--batch-size", 1, "--seq-length", 7).stderr
-    result = cli("eval", path, "--batch-size", 2, "--split", "columns")
-    assert "warning: --split and --batch-size changed since training" in result.stderr
+    result = cli("eval", "toy.npz", "--data", "input.txt")
+    assert "the text that" not in result.stderr
+    assert "\nresult  " in result.stdout
 
 
 def test_blocks_start_from_a_zero_state(cli, checkpoint):
     ids, zero = load_corpus("input.txt").ids, "each from a zero state, "
-    result = cli("eval", checkpoint, "--split", "whole", "--block", 16)
+    result = cli("eval", checkpoint, "--part", "whole", "--block", 16)
     rest = (len(TEXT) - 1) % 16
     where = "after the last complete block of each stream"
     assert result.stderr.endswith(f"\nnot evaluated: {rest} characters {where}\n")
@@ -183,13 +146,12 @@ def test_all_chunks_are_evaluated_even_if_training_used_only_some(cli, train):
     result = cli("eval", path)
     model = load(path)
     split = split_of(model, train_frac=0.8, val_frac=0.2)
-    assert_agrees(numbers(result), evaluate_part(model, split, "val", "zero"))
+    assert_agrees(numbers(result), evaluate_part(model, split, "val"))
     note = "evaluating all 7 validation chunks; during training, only the first 2 were evaluated\n"
     assert note in result.stderr
     assert "the first 2" not in cli("eval", path, "--part", "train").stderr
-    assert "the first 2" not in cli("eval", path, "--batch-size", 2).stderr  # the chunks are not the same
     Path("other.txt").write_text(TEXT + TEXT[:3])
-    assert "the first 2" not in cli("eval", path, "--data", "other.txt").stderr
+    assert "the first 2" not in cli("eval", path, "--data", "other.txt", "--part", "val").stderr
 
 
 # Comparison with the training text

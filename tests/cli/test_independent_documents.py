@@ -38,7 +38,7 @@ def test_commands_read_the_files_of_a_directory_and_reset_the_state_between_them
     assert "text        folder: validation split" in result.stdout
     assert "from a zero state, reset at the start of each file, " in result.stdout
     assert result.stderr.startswith("skipped empty file '3.txt'\n")
-    one, two = (cli("eval", path, "--data", data, "--split", "whole") for data in ("folder", "input.txt"))
+    one, two = (cli("eval", path, "--data", data, "--part", "whole") for data in ("folder", "input.txt"))
     assert one.stdout.splitlines()[2:] != two.stdout.splitlines()[2:]
     (folder / "2.txt").rename(folder / "0.txt")
     error = cli("train", "--resume", "cv", "--max-epochs", 3, status=1).stderr
@@ -64,12 +64,12 @@ def test_the_separator_of_documents_is_used_by_all_commands(cli, home):
     split = lay_out(corpus, settings_of(model, path))
     resets, ids = model.resets(corpus.ids), corpus.ids
     results = {
-        (): evaluate_part(model, split, "val", "zero"),
+        (): evaluate_part(model, split, "val"),
         ("--part", "train", "--block", 10): evaluate_blocks(
             model, split.train.streams, 10, resets=split.train.resets
         ),
-        ("--split", "whole"): evaluate_whole(model, ids, resets=resets),
-        ("--split", "whole", "--block", 16): evaluate_blocks(model, ids[None], 16, resets=resets),
+        ("--part", "whole"): evaluate_whole(model, ids, resets=resets),
+        ("--part", "whole", "--block", 16): evaluate_blocks(model, ids[None], 16, resets=resets),
     }
     for options, wanted in results.items():
         found = cli("eval", path, *options).stdout
@@ -82,7 +82,7 @@ def test_the_separator_of_documents_is_used_by_all_commands(cli, home):
     cli("convert", path, "small.npz")
     assert load("small.npz").reset_on == model.reset_on == "\n"
     (home / "other.txt").write_text(without := TEXT.replace("\n", " "), encoding="utf-8")
-    result = cli("eval", path, "--data", "other.txt", "--split", "whole")
+    result = cli("eval", path, "--data", "other.txt")
     assert f"{model.evaluate(without).loss:.4f} nats" in result.stdout
     surprisal, second = model.surprisal(TEXT[:80]), TEXT.index("\n")
     assert np.nanmean(surprisal) == pytest.approx(model.evaluate(TEXT[:80]).loss, rel=1e-6)

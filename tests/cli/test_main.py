@@ -182,7 +182,7 @@ def test_synonyms_of_commands_are_commands():
             "train --rnn-size 1,024",
             f"{INVALID} '--rnn-size': '1,024' is neither auto nor an integer: write 1024",
         ),
-        ("eval --val-frac 5%", f"{INVALID} '--val-frac': '5%' is not a number, such as 0.5"),
+        ("train --val-frac 5%", f"{INVALID} '--val-frac': '5%' is not a number, such as 0.5"),
         ("train --dropout x", f"{INVALID} '--dropout': 'x' is neither auto nor a number, such as 0.5"),
         ("train --rnn-size x", f"{INVALID} '--rnn-size': 'x' is neither auto nor an integer"),
         ("train --data https://x/a//b.txt?x=1", f"{INVALID} '--data': https://x/a//b.txt?x=1 {URL}"),
@@ -317,7 +317,6 @@ def test_ranges_are_described_in_words(cli):
     assert "--port INTEGER Port to listen on. 0: any free port. [default: 8080; from 0 to 65535]" in text
     assert "0: no limit. [default: 2000; at least 0]" in text
     text = re.sub(r"\s+", " ", cli("eval", "--help").stdout)
-    assert "Sequences per batch. [default: as in training; at least 1]" in text
     assert "Text encoding. [default: as in training]" in text
     assert "'x' is not an integer" in cli("serve", "--port", "x", status=2).stderr
 
@@ -354,7 +353,7 @@ def test_user_error_is_one_line_with_status_1(refused, failing, error, words):
     [
         ("train", ": reduce --rnn-size or --batch-size or --seq-length"),
         ("train --resume cv", ""),
-        ("eval --batch-size 1 --seq-length 9", ": reduce --seq-length"),
+        ("train --rnn-size 1 --batch-size 1", ": reduce --seq-length"),
         ("sample --num-samples 9", ": reduce --num-samples"),
         ("plot", ""),
     ],

@@ -83,7 +83,7 @@ def test_eval_of_the_training_text_and_in_blocks(cli, trained):
     result = cli("eval", "--part", "train")
     assert "text        input.txt: training split (columns), 4 streams" in result.stdout
     assert result.stdout.splitlines()[1].endswith(f" {(len(TEXT) - 1) // 24 * 24:,} characters")
-    result = cli("eval", "--split", "whole")
+    result = cli("eval", "--part", "whole")
     assert "warning: the whole text includes the training text" in result.stderr
 
 
@@ -93,27 +93,18 @@ def test_eval_reads_another_text_as_a_whole(cli, trained, home):
     result = cli("eval", "--data", "other.txt")
     assert "other.txt: whole text, one stream from a zero state, 249 characters" in result.stdout
     assert f"{expected.loss:.4f} nats" in result.stdout
-    error = cli("eval", "--data", "other.txt", "--start", "carried", status=1).stderr
-    assert "the validation split is empty" in error
-    options = ("--split", "tail", "--train-frac", 0.8, "--val-frac", 0.2)
-    result = cli("eval", "--data", "input.txt", *options)
-    assert "input.txt: validation split (tail), 4 streams" in result.stdout
-    changed = "--split and --train-frac and --val-frac changed since training, so this split overlaps"
-    assert f"warning: {changed}" in result.stderr
+    error = cli("eval", "--data", "other.txt", "--part", "val", status=1).stderr
+    assert "the validation split is empty: choose another --part\n" in error
 
 
-def test_eval_of_a_file_that_was_moved_or_changed_or_with_an_option_without_effect(cli, trained, home):
+def test_eval_of_a_file_that_was_moved_or_changed(cli, trained, home):
     path = trained.stdout.strip()
-    why = "has no effect on the validation file, which is read as one stream from a zero state: omit it"
-    for option, value in (("--split", "tail"), ("--start", "carried")):
-        assert cli("eval", option, value, status=2).stderr.endswith(f"Error: {option} {why}\n")
     (home / "test.txt").write_text(TEST[1:])
     note = f"test.txt is not the text that {path} is tested on\n"
     assert cli("eval", "--part", "test").stderr.startswith(note)
     (home / "test.txt").unlink()
     assert cli("eval", "--part", "test", status=1).stderr == (
-        f"Error: {path} is tested on 'test.txt', which does not exist: evaluate another file with --data and "
-        "--split whole\n"
+        f"Error: {path} is tested on 'test.txt', which does not exist: evaluate another file with --data\n"
     )
 
 

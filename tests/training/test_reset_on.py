@@ -72,16 +72,9 @@ class TestEvaluation:
         positions = split_text(np.arange(151), B, T, 0.6, 0.2, how)
         for part in ("train", "val", "test"):
             streams = [at[:-1] for at in getattr(positions, part).streams]
-            result = evaluate_part(model, split, part, "zero")
+            result = evaluate_part(model, split, part)
             assert result.characters == sum(map(len, streams))
             assert result.loss == pytest.approx(np.mean(naive_losses(model, ids, streams)), rel=1e-12)
-
-    def test_a_part_with_the_state_carried_over(self, model, ids):
-        split = split_text(ids, B, T, 0.6, 0.2, resets=model.resets(ids))
-        results = [evaluate_part(model, split, part, "carried") for part in ("train", "val", "test")]
-        at = split_text(np.arange(151), B, T, 1, 0).train.streams[:, :-1]  # all parts
-        loss = sum(result.loss * result.characters for result in results) / at.size
-        assert loss == pytest.approx(np.mean(naive_losses(model, ids, at)), rel=1e-11)
 
     @pytest.mark.parametrize("at_a_time", [4, 64])
     def test_blocks(self, model, ids, monkeypatch, at_a_time):
@@ -131,9 +124,9 @@ class TestTraining:
         run = begin(settings)
         trainer = run.trainer
         (evaluated,) = (event for event in take(trainer, 1000) if isinstance(event, Evaluated))
-        assert evaluated.val.loss == evaluate_part(trainer.model, trainer.split, "val", "zero").loss
+        assert evaluated.val.loss == evaluate_part(trainer.model, trainer.split, "val").loss
         trainer.split = replace(trainer.split, val=replace(trainer.split.val, resets=None))
-        assert evaluated.val.loss != evaluate_part(trainer.model, trainer.split, "val", "zero").loss
+        assert evaluated.val.loss != evaluate_part(trainer.model, trainer.split, "val").loss
 
     def test_a_start_token_is_never_replaced_by_a_prediction(self):
         model = toy_model()
