@@ -12,7 +12,6 @@ from minichar.checkpoints.checkpoint import is_resumable, load_history
 from minichar.checkpoints.choosing import open_checkpoint
 from minichar.checks import AUTO
 from minichar.cli.browser import open_page
-from minichar.cli.card import model_card
 from minichar.cli.options import OUTPUT, PATH, GroupedCommand, Integer, checkpoint, group, print_path
 from minichar.cli.planned import another, changed_options, train_command
 from minichar.cli.speed import duration
@@ -72,13 +71,6 @@ looking = group("Page")
     "--encoding",
     help="Encoding of the text.  [default: utf-8; for the training text, as in training]",
 )
-@click.option(
-    "--card",
-    metavar="OUT.md",
-    type=OUTPUT,
-    help="Write a model card, in Markdown: text, losses, sample, options and a note on the licence.",
-)
-@click.option("--force", is_flag=True, help="Let --card overwrite an existing file.")
 @click.pass_context
 def command(
     ctx: click.Context,
@@ -88,8 +80,6 @@ def command(
     opened: bool,
     length: int,
     encoding: str | None,
-    card: Path | None,
-    force: bool,
 ) -> None:
     """Show the contents of a checkpoint: configuration, parameters and loss history.
 
@@ -103,21 +93,10 @@ def command(
         why = "requires --html: specify an output file, such as --html page.html"
         reject(ctx, ["text", "length", "encoding"], why)
     elif html is not None:
-        check_name(html, SUFFIXES, "the page")
-    if card is None:
-        reject(ctx, ["force"], "requires --card")
-    else:
-        check_name(card, (".md",), "the card")
-        if card.is_file() and not force:
-            raise MinicharError(f"{card} already exists: choose another name, or use --force")
+        check_name(html)
     path, model = open_checkpoint(checkpoint, load_model)
-    if card is not None:
-        with writing(card) as file:
-            file.write(model_card(model, path).encode())
-        print_path(card)
     if html is None and not opened:
-        if card is None:
-            show(model, path)
+        show(model, path)
         return
     digest = None
     if text is None:
@@ -134,10 +113,10 @@ def command(
         open_page(html.resolve().as_uri())
 
 
-def check_name(path: Path, suffixes: tuple[str, ...], what: str) -> None:
-    """Raise a `MinicharError` if the name of a new or regular file has the wrong suffix."""
-    if path.suffix.lower() not in suffixes and (path.is_file() or not path.exists()):
-        raise MinicharError(f"cannot write {what} to {path}: its name must end in {suffixes[0]}")
+def check_name(path: Path) -> None:
+    """Raise a `MinicharError` if the name of a new or regular file is not that of a page."""
+    if path.suffix.lower() not in SUFFIXES and (path.is_file() or not path.exists()):
+        raise MinicharError(f"cannot write the page to {path}: its name must end in {SUFFIXES[0]}")
 
 
 def write_page(model: CharRNN, path: Path, corpus: Corpus, html: Path, length: int) -> None:

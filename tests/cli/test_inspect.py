@@ -1,10 +1,7 @@
-"""Test `minichar inspect`, and the web page and the model card that it writes."""
+"""Test `minichar inspect`, and the web page that it writes."""
 
 import re
-import shlex
 from base64 import b64decode
-from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,11 +10,10 @@ from toys import TEXT, history_of, parts, put_together, toy_model
 
 from minichar import load
 from minichar.checkpoints.checkpoint import save
-from minichar.cli.card import fenced
 from minichar.errors import LONGEST_PATH
 from minichar.pictures import page
 from minichar.pictures.activity import read_activity
-from minichar.text.datasets import DATASETS, save_pydocs
+from minichar.text.datasets import save_pydocs
 from minichar.text.pydocs import pydocs_text
 from minichar.training.recipes import settings_from
 from minichar.training.settings import Settings
@@ -216,102 +212,3 @@ def test_training_text_has_an_invalid_path(refused, path):
     model.details["settings"] = settings_from({"recipe": "char-rnn"}).to_json() | {"data": path}
     save("toy.npz", model)
     assert "\x1b" not in refused("inspect", "toy.npz", "--html", "x.html")
-
-
-# --card
-
-
-ROWS = re.compile(r"^\| (\d+\.\d\d) \| (\S+) \| (\S+) \|$", re.MULTILINE)
-
-
-@pytest.fixture
-def card(cli, home):
-    """Return a function that writes a card, and returns its text and the commands in it."""
-
-    def card(path, *options):
-        assert cli("inspect", path, "--card", "card.md", *options).stdout == "card.md\n"
-        text = (home / "card.md").read_text(encoding="utf-8")
-        commands = re.findall(r"^```sh\nminichar (.*)\n```$", text, re.MULTILINE)
-        return text, [shlex.split(command) for command in commands]
-
-    return card
-
-
-def test_it_lists_the_losses_and_its_commands_give_the_sample_and_the_model(card, cli, checkpoint, home):
-    text, (sample, train) = card(checkpoint)
-    sample[1] = f"cv/{sample[1]}"
-    assert f"```text\n{cli(*sample).stdout.rstrip(chr(10))}" in text
-    train[train.index("--data") + 1] = "input.txt"
-    again = cli(*train, "--checkpoint-dir", "again").stdout.strip()
-    assert history_of(again) == (rows := history_of(checkpoint))
-    assert text.startswith("# input\n")
-    assert f"| Validation loss | {min(row['val_loss'] for row in rows):.4f} nats = " in text
-    assert re.search(r"^\| Best n-gram model \| \d\.\d{3} nats \(\d-gram\) \|$", text, re.MULTILINE)
-    assert ROWS.findall(text) == [
-        (f"{row['epoch']:.2f}", f"{row['train_loss']:.4f}", f"{row['val_loss']:.4f}") for row in rows
-    ]
-    assert "omitted" not in text
-    assert str(home) not in text
-    assert "input.txt" not in text
-
-
-@pytest.mark.parametrize(("ruled", "seed"), [((1, 2), 3), ((1, 2, 3, 4, 5), 5), ((), 1)])
-def test_the_sample_is_not_a_ruled_line_if_another_seed_gives_text(card, toy, monkeypatch, ruled, seed):
-    def generate(model, length, *, seed, **options):
-        return "a---" if seed in ruled else "a--b"
-
-    monkeypatch.setattr("minichar.cli.card.generate", generate)
-    text, (sample, *_) = card(toy)
-    assert sample[-2:] == ["--seed", str(seed)]
-    assert f"```text\n{generate(None, 4, seed=seed)}\n```" in text
-
-
-def test_a_long_history_is_shortened_and_markdown_is_escaped(card, train):
-    path = train("--max-epochs", 4, "--max-time", 9, "--eval-val-every", 10, "--title", "*a* | [b](c)")
-    text, (_, command) = card(path)
-    assert "--max-epochs" in command
-    assert "--max-time" not in command  # on a slower machine, it would end the run early
-    assert len(history_of(path)) > len(ROWS.findall(text)) == 10
-    assert "\nLosses are in nats per character. Some epochs are omitted.\n" in text
-    assert text.startswith("# \\*a\\* \\| \\[b\\](c)\n")
-    assert fenced("a\n````\nb") == "`````text\na\n````\nb\n`````"
-    assert fenced("a") == "```text\na\n```"
-
-
-def test_an_existing_file_is_overwritten_only_on_request(card, toy, refused):
-    """The model has no record of its training."""
-    Path("card.md").write_text("mine")
-    error = refused("inspect", toy, "--card", "card.md")
-    assert error == "Error: card.md already exists: choose another name, or use --force"
-    text, commands = card(toy, "--force")
-    assert "no record of the training" in text
-    assert "whose licence minichar does not know" in text
-    assert len(commands) == 1
-
-
-@pytest.mark.parametrize("name", ["pydocs", "names"])
-def test_the_licence_of_a_known_text(card, home, name):
-    model = toy_model()
-    data = None if name == "pydocs" else "elsewhere/input.txt"
-    model.details = {
-        "settings": settings_from({"recipe": "char-rnn"}).to_json() | {"data": data},
-        "origin": {"path": "x", "digest": DATASETS[name].sha256},
-    }
-    save("toy.npz", model)
-    text, (_, train) = card("toy.npz")
-    assert ("--data" in train) == (data is not None)
-    assert f"{name} ({DATASETS[name].source}): {DATASETS[name].licence}." in text
-
-
-def test_open(cli, checkpoint, monkeypatch, home, tmp_path_factory):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("temporary")))
-    monkeypatch.setattr("webbrowser.open", launch := Mock(return_value=True))
-    path = cli("inspect", checkpoint, "--open").stdout.strip()
-    launch.assert_called_once_with(Path(path).as_uri())
-    assert "<html" in Path(path).read_text(encoding="utf-8")
-    assert home not in Path(path).parents
-    cli("inspect", checkpoint, "--open", "--html", "a.htm", "--length", 20)
-    launch.assert_called_with((home / "a.htm").as_uri())
-    launch.return_value = False
-    said = cli("inspect", checkpoint, "--open", "--html", "b.html").stderr
-    assert said.endswith(f"no browser was found: open {(home / 'b.html').as_uri()} in one\n")

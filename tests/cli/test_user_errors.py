@@ -77,8 +77,6 @@ def files(checkpoint, home):
         ("train --data input.txt --log input.txt", 1, "log file input.txt is not a JSON Lines file: choose"),
         ("inspect --html input.txt", 1, "cannot write the page to input.txt: its name must end in .html"),
         ("inspect --html input.txt/x.html", 1, "cannot write input.txt/x.html"),
-        ("inspect --card -", 1, "cannot write the card to -: its name must end in .md"),
-        ("inspect --card input.txt/card.md", 1, "cannot write input.txt/card.md"),
         ("plot -o loss.svg.gz", 1, "cannot plot to loss.svg.gz: its name must end in .svg or .png"),
         ("plot cv 'my l.SVG'", 2, "'my l.SVG' is not a checkpoint: to save the plot, use -o 'my l.SVG'"),
         # Values
@@ -103,7 +101,6 @@ def files(checkpoint, home):
         ("sweep --init-from cv", 2, "'--init-from': every trial in --sweep-dir starts from"),
         ("inspect --text input.txt", 2, "--text requires --html"),
         ("inspect --encoding gb18030", 2, "--encoding requires --html"),
-        ("inspect --force", 2, "--force requires --card"),
         ("plot --follow cv cv", 2, FOLLOW),
         ("plot --follow input.txt", 2, FOLLOW),
         ("plot --follow -o x.svg", 2, FOLLOW),
