@@ -76,7 +76,7 @@ def test_the_separator_of_documents_is_used_by_all_commands(cli, home):
         assert f"loss        {wanted.loss:.4f} nats per character" in found
         assert r", reset at '\n', " in found
     assert len({f"{result.loss:.4f}" for result in results.values()}) == 4
-    assert r"reset_on                   '\n'" in cli("inspect", path).stdout
+    assert r" --reset-on '\n' " in cli("inspect", path).stdout
     error = cli("train", "--resume", path, "--max-epochs", 4, "--reset-on", "a", status=1).stderr
     assert rf"--reset-on a cannot be used to resume {path}, which has '\n'" in error
     cli("convert", path, "small.npz")

@@ -55,7 +55,7 @@ def test_commands_give_the_same_output_for_every_readable_format(saved, readable
     there = convert(path, path.with_name(f"there{readable}")).path
     for command, *arguments in (
         ["sample", "--length", "50", "--seed", "5"],
-        ["eval", "--data", text, "--split", "whole"],
+        ["eval", "--data", text],
         ["inspect"],
     ):
         one, other = cli(command, path, *arguments), cli(command, there, *arguments)
