@@ -116,15 +116,6 @@ def checkpoints_in(folder: Path) -> list[Path]:
     raise MinicharError(f"no checkpoint in {folder}/: {advice}")
 
 
-def newest_of_runs(folder: Path) -> list[Path]:
-    """Return the newest checkpoint of each run in `folder`, the most recently saved run first."""
-    newest: dict[str, Path] = {}
-    for file in newest_first(checkpoints_in(folder)):
-        if file.record:
-            newest.setdefault(file.record.id, file.path)
-    return [*newest.values()]
-
-
 def all_checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints in `folder`, best first: by validation loss, and then from newest to oldest.
 

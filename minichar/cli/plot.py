@@ -1,30 +1,40 @@
 """``minichar plot``."""
 
 import shutil
+import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from time import sleep
 
 import click
 
-from minichar.checkpoints.choosing import newest_of_runs, open_checkpoint
-from minichar.cli.follow import follow
+from minichar.checkpoints.checkpoint import load
+from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli.options import MODEL, OUTPUT, GroupedCommand, argument, print_path, storage
-from minichar.errors import MinicharError, quoted
+from minichar.cli.report import sample_line
+from minichar.errors import MinicharError, one_line
+from minichar.files import is_shared
 from minichar.pictures.curves import Curve, NotEvaluated, read_curve
-from minichar.pictures.figure import FORMATS, save_figure
+from minichar.pictures.figure import save_figure
 from minichar.pictures.search import Axis, save_search_figure, search_text
 from minichar.pictures.terminal import MARKS, text_plot
 from minichar.sweep.study import importance, is_sweep, open_study, results
-from minichar.terminal import say
+from minichar.terminal import say, unescaped
+
+INTERVAL = 1.0
+"""Time between checks for new checkpoints, in seconds."""
+HEIGHT = 12
+"""Height of the plotting area of a run in progress, in lines: the plot fits in a terminal with 24 lines."""
+CLEAR = "\x1b[2J\x1b[H"
+"""Control sequence that clears a terminal."""
 
 
 @click.command("plot", cls=GroupedCommand)
 @argument(
     "checkpoints",
     "Checkpoints, directories of checkpoints, or the directory of a sweep. For a directory of checkpoints, "
-    "the newest run that has been evaluated is plotted.  [default: cv]",
+    "the newest run is plotted.  [default: cv]",
     nargs=-1,
     metavar="[CHECKPOINT]...",
     type=MODEL,
@@ -58,56 +68,69 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, followed: bool, 
 
     Without -o, the plot is printed as text. With -o, it is saved as a figure, and the path is printed.
     """
-    if figures := [path for path in checkpoints if path.suffix.lower() in FORMATS]:
-        name = str(figures[0])
-        raise click.UsageError(f"{name!r} is not a checkpoint: to save the plot, use -o {quoted(name)}")
     if len(checkpoints) > len(MARKS):
         raise click.UsageError(f"a plot can show at most {len(MARKS)} runs")
     if followed:
         folder, *others = checkpoints or (Path("cv"),)
         if others or output or folder.is_file() or is_sweep(folder):
             raise click.UsageError("--follow plots one run as text: specify only its directory")
-        follow(folder, width())
-        return
-    if any(map(is_sweep, checkpoints)):
+        follow(folder)
+    elif any(map(is_sweep, checkpoints)):
         plot_sweep(checkpoints, output, storage)
-        return
-    curves, errors = read_curves(checkpoints or (None,))
-    if output is None:
-        click.echo(text_plot(curves, width()), nl=False)
     else:
-        save_figure(curves, output)
-        print_path(output)
-    for error in errors:
-        say(f"left out: {error}")
-    folder, *more = checkpoints or (Path("cv"),)
-    if not (errors or more) and folder.is_dir() and (others := newest_of_runs(folder)[1:]):
-        also = "another run" if len(others) == 1 else f"{len(others)} other runs"
-        compare = f"minichar plot {quoted(folder)} {quoted(others[0])}"
-        say(f"{folder}/ also contains {also}; to compare: {compare}")
+        plot_runs(checkpoints or (None,), output)
 
 
-def read_curves(checkpoints: Sequence[Path | None]) -> tuple[list[Curve], list[NotEvaluated]]:
-    """Return the history of each run, and the errors of those that have not been evaluated.
-
-    In a directory, the newest run that has been evaluated is used. If there is none at all, this raises
-    `NotEvaluated`.
-    """
-    curves, errors = [], []
+def plot_runs(checkpoints: Sequence[Path | None], output: Path | None) -> None:
+    """Plot the history of each run, except those that have not been evaluated. There must be another one."""
+    curves: list[Curve] = []
+    skipped = []
     for given in checkpoints:
         read = partial(read_curve, name=click.format_filename(given or "cv"))
         try:
             curves.append(open_checkpoint(given, read, newest=True)[1])
         except NotEvaluated as error:
-            errors.append(error)
-            folder = given or Path("cv")
-            for path in newest_of_runs(folder)[1:] if folder.is_dir() else ():
-                with suppress(NotEvaluated):
-                    curves.append(read(path))
-                    break
+            skipped.append(error)
     if not curves:
-        raise errors[0]
-    return curves, errors
+        raise skipped[0]
+    if output is None:
+        click.echo(text_plot(curves, width()), nl=False)
+    else:
+        save_figure(curves, output)
+        print_path(output)
+    for reason in skipped:
+        say(f"left out: {reason}")
+
+
+def follow(folder: Path) -> None:
+    """Plot the newest run in a directory, with a sample, until no process is saving checkpoints there."""
+    running, drawn, before = True, False, None
+    while running:
+        running = is_shared(folder)  # before the check for checkpoints, so that the last one is drawn
+        now = sorted(folder.glob("*.npz"))
+        if now != before or not (running or drawn):
+            try:
+                _, picture = open_checkpoint(folder, partial(picture_of, name=str(folder)), newest=True)
+                clear = sys.stdout.isatty()
+                print(CLEAR if clear else "\n" * drawn, end="", file=unescaped(sys.stdout), flush=True)
+                click.echo(picture)
+                drawn = True
+            except MinicharError:
+                if not running:
+                    raise
+                if before is None:
+                    say(f"waiting for the first evaluation in {folder}/; press Ctrl-C to stop")
+        before = now
+        if running:
+            sleep(INTERVAL)
+    say(f"no run is saving to {folder}/")
+
+
+def picture_of(path: Path, name: str) -> str:
+    """Return the plot of a run, followed by a sample of the model in its checkpoint."""
+    curve = read_curve(path, name)
+    sample = sample_line(load(path), curve.history[-1]["iteration"])
+    return text_plot([curve], width(), HEIGHT) + one_line(f"sample: {sample}")
 
 
 def plot_sweep(folders: tuple[Path, ...], output: Path | None, storage: str | None) -> None:

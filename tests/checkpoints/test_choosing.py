@@ -12,7 +12,6 @@ from minichar.checkpoints.choosing import (
     find_checkpoint,
     newest_first,
     newest_in,
-    newest_of_runs,
     open_checkpoint,
 )
 from minichar.checkpoints.naming import (
@@ -113,14 +112,6 @@ class TestNewest:
         set_at(header, ["details", *where.split(".")] if where else ["details"], value)
         (file,) = newest_first([put_together(tmp_path / "lm_lstm_epoch1.00_1.0000.npz", header, {})])
         assert (file.record, file.error) == (None, "")
-
-
-def test_the_newest_of_each_run(tmp_path):
-    """Checkpoints without a record are left out."""
-    for name, run in RUNS.items():
-        recorded(tmp_path / name, *run)
-    touch(tmp_path, "lm_c_epoch1.00_1.5000.npz")
-    assert [path.name for path in newest_of_runs(tmp_path)] == [ORDER[0], ORDER[3]]
 
 
 def test_the_best_checkpoint_has_the_lowest_loss(tmp_path):

@@ -6,20 +6,17 @@ from itertools import islice
 from pathlib import Path
 from unittest.mock import Mock
 
-import numpy as np
 import pytest
 from toys import history_of, listing, parts, put_together
 
 from minichar import load
 from minichar.cli import INTERRUPTED
-from minichar.cli.follow import START, cut, draw
+from minichar.cli.plot import follow
+from minichar.cli.report import sample_line
 from minichar.training.events import Saved
 from minichar.training.recipes import settings_from
 from minichar.training.start import begin
 
-FRAMES = re.compile(
-    r"^cv: epoch (\S+), .*, (\S+) parameters\n· training .*\n(?:- yardstick .*\n)?sample: (.*)$", re.MULTILINE
-)
 WAITING = "waiting for the first evaluation in cv/; press Ctrl-C to stop\n"
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -131,33 +128,15 @@ def test_the_loss_at_a_stop_is_plotted(cli, checkpoint, later, loss):
     assert f"best 1.2500 at epoch {last + 0.5:.2f}" in Path("loss.svg").read_text()
 
 
-def test_other_runs_in_a_directory_are_mentioned(cli, train, home):
-    train()
-    assert cli("plot").stderr == ""
-    (first,) = (home / "cv").glob("*.npz")
-    train("--seed", 2)
-    said = "cv/ also contains {}; to compare: minichar plot cv cv/{}\n"
-    assert cli("plot").stderr == said.format("another run", first.name)
-    (second,) = {*(home / "cv").glob("*.npz")} - {first}
-    assert cli("plot", "cv", second).stderr == cli("plot", second).stderr == ""
-    train("--seed", 3)
-    assert cli("plot").stderr == said.format("2 other runs", second.name)
-
-
-def test_a_run_that_has_not_been_evaluated_is_left_out(cli, train, home):
-    train("--checkpoint-dir", "a")
-    shown = cli("plot", "a").stdout
-    header, arrays = parts(best := next((home / "a").glob("*.npz")))
-    header["details"]["run"] |= {"id": "young", "saved": header["details"]["run"]["saved"] + 1}
-    young = "a/lm_lstm_epoch0.10_3.0000.npz"
+def test_a_run_that_has_not_been_evaluated_is_left_out(cli, checkpoint):
+    shown = cli("plot", checkpoint).stdout
+    header, arrays = parts(checkpoint)
+    young = "lm_lstm_epoch0.10_3.0000.npz"
     put_together(young, header, arrays | {"history": arrays["history"][:0]})
-    note = (
-        f"left out: {young} has no history to plot: its run has not been evaluated yet; if it has stopped, "
-    )
-    for given in ((), (best, young)):
-        result = cli("plot", *given or ["a"])
-        assert result.stdout.replace(str(best), "a") == shown
-        assert result.stderr == f"{note}resume it with `minichar train --resume {young}`\n"
+    result = cli("plot", young, checkpoint)
+    assert result.stdout == shown
+    reason = "its run has not been evaluated yet; if it has stopped, resume it with `minichar train --resume"
+    assert result.stderr == f"left out: {young} has no history to plot: {reason} {young}`\n"
 
 
 def test_losses_on_different_texts_are_not_comparable(cli, train, home):
@@ -170,88 +149,52 @@ def test_losses_on_different_texts_are_not_comparable(cli, train, home):
     assert cli("plot", "a", "c").stdout.endswith(note)
 
 
-@pytest.mark.parametrize("in_progress", [False, True])
-def test_follow_redraws_until_the_run_ends(cli, home, measure, monkeypatch, in_progress):
+def test_follow_redraws_until_the_run_ends(cli, home, measure, monkeypatch):
     """Each look at the directory is followed by training up to the next checkpoint. The first is the best."""
     options = {"data": "input.txt", "rnn_size": 8, "seq_length": 8, "batch_size": 4, "max_epochs": 3}
     trainer, saved = begin(settings_from(options)).trainer, []
     measure(2.0, 3.0, 4.0)
-    monkeypatch.setenv("COLUMNS", "60")
-
-    def start():
-        yield from trainer.run()  # even the call would prepare the directory
-
-    events = start()
-    if in_progress:
-        next(events)
+    events = trainer.run()
+    next(events)
 
     def sleep(seconds):
         saved.extend(islice((event for event in events if isinstance(event, Saved)), 1))
 
-    monkeypatch.setattr("minichar.cli.follow.sleep", sleep)
+    monkeypatch.setattr("minichar.cli.plot.sleep", sleep)
     result = cli("plot", "--follow")
-    assert result.stdout.startswith("nats per character\n")
-    frames = FRAMES.findall(result.stdout)
-    assert [epoch for epoch, *_ in frames] == ["1.00", "2.00", "3.00"]
+    before, *frames = result.stdout.split("nats per character\n")
+    assert before == ""
+    assert [re.search(r"epoch (\d)\n", frame)[1] for frame in frames] == ["1", "2", "3"]
     assert len(saved) == 3
-    model = load(saved[-1].path)
-    assert frames[-1][1] == f"{model.parameters.size:,}"
-    text = model.generate(length=60, seed=model.history[-1]["iteration"])
-    assert f"sample: {text}".replace("\n", " / ")[:59] == f"sample: {frames[-1][2]}"
-    waiting = WAITING if in_progress else WAITING.replace(";", " (which does not exist yet);")
-    assert result.stderr == f"{waiting}the run in cv/ has ended\n"
-    assert max(map(len, result.stdout.splitlines())) == 59
+    last = (model := load(saved[-1].path)).history[-1]
+    assert f"a  cv: no validation loss; · training, last {last['train_loss']:.4f}\n" in frames[-1]
+    assert frames[-1].endswith(f"\nsample: {sample_line(model, last['iteration'])}\n")
+    assert result.stderr == f"{WAITING}no run is saving to cv/\n"
 
 
 def test_follow_waits_until_a_run_saves_or_ends_or_ctrl_c(cli, home, monkeypatch):
     Path("cv").mkdir()
-    sleep = Mock(side_effect=[None] * 2 * START + [KeyboardInterrupt])
-    monkeypatch.setattr("minichar.cli.follow.sleep", sleep)
-    monkeypatch.setattr("minichar.cli.follow.is_shared", lambda folder: True)
+    sleep = Mock(side_effect=[None, None, KeyboardInterrupt])
+    monkeypatch.setattr("minichar.cli.plot.sleep", sleep)
+    monkeypatch.setattr("minichar.cli.plot.is_shared", lambda folder: True)
     result = cli("plot", "--follow", "cv", status=INTERRUPTED)
-    assert (result.stdout, result.stderr) == ("", WAITING)
-    monkeypatch.setattr("minichar.cli.follow.is_shared", Mock(side_effect=[True, False]))
+    assert (result.stdout, result.stderr) == ("", f"{WAITING}\nstopped\n")
+    monkeypatch.setattr("minichar.cli.plot.is_shared", Mock(side_effect=[True, False]))
     sleep.side_effect = [None]
-    assert "no checkpoint in cv/" in cli("plot", "--follow", "cv", status=1).stderr
+    assert cli("plot", "--follow", status=1).stderr.startswith(f"{WAITING}Error: no checkpoint in cv/")
 
 
-def test_follow_without_a_run(cli, checkpoint, monkeypatch):
-    monkeypatch.setattr("minichar.cli.follow.sleep", sleep := Mock(side_effect=[None] * START))
-    result = cli("plot", "--follow")
-    assert FRAMES.search(result.stdout)
-    losses = r"^· training \d\.\d{4}, a validation \d\.\d{4}, A best \d\.\d{4}\n- yardstick \d\.\d{3} "
-    assert re.search(losses, result.stdout, re.MULTILINE)
+def test_follow_without_a_run(cli, checkpoint, refused):
+    result, plot = cli("plot", "--follow"), cli("plot")
+    lines = plot.stdout.splitlines()
+    assert result.stdout.splitlines()[-4:-1] == lines[-3:]
     assert result.stderr == "no run is saving to cv/\n"
-    assert sleep.call_count == 0
-    said = cli("plot", "--follow", "nowhere", status=1).stderr
-    assert said.startswith("waiting for the first evaluation in nowhere/ (which does not exist yet); press")
-    assert "Error: no such checkpoint: 'nowhere'" in said
-    Path("empty").mkdir()
-    sleep.reset_mock()
-    sleep.side_effect = [None] * START
-    assert "does not exist" not in cli("plot", "--follow", "empty", status=1).stderr
-    assert sleep.call_count == START
+    assert "no such checkpoint: 'nowhere'" in refused("plot", "--follow", "nowhere")
 
 
-def test_follow_after_a_time_limit_that_left_no_time_for_the_last_evaluation(cli, train, home):
-    train("--eval-val-every", 16)
-    path = max((home / "cv").glob("*.npz"), key=lambda path: len(history_of(path)))
-    header, arrays = parts(path)
-    history = arrays["history"].copy()
-    history[-1, 3:9] = np.nan
-    put_together(path, header, arrays | {"history": history})
-    losses = rf"^· training \d\.\d{{4}}, A best {np.nanmin(history[:, 3]):.4f}$"
-    assert re.search(losses, cli("plot", "--follow").stdout, re.MULTILINE)
-
-
-def test_a_plot_on_a_terminal_replaces_the_one_before(monkeypatch):
+def test_a_plot_on_a_terminal_replaces_the_one_before(checkpoint, monkeypatch):
     screen = StringIO()
     screen.isatty = lambda: True
     monkeypatch.setattr("sys.stdout", screen)
-    draw(["a", "b"], 0)
-    draw(["c"], 2)
-    assert screen.getvalue() == "a\nb\n\x1b[2A\x1b[Jc\n"
-
-
-def test_lines_are_cut_at_the_width_of_the_terminal():
-    assert [cut("a山b", width) for width in range(5)] == ["", "a", "a", "a山", "a山b"]
+    follow(Path("cv"))
+    assert screen.getvalue().startswith("\x1b[2J\x1b[Hnats per character\n")

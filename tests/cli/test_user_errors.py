@@ -78,7 +78,6 @@ def files(checkpoint, home):
         ("inspect --html input.txt", 1, "cannot write the page to input.txt: its name must end in .html"),
         ("inspect --html input.txt/x.html", 1, "cannot write input.txt/x.html"),
         ("plot -o loss.svg.gz", 1, "cannot plot to loss.svg.gz: its name must end in .svg or .png"),
-        ("plot cv 'my l.SVG'", 2, "'my l.SVG' is not a checkpoint: to save the plot, use -o 'my l.SVG'"),
         # Values
         ("train --rnn-size -1", 1, "--rnn-size is -1; it must be from 1 to 1048576, or auto"),
         ("train --dropout -1", 1, "--dropout is -1; it must be at least 0 and below 1, or auto"),
