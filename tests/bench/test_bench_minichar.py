@@ -38,11 +38,6 @@ def test_ids_have_the_skewed_distribution_of_natural_text():
     assert 500 < np.count_nonzero(counts) < 1500
 
 
-@pytest.mark.parametrize("V", [1, 65, 1 << 20])
-def test_vocabulary_size(V):
-    assert len(bench_minichar.vocabulary(V).characters.encode()) >= V == len(bench_minichar.vocabulary(V))
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_benchmark_runs(kind):
     unit = bench_minichar.prepare(replace(SMALL, kind=kind))

@@ -72,55 +72,19 @@ def test_pytorch_uses_the_same_device():
         assert bench_pytorch.device_of(torch, replace(SMALL, device=name)) == torch.device(device)
 
 
-class Cuda:
-    """A fake ``torch.cuda`` that only records calls, including those to its streams and graphs."""
-
-    def __init__(self):
-        self.calls = []
-
-    def __getattr__(self, name):
-        return lambda *args, **kwargs: self.calls.append(name) or self
-
-    def is_available(self):
-        return False  # `torch.backends.cudnn.version` would otherwise examine the cards
-
-    def get_device_name(self, device):
-        return "a card"
-
-    def __enter__(self):
-        self.calls.append("enter")
-
-    def __exit__(self, *exception):
-        self.calls.append("exit")
-
-
-@pytest.fixture
-def cuda(monkeypatch):
-    """Replace ``torch.cuda`` with a fake whose libraries may round to TF32, and compute on the CPU."""
-    monkeypatch.setattr(torch, "cuda", Cuda())
+@pytest.mark.parametrize("kind", ["train", "evaluate", "sample"])
+def test_an_iteration_on_a_gpu_is_in_full_precision_and_ends_when_the_gpu_is_idle(kind, monkeypatch):
+    calls = []
+    monkeypatch.setattr(torch.cuda, "set_device", calls.append)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: calls.append("wait"))
     monkeypatch.setattr(torch.backends.cuda, "matmul", SimpleNamespace(allow_tf32=True))
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     monkeypatch.setattr(bench_pytorch, "device_of", lambda torch, work: torch.device("cpu"))
-    return torch.cuda
-
-
-@pytest.mark.parametrize("kind", ["train", "evaluate", "sample"])
-def test_an_iteration_on_a_gpu_is_in_full_precision_and_ends_when_the_gpu_is_idle(cuda, kind):
     unit = bench_pytorch.prepare(replace(SMALL, kind=kind, device="gpu:0"))
     assert not torch.backends.cuda.matmul.allow_tf32
     assert not torch.backends.cudnn.allow_tf32
-    assert cuda.calls[-1] == "set_device"
-    cuda.calls.clear()
     unit()
-    assert cuda.calls == ["synchronize"]
-
-
-@pytest.mark.usefixtures("cuda")
-def test_the_card_is_described():
-    description = bench_pytorch.describe(replace(SMALL, device="gpu:0"))
-    assert description.startswith(f"PyTorch {torch.__version__}, CUDA ")
-    assert description.endswith(", on gpu:0: a card")
-    assert bench_pytorch.describe(SMALL) == f"PyTorch {torch.__version__}"
+    assert calls == [torch.device("cpu"), "wait"]
 
 
 @pytest.mark.parametrize(("model", "kind"), [("lstm", "train"), ("gru", "train"), ("lstm", "evaluate")])
@@ -141,33 +105,3 @@ def test_the_captured_step_computes_the_same_without_moving_the_state(model, kin
     one.logits = noted
     assert [step().item() for _ in range(4)] == expected[1:]  # the first iteration allocated the state
     assert len(addresses) == 1
-
-
-def test_a_graph_is_captured_after_a_warm_up_on_its_stream(cuda):
-    model = bench_pytorch.TorchModel(torch, SMALL)
-    measure = model.measure
-    model.measure = lambda: cuda.calls.append("learn") or measure()
-    unit = model.captured()
-    assert cuda.calls == [
-        *("Stream", "current_stream", "wait_stream"),
-        *("stream", "enter", *["learn"] * 4, "exit"),
-        *("current_stream", "wait_stream"),
-        *("CUDAGraph", "graph", "enter", "learn", "exit"),
-    ]
-    cuda.calls.clear()
-    unit()
-    assert cuda.calls == ["replay"]
-
-
-@pytest.mark.usefixtures("cuda")
-def test_only_the_optimiser_of_a_graph_is_capturable(monkeypatch):
-    found, RMSprop = [], torch.optim.RMSprop
-
-    def noted(*args, capturable=None, **options):
-        found.append(capturable)
-        return RMSprop(*args, **options)  # without `capturable`, which RMSprop rejects on the CPU
-
-    monkeypatch.setattr(torch.optim, "RMSprop", noted)
-    for engine in ("pytorch", "pytorch-graph"):
-        bench_pytorch.prepare(replace(SMALL, engine=engine, device="gpu:0"))()
-    assert found == [None, True]
