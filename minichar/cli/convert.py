@@ -32,13 +32,7 @@ from minichar.terminal import say
     "--dtype",
     type=OneOf(WEIGHT_DTYPES),
     help="Data type of the weights. float16 halves the file size and keeps three significant digits.  "
-    "[default: float32; float16 for .html; unchanged with --training and for plain arrays]",
-)
-@click.option(
-    "--training/--inference",
-    default=False,
-    show_default=True,
-    help="Keep the training state of an .npz file so that training can be resumed, or remove it.",
+    "[default: float32; float16 for .html; unchanged for plain arrays]",
 )
 @click.option(
     "--sequence",

@@ -22,7 +22,6 @@ from minichar.checkpoints import checkpoint
 from minichar.checkpoints.archive import open_archive, write_archive
 from minichar.checkpoints.choosing import open_checkpoint
 from minichar.checkpoints.naming import is_checkpoint
-from minichar.checkpoints.training_state import TrainingState
 from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError, Option, Refused
@@ -48,14 +47,10 @@ WRITERS: dict[str, Writer] = {
 
 @dataclass(frozen=True)
 class Content:
-    """Contents of a file: a model, optionally with training state, or only arrays.
-
-    `in_training` is True if the file has training state, even if that state was not read.
-    """
+    """Contents of a file: a model, or only arrays. `in_training` is True if the file has training state."""
 
     model: CharRNN | None = None
     in_training: bool = False
-    training: TrainingState | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -98,12 +93,13 @@ def convert(
     dtype: str | None = None,
     force: bool = False,
     to: str | None = None,
-    training: bool = False,
     sequence: bool = False,
     vocab_from: str | os.PathLike[str] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> Path:
     """Convert a file to another format, and return the path of the new file.
+
+    The new file contains no training state.
 
     Parameters
     ----------
@@ -113,14 +109,12 @@ def convert(
         By default, `source` with the suffix of the new format. If the format does not change, ``.inference``
         is inserted before the suffix.
     dtype : {"float16", "float32", "float64"}, optional
-        The dtype of the stored weights; by default, float32, or the dtype in `source` if the training
-        state is kept or the file contains no model. An ``.html`` page always stores float16 weights.
+        The dtype of the stored weights; by default, float32, or the dtype in `source` if the file contains no
+        model. An ``.html`` page always stores float16 weights.
     force : bool
         Overwrite an existing target.
     to : {"npz", "safetensors", "pt", "onnx", "html"}, optional
         The new format; by default, inferred from the suffix of `target`.
-    training : bool
-        Keep the training state. Both files must be ``.npz``, and the dtype must not change.
     sequence : bool
         Write an ``.onnx`` graph that processes a whole sequence instead of a single time step.
     vocab_from : path-like, optional
@@ -132,8 +126,8 @@ def convert(
     Raises
     ------
     MinicharError
-        If `source` cannot be read, if `target` exists and `force` is False, if the new format cannot
-        represent the model, or if `training` is True but the training state cannot be kept.
+        If `source` cannot be read, if `target` exists and `force` is False, or if the new format cannot
+        represent the model.
     """
     source = Path(source)
     to, path = target_of(source, target, to)
@@ -142,9 +136,7 @@ def convert(
     if sequence and to != "onnx":
         raise MinicharError(Option("sequence", True), f" is for .onnx only, but the format of {path} is {to}")
 
-    content = _read(source, training and to == "npz", vocab_from)
-    if training and not content.in_training:
-        raise MinicharError(f"{source} has no training state: omit ", Option("training", True))
+    content = _read(source, vocab_from)
     if content.model is None:
         if to != "npz":
             raise MinicharError(f"{source} contains arrays but no model: convert it to .npz")
@@ -152,17 +144,6 @@ def convert(
             raise MinicharError(f"{source} contains arrays but no model: omit ", Option("vocab_from"))
         write_archive(path, {}, arrays.cast(content.arrays, dtype, path))
         notes = content.notes
-    elif content.training is not None and dtype in (None, content.model.parameters.dtype):
-        checkpoint.save(path, content.model, content.training)
-        notes = ()
-    elif training:
-        raise MinicharError(
-            Option("training", True),
-            f" requires an .npz file with the model's own dtype, {content.model.parameters.dtype}: omit ",
-            Option("training", True),
-            ", or convert to .npz without ",
-            Option("dtype"),
-        )
     else:
         dtype = dtype or "float32"
         _write(path, content.model, to, dtype, sequence)
@@ -211,8 +192,8 @@ def check_dtype(dtype: str | None, to: str) -> None:
         raise MinicharError(Option("dtype"), f" is {dtype!r}; it must be {which}")
 
 
-def _read(source: Path, resumable: bool, vocab_from: str | os.PathLike[str] | None) -> Content:
-    """Return the contents of a file, with the training state only if `resumable` is True."""
+def _read(source: Path, vocab_from: str | os.PathLike[str] | None) -> Content:
+    """Return the contents of a file, without the training state."""
     kind = format_of(source) or "npz"
     if kind == "pickle":
         found, notes = arrays.read_pickled(source)
@@ -225,9 +206,6 @@ def _read(source: Path, resumable: bool, vocab_from: str | os.PathLike[str] | No
         if not archive.header:
             return Content(arrays={name: archive.read(name) for name in archive.shapes})
         in_training = isinstance(archive.header.get("training"), dict)
-    if in_training and resumable and vocab_from is None:
-        model, training = checkpoint.load_training(source)
-        return Content(model, in_training, training)
     return Content(_load(source, vocab_from), in_training)
 
 
@@ -257,8 +235,7 @@ def _lost(model: CharRNN, dropped: bool, to: str, dtype: str) -> Iterator[str]:
     if to == "html":
         yield "to generate text, open the page in a browser"
     elif dropped:
-        stores = f"only a {model.parameters.dtype} .npz file can store the training state"
-        yield f"the converted file can generate text, but it cannot be resumed: {stores}"
+        yield "the converted file can generate text, but it cannot be resumed: keep the checkpoint for that"
     if to not in OTHERS:
         return
     for name, p in (("dropout", model.config.dropout), ("weight drop", model.config.weight_drop)):

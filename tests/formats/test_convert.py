@@ -1,4 +1,4 @@
-"""Test conversion between all formats: models, arrays that are not a model, training states and errors."""
+"""Test conversion between all formats: models, arrays that are not a model, and errors."""
 
 import pickle
 import zipfile
@@ -126,8 +126,6 @@ def test_plain_arrays_are_converted(tmp_path):
     half = contents(convert(path, tmp_path / "half.npz", dtype="float16").path)
     handmade.same(same, arrays)
     handmade.same(half, arrays | {"W": arrays["W"].astype("float16")})
-    with pytest.raises(MinicharError, match=r"npz has no training state: omit training=True$"):
-        convert(path, tmp_path / "copy.npz", training=True)
 
 
 def test_plain_arrays_too_large_for_the_dtype_are_rejected(tmp_path):
@@ -156,19 +154,6 @@ def test_options_for_models_are_rejected_for_plain_arrays(tmp_path):
     assert contents(convert(tmp_path / "plain.pkl", tmp_path / "new.npz").path).keys() == {"a.header"}
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_training_state_is_copied_exactly(trained, dtype):
-    model, training, path = trained(dtype, dropout=0.5)
-    for options in ({}, {"dtype": dtype}):
-        converted = convert(path, path.with_name("copy.npz"), force=True, training=True, **options)
-        assert converted.notes == ()
-        assert converted.path.read_bytes() == path.read_bytes()
-    copy, copied = load_training(converted.path)
-    assert copy.config == model.config
-    assert copied.progress == training.progress
-    np.testing.assert_array_equal(copied.mean_square, training.mean_square)
-
-
 @pytest.mark.parametrize("to", ["html", "onnx", "safetensors", "npz"])
 def test_a_corrupted_training_state_does_not_prevent_an_export_without_it(trained, package, to):
     if to in ("onnx", "safetensors"):
@@ -177,29 +162,11 @@ def test_a_corrupted_training_state_does_not_prevent_an_export_without_it(traine
     header, arrays = parts(path)
     put_together(path, header, arrays | {"mean_square": np.zeros(3), "history": np.zeros(3)})
     converted = convert(path, path.with_name(f"new.{to}"))
-    reason = "only a float32 .npz file can store the training state"
-    dropped = f"the converted file can generate text, but it cannot be resumed: {reason}"
+    dropped = "the converted file can generate text, but it cannot be resumed: keep the checkpoint for that"
     notes = {"npz": (), "html": ("to generate text, open the page in a browser",)}
     assert converted.notes == notes.get(to, (dropped,))
     if to in ("safetensors", "npz"):
         assert text_of(load_model(converted.path)) == text_of(model)
-    with pytest.raises(MinicharError, match="history"):
-        convert(path, path.with_name("whole.npz"), training=True)
-
-
-@pytest.mark.parametrize("options", [("half.npz", "--dtype", "float16"), ("model.html",)], ids=str)
-def test_training_state_that_cannot_be_kept_is_an_error(trained, cli, tmp_path, monkeypatch, options):
-    _, _, path = trained()
-    monkeypatch.chdir(tmp_path)
-    result = cli("convert", path, *options, "--training")
-    assert result.exit_code == 1
-    assert result.stderr == (
-        "Error: --training requires an .npz file with the model's own dtype, float32: omit --training, or "
-        "convert to .npz without --dtype\n"
-    )
-    assert not Path(options[0]).exists()
-    with pytest.raises(MinicharError, match=r"training=True requires an \.npz file"):
-        convert(path, "half.npz", dtype="float16", training=True)
 
 
 @pytest.mark.parametrize("to", ["safetensors", "pt", "onnx"])
