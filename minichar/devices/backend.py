@@ -51,8 +51,6 @@ class Backend(ABC):
         Whether an NVIDIA GPU runs all steps of a layer in one kernel where it can (see docs/chunk-kernel.md).
     threads : int
         The number of threads for matrix products on the CPU if it is limited, otherwise 0.
-    expectation : str
-        A note on the expected speed, for ``minichar doctor``; "" if the speed of matrix products is enough.
     announce : callable
         Called with a one-line message before a long wait. By default, the message is ignored.
     """
@@ -63,7 +61,6 @@ class Backend(ABC):
     warm_up = 1
     uses_chunk_kernel = False
     threads = 0
-    expectation = ""
 
     def __init__(self, name: str, xp: ModuleType) -> None:
         self.name, self.xp = name, xp
@@ -222,10 +219,6 @@ class Backend(ABC):
 
         This is usually the case if other programs use the CPU (see `minichar.devices.threads`).
         """
-
-    def suitable_size(self, cell: str, H: int) -> int:
-        """Return the number of hidden units near H that suits a layer of this cell best."""
-        return H
 
     def all_reduce(self, comm: Any) -> Callable[[Array, Array], None] | None:
         """Return a function that sums device arrays over the ranks of an MPI communicator.

@@ -19,7 +19,7 @@ from minichar.devices.backend import (
     as_columns,
     unusable,
 )
-from minichar.devices.chunk_kernel import CLUSTERS, MOST, ChunkKernel, Shape, has_kernel
+from minichar.devices.chunk_kernel import MOST, ChunkKernel, Shape, has_kernel
 from minichar.devices.cublas import REAL, Products
 from minichar.devices.failure import OPENED
 from minichar.devices.graph import WARM_UP, CudaGraph
@@ -147,9 +147,6 @@ class CuPyBackend(Backend):
         `cupy.fuse` supports only arrays, so tuples are flattened for each call and restored
         afterwards. A result that is also an argument is returned without a copy. If a tuple of results is
         written to a block, views of the block are returned.
-
-        If `cupy.fuse` cannot trace `function`, CuPy silently and permanently switches to a slower
-        implementation, `new_fusion`. The returned function then issues a warning.
         """
         xp, where = self.xp, f"{function.__module__.rpartition('.')[2]}_{function.__name__}"
 
@@ -182,10 +179,6 @@ class CuPyBackend(Backend):
             arrays = list(flatten(values))
             kernel, traced = kernel_for(nesting_of(values), tuple(k for k, _ in into))
             made = kernel(*arrays)
-            if getattr(kernel, "new_fusion", None) is not None and not traced.get("warned"):
-                traced["warned"] = True
-                message = f"CuPy cannot fuse {where} into one element-wise kernel, so the function is slower"
-                warn(message, RuntimeWarning, 2)
             new = iter(made if isinstance(made, tuple) else (made,))
             results = (next(new) if k is None else arrays[k] for k in traced["sources"])
             return nest(traced["results"], results)
@@ -207,12 +200,6 @@ class CuPyBackend(Backend):
             return None
         self.announce_compilation()
         return ChunkKernel(self.xp, self.index, Shape(name, H), T, B)
-
-    def suitable_size(self, cell: str, H: int) -> int:
-        """Return the number of hidden units within a quarter of H that has a chunk kernel, or H."""
-        near = (size for size in CLUSTERS if abs(size - H) <= H / 4)
-        usable = (size for size in near if has_kernel(self.xp, self.index, cell, size))
-        return next(usable, H)
 
     def recorded(self, step: Function, agree: Callable[[bool], bool] = bool) -> Function:
         """Return a function that captures `step` as a CUDA graph after a warm-up, and then replays it."""

@@ -55,23 +55,16 @@ def examine_kind(kind: str) -> Iterator[Finding]:
     for number in count():
         name = f"{kind}:{number}" if number else kind
         try:
-            finding = time_device(name, open_backend(name))
-        except DeviceFailure as error:
-            finding = Finding(name, False, str(error))
-        except MinicharError as error:  # no device has this number
-            if number == 0:
+            backend = open_backend(name)
+            yield Finding(name, True, f"{backend.describe()}: {gigaflops(backend, N):,.0f} GFLOP/s")
+        except MinicharError as error:
+            missing = not isinstance(error, DeviceFailure)  # no device has this number
+            if number == 0 or not missing:
                 yield Finding(name, False, str(error))
-            return
-        yield finding
-
-
-def time_device(name: str, backend: Backend) -> Finding:
-    """Describe an open device and time a matrix product on it."""
-    try:
-        speed = f"{backend.describe()}: {gigaflops(backend, N):,.0f} GFLOP/s"
-        return Finding(name, True, "; ".join(filter(None, [speed, backend.expectation])))
-    except Exception as error:  # drivers and libraries can raise any exception
-        return Finding(name, False, f"the device was opened but cannot be used: {one_line(error)}")
+            if missing:
+                return
+        except Exception as error:  # drivers and libraries can raise any exception
+            yield Finding(name, False, f"the device was opened but cannot be used: {one_line(error)}")
 
 
 def gigaflops(backend: Backend, n: int) -> float:

@@ -44,8 +44,6 @@ __kernel void run(
 class DpnpBackend(Backend):
     """Backend for an OpenCL device, using dpnp."""
 
-    expectation = "on a CPU, small networks train much faster with --device cpu"
-
     def __init__(self, index: int, xp: ModuleType, queue: Any) -> None:
         super().__init__(f"opencl:{index}", xp)
         self.queue, self.compiled = queue, cache(self._compile)

@@ -93,10 +93,6 @@ class ColumnsOf(Uniform):
         # Keep one array for each kind of mask, because creating an array launches a kernel.
         self.batch = lru_cache(4)(lambda shape, dtype: zeros((*shape[:-1], B), dtype))  # (…, B)
 
-    def random(self, shape: tuple[int, ...], dtype: Real = "float64") -> Array:
-        """Return new random numbers with the given shape and dtype. The last axis indexes the sequences."""
-        return self.whole.random((*shape[:-1], self.B), dtype)[..., self.columns]
-
     def fill(self, out: Array) -> None:
         """Set the elements of `out`, an array of float32 or float64, to new random numbers."""
         self._take(out, self.whole.fill)

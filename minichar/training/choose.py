@@ -89,11 +89,6 @@ class TimeBudget:
         return self.seconds / self.speed.step(config, ceil(B / self.processes), T)
 
 
-def any_size(settings: Settings, H: int) -> int:
-    """Return the number of hidden units near H that suits the device: any number, as on the CPU."""
-    return H
-
-
 @dataclass(frozen=True)
 class Facts:
     """The properties of the text and the run that determine the choices."""
@@ -103,7 +98,6 @@ class Facts:
     from_scratch: bool  # rather than from the weights of a trained model
     layout: Callable[[int, int], Layout]  # layout(B, T), with reduced B and T if the text is short
     budget: TimeBudget
-    suitable_size: Callable[[Settings, int], int] = any_size
 
     @property
     def are_rare(self) -> bool:
@@ -174,14 +168,13 @@ def choose(
     corpus: Corpus,
     from_scratch: bool = True,
     budget: TimeBudget | None = None,
-    suitable_size: Callable[[Settings, int], int] = any_size,
 ) -> Settings:
     """Return the settings with a value for each automatic option in `CHOOSERS`.
 
     By default, the time is that of the recipe on the nominal machine, so that the values are the same on
     every machine.
     """
-    facts = replace(facts_of(settings, corpus, from_scratch, budget), suitable_size=suitable_size)
+    facts = facts_of(settings, corpus, from_scratch, budget)
     for name, chooser in CHOOSERS.items():
         if getattr(settings, name) is None:
             settings = replace(settings, **{name: chooser(facts, facts.reduced(settings))})
@@ -283,7 +276,7 @@ CHOOSERS: dict[str, Callable[[Facts, Settings], Any]] = {
     "tied": lambda facts, settings: settings.embedding is None and facts.N < OFTEN * facts.V,
     "batch_size": choose_batch_size,
     "seq_length": choose_seq_length,
-    "rnn_size": lambda facts, settings: facts.suitable_size(settings, choose_rnn_size(facts, settings)),
+    "rnn_size": choose_rnn_size,
     "embedding": choose_embedding,
     "max_epochs": choose_max_epochs,
     "dropout": choose_dropout,

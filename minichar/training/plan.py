@@ -55,8 +55,8 @@ def plan(
     """Plan a new run.
 
     With a time limit, the options are chosen for the remaining time on the run's device; otherwise, for the
-    recipe's time on the nominal machine. If minichar chooses the number of hidden units, it is one that suits
-    the device. The time limit counts from `started`, as measured by `time.monotonic`.
+    recipe's time on the nominal machine. The time limit counts from `started`, as measured by
+    `time.monotonic`.
     """
     budget = time_left(settings, started)
     draft = choose(settings, corpus, from_scratch, budget)
@@ -69,13 +69,7 @@ def plan(
         sizes = (SMALL, LARGE) if settings.rnn_size is AUTO else (settings.rnn_size,)
         budget = measured(nominal, draft, corpus, split, device, team, sizes)
 
-    def suitable_size(settings: Settings, H: int) -> int:
-        plain = not (settings.layer_norm or settings.reset_on or settings.use_ss)
-        if plain and settings.dtype == "float32":  # the ranks' devices may differ
-            return team.lead(lambda: device.suitable_size(settings.model, H))
-        return H
-
-    chosen = choose(settings, corpus, from_scratch, budget, suitable_size)
+    chosen = choose(settings, corpus, from_scratch, budget)
     most_epochs = chosen.max_epochs
     if nominal and settings.max_epochs is AUTO:
         facts = facts_of(chosen, corpus, from_scratch, TimeBudget(inf))

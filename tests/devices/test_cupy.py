@@ -5,7 +5,6 @@ import pytest
 from cupy_double import MESSAGES
 
 from minichar.devices.choose import open_backend, open_devices
-from minichar.devices.cpu import CPU
 from minichar.extras import install_command, one_line
 
 
@@ -113,17 +112,6 @@ def test_kernels_are_counted_in_the_cache_of_cupy(fake_cupy, monkeypatch, tmp_pa
         assert notice.endswith(f" caches them in {folder}")
         monkeypatch.setenv("CUPY_CACHE_DIR", str(tmp_path))
     assert cache.DiskKernelCacheBackend()._cache_dir == str(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("H", "size"), [(51, 51), (52, 64), (64, 64), (85, 64), (86, 86), (171, 171), (205, 256), (341, 256)]
-)
-def test_a_size_near_that_of_a_chunk_kernel_is_replaced(H, size, fake_cupy):
-    fake_cupy().cuda.deviceGetAttribute = lambda attribute, index: 1 << 20
-    gpu = open_backend("gpu")
-    assert CPU.suitable_size("lstm", H) == H
-    assert gpu.suitable_size("lstm", H) == size
-    assert gpu.suitable_size("gru-reset-before", H) == H
 
 
 def test_a_block_of_columns_has_at_least_one_column(fake_cupy, monkeypatch):

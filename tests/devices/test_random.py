@@ -113,8 +113,6 @@ class TestArrays:
             generator.bernoulli(0.4, true)
         for some, every in zip(part, whole, strict=True):
             np.testing.assert_array_equal(host(some), host(every)[:, 1:3])
-        one, other = backend.uniform(5), ColumnsOf(backend.uniform(5), slice(1, 3), B, backend.zeros)
-        np.testing.assert_array_equal(host(other.random((rows, 2))), host(one.random((rows, B)))[:, 1:3])
 
 
 @pytest.mark.parametrize("state", [{}, {"blocks": "many"}, {"blocks": -1}, None])

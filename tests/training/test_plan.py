@@ -113,41 +113,6 @@ def test_without_a_time_limit_nothing_is_measured(machine, tmp_path):
     assert seconds(run, NOMINAL) == pytest.approx(180, rel=0.01)
 
 
-@pytest.mark.parametrize(
-    ("options", "more"),
-    [
-        ({}, 3),
-        ({"max_time": 0.0}, 3),
-        ({"rnn_size": 40}, 0),
-        ({"layer_norm": True}, 0),
-        ({"dtype": "float64"}, 0),
-        ({"use_ss": True}, 0),
-        ({"reset_on": "\n"}, 0),
-    ],
-)
-def test_the_size_suits_the_device_and_the_run_still_fits_into_the_time(
-    options, more, machine, tmp_path, monkeypatch
-):
-    """Sizes that suit a GPU are those of the chunk kernel, which not every run can use."""
-    settings = settings_for(tmp_path, **options)
-    usual = begin(settings, started=1000.0).trainer.settings.rnn_size
-    monkeypatch.setattr(type(CPU), "suitable_size", lambda device, cell, H: H + 3)
-    run = begin(settings, started=1000.0)
-    assert run.trainer.settings.rnn_size == usual + more
-    speed, time = (SLOWER, 480) if settings.max_time else (NOMINAL, 180)
-    assert seconds(run, speed) == pytest.approx(time, rel=0.01)
-
-
-def test_all_ranks_use_the_size_that_suits_rank_0(machine, tmp_path):
-    class Later(Team):
-        def lead(self, action):
-            return 40  # the result of rank 0
-
-    settings = settings_for(tmp_path, max_time=0.0)
-    plan = planning.plan(settings, begin(settings).corpus, [CPU], Later(), 1000.0)
-    assert plan.settings.rnn_size == 40
-
-
 def test_options_given_explicitly_win(machine, tmp_path):
     given = {"rnn_size": 40, "embedding": 0, "tied": False, "dropout": 0.125, "learning_rate": 0.5}
     run = begin(settings_for(tmp_path, **given), started=1000.0)

@@ -28,9 +28,6 @@ def test_the_steps_of_a_row_must_be_adjacent(gpu):
     W, a = gpu.zeros((64, 65), "float32"), gpu.zeros((3, 64, 2), "float32")
     with pytest.raises(ValueError, match="not adjacent"):
         kernel.forward(W, 65, a)
-    da, others = (gpu.zeros_of_steps((T, 64, 2), "float32")[:3] for T in (3, 4))
-    with pytest.raises(ValueError, match="distances between rows differ"):
-        kernel.backward(W, da, da, others)
 
 
 @pytest.fixture

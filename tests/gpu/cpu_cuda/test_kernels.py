@@ -1,11 +1,7 @@
-"""CuPy makes one kernel of layer normalisation, and a warning names a function that it cannot fuse."""
-
-import warnings
-from types import SimpleNamespace
+"""CuPy makes one kernel of layer normalisation, and kernels are named after the functions of cells."""
 
 import numpy as np
 import pytest
-from cupy._core import fusion
 
 from minichar.devices.cpu import CPU
 from minichar.engine.layer import with_direct_gradient
@@ -39,39 +35,6 @@ def test_one_kernel_normalises_the_units_of_all_products_and_sequences(H, dtype,
         np.testing.assert_allclose(gpu.to_host(a_hat[k]), wanted_hat[k], **close)
         np.testing.assert_allclose(gpu.to_host(steps[1]), wanted[k].reshape(-1, B), **close)
         assert not gpu.to_host(steps[0]).any()
-
-
-def softmax(xp, a):
-    return (xp.exp(a) / xp.sum(xp.exp(a), axis=0),)
-
-
-def square(xp, a):
-    return (a * a,)
-
-
-@pytest.mark.parametrize(("function", "number"), [(softmax, 1), (square, 0)])
-def test_a_warning_names_a_function_that_cupy_fuses_in_another_way(function, number, gpu, monkeypatch):
-    """The other way launches cooperative kernels, which cpu_cuda does not have."""
-    second = fusion.new_fusion
-
-    def traced(name, function, arrays):
-        second._thread_local.is_new_fusing = True
-        try:
-            second._fusion_trace.trace(function, arrays)
-        finally:
-            second._thread_local.is_new_fusing = False
-        return SimpleNamespace(
-            get_shapes_of_kernel_params=lambda arrays: None, execute=lambda arrays, shapes: arrays[0]
-        )
-
-    monkeypatch.setattr(second, "_get_fused_kernel", traced)
-    fused = gpu.fuse(function)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        for _ in range(3):
-            fused(gpu.zeros((3, 2), "float32"))
-    message = f"CuPy cannot fuse test_kernels_{function.__name__} into one element-wise kernel"
-    assert [str(warning.message).startswith(message) for warning in caught] == [True] * number
 
 
 def test_a_kernel_that_adds_two_terms_of_dh_is_named_after_the_function_of_the_cell(gpu, cuda):
