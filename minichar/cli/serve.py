@@ -4,14 +4,12 @@ import ipaddress
 import re
 from functools import partial
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import click
 
-from minichar.cli.browser import open_page
 from minichar.cli.options import PATH, GroupedCommand, Integer, checkpoints, group
-from minichar.cli.serving import log_level, pace, redis_password_file, watching, with_password, working
+from minichar.cli.serving import log_level, metrics_port, pace, with_password, working
 from minichar.errors import plain
 from minichar.extras import need
 from minichar.terminal import say
@@ -20,30 +18,24 @@ part = partial(need, extra="web", what="the server")
 listening = group("Address")
 
 
-def networks(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> list[Any]:
-    """Validate IP addresses and networks, and convert IPv4-mapped IPv6 addresses to IPv4."""
-    found = []
-    for value in values:
-        try:
-            network = ipaddress.ip_network(value, strict=False)
-        except ValueError:
-            problem = f"{parameter.opts[0]} is {plain(value)}; it must be an IP address or network"
-            raise click.UsageError(problem, ctx) from None
-        mapped = getattr(network.network_address, "ipv4_mapped", None)
-        found.append(ipaddress.ip_network(mapped) if mapped and network.num_addresses == 1 else network)
-    return found
+COLUMNS = 256
+"""Maximum number of jobs in a batch, per model."""
 
 
-def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
-    """Check that each value is ``*`` or a host name that can appear in a Host header."""
-    for value in values:
-        if value != "*" and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
-            raise click.UsageError(
-                f"{parameter.opts[0]} is {plain(value)}; it must be a host name such as demo.example, "
-                "without a scheme or port (in Punycode if it is not ASCII)",
-                ctx,
-            )
-    return values
+def network(value: str) -> Any:
+    """Return an IP address or network as a network."""
+    try:
+        return ipaddress.ip_network(value, strict=False)
+    except ValueError:
+        raise click.BadParameter(f"{plain(value)} is not an IP address or network") from None
+
+
+def host_name(value: str) -> str:
+    """Check that a value is ``*`` or a host name that can appear in a Host header."""
+    if value != "*" and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
+        form = "without a scheme or port (in Punycode if it is not ASCII)"
+        raise click.BadParameter(f"{plain(value)} is not a host name such as demo.example, {form}")
+    return value
 
 
 @click.command("serve", cls=GroupedCommand)
@@ -55,30 +47,17 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     "hosts",
     multiple=True,
     metavar="NAME",
-    callback=host_names,
+    type=host_name,
     help="Host name to accept in the Host header of requests, such as the public name of the website. "
     "IP addresses and localhost are always accepted; `*` accepts any name. Can be repeated.",
 )
-@listening("--open", "opened", is_flag=True, help="Open the web page in a browser.")
 @working(
     "--redis",
     "url",
     metavar="URL",
     help="Redis server for the jobs. `minichar worker` processes then generate the texts.",
 )
-@redis_password_file
-@working(
-    "--workers",
-    default=1,
-    type=Integer(1, 64),
-    help="Number of worker processes, which generate the texts.",
-)
-@working(
-    "--columns",
-    default=256,
-    type=Integer(1, 4096),
-    help="Maximum number of jobs in a batch, per model.",
-)
+@working("--workers", default=1, type=Integer(1, 64), help="Number of processes, which generate the texts.")
 @working(
     "--queue",
     default=256,
@@ -106,7 +85,7 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     "trusted",
     multiple=True,
     metavar="ADDRESS",
-    callback=networks,
+    type=network,
     help="IP address or network of a trusted proxy that passes the client's address in the X-Forwarded-For "
     "header. Can be repeated.",
 )
@@ -119,22 +98,14 @@ def host_names(ctx: click.Context, parameter: click.Parameter, values: tuple[str
     "`Authorization: Bearer KEY`. Each key counts as one client.",
 )
 @log_level
-@watching(
-    "--metrics-port",
-    type=Integer(1, 65535),
-    metavar="PORT",
-    help="Additional port, on the same address, on which /metrics needs no API key.",
-)
+@metrics_port
 def command(
     checkpoints: tuple[Path, ...],
     host: str,
     port: int,
     hosts: tuple[str, ...],
-    opened: bool,
     url: str | None,
-    password_file: Path | None,
     workers: int,
-    columns: int,
     queue: int,
     memory: int,
     pace: float,
@@ -153,9 +124,8 @@ def command(
     if not host:
         raise click.UsageError("--host is empty: to listen on all addresses, use 0.0.0.0 (IPv4) or :: (IPv6)")
     if url is not None and checkpoints:
-        raise click.UsageError(
-            "--redis cannot be combined with CHECKPOINT: pass the checkpoints to `minichar worker`"
-        )
+        problem = "cannot be combined with CHECKPOINT: pass the checkpoints to `minichar worker`"
+        raise click.UsageError(f"--redis {problem}")
     server, app = part("minichar.web.server"), part("minichar.web.app")
     server.log(log_level.upper())
     keys = part("minichar.web.access").read_keys(key_file) if key_file else []
@@ -164,24 +134,19 @@ def command(
     if metrics_port is not None:
         sockets.append(hold(server.listening_socket(host, metrics_port, "--metrics-port")))
     if url is not None:
-        url = with_password(url, password_file)
-        jobs = part("minichar.web.redis_queue").RedisQueue(url, queue, memory * 2**20)
+        jobs = part("minichar.web.redis_queue").RedisQueue(with_password(url), queue, memory * 2**20)
     else:
         models = part("minichar.web.models").load_models(checkpoints)
-        processes = part("minichar.web.processes")
-        jobs = processes.ProcessQueue(models, columns, queue, pace, workers, memory * 2**20)
+        start = part("minichar.web.processes").ProcessQueue
+        jobs = start(models, COLUMNS, queue, pace, workers, memory * 2**20)
         for name, model in models.items():
             say(f"{name}: {model.summary()}")
     if not server.is_loopback(host):
         say(f"warning: anyone who can reach {host} can use this server")
 
-    def ready(address: str) -> None:
-        say(f"serving at {address} (press Ctrl-C to stop)")
-        if opened:
-            Thread(target=open_page, args=(address,), daemon=True).start()  # the browser needs the server
-
-    streams = max(server.MIN_STREAMS, columns + queue)
     access = part("minichar.web.access").Access(keys, hosts, trusted, metrics_port)
-    application = app.create_app(jobs, access, per_client, streams)
-    server.serve(application, jobs, sockets, ready)
+    application = app.create_app(jobs, access, per_client, max(server.MIN_STREAMS, COLUMNS + queue))
+    server.serve(
+        application, jobs, sockets, lambda address: say(f"serving at {address} (press Ctrl-C to stop)")
+    )
     say("stopped")

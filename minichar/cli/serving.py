@@ -1,25 +1,16 @@
 """Options that ``minichar serve`` and ``minichar worker`` share."""
 
 import os
-from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import click
 
-from minichar.cli.options import PATH, Number, OneOf, group
-from minichar.files import read_text
+from minichar.cli.options import Integer, Number, OneOf, group
 
 PASSWORD = "MINICHAR_REDIS_PASSWORD"
 """Environment variable that contains the Redis password."""
 working = group("Workers and limits")
 watching = group("Log and metrics")
-redis_password_file = working(
-    "--redis-password-file",
-    "password_file",
-    type=PATH,
-    metavar="FILE",
-    help=f"File that contains the Redis password.  [default: use ${PASSWORD}]",
-)
 pace = working(
     "--pace",
     default=2000.0,
@@ -35,9 +26,17 @@ log_level = watching(
 )
 
 
-def with_password(url: str, file: Path | None) -> str:
-    """Return the Redis URL. If it has no password, add one from `file` or the environment, if available."""
-    password = os.environ.get(PASSWORD, "") if file is None else read_text(file).strip()
+metrics_port = watching(
+    "--metrics-port",
+    type=Integer(1, 65535),
+    metavar="PORT",
+    help="Additional port on which /metrics needs no API key; for a worker, also serves /healthz.",
+)
+
+
+def with_password(url: str) -> str:
+    """Return the Redis URL. If it has no password, add the one in the environment, if any."""
+    password = os.environ.get(PASSWORD, "")
     try:
         parts = urlsplit(url)
         given = parts.password is not None or "password" in parse_qs(parts.query)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from minichar.cli.options import GroupedCommand, Integer, checkpoints
-from minichar.cli.serving import log_level, pace, redis_password_file, watching, with_password, working
+from minichar.cli.serving import log_level, metrics_port, pace, watching, with_password, working
 from minichar.extras import need
 from minichar.terminal import say
 
@@ -20,31 +20,14 @@ part = partial(need, extra="web", what="a worker")
 @working(
     "--redis", "url", required=True, metavar="URL", help="Redis server, such as redis://127.0.0.1:6379/0."
 )
-@redis_password_file
-@working(
-    "--columns",
-    default=64,
-    type=Integer(1, 1024),
-    help="Maximum number of jobs in a batch, per model.",
-)
+@working("--columns", default=64, type=Integer(1, 1024), help="Maximum number of jobs in a batch, per model.")
 @pace
 @log_level
-@watching(
-    "--metrics-port",
-    type=Integer(1, 65535),
-    metavar="PORT",
-    help="Port for /metrics and /healthz.",
-)
-@watching(
-    "--metrics-host",
-    default="127.0.0.1",
-    metavar="ADDRESS",
-    help="Address for --metrics-port.",
-)
+@metrics_port
+@watching("--metrics-host", default="127.0.0.1", metavar="ADDRESS", help="Address for --metrics-port.")
 def command(
     checkpoints: tuple[Path, ...],
     url: str,
-    password_file: Path | None,
     columns: int,
     pace: float,
     log_level: str,
@@ -57,9 +40,8 @@ def command(
     its running jobs. If a worker dies, another one takes over its jobs.
     """
     part("minichar.web.server").log(log_level.upper())
-    url = with_password(url, password_file)
     models = part("minichar.web.models").load_models(checkpoints)
-    link = part("minichar.web.redis_link").RedisLink(url)
+    link = part("minichar.web.redis_link").RedisLink(with_password(url))
     worker = part("minichar.web.worker").Worker(link, models, columns, pace)
 
     if metrics_port is not None:

@@ -34,7 +34,7 @@ CHECK_TICKS = 10
 GRACE = 2
 """Seconds for responses in progress to end after the server has been stopped."""
 MIN_STREAMS = 600
-"""The server allows at least this many concurrent streams, regardless of `--columns` and `--queue`."""
+"""The server allows at least this many concurrent streams, regardless of `--queue`."""
 BACKLOG = 1024
 """Maximum number of connections waiting to be accepted."""
 ACCEPTED = 32

@@ -20,13 +20,13 @@ from minichar.web.redis_link import RedisLink
 @pytest.mark.parametrize("given", ["redis://:x@h/0", "redis://h/0?db=1&password=x", "unix:///s?pass%77ord=x"])
 def test_a_password_in_the_url_is_used_after_a_warning(given, monkeypatch, capsys):
     monkeypatch.setenv("MINICHAR_REDIS_PASSWORD", "other")
-    assert with_password(given, None) == given
+    assert with_password(given) == given
     assert "other users can see a password in --redis" in capsys.readouterr().err
 
 
 def test_the_url_keeps_its_user_name_and_options(monkeypatch, capsys):
     monkeypatch.setenv("MINICHAR_REDIS_PASSWORD", "p@ss")
-    completed = with_password("redis://m%40e@h:1/0?socket_timeout=1", None)
+    completed = with_password("redis://m%40e@h:1/0?socket_timeout=1")
     assert completed == "redis://m%40e:p%40ss@h:1/0?socket_timeout=1"
     assert capsys.readouterr().err == ""
 
@@ -42,9 +42,8 @@ def test_commands_use_the_password(folder, monkeypatch, command):
     monkeypatch.setattr(redis_link, "RedisLink", refuse)
     monkeypatch.setattr(redis_queue, "RedisQueue", refuse)
     monkeypatch.chdir(folder.parent)
-    (folder.parent / "password").write_text("secret\n")
-    options = ["--redis", "redis://h/0", "--redis-password-file", "password"]
-    result = CliRunner().invoke(main, [*command, *options])
+    monkeypatch.setenv("MINICHAR_REDIS_PASSWORD", "secret")
+    result = CliRunner().invoke(main, [*command, "--redis", "redis://h/0"])
     assert (urls, result.exit_code) == (["redis://:secret@h/0"], 1)
     assert "secret" not in result.output
 
