@@ -130,8 +130,7 @@ class Backend(ABC):
 
         `W` is ``(G, V)``, `ids` is ``(m, B)`` and `out` is ``(m, G, B)``. The ids are not checked.
         """
-        for t in range(len(ids)):  # faster than iterating over the arrays
-            W.take(ids[t], axis=1, out=out[t], mode="wrap")  # by default, NumPy buffers `out`
+        self.xp.take(W, ids, axis=1, out=out.transpose(1, 0, 2))
 
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, k]`` to the sum of ``columns[:, j]`` over all j for which ``ids[j] == k``.

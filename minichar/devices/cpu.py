@@ -17,6 +17,11 @@ class NumPyBackend(Backend):
         """Return a uniform random number generator, seeded with `words`."""
         return Uniform(words)
 
+    def take_columns(self, W: Array, ids: Array, out: Array) -> None:
+        """Set ``out[t, :, b] = W[:, ids[t, b]]``."""
+        for t in range(len(ids)):  # faster than iterating over the arrays
+            W.take(ids[t], axis=1, out=out[t], mode="wrap")  # by default, NumPy buffers `out`
+
     def describe(self) -> str:
         """Return a description such as ``NumPy 2.4.6 with scipy-openblas 0.3.31, up to 2 threads``."""
         blas = np.show_config(mode="dicts")["Build Dependencies"].get("blas", {})

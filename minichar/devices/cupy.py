@@ -118,10 +118,6 @@ class CuPyBackend(Backend):
         stream.record(event)
         return event
 
-    def take_columns(self, W: Array, ids: Array, out: Array) -> None:
-        """Set ``out[t, :, b] = W[:, ids[t, b]]`` with one kernel."""
-        self.xp.take(W, ids, axis=1, out=out.transpose(1, 0, 2))
-
     def uniform(self, *words: int) -> Uniform:
         """Return a uniform random number generator on the device, seeded with `words`."""
         return PhiloxUniform(words, self.philox)

@@ -1,7 +1,6 @@
 """Describe and benchmark each device on this machine, or report why it is not available."""
 
 import platform
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -21,8 +20,6 @@ REPEATS = 5
 """Number of times to measure the speed. The highest one is used."""
 PRODUCT = (512, 128, 48)
 """Shapes of a matrix product in training, ``(M, K)`` and ``(K, N)``."""
-LITTLE_DISK = 1 << 30
-"""Free disk space, in bytes, below which checkpoints may not fit."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +32,7 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Yield all findings, from the Python version to the free disk space in the current directory."""
+    """Yield all findings, from the Python version to the devices that ``auto`` selects."""
     yield Finding("Python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     if clearly_faster(*PRODUCT):
         yield Finding("idle", False, "other programs use the cores, which slows down training")
@@ -45,9 +42,6 @@ def examine() -> Iterator[Finding]:
     choice = " or ".join(device.name for device in devices) + ", depending on the size of the network"
     cpu = f"cpu; {problem}" if problem else "the same as cpu"
     yield Finding("auto", not problem, choice if len(devices) > 1 else cpu)
-    free = shutil.disk_usage(".").free
-    enough = free >= LITTLE_DISK
-    yield Finding("disk", enough, f"{free / 1e9:.1f} GB free{'' if enough else ': checkpoints may not fit'}")
 
 
 def examine_kind(kind: str) -> Iterator[Finding]:

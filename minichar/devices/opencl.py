@@ -80,10 +80,6 @@ class DpnpBackend(Backend):
         self.add(out, self.xp.matmul(A, B), into=[(0, out)])
         return out
 
-    def take_columns(self, W: Array, ids: Array, out: Array) -> None:
-        """Set ``out[t, :, b] = W[:, ids[t, b]]`` with one kernel."""
-        self.xp.take(W, ids, axis=1, out=out.transpose(1, 0, 2))
-
     def sum_columns(self, columns: Array, ids: Array, out: Array) -> None:
         """Set ``out[:, k] = Σ columns[:, j] over ids[j] = k`` with one kernel."""
         arrays, dtype = [columns, ids, out], columns.dtype.name

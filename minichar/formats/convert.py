@@ -188,8 +188,7 @@ def check_dtype(dtype: str | None, to: str) -> None:
     """Raise an error if format `to` cannot store weights in `dtype`."""
     choices = ("float16",) if to == "html" else checkpoint.WEIGHT_DTYPES
     if dtype not in (None, *choices):
-        which = "one of " + ", ".join(choices) if len(choices) > 1 else f"{choices[0]} in an .{to} file"
-        raise MinicharError(Option("dtype"), f" is {dtype!r}; it must be {which}")
+        raise MinicharError(Option("dtype"), f" is {dtype!r}; in an .{to} file, use {' or '.join(choices)}")
 
 
 def _read(source: Path, vocab_from: str | os.PathLike[str] | None) -> Content:

@@ -20,12 +20,14 @@ the inputs of each matrix product in a cell (`minichar.engine.cell`).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters
+from minichar.errors import MinicharError, Option
 
 
 @dataclass(frozen=True)
@@ -52,9 +54,16 @@ ONNX = {
 """The cells that have an equivalent operator in ONNX, by name. Register yours here."""
 
 
-def counterpart(config: Config, library: Mapping[str, Counterpart]) -> Counterpart | None:
-    """Return the equivalent of a network's cell in `TORCH` or `ONNX`, or None if there is none."""
-    return None if config.layer_norm else library.get(config.model)
+def counterpart(config: Config, library: Mapping[str, Counterpart], name: str, path: Path) -> Counterpart:
+    """Return the equivalent of a network's cell in `TORCH` or `ONNX`, the library called `name`.
+
+    If there is none, raise a `MinicharError` that names `path`.
+    """
+    if config.layer_norm or config.model not in library:
+        remedy = (", or train a model with ", Option("layer_norm", False)) if config.layer_norm else ()
+        title = config.cell.title
+        raise MinicharError(f"cannot convert {path}: {title} has no {name} counterpart; use .npz", *remedy)
+    return library[config.model]
 
 
 class Gates(NamedTuple):

@@ -40,7 +40,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path) -> byte
     """
     cell = model.config.cell
     if model.config.model not in JAVASCRIPT:
-        raise MinicharError(f"cannot convert to {path}: {cell.title} has no JavaScript counterpart; use .npz")
+        raise MinicharError(f"cannot convert {path}: {cell.title} has no JavaScript counterpart; use .npz")
     if sum(array.nbytes for array in weights.values()) > MAX_BYTES:
         raise MinicharError(f"cannot write {path}: the model is too large for a web page; use .onnx")
     style, script = _file("page.css"), "\n".join(['"use strict";', *map(_file, SCRIPTS)])

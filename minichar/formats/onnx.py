@@ -29,7 +29,6 @@ from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.extras import need
 from minichar.formats.gates import ONNX, Counterpart, counterpart, split
-from minichar.formats.state_dict import without_layer_norm
 from minichar.model import CharRNN
 
 OPSET = 17
@@ -45,12 +44,7 @@ def to_bytes(model: CharRNN, weights: dict[str, np.ndarray], path: Path, sequenc
     Raises a `MinicharError` if the cell has no ONNX counterpart, the onnx package is missing, or the model is
     too large.
     """
-    form = counterpart(model.config, ONNX)
-    if form is None:
-        raise MinicharError(
-            f"cannot convert to {path}: {model.config.cell.title} has no ONNX counterpart; use .npz",
-            *without_layer_norm(model.config),
-        )
+    form = counterpart(model.config, ONNX, "ONNX", path)
     onnx = need("onnx", "onnx", str(path))
     if sum(array.nbytes for array in weights.values()) > MAX_BYTES:
         raise MinicharError(f"cannot write {path}: the model exceeds the 2 GiB limit of .onnx; use .npz")

@@ -30,33 +30,14 @@ from minichar.checkpoints.checkpoint import check_arrays, read_header
 from minichar.devices.backend import Backend
 from minichar.engine.config import Config
 from minichar.engine.parameters import Parameters, Shapes
-from minichar.errors import MinicharError, Option, Refused
-from minichar.formats.gates import ONNX, TORCH, Counterpart, Gates, counterpart, join, split
-from minichar.formats.html import JAVASCRIPT
+from minichar.errors import MinicharError, Refused
+from minichar.formats.gates import TORCH, Counterpart, Gates, counterpart, join, split
 from minichar.model import CharRNN
 from minichar.text.vocabulary import Vocabulary
 
 MAX_NAME = 255
 """Maximum number of characters in the name of a tensor."""
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-
-
-def torch_form(config: Config, path: Path) -> Counterpart:
-    """Return the equivalent PyTorch module. If there is none, raise a `MinicharError` that names `path`."""
-    form = counterpart(config, TORCH)
-    if form is None:
-        in_onnx, in_javascript = counterpart(config, ONNX) is not None, config.model in JAVASCRIPT
-        others = " or ".join([".npz", *[".onnx"] * in_onnx, *[".html"] * in_javascript])
-        raise MinicharError(
-            f"cannot convert to or from {path}: {config.cell.title} has no PyTorch counterpart; use {others}",
-            *without_layer_norm(config),
-        )
-    return form
-
-
-def without_layer_norm(config: Config) -> tuple[str | Option, ...]:
-    """If layer normalisation is enabled, return an error-message suffix that suggests disabling it."""
-    return (", or train a model with ", Option("layer_norm", False)) if config.layer_norm else ()
 
 
 def shapes(config: Config, form: Counterpart) -> Shapes:
@@ -71,8 +52,8 @@ def shapes(config: Config, form: Counterpart) -> Shapes:
 
 
 def to_state_dict(config: Config, weights: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    """Return minichar's weights under PyTorch's names, as contiguous arrays (see `torch_form` for errors)."""
-    form = torch_form(config, path)
+    """Return the weights under PyTorch's names, as contiguous arrays. For errors, see `counterpart`."""
+    form = counterpart(config, TORCH, "PyTorch", path)
     W = weights["readout.W"]
     tensors = {"decoder.weight": W[:, :-1], "decoder.bias": W[:, -1]}
     for k in range(config.num_layers):
@@ -120,7 +101,7 @@ def from_state_dict(
             )
 
     # A corrupted header can declare millions of layers, so list the shapes only if there are enough tensors.
-    form = torch_form(config, path)
+    form = counterpart(config, TORCH, "PyTorch", path)
     expected = shapes(config, form) if config.num_layers <= len(tensors) else {}
     dtype = check_arrays(expected, tensors)
     parameters = Parameters(config.shapes(), dtype, backend)

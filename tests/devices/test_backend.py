@@ -26,12 +26,6 @@ def test_a_step_runs_at_each_call_and_only_a_gpu_records_it(backend, host):
     assert len(calls) == (WARM_UP + 1 if backend.kind == "gpu" else 8)
 
 
-def test_the_description_is_one_line_and_contains_the_name(backend):
-    description = backend.describe()
-    assert (backend.name if backend.kind != "cpu" else f"NumPy {np.__version__} with ") in description
-    assert "\n" not in description
-
-
 @pytest.mark.parametrize(
     ("blas", "words"),
     [

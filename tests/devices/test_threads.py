@@ -100,25 +100,19 @@ def test_nothing_is_measured_with_one_thread(monkeypatch):
     assert threads.clearly_faster(5, 3, 2) == threads.limit(0) == 0
 
 
-def test_one_slow_product_does_not_matter(machine, monkeypatch):
-    def product(a, b, out):
-        machine.product(a, b, out)
-        machine.now += 100.0 * (len(machine.used) <= 4)  # the first ones, which use all threads
-
-    monkeypatch.setattr(threads, "matmul", product)
-    assert threads.clearly_faster(5, 3, 2) == 0
-
-
-def test_programs_that_delay_some_of_the_products_matter(machine, monkeypatch):
-    """Two of the five measurements with all threads take longer, as if other programs used the cores."""
+@pytest.mark.parametrize(("products", "fastest"), [(4, 0), (32, 4)])
+def test_programs_that_delay_two_of_the_measurements_matter_but_one_does_not(
+    products, fastest, machine, monkeypatch
+):
+    """One or two of the five measurements with all threads take longer."""
 
     def product(a, b, out):
         machine.product(a, b, out)
-        machine.now += 100.0 * (machine.threads == 8 and len(machine.used) <= 32)
+        machine.now += 100.0 * (machine.threads == 8 and len(machine.used) <= products)
 
     monkeypatch.setattr(threads, "matmul", product)
     machine.step = {8: 1.0, 4: 1.0, 2: 1.0, 1: 1.1}
-    assert threads.clearly_faster(5, 3, 2) == 4
+    assert threads.clearly_faster(5, 3, 2) == fastest
 
 
 def test_openblas_computes_with_the_given_number_of_threads():

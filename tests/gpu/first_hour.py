@@ -32,7 +32,6 @@ import gpu_checks as checks
 import gpu_measurements as measurements
 from bench_compare import FULL_PRECISION, SIDES
 from bench_work import Work, opponents
-from gpu_calibration import calibration
 from gpu_sanitizer import sanitizer
 from gpu_verdict import lines, verdict
 
@@ -85,7 +84,7 @@ class Plan:
             "sampling": lambda: checks.sampling(backend, work),
             "resuming": lambda: checks.resuming(backend, work, steps),
             "chunk kernel": lambda: checks.chunk_kernel(backend, work, steps),
-            "calibration": lambda: calibration(backend, work, sizes),
+            "calibration": lambda: measurements.calibration(backend, work, sizes),
             "speed": lambda: print_rows(measurements.speed(goals, self.duration, late)),
             "sanitizer": lambda: sanitizer(work, self.end),
             "memory": lambda: measurements.memory(backend, largest),

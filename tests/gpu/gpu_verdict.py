@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_work import Work
-from gpu_calibration import KERNEL as FUSED
-from gpu_calibration import PRODUCT
-from gpu_measurements import KERNEL, SPEED, title
+from gpu_measurements import FUSED, KERNEL, PRODUCT, SPEED, title
 
 TABLE = Path(__file__).parents[2] / "docs" / "measured" / "gpu.csv"
 CHAIN = 255
@@ -54,7 +52,7 @@ def quantities(results: dict[str, Any]) -> dict[str, float]:
 def speeds(work: Work, milliseconds: dict[str, float], operations: dict[str, float]) -> dict[str, float]:
     """Return the time of a benchmark on the device in milliseconds, and its ratios to other times.
 
-    `operations` contains the measurements of `gpu_calibration`.
+    `operations` contains the measurements of `calibration`.
     """
     if work.device not in milliseconds:
         return {}

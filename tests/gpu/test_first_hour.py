@@ -40,7 +40,7 @@ def run(tmp_path, monkeypatch):
 
 def test_dry_run_measures_everything_that_a_cpu_can(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(first_hour.measurements, "first_step", lambda work: 1.0)  # starts a process
-    monkeypatch.setattr("gpu_calibration.OPERATIONS", 5)
+    monkeypatch.setattr("gpu_measurements.OPERATIONS", 5)
     assert main(["--dry", "--json", str(tmp_path / "results.json")]) == 0
     results = json.loads((tmp_path / "results.json").read_text("utf-8"))
     assert list(results) == ["dry", "seconds", "failed", "left out", "warnings", *NAMES, "verdict"]

@@ -6,15 +6,13 @@ from types import SimpleNamespace
 
 import bench_minichar
 import bench_work
-import gpu_calibration
 import gpu_measurements
 import gpu_sanitizer
 import gpu_verdict
 import pytest
 from bench_work import Work
 from first_hour import DRY, Plan, has_failed
-from gpu_calibration import KERNEL, PRODUCT
-from gpu_measurements import WARM_UP
+from gpu_measurements import FUSED, PRODUCT, WARM_UP
 
 from minichar.devices.cpu import CPU
 
@@ -111,29 +109,29 @@ def test_the_time_of_an_operation_excludes_that_of_a_launch(monkeypatch):
         unit()
         return 5e-6 + sum(taken)
 
-    operations = {PRODUCT: lambda: taken.append(2e-6), KERNEL: lambda: taken.append(3e-6)}
-    monkeypatch.setattr(gpu_calibration, "operations", lambda *sizes: operations)
-    monkeypatch.setattr(gpu_calibration, "time_of", time_of)
-    monkeypatch.setattr(gpu_calibration, "host_time", lambda *arguments: 7e-6)
-    monkeypatch.setattr(gpu_calibration, "OPERATIONS", 10)
-    assert [*gpu_calibration.calibration(CPU, GPU, [4])["microseconds"].values()] == pytest.approx(
+    operations = {PRODUCT: lambda: taken.append(2e-6), FUSED: lambda: taken.append(3e-6)}
+    monkeypatch.setattr(gpu_measurements, "operations", lambda *sizes: operations)
+    monkeypatch.setattr(gpu_measurements, "time_of", time_of)
+    monkeypatch.setattr(gpu_measurements, "host_time", lambda *arguments: 7e-6)
+    monkeypatch.setattr(gpu_measurements, "OPERATIONS", 10)
+    assert [*gpu_measurements.calibration(CPU, GPU, [4])["microseconds"].values()] == pytest.approx(
         [2, 3, 8, 3.5, 7]
     )
 
 
 def test_only_the_host_time_excludes_the_work_of_a_gpu(monkeypatch):
     events = []
-    monkeypatch.setattr(gpu_calibration, "REPEATS", 1)
-    monkeypatch.setattr(gpu_calibration, "seconds", lambda unit: unit() or events.append("timed") or 1.0)
+    monkeypatch.setattr(gpu_measurements, "REPEATS", 1)
+    monkeypatch.setattr(gpu_measurements, "seconds", lambda unit: unit() or events.append("timed") or 1.0)
     stream = SimpleNamespace(synchronize=lambda: events.append("wait"))
     xp = SimpleNamespace(cuda=SimpleNamespace(get_current_stream=lambda: stream))
-    gpu_calibration.time_of(SimpleNamespace(kind="gpu", xp=xp), lambda: events.append("run"))
+    gpu_measurements.time_of(SimpleNamespace(kind="gpu", xp=xp), lambda: events.append("run"))
     assert events == ["run", "wait"] * WARM_UP + ["run", "wait", "timed"]
     events.clear()
     step = SimpleNamespace(loss=0.0, learn=lambda *chunk: events.append("run"))
-    monkeypatch.setattr(gpu_calibration.checks, "training_losses", lambda *arguments: (None, step))
+    monkeypatch.setattr(gpu_measurements.checks, "training_losses", lambda *arguments: (None, step))
     backend = SimpleNamespace(to_host=lambda loss: events.append("wait"), uniform=lambda seed: None)
-    gpu_calibration.host_time(backend, GPU)
+    gpu_measurements.host_time(backend, GPU)
     assert events == ["wait", "run", "timed"]
 
 
@@ -224,7 +222,7 @@ class TestVerdict:
         works += gpu_measurements.others(plan.work, plan.sizes, plan.batch_sizes)
         rows = [row(rnn_size=work.rnn_size, kind=work.kind, batch_size=work.batch_size) for work in works]
         launches = ("launch of a graph", "launch of a kernel without a graph", "host time per chunk")
-        operations = [f"{name}, H = {H}" for name in (PRODUCT, KERNEL) for H in plan.sizes]
+        operations = [f"{name}, H = {H}" for name in (PRODUCT, FUSED) for H in plan.sizes]
         calibration = {"microseconds": dict.fromkeys([*operations, *launches], 1.0)}
         found = gpu_verdict.verdict({"calibration": calibration, "speed": rows})
         assert [one["quantity"] for one in found if one["measured"] is None] == []
@@ -232,6 +230,6 @@ class TestVerdict:
     def test_the_estimates_of_training_steps_follow_from_those_of_operations(self):
         rows = {row["quantity"]: row for row in gpu_verdict.verdict({})}
         for H, end in ((H, end) for H in Plan().sizes for end in ("least", "most")):
-            chain = sum(float(rows[f"{name}, H = {H}"][end]) for name in (PRODUCT, KERNEL))
+            chain = sum(float(rows[f"{name}, H = {H}"][end]) for name in (PRODUCT, FUSED))
             expected = pytest.approx(gpu_verdict.CHAIN / 2 * chain / 1000, abs=0.05)
             assert float(rows[f"train lstm 2×{H}"][end]) == expected

@@ -62,16 +62,10 @@ def test_out_of_memory(run, cuda):
     assert "out of memory" in message.lower()
 
 
-@pytest.mark.parametrize(
-    ("settings", "device", "words"),
-    [
-        ({"devices": 0}, "gpu", "no usable NVIDIA GPU (CUDARuntimeError: cudaErrorNoDevice"),
-        ({}, "gpu:2", "device gpu:2: no such GPU; 2 found, numbered from 0"),
-    ],
-)
-def test_no_such_gpu(settings, device, words, run, cuda):
-    cuda.set(**settings)
-    assert words in error_of(run, "gradcheck", "--device", device)
+def test_no_gpu(run, cuda):
+    cuda.set(devices=0)
+    message = error_of(run, "gradcheck", "--device", "gpu")
+    assert "no usable NVIDIA GPU (CUDARuntimeError: cudaErrorNoDevice" in message
 
 
 def write_freed_memory(cuda, monkeypatch):

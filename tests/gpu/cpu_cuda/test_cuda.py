@@ -3,8 +3,6 @@
 `test_checks` shows that errors in the order of streams are found, and `test_chunk_kernel` those in clusters.
 """
 
-import ctypes
-
 import cupy
 import numpy as np
 import pytest
@@ -96,22 +94,6 @@ class TestMemory:
     @pytest.mark.usefixtures("new_pool")
     def test_new_memory_is_not_zero(self):
         assert np.isnan(cupy.asnumpy(cupy.empty(1000))).all()
-
-    def test_a_write_to_freed_memory_is_an_error_once(self, cuda):
-        pointer, size = ctypes.c_void_p(), ctypes.c_size_t(4096)
-        assert cuda.cuda.cudaMalloc(ctypes.byref(pointer), size) == 0
-        assert cuda.cuda.cudaFree(pointer) == 0
-        cupy.cuda.Device().synchronize()
-        cuda.cuda.cudaMemset(ctypes.c_void_p(pointer.value + 4095), 0, ctypes.c_size_t(1))
-        with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="IllegalAddress"):
-            cupy.cuda.Device().synchronize()
-        cupy.cuda.Device().synchronize()
-
-    @pytest.mark.usefixtures("new_pool")
-    def test_memory_is_limited(self, cuda):
-        cuda.set(memory=cuda.used() + 4096)
-        with pytest.raises(MemoryError):
-            cupy.zeros(1 << 20)
 
 
 CLUSTER = 'extern "C" __global__ void __cluster_dims__(C, 1, 1) nothing() {}'

@@ -4,16 +4,13 @@ import json
 from dataclasses import replace
 
 import bench_minichar
-import cupy
 import first_hour
-import gpu_calibration
-import gpu_sanitizer
+import gpu_measurements
 import gpu_verdict
 import pytest
 from bench_work import Work
 
 from minichar.devices import graph
-from minichar.devices.chunk_kernel import CLUSTERS, KERNELS
 
 CHECKS = {"gradients", "losses", "graphs", "sampling", "resuming", "chunk kernel"}
 """The sections that test_checks.py runs."""
@@ -66,28 +63,11 @@ def test_all_sections_on_a_gpu(tmp_path, capfd):
     assert found["train lstm 2×64, relative to its chain"] > 0
 
 
-@pytest.fixture
-def no_pool():
-    """Restore CuPy's memory pool after the test."""
-    yield
-    cupy.cuda.set_allocator(cupy.get_default_memory_pool().malloc)
-
-
-@pytest.mark.usefixtures("no_pool")
-def test_compute_sanitizer_runs_every_chunk_kernel_without_a_pool(cuda):
-    gpu_sanitizer.run_kernels("gpu")
-    launched, layers = cuda.operations(), 2 * len(KERNELS) * len(CLUSTERS)
-    assert [launched[f"kernel layer_{name}"] for name in ("forward", "backward")] == [layers] * 2
-    before = cuda.used()
-    array = cupy.zeros(1000, "float32")
-    assert cuda.used() == before + array.nbytes
-
-
 def test_a_calibrated_graph_is_a_chain_of_one_operation(gpu, cuda, monkeypatch):
     graphs = []
-    monkeypatch.setattr(gpu_calibration, "OPERATIONS", 7)
-    monkeypatch.setattr(gpu_calibration, "REPEATS", 2)
-    right = gpu_calibration.time_of
+    monkeypatch.setattr(gpu_measurements, "OPERATIONS", 7)
+    monkeypatch.setattr(gpu_measurements, "REPEATS", 2)
+    right = gpu_measurements.time_of
 
     def time_of(backend, unit):
         cuda.operations()
@@ -95,8 +75,8 @@ def test_a_calibrated_graph_is_a_chain_of_one_operation(gpu, cuda, monkeypatch):
         graphs.append((cuda.operations()["graph"], cuda.last_graph()))
         return time
 
-    monkeypatch.setattr(gpu_calibration, "time_of", time_of)
-    gpu_calibration.calibration(gpu, Work(rnn_size=8, seq_length=3, batch_size=2, device="gpu"), [8])
-    replays = gpu_calibration.WARM_UP - graph.WARM_UP + gpu_calibration.REPEATS
+    monkeypatch.setattr(gpu_measurements, "time_of", time_of)
+    gpu_measurements.calibration(gpu, Work(rnn_size=8, seq_length=3, batch_size=2, device="gpu"), [8])
+    replays = gpu_measurements.WARM_UP - graph.WARM_UP + gpu_measurements.REPEATS
     assert graphs[:4] == [(replays, (1, 1)), (replays, (7, 7))] * 2
     assert graphs[4:] == [(replays, (1, 1)), (0, (1, 1))]

@@ -1,7 +1,6 @@
 """`CudaGraph` on the real CuPy: its memory, its events, and what interrupts a capture."""
 
 import gc
-from dataclasses import replace
 from types import SimpleNamespace
 
 import bench_minichar
@@ -133,17 +132,6 @@ def test_a_block_of_steps_waits_for_the_caller_once(times, cuda, gpu, counting):
     assert (launched["graph"], launched["event"], launched["wait"]) == (times, 2, 2)
     assert gpu.to_host(total).tolist() == [WARM_UP + 1 + times] * 3
     assert isinstance(step, CudaGraph)
-
-
-@pytest.mark.parametrize("kind", ["train", "evaluate"])
-def test_the_benchmark_replays_steps_as_in_training_and_evaluation(kind, cuda):
-    unit, counts = bench_minichar.prepare(replace(WORK, kind=kind)), []
-    for _ in range(WARM_UP + 2):
-        cuda.operations()
-        unit()
-        counts.append(cuda.operations())
-    assert [count["graph"] for count in counts] == [0] * WARM_UP + [1] * 2
-    assert counts[-1].total() < counts[0].total() / 5
 
 
 def test_free_blocks_of_the_default_pool_are_used(gpu, cuda):
