@@ -21,7 +21,7 @@ from minichar.sampling.choice import Choice
 from minichar.sampling.generate import Unknown, checked_stop, generate, prime_ids
 from minichar.sampling.streams import Stream, Streams
 from minichar.text.vocabulary import Vocabulary, checked_vocabulary
-from minichar.training.evaluation import Evaluation, evaluate_whole
+from minichar.training.evaluation import Evaluation, evaluate_streams
 from minichar.training.settings import Settings
 
 
@@ -248,7 +248,7 @@ class Model(CharRNN):
         ids = self.vocabulary.encode(checked("text", text, str), unknown)  # (N,)
         if len(ids) < 2:
             raise MinicharError(f"text has too few known characters ({len(ids)}): at least 2 are required")
-        return evaluate_whole(self, ids, resets=self.resets(ids))
+        return evaluate_streams(self, ids[None], resets=self.resets(ids))
 
     @suggesting
     def surprisal(self, text: str, unknown: Unknown = "error") -> np.ndarray:

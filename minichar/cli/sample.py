@@ -45,7 +45,7 @@ STOP = "\n" * 5
 """The default stop string."""
 REPEATED = 100
 """Number of repetitions of a character from which on more randomness is suggested."""
-ELSEWHERE = ("save a sample without --novelty, and use `minichar eval --novelty FILE --data TEXT`",)
+ELSEWHERE = ("omit --novelty",)
 """What to do if the training text is not found."""
 
 sampling = group("Sampling")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from minichar.checkpoints.checkpoint import load
-from minichar.training.evaluation import Watch, evaluate_whole, until
+from minichar.training.evaluation import Watch, evaluate_streams, until
 from minichar.training.events import Measured
 from minichar.training.settings import HELD_OUT
 from minichar.training.start import Run
@@ -19,7 +19,7 @@ def measure_files(run: Run, watch: Watch = iter) -> Iterator[Measured]:
     """Evaluate the best checkpoint of a finished run on each of its validation and test files.
 
     When the run is stopped or its time limit is reached, the remaining results are None. For `watch`, see
-    `minichar.training.evaluation.evaluate_part`.
+    `minichar.training.evaluation.evaluate_streams`.
     """
     trainer, timetable, best = run.trainer, run.trainer.timetable, run.trainer.best
 
@@ -39,6 +39,8 @@ def measure_files(run: Run, watch: Watch = iter) -> Iterator[Measured]:
             yield Measured(part, None)
             continue
         model = load(best)  # on the CPU: with one stream, each step is small
-        result = evaluate_whole(model, text.ids, watch=until_late, resets=resets_of(text, trainer.settings))
+        result = evaluate_streams(
+            model, text.ids[None], watch=until_late, resets=resets_of(text, trainer.settings)
+        )
         late = result.characters < len(text.ids) - 1
         yield Measured(part, None if late else result)

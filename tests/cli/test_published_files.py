@@ -12,7 +12,7 @@ from minichar import load
 from minichar.cli.advice import verdict
 from minichar.text.corpus import load_corpus
 from minichar.text.ngram import yardstick
-from minichar.training.evaluation import evaluate_blocks, evaluate_whole
+from minichar.training.evaluation import evaluate_streams
 
 VAL = "a cat looks at the river; zebras run.\n" * 8
 TEST = "a quick dog jumps over its tail!\n" * 5
@@ -32,7 +32,7 @@ def trained(cli, files):
 
 
 def evaluation(model, name):
-    return evaluate_whole(model, load_corpus(name, vocabulary=model.vocabulary).ids)
+    return evaluate_streams(model, load_corpus(name, vocabulary=model.vocabulary).ids[None])
 
 
 def test_training_describes_the_texts_and_ends_with_the_losses_on_all_characters(trained):
@@ -62,7 +62,7 @@ def test_eval_measures_the_same(cli, trained, part, label, options):
     model = load(trained.stdout.strip())
     expected = evaluation(model, f"{part}.txt")
     result = cli("eval", trained.stdout.strip(), *options)
-    what = f"{part}.txt: whole {label} text, one stream from a zero state, {expected.characters} characters"
+    what = f"{part}.txt: whole {label} text, 1 stream from a zero state, {expected.characters} characters"
     assert f"\ntext        {what}\nloss        {expected.loss:.4f} nats" in result.stdout
     training, held_out = (
         load_corpus(name, vocabulary=model.vocabulary).ids[None] for name in ("input.txt", f"{part}.txt")
@@ -76,7 +76,8 @@ def test_eval_measures_the_same(cli, trained, part, label, options):
 
 def test_eval_of_the_training_text_and_in_blocks(cli, trained):
     model = load(trained.stdout.strip())
-    found = evaluate_blocks(model, load_corpus("val.txt", vocabulary=model.vocabulary).ids[None], 10)
+    ids = load_corpus("val.txt", vocabulary=model.vocabulary).ids
+    found = evaluate_streams(model, ids[None], 10, carried=False)
     shown = cli("eval", "--block", 10).stdout
     assert "val.txt: whole validation text, blocks of 10 characters" in shown
     assert f"{found.loss:.4f} nats" in shown
@@ -91,7 +92,7 @@ def test_eval_reads_another_text_as_a_whole(cli, trained, home):
     (home / "other.txt").write_text(VAL[:250])
     expected = evaluation(load(trained.stdout.strip()), "other.txt")
     result = cli("eval", "--data", "other.txt")
-    assert "other.txt: whole text, one stream from a zero state, 249 characters" in result.stdout
+    assert "other.txt: whole text, 1 stream from a zero state, 249 characters" in result.stdout
     assert f"{expected.loss:.4f} nats" in result.stdout
     error = cli("eval", "--data", "other.txt", "--part", "val", status=1).stderr
     assert "the validation split is empty: choose another --part\n" in error

@@ -176,7 +176,7 @@ def test_novelty_is_reported_after_the_text(cli, checkpoint, monkeypatch, sample
 
 
 def test_novelty_without_the_training_text(cli, checkpoint, home):
-    remedy = "save a sample without --novelty, and use `minichar eval --novelty FILE --data TEXT`\n"
+    remedy = "omit --novelty\n"
     (home / "input.txt").write_text(TEXT[::-1], encoding="utf-8")
     before = listing(home)
     result = cli("sample", checkpoint, "--novelty", "--length", 5)

@@ -5,7 +5,7 @@ from toys import toy_model
 from minichar.errors import MinicharError
 from minichar.pictures import activity
 from minichar.pictures.activity import read_activity
-from minichar.training.evaluation import evaluate_whole
+from minichar.training.evaluation import evaluate_streams
 
 NAMES = {"lstm": "ifo", "gru": "rz", "gru-reset-before": "rz", "rnn": "h"}
 
@@ -21,7 +21,7 @@ def test_the_mean_surprise_is_the_loss(ids, reset_on):
     model.details["settings"] = {"reset_on": reset_on}
     surprise = read_activity(model, ids).surprise
     assert np.isnan(surprise[0])
-    loss = evaluate_whole(model, ids, resets=model.resets(ids)).loss
+    loss = evaluate_streams(model, ids[None], resets=model.resets(ids)).loss
     assert surprise[1:].mean() == pytest.approx(loss, rel=1e-12)
 
 

@@ -15,9 +15,7 @@ from minichar.training.evaluation import (
     Evaluation,
     Measurement,
     evaluate,
-    evaluate_blocks,
-    evaluate_part,
-    evaluate_whole,
+    evaluate_streams,
 )
 
 T, B, V, H = 5, 2, 8, 3
@@ -62,12 +60,7 @@ def test_corrupted_weights_are_named_as_the_cause_of_a_loss_that_is_not_finite(m
     readout, largest = model.parameters["readout.W"], np.finfo("float64").max
     readout[::2, -1], readout[1::2, -1] = largest, -largest
     with pytest.raises(MinicharError, match=r"loss .* is not finite: its weights are corrupted; use another"):
-        evaluate_whole(model, ids)
-    split = split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
-    with pytest.raises(MinicharError, match="not finite: its weights are corrupted"):
-        evaluate_part(model, split, "val")
-    with pytest.raises(MinicharError, match="not finite"):
-        evaluate_blocks(model, ids[None], 10)
+        evaluate_streams(model, ids[None])
 
 
 class TestEvaluate:
@@ -102,32 +95,16 @@ class TestEvaluate:
 
 def test_the_watch_function_receives_one_item_per_chunk(model, ids):
     seen = []
-    evaluate_whole(model, ids, 40, lambda chunks: seen.append(len(chunks)) or chunks)
+    evaluate_streams(model, ids[None], 40, lambda chunks: seen.append(len(chunks)) or chunks)
     assert seen == [4], "a progress bar needs the length"
 
 
-def test_streams_that_are_too_short_for_a_block_are_rejected(model):
-    with pytest.raises(MinicharError, match="block=7 is too long: the streams have 7 characters"):
-        evaluate_blocks(model, np.zeros((2, 7), int), 7)
-
-
-class TestEvaluatePart:
-    @pytest.fixture
-    def split(self, ids):
-        return split_text(ids, B, T, train_frac=0.6, val_frac=0.2)
-
-    def test_all_chunks_are_watched_and_no_caches_are_stored(self, model, split, monkeypatch):
-        networks, seen, build = [], [], model.network
-        monkeypatch.setattr(model, "network", lambda T, B: networks.append(build(T, B)) or networks[-1])
-        evaluate_part(model, split, "val", lambda chunks: seen.append(len(chunks)) or chunks)
-        assert seen == [len(split.val)]
-        (network,) = networks
-        assert not any(any(layer.caches) for layer in network.layers)
-
-    def test_an_empty_part_cannot_be_evaluated(self, model, ids):
-        split = split_text(ids, B, T, train_frac=0.8, val_frac=0.2)
-        with pytest.raises(MinicharError, match=r"^the test split is empty: choose another part$"):
-            evaluate_part(model, split, "test")
+def test_no_caches_are_stored(model, ids, monkeypatch):
+    networks, build = [], model.network
+    monkeypatch.setattr(model, "network", lambda T, B: networks.append(build(T, B)) or networks[-1])
+    evaluate_streams(model, ids[None], 40)
+    (network,) = networks
+    assert not any(any(layer.caches) for layer in network.layers)
 
 
 class TestOnADevice:
@@ -147,8 +124,8 @@ class TestOnADevice:
         return np.random.default_rng(5).integers(V, size=61).astype("uint8")
 
     def test_a_whole_text_with_a_short_last_chunk(self, there, here, ids):
-        wanted = evaluate_whole(here, ids, 50)
-        assert evaluate_whole(there, ids, 25).loss == pytest.approx(wanted.loss, rel=1e-12)
+        wanted = evaluate_streams(here, ids[None], 50)
+        assert evaluate_streams(there, ids[None], 25).loss == pytest.approx(wanted.loss, rel=1e-12)
 
     @pytest.mark.parametrize(("read", "copies"), [(3, 1), (2, 2)])
     def test_each_chunk_is_copied_once_and_a_block_of_losses_at_once(
@@ -160,17 +137,6 @@ class TestOnADevice:
         measure, crossed = Measurement(there.network(T, B)), count_copies(device)
         found = evaluate(measure, split.train)
         assert crossed == {"to_device": len(split.train), "to_host": copies}
-        for name in ("loss", "first", "last", "characters"):
-            assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=1e-12)
-
-    def test_the_losses_of_blocks_are_copied_at_once(
-        self, there, here, device, ids, monkeypatch, count_copies
-    ):
-        monkeypatch.setattr("minichar.training.evaluation.BLOCKS", 2)
-        streams = ids[:60].reshape(3, 20)
-        wanted, crossed = evaluate_blocks(here, streams[:, :13], 4), count_copies(device)
-        found = evaluate_blocks(there, streams[:, :13], 4)  # 9 blocks
-        assert crossed["to_host"] == 2, "one for the groups of two, and one for the last block"
         for name in ("loss", "first", "last", "characters"):
             assert getattr(found, name) == pytest.approx(getattr(wanted, name), rel=1e-12)
 

@@ -11,7 +11,7 @@ from toys import TEXT, take, toy_settings
 from minichar.checkpoints.checkpoint import load
 from minichar.errors import MinicharError
 from minichar.text.ngram import yardstick
-from minichar.training.evaluation import Evaluation, evaluate_whole
+from minichar.training.evaluation import Evaluation, evaluate_streams
 from minichar.training.events import Measured
 from minichar.training.final import measure_files
 from minichar.training.start import begin, resume, with_yardstick
@@ -178,7 +178,7 @@ class TestTheEnd:
         measured = [*measure_files(run)]
         assert [each.part for each in measured] == ["val", "test"]
         for each, text in zip(measured, (run.corpus.val, run.corpus.test), strict=True):
-            assert each.result == evaluate_whole(model, text.ids, resets=resets_of(text, settings))
+            assert each.result == evaluate_streams(model, text.ids[None], resets=resets_of(text, settings))
             assert each.result.characters == len(text.ids) - 1
 
     def test_only_files_are_measured(self, settings_of):

@@ -1,6 +1,5 @@
 """Tests for ``reset_on``: training and evaluation on text made up of independent documents."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +9,7 @@ from toys import TEXT, take, toy_model, toy_settings
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 from minichar.text.batches import split_text
-from minichar.training import evaluation
-from minichar.training.evaluation import evaluate_blocks, evaluate_part, evaluate_whole
+from minichar.training.evaluation import evaluate_streams
 from minichar.training.events import Evaluated
 from minichar.training.settings import Settings
 from minichar.training.start import begin, resume
@@ -59,11 +57,11 @@ class TestEvaluation:
     def test_the_whole_text(self, model, ids, n, T):
         """The result does not depend on the chunk length."""
         (wanted,) = naive_losses(model, ids, [np.arange(n - 1)])
-        result = evaluate_whole(model, ids[:n], T, resets=model.resets(ids))
+        result = evaluate_streams(model, ids[None, :n], T, resets=model.resets(ids))
         assert result.loss == pytest.approx(wanted, rel=1e-12)
         assert result.characters == n - 1
         if n > 2:
-            without = evaluate_whole(model, ids, T).loss
+            without = evaluate_streams(model, ids[None], T).loss
             assert (abs(result.loss - without) > 1e-6) == bool(model.reset_on)
 
     @pytest.mark.parametrize("how", ["columns", "tail"])
@@ -72,20 +70,21 @@ class TestEvaluation:
         positions = split_text(np.arange(151), B, T, 0.6, 0.2, how)
         for part in ("train", "val", "test"):
             streams = [at[:-1] for at in getattr(positions, part).streams]
-            result = evaluate_part(model, split, part)
+            chunks = getattr(split, part)
+            result = evaluate_streams(model, chunks.streams, T, resets=chunks.resets)
             assert result.characters == sum(map(len, streams))
             assert result.loss == pytest.approx(np.mean(naive_losses(model, ids, streams)), rel=1e-12)
 
-    @pytest.mark.parametrize("at_a_time", [4, 64])
-    def test_blocks(self, model, ids, monkeypatch, at_a_time):
+    def test_blocks(self, model, ids):
         """The state is reset at the start of each block and at each separator within the block."""
-        monkeypatch.setattr(evaluation, "BLOCKS", at_a_time)
         split = split_text(ids, B, T, 0.5, 0.5, "tail", model.resets(ids))
         positions = split_text(np.arange(151), B, T, 0.5, 0.5, "tail").val.streams
-        streams = [at[i : i + 7] for at in positions for i in range(0, positions.shape[1] - 7, 7)]
-        result = evaluate_blocks(model, split.val.streams, 7, resets=split.val.resets)
-        assert result.characters == 7 * len(streams)
-        assert result.loss == pytest.approx(np.mean(naive_losses(model, ids, streams)), rel=1e-12)
+        last = positions.shape[1] - 1
+        streams = [at[i : min(i + 7, last)] for at in positions for i in range(0, last, 7)]
+        result = evaluate_streams(model, split.val.streams, 7, resets=split.val.resets, carried=False)
+        assert result.characters == sum(map(len, streams))
+        wanted = np.average(naive_losses(model, ids, streams), weights=[*map(len, streams)])
+        assert result.loss == pytest.approx(wanted, rel=1e-12)
 
 
 class TestTraining:
@@ -124,9 +123,9 @@ class TestTraining:
         run = begin(settings)
         trainer = run.trainer
         (evaluated,) = (event for event in take(trainer, 1000) if isinstance(event, Evaluated))
-        assert evaluated.val.loss == evaluate_part(trainer.model, trainer.split, "val").loss
-        trainer.split = replace(trainer.split, val=replace(trainer.split.val, resets=None))
-        assert evaluated.val.loss != evaluate_part(trainer.model, trainer.split, "val").loss
+        val, T = trainer.split.val, trainer.split.T
+        assert evaluated.val.loss == evaluate_streams(trainer.model, val.streams, T, resets=val.resets).loss
+        assert evaluated.val.loss != evaluate_streams(trainer.model, val.streams, T).loss
 
     def test_a_start_token_is_never_replaced_by_a_prediction(self):
         model = toy_model()
