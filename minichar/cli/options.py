@@ -349,15 +349,6 @@ chunk_kernel = click.option(
 )
 """The ``--chunk-kernel`` option."""
 
-storage = click.option(
-    "--storage",
-    metavar="URL",
-    envvar="MINICHAR_STORAGE",
-    help="Database URL for the trials of a sweep, such as postgresql+psycopg://user@host/name. If the URL "
-    "contains a password, set MINICHAR_STORAGE instead.  [default: a SQLite file in the sweep's directory]",
-)
-"""The ``--storage`` option."""
-
 
 def argument(name: str, description: str, **attributes: Any) -> Decorator:
     """Return a decorator like `click.argument` that adds a description to ``--help``."""

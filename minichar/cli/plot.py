@@ -11,15 +11,14 @@ import click
 
 from minichar.checkpoints.checkpoint import load
 from minichar.checkpoints.choosing import open_checkpoint
-from minichar.cli.options import MODEL, OUTPUT, GroupedCommand, argument, print_path, storage
+from minichar.cli.options import MODEL, OUTPUT, GroupedCommand, argument, print_path
 from minichar.cli.report import sample_line
 from minichar.errors import MinicharError, one_line
 from minichar.files import is_shared
 from minichar.pictures.curves import Curve, NotEvaluated, read_curve
-from minichar.pictures.figure import save_figure
-from minichar.pictures.search import Axis, save_search_figure, search_text
+from minichar.pictures.figure import save_figure, saving
 from minichar.pictures.terminal import MARKS, text_plot
-from minichar.sweep.study import importance, is_sweep, open_study, results
+from minichar.sweep.study import is_sweep, open_study, results, slices
 from minichar.terminal import say, unescaped
 
 INTERVAL = 1.0
@@ -53,16 +52,13 @@ CLEAR = "\x1b[2J\x1b[H"
     is_flag=True,
     help="Redraw the plot, with a sample, whenever the run saves a checkpoint, until the run ends.",
 )
-@storage
-def command(checkpoints: tuple[Path, ...], output: Path | None, followed: bool, storage: str | None) -> None:
+def command(checkpoints: tuple[Path, ...], output: Path | None, followed: bool) -> None:
     """Plot loss versus epoch for one or more training runs, or the trials of a sweep.
 
     Shows the training loss and the validation loss, and marks the lowest validation loss. The learning
     rate and the teacher-forcing ratio are shown below the loss.
 
-    For a sweep, shows the importance of each option, and a parallel-coordinate plot of the loss and the
-    options of the completed trials. In a text plot, each trial is a letter, and "a" is the best
-    one. In a figure, each trial is a line.
+    For a sweep, saves a figure of the loss of each completed trial versus the value of each option.
 
     For multiple runs, a table compares their losses, parameter counts and training times.
 
@@ -76,7 +72,7 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, followed: bool, 
             raise click.UsageError("--follow plots one run as text: specify only its directory")
         follow(folder)
     elif any(map(is_sweep, checkpoints)):
-        plot_sweep(checkpoints, output, storage)
+        plot_sweep(checkpoints, output)
     else:
         plot_runs(checkpoints or (None,), output)
 
@@ -133,26 +129,18 @@ def picture_of(path: Path, name: str) -> str:
     return text_plot([curve], width(), HEIGHT) + one_line(f"sample: {sample}")
 
 
-def plot_sweep(folders: tuple[Path, ...], output: Path | None, storage: str | None) -> None:
+def plot_sweep(folders: tuple[Path, ...], output: Path | None) -> None:
     """Plot the trials of a sweep."""
     if len(folders) > 1:
         raise click.UsageError("a sweep cannot be plotted together with other runs")
-    plan, study = open_study(folders[0], storage=storage)
-    trials = results(study)
-    if not trials:
-        raise MinicharError(f"{folders[0]}/ has no completed trials to plot")
-    axes = [Axis("loss", [trial.loss for trial in trials])]
-    for each in plan.space:
-        scale = ("log" if each.log else "linear") if each.is_range else "choices"
-        axes.append(Axis(each.title, [trial.values[each.name] for trial in trials], scale))
-    titles = {each.name: each.title for each in plan.space}
-    weights = {titles[name]: value for name, value in importance(study).items()}
     if output is None:
-        numbers = [trial.number for trial in trials]
-        click.echo(search_text(numbers, axes, weights, width()), nl=False)
-    else:
-        save_search_figure(axes, weights, output)
-        print_path(output)
+        raise click.UsageError("the plot of a sweep is a figure: add -o, for example -o sweep.svg")
+    _, study = open_study(folders[0])
+    if not results(study):
+        raise MinicharError(f"{folders[0]}/ has no completed trials to plot")
+    with saving(output) as save:
+        save(slices(study))
+    print_path(output)
 
 
 def width() -> int:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from minichar.cli.options import (
@@ -16,10 +15,8 @@ from minichar.cli.options import (
     devices,
     group,
     print_path,
-    storage,
 )
 from minichar.cli.planned import train_command
-from minichar.cli.renamed import RENAMED
 from minichar.cli.settings import output, settings_options
 from minichar.cli.steps import TrainingCommand
 from minichar.cli.stopping import stopping
@@ -27,19 +24,12 @@ from minichar.cli.sweep_report import SweepReport
 from minichar.cli.train import STDIN, save_stdin
 from minichar.cli.usage import given_by_user
 from minichar.devices.backend import Backend
-from minichar.sweep.space import TYPES, Dimension, check_space, parse, read_space
+from minichar.sweep.space import TYPES, Dimension, check_space, parse
 from minichar.sweep.study import Plan, is_sweep, read_plan, results
 from minichar.sweep.trials import Sweep
 
 OMITTED = ("checkpoint_dir", "max_time", "title")
 """Options of ``minichar train`` that ``minichar sweep`` does not have or defines differently."""
-RENAMED_HERE = {
-    old.replace("-", "_"): name
-    for old, news in RENAMED.items()
-    for new in news.split()
-    if (name := new.lstrip("-").replace("-", "_")) in TYPES
-}
-"""Other programs' names for options, and the names to use in --search."""
 DEFAULT_DIR = Path("sweep")
 BEST_DIR = Path("cv-best")
 """Checkpoint directory in the command that retrains the best model."""
@@ -54,7 +44,7 @@ class Search(click.types.StringParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse an option and its values, or raise a `MinicharError`."""
-        return parse(value, RENAMED_HERE)
+        return parse(value)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -71,13 +61,6 @@ class Search(click.types.StringParamType):
     type=Search(),
     help="Option of `minichar train` to search over, and its values: a range (dropout=0..0.5), a range on a "
     "logarithmic scale (learning_rate=1e-3..2e-2:log) or a list (rnn_size=64,128). Can be repeated.",
-)
-@searching(
-    "--space",
-    metavar="FILE.toml",
-    type=PATH,
-    help="Read the search space from a TOML file, with lines such as rnn_size = [64, 128] and "
-    "dropout = '0..0.5'.",
 )
 @searching(
     "--trials",
@@ -101,7 +84,6 @@ class Search(click.types.StringParamType):
     type=PATH,
     help="Directory for the trials. All processes with the same directory work on the same sweep.",
 )
-@storage
 @settings_options
 @output("--quiet", is_flag=True, help="Hide the progress bar.")
 @devices
@@ -110,11 +92,9 @@ def command(
     ctx: click.Context,
     /,
     search: tuple[Dimension, ...],
-    space: Path | None,
     trials: int,
     minutes: float,
     sweep_dir: Path,
-    storage: str | None,
     quiet: bool,
     devices: tuple[Backend, ...],
     **options: Any,
@@ -133,7 +113,7 @@ def command(
 
     A command that retrains the best model is printed to standard output, everything else to standard error.
     """
-    searched = [str(each) for each in (*(read_space(space) if space else ()), *search)]
+    searched = [*map(str, search)]
     if not searched and not is_sweep(sweep_dir):
         raise click.UsageError("nothing to search over: try --search learning_rate=1e-3..2e-2:log")
     given = {
@@ -147,10 +127,9 @@ def command(
             check_space([parse(text) for text in dimensions], given)  # before the text is saved
             given["data"] = str(save_stdin(sweep_dir, undo))
         plan = Plan(given, dimensions) if searched or given else None
-        sweep = Sweep(sweep_dir, plan, storage, devices)
+        sweep = Sweep(sweep_dir, plan, devices)
         undo.pop_all()  # the sweep can start, so keep the text
-    in_environment = ctx.get_parameter_source("storage") is ParameterSource.ENVIRONMENT
-    report = SweepReport(sweep, trials, quiet, in_environment)
+    report = SweepReport(sweep, trials, quiet)
     with stopping(sweep, report.say_at_once) as received:
         with report:
             for event in sweep.run(trials, minutes):

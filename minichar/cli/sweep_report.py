@@ -2,13 +2,13 @@
 
 from shlex import join
 from time import monotonic
+from typing import Any
 
 from minichar.cli.bar import CLEAR_LINE, ProgressLine
 from minichar.cli.speed import duration
-from minichar.errors import counted, quoted, undashed
-from minichar.pictures.search import label
+from minichar.errors import AUTOMATIC, counted, quoted, undashed
 from minichar.sweep.study import results
-from minichar.sweep.trials import Began, Ended, Sweep, yardstick_in
+from minichar.sweep.trials import Began, Ended, Sweep
 from minichar.training.events import Evaluated, Event, Step
 
 BEST = 10
@@ -16,13 +16,10 @@ BEST = 10
 
 
 class SweepReport:
-    """Context manager that reports the events of a sweep of `trials` trials. `quiet` hides the progress line.
+    """Context manager that reports the events of a sweep of `trials` trials. `quiet` hides the progress."""
 
-    A database URL from the environment is not repeated in a command, because it may contain a password.
-    """
-
-    def __init__(self, sweep: Sweep, trials: int, quiet: bool, in_environment: bool = False) -> None:
-        self.sweep, self.trials, self.in_environment = sweep, int(min(trials, sweep.size)), in_environment
+    def __init__(self, sweep: Sweep, trials: int, quiet: bool) -> None:
+        self.sweep, self.trials = sweep, int(min(trials, sweep.size))
         self.line = ProgressLine(hidden=quiet)
         self.say, self.say_at_once = self.line.say, self.line.say_at_once
         self.notes: set[str] = set()
@@ -70,9 +67,6 @@ class SweepReport:
         if self.sweep.stopping and not self.sweep.complete:
             folder = undashed(self.sweep.folder)
             words = ["minichar", "sweep", "--sweep-dir", folder, "--trials", str(self.trials)]
-            database = self.sweep.plan.database
-            if database and not self.in_environment:  # a URL from the environment may contain a password
-                words += ["--storage", database]
             self.say("stopped; continue with:")
             self.say(f"  {join(words)}")
         ranked = results(self.sweep.study)
@@ -81,15 +75,20 @@ class SweepReport:
         if not ranked:
             self.say("no trial has been completed")
             return
-        rows = [["trial", "validation", "yardstick", *(each.title for each in self.sweep.space)]]
+        rows = [["trial", "validation", *(each.title for each in self.sweep.space)]]
         for result in ranked[:BEST]:
             cells = [label(result.values[each.name]) for each in self.sweep.space]
-            yardstick = yardstick_in(self.sweep.directory(result.number))
-            shown = f"{yardstick.loss:.4f}" if yardstick else "-"
-            rows.append([str(result.number), f"{result.loss:.4f}", shown, *cells])
+            rows.append([str(result.number), f"{result.loss:.4f}", *cells])
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             self.say("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)))
         best = quoted(self.sweep.directory(ranked[0].number))
         self.say(f"generate   minichar sample {best} --temperature 0.8")
         self.say("retrain the best model:")
+
+
+def label(value: Any) -> str:
+    """Return a value as text: ``auto`` for None, and four significant digits for a float."""
+    if value is None:
+        return AUTOMATIC.flag
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

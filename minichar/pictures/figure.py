@@ -1,7 +1,7 @@
 """Plot loss curves with Matplotlib."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ MARKED = 1000
 
 
 @contextmanager
-def drawing(path: Path, width: float, height: float) -> Iterator[Any]:
-    """Yield an empty Matplotlib figure, and save it unless the ``with`` block raises an exception.
+def saving(path: Path) -> Iterator[Callable[[Any], None]]:
+    """Yield a function that saves a Matplotlib figure, which must be drawn in the ``with`` block.
 
     If the suffix is unknown, Matplotlib is missing or the file cannot be written, this raises a
     `MinicharError`.
@@ -36,19 +36,21 @@ def drawing(path: Path, width: float, height: float) -> Iterator[Any]:
     if kind not in FORMATS:
         raise MinicharError(f"cannot plot to {path}: its name must end in {' or '.join(FORMATS)}")
     matplotlib = need("matplotlib", "plot", what="a figure")
-    figure_module = need("matplotlib.figure", "plot", what="a figure")
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # drawn as a box
-        figure = figure_module.Figure(figsize=(width, height), layout="constrained")
-        yield figure
-        with writing(path) as file:
-            metadata = {"Date": None} if kind == ".svg" else None
-            figure.savefig(file, format=kind[1:], dpi=150, metadata=metadata)
+
+        def save(figure: Any) -> None:
+            with writing(path) as file:
+                metadata = {"Date": None} if kind == ".svg" else None
+                figure.savefig(file, format=kind[1:], dpi=150, metadata=metadata)
+
+        yield save
 
 
 def save_figure(curves: Sequence[Curve], path: Path) -> None:
-    """Plot the losses, learning rate and teacher-forcing ratio versus epoch (see `drawing`)."""
-    with drawing(path, 8, 6) as figure:
+    """Plot the losses, learning rate and teacher-forcing ratio versus epoch (see `saving`)."""
+    with saving(path) as save:
+        figure = need("matplotlib.figure", "plot", what="a figure").Figure((8, 6), layout="constrained")
         above, below = figure.subplots(2, sharex=True, height_ratios=(3, 1))
         ratios = below.twinx()
         for i, curve in enumerate(curves):
@@ -81,3 +83,4 @@ def save_figure(curves: Sequence[Curve], path: Path) -> None:
         below.set_ylim(bottom=0)
         ratios.set_ylabel("teacher-forcing ratio (···)")
         ratios.set_ylim(0, 1.05)
+        save(figure)

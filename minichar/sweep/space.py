@@ -5,12 +5,10 @@ num_layers=1..3                 a range of integers, because the option takes an
 rnn_size=64,128,auto            a list of choices
 """
 
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, product
 from math import inf, prod
-from pathlib import Path
 from typing import Any
 
 from minichar.checks import AUTO, OR_AUTO, declared, did_you_mean
@@ -76,20 +74,15 @@ class Dimension:
         return f"{self.name}={separator.join(words)}{LOG if self.log else ''}"
 
 
-def parse(text: str, renamed: Mapping[str, str] | None = None) -> Dimension:
-    """Return the dimension described by ``NAME=VALUES``, or raise a `MinicharError` if it is invalid.
-
-    For suggestions in error messages, `renamed` maps option names in other programs to minichar's names.
-    """
+def parse(text: str) -> Dimension:
+    """Return the dimension described by ``NAME=VALUES``, or raise a `MinicharError` if it is invalid."""
     written, equals, values = text.partition("=")
     name = written.strip().lstrip("-").replace("-", "_")
     option = Option(name)
     if name in FIXED:
         raise MinicharError(option, " cannot be searched over: set it to one value for the whole sweep")
     if name not in TYPES:
-        similar = (renamed or {}).get(name)
-        suggestion = f"; did you mean {similar!r}?" if similar else did_you_mean(name, TYPES)
-        raise MinicharError(f"there is no option {brief(written)} to search over{suggestion}")
+        raise MinicharError(f"there is no option {brief(written)} to search over{did_you_mean(name, TYPES)}")
     if not equals:
         raise MinicharError(option, " has no values to search over: use, for example, rnn_size=64,128")
     body = values.removesuffix(LOG)
@@ -121,17 +114,6 @@ def convert(name: str, word: str) -> Any:
     except (KeyError, ValueError):
         words = {int: "an integer", float: "a number", bool: "true or false"}[kind]
         raise MinicharError(Option(name), f" is {brief(word)}; it must be {words}") from None
-
-
-def read_space(path: Path) -> list[Dimension]:
-    """Return the dimensions defined in a TOML file with one key per option."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        cause = getattr(error, "strerror", None) or error
-        raise MinicharError(f"cannot read the search space {path}: {cause}") from error
-    lists = {name: values if isinstance(values, list) else [values] for name, values in table.items()}
-    return [parse(f"{name}={','.join(map(str, values))}") for name, values in lists.items()]
 
 
 def check_space(space: Sequence[Dimension], given: Mapping[str, Any]) -> None:

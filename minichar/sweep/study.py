@@ -1,7 +1,7 @@
 """The directory of a sweep and its Optuna study.
 
     sweep/sweep.json        the plan: options, digests of the texts, and name of the study
-    sweep/sweep.db          the study, unless it is stored in another database
+    sweep/sweep.db          the study
     sweep/sweep.lock        locked while a process opens the study or claims a trial
     sweep/trial-0003/       the checkpoints of a trial, and a lock held by the process that runs it
 
@@ -21,6 +21,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from minichar.checkpoints.naming import is_checkpoint
 from minichar.checks import check, declared, did_you_mean
 from minichar.errors import LONGEST_PATH, MinicharError, Refused, brief, plain
@@ -30,7 +32,7 @@ from minichar.sweep.space import Dimension, parse, values_of
 from minichar.training.settings import TEXTS, Settings
 
 part = partial(need, extra="sweep", what="a sweep")
-PLAN = "sweep.json"
+PLAN, DATABASE = "sweep.json", "sweep.db"
 OPTIONS = declared(Settings).keys() - {"checkpoint_dir", "max_time"}
 """The options that a plan can contain."""
 MAX_PLAN = 1 << 20
@@ -53,7 +55,6 @@ class Plan:
     given: dict[str, Any]  # the options that are the same in every trial, as JSON-compatible values
     search: list[str]  # values of ``--search``
     study: str = ""  # the name of the study; empty in a new plan
-    database: str = ""  # its URL without the password; empty in a new plan and for a file in the directory
     digest: str = ""  # digests of the texts (see `Corpus`), joined with spaces; empty in old plans
 
     def __post_init__(self) -> None:
@@ -91,12 +92,11 @@ def read_plan(folder: Path) -> Plan:
         ) from error
 
 
-def open_study(folder: Path, plan: Plan | None = None, storage: str | None = None) -> tuple[Plan, Any]:
+def open_study(folder: Path, plan: Plan | None = None) -> tuple[Plan, Any]:
     """Open or create the study in a directory.
 
-    If the sweep exists, `plan` must have the same options. `storage` is the SQLAlchemy URL of the database;
-    by default, it is a SQLite file in the directory. A lock is held while the tables are created, because
-    SQLite reports an error if two processes create them at the same time.
+    If the sweep exists, `plan` must have the same options. A lock is held while the tables are created,
+    because SQLite reports an error if two processes create them at the same time.
 
     This raises a `MinicharError` if Optuna is missing, if the options differ, if the directory contains other
     runs, or if the database cannot be opened.
@@ -111,17 +111,11 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
             f"{folder}/ contains the checkpoints of a training run: choose another --sweep-dir"
         )
     with locking(folder / "sweep.lock"), database_errors(ImportError, RuntimeError):
-        engine = part("sqlalchemy.engine")
-        file = engine.URL.create("sqlite", database=str(folder / "sweep.db"))
-        url = engine.make_url(storage) if storage else file
-        # Remove the password. `url.set(password=None)` would keep it.
-        public = url._replace(password=None).difference_update_query(["password"])
-        database = public.render_as_string() if storage else ""
         if is_sweep(folder):
             stored = read_plan(folder)
-            check_same(folder, stored, plan, database)
-            with damage_errors(stored.database or str(folder / "sweep.db")):
-                backend = open_storage(optuna, url)
+            check_same(folder, stored, plan)
+            with damage_errors(folder / DATABASE):
+                backend = open_storage(folder)
                 if stored.study not in optuna.get_all_study_names(backend):
                     raise Refused(f"it does not contain the study {brief(stored.study)}")
                 study = optuna.load_study(study_name=stored.study, storage=backend, pruner=pruner)
@@ -133,18 +127,15 @@ def open_study(folder: Path, plan: Plan | None = None, storage: str | None = Non
             raise MinicharError(f"{folder}/ contains no sweep")
         if any(folder.glob("trial-*")):
             raise MinicharError(f"{folder}/ contains trials of another sweep: choose another directory")
-        plan = replace(plan, study=f"{folder.name}-{secrets.token_hex(4)}", database=database)
-        study = optuna.create_study(storage=open_storage(optuna, url), study_name=plan.study, pruner=pruner)
+        plan = replace(plan, study=f"{folder.name}-{secrets.token_hex(4)}")
+        study = optuna.create_study(storage=open_storage(folder), study_name=plan.study, pruner=pruner)
         with writing(folder / PLAN) as output:
             output.write(json.dumps(asdict(plan), indent=1).encode())
         return plan, study
 
 
-def check_same(folder: Path, stored: Plan, plan: Plan | None, database: str) -> None:
-    """Raise a `MinicharError` if the plan or the database differs from that of the existing sweep."""
-    if stored.database != database:
-        where = f"in {plain(stored.database, LONGEST_PATH)}" if stored.database else "in the directory"
-        raise MinicharError(f"{folder}/ contains a sweep with trials stored {where}: use the same --storage")
+def check_same(folder: Path, stored: Plan, plan: Plan | None) -> None:
+    """Raise a `MinicharError` if the plan differs from that of the existing sweep."""
     # Ignore the paths of the texts, which may differ between machines. The digests identify the texts.
     same_paths = {name: "" for name in TEXTS if stored.digest and name in stored.given}
     if plan and (plan.given | same_paths, plan.search) != (stored.given | same_paths, stored.search):
@@ -154,13 +145,12 @@ def check_same(folder: Path, stored: Plan, plan: Plan | None, database: str) -> 
         )
 
 
-def open_storage(optuna: Any, url: Any) -> Any:
-    """Return Optuna's storage for a database, creating the tables if necessary."""
-    options: dict[str, Any] = {}
-    if url.get_backend_name() == "sqlite":
-        # Without a pool, each connection is closed as soon as it is no longer needed.
-        options = {"connect_args": {"timeout": WAIT}, "poolclass": part("sqlalchemy.pool").NullPool}
-    return optuna.storages.RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=options)
+def open_storage(folder: Path) -> Any:
+    """Return Optuna's storage for the database in a directory, creating the tables if necessary."""
+    url = part("sqlalchemy.engine").URL.create("sqlite", database=str(folder / DATABASE))
+    # Without a pool, each connection is closed as soon as it is no longer needed.
+    options = {"connect_args": {"timeout": WAIT}, "poolclass": part("sqlalchemy.pool").NullPool}
+    return part("optuna").storages.RDBStorage(url.render_as_string(), engine_kwargs=options)
 
 
 def check_trials(study: Any, size: int, space: Sequence[Dimension]) -> None:
@@ -194,7 +184,7 @@ def check_trials(study: Any, size: int, space: Sequence[Dimension]) -> None:
 
 
 @contextmanager
-def damage_errors(database: str) -> Iterator[None]:
+def damage_errors(database: Path) -> Iterator[None]:
     """Convert the exceptions raised by reading a damaged database to one-line `MinicharError` exceptions.
 
     Errors that do not depend on the contents of the database are left to `database_errors`.
@@ -241,10 +231,9 @@ def results(study: Any) -> list[Result]:
 
 
 @database_errors()
-def importance(study: Any) -> dict[str, float]:
-    """Return the importance of each option according to PED-ANOVA, largest first. Their sum is 1."""
-    if len(results(study)) < 2:
-        return {}
+def slices(study: Any) -> Any:
+    """Return a Matplotlib figure with Optuna's slice plot: the loss versus the value of each option."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna warns if all losses are equal
-        return part("optuna.importance").get_param_importances(study)
+        warnings.simplefilter("ignore")  # the function is experimental
+        axes = part("optuna.visualization.matplotlib").plot_slice(study, target_name="validation loss")
+    return np.ravel(axes)[0].figure

@@ -18,7 +18,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from minichar.checkpoints.checkpoint import load_details, load_history
+from minichar.checkpoints.checkpoint import load_history
 from minichar.checkpoints.choosing import newest_in
 from minichar.checkpoints.naming import is_checkpoint
 from minichar.devices.backend import Backend
@@ -27,12 +27,11 @@ from minichar.files import locking
 from minichar.sweep.space import check_space, combination, size, values_of
 from minichar.sweep.study import Plan, database_errors, open_study, part, read_plan
 from minichar.text.corpus import Corpus
-from minichar.text.ngram import Yardstick, yardstick_of
 from minichar.training.choose import choose
 from minichar.training.events import EndedEarly, Evaluated, Event
 from minichar.training.recipes import settings_from
 from minichar.training.settings import TEXTS
-from minichar.training.start import Run, begin, resume, with_yardstick
+from minichar.training.start import Run, begin, resume
 from minichar.training.text import lay_out_to_train, read_corpus
 from minichar.training.trainer import Trainer
 
@@ -60,17 +59,15 @@ class Sweep:
     """Runs trials of the sweep in `folder`; each new trial runs on the device that suits its size.
 
     If training would reject the options, or if the existing sweep has different options or a different text,
-    this raises a `MinicharError`. For `plan`, `storage` and other errors, see `open_study`.
+    this raises a `MinicharError`. For `plan` and other errors, see `open_study`.
     """
 
-    def __init__(
-        self, folder: Path, plan: Plan | None, storage: str | None, devices: Sequence[Backend]
-    ) -> None:
+    def __init__(self, folder: Path, plan: Plan | None, devices: Sequence[Backend]) -> None:
         plan = plan or read_plan(folder)
         corpus = check_plan(plan)
         self.folder, self.devices = folder, devices
         digest = " ".join(corpus.digests.values())
-        stored, self.study = open_study(folder, replace(plan, digest=digest), storage)
+        stored, self.study = open_study(folder, replace(plan, digest=digest))
         self.plan = replace(stored, given=plan.given)
         for text, original in zip(corpus.texts.values(), self.plan.digest.split(), strict=False):
             if text.digest != original:
@@ -82,7 +79,6 @@ class Sweep:
         self.size = size(self.space)
         self.stopping = self.complete = False
         self.trainer: Trainer | None = None
-        self.yardsticks: dict[tuple[int, int, int], Yardstick | None] = {}
 
     @property
     def is_saved(self) -> bool:
@@ -150,7 +146,6 @@ class Sweep:
         try:
             run = self.begin(directory, values)
             self.trainer, finished = run.trainer, False
-            self.measure_yardstick(run)
             if self.stopping:  # `stop` was called before the trainer existed
                 self.trainer.stop()
             yield Began(trial.number, run)
@@ -188,14 +183,6 @@ class Sweep:
             return resume(directory, texts, *self.devices)
         return begin(settings_from({**self.plan.given, **values, "checkpoint_dir": directory}), *self.devices)
 
-    def measure_yardstick(self, run: Run) -> None:
-        """Measure the yardstick of a run, or reuse that of an earlier trial with the same chunks."""
-        split = run.trainer.split
-        chunks = split.B, split.T, len(run.trainer.val)
-        if chunks in self.yardsticks:
-            run.trainer.yardstick = self.yardsticks[chunks]
-        self.yardsticks[chunks] = with_yardstick(run).trainer.yardstick
-
     def report(self, trial: Any, evaluated: Evaluated) -> bool:
         """Report a validation loss to Optuna and return whether to prune the trial.
 
@@ -226,14 +213,6 @@ def check_plan(plan: Plan) -> Corpus:
             "a sweep needs validation text, but ", option, " is too small: use a larger value"
         )
     return corpus
-
-
-def yardstick_in(directory: Path) -> Yardstick | None:
-    """Return the yardstick of the training run in a directory, or None if there is none."""
-    try:
-        return yardstick_of(load_details(newest_in(directory)[0].path))
-    except MinicharError:  # the checkpoints have been deleted
-        return None
 
 
 def best_loss(directory: Path) -> float | None:

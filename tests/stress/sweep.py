@@ -6,11 +6,9 @@ All processes start at the same time in a new directory. About every `pause` sec
 with SIGKILL and replaced by a new process. Because a process takes several seconds to start, a short pause
 kills most of them before they have saved a checkpoint. At the end, every trial must have ended, no process
 may have printed a traceback, and ``minichar train`` with the options of a complete trial must reach the same
-loss. Prints statistics, and exits with status 1 if a check fails. If the environment variable
-MINICHAR_STORAGE is set, it specifies the database for the trials.
+loss. Prints statistics, and exits with status 1 if a check fails.
 """
 
-import os
 import random
 import re
 import subprocess
@@ -53,7 +51,7 @@ def main():
                 children[victim] = start(folder, *command, log=f"log{given.jobs + kills}")
         statuses = [child.wait() for child in children]
         logs = [path.read_text(errors="replace") for path in folder.glob("log*")]
-        plan, study = open_study(folder / "sweep", storage=os.getenv("MINICHAR_STORAGE"))
+        plan, study = open_study(folder / "sweep")
         states = [trial.state.name for trial in study.get_trials()]
         ranked = results(study)
         wrong = 0

@@ -15,8 +15,8 @@ def sweep(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "input.txt").write_text(TEXT, encoding="utf-8")
 
-    def sweep(*search, folder="sweep", storage=None, **given):
+    def sweep(*search, folder="sweep", **given):
         plan = Plan(SMALL | given, [*(search or ("learning_rate=1e-3..1e-1:log", "rnn_size=4,8"))])
-        return Sweep(tmp_path / folder, plan, storage, [CPU])
+        return Sweep(tmp_path / folder, plan, [CPU])
 
     return sweep

@@ -1,7 +1,7 @@
 import pytest
 
 from minichar.errors import MinicharError
-from minichar.sweep.space import Dimension, check_space, parse, read_space
+from minichar.sweep.space import Dimension, check_space, parse
 
 
 @pytest.mark.parametrize(
@@ -41,19 +41,6 @@ def test_invalid_dimensions(text, message):
     with pytest.raises(MinicharError) as raised:
         parse(text)
     assert message in raised.value.with_flags
-
-
-def test_toml(tmp_path):
-    path = tmp_path / "space.toml"
-    path.write_text('rnn-size = [64, "auto"]\ndropout = "0..0.5"\nuse_ss = [true, false]\n')
-    words = ["rnn_size=64,auto", "dropout=0.0..0.5", "use_ss=True,False"]
-    assert [str(each) for each in read_space(path)] == words
-    path.write_text("rnn_size = [64.5]\n")
-    with pytest.raises(MinicharError, match=r"rnn_size is '64.5'; it must be an integer"):
-        read_space(path)
-    for path in (tmp_path / "absent.toml", tmp_path):
-        with pytest.raises(MinicharError, match="cannot read the search space"):
-            read_space(path)
 
 
 @pytest.mark.parametrize(

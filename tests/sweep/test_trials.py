@@ -9,7 +9,7 @@ from minichar.checkpoints.choosing import newest_in
 from minichar.checkpoints.naming import loss_in_name
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
-from minichar.sweep.study import STARTUP, importance, results
+from minichar.sweep.study import STARTUP, results
 from minichar.sweep.trials import Began, Ended, Sweep
 from minichar.training.events import EndedEarly, Evaluated, Saved, Step
 from minichar.training.recipes import settings_from
@@ -191,7 +191,7 @@ def test_a_trial_that_needs_too_much_memory_has_failed(sweep, monkeypatch):
 def test_a_database_error_during_the_sweep_is_reported(sweep, tmp_path):
     one = sweep()
     (tmp_path / "sweep" / "sweep.db").write_bytes(bytes(100_000))
-    for use in (lambda: [*one.run(1)], lambda: results(one.study), lambda: importance(one.study)):
+    for use in (lambda: [*one.run(1)], lambda: results(one.study)):
         with pytest.raises(MinicharError, match="cannot use the sweep's database: "):
             use()
 
@@ -225,6 +225,6 @@ def test_a_sweep_continues_from_another_directory(sweep, tmp_path, monkeypatch):
     assert one.plan.given["data"] == str(tmp_path / "input.txt")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
-    ended = ended_in(Sweep(Path("..", "sweep"), None, None, [CPU]).run(2))
+    ended = ended_in(Sweep(Path("..", "sweep"), None, [CPU]).run(2))
     assert [(each.number, each.state) for each in ended] == [(0, "complete"), (1, "complete")]
     assert states(one) == ["COMPLETE"] * 2
