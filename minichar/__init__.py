@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CharRNN",
-    "Choice",
     "Evaluation",
     "MinicharError",
     "Model",

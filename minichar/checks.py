@@ -14,10 +14,10 @@ command line. For example: ``--size is 0; it must be at least 1``.
 
 import operator
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
-from inspect import Parameter, Signature, formatannotation, getdoc
+from inspect import Parameter, formatannotation, getdoc, signature
 from math import isfinite
 from numbers import Real
 from pathlib import Path
@@ -32,13 +32,14 @@ from minichar.errors import AUTOMATIC, MinicharError, Option, brief, nearest, pl
 class Rule:
     """A condition on a value, `words` that complete "it must be …" in error messages, and a suggested fix.
 
-    `names` are the valid values if there is a list of them.
+    `names` are the valid values if there is a list of them, and `limits` those of a range, as in JSON Schema.
     """
 
     holds: Callable[[Any], bool]
     words: Callable[[], str]
     advice: tuple[str | Option, ...] = ()
     names: Collection[str] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,31 @@ def rule(holds: Callable[[Any], bool], words: str) -> Rule:
     return Rule(holds, lambda: words)
 
 
+COMPARISONS = {
+    "minimum": operator.ge,
+    "maximum": operator.le,
+    "exclusiveMinimum": operator.gt,
+    "exclusiveMaximum": operator.lt,
+}
+"""What each limit in JSON Schema requires of a value."""
+
+
+def within(words: str, **limits: float) -> Rule:
+    """Return the rule that a number is within `limits`, described by `words`."""
+    checks = [(COMPARISONS[name], limit) for name, limit in limits.items()]
+    return Rule(
+        lambda value: all(holds(value, limit) for holds, limit in checks), lambda: words, limits=limits
+    )
+
+
 def at_least(low: int) -> Rule:
     """Return the rule ``value ≥ low``."""
-    return rule(lambda value: value >= low, f"at least {low}")
+    return within(f"at least {low}", minimum=low)
 
 
 def between(low: float, high: float) -> Rule:
     """Return the rule ``low ≤ value ≤ high``."""
-    return rule(lambda value: low <= value <= high, f"from {low:.15g} to {high:.15g}")
+    return within(f"from {low:.15g} to {high:.15g}", minimum=low, maximum=high)
 
 
 AUTO: Any = None
@@ -93,9 +111,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return next((f"; did you mean {similar!r}?" for similar in nearest(name, known)), "")
 
 
-ABOVE_0 = rule(lambda value: value > 0, "above 0")
-BELOW_1 = rule(lambda value: 0 <= value < 1, "at least 0 and below 1")
-UP_TO_1 = rule(lambda value: 0 < value <= 1, "above 0 and at most 1")
+ABOVE_0 = within("above 0", exclusiveMinimum=0)
+BELOW_1 = within("at least 0 and below 1", minimum=0, exclusiveMaximum=1)
+UP_TO_1 = within("above 0 and at most 1", exclusiveMinimum=0, maximum=1)
 
 URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 """Start of a URL, from which `pathlib` would remove a slash."""
@@ -107,15 +125,15 @@ FILE_NAME = rule(
 )
 
 
-def check(instance: object) -> None:
-    """Check every field of a dataclass and convert each value to its declared type.
+def check(instance: object, table: Any = None) -> None:
+    """Check every field of a dataclass, or of its base class `table`, and convert each to its declared type.
 
     NumPy integers become ints, ints become floats in float fields, and strings become `Path` objects in path
     fields. A value that is invalid or has the wrong type raises a `MinicharError`.
     """
-    cls: Any = type(instance)
-    for name, (kind, rules, _) in declared(cls).items():
-        object.__setattr__(instance, name, checked(name, getattr(instance, name), kind, *rules))
+    cls: Any = table or type(instance)
+    for name, each in declared(cls).items():
+        object.__setattr__(instance, name, checked(name, getattr(instance, name), each.kind, *each.rules))
 
 
 def checked(name: str, value: object, kind: Any, *rules: Rule) -> Any:
@@ -145,12 +163,23 @@ class Field(NamedTuple):
 
     kind: Any
     rules: tuple[Rule, ...]
+    default: Any
     shown: Shown | None
 
     @property
     def names(self) -> Collection[str]:
         """The valid values, if there is a list of them."""
         return next((rule.names for rule in self.rules if rule.names), ())
+
+    @property
+    def annotation(self) -> Any:
+        """The type of the values that the caller may pass."""
+        return self.kind | None if OR_AUTO in self.rules else self.kind
+
+    @property
+    def help(self) -> str:
+        """The help text, with options spelled as in Python."""
+        return FLAG.sub(in_python, self.shown.help) if self.shown else ""
 
 
 @cache  # evaluating the annotations takes milliseconds
@@ -160,21 +189,37 @@ def declared(cls: type) -> dict[str, Field]:
     for each in fields(cls):
         hint = hints[each.name]
         kind, *rules = get_args(hint) if get_origin(hint) is Annotated else (hint,)
-        found[each.name] = Field(kind, tuple(rules), each.metadata.get("shown"))
+        found[each.name] = Field(kind, tuple(rules), each.default, each.metadata.get("shown"))
     return found
 
 
 def documented(cls: Any) -> Any:
     """Decorate a dataclass to list its options in its signature, and to describe them in its docstring."""
-    parameters, lines = [], [getdoc(cls) or "", "", "Attributes", "----------"]
-    for name, (kind, rules, shown) in declared(cls).items():
-        kind = kind | None if OR_AUTO in rules else kind
-        parameter = Parameter(name, Parameter.KEYWORD_ONLY, default=getattr(cls, name), annotation=kind)
-        parameters.append(parameter)
-        if shown:
-            lines += [f"{name} : {formatannotation(kind)}", f"    {FLAG.sub(in_python, shown.help)}"]
-    cls.__doc__, cls.__signature__ = "\n".join(lines), Signature(parameters)
-    return cls
+    cls.__doc__ = f"{getdoc(cls)}\n\nAttributes\n----------\n{{options}}"
+    return taking(cls)(cls)
+
+
+def taking(table: type) -> Callable[[Any], Any]:
+    """Return a decorator for a callable whose ``**options`` are the options in a dataclass, `table`.
+
+    The callable's signature then lists them, and their descriptions replace ``{options}`` in its docstring.
+    """
+    options, lines = [], []
+    for name, each in declared(table).items():
+        kind = each.annotation
+        options.append(Parameter(name, Parameter.KEYWORD_ONLY, default=each.default, annotation=kind))
+        if each.shown:
+            lines += [f"{name} : {formatannotation(kind)}", f"    {each.help}"]
+
+    def decorate(function: Any) -> Any:
+        full = signature(function)
+        own = [] if function is table else [*full.parameters.values()][:-1]
+        others = [option for option in options if option.name not in {parameter.name for parameter in own}]
+        function.__signature__ = full.replace(parameters=[*own, *others])
+        function.__doc__ = (getdoc(function) or "").replace("{options}", "\n".join(lines))
+        return function
+
+    return decorate
 
 
 FLAG = re.compile(r"--(no-)?([a-z][a-z-]+)|auto(?=: )|\\\w")
@@ -213,6 +258,10 @@ def _texts(value: Any) -> list[str]:
     return [_exactly(str)(item) for item in _exactly(list)(value)]
 
 
+def _strings(value: Any) -> tuple[str, ...]:
+    return tuple(map(_exactly(str), [value] if isinstance(value, str) else value))
+
+
 def _path(value: Any) -> Path:
     if isinstance(value, str) and (not value or URL.match(value)):
         raise TypeError
@@ -231,6 +280,7 @@ KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     bool: (_boolean, "True or False"),
     str: (_exactly(str), "text"),
     list[str]: (_texts, "a list of text"),
+    tuple[str, ...]: (_strings, "a list of strings"),
     dict[str, Any]: (_exactly(dict), "a dict"),
     Path: (_path, "a local path"),
     Path | None: (lambda value: None if value is None else _path(value), "a local path"),

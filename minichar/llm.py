@@ -9,12 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import llm
-from pydantic import Field
+from pydantic import Field, create_model
 
 import minichar
 from minichar.checkpoints.naming import is_checkpoint
+from minichar.checks import declared
 from minichar.errors import Option
-from minichar.sampling.generate import Unknown
+from minichar.sampling.generate import Generation
+
+DIFFERENT: dict[str, Any] = {"length": (int, 400), "seed": (int | None, None), "stop": (str, "")}
+"""Types and defaults that differ from those of `Generation`. ``-o`` can pass only one stop string."""
+OPTIONS: dict[str, Any] = {
+    name: (kind, Field(default, description=field.help))
+    for name, field in declared(Generation).items()
+    for kind, default in [DIFFERENT.get(name, (field.annotation, field.default))]
+    if name != "prime"  # the prompt of ``llm``
+}
 
 
 @llm.hookimpl
@@ -32,17 +42,7 @@ class Minichar(llm.Model):
 
     can_stream = True
 
-    class Options(llm.Options):
-        """Options of ``llm -o``, as in `minichar.Model.stream`."""
-
-        temperature: float = Field(1.0, description="Lower values make the text more predictable.")
-        top_k: int = Field(0, description="Choose among the k most likely characters. 0: all.")
-        top_p: float = Field(1.0, description="Choose among likely characters with this total probability.")
-        argmax: bool = Field(False, description="Always choose the most likely character.")
-        length: int = Field(400, description="Number of characters to generate. 0: no limit.")
-        seed: int | None = Field(None, description="Random seed. The same seed gives the same text.")
-        stop: str = Field("", description="Stop before this string.")
-        unknown: Unknown = Field("error", description="Unknown characters in the prompt: error, skip or unk.")
+    Options = create_model("Options", __base__=llm.Options, **OPTIONS)
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.model_id = folder, f"minichar/{folder}"

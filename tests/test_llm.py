@@ -8,10 +8,14 @@ from toys import ONE_THREAD, toy_model
 
 from minichar import Model, load
 from minichar.checkpoints.checkpoint import save
+from minichar.checks import declared
+from minichar.sampling.generate import Generation
 
 try:
     import llm
     from llm.cli import cli
+
+    from minichar.llm import Minichar
 except ImportError:
     missing("llm")
 
@@ -32,11 +36,27 @@ def home(tmp_path, monkeypatch):
 
 def test_the_command_prints_the_continuation(home):
     """Options have the names of `Model.stream`'s keywords."""
-    options = {"length": 30, "seed": 3, "temperature": 0.5, "top_k": 3, "top_p": 0.9, "stop": "dd"}
+    options = {
+        "length": 30,
+        "seed": 3,
+        "temperature": 0.5,
+        "top_k": 3,
+        "top_p": 0.9,
+        "min_p": 0.1,
+        "stop": "dd",
+    }
     words = [word for name, value in options.items() for word in ("-o", name, str(value))]
     result = CliRunner().invoke(cli, ["-m", MODEL, "abc", *words])
     assert result.exit_code == 0, result.output
     assert result.stdout == load("cv-toy").generate("abc", **options) + "\n"
+
+
+def test_every_option_is_available_with_its_description():
+    fields = Minichar.Options.model_fields
+    assert {name: field.description for name, field in fields.items()} == {
+        name: field.help for name, field in declared(Generation).items() if name != "prime"
+    }
+    assert (fields["length"].default, fields["seed"].default, fields["top_p"].default) == (400, None, 1.0)
 
 
 def test_the_remedies_in_error_messages_are_options(home):

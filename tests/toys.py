@@ -4,6 +4,7 @@ import json
 import os
 import zipfile
 from contextlib import contextmanager
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from minichar.checkpoints.checkpoint import load_history
 from minichar.checkpoints.training_state import Progress, TrainingState
 from minichar.engine.config import Config
 from minichar.history import COLUMNS, History
+from minichar.sampling.choice import Choice
+from minichar.sampling.generate import Generation
 from minichar.training.recipes import RECIPES
 from minichar.training.settings import Settings
 
@@ -48,6 +51,11 @@ def toy_model(characters="\n abcd", unknown=False, seed=1, dtype="float64", scal
     model = CharRNN.new(Config(len(vocabulary), **config), vocabulary, seed, dtype)
     model.parameters.flat[...] *= scale
     return model
+
+
+def generation(length=2000, prime="", choice=Choice(), **others):
+    """Return options for generating text."""
+    return Generation(length=length, prime=prime, **asdict(choice), **others)
 
 
 def toy_training(model, history=()):

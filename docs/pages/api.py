@@ -45,9 +45,9 @@ def own_signature(what: Any) -> str:
 
     Autodoc would show that list, which is too long to read; the commands' pages describe the options.
     """
-    if not hasattr(what, "__signature__"):
+    if inspect.isclass(what) or not hasattr(what, "__signature__"):
         return ""
-    code, listed = what.__code__, inspect.signature(what).parameters
+    code, listed = inspect.unwrap(what).__code__, inspect.signature(what).parameters
     *names, options = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + 1]
     parameters = [listed[name].replace(annotation=inspect.Parameter.empty) for name in names]
     return str(inspect.Signature([*parameters, inspect.Parameter(options, inspect.Parameter.VAR_KEYWORD)]))

@@ -29,18 +29,17 @@ print(result.loss, result.bits, result.perplexity)
     ),
     Group(
         "Generate text",
-        ("Choice", "generate_many"),
+        ("generate_many",),
         """\
 import minichar
 
 model = minichar.load("cv-api")
-choice = minichar.Choice(temperature=0.7, top_p=0.9)
 
-for piece in model.stream("The ", length=200, temperature=0.7, top_p=0.9, seed=1):
+for piece in model.stream("The ", length=200, temperature=0.7, min_p=0.1, seed=1):
     print(piece, end="", flush=True)
 
 samples = ["", "", ""]
-for pieces in minichar.generate_many(model, 3, length=100, seed=1, choice=choice):
+for pieces in minichar.generate_many(model, 3, length=100, temperature=0.7, min_p=0.1, seed=1):
     samples = [text + piece for text, piece in zip(samples, pieces)]
 print(samples)
 """,

@@ -1,14 +1,11 @@
 """The public Python API, imported lazily on first use."""
 
-from minichar.api.keywords import suggesting
 from minichar.api.loading import load
-from minichar.api.model import Model, save
+from minichar.api.model import Model, generate_many, save
 from minichar.api.ngram import ngram_loss
 from minichar.api.training import train
 from minichar.errors import MinicharError
 from minichar.model import CharRNN
-from minichar.sampling import generate as sampling
-from minichar.sampling.choice import Choice
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
 from minichar.text.vocabulary import Vocabulary
@@ -18,7 +15,6 @@ from minichar.training.settings import Settings
 
 __all__ = [
     "CharRNN",
-    "Choice",
     "Evaluation",
     "MinicharError",
     "Model",
@@ -33,5 +29,3 @@ __all__ = [
     "split_text",
     "train",
 ]
-
-generate_many = suggesting(sampling.generate_many)

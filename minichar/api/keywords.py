@@ -1,16 +1,11 @@
 """Suggest the correct name for a misspelt keyword argument."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import fields
 from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
 from minichar.checks import did_you_mean
-from minichar.sampling.choice import Choice
-
-CHOICE = {field.name for field in fields(Choice)}
-"""Keyword arguments of `Choice`. Users may try to pass them directly to a function."""
 
 ALIASES = {
     "prompt": ("prime", "text"),
@@ -33,17 +28,14 @@ R = TypeVar("R")
 def check_keywords(function: Callable[..., Any], names: Iterable[str]) -> None:
     """Raise a `TypeError` if `function` has no parameter with one of the given names.
 
-    The message suggests a parameter in `ALIASES` or one with a similar name, if any. For a field of `Choice`,
-    it suggests passing a `Choice` instead.
+    The message suggests a parameter in `ALIASES` or one with a similar name, if any.
     """
     known = signature(function).parameters.keys() - {"self", "cls"}
     for name in names:
         if name in known:
             continue
-        by_choice = "choice" in known and name in CHOICE
         meant = next((alias for alias in ALIASES.get(name, ()) if alias in known), name)
-        advice = f"; use choice=Choice({name}=...)" if by_choice else did_you_mean(meant, known)
-        raise TypeError(f"{function.__name__}() has no option {name!r}{advice}")
+        raise TypeError(f"{function.__name__}() has no option {name!r}{did_you_mean(meant, known)}")
 
 
 def suggesting(function: Callable[P, R]) -> Callable[P, R]:

@@ -1,8 +1,7 @@
 """`minichar.Model`: generate text with a model, evaluate it and save it."""
 
 import os
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,15 +9,16 @@ import numpy as np
 
 from minichar.api.keywords import suggesting
 from minichar.api.surprisal import Surprisal
-from minichar.checks import FILE_NAME, checked, wrong
+from minichar.checks import FILE_NAME, checked, taking, wrong
 from minichar.devices.choose import open_backend
 from minichar.devices.cpu import host_generator
 from minichar.engine.config import Config
 from minichar.errors import MinicharError
 from minichar.formats.convert import save_model
 from minichar.model import CharRNN
+from minichar.sampling import generate as sampling
 from minichar.sampling.choice import Choice
-from minichar.sampling.generate import Unknown, checked_stop, generate, prime_ids
+from minichar.sampling.generate import Generation, Unknown, generate, prime_ids
 from minichar.sampling.streams import Stream, Streams
 from minichar.text.vocabulary import Vocabulary, checked_vocabulary
 from minichar.training.evaluation import Evaluation, evaluate_streams
@@ -50,6 +50,33 @@ def save(path: str | os.PathLike[str], model: CharRNN, dtype: str | None = None)
     if not isinstance(model, CharRNN):
         raise wrong("model", model, "a model")
     save_model(model, checked("path", path, Path, FILE_NAME), dtype)
+
+
+@suggesting
+@taking(Generation)
+def generate_many(model: CharRNN, num_samples: int, **options: Any) -> Iterator[list[str]]:
+    """Generate samples in one batch, and yield the new text of each, without the prompt, at every step.
+
+    With the same seed, the first sample equals the output of `Model.generate`: exactly for an exact model
+    (`CharRNN.exact`), otherwise up to rounding in the matrix products.
+
+    This example collects the complete texts of four samples (`length` must not be 0)::
+
+        steps = generate_many(model, 4, length=200, temperature=0.5)
+        texts = ["".join(pieces) for pieces in zip(*steps)]
+
+    Parameters
+    ----------
+    model : CharRNN
+    num_samples : int
+    {options}
+
+    Raises
+    ------
+    MinicharError
+        If `prime` contains unknown characters and `unknown` is ``error``, or a value is out of range.
+    """
+    return sampling.generate_many(model, num_samples, Generation(**options))
 
 
 CHUNK = 100  # time steps per forward pass in `surprisal`; does not affect the result
@@ -131,44 +158,16 @@ class Model(CharRNN):
         return cls.new(config, vocabulary, seed, dtype, open_backend(device))
 
     @suggesting
-    def stream(
-        self,
-        prime: str = "",
-        length: int = 2000,
-        *,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        argmax: bool = False,
-        seed: int | None = 123,
-        stop: str | Sequence[str] = (),
-        unknown: Unknown = "error",
-    ) -> Iterator[str]:
-        """Yield text as it is generated.
+    @taking(Generation)
+    def stream(self, prime: str = "", length: int = 2000, **options: Any) -> Iterator[str]:
+        """Yield text as it is generated, without the prompt.
+
+        Without a prompt, generation starts after a newline or, for a model trained with ``reset_on``, after
+        that string. If the vocabulary contains no newline, the first character is drawn uniformly.
 
         Parameters
         ----------
-        prime : str
-            Text to continue; not included in the output. By default, generation starts after a newline or,
-            for a model trained with ``reset_on``, after the ``reset_on`` string. If the vocabulary contains
-            no newline, the first character is drawn uniformly.
-        length : int
-            Number of characters to generate; 0 for no limit.
-        temperature : float
-            Must be positive. Lower values make the text more predictable; higher values make it more varied.
-        top_k : int
-            Sample from the k most likely characters only; 0 for all.
-        top_p : float
-            Sample from the smallest set of characters whose total probability is at least `top_p`; 1 for all.
-        argmax : bool
-            Greedy decoding: always choose the most likely character.
-        seed : int or None
-            Random seed. The same seed gives the same text; None uses a new seed for each call.
-        stop : str or sequence of str
-            Strings that end generation; not included in the output.
-        unknown : {"error", "skip", "unk"}
-            How to handle characters in `prime` that are not in the vocabulary: raise an error, skip
-            them, or use the unknown token.
+        {options}
 
         Yields
         ------
@@ -181,25 +180,16 @@ class Model(CharRNN):
             On the first iteration, if a value is out of range or `prime` contains characters
             that are not in the vocabulary.
         """
-        seed = secrets.randbits(32) if seed is None else seed
-        stop, choice = [stop] if isinstance(stop, str) else stop, Choice(temperature, top_k, top_p, argmax)
-        yield from filter(None, generate(self, length, prime, seed, stop, unknown, choice))
+        yield from filter(None, generate(self, Generation(prime=prime, length=length, **options)))
 
     @suggesting
-    def generate(
-        self,
-        prime: str = "",
-        length: int = 2000,
-        *,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        argmax: bool = False,
-        seed: int | None = 123,
-        stop: str | Sequence[str] = (),
-        unknown: Unknown = "error",
-    ) -> str:
-        """Generate text and return it as one string. For the parameters, see `stream`.
+    @taking(Generation)
+    def generate(self, prime: str = "", length: int = 2000, **options: Any) -> str:
+        """Generate text and return it as one string, without the prompt. For details, see `stream`.
+
+        Parameters
+        ----------
+        {options}
 
         Raises
         ------
@@ -207,22 +197,10 @@ class Model(CharRNN):
             If a value is out of range, `prime` contains characters that are not in the vocabulary, or
             `length` is 0 and there is no stop string.
         """
-        stop = [stop] if isinstance(stop, str) else checked_stop(stop)
-        if length == 0 and not any(stop):
+        wanted = Generation(prime=prime, length=length, **options)
+        if wanted.length == 0 and not any(wanted.stop):
             raise MinicharError("length=0 means no limit: set length or stop, or use stream()")
-        return "".join(
-            self.stream(
-                prime,
-                length,
-                temperature=temperature,
-                top_k=top_k,
-                top_p=top_p,
-                argmax=argmax,
-                seed=seed,
-                stop=stop,
-                unknown=unknown,
-            )
-        )
+        return "".join(generate(self, wanted))
 
     @suggesting
     def evaluate(self, text: str, unknown: Unknown = "error") -> Evaluation:

@@ -4,7 +4,6 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
-from inspect import Signature, signature
 from itertools import chain
 from pathlib import Path
 from time import monotonic
@@ -14,7 +13,7 @@ from minichar.api.keywords import check_keywords
 from minichar.api.loading import load, load_on
 from minichar.api.model import Model
 from minichar.api.progress import Progress
-from minichar.checks import FILE_NAME, checked
+from minichar.checks import FILE_NAME, checked, taking
 from minichar.devices.choose import open_backend, open_devices
 from minichar.errors import MinicharError
 from minichar.formats.convert import check_resumable
@@ -28,6 +27,7 @@ from minichar.training.settings import Settings
 PathLike = str | os.PathLike[str]
 
 
+@taking(Settings)
 def train(
     data: PathLike | None = None,
     *,
@@ -146,9 +146,3 @@ def train(
         model = load_on(open_backend(trainer.backend.name) if has_modes else trainer.backend, trainer.best)
         model.history = trainer.history
         return model
-
-
-own, options = list(signature(train).parameters.values())[:-1], signature(Settings).parameters
-train.__signature__ = Signature(  # type: ignore[attr-defined]
-    [*own, *(options[name] for name in options if name != "data")], return_annotation=Model
-)

@@ -389,9 +389,12 @@ def options_in(table: type, special: Mapping[str, dict[str, Any]]) -> Decorator:
     for name, field in declared(table).items():
         if shown := field.shown:
             kind = OneOf(field.names) if field.names else TYPES.get(field.kind)
+            yes, no = Option(name).flag, Option(name, False).flag
             attributes: dict[str, Any] = {
+                "param_decls": [f"{yes}/{no}" if field.kind is bool else yes, name],
                 "type": Escaped() if shown.escaped else kind,
-                "default": getattr(table, name),
+                "default": field.default,
+                "multiple": field.kind == tuple[str, ...],
                 "help": shown.help + f"  [default: {shown.shown}]" * bool(shown.shown),
                 "show_default": not shown.shown,
                 "metavar": shown.metavar,
@@ -399,9 +402,8 @@ def options_in(table: type, special: Mapping[str, dict[str, Any]]) -> Decorator:
             }
             if OR_AUTO in field.rules:
                 attributes |= {"show_default": AUTOMATIC.flag, "type": kind and OrAuto(kind)}
-            yes, no = Option(name).flag, Option(name, False).flag
-            names = f"{yes}/{no}" if field.kind is bool else yes
-            options.append(group(shown.heading)(names, **attributes | special.get(name, {})))
+            attributes |= special.get(name, {})
+            options.append(group(shown.heading)(*attributes.pop("param_decls"), **attributes))
     return lambda command: reduce(lambda function, option: option(function), reversed(options), command)
 
 

@@ -28,7 +28,7 @@ from minichar.cli.text_advice import text_advice
 from minichar.devices.cpu import CPU
 from minichar.errors import AUTOMATIC, Option, quoted
 from minichar.model import CharRNN
-from minichar.sampling.generate import generate
+from minichar.sampling.generate import Generation, generate
 from minichar.training.events import EndedEarly, Evaluated, Event, Extended, Saved, Step, Warned
 from minichar.training.final import measure_files
 from minichar.training.settings import HELD_OUT
@@ -60,7 +60,7 @@ def share(fraction: float) -> str:
 
 def sample_line(model: CharRNN, seed: int) -> str:
     """Return some generated text on one line. Each ↵ stands for newlines and the spaces beside them."""
-    text = "".join(generate(model, SAMPLE_LENGTH, seed=seed)).strip()
+    text = "".join(generate(model, Generation(length=SAMPLE_LENGTH, seed=seed))).strip()
     return re.sub(r"\s*\n\s*", " ↵ ", text).replace("\t", " ")[:SAMPLE_LENGTH]
 
 

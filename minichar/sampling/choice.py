@@ -1,40 +1,32 @@
 """Sample the next character from the logits.
 
-p = softmax(logits / temperature), after top-k and top-p filtering
-next character ~ p
+    p = softmax(logits / temperature), filtered by top_k, then top_p, then min_p
+    next character ~ p
+
+The filters are applied in the same order as in Hugging Face Transformers. llama.cpp applies the temperature
+last, so its filters see the probabilities at temperature 1.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from types import ModuleType
 from typing import Annotated
 
 import numpy as np
 
-from minichar.checks import ABOVE_0, UP_TO_1, at_least, check
+from minichar.checks import ABOVE_0, UP_TO_1, at_least, between, check, option
 from minichar.devices.backend import Array
 from minichar.engine.draw import draw_by_weight, likeliest
 from minichar.errors import Option
 
 POSITIVE = replace(ABOVE_0, advice=(" (for greedy decoding, use ", Option("argmax", True), ")"))
+sampling = partial(option, "Sampling", common=True)
 NOT_FINITE = "the model's logits are not finite: its weights are corrupted; use another checkpoint"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Options for sampling the next character.
-
-    Attributes
-    ----------
-    temperature : float
-        The logits are divided by this value. Values below 1 make the text more conservative and
-        repetitive; values above 1 make it more diverse but also more error-prone.
-    top_k : int
-        Sample only from the k most likely characters, including any that tie with the k-th; 0 means all.
-    top_p : float
-        Sample from the smallest set of most likely characters with a total probability of at least p;
-        1 means all.
-    argmax : bool
-        Greedy decoding: always choose the most likely character, and ignore the other options.
+    """Options for sampling the next character. `Generation` describes them.
 
     Raises
     ------
@@ -42,10 +34,19 @@ class Choice:
         If a value has the wrong type or is out of range.
     """
 
-    temperature: Annotated[float, POSITIVE] = 1.0
-    top_k: Annotated[int, at_least(0)] = 0
-    top_p: Annotated[float, UP_TO_1] = 1.0
-    argmax: bool = False
+    temperature: Annotated[float, POSITIVE] = sampling(
+        1.0, "Sampling temperature. Lower values make the text more predictable; higher values more varied."
+    )
+    top_k: Annotated[int, at_least(0)] = sampling(
+        0, "Sample only from the K most likely characters, including any that tie with the K-th. 0: all.", "K"
+    )
+    top_p: Annotated[float, UP_TO_1] = sampling(
+        1.0, "Sample from the smallest set of characters whose total probability is at least P. 1: all.", "P"
+    )
+    min_p: Annotated[float, between(0, 1)] = sampling(
+        0.0, "Sample only from characters at least P times as likely as the most likely one. 0: all.", "P"
+    )
+    argmax: bool = sampling(False, "Always choose the most likely character, whatever the other options.")
 
     def __post_init__(self) -> None:
         check(self)
@@ -78,7 +79,8 @@ class Choice:
             scaled = xp.where(scaled < kth, -np.inf, scaled)
         if self.top_p < 1:
             scaled = xp.where(self._within_top_p(xp, scaled), scaled, -np.inf)
-        return xp.exp(scaled)
+        weights = xp.exp(scaled)
+        return weights * (weights >= self.min_p)
 
     def _within_top_p(self, xp: ModuleType, scaled: Array) -> Array:
         order = xp.argsort(-scaled, axis=0, kind="stable")  # (V, B)

@@ -6,17 +6,31 @@
 Generation runs the same network as training, on a batch of streams (`minichar.sampling.streams`).
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import Annotated, Literal, get_args
 
 import numpy as np
 
-from minichar.checks import at_least, between, checked, rule, wrong
+from minichar.checks import (
+    OR_AUTO,
+    at_least,
+    between,
+    check,
+    checked,
+    declared,
+    documented,
+    one_of,
+    option,
+    rule,
+)
 from minichar.devices.cpu import host_generator
 from minichar.model import CharRNN
 from minichar.sampling.blocks import sample_blocks
-from minichar.sampling.choice import Choice
+from minichar.sampling.choice import Choice, sampling
 from minichar.sampling.streams import Stream, Streams
 from minichar.text.vocabulary import Vocabulary
 
@@ -24,7 +38,51 @@ Unknown = Literal["error", "skip", "unk"]
 STREAM = 2
 """Combined with the seed. Initialisation and training use other values, so their random numbers differ."""
 MAX_SAMPLES = 4096
+SEEDS = 1_000_000
+"""Number of possible random seeds, kept small so that seeds are easy to type."""
 BELOW_2_63 = rule(lambda length: length < 2**63, "below 2**63")
+prompt, ending = (partial(option, heading, common=True) for heading in ("Prompt", "Length"))
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class Generation(Choice):
+    """The table of options for generating text.
+
+    The options of ``minichar sample``, `minichar.Model.stream`, the HTTP API and the ``llm`` plugin are
+    derived from it. They change only some defaults and limits.
+
+    Raises
+    ------
+    MinicharError
+        If a value has the wrong type or is out of range.
+    """
+
+    seed: Annotated[int, OR_AUTO, at_least(0)] = sampling(
+        123, "Random seed. The same seed gives the same text. auto: a new seed for each text."
+    )
+    prime: str = prompt("", "Text to continue.", "TEXT")
+    unknown: Annotated[str, one_of(get_args(Unknown))] = prompt(
+        "error",
+        "How to handle prompt characters outside the vocabulary. error: fail; skip: leave them out; unk: use "
+        "the unknown token of a model trained with --min-freq.",
+    )
+    length: Annotated[int, at_least(0), BELOW_2_63] = ending(
+        2000, "Number of characters to generate. 0: no limit.", "N"
+    )
+    stop: tuple[str, ...] = ending(
+        (), "One or more strings before which generation stops.", "STR", escaped=True
+    )
+
+    def __post_init__(self) -> None:
+        check(self, Generation)
+        if self.seed is None:
+            object.__setattr__(self, "seed", secrets.randbelow(SEEDS))
+
+    @property
+    def choice(self) -> Choice:
+        """The options for sampling one character."""
+        return Choice(**{name: getattr(self, name) for name in declared(Choice)})
 
 
 def sample_ids(
@@ -93,79 +151,37 @@ class StopFilter:
         return text
 
 
-def prime_ids(
-    vocabulary: Vocabulary, prime: str, unknown: Unknown = "error", reset_on: str = ""
-) -> np.ndarray:
+def prime_ids(vocabulary: Vocabulary, prime: str, unknown: str = "error", reset_on: str = "") -> np.ndarray:
     """Return the ids of the prompt, `prime`.
 
     If `prime` is empty, `reset_on` is used instead, so that generation starts at the beginning of a
     document. If `prime` and `reset_on` are both empty, a newline is used, provided that the vocabulary
     contains one. An unknown character raises a `MinicharError` if `unknown` is ``error``.
     """
-    ids = vocabulary.encode(checked("prime", prime, str), unknown)
+    ids = vocabulary.encode(prime, unknown)
     newline = "\n" if "\n" in vocabulary else ""
     return ids if len(ids) else vocabulary.encode(reset_on or newline)
 
 
-def checked_stop(stop: Iterable[str]) -> list[str]:
-    """Return the stop strings as a list. Raise a `MinicharError` if `stop` is not a sequence of strings."""
-    strings = list(stop) if isinstance(stop, Iterable) and not isinstance(stop, str) else None
-    if strings is None or not all(isinstance(string, str) for string in strings):
-        raise wrong("stop", stop, "a list of strings")
-    return strings
-
-
-def check_options(
-    length: int, num_samples: int, seed: int, stop: Iterable[str]
-) -> tuple[int, int, int, list[str]]:
-    """Validate these arguments of `generate_many` and return them, converted to their declared types."""
-    length = checked("length", length, int, at_least(0), BELOW_2_63)
-    num_samples = checked("num_samples", num_samples, int, between(1, MAX_SAMPLES))
-    seed = checked("seed", seed, int, at_least(0))
-    return length, num_samples, seed, checked_stop(stop)
-
-
-def generate_many(
-    model: CharRNN,
-    num_samples: int,
-    length: int = 2000,
-    prime: str = "",
-    seed: int = 123,
-    stop: Sequence[str] = (),
-    unknown: Unknown = "error",
-    choice: Choice = Choice(),
-) -> Iterator[list[str]]:
+def generate_many(model: CharRNN, num_samples: int, options: Generation) -> Iterator[list[str]]:
     """Generate samples in one batch, and yield the new text of each, without the prompt, at every step.
 
     With the same seed, the first sample equals the output of `generate`: exactly for an exact model
     (`CharRNN.exact`), otherwise up to rounding in the matrix products.
 
-    This example collects the complete texts of four samples (`length` must not be 0)::
-
-        steps = generate_many(model, 4, length=200, choice=Choice(temperature=0.5))
-        texts = ["".join(pieces) for pieces in zip(*steps)]
-
-    Parameters
-    ----------
-    model : CharRNN
-    num_samples : int
-    length, prime, seed, stop, unknown
-        As in `minichar.Model.stream`, for each sample. `seed` must be an int, and `stop` a list of strings.
-    choice : Choice
-
     Raises
     ------
     MinicharError
-        If `prime` contains unknown characters and `unknown` is ``error``, or a value is out of range.
+        If the prompt has unknown characters and `unknown` is ``error``, or `num_samples` is out of range.
     """
-    length, num_samples, seed, stop = check_options(length, num_samples, seed, stop)
+    num_samples = checked("num_samples", num_samples, int, between(1, MAX_SAMPLES))
     characters = model.vocabulary.characters
-    generators = [host_generator(seed, STREAM, i) for i in range(num_samples)]
-    filters = [StopFilter(stop) for _ in range(num_samples)]
-    encoded = prime_ids(model.vocabulary, prime, unknown, model.reset_on)
+    generators = [host_generator(options.seed, STREAM, i) for i in range(num_samples)]
+    filters = [StopFilter(options.stop) for _ in range(num_samples)]
+    encoded = prime_ids(model.vocabulary, options.prime, options.unknown, model.reset_on)
 
     def steps() -> Iterator[list[str]]:
-        for ids in sample_ids(model, encoded, choice, generators, length):
+        for ids in sample_ids(model, encoded, options.choice, generators, options.length):
             yield ["" if f.stopped else f.push(characters[k]) for f, k in zip(filters, ids, strict=True)]
             if all(f.stopped for f in filters):
                 return
@@ -174,6 +190,6 @@ def generate_many(
     return steps()
 
 
-def generate(model: CharRNN, *arguments: Any, **options: Any) -> Iterator[str]:
-    """Yield the text of one sample as it is generated. For the other parameters, see `generate_many`."""
-    return (piece for (piece,) in generate_many(model, 1, *arguments, **options))
+def generate(model: CharRNN, options: Generation) -> Iterator[str]:
+    """Yield the text of one sample as it is generated."""
+    return (piece for (piece,) in generate_many(model, 1, options))

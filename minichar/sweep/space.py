@@ -106,8 +106,9 @@ def parse(text: str) -> Dimension:
 
 def convert(name: str, word: str) -> Any:
     """Convert the string `word` to a value of the option `name`."""
-    kind, rules, _ = declared(Settings)[name]
-    if word.lower() == AUTOMATIC.flag and OR_AUTO in rules and kind is not bool:  # flags cannot be auto
+    field = declared(Settings)[name]
+    kind = field.kind
+    if word.lower() == AUTOMATIC.flag and OR_AUTO in field.rules and kind is not bool:  # flags cannot be auto
         return AUTO
     try:
         return TRUTH[word.lower()] if kind is bool else kind(word)

@@ -1,7 +1,9 @@
-"""Generation requests, validated against the schemas in ``openapi.json``."""
+"""Generation requests, validated against the schemas in ``openapi.json``.
+
+The schema ``Generate`` also contains all fields of `Generation`; the file only states what differs.
+"""
 
 import json
-import secrets
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from typing import Any, Self
@@ -9,15 +11,38 @@ from typing import Any, Self
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
+from minichar.checks import OR_AUTO, Field, declared
 from minichar.devices.cpu import host_generator
 from minichar.errors import MinicharError
-from minichar.sampling.choice import Choice
-from minichar.sampling.generate import STREAM, Unknown, prime_ids
+from minichar.sampling.generate import STREAM, Generation, prime_ids
 from minichar.sampling.streams import Stream
 from minichar.text.vocabulary import Vocabulary
 from minichar.web.errors import Refused
 
+JSON_TYPES = {
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    str: "string",
+    tuple[str, ...]: "array",
+}
+
+
+def schema_of(field: Field) -> dict[str, Any]:
+    """Return the JSON Schema of a field. A value that minichar chooses has no default."""
+    schema: dict[str, Any] = {"type": JSON_TYPES[field.kind], "description": field.help}
+    if OR_AUTO not in field.rules:
+        schema["default"] = field.default
+    if field.names:
+        schema["enum"] = [*field.names]
+    for rule in field.rules:
+        schema |= rule.limits
+    return schema
+
+
 OPENAPI: dict[str, Any] = json.loads(files("minichar.web").joinpath("openapi.json").read_text("utf-8"))
+_fields = OPENAPI["components"]["schemas"]["Generate"]["properties"]
+_fields |= {name: schema_of(field) | _fields.get(name, {}) for name, field in declared(Generation).items()}
 MAX_MESSAGE = 200
 """Maximum length of a validation message, in characters. Longer messages are truncated."""
 
@@ -39,53 +64,33 @@ def validate(data: Any, schema: str) -> dict[str, Any]:
     } | data
 
 
-@dataclass(frozen=True)
-class Request:
+@dataclass(frozen=True, kw_only=True)
+class Request(Generation):
     """Parameters of a generation request, as defined by the ``Generate`` schema."""
 
     model: str
-    prime: str
-    length: int
-    seed: int
-    temperature: float
-    top_k: int
-    top_p: float
-    argmax: bool
-    stop: tuple[str, ...]
-    unknown: Unknown
-    bias: tuple[tuple[str, float], ...]
-    branches: tuple[tuple[int, str], ...]
+    bias: dict[str, float]
+    branches: list[tuple[int, str]]
     start: int
     alternatives: bool
 
     @classmethod
     def from_json(cls, data: Any) -> Self:
         """Create a request from a JSON value, or raise `Refused`. If the seed is missing, draw one."""
-        given = validate(data, "Generate")
-        seed = given.get("seed")
-        return cls(
-            model=given.get("model", ""),
-            prime=given["prime"],
-            length=int(given["length"]),  # 5.0 is a valid JSON Schema integer
-            seed=secrets.randbelow(2**32) if seed is None else int(seed),
-            temperature=float(given["temperature"]),
-            top_k=int(given["top_k"]),
-            top_p=float(given["top_p"]),
-            argmax=given["argmax"],
-            stop=tuple(given["stop"]),
-            unknown=given["unknown"],
-            bias=tuple((character, float(value)) for character, value in given["bias"].items()),
-            branches=tuple((int(position), character) for position, character in given["branches"]),
-            start=int(given["from"]),
-            alternatives=given["alternatives"],
-        )
+        given = {"model": "", "seed": None} | validate(data, "Generate")
+        given["start"] = given.pop("from")
+        del given["stream"]
+        whole = {  # 5.0 is a valid JSON Schema integer
+            name: int(value)
+            for name, value in given.items()
+            if isinstance(value, float) and value.is_integer()
+        }
+        return cls(**given | whole)
 
     @classmethod
     def load(cls, text: str) -> Self:
         """Restore a request serialised by `dump`."""
-        data = json.loads(text)
-        pairs = {name: tuple(map(tuple, data[name])) for name in ("bias", "branches")}
-        return cls(**data | {"stop": tuple(data["stop"])} | pairs)
+        return cls(**json.loads(text))
 
     def dump(self) -> str:
         """Serialise the request to JSON."""
@@ -100,10 +105,9 @@ class Request:
         try:
             prime = prime_ids(vocabulary, self.prime, self.unknown, reset_on)
             given = {position: int(vocabulary.encode(character)[0]) for position, character in self.branches}
-            biased = [pair for pair in self.bias if self.unknown != "skip" or pair[0] in vocabulary]
-            bias = {int(vocabulary.encode(character)[0]): value for character, value in biased}
+            biased = [each for each in self.bias if self.unknown != "skip" or each in vocabulary]
+            bias = {int(vocabulary.encode(character)[0]): self.bias[character] for character in biased}
         except MinicharError as error:
             raise Refused(str(error).partition("; remove them")[0], status=409) from error
         given |= dict(enumerate(vocabulary.encode(known).tolist(), self.start))
-        choice = Choice(self.temperature, self.top_k, self.top_p, self.argmax)
-        return Stream(prime, choice, host_generator(self.seed, STREAM, 0), given, bias)
+        return Stream(prime, self.choice, host_generator(self.seed, STREAM, 0), given, bias)

@@ -1,3 +1,4 @@
+import inspect
 import os
 import re
 from itertools import pairwise
@@ -9,50 +10,52 @@ from toys import parts, toy_model
 
 import minichar
 from minichar.api.surprisal import Surprisal
+from minichar.checks import declared
 from minichar.engine.config import Config
-from minichar.sampling.generate import generate
+from minichar.sampling.generate import Generation, generate
 
 # Generation
 
 
 @pytest.mark.parametrize(
-    ("options", "equivalent"),
+    "given",
     [
-        ({"temperature": 0.3}, {"choice": minichar.Choice(temperature=0.3)}),
-        ({"top_k": 2}, {"choice": minichar.Choice(top_k=2)}),
-        ({"top_p": 0.4}, {"choice": minichar.Choice(top_p=0.4)}),
-        ({"argmax": True}, {"choice": minichar.Choice(argmax=True)}),
-        ({"seed": 5}, {"seed": 5}),
-        ({"stop": ["ab", "cd"]}, {"stop": ["ab", "cd"]}),
-        ({"stop": "db"}, {"stop": ["db"]}),
-        ({"prime": "aéb", "unknown": "skip"}, {"prime": "ab"}),
-        ({"prime": "ab"}, {"prime": "ab"}),
-        ({"length": np.int64(7)}, {"length": 7}),
+        {"temperature": 0.3},
+        {"top_k": 2},
+        {"top_p": 0.4},
+        {"min_p": 0.9},
+        {"argmax": True},
+        {"seed": 5},
+        {"stop": ["ab", "cd"]},
+        {"stop": "db"},
+        {"prime": "aéb", "unknown": "skip"},
+        {"prime": "ab"},
+        {"length": np.int64(7)},
     ],
 )
-def test_options_of_generate(model, options, equivalent):
+def test_options_of_generate(model, given):
     """Each option has the same effect as in `sampling.generate`, and changes the text."""
-    short = {"length": 40}
-    assert model.generate(**short | options) == "".join(generate(model, **short | equivalent))
-    assert model.generate(**short | options) != model.generate(**short)
-    pieces = list(model.stream(**short | options))
+    short = {"length": 40} | given
+    text = model.generate(**short)
+    assert text == "".join(generate(model, Generation(**short)))
+    assert text != model.generate(length=40)
+    pieces = list(model.stream(**short))
     assert all(pieces)
-    assert "".join(pieces) == model.generate(**short | options)
+    assert "".join(pieces) == text == "".join(piece for (piece,) in minichar.generate_many(model, 1, **short))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"stop": None}, "stop is None; it must be a list of strings"),
-        ({"stop": 3}, "stop is 3; it must be a list of strings"),
-        ({"stop": ["a", 3]}, r"stop is \['a', 3\]; it must be a list of strings"),
-        ({"prime": b"a"}, "prime is b'a'; it must be text"),
-        ({"argmax": 1}, "argmax is 1; it must be True or False"),
-    ],
-)
-def test_wrong_types_raise(model, options, message):
-    with pytest.raises(minichar.MinicharError, match=message):
-        model.generate(**{"length": 5} | options)
+def test_every_option_is_in_the_signature_and_the_docstring():
+    for function in (minichar.Model.stream, minichar.Model.generate, minichar.generate_many):
+        parameters = inspect.signature(function).parameters
+        assert {name: parameters[name].default for name in declared(Generation)} == {
+            name: field.default for name, field in declared(Generation).items()
+        }
+        for name, field in declared(Generation).items():
+            assert (
+                f"\n{name} : {inspect.formatannotation(field.annotation)}\n    {field.help}\n"
+                in function.__doc__
+            )
+    assert "None: a new seed" in minichar.generate_many.__doc__
 
 
 def test_seed_zero_is_a_seed_and_none_is_not(model):

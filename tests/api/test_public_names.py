@@ -45,8 +45,8 @@ def test_names_and_version_do_not_import_numpy():
         (lambda model: model.save("a.npz", selff=1), "save() has no option 'selff'"),
         (lambda model: model.create(None, clss=1), "create() has no option 'clss'"),
         (
-            lambda model: minichar.generate_many(model, 2, temperature=0.5),
-            "generate_many() has no option 'temperature'; use choice=Choice(temperature=...)",
+            lambda model: minichar.generate_many(model, 2, minp=0.5),
+            "generate_many() has no option 'minp'; {min_p}",
         ),
     ],
 )

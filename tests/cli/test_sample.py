@@ -5,16 +5,19 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from toys import TEXT, listing, scripted, toy_model
+from toys import TEXT, generation, listing, scripted, toy_model
 
 from minichar import load
 from minichar.checkpoints.checkpoint import save
+from minichar.checks import declared
 from minichar.cli import main
-from minichar.sampling.generate import Choice, generate
+from minichar.cli.sample import command
+from minichar.sampling.choice import Choice
+from minichar.sampling.generate import Generation, generate
 
 
-def text_of(path, *arguments, **options):
-    return "".join(generate(load(path), *arguments, **options))
+def text_of(path, *arguments, **others):
+    return "".join(generate(load(path), generation(*arguments, **others)))
 
 
 def test_without_a_seed_every_text_is_new(cli, toy):
@@ -30,14 +33,22 @@ def test_without_a_seed_every_text_is_new(cli, toy):
 
 
 def test_options_match_the_function(cli, toy):
-    options = ["--top-k", 4, "--top_p", 0.9, "--temperature", 0.7, "--seed", 5, "--length", 60]
-    expected = text_of(toy, 60, "ab", seed=5, choice=Choice(0.7, 4, 0.9))
-    assert cli("sample", toy, *options, "--primetext", "ab").stdout == f"ab{expected}\n"
-    several = cli("sample", toy, *options, "--num_samples", 2, "--prime_file", "-", stdin="ab")
+    words = ["--top-k", 4, "--top_p", 0.9, "--min-p", 0.2, "--temperature", 0.7, "--seed", 5, "--length", 60]
+    expected = text_of(toy, 60, "ab", Choice(0.7, 4, 0.9, 0.2), seed=5)
+    assert cli("sample", toy, *words, "--primetext", "ab").stdout == f"ab{expected}\n"
+    several = cli("sample", toy, *words, "--num_samples", 2, "--prime_file", "-", stdin="ab")
     assert several.stdout.startswith(f"ab{expected}\n\nab")
     result = cli("sample", toy, "--argmax", "--length", 30)
     assert result.stdout == text_of(toy, 30, choice=Choice(argmax=True)) + "\n"
     assert "seed" not in result.stderr
+
+
+def test_every_option_is_on_the_command_line():
+    parameters = {parameter.name: parameter for parameter in command.params}
+    for name, field in declared(Generation).items():
+        if name not in ("seed", "stop"):
+            assert parameters[name].default == field.default
+        assert name == "stop" or parameters[name].help == field.shown.help
 
 
 # The prompt
@@ -77,23 +88,6 @@ def test_unknown_characters_in_the_prompt(cli, home):
         skipped = "skipped 2 of 4 prompt characters: not in the vocabulary, but still printed\n"
         assert (skipped in result.stderr) == (unknown == "skip")
         assert cli(*options, "--unknown", unknown, "--quiet").stderr == ""
-
-
-@pytest.mark.parametrize(
-    ("options", "noted"),
-    [([], True), (["--length", 99], False), (["--temperature", 1], False), (["--quiet"], False)],
-)
-def test_a_higher_temperature_is_suggested_if_a_character_is_repeated(cli, home, monkeypatch, options, noted):
-    save("toy.npz", toy_model())
-    monkeypatch.setattr(
-        "minichar.cli.sample.generate",
-        lambda model, length, **_: iter(["b", "", "a" * 50, "a" * (length - 50), "cc"]),
-    )
-    said = cli("sample", "toy.npz", "--temperature", 0.5, "--length", 100, *options).stderr
-    note = "'a' is repeated 100 times: a higher --temperature makes this less likely\n"
-    assert (note in said) == noted
-    note = "'a' is repeated 100 times: omitting --argmax makes this less likely\n"
-    assert note in cli("sample", "toy.npz", "--argmax", "--length", 100).stderr
 
 
 # Stopping
@@ -142,7 +136,7 @@ def test_exact_samples_match_the_exact_model(cli, home):
     model = toy_model(dtype="float32", rnn_size=64, embedding=9)
     model.parameters.flat[...] *= 20
     save("toy.npz", model)
-    expected = "".join(generate(model.exact(), 200, seed=4))
+    expected = "".join(generate(model.exact(), generation(200, seed=4)))
     options = ("sample", "toy.npz", "--length", 200, "--seed", 4)
     exact = cli(*options, "--exact")
     assert exact.stdout == expected + "\n"

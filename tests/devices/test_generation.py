@@ -5,12 +5,14 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from toys import generation
 
 from minichar.checkpoints.checkpoint import load, save
 from minichar.devices.cpu import CPU
 from minichar.engine.config import Config
 from minichar.model import CharRNN
-from minichar.sampling.generate import Choice, generate
+from minichar.sampling.choice import Choice
+from minichar.sampling.generate import generate
 from minichar.text.vocabulary import Vocabulary
 from minichar.training.transfer import copy_weights
 
@@ -29,7 +31,7 @@ def models(device, generator, tmp_path):
 
 @pytest.mark.parametrize("choice", [Choice(), Choice(0.7, top_k=3, top_p=0.9)])
 def test_it_generates_the_same_text_on_every_device(models, choice):
-    here, there = ("".join(generate(model, 20, "bad", seed=5, choice=choice)) for model in models)
+    here, there = ("".join(generate(model, generation(20, "bad", choice, seed=5))) for model in models)
     assert len(here) == 20
     assert there == here
 
@@ -37,7 +39,7 @@ def test_it_generates_the_same_text_on_every_device(models, choice):
 def test_each_character_needs_one_copy_in_each_direction_if_the_host_samples(models, device, count_copies):
     if device.kind == "gpu":
         pytest.skip("a GPU samples in blocks (tests/sampling/test_blocks.py)")
-    pieces = generate(models[1], 10)
+    pieces = generate(models[1], generation(10))
     list(islice(pieces, 4))
     copies = count_copies(device)
     next(pieces)

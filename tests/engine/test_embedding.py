@@ -5,6 +5,7 @@ from operator import add, mul
 
 import numpy as np
 import pytest
+from toys import generation
 
 from minichar.engine.config import Config, initialise
 from minichar.engine.embedding import without_embedding
@@ -84,5 +85,5 @@ def test_exact_samples_do_not_depend_on_the_batch(config):
     model.parameters.flat[...] *= 4.0
     exact = model.exact()
     assert exact.config.embedding == 0
-    several = zip(*generate_many(exact, 5, 20, seed=1), strict=True)
-    assert "".join(generate(exact, 20, seed=1)) == "".join(next(several))
+    several = zip(*generate_many(exact, 5, generation(20, seed=1)), strict=True)
+    assert "".join(generate(exact, generation(20, seed=1))) == "".join(next(several))

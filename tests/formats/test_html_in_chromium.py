@@ -7,12 +7,12 @@ from itertools import pairwise
 import numpy as np
 import optional
 import pytest
-from toys import toy_model
+from toys import generation, toy_model
 
-from minichar import Choice
 from minichar.engine.cells import CELLS
 from minichar.formats.convert import save_model
 from minichar.pictures.activity import read_activity
+from minichar.sampling.choice import Choice
 from minichar.sampling.generate import generate
 
 expect = optional.playwright().expect
@@ -117,7 +117,7 @@ def test_logits_and_argmax_text_agree_with_the_engine(visit, rounded, parts):
     expected = network.forward(ids[:, None])[:, :, 0]  # (N, V)
     page = visit(model)
     np.testing.assert_allclose(page.evaluate(LOGITS, ids.tolist()), expected, rtol=0, atol=1e-10)
-    text = "".join(generate(model, N, "a", choice=Choice(argmax=True)))
+    text = "".join(generate(model, generation(N, "a", Choice(argmax=True))))
     assert generate_on(page, beginning="a", temperature=0, length=N) == text
 
 

@@ -5,14 +5,15 @@ from itertools import islice
 import numpy as np
 import pytest
 from devices import open_device
-from toys import toy_model
+from toys import generation, toy_model
 
-from minichar import CharRNN, Choice, MinicharError, generate_many
+from minichar import CharRNN, MinicharError
 from minichar.devices.backend import Backend
 from minichar.devices.cupy import CuPyBackend
 from minichar.devices.graph import CudaGraph
 from minichar.sampling.blocks import BLOCK, BlockSampler, block_lengths
-from minichar.sampling.generate import generate, sample_ids
+from minichar.sampling.choice import Choice
+from minichar.sampling.generate import generate, generate_many, sample_ids
 
 CHOICES = [
     Choice(argmax=True),
@@ -20,6 +21,7 @@ CHOICES = [
     Choice(1.7),
     Choice(top_k=2),
     Choice(top_p=0.7),
+    Choice(min_p=0.2),
     Choice(1.3, top_k=4, top_p=0.9),
 ]
 LENGTH = 40
@@ -40,11 +42,11 @@ def moved(model, backend):
     return there
 
 
-def texts(model, n=3, **options):
+def texts(model, n=3, seed=5, **others):
     """Return the texts of n samples, and the error that ended them, if any."""
     pieces = []
     try:
-        for piece in generate_many(model, n, **{"length": LENGTH, "seed": 5} | options):
+        for piece in generate_many(model, n, generation(LENGTH, seed=seed, **others)):
             pieces.append(piece)
         error = None
     except MinicharError as raised:
@@ -114,7 +116,7 @@ def test_blocks_double_up_to_the_limit_and_end_at_the_length():
 
 def test_without_a_limit_blocks_are_sampled_only_when_they_are_requested(gpu, count_copies):
     model = moved(toy_model(), gpu)
-    pieces, copies = generate(model, 0), count_copies(gpu)
+    pieces, copies = generate(model, generation(0)), count_copies(gpu)
     for requested, blocks in ((1, 1), (2, 2), (60, 6), (64, 7), (2, 8)):
         text = list(islice(pieces, requested))
         assert len(text) == requested
@@ -124,7 +126,7 @@ def test_without_a_limit_blocks_are_sampled_only_when_they_are_requested(gpu, co
 def test_each_block_needs_one_copy_in_each_direction_and_one_entry(gpu, count_copies, monkeypatch):
     model = moved(toy_model(), gpu)
     model.details["settings"] = {"reset_on": "ab"}
-    pieces = generate_many(model, 3, 0)
+    pieces = generate_many(model, 3, generation(0))
     list(islice(pieces, 2 * BLOCK - 1))
     copies, entered, run = count_copies(gpu), [], CudaGraph.__call__
     monkeypatch.setattr(CudaGraph, "__call__", lambda step, n=1: (entered.append(n), run(step, n)))

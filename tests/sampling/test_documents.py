@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toys import toy_model
+from toys import generation, toy_model
 
-from minichar import Choice, MinicharError, generate_many
+from minichar import MinicharError
 from minichar.api.model import Model
-from minichar.sampling.generate import generate
+from minichar.sampling.choice import Choice
+from minichar.sampling.generate import generate, generate_many
 from minichar.sampling.streams import Stream, Streams
 
 
@@ -60,19 +61,19 @@ def test_streams_reset_exactly_where_training_does(text, separator):
 @pytest.mark.parametrize("separator", ["a", "ab\n"])
 def test_without_a_prime_generation_starts_at_the_beginning_of_a_document(separator):
     model = model_of(separator)
-    text = "".join(generate(model, 50))
-    assert text == "".join(generate(model, 50, prime="bba" + separator))
-    assert text == "".join(generate(model, 50, prime=separator[-1]))
-    assert text == "".join(pieces[0] for pieces in generate_many(model, 2, 50))
+    text = "".join(generate(model, generation(50)))
+    assert text == "".join(generate(model, generation(50, "bba" + separator)))
+    assert text == "".join(generate(model, generation(50, separator[-1])))
+    assert text == "".join(pieces[0] for pieces in generate_many(model, 2, generation(50)))
 
 
 def test_a_corrupted_or_missing_setting():
     model = toy_model("\nab", scale=40.0)
-    text = "".join(generate(model, 50))
+    text = "".join(generate(model, generation(50)))
     for separator in (5, None, "☃", "\ud800"):
         model.details["settings"] = {"reset_on": separator}
         with pytest.raises(MinicharError, match=r"^reset_on is [^\n]*$"):
-            next(generate(model))
+            next(generate(model, generation()))
     for missing in ({}, [], None, "reset_on"):
         model.details["settings"] = missing
-        assert "".join(generate(model, 50)) == text
+        assert "".join(generate(model, generation(50))) == text

@@ -5,11 +5,20 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from toys import scripted, toy_model
+from toys import generation, scripted, toy_model
 
-from minichar import Choice, MinicharError, generate_many
+from minichar import MinicharError
 from minichar.model import CharRNN
-from minichar.sampling.generate import MAX_SAMPLES, STREAM, StopFilter, generate, prime_ids, sample_ids
+from minichar.sampling.choice import Choice
+from minichar.sampling.generate import (
+    MAX_SAMPLES,
+    STREAM,
+    StopFilter,
+    generate,
+    generate_many,
+    prime_ids,
+    sample_ids,
+)
 from minichar.sampling.streams import BLOCK
 
 
@@ -23,8 +32,8 @@ def lstm():
     return toy_model()
 
 
-def text_of(*arguments, **options):
-    return "".join(generate(*arguments, **options))
+def text_of(model, *arguments, **others):
+    return "".join(generate(model, generation(*arguments, **others)))
 
 
 # One sample
@@ -34,12 +43,14 @@ def test_generated_text_is_reproducible():
     """The text depends only on the weights, seed and options, not on the version or the machine."""
     model = toy_model("\n abcd", rnn_size=4)
     model.parameters.flat[...] = (7 * np.arange(model.parameters.size) % 31 - 15) / 8
-    steps = generate_many(model.exact(), 2, 40, prime="ab", seed=5, choice=Choice(0.7, top_k=5, top_p=0.95))
-    texts = ["".join(pieces) for pieces in zip(*steps, strict=True)]
-    assert texts == [
+    steps = generate_many(model.exact(), 2, generation(40, "ab", Choice(0.7, 5, 0.95), seed=5))
+    assert ["".join(pieces) for pieces in zip(*steps, strict=True)] == [
         "bbcdabbababcbcdbaddbabcbccdcdbdddbbcdbcd",
         "dbbcbabbbb bcbddbbcddbabdbbabadbbcdddbdc",
     ]
+    assert text_of(model.exact(), 40, "ab", Choice(1.5, min_p=0.2), seed=5) == (
+        "bbcc bababbbbcdb ddb bcbcbdcdadddbacdbbd"
+    )
 
 
 def naive_text(model, prime, seed, n, temperature=1.0):
@@ -63,12 +74,12 @@ def test_generated_text_depends_only_on_the_seed(lstm):
     """A length of 0 means no limit."""
     text = text_of(lstm, BLOCK + 44, seed=7)
     assert len(text) == BLOCK + 44
-    assert text == "".join(islice(generate(lstm, 0, seed=7), 700))[: BLOCK + 44]
+    assert text == "".join(islice(generate(lstm, generation(0, seed=7)), 700))[: BLOCK + 44]
     assert text != text_of(lstm, BLOCK + 44, seed=8)
 
 
 def test_argmax_selects_the_most_likely_character_for_every_seed(lstm):
-    texts = {text_of(lstm, 50, "ab", seed=seed, choice=Choice(argmax=True)) for seed in (1, 2)}
+    texts = {text_of(lstm, 50, "ab", Choice(argmax=True), seed=seed) for seed in (1, 2)}
     assert texts == {naive_text(lstm, "ab", 1, 50, temperature=1e-300)}
 
 
@@ -78,7 +89,7 @@ def test_text_is_generated_only_when_it_is_requested(lstm, monkeypatch):
     step = network.step
     monkeypatch.setattr(network, "step", lambda t, ids: (steps.append(1), step(t, ids))[1])
     monkeypatch.setattr(CharRNN, "network", lambda self, T, B: network)
-    pieces = generate(lstm, 0, "ab")
+    pieces = generate(lstm, generation(0, "ab"))
     assert steps == []
     next(pieces)
     assert len(steps) == 2  # the prime
@@ -87,7 +98,7 @@ def test_text_is_generated_only_when_it_is_requested(lstm, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("wrong", "words"),
     [
         ({"length": -1}, "length is -1"),
         ({"length": 2.5}, "length is 2.5; it must be an integer"),
@@ -95,21 +106,22 @@ def test_text_is_generated_only_when_it_is_requested(lstm, monkeypatch):
         ({"seed": -1}, "seed is -1; it must be at least 0"),
         ({"seed": 1.5}, "seed is 1.5; it must be an integer"),
         ({"stop": ["a", 3]}, r"stop is \['a', 3\]; it must be a list of strings"),
-        ({"stop": "end"}, "stop is 'end'; it must be a list of strings"),
+        ({"stop": None}, "stop is None; it must be a list of strings"),
+        ({"prime": b"a"}, "prime is b'a'; it must be text"),
         ({"prime": "aXbX☃"}, r"not in the vocabulary: 'X' \(U\+0058\) at positions 2, 4, '☃'"),
-        ({"unknown": "guess"}, "unknown is 'guess'"),
+        ({"unknown": "guess"}, "unknown is 'guess'; it must be one of error, skip, unk"),
         ({"prime": "☃", "unknown": "unk"}, "no unknown token"),
     ],
 )
-def test_invalid_arguments_fail_before_the_first_character(lstm, options, words):
+def test_invalid_options_fail_before_the_first_character(lstm, wrong, words):
     with pytest.raises(MinicharError, match=words):
-        generate(lstm, **options)
+        generate(lstm, generation(**wrong))
 
 
 @pytest.mark.parametrize("n", [0, MAX_SAMPLES + 1, ["a", "b"]])
 def test_an_invalid_number_of_samples_is_rejected(lstm, n):
     with pytest.raises(MinicharError, match=f"num_samples is {re.escape(str(n))}; it must be"):
-        generate_many(lstm, n)
+        generate_many(lstm, n, generation())
 
 
 # The prime
@@ -153,7 +165,8 @@ def test_samples_are_generated_in_one_batch_and_do_not_depend_on_their_number(ls
     made, network = [], CharRNN.network
     monkeypatch.setattr(CharRNN, "network", lambda self, T, B: (made.append((T, B)), network(self, T, B))[1])
     few, many = (
-        ["".join(pieces) for pieces in zip(*generate_many(lstm, n, 60, seed=9), strict=True)] for n in (2, 5)
+        ["".join(pieces) for pieces in zip(*generate_many(lstm, n, generation(60, seed=9)), strict=True)]
+        for n in (2, 5)
     )
     assert made == [(1, 2), (1, 5)]
     assert {len(text) for text in many} == {60}
@@ -164,7 +177,7 @@ def test_samples_are_generated_in_one_batch_and_do_not_depend_on_their_number(ls
 def test_one_sample_stops_while_the_others_continue(lstm, monkeypatch):
     script = [lstm.vocabulary.encode(row) for row in ("aa", "bd", "cb", "dc", "aa")]
     with scripted(monkeypatch, script):
-        steps = list(generate_many(lstm, 2, 5, stop=["bc"]))
+        steps = list(generate_many(lstm, 2, generation(5, stop=["bc"])))
     assert ["".join(pieces) for pieces in zip(*steps, strict=True)] == ["a", "ad"]
     assert len(steps) == 4  # the second sample stops at the fourth character
 
@@ -206,7 +219,7 @@ def test_the_first_complete_stop_string_ends_the_text(text, stops):
 
 def test_buffered_text_is_returned_when_the_length_is_reached(lstm, monkeypatch):
     with scripted(monkeypatch, lstm.vocabulary.encode("abc\n\n\nd")[:, None]):
-        assert list(generate(lstm, 6, stop=["\n" * 5])) == ["a", "b", "c", "", "", "", "\n\n\n"]
+        assert list(generate(lstm, generation(6, stop=["\n" * 5]))) == ["a", "b", "c", "", "", "", "\n\n\n"]
 
 
 def test_nothing_is_generated_after_the_stop(lstm, monkeypatch):

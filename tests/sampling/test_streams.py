@@ -4,17 +4,25 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from toys import toy_model
+from toys import generation, toy_model
 
-from minichar import CharRNN, Choice, MinicharError, Vocabulary
+from minichar import CharRNN, MinicharError, Vocabulary
 from minichar.engine.config import Config
+from minichar.sampling.choice import Choice
 from minichar.sampling.generate import STREAM, generate, prime_ids
 from minichar.sampling.streams import BLOCK, Stream, Streams, choose, uniform_numbers
 
 MODEL = toy_model(dtype="float32", rnn_size=33).exact()
 RESET = toy_model("\nab", rnn_size=9, scale=20.0).exact()
 RESET.details["settings"] = {"reset_on": "ab"}
-CHOICES = [Choice(), Choice(0.5), Choice(2.0, top_k=3), Choice(top_p=0.7), Choice(argmax=True)]
+CHOICES = [
+    Choice(),
+    Choice(0.5),
+    Choice(2.0, top_k=3),
+    Choice(top_p=0.7),
+    Choice(min_p=0.2),
+    Choice(argmax=True),
+]
 
 
 def stream(model, prime="", seed=1, choice=Choice(), given=None):
@@ -23,7 +31,7 @@ def stream(model, prime="", seed=1, choice=Choice(), given=None):
 
 
 def alone(model, n, prime="", seed=1, choice=Choice()):
-    return "".join(generate(model, n, prime, seed, choice=choice)) if n else ""
+    return "".join(generate(model, generation(n, prime, choice, seed=seed))) if n else ""
 
 
 def test_random_numbers_continue_across_blocks():

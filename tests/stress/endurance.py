@@ -26,7 +26,7 @@ from time import monotonic, process_time
 from common import options, random_text
 
 from minichar.cli.report import Report
-from minichar.sampling.generate import generate
+from minichar.sampling.generate import Generation, generate
 from minichar.training.events import Step
 from minichar.training.settings import Settings
 from minichar.training.start import begin
@@ -105,13 +105,17 @@ def reported_steps(settings):
 
 def sampling(directory, characters):
     """Generate one stream, and yield the measurements of each window."""
-    stream, model = generate(untrained_model(directory), 0), untrained_model(directory)
+    stream, model = generate(untrained_model(directory), Generation(length=0)), untrained_model(directory)
     for _ in range(WINDOWS):
         start, cpu, size = monotonic(), process_time(), 0
         while size < characters // WINDOWS:
             size += len(next(stream))
         speed, used = size / (process_time() - cpu), memory()
-        yield speed, speed_ratio(stream, generate(model, 0), CHARACTERS, monotonic() - start), used
+        yield (
+            speed,
+            speed_ratio(stream, generate(model, Generation(length=0)), CHARACTERS, monotonic() - start),
+            used,
+        )
 
 
 def untrained_model(directory):

@@ -9,9 +9,8 @@ import threading
 import pytest
 from toys import ONE_THREAD, toy_model
 
-from minichar import Choice
 from minichar.checkpoints.checkpoint import save
-from minichar.sampling.generate import generate
+from minichar.sampling.generate import Generation, generate
 
 FAST_FAILOVER = (
     "from minichar.web import redis_link; redis_link.HEARTBEAT_TIMEOUT = 1.0; "
@@ -37,7 +36,9 @@ def sampled(model):
     """Return a function that generates text as `minichar sample --exact` does."""
 
     def sampled(n, prime="", seed=5, stop=("\n" * 5,), model=model, **choice):
-        return "".join(generate(model.exact(), n, prime, seed, stop, choice=Choice(**choice)))
+        return "".join(
+            generate(model.exact(), Generation(length=n, prime=prime, seed=seed, stop=stop, **choice))
+        )
 
     return sampled
 

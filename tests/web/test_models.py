@@ -1,7 +1,7 @@
 from math import log
 
 import pytest
-from toys import toy_model
+from toys import generation, toy_model
 
 from minichar.checkpoints.checkpoint import save
 from minichar.errors import MinicharError
@@ -55,8 +55,8 @@ def test_without_a_prompt_text_starts_at_the_beginning_of_a_document():
     with client_of(local_queue({"toy": model}, pace=0)) as client:
         data = {"prime": "", "length": 60, "seed": 5, "stop": []}
         text = events_of(client.post("/api/generate", json=data)).text
-    assert text == "".join(generate(model.exact(), 60, seed=5))
-    assert text != "".join(generate(model.exact(), 60, prime="\n", seed=5))
+    assert text == "".join(generate(model.exact(), generation(60, seed=5)))
+    assert text != "".join(generate(model.exact(), generation(60, "\n", seed=5)))
 
 
 def test_a_model_with_a_damaged_separator_is_rejected_when_the_server_starts():

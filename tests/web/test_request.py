@@ -3,9 +3,11 @@ import json
 import pytest
 from web_helpers import CHARACTERS
 
+from minichar.checks import declared
+from minichar.sampling.generate import Generation
 from minichar.text.vocabulary import Vocabulary
 from minichar.web.errors import Refused
-from minichar.web.request import Request
+from minichar.web.request import OPENAPI, Request
 
 
 def test_empty_request_uses_the_schema_defaults():
@@ -13,6 +15,27 @@ def test_empty_request_uses_the_schema_defaults():
     assert (request.prime, request.length, request.temperature, request.start) == ("", 500, 1.0, 0)
     assert request.stop == ("\n" * 5,)
     assert not request.alternatives
+
+
+def test_the_schema_has_every_option_with_its_default_and_limits():
+    schema = OPENAPI["components"]["schemas"]["Generate"]["properties"]
+    for name, field in declared(Generation).items():
+        assert schema[name]["description"]
+        if name not in ("length", "seed", "stop"):
+            default = schema[name]["default"]
+            assert getattr(Request.from_json({}), name) == default == field.default
+    assert "default" not in schema["seed"]
+    assert schema["unknown"]["enum"] == ["error", "skip", "unk"]
+    assert schema["seed"].items() >= {"type": "integer", "minimum": 0, "maximum": 2**53 - 1}.items()
+    assert schema["top_p"].items() >= {"type": "number", "exclusiveMinimum": 0, "maximum": 1}.items()
+
+
+def test_min_p_reaches_the_sampler():
+    vocabulary = Vocabulary(CHARACTERS)
+    assert [Request.from_json(data).stream(vocabulary).choice.min_p for data in ({}, {"min_p": 1})] == [
+        0.0,
+        1.0,
+    ]
 
 
 def test_missing_seed_is_drawn_at_random():
@@ -31,6 +54,7 @@ def test_missing_seed_is_drawn_at_random():
         "temperature": (0, 0.04, 10.1, -1, "1", None, True),
         "top_k": (-1, 0.5, 10**7),
         "top_p": (0, 1.1, -0.1),
+        "min_p": (-0.1, 1.01, "0.1", None, True, 10**400, [], {"a": 0}),
         "argmax": (1, "yes"),
         "stop": ("a", [""], ["a"] * 9, ["a" * 101], [1], None),
         "unknown": ("guess", None, 1),
@@ -71,7 +95,7 @@ def test_requests_can_be_serialized_and_restored():
 
 def test_integers_may_have_a_decimal_point():
     request = Request.from_json(json.loads('{"length": 5.0, "seed": 7.0, "branches": [[1.0, "a"]]}'))
-    assert (request.length, request.seed, request.branches) == (5, 7, ((1, "a"),))
+    assert (request.length, request.seed, request.branches) == (5, 7, [[1, "a"]])
     assert isinstance(request.length, int)
 
 
