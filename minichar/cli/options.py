@@ -3,7 +3,7 @@
 import os
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial, reduce
 from math import inf
@@ -246,21 +246,8 @@ class OneOf(click.Choice[str]):
     """Choice among `names`, which may change later, that ignores case and suggests a similar name."""
 
     def __init__(self, names: Collection[str]) -> None:
-        self.names = names
         super().__init__([], case_sensitive=False)
-
-    @property
-    def choices(self) -> tuple[str, ...]:
-        """The current names."""
-        return tuple(self.names)
-
-    @choices.setter
-    def choices(self, names: Sequence[str]) -> None:
-        """Ignore the names that ``click.Choice.__init__`` assigns."""
-
-    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
-        """Return the valid names on one line."""
-        return f"Choose one of {', '.join(self.choices)}."
+        self.choices = names  # type: ignore[assignment]  # `click.Choice` would copy them
 
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         """Return an error message that lists the valid names."""
@@ -305,47 +292,35 @@ def announce_waits(*devices: Backend) -> None:
         device.announce = partial(click.echo, err=True)
 
 
-device = click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="DEVICE",
-    help="cpu, gpu, gpu:N, opencl or opencl:N. auto: the CPU.",
-)
+def device_option(*name: str, auto: str, **attributes: Any) -> Decorator:
+    """Return the ``--device`` option. In its help, `auto` says which device is chosen automatically."""
+    names = f"cpu, gpu, gpu:N, opencl or opencl:N. auto: {auto}."
+    shown: dict[str, Any] = {"default": "auto", "show_default": True, "metavar": "DEVICE"}
+    return click.option("--device", *name, help=names, **shown, **attributes)
+
+
+device = device_option(auto="the CPU")
 """The ``--device`` option. The command opens the device with `open_backend`."""
-devices = click.option(
-    "--device",
-    "devices",
-    default="auto",
-    show_default=True,
-    metavar="DEVICE",
-    callback=open_for_training,
-    help="cpu, gpu, gpu:N, opencl or opencl:N. auto: an NVIDIA GPU for large steps, else the CPU.",
+devices = device_option(
+    "devices", auto="an NVIDIA GPU for large steps, else the CPU", callback=open_for_training
 )
 """The ``--device`` option for commands that choose a device. They receive a tuple of open backends."""
-tf32 = click.option(
+gpu_mode = partial(click.option, cls=GroupedOption, rare=True, default=False)
+tf32 = gpu_mode(
     "--tf32",
-    cls=GroupedOption,
-    rare=True,
     is_flag=True,
     is_eager=True,  # so that --tf32 is parsed before --device
     help="On an NVIDIA GPU, compute float32 matrix products in TF32. Their operands are rounded to a 10-bit "
-    "mantissa, so the losses differ from those on the CPU by more than rounding error. The gradient check "
-    "uses float64 and is not affected. Like --device, this option is not stored in checkpoints: repeat it "
-    "with --resume.",
+    "mantissa, so the losses differ from those on the CPU by more than rounding error. Like --device, this "
+    "option is not stored in checkpoints: repeat it with --resume.",
 )
 """The ``--tf32`` option."""
-chunk_kernel = click.option(
+chunk_kernel = gpu_mode(
     "--chunk-kernel/--no-chunk-kernel",
-    cls=GroupedOption,
-    rare=True,
-    default=False,
-    show_default=True,
     help="On an NVIDIA GPU, run all time steps of a layer in one kernel. This applies to the cells lstm, gru "
-    "and rnn with 64, 128 or 256 hidden units in float32, without layer normalisation, scheduled sampling "
-    "or state resets within the text. For 256 units, the GPU needs compute capability 9.0. The kernel has "
-    "been executed only on the CPU and never timed. Like --device, this option is not stored in checkpoints: "
-    "repeat it with --resume.",
+    "and rnn with 64, 128 or 256 hidden units (256: compute capability 9.0) in float32, without layer "
+    "normalisation, scheduled sampling or state resets within the text. The kernel has been executed only on "
+    "the CPU and never timed. This option is not stored in checkpoints, either.",
 )
 """The ``--chunk-kernel`` option."""
 

@@ -28,7 +28,7 @@ from minichar.cli.reading import read_text
 from minichar.cli.usage import reject, reject_argument
 from minichar.devices.backend import Backend
 from minichar.devices.choose import auto_note, open_backend
-from minichar.errors import MinicharError, counted, quoted
+from minichar.errors import MinicharError, quoted
 from minichar.formats.convert import load_model
 from minichar.model import CharRNN
 from minichar.sampling.choice import Choice
@@ -128,8 +128,6 @@ def command(
     corpus = training_text(model, path) if novelty else None
     if exact:
         model = model.exact()
-    if not quiet and (note := note_on_skipped(model, options)):
-        say(note)
     if num_samples == 1:
         samples = print_stream(model, options)
     else:
@@ -161,17 +159,6 @@ def training_text(model: CharRNN, path: Path) -> Corpus:
     for note in (*corpus.notes, *note_on_change(corpus, model.text_digest, path)):
         say(note)
     return corpus
-
-
-def note_on_skipped(model: CharRNN, options: Generation) -> str:
-    """Return a note on the characters of the prompt that the model skips, if any."""
-    if options.unknown != "skip":
-        return ""
-    prompt = options.prime
-    skipped = len(prompt) - len(model.vocabulary.encode(prompt, "skip"))
-    of_all = counted(len(prompt), "prompt character")
-    note = f"skipped {skipped} of {of_all}: not in the vocabulary, but still printed"
-    return note if skipped else ""
 
 
 def print_stream(model: CharRNN, options: Generation) -> list[str]:

@@ -64,8 +64,8 @@ class Generation(Choice):
     prime: str = prompt("", "Text to continue.", "TEXT")
     unknown: Annotated[str, one_of(get_args(Unknown))] = prompt(
         "error",
-        "How to handle prompt characters outside the vocabulary. error: fail; skip: leave them out; unk: use "
-        "the unknown token of a model trained with --min-freq.",
+        "How to handle prompt characters outside the vocabulary. error: fail; skip: do not feed "
+        "them to the model; unk: use the unknown token of a model trained with --min-freq.",
     )
     length: Annotated[int, at_least(0), BELOW_2_63] = ending(
         2000, "Number of characters to generate. 0: no limit.", "N"

@@ -1,6 +1,5 @@
 """Tests for ``reset_on``: training and evaluation on text made up of independent documents."""
 
-
 import numpy as np
 import pytest
 from naive import read_chunk
