@@ -58,7 +58,7 @@ def test_a_directory_belongs_to_one_sweep(sweep, tmp_path):
         with pytest.raises(MinicharError, match="contains a sweep with different options"):
             sweep(search, **given)
     (tmp_path / "sweep" / "sweep.json").write_text("{")
-    with pytest.raises(MinicharError, match="cannot read the sweep's plan"):
+    with pytest.raises(MinicharError, match=r"cannot read the sweep's plan"):
         sweep()
     (tmp_path / "sweep" / "sweep.json").unlink()
     (tmp_path / "sweep" / "trial-0000").mkdir()
@@ -121,7 +121,7 @@ def test_a_corrupted_plan_is_reported(tmp_path, content, message):
 def test_long_values_in_a_plan_are_truncated(sweep, tmp_path):
     sweep()
     edited(tmp_path / "sweep" / "sweep.json", given={"data": "x" * 10**5})
-    with pytest.raises(MinicharError, match="cannot read '.*/xxxxx") as raised:
+    with pytest.raises(MinicharError, match=r"cannot read '.*/xxxxx") as raised:
         Sweep(tmp_path / "sweep", None, [CPU])
     assert len(str(raised.value)) < len(str(tmp_path)) + LONGEST_PATH + 300
 
