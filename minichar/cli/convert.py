@@ -9,7 +9,6 @@ from minichar.checkpoints.checkpoint import WEIGHT_DTYPES
 from minichar.checkpoints.choosing import open_checkpoint
 from minichar.cli.options import MODEL, OUTPUT, PATH, GroupedCommand, OneOf, argument, print_path
 from minichar.formats.convert import convert
-from minichar.formats.naming import TARGETS
 from minichar.terminal import say
 
 
@@ -22,12 +21,11 @@ from minichar.terminal import say
 )
 @argument(
     "target",
-    "The output file.  [default: SRC with the suffix of the new format, or .inference.npz for .npz]",
+    "The output file, whose suffix determines its format.  [default: SRC with the suffix .inference.npz]",
     metavar="[DST]",
     required=False,
     type=OUTPUT,
 )
-@click.option("--to", type=OneOf(TARGETS), help="Output format.  [default: determined by the suffix of DST]")
 @click.option(
     "--dtype",
     type=OneOf(WEIGHT_DTYPES),
@@ -48,7 +46,7 @@ from minichar.terminal import say
 )
 @click.option("--force", is_flag=True, help="Overwrite DST if it exists.")
 def command(source: Path, target: Path | None, **options: Any) -> None:
-    """Convert a model to the format given by --to or by the suffix of DST.
+    """Convert a model to the format given by the suffix of DST.
 
     \b
     .npz           minichar's own format, readable with plain NumPy

@@ -27,7 +27,14 @@ from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError, Option, Refused
 from minichar.files import writing
 from minichar.formats import arrays, html, onnx, pytorch, safetensors
-from minichar.formats.naming import OTHERS, TARGETS, check_free, format_of, may_have_state, target_of
+from minichar.formats.naming import (
+    OTHERS,
+    check_free,
+    format_of,
+    format_to_write,
+    inference_file,
+    may_have_state,
+)
 from minichar.formats.state_dict import NoVocabulary, has_vocabulary
 from minichar.model import CharRNN
 from minichar.text.corpus import load_corpus
@@ -92,7 +99,6 @@ def convert(
     target: str | os.PathLike[str] | None = None,
     dtype: str | None = None,
     force: bool = False,
-    to: str | None = None,
     sequence: bool = False,
     vocab_from: str | os.PathLike[str] | None = None,
     on_note: Callable[[str], None] | None = None,
@@ -106,15 +112,13 @@ def convert(
     source : path-like
         A file in any readable format.
     target : path-like, optional
-        By default, `source` with the suffix of the new format. If the format does not change, ``.inference``
-        is inserted before the suffix.
+        The new file, whose suffix determines its format. By default, `source` with the suffix ``.npz``, or
+        ``.inference.npz`` if it is already an ``.npz`` file.
     dtype : {"float16", "float32", "float64"}, optional
         The dtype of the stored weights; by default, float32, or the dtype in `source` if the file contains no
         model. An ``.html`` page always stores float16 weights.
     force : bool
         Overwrite an existing target.
-    to : {"npz", "safetensors", "pt", "onnx", "html"}, optional
-        The new format; by default, inferred from the suffix of `target`.
     sequence : bool
         Write an ``.onnx`` graph that processes a whole sequence instead of a single time step.
     vocab_from : path-like, optional
@@ -130,7 +134,8 @@ def convert(
         represent the model.
     """
     source = Path(source)
-    to, path = target_of(source, target, to)
+    path = inference_file(source) if target is None else Path(target)
+    to = format_to_write(path)
     check_dtype(dtype, to)
     check_free(source, path, force)
     if sequence and to != "onnx":
@@ -162,9 +167,7 @@ def save_model(model: CharRNN, path: str | os.PathLike[str], dtype: str | None =
     or float64; by default, the model's dtype, or float16 in an ``.html`` page. Raises a `MinicharError` if
     the suffix is unknown, a weight is too large for `dtype`, or the file cannot be written.
     """
-    to = format_of(path)
-    if to not in TARGETS:
-        raise MinicharError(f"cannot write {path}: its suffix must be one of .{', .'.join(TARGETS)}")
+    to = format_to_write(path)
     check_dtype(dtype, to)
     _write(Path(path), model, to, dtype, sequence=False)
 

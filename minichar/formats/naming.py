@@ -14,6 +14,8 @@ FOREIGN = {
     ".gguf": "for llama.cpp, which cannot run these networks; use .onnx or .safetensors",
     ".h5": "for Keras; use .onnx or .safetensors",
     ".t7": "for Torch 7; use .pt for PyTorch",
+    ".pkl": "read-only; use .npz",
+    ".pickle": "read-only; use .npz",
 }
 """Suffixes of formats that minichar cannot write, and what to use instead."""
 
@@ -28,30 +30,21 @@ def may_have_state(path: str | os.PathLike[str]) -> bool:
     return format_of(path) in (None, "npz")
 
 
-def target_of(source: Path, target: str | os.PathLike[str] | None, to: str | None) -> tuple[str, Path]:
-    """Return the format and path of the converted file."""
-    if to not in (None, *TARGETS):
-        raise MinicharError(Option("to"), f" is {to!r}; it must be one of {', '.join(TARGETS)}")
-    if target is None:
-        to = to or "npz"
-        kind = format_of(source)
-        stem = source.with_suffix("") if kind else source
-        return to, Path(f"{stem}{'.inference' if to == (kind or 'npz') else ''}.{to}")
-    by_suffix = format_of(target)
-    if by_suffix == "pickle":
-        raise MinicharError(f"cannot write {target}: pickles are read-only; write an .npz instead")
-    chosen = to or by_suffix
-    if chosen is None:
-        suffix = Path(target).suffix.lower()
-        if suffix in FOREIGN:
-            raise MinicharError(f"cannot write {target}: {suffix} is {FOREIGN[suffix]}")
-        raise MinicharError(
-            f"the suffix of {target} is not one of .{', .'.join(TARGETS)}: choose the format with ",
-            Option("to"),
-        )
-    if by_suffix not in (None, chosen):
-        raise MinicharError(Option("to", to), f" conflicts with the suffix of {target}: change one of them")
-    return chosen, Path(target)
+def format_to_write(path: str | os.PathLike[str]) -> str:
+    """Return the format for the suffix of `path`, or raise a `MinicharError` if minichar cannot write it."""
+    to, suffix = format_of(path), Path(path).suffix.lower()
+    if to in TARGETS:
+        return to
+    must = f"its suffix must be one of .{', .'.join(TARGETS)}"
+    why = f"{suffix} is {FOREIGN[suffix]}" if suffix in FOREIGN else must
+    raise MinicharError(f"cannot write {path}: {why}")
+
+
+def inference_file(source: Path) -> Path:
+    """Return the default path of the converted file."""
+    kind = format_of(source)
+    stem = source.with_suffix("") if kind else source
+    return Path(f"{stem}{'.inference' if may_have_state(source) else ''}.npz")
 
 
 def check_free(source: Path, path: Path, force: bool) -> None:

@@ -46,7 +46,7 @@ def test_the_prime_is_that_of_sample(tmp_path, characters, reset_on, prime, sepa
 
 def test_the_policy_allows_only_the_page_itself(saved):
     _, path = saved()
-    page = Page(convert(path, to="html").path)
+    page = Page(convert(path, path.with_suffix(".html")).path)
     (policy,) = [attributes["content"] for _, attributes in page.tags if "http-equiv" in attributes]
     rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
     assert rules["default-src"] == "'none'"
@@ -99,7 +99,7 @@ def test_only_float16_is_written(saved, tmp_path):
     for dtype in ("float32", "float64"):
         message = f"dtype is '{dtype}'; in an .html file, use float16"
         with pytest.raises(MinicharError, match=message):
-            convert(path, to="html", dtype=dtype)
+            convert(path, path.with_suffix(".html"), dtype=dtype)
         with pytest.raises(MinicharError, match=message):
             save_model(model, tmp_path / "model.html", dtype)
     model.parameters.flat[...] = 1e6
@@ -112,9 +112,9 @@ def test_unsupported_models_are_one_line_errors(saved, tmp_path, monkeypatch):
     model, path = saved()
     monkeypatch.setattr(html, "MAX_BYTES", 2 * model.parameters.size - 1)
     with pytest.raises(MinicharError, match=r"model\.html: the model is too large for a web page; use \.on"):
-        convert(path, to="html")
+        convert(path, path.with_suffix(".html"))
     monkeypatch.setattr(html, "MAX_BYTES", 2 * model.parameters.size)
-    convert(path, to="html")
+    convert(path, path.with_suffix(".html"))
 
 
 def test_the_forward_pass_is_short_and_the_same_in_every_browser():

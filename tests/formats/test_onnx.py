@@ -30,7 +30,7 @@ def states_of(model, state):
 
 def test_a_step_agrees_with_the_engine(saved, run, ids, state, onnx, session, cell):
     model, path = saved(layers=3, model=cell)
-    opened = session(convert(path, to="onnx").path)
+    opened = session(convert(path, path.with_suffix(".onnx")).path)
     begin = state(model).astype("float32")
     expected, last = run(model, ids, begin)
 
@@ -47,7 +47,7 @@ def test_a_step_agrees_with_the_engine(saved, run, ids, state, onnx, session, ce
 
 def test_one_file_supports_any_length_and_batch_size(saved, run, state, onnx, session):
     model, path = saved(model="gru")
-    opened = session(convert(path, to="onnx", sequence=True).path)
+    opened = session(convert(path, path.with_suffix(".onnx"), sequence=True).path)
     for length in (1, 6):
         ids = np.random.default_rng(length).integers(7, size=(6, 2))
         begin = state(model).astype("float32")
@@ -85,7 +85,7 @@ def test_float16_weights_are_stored_and_cast_to_float32(saved, run, ids, state, 
 
 def test_the_metadata_contains_vocabulary_and_configuration(saved, onnx):
     model, path = saved(dropout=0.25, unknown=True)
-    converted = convert(path, to="onnx")
+    converted = convert(path, path.with_suffix(".onnx"))
     made = onnx.load(str(converted.path))
     onnx.checker.check_model(made, full_check=True)
     header = json.loads({prop.key: prop.value for prop in made.metadata_props}["minichar"])
@@ -101,7 +101,7 @@ def test_the_metadata_contains_vocabulary_and_configuration(saved, onnx):
 def test_a_model_too_large_for_protobuf_is_rejected(saved, onnx, monkeypatch):
     model, path = saved()
     monkeypatch.setattr(onnx_format, "MAX_BYTES", model.parameters.flat.nbytes)
-    convert(path, to="onnx")
+    convert(path, path.with_suffix(".onnx"))
     monkeypatch.setattr(onnx_format, "MAX_BYTES", model.parameters.flat.nbytes - 1)
     with pytest.raises(MinicharError, match=r"exceeds the 2 GiB limit of \.onnx"):
         convert(path, path.with_name("other.onnx"))
