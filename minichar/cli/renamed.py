@@ -70,7 +70,6 @@ RENAMED = by_name(
         "save save-to": "--output --html --sweep-dir --dir target >",
         "src": "source",
         "dst": "target",
-        "format": "--to",
         "overwrite": "--force",
         # Generating text
         "prompt prime prefix start start-text seed-text": "--primetext",
@@ -122,7 +121,6 @@ BY_VALUE: Mapping[str, Forms] = by_name(
         "val": {"": "--part val"},
         "set": {"train|val|test": "--part {}"},
         "whole": {"": "--part whole"},
-        "onnx": {"": "--to onnx"},
         "f": {A_TEXT: "--data {}", "": "--force"},
         "p": {r"0?\.\d+": "--top-p {}", r"\d+": "--port {}", ".*": "--primetext {}"},
         DROPPED: {r"[^-].*|-\d.*": "", "": ""},

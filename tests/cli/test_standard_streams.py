@@ -137,7 +137,7 @@ def test_generated_text_is_escaped_on_a_terminal_only(on_a_terminal, cli, attack
     assert visible(shown) == shown
 
 
-@pytest.mark.parametrize(("command", "status"), [("convert {} --to html", 0), ("plot {}", 1)])
+@pytest.mark.parametrize(("command", "status"), [("convert {} {}.html", 0), ("plot {}", 1)])
 def test_file_names_and_arguments_are_escaped_on_a_terminal(on_a_terminal, attack, command, status):
     shown, _, actual = on_a_terminal(*(word.format(attack) for word in command.split()))
     assert actual == status

@@ -63,7 +63,7 @@ def files(checkpoint, home):
         ("train --data utf16.txt", 1, "so use --encoding utf-16"),
         ("inspect --text snow.txt --html x.html", 1, "'☃' (U+2603) 1 time;"),
         # Output that cannot be written, which is reported before training
-        ("convert cv .. --to npz --force", 2, "is a directory."),
+        ("convert cv .. --force", 2, "is a directory."),
         ("inspect --html /", 2, "is a directory."),
         ("plot -o none/", 2, "is a directory."),
         ("train --log ''", 2, "the path is empty"),
