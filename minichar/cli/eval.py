@@ -160,8 +160,7 @@ def part_of(
     corpus: Corpus, settings: Settings, model: CharRNN, name: str, devices: tuple[Backend, ...]
 ) -> tuple[Chosen, Backend]:
     """Return a part of a text, split as in training, and the device that suits it."""
-    train_frac, val_frac = settings.fractions  # all of it, if the validation text was a file
-    split = lay_out(corpus, replace(settings, val=None, train_frac=train_frac, val_frac=val_frac))
+    split = lay_out(corpus, settings)
     device, notes = suited(devices, model.config, split.B)
     for note in (*split.notes, *notes):
         say(note)

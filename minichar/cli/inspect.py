@@ -75,7 +75,8 @@ def command(
         why = "requires --html: specify an output file, such as --html page.html"
         reject(ctx, ["text", "length", "encoding"], why)
     else:
-        check_name(html)
+        if html.suffix.lower() != ".html":
+            raise MinicharError(f"cannot write the page to {html}: its name must end in .html")
     path, model = open_checkpoint(checkpoint, load_model)
     if html is None:
         show(model, path)
@@ -84,12 +85,6 @@ def command(
     with writing(html) as file:
         file.write(page.encode())
     print_path(html)
-
-
-def check_name(path: Path) -> None:
-    """Raise a `MinicharError` if the name of a new or regular file is not that of a page."""
-    if path.suffix.lower() != ".html" and (path.is_file() or not path.exists()):
-        raise MinicharError(f"cannot write the page to {path}: its name must end in .html")
 
 
 def page_of(model: CharRNN, path: Path, text: Path | None, encoding: str | None, length: int) -> str:

@@ -68,7 +68,7 @@ def command(checkpoints: tuple[Path, ...], output: Path | None, followed: bool) 
         raise click.UsageError(f"a plot can show at most {len(MARKS)} runs")
     if followed:
         folder, *others = checkpoints or (Path("cv"),)
-        if others or output or folder.is_file() or is_sweep(folder):
+        if others or output or folder.is_file():
             raise click.UsageError("--follow plots one run as text: specify only its directory")
         follow(folder)
     elif any(map(is_sweep, checkpoints)):
@@ -107,15 +107,14 @@ def follow(folder: Path) -> None:
         if now != before or not (running or drawn):
             try:
                 _, picture = open_checkpoint(folder, partial(picture_of, name=str(folder)), newest=True)
-                clear = sys.stdout.isatty()
-                print(CLEAR if clear else "\n" * drawn, end="", file=unescaped(sys.stdout), flush=True)
+                if sys.stdout.isatty():
+                    print(CLEAR, end="", file=unescaped(sys.stdout), flush=True)
                 click.echo(picture)
                 drawn = True
             except MinicharError:
                 if not running:
                     raise
-                if before is None:
-                    say(f"waiting for the first evaluation in {folder}/; press Ctrl-C to stop")
+                say(f"waiting for the first evaluation in {folder}/; press Ctrl-C to stop")
         before = now
         if running:
             sleep(INTERVAL)

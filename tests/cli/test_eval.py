@@ -110,7 +110,7 @@ def test_note_if_the_text_is_not_or_includes_the_training_text(cli, checkpoint, 
     assert "includes the training text" in cli("eval", checkpoint, "--part", "whole").stderr
     (home / "input.txt").write_text(TEXT + TEXT[:50])
     note = f"input.txt is not the text that {checkpoint} was trained on\n"
-    result = cli("eval", checkpoint, "--part", "val")
+    result = cli("eval", checkpoint)
     assert note in result.stderr
     assert "validation split" in result.stdout
     assert "result" not in result.stdout

@@ -93,10 +93,16 @@ class TestEvaluate:
         assert together == pytest.approx(np.mean(losses), rel=0, abs=1e-8)
 
 
-def test_the_watch_function_receives_one_item_per_chunk(model, ids):
-    seen = []
+def test_the_watch_function_receives_one_item_per_chunk_and_the_text_is_released(model, ids, monkeypatch):
+    seen, released = [], []
+    monkeypatch.setattr("minichar.training.evaluation.release", released.append)
     evaluate_streams(model, ids[None], 40, lambda chunks: seen.append(len(chunks)) or chunks)
     assert seen == [4], "a progress bar needs the length"
+    assert len(released) == 4
+
+
+def test_a_chunk_longer_than_the_text_needs_no_more_memory(model, ids):
+    assert evaluate_streams(model, ids[None], 10**15).loss == evaluate_streams(model, ids[None], 150).loss
 
 
 def test_no_caches_are_stored(model, ids, monkeypatch):
