@@ -14,24 +14,16 @@ from typing import Any
 from minichar.checks import AUTO, OR_AUTO, declared, did_you_mean
 from minichar.errors import AUTOMATIC, MinicharError, Option, brief
 from minichar.training.recipes import settings_from
-from minichar.training.settings import READING, TEXTS, Settings
+from minichar.training.settings import Settings
 
-FIXED = (
-    "recipe",
-    *TEXTS,
-    *READING,
-    "eval_val_every",
-    "max_val_chunks",
-    "sample_every",
-    "checkpoint_dir",
-    "savefile",
-    "keep",
-    "checkpoint_every",
-    "max_time",
-    "title",
-)
-"""Options that cannot be searched over because they change the validation text or do not affect the loss."""
-TYPES = {name: field.kind for name, field in declared(Settings).items() if name not in FIXED}
+SEARCHED = ("Model", "Training", "Scheduled sampling")
+"""Headings of the options that can be searched over. The others change the text or do not affect the loss."""
+OPTIONS = declared(Settings)
+TYPES = {
+    name: option.kind
+    for name, option in OPTIONS.items()
+    if option.shown and option.shown.heading in SEARCHED and name != "max_time"
+}
 """The type of each option that can be searched over."""
 TRUTH = {"true": True, "false": False}
 LOG = ":log"
@@ -79,7 +71,7 @@ def parse(text: str) -> Dimension:
     written, equals, values = text.partition("=")
     name = written.strip().lstrip("-").replace("-", "_")
     option = Option(name)
-    if name in FIXED:
+    if name in OPTIONS.keys() - TYPES.keys():
         raise MinicharError(option, " cannot be searched over: set it to one value for the whole sweep")
     if name not in TYPES:
         raise MinicharError(f"there is no option {brief(written)} to search over{did_you_mean(name, TYPES)}")
@@ -106,7 +98,7 @@ def parse(text: str) -> Dimension:
 
 def convert(name: str, word: str) -> Any:
     """Convert the string `word` to a value of the option `name`."""
-    field = declared(Settings)[name]
+    field = OPTIONS[name]
     kind = field.kind
     if word.lower() == AUTOMATIC.flag and OR_AUTO in field.rules and kind is not bool:  # flags cannot be auto
         return AUTO
