@@ -16,8 +16,7 @@ from typing import Any
 import click
 
 from minichar.cli.examples import epilog
-from minichar.cli.renamed import by_name
-from minichar.cli.usage import Suggesting
+from minichar.cli.usage import Suggesting, by_name
 from minichar.errors import MinicharError, one_line
 
 COMMANDS = {

@@ -1,15 +1,21 @@
 """The options of ``minichar train`` that are fields of `Settings`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from minichar.cli.options import Minutes, OneOf, group, options_in
-from minichar.training.recipes import RECIPES, table
+from minichar.errors import MinicharError
+from minichar.text.datasets import dataset_path
+from minichar.training.choose import choose, facts_of
+from minichar.training.recipes import RECIPES, settings_from, table
 from minichar.training.settings import OUTPUT, SAVING, Settings
+from minichar.training.text import read_corpus
 
+LAYOUT = ("recipe", "val", "encoding", "split", "train_frac", "val_frac", "batch_size", "seq_length")
+"""Options that, with the text, determine the number of steps per epoch."""
 LIST = "list"
 """Value of ``--recipe`` that prints the recipes."""
 
@@ -43,3 +49,19 @@ SPECIAL: Mapping[str, dict[str, Any]] = {
 """What cannot be derived from the fields."""
 settings_options = options_in(Settings, SPECIAL)
 """Decorator that adds the training options to a command, which receives them as keyword arguments."""
+
+
+def steps_per_epoch(ctx: click.Context, words: Sequence[str]) -> int | None:
+    """Return the number of training steps per epoch with these options, or None if it is not known."""
+    try:
+        given, *_ = ctx.command.make_parser(ctx).parse_args([*words])
+        if "checkpoint" in given:  # the text is that of the resumed run
+            return None
+        types = {parameter.name: parameter.type for parameter in ctx.command.params}
+        options = {name: types[name].convert(given[name], None, ctx) for name in LAYOUT if name in given}
+        (data,) = given.get("data", [dataset_path("pydocs")])
+        settings = settings_from(options | {"data": data})
+        corpus = read_corpus(settings)
+        return facts_of(settings, corpus).epoch(choose(settings, corpus))
+    except (MinicharError, click.UsageError, ValueError):
+        return None

@@ -9,6 +9,7 @@ from click.shell_completion import CompletionItem
 
 from minichar.cli.options import (
     PATH,
+    GroupedCommand,
     Integer,
     Minutes,
     announce_waits,
@@ -18,7 +19,6 @@ from minichar.cli.options import (
 )
 from minichar.cli.planned import train_command
 from minichar.cli.settings import output, settings_options
-from minichar.cli.steps import TrainingCommand
 from minichar.cli.stopping import stopping
 from minichar.cli.sweep_report import SweepReport
 from minichar.cli.train import STDIN, save_stdin
@@ -53,7 +53,7 @@ class Search(click.types.StringParamType):
         return [CompletionItem(f"{name}=") for name in TYPES if name.startswith(incomplete)]
 
 
-@click.command("sweep", cls=TrainingCommand)
+@click.command("sweep", cls=GroupedCommand)
 @searching(
     "--search",
     metavar="OPTION=VALUES",

@@ -13,12 +13,20 @@ from typing import Any
 import click
 
 from minichar.checkpoints.choosing import checkpoints_in, open_checkpoint
-from minichar.cli.options import MODEL, PATH, Integer, announce_waits, chunk_kernel, devices, tf32
+from minichar.cli.options import (
+    MODEL,
+    PATH,
+    GroupedCommand,
+    Integer,
+    announce_waits,
+    chunk_kernel,
+    devices,
+    tf32,
+)
 from minichar.cli.planned import train_command
 from minichar.cli.ranks import all_ranks
 from minichar.cli.report import Report
 from minichar.cli.settings import output, saving, settings_options
-from minichar.cli.steps import TrainingCommand
 from minichar.cli.stopping import stopping
 from minichar.cli.usage import given_by_user, reject_typographic_dashes
 from minichar.devices.backend import Backend
@@ -33,7 +41,7 @@ NEWEST = "--newest"
 """Value of ``--resume`` without a path. It starts with two hyphens so that it is not mistaken for a path."""
 
 
-@click.command("train", cls=TrainingCommand, context_settings={"allow_extra_args": True})
+@click.command("train", cls=GroupedCommand, context_settings={"allow_extra_args": True})
 @settings_options
 @saving(
     "--init-from",

@@ -1,24 +1,231 @@
-"""Reject unknown options and commands, options without effect and extra arguments, and say what to type."""
+"""Run command lines of char-rnn, torch-rnn and nanoGPT, and say what to type instead of a wrong one.
+
+Options of other programs that have an equivalent are translated, and the command runs. Options without an
+equivalent are ignored with a warning, or are an error if the model or the text would be different. Ambiguous
+names are only suggested.
+"""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from shlex import join, quote
-from typing import ClassVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from shlex import join, quote, split
+from typing import Any, ClassVar
 
 import click
 from click.core import ParameterSource
 
-from minichar.cli.renamed import Forms, Translation, translate
-from minichar.errors import nearest, undashed
+from minichar.errors import nearest, plain, undashed
 
 TYPOGRAPHIC_DASH = re.compile("[\u2010-\u2015\u2212\uff0d][-\u2010-\u2015\u2212\uff0d]*")
 """Dashes that some editors, phones and Chinese input methods substitute for hyphens."""
 SHORTEST = 3
 """Minimum length of an abbreviation to complete."""
+VALUE = r"(?!-[^\d.]).*"
+"""A word that can be the value of an unknown option, such as ``-1`` but not ``--quiet``."""
+REQUIRED, OPTIONAL = "(.*)", "((?!-.).*)"
+"""Values of known options, with a group."""
+Table = dict[str, str]
+
+
+def by_name(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `table` with each key, a list of names, split into one key per name."""
+    return {name: value for names, value in table.items() for name in names.split()}
+
+
+EXACT: Table = by_name(
+    {
+        "data-dir data-file data-path dataset corpus train-data train-file": "--data --text",
+        "val-file val-data valid-data": "--val",
+        "test-file test-data": "--test",
+        "model-type rnn-type": "--model",
+        "hidden hidden-size hidden-dim hidden-units n-hidden nhid n-embd": "--rnn-size",
+        "layers n-layer n-layers nlayers": "--num-layers",
+        "wordvec-size embed-dim embedding-dim embedding-size": "--embedding",
+        "epochs num-epochs": "--max-epochs",
+        "block-size bptt context-length sequence-length": "--seq-length",
+        "lr": "--learning-rate",
+        "random-seed manual-seed": "--seed",
+        "log-interval": "--print-every",
+        # torch-rnn's checkpoint-every is in chunks, but minichar's --checkpoint-every is in seconds
+        "checkpoint-every eval-interval": "--eval-val-every",
+        "eval-iters": "--max-val-chunks",
+        "out-dir": "--checkpoint-dir checkpoint",
+        "checkpoint": "checkpoint checkpoints source",
+        "prompt prime start start-text seed-text": "--primetext",
+        "max-new-tokens max-tokens n-chars num-chars": "--length",
+    }
+)
+"""Options of other programs, and minichar's names for them. The first one that the command has is used.
+
+A name without dashes is that of a positional argument.
+"""
+GUESSED: Table = by_name(
+    {
+        "d i input input-file infile file filename": "--data source",
+        "data": "--text",
+        "text": "--data --primetext",
+        "m model load weights c ckpt model-path": "--model checkpoint checkpoints source",
+        "e epoch n-epochs": "--max-epochs",
+        "b bs": "--batch-size",
+        "continue": "--resume",
+        "o out output output-file output-dir save save-to save-dir": "--html --checkpoint-dir --dir",
+        "f overwrite": "--force",
+        "l tokens": "--length",
+        "t": "--temperature",
+        "k": "--top-k",
+        "p": "--primetext --port",
+        "q silent": "--quiet",
+    }
+)
+"""Ambiguous names, which are only suggested."""
+BY_VALUE: Mapping[str, Table] = by_name(
+    {
+        "gpuid gpu cuda": {"-1": "--device cpu", r"(\d+)": "--device gpu:{}", "": "--device gpu"},
+        "opencl": {"0": "", "1": "--device opencl"},
+        "gpu-backend": {"cuda": ""},
+        "sample": {"0": "--argmax", "1": "--sample"},
+        "verbose": {"0": "--quiet", "1": ""},
+        "batchnorm": {"0": ""},
+        "dataset": {"shakespeare_char": "--data data/tinyshakespeare"},
+        "checkpoint-name": {"(.+)/([^/]+)": "--checkpoint-dir {} --savefile {}"},
+    }
+)
+"""Patterns for the values of options, and the words that replace an option and a matching value.
+
+In the words, each ``{}`` is a group of the pattern. The empty pattern is for an option without a value.
+"""
+SCHEDULE = "warmup-iters decay-lr lr-decay-iters min-lr lr-decay-every lr-decay-factor lr-schedule"
+IGNORED: Table = by_name(
+    {
+        "accurate-gpu-timing speed-benchmark memory-benchmark reset-iterations checkpoint-name": "",
+        "compile verbose debug wandb-log wandb-project wandb-run-name always-save-checkpoint": "",
+        "optimizer optim beta1 beta2 gradient-accumulation-steps": "the optimiser is always RMSprop",
+        SCHEDULE: "the schedule is set by --warmup and --learning-rate-decay",
+    }
+)
+"""Options without an equivalent that do not change the model or the text, and what minichar has instead."""
+REFUSED: Table = by_name(
+    {
+        "n-head": "recurrent networks have no attention heads",
+        "batchnorm": "use --layer-norm",
+        "input-h5 input-json": "specify the text itself with --data",
+        "gpu-backend": "use --device opencl:0",
+    }
+)
+"""Options without an equivalent that change the model, the text or the device, and what to do instead."""
+STEPS = "steps max-steps num-steps train-steps iterations num-iterations iters max-iters"
+EXPLAINED: Table = by_name(
+    {
+        STEPS: "use --max-epochs; an epoch has (length of the text) / (batch size × sequence length) steps",
+        "n": "use --length for the number of characters, or --num-samples for the number of samples",
+        "time": "use --max-time",
+        "o out output output-file save": "append `> FILE` to save the text after --primetext",
+        "val val-split test test-split train-split": "use --train-frac and --val-frac, such as 0.8 and 0.1",
+    }
+)
+"""What to use instead of an option, for commands that have all options that are mentioned."""
+
+
+@dataclass
+class Translation:
+    """A command line translated to minichar's options."""
+
+    words: list[str] = field(default_factory=list)
+    renamed: list[str] = field(default_factory=list)  # the options that are spelled differently, as typed
+    dropped: list[str] = field(default_factory=list)  # those of them without an equivalent
+    unknown: list[tuple[str, str | None]] = field(default_factory=list)  # options as typed, and their values
+    exact: bool = True  # whether no option is ambiguous or refused
+
+    @property
+    def lacking(self) -> str:
+        """The options without an equivalent, with notes, or an empty string."""
+        notes = dict.fromkeys((IGNORED | REFUSED)[key_of(name)] for name in self.dropped)
+        parts = [", ".join(self.dropped), *filter(None, notes)]
+        return f"no equivalent: {'; '.join(parts)}" if self.dropped else ""
+
+
+def translate(typed: Sequence[str], options: Table) -> Translation:
+    """Translate a command line to the options of a command (see `options_of`).
+
+    An option with one dash is interpreted as in char-rnn or torch-rnn, even if minichar has an option with
+    the same name. For example, ``-sample 0`` is translated to ``--argmax``.
+    """
+    result, rest = Translation(), list(typed)
+    while rest and rest[0] != "--":
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        pattern = options.get(name.replace("_", "-"))
+        if len(word) < 2 or word[0] != "-" or pattern is not None or options.get(word[:2]):  # also -oVALUE
+            result.words.append(word)
+            if pattern and word[0] == "-" and not equals and rest and matches(pattern, rest[0]):
+                result.words.append(rest.pop(0))
+            continue
+        given = value if equals else rest[0] if rest and matches(VALUE, rest[0]) else None
+        found = next(
+            (
+                (pattern, template.format(*map(quote, match.groups())), table)
+                for pattern, template, table in forms(key_of(name), options)
+                if (match := matches(pattern, given if pattern or equals else ""))
+            ),
+            None,
+        )
+        if given is not None and not equals and (found is None or found[0]):
+            rest.pop(0)
+        if found is None:
+            result.unknown.append((name, given))
+            continue
+        result.words += split(found[1])
+        result.renamed.append(name)
+        result.dropped += [name] if found[2] in (IGNORED, REFUSED) else []
+        result.exact &= found[2] not in (GUESSED, REFUSED)
+    result.words += rest
+    return result
+
+
+def key_of(name: str) -> str:
+    """Return the name of an option as in the tables."""
+    return name.lstrip("-").replace("_", "-").lower()
+
+
+def matches(pattern: str, value: str | None) -> re.Match[str] | None:
+    """Match a pattern to the whole of a value, if there is one."""
+    return None if value is None else re.fullmatch(pattern, value, re.DOTALL)
+
+
+def forms(key: str, options: Table) -> Iterator[tuple[str, str, Table]]:
+    """Yield a pattern for the value, the words and the table of each form that suits the command."""
+    for pattern, words in BY_VALUE.get(key, {}).items():
+        if not words or words.split()[0] in options:
+            yield pattern, words, EXACT
+    guessed = "" if explanation(key, options) else GUESSED.get(key, "")
+    for names, table in ((f"{EXACT.get(key, '')} --{key}", EXACT), (guessed, GUESSED)):
+        for name in filter(options.__contains__, names.split()):
+            if options[name]:
+                yield options[name], f"{name} {{}}" if name.startswith("-") else "{}", table
+            if options[name] in ("", OPTIONAL):
+                yield "", name, table
+    for table in (IGNORED, REFUSED):
+        if key in table:
+            yield from ((REQUIRED, "", table), ("", "", table))
+
+
+def explanation(key: str, options: Table) -> str:
+    """Return what to use instead of an option, or an empty string."""
+    text = "" if f"--{key}" in options else EXPLAINED.get(key, "")
+    return text if options.keys() >= {*re.findall("--[a-z-]+", text)} else ""
+
+
+def epochs_of(ctx: click.Context, steps: str | None, words: Sequence[str]) -> str:
+    """Return the number of epochs that have so many training steps, or "" if it is not known."""
+    from minichar.cli.settings import steps_per_epoch  # imports NumPy
+
+    if not (count := matches("[1-9][0-9]{,14}", steps)) or not (per_epoch := steps_per_epoch(ctx, words)):
+        return ""
+    return plain(float(f"{int(count[0]) / per_epoch:.6g}"))
 
 
 class TwoDashes(click.Command):
-    """Command that rejects ``-rnn_size 64`` or ``--lr 0.01`` and suggests the equivalent options."""
+    """Command that reads ``-rnn_size 64`` and other programs' options, and explains unknown ones."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments. An unknown option is reported exactly as the user typed it."""
@@ -26,30 +233,29 @@ class TwoDashes(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption:
-            translation = translate(typed, options_of(ctx), ctx.allow_interspersed_args)
-            if not (translation.unknown or translation.renamed):  # such as `--resume=-x`
+            found = translate(typed, options_of(ctx))
+            match found.unknown:
+                case [(name, value)] if key_of(name) in STEPS.split():
+                    if epochs := epochs_of(ctx, value, found.words):
+                        found.words[:0] = ["--max-epochs", epochs]
+                        found.renamed.append(found.unknown.pop()[0])
+            command = join([*ctx.command_path.split(), *found.words])
+            if found.unknown:
+                ctx.fail(answer(ctx, found.unknown[0][0]))
+            if not found.exact:
+                lacking = f" ({found.lacking})" * bool(found.dropped)
+                ctx.fail(f"No such option {found.renamed[0]!r}. Use: {command}{lacking}")
+            if not found.renamed:  # such as `--resume=-x`
                 raise
-            ctx.fail(self.answer(ctx, translation))
+            click.echo(f"read as: {command}", err=True)
+            if found.dropped:
+                click.echo(f"warning: {found.lacking}", err=True)
+            return self.parse_args(ctx, found.words)
         except click.UsageError as error:
             reject_typographic_dashes(ctx, typed)
             if isinstance(error, click.BadOptionUsage):
                 reject_missing_value(ctx, error.option_name)
             raise
-
-    def answer(self, ctx: click.Context, translation: Translation) -> str:
-        """Return the error message for a command line with an unknown option."""
-        if translation.unknown:
-            unknown = translation.unknown[0]
-            if unknown.explanation:
-                return f"No such option {unknown.name!r}: {unknown.explanation}"
-            names = long_options(ctx)
-            similar = completions(unknown.key, names) or nearest(unknown.key, names)
-            if not similar and (elsewhere := option_elsewhere(ctx, unknown.key)):
-                return elsewhere
-            return f"No such option {unknown.name!r}.{did_you_mean(repr(f'--{name}') for name in similar)}"
-        dropped = [", ".join(translation.dropped), *translation.notes]
-        ignored = f" (no equivalent: {'; '.join(dropped)})" if translation.dropped else ""
-        return f"No such option {translation.renamed[0]!r}. Use: {command_line(ctx, translation)}{ignored}"
 
 
 class Suggesting(TwoDashes, click.Group):
@@ -71,29 +277,34 @@ class Suggesting(TwoDashes, click.Group):
         return super().resolve_command(ctx, args)
 
 
+def answer(ctx: click.Context, name: str) -> str:
+    """Return the error message for an option that cannot be translated."""
+    key, names = key_of(name), long_options(ctx)
+    if explained := explanation(key, options_of(ctx)):
+        return f"No such option {name!r}: {explained}"
+    similar = completions(key, names) or nearest(key, names)
+    if not similar and (elsewhere := option_elsewhere(ctx, key)):
+        return elsewhere
+    return f"No such option {name!r}.{did_you_mean(repr(f'--{each}') for each in similar)}"
+
+
 def did_you_mean(names: Iterable[str]) -> str:
     """Return a sentence that suggests one of the names, or an empty string if there are none."""
     listed = " or ".join(names)
     return f" Did you mean {listed}?" if listed else ""
 
 
-def options_of(ctx: click.Context) -> dict[str, Forms]:
-    """Return the forms of the command's options, arguments, subcommands and standard output."""
-    forms: dict[str, Forms] = {}
+def options_of(ctx: click.Context) -> dict[str, str]:
+    """Return a pattern for the value of each of the command's options and arguments; empty for a flag."""
+    patterns: dict[str, str] = {}
     for parameter in ctx.command.get_params(ctx):
         if not isinstance(parameter, click.Option):
-            forms[str(parameter.name)] = {".+": "{}"}
+            patterns[str(parameter.name)] = "(.+)"
             continue
-        for name in (*parameter.opts, *parameter.secondary_opts):
-            if parameter.is_flag or parameter.count:
-                forms[name] = {"": name}
-            elif isinstance(parameter.flag_value, str):  # the value is optional
-                forms[name] = {"(?!-.).*": f"{name} {{}}", "": name}
-            else:
-                forms[name] = {".*": f"{name} {{}}"}
-    if isinstance(ctx.command, click.Group):
-        return forms | {name: {"": name} for name in ctx.command.list_commands(ctx)}
-    return forms | {">": {".+": "> {}"}}
+        is_flag, is_optional = parameter.is_flag or parameter.count, isinstance(parameter.flag_value, str)
+        pattern = "" if is_flag else OPTIONAL if is_optional else REQUIRED
+        patterns |= dict.fromkeys((*parameter.opts, *parameter.secondary_opts), pattern)
+    return patterns
 
 
 def long_options(ctx: click.Context) -> list[str]:
@@ -110,30 +321,17 @@ def completions(key: str, names: Iterable[str]) -> list[str]:
 def option_elsewhere(ctx: click.Context, key: str) -> str:
     """Return a sentence that says which commands have the option `key`, or an empty string if none has."""
     root, owners = ctx.find_root(), dict[str, list[str]]()
-    for command in commands_below(root):
-        for name in long_options(command):
-            owners.setdefault(name, []).append(command.command_path.removeprefix(f"{root.command_path} "))
+    assert isinstance(root.command, click.Group)
+    for command in root.command.list_commands(root):
+        child = click.Context(root.command.get_command(root, command) or root.command)
+        for name in long_options(child):
+            owners.setdefault(name, []).append(command)
     match [key] if key in owners else completions(key, owners):
         case [name]:
             *others, last = owners[name]
             commands = " and ".join(filter(None, [", ".join(others), last]))
             return f"--{name} is an option of {root.command_path} {commands}"
     return ""
-
-
-def commands_below(ctx: click.Context) -> Iterator[click.Context]:
-    """Yield a context for each command and, for a group, for each of its commands."""
-    if isinstance(group := ctx.command, click.Group):
-        for name in group.list_commands(ctx):
-            if command := group.get_command(ctx, name):
-                child = click.Context(command, ctx, name)
-                yield child
-                yield from commands_below(child)
-
-
-def command_line(ctx: click.Context, translation: Translation) -> str:
-    """Return a translated command line, quoted for a shell."""
-    return " ".join([join([*ctx.command_path.split(), *translation.words]), *translation.last])
 
 
 def reject_typographic_dashes(ctx: click.Context, words: Iterable[str]) -> None:

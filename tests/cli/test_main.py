@@ -2,17 +2,12 @@ import re
 import shlex
 import warnings
 from importlib import import_module
-from itertools import product
 
 import click
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from minichar.cli import COMMANDS, SYNONYMS, main
 from minichar.cli.options import is_rare
-from minichar.cli.renamed import BY_VALUE, EXPLAINED, RENAMED, translate
-from minichar.cli.usage import options_of
 from minichar.errors import MinicharError, Option
 
 SEVERAL = "to train on multiple files, put them in a directory and specify it with --data"
@@ -142,9 +137,8 @@ def test_synonyms_of_commands_are_commands():
         ),
         ("train --resume -2", "No such option '-2'."),
         ("data -h2", "No such option '-h2'."),
-        ("train --time 600", "No such option '--time': use --max-time, in minutes"),
+        ("train --time 600", "No such option '--time': use --max-time"),
         ("train --temp=0.5", "--temperature is an option of minichar sample"),
-        ("convert --sequence --dir x", "--dir is an option of minichar data get"),
         ("data get --vocab-from x", "--vocab-from is an option of minichar convert"),
         ("train --met 1", "No such option '--met'."),
         ("train --resume=-x", "No such option '-x'."),
@@ -154,7 +148,6 @@ def test_synonyms_of_commands_are_commands():
         ("plot -o", "-o needs a value: -o FILE"),
         ("train --rnn_size", "--rnn-size needs a value: --rnn-size H"),
         ("train --quiet=3", "Option '--quiet' does not take a value."),
-        ("eval --version", "No such option '--version': use `minichar --version`"),
         ("sample cv 'The '", "unexpected argument 'The ': use `minichar sample cv --primetext 'The '`"),
         (
             "sample 'a b' '—Hello'",
@@ -194,103 +187,6 @@ def test_synonyms_of_commands_are_commands():
 )
 def test_usage_errors_say_what_to_type(cli, given, words):
     assert cli(*shlex.split(given), status=2).stderr.splitlines()[-1] == f"Error: {words}"
-
-
-@pytest.mark.parametrize(
-    ("given", "answer"),
-    [
-        (
-            "train -data_dir x -rnn_size 64 -gpuid -1 -model_type gru -checkpoint_every 9",
-            "train --data x --rnn-size 64 --device cpu --model gru --eval-val-every 9",
-        ),
-        (
-            "train --block_size=8 --n_layer 3 --hidden=9 --lr 0.01 --epochs 5 --gpu --data x --continue cv",
-            "train --seq-length 8 --num-layers 3 --rnn-size 9 --learning-rate 0.01 --max-epochs 5 "
-            "--device gpu --data x --resume cv",
-        ),
-        (
-            "train --n_head=4 --compile --verbose 2",
-            "train (no equivalent: --n_head, --compile, --verbose; all messages are printed by default)",
-        ),
-        (
-            "train --optimizer adam --warmup_iters 9 --lr 1 --optim adam --lr-schedule cosine",
-            "train --learning-rate 1 (no equivalent: --optimizer, --warmup_iters, --optim, --lr-schedule; "
-            "the optimiser is always RMSprop; the schedule is set by --warmup and --learning-rate-decay)",
-        ),
-        (
-            "train -input_h5 a.h5 -input_json a.json",
-            "train (no equivalent: -input_h5, -input_json; specify the text itself with --data)",
-        ),
-        ("train -opencl 0 -seed 1", "train --seed 1 (no equivalent: -opencl)"),
-        ("train -data x -val y --Max-Epochs 3", "train --data x --val y --max-epochs 3"),
-        ("sample cv -sample 0 -verbose 0 --gpu", "sample cv --argmax --quiet --device gpu"),
-        ("sample -sample 1 --sample --LENGTH=5", "sample --sample --sample --length 5"),
-        ("sample -primetext 'a b'", "sample --primetext 'a b'"),
-        ("sample -checkpoint x.npz -start_text a", "sample x.npz --primetext a"),
-        ("sample -t .5 -p .9 cv", "sample --temperature .5 --top-p .9 cv"),
-        ("sample -p '.5 percent'", "sample --primetext '.5 percent'"),
-        ("sample --output 'my out.txt' cv --length 9", "sample cv --length 9 > 'my out.txt'"),
-        ("sample --checkpoint=-cv", "sample ./-cv"),
-        ("serve -p 80", "serve --port 80"),
-        ("eval --model cv --test", "eval cv --part test"),
-        ("eval --test a.txt", "eval --data a.txt"),
-        ("inspect --data=x", "inspect --text x"),
-        ("convert -o a.npz --checkpoint cv", "convert cv a.npz"),
-        ("data get -force pydocs", "data get --force pydocs"),
-        ("data get --name names", "data get names"),
-        ("--data x", "train --data x"),
-        ("-v train --lr 1", "--version train --lr 1"),
-    ],
-)
-def test_options_of_other_programs_are_answered_with_the_command_to_use(cli, given, answer):
-    words = shlex.split(given)
-    last = cli(*words, status=2).stderr.splitlines()[-1]
-    assert re.fullmatch(f"Error: No such option '-.*'. Use: minichar {re.escape(answer)}", last)
-
-
-def test_the_command_to_use_has_no_unknown_option():
-    """Every name in the tables is answered by some command, and every printed command can be parsed."""
-    names, answered = {*RENAMED, *BY_VALUE, *EXPLAINED}, set()
-    parent = click.Context(main, **main.context_settings)
-    for name in COMMANDS:
-        for words, command in subcommands(name).items():
-            ctx = click.Context(command, info_name=words[-1], parent=parent)
-            options, parser = options_of(ctx), command.make_parser(ctx)
-            for key, value in product(names, ([], ["0"], ["5"], [".5"], ["my.txt"], ["lstm"], ["test"])):
-                translation = translate([f"-{key}", *value], options)
-                answered |= {key for each in translation.unknown if each.explanation}
-                if not translation.renamed:
-                    continue
-                answered.add(key)
-                parsed = parser.parse_args([*translation.words])  # raises if one is unknown
-                assert parsed[1] in ([], value)
-    top = translate(["-v"], options_of(parent), interspersed=False)
-    assert names - answered == {"v"}
-    assert top.words == ["--version"]
-
-
-@pytest.mark.parametrize("name", ["train", "sample", "data"])
-@settings(max_examples=50)
-@given(data=st.data())
-def test_translation_finds_the_options_that_the_parser_does_not_know(name, data):
-    """Values, such as the -1 in ``--seed -1``, are told from options exactly as in Click."""
-    command = next(iter(subcommands(name).values()))
-    # With the parent's names of the help option, which Click keeps in the command.
-    parent = click.Context(main, **main.context_settings)
-    ctx = click.Context(command, info_name=name, parent=parent)
-    options = options_of(ctx)
-    odd = ["-1", "--Length", "--seed=-1", "-o", "-ofile", "--no_such", "-", "--", "", "x", "-x=3", "a b"]
-    words = data.draw(st.lists(st.sampled_from([*(each for each in options if each != ">"), *odd])))
-    translation = translate(words, options)
-    found = {*translation.renamed, *(each.name for each in translation.unknown)}
-    try:
-        command.make_parser(ctx).parse_args([*words])
-    except click.NoSuchOption:
-        assert found
-    except click.UsageError:
-        pass
-    else:
-        assert not found
 
 
 @pytest.mark.parametrize("command", ["train", "sample"])
