@@ -287,7 +287,7 @@ def test_help_ends_with_examples():
 
 
 def test_quoted_errors_are_printed(tmp_path, monkeypatch):
-    """Check the messages in the guide for users of other programs. Commands that run end with an error here."""
+    """Check the messages in the guide for users of other programs. There is no text to train on."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cv").mkdir()
     (tmp_path / "cv" / "lm_lstm_epoch1.00_1.0000.npz").touch()

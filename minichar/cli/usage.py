@@ -134,7 +134,7 @@ class Translation:
     renamed: list[str] = field(default_factory=list)  # the options that are spelled differently, as typed
     dropped: list[str] = field(default_factory=list)  # those of them without an equivalent
     unknown: list[tuple[str, str | None]] = field(default_factory=list)  # options as typed, and their values
-    exact: bool = True  # whether no option is ambiguous or refused
+    refused: list[str] = field(default_factory=list)  # ambiguous options, and those of `REFUSED`
 
     @property
     def lacking(self) -> str:
@@ -177,7 +177,7 @@ def translate(typed: Sequence[str], options: Table) -> Translation:
         result.words += split(found[1])
         result.renamed.append(name)
         result.dropped += [name] if found[2] in (IGNORED, REFUSED) else []
-        result.exact &= found[2] not in (GUESSED, REFUSED)
+        result.refused += [name] if found[2] in (GUESSED, REFUSED) else []
     result.words += rest
     return result
 
@@ -242,9 +242,9 @@ class TwoDashes(click.Command):
             command = join([*ctx.command_path.split(), *found.words])
             if found.unknown:
                 ctx.fail(answer(ctx, found.unknown[0][0]))
-            if not found.exact:
+            if found.refused:
                 lacking = f" ({found.lacking})" * bool(found.dropped)
-                ctx.fail(f"No such option {found.renamed[0]!r}. Use: {command}{lacking}")
+                ctx.fail(f"No such option {found.refused[0]!r}. Use: {command}{lacking}")
             if not found.renamed:  # such as `--resume=-x`
                 raise
             click.echo(f"read as: {command}", err=True)
