@@ -95,7 +95,7 @@ def files(checkpoint, home):
         ("sweep --data input.txt --search rnn_size=4,8 --val-frac 0", 1, "--val-frac 0 is too small: use a"),
         ("sweep", 2, "nothing to search over: try --search learning_rate=1e-3..2e-2:log"),
         # Options that have no effect or contradict each other
-        ("sweep --init-from cv", 2, "'--init-from': every trial in --sweep-dir starts from"),
+        ("sweep --init-from cv", 2, "--init-from is an option of minichar train"),
         ("inspect --text input.txt", 2, "--text requires --html"),
         ("inspect --encoding gb18030", 2, "--encoding requires --html"),
         ("plot --follow cv cv", 2, FOLLOW),
