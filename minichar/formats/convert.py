@@ -26,15 +26,7 @@ from minichar.devices.backend import Backend
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError, Option, Refused
 from minichar.files import writing
-from minichar.formats import arrays, html, onnx, pytorch, safetensors
-from minichar.formats.naming import (
-    OTHERS,
-    check_free,
-    format_of,
-    format_to_write,
-    inference_file,
-    may_have_state,
-)
+from minichar.formats import arrays, html, naming, onnx, pytorch, safetensors
 from minichar.formats.state_dict import NoVocabulary, has_vocabulary
 from minichar.model import CharRNN
 from minichar.text.corpus import load_corpus
@@ -72,7 +64,7 @@ def load_model(
     corrupted or malicious, or in a format that minichar cannot read.
     """
     path = Path(path)
-    kind = format_of(path)
+    kind = naming.format_of(path)
     if kind in READERS:
         return READERS[kind](path, vocabulary, backend)
     if kind in WRITERS:
@@ -86,10 +78,10 @@ def load_model(
 
 def check_resumable(path: Path) -> None:
     """Raise a `MinicharError` if `path` is a file in a format that cannot store training state."""
-    if may_have_state(path) or not path.is_file():
+    if naming.may_have_state(path) or not path.is_file():
         return
     advice: tuple[str | Option, ...] = (": only .npz checkpoints store it",)
-    if format_of(path) in READERS:
+    if naming.format_of(path) in READERS:
         advice = (": start a new run with ", Option("init_from"))
     raise MinicharError(f"{path} has no training state to resume from", *advice)
 
@@ -134,10 +126,10 @@ def convert(
         represent the model.
     """
     source = Path(source)
-    path = inference_file(source) if target is None else Path(target)
-    to = format_to_write(path)
+    path = naming.inference_file(source) if target is None else Path(target)
+    to = naming.format_to_write(path)
     check_dtype(dtype, to)
-    check_free(source, path, force)
+    naming.check_free(source, path, force)
     if sequence and to != "onnx":
         raise MinicharError(Option("sequence", True), f" is for .onnx only, but the format of {path} is {to}")
 
@@ -167,7 +159,7 @@ def save_model(model: CharRNN, path: str | os.PathLike[str], dtype: str | None =
     or float64; by default, the model's dtype, or float16 in an ``.html`` page. Raises a `MinicharError` if
     the suffix is unknown, a weight is too large for `dtype`, or the file cannot be written.
     """
-    to = format_to_write(path)
+    to = naming.format_to_write(path)
     check_dtype(dtype, to)
     _write(Path(path), model, to, dtype, sequence=False)
 
@@ -177,7 +169,7 @@ def _write(path: Path, model: CharRNN, to: str, dtype: str | None, sequence: boo
     if to == "npz":
         checkpoint.save(path, model, dtype=dtype)
         return
-    if to in OTHERS:
+    if to in naming.OTHERS:
         model = model.without_embedding()
     if to == "html":
         dtype = "float16"
@@ -196,7 +188,7 @@ def check_dtype(dtype: str | None, to: str) -> None:
 
 def _read(source: Path, vocab_from: str | os.PathLike[str] | None) -> Content:
     """Return the contents of a file, without the training state."""
-    kind = format_of(source) or "npz"
+    kind = naming.format_of(source) or "npz"
     if kind == "pickle":
         found, notes = arrays.read_pickled(source)
         return Content(arrays=found, notes=notes)
@@ -227,7 +219,7 @@ def _load(source: Path, vocab_from: str | os.PathLike[str] | None) -> CharRNN:
 def _vocabulary(path: Path) -> Vocabulary:
     """Return the vocabulary of a training text, a model, or the best checkpoint in a directory."""
     has_checkpoint = path.is_dir() and any(map(is_checkpoint, path.iterdir()))
-    if has_checkpoint or format_of(path) is not None:
+    if has_checkpoint or naming.format_of(path) is not None:
         return open_checkpoint(path, load_model)[1].vocabulary
     return load_corpus(path).vocabulary
 
@@ -238,7 +230,7 @@ def _lost(model: CharRNN, dropped: bool, to: str, dtype: str) -> Iterator[str]:
         yield "to generate text, open the page in a browser"
     elif dropped:
         yield "the converted file can generate text, but it cannot be resumed: keep the checkpoint for that"
-    if to not in OTHERS:
+    if to not in naming.OTHERS:
         return
     for name, p in (("dropout", model.config.dropout), ("weight drop", model.config.weight_drop)):
         if p:

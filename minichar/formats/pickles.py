@@ -28,7 +28,7 @@ SLOT_BYTES, ITEM_BYTES = 8, 128
 PUSHED = {
     opcode.name
     for opcode in pickletools.opcodes
-    if opcode.arg and not opcode.stack_before and opcode.stack_after not in ([], [pickletools.anyobject])
+    if opcode.arg and opcode.stack_after not in ([], [pickletools.anyobject])
 }
 """Opcodes that push their argument: a number, a string or bytes."""
 

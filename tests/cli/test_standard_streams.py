@@ -158,7 +158,7 @@ def test_only_progress_lines_and_signal_handlers_bypass_the_escaping():
     bypass = re.compile(r"\bunescaped\(|\bos\.write\(|__std(out|err)__|/dev/tty|\bCON\b")
     package = Path(minichar.__file__).parent
     found = {path.name for path in package.rglob("*.py") if bypass.search(path.read_text(encoding="utf-8"))}
-    assert found == {"terminal.py", "bar.py", "course.py", "follow.py", "stopping.py"}
+    assert found == {"terminal.py", "bar.py", "course.py", "plot.py", "stopping.py"}
 
 
 # Ctrl-C

@@ -41,7 +41,9 @@ def test_save_model_selects_the_format_by_suffix(make, tmp_path, readable):
     model, path = make(), tmp_path / f"model{readable}"
     save_model(model, path)
     np.testing.assert_array_equal(load_model(path).parameters.flat, model.parameters.flat)
-    with pytest.raises(MinicharError, match=r"cannot write .*\.h5 is for Keras; use \.onnx or \.safetensors$"):
+    with pytest.raises(
+        MinicharError, match=r"cannot write .*\.h5 is for Keras; use \.onnx or \.safetensors$"
+    ):
         save_model(model, tmp_path / "model.h5")
     for suffix in ("onnx", "html"):
         with pytest.raises(MinicharError, match=rf"cannot read .*new\.{suffix}: \.{suffix} is write-only"):
