@@ -7,9 +7,8 @@ names are only suggested.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from shlex import join, quote, split
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import click
 from click.core import ParameterSource
@@ -18,8 +17,6 @@ from minichar.errors import nearest, plain, undashed
 
 TYPOGRAPHIC_DASH = re.compile("[\u2010-\u2015\u2212\uff0d][-\u2010-\u2015\u2212\uff0d]*")
 """Dashes that some editors, phones and Chinese input methods substitute for hyphens."""
-SHORTEST = 3
-"""Minimum length of an abbreviation to complete."""
 VALUE = r"(?!-[^\d.]).*"
 """A word that can be the value of an unknown option, such as ``-1`` but not ``--quiet``."""
 REQUIRED, OPTIONAL = "(.*)", "((?!-.).*)"
@@ -35,8 +32,6 @@ def by_name(table: Mapping[str, Any]) -> dict[str, Any]:
 EXACT: Table = by_name(
     {
         "data-dir data-file data-path dataset corpus train-data train-file": "--data --text",
-        "val-file val-data valid-data": "--val",
-        "test-file test-data": "--test",
         "model-type rnn-type": "--model",
         "hidden hidden-size hidden-dim hidden-units n-hidden nhid n-embd": "--rnn-size",
         "layers n-layer n-layers nlayers": "--num-layers",
@@ -44,7 +39,6 @@ EXACT: Table = by_name(
         "epochs num-epochs": "--max-epochs",
         "block-size bptt context-length sequence-length": "--seq-length",
         "lr": "--learning-rate",
-        "random-seed manual-seed": "--seed",
         "log-interval": "--print-every",
         # torch-rnn's checkpoint-every is in chunks, but minichar's --checkpoint-every is in seconds
         "checkpoint-every eval-interval": "--eval-val-every",
@@ -67,7 +61,6 @@ GUESSED: Table = by_name(
         "m model load weights c ckpt model-path": "--model checkpoint checkpoints source",
         "e epoch n-epochs": "--max-epochs",
         "b bs": "--batch-size",
-        "continue": "--resume",
         "o out output output-file output-dir save save-to save-dir": "--html --checkpoint-dir --dir",
         "f overwrite": "--force",
         "l tokens": "--length",
@@ -118,7 +111,7 @@ EXPLAINED: Table = by_name(
     {
         STEPS: "use --max-epochs; an epoch has (length of the text) / (batch size × sequence length) steps",
         "n": "use --length for the number of characters, or --num-samples for the number of samples",
-        "time": "use --max-time",
+        "continue": "use --resume",
         "o out output output-file save": "append `> FILE` to save the text after --primetext",
         "val val-split test test-split train-split": "use --train-frac and --val-frac, such as 0.8 and 0.1",
     }
@@ -126,60 +119,39 @@ EXPLAINED: Table = by_name(
 """What to use instead of an option, for commands that have all options that are mentioned."""
 
 
-@dataclass
-class Translation:
-    """A command line translated to minichar's options."""
+class Part(NamedTuple):
+    """A part of a command line: an option with its value, or another word."""
 
-    words: list[str] = field(default_factory=list)
-    renamed: list[str] = field(default_factory=list)  # the options that are spelled differently, as typed
-    dropped: list[str] = field(default_factory=list)  # those of them without an equivalent
-    unknown: list[tuple[str, str | None]] = field(default_factory=list)  # options as typed, and their values
-    refused: list[str] = field(default_factory=list)  # ambiguous options, and those of `REFUSED`
-
-    @property
-    def lacking(self) -> str:
-        """The options without an equivalent, with notes, or an empty string."""
-        notes = dict.fromkeys((IGNORED | REFUSED)[key_of(name)] for name in self.dropped)
-        parts = [", ".join(self.dropped), *filter(None, notes)]
-        return f"no equivalent: {'; '.join(parts)}" if self.dropped else ""
+    name: str  # as typed, or empty if the words are as typed
+    words: list[str]  # the equivalent or, for an unknown option, its value
+    table: Table  # in which the name was found; `EXPLAINED` for an unknown option
 
 
-def translate(typed: Sequence[str], options: Table) -> Translation:
+def translate(typed: Sequence[str], options: Table) -> Iterator[Part]:
     """Translate a command line to the options of a command (see `options_of`).
 
     An option with one dash is interpreted as in char-rnn or torch-rnn, even if minichar has an option with
     the same name. For example, ``-sample 0`` is translated to ``--argmax``.
     """
-    result, rest = Translation(), list(typed)
+    rest = list(typed)
     while rest and rest[0] != "--":
         word = rest.pop(0)
         name, equals, value = word.partition("=")
-        pattern = options.get(name.replace("_", "-"))
-        if len(word) < 2 or word[0] != "-" or pattern is not None or options.get(word[:2]):  # also -oVALUE
-            result.words.append(word)
-            if pattern and word[0] == "-" and not equals and rest and matches(pattern, rest[0]):
-                result.words.append(rest.pop(0))
+        known = options.get(name.replace("_", "-")) if word[:1] == "-" else ""
+        if len(word) < 2 or known is not None or options.get(word[:2]):  # the latter for -oVALUE
+            follows = known and not equals and rest and matches(known, rest[0])
+            yield Part("", [word, rest.pop(0)] if follows else [word], EXACT)
             continue
         given = value if equals else rest[0] if rest and matches(VALUE, rest[0]) else None
-        found = next(
-            (
-                (pattern, template.format(*map(quote, match.groups())), table)
-                for pattern, template, table in forms(key_of(name), options)
-                if (match := matches(pattern, given if pattern or equals else ""))
-            ),
-            None,
+        pattern, words, table = next(
+            (pattern, template.format(*map(quote, match.groups())), table)
+            for pattern, template, table in forms(key_of(name), options)
+            if (match := matches(pattern, given if pattern or equals else ""))
         )
-        if given is not None and not equals and (found is None or found[0]):
+        if pattern and not equals:
             rest.pop(0)
-        if found is None:
-            result.unknown.append((name, given))
-            continue
-        result.words += split(found[1])
-        result.renamed.append(name)
-        result.dropped += [name] if found[2] in (IGNORED, REFUSED) else []
-        result.refused += [name] if found[2] in (GUESSED, REFUSED) else []
-    result.words += rest
-    return result
+        yield Part(name, split(words), table)
+    yield Part("", rest, EXACT)
 
 
 def key_of(name: str) -> str:
@@ -200,28 +172,18 @@ def forms(key: str, options: Table) -> Iterator[tuple[str, str, Table]]:
     guessed = "" if explanation(key, options) else GUESSED.get(key, "")
     for names, table in ((f"{EXACT.get(key, '')} --{key}", EXACT), (guessed, GUESSED)):
         for name in filter(options.__contains__, names.split()):
-            if options[name]:
-                yield options[name], f"{name} {{}}" if name.startswith("-") else "{}", table
-            if options[name] in ("", OPTIONAL):
-                yield "", name, table
+            value = "{}" if options[name] else ""
+            yield options[name], f"{name} {value}" if name.startswith("-") else value, table
     for table in (IGNORED, REFUSED):
         if key in table:
             yield from ((REQUIRED, "", table), ("", "", table))
+    yield from ((REQUIRED, "{}", EXPLAINED), ("", "", EXPLAINED))
 
 
 def explanation(key: str, options: Table) -> str:
     """Return what to use instead of an option, or an empty string."""
     text = "" if f"--{key}" in options else EXPLAINED.get(key, "")
     return text if options.keys() >= {*re.findall("--[a-z-]+", text)} else ""
-
-
-def epochs_of(ctx: click.Context, steps: str | None, words: Sequence[str]) -> str:
-    """Return the number of epochs that have so many training steps, or "" if it is not known."""
-    from minichar.cli.settings import steps_per_epoch  # imports NumPy
-
-    if not (count := matches("[1-9][0-9]{,14}", steps)) or not (per_epoch := steps_per_epoch(ctx, words)):
-        return ""
-    return plain(float(f"{int(count[0]) / per_epoch:.6g}"))
 
 
 class TwoDashes(click.Command):
@@ -233,29 +195,46 @@ class TwoDashes(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption:
-            found = translate(typed, options_of(ctx))
-            match found.unknown:
-                case [(name, value)] if key_of(name) in STEPS.split():
-                    if epochs := epochs_of(ctx, value, found.words):
-                        found.words[:0] = ["--max-epochs", epochs]
-                        found.renamed.append(found.unknown.pop()[0])
-            command = join([*ctx.command_path.split(), *found.words])
-            if found.unknown:
-                ctx.fail(answer(ctx, found.unknown[0][0]))
-            if found.refused:
-                lacking = f" ({found.lacking})" * bool(found.dropped)
-                ctx.fail(f"No such option {found.refused[0]!r}. Use: {command}{lacking}")
-            if not found.renamed:  # such as `--resume=-x`
+            words = read(ctx, typed)
+            if words == typed:  # such as `--resume=-x`
                 raise
-            click.echo(f"read as: {command}", err=True)
-            if found.dropped:
-                click.echo(f"warning: {found.lacking}", err=True)
-            return self.parse_args(ctx, found.words)
+            return self.parse_args(ctx, words)
         except click.UsageError as error:
             reject_typographic_dashes(ctx, typed)
             if isinstance(error, click.BadOptionUsage):
                 reject_missing_value(ctx, error.option_name)
             raise
+
+
+def read(ctx: click.Context, typed: list[str]) -> list[str]:
+    """Return a command line with other programs' options translated, and say so, or raise a usage error."""
+    parts = [*translate(typed, options_of(ctx))]
+    words = [word for part in parts if part.table is not EXPLAINED for word in part.words]
+    match [part for part in parts if part.table is EXPLAINED]:
+        case [part] if key_of(part.name) in STEPS.split() and (epochs := epochs_of(ctx, part.words, words)):
+            words = ["--max-epochs", epochs, *words]
+        case [part, *_]:
+            ctx.fail(answer(ctx, part.name))
+    notes = {part.name: part.table[key_of(part.name)] for part in parts if part.table in (IGNORED, REFUSED)}
+    lacking = "; ".join([", ".join(notes), *filter(None, dict.fromkeys(notes.values()))])
+    command = join([*ctx.command_path.split(), *words])
+    for part in parts:
+        if part.table in (GUESSED, REFUSED):
+            ignored = f" (no equivalent: {lacking})" if lacking else ""
+            ctx.fail(f"No such option {part.name!r}. Use: {command}{ignored}")
+    if words != typed:
+        warning = f"\nwarning: no equivalent: {lacking}" if lacking else ""
+        click.echo(f"read as: {command}{warning}", err=True)
+    return words
+
+
+def epochs_of(ctx: click.Context, steps: Sequence[str], words: Sequence[str]) -> str:
+    """Return the number of epochs that have so many training steps, or "" if it is not known."""
+    from minichar.cli.settings import steps_per_epoch  # imports NumPy
+
+    counts = [int(each) for each in steps if re.fullmatch("[1-9][0-9]{,14}", each)]
+    per_epoch = steps_per_epoch(ctx, words) if counts else None
+    return plain(float(f"{counts[0] / per_epoch:.6g}")) if per_epoch else ""
 
 
 class Suggesting(TwoDashes, click.Group):
@@ -282,7 +261,7 @@ def answer(ctx: click.Context, name: str) -> str:
     key, names = key_of(name), long_options(ctx)
     if explained := explanation(key, options_of(ctx)):
         return f"No such option {name!r}: {explained}"
-    similar = completions(key, names) or nearest(key, names)
+    similar = [each for each in names if len(key) > 2 and each.startswith(key)] or nearest(key, names)
     if not similar and (elsewhere := option_elsewhere(ctx, key)):
         return elsewhere
     return f"No such option {name!r}.{did_you_mean(repr(f'--{each}') for each in similar)}"
@@ -312,26 +291,13 @@ def long_options(ctx: click.Context) -> list[str]:
     return [name.removeprefix("--") for name in options_of(ctx) if name.startswith("--")]
 
 
-def completions(key: str, names: Iterable[str]) -> list[str]:
-    """Return the names that `key` abbreviates, without those that extend another one by further words."""
-    completed = [name for name in names if name.startswith(key)] if len(key) >= SHORTEST else []
-    return [name for name in completed if not any(name.startswith(f"{each}-") for each in completed)]
-
-
 def option_elsewhere(ctx: click.Context, key: str) -> str:
     """Return a sentence that says which commands have the option `key`, or an empty string if none has."""
-    root, owners = ctx.find_root(), dict[str, list[str]]()
+    root = ctx.find_root()
     assert isinstance(root.command, click.Group)
-    for command in root.command.list_commands(root):
-        child = click.Context(root.command.get_command(root, command) or root.command)
-        for name in long_options(child):
-            owners.setdefault(name, []).append(command)
-    match [key] if key in owners else completions(key, owners):
-        case [name]:
-            *others, last = owners[name]
-            commands = " and ".join(filter(None, [", ".join(others), last]))
-            return f"--{name} is an option of {root.command_path} {commands}"
-    return ""
+    commands = {name: root.command.get_command(root, name) for name in root.command.list_commands(root)}
+    owners = [name for name, each in commands.items() if each and key in long_options(click.Context(each))]
+    return f"--{key} is an option of {root.command_path} {', '.join(owners)}" if owners else ""
 
 
 def reject_typographic_dashes(ctx: click.Context, words: Iterable[str]) -> None:
