@@ -95,16 +95,6 @@ def test_arrays_from_the_installed_cupy_are_supported():
     assert "cupy._core.core.array" in stand_ins.KNOWN
 
 
-def test_convert_writes_a_plain_npz(tmp_path, on_gpu):
-    path = tmp_path / "weights.pkl"
-    path.write_bytes(pickle.dumps({"file": on_gpu(np.arange(3.0)), "ids": np.arange(3), "note": "text"}))
-    converted = convert(path, dtype="float16")
-    assert converted.path == tmp_path / "weights.npz"
-    assert converted.notes == ("skipped non-numeric values: note",)
-    with np.load(converted.path) as arrays:
-        same(dict(arrays), {"file": np.arange(3, dtype="float16"), "ids": np.arange(3)})
-
-
 def test_arrays_without_a_model_are_converted_only_to_npz(tmp_path):
     path = tmp_path / "weights.pickle"
     path.write_bytes(pickle.dumps({"a": np.arange(3.0)}))

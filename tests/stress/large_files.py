@@ -37,10 +37,10 @@ LONG = (
     "train --max-epochs 1e9 --max-time 1e-9 --resume",
 )
 SPARSE = {
-    "x.npz": ("inspect", "sample", "train --resume", "train --data input.txt --init-from", "convert --to pt"),
-    "x.pt": ("sample", "convert --to npz"),
-    "x.safetensors": ("sample", "convert --to npz"),
-    "x.pkl": ("convert --to npz",),
+    "x.npz": ("inspect", "sample", "train --resume", "train --data input.txt --init-from", "convert"),
+    "x.pt": ("sample", "convert"),
+    "x.safetensors": ("sample", "convert"),
+    "x.pkl": ("convert",),
     "x.txt": ("inspect", "train --data", "eval cv --data", "sample cv --prime-file"),
 }
 

@@ -15,13 +15,6 @@ def stream():
     return cupy.cuda.Stream(non_blocking=True)
 
 
-@pytest.fixture
-def new_pool():
-    """Allocate from a new pool, because other tests have left free blocks in the default one."""
-    with cupy.cuda.using_allocator(cupy.cuda.MemoryPool().malloc):
-        yield
-
-
 class Graph:
     """A captured function. Its temporary arrays are kept."""
 
@@ -90,9 +83,9 @@ def EVENT():
     return cupy.cuda.Stream.null.record()
 
 
-class TestMemory:
-    @pytest.mark.usefixtures("new_pool")
-    def test_new_memory_is_not_zero(self):
+def test_new_memory_is_not_zero():
+    """Allocate from a new pool, because other tests have left free blocks in the default one."""
+    with cupy.cuda.using_allocator(cupy.cuda.MemoryPool().malloc):
         assert np.isnan(cupy.asnumpy(cupy.empty(1000))).all()
 
 
