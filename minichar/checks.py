@@ -146,9 +146,10 @@ def checked(name: str, value: object, kind: Any, *rules: Rule) -> Any:
         converted = convert(value)
     except (TypeError, OverflowError):
         raise wrong(name, value, words, *or_auto) from None
-    for broken in (rule for rule in rules if not rule.holds(converted)):
-        whole = isinstance(converted, float) and converted.is_integer() and abs(converted) < 1e15
-        raise wrong(name, int(converted) if whole else converted, broken.words(), *or_auto, *broken.advice)
+    for each in converted if isinstance(converted, tuple) else (converted,):
+        for broken in (rule for rule in rules if not rule.holds(each)):
+            whole = isinstance(each, float) and each.is_integer() and abs(each) < 1e15
+            raise wrong(name, int(each) if whole else each, broken.words(), *or_auto, *broken.advice)
     return converted
 
 
@@ -268,6 +269,12 @@ def _path(value: Any) -> Path:
     return Path(value)
 
 
+def _paths(value: Any) -> tuple[Path, ...]:
+    if isinstance(value, list | tuple):
+        return tuple(map(_path, value))
+    return () if value is None else (_path(value),)
+
+
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
         raise TypeError
@@ -283,6 +290,7 @@ KINDS: dict[Any, tuple[Callable[[Any], Any], str]] = {
     tuple[str, ...]: (_strings, "a list of strings"),
     dict[str, Any]: (_exactly(dict), "a dict"),
     Path: (_path, "a local path"),
+    tuple[Path, ...]: (_paths, "a local path or a list of them"),
     Path | None: (lambda value: None if value is None else _path(value), "a local path"),
 }
 """Map from each declared type to its conversion function and its description in error messages."""

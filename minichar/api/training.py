@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from itertools import chain
 from pathlib import Path
@@ -29,7 +29,7 @@ PathLike = str | os.PathLike[str]
 
 @taking(Settings)
 def train(
-    data: PathLike | None = None,
+    data: PathLike | Sequence[PathLike] | None = None,
     *,
     device: str = "cpu",
     progress: bool = True,
@@ -47,9 +47,9 @@ def train(
 
     Parameters
     ----------
-    data : path-like, optional
+    data : path-like or sequence of path-like, optional
         A text file, or a directory containing ``input.txt`` or other ``.txt`` files (joined in file-name
-        order). The default is Python's bundled help text or, with `resume`, the run's training text.
+        order). Several texts are joined in the given order. The default is Python's bundled help text or, with `resume`, the run's training text.
     device : str
         Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (an
         NVIDIA GPU if each step is large enough, otherwise the CPU; with `resume`, the type of device that

@@ -29,7 +29,7 @@ class Datasets(Suggesting):
 def command() -> None:
     """List and download datasets.
 
-    You can train on any text file: `minichar train --data my.txt`. The downloaded datasets are the same
+    You can train on any text file: `minichar train my.txt`. The downloaded datasets are the same
     for all users, so results are comparable. pydocs and pystdlib are generated from the installed Python and
     depend on its version.
     """
@@ -74,5 +74,5 @@ def get(name: str, folder: Path, force: bool) -> None:
     if kept:
         say("already exists, verified")
     print_path(path)
-    train = f"minichar train --data {quoted(path.parent)} {dataset.options}".rstrip()
+    train = f"minichar train {quoted(path.parent)} {dataset.options}".rstrip()
     say(f"next: {train}")

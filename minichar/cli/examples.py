@@ -2,9 +2,9 @@
 
 EXAMPLES = {
     "train": (
-        "minichar train --data my.txt --max-time 30 --checkpoint-dir cv-mine",
+        "minichar train my.txt --max-time 30 --checkpoint-dir cv-mine",
         "minichar train --resume cv-mine",
-        "minichar train --data data/tang300 --min-freq 2 --checkpoint-dir cv-tang300",
+        "minichar train data/tang300 --min-freq 2 --checkpoint-dir cv-tang300",
     ),
     "sweep": (
         "minichar sweep --search learning_rate=1e-3..2e-2:log --max-epochs 2",

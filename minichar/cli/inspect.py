@@ -89,12 +89,13 @@ def command(
 
 def page_of(model: CharRNN, path: Path, text: Path | None, encoding: str | None, length: int) -> str:
     """Return an HTML page for the first `length` characters of a text, by default the training text."""
+    data: tuple[Path, ...] = (text,) if text else ()
     digest = None
-    if text is None:
+    if not data:
         settings = settings_with_text(model, path, ("specify the text with ", Option("text")))
-        text, digest = settings.data, model.text_digest
+        data, digest = settings.data, model.text_digest
         encoding = encoding or settings.encoding
-    corpus = load_corpus(text, encoding=encoding or "utf-8", vocabulary=model.vocabulary)
+    corpus = load_corpus(data, encoding=encoding or "utf-8", vocabulary=model.vocabulary)
     notes = [*corpus.notes, *note_on_change(corpus, digest, path)]
     if length < (N := len(corpus.ids)):
         notes.append(f"the page shows the first {length:,} of {N:,} characters; to show more, use --length")

@@ -10,7 +10,7 @@ from typing import Any
 
 from minichar.cli.options import Escaped
 from minichar.cli.speed import duration
-from minichar.errors import AUTOMATIC, MinicharError, Option, plain
+from minichar.errors import AUTOMATIC, MinicharError, Option, plain, undashed
 from minichar.training.choose import TimeBudget, choose, config_of, facts_of
 from minichar.training.cost import NOMINAL, Speed
 from minichar.training.recipes import RECIPES
@@ -93,8 +93,10 @@ def changed_options(settings: Settings, without: Collection[str] = ()) -> dict[s
 
 def train_command(options: Mapping[str, Any]) -> str:
     """Return the ``minichar train`` command with these options, quoted for a shell."""
-    words = ["minichar", "train"]
+    words = ["minichar", "train", *map(undashed, options.get("data", ()))]
     for name, value in options.items():
+        if name == "data":
+            continue
         if isinstance(value, bool):
             words.append(Option(name, value).flag)
         else:

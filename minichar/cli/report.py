@@ -167,6 +167,7 @@ class Report:
             if (limit := self.trainer.settings.max_time) and "max_time" not in self.run.changes:
                 lines.append(f"           time limit: {limit:g} min from now; change it with --max-time")
             for name, value in self.run.changes.items():
+                value = self.run.corpus.path if name == "data" else value
                 automatic = AUTOMATIC.flag if value is AUTO else value
                 shown = f"{value:g}" if isinstance(value, float) else automatic
                 change = f"{Option(name).flag} is now {shown}"

@@ -147,7 +147,7 @@ def opened(checkpoint: Path | None, backend: Backend) -> tuple[Path, CharRNN]:
         name = quoted(checkpoint)
         raise MinicharError(
             *error.args,
-            f", train a model on the text with `minichar train --data {name}`, or continue the text with "
+            f", train a model on the text with `minichar train {name}`, or continue the text with "
             f"`minichar sample --prime-file {name}`",
         ) from error
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import Minutes, OneOf, group, options_in
+from minichar.cli.options import PATH, Minutes, OneOf, argument, group, options_in
+from minichar.cli.usage import TYPOGRAPHIC_DASH, given_by_user, reject_typographic_dashes
 from minichar.errors import MinicharError
 from minichar.text.datasets import dataset_path
 from minichar.training.choose import choose, facts_of
@@ -16,6 +17,7 @@ from minichar.training.text import read_corpus
 
 LAYOUT = ("recipe", "val", "encoding", "split", "train_frac", "val_frac", "batch_size", "seq_length")
 """Options that, with the text, determine the number of steps per epoch."""
+STDIN = Path("-")
 LIST = "list"
 """Value of ``--recipe`` that prints the recipes."""
 
@@ -28,13 +30,6 @@ def list_recipes(ctx: click.Context, parameter: click.Parameter, name: str | Non
     return name
 
 
-def only_one(ctx: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> Path | None:
-    """Return the training text, if specified. Specifying a second one is an error."""
-    if len(paths) > 1:
-        raise click.UsageError("--data can be used only once: to train on multiple files, use a directory")
-    return paths[0] if paths else None
-
-
 saving, output = group(SAVING), group(OUTPUT)
 SPECIAL: Mapping[str, dict[str, Any]] = {
     "recipe": {
@@ -43,12 +38,10 @@ SPECIAL: Mapping[str, dict[str, Any]] = {
         "callback": list_recipes,
         "metavar": f"NAME|{LIST}",
     },
-    "data": {"multiple": True, "callback": only_one},
+    "data": {"multiple": True, "type": PATH},
     "max_time": {"type": Minutes()},
 }
 """What cannot be derived from the fields."""
-settings_options = options_in(Settings, SPECIAL)
-"""Decorator that adds the training options to a command, which receives them as keyword arguments."""
 
 
 def steps_per_epoch(ctx: click.Context, words: Sequence[str]) -> int | None:
@@ -59,9 +52,40 @@ def steps_per_epoch(ctx: click.Context, words: Sequence[str]) -> int | None:
             return None
         types = {parameter.name: parameter.type for parameter in ctx.command.params}
         options = {name: types[name].convert(given[name], None, ctx) for name in LAYOUT if name in given}
-        (data,) = given.get("data", [dataset_path("pydocs")])
+        texts = given["texts"]  # without any, Click's parser returns () or a sentinel
+        data = given.get("data") or (isinstance(texts, tuple) and texts) or dataset_path("pydocs")
         settings = settings_from(options | {"data": data})
         corpus = read_corpus(settings)
         return facts_of(settings, corpus).epoch(choose(settings, corpus))
     except (MinicharError, click.UsageError, ValueError):
         return None
+
+
+texts = argument(
+    "texts",
+    "Text files, or directories of .txt files, joined in the given order, or - for standard input.  "
+    "[default: Python's bundled help text]",
+    nargs=-1,
+    metavar="[TEXT]...",
+    type=PATH,
+)
+
+
+def settings_options(command: Any) -> Any:
+    """Add the training options and the texts to a command. See `given_settings`."""
+    return texts(options_in(Settings, SPECIAL)(command))
+
+
+def given_settings(ctx: click.Context, texts: Sequence[Path], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the training options that the user specified, with the texts as ``data``."""
+    reject_typographic_dashes(ctx, map(str, texts))
+    for text in texts:
+        if TYPOGRAPHIC_DASH.match(str(text)) and not text.exists():
+            ctx.fail(f"No such option {str(text)!r}: it starts with a typographic dash instead of hyphens")
+    given = {name: options[name] for name in given_by_user(ctx, options)}
+    if texts and "data" in given:
+        ctx.fail(f"--data and the text {str(texts[0])!r} are mutually exclusive: omit --data")
+    data = given.get("data", texts)
+    if len(data) > 1 and STDIN in data:
+        ctx.fail("standard input (-) cannot be joined with other texts: save it to a file first")
+    return given | ({"data": data} if data else {})

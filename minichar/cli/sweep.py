@@ -18,11 +18,10 @@ from minichar.cli.options import (
     print_path,
 )
 from minichar.cli.planned import train_command
-from minichar.cli.settings import output, settings_options
+from minichar.cli.settings import STDIN, given_settings, output, settings_options
 from minichar.cli.stopping import stopping
 from minichar.cli.sweep_report import SweepReport
-from minichar.cli.train import STDIN, save_stdin
-from minichar.cli.usage import given_by_user
+from minichar.cli.train import save_stdin
 from minichar.devices.backend import Backend
 from minichar.sweep.space import TYPES, Dimension, check_space, parse
 from minichar.sweep.study import Plan, is_sweep, read_plan, results
@@ -91,6 +90,7 @@ class Search(click.types.StringParamType):
 def command(
     ctx: click.Context,
     /,
+    texts: tuple[Path, ...],
     search: tuple[Dimension, ...],
     trials: int,
     minutes: float,
@@ -113,19 +113,16 @@ def command(
 
     A command that retrains the best model is printed to standard output, everything else to standard error.
     """
+    given = given_settings(ctx, texts, options)
     searched = [*map(str, search)]
     if not searched and not is_sweep(sweep_dir):
         raise click.UsageError("nothing to search over: try --search learning_rate=1e-3..2e-2:log")
-    given = {
-        name: str(options[name]) if isinstance(options[name], Path) else options[name]
-        for name in given_by_user(ctx, options)
-    }
     dimensions = searched or read_plan(sweep_dir).search
     announce_waits(*devices)
     with ExitStack() as undo:
-        if options["data"] == STDIN:
+        if given.get("data") == (STDIN,):
             check_space([parse(text) for text in dimensions], given)  # before the text is saved
-            given["data"] = str(save_stdin(sweep_dir, undo))
+            given["data"] = save_stdin(sweep_dir, undo)
         plan = Plan(given, dimensions) if searched or given else None
         sweep = Sweep(sweep_dir, plan, devices)
         undo.pop_all()  # the sweep can start, so keep the text

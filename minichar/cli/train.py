@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from minichar.checkpoints.archive import TextFile
 from minichar.checkpoints.choosing import checkpoints_in, open_checkpoint
 from minichar.cli.options import (
     MODEL,
@@ -23,25 +24,23 @@ from minichar.cli.options import (
     devices,
     tf32,
 )
-from minichar.cli.planned import train_command
 from minichar.cli.ranks import all_ranks
 from minichar.cli.report import Report
-from minichar.cli.settings import output, saving, settings_options
+from minichar.cli.settings import STDIN, given_settings, output, saving, settings_options
 from minichar.cli.stopping import stopping
-from minichar.cli.usage import given_by_user, reject_typographic_dashes
 from minichar.devices.backend import Backend
-from minichar.errors import MinicharError, undashed
+from minichar.errors import MinicharError, quoted
 from minichar.files import writing
 from minichar.formats.convert import check_resumable, load_model
 from minichar.training.recipes import settings_from
-from minichar.training.start import begin, resume, with_mode_notes, with_yardstick
+from minichar.training.start import Run, begin, resume, with_mode_notes, with_yardstick
+from minichar.training.team import Team
 
-STDIN = Path("-")
 NEWEST = "--newest"
 """Value of ``--resume`` without a path. It starts with two hyphens so that it is not mistaken for a path."""
 
 
-@click.command("train", cls=GroupedCommand, context_settings={"allow_extra_args": True})
+@click.command("train", cls=GroupedCommand)
 @settings_options
 @saving(
     "--init-from",
@@ -88,6 +87,7 @@ NEWEST = "--newest"
 def command(
     ctx: click.Context,
     /,
+    texts: tuple[Path, ...],
     init_from: Path | None,
     checkpoint: Path | None,
     print_every: int,
@@ -110,64 +110,77 @@ def command(
 
     For an option set to auto, minichar chooses a value that suits the text and the time.
     """
-    explicit = {name: options[name] for name in given_by_user(ctx, options)}
-    if ctx.args:
-        reject_typographic_dashes(ctx, ctx.args)
-        text = PATH.convert(ctx.args[0], None, ctx)  # rejects URLs
-        advice = "to train on multiple files, put them in a directory and specify it with --data"
-        if options["data"] is None and len(ctx.args) == 1:
-            data = text if text == STDIN else undashed(text)
-            advice = f"use `{train_command({'data': data} | explicit)}`"
-        raise click.UsageError(f"unexpected argument {ctx.args[0]!r}: {advice}")
+    given = given_settings(ctx, texts, options)
     if checkpoint and init_from:
         raise click.UsageError("--resume and --init-from are mutually exclusive")
     for device in devices:
         device.uses_chunk_kernel = chunk_kernel
-    with all_ranks() as team, ExitStack() as undo:
+    folder = options["checkpoint_dir"]
+    with all_ranks() as team:
         if team.size > 1 and len(devices) > 1:
             devices = devices[:1]  # all ranks would use the same GPU
             if team.rank == 0 and not quiet:
                 click.echo("device auto: cpu for multiple processes; to use GPUs, add --device gpu", err=True)
         if team.rank == 0:
             announce_waits(*devices)
-        folder = options["checkpoint_dir"]
         # Only rank 0 looks for files, because ranks may see different files on a network file system.
         if checkpoint:
             if str(checkpoint) == NEWEST:
                 checkpoint = folder
-            folder = team.lead(partial(folder_of_run, checkpoint, folder, "checkpoint_dir" in explicit))
-        if options["data"] == STDIN and team.lead(lambda: checkpoint is None or checkpoint.exists()):
-            explicit["data"] = team.lead(lambda: save_stdin(folder, undo))
+            folder = team.lead(partial(folder_of_run, checkpoint, folder, "checkpoint_dir" in given))
+        run = start(checkpoint, init_from, given, folder, devices, team, ctx.obj)
+        run = with_mode_notes(run, tf32, chunk_kernel)
+        if yardstick:
+            run = with_yardstick(run, team, ctx.obj)
+        report = Report(run, print_every, log, quiet, not init_from) if team.rank == 0 else None
+        train(ctx, run, report, team)
+
+
+def start(
+    checkpoint: Path | None,
+    init_from: Path | None,
+    given: dict[str, Any],
+    folder: Path,
+    devices: tuple[Backend, ...],
+    team: Team,
+    started: float,
+) -> Run:
+    """Start or resume the run. Standard input is saved in `folder`, and deleted if the run cannot start."""
+    with ExitStack() as undo:
+        stdin = given.get("data") == (STDIN,)
+        if stdin and team.lead(lambda: checkpoint is None or checkpoint.exists()):
+            given["data"] = (team.lead(lambda: save_stdin(folder, undo)),)
         if checkpoint:
-            run = resume(checkpoint, explicit, *devices, team=team, started=ctx.obj)
+            try:
+                run = resume(checkpoint, given, *devices, team=team, started=started)
+            except TextFile as error:
+                train = f"minichar train {quoted(checkpoint)} --resume"
+                raise MinicharError(*error.args, f", or use `{train}` to resume on this text") from error
         else:
             model = None
             if init_from:
                 path = team.lead(lambda: open_checkpoint(init_from, load_model)[0])
                 model = load_model(path, devices[0])
-            settings = settings_from(explicit)
-            run = begin(settings, *devices, model=model, given=explicit, team=team, started=ctx.obj)
-        undo.pop_all()  # the run can start, so keep the text
-        run = with_mode_notes(run, tf32, chunk_kernel)
-        if yardstick:
-            run = with_yardstick(run, team, ctx.obj)
+            run = begin(settings_from(given), *devices, model=model, given=given, team=team, started=started)
+        undo.pop_all()
+        return run
 
-        report: Report | None = None
-        if team.rank == 0:
-            report = Report(run, print_every, log, quiet, not init_from)
-        events = run.trainer.run(started=ctx.obj)  # checks the directory before the report introduces the run
-        say = report.bar.say_at_once if report else lambda line: None
-        with stopping(run.trainer, say) as received:
-            with report or nullcontext():
-                for event in events:
-                    if report:
-                        report.show(event)
-            try:
-                # At exit, the other ranks would busy-wait for rank 0.
-                team.lead(lambda: report.finish() if report else None)
-            finally:
-                if received:
-                    ctx.exit(128 + received[0])
+
+def train(ctx: click.Context, run: Run, report: Report | None, team: Team) -> None:
+    """Train, report the events, and exit with a status that tells the signal if one stopped the run."""
+    events = run.trainer.run(started=ctx.obj)  # checks the directory before the report introduces the run
+    say = report.bar.say_at_once if report else lambda line: None
+    with stopping(run.trainer, say) as received:
+        with report or nullcontext():
+            for event in events:
+                if report:
+                    report.show(event)
+        try:
+            # At exit, the other ranks would busy-wait for rank 0.
+            team.lead(lambda: report.finish() if report else None)
+        finally:
+            if received:
+                ctx.exit(128 + received[0])
 
 
 def folder_of_run(checkpoint: Path, folder: Path, given: bool) -> Path:

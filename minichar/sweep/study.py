@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from minichar.checkpoints.naming import is_checkpoint
-from minichar.checks import check, declared, did_you_mean
+from minichar.checks import check, checked, declared, did_you_mean
 from minichar.errors import LONGEST_PATH, MinicharError, Refused, brief, plain
 from minichar.extras import first_line, need, one_line
 from minichar.files import locking, writing
@@ -64,8 +64,11 @@ class Plan:
                 raise MinicharError(f"there is no option {name!r}{did_you_mean(name, OPTIONS)}")
         for text in self.search:
             parse(text)
-        paths = {name: os.path.abspath(path) for name in TEXTS if (path := self.given.get(name))}
-        object.__setattr__(self, "given", {**self.given, **paths})
+        absolute = {}
+        for name in TEXTS:
+            if path := checked(name, self.given.get(name), declared(Settings)[name].kind):
+                absolute[name] = [*map(os.path.abspath, path)] if name == "data" else os.path.abspath(path)
+        object.__setattr__(self, "given", {**self.given, **absolute})
 
     @property
     def space(self) -> list[Dimension]:

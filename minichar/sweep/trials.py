@@ -179,7 +179,7 @@ class Sweep:
     def begin(self, directory: Path, values: dict[str, Any]) -> Run:
         """Resume the training run in a directory from its newest readable checkpoint, or start a new run."""
         if any(map(is_checkpoint, directory.iterdir())):
-            texts = {name: Path(path) for name in TEXTS if (path := self.plan.given.get(name))}
+            texts = {name: path for name in TEXTS if (path := self.plan.given.get(name))}
             return resume(directory, texts, *self.devices)
         return begin(settings_from({**self.plan.given, **values, "checkpoint_dir": directory}), *self.devices)
 

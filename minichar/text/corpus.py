@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minichar.checks import at_least, checked
-from minichar.errors import MinicharError, Option, counted
+from minichar.errors import MinicharError, Option, counted, listed
 from minichar.text.cache import Cache, Encoded
 from minichar.text.datasets import dataset_path
 from minichar.text.finding import find_files
@@ -40,7 +41,8 @@ class Corpus:
     distinct : int
         The number of distinct characters, including those replaced with the unknown token.
     path : str
-        The text file, the directory that contains the text files, or "pydocs (in memory)".
+        The text file, the directory that contains the text files, or "pydocs (in memory)". For several
+        texts, the path of the first one and the number of the others.
     digest : str
         SHA-256 of the file's bytes, in hexadecimal. For multiple files, the SHA-256 of their concatenated
         binary digests. File names are not hashed.
@@ -82,7 +84,7 @@ class Corpus:
 
 
 def load_corpus(
-    data: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
     *,
     encoding: str = "utf-8",
     min_freq: int = 0,
@@ -97,10 +99,11 @@ def load_corpus(
 
     Parameters
     ----------
-    data : path-like, optional
+    data : path-like or sequence of path-like, optional
         A text file, or a directory that contains ``input.txt`` or other ``.txt`` files. If there is no
         ``input.txt``, all ``.txt`` files, sorted by name in code-point order, are joined without separators.
-        Hidden files and subdirectories are ignored. The default is Python's help text (always UTF-8): the
+        Hidden files and subdirectories are ignored. Several texts are joined in the same way, in the given
+        order. The default is Python's help text (always UTF-8): the
         file ``data/pydocs/input.txt``, if training or ``minichar data get`` has created it, or else the text
         of this Python.
     encoding : str
@@ -119,9 +122,10 @@ def load_corpus(
         If a file cannot be read, cannot be decoded or looks like a binary file, or if the text has fewer
         than two characters or contains a character that `vocabulary` cannot encode.
     """
-    encoding = check_encoding("utf-8" if data is None else checked("encoding", encoding, str))
+    encoding = check_encoding(checked("encoding", encoding, str))
     min_freq = checked("min_freq", min_freq, int, at_least(0))
-    text, notes = _open_default() if data is None else _open(Path(data), encoding)
+    paths = checked("data", data, tuple[Path, ...])
+    text, notes = _open(paths, encoding) if paths else _open_default()
     cache = Cache.of(text, encoding, min_freq) if vocabulary is None else None
     encoded = (cache.load() if cache else None) or _encode(text, min_freq, vocabulary, cache)
     ids, starts, vocabulary, distinct, more = encoded
@@ -144,15 +148,16 @@ def _encode(text: Text, min_freq: int, vocabulary: Vocabulary | None, cache: Cac
     return Encoded(ids, count.starts, vocabulary, count.distinct, count.notes)
 
 
-def _open(data: Path, encoding: str) -> tuple[Text, list[str]]:
-    path, files, notes = find_files(data)
-    return Text.from_files(str(path), files, encoding), notes
+def _open(data: Sequence[Path], encoding: str) -> tuple[Text, list[str]]:
+    paths, files, notes = zip(*map(find_files, data), strict=True)
+    name = listed([str(paths[0])], len(paths))
+    return Text.from_files(name, [*chain(*files)], encoding), [*chain(*notes)]
 
 
 def _open_default() -> tuple[Text, list[str]]:
     path = dataset_path("pydocs")
     if os.path.exists(path):  # `Path.exists` raises an error for a directory without permission
-        return _open(path, "utf-8")
+        return _open([path], "utf-8")
     return Text.from_bytes(IN_MEMORY, pydocs_text().encode(), "utf-8"), []
 
 

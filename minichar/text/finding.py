@@ -10,6 +10,9 @@ from minichar.errors import LONGEST_PATH, MinicharError, brief, quoted
 from minichar.files import descriptor_of, is_text, similar
 from minichar.text.datasets import DATASETS, dataset_path, is_dataset_folder
 
+MODELS = (".npz", ".safetensors", ".pt")
+"""Suffixes of models. Only the first format stores what is needed to resume a run."""
+
 
 def find_files(data: Path) -> tuple[Path, list[Path], list[str]]:
     """Return the file or directory that contains the text at a path, its text files, and notes for the user.
@@ -25,8 +28,8 @@ def find_files(data: Path) -> tuple[Path, list[Path], list[str]]:
         if path != data and not path.exists() and (found := _text_files(data)):
             path, files = data, found
         for file in files:
-            if not file.exists():
-                raise _missing(data, file)
+            if not file.exists() or (file.suffix in MODELS and not _has_text(file)):
+                raise _unusable(data, file)
             special = descriptor_of(file) is not None or Path(os.path.realpath(file)).is_relative_to("/proc")
             if special or not file.is_file():
                 raise MinicharError(
@@ -67,13 +70,16 @@ def _has_text(path: Path) -> bool:
     return False
 
 
-def _missing(data: Path, path: Path) -> MinicharError:
-    """Return the error for `path`, a missing file that `data` refers to."""
+def _unusable(data: Path, path: Path) -> MinicharError:
+    """Return the error for `path`, a file that `data` refers to: it is missing or a model."""
+    if path.exists() or any(data.glob("*.npz")):
+        way = "my.txt --init-from" if path.suffix in MODELS[1:] else "--resume"
+        what = f"{str(data)!r} contains a model, not a text"
+        return MinicharError(f"{what}: to train it further, use `minichar train {way} {quoted(data)}`")
     if is_dataset_folder(data) or str(data) in DATASETS:
-        remedy = f"get it with `minichar data get {data.name}`"
-        if not is_dataset_folder(data):
-            remedy += f" and specify {str(dataset_path(data.name).parent)!r}"
-        return MinicharError(f"{str(path)!r} does not exist: {remedy}")
+        get = "" if dataset_path(data.name).exists() else f"get it with `minichar data get {data.name}` and "
+        where = str(dataset_path(data.name).parent)
+        return MinicharError(f"{str(path)!r} does not exist: {get}use {where!r}")
     if str(data) == "-":
         remedy = "save it to a file, or use `minichar train` or `minichar sweep`"
         return MinicharError(f"cannot read the text from standard input ('-') here: {remedy}")

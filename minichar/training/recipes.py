@@ -84,7 +84,7 @@ def with_cell_of_recipe(given: Mapping[str, Any]) -> dict[str, Any]:
 def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
     """Raise a `MinicharError` if an option in `given` has no effect with the resulting `settings`."""
     unused = []
-    if settings.data is None:
+    if not settings.data:
         unused.append(("encoding", Option("data")))
     if not settings.val_frac:
         needed = Option("val_frac", Settings.val_frac)

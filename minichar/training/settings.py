@@ -5,6 +5,7 @@ options of ``minichar train``, the signature of `minichar.train`, the recipes, t
 checkpoint and the search space of a sweep are derived from it.
 """
 
+import json
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -75,12 +76,11 @@ class Settings:
         "quick, laptop, best: for 3, 15, 60 minutes on one core. char-rnn: its defaults.",
         common=True,
     )
-    data: Annotated[Path | None, FILE_NAME] = text(
-        None,
-        "Text file, directory of .txt files, or - for standard input.",
+    data: Annotated[tuple[Path, ...], FILE_NAME] = text(
+        (),
+        "Text file, or directory of .txt files. Several texts are joined in the given order.",
         "PATH",
         shown="Python's bundled help text",
-        common=True,
     )
     val: Annotated[Path | None, FILE_NAME] = text(
         None,
@@ -285,4 +285,5 @@ class Settings:
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as JSON-compatible values; ``Settings(**values)`` restores them."""
-        return {name: str(v) if isinstance(v, Path) else v for name, v in asdict(self).items()}
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return values

@@ -28,7 +28,7 @@ def read_corpus(settings: Settings, team: Team = ALONE) -> Corpus:
     be read (see `load_corpus`), if the texts have too many distinct characters, or if the ranks read
     different texts, for example because each rank reads from its own disk.
     """
-    if settings.data is None:
+    if not settings.data:
         team.lead(save_pydocs)
     corpus = _read(team, settings.data, settings.encoding, settings.min_freq)
     frequent = corpus.vocabulary if settings.min_freq else None
@@ -59,7 +59,11 @@ def read_corpus(settings: Settings, team: Team = ALONE) -> Corpus:
 
 
 def _read(
-    team: Team, path: Path | None, encoding: str, min_freq: int, vocabulary: Vocabulary | None = None
+    team: Team,
+    path: Path | tuple[Path, ...],
+    encoding: str,
+    min_freq: int,
+    vocabulary: Vocabulary | None = None,
 ) -> Corpus:
     """Return the same text on all ranks (see `load_corpus`). The other ranks can use the cache of rank 0."""
     corpus = team.in_turn(
@@ -82,11 +86,12 @@ def check_text(settings: Settings, path: Path, remedy: Sequence[str | Option], n
 
     `remedy` is the part of the message that says how to fix the error.
     """
-    text = getattr(settings, name)
-    if text is not None and not os.path.exists(text):
-        problem = f"{path} {USED[name]} {brief(str(text), LONGEST_PATH)}, which does not exist: "
-        download = f", or get it with `minichar data get {text.name}`" if is_dataset_folder(text) else ""
-        raise MinicharError(problem, *remedy, download)
+    texts = settings.data if name == "data" else (getattr(settings, name),)
+    for text in texts:
+        if text is not None and not os.path.exists(text):
+            problem = f"{path} {USED[name]} {brief(str(text), LONGEST_PATH)}, which does not exist: "
+            download = f", or get it with `minichar data get {text.name}`" if is_dataset_folder(text) else ""
+            raise MinicharError(problem, *remedy, download)
 
 
 def note_on_change(corpus: Corpus, digest: str | None, path: Path, name: str = "data") -> list[str]:

@@ -10,7 +10,6 @@ from minichar.cli import COMMANDS, SYNONYMS, main
 from minichar.cli.options import is_rare
 from minichar.errors import MinicharError, Option
 
-SEVERAL = "to train on multiple files, put them in a directory and specify it with --data"
 INVALID = "Invalid value for"
 MINUTES = "is not a number of minutes, such as 90 or 0.5"
 URL = "is a URL: download the file first, and use its local path"
@@ -153,13 +152,6 @@ def test_synonyms_of_commands_are_commands():
             "unexpected argument '—Hello': use `minichar sample 'a b' --primetext '—Hello'`",
         ),
         ("sample --primetext Once upon a time", "unexpected argument 'a': put quotes around the prompt"),
-        ("train a.txt", "unexpected argument 'a.txt': use `minichar train --data a.txt`"),
-        (
-            "train --max-time 30 'a b.txt' --tied",
-            "unexpected argument 'a b.txt': use `minichar train --data 'a b.txt' --max-time 30 --tied`",
-        ),
-        ("train a.txt b.txt", f"unexpected argument 'a.txt': {SEVERAL}"),
-        ("train --data a.txt b.txt", f"unexpected argument 'b.txt': {SEVERAL}"),
         ("eval cv my.txt", "unexpected argument 'my.txt': use `minichar eval cv --data my.txt`"),
         (
             "inspect cv my.txt",

@@ -245,7 +245,7 @@ def test_a_larger_model_or_more_time_or_text_is_recommended(said, clock, monkeyp
 
     monkeypatch.setattr(advice, "TOO_SHORT", len(TEXT))
     text = "--encoding latin-1 --min-freq 2 --reset-on '\\n' --split tail --train-frac 0.8 --val-frac 0.1"
-    larger = "train a larger model for 1 min instead of resuming:\n  minichar train --data input.txt"
+    larger = "train a larger model for 1 min instead of resuming:\n  minichar train input.txt"
     shown = recommended("--rnn-size", 40, *shlex.split(text), directory="a b-16min")
     assert shown == f"{larger} {text} --max-time 1 --checkpoint-dir 'a b-1min'"
     largest, level = ("--rnn-size", 48, "--num-layers", 2), ("--learning-rate", 1e-12)

@@ -56,7 +56,7 @@ def test_the_text_can_be_standard_input(cli, home, optuna):
     assert "--rnn-size is specified more" in cli(*words, "--search=rnn_size=4,8", stdin=TEXT, status=1).stderr
     assert not [*home.glob("sweep/*")], "the options are checked before the text is saved"
     result = cli(*words, stdin=TEXT)
-    assert f"--data {home}/sweep/input.txt" in result.stdout
+    assert f"minichar train {home}/sweep/input.txt" in result.stdout
     assert (home / "sweep" / "input.txt").read_text(encoding="utf-8") == TEXT
     assert cli(*words, stdin=TEXT).stdout == result.stdout
 

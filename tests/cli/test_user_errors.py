@@ -14,7 +14,7 @@ NO_TEXT = "does not exist: choose a text file, or a directory that contains inpu
 A_TEXT = (
     "Error: 'my text.txt' is a text file, not a checkpoint: choose a checkpoint or a directory of checkpoints"
 )
-TRAIN_ON_IT = "train a model on the text with `minichar train --data 'my text.txt'`"
+TRAIN_ON_IT = "train a model on the text with `minichar train 'my text.txt'`"
 CONTINUE_IT = "continue the text with `minichar sample --prime-file 'my text.txt'`"
 FOLLOW = "--follow plots one run as text: specify only its directory"
 
@@ -69,7 +69,6 @@ def files(checkpoint, home):
         ("train --log ''", 2, "the path is empty"),
         (f"sample {LONG}", 1, "File name too long"),
         (f"train --data input.txt --checkpoint-dir {LONG}", 1, "File name too long"),
-        ("train -", 2, "unexpected argument '-': use `minichar train --data -`"),
         ("train https://e.com/b.txt", 2, "is a URL: download the file first, and use its local path"),
         ("train --data input.txt --checkpoint-dir input.txt", 1, "'input.txt': it is not a directory"),
         ("train --data input.txt --checkpoint-dir input.txt/y", 1, "input.txt/y/: Not a directory"),
@@ -116,7 +115,10 @@ def files(checkpoint, home):
         ("sample --prime-file latin.txt", 1, "'latin.txt' is not UTF-8: invalid byte at offset 3; convert"),
         ("sample --prime-file snow.txt", 1, "'☃' (U+2603) at position 5"),
         ("train --resume cv --init-from cv", 2, "--resume and --init-from are mutually exclusive"),
-        ("train --data a.txt --data b.txt", 2, "used only once: to train on multiple files, use a directory"),
+        ("train - a.txt", 2, "standard input (-) cannot be joined with other texts: save it to a file first"),
+        ("train a.txt --data b.txt", 2, "--data and the text 'a.txt' are mutually exclusive: omit --data"),
+        ("sweep a.txt --data b.txt", 2, "--data and the text 'a.txt' are mutually exclusive: omit --data"),
+        ("train –foo", 2, "No such option '–foo': it starts with a typographic dash instead of hyphens"),
     ],
 )
 def test_user_errors(refused, words, status, message):

@@ -77,7 +77,8 @@ def test_texts_of_a_sweep_can_be_moved_but_not_changed(sweep, tmp_path, name):
     text.rename(tmp_path / "moved.txt")
     (tmp_path / "below").mkdir()
     moved = sweep(**{name: "below/../moved.txt"})
-    assert moved.plan.given[name] == str(tmp_path / "moved.txt")
+    moved_to = str(tmp_path / "moved.txt")
+    assert moved.plan.given[name] == ([moved_to] if name == "data" else moved_to)
     assert [event.state for event in moved.run(2) if isinstance(event, Ended)] == ["complete"] * 2
     assert read_plan(tmp_path / "sweep") == started.plan
     text.write_text(f"{TEXT}x" if name == "data" else TEXT[:300], encoding="utf-8")

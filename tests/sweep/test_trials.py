@@ -222,7 +222,7 @@ def test_a_trial_that_was_completed_a_moment_ago_is_not_taken(sweep):
 
 def test_a_sweep_continues_from_another_directory(sweep, tmp_path, monkeypatch):
     interrupt(one := sweep(), Saved)
-    assert one.plan.given["data"] == str(tmp_path / "input.txt")
+    assert one.plan.given["data"] == [str(tmp_path / "input.txt")]
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
     ended = ended_in(Sweep(Path("..", "sweep"), None, [CPU]).run(2))

@@ -210,9 +210,25 @@ def test_the_file_without_nul_characters_is_a_new_one(tmp_path, monkeypatch):
 
 def test_a_missing_dataset_can_be_downloaded(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    remedy = "get it with `minichar data get names`"
-    assert error_of(Path("data/names")).endswith(remedy)
-    assert error_of(Path("names")).endswith(f"'names' does not exist: {remedy} and specify 'data/names'")
+    remedy = "get it with `minichar data get names` and use 'data/names'"
+    for name in ("names", "data/names"):
+        assert error_of(Path(name)) == f"{name!r} does not exist: {remedy}"
+    Path("data/names").mkdir(parents=True)
+    Path("data/names/input.txt").write_text("text")
+    assert error_of(Path("names")) == "'names' does not exist: use 'data/names'"
+
+
+def test_a_model_is_not_a_text(tmp_path):
+    for name, way in (("cv/a.npz", "--resume"), ("b.safetensors", "my.txt --init-from")):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"PK\0")
+        assert error_of(path).endswith(f"not a text: to train it further, use `minichar train {way} {path}`")
+    assert error_of(tmp_path / "cv").endswith(f"use `minichar train --resume {tmp_path / 'cv'}`")
+    (tmp_path / "cv" / "input.txt").write_text("text")
+    assert text_of(load_corpus(tmp_path / "cv")) == "text"
+    (tmp_path / "b.pt").write_text("um texto")
+    assert text_of(load_corpus(tmp_path / "b.pt")) == "um texto"
 
 
 def test_a_missing_file_is_an_error(tmp_path, monkeypatch):

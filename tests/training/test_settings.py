@@ -61,6 +61,7 @@ WRONG_TYPES = {
     bool: ("yes", 1),
     str: (7, b"x", ["a"]),
     Path: (7, b"x", ["a"]),
+    tuple[Path, ...]: (7, b"x", ["a", 7]),
     Path | None: (7, b"x", ["a"]),
 }
 
@@ -74,7 +75,9 @@ def test_a_value_of_the_wrong_type_names_the_option(name, kind):
 
 @pytest.mark.parametrize("name", asdict(Settings()))
 def test_only_automatic_values_and_texts_are_none(name):
-    if name in AUTOMATIC | {*TEXTS}:
+    if name == "data":
+        assert Settings(data=None).data == ()
+    elif name in AUTOMATIC | {*TEXTS}:
         assert getattr(Settings(**RECIPES["char-rnn"].options | {name: None}), name) is None
     else:
         with pytest.raises(MinicharError, match=f"^{name} is None; it must be "):
@@ -85,13 +88,14 @@ def test_values_are_converted_to_the_declared_type():
     """Checkpoints store settings as JSON, and resuming compares them."""
     given = {"rnn_size": np.int64(7), "dropout": np.float32(0.5), "grad_clip": 1, "data": "a.txt"}
     values = [getattr(Settings(**given), name) for name in given]
-    assert [type(value) for value in values] == [int, float, float, type(Path())]
+    assert [type(value) for value in values] == [int, float, float, tuple]
+    assert values[-1] == (Path("a.txt"),)
 
 
 def test_settings_can_be_restored_from_json():
-    settings = Settings(data=Path("texts/a.txt"), checkpoint_dir=Path("out"), model="gru", dropout=0.25)
+    settings = Settings(data=["texts/a.txt", Path("b.txt")], checkpoint_dir=Path("out"), model="gru", dropout=0.25)
     stored = json.loads(json.dumps(settings.to_json()))
-    assert (stored["data"], stored["checkpoint_dir"]) == ("texts/a.txt", "out")
+    assert (stored["data"], stored["checkpoint_dir"]) == (["texts/a.txt", "b.txt"], "out")
     assert Settings(**stored) == settings
 
 
