@@ -49,7 +49,8 @@ def train(
     ----------
     data : path-like or sequence of path-like, optional
         A text file, or a directory containing ``input.txt`` or other ``.txt`` files (joined in file-name
-        order). Several texts are joined in the given order. The default is Python's bundled help text or, with `resume`, the run's training text.
+        order). Several texts are joined in the given order. The default is Python's bundled help text or,
+        with `resume`, the run's training text.
     device : str
         Device to compute on: ``cpu``, ``gpu``, ``gpu:N``, ``opencl``, ``opencl:N``, or ``auto`` (an
         NVIDIA GPU if each step is large enough, otherwise the CPU; with `resume`, the type of device that

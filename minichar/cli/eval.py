@@ -120,7 +120,7 @@ def settings_for(model: CharRNN, path: Path, data: Path | None, encoding: str | 
     else:
         known = "settings" in model.details
         settings = settings_of(model, path) if known else settings_from({"recipe": "char-rnn"})
-        settings = replace(settings, data=data)
+        settings = replace(settings, data=(data,))
     return settings if encoding is None else replace(settings, encoding=encoding)
 
 

@@ -103,9 +103,8 @@ def load_corpus(
         A text file, or a directory that contains ``input.txt`` or other ``.txt`` files. If there is no
         ``input.txt``, all ``.txt`` files, sorted by name in code-point order, are joined without separators.
         Hidden files and subdirectories are ignored. Several texts are joined in the same way, in the given
-        order. The default is Python's help text (always UTF-8): the
-        file ``data/pydocs/input.txt``, if training or ``minichar data get`` has created it, or else the text
-        of this Python.
+        order. The default is Python's help text (always UTF-8): the file ``data/pydocs/input.txt``, if
+        training or ``minichar data get`` has created it, or else the text of this Python.
     encoding : str
         The encoding of all files, as a Python codec name.
     min_freq : int

@@ -61,7 +61,7 @@ def test_get_prints_the_path_and_the_next_command(run, tmp_path):
     assert result.stdout == "data/pydocs/input.txt\n"
     assert result.stderr.splitlines() == [
         "pydocs: the prose of Python's help topics, the default text (included in Python)",
-        "next: minichar train --data data/pydocs",
+        "next: minichar train data/pydocs",
     ]
     assert (tmp_path / "data/pydocs/input.txt").read_text(encoding="utf-8") == pydocs_text()
 
@@ -70,7 +70,7 @@ def test_next_command_includes_the_options_that_suit_the_text(run, toy, monkeypa
     monkeypatch.setitem(DATASETS, "tang300", replace(toy, options=DATASETS["names"].options))
     result = run("get", "tang300", "--dir", "my texts")
     assert result.stdout == "my texts/tang300/input.txt\n"
-    assert "next: minichar train --data 'my texts/tang300' --reset-on '\\n'\n" in result.stderr
+    assert "next: minichar train 'my texts/tang300' --reset-on '\\n'\n" in result.stderr
     assert "Downloading" not in result.stderr
 
 

@@ -45,7 +45,7 @@ def files(checkpoint, home):
         ("sample 'my text.txt'", 1, f"{A_TEXT}, {TRAIN_ON_IT}, or {CONTINUE_IT}"),
         ("eval 'my text.txt'", 1, f"{A_TEXT}, or evaluate a model on the text with `minichar eval --data '"),
         ("inspect 'my text.txt'", 1, A_TEXT),
-        ("train --resume 'my text.txt'", 1, A_TEXT),
+        ("train --resume 'my text.txt'", 1, f"{A_TEXT}, or use `minichar train 'my text.txt' --resume` to "),
         ("convert y.npz", 1, "no such checkpoint: 'y.npz'"),
         ("train --resume cut.npz", 1, "it is empty, truncated, or not a zip"),
         ("train --resume none", 1, "no checkpoint in none/: train one"),

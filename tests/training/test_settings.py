@@ -93,7 +93,9 @@ def test_values_are_converted_to_the_declared_type():
 
 
 def test_settings_can_be_restored_from_json():
-    settings = Settings(data=["texts/a.txt", Path("b.txt")], checkpoint_dir=Path("out"), model="gru", dropout=0.25)
+    settings = Settings(
+        data=["texts/a.txt", Path("b.txt")], checkpoint_dir=Path("out"), model="gru", dropout=0.25
+    )
     stored = json.loads(json.dumps(settings.to_json()))
     assert (stored["data"], stored["checkpoint_dir"]) == (["texts/a.txt", "b.txt"], "out")
     assert Settings(**stored) == settings
