@@ -19,6 +19,22 @@ def test_the_characters_of_the_text_are_counted_before_rare_ones_are_replaced(cl
         assert f"characters, {len(set(TEXT))} distinct\n           replaced " in said
 
 
+def test_several_texts_are_joined_as_in_a_directory_and_may_move_before_a_run_is_resumed(cli, refused, home):
+    for name in ("texts/a.txt", "texts/b.txt"):
+        (home / name).parent.mkdir(exist_ok=True)
+        (home / name).write_text(TEXT[len(name) :] + name)
+    said = cli("train", "texts/a.txt", "texts/b.txt", *TOY, "--max-epochs", 1).stderr
+    assert "text       texts/a.txt and 1 more: 2 files" in said
+    assert "1 reset in the text" in said
+    (home / "texts").rename(home / "moved")
+    said = cli("train", "moved/a.txt", "moved/b.txt", "--resume", "--max-epochs", 2).stderr
+    assert "           --data is now moved/a.txt and 1 more\n" in said
+    assert cli("train", "moved", "--resume", "--max-epochs", 3)
+    assert load("cv").title == "moved"
+    error = refused("train", "moved/b.txt", "moved/a.txt", "--resume", "--max-epochs", 4)
+    assert "moved/b.txt and 1 more is not the text that cv/lm_" in error
+
+
 def test_output_of_a_run(cli):
     result = cli("train", "--data", "input.txt", *TOY, "--eval-val-every", 25, "--print-every", 10)
     path, said, V = Path(result.stdout.removesuffix("\n")), result.stderr, len(set(TEXT))
