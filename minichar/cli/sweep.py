@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.shell_completion import CompletionItem
 
 from minichar.cli.options import (
     PATH,
@@ -23,7 +22,7 @@ from minichar.cli.stopping import stopping
 from minichar.cli.sweep_report import SweepReport
 from minichar.cli.train import save_stdin
 from minichar.devices.backend import Backend
-from minichar.sweep.space import TYPES, Dimension, check_space, parse
+from minichar.sweep.space import check_space, parse
 from minichar.sweep.study import Plan, is_sweep, read_plan, results
 from minichar.sweep.trials import Sweep
 
@@ -36,28 +35,11 @@ BEST_DIR = Path("cv-best")
 searching = group("Search")
 
 
-class Search(click.types.StringParamType):
-    """An option and its values, such as ``rnn_size=64,128``. Shell completion suggests option names."""
-
-    name = "search"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse an option and its values, or raise a `MinicharError`."""
-        return parse(value)
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> list[CompletionItem]:
-        """Return the options whose names start with `incomplete`."""
-        return [CompletionItem(f"{name}=") for name in TYPES if name.startswith(incomplete)]
-
-
 @click.command("sweep", cls=GroupedCommand)
 @searching(
     "--search",
     metavar="OPTION=VALUES",
     multiple=True,
-    type=Search(),
     help="Option of `minichar train` to search over, and its values: a range (dropout=0..0.5), a range on a "
     "logarithmic scale (learning_rate=1e-3..2e-2:log) or a list (rnn_size=64,128). Can be repeated.",
 )
@@ -91,7 +73,7 @@ def command(
     ctx: click.Context,
     /,
     texts: tuple[Path, ...],
-    search: tuple[Dimension, ...],
+    search: tuple[str, ...],
     trials: int,
     minutes: float,
     sweep_dir: Path,
@@ -114,7 +96,7 @@ def command(
     A command that retrains the best model is printed to standard output, everything else to standard error.
     """
     given = given_settings(ctx, texts, options)
-    searched = [*map(str, search)]
+    searched = [str(parse(text)) for text in search]
     if not searched and not is_sweep(sweep_dir):
         raise click.UsageError("nothing to search over: try --search learning_rate=1e-3..2e-2:log")
     dimensions = searched or read_plan(sweep_dir).search

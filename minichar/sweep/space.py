@@ -68,31 +68,27 @@ class Dimension:
 
 def parse(text: str) -> Dimension:
     """Return the dimension described by ``NAME=VALUES``, or raise a `MinicharError` if it is invalid."""
-    written, equals, values = text.partition("=")
+    written, _, values = text.partition("=")
     name = written.strip().lstrip("-").replace("-", "_")
-    option = Option(name)
     if name in OPTIONS.keys() - TYPES.keys():
-        raise MinicharError(option, " cannot be searched over: set it to one value for the whole sweep")
+        raise MinicharError(Option(name), " cannot be searched over: set it to one value for the whole sweep")
     if name not in TYPES:
         raise MinicharError(f"there is no option {brief(written)} to search over{did_you_mean(name, TYPES)}")
-    if not equals:
-        raise MinicharError(option, " has no values to search over: use, for example, rnn_size=64,128")
     body = values.removesuffix(LOG)
     log, is_range = body != values, ".." in body
     asked = Option("search", text)
     words = [word.strip() for word in body.split(".." if is_range else ",")]
     if not is_range and "" in words:  # a shell splits `rnn_size=8, 16` into two arguments
-        advice = "write the list without spaces, for example rnn_size=64,128"
-        raise MinicharError(asked, f" has an empty value: {advice}")
+        raise MinicharError(
+            asked, " has an empty value: write a list without spaces, such as rnn_size=64,128"
+        )
     converted = (convert(name, word) for word in words)
     found = tuple(converted if is_range else dict.fromkeys(converted))
-    if log and not is_range:
-        raise MinicharError(asked, f" is a list: {LOG} is for ranges, such as 1e-3..1e-2{LOG}")
-    numbers = TYPES[name] in (int, float) and AUTO not in found
-    if is_range and not (numbers and len(found) == 2 and found[0] < found[1]):
-        raise MinicharError(asked, " is not a range from a smaller to a larger number")
-    if log and found[0] <= 0:
-        raise MinicharError(asked, " is logarithmic, so it must start above 0")
+    if is_range or log:
+        numbers = is_range and TYPES[name] in (int, float) and AUTO not in found and len(found) == 2
+        if not (numbers and found[0] < found[1] and (found[0] > 0 or not log)):
+            advice = "write a smaller and a larger number, such as 0..0.5 or, above 0, 1e-3..1e-2:log"
+            raise MinicharError(asked, f" is not a range: {advice}")
     return Dimension(name, found, is_range, log)
 
 

@@ -57,8 +57,6 @@ def test_commands_options_and_choices_are_completed(complete, capsys):
     assert complete("train", "--rnn") == complete("train", "--help-all", "--rnn") == ["--rnn-size"]
     assert complete("train", "--model", "l") == ["lstm"]
     assert complete("train", "--help-") == ["--help-all"]
-    searched = ["learning_rate_decay=", "learning_rate_decay_after="]
-    assert complete("sweep", "--search", "learning_rate_d") == searched
     assert complete("train", "--model", "") == ["auto", *CELLS]
     for option in ("--model", "--rnn-size"):
         assert complete("train", option, "a") == complete("train", option, "AU") == ["auto"]
