@@ -9,7 +9,7 @@ from minichar.cli.speed import duration
 from minichar.errors import AUTOMATIC, counted, quoted, undashed
 from minichar.sweep.study import results
 from minichar.sweep.trials import Began, Ended, Sweep
-from minichar.training.events import Evaluated, Event, Step
+from minichar.training.events import Event, Step
 
 BEST = 10
 """Maximum number of trials in the table."""
@@ -23,7 +23,7 @@ class SweepReport:
         self.line = ProgressLine(hidden=quiet)
         self.say, self.say_at_once = self.line.say, self.line.say_at_once
         self.notes: set[str] = set()
-        searched = ", ".join(str(each).replace(each.name, each.title, 1) for each in sweep.space)
+        searched = ", ".join(map(str, sweep.space))
         self.say(f"sweep      {sweep.folder}/: up to {counted(self.trials, 'trial')} over {searched}")
 
     def __enter__(self) -> "SweepReport":
@@ -38,29 +38,21 @@ class SweepReport:
             case Began():
                 self.number, self.trainer = event.number, event.run.trainer
                 self.begun = monotonic()
-                self.validation: list[str] = []
                 if self.trainer.iteration:
                     self.say(f"{f'trial {event.number}':11}resumed at epoch {self.trainer.epoch:.2f}")
                 for note in event.run.notes:
                     if note not in self.notes:
                         self.notes.add(note)
                         self.say(f"{f'trial {event.number}':11}{note}")
-            case Evaluated(val=val) if val is not None:
-                self.validation = [f"validation {val.loss:.4f}"]
             case Step() if self.line.due:
                 epoch = f"epoch {event.epoch:.2f}/{self.trainer.settings.max_epochs:.4g}"
                 parts = [f"trial {self.number}/{self.trials}", epoch, f"loss {event.loss:.3f}"]
-                parts += self.validation
                 self.line.draw(parts, ranked=parts)
             case Ended():
-                self.show_ended(event)
-
-    def show_ended(self, ended: Ended) -> None:
-        """Print the result of a trial."""
-        loss = "" if ended.loss is None else f" {ended.loss:.4f}"
-        values = ", ".join(f"{name.replace('_', '-')} {label(value)}" for name, value in ended.values.items())
-        line = f"{f'trial {ended.number}':11}{ended.state}{loss} in {duration(monotonic() - self.begun)}"
-        self.say(f"{line}: {values}" + (f": {ended.error}" if ended.error else ""))
+                loss = "" if event.loss is None else f" {event.loss:.4f}"
+                values = ", ".join(f"{name} {label(value)}" for name, value in event.values.items())
+                ended = f"{event.state}{loss} in {duration(monotonic() - self.begun)}: {values}"
+                self.say(f"{f'trial {event.number}':11}{ended}" + (f": {event.error}" if event.error else ""))
 
     def finish(self) -> None:
         """Print a table of the best trials and suggested commands."""
@@ -75,7 +67,7 @@ class SweepReport:
         if not ranked:
             self.say("no trial has been completed")
             return
-        rows = [["trial", "validation", *(each.title for each in self.sweep.space)]]
+        rows = [["trial", "validation", *(each.name for each in self.sweep.space)]]
         for result in ranked[:BEST]:
             cells = [label(result.values[each.name]) for each in self.sweep.space]
             rows.append([str(result.number), f"{result.loss:.4f}", *cells])

@@ -55,11 +55,6 @@ class Dimension:
         low, high = self.values
         return isinstance(value, TYPES[self.name]) and low <= value <= high
 
-    @property
-    def title(self) -> str:
-        """The name of the option on the command line, without the leading dashes."""
-        return self.name.replace("_", "-")
-
     def __str__(self) -> str:
         separator = ".." if self.is_range else ","
         words = (AUTOMATIC.flag if value is AUTO else str(value) for value in self.values)

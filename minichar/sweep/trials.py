@@ -167,14 +167,12 @@ class Sweep:
             message = error.with_flags if isinstance(error, MinicharError) else out_of_memory(error)
             yield Ended(trial.number, "failed", values, error=message)
             return
-        if pruned:
-            self.study.tell(trial, state=state.PRUNED)
-            yield Ended(trial.number, "pruned", values, best_loss(directory))
-        elif finished:
-            self.study.tell(trial, loss := best_loss(directory))
-            yield Ended(trial.number, "complete", values, loss)
-        else:
+        if not (pruned or finished):
             yield Ended(trial.number, "unfinished", values)
+            return
+        loss = best_loss(directory)
+        self.study.tell(trial, None if pruned else loss, state=state.PRUNED if pruned else None)
+        yield Ended(trial.number, "pruned" if pruned else "complete", values, loss)
 
     def begin(self, directory: Path, values: dict[str, Any]) -> Run:
         """Resume the training run in a directory from its newest readable checkpoint, or start a new run."""

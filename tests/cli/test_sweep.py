@@ -33,13 +33,13 @@ def test_the_printed_command_trains_the_best_model(cli, home, optuna):
     result = cli("sweep", *OPTIONS, "--trials", 3)
     lines = result.stderr.splitlines()
     assert lines[0].startswith(
-        "sweep      sweep/: up to 3 trials over learning-rate=0.001..0.05:log, dropout="
+        "sweep      sweep/: up to 3 trials over learning_rate=0.001..0.05:log, dropout="
     )
-    pattern = r"trial (\d) +complete (\d\.\d{4}) in \d+ s: learning-rate [\d.]+, dropout 0(\.1)?"
+    pattern = r"trial (\d) +complete (\d\.\d{4}) in \d+ s: learning_rate [\d.]+, dropout 0(\.1)?"
     losses = {m[1]: float(m[2]) for line in lines if (m := re.fullmatch(pattern, line))}
     assert [*losses] == ["0", "1", "2"]
     best = min(losses, key=losses.get)
-    table = lines[lines.index("trial  validation  learning-rate  dropout") + 1 :]
+    table = lines[lines.index("trial  validation  learning_rate  dropout") + 1 :]
     assert table[0].split()[:2] == [best, f"{losses[best]:.4f}"]
     assert f"generate   minichar sample sweep/trial-000{best} --temperature 0.8" in lines
     program, *words = shlex.split(result.stdout)
@@ -66,10 +66,10 @@ def test_values_can_be_automatic(cli, home, optuna):
     words += "--seq-length", "Auto"
     search = "--search", "rnn_size=300", "--search", "dropout=auto,0.1"
     said = cli("sweep", *words, *search, "--trials", 1).stderr
-    assert "up to 1 trial over rnn-size=300, dropout=auto,0.1\n" in said
+    assert "up to 1 trial over rnn_size=300, dropout=auto,0.1\n" in said
     result = cli("sweep", "--trials", 2)
     trials = re.findall(r"^trial \d +complete .*: (rnn.*)", said + result.stderr, re.MULTILINE)
-    assert trials == ["rnn-size 300, dropout auto", "rnn-size 300, dropout 0.1"]
+    assert trials == ["rnn_size 300, dropout auto", "rnn_size 300, dropout 0.1"]
     assert " --seq-length auto " in result.stdout
     settings = load(best_checkpoint(home / "sweep" / "trial-0000")).details["settings"]
     assert (settings["seq_length"], settings["dropout"]) == (50, 0.01), "chosen for 2 epochs"
@@ -80,8 +80,8 @@ def test_progress_and_each_note_are_shown(cli, home, optuna, terminal, monkeypat
     words = "--data", "input.txt", *SMALL[2:], "--max-epochs", 2, "--reset-on", r"\n"
     words += "--search", "rnn_size=4,8", "--trials", 2
     said = cli("sweep", *words).stderr
-    assert "up to 2 trials over rnn-size=4,8\n" in said
-    assert re.search(r"trial 0/2  epoch 1\.\d\d/2  loss \d\.\d{3}  validation \d\.\d{4}\r", said)
+    assert "up to 2 trials over rnn_size=4,8\n" in said
+    assert re.search(r"trial 0/2  epoch 1\.\d\d/2  loss \d\.\d{3}\r", said)
     assert re.findall("(trial . +)the state is reset at '\\\\n'", said) == ["trial 0    "]
     monkeypatch.setenv("COLUMNS", "38")
     said = cli("sweep", *words, "--sweep-dir", "narrow").stderr
