@@ -209,8 +209,7 @@ def taking(table: type) -> Callable[[Any], Any]:
     for name, each in declared(table).items():
         kind = each.annotation
         options.append(Parameter(name, Parameter.KEYWORD_ONLY, default=each.default, annotation=kind))
-        if each.shown:
-            lines += [f"{name} : {formatannotation(kind)}", f"    {each.help}"]
+        lines += [f"{name} : {formatannotation(kind)}", f"    {each.help}"]
 
     def decorate(function: Any) -> Any:
         full = signature(function)
