@@ -11,7 +11,7 @@ from minichar import load
 from minichar.checkpoints.checkpoint import save
 from minichar.checks import declared
 from minichar.cli import main
-from minichar.cli.sample import command
+from minichar.cli.sample import command, print_stream
 from minichar.sampling.choice import Choice
 from minichar.sampling.generate import Generation, generate
 
@@ -97,7 +97,7 @@ def test_stop_strings(cli, toy):
     first, second = whole[40:44], whole[20:24]
     assert cli(*arguments, "--stop", first).stdout == whole.split(first)[0] + "\n"
     expected = min((whole.split(stop)[0] for stop in (first, second)), key=len)
-    assert cli(*arguments, "--stop", first, "--stop", second).stdout == expected + "\n"
+    assert cli(*arguments, "--stop", second, "--stop", first).stdout == expected + "\n"
     assert cli(*arguments, "--stop", "").stdout == whole + "\n"
 
 
@@ -105,6 +105,16 @@ def test_escape_sequences_in_stop_strings(cli, toy, monkeypatch):
     with scripted(monkeypatch, load(toy).vocabulary.encode("ab\n\ncd")[:, None]):
         result = cli("sample", toy, "--length", 6, "--stop", r"\n\n")
     assert result.stdout == "ab\n"
+
+
+def test_five_newlines_stop_by_default_and_text_without_a_limit_is_not_kept(cli, toy, monkeypatch):
+    model = load(toy)
+    script = model.vocabulary.encode("ab" + 5 * "\n" + "cd")[:, None]
+    for length, kept in ((9, "ab"), (0, "")):
+        with scripted(monkeypatch, script):
+            assert cli("sample", toy, "--length", length).stdout == "ab\n"
+        with scripted(monkeypatch, script):
+            assert print_stream(model, generation(length, stop=["\n" * 5])) == [kept]
 
 
 def test_characters_that_standard_output_cannot_encode_are_replaced(cli, home):
