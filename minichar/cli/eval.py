@@ -80,7 +80,7 @@ def command(
     perplexity (exp of the loss in nats). Each stream starts from a zero state. Losses are comparable only if
     the text and the split are the same, so these are also printed.
     """
-    reject_argument(ctx, "use `{command} --data {argument}`")
+    reject_argument(ctx, "--data")
     options.announce_waits(*devices)
     try:
         path, model = open_checkpoint(checkpoint, lambda path: load_model(path, devices[0]))

@@ -70,7 +70,7 @@ def command(
     whether a character is inside quotes. It also shows the surprisal of each character, the most likely
     alternatives, and the distribution of gate values.
     """
-    reject_argument(ctx, "use `{command} --text {argument} --html inside.html`")
+    reject_argument(ctx, "--html and --text")
     if html is None:
         why = "requires --html: specify an output file, such as --html page.html"
         reject(ctx, ["text", "length", "encoding"], why)

@@ -100,8 +100,7 @@ def command(
 
     Prints the text to standard output as it is generated, and everything else to standard error.
     """
-    use_option = "use `{command} --primetext {arguments}`"
-    reject_argument(ctx, "put quotes around the prompt" if given["prime"] else use_option)
+    reject_argument(ctx, "--primetext")
     if given["argmax"]:
         others = [name for name in declared(Choice) if name != "argmax"]
         reject(ctx, others, "has no effect with --argmax: omit one of them")

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import click
 from click.core import ParameterSource
 
-from minichar.errors import nearest, plain, undashed
+from minichar.errors import nearest, plain
 
 TYPOGRAPHIC_DASH = re.compile("[\u2010-\u2015\u2212\uff0d][-\u2010-\u2015\u2212\uff0d]*")
 """Dashes that some editors, phones and Chinese input methods substitute for hyphens."""
@@ -330,16 +330,9 @@ def reject(ctx: click.Context, names: Iterable[str], why: str) -> None:
         raise click.UsageError(f"{flags[name]} {why}")
 
 
-def reject_argument(ctx: click.Context, advice: str) -> None:
-    """Raise a usage error if the user specified an extra argument after the checkpoint.
-
-    In `advice`, ``{command}`` is replaced with the command and its checkpoint, ``{argument}`` with the first
-    extra argument, and ``{arguments}`` with all of them as one argument.
-    """
+def reject_argument(ctx: click.Context, option: str) -> None:
+    """Raise a usage error for an extra argument after the checkpoint, which belongs to `option`."""
     if ctx.args:
-        checkpoint = str(ctx.params["checkpoint"])
-        reject_typographic_dashes(ctx, [checkpoint, *ctx.args])
-        command = join([*ctx.command_path.split(), undashed(checkpoint)])
-        argument, arguments = quote(ctx.args[0]), quote(" ".join(ctx.args))
-        advice = advice.format(command=command, argument=argument, arguments=arguments)
+        reject_typographic_dashes(ctx, [str(ctx.params["checkpoint"]), *ctx.args])
+        advice = f"use {option}, with quotes around a value that contains spaces"
         raise click.UsageError(f"unexpected argument {ctx.args[0]!r}: {advice}")
