@@ -169,8 +169,7 @@ def forms(key: str, options: Table) -> Iterator[tuple[str, str, Table]]:
     for pattern, words in BY_VALUE.get(key, {}).items():
         if not words or words.split()[0] in options:
             yield pattern, words, EXACT
-    guessed = "" if explanation(key, options) else GUESSED.get(key, "")
-    for names, table in ((f"{EXACT.get(key, '')} --{key}", EXACT), (guessed, GUESSED)):
+    for names, table in ((f"{EXACT.get(key, '')} --{key}", EXACT), (GUESSED.get(key, ""), GUESSED)):
         for name in filter(options.__contains__, names.split()):
             value = "{}" if options[name] else ""
             yield options[name], f"{name} {value}" if name.startswith("-") else value, table
@@ -182,7 +181,7 @@ def forms(key: str, options: Table) -> Iterator[tuple[str, str, Table]]:
 
 def explanation(key: str, options: Table) -> str:
     """Return what to use instead of an option, or an empty string."""
-    text = "" if f"--{key}" in options else EXPLAINED.get(key, "")
+    text = EXPLAINED.get(key, "")
     return text if options.keys() >= {*re.findall("--[a-z-]+", text)} else ""
 
 
@@ -280,8 +279,8 @@ def options_of(ctx: click.Context) -> dict[str, str]:
         if not isinstance(parameter, click.Option):
             patterns[str(parameter.name)] = "(.+)"
             continue
-        is_flag, is_optional = parameter.is_flag or parameter.count, isinstance(parameter.flag_value, str)
-        pattern = "" if is_flag else OPTIONAL if is_optional else REQUIRED
+        takes_value = OPTIONAL if isinstance(parameter.flag_value, str) else REQUIRED
+        pattern = "" if parameter.is_flag else takes_value
         patterns |= dict.fromkeys((*parameter.opts, *parameter.secondary_opts), pattern)
     return patterns
 
@@ -313,7 +312,7 @@ def reject_typographic_dashes(ctx: click.Context, words: Iterable[str]) -> None:
 def reject_missing_value(ctx: click.Context, name: str) -> None:
     """Raise a usage error that shows the value of the option called `name`, if it takes one."""
     for parameter in ctx.command.get_params(ctx):
-        takes_value = isinstance(parameter, click.Option) and not (parameter.is_flag or parameter.count)
+        takes_value = isinstance(parameter, click.Option) and not parameter.is_flag
         if takes_value and name in parameter.opts:
             ctx.fail(f"{name} needs a value: {name} {parameter.make_metavar(ctx)}")
 

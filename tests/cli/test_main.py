@@ -147,6 +147,8 @@ def test_synonyms_of_commands_are_commands():
         ("plot -o", "-o needs a value: -o FILE"),
         ("train --rnn_size", "--rnn-size needs a value: --rnn-size H"),
         ("train --quiet=3", "Option '--quiet' does not take a value."),
+        ("train -quiet=3", "No such option '-quiet'. Did you mean '--quiet'?"),
+        ("sample -o x", "No such option '-o': append `> FILE` to save the text after --primetext"),
         ("sample cv 'The '", f"unexpected argument 'The ': use --primetext, {QUOTES}"),
         ("sample --primetext Once upon a time", f"unexpected argument 'a': use --primetext, {QUOTES}"),
         ("eval cv my.txt", f"unexpected argument 'my.txt': use --data, {QUOTES}"),

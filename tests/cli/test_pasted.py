@@ -178,7 +178,7 @@ def test_the_command_to_use_has_no_unknown_option():
     assert names == answered
 
 
-@pytest.mark.parametrize("name", ["train", "sample", "data"])
+@pytest.mark.parametrize("name", ["train", "sample", "plot"])
 @settings(max_examples=50)
 @given(data=st.data())
 def test_translation_finds_the_options_that_the_parser_does_not_know(name, data):
