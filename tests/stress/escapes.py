@@ -98,7 +98,7 @@ def runs(folder, generator):
     name = f"lm_{attack()}_epoch1.00_0.0001.npz"
     (folder / "shared").mkdir()
     shutil.copy(checkpoint, folder / "shared" / name)
-    for command in ("sample --length 50", "inspect", "eval", "plot", "convert --to pt"):
+    for command in ("sample --length 50", "inspect", "eval", "plot", "convert"):
         yield [*command.split(), "shared"]
     yield ["convert", f"shared/{name}", f"{attack()}.html"]
     yield ["inspect", f"shared/{name}", "--html", f"{attack()}.html"]
