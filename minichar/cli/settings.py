@@ -11,33 +11,16 @@ from minichar.cli.usage import TYPOGRAPHIC_DASH, given_by_user, reject_typograph
 from minichar.errors import MinicharError
 from minichar.text.datasets import dataset_path
 from minichar.training.choose import choose, facts_of
-from minichar.training.recipes import RECIPES, settings_from, table
+from minichar.training.recipes import RECIPES, settings_from
 from minichar.training.settings import OUTPUT, SAVING, Settings
 from minichar.training.text import read_corpus
 
 LAYOUT = ("recipe", "val", "encoding", "split", "train_frac", "val_frac", "batch_size", "seq_length")
 """Options that, with the text, determine the number of steps per epoch."""
 STDIN = Path("-")
-LIST = "list"
-"""Value of ``--recipe`` that prints the recipes."""
-
-
-def list_recipes(ctx: click.Context, parameter: click.Parameter, name: str | None) -> str | None:
-    """Return the name of the recipe. For ``list``, print all recipes and exit."""
-    if name == LIST:
-        click.echo("\n".join(table()))
-        ctx.exit()
-    return name
-
-
 saving, output = group(SAVING), group(OUTPUT)
 SPECIAL: Mapping[str, dict[str, Any]] = {
-    "recipe": {
-        "type": OneOf([*RECIPES, LIST]),
-        "is_eager": True,
-        "callback": list_recipes,
-        "metavar": f"NAME|{LIST}",
-    },
+    "recipe": {"type": OneOf(RECIPES), "metavar": "NAME"},
     "data": {"multiple": True, "type": PATH},
     "max_time": {"type": Minutes()},
 }

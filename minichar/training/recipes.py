@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from textwrap import wrap
 from typing import Any
 
 from minichar.checks import checked, did_you_mean
@@ -18,17 +17,15 @@ class Recipe:
     (`minichar.training.cost`).
     """
 
-    description: str  # one line
     options: Mapping[str, Any]  # values that differ from the defaults of `Settings`
     minutes: float = 3.0
 
 
 RECIPES = {
-    "quick": Recipe("a good model in about 3 minutes on one core; the default", {}),
-    "laptop": Recipe("a better model, in about 15 minutes on one core", {}, 15.0),
-    "best": Recipe("an even better model, in about 60 minutes on one core", {}, 60.0),
-    "char-rnn": Recipe(
-        "the original char-rnn's default options; its gru is gru-reset-before",
+    "quick": Recipe({}),
+    "laptop": Recipe({}, 15.0),
+    "best": Recipe({}, 60.0),
+    "char-rnn": Recipe(  # its gru is gru-reset-before
         {
             "model": "lstm",
             "rnn_size": 128,
@@ -100,13 +97,3 @@ def check_effect(settings: Settings, given: Mapping[str, Any]) -> None:
         if option in given:
             remedy = ": add ", needed, " or omit ", Option(option)
             raise MinicharError(Option(option), " has no effect without ", needed, *remedy)
-
-
-def table() -> list[str]:
-    """Return the descriptions of the recipes, and the options that they set."""
-    lines = [f"{name:9} {recipe.description}" for name, recipe in RECIPES.items()]
-    for name, recipe in RECIPES.items():
-        if recipe.options:
-            flags = " ".join(Option(option, value).flag for option, value in recipe.options.items())
-            lines += ["", f"{name} sets:", *wrap(flags, break_on_hyphens=False)]
-    return lines

@@ -1,7 +1,7 @@
 import pytest
 
 from minichar.errors import MinicharError
-from minichar.training.recipes import RECIPES, settings_from, table
+from minichar.training.recipes import RECIPES, settings_from
 from minichar.training.settings import Settings
 
 
@@ -88,17 +88,3 @@ def test_an_unknown_recipe_suggests_a_known_one():
     assert str(caught.value) == (
         "recipe is 'quik'; it must be one of quick, laptop, best, char-rnn; did you mean 'quick'?"
     )
-
-
-def test_the_table_describes_each_recipe_and_shows_what_it_sets():
-    lines = table()
-    for name, recipe in RECIPES.items():
-        assert any(line.split(maxsplit=1) == [name, recipe.description] for line in lines)
-    _, sets = "\n".join(lines).split("char-rnn sets:\n")
-    words = sets.split()
-    assert words[words.index("--rnn-size") + 1] == "128"
-    assert {"--no-layer-norm", "--no-epoch-reset", "--keep"} <= {*words}
-    options = RECIPES["char-rnn"].options
-    flagged = [option for option, value in options.items() if not isinstance(value, bool)]
-    assert len(words) == len(options) + len(flagged)
-    assert max(map(len, lines)) <= 80
