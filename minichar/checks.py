@@ -16,15 +16,16 @@ import operator
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from functools import cache
+from functools import cache, partial
 from inspect import Parameter, formatannotation, getdoc, signature
-from math import isfinite
+from math import inf, isfinite
 from numbers import Real
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
 import numpy as np
 
+from minichar.duration import A_TIME, duration_in
 from minichar.errors import AUTOMATIC, MinicharError, Option, brief, nearest, plain
 
 
@@ -33,6 +34,7 @@ class Rule:
     """A condition on a value, `words` that complete "it must be …" in error messages, and a suggested fix.
 
     `names` are the valid values if there is a list of them, and `limits` those of a range, as in JSON Schema.
+    A value with a `unit` is a time, which can be a string such as ``90s``.
     """
 
     holds: Callable[[Any], bool]
@@ -40,6 +42,7 @@ class Rule:
     advice: tuple[str | Option, ...] = ()
     names: Collection[str] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,11 @@ def within(words: str, **limits: float) -> Rule:
 def at_least(low: int) -> Rule:
     """Return the rule ``value ≥ low``."""
     return within(f"at least {low}", minimum=low)
+
+
+def time_in(unit: str) -> Rule:
+    """Return the rule for a time of at least 0, in seconds (``s``) or minutes (``m``)."""
+    return Rule(lambda value: 0 <= value < inf, lambda: "at least 0 and finite", unit=unit)
 
 
 def between(low: float, high: float) -> Rule:
@@ -142,9 +150,11 @@ def checked(name: str, value: object, kind: Any, *rules: Rule) -> Any:
         return None
     or_auto = (", or ", AUTOMATIC) if OR_AUTO in rules else ()
     convert, words = KINDS[kind]
+    if isinstance(value, str) and (unit := next((rule.unit for rule in rules if rule.unit), "")):
+        convert, words = partial(duration_in, unit), A_TIME
     try:
         converted = convert(value)
-    except (TypeError, OverflowError):
+    except (TypeError, ValueError, OverflowError):
         raise wrong(name, value, words, *or_auto) from None
     for each in converted if isinstance(converted, tuple) else (converted,):
         for broken in (rule for rule in rules if not rule.holds(each)):

@@ -20,6 +20,7 @@ from minichar.cli.usage import TwoDashes
 from minichar.devices.backend import Backend
 from minichar.devices.choose import open_devices
 from minichar.devices.failure import OPENED, device_errors
+from minichar.duration import A_TIME, duration_in
 from minichar.errors import AUTOMATIC, MinicharError, Option, out_of_memory, plain, undashed
 from minichar.extras import on_interrupt, raise_interrupt
 
@@ -208,10 +209,14 @@ class Integer(Number):
     name, kind, what = "integer", int, "an integer"
 
 
-class Minutes(Number):
-    """Number of minutes. The error message for an invalid value such as ``4m`` states the unit."""
+class Time(Number):
+    """Time of at least 0, such as ``90s``. A plain number is in `unit`, ``s`` or ``m``."""
 
-    what = "a number of minutes, such as 90 or 0.5"
+    name, what = "time", A_TIME
+
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self.low, self.words, self.kind = 0, "at least 0", partial(duration_in, unit)
 
 
 class OrAuto(click.ParamType):  # type: ignore[type-arg]  # not generic in Click 8.2
@@ -364,6 +369,7 @@ def options_in(table: type, special: Mapping[str, dict[str, Any]]) -> Decorator:
     for name, field in declared(table).items():
         if shown := field.shown:
             kind = OneOf(field.names) if field.names else TYPES.get(field.kind)
+            kind = next((Time(rule.unit) for rule in field.rules if rule.unit), kind)
             yes, no = Option(name).flag, Option(name, False).flag
             attributes: dict[str, Any] = {
                 "param_decls": [f"{yes}/{no}" if field.kind is bool else yes, name],

@@ -52,7 +52,7 @@ def size_advice(run: Run) -> str:
         return ""
     minutes = settings.max_time or RECIPES[settings.recipe].minutes
     enough = f"{ratio * minutes:.0f}"
-    return f"the model is too large for {minutes:g} min: omit --rnn-size, or use --max-time {enough}"
+    return f"the model is too large for {minutes:g} min: omit --rnn-size, or use --max-time {enough}m"
 
 
 def larger_model(run: Run, minutes: int, step: float) -> str:

@@ -380,7 +380,7 @@ class Report:
         if self.trainer.timetable.since_best or (is_short and not self.is_resumable):
             return ["           for a lower loss, train on more text"]
         directory = quoted(self.trainer.settings.checkpoint_dir)
-        command = f"minichar train --resume {directory} --max-time {minutes}"
+        command = f"minichar train --resume {directory} --max-time {minutes}m"
         return [f"           for a lower loss, continue training for {minutes} min:", f"  {command}"]
 
     def finish(self) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
-from minichar.cli.options import PATH, Minutes, OneOf, argument, group, options_in
+from minichar.cli.options import PATH, OneOf, argument, group, options_in
 from minichar.cli.usage import TYPOGRAPHIC_DASH, given_by_user, reject_typographic_dashes
+from minichar.duration import DURATION
 from minichar.errors import MinicharError
 from minichar.text.datasets import dataset_path
 from minichar.training.choose import choose, facts_of
@@ -22,7 +23,6 @@ saving, output = group(SAVING), group(OUTPUT)
 SPECIAL: Mapping[str, dict[str, Any]] = {
     "recipe": {"type": OneOf(RECIPES), "metavar": "NAME"},
     "data": {"multiple": True, "type": PATH},
-    "max_time": {"type": Minutes()},
 }
 """What cannot be derived from the fields."""
 
@@ -63,6 +63,8 @@ def given_settings(ctx: click.Context, texts: Sequence[Path], options: Mapping[s
     """Return the training options that the user specified, with the texts as ``data``."""
     reject_typographic_dashes(ctx, map(str, texts))
     for text in texts:
+        if DURATION.fullmatch(str(text)) and not text.exists():
+            ctx.fail(f"unexpected argument {str(text)!r}: write a time without spaces, such as 1h30m")
         if TYPOGRAPHIC_DASH.match(str(text)) and not text.exists():
             ctx.fail(f"No such option {str(text)!r}: it starts with a typographic dash instead of hyphens")
     given = {name: options[name] for name in given_by_user(ctx, options)}

@@ -10,7 +10,7 @@ from minichar.cli.options import (
     PATH,
     GroupedCommand,
     Integer,
-    Minutes,
+    Time,
     announce_waits,
     devices,
     group,
@@ -53,10 +53,11 @@ searching = group("Search")
 @searching(
     "--max-time",
     "minutes",
-    type=Minutes(),
+    type=Time("m"),
     default=0.0,
-    metavar="MINUTES",
-    help="Stop the sweep after this many minutes. The next run continues the unfinished trial. 0: no limit.",
+    metavar="TIME",
+    help="Stop the sweep after this time, such as 90s or 1h30m; a plain number is in minutes. The next run "
+    "continues the unfinished trial. 0: no limit.",
 )
 @searching(
     "--sweep-dir",

@@ -25,6 +25,7 @@ from minichar.checks import (
     one_of,
     option,
     rule,
+    time_in,
 )
 from minichar.engine.config import CellName, DropProbability, Size
 from minichar.history import LARGEST
@@ -140,10 +141,11 @@ class Settings:
     layer_norm: Annotated[bool, OR_AUTO] = network(
         AUTO, "Normalise the pre-activations of each gate. Epochs take longer, but fewer are needed."
     )
-    max_time: Annotated[float, at_least(0)] = training(
+    max_time: Annotated[float, time_in("m")] = training(
         0.0,
-        "Stop after this time, and choose the options to suit it. 0: no limit, see --recipe.",
-        "MINUTES",
+        "Stop after this time, such as 90s or 1h30m, and choose the options to suit it. A plain number is "
+        "in minutes. 0: no limit.",
+        "TIME",
         common=True,
     )
     max_epochs: Annotated[float, OR_AUTO, ABOVE_0, between(0, LARGEST)] = training(
@@ -247,11 +249,11 @@ class Settings:
         "time, or more if the run is shorter than an epoch. 0: all.",
         "N",
     )
-    checkpoint_every: Annotated[float, at_least(0)] = saving(
+    checkpoint_every: Annotated[float, time_in("s")] = saving(
         60.0,
         "Save lm_NAME_latest.npz when this much time has passed since the last checkpoint, so that "
-        "little progress is lost if the process is killed. 0: never.",
-        "SECONDS",
+        "little progress is lost if the process is killed. A plain number is in seconds. 0: never.",
+        "TIME",
     )
     keep: Annotated[int, at_least(0)] = saving(
         3,

@@ -188,7 +188,7 @@ def _check_unfinished(run: Run, changes: Mapping[str, Any], path: Path) -> None:
     if trainer.iteration >= trainer.iterations:
         if changes.get("max_epochs") is AUTO:
             end = f"{path} is at the end of its run, {at}: to train for 10 more minutes, add "
-            raise Completed(end, Option("max_time", 10))
+            raise Completed(end, Option("max_time", "10m"))
         set_larger = f" is {trainer.settings.max_epochs:g}: set a larger value to continue, or "
         raise Completed(f"{path} is at {at}, and ", Option("max_epochs"), set_larger, Option("max_time"))
     if reason := trainer.timetable.reason_to_end():

@@ -12,7 +12,7 @@ from minichar.errors import MinicharError, Option
 
 INVALID = "Invalid value for"
 QUOTES = "with quotes around a value that contains spaces"
-MINUTES = "is not a number of minutes, such as 90 or 0.5"
+TIME = "is not a time, such as 90s, 5m or 1h30m"
 URL = "is a URL: download the file first, and use its local path"
 
 
@@ -153,8 +153,10 @@ def test_synonyms_of_commands_are_commands():
         ("sample --primetext Once upon a time", f"unexpected argument 'a': use --primetext, {QUOTES}"),
         ("eval cv my.txt", f"unexpected argument 'my.txt': use --data, {QUOTES}"),
         ("inspect cv my.txt", f"unexpected argument 'my.txt': use --html and --text, {QUOTES}"),
-        ("train --max-time 4m", f"{INVALID} '--max-time': '4m' {MINUTES}"),
-        ("sweep --max-time 4m", f"{INVALID} '--max-time': '4m' {MINUTES}"),
+        ("train --max-time 1:30", f"{INVALID} '--max-time': '1:30' {TIME}"),
+        ("train --max-time 1h 30m", "unexpected argument '30m': write a time without spaces, such as 1h30m"),
+        ("train --max-time nan", "--max-time is nan; it must be at least 0"),
+        ("sweep --max-time -5m", f"{INVALID} '--max-time': '-5m' {TIME}"),
         ("sample --temperature 0,5", f"{INVALID} '--temperature': '0,5' is not a number, such as 0.5"),
         ("sample --length 2,000", f"{INVALID} '--length': '2,000' is not an integer: write 2000"),
         ("sample --length 2,x", f"{INVALID} '--length': '2,x' is not an integer"),

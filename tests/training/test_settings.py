@@ -92,6 +92,31 @@ def test_values_are_converted_to_the_declared_type():
     assert values[-1] == (Path("a.txt"),)
 
 
+@pytest.mark.parametrize(
+    ("typed", "minutes"),
+    [
+        ("90s", 1.5),
+        ("5m", 5),
+        ("2H", 120),
+        ("1h30m", 90),
+        ("1.5h", 90),
+        ("1h 30 min", 90),
+        ("30", 30),
+        (2, 2),
+    ],
+)
+def test_times(typed, minutes):
+    settings = Settings(max_time=typed, checkpoint_every=typed)
+    seconds = minutes if typed in ("30", 2) else 60 * minutes
+    assert (settings.max_time, settings.checkpoint_every) == (minutes, seconds)
+
+
+@pytest.mark.parametrize("typed", ["-5m", "nan", "inf", "1:30", "1h30", "m", "5ms", ""])
+def test_invalid_times(typed):
+    with pytest.raises(MinicharError, match="^max_time is .*; it must be "):
+        Settings(max_time=typed)
+
+
 def test_settings_can_be_restored_from_json():
     settings = Settings(
         data=["texts/a.txt", Path("b.txt")], checkpoint_dir=Path("out"), model="gru", dropout=0.25
