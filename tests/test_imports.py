@@ -10,10 +10,11 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1] / "minichar"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-ROOTS = {"checks", "errors", "extras", "files", "terminal"}
+ROOTS = {"checks", "duration", "errors", "extras", "files", "terminal"}
 MODEL = {"model", "engine", "text", "devices", "history"}
 MAY_IMPORT = {
-    "checks": {"errors"},
+    "checks": {"duration", "errors"},
+    "duration": set(),
     "errors": set(),
     "extras": {"errors"},
     "files": {"errors"},

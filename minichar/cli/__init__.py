@@ -134,7 +134,7 @@ def main(ctx: click.Context) -> None:
     Quick start:
       minichar train                        train on Python's help text (3 min)
       minichar sample                       generate text with the best checkpoint
-      minichar train my.txt --max-time 30 --checkpoint-dir cv-mine
+      minichar train my.txt --max-time 30m --checkpoint-dir cv-mine
                                             train on your own text for 30 minutes
       minichar data get tinyshakespeare     download a larger dataset
     """  # noqa: D301  (\b tells Click not to rewrap the paragraph)

@@ -2,7 +2,7 @@
 
 EXAMPLES = {
     "train": (
-        "minichar train my.txt --max-time 30 --checkpoint-dir cv-mine",
+        "minichar train my.txt --max-time 30m --checkpoint-dir cv-mine",
         "minichar train --resume cv-mine",
         "minichar train data/tang300 --min-freq 2 --checkpoint-dir cv-tang300",
     ),

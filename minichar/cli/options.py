@@ -89,7 +89,7 @@ class GroupedOption(click.Option):
             extra["default"] = f"{self.default:g}"
         if isinstance(self.show_default, str):
             extra["default"] = self.show_default  # Click adds parentheses
-        if isinstance(self.type, Number) and self.type.words:
+        if isinstance(self.type, Number) and self.type.words and not isinstance(self.type, Time):
             extra["range"] = self.type.words
         return extra
 

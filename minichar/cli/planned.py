@@ -71,7 +71,7 @@ def larger_model(run: Run, minutes: int, step: float) -> str:
     if sum(map(prod, shapes.values())) <= model.parameters.size:
         return ""
     folder = beside(Path(re.sub(LONGER_RUN, "", str(settings.checkpoint_dir))), f"-{minutes}min")
-    return train_command(text | {"max_time": float(minutes), "checkpoint_dir": folder})
+    return train_command(text | {"max_time": f"{minutes}m", "checkpoint_dir": folder})
 
 
 def beside(folder: Path, ending: str) -> Path:

@@ -143,8 +143,7 @@ class Settings:
     )
     max_time: Annotated[float, time_in("m")] = training(
         0.0,
-        "Stop after this time, such as 90s or 1h30m, and choose the options to suit it. A plain number is "
-        "in minutes. 0: no limit.",
+        "Time limit in minutes, or such as 90s or 1h30m. Options are chosen to suit it. 0: none.",
         "TIME",
         common=True,
     )

@@ -91,7 +91,9 @@ def test_too_large_a_model_for_the_time_is_reported(cli, monkeypatch):
 
     def advised(*options):
         said = cli("train", "--data", "input.txt", *SMALL, *options).stderr
-        words = r"^warning    the model is too large for (\S+) min: omit --rnn-size, or use --max-time (\d+)$"
+        words = (
+            r"^warning    the model is too large for (\S+) min: omit --rnn-size, or use --max-time (\d+)m$"
+        )
         found = re.search(words, said, re.MULTILINE)
         return found and float(found[2])
 

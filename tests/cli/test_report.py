@@ -148,10 +148,10 @@ def test_a_run_ends_at_the_time_limit_counted_from_the_start_of_the_command(said
     clock.reading = 20.0
     shown = said("--max-epochs", 1e6, "--max-time", 1, obj=clock.now - 10)
     assert f"ended      at epoch {(60 - 10 - 20 - 3) / 33:.2f}: reached the time limit of 1 minute" in shown
-    longer = "for a lower loss, continue training for 3 min:\n  minichar train --resume cv --max-time 3\n"
+    longer = "for a lower loss, continue training for 3 min:\n  minichar train --resume cv --max-time 3m\n"
     assert re.search(f"\nresult .*\n.*\n           {longer}", shown)
     assert "resume with" not in shown
-    assert "train --resume cv --max-time 6\n" in cli("train", "--resume").stderr, "3 times both processes"
+    assert "train --resume cv --max-time 6m\n" in cli("train", "--resume").stderr, "3 times both processes"
 
 
 def test_a_shortened_evaluation_is_reported(cli, clock):
@@ -247,13 +247,13 @@ def test_a_larger_model_or_more_time_or_text_is_recommended(said, clock, monkeyp
     text = "--encoding latin-1 --min-freq 2 --reset-on '\\n' --split tail --train-frac 0.8 --val-frac 0.1"
     larger = "train a larger model for 1 min instead of resuming:\n  minichar train input.txt"
     shown = recommended("--rnn-size", 40, *shlex.split(text), directory="a b-16min")
-    assert shown == f"{larger} {text} --max-time 1 --checkpoint-dir 'a b-1min'"
+    assert shown == f"{larger} {text} --max-time 1m --checkpoint-dir 'a b-1min'"
     largest, level = ("--rnn-size", 48, "--num-layers", 2), ("--learning-rate", 1e-12)
-    longer = "continue training for 1 min:\n  minichar train --resume 'a b' --max-time 1"
+    longer = "continue training for 1 min:\n  minichar train --resume 'a b' --max-time 1m"
     assert recommended(*largest, "--learning-rate", 1e-6) == longer
     cut_off = "--max-epochs", 10, "--max-time", 2
     shown = recommended("--rnn-size", 40, *cut_off)
-    assert shown == f"{larger} --max-time 6 --checkpoint-dir 'a b-6min'".replace("1 min", "6 min")
+    assert shown == f"{larger} --max-time 6m --checkpoint-dir 'a b-6min'".replace("1 min", "6 min")
     for length in ((), cut_off):
         assert recommended(*largest, *level, *length) == "train on more text"
     small = "--batch-size", 1, "--seq-length", 2, "--train-frac", 0.9, "--val-frac", 0.004

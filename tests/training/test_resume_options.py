@@ -66,7 +66,7 @@ def test_a_completed_run(tmp_path):
     add = f"{path} is at the end of its run, epoch 1.00: to train for 10 more minutes, add "
     with pytest.raises(Completed) as caught:
         resume(path.parent, {"max_epochs": None})
-    assert (str(caught.value), caught.value.with_flags) == (f"{add}max_time=10", f"{add}--max-time 10")
+    assert (str(caught.value), caught.value.with_flags) == (f"{add}max_time='10m'", f"{add}--max-time 10m")
     with pytest.raises(Completed, match=r"is at epoch 1.00, and max_epochs is 0\.5: set a larger value to"):
         resume(path, {"max_epochs": 0.5})
     assert resume(path, {"max_epochs": 2}).trainer.iteration == len(trainer.split.train)

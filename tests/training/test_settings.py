@@ -57,7 +57,7 @@ def test_the_limits_of_a_range_are_allowed():
 
 WRONG_TYPES = {
     int: ("7", 2.5, [], True, float("nan")),
-    float: ("0.5", [], 1j, False, 10**400),
+    float: ("x", [], 1j, False, 10**400),
     bool: ("yes", 1),
     str: (7, b"x", ["a"]),
     Path: (7, b"x", ["a"]),
@@ -101,19 +101,19 @@ def test_values_are_converted_to_the_declared_type():
         ("1h30m", 90),
         ("1.5h", 90),
         ("1h 30 min", 90),
-        ("30", 30),
+        ("3", 3),
         (2, 2),
     ],
 )
 def test_times(typed, minutes):
     settings = Settings(max_time=typed, checkpoint_every=typed)
-    seconds = minutes if typed in ("30", 2) else 60 * minutes
+    seconds = minutes if typed in ("3", 2) else 60 * minutes
     assert (settings.max_time, settings.checkpoint_every) == (minutes, seconds)
 
 
 @pytest.mark.parametrize("typed", ["-5m", "nan", "inf", "1:30", "1h30", "m", "5ms", ""])
 def test_invalid_times(typed):
-    with pytest.raises(MinicharError, match="^max_time is .*; it must be "):
+    with pytest.raises(MinicharError, match=r"^max_time is .*; it must be "):
         Settings(max_time=typed)
 
 
