@@ -1,6 +1,6 @@
 """Durations such as ``90s``, ``5m`` and ``1h30m``, which the command line and Python accept.
 
-The module imports nothing from minichar.
+This module is not in a package, because the rules for options, which all packages use, read times.
 """
 
 import re

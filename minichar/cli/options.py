@@ -254,6 +254,10 @@ class OneOf(click.Choice[str]):
         super().__init__([], case_sensitive=False)
         self.choices = names  # type: ignore[assignment]  # `click.Choice` would copy them
 
+    def get_missing_message(self, param: click.Parameter, ctx: click.Context | None) -> str:
+        """Return the valid names on one line."""
+        return f"Choose one of {', '.join(self.choices)}."
+
     def get_invalid_choice_message(self, value: Any, ctx: click.Context | None) -> str:
         """Return an error message that lists the valid names."""
         message = super().get_invalid_choice_message(value, ctx).removesuffix(".")

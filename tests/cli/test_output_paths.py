@@ -74,7 +74,6 @@ def test_printed_paths_and_commands_work_in_directories_that_look_like_options(c
         (1, ["sample", "./-dd/input.txt"], "`minichar train ./-dd/input.txt`"),
         (1, ["sample", "./-dd/input.txt"], "`minichar sample --prime-file ./-dd/input.txt`"),
         (1, ["eval", "./-dd/input.txt"], "`minichar eval --data ./-dd/input.txt`"),
-        (2, ["sample", "./-cv", "Once", "upon"], "`minichar sample ./-cv --primetext 'Once upon'`"),
     ):
         assert answer in cli(*command, status=status).stderr
 
