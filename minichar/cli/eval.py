@@ -24,7 +24,7 @@ from minichar.text.corpus import Corpus, load_corpus
 from minichar.text.ngram import yardstick
 from minichar.text.resets import Resets
 from minichar.training.device import fit_threads, suited
-from minichar.training.evaluation import Evaluation, evaluate_streams
+from minichar.training.evaluation import Evaluation, evaluate_blocks, evaluate_streams
 from minichar.training.recipes import settings_from
 from minichar.training.saved import settings_of, settings_with_text
 from minichar.training.settings import HELD_OUT, Settings
@@ -58,7 +58,7 @@ option = group("Evaluation")
     type=Integer(0),
     metavar="N",
     help="Reset the state to zero every N characters, to compare with a nanoGPT model with a context "
-    "length of N. 0: do not reset.",
+    "length of N. Characters after the last complete block of a stream are not evaluated. 0: do not reset.",
 )
 @click.option("--quiet", is_flag=True, help="Hide the progress bar.")
 @options.devices
@@ -98,8 +98,8 @@ def command(
         chosen, device = part_of(corpus, settings, model, name, devices)
         model = model if device is devices[0] else load_model(path, device)
     fit_threads(model.parameters.backend, model.config, len(chosen.streams))
-    T, watch = block or settings.seq_length, partial(with_bar, hidden=quiet)
-    result = evaluate_streams(model, chosen.streams, T, watch, chosen.resets, carried=not block)
+    evaluate, T = (evaluate_blocks, block) if block else (evaluate_streams, settings.seq_length)
+    result = evaluate(model, chosen.streams, T, partial(with_bar, hidden=quiet), chosen.resets)
     blocks = f"blocks of {counted(block, 'character')}" if block else counted(len(chosen.streams), "stream")
     where = where_reset(corpus, settings)
     what = f"{chosen.what}, {blocks} from a zero state{f', reset {where}' if where else ''}"

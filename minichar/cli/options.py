@@ -23,10 +23,9 @@ from minichar.devices.failure import OPENED, device_errors
 from minichar.duration import A_TIME, duration_in
 from minichar.errors import AUTOMATIC, MinicharError, Option, out_of_memory, plain, undashed
 from minichar.extras import on_interrupt, raise_interrupt
+from minichar.text.finding import MODELS
 
 Decorator = Callable[[Any], Any]
-SUFFIXES = (".npz", ".safetensors", ".pt")
-"""Suffixes of models in shell completion."""
 SIZES = ("--rnn-size", "--batch-size", "--seq-length", "--num-samples", "--columns")
 """Options that determine how much memory a command needs."""
 
@@ -64,7 +63,7 @@ class ModelPath(LocalPath):
                 if path.is_dir():
                     with suppress(MinicharError):  # no checkpoint
                         found += [name, *(os.path.join(name, best.name) for best in all_checkpoints(path))]
-                elif entry.endswith(SUFFIXES):
+                elif entry.endswith(MODELS):
                     found.append(name)
         return [*map(CompletionItem, found)] or super().shell_complete(ctx, param, incomplete)
 

@@ -9,7 +9,6 @@ a budget, even if the result is discarded later. Time and memory are therefore l
 """
 
 import io
-import pickletools
 from collections.abc import Callable, Mapping
 from sys import getsizeof
 from typing import Any
@@ -26,9 +25,26 @@ HEADROOM = 64 << 20
 SLOT_BYTES, ITEM_BYTES = 8, 128
 """Bytes of memory charged for each list or tuple element, and for each dict item or small object."""
 PUSHED = {
-    opcode.name
-    for opcode in pickletools.opcodes
-    if opcode.arg and opcode.stack_after not in ([], [pickletools.anyobject])
+    "INT",
+    "BININT",
+    "BININT1",
+    "BININT2",
+    "LONG",
+    "LONG1",
+    "LONG4",
+    "FLOAT",
+    "BINFLOAT",
+    "STRING",
+    "BINSTRING",
+    "SHORT_BINSTRING",
+    "UNICODE",
+    "BINUNICODE",
+    "SHORT_BINUNICODE",
+    "BINUNICODE8",
+    "BINBYTES",
+    "SHORT_BINBYTES",
+    "BINBYTES8",
+    "BYTEARRAY8",
 }
 """Opcodes that push their argument: a number, a string or bytes."""
 

@@ -80,7 +80,7 @@ class Choice:
         if self.top_p < 1:
             scaled = xp.where(self._within_top_p(xp, scaled), scaled, -np.inf)
         weights = xp.exp(scaled)
-        return weights * (weights >= self.min_p)
+        return weights * (weights >= self.min_p) if self.min_p else weights
 
     def _within_top_p(self, xp: ModuleType, scaled: Array) -> Array:
         order = xp.argsort(-scaled, axis=0, kind="stable")  # (V, B)

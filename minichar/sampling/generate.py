@@ -49,8 +49,8 @@ prompt, ending = (partial(option, heading, common=True) for heading in ("Prompt"
 class Generation(Choice):
     """The table of options for generating text.
 
-    The options of ``minichar sample``, `minichar.Model.stream`, the HTTP API and the ``llm`` plugin are
-    derived from it. They change only some defaults and limits.
+    The options of ``minichar sample``, `minichar.Model.stream`, ``POST /api/generate`` and the ``llm`` plugin
+    are derived from it. They change only some defaults and limits.
 
     Raises
     ------

@@ -117,7 +117,7 @@ class Facts:
     def enough(self, H: int) -> float:
         """Return the number of characters of training that a model with H units needs."""
         wanted = (RARE_CHARACTERS if self.are_rare else CHARACTERS) * (H / H0) ** GROWTH
-        return 1 / (1 / wanted + 1 / (self.useful_epochs * self.N))  # the smaller number, without a bend
+        return 1 / (1 / wanted + 1 / (self.useful_epochs * self.N))  # about the smaller number
 
     def longest_T(self, B: int) -> int:
         """Return the longest T, from `SHORTEST_T` to `USUAL_T`, that leaves out little of the text."""

@@ -65,7 +65,7 @@ def doubt_about(device: Backend, config: Config, dtype: str) -> str:
     except Exception as raised:  # drivers and libraries can raise any exception
         return f"cannot compute a small chunk ({one_line(raised)})"
     agrees = error <= ROUNDINGS * eps  # False for NaN
-    return "" if agrees else f"computes another gradient than the CPU, by {error:.2g} of its largest entry"
+    return "" if agrees else f"differs from the CPU by {error:.2g} of the gradient's largest entry"
 
 
 def same_kind(devices: Sequence[Backend], kind: str) -> Chosen:

@@ -11,10 +11,11 @@ from math import exp, inf, isfinite, log
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from minichar.devices.backend import Array
 from minichar.engine.network import Network
-from minichar.errors import MinicharError, counted
+from minichar.errors import MinicharError, Option, counted
 from minichar.model import CharRNN
 from minichar.text.mapping import release
 from minichar.text.resets import Resets
@@ -52,6 +53,8 @@ class Measurement:
         self.network.carry()
 
 
+BLOCKS = 64
+"""Number of blocks evaluated at a time (`evaluate_blocks`)."""
 READ = 64
 """Number of chunks whose losses are copied to the host at once. The host waits for the device only then."""
 LARGEST_LOSS = 700
@@ -136,7 +139,6 @@ def evaluate_streams(
     T: int = 100,
     watch: Watch = iter,
     resets: Resets | None = None,
-    carried: bool = True,
 ) -> Evaluation:
     """Return the loss on streams of text, each of which starts from a zero state.
 
@@ -147,14 +149,11 @@ def evaluate_streams(
     streams : array of int, (B, M)
         The encoded text, with M ≥ 2.
     T : int, optional
-        Number of characters per chunk, which does not affect the loss if the state is carried.
+        Number of characters per chunk, which does not affect the loss.
     watch : callable, optional
         Function that wraps an iterable with one item per chunk, for example to update a progress bar.
     resets : Resets, optional
         Positions in the streams where the state is reset.
-    carried : bool, optional
-        Whether the state is carried from chunk to chunk. If not, each chunk starts from a zero state: as in
-        nanoGPT, the context is limited to T characters, and the loss is higher.
 
     Raises
     ------
@@ -166,8 +165,6 @@ def evaluate_streams(
 
     def chunks() -> Iterator[Chunk]:
         for i in watch(range(0, last, T)):
-            if not carried:
-                network.reset()
             window = streams[:, i : i + T + 1].T  # (n+1, B)
             state_mask = [] if resets is None else [resets.state_mask(i, len(window) - 1)]
             yield window[:-1], window[1:], *state_mask
@@ -178,3 +175,31 @@ def evaluate_streams(
         problem = "the model's loss on this text is not finite: its weights are corrupted"
         raise MinicharError(f"{problem}; use another checkpoint")
     return result
+
+
+def evaluate_blocks(
+    model: CharRNN, streams: Array, N: int, watch: Watch = iter, resets: Resets | None = None
+) -> Evaluation:
+    """Return the loss on consecutive blocks of N characters, each of which starts from a zero state.
+
+    As in nanoGPT, the context is limited to one block. Unlike in nanoGPT, the loss is the mean over all
+    blocks rather than over a random sample. The first characters of a block are hard to predict, so the
+    loss is higher than if the state were carried from block to block.
+
+    For the parameters, see `evaluate_streams`. Characters after the last complete block of a stream are not
+    evaluated. Streams that are too short for a block, and a loss that is not finite, raise a `MinicharError`.
+    """
+    if streams.shape[1] <= N:
+        have = f"the streams have {streams.shape[1]:,} characters each"
+        raise MinicharError(Option("block", N), f" is too long: {have}; choose a shorter block")
+    blocks = sliding_window_view(streams, N + 1, axis=1)[:, ::N]  # (B, n, N + 1), a view
+    b, j = (each.ravel() for each in np.indices(blocks.shape[:2]))  # (B n,) each
+    results = []
+    for start in watch(range(0, len(b), BLOCKS)):
+        group = slice(start, start + BLOCKS)
+        own = None if resets is None else resets.at(resets.origins[b[group]] + j[group] * N)
+        results.append(evaluate_streams(model, blocks[b[group], j[group]], N, resets=own))
+        release(streams)
+    sizes = [result.characters for result in results]
+    loss = float(np.average([result.loss for result in results], weights=sizes))
+    return Evaluation(loss, results[0].loss, results[-1].loss, sum(sizes))

@@ -53,7 +53,7 @@ PART_OF_A_NAME = rule(
 )
 text, network, training = partial(option, "Text"), partial(option, "Model"), partial(option, "Training")
 SAVING, OUTPUT = "Evaluation and checkpoints", "Output"
-"""Headings of options that only the command line has, too."""
+"""Headings under which the command line also lists options of its own."""
 ss, saving, output = (partial(option, heading) for heading in ("Scheduled sampling", SAVING, OUTPUT))
 
 

@@ -6,7 +6,7 @@
 
 All arrays used in a step are allocated once, on the device, so that a backend can capture and replay the step
 (`Backend.recorded`). If the all-reduce runs on the host, only the gradient and update parts are captured.
-Apart from it, each chunk requires one copy to the device, or two if states are reset, and nothing
+Apart from the all-reduce, each chunk requires one copy to the device, or two if states are reset, and nothing
 is copied to the host until the loss is read.
 """
 

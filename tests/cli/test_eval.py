@@ -12,7 +12,7 @@ from minichar.cli.advice import verdict
 from minichar.text.batches import split_text
 from minichar.text.corpus import load_corpus
 from minichar.text.ngram import yardstick
-from minichar.training.evaluation import evaluate_streams
+from minichar.training.evaluation import evaluate_blocks, evaluate_streams
 
 NUMBERS = re.compile(
     r"model       (?P<path>\S+): LSTM, .*\n"
@@ -133,7 +133,7 @@ def test_blocks_start_from_a_zero_state(cli, checkpoint):
     ):
         found = cli("eval", checkpoint, "--part", part, "--block", 16).stdout
         assert re.search(f": {what}, blocks of 16 characters from a zero state, ", found)
-        loss = evaluate_streams(model, streams, 16, carried=False).loss
+        loss = evaluate_blocks(model, streams, 16).loss
         assert f"loss        {loss:.4f} nats per character" in found
 
 

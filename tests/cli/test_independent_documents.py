@@ -10,7 +10,7 @@ from toys import TEXT, TOY
 from minichar import load
 from minichar.cli.options import Escaped
 from minichar.text.corpus import load_corpus
-from minichar.training.evaluation import evaluate_streams
+from minichar.training.evaluation import evaluate_blocks, evaluate_streams
 from minichar.training.saved import settings_of
 from minichar.training.text import lay_out
 
@@ -65,13 +65,11 @@ def test_the_separator_of_documents_is_used_by_all_commands(cli, home):
     resets, ids = model.resets(corpus.ids), corpus.ids
     results = {
         (): evaluate_streams(model, split.val.streams, resets=split.val.resets),
-        ("--part", "train", "--block", 10): evaluate_streams(
-            model, split.train.streams, 10, resets=split.train.resets, carried=False
+        ("--part", "train", "--block", 10): evaluate_blocks(
+            model, split.train.streams, 10, resets=split.train.resets
         ),
         ("--part", "whole"): evaluate_streams(model, ids[None], resets=resets),
-        ("--part", "whole", "--block", 16): evaluate_streams(
-            model, ids[None], 16, resets=resets, carried=False
-        ),
+        ("--part", "whole", "--block", 16): evaluate_blocks(model, ids[None], 16, resets=resets),
     }
     for options, wanted in results.items():
         found = cli("eval", path, *options).stdout

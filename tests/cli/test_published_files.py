@@ -12,7 +12,7 @@ from minichar import load
 from minichar.cli.advice import verdict
 from minichar.text.corpus import load_corpus
 from minichar.text.ngram import yardstick
-from minichar.training.evaluation import evaluate_streams
+from minichar.training.evaluation import evaluate_blocks, evaluate_streams
 
 VAL = "a cat looks at the river; zebras run.\n" * 8
 TEST = "a quick dog jumps over its tail!\n" * 5
@@ -77,7 +77,7 @@ def test_eval_measures_the_same(cli, trained, part, label, options):
 def test_eval_of_the_training_text_and_in_blocks(cli, trained):
     model = load(trained.stdout.strip())
     ids = load_corpus("val.txt", vocabulary=model.vocabulary).ids
-    found = evaluate_streams(model, ids[None], 10, carried=False)
+    found = evaluate_blocks(model, ids[None], 10)
     shown = cli("eval", "--block", 10).stdout
     assert "val.txt: whole validation text, blocks of 10 characters" in shown
     assert f"{found.loss:.4f} nats" in shown

@@ -100,6 +100,7 @@ def files(checkpoint, home):
         ("plot --follow cv cv", 2, FOLLOW),
         ("plot --follow input.txt", 2, FOLLOW),
         ("plot --follow -o x.svg", 2, FOLLOW),
+        ("eval --block 999", 1, "--block 999 is too long: the streams have"),
         ("eval --part test", 1, "the test split is empty: choose another --part"),
         ("sample y --argmax --temperature 1", 2, "--temperature has no effect with --argmax: omit one"),
         ("sample y --argmax --min-p 0", 2, "--min-p has no effect with --argmax: omit one"),

@@ -15,6 +15,7 @@ from minichar.training.evaluation import (
     Evaluation,
     Measurement,
     evaluate,
+    evaluate_blocks,
     evaluate_streams,
 )
 
@@ -99,6 +100,19 @@ def test_the_watch_function_receives_one_item_per_chunk_and_the_text_is_released
     evaluate_streams(model, ids[None], 40, lambda chunks: seen.append(len(chunks)) or chunks)
     assert seen == [4], "a progress bar needs the length"
     assert len(released) == 4
+
+
+def test_blocks_are_watched_in_groups_and_must_fit_into_a_stream(model, ids, monkeypatch):
+    seen, released = [], []
+    monkeypatch.setattr("minichar.training.evaluation.BLOCKS", 2)
+    monkeypatch.setattr("minichar.training.evaluation.release", released.append)
+    streams = ids[:16].reshape(2, 8)
+    result = evaluate_blocks(model, streams, 2, lambda groups: seen.append(len(groups)) or groups)
+    assert (seen, result.characters) == ([3], 12)
+    assert sum(each is streams for each in released) == 3, "of the text, not only of the copies"
+    assert evaluate_blocks(model, streams, 7).characters == 14
+    with pytest.raises(MinicharError, match="block=8 is too long: the streams have 8 characters each"):
+        evaluate_blocks(model, streams, 8)
 
 
 def test_a_chunk_longer_than_the_text_needs_no_more_memory(model, ids):

@@ -8,7 +8,7 @@ from toys import TEXT, take, toy_model, toy_settings
 from minichar.devices.cpu import CPU
 from minichar.errors import MinicharError
 from minichar.text.batches import split_text
-from minichar.training.evaluation import evaluate_streams
+from minichar.training.evaluation import evaluate_blocks, evaluate_streams
 from minichar.training.events import Evaluated
 from minichar.training.settings import Settings
 from minichar.training.start import begin, resume
@@ -74,16 +74,20 @@ class TestEvaluation:
             assert result.characters == sum(map(len, streams))
             assert result.loss == pytest.approx(np.mean(naive_losses(model, ids, streams)), rel=1e-12)
 
-    def test_blocks(self, model, ids):
+    @pytest.mark.parametrize("at_a_time", [4, 64])
+    def test_blocks(self, model, ids, monkeypatch, at_a_time):
         """The state is reset at the start of each block and at each separator within the block."""
         split = split_text(ids, B, T, 0.5, 0.5, "tail", model.resets(ids))
         positions = split_text(np.arange(151), B, T, 0.5, 0.5, "tail").val.streams
-        last = positions.shape[1] - 1
-        streams = [at[i : min(i + 7, last)] for at in positions for i in range(0, last, 7)]
-        result = evaluate_streams(model, split.val.streams, 7, resets=split.val.resets, carried=False)
-        assert result.characters == sum(map(len, streams))
-        wanted = np.average(naive_losses(model, ids, streams), weights=[*map(len, streams)])
-        assert result.loss == pytest.approx(wanted, rel=1e-12)
+        monkeypatch.setattr("minichar.training.evaluation.BLOCKS", at_a_time)
+        streams = [at[i : i + 7] for at in positions for i in range(0, positions.shape[1] - 7, 7)]
+        assert len(streams) % 4 == 2 < 4 < len(streams)
+        result = evaluate_blocks(model, split.val.streams, 7, resets=split.val.resets)
+        losses = naive_losses(model, ids, streams)
+        assert result.characters == 7 * len(streams)
+        assert result.loss == pytest.approx(np.mean(losses), rel=1e-12)
+        assert result.first == pytest.approx(np.mean(losses[:at_a_time]), rel=1e-12)
+        assert result.last == pytest.approx(np.mean(losses[-2:] if at_a_time == 4 else losses), rel=1e-12)
 
 
 class TestTraining:
