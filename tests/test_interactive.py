@@ -465,8 +465,8 @@ def test_training_in_the_page_is_soon_better_than_bigrams(open_page):
     last, cut = (np.mean(found[name][-50:]) for name in ("losses", "cut"))
     assert last < bigram - 0.3
     assert found["read"] == 100_000
-    assert cut - last == pytest.approx(0.12, abs=0.09)
-    assert "as many characters, the loss is 0.05 to 0.2 higher" in AGAIN["18_it_writes"]
+    assert cut - last == pytest.approx(0.15, abs=0.1)
+    assert "as many characters, the loss is 0.05 to 0.25 higher" in AGAIN["18_it_writes"]
     words = set(re.findall("[a-z]+", found["text"]))
     written = re.findall("[a-z]{3,}", found["sample"])[:-1]
     share = np.mean([word in words for word in written])

@@ -86,7 +86,7 @@ AGAIN = {
     "than twice that of the uniform model (the plot ends at 5, so read the number). Clipping does not "
     "prevent this, because RMSprop (lesson 16) divides each gradient by its recent size. Train on 100,000 "
     "characters, then start again without the gradients through time: after as many characters, the loss is "
-    "0.05 to 0.2 higher. Look for a unit that marks words or sentences.",
+    "0.05 to 0.25 higher. Look for a unit that marks words or sentences.",
 }
 """Captions of interactive figures that an earlier chapter has already shown, keyed by the chapter."""
 

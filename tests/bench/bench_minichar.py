@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from functools import partial
 
 from bench_work import PIECE, Work, waiting
 
@@ -25,7 +24,7 @@ def prepare(work: Work) -> Callable[[], None]:
     """Return a function that runs one iteration of the benchmark."""
     backend = open_backend(work.device, work.tf32)
     backend.uses_chunk_kernel = work.chunk_kernel
-    backend.announce = partial(print, file=sys.stderr)
+    backend.announce = lambda notice: print(notice, file=sys.stderr)  # the stream at that time
     model = CharRNN.new(work.config(), vocabulary(work.vocab_size), seed=1, backend=backend)
     if work.trains:
         unit = training(work, model, backend)
