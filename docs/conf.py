@@ -59,7 +59,6 @@ smartquotes = False
 default_role = "code"
 highlight_language = "text"
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True  # show a default such as `CPU` by name, not by its repr
 autodoc_typehints = "none"  # docstrings give the types
 napoleon_google_docstring = False
 napoleon_use_ivar = True

@@ -167,6 +167,13 @@ def set_language(app: Sphinx, page: str, template: str, context: dict[str, Any],
         context["language"] = "zh-CN"
 
 
+def name_the_cpu(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, arguments: str, returns: Any
+) -> Any:
+    """Show the default `CPU` by its name, not by its repr."""
+    return arguments and re.sub(r"<minichar\.\S+ object[^>]*>", "CPU", arguments), returns
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directives, the maths renderer and the event handlers."""
     app.add_directive("picture", Picture)
@@ -180,6 +187,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-read", add_dark_images, priority=400)  # before Sphinx collects the images
     app.connect("build-finished", redirect_chapters)
     app.connect("autodoc-process-docstring", fix_docstring, priority=100)  # before Napoleon
+    app.connect("autodoc-process-signature", name_the_cpu)
     app.connect("autodoc-process-docstring", restore_value, priority=900)  # after Napoleon
     app.connect("html-page-context", shorten_page, priority=900)  # after Furo
     app.connect("html-page-context", set_language)
